@@ -218,14 +218,13 @@ def _learn_target(model: Any, found: Scan, settings: Settings) -> npt.NDArray[np
         model.target_mean_ = float(found.target.mean[0])
         model.target_scale_ = spread if spread > 0 else 1.0
         return None
-    labels = list(found.labels)
-    array = np.empty(len(labels), dtype=object)
-    array[:] = labels
-    coded = model._fit_target(array.astype(found.label_type))  # noqa: SLF001
+    labels = np.empty(len(found.labels), dtype=object)
+    labels[:] = list(found.labels)
+    coded = model._fit_target(labels.astype(found.label_type))  # noqa: SLF001
     counts = np.zeros(len(labels), dtype=np.int64)
     counts[coded] = list(found.labels.values())
-    model.class_weights_ = inputs.weights_of_counts(settings.class_weight, model.classes_, counts)
-    weights: npt.NDArray[np.float64] = model.class_weights_
+    weights = inputs.weights_of_counts(settings.class_weight, model.classes_, counts)
+    model.class_weights_ = weights
     return weights
 
 

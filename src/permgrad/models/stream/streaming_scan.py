@@ -62,13 +62,13 @@ class Source:
 
     def chunks(self, part: Part, rows: int = READ_ROWS) -> Iterator[Chunk]:
         """Yield a part's rows with a target and a weight above 0, a few at a time."""
-        others = [self.target] if self.weight is None else [self.target, self.weight]
+        columns = [*self.features, self.target, *([] if self.weight is None else [self.weight])]
         place = part.first_row if self.known is None else self.known.before[part.number]
-        for first, whole in self.table.batches(part, rows, [*self.features, *others]):
-            frame, numbers = whole, np.arange(first, first + len(whole), dtype=np.int64)
+        for first, frame in self.table.batches(part, rows, columns):
+            numbers = np.arange(first, first + len(frame), dtype=np.int64)
             if self.known is not None:
-                known = self.known.mask(whole)
-                frame, numbers = whole.loc[known], numbers[known]
+                mask = self.known.mask(frame)
+                frame, numbers = frame.loc[mask], numbers[mask]  # noqa: PLW2901 — the others are not there
             places = np.arange(place, place + len(frame), dtype=np.int64)
             place += len(frame)
             weights = np.ones(len(frame))
@@ -105,32 +105,61 @@ class Chunk:
     def take(self, chosen: npt.NDArray[np.bool_]) -> Chunk:
         """Return the chosen rows."""
         places = np.flatnonzero(chosen)
-        rest = (self.weights[places], self.held[places], self.numbers[places])
-        return Chunk(self.frame.iloc[places], self.target.iloc[places], *rest)
+        arrays = (self.weights[places], self.held[places], self.numbers[places])
+        return Chunk(self.frame.iloc[places], self.target.iloc[places], *arrays)
 
     def values(self, estimator: Any) -> npt.NDArray[Any]:
         """Return the target as an array, checked as ``fit`` does."""
         values = inputs.one_column(self.target, estimator=estimator)
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             place = int(np.argmax(~np.isfinite(values)))
-            found = f"y must be finite, however: column {str(self.target.name)!r} holds {values[place]} in "
-            raise CellError.at(place, self.target.index, found, "; correct it, or leave such rows out")
+            fact = f"y must be finite, however: column {str(self.target.name)!r} holds {values[place]} in "
+            raise CellError.at(place, self.target.index, fact, "; correct it, or leave such rows out")
         return values
 
 
 @dataclasses.dataclass
 class Scan:
-    """What the first pass found."""
+    """What the first pass found of the training rows.
+
+    Attributes:
+        statistics: of the features.
+        target: moments of the target; None for classes.
+        part_rows: how many rows each part has.
+        labels: classes and how many rows each has; for numbers empty.
+        label_type: NumPy's type of the labels.
+        rows, weight: number of rows, and sum of their weights.
+        sample: a uniform sample of the rows in the table's order, or all of them if they are few.
+        held: the rows held out of training.
+    """
 
     statistics: TableStatistics
-    part_rows: dict[int, int]
-    sample: Chunk
-    held: Chunk | None
-    labels: dict[Any, int]
     target: NumericStatistics | None
+    part_rows: dict[int, int] = dataclasses.field(default_factory=dict)
+    labels: Counter[Any] = dataclasses.field(default_factory=Counter)
+    label_type: Any = None
     rows: int = 0
     weight: float = 0.0
-    label_type: Any = None
+    sample: Chunk = dataclasses.field(init=False)
+    held: Chunk | None = None
+
+    def count(self, values: npt.NDArray[Any]) -> None:
+        """Add a chunk's target to the moments, or to the classes' counts.
+
+        Raises:
+            InputError: too many classes.
+        """
+        if self.target is not None:
+            numbers = inputs.number_target(values)[:, None]
+            self.target.update(numbers, np.full(numbers.shape, PRESENT, dtype=np.int16), first_row=self.rows)
+            return
+        self.labels.update(values.tolist())
+        self.label_type = values.dtype
+        if len(self.labels) > _MOST_CLASSES:
+            raise InputError(
+                f"y must hold at most {_MOST_CLASSES:,} classes, however: the first {self.rows + len(values):,} rows "
+                "have more; use HyNNRegressor for numbers, or group the labels"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,46 +175,43 @@ class TypeRows:
 def type_rows(source: Source) -> TypeRows:
     """Return training rows spread evenly over the table, for the types of the columns; all rows if they are few."""
     wanted, parts = sample_size(len(source.features)), source.table.parts
-    if source.rows > wanted:
+    few = source.rows <= wanted
+    if not few:
         places = np.unique(np.linspace(0, len(parts) - 1, min(_TYPE_PARTS, len(parts))).round().astype(np.intp))
         parts = [parts[place] for place in places]
     each = -(-wanted // len(parts))
     pieces: list[Chunk] = []
     for part in parts:
-        own: list[Chunk] = []
+        taken = list[Chunk]()
         for chunk in source.chunks(part, min(READ_ROWS, each)):
             training = chunk.take(~chunk.held)
-            own.append(training.take(np.arange(len(training)) < each - sum(map(len, own))))
-            if sum(map(len, own)) >= each and source.rows > wanted:
+            taken.append(training.take(np.arange(len(training)) < each - sum(map(len, taken))))
+            if sum(map(len, taken)) >= each and not few:
                 break
-        pieces.append(joined(own))
-    whole = joined(pieces)
-    frame = whole.frame.astype(dict.fromkeys(_whole_numbers(source, whole.frame), np.int64))
+        pieces.append(joined(taken))
+    together = joined(pieces)
+    frame = together.frame.astype(dict.fromkeys(_whole_numbers(source, together.frame), np.int64))
     running = {name: is_running(name, [_numbers(piece.frame[name]) for piece in pieces]) for name in _integers(frame)}
-    return TypeRows(
-        frame,
-        whole.numbers,
-        tuple(
-            name for name, found in running.items() if found or counts_rows(name, _numbers(frame[name]), whole.numbers)
-        ),
-        tuple(name for name, found in running.items() if found is None),
+    identifiers = tuple(
+        name for name, runs in running.items() if runs or counts_rows(name, _numbers(frame[name]), together.numbers)
     )
+    return TypeRows(frame, together.numbers, identifiers, tuple(name for name, runs in running.items() if runs is None))
 
 
 def _integers(frame: pd.DataFrame) -> list[str]:
     """Return columns of whole numbers, and those that may be such where cells are missing."""
     return [
         str(name)
-        for name, own in frame.items()
-        if pd.api.types.is_integer_dtype(own.dtype) or (own.dtype == np.float64 and own.isna().any())
+        for name, column in frame.items()
+        if pd.api.types.is_integer_dtype(column.dtype) or (column.dtype == np.float64 and column.isna().any())
     ]
 
 
 def _whole_numbers(source: Source, frame: pd.DataFrame) -> list[str]:
     """Return columns of whole numbers that are read as others because the footers say nothing of missing cells."""
-    stored = {own.name for own in source.table.schema if pa.types.is_integer(own.type)}
-    return [str(name) for name, dtype in frame.dtypes.items() if name in stored and dtype == np.float64
-            and not frame[name].isna().any()]  # fmt: skip
+    stored = {field.name for field in source.table.schema if pa.types.is_integer(field.type)}
+    floats = [str(name) for name, dtype in frame.dtypes.items() if name in stored and dtype == np.float64]
+    return [name for name in floats if not frame[name].isna().any()]
 
 
 def _numbers(values: pd.Series[Any]) -> npt.NDArray[np.float64]:
@@ -216,20 +242,9 @@ def scan(
         rows="row that types are read from",
     )
     size = max(min(_SAMPLED_ROWS, sample_size(len(source.features))), least_sample)
-    kept, held = _BottomK(size, ("stream sample",)), list[Chunk]()
+    sample, held = _BottomK(size, ("stream sample",)), list[Chunk]()
     found = Scan(
-        TableStatistics(schema, na_codes=estimator.na_codes),
-        {},
-        Chunk(
-            typed.frame[:0],
-            pd.Series(dtype=object),
-            np.zeros(0),
-            np.zeros(0, dtype=bool),
-            np.zeros(0, dtype=np.int64),
-        ),
-        None,
-        {},
-        NumericStatistics(1, size=1) if numbers else None,
+        TableStatistics(schema, na_codes=estimator.na_codes), NumericStatistics(1, size=1) if numbers else None
     )
     for part in source.table.parts:
         before = found.rows
@@ -238,9 +253,9 @@ def scan(
                 held.append(chunk.take(chunk.held))
             training = chunk.take(~chunk.held) if chunk.held.any() else chunk
             with source.table.cells_of(training.numbers):
-                _count(found, training.values(estimator))
+                found.count(training.values(estimator))
                 found.statistics.update(training.frame, first_row=found.rows)
-            kept.add(training, found.rows)
+            sample.add(training, found.rows)
             found.rows += len(training)
             found.weight += float(training.weights.sum())
             advance(len(chunk))
@@ -251,43 +266,29 @@ def scan(
             f"training needs at least 2 rows, however: n_samples={found.rows} have a weight above 0 and are not held "
             "out; add rows"
         )
-    found.sample = kept.chunk()
+    found.sample = sample.chunk()
     found.held = joined(held) if held else None
     return found
 
 
 def _schema(typed: TypeRows, na_codes: Any, kinds: dict[str, Any]) -> Schema:
-    found: dict[str, Kind] = {name: "identifier" for name in typed.identifiers if name not in kinds}
-    schema = infer_schema(typed.frame, na_codes=na_codes, kinds={**found, **kinds})
+    identifiers: dict[str, Kind] = {name: "identifier" for name in typed.identifiers if name not in kinds}
+    schema = infer_schema(typed.frame, na_codes=na_codes, kinds={**identifiers, **kinds})
     reason = "a whole number of its own in each row, that rises or falls within files"
-    return Schema(tuple(dataclasses.replace(own, reason=reason) if own.name in found else own for own in schema))
-
-
-def _count(found: Scan, values: npt.NDArray[Any]) -> None:
-    """Add a chunk's target to the moments or to the classes' counts."""
-    if found.target is not None:
-        numbers = inputs.number_target(values)[:, None]
-        found.target.update(numbers, np.full(numbers.shape, PRESENT, dtype=np.int16), first_row=found.rows)
-        return
-    for label, count in Counter(values.tolist()).items():
-        found.labels[label] = found.labels.get(label, 0) + count
-    found.label_type = values.dtype
-    if len(found.labels) > _MOST_CLASSES:
-        raise InputError(
-            f"y must hold at most {_MOST_CLASSES:,} classes, however: the first {found.rows + len(values):,} rows have "
-            "more; use HyNNRegressor for numbers, or group the labels"
-        )
+    return Schema(
+        tuple(dataclasses.replace(column, reason=reason) if column.name in identifiers else column for column in schema)
+    )
 
 
 def joined(chunks: list[Chunk]) -> Chunk:
     """Put chunks together."""
-    return Chunk(
-        pd.concat([chunk.frame for chunk in chunks], ignore_index=True),
-        pd.concat([chunk.target for chunk in chunks], ignore_index=True),
-        np.concatenate([chunk.weights for chunk in chunks]),
-        np.concatenate([chunk.held for chunk in chunks]),
-        np.concatenate([chunk.numbers for chunk in chunks]),
-    )
+    frames, targets, weights, held, numbers = zip(*map(_fields, chunks), strict=True)
+    frame, target = pd.concat(frames, ignore_index=True), pd.concat(targets, ignore_index=True)
+    return Chunk(frame, target, *map(np.concatenate, (weights, held, numbers)))
+
+
+def _fields(chunk: Chunk) -> tuple[Any, ...]:
+    return chunk.frame, chunk.target, chunk.weights, chunk.held, chunk.numbers
 
 
 class _BottomK:
@@ -313,12 +314,12 @@ class _BottomK:
 
     def _shrink(self) -> None:
         draws = np.concatenate(self._draws)
-        whole = joined(self._chunks)
+        chunk = joined(self._chunks)
         if len(draws) > self.size:
             self._bound = float(np.partition(draws, self.size)[self.size])
             chosen = draws < self._bound
-            whole, draws = whole.take(chosen), draws[chosen]
-        self._chunks, self._draws = [whole], [draws]
+            chunk, draws = chunk.take(chosen), draws[chosen]
+        self._chunks, self._draws = [chunk], [draws]
 
     def chunk(self) -> Chunk:
         """Return what was kept."""
