@@ -45,10 +45,10 @@ def sparing() -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        told = f" ({' '.join(str(error).split())[:200]})" if str(error) else ""
+        detail = f" ({' '.join(str(error).split())[:200]})" if str(error) else ""
         raise EnvironmentProblem(
-            f"the work must fit into memory, however: there is not enough of it{told}; free memory, or take fewer rows "
-            "or columns at a time"
+            f"the work must fit into memory, however: there is not enough of it{detail}; free memory, or take fewer "
+            "rows or columns at a time"
         ) from error
     finally:
         _said.reset(token)
@@ -66,14 +66,14 @@ def halved(size: int, error: BaseException) -> int:
     """
     if size <= 1 or not is_out_of_memory(error):
         raise error
-    said = _said.get()
-    if not said:
+    messages = _said.get()
+    if not messages:
         text = (
             f"a batch must fit into memory, however: one of {size:,} rows did not; it is halved as often as is needed, "
             "and the work goes on; results are equal up to rounding"
         )
-        if said is not None:
-            said.append(text)
+        if messages is not None:
+            messages.append(text)
         warn_user(text)
     return size // 2
 

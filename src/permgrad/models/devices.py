@@ -81,7 +81,9 @@ def full_float32() -> Iterator[None]:
         undo.enter_context(own_threads())
         undo.enter_context(without_float64())
         # The switches are the process's, autocast is the thread's.
-        undo.enter_context(together({("TF32", name): partial(_switch_off, *own) for name, own in _switches().items()}))
+        undo.enter_context(
+            together({("TF32", name): partial(_switch_off, *parts) for name, parts in _switches().items()})
+        )
         for kind in ("cpu", "cuda"):
             if torch.is_autocast_enabled(kind):
                 undo.enter_context(torch.autocast(kind, enabled=False))
@@ -101,12 +103,12 @@ def _switch_off(owner: Any, finer: tuple[Any, ...]) -> Undo:
         before = owner.allow_tf32
     except RuntimeError:
         # The user has set the finer switches; asked for the coarse one, torch refuses to answer.
-        kept = [(part, part.fp32_precision) for part in finer]
-        for part, _ in kept:
+        precisions = [(part, part.fp32_precision) for part in finer]
+        for part, _ in precisions:
             part.fp32_precision = "ieee"
 
         def put_back_finer() -> None:
-            for part, precision in kept:
+            for part, precision in precisions:
                 part.fp32_precision = precision
 
         return put_back_finer

@@ -240,9 +240,9 @@ class HyNNBase(BaseEstimator):
         target = inputs.one_column(y, estimator=self)
         inputs.check_rows_match(frame, target)
         weights = np.ones(len(frame)) if sample_weight is None else check_weights(sample_weight, len(frame))
-        kept = np.flatnonzero(weights > 0)
-        if len(kept) < len(weights):
-            frame, target, weights = frame.iloc[kept], target[kept], weights[kept]
+        weighty = np.flatnonzero(weights > 0)
+        if len(weighty) < len(weights):
+            frame, target, weights = frame.iloc[weighty], target[weighty], weights[weighty]
             inputs.check_enough_rows(frame)
         seed = resolve_seed(self.random_state)
         # A class is stratified over; a number is not.

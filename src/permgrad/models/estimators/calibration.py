@@ -110,10 +110,10 @@ def one_versus_rest(logits: Floats) -> Floats:
     """Return the log odds of each class against all others ``(rows, classes)``, also where probabilities are 0 or 1."""
     columns = []
     for k in range(logits.shape[1]):
-        others = np.delete(logits, k, axis=1)
-        highest = others.max(axis=1, keepdims=True)
-        rest = highest[:, 0] + np.log(np.exp(others - highest).sum(axis=1))
-        columns.append(logits[:, k] - rest)
+        competing = np.delete(logits, k, axis=1)
+        highest = competing.max(axis=1, keepdims=True)
+        total = highest[:, 0] + np.log(np.exp(competing - highest).sum(axis=1))
+        columns.append(logits[:, k] - total)
     return np.column_stack(columns)
 
 
@@ -199,8 +199,8 @@ def best_temperature(logits: Floats, y: npt.NDArray[np.int64], weights: Floats, 
         likelihood = weights @ (np.log(np.exp(scaled).sum(axis=1)) - scaled[rows, y]) / weights.sum()
         return float(likelihood + (log_temperature / spread) ** 2 / 2 / len(y))
 
-    found = minimize_scalar(loss, bounds=_LOG_TEMPERATURES, method="bounded", options={"xatol": 1e-6})
-    return float(np.exp(found.x))
+    best = minimize_scalar(loss, bounds=_LOG_TEMPERATURES, method="bounded", options={"xatol": 1e-6})
+    return float(np.exp(best.x))
 
 
 def _isotonic_curves(

@@ -173,8 +173,8 @@ def one_column(y: Any, *, estimator: Any) -> npt.NDArray[Any]:
             ) from None
         if values.dtype.kind in "US" and not isinstance(y, np.ndarray):
             # NumPy turns what stands among texts into text: a missing label would become a class 'nan'.
-            given = np.asarray(y, dtype=object)
-            values = values if all(isinstance(value, str) for value in given.ravel()) else given
+            labels = np.asarray(y, dtype=object)
+            values = values if all(isinstance(value, str) for value in labels.ravel()) else labels
     if values.ndim == 2 and values.shape[1] == 1:
         warnings.warn(
             "A column-vector y was passed when a 1d array was expected; it is taken as one target",
@@ -308,13 +308,13 @@ def weights_of_counts(
         if class_weight == "pos_weight":
             return np.asarray(counts[0] / counts)
         return np.asarray(rows.sum() / (len(classes) * counts))
-    known = {label: position for position, label in enumerate(classes.tolist())}
+    places = {label: position for position, label in enumerate(classes.tolist())}
     weights = np.ones(len(classes))
     assert isinstance(class_weight, Mapping)
     for label, weight in class_weight.items():
-        if label not in known:
+        if label not in places:
             raise InputError(
-                f"class_weight must name classes of y ({', '.join(map(repr, list(known)[:10]))}), "
+                f"class_weight must name classes of y ({', '.join(map(repr, list(places)[:10]))}), "
                 f"however: class_weight has {label!r}"
             )
         if not is_number(weight) or not (weight == 0 or LEAST_OF_CLASS <= weight <= MOST_OF_CLASS):
@@ -322,7 +322,7 @@ def weights_of_counts(
                 f"class_weight must give each class 0 or a number between {LEAST_OF_CLASS:g} and {MOST_OF_CLASS:,.0f}, "
                 f"however: class_weight[{label!r}]={shown(weight)}; pass for example class_weight={{{label!r}: 2.0}}"
             )
-        weights[known[label]] = weight
+        weights[places[label]] = weight
     if not (weights[rows > 0] > 0).any():
         raise InputError(
             f"class_weight must be above 0 for some class of the training rows, however: class_weight={class_weight!r} "

@@ -65,10 +65,10 @@ class HeadEntry:
         if columns is not None:
             return functional.linear(embedding, columns)
         assert isinstance(self.first, MemberLinear)
-        own = self._own.get(path)
-        if own is None:
+        matrix = self._own.get(path)
+        if matrix is None:
             return self.first.share(path, embedding)
-        return functional.linear(embedding.unflatten(-1, (self.first.members, -1)), own).flatten(-2)
+        return functional.linear(embedding.unflatten(-1, (self.first.members, -1)), matrix).flatten(-2)
 
     def columns(self, path: str) -> Tensor:
         """Return the matrix ``(units, width)`` from a path that brings one vector for all members."""

@@ -68,10 +68,12 @@ class Segment:
 
     def convolve(self, values: Tensor, padding: Any = None, *, bias: bool = True) -> Tensor:
         """Return the convolution of maps; ``padding=0`` where ``values`` already holds what lies beyond the edge."""
-        own = self.convolution
-        around = own.padding if padding is None else padding
+        convolution = self.convolution
+        around = convolution.padding if padding is None else padding
         added = self.bias if bias else None
-        return functional.conv2d(values, self.weight, added, own.stride, around, own.dilation, own.groups)
+        return functional.conv2d(
+            values, self.weight, added, convolution.stride, around, convolution.dilation, convolution.groups
+        )
 
 
 def _sizes(numbers: Any) -> tuple[int, int]:
@@ -205,10 +207,12 @@ class ImageChain:
     def numbers(self) -> int:
         """How many numbers ``walk`` keeps for a row."""
         read = self.segments if self.picture is None else self.segments[1:]
-        kept = sum(segment.in_channels * math.prod(segment.in_size) for segment in read)
-        kept += sum(segment.channels * math.prod(segment.convolved_size) for segment in self.segments[1:])
+        numbers = sum(segment.in_channels * math.prod(segment.in_size) for segment in read)
+        numbers += sum(segment.channels * math.prod(segment.convolved_size) for segment in self.segments[1:])
         last = self.segments[-1]
-        return kept + last.channels * math.prod(last.out_size) + (0 if self.first is None else self.first.out_features)
+        return (
+            numbers + last.channels * math.prod(last.out_size) + (0 if self.first is None else self.first.out_features)
+        )
 
     def draw(self, encoded: Tensor) -> Tensor:
         """Return the pictures as the first segment reads them, channels last in memory."""
@@ -253,13 +257,13 @@ class ImageChain:
 
     def steps(self, box: Box) -> list[Step]:
         """Return what each segment does for a box of pixels that changes."""
-        found: list[Step] = []
+        steps: list[Step] = []
         for segment in self.segments:
-            found.append(_step(segment, box))
-            box = found[-1].result
-            if found[-1].empty:
+            steps.append(_step(segment, box))
+            box = steps[-1].result
+            if steps[-1].empty:
                 break
-        return found
+        return steps
 
 
 def _known(layer: nn.Module) -> bool:
@@ -314,14 +318,14 @@ def _affected(low: int, high: int, reach: int, stride: int, padding: int, size: 
 
 def read_by(segment: Segment, outputs: Box) -> Box:
     """Return the input that outputs of a convolution read; it may reach beyond the edge."""
-    own = segment.convolution
+    window = segment.convolution
     edges: list[int] = []
     for axis in (0, 1):
         low, high = outputs[2 * axis], outputs[2 * axis + 1]
-        first = low * own.stride[axis] - int(own.padding[axis])
+        first = low * window.stride[axis] - int(window.padding[axis])
         edges += [
             first,
-            first + (high - 1 - low) * own.stride[axis] + own.dilation[axis] * (own.kernel_size[axis] - 1) + 1,
+            first + (high - 1 - low) * window.stride[axis] + window.dilation[axis] * (window.kernel_size[axis] - 1) + 1,
         ]
     return edges[0], edges[1], edges[2], edges[3]
 
@@ -337,15 +341,15 @@ def _along(segment: Segment, axis: int, low: int, high: int) -> tuple[tuple[int,
     moved = _convolved_range(segment, axis, low, high)
     result, size = moved, segment.convolved_size[axis]
     for pool in segment.pools:
-        own, step = pair(pool.kernel_size)[axis], pair(pool.stride)[axis]
-        size = (size - own) // step + 1
+        convolution, step = pair(pool.kernel_size)[axis], pair(pool.stride)[axis]
+        size = (size - convolution) // step + 1
         # Of nothing that changes, nothing follows: strides may pass over a box.
-        result = _affected(*result, own - 1, step, 0, size) if result[1] > result[0] else (0, 0)
+        result = _affected(*result, convolution - 1, step, 0, size) if result[1] > result[0] else (0, 0)
     # Back from the result to the convolution's outputs that the pooling windows need, whole.
     needed = result
     for pool in reversed(segment.pools):
-        own, step = pair(pool.kernel_size)[axis], pair(pool.stride)[axis]
-        needed = (needed[0] * step, (needed[1] - 1) * step + own) if needed[1] > needed[0] else (0, 0)
+        convolution, step = pair(pool.kernel_size)[axis], pair(pool.stride)[axis]
+        needed = (needed[0] * step, (needed[1] - 1) * step + convolution) if needed[1] > needed[0] else (0, 0)
     if needed[1] <= needed[0]:
         return moved, (0, 0), (0, 0), (result[0], result[0])
     stride, padding, reach = _sliding(segment.convolution, axis)

@@ -42,8 +42,8 @@ class FoldedNetwork:
     def __init__(self, module: HybridNetwork) -> None:
         self.module = module
         # A subclass may embed and fuse in another way, and hooks want to be called.
-        own = all(getattr(type(module), name) is getattr(HybridNetwork, name) for name in _METHODS)
-        watched = hooked(module) or not own
+        unchanged = all(getattr(type(module), name) is getattr(HybridNetwork, name) for name in _METHODS)
+        watched = hooked(module) or not unchanged
         self._as_it_is = watched
         self.head = None if watched else HeadEntry.read(module)
         self.table = None if watched else TableEntry.read(module.table_branch)
@@ -60,7 +60,10 @@ class FoldedNetwork:
     def fuse(self, embeddings: dict[str, Tensor]) -> Tensor:
         """Return outputs from the embeddings of all paths."""
         if self.head is None:
-            flat = {path: own.flatten(1) if own.ndim == _MAP else own for path, own in embeddings.items()}
+            flat = {
+                path: embedding.flatten(1) if embedding.ndim == _MAP else embedding
+                for path, embedding in embeddings.items()
+            }
             return self.module.fuse(embeddings if self.image is None else flat)
         return self.head.finish([self.head.share(path, embeddings[path]) for path in self.module.paths])
 
@@ -86,7 +89,7 @@ def fold(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
     if type(module) is nn.Sequential and not hooked(module):
         layers = list(module)
         dense = [layer for layer in layers if isinstance(layer, nn.Linear)]
-        known = all(type(layer) in _OF_A_CHAIN and not hooked(layer) for layer in layers)
-        if known and all(is_plain(layer, nn.Linear) for layer in dense):
+        suits = all(type(layer) in _OF_A_CHAIN and not hooked(layer) for layer in layers)
+        if suits and all(is_plain(layer, nn.Linear) for layer in dense):
             return DenseStack(layers)
     return None

@@ -99,22 +99,22 @@ class Block:
         rows = len(encoded)
         return Block(
             encoded,
-            {path: _room(own, rows) for path, own in self.embeddings.items()},
-            {path: _room(own, rows) for path, own in self.shares.items()},
+            {path: _room(tensor, rows) for path, tensor in self.embeddings.items()},
+            {path: _room(tensor, rows) for path, tensor in self.shares.items()},
             _room(self.outputs, rows),
-            [_room(own, rows) for own in self.maps],
-            [_room(own, rows) for own in self.convolved],
+            [_room(tensor, rows) for tensor in self.maps],
+            [_room(tensor, rows) for tensor in self.convolved],
             None if self.image_dense is None else _room(self.image_dense, rows),
             None if self.table_dense is None else _room(self.table_dense, rows),
         )
 
     def put(self, start: int, part: Block) -> None:
         """Fill in the rows from ``start``."""
-        for whole, own in zip(self._parts(), part._parts(), strict=True):
-            whole[start : start + len(own)] = own
+        for target, filled in zip(self._parts(), part._parts(), strict=True):
+            target[start : start + len(filled)] = filled
 
     def _parts(self) -> list[Tensor]:
-        single = [own for own in (self.image_dense, self.table_dense) if own is not None]
+        single = [tensor for tensor in (self.image_dense, self.table_dense) if tensor is not None]
         return [*self.embeddings.values(), *self.shares.values(), self.outputs, *self.maps, *self.convolved, *single]
 
 
@@ -195,8 +195,8 @@ class ReplacementEngine:
         kernel = segment.weight.shape[2] * segment.weight.shape[3]
         places = _slid(segment, height, 0) * _slid(segment, width, 1)
         numbers = channels * high * wide
-        whole = segment.in_channels == 1  # torch convolves one channel at a fraction of a product's speed
-        most = _PRODUCT_KERNELS * kernel * (4 if whole else 1)
+        one_channel = segment.in_channels == 1  # torch convolves one channel at a fraction of a product's speed
+        most = _PRODUCT_KERNELS * kernel * (4 if one_channel else 1)
         if high * wide > most or numbers * places * segment.channels > _PRODUCT_NUMBERS:
             return None
         offset = (place[0] - read[0], place[2] - read[2])
@@ -204,8 +204,8 @@ class ReplacementEngine:
         if key not in self._products:
             units = torch.eye(numbers, dtype=segment.weight.dtype, device=segment.weight.device)
             units = units.view(numbers, high, wide, channels).permute(0, 3, 1, 2)
-            given = segment.convolve(_framed(units, (height, width), offset), 0, bias=False)
-            self._products[key] = given.permute(2, 3, 1, 0).flatten(0, 2).contiguous()
+            maps = segment.convolve(_framed(units, (height, width), offset), 0, bias=False)
+            self._products[key] = maps.permute(2, 3, 1, 0).flatten(0, 2).contiguous()
             if len(self._products) > _KEPT:
                 self._products.popitem(last=False)
         return self._products[key]
@@ -226,31 +226,31 @@ class ReplacementEngine:
         block = self._prepare(encoded[:batch_size], light)
         if len(encoded) <= batch_size:
             return block
-        whole = block.with_room(encoded)
+        block_of_all = block.with_room(encoded)
         for start in range(0, len(encoded), batch_size):
-            whole.put(start, self._prepare(encoded[start : start + batch_size], light) if start else block)
-        return whole
+            block_of_all.put(start, self._prepare(encoded[start : start + batch_size], light) if start else block)
+        return block_of_all
 
     def _prepare(self, encoded: Tensor, light: bool) -> Block:
         block = Block(encoded, {}, {}, encoded[:, :0])
-        found: dict[str, Tensor] = {}
+        embeddings: dict[str, Tensor] = {}
         for path in self.paths:
             if light:
-                found[path] = self._whole.embed(path, encoded)
+                embeddings[path] = self._whole.embed(path, encoded)
             elif path == "image" and self._chain is not None:
                 block.maps, block.convolved = self._chain.walk(encoded)
                 entered = self._chain.enter(block.maps[-1])
                 block.image_dense = None if self._chain.first is None else entered
-                found[path] = self._chain.leave(entered)
+                embeddings[path] = self._chain.leave(entered)
             elif path == "tabular" and self._table is not None:
                 block.table_dense = self._table.enter(encoded)
-                found[path] = self._table.leave(block.table_dense)
+                embeddings[path] = self._table.leave(block.table_dense)
             else:
-                found[path] = self._whole.embed(path, encoded)
+                embeddings[path] = self._whole.embed(path, encoded)
         if self._head is None:
-            block.embeddings, block.outputs = found, self._whole.fuse(found)
+            block.embeddings, block.outputs = embeddings, self._whole.fuse(embeddings)
         else:
-            block.shares = {path: self._head.share(path, value) for path, value in found.items()}
+            block.shares = {path: self._head.share(path, value) for path, value in embeddings.items()}
             block.outputs = self._head.finish([block.shares[path] for path in self.paths])
         return block
 
@@ -293,10 +293,10 @@ class ReplacementEngine:
                 for coalition in coalitions
             }
         shares = {path: self._replaced_share(path, part, index, values) for path in touched}
-        kept = {path: part.of(block.shares[path]) for path in self.paths}
+        unchanged = {path: part.of(block.shares[path]) for path in self.paths}
         # All coalitions go through the rest of the head together.
         joined = [
-            torch.cat([(shares if path in coalition else kept)[path] for coalition in coalitions])
+            torch.cat([(shares if path in coalition else unchanged)[path] for coalition in coalitions])
             for path in self.paths
         ]
         outputs = self._head.finish(joined)
@@ -325,9 +325,9 @@ class ReplacementEngine:
         assert plan.read is not None
         change = self._redrawn(part, chain, plan.steps[0], columns, values)
         for number, (segment, step) in enumerate(zip(chain.segments[1:], plan.steps[1:], strict=True), start=1):
-            given = part.box(block.convolved[number - 1], step.needed)
-            _add_box(given, self._convolved_change(number, segment, step, change), step)
-            change = segment.tail(given) - part.box(block.maps[number + 1], step.result)
+            convolved = part.box(block.convolved[number - 1], step.needed)
+            _add_box(convolved, self._convolved_change(number, segment, step, change), step)
+            change = segment.tail(convolved) - part.box(block.maps[number + 1], step.result)
         moved = functional.linear(change.permute(0, 2, 3, 1).flatten(1), plan.read)
         if chain.first is None:
             return moved.add_(part.of(block.shares["image"]))
@@ -338,8 +338,8 @@ class ReplacementEngine:
         """Return the change of the first segment's result in its box: its window is drawn and convolved anew."""
         segment, block = chain.segments[0], part.block
         if chain.picture is not None:
-            given = self._reconvolved(part, chain.picture, step, columns, values)
-            return segment.tail(given) - part.box(block.maps[1], step.result)
+            convolved = self._reconvolved(part, chain.picture, step, columns, values)
+            return segment.tail(convolved) - part.box(block.maps[1], step.result)
         patch = _drawn(chain, part, step.box, columns, values)
         window = part.box(block.maps[0], step.window, padded=segment.in_size)
         # The patch may reach beyond the window where pooling drops an odd last row or column.
@@ -347,12 +347,12 @@ class ReplacementEngine:
         shape = (segment.in_channels, *window.shape[2:])
         product = self._product(0, segment, shape, step.window, step.window)
         if product is None:
-            given = segment.convolve(window, 0)
+            convolved = segment.convolve(window, 0)
         else:
             size = step.needed[1] - step.needed[0], step.needed[3] - step.needed[2]
             bias = None if segment.bias is None else segment.bias.repeat(size[0] * size[1])
-            given = _maps(functional.linear(window.permute(0, 2, 3, 1).flatten(1), product, bias), size)
-        return segment.tail(given) - part.box(block.maps[1], step.result)
+            convolved = _maps(functional.linear(window.permute(0, 2, 3, 1).flatten(1), product, bias), size)
+        return segment.tail(convolved) - part.box(block.maps[1], step.result)
 
     def _reconvolved(
         self, part: _Part, picture: LinearPicture, step: Step, columns: list[int], values: Tensor
@@ -410,23 +410,23 @@ class _Part:
 
     def of(self, tensor: Tensor) -> Tensor:
         """Return the rows of a cached tensor."""
-        own = tensor[self.span]
-        return own if self.rows is None else own.index_select(0, self.rows)
+        rows = tensor[self.span]
+        return rows if self.rows is None else rows.index_select(0, self.rows)
 
     def box(self, maps: Tensor, box: Box, *, padded: tuple[int, int] | None = None) -> Tensor:
         """Return a copy of a box of cached maps, channels last; with ``padded``, their size, it may lie beyond them."""
         top, bottom, left, right = box
-        own = maps[self.span]
+        maps_of_rows = maps[self.span]
         if padded is not None and (top < 0 or left < 0 or bottom > padded[0] or right > padded[1]):
-            inner = own[:, :, max(top, 0) : min(bottom, padded[0]), max(left, 0) : min(right, padded[1])]
-            own = _framed(inner, (bottom - top, right - left), (max(-top, 0), max(-left, 0)))
+            inner = maps_of_rows[:, :, max(top, 0) : min(bottom, padded[0]), max(left, 0) : min(right, padded[1])]
+            maps_of_rows = _framed(inner, (bottom - top, right - left), (max(-top, 0), max(-left, 0)))
         else:
-            own = own[:, :, top:bottom, left:right]
-        near = own.permute(0, 2, 3, 1).contiguous() if self.rows is None else own.permute(0, 2, 3, 1)
+            maps_of_rows = maps_of_rows[:, :, top:bottom, left:right]
+        near = maps_of_rows.permute(0, 2, 3, 1).contiguous() if self.rows is None else maps_of_rows.permute(0, 2, 3, 1)
         if self.rows is not None:
             # Boxes are copied out once and rows then taken whole: several times faster than taking both at once.
             near = near.contiguous().index_select(0, self.rows)
-        elif near.data_ptr() == own.data_ptr():
+        elif near.data_ptr() == maps_of_rows.data_ptr():
             near = near.clone()
         return near.permute(0, 3, 1, 2)
 
@@ -443,9 +443,9 @@ def _seen(part: _Part, near: list[int], columns: list[int], values: Tensor) -> T
     """Return the encoded columns ``near`` with those of ``columns`` among them replaced."""
     seen = part.of(part.block.encoded[:, near])
     place = {column: at for at, column in enumerate(near)}
-    known = [k for k, column in enumerate(columns) if column in place]
-    if known:
-        seen[:, [place[columns[k]] for k in known]] = values[:, known]
+    replaced = [k for k, column in enumerate(columns) if column in place]
+    if replaced:
+        seen[:, [place[columns[k]] for k in replaced]] = values[:, replaced]
     return seen
 
 
@@ -461,9 +461,9 @@ def _drawn(chain: ImageChain, part: _Part, box: Box, columns: list[int], values:
 
 def _slid(segment: Segment, size: int, axis: int) -> int:
     """Return how many outputs a convolution without padding gives along an axis."""
-    own = segment.convolution
-    reach = own.dilation[axis] * (own.kernel_size[axis] - 1)
-    return max(0, (size - reach - 1) // own.stride[axis] + 1)
+    convolution = segment.convolution
+    reach = convolution.dilation[axis] * (convolution.kernel_size[axis] - 1)
+    return max(0, (size - reach - 1) // convolution.stride[axis] + 1)
 
 
 def _framed(values: Tensor, size: tuple[int, int], offset: tuple[int, int]) -> Tensor:
@@ -488,16 +488,16 @@ def _common(first: Box, second: Box) -> Box:
     return max(first[0], second[0]), min(first[1], second[1]), max(first[2], second[2]), min(first[3], second[3])
 
 
-def _within(maps: Tensor, own: Box, box: Box) -> Tensor:
+def _within(maps: Tensor, covered: Box, box: Box) -> Tensor:
     """Return the view of ``box`` in maps that cover the box ``own``."""
-    return maps[:, :, box[0] - own[0] : box[1] - own[0], box[2] - own[2] : box[3] - own[2]]
+    return maps[:, :, box[0] - covered[0] : box[1] - covered[0], box[2] - covered[2] : box[3] - covered[2]]
 
 
-def _add_box(given: Tensor, moved: Tensor, step: Step) -> None:
+def _add_box(maps: Tensor, moved: Tensor, step: Step) -> None:
     """Add the change of a convolution in ``step.moved`` to its outputs in ``step.needed``."""
     both = _common(step.moved, step.needed)
     if area(both):
-        _within(given, step.needed, both).add_(_within(moved, step.moved, both))
+        _within(maps, step.needed, both).add_(_within(moved, step.moved, both))
 
 
 def _set_box(window: Tensor, patch: Tensor, step: Step) -> None:

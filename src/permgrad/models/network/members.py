@@ -101,10 +101,10 @@ class MemberLinear(nn.Module):
         if path not in self.per_member:
             return functional.linear(embedding, self.columns(path))
         weight = self._slice(path)
-        own = embedding.unflatten(-1, (self.members, self.widths[path]))
+        vectors = embedding.unflatten(-1, (self.members, self.widths[path]))
         if self.shared:
-            return functional.linear(own, weight[0]).flatten(-2)
-        out: Tensor = torch.einsum("...kw,kuw->...ku", own, weight).flatten(-2)
+            return functional.linear(vectors, weight[0]).flatten(-2)
+        out: Tensor = torch.einsum("...kw,kuw->...ku", vectors, weight).flatten(-2)
         return out
 
     def join(self, shares: list[Tensor]) -> Tensor:
@@ -147,10 +147,10 @@ class MemberLinear(nn.Module):
     def _place(self, path: str, *, common: bool = False) -> slice:
         """Return where a path's columns lie in ``weight``, or among the columns that are scaled."""
         start = 0
-        for own, width in self.widths.items():
-            if own == path:
+        for name, width in self.widths.items():
+            if name == path:
                 break
-            if not common or own not in self.per_member:
+            if not common or name not in self.per_member:
                 start += width
         return slice(start, start + self.widths[path])
 

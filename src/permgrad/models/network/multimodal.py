@@ -108,7 +108,7 @@ class ImageBranch(nn.Module):
 
     def forward(self, *images: Tensor) -> Tensor:
         """Return ``(rows, columns · image_units)``."""
-        return torch.cat([encode(own) for encode, own in zip(self.columns, images, strict=True)], dim=1)
+        return torch.cat([encode(image) for encode, image in zip(self.columns, images, strict=True)], dim=1)
 
 
 class Fusion(nn.Module):

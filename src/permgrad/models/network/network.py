@@ -192,12 +192,12 @@ class HybridNetwork(nn.Module):
 def check_paths(paths: Any) -> tuple[str, ...]:
     """Return the paths in their fixed order, or say what is wrong with them."""
     listed = isinstance(paths, Iterable)
-    given = (paths,) if isinstance(paths, str) or not listed else tuple(paths)
-    for path in given:
+    names = (paths,) if isinstance(paths, str) or not listed else tuple(paths)
+    for path in names:
         check_choice("branches", path, PATHS)
-    if not given or len(set(given)) != len(given):
+    if not names or len(set(names)) != len(names):
         raise InputError(
-            f"branches must name 'tabular', 'image' or both, each once, however: branches={given!r}; "
+            f"branches must name 'tabular', 'image' or both, each once, however: branches={names!r}; "
             "pass for example branches=('tabular', 'image')"
         )
-    return tuple(path for path in PATHS if path in given)
+    return tuple(path for path in PATHS if path in names)

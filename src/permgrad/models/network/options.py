@@ -78,9 +78,9 @@ class NetworkOptions:
         return [field.name for field in dataclasses.fields(cls)]
 
     @classmethod
-    def from_mapping(cls, given: Mapping[str, Any], base: NetworkOptions | None = None) -> NetworkOptions:
+    def from_mapping(cls, changes: Mapping[str, Any], base: NetworkOptions | None = None) -> NetworkOptions:
         """Return ``base`` (preset ``paper``'s network if None) with the given options in place of its own."""
-        values, faults = check_network(given)
+        values, faults = check_network(changes)
         if faults:
             raise InputError("; ".join(faults))
         return dataclasses.replace(base if base is not None else cls(), **values)
@@ -120,7 +120,7 @@ def _sizes(least: int, *, may_be_empty: bool) -> Callable[[Any], Any]:
     return convert
 
 
-def _number(rule: str, holds: Callable[[float], bool], *, whole: bool = False) -> Callable[[Any], Any]:
+def _number(rule: str, holds: Callable[[float], bool], *, integer: bool = False) -> Callable[[Any], Any]:
     """Return a converter of a number that must obey a rule."""
 
     def convert(value: Any) -> float | int:
@@ -128,9 +128,9 @@ def _number(rule: str, holds: Callable[[float], bool], *, whole: bool = False) -
             number = float(value)
         except (TypeError, ValueError, OverflowError):
             raise ValueError(rule) from None
-        if isinstance(value, (bool, str)) or (whole and not is_whole(value)) or not holds(number):
+        if isinstance(value, (bool, str)) or (integer and not is_whole(value)) or not holds(number):
             raise ValueError(rule)
-        return int(value) if whole else number
+        return int(value) if integer else number
 
     return convert
 
@@ -176,20 +176,20 @@ _CONVERTERS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def check_network(given: Any) -> tuple[dict[str, Any], list[str]]:
+def check_network(network: Any) -> tuple[dict[str, Any], list[str]]:
     """Return the converted options and a list of faults, one sentence part each."""
-    if given is None:
+    if network is None:
         return {}, []
-    if not isinstance(given, Mapping):
-        fault = f"network must be None or a mapping of options, however: network={shown(given)}"
+    if not isinstance(network, Mapping):
+        fault = f"network must be None or a mapping of options, however: network={shown(network)}"
         return {}, [f"{fault}; pass for example network={{'dropout': 0.2}}"]
     values: dict[str, Any] = {}
     faults: list[str] = []
-    for name, value in given.items():
+    for name, value in network.items():
         if name not in _CONVERTERS:
             guess = suggest(str(name), _CONVERTERS)
-            known = ", ".join(_CONVERTERS)
-            faults.append(f"network options must be known, however: {name!r} is not{guess}; known: {known}")
+            names = ", ".join(_CONVERTERS)
+            faults.append(f"network options must be known, however: {name!r} is not{guess}; known: {names}")
             continue
         try:
             values[str(name)] = _CONVERTERS[name](value)

@@ -171,8 +171,8 @@ def _try_hybrid(model: Any) -> None:
     check_background({"table": model.background_}, {"table": (model.module_.encoded,)}, model.background_target_)
     if hasattr(model, "classes_"):
         check_classes(model, model.module_.outputs)
-        found = model.predict_proba(row)
-        if found.shape != (1, len(model.classes_)) or not np.isfinite(found).all():
+        probabilities = model.predict_proba(row)
+        if probabilities.shape != (1, len(model.classes_)) or not np.isfinite(probabilities).all():
             raise ValueError("probabilities that are not one for each class")
 
 
@@ -191,9 +191,9 @@ def _try_images(model: Any) -> None:
     row = model.background()
     tensors = [torch.from_numpy(np.asarray(row[name], dtype=np.float32)[:1]) for name in shapes]
     with torch.no_grad():
-        found = model.module_(*(tensor.to(device_of(model.module_)) for tensor in tensors))
-    if tuple(found.shape) != (1, outputs) or not bool(torch.isfinite(found).all()):
-        raise ValueError(f"outputs of shape {tuple(found.shape)} in the place of {(1, outputs)}, or not finite")
+        row_outputs = model.module_(*(tensor.to(device_of(model.module_)) for tensor in tensors))
+    if tuple(row_outputs.shape) != (1, outputs) or not bool(torch.isfinite(row_outputs).all()):
+        raise ValueError(f"outputs of shape {tuple(row_outputs.shape)} in the place of {(1, outputs)}, or not finite")
 
 
 def _empty_row(names: Any) -> pd.DataFrame:

@@ -79,7 +79,7 @@ def prepare_stream(model: HyNNBase, request: StreamRequest) -> Prepared:
     with table.cells_of(typed.numbers):
         encoder = model._make_encoder(typed.frame, settings)  # noqa: SLF001
     with Progress(table.rows, "reading", model.progress, lines=False) as bar:
-        found = scan(
+        scanned = scan(
             source,
             typed,
             model,
@@ -89,27 +89,27 @@ def prepare_stream(model: HyNNBase, request: StreamRequest) -> Prepared:
             advance=bar.advance,
         )
     model.seed_ = seed
-    class_weight = _learn_target(model, found, settings)
-    model.preprocessor_ = encoder.update(found.statistics)
-    encoded = encode_training(model.preprocessor_, found.sample.frame)
-    coder = _Coder(model, source, found.weight / found.rows, class_weight)
-    held = found.held if other is None else _bounded(other)
+    class_weight = _learn_target(model, scanned, settings)
+    model.preprocessor_ = encoder.update(scanned.statistics)
+    encoded = encode_training(model.preprocessor_, scanned.sample.frame)
+    coder = _Coder(model, source, scanned.weight / scanned.rows, class_weight)
+    held = scanned.held if other is None else _bounded(other)
     validation, held_weights = None, np.zeros(0)
     if held is not None:
-        if found.target is None:
+        if scanned.target is None:
             _check_classes(model, held, drawn=other is None)
         validation = coder.rows(held, table if other is None else other.table)
         held_weights = held.weights / coder.mean_weight
-    block = request.block_rows or _automatic_block(encoded.shape[1], found.rows)
+    block = request.block_rows or _automatic_block(encoded.shape[1], scanned.rows)
     rows = StreamedRows(
-        [part for part in table.parts if part.number in found.part_rows],
-        found.rows,
+        [part for part in table.parts if part.number in scanned.part_rows],
+        scanned.rows,
         coder.read,
-        max(block, settings.training_for(found.rows).batch_size),
+        max(block, settings.training_for(scanned.rows).batch_size),
         # Differs where the rows, or their order, would.
         identity=f"{derive_seed(0, source.describe(), block):016x}",
     )
-    return model._ready(settings, encoded, coder.code(found.sample), rows, validation, held_weights)  # noqa: SLF001
+    return model._ready(settings, encoded, coder.code(scanned.sample), rows, validation, held_weights)  # noqa: SLF001
 
 
 def _automatic_block(columns: int, rows: int) -> int:
@@ -165,9 +165,9 @@ def _source(request: StreamRequest, seed: int, held_out: float) -> Source:
     """Return the training files with the share of rows that is held out, of which memory bounds the number."""
     table = open_partitioned(request.path, rows_per_part=_ROWS_PER_PART)
     features = _features(table, request)
-    known = _known_targets(table, request.target)
-    most = MOST_VALIDATION_ROWS / (table.rows if known is None else known.rows)
-    return Source(table, features, request.target, request.sample_weight, min(held_out, most), seed, known)
+    with_target = _known_targets(table, request.target)
+    most = MOST_VALIDATION_ROWS / (table.rows if with_target is None else with_target.rows)
+    return Source(table, features, request.target, request.sample_weight, min(held_out, most), seed, with_target)
 
 
 def _other_source(validation: Any, source: Source) -> Source:
@@ -183,46 +183,46 @@ def _other_source(validation: Any, source: Source) -> Source:
         raise unknown(f"column of {os.fspath(Path(validation))!r}", missing[0], table.columns)
     weight = source.weight if source.weight in table.columns else None
     # Held out of everything but judging: at most as many as memory is meant to hold, drawn evenly.
-    known = _known_targets(table, source.target)
-    share = min(1.0, MOST_VALIDATION_ROWS / (table.rows if known is None else known.rows))
-    return Source(table, source.features, source.target, weight, share, source.seed, known)
+    with_target = _known_targets(table, source.target)
+    share = min(1.0, MOST_VALIDATION_ROWS / (table.rows if with_target is None else with_target.rows))
+    return Source(table, source.features, source.target, weight, share, source.seed, with_target)
 
 
 def _known_targets(table: PartitionedTable, target: str) -> KnownRows | None:
-    known = find_known(table, target)
-    if known is None:
+    with_target = find_known(table, target)
+    if with_target is None:
         return None
-    if known.rows == 0:
+    if with_target.rows == 0:
         raise InputError(
             f"the target must be known, however: column {target!r} of {table.path!r} is missing in every row; choose "
             "another target"
         )
-    warn_user(known.left_out(table.path))
-    return known
+    warn_user(with_target.left_out(table.path))
+    return with_target
 
 
 def _bounded(source: Source) -> Chunk:
-    found = joined([chunk.take(chunk.held) for part in source.table.parts for chunk in source.chunks(part)])
-    if len(found) == 0:
+    rows = joined([chunk.take(chunk.held) for part in source.table.parts for chunk in source.chunks(part)])
+    if len(rows) == 0:
         raise InputError("validation must hold at least one row, however: none has a weight above 0; pass others")
-    return found
+    return rows
 
 
 # ---- target --------------------------------------------------------------------------------------------------------
 
 
-def _learn_target(model: Any, found: Scan, settings: Settings) -> npt.NDArray[np.float64] | None:
+def _learn_target(model: Any, scanned: Scan, settings: Settings) -> npt.NDArray[np.float64] | None:
     """Learn classes and their weights, or the target's scale; return the classes' weights in the loss."""
-    if found.target is not None:
-        spread = float(found.target.deviation[0])
-        model.target_mean_ = float(found.target.mean[0])
+    if scanned.target is not None:
+        spread = float(scanned.target.deviation[0])
+        model.target_mean_ = float(scanned.target.mean[0])
         model.target_scale_ = spread if spread > 0 else 1.0
         return None
-    labels = np.empty(len(found.labels), dtype=object)
-    labels[:] = list(found.labels)
-    coded = model._fit_target(labels.astype(found.label_type))  # noqa: SLF001
+    labels = np.empty(len(scanned.labels), dtype=object)
+    labels[:] = list(scanned.labels)
+    coded = model._fit_target(labels.astype(scanned.label_type))  # noqa: SLF001
     counts = np.zeros(len(labels), dtype=np.int64)
-    counts[coded] = list(found.labels.values())
+    counts[coded] = list(scanned.labels.values())
     weights = inputs.weights_of_counts(settings.class_weight, model.classes_, counts)
     model.class_weights_ = weights
     return weights

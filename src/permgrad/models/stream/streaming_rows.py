@@ -119,8 +119,8 @@ class BlockOrder:
                 if buffer is None:
                     buffer = _empty_like(piece, rows.block_rows)
                 stop = min(len(piece), start + rows.block_rows - filled)
-                for own, other in zip(_tensors(buffer), _tensors(piece), strict=True):
-                    own[filled : filled + stop - start] = other[start:stop]
+                for target, other in zip(_tensors(buffer), _tensors(piece), strict=True):
+                    target[filled : filled + stop - start] = other[start:stop]
                 filled, start = filled + stop - start, stop
                 if filled == rows.block_rows:
                     yield buffer.to(rows.device)
@@ -134,10 +134,10 @@ def _tensors(rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _empty_like(rows: Rows, count: int) -> Rows:
-    return Rows(*(own.new_empty(count, *own.shape[1:]) for own in _tensors(rows)))
+    return Rows(*(tensor.new_empty(count, *tensor.shape[1:]) for tensor in _tensors(rows)))
 
 
 def _joined(pieces: Sequence[Rows]) -> Rows:
     if len(pieces) == 1:
         return pieces[0]
-    return Rows(*(torch.cat(own) for own in zip(*map(_tensors, pieces), strict=True)))
+    return Rows(*(torch.cat(tensors) for tensors in zip(*map(_tensors, pieces), strict=True)))

@@ -243,32 +243,32 @@ def scan(
     )
     size = max(min(_SAMPLED_ROWS, sample_size(len(source.features))), least_sample)
     sample, held = _BottomK(size, ("stream sample",)), list[Chunk]()
-    found = Scan(
+    result = Scan(
         TableStatistics(schema, na_codes=estimator.na_codes), NumericStatistics(1, size=1) if numbers else None
     )
     for part in source.table.parts:
-        before = found.rows
+        before = result.rows
         for chunk in source.chunks(part):
             if chunk.held.any():
                 held.append(chunk.take(chunk.held))
             training = chunk.take(~chunk.held) if chunk.held.any() else chunk
             with source.table.cells_of(training.numbers):
-                found.count(training.values(estimator))
-                found.statistics.update(training.frame, first_row=found.rows)
-            sample.add(training, found.rows)
-            found.rows += len(training)
-            found.weight += float(training.weights.sum())
+                result.count(training.values(estimator))
+                result.statistics.update(training.frame, first_row=result.rows)
+            sample.add(training, result.rows)
+            result.rows += len(training)
+            result.weight += float(training.weights.sum())
             advance(len(chunk))
-        if found.rows > before:
-            found.part_rows[part.number] = found.rows - before
-    if found.rows < 2:
+        if result.rows > before:
+            result.part_rows[part.number] = result.rows - before
+    if result.rows < 2:
         raise InputError(
-            f"training needs at least 2 rows, however: n_samples={found.rows} have a weight above 0 and are not held "
+            f"training needs at least 2 rows, however: n_samples={result.rows} have a weight above 0 and are not held "
             "out; add rows"
         )
-    found.sample = sample.chunk()
-    found.held = joined(held) if held else None
-    return found
+    result.sample = sample.chunk()
+    result.held = joined(held) if held else None
+    return result
 
 
 def _schema(typed: TypeRows, na_codes: Any, kinds: dict[str, Any]) -> Schema:

@@ -55,7 +55,7 @@ class Team:
         """Return what the first device finds; the others do not look."""
         if self.size == 1:
             return judge()
-        found = torch.tensor(judge() if self.rank == 0 else (0.0, 0.0), dtype=torch.float64, device=self.device)
-        torch.distributed.broadcast(found, src=0)
-        score, temperature = found.tolist()
+        judged = torch.tensor(judge() if self.rank == 0 else (0.0, 0.0), dtype=torch.float64, device=self.device)
+        torch.distributed.broadcast(judged, src=0)
+        score, temperature = judged.tolist()
         return score, temperature
