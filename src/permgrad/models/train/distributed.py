@@ -19,22 +19,17 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from permgrad.base.checks import is_whole
 from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, shown
-from permgrad.base.progress import ProgressMode
 from permgrad.models.devices import full_float32
 from permgrad.models.train.guard import sheltered
-from permgrad.models.train.learner import DivergenceError, TrainingOptions, begin, run_epochs
-from permgrad.models.train.rows import Rows, TrainingRows
+from permgrad.models.train.learner import Course, DivergenceError
 from permgrad.models.train.team import Team
-
-if TYPE_CHECKING:
-    from permgrad.models.network.network import HybridNetwork
 
 _TASK, _RESULT, _ERROR, _MEETING = "task.pickle", "result.pt", "error.json", "meeting"
 #: What an error of a process is raised as.
@@ -44,25 +39,9 @@ _POLL_SECONDS, _GRACE_SECONDS = 0.05, 5.0
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What every process of a training needs.
+    """What every process needs: the training, ``"cpu"`` or ``"cuda"``, how many devices, and threads of each."""
 
-    Attributes:
-        network: as it begins.
-        train, validation: all rows, as in ``train``.
-        options, seed, progress: as in ``train``.
-        checkpoint: the state's file, or None.
-        kind: ``"cpu"`` or ``"cuda"``.
-        devices: how many.
-        threads: of each process on a processor.
-    """
-
-    network: HybridNetwork
-    train: TrainingRows
-    validation: Rows | None
-    options: TrainingOptions
-    seed: int
-    progress: ProgressMode
-    checkpoint: Path | None
+    course: Course
     kind: str
     devices: int
     threads: int
@@ -199,11 +178,8 @@ def _work(task: Task, folder: Path, rank: int) -> Outcome:
         "gloo" if cpu else "nccl", init_method=(folder / _MEETING).as_uri(), rank=rank, world_size=task.devices
     )
     try:
-        with sheltered(task.seed), full_float32():
-            team, first = Team(rank, task.devices, device), rank == 0
-            rows = (task.train, task.validation)
-            learner = begin(task.network, *rows, task.options, task.seed, device, task.checkpoint, team)
-            run_epochs(learner, task.progress if first else False, task.checkpoint if first else None)
+        with sheltered(task.course.seed), full_float32():
+            learner = task.course.run(device, Team(rank, task.devices, device))
     finally:
         torch.distributed.destroy_process_group()
     best = {name: value.cpu() for name, value in learner.best_state.items()}

@@ -352,42 +352,49 @@ def predict(network: HybridNetwork, rows: Rows) -> Tensor:
     return torch.cat(outputs)
 
 
-def begin(
-    network: HybridNetwork,
-    train_rows: TrainingRows,
-    validation_rows: Rows | None,
-    options: TrainingOptions,
-    seed: int,
-    device: torch.device,
-    checkpoint: Path | None,
-    team: Team | None = None,
-) -> Learner:
-    """Return a learner on a device, where its checkpoint says if there is one; for a sheltered process."""
-    # The fastest convolution of a GPU adds up in another order each time: the same seed would give other weights.
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    validation = None if validation_rows is None else validation_rows.to(device)
-    learner = Learner(network.to(device), train_rows.to(device), validation, options, seed, team)
-    if checkpoint is not None and checkpoint.exists():
-        learner.load_state(read_checkpoint(checkpoint, device), checkpoint)
-    return learner
+@dataclasses.dataclass(frozen=True)
+class Course:
+    """Everything that a training needs but its devices, as in ``train``; ``checkpoint`` is the state's file."""
 
+    network: HybridNetwork
+    train_rows: TrainingRows
+    validation_rows: Rows | None
+    options: TrainingOptions
+    seed: int
+    progress: ProgressMode = "auto"
+    checkpoint: Path | None = None
 
-def run_epochs(
-    learner: Learner, progress: ProgressMode, checkpoint: Path | None, on_epoch: EpochWatcher | None = None
-) -> None:
-    """Let a learner take its steps until it has finished, or diverged."""
-    remaining = learner.options.max_epochs - learner.epoch
-    with Progress(remaining * len(learner.order), "training", progress, lines=False) as bar:
-        stopped = False
-        while not (learner.finished or stopped):
-            learner.start_epoch()
-            for number, batch in enumerate(learner.order):
-                learner.step(batch, number)
-                bar.advance()
-            learner.end_epoch()
-            if learner.diverged:
-                return
-            bar.note(f"best validation loss {learner.best_loss:.4g}")
-            if checkpoint is not None:
-                write_checkpoint(checkpoint, learner)
-            stopped = on_epoch is not None and bool(on_epoch(learner.history[-1]))
+    def run(self, device: torch.device, team: Team | None = None, on_epoch: EpochWatcher | None = None) -> Learner:
+        """Take all steps on a device, from where the checkpoint is if there is one; for a sheltered process."""
+        # The fastest convolution of a GPU adds up in another order each time: the same seed would give other weights.
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+        validation = None if self.validation_rows is None else self.validation_rows.to(device)
+        learner = Learner(
+            self.network.to(device), self.train_rows.to(device), validation, self.options, self.seed, team
+        )
+        if self.checkpoint is not None and self.checkpoint.exists():
+            learner.load_state(read_checkpoint(self.checkpoint, device), self.checkpoint)
+        if not (on_epoch is not None and any(on_epoch(record) for record in learner.history)):
+            self._run_epochs(learner, on_epoch)
+        return learner
+
+    def _run_epochs(self, learner: Learner, on_epoch: EpochWatcher | None) -> None:
+        """Take steps until the learner has finished, or diverged; after each good epoch its state is written."""
+        first = learner.team.rank == 0
+        remaining = learner.options.max_epochs - learner.epoch
+        with Progress(
+            remaining * len(learner.order), "training", self.progress if first else False, lines=False
+        ) as bar:
+            stopped = False
+            while not (learner.finished or stopped):
+                learner.start_epoch()
+                for number, batch in enumerate(learner.order):
+                    learner.step(batch, number)
+                    bar.advance()
+                learner.end_epoch()
+                if learner.diverged:
+                    return
+                bar.note(f"best validation loss {learner.best_loss:.4g}")
+                if self.checkpoint is not None and first:
+                    write_checkpoint(self.checkpoint, learner)
+                stopped = on_epoch is not None and bool(on_epoch(learner.history[-1]))

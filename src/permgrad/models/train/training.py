@@ -17,14 +17,7 @@ from permgrad.models.devices import full_float32
 from permgrad.models.train.checkpoint import CHECKPOINT_NAME
 from permgrad.models.train.distributed import Outcome, Task, train_together
 from permgrad.models.train.guard import sheltered
-from permgrad.models.train.learner import (
-    DivergenceError,
-    EpochWatcher,
-    Learner,
-    TrainingOptions,
-    begin,
-    run_epochs,
-)
+from permgrad.models.train.learner import Course, DivergenceError, EpochWatcher, Learner, TrainingOptions
 from permgrad.models.train.rows import Rows, TrainingRows
 
 if TYPE_CHECKING:
@@ -85,22 +78,17 @@ def train(
     """
     device = torch.device(device)
     checkpoint = None if checkpoint_folder is None else Path(checkpoint_folder) / CHECKPOINT_NAME
+    course = Course(network, train_rows, validation_rows, options, seed, progress, checkpoint)
+    if devices > 1:
+        _check_watchers(on_epoch)
     try:
-        if devices > 1:
-            _check_watchers(on_epoch)
-            threads = max(1, torch.get_num_threads() // devices)
-            task = Task(
-                network, train_rows, validation_rows, options, seed, progress, checkpoint, device.type, devices, threads
-            )
-            with sparing(), sheltered(seed):
-                result = _finish(network, train_together(task), device)
-        else:
-            with sparing(), sheltered(seed), full_float32():
-                learner = begin(network, train_rows, validation_rows, options, seed, device, checkpoint)
-                stopped = on_epoch is not None and any(on_epoch(record) for record in learner.history)
-                if not learner.finished and not stopped:
-                    run_epochs(learner, progress, checkpoint, on_epoch)
-                result = _finish(network, learner, device)
+        with sparing(), sheltered(seed):
+            if devices > 1:
+                threads = max(1, torch.get_num_threads() // devices)
+                result = _finish(network, train_together(Task(course, device.type, devices, threads)), device)
+            else:
+                with full_float32():
+                    result = _finish(network, course.run(device, on_epoch=on_epoch), device)
     except DivergenceError as error:
         fix = _what_to_do(options, train_rows, columns)
         raise DivergenceError(f"training needs finite losses, however: {error}; {fix}") from None
