@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import logsumexp, softmax
 
 from permgrad.base.checks import is_number
 from permgrad.base.errors import InputError
@@ -57,7 +58,7 @@ class Calibration:
             return self._isotonic(logits)
         if self.shift:
             logits = logits - np.asarray(self.shift)
-        return _softmax(logits / self.temperature)
+        return np.asarray(softmax(logits / self.temperature, axis=1))
 
     def _curve(self, k: int, odds: Floats) -> Floats:
         knots, shares = self.curves[k]
@@ -108,18 +109,9 @@ def class_logits(outputs: npt.NDArray[Any]) -> Floats:
 
 def one_versus_rest(logits: Floats) -> Floats:
     """Return the log odds of each class against all others ``(rows, classes)``, also where probabilities are 0 or 1."""
-    columns = []
-    for k in range(logits.shape[1]):
-        competing = np.delete(logits, k, axis=1)
-        highest = competing.max(axis=1, keepdims=True)
-        total = highest[:, 0] + np.log(np.exp(competing - highest).sum(axis=1))
-        columns.append(logits[:, k] - total)
-    return np.column_stack(columns)
-
-
-def _softmax(logits: Floats) -> Floats:
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+    return np.column_stack(
+        [logits[:, k] - logsumexp(np.delete(logits, k, axis=1), axis=1) for k in range(logits.shape[1])]
+    )
 
 
 # ---- fitting ---------------------------------------------------------------------------------------------------------
@@ -151,12 +143,6 @@ def check_calibration(
     method: str | None, class_weights: Floats, classes: npt.NDArray[Any], y: npt.NDArray[np.int64]
 ) -> None:
     """Refuse, before training, what cannot be calibrated.
-
-    Args:
-        method: as in ``fit_calibration``.
-        class_weights: of the training's loss.
-        classes: the labels.
-        y: class indexes of the rows held out of training, empty if there are none.
 
     Raises:
         InputError: There are no such rows though they are needed, they lack a class that isotonic regression would then
