@@ -83,7 +83,7 @@ def write_arrays(name: str, path: Path) -> int:
 def job(folder: Path, **more: Any) -> dict[str, Any]:
     """Return what both sides are asked, beside what is special to it."""
     from permgrad.models.estimators.presets import PAPER
-    from permgrad.models.train.training import TrainingOptions
+    from permgrad.models.train.learner import TrainingOptions
 
     options = TrainingOptions(**PAPER.training)
     return {
@@ -130,7 +130,9 @@ def train_ours(work: dict[str, Any]) -> dict[str, Any]:
     from permgrad.imaging import Renderer, StoredLayout
     from permgrad.models.estimators.presets import PAPER
     from permgrad.models.network.network import HybridNetwork
-    from permgrad.models.train.training import Rows, TrainingOptions, train
+    from permgrad.models.train.learner import TrainingOptions
+    from permgrad.models.train.rows import Rows
+    from permgrad.models.train.training import train
 
     if work["threads"] is not None:
         torch.set_num_threads(work["threads"])

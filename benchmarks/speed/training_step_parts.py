@@ -30,8 +30,8 @@ from permgrad.data.splitting import split_rows
 from permgrad.imaging import Renderer, fit_layout, make_layout
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
+from permgrad.models.train.learner import Learner, TrainingOptions, training_loss
 from permgrad.models.train.rows import Rows
-from permgrad.models.train.training import Learner, TrainingOptions, training_loss
 
 BATCH = 32
 Clock = Callable[[str, Callable[[], Any]], Any]

@@ -12,7 +12,9 @@ from torch import nn
 import permgrad as pg
 from permgrad.models.devices import device_of, full_float32, mixed_precision, rows_at_once
 from permgrad.models.estimators.settings import choose_device, device_faults
-from permgrad.models.train.training import Rows, TrainingOptions, train
+from permgrad.models.train.learner import TrainingOptions
+from permgrad.models.train.rows import Rows
+from permgrad.models.train.training import train
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
 

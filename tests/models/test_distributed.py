@@ -19,9 +19,10 @@ from permgrad.imaging import Renderer, StoredLayout
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.train import distributed
 from permgrad.models.train.distributed import count_devices, devices_faults
+from permgrad.models.train.learner import TrainingOptions
 from permgrad.models.train.rows import Rows
 from permgrad.models.train.team import Team
-from permgrad.models.train.training import TrainingOptions, train
+from permgrad.models.train.training import train
 
 
 def rows(count: int = 150) -> Rows:

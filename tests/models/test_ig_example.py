@@ -19,7 +19,7 @@ from permgrad.models.estimators.inputs import level_blocks
 from permgrad.models.estimators.presets import get_preset, preset_from_dict, presets
 from permgrad.models.network.branches import LevelEmbeddingLinear
 from permgrad.models.network.network import HybridNetwork
-from permgrad.models.train.training import TrainingOptions, training_loss
+from permgrad.models.train.learner import TrainingOptions, training_loss
 
 BANK = pytest.mark.skipif("PERMGRAD_DATA" not in os.environ, reason="PERMGRAD_DATA names no folder with the data sets")
 

@@ -14,7 +14,8 @@ from permgrad.models.fast.table_entry import TableEntry
 from permgrad.models.network.members import MemberLinear, MemberMean, MemberScale
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
-from permgrad.models.train.training import Learner, Rows, TrainingOptions, build_optimizer, training_loss
+from permgrad.models.train.learner import Learner, TrainingOptions, build_optimizer, training_loss
+from permgrad.models.train.rows import Rows
 
 MEMBERS, ENCODED, OUTPUTS = 3, 6, 2
 NETWORK = {

@@ -12,7 +12,7 @@ import pytest
 from permgrad import HyNNClassifier, HyNNRegressor, InputError
 from permgrad.models.estimators.presets import get_preset, presets
 from permgrad.models.estimators.settings import check_preset, resolve_settings
-from permgrad.models.train.training import TrainingOptions
+from permgrad.models.train.learner import TrainingOptions
 
 WRONG = {
     "learning_rate": ([-1, 0, "fast", None, True], "a number above 0"),

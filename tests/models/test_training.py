@@ -21,10 +21,11 @@ import torch
 from permgrad import EnvironmentProblem, HyNNClassifier, HyNNRegressor, InputError, PermgradWarning
 from permgrad.models.losses import cross_entropy, loss_rows, squared_error
 from permgrad.models.network.network import HybridNetwork
-from permgrad.models.train import training
-from permgrad.models.train.rows import EpochOrder
+from permgrad.models.train import learner, training
+from permgrad.models.train.learner import Learner, TrainingOptions
+from permgrad.models.train.rows import EpochOrder, Rows
 from permgrad.models.train.schedules import schedules
-from permgrad.models.train.training import Learner, Rows, TrainingOptions, train
+from permgrad.models.train.training import train
 
 SMALL = {"dense_units": [16], "conv_filters": [4], "pooling": [4], "fusion_units": [8]}
 
@@ -198,7 +199,7 @@ def test_a_killed_process_goes_on_exactly(tmp_path):
         import os, signal, sys
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         from test_training import regressor, table
-        from permgrad.models.train.training import Learner
+        from permgrad.models.train.learner import Learner
         usual = Learner.step
         def step(self, batch, number):
             if self.epoch == 2 and number == 1:
@@ -458,7 +459,7 @@ def test_training_never_reads_validation_rows():
     assert fitted.target_mean_ != pytest.approx(y.mean(), abs=1e-12)
 
 
-@pytest.mark.parametrize("optimizer", training.OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", learner.OPTIMIZERS)
 def test_every_optimizer_learns(optimizer):
     X, y = table()
     model = regressor(optimizer=optimizer, max_epochs=15, schedule="cosine").fit(X, y)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from torch import nn
+
+if TYPE_CHECKING:
+    from permgrad.models.network.options import NetworkOptions
 
 ActivationName = Literal["relu", "gelu", "silu", "mish", "selu", "tanh"]
 InitializerName = Literal["he_normal", "he_uniform", "glorot_uniform", "torch"]
@@ -40,70 +43,45 @@ def initialize_(layer: nn.Linear | nn.Conv2d, initializer: str) -> None:
         nn.init.zeros_(layer.bias)
 
 
-def dense_block(
-    inputs: int, units: int, *, activation: str, normalization: str, dropout: float, initializer: str
-) -> list[nn.Module]:
-    """Return the layers Linear, activation, normalisation, dropout; parts that do nothing are left out.
+def dense_stack(inputs: int, units: Sequence[int], options: NetworkOptions) -> tuple[list[nn.Module], int]:
+    """Return the layers Linear, activation, normalisation, dropout for each width, and the last width.
+
+    Parts that do nothing are left out.
 
     Shape:
-        ``(rows, inputs)`` to ``(rows, units)``.
+        ``(rows, inputs)`` to ``(rows, units[-1])``.
     """
-    linear = nn.Linear(inputs, units)
-    initialize_(linear, initializer)
-    layers: list[nn.Module] = [linear, ACTIVATIONS[activation]()]
-    if normalization == "batch":
-        layers.append(nn.BatchNorm1d(units))
-    elif normalization == "layer":
-        layers.append(nn.LayerNorm(units))
-    if dropout:
-        layers.append(nn.Dropout(dropout))
-    return layers
-
-
-def dense_stack(
-    inputs: int, units: Sequence[int], *, activation: str, normalization: str, dropout: float, initializer: str
-) -> tuple[list[nn.Module], int]:
-    """Return the layers of one dense block after the other, and the width of the last one."""
     layers: list[nn.Module] = []
     for width in units:
-        layers += dense_block(
-            inputs,
-            width,
-            activation=activation,
-            normalization=normalization,
-            dropout=dropout,
-            initializer=initializer,
-        )
+        linear = nn.Linear(inputs, width)
+        initialize_(linear, options.initializer)
+        layers += [linear, ACTIVATIONS[options.activation]()]
+        if options.normalization == "batch":
+            layers.append(nn.BatchNorm1d(width))
+        elif options.normalization == "layer":
+            layers.append(nn.LayerNorm(width))
+        if options.dropout:
+            layers.append(nn.Dropout(options.dropout))
         inputs = width
     return layers, inputs
 
 
-def convolution_block(
-    channels: int,
-    filters: int,
-    *,
-    kernel_size: int,
-    pooling: int,
-    activation: str,
-    normalization: str,
-    dropout: float,
-    initializer: str,
-) -> list[nn.Module]:
-    """Return the layers Conv2d (same padding), activation, normalisation, max pooling, dropout.
+def convolution_block(channels: int, filters: int, window: int, options: NetworkOptions) -> list[nn.Module]:
+    """Return the layers Conv2d (same padding), activation, normalisation, max pooling by ``window``, dropout.
 
     Shape:
-        ``(rows, channels, height, width)`` to ``(rows, filters, height // pooling, width // pooling)``.
+        ``(rows, channels, height, width)`` to ``(rows, filters, height // window, width // window)``.
     """
-    convolution = nn.Conv2d(channels, filters, kernel_size, padding=kernel_size // 2)
-    initialize_(convolution, initializer)
-    layers: list[nn.Module] = [convolution, ACTIVATIONS[activation]()]
-    if normalization == "batch":
+    convolution = nn.Conv2d(channels, filters, options.kernel_size, padding=options.kernel_size // 2)
+    initialize_(convolution, options.initializer)
+    layers: list[nn.Module] = [convolution, ACTIVATIONS[options.activation]()]
+    if options.conv_normalization == "batch":
         layers.append(nn.BatchNorm2d(filters))
-    elif normalization == "layer":
+    elif options.conv_normalization == "layer":
         # One group over all channels and pixels: layer normalisation for maps.
         layers.append(nn.GroupNorm(1, filters))
-    if pooling > 1:
-        layers.append(nn.MaxPool2d(pooling))
-    if dropout:
-        layers.append(nn.Dropout(dropout))
+    if window > 1:
+        layers.append(nn.MaxPool2d(window))
+    if options.dropout:
+        layers.append(nn.Dropout(options.dropout))
     return layers

@@ -161,14 +161,7 @@ class TableBranch(nn.Module):
         other = sorted(set(range(encoded)) - set(numeric))
         self.register_buffer("numeric", torch.tensor(numeric, dtype=torch.long), persistent=False)
         self.register_buffer("other", torch.tensor(other, dtype=torch.long), persistent=False)
-        layers, self.out_features = dense_stack(
-            width,
-            options.dense_units,
-            activation=options.activation,
-            normalization=options.normalization,
-            dropout=options.dropout,
-            initializer=options.initializer,
-        )
+        layers, self.out_features = dense_stack(width, options.dense_units, options)
         if options.level_embedding_size and level_blocks:
             place = {column: column for column in range(encoded)}
             if self.embedding is not None:
@@ -207,24 +200,8 @@ def image_branch(shape: tuple[int, int, int], options: NetworkOptions) -> tuple[
         window = options.pooling[min(number, len(options.pooling) - 1)]
         if min(height, width) < window:
             window = 1
-        layers += convolution_block(
-            channels,
-            filters,
-            kernel_size=options.kernel_size,
-            pooling=window,
-            activation=options.activation,
-            normalization=options.conv_normalization,
-            dropout=options.dropout,
-            initializer=options.initializer,
-        )
+        layers += convolution_block(channels, filters, window, options)
         channels, height, width = filters, height // window, width // window
     layers.append(nn.Flatten())
-    dense, out_features = dense_stack(
-        channels * height * width,
-        options.image_units,
-        activation=options.activation,
-        normalization=options.normalization,
-        dropout=options.dropout,
-        initializer=options.initializer,
-    )
+    dense, out_features = dense_stack(channels * height * width, options.image_units, options)
     return nn.Sequential(*layers, *dense), out_features

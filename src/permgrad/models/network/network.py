@@ -98,14 +98,7 @@ class HybridNetwork(nn.Module):
     def _make_head(self) -> nn.Sequential:
         """Return the layers from the joined embeddings to the outputs."""
         options = self.options
-        layers, width = dense_stack(
-            sum(self.widths.values()),
-            options.fusion_units,
-            activation=options.activation,
-            normalization=options.normalization,
-            dropout=options.dropout,
-            initializer=options.initializer,
-        )
+        layers, width = dense_stack(sum(self.widths.values()), options.fusion_units, options)
         # The output is linear: He's factor for rectifiers would double its variance.
         for_output = "torch" if options.initializer == "torch" else "glorot_uniform"
         if self.members == 1:
