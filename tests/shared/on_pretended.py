@@ -36,7 +36,8 @@ from permgrad.imaging import Renderer, StoredLayout, fit_layout, make_layout  # 
 from permgrad.models.narrow import WITHOUT_FLOAT64, without_float64  # noqa: E402
 from permgrad.models.network.network import HybridNetwork  # noqa: E402
 from permgrad.models.stream.streaming_rows import StreamedRows  # noqa: E402
-from permgrad.models.train.training import Learner, Rows, TrainingOptions  # noqa: E402
+from permgrad.models.train.learner import Learner, TrainingOptions  # noqa: E402
+from permgrad.models.train.rows import Rows  # noqa: E402
 
 FEW: dict[str, dict[str, Any]] = {
     "shapley": {"min_permutations": 4, "max_permutations": 8, "tolerance": 0.5, "references": 8},
