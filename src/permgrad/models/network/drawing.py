@@ -87,8 +87,8 @@ def draw_network(network: HybridNetwork) -> Any:
     outputs = f"{network.outputs} output{'s' * (network.outputs != 1)}"
     columns, total = f"{network.encoded} encoded columns", f"{count_numbers(network):,} parameters"
     title = f"{' and '.join(network.paths)} network: {columns} to {outputs}, {total}"
-    title, style = title[0].upper() + title[1:], {"fontweight": "bold", "va": "center", "family": "DejaVu Sans"}
-    axes.text(0, high + heading - 0.2, title, fontsize=11, **style)
+    title = title[0].upper() + title[1:]
+    axes.text(0, high + heading - 0.2, title, fontsize=11, fontweight="bold", va="center", family="DejaVu Sans")
     return figure
 
 

@@ -21,7 +21,8 @@ import torch
 
 from permgrad.base.random import forked_torch
 
-Read, Write = Callable[[], Any], Callable[[Any], Any]
+Read = Callable[[], Any]
+Write = Callable[[Any], Any]
 _CUDNN = ("benchmark", "deterministic", "enabled")
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 
