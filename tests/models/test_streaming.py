@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import permgrad as pg
 from permgrad.data.parts.partitions import Part, open_partitioned
 from permgrad.models.stream.streaming_rows import StreamedRows
-from permgrad.models.stream.streaming_scan import Source, _BottomK, scan, type_rows
+from permgrad.models.stream.streaming_scan import StreamSource, _BottomK, scan, type_rows
 from permgrad.models.train.rows import EpochOrder, Rows
 
 SMALL = {"dense_units": (16,), "conv_filters": (4, 4), "fusion_units": (8,)}
@@ -122,7 +122,7 @@ def test_the_encoder_does_not_depend_on_the_cut(tmp_path_factory, files, group, 
     frame = table(700)
     folder = write(frame, tmp_path_factory.mktemp("cut") / "t", files, group)
     model = estimator(pg.HyNNClassifier)
-    source = Source(open_partitioned(folder, rows_per_part=rows), tuple(FEATURES), "label")
+    source = StreamSource(open_partitioned(folder, rows_per_part=rows), tuple(FEATURES), "label")
     found = scan(source, type_rows(source), model, kinds=None, numbers=False, least_sample=10, advance=lambda _: None)
     from permgrad.data.encode.encoding import TableEncoder
 
@@ -245,12 +245,12 @@ def test_rows_are_held_out_by_their_number(tmp_path):
     drawn = []
     for name, files, group in (("one", 1, 2000), ("many", 5, 33)):
         folder = write(frame, tmp_path / name, files, group)
-        source = Source(open_partitioned(folder), ("a", "row"), "label", held_out=0.1, seed=5)
+        source = StreamSource(open_partitioned(folder), ("a", "row"), "label", held_out=0.1, seed=5)
         held = [c.frame.loc[c.held, "row"] for part in source.table.parts for c in source.chunks(part, 70)]
         drawn.append(np.concatenate(held))
     np.testing.assert_array_equal(*drawn)
     assert 150 < len(drawn[0]) < 250
-    other = Source(source.table, ("a", "row"), "label", held_out=0.1, seed=6)
+    other = StreamSource(source.table, ("a", "row"), "label", held_out=0.1, seed=6)
     again = [c.frame.loc[c.held, "row"] for part in other.table.parts for c in other.chunks(part)]
     assert not np.array_equal(np.concatenate(again), drawn[0])
     model = estimator(pg.HyNNRegressor, validation_fraction=0.1).fit_stream(folder, "a", features=["b", "row"])

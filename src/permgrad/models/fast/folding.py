@@ -45,7 +45,7 @@ def is_plain(layer: nn.Module, kind: type[nn.Module]) -> bool:
 
 
 @dataclass(frozen=True)
-class Affine:
+class ChannelMap:
     """``x ↦ scale · x + shift`` per channel, in float64 until it is used in the precision of the network."""
 
     scale: Tensor
@@ -53,7 +53,7 @@ class Affine:
     dtype: torch.dtype
 
     @classmethod
-    def of(cls, layer: nn.Module) -> Affine | None:
+    def of(cls, layer: nn.Module) -> ChannelMap | None:
         """Return what batch normalisation does in eval mode; None for other layers, or where it keeps no statistics."""
         if not isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)) or hooked(layer):
             return None
@@ -67,9 +67,9 @@ class Affine:
             shift = shift + layer.bias.detach().double()
         return cls(scale, shift, layer.running_mean.dtype)
 
-    def then(self, other: Affine) -> Affine:
+    def then(self, other: ChannelMap) -> ChannelMap:
         """Return both, one after the other."""
-        return Affine(self.scale * other.scale, self.shift * other.scale + other.shift, self.dtype)
+        return ChannelMap(self.scale * other.scale, self.shift * other.scale + other.shift, self.dtype)
 
     def step(self, *, maps: bool) -> Step:
         """Return the map as a function of rows ``(…, channels)``, or of maps ``(rows, channels, height, width)``."""
@@ -86,7 +86,7 @@ class _Dense:
     rectify: bool = False
 
     @classmethod
-    def of(cls, layer: nn.Linear, before: Affine | None) -> _Dense:
+    def of(cls, layer: nn.Linear, before: ChannelMap | None) -> _Dense:
         """Return a dense layer with the affine map of what it reads in its own numbers."""
         weight, bias = layer.weight.detach(), None if layer.bias is None else layer.bias.detach()
         if before is None:
@@ -109,9 +109,9 @@ class DenseStack:
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
         self.steps: list[Step] = []
-        waiting: Affine | None = None
+        waiting: ChannelMap | None = None
         for layer in layers:
-            affine = Affine.of(layer) if isinstance(layer, nn.BatchNorm1d) else None
+            affine = ChannelMap.of(layer) if isinstance(layer, nn.BatchNorm1d) else None
             if affine is not None:
                 waiting = affine if waiting is None else waiting.then(affine)
             elif is_plain(layer, nn.Linear):
@@ -123,7 +123,7 @@ class DenseStack:
                 self._add(layer)
         self._flush(waiting)
 
-    def _flush(self, waiting: Affine | None) -> None:
+    def _flush(self, waiting: ChannelMap | None) -> None:
         if waiting is not None:
             self.steps.append(waiting.step(maps=False))
 
@@ -153,9 +153,9 @@ class MapTail:
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
         read = [layer for layer in layers if not isinstance(layer, _NOTHING)]
-        steps: list[Affine | _Bound | nn.Module] = [Affine.of(layer) or layer for layer in read]
-        self.before: Affine | None = None
-        if len(steps) > 1 and is_plain(read[0], nn.ReLU) and isinstance(steps[1], Affine):
+        steps: list[ChannelMap | _Bound | nn.Module] = [ChannelMap.of(layer) or layer for layer in read]
+        self.before: ChannelMap | None = None
+        if len(steps) > 1 and is_plain(read[0], nn.ReLU) and isinstance(steps[1], ChannelMap):
             self.before = steps[1]
             steps = [_Bound(steps[1]), *steps[2:]]
         pool = next((at for at, step in enumerate(steps) if isinstance(step, nn.MaxPool2d)), 0)
@@ -173,7 +173,7 @@ class MapTail:
 class _Bound:
     """At least the shift of an affine map, in channels that it turns round at most."""
 
-    def __init__(self, affine: Affine) -> None:
+    def __init__(self, affine: ChannelMap) -> None:
         bound, turned = affine.shift.to(affine.dtype), affine.scale < 0
         infinite = torch.full_like(bound, torch.inf)
         self._low = torch.where(turned, -infinite, bound)[:, None, None]
@@ -186,13 +186,13 @@ class _Bound:
 
 def _rising(step: Any) -> bool:
     """Return whether a step and a maximum may change places."""
-    if isinstance(step, Affine):
+    if isinstance(step, ChannelMap):
         return bool((step.scale >= 0).all())
     return isinstance(step, _Bound) or (type(step) in _RISING and not hooked(step))
 
 
-def _map_step(layer: Affine | _Bound | nn.Module) -> Step:
-    if isinstance(layer, Affine):
+def _map_step(layer: ChannelMap | _Bound | nn.Module) -> Step:
+    if isinstance(layer, ChannelMap):
         return layer.step(maps=True)
     if isinstance(layer, _Bound):
         return layer

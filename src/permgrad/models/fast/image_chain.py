@@ -82,7 +82,7 @@ def _sizes(numbers: Any) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class Entry:
+class BoxMatrix:
     """A box of the first convolution as a matrix on the columns whose pixels it reads; from `LinearPicture.entry`."""
 
     columns: list[int]
@@ -103,7 +103,7 @@ class LinearPicture:
         width = segment.in_size[1]
         self._places = [(column, pixel // width, pixel % width) for column, pixel in placed]
         kernel = segment.weight.shape[2] * segment.weight.shape[3]
-        self.whole: Entry | None = None
+        self.whole: BoxMatrix | None = None
         if len(placed) * segment.channels <= _MOST_COLUMNS * kernel:
             everything = (0, segment.convolved_size[0], 0, segment.convolved_size[1])
             self.whole = self.entry(everything, read_by(segment, everything))
@@ -116,7 +116,7 @@ class LinearPicture:
         placed = renderer.placed()
         return None if placed is None else cls(renderer, segment, placed)
 
-    def entry(self, box: Box, window: Box) -> Entry:
+    def entry(self, box: Box, window: Box) -> BoxMatrix:
         """Return the matrix to a box of the convolution, which reads a window of the picture."""
         top, bottom, left, right = window
         near = [(column, r - top, c - left) for column, r, c in self._places if top <= r < bottom and left <= c < right]
@@ -131,9 +131,9 @@ class LinearPicture:
             maps = self._segment.convolve(pictures, 0, bias=False)
             matrix = maps.permute(2, 3, 1, 0).flatten(0, 2).contiguous()
         columns = [column for column, _, _ in near]
-        return Entry(columns, *self._renderer.ranges(columns, weight), matrix, bias, size)
+        return BoxMatrix(columns, *self._renderer.ranges(columns, weight), matrix, bias, size)
 
-    def convolved(self, values: Tensor, entry: Entry) -> Tensor:
+    def convolved(self, values: Tensor, entry: BoxMatrix) -> Tensor:
         """Return a box of the convolution from the values of its columns: maps, channels last."""
         if entry.columns:
             drawn = (values - entry.low) * entry.factor

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from permgrad.base.threads import Undo, together
-from permgrad.models.fast.image_chain import Box, Entry, ImageChain, LinearPicture, Segment, Step, area, read_by
+from permgrad.models.fast.image_chain import Box, BoxMatrix, ImageChain, LinearPicture, Segment, Step, area, read_by
 from permgrad.models.fast.inference import FoldedNetwork
 from permgrad.models.network.network import HybridNetwork
 
@@ -155,7 +155,7 @@ class ReplacementEngine:
         self._table = None if folded is None or self._head is None else folded.table
         self._plans: OrderedDict[tuple[int, ...], _Plan | None] = OrderedDict()
         self._products: OrderedDict[tuple[object, ...], Tensor] = OrderedDict()
-        self._entries: OrderedDict[Box, Entry] = OrderedDict()
+        self._entries: OrderedDict[Box, BoxMatrix] = OrderedDict()
 
     # ---- what a player's replacement goes through ----------------------------------------------------------------
 

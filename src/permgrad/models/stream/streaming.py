@@ -30,7 +30,7 @@ from permgrad.models.stream.streaming_scan import (
     READ_ROWS,
     Chunk,
     Scan,
-    Source,
+    StreamSource,
     joined,
     scan,
     type_rows,
@@ -161,16 +161,16 @@ def _features(table: PartitionedTable, request: StreamRequest) -> tuple[str, ...
     return tuple(features)
 
 
-def _source(request: StreamRequest, seed: int, held_out: float) -> Source:
+def _source(request: StreamRequest, seed: int, held_out: float) -> StreamSource:
     """Return the training files with the share of rows that is held out, of which memory bounds the number."""
     table = open_partitioned(request.path, rows_per_part=_ROWS_PER_PART)
     features = _features(table, request)
     with_target = _known_targets(table, request.target)
     most = MOST_VALIDATION_ROWS / (table.rows if with_target is None else with_target.rows)
-    return Source(table, features, request.target, request.sample_weight, min(held_out, most), seed, with_target)
+    return StreamSource(table, features, request.target, request.sample_weight, min(held_out, most), seed, with_target)
 
 
-def _other_source(validation: Any, source: Source) -> Source:
+def _other_source(validation: Any, source: StreamSource) -> StreamSource:
     """Return validation rows that stand in files of their own."""
     if not isinstance(validation, (str, os.PathLike)):
         raise InputError(
@@ -185,7 +185,7 @@ def _other_source(validation: Any, source: Source) -> Source:
     # Held out of everything but judging: at most as many as memory is meant to hold, drawn evenly.
     with_target = _known_targets(table, source.target)
     share = min(1.0, MOST_VALIDATION_ROWS / (table.rows if with_target is None else with_target.rows))
-    return Source(table, source.features, source.target, weight, share, source.seed, with_target)
+    return StreamSource(table, source.features, source.target, weight, share, source.seed, with_target)
 
 
 def _known_targets(table: PartitionedTable, target: str) -> KnownRows | None:
@@ -201,7 +201,7 @@ def _known_targets(table: PartitionedTable, target: str) -> KnownRows | None:
     return with_target
 
 
-def _bounded(source: Source) -> Chunk:
+def _bounded(source: StreamSource) -> Chunk:
     rows = joined([chunk.take(chunk.held) for part in source.table.parts for chunk in source.chunks(part)])
     if len(rows) == 0:
         raise InputError("validation must hold at least one row, however: none has a weight above 0; pass others")
@@ -242,7 +242,7 @@ class _Coder:
     """Turns rows of the table into rows for training; picklable as far as the encoder is."""
 
     def __init__(
-        self, model: HyNNBase, source: Source, mean_weight: float, class_weight: npt.NDArray[np.float64] | None
+        self, model: HyNNBase, source: StreamSource, mean_weight: float, class_weight: npt.NDArray[np.float64] | None
     ) -> None:
         self.model = model
         self.source = source

@@ -39,7 +39,7 @@ _TYPE_PARTS = 64
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class StreamSource:
     """Which columns of a long table are features, target and weight, and which of its rows are held out.
 
     Attributes:
@@ -172,7 +172,7 @@ class TypeRows:
     suspects: tuple[str, ...]
 
 
-def type_rows(source: Source) -> TypeRows:
+def type_rows(source: StreamSource) -> TypeRows:
     """Return training rows spread evenly over the table, for the types of the columns; all rows if they are few."""
     wanted, parts = sample_size(len(source.features)), source.table.parts
     few = source.rows <= wanted
@@ -207,7 +207,7 @@ def _integers(frame: pd.DataFrame) -> list[str]:
     ]
 
 
-def _whole_numbers(source: Source, frame: pd.DataFrame) -> list[str]:
+def _whole_numbers(source: StreamSource, frame: pd.DataFrame) -> list[str]:
     """Return columns of whole numbers that are read as others because the footers say nothing of missing cells."""
     stored = {field.name for field in source.table.schema if pa.types.is_integer(field.type)}
     floats = [str(name) for name, dtype in frame.dtypes.items() if name in stored and dtype == np.float64]
@@ -219,7 +219,7 @@ def _numbers(values: pd.Series[Any]) -> npt.NDArray[np.float64]:
 
 
 def scan(
-    source: Source,
+    source: StreamSource,
     typed: TypeRows,
     estimator: Any,
     *,

@@ -48,7 +48,7 @@ class Task:
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
+class BestWeights:
     """What the first process found: as the attributes of ``Learner`` of the same names, on the processor."""
 
     history: list[dict[str, float]]
@@ -61,7 +61,7 @@ class Outcome:
 # ---- the process that asks -----------------------------------------------------------------------------------------
 
 
-def train_together(task: Task) -> Outcome:
+def train_together(task: Task) -> BestWeights:
     """Start the processes, wait for them, and return what they found."""
     with tempfile.TemporaryDirectory(prefix="permgrad-training-") as name:
         folder = Path(name)
@@ -74,7 +74,7 @@ def train_together(task: Task) -> Outcome:
             ) from error
         _wait(folder, task.devices)
         state = torch.load(folder / _RESULT, weights_only=True)
-    return Outcome(**state)
+    return BestWeights(**state)
 
 
 def _wait(folder: Path, devices: int) -> None:
@@ -167,7 +167,7 @@ def _end_with_parent() -> None:
     threading.Thread(target=listen, daemon=True).start()
 
 
-def _work(task: Task, folder: Path, rank: int) -> Outcome:
+def _work(task: Task, folder: Path, rank: int) -> BestWeights:
     cpu = task.kind == "cpu"
     device = torch.device("cpu") if cpu else torch.device("cuda", rank)
     if cpu:
@@ -183,7 +183,7 @@ def _work(task: Task, folder: Path, rank: int) -> Outcome:
     finally:
         torch.distributed.destroy_process_group()
     best = {name: value.cpu() for name, value in learner.best_state.items()}
-    return Outcome(learner.history, learner.best_epoch, learner.best_temperature, best, learner.diverged)
+    return BestWeights(learner.history, learner.best_epoch, learner.best_temperature, best, learner.diverged)
 
 
 def devices_faults(devices: Any, device: torch.device) -> list[str]:

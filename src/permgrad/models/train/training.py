@@ -15,7 +15,7 @@ from permgrad.base.progress import ProgressMode
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 from permgrad.models.train.checkpoint import CHECKPOINT_NAME
-from permgrad.models.train.distributed import Outcome, Task, train_together
+from permgrad.models.train.distributed import BestWeights, Task, train_together
 from permgrad.models.train.guard import sheltered
 from permgrad.models.train.learner import Course, DivergenceError, EpochWatcher, Learner, TrainingOptions
 from permgrad.models.train.rows import Rows, TrainingRows
@@ -100,7 +100,7 @@ def train(
     return result
 
 
-def _finish(network: HybridNetwork, outcome: Learner | Outcome, device: torch.device) -> TrainingResult:
+def _finish(network: HybridNetwork, outcome: Learner | BestWeights, device: torch.device) -> TrainingResult:
     """Give the network the weights of the best epoch."""
     network.to(device)
     network.load_state_dict(outcome.best_state)
