@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from permgrad import __version__
 from permgrad.base.checks import check_path
@@ -28,7 +28,7 @@ from permgrad.models.estimators.settings import choose_device, device_faults, ra
 from permgrad.models.network.multimodal import ImageTableOptions
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
-from permgrad.models.save.stored_checks import Budget, Outline, check_columns, check_weights, try_out
+from permgrad.models.save.stored_checks import Outline, built, check_columns, try_out
 from permgrad.models.save.writing import (
     ARRAYS,
     DESCRIPTION,
@@ -38,7 +38,6 @@ from permgrad.models.save.writing import (
     WEIGHTS,
     checksum,
 )
-from permgrad.models.train.guard import sheltered
 
 __all__ = ["ARRAYS", "DESCRIPTION", "WEIGHTS", "checksum", "load"]
 
@@ -250,9 +249,7 @@ def _rebuild_images(
     _restore(model, description, arrays)
     options = ImageTableOptions.from_dict(description["network"])
     _check_layers([options.filters, options.table_units, options.head_units], weights)
-    with sheltered(0), Budget(weights):
-        model.module_ = model.build(len(model.preprocessor_.encoded_names_), options)
-    _load_weights(model.module_, weights)
+    model.module_ = built(lambda: model.build(len(model.preprocessor_.encoded_names_), options), weights)
     model.training_options_ = dict(description["training_options"])
     model.background_ = {
         str(name): arrays[f"background.{place}"] for place, name in enumerate(description["background"])
@@ -265,11 +262,6 @@ def _check_layers(sizes: Sequence[Sequence[int]], weights: Mapping[str, Tensor])
     layers = sum(map(len, sizes))
     if layers > len(weights) + 1:
         raise ValueError(f"a network of {layers} layers for {len(weights)} weights")
-
-
-def _load_weights(module: nn.Module, weights: dict[str, Tensor]) -> None:
-    check_weights(module, weights)
-    module.load_state_dict(weights, strict=False)
 
 
 def _rebuild_network(
@@ -289,8 +281,11 @@ def _rebuild_network(
         size = tuple(renderer(torch.zeros(1, encoded)).shape[1:])
     elif renderer is not None:
         size = renderer.channels, renderer.height, renderer.width
-    with sheltered(0), Budget(weights):
-        module = HybridNetwork(
+    if options.members > sum(value.numel() for value in weights.values()):
+        raise ValueError(f"a network of {options.members} members")
+
+    def make() -> HybridNetwork:
+        return HybridNetwork(
             encoded,
             int(content["outputs"]),
             options,
@@ -299,7 +294,8 @@ def _rebuild_network(
             numeric_columns=numeric,
             level_blocks=blocks,
         )
+
+    module = built(make, weights)
     if "image" in module.paths:
         module.renderer = renderer
-    _load_weights(module, weights)
     return module
