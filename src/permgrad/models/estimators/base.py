@@ -69,7 +69,7 @@ class HyNNBase(BaseEstimator):
 
     def _store(self, arguments: Mapping[str, Any]) -> None:
         """Set what a constructor was called with, all of its ``locals()``, as attributes."""
-        vars(self).update({name: value for name, value in arguments.items() if name != "self"})
+        self.__dict__.update({name: value for name, value in arguments.items() if name != "self"})
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the arguments; ``deep`` adds each network option as ``network__<option>``."""

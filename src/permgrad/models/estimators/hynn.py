@@ -13,8 +13,9 @@ from sklearn.utils.validation import check_is_fitted
 from permgrad.base.errors import InputError, warn_user
 from permgrad.base.progress import ProgressMode
 from permgrad.models.estimators import inputs
-from permgrad.models.estimators.base import HyNNBase, Prepared
+from permgrad.models.estimators.base import HyNNBase
 from permgrad.models.estimators.calibration import Calibration, check_calibration, fit_calibration
+from permgrad.models.estimators.prepared import Prepared
 from permgrad.models.estimators.settings import Settings
 from permgrad.models.network.options import NetworkOptions
 from permgrad.models.train.rows import Rows

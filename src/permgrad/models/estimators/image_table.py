@@ -165,6 +165,10 @@ class ImageTableModel:
         history_, best_epoch_, seed_, training_options_, class_weights_: how training went.
     """
 
+    history_: pd.DataFrame
+    best_epoch_: int
+    training_options_: dict[str, Any]
+
     def __init__(
         self,
         task: Task = "classification",

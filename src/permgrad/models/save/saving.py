@@ -212,7 +212,7 @@ def _restore(model: Any, description: Mapping[str, Any], arrays: Mapping[str, np
 
 def _rebuild(
     description: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]], weights: dict[str, Tensor], images: Any
-) -> HyNNClassifier | HyNNRegressor:
+) -> Any:
     kinds: dict[str, Callable[..., Any]] = {"HyNNClassifier": HyNNClassifier, "HyNNRegressor": HyNNRegressor}
     renderer = None
     if description["renderer"] is not None:
@@ -225,7 +225,7 @@ def _rebuild(
         layout = parameters["layout"]
     else:
         raise TypeError(f"the layout {parameters['layout']!r:.40}, which is no name")
-    model = kinds[description["estimator"]](**{name: _unpack(value) for name, value in parameters.items()})
+    model: Any = kinds[description["estimator"]](**{name: _unpack(value) for name, value in parameters.items()})
     model.layout = layout
     _restore(model, description, arrays)
     model.module_ = _rebuild_network(description["network"], len(model.preprocessor_.encoded_names_), renderer, weights)
