@@ -53,6 +53,9 @@ INTENDED: dict[str, str] = {
         ],
         "integrated gradients tell the same facts of every network, in one order",
     ),
+    "train-default": "dropout draws from torch's own kernel",
+    "train-paper": "dropout draws from torch's own kernel; the first block is torch's",
+    "permgrad-preset-paper": "dense layers are torch's own products, which round float32 differently",
 }
 
 
