@@ -68,14 +68,6 @@ def full_float32() -> Iterator[None]:
     A caller's ``torch.autocast`` does not reach in either. torch lets convolutions on NVIDIA GPUs round their inputs to
     10 bits (TF32) unless told otherwise, which moves predictions by about 1e-3 of their size: more than many of the
     effects that explanations measure.
-
-    Examples:
-        >>> before = torch.backends.cudnn.allow_tf32
-        >>> with full_float32():
-        ...     torch.backends.cudnn.allow_tf32
-        False
-        >>> torch.backends.cudnn.allow_tf32 == before
-        True
     """
     with contextlib.ExitStack() as undo:
         undo.enter_context(own_threads())

@@ -41,6 +41,8 @@ from permgrad.models.train.guard import sheltered, untouched
 from permgrad.models.train.learner import EpochWatcher
 from permgrad.models.train.rows import Rows, TrainingRows
 
+__all__ = ["EncodedRows", "HyNNBase"]
+
 _NETWORK_PREFIX = "network__"
 # Measured on the paper network, one thread: 64 rows 25,900 rows/s, 512 rows 9,300, 2,048 rows 6,600.
 _ROWS_ON_CPU = 64

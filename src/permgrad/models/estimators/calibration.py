@@ -80,11 +80,7 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
-        """Read back what ``to_dict`` wrote.
-
-        Raises:
-            ValueError: it is something else; a temperature below 0 would turn every prediction round.
-        """
+        """Read back what ``to_dict`` wrote."""
         curves = tuple((tuple(map(float, x)), tuple(map(float, y))) for x, y in content["curves"])
         if any(len(x) != len(y) or not x for x, y in curves):
             raise ValueError("the knots of an isotonic curve do not pair up")

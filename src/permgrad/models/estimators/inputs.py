@@ -211,11 +211,7 @@ def _plain_series(y: pd.Series[Any]) -> Any:
 
 
 def class_target(y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
-    """Return the sorted classes and each row's class index.
-
-    Raises:
-        InputError: One class only, a continuous target, bytes, or a class called ``"all"``.
-    """
+    """Return the sorted classes and each row's class index."""
     from sklearn.utils.multiclass import check_classification_targets
 
     if y.dtype == object:
@@ -248,11 +244,7 @@ def class_target(y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.
 
 
 def number_target(y: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Return the target in float64.
-
-    Raises:
-        InputError: Text, infinite values.
-    """
+    """Return the target in float64."""
     if y.dtype.kind in "USOMm":
         text = y.dtype.kind in "USMm" or any(isinstance(value, str) for value in y.tolist())
         try:

@@ -64,15 +64,7 @@ class EncodedRows:
 
 
 def train_model(model: Any, network: Any, work: Prepared, *, devices: int = 1, **course: Any) -> None:
-    """Train a model's network and keep how it went: ``history_``, ``best_epoch_``, ``training_options_``.
-
-    Args:
-        model: with ``seed_``, ``progress`` and ``preprocessor_``.
-        network: what is trained.
-        work: rows and options.
-        devices: as in ``train``.
-        course: ``checkpoint_folder`` and ``on_epoch`` of ``train``.
-    """
+    """Train a model's network and keep how it went: ``history_``, ``best_epoch_``, ``training_options_``."""
     result = train(
         network,
         work.train,

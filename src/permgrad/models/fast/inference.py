@@ -22,21 +22,8 @@ class FoldedNetwork:
     Parts that cannot be read are called as they are. The network's numbers are taken when this is made, so make it
     anew after training on.
 
-    Args:
-        module: it is only read.
-
-    Attributes:
-        table, image, head: the parts that could be read, else None.
-
     Shape:
         ``(rows, encoded)`` to ``(rows, outputs)``.
-
-    Examples:
-        >>> import torch
-        >>> net = HybridNetwork(3, 2, {"dense_units": [4]}, paths=("tabular",)).eval()
-        >>> with torch.inference_mode():
-        ...     bool(torch.allclose(FoldedNetwork(net)(torch.ones(20, 3)), net(torch.ones(20, 3)), atol=1e-6))
-        True
     """
 
     def __init__(self, module: HybridNetwork) -> None:

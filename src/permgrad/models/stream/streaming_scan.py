@@ -144,11 +144,7 @@ class Scan:
     held: Chunk | None = None
 
     def count(self, values: npt.NDArray[Any]) -> None:
-        """Add a chunk's target to the moments, or to the classes' counts.
-
-        Raises:
-            InputError: too many classes.
-        """
+        """Add a chunk's target to the moments, or to the classes' counts."""
         if self.target is not None:
             numbers = inputs.number_target(values)[:, None]
             self.target.update(numbers, np.full(numbers.shape, PRESENT, dtype=np.int16), first_row=self.rows)

@@ -37,12 +37,6 @@ class Optimizer(Protocol):
 class Adam:
     """Adam (Kingma & Ba 2015, arXiv 1412.6980, algorithm 1), or AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101).
 
-    Args:
-        groups: ``{"params": weights, "weight_decay": ...}``, the decay only where it is not ``weight_decay``.
-        lr: learning rate; steps read it from ``param_groups``.
-        weight_decay: of weights whose group has none.
-        decoupled: whether weights decay by themselves (AdamW), or by their gradient (Adam).
-
     Examples:
         >>> weight = torch.nn.Parameter(torch.ones(2))
         >>> optimizer = Adam([{"params": [weight]}], lr=0.1, weight_decay=0.0, decoupled=True)
