@@ -281,8 +281,6 @@ def _rebuild_network(
         size = tuple(renderer(torch.zeros(1, encoded)).shape[1:])
     elif renderer is not None:
         size = renderer.channels, renderer.height, renderer.width
-    if options.members > sum(value.numel() for value in weights.values()):
-        raise ValueError(f"a network of {options.members} members")
 
     def make() -> HybridNetwork:
         return HybridNetwork(

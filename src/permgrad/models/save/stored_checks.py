@@ -6,6 +6,7 @@ make its seal. What does not fit is found here, not in the middle of somebody's 
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from permgrad.base.threads import warning_filters
 from permgrad.data.read.cells import with_half_character
@@ -24,6 +26,8 @@ from permgrad.models.train.guard import sheltered
 Module = TypeVar("Module", bound=nn.Module)
 
 _RENDERER = "renderer."
+#: Numbers that building a network may take beyond those of its weights: a few copies, and small constants.
+_COPIES, _CONSTANTS = 4, 1_000_000
 
 
 class Outline(nn.Module):
@@ -38,16 +42,57 @@ class Outline(nn.Module):
         return torch.empty(1, 1, 1, 1).expand(len(encoded), *self.shape)
 
 
+class Budget(TorchFunctionMode):
+    """Refuses, while it is on, to make tensors of more numbers in all than a network with given weights takes.
+
+    Sizes stand in a file's description, which may say anything; the numbers themselves stand in the file.
+
+    Raises:
+        ValueError: a tensor is to be made for which there are no numbers left.
+
+    Examples:
+        >>> with Budget({"weight": torch.zeros(2, 3)}):
+        ...     layer = nn.Linear(10**7, 10**7)
+        Traceback (most recent call last):
+        ValueError: a network of more than 100,000,000,000,000 numbers for weights of 6
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.numbers = sum(value.numel() for value in weights.values())
+        self.left = _COPIES * self.numbers + _CONSTANTS
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Count what a tensor takes before it is made."""
+        del types
+        if function in _MAKERS:
+            made = math.prod(_sizes(args))
+            self.left -= made
+            if self.left < 0:
+                raise ValueError(f"a network of more than {made:,} numbers for weights of {self.numbers:,}")
+        return function(*args, **(kwargs or {}))
+
+
+_MAKERS = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.randint)
+
+
+def _sizes(args: tuple[Any, ...]) -> tuple[int, ...]:
+    """Return the sizes among the arguments of a function that makes a tensor: a tuple of them, or the arguments."""
+    listed = [argument for argument in args if isinstance(argument, (tuple, list))]
+    return tuple(listed[0]) if listed else tuple(argument for argument in args if isinstance(argument, int))
+
+
 def built(make: Callable[[], Module], weights: Mapping[str, Tensor]) -> Module:
-    """Return a network with its weights; sizes are compared before memory is taken, as a description may say anything.
+    """Return a network with its weights; no memory is taken for one that is larger than they are.
 
     Raises:
         ValueError: the weights are not those of the network, or not finite.
     """
-    with sheltered(0):
-        with torch.device("meta"):
-            check_weights(make(), weights)
+    with sheltered(0), Budget(weights):
         module = make()
+    check_weights(module, weights)
     module.load_state_dict(weights, strict=False)
     return module
 
