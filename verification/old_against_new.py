@@ -68,11 +68,17 @@ class Side:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Return the environment of its processes: its sources first, one thread, no terminal's width or colour."""
-        kept = {name: text for name, text in os.environ.items() if not name.startswith(("PERMGRAD_", "COV_"))}
+        """Return the environment of its processes: its sources first, one thread, no terminal's width or colour.
+
+        Python compiles modules once, into a place beside the results: the time to start is then that of a user, and
+        the checkouts stay as they are.
+        """
+        foreign = ("PERMGRAD_", "COV_", "PYTHON")
+        kept = {name: text for name, text in os.environ.items() if not name.startswith(foreign)}
         single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
         paths = os.pathsep.join([str(self.checkout / "src"), str(HERE.parent)])
         fixed = {"PYTHONPATH": paths, "MPLBACKEND": "Agg", "COLUMNS": "100", "NO_COLOR": "1"}
+        fixed["PYTHONPYCACHEPREFIX"] = str(self.folder.parent / "compiled")
         data = {name: os.environ[name] for name in ("PERMGRAD_DATA",) if name in os.environ}
         return {**kept, **single, **fixed, **data}
 
