@@ -25,8 +25,7 @@ from permgrad.cli import app
 from permgrad.runs.requests import TuneRequest
 from permgrad.runs.tune.tune import identity_of
 from permgrad.tuning import get_space
-from permgrad.tuning.locks import Worker
-from permgrad.tuning.study import differences
+from permgrad.tuning.study import Worker, differences
 
 optuna = pytest.importorskip("optuna")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,8 @@ import pytest
 
 from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.tuning import study as study_module
-from permgrad.tuning.locks import Worker
 from permgrad.tuning.space_files import get_space, space_from_dict
-from permgrad.tuning.study import Study, open_storage, open_study
+from permgrad.tuning.study import SILENT_SECONDS, Study, Worker, open_storage, open_study
 
 optuna = pytest.importorskip("optuna")
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -42,7 +43,7 @@ def quiet():
 def opened(folder: Path, database: Path, identity: dict[str, Any] | None = None):
     with (
         Worker(folder) as worker,
-        open_study(f"sqlite:///{database}", "s", identity or {"seed": 0}, folder, worker) as study,
+        open_study(f"sqlite:///{database}", "s", identity or {"seed": 0}, worker) as study,
     ):
         yield study
 
@@ -133,23 +134,29 @@ def test_the_trial_of_a_dead_worker_is_taken_over(tmp_path):
         assert (taken.number, taken.resumed) == (1, True)
         assert living.trials()[1].params == dict(taken.proposal.parameters)
         assert living.claim(3, SPACE, TASK, 0).number == 2, "the trial of a living worker is left alone"
-        assert living.trials()[0].user_attrs["owner"]["token"] == living.worker.token
+        assert living.trials()[0].user_attrs["owner"] == living.worker.owner
         living.finish(held, "complete", 1.0, {})
 
 
-def test_a_worker_of_another_folder_is_dead_when_it_is_silent(tmp_path, monkeypatch):
-    now = [1000.0]
-    monkeypatch.setattr(study_module.time, "monotonic", lambda: now[0])
+def test_a_worker_of_another_folder_is_dead_when_it_is_silent(tmp_path):
+    def pass_(seconds: int) -> None:
+        """Let the last sign of life be so many seconds older."""
+        with contextlib.closing(sqlite3.connect(tmp_path / "s.db")) as database, database:
+            database.execute("UPDATE trial_heartbeats SET heartbeat = datetime(heartbeat, ?)", [f"-{seconds} seconds"])
+
     with opened(tmp_path / "one", tmp_path / "s.db") as one, opened(tmp_path / "two", tmp_path / "s.db") as two:
         one.enter(1)
         held = one.claim(1, SPACE, TASK, 0)
         assert two.claim(1, SPACE, TASK, 0) is None
-        now[0] += study_module.SILENT_SECONDS - 1
+        pass_(SILENT_SECONDS - 30)
         assert two.claim(1, SPACE, TASK, 0) is None, "not silent for long enough"
-        one._storage.set_trial_user_attr(held.identifier, study_module.BEAT, 5.0)
-        now[0] += 2
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(study_module, "BEAT_SECONDS", 0.01)
+            with one.at_work(held):
+                time.sleep(0.2)
+        pass_(SILENT_SECONDS - 30)
         assert two.claim(1, SPACE, TASK, 0) is None, "it gave a sign of life"
-        now[0] += study_module.SILENT_SECONDS + 1
+        pass_(40)
         assert two.claim(1, SPACE, TASK, 0).number == 0
         two.finish(held, "complete", 1.0, {})
         one.finish(held, "complete", 2.0, {})

@@ -1,4 +1,4 @@
-"""A folder in which one process at a time works: a lock of the operating system, which goes with its process."""
+"""Locks of the operating system (``filelock``), which go with the process that holds them, however it ends."""
 
 from __future__ import annotations
 
@@ -7,20 +7,42 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from permgrad.base.errors import InputError
 from permgrad.base.files import sweep, writing
-
-try:
-    import fcntl
-except ImportError:  # Windows has no flock; there the existence of the lock file has to do
-    fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"
 
 
+def take(path: Path) -> FileLock | None:
+    """Take a lock without waiting; None where somebody else holds it."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return None
+    return lock
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold a lock for the body; waits for whoever holds it now. The file stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path):
+        yield
+
+
+def release(lock: FileLock) -> None:
+    """Let go of a lock whose file goes too: first the file, so that nobody waits for one that has no name."""
+    with suppress(OSError):
+        Path(lock.lock_file).unlink()
+    lock.release()
+
+
 @contextmanager
 def hold_folder(folder: Path, fix: str = "choose another folder with --out (out=)") -> Iterator[None]:
-    """Hold the folder for this process; the system lets go of it when the process ends, however it ends.
+    """Hold a folder, which must exist, for the body; the system lets go of it when the process ends, however it ends.
 
     Args:
         folder: It must exist.
@@ -31,9 +53,11 @@ def hold_folder(folder: Path, fix: str = "choose another folder with --out (out=
         EnvironmentProblem: the folder cannot be written.
     """
     with writing("a folder that is worked in must be writable", folder, fix):
-        descriptor = _take(folder / LOCK)
-    with _held(folder / LOCK, descriptor, ("work in a folder", f"at work in {folder}", fix)):
+        lock = _signed(folder / LOCK, "work in a folder", f"at work in {folder}", fix)
+    try:
         yield
+    finally:
+        release(lock)
 
 
 @contextmanager
@@ -46,75 +70,37 @@ def hold_name(target: Path) -> Iterator[None]:
         InputError: another process is at work on it.
         EnvironmentProblem: nothing can be written there.
     """
-    lock, fix = target.parent / f".{target.name}{LOCK}", "choose another name with --out (out=)"
+    fix = "choose another name with --out (out=)"
     made = [place for place in target.parents if not place.exists()]
     try:
         with writing("results must be written", target, fix):
             target.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = _take(lock)
-        with _held(lock, descriptor, ("write a file or folder", f"writing {target}", fix)):
+            beside = target.parent / f".{target.name}{LOCK}"
+            lock = _signed(beside, "write a file or folder", f"writing {target}", fix)
+        try:
             sweep(target.parent, target.name)
             yield
+        finally:
+            release(lock)
     finally:
         with suppress(OSError):
             for place in made:
                 place.rmdir()
 
 
-@contextmanager
-def _held(lock: Path, descriptor: int | None, words: tuple[str, str, str]) -> Iterator[None]:
-    """Keep a lock for the body, or say who has it, in words of the rule, the fact and the fix."""
-    if descriptor is None:
-        rule, fact, fix = words
+def _signed(path: Path, rule: str, fact: str, fix: str) -> FileLock:
+    """Take a lock and write whose it is, or say who has it; a full disk leaves no lock behind."""
+    lock = take(path)
+    if lock is None:
         holder = ""
         with suppress(OSError):
-            holder = lock.read_text(encoding="utf-8").strip()
-        hint = "" if fcntl is not None else f" (if it is not running any more, delete {lock})"
+            holder = path.read_text(encoding="utf-8").strip()
         raise InputError(
             f"one process at a time may {rule}, however: process {holder or 'unknown'} is {fact}; wait for it, or {fix}"
-            f"{hint}"
         )
     try:
-        yield
-    finally:
-        with suppress(OSError):
-            lock.unlink()
-        os.close(descriptor)
-
-
-def _take(path: Path) -> int | None:
-    """Return the descriptor of the lock file, or None if somebody else holds it."""
-    if fcntl is None:
-        try:
-            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
-        except FileExistsError:
-            return None
-        return _signed(path, descriptor)
-    while True:
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        except OSError:
-            os.close(descriptor)
-            raise
-        # Between opening and locking, the former holder may have removed the file: then this lock guards nothing.
-        with suppress(FileNotFoundError):
-            if os.fstat(descriptor).st_ino == path.stat().st_ino:
-                return _signed(path, descriptor)
-        os.close(descriptor)
-
-
-def _signed(path: Path, descriptor: int) -> int:
-    """Write whose lock it is; a full disk leaves no lock behind."""
-    try:
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
+        path.write_text(f"{os.getpid()}\n", encoding="utf-8")
     except OSError:
-        with suppress(OSError):
-            path.unlink()
-        os.close(descriptor)
+        release(lock)
         raise
-    return descriptor
+    return lock

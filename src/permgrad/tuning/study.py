@@ -1,9 +1,9 @@
 """A study in a storage that Optuna knows, worked on by one process or many, each killed at any moment.
 
-What number means: trials 0 … N − 1 are entered as waiting before any is claimed, and a trial keeps its number, its
-parameters and its seed for good. Who works on it may change: a trial whose process was killed is claimed again, under
-the same number, and goes on from its training's checkpoint. So no trial is lost and none is done twice, and a study in
-one process does the same work in the same order however often it was killed.
+Trials 0 … N - 1 wait in Optuna's queue before any is claimed, and a trial keeps its number, its parameters and its seed
+for good. A trial whose process was killed is claimed again under the same number and goes on from its training's
+checkpoint; Optuna's own retry would begin anew under another number. So no trial is lost and none is done twice, and a
+study in one process does the same work in the same order however often it was killed.
 
 Claiming is guarded by a lock of the operating system where the processes share a machine, and by the storage's own
 compare-and-set from waiting to running where a database server is shared by machines.
@@ -13,29 +13,77 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
+import socket
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+from filelock import FileLock
 
 from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.base.files import plain
-from permgrad.tuning.locks import Worker, exclusive
+from permgrad.base.locks import exclusive, release, take
 from permgrad.tuning.optuna_tools import Proposal, need_optuna, propose
 from permgrad.tuning.spaces import Space
 
 #: The study's attribute that says what was tuned.
 IDENTITY = "permgrad"
-OWNER, BEAT, PROPOSAL, REASON = "owner", "heartbeat", "proposal", "reason"
+OWNER, PROPOSAL, REASON = "owner", "proposal", "reason"
 EPOCHS, BEST_EPOCH, SECONDS = "epochs", "best_epoch", "seconds"
-#: Seconds between two signs of life, and how long a worker of another folder may be silent before it counts as dead.
-BEAT_SECONDS, SILENT_SECONDS = 15.0, 120.0
+#: Seconds between two heartbeats, and how long a worker of another folder may be silent before it counts as dead.
+BEAT_SECONDS, SILENT_SECONDS = 15, 120
 _SQLITE = "sqlite:///"
 _WAIT_FOR_LOCK = 120
 _LONGEST_SHOWN = 60
+
+
+class Worker:
+    """This process among those that work on a study: a lock file in the study's folder while the body runs.
+
+    Attributes:
+        token: its name, which no other worker ever has.
+        owner: what a trial that it does says of it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.token = f"{os.getpid()}-{secrets.token_hex(6)}"
+        self.owner = {"token": self.token, "host": socket.gethostname(), "folder": os.fspath(folder.resolve())}
+        self._lock = FileLock(self._path(self.token))
+
+    def __enter__(self) -> Self:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock.acquire()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        release(self._lock)
+
+    def _path(self, token: str) -> Path:
+        return self.folder / f"{token}.lock"
+
+    def is_gone(self, owner: Mapping[str, str]) -> bool | None:
+        """Say whether a trial's owner has ended, and remove its file; None if it works elsewhere and cannot be asked."""
+        path = self._path(owner["token"])
+        if owner["token"] == self.token:
+            return False
+        if not path.exists():
+            # Of this folder: it left.
+            return True if all(owner[name] == self.owner[name] for name in ("host", "folder")) else None
+        lock = take(path)
+        if lock is None:
+            return False
+        release(lock)
+        return True
+
+    def others(self) -> int:
+        """Return how many other workers live."""
+        tokens = [path.stem for path in self.folder.glob("*.lock")]
+        return sum(self.is_gone({**self.owner, "token": token}) is False for token in tokens if token != self.token)
 
 
 @dataclass(frozen=True)
@@ -58,12 +106,7 @@ class Claim:
 
 
 def storage_file(url: str) -> Path | None:
-    """Return the file of a storage that is one, else None.
-
-    Examples:
-        >>> storage_file("sqlite:///runs/study.db").as_posix()
-        'runs/study.db'
-    """
+    """Return the file of a storage that is one, else None."""
     if not url.startswith(_SQLITE):
         return None
     return Path(url.removeprefix(_SQLITE).partition("?")[0])
@@ -93,7 +136,9 @@ def open_storage(url: str) -> Any:
         # How long a process waits while another one writes.
         options = {"connect_args": {"timeout": _WAIT_FOR_LOCK}}
     try:
-        return optuna.storages.RDBStorage(url, engine_kwargs=options)
+        return optuna.storages.RDBStorage(
+            url, engine_kwargs=options, heartbeat_interval=BEAT_SECONDS, grace_period=SILENT_SECONDS
+        )
     except ImportError as error:
         raise EnvironmentProblem(
             f"a storage needs its database's driver, however: that of --storage {without_password(url)} is not "
@@ -140,17 +185,14 @@ class Study:
 
     Attributes:
         worker: this process.
-        url: where the storage is.
-        name: the study's name there.
+        name: the study's name in its storage.
     """
 
-    def __init__(self, storage: Any, study: Any, url: str, worker: Worker, guard: Path) -> None:
+    def __init__(self, storage: Any, study: Any, worker: Worker, guard: Path) -> None:
         self._storage = storage
         self._study = study
         self._guard = guard
         self._states = need_optuna().trial.TrialState
-        self._seen: dict[int, tuple[Any, float]] = {}
-        self.url = url
         self.name: str = study.study_name
         self.worker = worker
 
@@ -158,8 +200,7 @@ class Study:
 
     def trials(self, total: int | None = None) -> list[Any]:
         """Return the frozen trials in order of number, all or the first ``total``."""
-        found: list[Any] = sorted(self._study.get_trials(deepcopy=False), key=lambda trial: trial.number)
-        return found if total is None else found[:total]
+        return sorted(self._study.get_trials(deepcopy=False), key=lambda trial: trial.number)[:total]
 
     def finished(self, total: int | None = None) -> list[Any]:
         """Return the trials that ended: complete, pruned or failed."""
@@ -173,7 +214,7 @@ class Study:
     # ---- claiming ----------------------------------------------------------------------------------------------------
 
     def enter(self, total: int) -> None:
-        """Make sure that trials 0 … total − 1 exist; those that nobody has done wait."""
+        """Make sure that trials 0 … total - 1 exist; those that nobody has done wait."""
         optuna = need_optuna()
         with exclusive(self._guard):
             for _ in range(len(self.trials()), total):
@@ -182,75 +223,57 @@ class Study:
     def claim(self, total: int, space: Space, task: str, seed: int) -> Claim | None:
         """Take the first trial that waits or whose worker is dead; None if there is none at this moment.
 
-        What the trial tries is chosen once, from what is finished then, and kept with the trial.
+        What the trial tries is chosen once, from what is finished then, and stays with the trial.
         """
         with exclusive(self._guard):
             trials = self.trials(total)
+            running = [trial for trial in trials if trial.state == self._states.RUNNING]
             for trial in trials:
-                if trial.state.is_finished() or not (self._waits(trial) or self._is_orphan(trial)):
+                if trial.state.is_finished() or (trial in running and not self._is_orphan(trial)):
                     continue
                 if not self._take(trial):
                     continue
-                history = [other for other in trials if other.number < trial.number and other.state.is_finished()]
-                running = [other for other in trials if other.state == self._states.RUNNING and other.params]
-                shown = sorted(
-                    {own.number: own for own in (*history, *running) if own.number != trial.number}.values(),
-                    key=lambda own: own.number,
-                )
-                proposal, resumed = self._proposal(trial, space, task, seed, shown)
+                history = [other for other in trials[: trial.number] if other.state.is_finished()]
+                others = [other for other in running if other.params and other.number != trial.number]
+                examples = sorted([*history, *others], key=lambda other: other.number)
+                proposal, resumed = self._proposal(trial, space, task, seed, examples)
                 return Claim(trial._trial_id, trial.number, proposal, history, resumed)  # noqa: SLF001 — Optuna's storage API needs it
         return None
 
-    def _waits(self, trial: Any) -> bool:
-        return bool(trial.state == self._states.WAITING)
-
     def _is_orphan(self, trial: Any) -> bool:
-        """Whether the worker of a running trial is dead."""
+        """Whether the worker of a running trial is dead: by its lock, or by its heartbeats where it works elsewhere."""
         owner = trial.user_attrs.get(OWNER)
-        if owner is None:
-            return self._is_silent(trial)
-        gone = self.worker.is_gone(owner["token"])
-        here = owner["host"] == self.worker.host and owner["folder"] == os.fspath(self.worker.folder.resolve())
-        if gone is None and here:
-            return True
-        return self._is_silent(trial) if gone is None else gone
-
-    def _is_silent(self, trial: Any) -> bool:
-        """Whether a worker that cannot be asked has given no sign of life for long, by this process's own clock."""
-        beat = trial.user_attrs.get(BEAT)
-        before = self._seen.get(trial.number)
-        if before is None or before[0] != beat:
-            self._seen[trial.number] = (beat, time.monotonic())
-            return False
-        return time.monotonic() - before[1] > SILENT_SECONDS
+        gone = None if owner is None else self.worker.is_gone(owner)
+        if gone is not None:
+            return gone
+        # Optuna's public function would end them as failed.
+        return trial._trial_id in self._storage._get_stale_trial_ids(self._study._study_id)  # noqa: SLF001
 
     def _take(self, trial: Any) -> bool:
         """Set a trial from waiting to running for this worker; False if another machine was faster."""
         identifier = trial._trial_id  # noqa: SLF001 — as above
-        owner = {
-            "token": self.worker.token,
-            "host": self.worker.host,
-            "folder": os.fspath(self.worker.folder.resolve()),
-        }
         try:
-            self._storage.set_trial_user_attr(identifier, OWNER, owner)
+            self._storage.set_trial_user_attr(identifier, OWNER, self.worker.owner)
+            self._storage.record_heartbeat(identifier)
             if trial.state == self._states.RUNNING:
                 self._storage.set_trial_state_values(identifier, self._states.WAITING)
             taken = bool(self._storage.set_trial_state_values(identifier, self._states.RUNNING))
             if taken:
-                self._storage.set_trial_user_attr(identifier, OWNER, owner)
+                self._storage.set_trial_user_attr(identifier, OWNER, self.worker.owner)
         except need_optuna().exceptions.UpdateFinishedTrialError:
             return False
         return taken
 
-    def _proposal(self, trial: Any, space: Space, task: str, seed: int, shown: Sequence[Any]) -> tuple[Proposal, bool]:
+    def _proposal(
+        self, trial: Any, space: Space, task: str, seed: int, examples: Sequence[Any]
+    ) -> tuple[Proposal, bool]:
         """Return what a trial tries: as it was chosen when it was first claimed, or chosen now."""
         identifier = trial._trial_id  # noqa: SLF001 — as above
         chosen = trial.user_attrs.get(PROPOSAL)
         resumed = chosen is not None
         if chosen is None:
-            # One write, so that a process killed in between leaves the whole choice or none.
-            chosen = _packed(propose(space, task, shown, seed=seed, number=trial.number))
+            # One write, so that a process killed in between leaves the complete choice or none.
+            chosen = _packed(propose(space, task, examples, seed=seed, number=trial.number))
             self._storage.set_trial_user_attr(identifier, PROPOSAL, chosen)
         proposal = _unpacked(chosen)
         for name, distribution in proposal.distributions.items():
@@ -263,13 +286,13 @@ class Study:
 
     @contextlib.contextmanager
     def at_work(self, claim: Claim) -> Iterator[None]:
-        """Give signs of life for a trial while the body runs."""
+        """Record heartbeats of a trial while the body runs; that one fails is no reason to end the trial."""
         done = threading.Event()
 
         def beat() -> None:
             while not done.wait(BEAT_SECONDS):
                 with contextlib.suppress(Exception):
-                    self._storage.set_trial_user_attr(claim.identifier, BEAT, time.time())
+                    self._storage.record_heartbeat(claim.identifier)
 
         thread = threading.Thread(target=beat, daemon=True)
         thread.start()
@@ -280,7 +303,7 @@ class Study:
             thread.join()
 
     def report(self, claim: Claim, epoch: int, loss: float) -> None:
-        """Keep a trial's validation loss after an epoch."""
+        """Store a trial's validation loss after an epoch."""
         with contextlib.suppress(need_optuna().exceptions.UpdateFinishedTrialError):
             self._storage.set_trial_intermediate_value(claim.identifier, epoch, loss)
 
@@ -305,7 +328,7 @@ def _packed(proposal: Proposal) -> dict[str, Any]:
     content: dict[str, Any] = plain(
         {
             "parameters": dict(proposal.parameters),
-            "distributions": {name: write(own) for name, own in proposal.distributions.items()},
+            "distributions": {name: write(range_) for name, range_ in proposal.distributions.items()},
             "preset": dict(proposal.preset),
             "seed": proposal.seed,
         }
@@ -315,13 +338,13 @@ def _packed(proposal: Proposal) -> dict[str, Any]:
 
 def _unpacked(content: Mapping[str, Any]) -> Proposal:
     read = need_optuna().distributions.json_to_distribution
-    distributions = {name: read(own) for name, own in content["distributions"].items()}
+    distributions = {name: read(range_) for name, range_ in content["distributions"].items()}
     return Proposal(content["parameters"], distributions, content["preset"], int(content["seed"]))
 
 
 @contextlib.contextmanager
 def open_study(
-    url: str, name: str, identity: Mapping[str, Any], folder: Path, worker: Worker, *, overwrite: bool = False
+    url: str, name: str, identity: Mapping[str, Any], worker: Worker, *, overwrite: bool = False
 ) -> Iterator[Study]:
     """Open a study, or make it.
 
@@ -329,7 +352,6 @@ def open_study(
         url: the storage.
         name: the study's name there.
         identity: everything that its trials' results depend on; a study of that name must be of the same.
-        folder: where this worker keeps what it makes.
         worker: this process.
         overwrite: remove a study of that name first.
 
@@ -338,40 +360,20 @@ def open_study(
         EnvironmentProblem: The storage cannot be opened.
     """
     optuna = need_optuna()
-    guard = _guard(url, folder)
-    with contextlib.ExitStack() as to_close:
+    guard = _guard(url, worker.folder)
+    storage = None
+    try:
         with exclusive(guard):
-            storage = to_close.enter_context(_opened(url))
-            if overwrite and name in {own.study_name for own in storage.get_all_studies()}:
+            storage = open_storage(url)
+            if overwrite and name in {summary.study_name for summary in storage.get_all_studies()}:
                 optuna.delete_study(study_name=name, storage=storage)
             study = optuna.create_study(storage=storage, study_name=name, direction="minimize", load_if_exists=True)
             _check_identity(study, identity, url)
-        yield Study(storage, study, url, worker, guard)
-
-
-def check_storage(url: str, folder: Path) -> None:
-    """Refuse a storage that does not open, before anything is removed for the sake of a study in it.
-
-    Args:
-        url: the storage.
-        folder: where this worker keeps what it makes.
-
-    Raises:
-        EnvironmentProblem: The storage cannot be opened.
-    """
-    with exclusive(_guard(url, folder)), _opened(url) as storage:
-        storage.get_all_studies()
-
-
-@contextlib.contextmanager
-def _opened(url: str) -> Iterator[Any]:
-    """Open a storage for the body, and close what it holds afterwards."""
-    storage = open_storage(url)
-    try:
-        yield storage
+        yield Study(storage, study, worker, guard)
     finally:
-        storage.remove_session()
-        storage.engine.dispose()
+        if storage is not None:
+            storage.remove_session()
+            storage.engine.dispose()
 
 
 def _guard(url: str, folder: Path) -> Path:
@@ -408,12 +410,7 @@ def _check_identity(study: Any, identity: Mapping[str, Any], url: str) -> None:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Say which settings differ, with both values where they are short; those of files' contents say nothing.
-
-    Examples:
-        >>> differences({"seed": 1, "table": "0f" * 32}, {"seed": 2, "table": "1e" * 32})
-        'seed (1 there, 2 now), table'
-    """
+    """Say which settings differ, with both values where they are short; those of files' contents say nothing."""
     words = []
     for name in dict.fromkeys([*old, *new]):
         if old.get(name) == new.get(name):

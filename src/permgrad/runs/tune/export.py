@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError
 from permgrad.base.files import atomic_folder, atomic_path, file_hash, sweep, write_json_atomic, write_text_atomic
+from permgrad.base.locks import exclusive
 from permgrad.base.stored import parse_json
 from permgrad.runs.folder.damage import is_damaged
 from permgrad.runs.folder.folder import (
@@ -38,7 +39,6 @@ from permgrad.runs.tune.folder import (
     read_tune_record,
     write_tune_record,
 )
-from permgrad.tuning.locks import exclusive
 from permgrad.tuning.optuna_tools import importances
 from permgrad.tuning.study import BEST_EPOCH, EPOCHS, PROPOSAL, REASON, SECONDS
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from permgrad.base.csv_files import write_csv
-from permgrad.base.errors import EnvironmentProblem, InputError
+from permgrad.base.errors import EnvironmentProblem, InputError, by_count
 from permgrad.base.files import atomic_path, plain, sweep, write_json_atomic
 from permgrad.base.progress import Progress
 from permgrad.base.stored import parse_json
@@ -40,11 +40,10 @@ from permgrad.runs.tune.folder import (
     write_tune_record,
 )
 from permgrad.tuning import get_space
-from permgrad.tuning.locks import Worker
 from permgrad.tuning.optuna_tools import Pruner, need_optuna, quiet_optuna
 from permgrad.tuning.space_files import check_preset
 from permgrad.tuning.spaces import Space
-from permgrad.tuning.study import BEST_EPOCH, EPOCHS, REASON, SECONDS, Claim, Study, check_storage, open_study
+from permgrad.tuning.study import BEST_EPOCH, EPOCHS, REASON, SECONDS, Claim, Study, Worker, open_study
 
 __all__ = ["TuneRequest", "tune_table"]
 
@@ -178,18 +177,15 @@ def _opened(request: TuneRequest, identity: dict[str, Any]) -> Iterator[Study]:
             if request.overwrite:
                 if others:
                     raise InputError(
-                        f"a study is only replaced when nobody works on it, however: {len(others)} other process"
-                        f"{' is' if len(others) == 1 else 'es are'} at work in {folder}; wait, or choose another --out"
+                        f"a study is only replaced when nobody works on it, however: {others} other process"
+                        f"{by_count(others, ' is', 'es are')} at work in {folder}; wait, or choose another --out"
                     )
                 if read_tune_record(folder) is None and read_record(folder) is None:
                     refuse_taken(folder, "study", NAMES)
-                check_storage(request.url, worker.folder)
-                with writable_folder(folder):
-                    clear_study(folder)
-            opened = open_study(
-                request.url, request.study, identity, worker.folder, worker, overwrite=request.overwrite
-            )
+            opened = open_study(request.url, request.study, identity, worker, overwrite=request.overwrite)
             with opened as study, writable_folder(folder):
+                if request.overwrite:
+                    clear_study(folder)
                 if read_tune_record(folder) is None:
                     record = new_record(identity, request.shown_storage, request.study, request.command)
                     write_tune_record(folder, record)
@@ -331,7 +327,7 @@ def _trial_line(session: Session, number: int, state: str, value: float | None, 
     times = [float(trial.user_attrs[SECONDS]) for trial in finished if SECONDS in trial.user_attrs]
     left = session.total - len(finished)
     if times and left:
-        workers = 1 + len(session.study.worker.others())
+        workers = 1 + session.study.worker.others()
         line += f"; about {_duration(sum(times) / len(times) * left / workers)} left"
     return line
 
