@@ -67,7 +67,7 @@ class Worker:
         return self.folder / f"{token}.lock"
 
     def is_gone(self, owner: Mapping[str, str]) -> bool | None:
-        """Say whether a trial's owner has ended, and remove its file; None if it works elsewhere and cannot be asked."""
+        """Say whether a trial's owner has ended, and remove its file; None if it cannot be asked from here."""
         path = self._path(owner["token"])
         if owner["token"] == self.token:
             return False
