@@ -575,7 +575,7 @@ def test_cells_that_were_changed_are_done_again(tmp_path):
 )  # fmt: skip
 def test_odd_presets_are_refused(tmp_path, content):
     from permgrad.models.estimators.presets import get_preset
-    from permgrad.tuning.space_files import check_preset
+    from permgrad.tuning.spaces import check_preset
 
     (tmp_path / "preset.json").write_text(content, encoding="utf-8")
     with pytest.raises(pg.InputError, match="however"):

@@ -12,7 +12,7 @@ from permgrad.models.estimators.presets import get_preset, preset_from_dict
 from permgrad.models.train.schedules import one_cycle
 from permgrad.tuning import get_space, read_space, space_from_dict, spaces
 from permgrad.tuning.parameters import Parameter, choice_label, doubled, place_values
-from permgrad.tuning.space_files import check_preset
+from permgrad.tuning.spaces import check_preset
 
 optuna = pytest.importorskip("optuna")
 

@@ -13,7 +13,7 @@ import pytest
 
 from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.tuning import study as study_module
-from permgrad.tuning.space_files import get_space, space_from_dict
+from permgrad.tuning.spaces import get_space, space_from_dict
 from permgrad.tuning.study import SILENT_SECONDS, Study, Worker, open_storage, open_study
 
 optuna = pytest.importorskip("optuna")

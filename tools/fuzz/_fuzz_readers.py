@@ -513,7 +513,7 @@ def use_settings(folder: Path, _: Any) -> None:
     from permgrad.base.errors import PermgradError
     from permgrad.data.encode.groups import read_groups
     from permgrad.models.estimators.presets import get_preset
-    from permgrad.tuning.space_files import check_preset, get_space
+    from permgrad.tuning.spaces import check_preset, get_space
 
     for name, read in (
         ("preset.json", lambda path: check_preset(get_preset(path).to_dict())),

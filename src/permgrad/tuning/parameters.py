@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from permgrad.base.checks import is_number
 
@@ -21,23 +21,6 @@ DEPTH, WIDTH, BASE = "depth", "width", "base"
 #: Of one branch; each doubling of a size is a layer, too.
 MOST_LAYERS = 1000
 DERIVED = (DEPTH, WIDTH, BASE)
-
-Value = str | int | float | bool | None
-
-
-class Trial(Protocol):
-    """What a space needs of Optuna's trials."""
-
-    def suggest_float(
-        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
-    ) -> float:
-        """Return a number."""
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        """Return a whole number."""
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """Return one of the choices."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +34,6 @@ class Parameter:
         log: whether equal ratios are equally likely.
         step: distance of neighbouring values, or None.
         choices: what it may be, in the place of a range; lists and null are allowed.
-
-    Examples:
-        >>> Parameter("network.dropout", low=0.0, high=0.4).path
-        ('network', 'dropout')
-        >>> Parameter("network.dense_units.width", low=64, high=512).whole
-        True
     """
 
     name: str
@@ -83,8 +60,8 @@ class Parameter:
         """Whether its range holds whole numbers alone."""
         return all(isinstance(end, int) for end in (self.low, self.high, self.step or 1))
 
-    def suggest(self, trial: Trial) -> Any:
-        """Let a trial choose the value."""
+    def suggest(self, trial: Any) -> Any:
+        """Let an Optuna trial choose the value."""
         if self.choices:
             labels = [choice_label(choice) for choice in self.choices]
             return self.choices[labels.index(trial.suggest_categorical(self.name, labels))]
@@ -138,35 +115,21 @@ def repeated(size: int, depth: int) -> list[int]:
 
 
 def doubled(base: int, depth: int) -> list[int]:
-    """Return sizes that double from one to the next.
-
-    Examples:
-        >>> doubled(8, 4)
-        [8, 16, 32, 64]
-    """
+    """Return sizes that double from one to the next."""
     return [int(base) * 2**layer for layer in range(int(depth))]
 
 
-def choice_label(choice: Any) -> Value:
+def choice_label(choice: Any) -> Any:
     """Return a choice as Optuna can store it: lists and objects become JSON text."""
     if isinstance(choice, tuple):
         choice = list(choice)
     if isinstance(choice, (list, dict)):
         return json.dumps(choice, ensure_ascii=False)
-    plain: Value = choice
-    return plain
+    return choice
 
 
 def place_values(content: dict[str, Any], parameters: Sequence[Parameter], values: Mapping[str, Any]) -> None:
-    """Write chosen values into a preset's mapping, the derived ones last.
-
-    Examples:
-        >>> content = {"network": {"dense_units": [256, 256]}}
-        >>> place_values(content, [Parameter("network.dense_units.depth", low=1, high=4)],
-        ...     {"network.dense_units.depth": 3})
-        >>> content["network"]["dense_units"]
-        [256, 256, 256]
-    """
+    """Write chosen values into a preset's mapping, the derived ones last."""
     derived: dict[str, dict[str, int]] = {}
     for parameter in parameters:
         if parameter.name not in values:

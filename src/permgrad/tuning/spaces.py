@@ -1,22 +1,46 @@
-"""Search spaces: which settings a study tries, by name in a registry, or from a JSON file (see ``space_files``).
+"""Search spaces: which settings a study tries, by name in a registry or from a JSON file.
 
-A space is a function of a trial and the task that returns a preset: the mapping that a preset file holds, complete.
+A space is a function of a trial and the task that returns a preset: the mapping that a preset file holds, complete. A
+file holds the preset that the search starts from, which is trial 0, and a range or choices for each setting::
+
+    {
+      "base": "default",
+      "parameters": {
+        "training.learning_rate": {"low": 0.0001, "high": 0.01, "log": true},
+        "network.dense_units.width": {"low": 64, "high": 512, "step": 64},
+        "layout": {"choices": ["assignment", "tinto"]}
+      }
+    }
+
+Names are those of preset files, see ``parameters`` for the derived ones. Every fault of a file is listed at once.
 """
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
+from permgrad.base.checks import check_path, is_finite_number
+from permgrad.base.errors import InputError, suggest, unknown
 from permgrad.base.registry import Registry
-from permgrad.models.estimators.presets import Preset, get_preset
-from permgrad.tuning.parameters import Parameter, Trial, doubled, place_values
+from permgrad.base.stored import parse_json
+from permgrad.models.estimators.presets import Preset, get_preset, preset_from_dict
+from permgrad.models.estimators.settings import check_preset as check_values
+from permgrad.models.network.options import NetworkOptions
+from permgrad.tuning.parameters import BASE, DERIVED, SIZES, WIDTH, Parameter, doubled, place_values
 
-Build = Callable[[Trial, str], dict[str, Any]]
+Build = Callable[[Any, str], dict[str, Any]]
 #: Finished trials of a study when nobody says how many.
 DEFAULT_TRIALS = 30
+_RANGE = ("low", "high", "log", "step")
+_KNOWN = (*_RANGE, "choices")
+#: Options of training that are no numbers to search or are the task's.
+_FIXED = ("loss",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +69,7 @@ class Space:
     start: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     pruning: bool = True
 
-    def __call__(self, trial: Trial, task: str) -> dict[str, Any]:
+    def __call__(self, trial: Any, task: str) -> dict[str, Any]:
         """Return the preset that a trial chooses."""
         return self.build(trial, task)
 
@@ -57,21 +81,211 @@ class Space:
 spaces: Registry[Callable[[], Space]] = Registry("space")
 
 
-def declared(name: str, base_name: str, parameters: Sequence[Parameter]) -> Space:
+def _declared(name: str, base_name: str, parameters: Sequence[Parameter]) -> Space:
     """Return the space of a base preset and a list of parameters; its trial 0 is the base preset itself."""
     base = get_preset(base_name)
     complete = base.to_dict()
-    content = {"base": complete, "parameters": {own.name: own.to_dict() for own in parameters}}
+    content = {"base": complete, "parameters": {parameter.name: parameter.to_dict() for parameter in parameters}}
     text = f"{len(parameters)} settings around preset {base_name}, which is trial 0"
 
-    def build(trial: Trial, task: str) -> dict[str, Any]:  # noqa: ARG001 — every space has the same signature
+    def build(trial: Any, task: str) -> dict[str, Any]:  # noqa: ARG001 — every space has the same signature
         made = copy.deepcopy(complete)
         place_values(made, parameters, {parameter.name: parameter.suggest(trial) for parameter in parameters})
         return made
 
     start = {parameter.name: parameter.own_value(complete) for parameter in parameters}
-    own = {name: value for name, (inside, value) in start.items() if inside}
-    return Space(name, text, build, content, base_name, base=base, start=own)
+    inside = {name: value for name, (is_inside, value) in start.items() if is_inside}
+    return Space(name, text, build, content, base_name, base=base, start=inside)
+
+
+# ---- from files ------------------------------------------------------------------------------------------------------
+def get_space(name: str) -> Space:
+    """Return a space by its name, or from the JSON file that ``name`` is the path of.
+
+    Raises:
+        InputError: No such name or file, or the file is no space; all faults are listed.
+
+    Examples:
+        >>> get_space("paper").trials_for("regression")
+        75
+    """
+    if isinstance(name, str) and name.endswith(".json"):
+        return read_space(name)
+    if not isinstance(name, str) or name not in spaces:
+        raise unknown("space", name, [*spaces.names(), "a path ending in .json"])
+    return spaces.get(name)()
+
+
+def read_space(path: str | os.PathLike[str]) -> Space:
+    """Read a space's file.
+
+    Raises:
+        InputError: No such file, or it is no space; all faults are listed.
+    """
+    file = check_path("path", path)
+    try:
+        content = parse_json(file.read_bytes(), names_once=True)
+    except OSError as error:
+        raise InputError(f"a space's file must be readable JSON, however: {file}: {error}; correct the path") from error
+    except ValueError as error:
+        raise InputError(
+            f"a space's file must be readable JSON that names nothing twice, however: {file}: {error}; correct what "
+            "the file holds"
+        ) from error
+    return space_from_dict(content, os.fspath(path))
+
+
+def space_from_dict(content: Any, source: str = "the mapping") -> Space:
+    """Return the space that a file describes.
+
+    Raises:
+        InputError: Lists every fault.
+
+    Examples:
+        >>> space = space_from_dict({"base": "fast", "parameters": {"network.dropout": {"low": 0.0, "high": 0.3}}})
+        >>> dict(space.start)
+        {'network.dropout': 0.0}
+        >>> space_from_dict({"parameters": {"network.dropuot": {"low": 0.0, "high": 0.3}}})
+        Traceback (most recent call last):
+        permgrad.InputError: a space must be ... 'network.dropuot' is no setting (did you mean ...
+    """
+    if not isinstance(content, Mapping):
+        raise InputError(
+            f"a space must be a JSON object, however: {source} holds a {type(content).__name__}; see docs/tuning.md"
+        )
+    faults = [
+        f"{key!r} is not known{suggest(str(key), ('base', 'parameters'))}"
+        for key in content
+        if key not in ("base", "parameters")
+    ]
+    base: Preset | None = None
+    base_name = content.get("base", "default")
+    try:
+        base = get_preset(base_name)
+        check_values(base_name)
+    except InputError as error:
+        faults.append(f"'base' must name a preset: {error}")
+    settings = content.get("parameters")
+    parameters: list[Parameter] = []
+    if not isinstance(settings, Mapping) or not settings:
+        faults.append("'parameters' must be an object with at least one setting")
+    else:
+        for name, entry in settings.items():
+            parameter, wrong = _parameter(str(name), entry)
+            faults += wrong
+            if parameter is not None:
+                parameters.append(parameter)
+        faults += _conflicts(parameters)
+    if base is not None and not faults:
+        faults += list(_value_faults(base, parameters))
+    if faults or base is None:
+        raise InputError(
+            "a space must be {'base': preset, 'parameters': {setting: range or choices}}, however: "
+            f"{source}: {'; '.join(faults)}"
+        )
+    return _declared(source, base_name, parameters)
+
+
+def settings_names() -> list[str]:
+    """Return every name that a space may search."""
+    from permgrad.models.train.learner import TrainingOptions  # loads torch
+
+    training = [field.name for field in dataclasses.fields(TrainingOptions) if field.name not in _FIXED]
+    preset = [field.name for field in dataclasses.fields(Preset) if field.name not in ("network", "training")]
+    network = NetworkOptions.names()
+    names = [*preset, *(f"training.{name}" for name in training), *(f"network.{name}" for name in network)]
+    return [*names, *(f"network.{name}.{derived}" for name in SIZES for derived in DERIVED)]
+
+
+# ---- faults ----------------------------------------------------------------------------------------------------------
+def _parameter(name: str, entry: Any) -> tuple[Parameter | None, list[str]]:
+    """Return a parameter, or what is wrong with it."""
+    names = settings_names()
+    faults = [] if name in names else [f"{name!r} is no setting{suggest(name, names)}; docs/tuning.md lists them"]
+    if not isinstance(entry, Mapping):
+        return None, [*faults, f"{name!r} must be an object with low and high, or with choices, it is {entry!r}"]
+    faults += [
+        f"{name!r} has {key!r}, which is not known{suggest(str(key), _KNOWN)}" for key in entry if key not in _KNOWN
+    ]
+    if "choices" in entry:
+        faults += _choice_faults(name, entry)
+        return (None if faults else Parameter(name, choices=tuple(entry["choices"]))), faults
+    faults += _range_faults(name, entry)
+    if faults:
+        return None, faults
+    return Parameter(name, entry["low"], entry["high"], bool(entry.get("log", False)), entry.get("step")), []
+
+
+def _choice_faults(name: str, entry: Mapping[str, Any]) -> list[str]:
+    faults = [f"{name!r} has choices and {key!r}; leave one out" for key in _RANGE if key in entry]
+    choices = entry["choices"]
+    if not isinstance(choices, list) or not choices:
+        return [*faults, f"{name!r} must list at least one choice, it has {choices!r}"]
+    texts = [json.dumps(choice, sort_keys=True) for choice in choices]
+    return faults + ([f"{name!r} lists a choice twice"] if len(set(texts)) < len(texts) else [])
+
+
+def _range_faults(name: str, entry: Mapping[str, Any]) -> list[str]:
+    faults = [
+        f"{name!r} needs a finite number {end!r}" + (f", it is {entry[end]!r}" if end in entry else "")
+        for end in ("low", "high")
+        if not is_finite_number(entry.get(end))
+    ]
+    if not isinstance(entry.get("log", False), bool):
+        faults.append(f"{name!r} must have log true or false, it is {entry['log']!r}")
+    step = entry.get("step")
+    if step is not None and (not is_finite_number(step) or step <= 0):
+        faults.append(f"{name!r} must have a step above 0, it is {step!r}")
+    if faults:
+        return faults
+    if entry["low"] >= entry["high"]:
+        faults.append(f"{name!r} must have low below high, they are {entry['low']} and {entry['high']}")
+    # In the digits that were written: 0.3 - 0.1 is 0.2 and not a little less.
+    elif step is not None and Decimal(str(step)) > Decimal(str(entry["high"])) - Decimal(str(entry["low"])):
+        faults.append(
+            f"{name!r} must have a step of at most high - low, it is {step!r} from {entry['low']} to {entry['high']}"
+        )
+    if entry.get("log") and entry["low"] <= 0:
+        faults.append(f"{name!r} must have low above 0 where log is true, it is {entry['low']}")
+    if entry.get("log") and step is not None:
+        faults.append(f"{name!r} has log and step; leave one out")
+    return faults
+
+
+def _conflicts(parameters: list[Parameter]) -> Iterator[str]:
+    by_name = {parameter.name: parameter for parameter in parameters}
+    for option in SIZES:
+        plain = f"network.{option}"
+        derived = [f"{plain}.{part}" for part in DERIVED if f"{plain}.{part}" in by_name]
+        if plain in by_name and derived:
+            yield f"{plain!r} and {derived[0]!r} are both searched; leave one out"
+        if f"{plain}.{WIDTH}" in by_name and f"{plain}.{BASE}" in by_name:
+            yield f"'{plain}.{WIDTH}' and '{plain}.{BASE}' are both searched; leave one out"
+
+
+def _value_faults(base: Preset, parameters: list[Parameter]) -> Iterator[str]:
+    """Try both ends of every range and every choice in the base preset."""
+    for parameter in parameters:
+        for value in parameter.choices or (parameter.low, parameter.high):
+            content = copy.deepcopy(base.to_dict())
+            try:
+                place_values(content, [parameter], {parameter.name: value})
+                check_preset(content)
+            except (InputError, TypeError, ValueError, OverflowError) as error:
+                words = str(error).removeprefix("a preset file must hold known options, however: the mapping: ")
+                yield f"{parameter.name!r} cannot be {value!r}: {words}"
+                break
+
+
+def check_preset(content: Mapping[str, Any]) -> Preset:
+    """Return a preset from its mapping, with all its values checked.
+
+    Raises:
+        InputError: A value that no training could use.
+    """
+    preset = preset_from_dict(content)
+    check_values(preset)
+    return preset
 
 
 # ---- the published space ---------------------------------------------------------------------------------------------
@@ -94,7 +308,7 @@ def paper() -> Space:
     """
     base = get_preset("paper").to_dict()
 
-    def build(trial: Trial, task: str) -> dict[str, Any]:  # noqa: ARG001 — as above
+    def build(trial: Any, task: str) -> dict[str, Any]:  # noqa: ARG001 — as above
         made = copy.deepcopy(base)
         dense = trial.suggest_int("dense_layers", 1, 4)
         convolutions = trial.suggest_int("convolution_layers", 1, 4)
@@ -145,6 +359,4 @@ DEFAULT_CONTENT: dict[str, Any] = {
 @spaces.register("default")
 def default() -> Space:
     """Return our space: around preset ``default``, which is its trial 0, so that tuning never chooses a worse one."""
-    from permgrad.tuning.space_files import space_from_dict
-
     return space_from_dict(DEFAULT_CONTENT, "default")

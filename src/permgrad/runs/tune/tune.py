@@ -41,8 +41,7 @@ from permgrad.runs.tune.folder import (
 )
 from permgrad.tuning import get_space
 from permgrad.tuning.optuna_tools import Pruner, need_optuna, quiet_optuna
-from permgrad.tuning.space_files import check_preset
-from permgrad.tuning.spaces import Space
+from permgrad.tuning.spaces import Space, check_preset
 from permgrad.tuning.study import BEST_EPOCH, EPOCHS, REASON, SECONDS, Claim, Study, Worker, open_study
 
 __all__ = ["TuneRequest", "tune_table"]
