@@ -13,7 +13,7 @@ import torch
 import permgrad as pg
 from permgrad.attribution.method import methods
 from permgrad.base import progress as _progress
-from permgrad.base.progress import Progress, progress_line
+from permgrad.base.progress import Progress, progress_line, readable
 
 
 class Written(io.StringIO):
@@ -75,6 +75,9 @@ def test_a_closed_stream_is_no_reason_to_fail(monkeypatch):
 def test_lines_come_late_enough_for_short_explanations():
     assert (_progress.FIRST, _progress.AGAIN) == (10, 30)
     assert progress_line("lime", 0.2, 60) == "lime: 20 % done after 60 s, about 4 min left\n"
+    assert progress_line("lime", 0.0, 10.0) == "lime: begun 10 s ago\n"
+    assert progress_line("shapley", 0.25, 40.0) == "shapley: 25 % done after 40 s, about 2 min left\n"
+    assert [readable(seconds) for seconds in (0.034, 9.94, 250, 9000)] == ["0.034 s", "9.9 s", "4 min", "2.5 h"]
     assert progress_line("lime", 1.0, 60) == "lime: 100 % done after 60 s, about no time left\n"
 
 

@@ -57,12 +57,7 @@ def csv_formulas(mode: str | None) -> Iterator[None]:
 
 
 def quoted(text: str) -> str:
-    """Return a text as a cell that no spreadsheet takes for a formula; numbers, and a sign alone, compute nothing.
-
-    Examples:
-        >>> [quoted(text) for text in ("=1+1", "-2+3", "-2.5", "-", "a=b", "'=x")]
-        ["'=1+1", "'-2+3", '-2.5', '-', 'a=b', "''=x"]
-    """
+    """Return a text as a cell that no spreadsheet takes for a formula; numbers, and a sign alone, compute nothing."""
     if _QUOTED.match(text):
         return f"'{text}"
     if not _BEGINS.match(text) or len(text) == 1 or _NUMBER.fullmatch(text):
@@ -71,12 +66,7 @@ def quoted(text: str) -> str:
 
 
 def unquoted(text: str) -> str:
-    """Return the text that ``quoted`` was given.
-
-    Examples:
-        >>> [unquoted(quoted(text)) for text in ("=1+1", "'=x", "-", "'a'")]
-        ['=1+1', "'=x", '-', "'a'"]
-    """
+    """Return the text that ``quoted`` was given."""
     return text[1:] if _QUOTED.match(text) else text
 
 
@@ -96,13 +86,7 @@ def write_csv(frame: pd.DataFrame, target: str | os.PathLike[str]) -> int:
 
 
 def csv_text(frame: pd.DataFrame) -> tuple[str, int]:
-    r"""Return what ``write_csv`` writes, and how many cells were quoted.
-
-    Examples:
-        >>> import pandas as pd
-        >>> csv_text(pd.DataFrame({"a": ["=1", "b"], "-": [-1.5, 2]}))
-        ("a,-\n'=1,-1.5\nb,2.0\n", 1)
-    """
+    """Return what ``write_csv`` writes, and how many cells were quoted."""
     safe, count = _safe(frame)
     stream = io.StringIO()
     safe.to_csv(stream, index=False, quoting=_quoting(safe))

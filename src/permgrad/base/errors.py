@@ -54,12 +54,6 @@ def keeping_warnings() -> Iterator[list[str]]:
     """Collect what the body would warn the user of as text, in the list that is given.
 
     Not by ``warnings.catch_warnings``, which changes the filters of all threads.
-
-    Examples:
-        >>> with keeping_warnings() as said:
-        ...     warn_user("mind the gap")
-        >>> said
-        ['mind the gap']
     """
     said: list[str] = []
     token = _kept_warnings.set(said)
@@ -88,14 +82,7 @@ _OUT_OF_MEMORY = re.compile(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether memory did not suffice: Python's error, torch's, or one of torch's that says so in words alone.
-
-    Examples:
-        >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("shapes do not fit"))
-        (True, False)
-        >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."))
-        True
-    """
+    """Return whether memory did not suffice: Python's error, torch's, or one of torch's that says so in words alone."""
     if isinstance(error, MemoryError):
         return True
     # By its name, so that this module needs no torch.
@@ -108,23 +95,13 @@ _LISTED = 20
 
 
 def suggest(given: object, known: Iterable[str]) -> str:
-    """Return ``" (did you mean 'x'?)"`` for the nearest known name, or an empty string.
-
-    Examples:
-        >>> suggest("gradcan", ["gradcam", "lime"])
-        " (did you mean 'gradcam'?)"
-    """
+    """Return ``" (did you mean 'x'?)"`` for the nearest known name, or an empty string."""
     near = difflib.get_close_matches(text_of(given), [str(name) for name in known], n=1, cutoff=0.6)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def error_in_words(error: BaseException) -> str:
-    """Return an error's type and text in one line, also where it cannot be printed.
-
-    Examples:
-        >>> error_in_words(KeyError("age")), error_in_words(ValueError())
-        ("KeyError: 'age'", 'ValueError')
-    """
+    """Return an error's type and text in one line, also where it cannot be printed."""
     try:
         text = " ".join(str(error).split())[:300]
     except Exception:  # noqa: BLE001 — the user's own error may not even be printed
@@ -138,12 +115,7 @@ _SHOWN = 200
 
 
 def text_of(value: object) -> str:
-    """Return a value as text, also where it has none.
-
-    Examples:
-        >>> text_of(3), text_of("a"), text_of(10**5000)
-        ('3', 'a', 'a value of type int')
-    """
+    """Return a value as text, also where it has none."""
     try:
         return str(value)
     except Exception:  # noqa: BLE001 — the user's own object may not even be printed
@@ -151,14 +123,7 @@ def text_of(value: object) -> str:
 
 
 def shown(value: object) -> str:
-    """Return a value as messages show it: in one line, not too long, and also where it cannot be printed.
-
-    Examples:
-        >>> shown("no such"), shown(10**5000)
-        ("'no such'", 'a value of type int')
-        >>> len(shown(list(range(1000))))
-        200
-    """
+    """Return a value as messages show it: in one line, not too long, and also where it cannot be printed."""
     try:
         text = " ".join(repr(value).split())
     except Exception:  # noqa: BLE001 — the user's own object may not even be printed, nor may a number of 5,000 digits
@@ -167,43 +132,23 @@ def shown(value: object) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """Return a count with its noun, in the plural where it is not one.
-
-    Examples:
-        >>> counted(1, "part"), counted(12000, "row")
-        ('1 part', '12,000 rows')
-    """
+    """Return a count with its noun, in the plural where it is not one."""
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def by_count(count: int, one: str, many: str) -> str:
-    """Return the words that go with a count of one, or with another.
-
-    Examples:
-        >>> by_count(1, "it is", "they are"), by_count(0, "it is", "they are")
-        ('it is', 'they are')
-    """
+    """Return the words that go with a count of one, or with another."""
     return one if count == 1 else many
 
 
 def listed(names: Sequence[Any], most: int = 6, show: Callable[[Any], str] = str) -> str:
-    """Return up to ``most`` names, and how many more there are.
-
-    Examples:
-        >>> listed(["a", "b", "c"], 2), listed(["a"], 2, repr)
-        ('a, b and 1 more', "'a'")
-    """
+    """Return up to ``most`` names, and how many more there are."""
     shown = ", ".join(show(name) for name in names[:most])
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def unknown(kind: str, given: object, known: Iterable[str]) -> InputError:
-    """Build the error for a name that is not in a fixed list.
-
-    Examples:
-        >>> str(unknown("method", "gradcan", ["gradcam", "lime"]))
-        "method must be one of 'gradcam', 'lime', however: method='gradcan' (did you mean 'gradcam'?)"
-    """
+    """Build the error for a name that is not in a fixed list."""
     names = list(known)
     listed = ", ".join(repr(name) for name in names[:_LISTED])
     if len(names) > _LISTED:

@@ -52,14 +52,7 @@ def _name(error: OSError, path: Path) -> None:
 
 @contextmanager
 def writing(rule: str, path: str | os.PathLike[str], fix: str) -> Iterator[None]:
-    """Turn what the disk refuses in the body into an ``EnvironmentProblem`` of the rule, the path and the fix.
-
-    Examples:
-        >>> with writing("a report must be written", "page.html", "choose another folder"):
-        ...     raise PermissionError(13, "Permission denied")
-        Traceback (most recent call last):
-        permgrad.EnvironmentProblem: a report must be written, however: page.html: Permission denied; choose...
-    """
+    """Turn what the disk refuses in the body into an ``EnvironmentProblem`` of the rule, the path and the fix."""
     try:
         yield
     except EnvironmentProblem:
@@ -148,22 +141,12 @@ def _beginning(name: str) -> str:
 
 
 def is_taken(path: str | os.PathLike[str]) -> bool:
-    """Whether a name is somebody's: also that of a link that leads nowhere, which a file of that name would replace.
-
-    Examples:
-        >>> is_taken("/"), is_taken("/no/such/file")
-        (True, False)
-    """
+    """Whether a name is somebody's: also that of a link that leads nowhere, which a file of that name would replace."""
     return os.path.lexists(path)
 
 
 def why_missing(path: Path) -> str:
-    """Return why there is nothing to read at a path, in words: it does not exist, or is a link that leads nowhere.
-
-    Examples:
-        >>> why_missing(Path("nothing here"))
-        'does not exist'
-    """
+    """Return why there is nothing to read at a path, in words: it does not exist, or is a link that leads nowhere."""
     if not path.is_symlink():
         return "does not exist"
     try:
@@ -175,12 +158,7 @@ def why_missing(path: Path) -> str:
 
 
 def what_lies_at(path: Path) -> str:
-    """Return what has a name that a folder should have, in words; it is no folder.
-
-    Examples:
-        >>> what_lies_at(Path("/dev/null"))
-        'a file'
-    """
+    """Return what has a name that a folder should have, in words; it is no folder."""
     return "a link that leads nowhere" if path.is_symlink() and not path.exists() else "a file"
 
 
@@ -210,12 +188,7 @@ def write_json_atomic(path: str | os.PathLike[str], content: Any) -> None:
 
 
 def json_text(content: Any, indent: int | None = None) -> str:
-    r"""Return a document as JSON that any file can hold: of text, only what is half a character is escaped.
-
-    Examples:
-        >>> print(json_text({"größe": 1, "broken": "\ud800"}))
-        {"größe": 1, "broken": "\ud800"}
-    """
+    """Return a document as JSON that any file can hold: of text, only what is half a character is escaped."""
     text = json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 

@@ -16,19 +16,6 @@ def interrupts_wait() -> Iterator[None]:
     An interrupt amid the fork of a process can leave a lock of Python's own held for ever (that of ``logging``, which
     every thread that has something to log then waits for), and one amid the start of a library in C++ can leave it half
     started, so that its end crashes.
-
-    Examples:
-        >>> before = signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal
-        >>> said = []
-        >>> try:
-        ...     with interrupts_wait():
-        ...         signal.raise_signal(signal.SIGINT)
-        ...         said.append("the body is through")
-        ... except KeyboardInterrupt:
-        ...     said.append("now it counts")
-        >>> said
-        ['the body is through', 'now it counts']
-        >>> _ = signal.signal(signal.SIGINT, before)
     """
     handler = signal.getsignal(signal.SIGINT)
     # Python gives handlers to the main thread only; and what is ignored, or ends the process at once, stays so.

@@ -20,10 +20,6 @@ class Progress:
     """A bar of ``total`` steps, shown if ``mode`` is true, or ``"auto"`` and stderr is a terminal.
 
     Where it is none, ``"auto"`` with ``lines`` writes a line after 10 seconds, and one every 30 seconds from then on.
-
-    Examples:
-        >>> with Progress(3, "features", mode=False) as bar:
-        ...     bar.advance()
     """
 
     def __init__(self, total: int, label: str, mode: ProgressMode = "auto", *, lines: bool = True) -> None:
@@ -89,12 +85,7 @@ class _Lines:
 
 
 def progress_line(label: str, share: float, seconds: float) -> str:
-    r"""Return how much of a work is done after some seconds, and about how long the rest will take.
-
-    Examples:
-        >>> progress_line("shapley", 0.25, 40.0), progress_line("lime", 0.0, 10.0)
-        ('shapley: 25 % done after 40 s, about 2 min left\n', 'lime: begun 10 s ago\n')
-    """
+    """Return how much of a work is done after some seconds, and about how long the rest will take."""
     if share <= 0:
         return f"{label}: begun {readable(seconds)} ago\n"
     left = readable(seconds / share - seconds) if share < 1 else "no time"
@@ -102,12 +93,7 @@ def progress_line(label: str, share: float, seconds: float) -> str:
 
 
 def readable(seconds: float) -> str:
-    """Return a time as people say it.
-
-    Examples:
-        >>> readable(0.034), readable(9.94), readable(250), readable(9000)
-        ('0.034 s', '9.9 s', '4 min', '2.5 h')
-    """
+    """Return a time as people say it."""
     if seconds < 100:
         return f"{seconds:.2g} s"
     minutes = seconds / 60

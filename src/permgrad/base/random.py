@@ -68,14 +68,7 @@ def resolve_seed(random_state: Any) -> int:
 
 
 def derive_seed(seed: int, *keys: object) -> int:
-    """Return a 64-bit seed that depends on ``seed`` and the keys' text.
-
-    Examples:
-        >>> derive_seed(0, "donor", "age", 1) == derive_seed(0, "donor", "age", 1)
-        True
-        >>> derive_seed(0, "donor", "age", 1) == derive_seed(0, "donor", "age", 2)
-        False
-    """
+    """Return a 64-bit seed that depends on ``seed`` and the keys' text."""
     text = "\x1f".join([str(int(seed)), *(f"{type(key).__name__}:{key}" for key in keys)])
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
@@ -97,11 +90,6 @@ def uniform_integers(seed: int, keys: tuple[object, ...], counters: npt.ArrayLik
 
     Shape:
         counters ``(*)`` integers of at least 0; result ``(*)`` int64.
-
-    Examples:
-        >>> all_rows = uniform_integers(0, ("age", 3), np.arange(100), 50)
-        >>> bool(uniform_integers(0, ("age", 3), [7], 50)[0] == all_rows[7])
-        True
     """
     return (uniform(seed, keys, counters) * high).astype(np.int64)
 
@@ -122,12 +110,6 @@ def content_keys(arrays: Iterable[npt.NDArray[Any]]) -> npt.NDArray[np.uint64]:
 
     Args:
         arrays: each ``(rows, *)``; together they are the rows.
-
-    Examples:
-        >>> table = np.array([[1.0, 2.0], [2.0, 1.0], [1.0, 2.0]])
-        >>> first, second, third = content_keys([table])
-        >>> bool(first == third), bool(first == second)
-        (True, False)
     """
     total: npt.NDArray[np.uint64] | None = None
     with np.errstate(over="ignore"):

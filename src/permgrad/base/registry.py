@@ -11,14 +11,7 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Named objects of one kind, in the order in which they were registered.
-
-    Examples:
-        >>> colours = Registry("colour")
-        >>> _ = colours.register("red")(object())
-        >>> colours.names()
-        ['red']
-    """
+    """Named objects of one kind, in the order in which they were registered."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind

@@ -33,16 +33,6 @@ def loading() -> Iterator[None]:
     """Import libraries with the collector at rest, and leave what came out of its later rounds.
 
     Only inside ``own_process``: elsewhere the objects of this process are the user's, and nothing happens.
-
-    Examples:
-        >>> import gc
-        >>> before = gc.get_freeze_count()
-        >>> with own_process():
-        ...     with loading():
-        ...         resting = not gc.isenabled()
-        ...     kept = gc.get_freeze_count()
-        >>> resting, kept > 0, gc.isenabled(), gc.get_freeze_count() == before
-        (True, True, True, True)
     """
     if not (_depth and gc.isenabled()):
         yield

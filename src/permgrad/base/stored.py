@@ -41,13 +41,6 @@ def parse_json(content: str | bytes, *, names_once: bool = False) -> Any:
     Raises:
         ValueError: it is no complete JSON in UTF-8, is nested too deeply to be worked with, or holds a number that is
             none, which JSON does not know and permgrad never writes.
-
-    Examples:
-        >>> parse_json(b'{"rows": [1, 2.5, null]}')
-        {'rows': [1, 2.5, None]}
-        >>> parse_json("[" * 200 + "]" * 200)
-        Traceback (most recent call last):
-        ValueError: it is nested more than 100 levels deep
     """
     text = content.decode("utf-8") if isinstance(content, bytes) else content
     too_deep = f"it is nested more than {_DEEPEST} levels deep"
@@ -96,14 +89,7 @@ def _finite(digits: str) -> float:
 
 
 def write_npz(stream: BinaryIO | str | os.PathLike[str], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write arrays as ``read_npz`` reads them: compressed, unless they are so many that reading them back is refused.
-
-    Examples:
-        >>> file = io.BytesIO()
-        >>> write_npz(file, {"a": np.arange(3)})
-        >>> read_npz(file.getvalue())
-        {'a': array([0, 1, 2])}
-    """
+    """Write arrays as ``read_npz`` reads them: compressed, unless they are so many that reading them back is refused."""
     small = sum(np.asarray(array).nbytes for array in arrays.values()) <= MOST_UNPACKED // 2
     (np.savez_compressed if small else np.savez)(stream, **arrays)  # type: ignore[arg-type]
 
@@ -124,12 +110,6 @@ def read_npz(
         ValueError: it is no npz file, is damaged, holds a pickle, or an array whose size is not that of its numbers; or
             it unpacks to more than 256 MB and a hundred times its size.
         OSError: it cannot be read.
-
-    Examples:
-        >>> file = io.BytesIO()
-        >>> np.savez(file, a=np.arange(3))
-        >>> read_npz(file.getvalue())
-        {'a': array([0, 1, 2])}
     """
     stream: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")  # noqa: SIM115
     with stream:
@@ -174,12 +154,7 @@ def check_archive(stream: BinaryIO) -> None:
 
 
 def is_whole_npz(path: Path) -> bool:
-    """Whether an npz file is one, of a size that is believed, and its parts have their checksums; nothing is kept.
-
-    Examples:
-        >>> is_whole_npz(Path(__file__))
-        False
-    """
+    """Whether an npz file is one, of a size that is believed, and its parts have their checksums; nothing is kept."""
     try:
         with zipfile.ZipFile(path) as file:
             _check_sizes(file.infolist(), path.stat().st_size)
@@ -237,13 +212,7 @@ def _read_header(name: str, stream: Any) -> tuple[tuple[int, ...], bool, np.dtyp
 
 
 def sealed(description: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a description with a checksum of all that it says, so that damage is seen.
-
-    Examples:
-        >>> said = sealed({"rows": 3})
-        >>> is_intact(said), is_intact({**said, "rows": 4}), is_intact({"rows": 3})
-        (True, False, True)
-    """
+    """Return a description with a checksum of all that it says, so that damage is seen."""
     content = {name: value for name, value in description.items() if name != _SEAL}
     return {**content, _SEAL: _checksum(content)}
 

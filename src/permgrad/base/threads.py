@@ -27,13 +27,7 @@ _turns: WeakSet[Turn] = WeakSet()
 
 
 class Turn:
-    """What one thread at a time may do, as often inside itself as it likes; free again in a forked child.
-
-    Examples:
-        >>> turn = Turn()
-        >>> with turn, turn:
-        ...     pass
-    """
+    """What one thread at a time may do, as often inside itself as it likes; free again in a forked child."""
 
     def __init__(self) -> None:
         self.renew()
@@ -76,16 +70,6 @@ def together(changes: Mapping[Hashable, Change]) -> Iterator[None]:
     Args:
         changes: the name of each state, and what changes it and returns what puts it back. Of two under one name the
             first is made, so that all of one name must make the same.
-
-    Examples:
-        >>> seen = []
-        >>> def change():
-        ...     seen.append("changed")
-        ...     return lambda: seen.append("put back")
-        >>> with together({"example": change}), together({"example": change}):
-        ...     pass
-        >>> seen
-        ['changed', 'put back']
     """
     me = threading.get_ident()
     held: list[Hashable] = []

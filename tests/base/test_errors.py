@@ -1,0 +1,37 @@
+"""Words of messages: values, counts and names as they are shown, whatever they are."""
+
+from __future__ import annotations
+
+from permgrad.base import errors
+
+
+def test_values_are_shown_whatever_they_are():
+    assert errors.shown("no such") == "'no such'"
+    assert errors.shown(10**5000) == "a value of type int"
+    assert len(errors.shown(list(range(1000)))) == 200
+    assert [errors.text_of(value) for value in (3, "a", 10**5000)] == ["3", "a", "a value of type int"]
+    assert errors.error_in_words(KeyError("age")) == "KeyError: 'age'"
+    assert errors.error_in_words(ValueError()) == "ValueError"
+
+
+def test_names_and_counts():
+    assert errors.suggest("gradcan", ["gradcam", "lime"]) == " (did you mean 'gradcam'?)"
+    expected = "method must be one of 'gradcam', 'lime', however: method='gradcan' (did you mean 'gradcam'?)"
+    assert str(errors.unknown("method", "gradcan", ["gradcam", "lime"])) == expected
+    assert errors.listed(["a", "b", "c"], 2) == "a, b and 1 more"
+    assert errors.listed(["a"], 2, repr) == "'a'"
+    assert [errors.counted(1, "part"), errors.counted(12000, "row")] == ["1 part", "12,000 rows"]
+    assert [errors.by_count(count, "it is", "they are") for count in (1, 0)] == ["it is", "they are"]
+
+
+def test_memory_that_did_not_suffice_is_known_by_type_or_words():
+    words = "DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."
+    assert errors.is_out_of_memory(MemoryError())
+    assert errors.is_out_of_memory(RuntimeError(words))
+    assert not errors.is_out_of_memory(RuntimeError("shapes do not fit"))
+
+
+def test_warnings_are_collected():
+    with errors.keeping_warnings() as collected:
+        errors.warn_user("mind the gap")
+    assert collected == ["mind the gap"]
