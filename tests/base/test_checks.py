@@ -78,8 +78,10 @@ def test_what_is_right_comes_back_as_python_has_it():
         (
             checks.check_class_names,
             (["some", "all"],),
-            "no class may be called 'all', which explanations call all classes together, however: one is; "
-            + "rename it, for example to 'every'",
+            (
+                "no class may be called 'all', which explanations call all classes together, however: one is; "
+                "rename it, for example to 'every'"
+            ),
         ),
     ],
 )

@@ -21,8 +21,7 @@ from permgrad.evaluation.competitors import Competitor, competitors
 from permgrad.runs.compare.compare import CompareRequest, compare_table
 from permgrad.runs.compare.folds import make_folds
 from permgrad.runs.compare.inputs import from_arrays
-from permgrad.runs.compare.models import parse_models
-from permgrad.runs.compare.plan import METHODS, make_plan
+from permgrad.runs.compare.plan import METHODS, make_plan, parse_models
 
 HOSTILE = "<script>alert('x')</script>"
 

@@ -118,7 +118,7 @@ def test_runs_of_other_kinds_are_other_runs(here):
     assert request_configuration(compared)["kind"] == {"ward": "categorical"}
     assert "kind" not in request_configuration(replace(compared, kind=()))
     assert "--kind ward=categorical" in compared.command
-    assert from_request(compared).table.kinds == {"ward": "categorical"}
+    assert from_request(compared).kinds == {"ward": "categorical"}
 
 
 def test_the_commands_train_on_a_declared_column(here):

@@ -152,8 +152,8 @@ def test_every_command_that_trains_takes_it():
         if request is not CompareRequest:
             run = asked if request is RunRequest else asked.run_request("fast")
             assert load_inputs(run).positive == "good"
-    assert from_request(CompareRequest(table="table.csv", target=("risk",))).table.positive == "bad"
-    assert from_request(CompareRequest(table="table.csv", target=("risk",), positive="good")).table.positive == "good"
+    assert from_request(CompareRequest(table="table.csv", target=("risk",))).positive == "bad"
+    assert from_request(CompareRequest(table="table.csv", target=("risk",), positive="good")).positive == "good"
     frame, means = table(120), {}
     for positive in (None, "bad", "good"):
         quick = {"models": ["linear", "extra_trees"], "folds": 2, "explain": False, "progress": False}

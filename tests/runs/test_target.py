@@ -91,7 +91,7 @@ def test_in_python_the_rule_is_the_same():
     X, y = pd.DataFrame({"a": rng.normal(size=130)}), pd.Series(np.repeat(np.arange(13), 10), name="grade")
     options = {"groups": None, "variables": None, "na_codes": None, "kinds": None, "name": "t"}
     given = from_arrays(X, y, task="auto", **options)
-    assert given.table.task == "regression"
+    assert given.task == "regression"
     assert "if they are classes, pass task='classification'" in given.notes[0]
     asked = from_arrays(X, y, task="classification", **options)
-    assert (asked.table.task, asked.notes) == ("classification", ())
+    assert (asked.task, asked.notes) == ("classification", ())

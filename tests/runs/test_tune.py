@@ -20,12 +20,12 @@ from invoking import call
 from typer.testing import CliRunner
 
 import permgrad as pg
-from permgrad.base.errors import PermgradError
+from permgrad.base.errors import PermgradError, differences
 from permgrad.cli import app
 from permgrad.runs.requests import TuneRequest
 from permgrad.runs.tune.tune import identity_of
 from permgrad.tuning import get_space
-from permgrad.tuning.study import Worker, differences
+from permgrad.tuning.study import Worker
 
 optuna = pytest.importorskip("optuna")
 

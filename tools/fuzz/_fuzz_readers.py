@@ -433,8 +433,8 @@ enrol(Reader("diff", make_pairs, use_diff))
 
 def make_cells(place: Path) -> list[Files]:
     """Return folders of a comparison and of a benchmark that are gone on with, and of a study."""
+    from permgrad.runs.compare.cells import Cell
     from permgrad.runs.compare.folder import ComparisonFolder
-    from permgrad.runs.compare.models import Cell
     from permgrad.runs.tune.folder import new_record, write_tune_record
     from permgrad_benchmark import Records
 

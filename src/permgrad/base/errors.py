@@ -6,7 +6,7 @@ import difflib
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -145,6 +145,26 @@ def listed(names: Sequence[Any], most: int = 6, show: Callable[[Any], str] = str
     """Return up to ``most`` names, and how many more there are."""
     shown = ", ".join(show(name) for name in names[:most])
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+#: Longer values of settings, such as digests of files' contents, say nothing to people.
+_LONGEST_SETTING = 60
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Say which settings differ, with both values where they are short."""
+
+    def words(name: str) -> str:
+        before, now = (_setting(side.get(name)) for side in (old, new))
+        return name if max(len(before), len(now)) > _LONGEST_SETTING else f"{name} ({before} there, {now} now)"
+
+    return listed([name for name in dict.fromkeys([*old, *new]) if old.get(name) != new.get(name)], 3, words)
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, list):
+        value = ", ".join(str(item[0] if isinstance(item, list) and item else item) for item in value) or None
+    return "none" if value is None else str(value)
 
 
 def unknown(kind: str, given: object, known: Iterable[str]) -> InputError:

@@ -89,7 +89,7 @@ def _finite(digits: str) -> float:
 
 
 def write_npz(stream: BinaryIO | str | os.PathLike[str], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write arrays as ``read_npz`` reads them: compressed, unless they are so many that reading them back is refused."""
+    """Write arrays as ``read_npz`` reads them: compressed, unless reading so many back is refused."""
     small = sum(np.asarray(array).nbytes for array in arrays.values()) <= MOST_UNPACKED // 2
     (np.savez_compressed if small else np.savez)(stream, **arrays)  # type: ignore[arg-type]
 

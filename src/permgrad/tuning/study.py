@@ -24,7 +24,7 @@ from typing import Any, Self
 
 from filelock import FileLock
 
-from permgrad.base.errors import EnvironmentProblem, InputError
+from permgrad.base.errors import EnvironmentProblem, InputError, differences
 from permgrad.base.files import plain
 from permgrad.base.locks import exclusive, release, take
 from permgrad.tuning.optuna_tools import Proposal, need_optuna, propose
@@ -38,7 +38,6 @@ EPOCHS, BEST_EPOCH, SECONDS = "epochs", "best_epoch", "seconds"
 BEAT_SECONDS, SILENT_SECONDS = 15, 120
 _SQLITE = "sqlite:///"
 _WAIT_FOR_LOCK = 120
-_LONGEST_SHOWN = 60
 
 
 class Worker:
@@ -407,18 +406,3 @@ def _check_identity(study: Any, identity: Mapping[str, Any], url: str) -> None:
             f"differs in {differences(there, wanted)}; choose another name with --study, another --storage or --out, "
             "or begin anew with --overwrite"
         )
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Say which settings differ, with both values where they are short; those of files' contents say nothing."""
-    words = []
-    for name in dict.fromkeys([*old, *new]):
-        if old.get(name) == new.get(name):
-            continue
-        before, now = (_worded(side.get(name)) for side in (old, new))
-        words.append(name if max(len(before), len(now)) > _LONGEST_SHOWN else f"{name} ({before} there, {now} now)")
-    return ", ".join(words)
-
-
-def _worded(value: Any) -> str:
-    return "none" if value is None or value == [] else str(value)

@@ -1,184 +1,277 @@
-"""The work of a comparison: all its cells, fold by fold, and the ``Comparison`` that they make.
-
-Cells, one for each model and fold, are what can be done again alone: each is written as soon as it is done, so that a
-killed comparison goes on with the next one.
-"""
+"""What one model does on one fold of a comparison: fit, scores and explanations."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from permgrad.base.errors import InputError
-from permgrad.base.files import plain
-from permgrad.base.progress import Progress, ProgressMode
-from permgrad.evaluation.comparison import Comparison
-from permgrad.evaluation.metrics import metrics
+from permgrad.base.random import derive_seed, generator
 from permgrad.evaluation.predictor import loss_of
-from permgrad.runs.compare.folder import ComparisonFolder
 from permgrad.runs.compare.folds import Fold
-from permgrad.runs.compare.inputs import Given
-from permgrad.runs.compare.models import Cell, Explaining, do_cell
-from permgrad.runs.compare.plan import Plan
+from permgrad.runs.compare.inputs import ComparedTable
+from permgrad.runs.compare.plan import ComparisonPlan, Model
 
-Say = Callable[[str], None]
+Array = npt.NDArray[Any]
 
-
-def do_cells(
-    given: Given,
-    plan: Plan,
-    folds: Sequence[Fold],
-    folder: ComparisonFolder | None,
-    *,
-    device: str,
-    threads: int | None,
-    say: Say,
-    progress: ProgressMode,
-    metric: str,
-) -> list[Cell]:
-    """Do all cells, fold by fold, so that a comparison cut short has every model on the first folds."""
-    from permgrad.models.devices import torch_threads
-
-    table = given.table
-    how = Explaining(
-        methods=plan.methods,
-        loss=loss_of(table.task, plan.loss) if plan.methods else "",
-        n_repeats=plan.n_repeats,
-        most_rows=plan.most_rows,
-    )
-    done: list[Cell] = []
-    total = len(folds) * len(plan.models)
-    with Progress(total, "comparison", progress, lines=False) as bar, torch_threads(threads):
-        for fold in folds:
-            for model in plan.models:
-                words = f"[{len(done) + 1}/{total}] {model.label}, {'split' if plan.splits else 'fold'} {fold.name}"
-                cell = None if folder is None else folder.read_cell(model.name, fold.name)
-                if cell is not None:
-                    say(f"{words}: finished before")
-                else:
-                    cell = do_cell(
-                        model, table, fold, how, seed=plan.seed, device=device, threads=threads or os.cpu_count() or 1
-                    )
-                    if folder is not None:
-                        folder.write_cell(cell)
-                    say(f"{words}: {_words_of(cell, metric)}")
-                done.append(cell)
-                bar.advance()
-    return done
+#: Rows from which on the explained rows serve as their own donors, as in ``permgrad.explain``.
+OWN_DONORS = 200
+#: Training rows that donors come from where fewer rows are explained.
+DONORS = 1000
 
 
-def _words_of(cell: Cell, metric: str) -> str:
-    if not cell.metrics:
-        return f"failed: {cell.problem}"
-    value = cell.metrics.get(metric)
-    shown = "undefined" if value is None else f"{value:.4g}"
-    explained = "" if cell.explain_seconds is None else f", explained in {cell.explain_seconds:.1f} s"
-    explained = f"; {cell.problem}" if cell.problem else explained
-    return f"{metrics.get(metric).label} {shown}, fitted in {cell.fit_seconds or 0:.1f} s{explained}"
+@dataclass
+class Cell:
+    """What one model did on one fold.
 
-
-def put_together(
-    given: Given, plan: Plan, folds: Sequence[Fold], cells: Sequence[Cell], metric: str, **facts: Any
-) -> Comparison:
-    """Put the cells together.
-
-    Raises:
-        InputError: Every model failed.
+    Attributes:
+        model: Name of the model.
+        fold: Name of the fold.
+        rows: Number of rows by part.
+        metrics: Metrics on the test rows; empty if it failed.
+        fit_seconds: Time of the fit by the clock on the wall, and ``processor_seconds`` on the processor.
+        processor_seconds: See ``fit_seconds``.
+        explain_seconds: Time of the explanations.
+        importances: By method: ``names`` and, for each name, ``importance, std, ci_low, ci_high, p_value`` and parts.
+        problem: Why it failed; empty if it did not.
     """
-    if not any(cell.metrics for cell in cells):
-        raise InputError(
-            f"a comparison must have a model that can be fitted, however: all {len(plan.models)} failed on every fold; "
-            f"the first, {cells[0].model!r}: {cells[0].problem}"
-        )
-    names = [name for name in metrics if metrics.get(name).task == given.table.task]
-    scores = pd.DataFrame(
-        [
-            {
-                "model": cell.model,
-                "fold": cell.fold,
-                **{name: _number(cell.metrics.get(name)) for name in names},
-                "fit_seconds": _number(cell.fit_seconds),
-                "processor_seconds": _number(cell.processor_seconds),
-                "explain_seconds": _number(cell.explain_seconds),
-                **{f"{part}_rows": count for part, count in cell.rows.items()},
-                "problem": cell.problem,
-            }
-            for cell in cells
-        ]
+
+    model: str
+    fold: str
+    rows: dict[str, int]
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    fit_seconds: float | None = None
+    processor_seconds: float | None = None
+    explain_seconds: float | None = None
+    importances: dict[str, dict[str, Any]] = field(default_factory=dict)
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A fitted model behind one face: predictions in the classes of the whole task, and its explanations."""
+
+    predict: Callable[[pd.DataFrame], Array]
+    explain: Callable[[str, pd.DataFrame, Array, ComparisonPlan, int], Any]
+    seconds: float
+    processor_seconds: float
+
+
+def do_cell(
+    model: Model, table: ComparedTable, fold: Fold, plan: ComparisonPlan, *, device: str, threads: int | None
+) -> Cell:
+    """Fit a model on a fold's training rows, score it on its test rows and explain it there.
+
+    The cell of a model that fails says why; only an interruption by the user ends the comparison.
+    """
+    rows = {"train": len(fold.train), "validation": len(fold.validation), "test": len(fold.test)}
+    cell = Cell(model.name, fold.name, rows)
+    seed = derive_seed(plan.seed, "fold", fold.name) % 2**31
+    try:
+        if model.kind == "network":
+            fitted = _fit_network(model, table, fold, seed, device)
+        else:
+            fitted = _fit_baseline(model, table, fold, seed, threads or os.cpu_count() or 1)
+        cell.fit_seconds, cell.processor_seconds = fitted.seconds, fitted.processor_seconds
+        cell.metrics = _measure(table, table.y[fold.test], fitted.predict(table.X.iloc[fold.test]))
+    except Exception as error:  # noqa: BLE001 — whatever a peer's library raises must not lose the other models
+        cell.problem = _reason(error)
+        return cell
+    started = time.perf_counter()
+    try:
+        cell.importances = _explanations(model, fitted, table, fold, plan, seed)
+        cell.explain_seconds = time.perf_counter() - started if plan.methods else None
+    except Exception as error:  # noqa: BLE001 — as above; its scores stay
+        cell.problem = f"it could not be explained: {_reason(error)}"
+    return cell
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _measure(table: ComparedTable, y: Array, predicted: Array) -> dict[str, float | None]:
+    from permgrad.evaluation.metrics import evaluate, metrics
+
+    if table.task == "regression":
+        values = evaluate("regression", y, predictions=predicted)
+    else:
+        values = evaluate("classification", y, probabilities=predicted, classes=table.classes, positive=table.positive)
+    return {name: value for name, value in values.items() if name in metrics}
+
+
+def _stopping_rows(table: ComparedTable, fold: Fold) -> npt.NDArray[np.int64]:
+    """Return the validation rows whose class is among the training rows: others cannot say when to stop."""
+    if table.task == "regression":
+        return fold.validation
+    return fold.validation[np.isin(table.y[fold.validation], table.y[fold.train])]
+
+
+def _fit_network(model: Model, table: ComparedTable, fold: Fold, seed: int, device: str) -> _Fitted:
+    from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
+
+    kind = HyNNClassifier if table.task == "classification" else HyNNRegressor
+    network: Any = kind(
+        preset=model.preset,
+        branches=model.branches,
+        random_state=seed,
+        device=device,
+        progress=False,
+        background_size=DONORS,
+        **table.encoding,
     )
-    return Comparison(
-        table=given.name,
-        target=given.target,
-        task=given.table.task,
-        metric=metric,
-        contestants=plan.models,
-        scores=scores,
-        importances=_importance_frame(cells) if plan.methods else pd.DataFrame(),
-        facts={**_facts(given, plan, folds, cells), **facts},
+    stop = _stopping_rows(table, fold)
+    stopping = (table.X.iloc[stop], table.y[stop]) if len(stop) else None
+    started, worked = time.perf_counter(), time.process_time()
+    network.fit(table.X.iloc[fold.train], table.y[fold.train], eval_set=stopping)
+    seconds, worked = time.perf_counter() - started, time.process_time() - worked
+    classes = table.classes
+
+    def predict(rows: pd.DataFrame) -> Array:
+        if table.task == "regression":
+            return np.asarray(network.predict(rows))
+        spread = np.zeros((len(rows), len(classes)))
+        spread[:, np.isin(classes, network.classes_)] = network.predict_proba(rows)
+        return spread
+
+    def explain(method: str, rows: pd.DataFrame, y: Array, plan: ComparisonPlan, seed: int) -> Any:
+        from permgrad.attribution.explain import explain as explain_network
+        from permgrad.attribution.method import methods
+
+        options: dict[str, Any] = {"n_repeats": plan.n_repeats, "positive": table.positive}
+        options |= {name: False for name in ("branches", "direction") if name in methods.get(method).options}
+        loss = loss_of(table.task, plan.loss)
+        explanation = explain_network(
+            network, rows, y, method=method, loss=loss, random_state=seed, progress=False, background=None, **options
+        )
+        return explanation.to_global("mean_abs") if explanation.scope == "local" else explanation
+
+    return _Fitted(predict, explain, seconds, worked)
+
+
+def _fit_baseline(model: Model, table: ComparedTable, fold: Fold, seed: int, threads: int) -> _Fitted:
+    from permgrad.data.encode.encoding import TableEncoder
+    from permgrad.evaluation.competitors import Part, baselines, fit_baseline, natural_table
+    from permgrad.models.estimators.presets import get_preset
+
+    # Models that take categories as they are get the table back from its encoding, as natural_table wants it.
+    natural = baselines.get(model.name).takes_natural
+    numeric: Any = "standard" if natural else get_preset("default").numeric
+    encoder = TableEncoder(numeric, **table.encoding)
+    encoder.fit(table.X.iloc[fold.train])
+
+    def encode(rows: pd.DataFrame) -> npt.NDArray[np.float32]:
+        return np.ascontiguousarray(encoder.transform(rows), dtype=np.float32)
+
+    def part_of(encoded: Array, y: Array) -> Part:
+        return Part(encoded, y, natural_table(encoder, encoded) if natural else None)
+
+    def part(rows: npt.NDArray[np.int64]) -> Part:
+        return part_of(encode(table.X.iloc[rows]), table.y[rows])
+
+    classes, stop = table.classes, _stopping_rows(table, fold)
+    stopping = part(stop) if len(stop) else None
+    fitted = fit_baseline(
+        model.name, table.task, part(fold.train), stopping, classes=classes, seed=seed, threads=threads
     )
 
+    def of_encoded(encoded: Array) -> Array:
+        rows = part_of(encoded, np.zeros(len(encoded)))
+        return fitted.predict_proba(rows) if len(classes) else np.asarray(fitted.predict(rows))
 
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else float(value)
+    def predict(rows: pd.DataFrame) -> Array:
+        return of_encoded(encode(rows))
 
+    def explain(method: str, rows: pd.DataFrame, y: Array, plan: ComparisonPlan, seed: int) -> Any:
+        from permgrad.evaluation.predictor import predictor_importance
 
-def _importance_frame(cells: Sequence[Cell]) -> pd.DataFrame:
-    parts = [
-        pd.DataFrame(
-            {
-                "model": cell.model,
-                "fold": cell.fold,
-                "method": method,
-                "feature": numbers["names"],
-                **{name: np.array(column, dtype=np.float64) for name, column in numbers.items() if name != "names"},
-            }
+        assert method == "permutation", "a predictor that is no network has one method"
+        encoded = encode(rows)
+        background = None
+        if len(rows) < OWN_DONORS:
+            chosen = generator(seed, "background").permutation(len(fold.train))[:DONORS]
+            background = encode(table.X.iloc[fold.train[np.sort(chosen)]])
+        return predictor_importance(
+            of_encoded,
+            encoded,
+            np.searchsorted(classes, y).astype(np.int64) if len(classes) else y,
+            encoder.features("feature"),
+            loss=loss_of(table.task, plan.loss),
+            class_names=[str(label) for label in classes.tolist()],
+            background=background,
+            n_repeats=plan.n_repeats,
+            seed=seed,
         )
-        for cell in cells
-        for method, numbers in cell.importances.items()
-    ]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+    return _Fitted(predict, explain, fitted.seconds, fitted.processor_seconds)
 
 
-def _facts(given: Given, plan: Plan, folds: Sequence[Fold], cells: Sequence[Cell]) -> dict[str, Any]:
-    from permgrad.runs.run.stages import versions
+# ---- explanations ----------------------------------------------------------------------------------------------------
+def _explanations(
+    model: Model, fitted: _Fitted, table: ComparedTable, fold: Fold, plan: ComparisonPlan, seed: int
+) -> dict[str, dict[str, Any]]:
+    """Explain a fitted model by every method that it can be explained by; the same rows and donors for all models."""
+    if not plan.methods:
+        return {}
+    rows = _explained_rows(table, fold, plan, seed)
+    X, y = table.X.iloc[rows], table.y[rows]
+    importances: dict[str, dict[str, Any]] = {}
+    for method in plan.methods:
+        if method != "permutation" and model.kind == "network":
+            importances[method] = _numbers(fitted.explain(method, X, y, plan, seed))
+    if "permutation" in plan.methods:
+        # The total effect of the path game is permutation importance, by the same donors: it is computed once.
+        same = ("importance", "std", "ci_low", "ci_high", "p_value", "names")
+        importances["permutation"] = (
+            {name: importances["permgrad"][name] for name in same}
+            if "permgrad" in importances
+            else _numbers(fitted.explain("permutation", X, y, plan, seed))
+        )
+    for method, numbers in importances.items():
+        if not np.all(np.isfinite(numbers["importance"])):
+            raise InputError(f"importances must be finite, however: {method} gives missing or infinite ones")
+    return importances
 
-    table = given.table
-    sizes = {part: [len(getattr(fold, part)) for fold in folds] for part in ("train", "validation", "test")}
-    classes = None
+
+def _explained_rows(table: ComparedTable, fold: Fold, plan: ComparisonPlan, seed: int) -> npt.NDArray[np.int64]:
+    """Choose the test rows that are explained: all, or as many as asked for, of classes that were trained on."""
+    test = fold.test
     if table.task == "classification":
-        labels, counts = np.unique(table.y, return_counts=True)
-        classes = {str(label): int(count) for label, count in zip(labels.tolist(), counts, strict=True)}
-    return {
-        "rows": len(table.y),
-        "columns": table.X.shape[1],
-        "classes": classes,
-        "positive": plain(table.positive),
-        "divided": division(plan, table.task, given.groups is not None),
-        "fold_word": "split" if plan.splits else "fold",
-        "fold_rows": {part: round(float(np.mean(counts))) for part, counts in sizes.items()},
-        "explained": {
-            "methods": [name for name in plan.methods if any(name in cell.importances for cell in cells)],
-            "loss": loss_of(table.task, plan.loss),
-            "donors": plan.n_repeats,
-            "most_rows": plan.most_rows,
-        }
-        if plan.methods
-        else None,
-        "seed": plan.seed,
-        "notes": [*given.notes, *plan.notes],
-        "versions": versions(),
+        test = test[np.isin(table.y[test], table.y[fold.train])]
+    if len(test) <= plan.most_rows:
+        return test
+    return np.sort(test[generator(seed, "rows explained").permutation(len(test))[: plan.most_rows]])
+
+
+def _numbers(explanation: Any) -> dict[str, Any]:
+    """Return an explanation's numbers over all rows, or summed over the outputs where it has none for all rows."""
+    from permgrad.attribution.explanation import positive_output
+
+    low, high = explanation.ci()
+    missing = np.full(explanation.values.shape, np.nan)
+    arrays = {
+        "importance": explanation.values,
+        "std": missing if explanation.std is None else explanation.std,
+        "ci_low": low,
+        "ci_high": high,
+        "p_value": missing if explanation.p_values is None else explanation.p_values,
+        **dict(explanation.parts),
     }
-
-
-def division(plan: Plan, task: str, grouped: bool) -> str:
-    """Return in words how rows are divided."""
-    how = "groups kept together" if grouped else "stratified by class" if task == "classification" else "at random"
-    if plan.splits:
-        seeds = ", ".join(map(str, plan.splits))
-        return f"{len(plan.splits)} splits of 60 % training, 20 % validation, 20 % test, {how}, seeds {seeds}"
-    times = "" if plan.repeats == 1 else f", {plan.repeats} times over"
-    return f"{plan.folds} folds{times}, {how}; 15 % of each training part held out to stop the training"
+    # Attributions to several outputs have no column for all: of two that of the positive class is taken, and of more
+    # the mean over the outputs stands for all.
+    outputs = explanation.outputs
+    column: Any = 0 if outputs[0] == "all" else (positive_output(explanation) if len(outputs) == 2 else None)
+    numbers: dict[str, Any] = {"names": list(explanation.names)}
+    for name, array in arrays.items():
+        values = array[:, column] if column is not None else np.mean(array, axis=1)
+        if column is None and name in ("std", "ci_low", "ci_high", "p_value"):
+            values = np.full(len(array), np.nan)
+        numbers[name] = [float(value) for value in values]
+    return numbers

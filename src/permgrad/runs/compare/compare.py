@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
+
 from permgrad.base.checks import check_choice, check_flag, check_path, check_whole
-from permgrad.base.errors import warn_user
-from permgrad.base.progress import ProgressMode
+from permgrad.base.errors import InputError, warn_user
+from permgrad.base.files import plain
+from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.random import resolve_seed
 from permgrad.data.read.cells import CodesArgument
 from permgrad.data.types.column_notes import told_of_columns
@@ -18,20 +24,25 @@ from permgrad.data.types.column_types import Kind
 from permgrad.evaluation.comparison import PAGE, RECORD, Comparison
 from permgrad.evaluation.metrics import metrics
 from permgrad.evaluation.predictor import loss_of
-from permgrad.runs.compare.cells import Say, division, do_cells, put_together
-from permgrad.runs.compare.folder import NAMES, ComparisonFolder, check_free, is_finished, open_comparison, read_record
+from permgrad.models.devices import torch_threads
+from permgrad.models.estimators.settings import device_faults, raise_faults
+from permgrad.runs.compare.cells import Cell, do_cell
+from permgrad.runs.compare.folder import NAMES, ComparisonFolder, is_finished, open_comparison, read_record
 from permgrad.runs.compare.folds import Fold, make_folds
-from permgrad.runs.compare.inputs import Given, from_arrays, from_request, request_configuration
-from permgrad.runs.compare.plan import Plan, check_metric, check_task, make_plan
+from permgrad.runs.compare.inputs import ComparedTable, from_arrays, from_request, request_configuration
+from permgrad.runs.compare.plan import ComparisonPlan, check_metric, check_task, make_plan
 from permgrad.runs.folder.folder import believed, now, writable_folder
 from permgrad.runs.folder.outputs import refuse_input
 from permgrad.runs.requests import CompareRequest, Outcome
+from permgrad.runs.run.stages import versions
 from permgrad.runs.run.target import positive_words
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
 __all__ = ["CompareRequest", "compare", "compare_table"]
+
+Say = Callable[[str], None]
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------
@@ -60,7 +71,7 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
     )
     if request.metric is not None:
         check_choice("metric", request.metric, metrics)
-    _check_device(request.device)
+    raise_faults(device_faults(request.device))
     configuration = {**request_configuration(request), **plan.configuration()}
     folder = request.folder
     presets = {f"preset {model}": Path(model) for model in request.models if model.endswith(".json")}
@@ -70,73 +81,197 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
             say(f"note: {note}")
         with believed(folder):
             return _outcome(folder, already=True)
-    given = from_request(request)
-    check_task(plan, given.table.task)
-    metric = check_metric(request.metric, given.table.task, len(set(given.table.y.tolist())))
-    if not request.overwrite:
-        # Only after the table: a mistyped target must not be answered with "overwrite the other comparison".
-        check_free(folder, configuration)
-    folds = _divide(plan, given)
-    for note in (*given.notes, *plan.notes):
-        say(f"note: {note}")
-    say(
-        f"comparing {len(plan.models)} models of {given.target!r} on {given.name}: {len(given.table.y):,} rows, "
-        f"{division(plan, given.table.task, given.groups is not None)}"
-    )
-    for words in positive_words(given.table.positive):
-        say(words)
-    with (
-        open_comparison(folder, configuration, command=request.command, overwrite=request.overwrite) as store,
-        told_of_columns(),
-    ):
-        cells = do_cells(
-            given,
-            plan,
-            folds,
-            store,
-            device=request.device,
-            threads=request.threads,
-            say=say,
-            progress=False,
-            metric=metric,
+    table = from_request(request)
+    job = _job(table, plan, request.metric, request.device, request.threads)
+    # Only after the table: a mistyped target must not be answered with "overwrite the other comparison".
+    opened = open_comparison(folder, configuration, command=request.command, overwrite=request.overwrite)
+    with opened as store, told_of_columns():
+        for note in (*table.notes, *plan.notes):
+            say(f"note: {note}")
+        say(
+            f"comparing {len(plan.models)} models of {table.target!r} on {table.name}: {len(table.y):,} rows, "
+            f"{_division(table, plan)}"
         )
-        said = {"command": request.command, "started": store.record["started"]}
-        found = put_together(given, plan, folds, cells, metric, **said)
-        with writable_folder(folder):
-            found.save(folder, record={**store.record, "metric_asked": request.metric, "finished": now()})
+        for words in positive_words(table.positive):
+            say(words)
+        cells = _do_cells(job, store, say, progress=False)
+        comparison = _put_together(job, cells, command=request.command, started=store.record["started"])
+        _save(comparison, store, request.metric)
     return _outcome(folder)
 
 
-def _divide(plan: Plan, given: Given) -> list[Fold]:
-    """Divide the rows into folds, before anything is written."""
-    return make_folds(
-        given.table.y, given.table.task, folds=plan.folds, repeats=plan.repeats, splits=plan.splits, seed=plan.seed,
-        groups=given.groups,
-    )  # fmt: skip
+def _save(comparison: Comparison, store: ComparisonFolder, metric: str | None) -> None:
+    with writable_folder(store.path):
+        comparison.save(store.path, record={**store.record, "metric_asked": metric, "finished": now()})
 
 
-def _check_device(device: str) -> None:
-    """Refuse a device that this machine does not have, before anything is written.
+# ---- the work --------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class _Job:
+    """A comparison that was checked: what is compared on, how, and what decides."""
 
-    Raises:
-        InputError: Such a device, also where no model would compute on it.
-    """
-    from permgrad.models.estimators.settings import device_faults, raise_faults
+    table: ComparedTable
+    plan: ComparisonPlan
+    folds: list[Fold]
+    metric: str
+    device: str
+    threads: int | None
 
+
+def _job(table: ComparedTable, plan: ComparisonPlan, metric: str | None, device: str, threads: int | None) -> _Job:
+    """Check what only the table can tell, and divide its rows, before anything is written."""
+    check_task(plan, table.task)
+    loss_of(table.task, plan.loss)
+    decides = check_metric(metric, table.task, len(set(table.y.tolist())))
     raise_faults(device_faults(device))
+    folds = make_folds(
+        table.y, table.task, folds=plan.folds, repeats=plan.repeats, splits=plan.splits, seed=plan.seed,
+        groups=table.groups,
+    )  # fmt: skip
+    return _Job(table, plan, folds, decides, device, threads)
+
+
+def _do_cells(job: _Job, store: ComparisonFolder | None, say: Say, progress: ProgressMode) -> list[Cell]:
+    """Do all cells, fold by fold, so that a comparison cut short has every model on the first folds.
+
+    Each is written as soon as it is done, so that a killed comparison goes on with the next one.
+    """
+    plan, done = job.plan, list[Cell]()
+    total = len(job.folds) * len(plan.models)
+    with Progress(total, "comparison", progress, lines=False) as bar, torch_threads(job.threads):
+        for fold, model in itertools.product(job.folds, plan.models):
+            words = f"[{len(done) + 1}/{total}] {model.label}, {'split' if plan.splits else 'fold'} {fold.name}"
+            cell = None if store is None else store.read_cell(model.name, fold.name)
+            if cell is not None:
+                say(f"{words}: finished before")
+            else:
+                cell = do_cell(model, job.table, fold, plan, device=job.device, threads=job.threads)
+                if store is not None:
+                    store.write_cell(cell)
+                say(f"{words}: {_words_of(cell, job.metric)}")
+            done.append(cell)
+            bar.advance()
+    return done
+
+
+def _words_of(cell: Cell, metric: str) -> str:
+    if not cell.metrics:
+        return f"failed: {cell.problem}"
+    value = cell.metrics.get(metric)
+    shown = "undefined" if value is None else f"{value:.4g}"
+    explained = "" if cell.explain_seconds is None else f", explained in {cell.explain_seconds:.1f} s"
+    explained = f"; {cell.problem}" if cell.problem else explained
+    return f"{metrics.get(metric).label} {shown}, fitted in {cell.fit_seconds or 0:.1f} s{explained}"
+
+
+def _put_together(job: _Job, cells: Sequence[Cell], **facts: Any) -> Comparison:
+    """Put the cells together; refuse if every model failed."""
+    table, plan = job.table, job.plan
+    if not any(cell.metrics for cell in cells):
+        raise InputError(
+            f"a comparison must have a model that can be fitted, however: all {len(plan.models)} failed on every fold; "
+            f"the first, {cells[0].model!r}: {cells[0].problem}"
+        )
+    names = [name for name in metrics if metrics.get(name).task == table.task]
+    scores = pd.DataFrame(
+        [
+            {
+                "model": cell.model,
+                "fold": cell.fold,
+                **{name: _number(cell.metrics.get(name)) for name in names},
+                "fit_seconds": _number(cell.fit_seconds),
+                "processor_seconds": _number(cell.processor_seconds),
+                "explain_seconds": _number(cell.explain_seconds),
+                **{f"{part}_rows": count for part, count in cell.rows.items()},
+                "problem": cell.problem,
+            }
+            for cell in cells
+        ]
+    )
+    return Comparison(
+        table=table.name,
+        target=table.target,
+        task=table.task,
+        metric=job.metric,
+        contestants=plan.models,
+        scores=scores,
+        importances=_importance_frame(cells) if plan.methods else pd.DataFrame(),
+        facts={**_facts(job, cells), **facts},
+    )
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def _importance_frame(cells: Sequence[Cell]) -> pd.DataFrame:
+    parts = [
+        pd.DataFrame(
+            {
+                "model": cell.model,
+                "fold": cell.fold,
+                "method": method,
+                "feature": numbers["names"],
+                **{name: np.array(column, dtype=np.float64) for name, column in numbers.items() if name != "names"},
+            }
+        )
+        for cell in cells
+        for method, numbers in cell.importances.items()
+    ]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def _facts(job: _Job, cells: Sequence[Cell]) -> dict[str, Any]:
+    table, plan = job.table, job.plan
+    sizes = {part: [len(getattr(fold, part)) for fold in job.folds] for part in ("train", "validation", "test")}
+    classes = None
+    if table.task == "classification":
+        labels, counts = np.unique(table.y, return_counts=True)
+        classes = {str(label): int(count) for label, count in zip(labels.tolist(), counts, strict=True)}
+    return {
+        "rows": len(table.y),
+        "columns": table.X.shape[1],
+        "classes": classes,
+        "positive": plain(table.positive),
+        "divided": _division(table, plan),
+        "fold_word": "split" if plan.splits else "fold",
+        "fold_rows": {part: round(float(np.mean(counts))) for part, counts in sizes.items()},
+        "explained": {
+            "methods": [name for name in plan.methods if any(name in cell.importances for cell in cells)],
+            "loss": loss_of(table.task, plan.loss),
+            "donors": plan.n_repeats,
+            "most_rows": plan.most_rows,
+        }
+        if plan.methods
+        else None,
+        "seed": plan.seed,
+        "notes": [*table.notes, *plan.notes],
+        "versions": versions(),
+    }
+
+
+def _division(table: ComparedTable, plan: ComparisonPlan) -> str:
+    """Return in words how rows are divided."""
+    how = "stratified by class" if table.task == "classification" else "at random"
+    how = how if table.groups is None else "groups kept together"
+    if plan.splits:
+        seeds = ", ".join(map(str, plan.splits))
+        return f"{len(plan.splits)} splits of 60 % training, 20 % validation, 20 % test, {how}, seeds {seeds}"
+    times = "" if plan.repeats == 1 else f", {plan.repeats} times over"
+    return f"{plan.folds} folds{times}, {how}; 15 % of each training part held out to stop the training"
 
 
 def _outcome(folder: Path, *, already: bool = False) -> Outcome:
     """Say what came out, read from the folder."""
     record = read_record(folder) or {}
     page = folder / PAGE
-    kept = ("task", "metric", "best", "models", "failures", "sentences")
+    names = ("task", "metric", "best", "models", "failures", "sentences")
     facts = {
         "folder": os.fspath(folder),
         "page": os.fspath(page),
         "results": os.fspath(folder / RECORD),
         "already_finished": already,
-        **{name: record.get(name) for name in kept},
+        **{name: record.get(name) for name in names},
     }
     lines = [f"This comparison is finished already; nothing was changed. ({folder})"] if already else []
     label = metrics.get(record["metric"]).label
@@ -207,7 +342,7 @@ def compare(
         most_rows: Test rows of a fold that are explained at most.
         variables: Columns that act as one feature.
         na_codes: Codes that mean missing: one, a list, or a mapping of column to its codes.
-        kinds: Columns whose kind is known, for example ``{"postcode": "categorical"}``.
+        kinds: Columns whose kind is declared, for example ``{"postcode": "categorical"}``.
         positive: Of two classes the one that average precision and lift are of; None: the rarer one.
         random_state: Seed of folds, models and donors.
         device: Where networks compute.
@@ -234,7 +369,7 @@ def compare(
     """
     check_flag("overwrite", overwrite)
     folder = None if out is None else check_path("out", out)
-    given = from_arrays(
+    table = from_arrays(
         X,
         y,
         task=task,
@@ -257,33 +392,20 @@ def compare(
         n_repeats=n_repeats,
         most_rows=most_rows,
     )
-    check_task(plan, given.table.task)
-    loss_of(given.table.task, loss)
-    decides = check_metric(metric, given.table.task, len(set(given.table.y.tolist())))
-    _check_device(device)
     threads = None if threads is None else check_whole("threads", threads, "pass for example 2")
+    job = _job(table, plan, metric, device, threads)
     for note in plan.notes:
         warn_user(note)
-    divided = _divide(plan, given)
     started = time.perf_counter()
 
     def work(store: ComparisonFolder | None) -> Comparison:
-        cells = do_cells(
-            given, plan, divided, store, device=device, threads=threads, say=_silent, progress=progress, metric=decides
-        )
-        return put_together(given, plan, divided, cells, decides, seconds=time.perf_counter() - started)
+        cells = _do_cells(job, store, lambda _: None, progress)
+        return _put_together(job, cells, seconds=time.perf_counter() - started)
 
     if folder is None:
         return work(None)
-    configuration = {**given.configuration(), **plan.configuration()}
-    if not overwrite:
-        check_free(folder, configuration)
+    configuration = {**table.configuration(), **plan.configuration()}
     with open_comparison(folder, configuration, command="permgrad.compare(X, y, ...)", overwrite=overwrite) as store:
-        found = work(store)
-        with writable_folder(folder):
-            found.save(folder, record={**store.record, "metric_asked": metric, "finished": now()})
-    return found
-
-
-def _silent(text: str) -> None:
-    """Say nothing: in Python the bar tells how it goes."""
+        comparison = work(store)
+        _save(comparison, store, metric)
+    return comparison

@@ -10,19 +10,21 @@ import hashlib
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from permgrad.base.errors import listed
+from permgrad.base.errors import differences
 from permgrad.base.files import plain, sweep, write_json_atomic
 from permgrad.base.locks import hold_folder
 from permgrad.base.stored import parse_json
 from permgrad.evaluation.comparison import AGREEMENT, IMPORTANCES, PAGE, RECORD, SCORES
-from permgrad.runs.compare.models import Cell
+from permgrad.runs.compare.cells import Cell
 from permgrad.runs.folder.folder import (
     another,
     configuration_hash,
+    made_folder,
     now,
     read_record_file,
     refuse_file,
@@ -50,7 +52,7 @@ class ComparisonFolder:
         """Return a finished cell; None if there is none, or one that failed or is damaged, which is tried again."""
         try:
             content = parse_json(self._cell(model, fold).read_bytes())
-            cell = Cell.from_dict(content)
+            cell = Cell(**content)
         except (OSError, ValueError, TypeError):
             return None
         return None if cell.problem or (cell.model, cell.fold) != (model, fold) else cell
@@ -58,21 +60,14 @@ class ComparisonFolder:
     def write_cell(self, cell: Cell) -> None:
         """Keep a cell."""
         with writable_folder(self.path):
-            write_json_atomic(self._cell(cell.model, cell.fold), cell.to_dict())
+            write_json_atomic(self._cell(cell.model, cell.fold), asdict(cell))
 
     def _cell(self, model: str, fold: str) -> Path:
         return self.path / CELLS / f"{cell_name(model)}-{fold}.json"
 
 
 def cell_name(model: str) -> str:
-    """Return a model's name as it may stand in the name of a file.
-
-    Examples:
-        >>> cell_name("random_forest")
-        'random_forest'
-        >>> cell_name("default:image").startswith("default-image-")
-        True
-    """
+    """Return a model's name as it may stand in the name of a file: ``default-image-`` and a digest."""
     plainly = re.sub(r"[^A-Za-z0-9_]+", "-", model)[-40:]
     return plainly if plainly == model else f"{plainly}-{hashlib.blake2b(model.encode(), digest_size=3).hexdigest()}"
 
@@ -106,29 +101,8 @@ def check_free(folder: Path, configuration: Mapping[str, Any]) -> None:
     if record is None:
         refuse_foreign(folder, "comparison", lambda name: name.startswith(f".{RECORD}."), NAMES)
     elif record["configuration_hash"] != configuration_hash(configuration):
-        differing = _difference(record.get("configuration", {}), plain(dict(configuration)))
+        differing = differences(record.get("configuration", {}), plain(dict(configuration)))
         raise another(folder, "comparison", "settings", differing)
-
-
-def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    names = [name for name in dict.fromkeys([*old, *new]) if old.get(name) != new.get(name)]
-    return listed(names, 3, lambda name: _both(name, old.get(name), new.get(name)))
-
-
-def _both(name: str, old: Any, new: Any) -> str:
-    """Name a setting with both values; digests of contents say nothing to people."""
-    if all(isinstance(value, str) and re.fullmatch("[0-9a-f]{32,}", value) for value in (old, new)):
-        return name.replace("_", " ")
-    return f"{name} ({_short(old)} there, {_short(new)} now)"
-
-
-def _short(value: Any) -> str:
-    if value is None or value == []:
-        return "none"
-    if isinstance(value, list):
-        value = ", ".join(str(item[0] if isinstance(item, list) and item else item) for item in value)
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 @contextmanager
@@ -147,20 +121,14 @@ def open_comparison(
         InputError: Another comparison or foreign files are there, or another process is at work in the folder.
         EnvironmentProblem: The folder cannot be written.
     """
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
-    with writable_folder(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with hold_folder(folder):
-            if not overwrite:
-                check_free(folder, configuration)  # again, now that nobody else can write
-            sweep(folder)
-            with writable_folder(folder):
-                yield ComparisonFolder(folder, _begin(folder, configuration, command, overwrite=overwrite))
-    finally:
-        with suppress(OSError):
-            for place in made:
-                place.rmdir()
+    if not overwrite:
+        check_free(folder, configuration)
+    with made_folder(folder), hold_folder(folder):
+        if not overwrite:
+            check_free(folder, configuration)  # again, now that nobody else can write
+        sweep(folder)
+        with writable_folder(folder):
+            yield ComparisonFolder(folder, _begin(folder, configuration, command, overwrite=overwrite))
 
 
 def _begin(folder: Path, configuration: Mapping[str, Any], command: str, *, overwrite: bool) -> dict[str, Any]:
@@ -172,15 +140,13 @@ def _begin(folder: Path, configuration: Mapping[str, Any], command: str, *, over
             (folder / name).unlink(missing_ok=True)
         if (folder / CELLS).is_dir():
             shutil.rmtree(folder / CELLS)
-    kept = {} if record is None else {"started": record["started"]}
     record = {
         "schema_version": SCHEMA_VERSION,
         "configuration_hash": configuration_hash(configuration),
         "configuration": plain(dict(configuration)),
         "command": command,
-        "started": now(),
+        "started": now() if record is None else record["started"],
         "finished": None,
-        **kept,
     }
     write_json_atomic(folder / RECORD, record)
     return record

@@ -71,15 +71,15 @@ def make_folds(
     """
     check_numbers(folds=folds, repeats=repeats, splits=splits)
     if splits:
-        return [_split(y, task, own, groups) for own in splits]
+        return [_split(y, task, split, groups) for split in splits]
     check_rows(y, task, folds=folds, groups=groups)
-    found = []
+    divided = []
     for repeat in range(repeats):
-        for number, (rest, test) in enumerate(_cross(y, task, folds, derive_seed(seed, "folds", repeat), groups)):
+        for number, (training, test) in enumerate(_cross(y, task, folds, derive_seed(seed, "folds", repeat), groups)):
             name = f"{number + 1}" if repeats == 1 else f"{repeat + 1}.{number + 1}"
-            train, validation = _hold_out(rest, y, task, derive_seed(seed, "held out", repeat, number), groups)
-            found.append(Fold(name, train, validation, np.sort(test)))
-    return found
+            train, validation = _hold_out(training, y, task, derive_seed(seed, "held out", repeat, number), groups)
+            divided.append(Fold(name, train, validation, np.sort(test)))
+    return divided
 
 
 def check_numbers(*, folds: int, repeats: int, splits: Sequence[int] = ()) -> None:
@@ -165,25 +165,25 @@ def _cross(
     with warnings.catch_warnings():
         # A class within fewer groups than folds: such folds lack it, which is what groups ask for.
         warnings.filterwarnings("ignore", category=UserWarning)
-        return [(rest, test) for rest, test in maker.split(np.zeros(len(y)), y, groups)]
+        return [(training, test) for training, test in maker.split(np.zeros(len(y)), y, groups)]
 
 
 def _hold_out(
-    rest: Rows, y: npt.NDArray[Any], task: Task, seed: int, groups: npt.NDArray[Any] | None
+    training: Rows, y: npt.NDArray[Any], task: Task, seed: int, groups: npt.NDArray[Any] | None
 ) -> tuple[Rows, Rows]:
     """Take the rows for early stopping off a training part; every class keeps a row to be fitted on."""
     if groups is not None:
         from sklearn.model_selection import GroupShuffleSplit
 
-        if len(set(np.asarray(groups)[rest].tolist())) > 1:
+        if len(set(np.asarray(groups)[training].tolist())) > 1:
             maker = GroupShuffleSplit(n_splits=1, test_size=VALIDATION_SHARE, random_state=seed % 2**32)
-            kept, held = next(maker.split(rest, groups=np.asarray(groups)[rest]))
-            return np.sort(rest[kept]), np.sort(rest[held])
+            fitted, stopping = next(maker.split(training, groups=np.asarray(groups)[training]))
+            return np.sort(training[fitted]), np.sort(training[stopping])
     from permgrad.models.estimators.inputs import held_out
 
-    codes = np.unique(y[rest], return_inverse=True)[1].astype(np.int64) if task == "classification" else None
-    kept, held = held_out(len(rest), VALIDATION_SHARE, seed, codes)
-    return np.sort(rest[kept]), np.sort(rest[held])
+    codes = np.unique(y[training], return_inverse=True)[1].astype(np.int64) if task == "classification" else None
+    fitted, stopping = held_out(len(training), VALIDATION_SHARE, seed, codes)
+    return np.sort(training[fitted]), np.sort(training[stopping])
 
 
 def _split(y: npt.NDArray[Any], task: Task, seed: int, groups: npt.NDArray[Any] | None) -> Fold:
@@ -191,5 +191,5 @@ def _split(y: npt.NDArray[Any], task: Task, seed: int, groups: npt.NDArray[Any] 
 
     # That a class is too rare to be balanced is said once, by the command that reads the table.
     with keeping_warnings():
-        found = split_rows(len(y), y, task=task, seed=seed, groups=groups)
-    return Fold(str(seed), found.train, found.validation, found.test)
+        split = split_rows(len(y), y, task=task, seed=seed, groups=groups)
+    return Fold(str(seed), split.train, split.validation, split.test)

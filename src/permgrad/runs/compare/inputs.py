@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,45 +17,72 @@ from permgrad.base.files import plain
 from permgrad.data.encode.groups import check_blocks
 from permgrad.data.read.cells import Code, CodesArgument, MissingCodes
 from permgrad.data.types.column_types import Kind, checked_kinds, infer_schema
-from permgrad.runs.compare.models import Table
+from permgrad.runs.compare.folds import Task
 from permgrad.runs.requests import TASKS, CompareRequest
 
 
 @dataclass(frozen=True, kw_only=True)
-class Given:
-    """A checked table.
+class ComparedTable:
+    """A checked table on which models are compared.
 
     Attributes:
         name: Of the table.
         target: Name of the target.
-        table: Features and target.
+        X: Features.
+        y: Target; classes, or float64.
+        task: What it asks for.
         groups: ``(rows,)``, or None.
+        variables: Columns that act as one feature.
+        na_codes: Codes that mean missing: a list, or one for each column.
+        kinds: Columns whose kind is declared.
+        positive: Of two classes the positive one; None: there are more, or none.
         notes: Sentences for the user.
     """
 
     name: str
     target: str
-    table: Table
+    X: pd.DataFrame
+    y: npt.NDArray[Any]
+    task: Task
     groups: npt.NDArray[Any] | None = None
+    variables: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    na_codes: Sequence[Code] | Mapping[str, Sequence[Code] | Code] = ()
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
+    positive: Any = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> npt.NDArray[Any]:
+        """The classes, sorted; empty for regression."""
+        return np.unique(self.y) if self.task == "classification" else np.zeros(0)
+
+    @property
+    def encoding(self) -> dict[str, Any]:
+        """What encoders and networks are told of the columns."""
+        return {
+            "na_codes": self.na_codes or None,
+            "variables": {name: list(columns) for name, columns in self.variables.items()} or None,
+            "kinds": dict(self.kinds) or None,
+        }
 
     def configuration(self) -> dict[str, Any]:
         """Return what decides which rows are compared on: the content in the place of the frame."""
-        table = self.table
-        digest = hashlib.sha256(pd.util.hash_pandas_object(table.X, index=False).to_numpy().tobytes())
-        for array in (table.y, self.groups):
+        digest = hashlib.sha256(pd.util.hash_pandas_object(self.X, index=False).to_numpy().tobytes())
+        for array in (self.y, self.groups):
             digest.update(b"" if array is None else repr(np.asarray(array).tolist()).encode())
+        # Codes without columns as they always stood there.
+        codes = self.na_codes
         return {
             "table": self.name,
             "table content": digest.hexdigest(),
-            "columns": [str(name) for name in table.X.columns],
+            "columns": [str(name) for name in self.X.columns],
             # The same cells are text here and levels there: what a column is taken for depends on it.
-            "types": [str(dtype) for dtype in table.X.dtypes],
-            "task": table.task,
-            "variables": {name: list(own) for name, own in table.variables.items()},
-            "na": _written_codes(table.na_codes),
-            **({"kinds": dict(table.kinds)} if table.kinds else {}),
-            "positive": plain(table.positive),
+            "types": [str(dtype) for dtype in self.X.dtypes],
+            "task": self.task,
+            "variables": {name: list(columns) for name, columns in self.variables.items()},
+            "na": MissingCodes.of(codes).to_json() if isinstance(codes, Mapping) else [str(code) for code in codes],
+            **({"kinds": dict(self.kinds)} if self.kinds else {}),
+            "positive": plain(self.positive),
         }
 
 
@@ -71,44 +98,18 @@ def _target_column(y: Any) -> pd.Series:
         ) from None
 
 
-def _kept_codes(codes: CodesArgument) -> list[Code] | dict[str, list[Code]]:
-    """Return codes for missing as a list, or as a list for each column if they were given by column.
+def _listed_codes(codes: CodesArgument) -> list[Code] | dict[str, list[Code]]:
+    """Return codes for missing as a list, or as a list for each column if they came by column."""
 
-    Raises:
-        InputError: Something else than numbers and text.
+    def as_list(value: Any) -> list[Code]:
+        return list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
 
-    Examples:
-        >>> _kept_codes("-9"), _kept_codes({"age": -9})
-        (['-9'], {'age': [-9]})
-    """
     if codes is None:
         return []
     MissingCodes.of(codes)
     if isinstance(codes, Mapping):
-        return {str(name): _listed_codes(own) for name, own in codes.items()} or []
-    return _listed_codes(codes)
-
-
-def _listed_codes(codes: Any) -> list[Code]:
-    return list(codes) if isinstance(codes, Iterable) and not isinstance(codes, str) else [codes]
-
-
-def _kept_blocks(variables: Mapping[str, Sequence[str]] | None, names: Sequence[str]) -> dict[str, list[str]]:
-    """Return blocks of columns as they were given, in lists.
-
-    Raises:
-        InputError: What ``check_blocks`` refuses.
-    """
-    check_blocks(variables, names, "variable")
-    given = (variables or {}).items()
-    return {str(name): [own] if isinstance(own, str) else [str(column) for column in own] for name, own in given}
-
-
-def _written_codes(codes: CodesArgument) -> Any:
-    """Return codes for missing as they stand in a configuration: those without columns as they always stood there."""
-    if isinstance(codes, Mapping):
-        return MissingCodes.of(codes).to_json()
-    return [str(code) for code in codes] if isinstance(codes, Sequence) else []
+        return {str(name): as_list(value) for name, value in codes.items()} or []
+    return as_list(codes)
 
 
 def request_configuration(request: CompareRequest) -> dict[str, Any]:
@@ -123,12 +124,12 @@ def request_configuration(request: CompareRequest) -> dict[str, Any]:
     run = request.run_request()
     run.check()
     content = configuration(run)
-    kept = ("table", "table content", "groups", "target", "task", "drop", "id", "na")
-    given: dict[str, Any] = {name: content[name] for name in ("kind", "not_na", "positive") if name in content}
-    return {**{name: content[name] for name in kept}, **given, "group": request.group}
+    always = ("table", "table content", "groups", "target", "task", "drop", "id", "na")
+    names = [*always, *(name for name in ("kind", "not_na", "positive") if name in content)]
+    return {**{name: content[name] for name in names}, "group": request.group}
 
 
-def from_request(request: CompareRequest) -> Given:
+def from_request(request: CompareRequest) -> ComparedTable:
     """Read and check the table of a request; everything wrong with it is found here.
 
     Raises:
@@ -143,16 +144,19 @@ def from_request(request: CompareRequest) -> Given:
     groups = None
     if request.group is not None:
         groups = pd.factorize(rows.identifiers[request.group], use_na_sentinel=False)[0].astype(np.int64)
-    table = Table(
+    return ComparedTable(
+        name=request.name,
+        target=inputs.target,
         X=rows.X.reset_index(drop=True),
         y=rows.y,
         task=inputs.task,
+        groups=groups,
         variables=inputs.variables,
         na_codes=inputs.na_codes,
         kinds=inputs.kinds,
         positive=inputs.positive,
+        notes=tuple(inputs.notes),
     )
-    return Given(name=request.name, target=inputs.target, table=table, groups=groups, notes=tuple(inputs.notes))
 
 
 def from_arrays(
@@ -166,7 +170,7 @@ def from_arrays(
     kinds: Mapping[str, Kind] | None,
     name: str,
     positive: Any = None,
-) -> Given:
+) -> ComparedTable:
     """Check a table given in Python.
 
     Raises:
@@ -192,24 +196,33 @@ def from_arrays(
     chosen, _ = choose_task(target, task, title)
     codes = None
     if groups is not None:
-        given = np.asarray(groups)
-        if given.shape != (len(frame),):
+        labels = np.asarray(groups)
+        if labels.shape != (len(frame),):
             raise InputError(
-                f"groups must have one value for each of the {len(frame)} rows, however: its shape is {given.shape}; "
+                f"groups must have one value for each of the {len(frame)} rows, however: its shape is {labels.shape}; "
                 "pass for example groups=frame['patient'], which keeps rows of one patient in one fold"
             )
-        codes = pd.factorize(pd.Series(given), use_na_sentinel=False)[0].astype(np.int64)
-    declared: dict[str, Any] = {"na_codes": _kept_codes(na_codes), "kinds": checked_kinds(kinds, list(frame.columns))}
+        codes = pd.factorize(pd.Series(labels), use_na_sentinel=False)[0].astype(np.int64)
+    declared: dict[str, Any] = {"na_codes": _listed_codes(na_codes), "kinds": checked_kinds(kinds, list(frame.columns))}
     # What the encoders of all folds would refuse is refused here, before anything is computed or written.
     infer_schema(frame, **declared)
+    columns = list(frame.columns)
+    check_blocks(variables, columns, "variable")
+    blocks = {
+        str(block): [members] if isinstance(members, str) else [str(column) for column in members]
+        for block, members in (variables or {}).items()
+    }
     values = target_values(target, chosen, title)
-    table = Table(
+    notes = doubt_on_task(target, chosen, title, "task='classification'") if task == "auto" else []
+    return ComparedTable(
+        name=name,
+        target=title,
         X=frame,
         y=values,
         task=chosen,
+        groups=codes,
         positive=positive_label(values, chosen, positive),
-        variables=_kept_blocks(variables, list(frame.columns)),
+        variables=blocks,
+        notes=tuple(notes),
         **declared,
     )
-    notes = doubt_on_task(target, chosen, title, "task='classification'") if task == "auto" else []
-    return Given(name=name, target=title, table=table, groups=codes, notes=tuple(notes))

@@ -1,38 +1,153 @@
-"""What is asked of a comparison, checked before any row is read."""
+"""What is asked of a comparison, checked before any row is read: its models, folds and explanations."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from permgrad import __version__
 from permgrad.base.checks import check_choice, check_flag, check_names, check_whole
-from permgrad.base.errors import InputError, shown, suggest
+from permgrad.base.errors import EnvironmentProblem, InputError, shown, suggest
+from permgrad.evaluation.comparison import Contestant
 from permgrad.evaluation.metrics import metrics, primary_metric
 from permgrad.runs.compare.folds import Task, check_numbers
-from permgrad.runs.compare.models import Model, parse_models, usual_absent, usual_models
 
 #: What models may be explained by; permutation is for all of them, the others for networks.
 METHODS = ("permutation", "permgrad", "ablation", "gradient", "integrated_gradients", "deeplift", "shapley")
 USUAL_METHODS = ("permutation", "permgrad")
 USUAL_FOLDS = 5
+#: What may stand behind a preset's name: the branches of the network.
+BRANCHES = {"tabular": "table only", "image": "image only"}
+#: Models that are compared if none are named, as far as they are installed.
+USUAL = ("default", "lightgbm", "random_forest", "linear")
 
 
+# ---- models ----------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Model(Contestant):
+    """A contestant with what is needed to fit it.
+
+    Attributes:
+        preset: Name or file of a network's preset; empty for baselines.
+        branches: The network's branches; None: the preset's.
+    """
+
+    preset: str = ""
+    branches: tuple[str, ...] | None = None
+
+    def identity(self) -> Any:
+        """Return what decides how it is fitted: a file's content in the place of its name."""
+        from permgrad.models.estimators.presets import get_preset
+
+        if self.preset.endswith(".json"):
+            return [self.name, get_preset(self.preset).to_dict()]
+        return self.name
+
+
+def parse_models(names: Sequence[str]) -> tuple[Model, ...]:
+    """Return what names of models mean.
+
+    A name is that of a preset or a path of a preset file (a permgrad network; ``:tabular`` or ``:image`` behind it
+    takes one branch alone), or that of a baseline.
+
+    Raises:
+        InputError: Unknown or repeated names, or fewer than two.
+        EnvironmentProblem: A baseline's library is not installed.
+
+    Examples:
+        >>> [model.label for model in parse_models(["fast:image", "extra_trees"])]
+        ['HyNN fast (image only)', 'extra trees']
+    """
+    models = tuple(_parse(name) for name in names)
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise InputError(f"a comparison names each model once, however: {name!r} is named twice; leave one out")
+    if len(models) < 2:
+        fact = f"only {names[0]!r} is named" if names else "none is named"
+        raise InputError(
+            f"a comparison needs at least 2 models, however: {fact}; name more, as in --models default,lightgbm"
+        )
+    _check_installed(models)
+    return models
+
+
+def usual_models() -> tuple[str, ...]:
+    """Return the models that are compared if none are named: those of ``USUAL`` that this installation has."""
+    from permgrad.evaluation.competitors import baselines
+
+    return tuple(name for name in USUAL if name == "default" or (name in baselines and baselines.get(name).available()))
+
+
+def usual_absent() -> tuple[str, ...]:
+    """Return a sentence for each usual model that this installation lacks: which it is, and how to install it."""
+    from permgrad.evaluation.competitors import why_absent
+
+    reasons = {name: why_absent(name) for name in USUAL if name != "default"}
+    return tuple(f"{name} is left out, because {why}" for name, why in reasons.items() if why)
+
+
+def _parse(name: str) -> Model:
+    from permgrad.evaluation.competitors import baselines
+    from permgrad.models.estimators.presets import presets
+    from permgrad.models.estimators.settings import check_preset
+
+    preset, colon, branch = name.rpartition(":")
+    is_file = (preset if colon else name).endswith(".json")
+    if colon and (preset in presets or preset.endswith(".json")):
+        if branch not in BRANCHES:
+            raise InputError(
+                f"behind a preset's name one of its branches may stand, {' or '.join(map(repr, BRANCHES))}, however: "
+                f"{shown(name)}{suggest(branch, BRANCHES)}; leave {shown(':' + branch)} out for the whole network"
+            )
+        check_preset(preset)
+        label = Path(preset).stem if is_file else preset
+        return Model(name, f"HyNN {label} ({BRANCHES[branch]})", "network", preset, (branch,))
+    if name in presets or is_file:
+        check_preset(name)
+        return Model(name, f"HyNN {Path(name).stem if is_file else name}", "network", name)
+    if name in baselines:
+        return Model(name, baselines.get(name).label, "baseline")
+    names = [*presets.names(), *baselines.names()]
+    raise InputError(
+        f"a model must be a preset ({', '.join(presets.names())}, or a path ending in .json) or a baseline "
+        f"({', '.join(baselines.names())}), however: {shown(name)}{suggest(name, names)}"
+    )
+
+
+def _check_installed(models: Sequence[Model]) -> None:
+    from permgrad.evaluation.competitors import baselines
+
+    absent = [
+        baselines.get(model.name)
+        for model in models
+        if model.kind == "baseline" and not baselines.get(model.name).available()
+    ]
+    if absent:
+        packages = ", ".join(dict.fromkeys(baseline.package for baseline in absent))
+        extras = ",".join(dict.fromkeys(baseline.extra for baseline in absent if baseline.extra))
+        raise EnvironmentProblem(
+            f"models need their libraries, however: {packages} for {', '.join(repr(one.name) for one in absent)} "
+            f"cannot be imported; install the extra with: pip install 'permgrad[{extras}]', or leave the model out"
+        )
+
+
+# ---- everything that is asked ----------------------------------------------------------------------------------------
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class ComparisonPlan:
     """Everything that decides what cells hold, checked.
 
     Attributes:
         models: Who takes part.
         folds, repeats, splits: How rows are divided.
         methods: How models are explained; empty: not at all.
-        asked: Those of the methods that the user named.
+        named_methods: Those of the methods that the user named.
         loss: ``"auto"`` or a registered loss.
         n_repeats: Donors per row and feature.
         most_rows: Test rows of a fold that are explained at most.
         seed: Of everything random but the seeds of ``splits``.
-        absent: What is said of usual models that are not installed.
+        absent: Sentences on usual models that are not installed.
     """
 
     models: tuple[Model, ...]
@@ -40,7 +155,7 @@ class Plan:
     repeats: int = 1
     splits: tuple[int, ...] = ()
     methods: tuple[str, ...] = USUAL_METHODS
-    asked: tuple[str, ...] = ()
+    named_methods: tuple[str, ...] = ()
     loss: str = "auto"
     n_repeats: int = 5
     most_rows: int = 1000
@@ -55,14 +170,14 @@ class Plan:
             >>> make_plan(["linear", "bagging"], methods=["gradient"]).notes
             ('gradient applies to networks only and was left out for logistic or ridge regression, bagging',)
         """
-        own = [name for name in self.asked if name != "permutation"]
-        others = [model.label for model in self.models if model.kind != "network"]
-        if not own or not others:
+        methods = [name for name in self.named_methods if name != "permutation"]
+        baselines = [model.label for model in self.models if model.kind != "network"]
+        if not methods or not baselines:
             return self.absent
-        words = ("applies", "was") if len(own) == 1 else ("apply", "were")
+        words = ("applies", "was") if len(methods) == 1 else ("apply", "were")
         return (
             *self.absent,
-            f"{' and '.join(own)} {words[0]} to networks only and {words[1]} left out for {', '.join(others)}",
+            f"{' and '.join(methods)} {words[0]} to networks only and {words[1]} left out for {', '.join(baselines)}",
         )
 
     def configuration(self) -> dict[str, Any]:
@@ -91,7 +206,7 @@ def make_plan(
     loss: str = "auto",
     n_repeats: int = 5,
     most_rows: int = 1000,
-) -> Plan:
+) -> ComparisonPlan:
     """Check what is asked of a comparison, before any row is read.
 
     Raises:
@@ -116,14 +231,14 @@ def make_plan(
     if methods and not explain:
         raise InputError("--method says how to explain, however: --no-explain is given as well; leave one of them out")
     check_numbers(folds=USUAL_FOLDS if folds is None else folds, repeats=repeats, splits=splits)
-    return Plan(
+    return ComparisonPlan(
         models=parse_models(models or usual_models()),
         folds=USUAL_FOLDS if folds is None else int(folds),
         repeats=int(repeats),
-        splits=tuple(int(own) for own in splits),
+        splits=tuple(int(split) for split in splits),
         # Only permutation importance is defined for every model: agreement is measured on it.
         methods=tuple(dict.fromkeys(("permutation", *(methods or USUAL_METHODS)))) if explain else (),
-        asked=tuple(dict.fromkeys(methods)),
+        named_methods=tuple(dict.fromkeys(methods)),
         loss=loss,
         n_repeats=check_whole("n_repeats", n_repeats, "pass for example 5"),
         most_rows=check_whole("most_rows", most_rows, "pass for example 1000"),
@@ -132,7 +247,7 @@ def make_plan(
     )
 
 
-def check_task(plan: Plan, task: Task) -> None:
+def check_task(plan: ComparisonPlan, task: Task) -> None:
     """Refuse presets that are for the other task, once the table has told which it is.
 
     Raises:
@@ -153,11 +268,11 @@ def check_metric(metric: str | None, task: str, n_classes: int) -> str:
     """
     if metric is None:
         return primary_metric("regression" if task == "regression" else "classification", n_classes).name
-    known = [name for name in metrics if metrics.get(name).task == task]
-    if not isinstance(metric, str) or metric not in known:
+    names = [name for name in metrics if metrics.get(name).task == task]
+    if not isinstance(metric, str) or metric not in names:
         other = isinstance(metric, str) and metric in metrics
         what = f"{metric!r} is one for {metrics.get(metric).task}" if other else f"metric={shown(metric)}"
         raise InputError(
-            f"metric must be one of {', '.join(known)} for {task}, however: {what}{suggest(metric, known)}"
+            f"metric must be one of {', '.join(names)} for {task}, however: {what}{suggest(metric, names)}"
         )
     return metric

@@ -412,14 +412,19 @@ def open_run(
         check_choice("from", from_stage, STAGES)
     if not overwrite:
         check_free(folder, configuration)
+    with made_folder(folder), hold_folder(folder):
+        yield _begin(folder, configuration, command, overwrite=overwrite, from_stage=from_stage)
+
+
+@contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """Make a folder for the body; it goes again if it stays empty, so that work refused at once leaves no trace."""
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     with writable_folder(folder):
         folder.mkdir(parents=True, exist_ok=True)
     try:
-        with hold_folder(folder):
-            yield _begin(folder, configuration, command, overwrite=overwrite, from_stage=from_stage)
+        yield
     finally:
-        # An empty folder says nothing; a run that was refused at once leaves the disk as it was.
         with suppress(OSError):
             for place in made:
                 place.rmdir()

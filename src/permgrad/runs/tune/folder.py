@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from permgrad.base.errors import differences
 from permgrad.base.files import plain, write_json_atomic
 from permgrad.runs.folder.folder import NAMES as RUN_NAMES
 from permgrad.runs.folder.folder import another, configuration_hash, now, read_record_file, refuse_file, refuse_foreign
 from permgrad.runs.requests import DATABASE
-from permgrad.tuning.study import differences
 
 TUNE_RECORD, WORKERS, TRIALS, TABLE, PRESET, PAGE = (
     "tune.json",
