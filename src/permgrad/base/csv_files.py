@@ -36,14 +36,7 @@ _mode: ContextVar[Formulas] = ContextVar("csv_formulas", default="quote")
 
 @contextmanager
 def csv_formulas(mode: str | None) -> Iterator[None]:
-    """Let CSV files that the body writes quote what looks like a formula, or keep it.
-
-    Args:
-        mode: ``"quote"``, ``"keep"``, or None: as it is outside, which is ``"quote"``.
-
-    Raises:
-        InputError: another mode.
-    """
+    """Let CSV files that the body writes quote what looks like a formula, or keep it."""
     if mode is None:
         yield
         return
@@ -71,15 +64,7 @@ def unquoted(text: str) -> str:
 
 
 def write_csv(frame: pd.DataFrame, target: str | os.PathLike[str]) -> int:
-    """Write a frame without its row labels; the names of its columns are cells too.
-
-    Args:
-        frame: what is written.
-        target: the file.
-
-    Returns:
-        How many cells were quoted.
-    """
+    """Write a frame without its row labels; the names of its columns are cells too."""
     safe, count = _safe(frame)
     safe.to_csv(target, index=False, encoding="utf-8", errors="backslashreplace", quoting=_quoting(safe))
     return count
@@ -94,12 +79,7 @@ def csv_text(frame: pd.DataFrame) -> tuple[str, int]:
 
 
 def read_csv(path: str | os.PathLike[str], **options: Any) -> pd.DataFrame:
-    """Read a file that ``write_csv`` wrote; what was quoted is as it was.
-
-    Args:
-        path: the file.
-        **options: those of ``pandas.read_csv``.
-    """
+    """Read a file that ``write_csv`` wrote; what was quoted is as it was."""
     import pandas as pd
 
     frame = pd.read_csv(path, **exact_numbers(), **options)

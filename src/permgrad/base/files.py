@@ -166,10 +166,6 @@ def sweep(folder: Path, name: str | None = None) -> None:
     """Remove what killed processes left of files and folders that they were writing.
 
     Only who holds a folder may do so: others may be writing there.
-
-    Args:
-        folder: where to look.
-        name: of the file or folder that was to be written there; None: any, at any depth.
     """
     found = folder.rglob(f".*{_UNDER_WAY}*") if name is None else folder.glob(f"{glob.escape(_beginning(name))}*")
     for leftover in list(found):

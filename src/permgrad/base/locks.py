@@ -44,10 +44,6 @@ def release(lock: FileLock) -> None:
 def hold_folder(folder: Path, fix: str = "choose another folder with --out (out=)") -> Iterator[None]:
     """Hold a folder, which must exist, for the body; the system lets go of it when the process ends, however it ends.
 
-    Args:
-        folder: It must exist.
-        fix: What can be done where it cannot be held.
-
     Raises:
         InputError: another process is at work there.
         EnvironmentProblem: the folder cannot be written.

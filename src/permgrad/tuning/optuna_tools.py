@@ -23,11 +23,7 @@ _SEEDS = 2**32
 
 
 def need_optuna() -> Any:
-    """Return the module.
-
-    Raises:
-        EnvironmentProblem: It is not installed; the message names the extra.
-    """
+    """Return the module."""
     try:
         import optuna
     except ImportError as error:
@@ -71,25 +67,12 @@ class Proposal:
 
 
 def training_seed(seed: int, number: int) -> int:
-    """Return the seed of a trial's network and training; trial 0 has the study's own, as ``permgrad run`` would.
-
-    Examples:
-        >>> training_seed(7, 0)
-        7
-    """
+    """Return the seed of a trial's network and training; trial 0 has the study's own, as ``permgrad run`` would."""
     return seed if number == 0 else derive_seed(seed, "trial", number) % 2**31
 
 
 def propose(space: Space, task: str, history: Sequence[Any], *, seed: int, number: int) -> Proposal:
-    """Choose what a trial tries, by tree-structured Parzen estimators (Bergstra et al. 2011; Optuna's TPESampler).
-
-    Args:
-        space: the search space.
-        task: ``"classification"`` or ``"regression"``.
-        history: frozen trials to learn from, in order of number; those under way keep others away from their values.
-        seed: the study's seed.
-        number: the trial's number.
-    """
+    """Choose what a trial tries, by tree-structured Parzen estimators (Bergstra et al. 2011; Optuna's TPESampler)."""
     optuna = need_optuna()
     sampler = optuna.samplers.TPESampler(
         seed=derive_seed(seed, "sampler", number) % _SEEDS,
@@ -116,11 +99,6 @@ class Pruner:
 
     A trial is ended after an epoch if its smallest validation loss so far is above the median of the losses that the
     complete trials of smaller number had at that epoch (Optuna's MedianPruner).
-
-    Args:
-        history: frozen trials of smaller number.
-        warm_up: epochs before which nothing is ended.
-        least: complete trials without which nothing is ended.
     """
 
     def __init__(self, history: Sequence[Any], *, warm_up: int, least: int) -> None:

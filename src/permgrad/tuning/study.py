@@ -112,12 +112,7 @@ def storage_file(url: str) -> Path | None:
 
 
 def open_storage(url: str) -> Any:
-    """Return the storage at a URL.
-
-    Raises:
-        InputError: The URL is none that Optuna knows.
-        EnvironmentProblem: The driver is not installed, or the database cannot be opened.
-    """
+    """Return the storage at a URL."""
     optuna = need_optuna()
     from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -345,19 +340,7 @@ def _unpacked(content: Mapping[str, Any]) -> Proposal:
 def open_study(
     url: str, name: str, identity: Mapping[str, Any], worker: Worker, *, overwrite: bool = False
 ) -> Iterator[Study]:
-    """Open a study, or make it.
-
-    Args:
-        url: the storage.
-        name: the study's name there.
-        identity: everything that its trials' results depend on; a study of that name must be of the same.
-        worker: this process.
-        overwrite: remove a study of that name first.
-
-    Raises:
-        InputError: The storage holds a study of that name that tunes something else; the message says what differs.
-        EnvironmentProblem: The storage cannot be opened.
-    """
+    """Open a study, or make it; one of that name must be of the same identity: what its trials' results depend on."""
     optuna = need_optuna()
     guard = _guard(url, worker.folder)
     storage = None

@@ -73,11 +73,7 @@ def cell_name(model: str) -> str:
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """Return the content of ``comparison.json``, or None if there is no readable one.
-
-    Raises:
-        InputError: It was written by a newer permgrad.
-    """
+    """Return the content of ``comparison.json``, or None if there is no readable one."""
     return read_record_file(folder / RECORD, "comparison", SCHEMA_VERSION)
 
 
@@ -91,11 +87,7 @@ def is_finished(folder: Path, configuration: Mapping[str, Any], metric: str | No
 
 
 def check_free(folder: Path, configuration: Mapping[str, Any]) -> None:
-    """Refuse a folder with a comparison of other settings or with somebody else's files; nothing is written.
-
-    Raises:
-        InputError: Such a folder; the message says what differs and names ``--overwrite`` and ``--out``.
-    """
+    """Refuse a folder with a comparison of other settings or with somebody else's files; nothing is written."""
     refuse_file(folder, "comparison")
     record = read_record(folder)
     if record is None:
@@ -109,18 +101,7 @@ def check_free(folder: Path, configuration: Mapping[str, Any]) -> None:
 def open_comparison(
     folder: Path, configuration: Mapping[str, Any], *, command: str, overwrite: bool
 ) -> Iterator[ComparisonFolder]:
-    """Hold a folder for a comparison: a new one, or one of the same settings that goes on.
-
-    Args:
-        folder: Made if needed, and gone again if nothing was written to it.
-        configuration: Everything that changes what cells hold.
-        command: How it was asked for, kept in the record.
-        overwrite: Begin anew; only what a comparison writes is removed.
-
-    Raises:
-        InputError: Another comparison or foreign files are there, or another process is at work in the folder.
-        EnvironmentProblem: The folder cannot be written.
-    """
+    """Hold a folder for a comparison: a new one, or one of the same settings that goes on."""
     if not overwrite:
         check_free(folder, configuration)
     with made_folder(folder), hold_folder(folder):

@@ -83,11 +83,7 @@ def make_folds(
 
 
 def check_numbers(*, folds: int, repeats: int, splits: Sequence[int] = ()) -> None:
-    """Refuse numbers of folds and seeds of splits that mean nothing, before any row is read.
-
-    Raises:
-        InputError: No whole numbers, fewer than two folds or splits, no repeat, or a seed twice.
-    """
+    """Refuse numbers of folds and seeds of splits that mean nothing, before any row is read."""
     check_whole("folds", folds, "pass for example 5", least=None)
     check_whole("repeats", repeats, "pass for example 1", least=None)
     for seed in splits:
@@ -119,11 +115,7 @@ def check_numbers(*, folds: int, repeats: int, splits: Sequence[int] = ()) -> No
 
 
 def check_rows(y: npt.NDArray[Any], task: Task, *, folds: int, groups: npt.NDArray[Any] | None = None) -> None:
-    """Refuse a table that cannot be divided into so many folds.
-
-    Raises:
-        InputError: A class with fewer rows than folds, or too few groups or rows.
-    """
+    """Refuse a table that cannot be divided into so many folds."""
     if groups is not None:
         count = len(set(np.asarray(groups).tolist()))
         if count < folds:

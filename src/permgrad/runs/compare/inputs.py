@@ -113,12 +113,7 @@ def _listed_codes(codes: CodesArgument) -> list[Code] | dict[str, list[Code]]:
 
 
 def request_configuration(request: CompareRequest) -> dict[str, Any]:
-    """Return what decides which rows are compared on, with the content of files in the place of their names.
-
-    Raises:
-        InputError: A file does not exist, or options do not go together.
-        EnvironmentProblem: A file cannot be read, or a named data set is not to be had.
-    """
+    """Return what decides which rows are compared on, with the content of files in the place of their names."""
     from permgrad.runs.run.inputs import configuration
 
     run = request.run_request()
@@ -130,12 +125,7 @@ def request_configuration(request: CompareRequest) -> dict[str, Any]:
 
 
 def from_request(request: CompareRequest) -> ComparedTable:
-    """Read and check the table of a request; everything wrong with it is found here.
-
-    Raises:
-        InputError: Something is wrong with what the user gave; the message says what and how to mend it.
-        EnvironmentProblem: A file cannot be read, or a named data set is not to be had.
-    """
+    """Read and check the table of a request; everything wrong with it is found here."""
     from permgrad.runs.run.inputs import load_inputs
 
     # Folds divide the rows: what is said of columns, and refused, must hold for all rows, not for a split of a run.
@@ -171,12 +161,7 @@ def from_arrays(
     name: str,
     positive: Any = None,
 ) -> ComparedTable:
-    """Check a table given in Python.
-
-    Raises:
-        InputError: Lengths that do not fit together, a target that is missing or cannot be used, blocks of columns that
-            are not there, or columns that cannot be what they are declared as.
-    """
+    """Check a table given in Python."""
     from permgrad.data.read.cells import as_frame
     from permgrad.data.types.row_order import tell_of_other_order
     from permgrad.runs.run.target import choose_task, doubt_on_task, positive_label, target_values

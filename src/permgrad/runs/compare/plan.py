@@ -52,10 +52,6 @@ def parse_models(names: Sequence[str]) -> tuple[Model, ...]:
     A name is that of a preset or a path of a preset file (a permgrad network; ``:tabular`` or ``:image`` behind it
     takes one branch alone), or that of a baseline.
 
-    Raises:
-        InputError: Unknown or repeated names, or fewer than two.
-        EnvironmentProblem: A baseline's library is not installed.
-
     Examples:
         >>> [model.label for model in parse_models(["fast:image", "extra_trees"])]
         ['HyNN fast (image only)', 'extra trees']
@@ -248,11 +244,7 @@ def make_plan(
 
 
 def check_task(plan: ComparisonPlan, task: Task) -> None:
-    """Refuse presets that are for the other task, once the table has told which it is.
-
-    Raises:
-        InputError: Such a preset.
-    """
+    """Refuse presets that are for the other task, once the table has told which it is."""
     from permgrad.models.estimators.settings import check_preset
 
     for model in plan.models:
@@ -261,11 +253,7 @@ def check_task(plan: ComparisonPlan, task: Task) -> None:
 
 
 def check_metric(metric: str | None, task: str, n_classes: int) -> str:
-    """Return the metric that decides: the one asked for, or the task's first.
-
-    Raises:
-        InputError: No metric of this task.
-    """
+    """Return the metric that decides: the one asked for, or the task's first."""
     if metric is None:
         return primary_metric("regression" if task == "regression" else "classification", n_classes).name
     names = [name for name in metrics if metrics.get(name).task == task]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from permgrad.tuning.spaces import Space
 
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
-_OWN_COLUMNS = ("trial", "state", "validation_loss", "epochs", "best_epoch", "seed")
+_COLUMNS = ("trial", "state", "validation_loss", "epochs", "best_epoch", "seed")
 
 
 # ---- the trials ------------------------------------------------------------------------------------------------------
@@ -64,21 +64,19 @@ def trial_table(session: Session) -> pd.DataFrame:
 
     trials = session.study.finished(session.total)
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
-    rows = []
-    for trial in trials:
-        facts, params = trial.user_attrs, dict(trial.params)
-        own = (
+    rows = [
+        [
             trial.number,
             STATES[trial.state.name],
             trial.value,
-            facts.get(EPOCHS),
-            facts.get(BEST_EPOCH),
-            facts[PROPOSAL]["seed"],
-        )
-        rows.append([*own, *(params.get(name) for name in names), facts.get(REASON)])
-    columns = [*_OWN_COLUMNS, *names, "reason"]
-    table = pd.DataFrame(rows, columns=columns, dtype=object)
-    return table.sort_values("trial", ignore_index=True)
+            *(trial.user_attrs.get(name) for name in (EPOCHS, BEST_EPOCH)),
+            trial.user_attrs[PROPOSAL]["seed"],
+            *(trial.params.get(name) for name in names),
+            trial.user_attrs.get(REASON),
+        ]
+        for trial in trials
+    ]
+    return pd.DataFrame(rows, columns=[*_COLUMNS, *names, "reason"], dtype=object)
 
 
 def write_table(session: Session) -> None:
@@ -95,11 +93,8 @@ def write_page(session: Session) -> Path:
 
     finished = session.study.finished(session.total)
     best = session.study.best(session.total)
-    curves = {
-        trial.number: [loss for _, loss in sorted(trial.intermediate_values.items())]
-        for trial in finished
-        if trial.intermediate_values
-    }
+    curves = {trial.number: [loss for _, loss in sorted(trial.intermediate_values.items())] for trial in finished}
+    ranges = {name: range_ for trial in finished for name, range_ in trial.distributions.items()}
     record = read_tune_record(session.folder) or {}
     facts = {
         "table": session.inputs.name,
@@ -111,16 +106,16 @@ def write_page(session: Session) -> Path:
         "total": session.total,
         "best": None if best is None else best.number,
         "importances": importances(finished),
-        "curves": curves,
+        "curves": {number: losses for number, losses in curves.items() if losses},
         "seconds": {trial.number: trial.user_attrs.get(SECONDS) for trial in finished},
-        "log_scales": _log_scales(finished),
+        "log_scales": [name for name, range_ in ranges.items() if getattr(range_, "log", False)],
         "command": record.get("command", session.request.command),
         "again": _again(session, best) if best is not None else "",
         "study": session.study.name,
         "seed": session.request.seed,
         "split_seed": session.request.split_seed,
         "split": session.inputs.split,
-        "test": _test_metrics(session.folder),
+        "test": _metrics(session.folder).get("test") or {},
         "has_report": (session.folder / "report.html").exists(),
     }
     target = session.folder / PAGE
@@ -129,27 +124,18 @@ def write_page(session: Session) -> Path:
     return target
 
 
-def _log_scales(trials: list[Any]) -> list[str]:
-    found = {name: own for trial in trials for name, own in trial.distributions.items()}
-    return [name for name, own in found.items() if getattr(own, "log", False)]
-
-
-def _test_metrics(folder: Path) -> dict[str, Any]:
+def _metrics(folder: Path) -> dict[str, Any]:
+    """Return the winner's ``metrics.json``; empty where there is none that can be read."""
     try:
-        metrics = parse_json((folder / "metrics.json").read_bytes())
-        return dict(metrics.get("test", {}))
-    except (OSError, ValueError, TypeError, AttributeError):
+        return dict(parse_json((folder / "metrics.json").read_bytes()))
+    except (OSError, ValueError, TypeError):
         return {}
 
 
 def _again(session: Session, best: Any) -> str:
     """Return the command that trains the winner again by itself."""
     request = session.request.run_request(os.fspath(session.folder / PRESET), int(best.user_attrs[PROPOSAL]["seed"]))
-    words = shlex.split(request.command)
-    if "--out" in words:
-        place = words.index("--out")
-        del words[place : place + 2]
-    return shlex.join(words)
+    return replace(request, out=None).command
 
 
 # ---- the winner ------------------------------------------------------------------------------------------------------
@@ -210,12 +196,11 @@ def _run_stages(session: Session, best: Any) -> None:
 
     def adopt(work: Work) -> None:
         source = folder / TRIALS / str(best.number) / MODEL
-        if not source.is_dir():
-            session.say(f"  trial {best.number} was trained elsewhere; the same training is done again here")
-            stages.model_stage(work)
-            return
-        if is_damaged(source):
-            session.say(f"  the model of trial {best.number} is damaged; the same training is done again")
+        if not source.is_dir() or is_damaged(source):
+            fact = f"the model of trial {best.number} is damaged; the same training is done again"
+            if not source.is_dir():
+                fact = f"trial {best.number} was trained elsewhere; the same training is done again here"
+            session.say(f"  {fact}")
             stages.model_stage(work)
             return
         with atomic_folder(work.folder / "model") as temporary:
@@ -252,18 +237,11 @@ def finished_outcome(request: TuneRequest, identity: Mapping[str, Any], space: S
         return None
     finished = record.get("finished")
     with believed(folder):
-        total = space.trials_for(_task_of(folder)) if request.trials is None else request.trials
+        total = space.trials_for(str(_metrics(folder).get("task"))) if request.trials is None else request.trials
         if finished is None or finished["trials"] < total:
             return None
         written = all((folder / name).exists() for name in (TABLE, PAGE, PRESET))
         return _outcome(request, space, record, already=True) if written and is_whole(folder) else None
-
-
-def _task_of(folder: Path) -> str:
-    try:
-        return str(parse_json((folder / "metrics.json").read_bytes())["task"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
 
 
 def _outcome(request: TuneRequest, space: Space, record: Mapping[str, Any], *, already: bool) -> Outcome:
@@ -288,7 +266,10 @@ def _outcome(request: TuneRequest, space: Space, record: Mapping[str, Any], *, a
     lines = [f"This study is finished already; nothing was changed. ({folder})"] if already else []
     lines += [f"{finished['trials']} trials: {states}."]
     lines += [f"Best: trial {finished['best']}, validation loss {finished['value']:.5g}"]
-    lines += [f"  {name} = {_written(value)}" for name, value in finished["parameters"].items()]
+    lines += [
+        f"  {name} = {value:.4g}" if isinstance(value, float) else f"  {name} = {value}"
+        for name, value in finished["parameters"].items()
+    ]
     lines += [
         run.text,
         f"Study: {folder / PAGE}",
@@ -296,7 +277,3 @@ def _outcome(request: TuneRequest, space: Space, record: Mapping[str, Any], *, a
         f"The winner again: {finished['again']}",
     ]
     return Outcome(facts, "\n".join(lines))
-
-
-def _written(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

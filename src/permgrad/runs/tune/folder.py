@@ -31,11 +31,7 @@ SCHEMA_VERSION = 1
 
 
 def read_tune_record(folder: Path) -> dict[str, Any] | None:
-    """Return the content of ``tune.json``, or None if there is no readable one.
-
-    Raises:
-        InputError: It was written by a newer permgrad.
-    """
+    """Return the content of ``tune.json``, or None if there is no readable one."""
     holds = {"identity": dict, "identity_hash": str, "study": str, "started": str}
     return read_record_file(folder / TUNE_RECORD, "study", SCHEMA_VERSION, holds=holds)
 
@@ -55,11 +51,7 @@ def new_record(identity: Mapping[str, Any], storage: str | None, study: str, com
 
 
 def check_study_folder(folder: Path, identity: Mapping[str, Any], storage: str | None, study: str) -> None:
-    """Refuse a folder with another study, with a run or with somebody else's files; nothing is written.
-
-    Raises:
-        InputError: Such a folder; the message names ``--overwrite`` and ``--out``.
-    """
+    """Refuse a folder with another study, with a run or with somebody else's files; nothing is written."""
     refuse_file(folder, "study")
     record = read_tune_record(folder)
     if record is None:

@@ -13,11 +13,17 @@ from typing import Any
 from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import EnvironmentProblem, InputError, by_count
 from permgrad.base.files import atomic_path, plain, sweep, write_json_atomic
-from permgrad.base.progress import Progress
+from permgrad.base.progress import Progress, readable
 from permgrad.base.stored import parse_json
 from permgrad.data.types.column_notes import told_of_columns
 from permgrad.models.estimators.settings import device_faults
-from permgrad.runs.folder.folder import configuration_hash, read_record, refuse_taken, writable_folder
+from permgrad.runs.folder.folder import (
+    configuration_hash,
+    made_folder,
+    read_record,
+    refuse_taken,
+    writable_folder,
+)
 from permgrad.runs.folder.outputs import refuse_input
 from permgrad.runs.requests import Outcome, TuneRequest
 from permgrad.runs.run import stages
@@ -97,8 +103,8 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
     space = get_space(request.space)
     identity = identity_of(request, space)
     folder = request.folder
-    own_space = Path(request.space) if request.space.endswith(".json") else None
-    refuse_input(folder, {**request.files, "space": own_space}, names=NAMES)
+    space_file = Path(request.space) if request.space.endswith(".json") else None
+    refuse_input(folder, {**request.files, "space": space_file}, names=NAMES)
     if not request.overwrite:
         check_study_folder(folder, identity, request.shown_storage, request.study)
         done = finished_outcome(request, identity, space)
@@ -115,7 +121,9 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
         # A study that has more already is not cut.
         total = max([wanted, *(trial.number + 1 for trial in study.finished())])
         session = Session(request, inputs, space, total, folder, study, say)
-        say(f"study {study.name!r}, space {space.name}: {space.text}; {_counts(session)}")
+        before = len(study.finished(total))
+        counts = f"{total} trials" + (f", {before} of them finished before" if before else "")
+        say(f"study {study.name!r}, space {space.name}: {space.text}; {counts}")
         study.enter(total)
         for note in inputs.notes:
             say(f"note: {note}")
@@ -166,43 +174,44 @@ def _storage_problems() -> Iterator[None]:
 def _opened(request: TuneRequest, identity: dict[str, Any]) -> Iterator[Study]:
     """Take the folder and the storage; a folder in which nothing came about goes again."""
     folder = request.folder
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
-    with writable_folder(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        worker = Worker(folder / WORKERS)
-    try:
-        with worker:
-            others = worker.others()
-            if request.overwrite:
-                if others:
-                    raise InputError(
-                        f"a study is only replaced when nobody works on it, however: {others} other process"
-                        f"{by_count(others, ' is', 'es are')} at work in {folder}; wait, or choose another --out"
-                    )
-                if read_tune_record(folder) is None and read_record(folder) is None:
-                    refuse_taken(folder, "study", NAMES)
-            opened = open_study(request.url, request.study, identity, worker, overwrite=request.overwrite)
-            with opened as study, writable_folder(folder):
+    with made_folder(folder):
+        try:
+            with Worker(folder / WORKERS) as worker:
                 if request.overwrite:
-                    clear_study(folder)
-                if read_tune_record(folder) is None:
-                    record = new_record(identity, request.shown_storage, request.study, request.command)
-                    write_tune_record(folder, record)
-                yield study
-    finally:
-        if made and not (folder / TUNE_RECORD).exists():
-            for guard in (folder / WORKERS).glob("*.guard"):
-                guard.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                for place in (folder / WORKERS, *made):
-                    place.rmdir()
+                    _refuse_workers(folder, worker.others())
+                opened = open_study(request.url, request.study, identity, worker, overwrite=request.overwrite)
+                with opened as study, writable_folder(folder):
+                    if request.overwrite:
+                        clear_study(folder)
+                    if read_tune_record(folder) is None:
+                        record = new_record(identity, request.shown_storage, request.study, request.command)
+                        write_tune_record(folder, record)
+                    yield study
+        finally:
+            if not (folder / TUNE_RECORD).exists():
+                for guard in (folder / WORKERS).glob("*.guard"):
+                    guard.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    (folder / WORKERS).rmdir()
+
+
+def _refuse_workers(folder: Path, others: int) -> None:
+    """Refuse to replace a study that somebody works on, or files that are no study's."""
+    if others:
+        raise InputError(
+            f"a study is only replaced when nobody works on it, however: {others} other process"
+            f"{by_count(others, ' is', 'es are')} at work in {folder}; wait, or choose another --out"
+        )
+    if read_tune_record(folder) is None and read_record(folder) is None:
+        refuse_taken(folder, "study", NAMES)
 
 
 # ---- trials ----------------------------------------------------------------------------------------------------------
 def _work_through(session: Session) -> None:
     """Do trials until all are finished, whoever finishes them."""
     study, total, waiting = session.study, session.total, False
-    _remove_checkpoints(session)
+    for trial in study.finished():  # of a process that was killed right after a trial's end
+        shutil.rmtree(session.folder / TRIALS / str(trial.number) / CHECKPOINT, ignore_errors=True)
     while True:
         claim = study.claim(total, session.space, session.inputs.task, session.request.seed)
         if claim is not None:
@@ -218,12 +227,6 @@ def _work_through(session: Session) -> None:
                 )
             waiting = True
             time.sleep(_PAUSE)
-
-
-def _remove_checkpoints(session: Session) -> None:
-    """Remove what a process that was killed right after a trial's end has left."""
-    for trial in session.study.finished():
-        shutil.rmtree(session.folder / TRIALS / str(trial.number) / CHECKPOINT, ignore_errors=True)
 
 
 def _do_trial(session: Session, claim: Claim) -> None:
@@ -307,12 +310,6 @@ def _train(session: Session, claim: Claim, place: Path) -> tuple[str, float, dic
     return ("pruned" if pruned else "complete"), value, facts
 
 
-# ---- words -----------------------------------------------------------------------------------------------------------
-def _counts(session: Session) -> str:
-    count = len(session.study.finished(session.total))
-    return f"{session.total} trials" + (f", {count} of them finished before" if count else "")
-
-
 def _trial_line(session: Session, number: int, state: str, value: float | None, facts: dict[str, Any]) -> str:
     finished = session.study.finished(session.total)
     best = session.study.best(session.total)
@@ -327,11 +324,5 @@ def _trial_line(session: Session, number: int, state: str, value: float | None, 
     left = session.total - len(finished)
     if times and left:
         workers = 1 + session.study.worker.others()
-        line += f"; about {_duration(sum(times) / len(times) * left / workers)} left"
+        line += f"; about {readable(sum(times) / len(times) * left / workers)} left"
     return line
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
