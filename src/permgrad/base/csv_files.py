@@ -27,7 +27,7 @@ MODES: tuple[Formulas, ...] = ("quote", "keep")
 
 #: What a spreadsheet takes for the beginning of a formula; some take the wide forms, and skip white space.
 _SIGNS = "=+\\-@\t\r\n＝＋－＠"
-_BEGINS = re.compile(f"[{_SIGNS}]")
+_FORMULA = re.compile(f"'*[{_SIGNS}]")
 _QUOTED = re.compile(f"'+[{_SIGNS}]")
 _NUMBER = re.compile(r"[+-](\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
@@ -51,11 +51,8 @@ def csv_formulas(mode: str | None) -> Iterator[None]:
 
 def quoted(text: str) -> str:
     """Return a text as a cell that no spreadsheet takes for a formula; numbers, and a sign alone, compute nothing."""
-    if _QUOTED.match(text):
-        return f"'{text}"
-    if not _BEGINS.match(text) or len(text) == 1 or _NUMBER.fullmatch(text):
-        return text
-    return f"'{text}"
+    computes = _FORMULA.match(text) and len(text) > 1 and not _NUMBER.fullmatch(text)
+    return f"'{text}" if computes else text
 
 
 def unquoted(text: str) -> str:
@@ -64,7 +61,7 @@ def unquoted(text: str) -> str:
 
 
 def write_csv(frame: pd.DataFrame, target: str | os.PathLike[str]) -> int:
-    """Write a frame without its row labels; the names of its columns are cells too."""
+    """Write a frame without its row labels, names of columns as cells too; return how many cells were quoted."""
     safe, count = _safe(frame)
     safe.to_csv(target, index=False, encoding="utf-8", errors="backslashreplace", quoting=_quoting(safe))
     return count
