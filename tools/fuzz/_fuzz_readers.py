@@ -433,7 +433,7 @@ enrol(Reader("diff", make_pairs, use_diff))
 
 def make_cells(place: Path) -> list[Files]:
     """Return folders of a comparison and of a benchmark that are gone on with, and of a study."""
-    from permgrad.runs.compare.cells import Cell
+    from permgrad.runs.compare.cells import ComparisonCell
     from permgrad.runs.compare.folder import ComparisonFolder
     from permgrad.runs.tune.folder import new_record, write_tune_record
     from permgrad_benchmark import Records
@@ -442,7 +442,7 @@ def make_cells(place: Path) -> list[Files]:
     folder = ComparisonFolder(place / "compared", {})
     values = {"names": ["a"], "importance": [1.0], "std": [0.1], "ci_low": [0.9], "ci_high": [1.1]}
     folder.write_cell(
-        Cell("fast", "0", {"train": 3, "test": 2}, {"accuracy": 0.5}, 1.0, 1.0, 1.0, {"permgrad": values})
+        ComparisonCell("fast", "0", {"train": 3, "test": 2}, {"accuracy": 0.5}, 1.0, 1.0, 1.0, {"permgrad": values})
     )
     record = {"schema_version": 1, "configuration_hash": "x", "configuration": {"folds": 2, "models": ["fast"]}}
     (place / "compared" / "comparison.json").write_text(json.dumps({**record, "finished": None, "started": "now"}))

@@ -12,9 +12,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from permgrad.attribution.explain import explain as explain_network
+from permgrad.attribution.explanation import positive_output
+from permgrad.attribution.method import methods
 from permgrad.base.errors import InputError
 from permgrad.base.random import derive_seed, generator
-from permgrad.evaluation.predictor import loss_of
+from permgrad.data.encode.encoding import TableEncoder
+from permgrad.evaluation.competitors import Part, baselines, fit_baseline, natural_table
+from permgrad.evaluation.metrics import evaluate, metrics
+from permgrad.evaluation.predictor import loss_of, predictor_importance
+from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
+from permgrad.models.estimators.presets import get_preset
 from permgrad.runs.compare.folds import Fold
 from permgrad.runs.compare.inputs import ComparedTable
 from permgrad.runs.compare.plan import ComparisonPlan, Model
@@ -28,7 +36,7 @@ DONORS = 1000
 
 
 @dataclass
-class Cell:
+class ComparisonCell:
     """What one model did on one fold.
 
     Attributes:
@@ -66,13 +74,13 @@ class _Fitted:
 
 def do_cell(
     model: Model, table: ComparedTable, fold: Fold, plan: ComparisonPlan, *, device: str, threads: int | None
-) -> Cell:
+) -> ComparisonCell:
     """Fit a model on a fold's training rows, score it on its test rows and explain it there.
 
     The cell of a model that fails says why; only an interruption by the user ends the comparison.
     """
     rows = {"train": len(fold.train), "validation": len(fold.validation), "test": len(fold.test)}
-    cell = Cell(model.name, fold.name, rows)
+    cell = ComparisonCell(model.name, fold.name, rows)
     seed = derive_seed(plan.seed, "fold", fold.name) % 2**31
     try:
         if model.kind == "network":
@@ -98,8 +106,6 @@ def _reason(error: Exception) -> str:
 
 
 def _measure(table: ComparedTable, y: Array, predicted: Array) -> dict[str, float | None]:
-    from permgrad.evaluation.metrics import evaluate, metrics
-
     if table.task == "regression":
         values = evaluate("regression", y, predictions=predicted)
     else:
@@ -115,8 +121,6 @@ def _stopping_rows(table: ComparedTable, fold: Fold) -> npt.NDArray[np.int64]:
 
 
 def _fit_network(model: Model, table: ComparedTable, fold: Fold, seed: int, device: str) -> _Fitted:
-    from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
-
     kind = HyNNClassifier if table.task == "classification" else HyNNRegressor
     network: Any = kind(
         preset=model.preset,
@@ -142,9 +146,6 @@ def _fit_network(model: Model, table: ComparedTable, fold: Fold, seed: int, devi
         return spread
 
     def explain(method: str, rows: pd.DataFrame, y: Array, plan: ComparisonPlan, seed: int) -> Any:
-        from permgrad.attribution.explain import explain as explain_network
-        from permgrad.attribution.method import methods
-
         options: dict[str, Any] = {"n_repeats": plan.n_repeats, "positive": table.positive}
         options |= {name: False for name in ("branches", "direction") if name in methods.get(method).options}
         loss = loss_of(table.task, plan.loss)
@@ -157,10 +158,6 @@ def _fit_network(model: Model, table: ComparedTable, fold: Fold, seed: int, devi
 
 
 def _fit_baseline(model: Model, table: ComparedTable, fold: Fold, seed: int, threads: int) -> _Fitted:
-    from permgrad.data.encode.encoding import TableEncoder
-    from permgrad.evaluation.competitors import Part, baselines, fit_baseline, natural_table
-    from permgrad.models.estimators.presets import get_preset
-
     # Models that take categories as they are get the table back from its encoding, as natural_table wants it.
     natural = baselines.get(model.name).takes_natural
     numeric: Any = "standard" if natural else get_preset("default").numeric
@@ -190,8 +187,6 @@ def _fit_baseline(model: Model, table: ComparedTable, fold: Fold, seed: int, thr
         return of_encoded(encode(rows))
 
     def explain(method: str, rows: pd.DataFrame, y: Array, plan: ComparisonPlan, seed: int) -> Any:
-        from permgrad.evaluation.predictor import predictor_importance
-
         assert method == "permutation", "a predictor that is no network has one method"
         encoded = encode(rows)
         background = None
@@ -252,8 +247,6 @@ def _explained_rows(table: ComparedTable, fold: Fold, plan: ComparisonPlan, seed
 
 def _numbers(explanation: Any) -> dict[str, Any]:
     """Return an explanation's numbers over all rows, or summed over the outputs where it has none for all rows."""
-    from permgrad.attribution.explanation import positive_output
-
     low, high = explanation.ci()
     missing = np.full(explanation.values.shape, np.nan)
     arrays = {

@@ -26,7 +26,7 @@ from permgrad.evaluation.metrics import metrics
 from permgrad.evaluation.predictor import loss_of
 from permgrad.models.devices import torch_threads
 from permgrad.models.estimators.settings import device_faults, raise_faults
-from permgrad.runs.compare.cells import Cell, do_cell
+from permgrad.runs.compare.cells import ComparisonCell, do_cell
 from permgrad.runs.compare.folder import NAMES, ComparisonFolder, is_finished, open_comparison, read_record
 from permgrad.runs.compare.folds import Fold, make_folds
 from permgrad.runs.compare.inputs import ComparedTable, from_arrays, from_request, request_configuration
@@ -131,12 +131,12 @@ def _job(table: ComparedTable, plan: ComparisonPlan, metric: str | None, device:
     return _Job(table, plan, folds, decides, device, threads)
 
 
-def _do_cells(job: _Job, store: ComparisonFolder | None, say: Say, progress: ProgressMode) -> list[Cell]:
+def _do_cells(job: _Job, store: ComparisonFolder | None, say: Say, progress: ProgressMode) -> list[ComparisonCell]:
     """Do all cells, fold by fold, so that a comparison cut short has every model on the first folds.
 
     Each is written as soon as it is done, so that a killed comparison goes on with the next one.
     """
-    plan, done = job.plan, list[Cell]()
+    plan, done = job.plan, list[ComparisonCell]()
     total = len(job.folds) * len(plan.models)
     with Progress(total, "comparison", progress, lines=False) as bar, torch_threads(job.threads):
         for fold, model in itertools.product(job.folds, plan.models):
@@ -154,7 +154,7 @@ def _do_cells(job: _Job, store: ComparisonFolder | None, say: Say, progress: Pro
     return done
 
 
-def _words_of(cell: Cell, metric: str) -> str:
+def _words_of(cell: ComparisonCell, metric: str) -> str:
     if not cell.metrics:
         return f"failed: {cell.problem}"
     value = cell.metrics.get(metric)
@@ -164,7 +164,7 @@ def _words_of(cell: Cell, metric: str) -> str:
     return f"{metrics.get(metric).label} {shown}, fitted in {cell.fit_seconds or 0:.1f} s{explained}"
 
 
-def _put_together(job: _Job, cells: Sequence[Cell], **facts: Any) -> Comparison:
+def _put_together(job: _Job, cells: Sequence[ComparisonCell], **facts: Any) -> Comparison:
     """Put the cells together; refuse if every model failed."""
     table, plan = job.table, job.plan
     if not any(cell.metrics for cell in cells):
@@ -204,7 +204,7 @@ def _number(value: float | None) -> float:
     return float("nan") if value is None else float(value)
 
 
-def _importance_frame(cells: Sequence[Cell]) -> pd.DataFrame:
+def _importance_frame(cells: Sequence[ComparisonCell]) -> pd.DataFrame:
     parts = [
         pd.DataFrame(
             {
@@ -221,7 +221,7 @@ def _importance_frame(cells: Sequence[Cell]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
-def _facts(job: _Job, cells: Sequence[Cell]) -> dict[str, Any]:
+def _facts(job: _Job, cells: Sequence[ComparisonCell]) -> dict[str, Any]:
     table, plan = job.table, job.plan
     sizes = {part: [len(getattr(fold, part)) for fold in job.folds] for part in ("train", "validation", "test")}
     classes = None

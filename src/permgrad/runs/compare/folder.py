@@ -20,7 +20,7 @@ from permgrad.base.files import plain, sweep, write_json_atomic
 from permgrad.base.locks import hold_folder
 from permgrad.base.stored import parse_json
 from permgrad.evaluation.comparison import AGREEMENT, IMPORTANCES, PAGE, RECORD, SCORES
-from permgrad.runs.compare.cells import Cell
+from permgrad.runs.compare.cells import ComparisonCell
 from permgrad.runs.folder.folder import (
     another,
     configuration_hash,
@@ -48,16 +48,16 @@ class ComparisonFolder:
         self.path = path
         self.record = record
 
-    def read_cell(self, model: str, fold: str) -> Cell | None:
+    def read_cell(self, model: str, fold: str) -> ComparisonCell | None:
         """Return a finished cell; None if there is none, or one that failed or is damaged, which is tried again."""
         try:
             content = parse_json(self._cell(model, fold).read_bytes())
-            cell = Cell(**content)
+            cell = ComparisonCell(**content)
         except (OSError, ValueError, TypeError):
             return None
         return None if cell.problem or (cell.model, cell.fold) != (model, fold) else cell
 
-    def write_cell(self, cell: Cell) -> None:
+    def write_cell(self, cell: ComparisonCell) -> None:
         """Keep a cell."""
         with writable_folder(self.path):
             write_json_atomic(self._cell(cell.model, cell.fold), asdict(cell))

@@ -9,10 +9,13 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from sklearn import model_selection
 
 from permgrad.base.checks import check_whole, is_whole
 from permgrad.base.errors import InputError, keeping_warnings, shown
 from permgrad.base.random import derive_seed
+from permgrad.data.splitting import split_rows
+from permgrad.models.estimators.inputs import held_out
 
 Rows = npt.NDArray[np.int64]
 Task = Literal["classification", "regression"]
@@ -143,8 +146,6 @@ def check_rows(y: npt.NDArray[Any], task: Task, *, folds: int, groups: npt.NDArr
 def _cross(
     y: npt.NDArray[Any], task: Task, folds: int, seed: int, groups: npt.NDArray[Any] | None
 ) -> list[tuple[Rows, Rows]]:
-    from sklearn import model_selection
-
     options: dict[str, Any] = {"n_splits": folds, "shuffle": True, "random_state": seed % 2**32}
     maker: Any
     if groups is not None:
@@ -164,23 +165,16 @@ def _hold_out(
     training: Rows, y: npt.NDArray[Any], task: Task, seed: int, groups: npt.NDArray[Any] | None
 ) -> tuple[Rows, Rows]:
     """Take the rows for early stopping off a training part; every class keeps a row to be fitted on."""
-    if groups is not None:
-        from sklearn.model_selection import GroupShuffleSplit
-
-        if len(set(np.asarray(groups)[training].tolist())) > 1:
-            maker = GroupShuffleSplit(n_splits=1, test_size=VALIDATION_SHARE, random_state=seed % 2**32)
-            fitted, stopping = next(maker.split(training, groups=np.asarray(groups)[training]))
-            return np.sort(training[fitted]), np.sort(training[stopping])
-    from permgrad.models.estimators.inputs import held_out
-
+    if groups is not None and len(set(np.asarray(groups)[training].tolist())) > 1:
+        maker = model_selection.GroupShuffleSplit(n_splits=1, test_size=VALIDATION_SHARE, random_state=seed % 2**32)
+        fitted, stopping = next(maker.split(training, groups=np.asarray(groups)[training]))
+        return np.sort(training[fitted]), np.sort(training[stopping])
     codes = np.unique(y[training], return_inverse=True)[1].astype(np.int64) if task == "classification" else None
     fitted, stopping = held_out(len(training), VALIDATION_SHARE, seed, codes)
     return np.sort(training[fitted]), np.sort(training[stopping])
 
 
 def _split(y: npt.NDArray[Any], task: Task, seed: int, groups: npt.NDArray[Any] | None) -> Fold:
-    from permgrad.data.splitting import split_rows
-
     # That a class is too rare to be balanced is said once, by the command that reads the table.
     with keeping_warnings():
         split = split_rows(len(y), y, task=task, seed=seed, groups=groups)

@@ -15,10 +15,13 @@ from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, by_count, shown
 from permgrad.base.files import plain
 from permgrad.data.encode.groups import check_blocks
-from permgrad.data.read.cells import Code, CodesArgument, MissingCodes
+from permgrad.data.read.cells import Code, CodesArgument, MissingCodes, as_frame
 from permgrad.data.types.column_types import Kind, checked_kinds, infer_schema
+from permgrad.data.types.row_order import tell_of_other_order
 from permgrad.runs.compare.folds import Task
 from permgrad.runs.requests import TASKS, CompareRequest
+from permgrad.runs.run.inputs import configuration, load_inputs
+from permgrad.runs.run.target import choose_task, doubt_on_task, positive_label, target_values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,8 +117,6 @@ def _listed_codes(codes: CodesArgument) -> list[Code] | dict[str, list[Code]]:
 
 def request_configuration(request: CompareRequest) -> dict[str, Any]:
     """Return what decides which rows are compared on, with the content of files in the place of their names."""
-    from permgrad.runs.run.inputs import configuration
-
     run = request.run_request()
     run.check()
     content = configuration(run)
@@ -126,8 +127,6 @@ def request_configuration(request: CompareRequest) -> dict[str, Any]:
 
 def from_request(request: CompareRequest) -> ComparedTable:
     """Read and check the table of a request; everything wrong with it is found here."""
-    from permgrad.runs.run.inputs import load_inputs
-
     # Folds divide the rows: what is said of columns, and refused, must hold for all rows, not for a split of a run.
     inputs = load_inputs(request.run_request(), kept_group=request.group, undivided=True)
     rows = inputs.parts["train"]
@@ -162,10 +161,6 @@ def from_arrays(
     positive: Any = None,
 ) -> ComparedTable:
     """Check a table given in Python."""
-    from permgrad.data.read.cells import as_frame
-    from permgrad.data.types.row_order import tell_of_other_order
-    from permgrad.runs.run.target import choose_task, doubt_on_task, positive_label, target_values
-
     check_choice("task", task, TASKS)
     tell_of_other_order(X, y=y, groups=groups)
     frame = as_frame(X).reset_index(drop=True)

@@ -11,7 +11,10 @@ from permgrad import __version__
 from permgrad.base.checks import check_choice, check_flag, check_names, check_whole
 from permgrad.base.errors import EnvironmentProblem, InputError, shown, suggest
 from permgrad.evaluation.comparison import Contestant
+from permgrad.evaluation.competitors import baselines, why_absent
 from permgrad.evaluation.metrics import metrics, primary_metric
+from permgrad.models.estimators.presets import get_preset, presets
+from permgrad.models.estimators.settings import check_preset
 from permgrad.runs.compare.folds import Task, check_numbers
 
 #: What models may be explained by; permutation is for all of them, the others for networks.
@@ -39,8 +42,6 @@ class Model(Contestant):
 
     def identity(self) -> Any:
         """Return what decides how it is fitted: a file's content in the place of its name."""
-        from permgrad.models.estimators.presets import get_preset
-
         if self.preset.endswith(".json"):
             return [self.name, get_preset(self.preset).to_dict()]
         return self.name
@@ -71,24 +72,16 @@ def parse_models(names: Sequence[str]) -> tuple[Model, ...]:
 
 def usual_models() -> tuple[str, ...]:
     """Return the models that are compared if none are named: those of ``USUAL`` that this installation has."""
-    from permgrad.evaluation.competitors import baselines
-
     return tuple(name for name in USUAL if name == "default" or (name in baselines and baselines.get(name).available()))
 
 
 def usual_absent() -> tuple[str, ...]:
     """Return a sentence for each usual model that this installation lacks: which it is, and how to install it."""
-    from permgrad.evaluation.competitors import why_absent
-
     reasons = {name: why_absent(name) for name in USUAL if name != "default"}
     return tuple(f"{name} is left out, because {why}" for name, why in reasons.items() if why)
 
 
 def _parse(name: str) -> Model:
-    from permgrad.evaluation.competitors import baselines
-    from permgrad.models.estimators.presets import presets
-    from permgrad.models.estimators.settings import check_preset
-
     preset, colon, branch = name.rpartition(":")
     is_file = (preset if colon else name).endswith(".json")
     if colon and (preset in presets or preset.endswith(".json")):
@@ -113,8 +106,6 @@ def _parse(name: str) -> Model:
 
 
 def _check_installed(models: Sequence[Model]) -> None:
-    from permgrad.evaluation.competitors import baselines
-
     absent = [
         baselines.get(model.name)
         for model in models
@@ -245,8 +236,6 @@ def make_plan(
 
 def check_task(plan: ComparisonPlan, task: Task) -> None:
     """Refuse presets that are for the other task, once the table has told which it is."""
-    from permgrad.models.estimators.settings import check_preset
-
     for model in plan.models:
         if model.kind == "network":
             check_preset(model.preset, task)

@@ -9,11 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import pandas as pd
+
 from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError
 from permgrad.base.files import atomic_folder, atomic_path, file_hash, sweep, write_json_atomic, write_text_atomic
 from permgrad.base.locks import exclusive
 from permgrad.base.stored import parse_json
+from permgrad.report.page.tuning import tuning_page
 from permgrad.runs.folder.damage import is_damaged
 from permgrad.runs.folder.folder import (
     believed,
@@ -25,7 +28,8 @@ from permgrad.runs.folder.folder import (
     read_record,
     writable_folder,
 )
-from permgrad.runs.requests import Outcome
+from permgrad.runs.requests import Outcome, TuneRequest
+from permgrad.runs.run import stages
 from permgrad.runs.run.inputs import configuration
 from permgrad.runs.run.run import lost_line, summarise
 from permgrad.runs.tune.folder import (
@@ -40,28 +44,22 @@ from permgrad.runs.tune.folder import (
     write_tune_record,
 )
 from permgrad.tuning.optuna_tools import importances
+from permgrad.tuning.spaces import Space
 from permgrad.tuning.study import BEST_EPOCH, EPOCHS, PROPOSAL, REASON, SECONDS
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from permgrad.runs.requests import TuneRequest
-    from permgrad.runs.run.stages import Work
-    from permgrad.runs.tune.tune import Session
-    from permgrad.tuning.spaces import Space
+    from permgrad.runs.tune.tune import TuneSession
 
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 _COLUMNS = ("trial", "state", "validation_loss", "epochs", "best_epoch", "seed")
 
 
 # ---- the trials ------------------------------------------------------------------------------------------------------
-def trial_table(session: Session) -> pd.DataFrame:
+def trial_table(session: TuneSession) -> pd.DataFrame:
     """Return one line per finished trial: number, state, loss, epochs, seed, parameters, reason of a failure.
 
     Nothing in it depends on the clock: a study that was killed and went on has the same table.
     """
-    import pandas as pd
-
     trials = session.study.finished(session.total)
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
     rows = [
@@ -79,7 +77,7 @@ def trial_table(session: Session) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*_COLUMNS, *names, "reason"], dtype=object)
 
 
-def write_table(session: Session) -> None:
+def write_table(session: TuneSession) -> None:
     """Write ``trials.csv``; of several processes one at a time."""
     with exclusive(session.folder / WORKERS / "table.guard"), writable_folder(session.folder):
         table = trial_table(session)
@@ -87,10 +85,8 @@ def write_table(session: Session) -> None:
             write_csv(table, temporary)
 
 
-def write_page(session: Session) -> Path:
+def write_page(session: TuneSession) -> Path:
     """Write ``tuning.html``."""
-    from permgrad.report.page.tuning import tuning_page
-
     finished = session.study.finished(session.total)
     best = session.study.best(session.total)
     curves = {trial.number: [loss for _, loss in sorted(trial.intermediate_values.items())] for trial in finished}
@@ -132,14 +128,14 @@ def _metrics(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def _again(session: Session, best: Any) -> str:
+def _again(session: TuneSession, best: Any) -> str:
     """Return the command that trains the winner again by itself."""
     request = session.request.run_request(os.fspath(session.folder / PRESET), int(best.user_attrs[PROPOSAL]["seed"]))
     return replace(request, out=None).command
 
 
 # ---- the winner ------------------------------------------------------------------------------------------------------
-def export_winner(session: Session) -> Outcome:
+def export_winner(session: TuneSession) -> Outcome:
     """Make the best trial a finished run in the study's folder; test rows are looked at here, for it alone."""
     folder, best = session.folder, session.study.best(session.total)
     if best is None:
@@ -161,7 +157,7 @@ def export_winner(session: Session) -> Outcome:
         return _outcome(session.request, session.space, record, already=False)
 
 
-def _refuse_failures(session: Session) -> NoReturn:
+def _refuse_failures(session: TuneSession) -> NoReturn:
     reasons = [str(trial.user_attrs.get(REASON, "")) for trial in session.study.finished(session.total)]
     raise InputError(
         f"a study needs a trial that ends well, however: all {len(reasons)} failed, the first of: {reasons[0]}; "
@@ -169,7 +165,7 @@ def _refuse_failures(session: Session) -> NoReturn:
     )
 
 
-def _finished_note(session: Session, best: Any) -> dict[str, Any]:
+def _finished_note(session: TuneSession, best: Any) -> dict[str, Any]:
     states = [STATES[trial.state.name] for trial in session.study.finished(session.total)]
     return {
         "trials": session.total,
@@ -182,10 +178,8 @@ def _finished_note(session: Session, best: Any) -> dict[str, Any]:
     }
 
 
-def _run_stages(session: Session, best: Any) -> None:
+def _run_stages(session: TuneSession, best: Any) -> None:
     """Do the stages of a run with the winner's settings; its model is there already."""
-    from permgrad.runs.run import stages
-
     folder, seed = session.folder, int(best.user_attrs[PROPOSAL]["seed"])
     request = session.request.run_request(os.fspath(folder / PRESET), seed)
     settings = {
@@ -194,7 +188,7 @@ def _run_stages(session: Session, best: Any) -> None:
         "preset content": file_hash(folder / PRESET),
     }
 
-    def adopt(work: Work) -> None:
+    def adopt(work: stages.Work) -> None:
         source = folder / TRIALS / str(best.number) / MODEL
         if not source.is_dir() or is_damaged(source):
             fact = f"the model of trial {best.number} is damaged; the same training is done again"

@@ -16,6 +16,7 @@ from permgrad.base.files import atomic_path, plain, sweep, write_json_atomic
 from permgrad.base.progress import Progress, readable
 from permgrad.base.stored import parse_json
 from permgrad.data.types.column_notes import told_of_columns
+from permgrad.imaging import StoredLayout, layout_to_dict
 from permgrad.models.estimators.settings import device_faults
 from permgrad.runs.folder.folder import (
     configuration_hash,
@@ -62,7 +63,7 @@ _TRIAL_FAULTS = (InputError, RuntimeError, ValueError, ArithmeticError, MemoryEr
 
 
 @dataclass
-class Session:
+class TuneSession:
     """What one process needs while it works on a study.
 
     Attributes:
@@ -120,7 +121,7 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
         wanted = request.trials if request.trials is not None else space.trials_for(inputs.task)
         # A study that has more already is not cut.
         total = max([wanted, *(trial.number + 1 for trial in study.finished())])
-        session = Session(request, inputs, space, total, folder, study, say)
+        session = TuneSession(request, inputs, space, total, folder, study, say)
         before = len(study.finished(total))
         counts = f"{total} trials" + (f", {before} of them finished before" if before else "")
         say(f"study {study.name!r}, space {space.name}: {space.text}; {counts}")
@@ -207,7 +208,7 @@ def _refuse_workers(folder: Path, others: int) -> None:
 
 
 # ---- trials ----------------------------------------------------------------------------------------------------------
-def _work_through(session: Session) -> None:
+def _work_through(session: TuneSession) -> None:
     """Do trials until all are finished, whoever finishes them."""
     study, total, waiting = session.study, session.total, False
     for trial in study.finished():  # of a process that was killed right after a trial's end
@@ -229,7 +230,7 @@ def _work_through(session: Session) -> None:
             time.sleep(_PAUSE)
 
 
-def _do_trial(session: Session, claim: Claim) -> None:
+def _do_trial(session: TuneSession, claim: Claim) -> None:
     """Train one trial, keep its model, and tell the study."""
     place = session.folder / TRIALS / str(claim.number)
     if place.exists() and not (claim.resumed and _same_preset(place / PRESET, claim)):
@@ -261,7 +262,7 @@ def _same_preset(path: Path, claim: Claim) -> bool:
         return False
 
 
-def _train(session: Session, claim: Claim, place: Path) -> tuple[str, float, dict[str, Any]]:
+def _train(session: TuneSession, claim: Claim, place: Path) -> tuple[str, float, dict[str, Any]]:
     """Return how a trial ended, its smallest validation loss, and facts about it; its model is in its folder."""
     preset = check_preset(claim.proposal.preset)
     request = session.request.run_request(session.space.base_name, claim.proposal.seed)
@@ -271,8 +272,6 @@ def _train(session: Session, claim: Claim, place: Path) -> tuple[str, float, dic
         warm_up = min(max(epochs // 4, 1), LONGEST_WARM_UP)
         pruner = Pruner(claim.history, warm_up=warm_up, least=LEAST_COMPLETE)
     layout, _ = stages.place_columns(inputs, preset, request.seed)
-    from permgrad.imaging import StoredLayout, layout_to_dict
-
     # As it comes back from a run's folder, so that a run of the same preset and seed is the same to the last bit.
     stored = StoredLayout.from_dict(plain(layout_to_dict(layout)))
     model = stages.make_estimator(request, inputs, stored, preset=preset)
@@ -310,7 +309,7 @@ def _train(session: Session, claim: Claim, place: Path) -> tuple[str, float, dic
     return ("pruned" if pruned else "complete"), value, facts
 
 
-def _trial_line(session: Session, number: int, state: str, value: float | None, facts: dict[str, Any]) -> str:
+def _trial_line(session: TuneSession, number: int, state: str, value: float | None, facts: dict[str, Any]) -> str:
     finished = session.study.finished(session.total)
     best = session.study.best(session.total)
     line = f"[{len(finished)}/{session.total}] trial {number}: "
