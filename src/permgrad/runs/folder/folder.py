@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from permgrad.base.checks import check_choice
-from permgrad.base.errors import InputError, PermgradError, by_count, listed
+from permgrad.base.errors import InputError, PermgradError, by_count, differences, listed
 from permgrad.base.files import file_hash, is_taken, plain, sweep, what_lies_at, write_json_atomic, writing
 from permgrad.base.locks import LOCK, hold_folder
 from permgrad.base.stored import parse_json
@@ -356,23 +356,6 @@ def _new_record(configuration: Mapping[str, Any], command: str) -> dict[str, Any
     }
 
 
-def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Say in a few words which settings differ, for the message that refuses a folder."""
-    names = [name for name in dict.fromkeys([*old, *new]) if plain(old.get(name)) != plain(new.get(name))]
-    return listed(names, 3, lambda name: f"{name} ({_short(old.get(name))} there, {_short(new.get(name))} now)")
-
-
-def _short(value: Any) -> str:
-    plainly = plain(value)
-    if plainly is None or plainly == []:
-        text = "none"
-    elif isinstance(plainly, list):
-        text = ", ".join(map(str, plainly))
-    else:
-        text = plainly if isinstance(plainly, str) else json.dumps(plainly, ensure_ascii=False)
-    return text if len(text) <= 24 else text[:21] + "..."
-
-
 def find_finished(path: str | os.PathLike[str], configuration: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the record if the folder holds this very run, finished and whole; else None. Writes and locks nothing."""
     record = read_record(path)
@@ -441,7 +424,7 @@ def check_free(folder: Path, configuration: Mapping[str, Any]) -> None:
     if record is None:
         refuse_foreign(folder, "run", _ours, NAMES)
     elif record["configuration_hash"] != configuration_hash(configuration):
-        differing = _difference(record.get("configuration", {}), configuration)
+        differing = differences(record.get("configuration", {}), plain(dict(configuration)))
         raise another(folder, "run", "configuration", differing)
 
 
