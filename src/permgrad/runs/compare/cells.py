@@ -18,7 +18,7 @@ from permgrad.attribution.method import methods
 from permgrad.base.errors import InputError
 from permgrad.base.random import derive_seed, generator
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.evaluation.competitors import Part, baselines, fit_baseline, natural_table
+from permgrad.evaluation.competitors import EncodedRows, competitors, fit_competitor, natural_table
 from permgrad.evaluation.metrics import evaluate, metrics
 from permgrad.evaluation.predictor import loss_of, predictor_importance
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
@@ -86,7 +86,7 @@ def do_cell(
         if model.kind == "network":
             fitted = _fit_network(model, table, fold, seed, device)
         else:
-            fitted = _fit_baseline(model, table, fold, seed, threads or os.cpu_count() or 1)
+            fitted = _fit_competitor(model, table, fold, seed, threads or os.cpu_count() or 1)
         cell.fit_seconds, cell.processor_seconds = fitted.seconds, fitted.processor_seconds
         cell.metrics = _measure(table, table.y[fold.test], fitted.predict(table.X.iloc[fold.test]))
     except Exception as error:  # noqa: BLE001 — whatever a peer's library raises must not lose the other models
@@ -157,9 +157,9 @@ def _fit_network(model: Model, table: ComparedTable, fold: Fold, seed: int, devi
     return _Fitted(predict, explain, seconds, worked)
 
 
-def _fit_baseline(model: Model, table: ComparedTable, fold: Fold, seed: int, threads: int) -> _Fitted:
+def _fit_competitor(model: Model, table: ComparedTable, fold: Fold, seed: int, threads: int) -> _Fitted:
     # Models that take categories as they are get the table back from its encoding, as natural_table wants it.
-    natural = baselines.get(model.name).takes_natural
+    natural = competitors.get(model.name).takes_natural
     numeric: Any = "standard" if natural else get_preset("default").numeric
     encoder = TableEncoder(numeric, **table.encoding)
     encoder.fit(table.X.iloc[fold.train])
@@ -167,15 +167,15 @@ def _fit_baseline(model: Model, table: ComparedTable, fold: Fold, seed: int, thr
     def encode(rows: pd.DataFrame) -> npt.NDArray[np.float32]:
         return np.ascontiguousarray(encoder.transform(rows), dtype=np.float32)
 
-    def part_of(encoded: Array, y: Array) -> Part:
-        return Part(encoded, y, natural_table(encoder, encoded) if natural else None)
+    def part_of(encoded: Array, y: Array) -> EncodedRows:
+        return EncodedRows(encoded, y, natural_table(encoder, encoded) if natural else None)
 
-    def part(rows: npt.NDArray[np.int64]) -> Part:
+    def part(rows: npt.NDArray[np.int64]) -> EncodedRows:
         return part_of(encode(table.X.iloc[rows]), table.y[rows])
 
     classes, stop = table.classes, _stopping_rows(table, fold)
     stopping = part(stop) if len(stop) else None
-    fitted = fit_baseline(
+    fitted = fit_competitor(
         model.name, table.task, part(fold.train), stopping, classes=classes, seed=seed, threads=threads
     )
 

@@ -10,8 +10,8 @@ from typing import Any
 from permgrad import __version__
 from permgrad.base.checks import check_choice, check_flag, check_names, check_whole
 from permgrad.base.errors import EnvironmentProblem, InputError, shown, suggest
-from permgrad.evaluation.comparison import Contestant
-from permgrad.evaluation.competitors import baselines, why_absent
+from permgrad.evaluation.comparison import ComparedModel
+from permgrad.evaluation.competitors import competitors, why_absent
 from permgrad.evaluation.metrics import metrics, primary_metric
 from permgrad.models.estimators.presets import get_preset, presets
 from permgrad.models.estimators.settings import check_preset
@@ -29,7 +29,7 @@ USUAL = ("default", "lightgbm", "random_forest", "linear")
 
 # ---- models ----------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class Model(Contestant):
+class Model(ComparedModel):
     """A contestant with what is needed to fit it.
 
     Attributes:
@@ -72,7 +72,8 @@ def parse_models(names: Sequence[str]) -> tuple[Model, ...]:
 
 def usual_models() -> tuple[str, ...]:
     """Return the models that are compared if none are named: those of ``USUAL`` that this installation has."""
-    return tuple(name for name in USUAL if name == "default" or (name in baselines and baselines.get(name).available()))
+    ready = {name for name in competitors if competitors.get(name).available()}
+    return tuple(name for name in USUAL if name == "default" or name in ready)
 
 
 def usual_absent() -> tuple[str, ...]:
@@ -96,20 +97,20 @@ def _parse(name: str) -> Model:
     if name in presets or is_file:
         check_preset(name)
         return Model(name, f"HyNN {Path(name).stem if is_file else name}", "network", name)
-    if name in baselines:
-        return Model(name, baselines.get(name).label, "baseline")
-    names = [*presets.names(), *baselines.names()]
+    if name in competitors:
+        return Model(name, competitors.get(name).label, "baseline")
+    names = [*presets.names(), *competitors.names()]
     raise InputError(
         f"a model must be a preset ({', '.join(presets.names())}, or a path ending in .json) or a baseline "
-        f"({', '.join(baselines.names())}), however: {shown(name)}{suggest(name, names)}"
+        f"({', '.join(competitors.names())}), however: {shown(name)}{suggest(name, names)}"
     )
 
 
 def _check_installed(models: Sequence[Model]) -> None:
     absent = [
-        baselines.get(model.name)
+        competitors.get(model.name)
         for model in models
-        if model.kind == "baseline" and not baselines.get(model.name).available()
+        if model.kind == "baseline" and not competitors.get(model.name).available()
     ]
     if absent:
         packages = ", ".join(dict.fromkeys(baseline.package for baseline in absent))
