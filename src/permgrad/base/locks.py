@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,9 +16,17 @@ from permgrad.base.files import sweep, writing
 LOCK = ".lock"
 
 
+@functools.cache
+def _lock(path: Path, process: int) -> FileLock:  # noqa: ARG001 — a forked child may not use its parent's
+    """Return the lock of a path, which stays: Python ignores a Ctrl-C that comes while such an object is let go of."""
+    return FileLock(path)
+
+
 def take(path: Path) -> FileLock | None:
-    """Take a lock without waiting; None where somebody else holds it."""
-    lock = FileLock(path)
+    """Take a lock without waiting; None where somebody holds it, be it this process."""
+    lock = _lock(path.absolute(), os.getpid())
+    if lock.is_locked:
+        return None
     try:
         lock.acquire(blocking=False)
     except Timeout:
@@ -29,7 +38,7 @@ def take(path: Path) -> FileLock | None:
 def exclusive(path: Path) -> Iterator[None]:
     """Hold a lock for the body; waits for whoever holds it now. The file stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path):
+    with _lock(path.absolute(), os.getpid()):
         yield
 
 
