@@ -104,10 +104,10 @@ def test_each_row_begins_in_the_line_that_is_named(rows, blank_before, separator
         stream = io.StringIO()
         csv.writer(stream, quoting=csv.QUOTE_ALL, lineterminator="\n").writerow(["1", *row][:2])
         text += stream.getvalue()
-    frame, source = parse_csv(text, Path("x.csv"), [], [])
-    assert len(frame) == len(rows)
-    assert source.lines is not None
-    assert source.lines.tolist() == expected
+    read = parse_csv(text, Path("x.csv"))
+    assert read.rows == len(rows)
+    assert read.lines is not None
+    assert read.lines.tolist() == expected
 
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])

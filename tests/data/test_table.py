@@ -148,7 +148,7 @@ def test_codes_beside_thousands_and_per_cent_signs(tmp_path):
         "c": ["007", "?", "012"],
         "d": ["1,5", "2.5", "?"],
     }
-    assert written.percents == ("b",)
+    assert written.units == {"b": "%"}
 
 
 def test_codes_become_missing_in_numbers_and_text(tmp_path):

@@ -96,8 +96,8 @@ def test_without_data_the_error_says_what_to_put_where(nowhere):
         fetch_medmnist("pneumoniamnist")
     url = "https://zenodo.org/records/10519652/files/pneumoniamnist.npz?download=1"
     assert str(caught.value) == (
-        f"image set 'pneumoniamnist' must be on this machine, however it is not and {url} cannot be reached (OSError); "
-        f"put the file pneumoniamnist.npz (MD5 28209eda62fecd6e6a2d98b1501bb15f; its home is {url}) into "
+        f"image set 'pneumoniamnist' must be on this machine, however it is not and {url} cannot be used (OSError); "
+        f"put the file pneumoniamnist.npz (MD5 28209eda62fecd6e6a2d98b1501bb15f; its origin is {url}) into "
         f"{str(nowhere / 'cache')!r}, or name the folder that holds it in the environment variable PERMGRAD_DATA"
     )
 

@@ -6,9 +6,7 @@ Source: Yang et al., MedMNIST v2, Scientific Data 10:41 (2023); sizes and checks
 
 from __future__ import annotations
 
-import hashlib
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad.base.checks import check_choice
-from permgrad.base.errors import EnvironmentProblem, InputError, PermgradWarning, unknown
+from permgrad.base.errors import InputError, unknown
 from permgrad.base.files import file_hash
 from permgrad.base.registry import Registry
 from permgrad.base.stored import npz_names, read_npz
@@ -159,11 +157,11 @@ def find_medmnist(name_or_path: str | os.PathLike[str]) -> tuple[Path, str]:
         InputError: no such name or file.
         EnvironmentProblem: the file is nowhere and cannot be downloaded.
     """
-    given = os.fspath(name_or_path)
-    if given in image_cards:
-        return fetch_medmnist(given), given
-    if given.endswith(".npz") or os.sep in given:
-        path = Path(given).expanduser()
+    name = os.fspath(name_or_path)
+    if name in image_cards:
+        return fetch_medmnist(name), name
+    if name.endswith(".npz") or os.sep in name:
+        path = Path(name).expanduser()
         if not path.is_file():
             raise InputError(
                 f"the images must be a file on this machine, however there is none at {str(path)!r}; correct the path, "
@@ -171,10 +169,10 @@ def find_medmnist(name_or_path: str | os.PathLike[str]) -> tuple[Path, str]:
             )
         return path, path.stem
     folder = os.environ.get("PERMGRAD_DATA")
-    own = Path(folder, f"{given}.npz") if folder else None
-    if own is not None and own.is_file():
-        return own, given
-    problem = unknown("image set", given, image_cards.names())
+    file = Path(folder, f"{name}.npz") if folder else None
+    if file is not None and file.is_file():
+        return file, name
+    problem = unknown("image set", name, image_cards.names())
     raise InputError(f"{problem}; another set is read by its path (….npz), or put into the folder PERMGRAD_DATA names")
 
 
@@ -186,48 +184,8 @@ def fetch_medmnist(name: str) -> Path:
         EnvironmentProblem: the file is nowhere and cannot be downloaded.
     """
     card = image_cards.get(name)
-    folder = os.environ.get("PERMGRAD_DATA")
-    own = Path(folder, card.file_name) if folder else None
-    if own is not None and own.is_file():
-        found = file_hash(own, "md5")
-        if found != card.md5 and found not in dict(card.known):
-            warnings.warn(
-                f"the file of image set {name!r} should have the MD5 {card.md5}, however {str(own)!r} has {found}; "
-                "it is used as it is",
-                PermgradWarning,
-                stacklevel=2,
-            )
-        return own
-    cached = store.cache_folder() / card.file_name
-    if cached.is_file():
-        if (found := file_hash(cached, "md5")) == card.md5:
-            return cached
-        raise EnvironmentProblem(
-            f"the file of image set {name!r} must have the MD5 {card.md5}, however {str(cached)!r} has {found}; "
-            "remove it, or name your own folder in PERMGRAD_DATA"
-        )
-    return _download(card, cached)
-
-
-def _download(card: ImageCard, cached: Path) -> Path:
-    by_hand = (
-        f"put the file {card.file_name} (MD5 {card.md5}; its home is {card.url}) into {str(cached.parent)!r}, or name "
-        "the folder that holds it in the environment variable PERMGRAD_DATA"
-    )
-    try:
-        content = store.fetch_bytes(card.url)
-    except (OSError, ValueError) as error:
-        raise EnvironmentProblem(
-            f"image set {card.name!r} must be on this machine, however it is not and {card.url} cannot be reached "
-            f"({type(error).__name__}); {by_hand}"
-        ) from error
-    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    if found != card.md5:
-        raise EnvironmentProblem(
-            f"the download of image set {card.name!r} must have the MD5 {card.md5}, however {card.url} gave {found}; "
-            f"{by_hand}"
-        )
-    return store.keep(content, cached)
+    wanted = store.Wanted(f"image set {name!r}", card.file_name, "md5", card.md5, card.url)
+    return store.find_file(wanted, card.url, versions=dict(card.known))
 
 
 def _read(path: Path, parts: Sequence[str]) -> dict[str, npt.NDArray]:

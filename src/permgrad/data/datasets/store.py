@@ -6,13 +6,15 @@ import hashlib
 import os
 import shutil
 import tempfile
-import warnings
 import zipfile
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
-from permgrad.base.errors import EnvironmentProblem, PermgradWarning
+from permgrad.base.errors import EnvironmentProblem, warn_user
 from permgrad.base.files import atomic_path, file_hash
 from permgrad.data.datasets.card import DataCard, Dataset, cards
 from permgrad.data.read.table import read_table
@@ -86,70 +88,85 @@ def fetch_dataset(name: str) -> Path | None:
     card = cards.get(name)
     if card.file_name is None:
         return None
-    own = os.environ.get("PERMGRAD_DATA")
-    if own:
-        file = Path(own, card.file_name)
-        if file.is_file():
-            found = file_hash(file)
-            if found != card.sha256:
-                warnings.warn(
-                    f"the file of data set {name!r} should have the SHA-256 {card.sha256}, however {str(file)!r} has"
-                    f" {found}; it is used as it is",
-                    PermgradWarning,
-                    stacklevel=2,
-                )
-            return file
-    cached = cache_folder() / card.file_name
-    if cached.is_file():
-        if file_hash(cached) == card.sha256:
-            return cached
-        raise EnvironmentProblem(
-            f"the file of data set {name!r} must have the SHA-256 {card.sha256}, however {str(cached)!r} has"
-            f" {file_hash(cached)}; remove it, or name your own folder in PERMGRAD_DATA"
-        )
-    return _download(card, cached)
+    url, convert = (card.download.url, card.download.convert) if card.download else (None, None)
+    wanted = Wanted(f"data set {name!r}", card.file_name, "sha256", card.sha256 or "", card.home)
+    return find_file(wanted, url, convert)
 
 
-def _by_hand(card: DataCard, cached: Path) -> str:
-    return (
-        f"put the file {card.file_name} (SHA-256 {card.sha256}; its origin is {card.home}) into {str(cached.parent)!r},"
-        " or name the folder that holds it in the environment variable PERMGRAD_DATA"
-    )
+@dataclass(frozen=True)
+class Wanted:
+    """A file with known content: what it is of, its name, its checksum, and where it comes from."""
+
+    what: str
+    file_name: str
+    digest: Literal["sha256", "md5"]
+    checksum: str
+    origin: str
+
+    @property
+    def algorithm(self) -> str:
+        """Name of the checksum, for people."""
+        return {"sha256": "SHA-256", "md5": "MD5"}[self.digest]
 
 
-def _download(card: DataCard, cached: Path) -> Path:
-    if card.download is None:
-        raise EnvironmentProblem(
-            f"data set {card.name!r} must be on this machine, however it is not and has no download;"
-            f" {_by_hand(card, cached)}"
-        )
-    url = card.download.url
-    try:
-        content = fetch_bytes(url)
-        made = card.download.convert(content) if card.download.convert is not None else content
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise EnvironmentProblem(
-            f"data set {card.name!r} must be on this machine, however it is not and {url} cannot be used "
-            f"({type(error).__name__}); {_by_hand(card, cached)}"
-        ) from error
-    found = hashlib.sha256(made).hexdigest()
-    if found != card.sha256:
-        raise EnvironmentProblem(
-            f"the download of data set {card.name!r} must have the SHA-256 {card.sha256}, however {url} gave {found}; "
-            f"{_by_hand(card, cached)}"
-        )
-    return keep(made, cached)
+def find_file(
+    wanted: Wanted,
+    url: str | None,
+    convert: Callable[[bytes], bytes] | None = None,
+    versions: Collection[str] = (),
+) -> Path:
+    """Return a file from the folder that ``PERMGRAD_DATA`` names, from the cache, or downloaded into it.
 
-
-def keep(content: bytes, cached: Path) -> Path:
-    """Write a download whose content has been checked into the cache, in one step, and return where it is.
+    Args:
+        wanted: The file.
+        url: What is downloaded; None: nothing can be.
+        convert: From what is downloaded to the file; None: they are the same.
+        versions: Checksums of other versions, of which the user need not be told.
 
     Raises:
-        EnvironmentProblem: the folder cannot be written.
+        EnvironmentProblem: The file is nowhere, or in the cache with other content, and cannot be downloaded.
     """
+    what, algorithm, checksum = wanted.what, wanted.algorithm, wanted.checksum
+    if folder := os.environ.get("PERMGRAD_DATA"):
+        file = Path(folder, wanted.file_name)
+        if file.is_file():
+            content = file_hash(file, wanted.digest)
+            if content != checksum and content not in versions:
+                warn_user(
+                    f"the file of {what} should have the {algorithm} {checksum}, however {str(file)!r} has {content}; "
+                    "it is used as it is"
+                )
+            return file
+    cached = cache_folder() / wanted.file_name
+    if cached.is_file():
+        if (content := file_hash(cached, wanted.digest)) == checksum:
+            return cached
+        raise EnvironmentProblem(
+            f"the file of {what} must have the {algorithm} {checksum}, however {str(cached)!r} has {content}; remove "
+            "it, or name your own folder in PERMGRAD_DATA"
+        )
+    by_hand = (
+        f"put the file {wanted.file_name} ({algorithm} {checksum}; its origin is {wanted.origin}) into "
+        f"{str(cached.parent)!r}, or name the folder that holds it in the environment variable PERMGRAD_DATA"
+    )
+    if url is None:
+        raise EnvironmentProblem(f"{what} must be on this machine, however it is not and has no download; {by_hand}")
+    try:
+        made = fetch_bytes(url)
+        made = convert(made) if convert is not None else made
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise EnvironmentProblem(
+            f"{what} must be on this machine, however it is not and {url} cannot be used ({type(error).__name__}); "
+            f"{by_hand}"
+        ) from error
+    content = hashlib.new(wanted.digest, made, usedforsecurity=False).hexdigest()
+    if content != checksum:
+        raise EnvironmentProblem(
+            f"the download of {what} must have the {algorithm} {checksum}, however {url} gave {content}; {by_hand}"
+        )
     try:
         with atomic_path(cached) as temporary:
-            temporary.write_bytes(content)
+            temporary.write_bytes(made)
     except OSError as error:
         raise EnvironmentProblem(
             f"the cache folder must be writable, however {str(cached.parent)!r}: {error.strerror}; name another folder "

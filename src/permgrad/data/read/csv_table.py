@@ -6,19 +6,18 @@ import csv
 import io
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice, pairwise
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice, pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
 
-from permgrad.base.csv_files import exact_numbers
 from permgrad.base.errors import InputError, by_count, counted, listed, shown, warn_user
-from permgrad.data.read.missing_texts import MISSING_ANYWAY
 from permgrad.data.types.identifiers import YEARS
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -29,6 +28,8 @@ _SAMPLE_RECORDS = 200
 _COMMENTS = ("#", "%", "//", "--")
 #: So many years a table may hold; more rows than that are numbered by their column, though the numbers may be years.
 _MOST_YEARS = 300
+#: Records of a text with quotes that are held as Python's texts.
+_CHUNK_ROWS = 16_384
 
 
 def sniff_delimiter(text: str) -> str:
@@ -68,84 +69,52 @@ def _records(text: str, delimiter: str, *, strict: bool = False, most: int = _SA
 
 
 @dataclass(frozen=True)
-class Source:
-    """The text of a CSV file, and where its rows and cells stand in it.
+class TextTable:
+    """A CSV file as text.
 
     Attributes:
-        header: names of all columns of the file, also of those that are left out.
-        lines: the line that each row begins in, counted from 1, shape ``(rows,)``; None: not known.
-        kept: texts that do not mean missing, though they usually do.
-        notes: what a user should know of the columns' names.
+        columns: The cells of each column as written, without the blanks in front; empty text where there is nothing.
+        delimiter: What parts the fields.
+        lines: The line that each row begins in, counted from 1, shape ``(rows,)``; None: not known.
+        notes: What a user should know of the columns' names.
     """
 
-    text: str
+    columns: dict[str, pa.ChunkedArray]
     delimiter: str
-    header: list[str]
-    file: Path
-    lines: npt.NDArray[np.int64] | None = None
-    kept: frozenset[str] = frozenset()
-    notes: tuple[str, ...] = ()
+    lines: npt.NDArray[np.int64] | None
+    notes: tuple[str, ...]
 
-    def as_written(self, names: list[str], *, plain: bool = False, rows: int | None = None) -> pd.DataFrame:
-        """Return columns as text, or the first rows of them; with ``plain`` no text means missing."""
-        return self.parsed(names, only=names, plain=plain, rows=rows)
-
-    def parsed(
-        self, as_text: Sequence[str], *, only: list[str] | None = None, plain: bool = False, rows: int | None = None
-    ) -> pd.DataFrame:
-        """Return the columns that are asked for, or the first rows of them; with ``plain`` no text means missing."""
-        missing = [] if plain else ["", *sorted(MISSING_ANYWAY - self.kept)]
-        try:
-            frame: pd.DataFrame = pd.read_csv(
-                io.StringIO(self.text),
-                sep=self.delimiter,
-                header=0,
-                names=self.header,
-                index_col=False,
-                usecols=only,
-                nrows=rows,
-                skipinitialspace=True,
-                low_memory=False,
-                dtype=dict.fromkeys(as_text, str) or None,
-                keep_default_na=False,
-                na_values=missing,
-                **exact_numbers(),
-            )
-        except (pd.errors.ParserError, ValueError) as error:
-            fix = "close the quote that begins there" if "EOF inside string" in str(error) else "correct the line"
-            raise InputError(
-                f"a table must be well-formed CSV, however {str(self.file)!r}: {str(error).strip()}; {fix}"
-            ) from None
-        return frame
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return len(next(iter(self.columns.values()))) if self.columns else 0
 
 
 def parse_csv(
     text: str,
     file: Path,
-    as_text: Sequence[str],
-    if_there: Collection[str],
+    as_text: Sequence[str] = (),
     *,
-    known: Collection[str] = (),
+    named: Collection[str] = (),
     once: Collection[str] = (),
-    kept: Iterable[str] = (),
-) -> tuple[pd.DataFrame, Source]:
-    """Return the table and what it was read from.
+    missing: Collection[str] = (),
+) -> TextTable:
+    """Return the cells of a CSV file as text; columns without a name that say nothing are left out.
 
     Args:
-        text: of the file.
-        file: for messages.
-        as_text: columns that are kept as text.
-        if_there: others, of which the file may lack some.
-        known: columns that are kept, whatever is in them: without a name a column that numbers the rows is left out.
-        once: columns that must not stand twice.
-        kept: texts that do not mean missing, though they usually do.
+        text: What is in the file.
+        file: For messages.
+        as_text: Columns that must be there.
+        named: Names, given by their place, of columns without one that are not left out.
+        once: Columns that must not stand twice.
+        missing: Texts that mean missing.
 
     Raises:
-        InputError: the text is no table.
+        InputError: The text is no table.
     """
-    text, said = _without_separator_line(text)
-    before = 0 if said is None else 1
-    delimiter = said or sniff_delimiter(text)
+    text, separator = _without_separator_line(text)
+    before = 0 if separator is None else 1
+    delimiter = separator or sniff_delimiter(text)
     records = _records(text, delimiter)
     if not records:
         raise InputError(
@@ -155,25 +124,117 @@ def parse_csv(
     written = [name.strip() for name in records[0]]
     _check_header(written, records, delimiter, file)
     header, notes = _unique_names(written, file, once)
-    unknown_text = [name for name in as_text if name not in header]
-    if unknown_text:
+    absent = [name for name in as_text if name not in header]
+    if absent:
         raise InputError(
-            f"columns kept as text must be in the table, however: {shown(unknown_text[0])} is not in {str(file)!r}; "
-            "check the name"
+            f"columns kept as text must be in the table, however: {shown(absent[0])} is not in {str(file)!r}; check "
+            "the name"
         )
-    lines = _lines_of_rows(text, delimiter, len(header), file, before)
-    source = Source(text, delimiter, header, file, lines, frozenset(kept))
-    frame = source.parsed([*as_text, *(name for name in header if name in if_there)])
+    if '"' in text or "\r" in text.replace("\r\n", ""):
+        lines, cells = _quoted_rows(text, delimiter, len(header), file, before)
+    else:
+        lines, cells = _plain_rows(text, delimiter, len(header), file, before)
+    columns = dict(zip(header, cells, strict=True))
     _warn_of_no_header(written, file)
-    unnamed = [name for name, own in zip(header, written, strict=True) if not own]
-    left = [name for name in unnamed if name not in known]
-    numbering = [name for name in left if _only_numbers_rows(frame[name], name == header[0])]
-    blank = [name for name in left if frame[name].isna().all()]
+    unnamed = [name for name, label in zip(header, written, strict=True) if not label]
+    in_doubt = [name for name in unnamed if name not in named]
+    numbering = [name for name in in_doubt if _only_numbers_rows(columns[name], name == header[0])]
+    nothing = pa.array(["", *missing])
+    blank = [name for name in in_doubt if pc.all(pc.is_in(columns[name], nothing)).as_py()]
     notes += _unnamed_said(unnamed, numbering, blank)
-    if len(lines) != len(frame):
-        # Readers differ in what a blank line is: better no line than a wrong one.
-        source = replace(source, lines=None)
-    return frame.drop(columns=[*numbering, *blank]), replace(source, notes=tuple(notes))
+    left = {name: column for name, column in columns.items() if name not in {*numbering, *blank}}
+    return TextTable(left, delimiter, lines, tuple(notes))
+
+
+# ---- rows -----------------------------------------------------------------------------------------------------------
+def _plain_rows(
+    text: str, delimiter: str, width: int, file: Path, before: int
+) -> tuple[npt.NDArray[np.int64] | None, list[pa.ChunkedArray]]:
+    """Return the line of each row, shifted by the lines ``before`` the text, and the columns of a text without quotes.
+
+    Raises:
+        InputError: a line has another number of fields than the header.
+    """
+    content = text.encode("utf-8")
+    signs = np.frombuffer(content, dtype=np.uint8)
+    ends = np.flatnonzero(signs == ord("\n"))
+    ends = np.append(ends, len(signs)) if len(ends) == 0 or ends[-1] != len(signs) - 1 else ends
+    starts = np.append(0, ends[:-1] + 1)
+    places = np.flatnonzero(signs == ord(delimiter))
+    fields = np.searchsorted(places, ends) - np.searchsorted(places, starts) + 1
+    # Blank lines are skipped; a line may end with a carriage return.
+    lengths = ends - starts
+    blank_signs = np.array([ord(sign) for sign in "\r \t" if sign != delimiter], dtype=np.uint8)
+    blank = (lengths == 0) | ((lengths == 1) & np.isin(signs[np.minimum(starts, len(signs) - 1)], blank_signs))
+    bad = np.flatnonzero((fields != width) & ~blank)
+    if len(bad):
+        raise _other_width(int(bad[0]) + 1 + before, int(fields[bad[0]]), width, delimiter, file)
+    rows = np.flatnonzero(~blank)
+    names = [str(place) for place in range(width)]
+    lines = rows[1:].astype(np.int64) + 1 + before
+    if len(rows) < 2:
+        return lines, [pa.chunked_array([], pa.string()) for _ in names]
+    table = pa.csv.read_csv(
+        pa.BufferReader(pa.py_buffer(content).slice(int(starts[rows[1]]))),
+        read_options=pa.csv.ReadOptions(
+            use_threads=False, column_names=names, block_size=max(2**22, 2 * int(lengths.max()) + 2)
+        ),
+        parse_options=pa.csv.ParseOptions(delimiter=delimiter, quote_char=False, invalid_row_handler=lambda _: "skip"),
+        convert_options=pa.csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
+        ),
+    )
+    if f"{delimiter} " in text or "\n " in text:
+        table = pa.table([pc.utf8_ltrim(column, " ") for column in table.columns], names=names)
+    if width == 1:
+        # No reader can tell a line of blanks from a cell of blanks.
+        table = table.filter(pc.not_equal(pc.utf8_trim_whitespace(table.column(0)), ""))
+    # Better no line than a wrong one.
+    return lines if len(lines) == len(table) else None, list(table.columns)
+
+
+def _quoted_rows(
+    text: str, delimiter: str, width: int, file: Path, before: int
+) -> tuple[npt.NDArray[np.int64], list[pa.ChunkedArray]]:
+    """Return the same of a text with quotes, in which a row may go on over several lines."""
+    if '\\"' in text:
+        _check_escapes(text, delimiter, file, before)
+    lines: list[int] = []
+    columns: list[list[pa.Array]] = [[] for _ in range(width)]
+    records = _whole_records(text, delimiter, width, file, before)
+    while chunk := list(islice(records, _CHUNK_ROWS)):
+        lines += [line for line, _ in chunk]
+        for arrays, cells in zip(columns, zip(*(record for _, record in chunk), strict=True), strict=True):
+            arrays.append(pa.array(cells, pa.string()))
+    # The first record is the header.
+    return np.array(lines[1:], dtype=np.int64), [pa.chunked_array(arrays).slice(1) for arrays in columns]
+
+
+def _whole_records(text: str, delimiter: str, width: int, file: Path, before: int) -> Iterator[tuple[int, list[str]]]:
+    """Yield each record that is not blank, with the line that it begins in."""
+    # An open quote at the end of the text swallows this line, which can be no cell.
+    end = "\0"
+    reader = csv.reader(chain(io.StringIO(text, newline=""), [end]), delimiter=delimiter, skipinitialspace=True)
+    first = 1 + before
+    try:
+        for record in reader:
+            if record == [end]:
+                return
+            is_open = bool(record) and record[-1].endswith(end)
+            if record and len(record) != width:
+                last = reader.line_num - is_open + before
+                _check_quotes([field.removesuffix(end) for field in record], first, last, width, delimiter, file)
+                raise _other_width(last, len(record), width, delimiter, file)
+            if is_open:
+                raise csv.Error("a quote is never closed")  # noqa: TRY301 — told like what Python's reader finds
+            if record:
+                yield first, record
+            first = reader.line_num + 1 + before
+    except csv.Error as error:
+        raise InputError(
+            f"a table must be well-formed CSV, however {str(file)!r}, from line {first} on: {error}; check "
+            "its quotes (one may not be closed), or correct the line"
+        ) from None
 
 
 def _unique_names(written: list[str], file: Path, once: Collection[str]) -> tuple[list[str], list[str]]:
@@ -223,13 +284,17 @@ def numbered(names: Sequence[str]) -> list[str]:
     return found
 
 
-def _only_numbers_rows(series: pd.Series[Any], is_first: bool) -> bool:
+def _only_numbers_rows(cells: pa.ChunkedArray, is_first: bool) -> bool:
     """Return whether a column without a name numbers the rows: as ``to_csv()`` does in front, also of drawn rows."""
-    if series.dtype != np.int64 or not series.is_unique or series.min() < 0:
+    try:
+        numbers = pc.cast(cells, pa.int64()).to_numpy()
+    except pa.ArrowInvalid:
         return False
-    steps = bool((series.diff().iloc[1:] == 1).all())
-    are_years = bool(series.between(*YEARS).all()) and len(series) < _MOST_YEARS
-    return (steps and series.iloc[0] in (0, 1)) or (is_first and not are_years)
+    if len(np.unique(numbers)) < len(numbers) or numbers.min(initial=0) < 0:
+        return False
+    steps = bool((np.diff(numbers) == 1).all())
+    are_years = bool(((numbers >= YEARS[0]) & (numbers <= YEARS[1])).all()) and len(numbers) < _MOST_YEARS
+    return (steps and numbers[:1].tolist() in ([0], [1])) or (is_first and not are_years)
 
 
 def _unnamed_said(unnamed: Sequence[str], numbering: Sequence[str], blank: Sequence[str]) -> list[str]:
@@ -313,51 +378,6 @@ def _check_header(header: list[str], records: list[list[str]], delimiter: str, f
             f"every column must have a name, however column {empty[0]} of {str(file)!r} has none ({len(empty)} in all);"
             " name it, or delete the lines above the header, such as a title"
         )
-
-
-def _lines_of_rows(text: str, delimiter: str, width: int, file: Path, before: int) -> npt.NDArray[np.int64]:
-    """Return the line that each row begins in, counted from 1 and shifted by the lines that stand ``before`` the text.
-
-    Raises:
-        InputError: a line has another number of fields than the header: pandas would fill or cut it in silence.
-    """
-    if '\\"' in text:
-        _check_escapes(text, delimiter, file, before)
-    if '"' in text or "\r" in text.replace("\r\n", ""):
-        return _lines_of_records(text, delimiter, width, file, before)
-    signs = np.frombuffer(text.encode("utf-8"), dtype=np.uint8)
-    ends = np.flatnonzero(signs == ord("\n"))
-    ends = np.append(ends, len(signs)) if len(ends) == 0 or ends[-1] != len(signs) - 1 else ends
-    starts = np.append(0, ends[:-1] + 1)
-    places = np.flatnonzero(signs == ord(delimiter))
-    fields = np.searchsorted(places, ends) - np.searchsorted(places, starts) + 1
-    # Blank lines are skipped; a line may end with a carriage return.
-    lengths = ends - starts
-    blank_signs = np.array([ord(sign) for sign in "\r \t" if sign != delimiter], dtype=np.uint8)
-    blank = (lengths == 0) | ((lengths == 1) & np.isin(signs[np.minimum(starts, len(signs) - 1)], blank_signs))
-    bad = np.flatnonzero((fields != width) & ~blank)
-    if len(bad):
-        raise _other_width(int(bad[0]) + 1 + before, int(fields[bad[0]]), width, delimiter, file)
-    return np.flatnonzero(~blank)[1:].astype(np.int64) + 1 + before
-
-
-def _lines_of_records(text: str, delimiter: str, width: int, file: Path, before: int) -> npt.NDArray[np.int64]:
-    """Return the same of a text with quotes, in which a row may go on over several lines."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
-    lines, first = [], 1
-    try:
-        for record in reader:
-            if record and len(record) != width:
-                _check_quotes(record, first + before, reader.line_num + before, width, delimiter, file)
-                raise _other_width(reader.line_num + before, len(record), width, delimiter, file)
-            lines += [first] if record else []
-            first = reader.line_num + 1
-    except csv.Error as error:
-        raise InputError(
-            f"a table must be well-formed CSV, however {str(file)!r}, from line {first + before} on: {error}; check "
-            "its quotes (one may not be closed), or correct the line"
-        ) from None
-    return np.array(lines[1:], dtype=np.int64) + before
 
 
 def _other_width(line: int, found: int, width: int, delimiter: str, file: Path) -> InputError:

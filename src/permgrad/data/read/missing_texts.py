@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Collection, Iterable, Mapping
-
-import pandas as pd
+from collections.abc import Iterable, Mapping
 
 from permgrad.base.checks import check_names
 from permgrad.base.errors import InputError, listed, shown
@@ -31,36 +29,6 @@ _OF_PANDAS = (
 
 #: A code that is declared for nothing, but is no mistake: its cells are missing before anybody looks for it.
 MISSING_ANYWAY = frozenset((*SPREADSHEET_ERRORS, *_OF_PANDAS))
-#: Each of the texts holds one of these: a file without them is not looked through for them.
-_IN_ALL = ("#", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "n/a")
-
-
-def found_missing(
-    frame: pd.DataFrame, text: str, as_written: Callable[..., pd.DataFrame], declared: Collection[str] = ()
-) -> dict[str, dict[str, float]]:
-    r"""Return, for each column that has such cells, the share of its cells with each text that was taken as missing.
-
-    Args:
-        frame: The table, cells with such texts missing.
-        text: What it was read from.
-        as_written: Returns the text of columns by name; with ``plain=True`` no text means missing.
-        declared: Texts that a user declared as missing, which need not be told.
-
-    Examples:
-        >>> cells = pd.DataFrame({"a": ["None", "x", ""], "b": ["1", "2", "3"]})
-        >>> found_missing(pd.DataFrame({"a": [None, "x", None], "b": [1, 2, 3]}), "None", lambda names, plain: cells)
-        {'a': {'None': 0.3333333333333333}}
-    """
-    names = [str(name) for name in frame.columns if frame[name].isna().any()]
-    if not names or not any(part in text for part in _IN_ALL):
-        return {}
-    cells, wanted = as_written(names, plain=True), MISSING_ANYWAY.difference(declared)
-    found = {}
-    for name in names:
-        counts = cells[name][frame[name].isna().to_numpy()].str.strip().value_counts()
-        if own := {str(word): int(count) / len(cells) for word, count in counts.items() if word in wanted}:
-            found[name] = own
-    return found
 
 
 def missing_said(found: Mapping[str, Mapping[str, float]]) -> list[str]:

@@ -9,6 +9,8 @@ from typing import Any, cast
 import pandas as pd
 import pyarrow as pa
 
+from permgrad.data.read.whole_numbers import NULLABLE
+
 
 @dataclass(frozen=True)
 class ColumnLayout:
@@ -126,11 +128,10 @@ def exact_columns(table: pa.Table) -> dict[str, pd.Series[Any]]:
         >>> exact_columns(pa.table({"nr": [2**53 + 1, None], "x": [0.5, 1.5]}))["nr"].tolist()
         [9007199254740993, <NA>]
     """
-    kinds = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
     return {
-        name: table.column(name).to_pandas(types_mapper=kinds.get)
+        name: table.column(name).to_pandas(types_mapper=NULLABLE.get)
         for name in table.column_names
-        if table.schema.field(name).type in kinds
+        if table.schema.field(name).type in NULLABLE
     }
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from permgrad.base.checks import check_names, check_path
@@ -23,17 +22,16 @@ from permgrad.data.read.cells import (
     CodesArgument,
     Distinct,
     MissingCodes,
-    as_float32,
     canonical,
     is_native_number,
 )
+from permgrad.data.read.column_forms import Reading, read_columns
 from permgrad.data.read.csv_table import parse_csv, sniff_delimiter
-from permgrad.data.read.missing_texts import MISSING_ANYWAY, check_not_na, found_missing, missing_said
-from permgrad.data.read.padded_codes import kept_as_written, padded_codes, written_alike
+from permgrad.data.read.missing_texts import MISSING_ANYWAY, check_not_na, missing_said
 from permgrad.data.read.row_lines import RowLines
 from permgrad.data.read.text_files import PARQUET, read_text, unzipped
-from permgrad.data.read.whole_numbers import masked, may_be_rounded, with_exact
-from permgrad.data.read.written_numbers import Written, with_numbers
+from permgrad.data.read.whole_numbers import as_stored, blank_numbers, masked, may_be_rounded
+from permgrad.data.read.written_numbers import Written
 
 __all__ = ["DAMAGE", "blank_codes", "read_table", "read_written", "sniff_delimiter", "unused_codes"]
 
@@ -127,44 +125,40 @@ def read_written(
         return Written.typed(blank_codes(open_partitioned(file).read_all(), na), codes)
     content = _content(file)
     if content[:4] == PARQUET or file.suffix.lower() in (".parquet", ".pq"):
-        frame, source = _parse_parquet(content, file), None
-    else:
-        frame, source = parse_csv(
-            read_text(content, file),
-            file,
-            as_text,
-            set(texts),
-            known={*known, *categories, *identifiers},
-            once=set(classes),
-            kept=not_na,
-        )
-    if frame.shape[0] == 0:
-        raise InputError(
-            f"a table must have at least one row, however {str(file)!r} has a header only "
-            f"({counted(frame.shape[1], 'column')}); check how it was written"
-        )
-    if source is not None:
-        frame = with_exact(frame, source.as_written)
-    frame = blank_codes(frame, na)
-    if source is None:
-        return Written.typed(frame, codes)
-    written = with_numbers(
-        frame,
-        source.as_written,
-        comma_parts=source.delimiter == ",",
-        as_text={*as_text, *texts},
+        frame = _parse_parquet(content, file)
+        _check_rows(frame.shape, file)
+        return Written.typed(blank_codes(frame, na), codes)
+    missing = MISSING_ANYWAY.difference(not_na)
+    table = parse_csv(
+        read_text(content, file),
+        file,
+        as_text,
+        named={*known, *categories, *identifiers},
+        once=set(classes),
+        missing=missing,
+    )
+    _check_rows((table.rows, len(table.columns)), file)
+    reading = Reading(
+        na=MissingCodes.of(na),
+        codes=MissingCodes.of(codes),
+        missing=missing,
+        as_text=frozenset({*as_text, *texts}),
         decimal=decimal,
         like=like or {},
         units=units or {},
-        codes=codes,
+        classes=frozenset(classes),
+        categories=frozenset(categories),
+        identifiers=frozenset(identifiers),
     )
-    declared = {*MissingCodes.of(na).labels, *MissingCodes.of(codes).labels}
-    missing = found_missing(written.frame, source.text, source.as_written, declared)
-    written = kept_as_written(written, source.text, source.as_written, categories, identifiers, codes)
-    padded = padded_codes(written.frame, source.text, source.as_written)
-    alike = written_alike(written.frame, source.text, source.as_written, classes, codes)
-    lines = RowLines(file, source.lines)
-    return written._replace(padded=padded, alike=alike, missing=missing, lines=lines, notes=source.notes)
+    return read_columns(table, RowLines(file, table.lines), reading)
+
+
+def _check_rows(shape: tuple[int, int], file: Path) -> None:
+    if shape[0] == 0:
+        raise InputError(
+            f"a table must have at least one row, however {str(file)!r} has a header only "
+            f"({counted(shape[1], 'column')}); check how it was written"
+        )
 
 
 def is_parquet_folder(path: Path) -> bool:
@@ -186,16 +180,15 @@ def blank_codes(X: pd.DataFrame, na: CodesArgument) -> pd.DataFrame:
     for name in X.columns:
         series = X[name]
         if is_native_number(series.dtype):
-            own = _as_stored(MissingCodes(codes.holds_for(str(name))).numbers)
-            hit = series.isin(own).to_numpy(dtype=bool) if own else np.zeros(len(series), dtype=bool)
+            blanked = blank_numbers(series, codes, str(name))
         else:
             distinct = Distinct.of(series, str(name))
             kinds = np.array([codes.kind_of(value, str(name)) for value in distinct.texts], dtype=np.int16)
             hit = distinct.spread(kinds, PRESENT) >= BLANK
-        if hit.any():
-            left = masked(series, hit)
             # "?" kept a column of numbers from being read as numbers.
-            changed[name] = left if is_native_number(series.dtype) else _numbers_if_all(left)
+            blanked = _numbers_if_all(masked(series, hit)) if hit.any() else series
+        if blanked is not series:
+            changed[name] = blanked
     return X.assign(**changed) if changed else X
 
 
@@ -210,19 +203,13 @@ def unused_codes(X: pd.DataFrame, na: CodesArgument) -> list[str]:
     used: set[int] = set()
     for name in X.columns if codes.labels else ():
         if is_native_number(X[name].dtype):
-            held = X[name].isin(_as_stored(codes.numbers)).to_numpy(dtype=bool)
+            held = X[name].isin(as_stored(codes.numbers)).to_numpy(dtype=bool)
             values = X[name][held].unique() if held.any() else ()
             used |= {codes.kind_of(canonical(value), str(name)) for value in values}
         else:
             used |= {codes.kind_of(text, str(name)) for text in Distinct.of(X[name], str(name)).texts}
     labels = [label for place, label in enumerate(codes.labels) if place + 2 not in used]
     return [label for label in labels if label not in MISSING_ANYWAY]
-
-
-def _as_stored(numbers: npt.NDArray[np.float64]) -> list[float]:
-    """Return codes that are numbers, as columns of float64 and of float32 hold them."""
-    known = numbers[~np.isnan(numbers)].tolist()
-    return list(dict.fromkeys([*known, *map(as_float32, known)]))
 
 
 def _numbers_if_all(series: pd.Series[Any]) -> pd.Series[Any]:

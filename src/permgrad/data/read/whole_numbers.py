@@ -6,13 +6,15 @@ And where they are read as numbers all the same, nobody may think that those whi
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from permgrad.base.errors import listed, warn_user
+from permgrad.data.read.cells import MissingCodes, as_float32
 
 if TYPE_CHECKING:
     from permgrad.data.types.column_types import Schema
@@ -20,10 +22,8 @@ if TYPE_CHECKING:
 #: From here on float64 leaves out whole numbers.
 FIRST_INEXACT = 2**53
 _WHOLE = re.compile(r"\s*[+-]?\d+\s*")
-_TYPES: tuple[tuple[int, int, Any], ...] = (
-    (-(2**63), 2**63 - 1, pd.Int64Dtype()),
-    (0, 2**64 - 1, pd.UInt64Dtype()),
-)
+#: Types that keep whole numbers exact beside missing cells.
+NULLABLE = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
 #: How many signs whole numbers have that float64 may not hold; longer ones are beyond its largest.
 _LONG = range(16, 300)
 #: How the reason of a column ends whose values are fewer as float64.
@@ -44,25 +44,6 @@ def may_be_rounded(series: pd.Series[Any]) -> bool:
     return bool((np.abs(finite) >= FIRST_INEXACT).any() and (finite == np.floor(finite)).all())
 
 
-def with_exact(frame: pd.DataFrame, as_written: Callable[[list[str]], pd.DataFrame]) -> pd.DataFrame:
-    """Return a frame in which whole numbers that were rounded, because a cell beside them is missing, are exact.
-
-    Args:
-        frame: as a reader of CSV gives it.
-        as_written: returns the text of the columns that are named, missing cells missing.
-
-    Examples:
-        >>> text = pd.DataFrame({"nr": ["9007199254740993", None]})
-        >>> exact = with_exact(pd.DataFrame({"nr": [9007199254740993.0, np.nan]}), lambda names: text[names])
-        >>> exact["nr"].tolist(), str(exact["nr"].dtype)
-        ([9007199254740993, <NA>], 'Int64')
-    """
-    names = [str(name) for name in frame.columns if may_be_rounded(frame[name])]
-    written = as_written(names) if names else frame[[]]
-    exact = {name: _parsed(written[name]) for name in names}
-    return frame.assign(**{name: series for name, series in exact.items() if series is not None})
-
-
 def masked(series: pd.Series[Any], hit: Any) -> pd.Series[Any]:
     """Return a column whose cells are missing where ``hit``; whole numbers stay exact.
 
@@ -78,6 +59,19 @@ def masked(series: pd.Series[Any], hit: Any) -> pd.Series[Any]:
         if ((rest >= FIRST_INEXACT) | (rest <= -FIRST_INEXACT)).any():
             series = series.astype("Int64" if series.dtype == np.int64 else "UInt64")
     return series.mask(hit)
+
+
+def as_stored(numbers: Iterable[float]) -> list[float]:
+    """Return codes that are numbers, as columns of float64 and of float32 hold them."""
+    codes = [number for number in numbers if not np.isnan(number)]
+    return list(dict.fromkeys([*codes, *map(as_float32, codes)]))
+
+
+def blank_numbers(series: pd.Series[Any], codes: MissingCodes, name: str) -> pd.Series[Any]:
+    """Return a column of numbers whose cells with a declared code are missing; the same one where there are none."""
+    numbers = as_stored(MissingCodes(codes.holds_for(name)).numbers)
+    hit = series.isin(numbers).to_numpy(dtype=bool) if numbers else np.zeros(len(series), dtype=bool)
+    return masked(series, hit) if hit.any() else series
 
 
 # ---- read as numbers all the same ------------------------------------------------------------------------------------
@@ -176,17 +170,3 @@ def without_points(series: pd.Series[Any]) -> pd.Series[Any]:
     known = series.dropna()
     whole = (known == np.floor(known)) & (known.abs() < FIRST_INEXACT)
     return series.astype("Int64") if len(known) and whole.all() else series
-
-
-def _parsed(texts: pd.Series[Any]) -> pd.Series[Any] | None:
-    """Return cells as whole numbers; None: some are written otherwise, or are too large for 64 bits."""
-    known = texts.dropna()
-    if not all(isinstance(text, str) and _WHOLE.fullmatch(text) for text in known):
-        return None
-    numbers = [int(text) for text in known]
-    for low, high, dtype in _TYPES:
-        if low <= min(numbers) and max(numbers) <= high:
-            found: pd.Series[Any] = pd.Series(pd.NA, index=texts.index, name=texts.name, dtype=dtype)
-            found[known.index] = pd.array(numbers, dtype=dtype)
-            return found
-    return None

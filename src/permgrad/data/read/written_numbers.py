@@ -1,36 +1,63 @@
-r"""Numbers as they are written in different countries: decimal commas, and signs between thousands.
+r"""Numbers as they are written in different countries: decimal commas, signs between thousands, units.
 
 A column is read as numbers only where all of its cells are written in one way. Where that leaves two readings (1,234
 may be a thousand or a little more than one, and so may 1.234), the other columns of the file decide; where they do not
 tell, the usual reading is taken, with a warning.
+
+A unit is a currency or per cent sign beside each number, or k, M and B for thousands, millions and billions. Letters
+that may mean something else, as in the addresses 2B and 14B or the sizes 10M and 11M, leave a column text.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from permgrad.base.errors import warn_user
-from permgrad.data.read.cells import CodesArgument, MissingCodes, canonical
+from permgrad.base.errors import listed, warn_user
+from permgrad.data.read.cells import CodesArgument, MissingCodes
 from permgrad.data.read.row_lines import RowLines
-from permgrad.data.read.units import is_money, without_units
+
+SCALED = "k"
+"""How the name of a unit ends whose cells may have k, M or B behind the number."""
 
 _SIGN, _POWER, _GROUP = r"[+\-−]?", r"(?:[eE][+-]?\d+)?", r"[1-9]\d{0,2}"
 _SPACES = " \u00a0\u2009\u202f'’"
+#: A sign that may stand between thousands, or before decimals.
+_MARKED = re.compile(r"[.,]")
+_NUMBER_BEGINS = re.compile(r"\s*[+\-−]?[.,]?\d")
+#: A sign, also with the letters of its country (US$, R$), or a code.
+_CURRENCY = r"(?:[A-Z]{0,3}[$¢£¤¥฿₡₦₩₪₫€₱₴₹₺₽]|EUR|USD|GBP|CHF|JPY|CNY|INR|CAD|AUD|SEK|NOK|DKK|PLN)"
+_CELL = re.compile(
+    rf"(?P<minus>[+\-−]?)\s*(?P<before>{_CURRENCY})?\s*(?P<own>[+\-−]?)"
+    rf"(?P<number>\d[\d.,{_SPACES}]*(?:[eE][+-]?\d+)?|[.,]\d+)"
+    rf"\s*(?P<scale>[kKmMbB])?\s*(?P<after>%|{_CURRENCY})?"
+)
+_POWERS = {"": "", "k": "E+3", "m": "E+6", "b": "E+9"}
 
 
-class _Way(NamedTuple):
+class Way(NamedTuple):
     """A way to write a number: its cells, what stands between thousands, and the decimal sign."""
 
     cells: re.Pattern[str]
     between: str
     point: str
+
+
+WAYS = tuple(
+    Way(
+        re.compile(
+            rf"{_SIGN}(?:(?:\d+{sign}?\d*|{sign}\d+){_POWER}|{_GROUP}(?:[{between}]\d{{3}})+(?:{sign}\d*)?(?:E\+\d)?)"
+        ),
+        between,
+        point,
+    )
+    for sign, between, point in ((r"\.", ",", "."), (",", r"\.", ","), (r"\.", _SPACES, "."), (",", _SPACES, ","))
+)
 
 
 class Written(NamedTuple):
@@ -65,11 +92,6 @@ class Written(NamedTuple):
     lines: RowLines = RowLines()
     notes: tuple[str, ...] = ()
 
-    @property
-    def percents(self) -> tuple[str, ...]:
-        """Columns of numbers whose cells have a per cent sign."""
-        return tuple(name for name, unit in self.units.items() if unit == "%")
-
     @classmethod
     def typed(cls, frame: pd.DataFrame, codes: CodesArgument = ()) -> Written:
         """Return a table whose file says itself which columns are numbers.
@@ -78,197 +100,32 @@ class Written(NamedTuple):
             >>> Written.typed(pd.DataFrame({"a": ["01", "A1"], "b": ["01", "?"], "c": [1, 2]}), "?")[3:5]
             (('a',), ('b',))
         """
-        texts = {str(name): own for name, own in frame.items() if _holds_text(own)}
-        cells = _code_cells(texts, MissingCodes.of(codes))
-        coded = [name for name, own in texts.items() if _ways_of(own.mask(cells[name]) if name in cells else own)]
-        return cls(frame, {}, {}, tuple(name for name in texts if name not in coded), tuple(coded))
+        names, missing = [str(name) for name, column in frame.items() if _holds_text(column)], MissingCodes.of(codes)
+        coded = []
+        for name in names:
+            cells = [str(cell) for cell in pd.unique(frame[name].dropna())]
+            if ways_of([cell for cell in cells if cell.strip() not in code_words(missing, name)]):
+                coded.append(name)
+        return cls(frame, {}, {}, tuple(name for name in names if name not in coded), tuple(coded))
 
 
-_WAYS = tuple(
-    _Way(
-        re.compile(
-            rf"{_SIGN}(?:(?:\d+{own}?\d*|{own}\d+){_POWER}|{_GROUP}(?:[{between}]\d{{3}})+(?:{own}\d*)?(?:E\+\d)?)"
-        ),
-        between,
-        point,
-    )
-    for own, between, point in ((r"\.", ",", "."), (",", r"\.", ","), (r"\.", _SPACES, "."), (",", _SPACES, ","))
-)
-_PLAIN = re.compile(r"[+-]?[\d.]+(?:[eE][+-]?\d+)?")
-#: A sign that may stand between thousands, or before decimals.
-_MARKED = re.compile(r"[.,]")
-_NUMBER_BEGINS = re.compile(r"\s*[+\-−]?[.,]?\d")
-#: Cells of a column of thousands, written with points, that any reader of CSV takes for decimals.
-_WHOLE = re.compile(r"[+-]?\d+")
-_DOTTED = re.compile(rf"[+-]?{_GROUP}(?:\.\d{{3}})+")
+def _holds_text(column: pd.Series[Any]) -> bool:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return any(isinstance(level, str) for level in column.cat.categories)
+    is_text = column.dtype == object or isinstance(column.dtype, pd.StringDtype)
+    return is_text and any(isinstance(cell, str) for cell in column.dropna().head(1))
 
 
-def with_numbers(
-    frame: pd.DataFrame,
-    as_written: Callable[[list[str]], pd.DataFrame],
-    *,
-    comma_parts: bool,
-    as_text: set[str],
-    decimal: str | None,
-    like: Mapping[str, str],
-    units: Mapping[str, str] = MappingProxyType({}),
-    codes: CodesArgument = (),
-) -> Written:
-    """Return a frame whose columns of numbers, written as in some country, are numbers, and how they were written.
-
-    Args:
-        frame: as a reader of CSV gives it: numbers where all cells are written with a decimal point, else text.
-        as_written: returns the text of the columns that are named, missing cells missing.
-        comma_parts: whether commas part the fields of the file: decimals are then usually written with a point.
-        as_text: columns that are left alone.
-        decimal: the decimal sign of the file, None: told by its cells.
-        like: decimal signs of another table, by column: where the cells of this one do not tell, those hold, with a
-            warning.
-        units: those of another table, by column, in which this one is read too.
-        codes: texts that stand for missing and are kept: a column of numbers and codes stays text, with its numbers as
-            Python writes them.
-
-    Examples:
-        >>> frame = pd.DataFrame({"a": ["1.234,5", "7"], "b": ["1,5", "2.5"], "c": ["5,5 %", "6%"]})
-        >>> options = {"comma_parts": False, "as_text": set(), "decimal": None, "like": {}}
-        >>> written = with_numbers(frame, lambda names: frame[names], **options)
-        >>> written.frame.to_numpy().tolist(), written.decimals, written.units
-        ([[1234.5, '1,5', 5.5], [7.0, '2.5', 6.0]], {'a': ',', 'c': ','}, {'c': '%'})
-        >>> frame = pd.DataFrame({"a": ["1,5", "?", "7"]})
-        >>> with_numbers(frame, lambda names: frame[names], **options, codes="?").frame["a"].tolist()
-        ['1.5', '?', '7']
-    """
-    own = [str(name) for name in frame.columns if name not in as_text]
-    cells = _Texts.of({name: frame[name] for name in own if _is_text(frame[name])}, codes, units)
-    proven = cells.proven_signs()
-    dotted, pointed = _with_points_between(
-        frame, own, as_written, lambda name: not comma_parts or "," in (*proven, decimal, like.get(name))
-    )
-    proven |= {"."} if pointed else set()
-    sole = decimal or (next(iter(proven)) if len(proven) == 1 else None)
-    found: dict[str, str | None] = dict.fromkeys(frame[own].select_dtypes("number").columns, sole)
-    found |= {} if decimal else dict.fromkeys(pointed, ".")
-    changed: dict[str, Any] = {}
-    for name, fitting in cells.ways.items():
-        choice = _Choice(sole, like.get(name), comma_parts, is_money(cells.units.get(name)))
-        changed[name], found[name] = _read_text(cells.texts[name], name, fitting, choice)
-        if name in cells.coded:
-            changed[name] = _beside_codes(changed[name], frame[name], cells.coded[name])
-    for name, written in dotted.items():
-        found[name] = sole or like.get(name)
-        if found[name] == ",":
-            changed[name] = _thousands(written, frame[name])
-        if decimal is None and sole != ",":
-            _warn_of_points(name, written, proven, found[name])
-    for name in (set(like) | set(cells.units)).intersection(cells.texts).difference(cells.ways):
-        # So that what is said of a cell that is no number names that cell.
-        changed[name] = _as_python_reads(cells.texts[name], frame[name], like.get(name, "."))
-    return Written(
-        frame.assign(**changed) if changed else frame,
-        {str(name): point for name, point in found.items() if point is not None},
-        {name: unit for name, unit in cells.units.items() if name in changed},
-        tuple(name for name in cells.texts if name not in changed and _holds_text(frame[name])),
-        tuple(name for name in cells.coded if name in cells.ways and changed[name].equals(frame[name])),
-    )
+def code_words(codes: MissingCodes, name: str) -> set[str]:
+    """Return the codes of a column that are no numbers."""
+    return {
+        label
+        for label, number in zip(codes.labels, codes.numbers, strict=True)
+        if np.isnan(number) and label in codes.holds_for(name)
+    }
 
 
-class _Texts(NamedTuple):
-    """The columns of text of a table.
-
-    Attributes:
-        texts: their cells, missing where they are codes, and without their units.
-        coded: which cells are codes, of the columns that have such cells.
-        units: of the columns that have one.
-        ways: how the cells of the columns of numbers may be written.
-    """
-
-    texts: dict[str, pd.Series[Any]]
-    coded: dict[str, npt.NDArray[np.bool_]]
-    units: dict[str, str]
-    ways: dict[str, list[_Way]]
-
-    @classmethod
-    def of(cls, texts: dict[str, pd.Series[Any]], codes: CodesArgument, like: Mapping[str, str]) -> _Texts:
-        coded = _code_cells(texts, MissingCodes.of(codes))
-        texts = texts | {name: texts[name].mask(cells) for name, cells in coded.items()}
-        bare, units = without_units(texts, like)
-        texts |= bare
-        ways = {name: _ways_of(series) for name, series in texts.items()}
-        return cls(texts, coded, units, {name: fitting for name, fitting in ways.items() if fitting})
-
-    def proven_signs(self) -> set[str]:
-        """Return the decimal signs that some column is written with for certain."""
-        signs = [{way.point for way in fitting} for fitting in self.ways.values()]
-        proven = {next(iter(points)) for points in signs if len(points) == 1}
-        return proven.union(*(_signs_in(series) for name, series in self.texts.items() if name not in self.ways))
-
-
-class _Choice(NamedTuple):
-    """What decides between two readings of a column.
-
-    Attributes:
-        sign: the decimal sign of the file; None: in doubt.
-        like: that of the same column in the table that was learned from.
-        comma_parts: whether commas part the fields.
-        is_money: whether the numbers are of a currency.
-    """
-
-    sign: str | None
-    like: str | None
-    comma_parts: bool
-    is_money: bool
-
-
-def _with_points_between(
-    frame: pd.DataFrame,
-    names: Sequence[str],
-    as_written: Callable[[list[str]], pd.DataFrame],
-    may_be_commas: Callable[[str], bool],
-) -> tuple[dict[str, pd.Series[Any]], list[str]]:
-    """Return columns whose points may stand between thousands, as written, and those with decimal points."""
-    floats = [name for name in names if frame[name].dtype == np.float64]
-    unclear = [name for name in floats if _may_be_thousands(frame[name])]
-    # Another look at the file is needed only where a decimal comma may be in use.
-    looked_at = [name for name in unclear if may_be_commas(name)]
-    written = as_written(looked_at) if looked_at else frame[[]]
-    dotted = {name: written[name] for name in looked_at if _is_dotted(written[name])}
-    pointed = sorted(set(floats) - set(unclear))
-    return dotted, pointed + [name for name in looked_at if name not in dotted and _has_points(written[name])]
-
-
-def _code_cells(texts: Mapping[str, pd.Series[Any]], codes: MissingCodes) -> dict[str, npt.NDArray[np.bool_]]:
-    """Return which cells hold a code that is no number, for the columns that have such cells."""
-    words = [label for label, number in zip(codes.labels, codes.numbers, strict=True) if np.isnan(number)]
-    found = {}
-    for name, series in texts.items() if words else ():
-        own = set(words).intersection(codes.holds_for(name))
-        cells = series.isin([text for text in pd.unique(series.dropna()) if str(text).strip() in own]).to_numpy(bool)
-        if cells.any():
-            found[name] = cells
-    return found
-
-
-def _beside_codes(read: pd.Series[Any], written: pd.Series[Any], codes: npt.NDArray[np.bool_]) -> pd.Series[Any]:
-    """Return a column with its codes as they are, and its numbers in the one form that is read later on."""
-    plain = pd.to_numeric(written.mask(codes), errors="coerce")
-    if plain.equals(read):
-        return written
-    texts = {number: canonical(number) for number in read.dropna().unique()}
-    return written.mask(read.notna(), read.map(texts).astype(object))
-
-
-def _as_python_reads(series: pd.Series[Any], written: pd.Series[Any], sign: str) -> pd.Series[Any]:
-    """Return a column whose numbers, written with a decimal sign, are written as Python reads them; codes stay."""
-    fitting = [way for way in _WAYS if way.point == sign]
-    texts = {}
-    for text in pd.unique(series.dropna()):
-        way = next((way for way in fitting if way.cells.fullmatch(str(text).strip())), None)
-        # Plain numbers stay as they are: 007 may be a name.
-        is_plain = way is None or (way.point == "." and _PLAIN.fullmatch(str(text).strip()))
-        texts[text] = text if way is None or is_plain else canonical(_value(str(text).strip(), way))
-    return series.map(texts).astype(object).where(series.notna(), written)
-
-
+# ---- ways -----------------------------------------------------------------------------------------------------------
 def ways_to_read(text: str) -> list[int]:
     """Return in which of the known ways a number may be written, by their places; none where it is no number.
 
@@ -276,87 +133,83 @@ def ways_to_read(text: str) -> list[int]:
         >>> ways_to_read("1.5") == ways_to_read("1,5"), bool(ways_to_read("1.5")), ways_to_read("one")
         (False, True, [])
     """
-    return [place for place, way in enumerate(_WAYS) if way.cells.fullmatch(text)]
+    return [place for place, way in enumerate(WAYS) if way.cells.fullmatch(text)]
 
 
-def _is_text(series: pd.Series[Any]) -> bool:
-    return series.dtype == object or isinstance(series.dtype, pd.StringDtype)
-
-
-def _holds_text(series: pd.Series[Any]) -> bool:
-    """Return whether cells are texts, also those of a categorical column; a reader of CSV gives truth values, too."""
-    if isinstance(series.dtype, pd.CategoricalDtype):
-        return any(isinstance(level, str) for level in series.cat.categories)
-    return _is_text(series) and any(isinstance(cell, str) for cell in series.dropna().head(1))
-
-
-def _ways_of(series: pd.Series[Any]) -> list[_Way]:
-    """Return the ways in which all cells of a column may be written; none where it is no column of numbers."""
-    known = series.dropna()
+def ways_of(texts: Sequence[str]) -> list[Way]:
+    """Return the ways in which all texts of a column may be written; none where it is no column of numbers."""
     # Most columns of text are told by their first cell.
-    if not len(known) or not isinstance(known.iloc[0], str) or not _NUMBER_BEGINS.match(known.iloc[0]):
+    if not texts or not _NUMBER_BEGINS.match(texts[0]):
         return []
-    distinct = [text.strip() for text in pd.unique(known) if isinstance(text, str)]
-    return [way for way in _WAYS if all(way.cells.fullmatch(text) for text in distinct)]
+    stripped = [text.strip() for text in texts]
+    return [way for way in WAYS if all(map(way.cells.fullmatch, stripped))]
 
 
-def _signs_in(series: pd.Series[Any]) -> set[str]:
+def signs_in(texts: Sequence[str]) -> set[str]:
     """Return the decimal signs that single cells of a column prove, which as a whole is written in no one way.
 
     Only of a column of nothing but numbers: dates, versions and addresses hold points that are no decimal signs.
     """
-    known = series.dropna()
-    if not len(known) or not isinstance(known.iloc[0], str) or not _NUMBER_BEGINS.match(known.iloc[0]):
+    if not texts or not _NUMBER_BEGINS.match(texts[0]):
         return set()
     signs: set[str] = set()
-    for text in pd.unique(known):
-        fitting = [_WAYS[place] for place in ways_to_read(text.strip())] if isinstance(text, str) else []
-        if not fitting:
+    for text in texts:
+        points = {WAYS[place].point for place in ways_to_read(text.strip())}
+        if not points:
             return set()
-        points = {way.point for way in fitting}
         signs |= points if len(points) == 1 else set()
     return signs
 
 
-def _read_text(
-    series: pd.Series[Any], name: str, fitting: Sequence[_Way], choice: _Choice
-) -> tuple[pd.Series[Any], str | None]:
-    """Return the numbers of a column of text and its decimal sign; None where no cell tells it."""
-    known = series.dropna()
-    distinct = {text: text.strip() for text in pd.unique(known) if isinstance(text, str)}
-    way, point = fitting[0], fitting[0].point if len({way.point for way in fitting}) == 1 else None
-    if point is None and _differ(distinct.values(), fitting):
-        points_only = not any("," in text for text in distinct.values())
-        usual = "." if choice.comma_parts or points_only else ","
-        # Of money three digits behind a sign are thousands, unless all cells have them, as the prices of fuel do.
-        grouped = [bool(_MARKED.search(text)) for text in distinct.values()]
-        is_clear = choice.is_money and not all(grouped)
-        if is_clear:
-            usual = "," if points_only else "."
-        point = choice.sign or choice.like or usual
-        way = next(way for way in fitting if way.point == point)
-        if choice.sign is None and not is_clear:
-            example = next(text for text in distinct.values() if "," in text or "." in text)
-            why = "as in the table that was learned from" if choice.like else "as is usual with such delimiters"
-            _warn(name, example, _value(example, way), why)
-    numbers = {text: _value(stripped, way) for text, stripped in distinct.items()}
-    found = pd.Series(np.nan, index=series.index, name=series.name, dtype=np.float64)
-    found[known.index] = known.map(numbers).to_numpy(np.float64)
-    return found, point
-
-
-def _differ(texts: Iterable[str], ways: Sequence[_Way]) -> bool:
-    """Return whether cells are other numbers if they are read in another way."""
-    return any(len({_value(text, way) for way in ways}) > 1 for text in texts)
-
-
-def _value(text: str, way: _Way) -> float:
+def number_in(text: str, way: Way) -> float:
+    """Return the number that a text is in a way."""
     for sign in way.between.removeprefix("\\"):
         text = text.replace(sign, "")
     return float(text.replace(way.point, ".").replace("−", "-"))
 
 
-def _warn(name: str, example: str, value: float, why: str) -> None:
+def choose_way(
+    name: str,
+    texts: Sequence[str],
+    ways: Sequence[Way],
+    signs: tuple[str | None, str | None],
+    unit: str | None,
+    *,
+    comma_parts: bool,
+) -> tuple[Way, str | None]:
+    """Return the way in which a column is read, and its decimal sign; None where no cell tells it.
+
+    Args:
+        name: Of the column.
+        texts: Its different cells, without units.
+        ways: In which all of them may be written.
+        signs: The decimal sign of the file, and that of the same column in the table that was learned from.
+        unit: Of the column.
+        comma_parts: Whether commas part the fields of the file.
+    """
+    if len({way.point for way in ways}) == 1:
+        return ways[0], ways[0].point
+    texts = [text.strip() for text in texts]
+    if all(len({number_in(text, way) for way in ways}) == 1 for text in texts):
+        return ways[0], None
+    points_only = not any("," in text for text in texts)
+    usual = "." if comma_parts or points_only else ","
+    # Of money three digits behind a sign are thousands, unless all cells have them, as the prices of fuel do.
+    is_money = unit is not None and unit.removesuffix(SCALED) not in ("", "%")
+    is_clear = is_money and not all(map(_MARKED.search, texts))
+    if is_clear:
+        usual = "," if points_only else "."
+    sign = signs[0] or signs[1] or usual
+    way = next(way for way in ways if way.point == sign)
+    if signs[0] is None and not is_clear:
+        example = next(text for text in texts if "," in text or "." in text)
+        why = "as in the table that was learned from" if signs[1] else "as is usual with such delimiters"
+        warn_of_sign(name, example, number_in(example, way), why)
+    return way, sign
+
+
+def warn_of_sign(name: str, example: str, value: float, why: str) -> None:
+    """Warn of a column whose sign may stand between thousands or before decimals."""
     warn_user(
         f"numbers should be written in one way, however column {name!r} may hold thousands or decimals ({example!r}), "
         f"and is read as {value:g}, {why}; write decimals with a point and thousands with nothing, or name the decimal "
@@ -364,39 +217,103 @@ def _warn(name: str, example: str, value: float, why: str) -> None:
     )
 
 
-# ---- points between thousands ---------------------------------------------------------------------------------------
-def _may_be_thousands(series: pd.Series[Any]) -> bool:
-    """Return whether decimals, as a reader of CSV took them, may be thousands: all have up to three digits each side.
+# ---- units ----------------------------------------------------------------------------------------------------------
+class _Amount(NamedTuple):
+    """A number with a unit: its sign, the letter behind the number, and the number without either."""
 
-    Only what is written can tell: 1.500 and 1.5 are the same number.
+    sign: str
+    scale: str
+    number: str
+
+    @classmethod
+    def of(cls, text: str) -> _Amount | None:
+        match = _CELL.fullmatch(text.strip())
+        if match is None or (match["before"] and match["after"]) or (match["minus"] and match["own"]):
+            return None
+        number = f"{match['minus']}{match['own']}{match['number'].strip()}"
+        return cls(match["before"] or match["after"] or "", match["scale"] or "", number)
+
+    def bare(self, unit: str, learned: str | None) -> str | None:
+        """Return the number, ``"1.2E+3"`` for 1.2k; None where the cell has another unit."""
+        is_bare = not self.sign and learned is not None
+        if not (self.sign == unit.removesuffix(SCALED) or is_bare) or (self.scale and not unit.endswith(SCALED)):
+            return None
+        return self.number + _POWERS[self.scale.lower()]
+
+
+def without_unit(texts: Sequence[str], learned: str | None = None) -> tuple[dict[str, str], str | None]:
+    """Return the number in each different text of a column, and the unit that they are written with.
+
+    Args:
+        texts: of the column, at least one.
+        learned: unit of the column in another table: cells with that unit or none are then read so.
+
+    Returns:
+        The bare numbers (``"1.2k"`` is ``"1.2E+3"``), other texts as they are, and the unit: a sign, ``"k"`` behind it
+        where numbers have k, M or B; None where there is none, or it is in doubt.
+
+    Examples:
+        >>> without_unit(["$64,000", "-$1.5k"])
+        ({'$64,000': '64,000', '-$1.5k': '-1.5E+3'}, '$k')
+        >>> without_unit(["2B", "14B", "3"])[1], without_unit(["7", "$8"])[1], without_unit(["$7"], "€")[1]
+        (None, None, None)
     """
-    values = series.to_numpy(np.float64)
-    broken = np.abs(values[np.isfinite(values) & (values != np.floor(values))])
-    return bool(((broken >= 1) & (broken < 1000) & (np.abs(np.rint(1000 * broken) - 1000 * broken) < 1e-6)).all())
+    plain = {text: text for text in texts}
+    # Most columns of text are told by their first cell.
+    if not texts or _Amount.of(texts[0]) is None:
+        return plain, None
+    amounts = {text: _Amount.of(text) for text in texts}
+    unit = _unit(amounts.values()) if learned is None else learned
+    # 0.05 beside 5 % may be the same share.
+    if not unit or (unit == "%" and any(amount is not None and not amount.sign for amount in amounts.values())):
+        return plain, None
+    bare = {text: amount and amount.bare(unit, learned) for text, amount in amounts.items()}
+    numbers = {text: number for text, number in bare.items() if number is not None}
+    is_read = bool(numbers) if learned is not None else len(numbers) == len(texts)
+    return (plain | numbers, unit) if is_read else (plain, None)
 
 
-def _is_dotted(series: pd.Series[Any]) -> bool:
-    """Return whether all cells are whole numbers or have three digits behind a point, and some do."""
-    distinct = [str(text).strip() for text in pd.unique(series.dropna())]
-    dotted = [text for text in distinct if not _WHOLE.fullmatch(text)]
-    return bool(dotted) and all(_DOTTED.fullmatch(text) for text in dotted)
+def _unit(amounts: Iterable[_Amount | None]) -> str | None:
+    """Return the unit that all cells of a column are written with; None where they have none, or it is in doubt."""
+    every = list(amounts)
+    cells = [amount for amount in every if amount is not None]
+    if len(cells) < len(every) or len({cell.sign for cell in cells}) > 1:
+        return None
+    sign, letters = cells[0].sign, {cell.scale for cell in cells} - {""}
+    if not letters:
+        return sign
+    scales = {letter.lower() for letter in letters}
+    written_out = sign not in ("", "%") or "k" in scales
+    # 2B may be a flat and 10M a size, 1.5 m metres: a decimal sign tells M and B, not m and b, from such codes.
+    is_scale = letters <= {"M", "B"} and (len(scales) > 1 or any(_MARKED.search(cell.number) for cell in cells))
+    return sign + SCALED if sign != "%" and (written_out or is_scale) else None
 
 
-def _has_points(series: pd.Series[Any]) -> bool:
-    return any("." in str(text) for text in pd.unique(series.dropna()))
+def unit_said(unit: str) -> str:
+    """Return how the numbers of a column are written, for the table of columns.
+
+    Examples:
+        >>> unit_said("%"), unit_said("$k")
+        ('numbers with a per cent sign, as written: 7.4 % is 7.4', 'numbers in $, k, M or B behind them: 1.2k is 1200')
+    """
+    if unit == "%":
+        return "numbers with a per cent sign, as written: 7.4 % is 7.4"
+    sign, scaled = unit.removesuffix(SCALED), unit.endswith(SCALED)
+    words = f"numbers in {sign}" if sign else "numbers"
+    return f"{words}, k, M or B behind them: 1.2k is 1200" if scaled else words
 
 
-def _thousands(written: pd.Series[Any], read: pd.Series[Any]) -> pd.Series[Any]:
-    """Return cells without their points as numbers, whole ones where none is missing."""
-    numbers = pd.to_numeric(written.str.replace(".", "", regex=False)).where(read.notna())
-    return numbers if numbers.isna().any() else numbers.astype(np.int64)
+def units_said(units: Mapping[str, str], left_out: Mapping[str, str]) -> list[str]:
+    """Return the sentence that names columns read as numbers with a unit; none where there are none.
 
-
-def _warn_of_points(name: str, written: pd.Series[Any], proven: set[str], sign: str | None) -> None:
-    example = next(text for text in (str(cell).strip() for cell in written.dropna()) if "." in text)
-    if sign is not None and proven != {sign}:
-        value = float(example.replace(".", "") if sign == "," else example)
-        _warn(name, example, value, "as in the table that was learned from")
-        return
-    why = "as other columns have decimal points" if "." in proven else "as no other column shows a decimal comma"
-    _warn(name, example, float(example), "although other columns have decimal commas" if len(proven) == 2 else why)
+    Examples:
+        >>> units_said({"views": "k", "row": "%"}, {"row": "left out"})
+        ['read as numbers with a unit: views (1.2k is 1200); for categories say --kind views=categorical']
+    """
+    shown = {name: unit for name, unit in units.items() if name not in left_out}
+    if not shown:
+        return []
+    scales = {name: ["1.2k is 1200"] if unit.endswith(SCALED) else [] for name, unit in shown.items()}
+    signs = {name: [sign] if (sign := unit.removesuffix(SCALED)) else [] for name, unit in shown.items()}
+    words = [f"{name} ({', '.join(signs[name] + scales[name])})" for name in shown]
+    return [f"read as numbers with a unit: {listed(words)}; for categories say --kind {next(iter(shown))}=categorical"]

@@ -25,9 +25,8 @@ from permgrad.data.encode.statistics import numeric_cells
 from permgrad.data.read.cells import MissingCodes
 from permgrad.data.read.missing_texts import missing_said
 from permgrad.data.read.table import is_parquet_folder, read_written
-from permgrad.data.read.units import unit_said, units_said
 from permgrad.data.read.whole_numbers import FUSED, fused_columns
-from permgrad.data.read.written_numbers import Written
+from permgrad.data.read.written_numbers import Written, unit_said, units_said
 from permgrad.data.types.column_types import Kind, Schema, infer_schema
 from permgrad.runs.folder.folder import folder_hash
 from permgrad.runs.requests import RunRequest, parse_kinds

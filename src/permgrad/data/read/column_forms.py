@@ -1,0 +1,502 @@
+"""What each column of a CSV file is, decided once from its texts.
+
+Missing texts and codes are taken out first. A column of plain numbers is then read by Arrow at once. Of every other
+column the different texts decide: truth values, numbers as some country writes them, also with a unit or beside codes,
+or text. Where a sign leaves two readings (1.575), the other columns of the file decide, so that a form is settled when
+all columns have been looked at.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from permgrad.data.read.cells import PRESENT, MissingCodes, canonical
+from permgrad.data.read.csv_table import TextTable
+from permgrad.data.read.row_lines import RowLines
+from permgrad.data.read.whole_numbers import FIRST_INEXACT, NULLABLE, blank_numbers
+from permgrad.data.read.written_numbers import (
+    WAYS,
+    Way,
+    Written,
+    choose_way,
+    code_words,
+    number_in,
+    signs_in,
+    warn_of_sign,
+    ways_of,
+    without_unit,
+)
+
+_PLAIN = re.compile(r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|inf(?:inity)?)", re.ASCII | re.IGNORECASE)
+_WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
+#: Whole numbers as they are counted: without zeros in front or a plus.
+_COUNTED = re.compile(r"0|-?[1-9]\d*")
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
+_DECIMALS = re.compile(r"-?(?:0|[1-9]\d*)\.(\d+)")
+_ZERO_DECIMALS = re.compile(r"\.0+$")
+_EXCHANGED = str.maketrans(",.", ".,")
+#: Cells of a column of thousands, written with points, that any reader of CSV takes for decimals.
+_DOTTED = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+")
+_TRUTHS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
+#: Codes of digits are at least so long; shorter ones with zeros in front are often hours and months.
+_SHORTEST_CODE = 3
+#: Floats are whole from here on, and text alone says whether they were written so.
+_BEYOND_64_BITS = 2.0**63
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the columns of a table are to be read.
+
+    Attributes:
+        na: Codes whose cells become missing.
+        codes: Codes that stay, and do not keep their column from being read as numbers.
+        missing: Texts that mean missing everywhere.
+        as_text: Columns that are kept as text.
+        decimal: The decimal sign; None: the cells tell.
+        like: Decimal signs of the columns of another table, which this one is read like.
+        units: Its units.
+        classes: Columns in which 01 and 1 may differ.
+        categories: Columns that are kept as text where their numbers would lose something.
+        identifiers: Columns that are kept as text unless they are written as whole numbers are.
+    """
+
+    na: MissingCodes
+    codes: MissingCodes
+    missing: frozenset[str] = frozenset()
+    as_text: frozenset[str] = frozenset()
+    decimal: str | None = None
+    like: Mapping[str, str] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
+    classes: frozenset[str] = frozenset()
+    categories: frozenset[str] = frozenset()
+    identifiers: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class TextColumn:
+    """The cells of a column as text, null where they are missing."""
+
+    name: str
+    cells: pa.ChunkedArray
+
+    @cached_property
+    def _levels(self) -> tuple[npt.NDArray[np.int64], list[str]]:
+        coded = self.cells.combine_chunks().dictionary_encode()
+        places = pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+        return places, coded.dictionary.to_pylist()
+
+    @property
+    def texts(self) -> list[str]:
+        """Different texts, in the order in which they first occur."""
+        return self._levels[1]
+
+    def spread(self, values: Sequence[Any], blank: Any, dtype: Any) -> npt.NDArray[Any]:
+        """Return for each row the value of its text."""
+        levels = np.empty(len(values) + 1, dtype=dtype)
+        levels[:-1], levels[-1] = values, blank
+        return levels[self._levels[0]]
+
+    def without(self, texts: Sequence[str]) -> TextColumn:
+        """Return the column with the cells of some texts missing."""
+        hit = pc.is_in(self.cells, pa.array(texts, pa.string()))
+        return replace(self, cells=pc.if_else(hit, pa.scalar(None, pa.string()), self.cells)) if texts else self
+
+    def series(self) -> pd.Series[Any]:
+        """Return the texts as they are written."""
+        series: pd.Series[Any] = self.cells.to_pandas()
+        return series.where(series.notna(), np.nan) if series.dtype == object else series
+
+    def plain_numbers(self) -> pd.Series[Any] | None:
+        """Return the numbers of a column that any reader takes for numbers; None: it is no such column."""
+        numbers = _cast(self.cells)
+        if numbers is None:
+            texts = [text.strip() for text in self.texts]
+            if not all(map(_PLAIN.fullmatch, texts)):
+                return None
+            levels = _cast(pa.chunked_array([pa.array([text.removeprefix("+") for text in texts], pa.string())]))
+            places = self._levels[0]
+            numbers = None if levels is None else levels.take(pa.array(places, mask=places < 0))
+            if numbers is None:
+                return None
+        if _is_beyond(numbers) and all(_WHOLE.fullmatch(text.strip()) for text in self.texts):
+            return pd.Series(self.spread(list(map(int, self.texts)), np.nan, object), dtype=object)
+        return _as_series(numbers)
+
+
+def _cast(cells: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Return cells as numbers of the first type that holds them all."""
+    for kind in (pa.int64(), pa.uint64(), pa.float64()):
+        try:
+            numbers = pc.cast(cells, kind)
+        except pa.ArrowInvalid:
+            continue
+        # Arrow reads hexadecimal numbers as whole ones, and whole ones with a plus as floats.
+        is_float = kind == pa.float64()
+        is_odd = pc.starts_with(cells, "+") if is_float else pc.match_substring(cells, "x", ignore_case=True)
+        return None if pc.any(is_odd).as_py() else numbers
+    return None
+
+
+def _is_beyond(numbers: pa.ChunkedArray) -> bool:
+    if numbers.type != pa.float64():
+        return False
+    largest = pc.max(pc.abs(numbers)).as_py()
+    return largest is not None and _BEYOND_64_BITS <= largest < np.inf
+
+
+def _as_series(numbers: pa.ChunkedArray) -> pd.Series[Any]:
+    """Return numbers as pandas reads them: floats where some are missing, unless that would round whole ones."""
+    if numbers.type != pa.float64() and 0 < numbers.null_count < len(numbers):
+        ends = pc.min_max(numbers).as_py()
+        if max(ends["max"], -ends["min"]) >= FIRST_INEXACT:
+            exact: pd.Series[Any] = numbers.to_pandas(types_mapper=NULLABLE.get)
+            return exact
+    if numbers.null_count:
+        numbers = pc.cast(numbers, pa.float64(), safe=False)
+    return pd.Series(numbers.to_numpy())
+
+
+# ---- the forms ------------------------------------------------------------------------------------------------------
+@dataclass
+class Signs:
+    """The decimal signs of a file.
+
+    Attributes:
+        decimal: What the user said.
+        comma_parts: Whether commas part the fields: decimals are then usually written with a point.
+        proven: Signs that some column is written with for certain.
+    """
+
+    decimal: str | None
+    comma_parts: bool
+    proven: set[str] = field(default_factory=set)
+
+    @property
+    def sole(self) -> str | None:
+        """The sign of the file; None: in doubt."""
+        return self.decimal or (next(iter(self.proven)) if len(self.proven) == 1 else None)
+
+
+@dataclass
+class Decided:
+    """A column as it is read.
+
+    Attributes:
+        values: Of each row.
+        sign: The decimal sign of numbers, None: not known, or no numbers.
+        unit: How numbers are written beside their digits.
+        is_text: Whether cells are texts as they are written.
+        is_coded: Whether they are texts, but nothing but numbers and codes.
+    """
+
+    values: pd.Series[Any]
+    sign: str | None = None
+    unit: str | None = None
+    is_text: bool = False
+    is_coded: bool = False
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the column was read as numbers or truth values."""
+        return bool(pd.api.types.is_numeric_dtype(self.values.dtype))
+
+
+class Form(Protocol):
+    """A way in which the cells of a column are written."""
+
+    def signs(self, file: Signs) -> set[str]:
+        """Return the decimal signs that the column proves; ``file`` has those of columns looked at before."""
+
+    def settle(self, file: Signs) -> Decided:
+        """Return the column, now that the signs of all columns are known."""
+
+
+@dataclass
+class Plain:
+    """Whole numbers, truth values or text: no sign is in doubt."""
+
+    values: pd.Series[Any]
+    is_text: bool = False
+
+    def signs(self, file: Signs) -> set[str]:
+        """See ``Form``."""
+        del file
+        return set()
+
+    def settle(self, file: Signs) -> Decided:
+        """See ``Form``."""
+        is_number = pd.api.types.is_numeric_dtype(self.values.dtype) and self.values.dtype != bool
+        return Decided(self.values, file.sole if is_number else None, is_text=self.is_text)
+
+
+@dataclass
+class Pointed:
+    """Numbers with decimal points, unless they are points between thousands, which text alone can tell (1.500)."""
+
+    column: TextColumn
+    values: pd.Series[Any]
+    like: str | None
+    dotted: list[str] = field(default_factory=list)
+    is_proven: bool = False
+
+    def signs(self, file: Signs) -> set[str]:
+        """See ``Form``."""
+        if not _may_be_thousands(self.values.to_numpy(np.float64)):
+            self.is_proven = True
+        elif not file.comma_parts or "," in (*file.proven, file.decimal, self.like):
+            texts = [text.strip() for text in self.column.texts]
+            broken = [text for text in texts if not _WHOLE.fullmatch(text)]
+            self.dotted = broken if all(map(_DOTTED.fullmatch, broken)) else []
+            self.is_proven = not self.dotted and any("." in text for text in texts)
+        return {"."} if self.is_proven else set()
+
+    def settle(self, file: Signs) -> Decided:
+        """See ``Form``."""
+        if not self.dotted:
+            return Decided(self.values, "." if self.is_proven and file.decimal is None else file.sole)
+        sign = file.sole or self.like
+        if file.decimal is None and file.sole != ",":
+            self._warn(file.proven, sign)
+        if sign != ",":
+            return Decided(self.values, sign)
+        thousands = self.column.spread([int(text.replace(".", "")) for text in self.column.texts], np.nan, object)
+        numbers = pd.Series(pd.to_numeric(thousands)).where(self.values.notna())
+        return Decided(numbers if numbers.isna().any() else numbers.astype(np.int64), sign)
+
+    def _warn(self, proven: set[str], sign: str | None) -> None:
+        name, example = self.column.name, self.dotted[0]
+        if sign is not None and proven != {sign}:
+            value = float(example.replace(".", "") if sign == "," else example)
+            warn_of_sign(name, example, value, "as in the table that was learned from")
+            return
+        why = "as other columns have decimal points" if "." in proven else "as no other column shows a decimal comma"
+        why = "although other columns have decimal commas" if len(proven) == 2 else why
+        warn_of_sign(name, example, float(example), why)
+
+
+@dataclass
+class Country:
+    """Numbers as some country writes them, all in one way: 1.234,5, also with a unit, or beside codes.
+
+    Attributes:
+        bare: The number in each text, codes left out.
+        ways: In which all of them may be written.
+        like, unit: The sign that the column had in the table that was learned from, and the unit.
+    """
+
+    column: TextColumn
+    bare: dict[str, str]
+    ways: list[Way]
+    like: str | None
+    unit: str | None
+
+    def signs(self, file: Signs) -> set[str]:
+        """See ``Form``."""
+        del file
+        signs = {way.point for way in self.ways}
+        return signs if len(signs) == 1 else set()
+
+    def settle(self, file: Signs) -> Decided:
+        """See ``Form``."""
+        name, texts = self.column.name, list(self.bare.values())
+        way, sign = choose_way(name, texts, self.ways, (file.sole, self.like), self.unit, comma_parts=file.comma_parts)
+        numbers = {text: number_in(bare, way) for text, bare in self.bare.items()}
+        if len(numbers) == len(self.column.texts):
+            values = self.column.spread([numbers[text] for text in self.column.texts], np.nan, np.float64)
+            return Decided(pd.Series(values), sign, self.unit)
+        if all(_PLAIN.fullmatch(text.strip()) and float(text) == number for text, number in numbers.items()):
+            return Decided(self.column.series(), sign, self.unit, is_coded=True)
+        written = [canonical(numbers[text]) if text in numbers else text for text in self.column.texts]
+        return Decided(_text_series(self.column, written), sign, self.unit)
+
+
+@dataclass
+class Text:
+    """Text, of which single cells may prove how the file writes numbers."""
+
+    column: TextColumn
+    bare: dict[str, str]
+
+    def signs(self, file: Signs) -> set[str]:
+        """See ``Form``."""
+        del file
+        return signs_in(list(self.bare.values()))
+
+    def settle(self, file: Signs) -> Decided:
+        """See ``Form``."""
+        del file
+        return Decided(self.column.series(), is_text=True)
+
+
+@dataclass
+class Spoiled(Text):
+    """A column that was numbers in the table that was learned from: what is said of it names the cell that is none."""
+
+    sign: str = "."
+    unit: str | None = None
+
+    def settle(self, file: Signs) -> Decided:
+        """See ``Form``."""
+        del file
+        fitting = [way for way in WAYS if way.point == self.sign]
+        written = []
+        for text in self.column.texts:
+            bare = self.bare.get(text, text)
+            way = next((way for way in fitting if text in self.bare and way.cells.fullmatch(bare.strip())), None)
+            # Plain numbers stay as they are: 007 may be a name.
+            is_plain = way is None or (way.point == "." and _PLAIN.fullmatch(bare.strip()))
+            written.append(bare if way is None or is_plain else canonical(number_in(bare, way)))
+        return Decided(_text_series(self.column, written), unit=self.unit)
+
+
+def _text_series(column: TextColumn, written: Sequence[str]) -> pd.Series[Any]:
+    return pd.Series(column.spread(written, np.nan, object))
+
+
+def _may_be_thousands(values: npt.NDArray[np.float64]) -> bool:
+    """Return whether decimals may be thousands with a point: all have up to three digits each side."""
+    broken = np.abs(values[np.isfinite(values) & (values != np.floor(values))])
+    return bool(((broken >= 1) & (broken < 1000) & (np.abs(np.rint(1000 * broken) - 1000 * broken) < 1e-6)).all())
+
+
+# ---- deciding -------------------------------------------------------------------------------------------------------
+def read_columns(table: TextTable, file: RowLines, reading: Reading) -> Written:
+    """Decide what each column of a table is, and return it so."""
+    columns, missing = {}, {}
+    declared = {*reading.na.labels, *reading.codes.labels}
+    for name, cells in table.columns.items():
+        columns[name], words = _without_missing(TextColumn(name, cells), reading.missing)
+        if words := {word: share for word, share in words.items() if word not in declared}:
+            missing[name] = words
+    forms = {name: _form_of(column, reading) for name, column in columns.items()}
+    file_signs = Signs(reading.decimal, table.delimiter == ",")
+    # What points mean is told by the columns with other signs.
+    late = [form for form in forms.values() if isinstance(form, Pointed)]
+    for some in ([form for form in forms.values() if not isinstance(form, Pointed)], late):
+        file_signs.proven |= set().union(*[form.signs(file_signs) for form in some])
+    decided = {name: form.settle(file_signs) for name, form in forms.items()}
+    decided = {name: _as_declared(columns[name], one, reading) for name, one in decided.items()}
+    numbers = [name for name, one in decided.items() if one.is_number and one.values.dtype != bool]
+    alike = {name: _alike(columns[name], reading.codes) for name in numbers if name in reading.classes}
+    return Written(
+        pd.DataFrame({name: one.values for name, one in decided.items()}, index=pd.RangeIndex(table.rows)),
+        decimals={name: one.sign for name, one in decided.items() if one.sign is not None},
+        units={name: one.unit for name, one in decided.items() if one.unit is not None},
+        texts=tuple(name for name, one in decided.items() if one.is_text and name not in reading.as_text),
+        coded=tuple(name for name, one in decided.items() if one.is_coded),
+        padded=tuple(name for name in numbers if _is_padded(columns[name])),
+        alike={name: pair for name, pair in alike.items() if pair is not None},
+        missing=missing,
+        lines=file,
+        notes=table.notes,
+    )
+
+
+def _without_missing(column: TextColumn, missing: Iterable[str]) -> tuple[TextColumn, dict[str, float]]:
+    """Return a column whose cells are missing where their text means so, and the share of cells with each text."""
+    hit = pc.is_in(column.cells, pa.array(["", *missing], pa.string()))
+    if not pc.any(hit).as_py():
+        return column, {}
+    words = {one["values"]: one["counts"] for one in column.cells.filter(hit).value_counts().to_pylist()}
+    cells = pc.if_else(hit, pa.scalar(None, pa.string()), column.cells)
+    usual = sorted((word for word in words if word), key=lambda word: -words[word])
+    return TextColumn(column.name, cells), {word: words[word] / len(hit) for word in usual}
+
+
+def _form_of(column: TextColumn, reading: Reading) -> Form:
+    """Return the form of a column: the first that fits all of its texts."""
+    name = column.name
+    if column.cells.null_count == len(column.cells) and name not in reading.as_text:
+        return Plain(pd.Series(np.full(len(column.cells), np.nan)))
+    numbers = None if name in reading.as_text else column.plain_numbers()
+    if numbers is None and reading.na.holds_for(name):
+        coded = [text for text in column.texts if reading.na.kind_of(text, name) != PRESENT]
+        if coded and name not in reading.as_text:
+            return _form_of(column.without(coded), replace(reading, na=MissingCodes()))
+        column = column.without(coded)
+    if name in reading.as_text:
+        return Plain(column.series(), is_text=True)
+    if numbers is not None:
+        numbers = blank_numbers(numbers, reading.na, name) if numbers.dtype != object else numbers
+        return Pointed(column, numbers, reading.like.get(name)) if numbers.dtype == np.float64 else Plain(numbers)
+    if all(text in _TRUTHS for text in column.texts):
+        values = column.spread([_TRUTHS[text] for text in column.texts], np.nan, object)
+        return Plain(pd.Series(values).astype(object if column.cells.null_count else bool))
+    return _form_of_text(column, reading)
+
+
+def _form_of_text(column: TextColumn, reading: Reading) -> Form:
+    """Return the form of a column that no reader takes for numbers."""
+    name = column.name
+    words = code_words(reading.codes, name)
+    texts = [text for text in column.texts if text.strip() not in words]
+    bare, unit = without_unit(texts, reading.units.get(name))
+    like = reading.like.get(name)
+    if ways := ways_of(list(bare.values())):
+        return Country(column, bare, ways, like, unit)
+    if like is not None or unit is not None:
+        return Spoiled(column, bare, like or ".", unit)
+    return Text(column, bare)
+
+
+# ---- what the user declared -----------------------------------------------------------------------------------------
+def _as_declared(column: TextColumn, decided: Decided, reading: Reading) -> Decided:
+    """Return a category or identifier that was read as numbers as text, if its numbers lose something.
+
+    Identifiers are as they are written. Of categories zeros in front count (007), zeros behind where others have fewer
+    decimals (7.10 beside 7.9), signs and exponents; what other programs write for the same numbers does not: 1.0, or as
+    many decimals everywhere.
+    """
+    is_name = column.name in reading.identifiers
+    if not decided.is_number or not (is_name or column.name in reading.categories):
+        return decided
+    texts = [text.strip() for text in column.texts]
+    if all(map(_COUNTED.fullmatch, texts)):
+        return decided
+    present = [text for text in texts if reading.codes.kind_of(text, column.name) == PRESENT]
+    return Decided(column.series(), is_text=True) if is_name or _loses(present, decided.sign) else decided
+
+
+def _loses(texts: list[str], sign: str | None) -> bool:
+    """Return whether categories that are written with a decimal sign say more than their numbers."""
+    texts = [text.translate(_EXCHANGED) for text in texts] if sign == "," else texts
+    # Thousands and per cent signs are ways to write numbers, not codes.
+    if not all(map(_NUMBER.fullmatch, texts)):
+        return False
+    decimals = [match and len(match[1]) for match in map(_DECIMALS.fullmatch, texts)]
+    return (None in decimals or len(set(decimals)) > 1) and not all(map(_is_plain, texts))
+
+
+def _is_plain(text: str) -> bool:
+    """Return whether a text is what its number is called, but for decimals that are zeros alone."""
+    return bool(_COUNTED.fullmatch(text)) or canonical(float(text)) == _ZERO_DECIMALS.sub("", text)
+
+
+def _is_padded(column: TextColumn) -> bool:
+    """Return whether cells are digits of one length, some with zeros in front: maybe codes, such as 01067."""
+    lengths = pc.min_max(pc.binary_length(column.cells)).as_py()
+    if lengths["min"] is None or not lengths["min"] == lengths["max"] >= _SHORTEST_CODE:
+        return False
+    return bool(pc.all(pc.utf8_is_digit(column.cells)).as_py() and pc.any(pc.starts_with(column.cells, "0")).as_py())
+
+
+def _alike(column: TextColumn, codes: MissingCodes) -> tuple[str, str] | None:
+    """Return two texts that are one number, though they differ by zeros in front; None where there are none."""
+    first: dict[int, str] = {}
+    for text in map(str.strip, column.texts):
+        if text.isdecimal() and codes.kind_of(text, column.name) == PRESENT:
+            other = first.setdefault(int(text), text)
+            if other != text:
+                return other, text
+    return None
