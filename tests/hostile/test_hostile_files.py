@@ -471,7 +471,7 @@ PARQUET = parquet(a=[1, 2], b=["x", "y"])
         (PARQUET[:60] + b"\xff" * 20 + PARQUET[80:], "t.parquet", "is cut off, damaged or no Parquet"),
         (PLAIN, "t.parquet", "is named as Parquet and holds text; rename it to '.csv'"),
         (bytes(100), "t.parquet", "is cut off, damaged or no Parquet"),
-        (parquet(a=[]), "t.parquet", "has a header only (1 column)"),
+        (parquet(a=[]), "t.parquet", "a table must have at least one row"),
         (b'{"a": [1, 2]}', "t.csv", "is JSON"),
         (b'[{"a": 1}, {"a": 2}]', "t.csv", "is JSON"),
         (b"<!DOCTYPE html>\n<p>not found, sorry</p>\n", "t.csv", "is HTML or XML"),

@@ -598,13 +598,13 @@ def test_gzip_that_unpacks_to_a_huge_table_is_refused(tmp_path, monkeypatch):
 
 
 def test_gzip_that_unpacks_to_more_than_memory_holds_is_refused(tmp_path, monkeypatch):
-    from permgrad.data.read import table
+    from permgrad.data.read import text_files
 
     rows = b"a,b\n" + b"0,0\n" * 2**16
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(rows))
-    monkeypatch.setattr(table, "free_memory", lambda: 3 * len(rows) + 3)
+    monkeypatch.setattr(text_files, "free_memory", lambda: 3 * len(rows) + 3)
     assert len(pg.read_table(tmp_path / "a.csv.gz")) == 2**16
-    monkeypatch.setattr(table, "free_memory", lambda: 3 * len(rows) - 3)
+    monkeypatch.setattr(text_files, "free_memory", lambda: 3 * len(rows) - 3)
     with pytest.raises(pg.InputError, match=r"must unpack to a table that fits in the free memory about 3 times, how"):
         pg.read_table(tmp_path / "a.csv.gz")
 
@@ -644,10 +644,10 @@ def test_notes_of_pandas_that_are_not_its_own_are_refused(tmp_path, notes):
 
 
 def test_a_table_that_says_it_has_more_rows_than_memory_holds_is_refused(tmp_path, monkeypatch):
-    from permgrad.data.read import table
+    from permgrad.data.read import text_files
 
     pd.DataFrame({"a": np.zeros(1000)}).to_parquet(tmp_path / "a.parquet")
-    monkeypatch.setattr(table, "free_memory", lambda: 10_000)
+    monkeypatch.setattr(text_files, "free_memory", lambda: 10_000)
     with pytest.raises(pg.InputError, match="a table that is read into memory must fit there about 3 times"):
         pg.read_table(tmp_path / "a.parquet")
 

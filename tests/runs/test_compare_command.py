@@ -389,10 +389,10 @@ def test_a_folder_of_parquet_files_is_compared_on_if_it_fits_in_memory(frame, tm
     half = len(frame) // 2
     frame[:half].to_parquet(tmp_path / "rows" / "one.parquet", index=False)
     frame[half:].to_parquet(tmp_path / "rows" / "two.parquet", index=False)
-    monkeypatch.setattr("permgrad.data.read.table.free_memory", lambda: 100)
+    monkeypatch.setattr("permgrad.data.read.text_files.free_memory", lambda: 100)
     with pytest.raises(InputError, match=r"must fit there about 3 times, however: '.*rows' takes about"):
         compare_table(request(tmp_path / "rows", tmp_path), say=quiet)
-    monkeypatch.setattr("permgrad.data.read.table.free_memory", lambda: None)
+    monkeypatch.setattr("permgrad.data.read.text_files.free_memory", lambda: None)
     assert compare_table(request(tmp_path / "rows", tmp_path), say=quiet).facts["best"] in ("toy", "other")
 
 

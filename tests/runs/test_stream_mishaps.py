@@ -195,7 +195,7 @@ def test_a_folder_that_fits_in_memory_is_trained_on(
     assert found == expected
     # Another file is another table; one that does not fit is refused before anything is read or written.
     assert "finished" in call("run", rows, *words, "--test", rows, "--out", tmp_path / "run")
-    monkeypatch.setattr("permgrad.data.read.table.free_memory", lambda: 1000)
+    monkeypatch.setattr("permgrad.data.read.text_files.free_memory", lambda: 1000)
     said = call("run", rows, *words, "--out", tmp_path / "large", code=2)
     assert "must fit there about 3 times, however: " in said
     assert "HyNNClassifier().fit_stream(folder, target)" in said

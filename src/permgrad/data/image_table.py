@@ -67,11 +67,9 @@ class _LevelsError(ValueError):
 
 @dataclass(frozen=True)
 class ImageColumn:
-    """One column of image paths as fitted on training rows.
+    """One column of image paths as fitted on training rows: its name, and the size that every image is brought to.
 
     Attributes:
-        name: the column.
-        height, width: size that every image is brought to, in pixels.
         channels: 1 (grey) or 3 (red, green, blue).
         mean, spread: mean and standard deviation of each channel over the training images, pixels in 0 … 1.
     """
@@ -85,27 +83,15 @@ class ImageColumn:
 
     @classmethod
     def fit(cls, name: str, files: Sequence[Path], *, size: int | None = None) -> tuple[ImageColumn, Pixels]:
-        """Choose size and channels from training images and read them.
+        """Choose size and channels from training images, one file each row, and read them.
 
-        Args:
-            name: the column.
-            files: the training rows' files, one each; the same file may come more than once.
-            size: height and width in pixels; None: the median height and width, at most 64 on the longer side.
+        Without a ``size`` in pixels it is the median height and width, at most 64 on the longer side.
 
         Returns:
             What was fitted, and the pixels, uint8 ``(rows, channels, height, width)``.
 
         Raises:
             InputError: Files that cannot be read, or whose levels have no scale, all of them named up to a few.
-
-        Examples:
-            >>> import tempfile
-            >>> from PIL import Image
-            >>> with tempfile.TemporaryDirectory() as folder:
-            ...     Image.new("L", (10, 12), 255).save(f"{folder}/a.png")
-            ...     column, pixels = ImageColumn.fit("scan", [Path(folder) / "a.png"])
-            >>> (column.height, column.width, column.channels), pixels.shape, int(pixels.min())
-            ((12, 10, 1), (1, 1, 12, 10), 255)
         """
         if size is not None and not (is_whole(size) and _FEWEST_PIXELS <= size <= _MOST_SIDE):
             raise InputError(
@@ -206,15 +192,7 @@ def locate_images(cells: pd.Series[Any], folder: str | os.PathLike[str], table: 
 
 
 def check_images(name: str, files: Sequence[Path]) -> None:
-    """Decode every file once, so that one that cannot be used is found before hours of work and not after.
-
-    Args:
-        name: of the column.
-        files: to decode.
-
-    Raises:
-        InputError: Some cannot be read or have levels without a scale; all are counted and the first are named.
-    """
+    """Decode every file once, so that one that cannot be used is found before hours of work and not after."""
     faults: dict[Path, _Fault] = {}
     for file in files:
         try:
@@ -225,23 +203,13 @@ def check_images(name: str, files: Sequence[Path]) -> None:
 
 
 def shared_images(train: Sequence[Path], test: Sequence[Path]) -> int:
-    """Count test rows whose image file a training row shows as well: figures on them are too good.
-
-    Examples:
-        >>> shared_images([Path("a"), Path("b")], [Path("b"), Path("c")])
-        1
-    """
+    """Count test rows whose image file a training row shows as well: figures on them are too good."""
     seen = set(train)
     return sum(file in seen for file in test)
 
 
 def pages_said(name: str, files: Sequence[Path]) -> list[str]:
-    """Return what is to be said of files with several frames or pages, none or one sentence; pixels are not decoded.
-
-    Args:
-        name: of the column.
-        files: its images; those that cannot be opened are left to who reads them.
-    """
+    """Return what is to be said of files with several frames or pages, none or one sentence; pixels are not decoded."""
     distinct = list(dict.fromkeys(files))
     several = [file for file in distinct if _has_pages(file)]
     if not several:
@@ -332,10 +300,10 @@ def _check_kind(image: Any) -> None:
 
 
 def _eight_bits(values: npt.NDArray[Any]) -> Pixels:
-    """Bring grey levels of more than 8 bits to 0 … 255, by one scale for each storage type.
+    """Bring grey levels of more than 8 bits to 0 … 255: real numbers by 1, integers by 65,535.
 
-    Real numbers by 1, integers by 65,535: also those of 32 bits, in which older Pillow opens 16-bit PNG files. A scale
-    from the image's own levels would make one brighter than another for what neither file says.
+    Also those of 32 bits, in which older Pillow opens 16-bit PNG files. A scale from the image's own levels would make
+    one brighter than another for what neither file says.
     """
     if not np.isfinite(values).all():
         raise ValueError("it has pixels that are not finite numbers")

@@ -27,16 +27,9 @@ PARTS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class ImageCard:
-    """What is known about a set of images.
+    """What is known about a set of images: its name, address, MD5, the shape of an image, and images by part.
 
-    Attributes:
-        name: the name it is asked for by; the file is ``<name>.npz``.
-        title: name for people.
-        url: address of the file.
-        md5: checksum of the file, as its home publishes it.
-        shape: of one image: ``(28, 28)``, or ``(28, 28, 3)``.
-        counts: images in the parts ``train``, ``val`` and ``test``.
-        known: checksums of other versions of the file, and what they are.
+    ``known`` has the MD5 of other versions of the file ``<name>.npz``, and what they are.
     """
 
     name: str
@@ -81,15 +74,7 @@ for _card in (
 
 @dataclass(frozen=True)
 class Images:
-    """Images as read, the parts asked for one behind the other.
-
-    Attributes:
-        name: of the set: its card's, or the file's without its ending.
-        pixels: ``(images, height, width)`` or ``(images, height, width, 3)``, uint8.
-        labels: ``(images, labels)`` as in the file.
-        part: ``(images,)``, the part each came from.
-        md5: checksum of the file.
-    """
+    """Images as read, one part behind the other: pixels (uint8), labels as in the file, and the part of each."""
 
     name: str
     pixels: npt.NDArray[np.uint8]
@@ -151,12 +136,7 @@ def load_medmnist(name_or_path: str | os.PathLike[str], parts: Sequence[str] = P
 
 
 def find_medmnist(name_or_path: str | os.PathLike[str]) -> tuple[Path, str]:
-    """Return the file's path and the set's name, downloading it if it is named and not on this machine.
-
-    Raises:
-        InputError: no such name or file.
-        EnvironmentProblem: the file is nowhere and cannot be downloaded.
-    """
+    """Return the file's path and the set's name, downloading it if it is named and not on this machine."""
     name = os.fspath(name_or_path)
     if name in image_cards:
         return fetch_medmnist(name), name
@@ -177,12 +157,7 @@ def find_medmnist(name_or_path: str | os.PathLike[str]) -> tuple[Path, str]:
 
 
 def fetch_medmnist(name: str) -> Path:
-    """Make sure that a named set is on this machine and return its file.
-
-    Raises:
-        InputError: no such name.
-        EnvironmentProblem: the file is nowhere and cannot be downloaded.
-    """
+    """Make sure that a named set is on this machine and return its file, see ``store.find_file``."""
     card = image_cards.get(name)
     wanted = store.Wanted(f"image set {name!r}", card.file_name, "md5", card.md5, card.url)
     return store.find_file(wanted, card.url, versions=dict(card.known))

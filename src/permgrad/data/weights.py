@@ -17,12 +17,7 @@ LEAST, MOST = 1e-100, 1e100
 
 
 def are_weights(values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Whether each number can be a weight.
-
-    Examples:
-        >>> are_weights(np.array([0.0, 1.0, 1e-300, 1e300, -1.0, np.nan])).tolist()
-        [True, True, False, False, False, False]
-    """
+    """Return whether each number can be a weight."""
     right: npt.NDArray[np.bool_] = (values == 0) | ((values >= LEAST) & (values <= MOST))
     return right
 
@@ -69,11 +64,7 @@ def check_weights(sample_weight: Any, rows: int) -> npt.NDArray[np.float64]:
 
 
 def read_weights(values: pd.Series[Any]) -> npt.NDArray[np.float64]:
-    """Return weights of the rows of a part of a table, which may all be 0.
-
-    Raises:
-        InputError: a weight is missing, infinite, negative or no number.
-    """
+    """Return weights of the rows of a part of a table, which may all be 0; a ``CellError`` names one that is none."""
     weights = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     if (wrong := np.flatnonzero(~are_weights(weights))).size:
         place = int(wrong[0])

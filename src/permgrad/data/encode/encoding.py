@@ -142,10 +142,7 @@ class TableEncoder:
         return self.fit(X, y).transform(X)
 
     def update(self, statistics: TableStatistics) -> TableEncoder:
-        """Fit from statistics that were gathered in chunks or by several workers; what was fitted before is replaced.
-
-        Args:
-            statistics: of all training rows; its declared codes are taken.
+        """Fit from statistics of all training rows, gathered in chunks or by several workers.
 
         Raises:
             InputError: unknown options, no rows, blocks that name no column.
@@ -255,11 +252,7 @@ class TableEncoder:
         return out
 
     def check_cells(self, X: Any) -> None:
-        """Refuse rows with a cell that ``transform`` would refuse.
-
-        Raises:
-            InputError: as ``transform``.
-        """
+        """Refuse rows with a cell that ``transform`` would refuse."""
         numeric_cells(self._checked(X), self._stored, self.codes_)
 
     def _unread_words(self, frame: pd.DataFrame, values: Floats) -> dict[str, str]:
@@ -359,9 +352,8 @@ class TableEncoder:
     def features(self, level: Level = "feature") -> dict[str, Places]:
         """Return the players of a level in order: name to encoded column indexes, empty for constants and identifiers.
 
-        Args:
-            level: ``"column"``: each raw column; ``"feature"``: columns of one variable together; ``"group"``:
-                declared groups together.
+        Levels are each raw column (``"column"``), the columns of one variable together (``"feature"``), and declared
+        groups together (``"group"``).
         """
         check_choice("level", level, ("column", "feature", "group"))
         blocks: dict[str, list[str]] = {}
@@ -475,11 +467,7 @@ def _tell(surprises: Mapping[str, str]) -> None:
 
 
 def check_names(given: Sequence[str], expected: Sequence[str]) -> None:
-    """Raise unless the columns are the training columns in the training order, as scikit-learn asks.
-
-    Raises:
-        InputError: a column is missing, unexpected, or in another place.
-    """
+    """Refuse other columns than those of training in their order, as scikit-learn does."""
     if list(given) == list(expected):
         return
     known, own = set(expected), set(given)
@@ -504,15 +492,7 @@ def check_names(given: Sequence[str], expected: Sequence[str]) -> None:
 def align_columns(X: Any, names: Sequence[str]) -> pd.DataFrame:
     """Bring a table's columns into the order of training, by name: what the command line does before predicting.
 
-    Args:
-        X: a table with names.
-        names: the training columns in order.
-
-    Returns:
-        A new frame; columns that training did not have are dropped with a ``PermgradWarning``.
-
-    Raises:
-        InputError: a training column is missing.
+    Columns that training did not have are dropped with a ``PermgradWarning``; a missing one is an ``InputError``.
 
     Examples:
         >>> align_columns(pd.DataFrame({"b": [1], "a": [2]}), ["a", "b"]).columns.tolist()

@@ -27,11 +27,8 @@ def check_blocks(
 ) -> dict[str, list[str]]:
     """Check declared blocks and spell them out as raw columns in the table's order.
 
-    Args:
-        blocks: name of a block to its columns; with ``variables`` their names are allowed too.
-        names: all raw columns.
-        what: ``"variable"`` or ``"group"``, for messages.
-        variables: blocks that must not be split.
+    ``what`` they are, ``"variable"`` or ``"group"``, is for messages. A group may list ``variables`` by name, but must
+    not split one.
 
     Raises:
         InputError: no mapping, an unknown column, a column in two blocks, an empty block, a name that is taken, or a
@@ -86,12 +83,7 @@ def check_blocks(
 
 
 def is_blocks(value: Any) -> bool:
-    """Whether a value maps names to columns; those of a set have no order, and an iterator gives them once.
-
-    Examples:
-        >>> [is_blocks(value) for value in ({"size": ["width"]}, {"size": "width"}, {"size": {"width"}}, ["width"])]
-        [True, True, False, False]
-    """
+    """Return whether a value maps names to columns; those of a set have no order, and an iterator gives them once."""
     return isinstance(value, Mapping) and all(
         isinstance(columns, Iterable) and not isinstance(columns, (bytes, AbstractSet, Mapping, Iterator))
         for columns in value.values()
@@ -107,17 +99,11 @@ def _check_mapping(blocks: Any, what: str) -> None:
 
 
 def propose_one_hot_blocks(X: Any) -> dict[str, list[str]]:
-    """Find columns that look like one variable that arrived one-hot encoded.
+    """Find columns that look like one variable that arrived one-hot encoded: its stem, and its columns in order.
 
     A block is at least two 0/1 columns with a common stem (``Soil_Type1, Soil_Type2``, ``colour=red, colour_blue``)
     of which every row sets at most one, and at least 5 % of the rows exactly one. It is a proposal: a person says
     whether to declare it.
-
-    Args:
-        X: the table.
-
-    Returns:
-        Stem to columns, in the table's order.
 
     Examples:
         >>> propose_one_hot_blocks({"size_S": [1, 0, 0], "size_M": [0, 1, 0], "size_L": [0, 0, 1], "age": [1, 5, 7]})

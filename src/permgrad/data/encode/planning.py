@@ -22,15 +22,10 @@ _PERIODS = {"month": 12, "weekday": 7, "hour": 24}
 
 @dataclass(frozen=True)
 class Slot:
-    """One encoded column.
+    """One encoded column: index of its raw column, its name, and its extremes over training rows.
 
-    Attributes:
-        column: index of the raw column that it belongs to.
-        name: name of the encoded column, ``age``, ``job=admin.``, ``age=<missing -9>``, ``when=month sin``.
-        kind: ``"numeric", "boolean", "level", "missing"`` or ``"date_part"``.
-        detail: the level's text, the kind of missingness, or the part of the date.
-        minimum: smallest value over training rows.
-        maximum: largest value over training rows.
+    Its ``kind`` is ``"numeric", "boolean", "level", "missing"`` or ``"date_part"``; ``detail`` the level's text, the
+    kind of missingness, or the part of the date.
     """
 
     column: int
@@ -44,12 +39,7 @@ class Slot:
 def plan_slots(
     statistics: TableStatistics, scaling: Scaling, max_levels: int
 ) -> tuple[Schema, list[Slot], dict[str, tuple[int, int]]]:
-    """Decide the encoded columns of a table.
-
-    Args:
-        statistics: of all training rows.
-        scaling: fitted on the same statistics.
-        max_levels: levels before the rest becomes "other".
+    """Decide the encoded columns of a table from statistics of all training rows and the scaling fitted on them.
 
     Returns:
         The schema as the statistics have it (a column that was constant in the first chunk need not be in the end), the

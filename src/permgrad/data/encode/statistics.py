@@ -40,12 +40,7 @@ _PARTS = {"month": 12, "weekday": 7, "hour": 24}
 
 
 def sample_size(n_columns: int) -> int:
-    """Return how many rows are kept for quantiles: all of them up to 100,000, fewer for very wide tables.
-
-    Examples:
-        >>> sample_size(16), sample_size(10_000)
-        (100000, 1677)
-    """
+    """Return how many rows are kept for quantiles: all of them up to 100,000, fewer for very wide tables."""
     return int(np.clip(_MOST_SAMPLED_VALUES // max(n_columns, 1), _FEWEST_SAMPLED_ROWS, _MOST_SAMPLED_ROWS))
 
 
@@ -54,21 +49,11 @@ class NumericStatistics:
     """Moments, extremes, missing counts and a sample of many numeric columns at once.
 
     Means and sums of squared deviations are merged by Chan, Golub & LeVeque (1979), eq. 2.1; all in float64.
-
-    Args:
-        n_columns: number of columns.
-        n_kinds: kinds of missing: blank and one for each declared code.
-        size: rows kept as a sample; by default ``sample_size(n_columns)``.
+    ``n_kinds`` are the kinds of missing: blank and one for each declared code; ``size`` rows are kept as a sample.
 
     Shape:
         ``count, mean, squares, minimum, maximum``: ``(columns,)``; ``missing``: ``(kinds, columns)``;
         ``sample``: ``(at most size, columns)``.
-
-    Examples:
-        >>> statistics = NumericStatistics(1)
-        >>> statistics.update(np.array([[1.0], [3.0]]), np.zeros((2, 1), dtype=np.int16), first_row=0)
-        >>> float(statistics.mean[0]), float(statistics.squares[0])
-        (2.0, 2.0)
     """
 
     def __init__(self, n_columns: int, n_kinds: int = 1, size: int | None = None) -> None:
@@ -165,11 +150,7 @@ def _bottom(rows: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.intp]:
 
 
 def column_quantiles(sample: Floats, levels: Floats) -> Floats:
-    """Linear quantiles of each column, NaN cells left out, one sort for all columns.
-
-    Shape:
-        sample ``(rows, columns)``, levels ``(levels,)``; result ``(levels, columns)``.
-    """
+    """Return linear quantiles ``(levels, columns)`` of each column, NaN cells left out, one sort for all columns."""
     ordered = np.sort(sample, axis=0)  # NaN goes last
     count = len(sample) - np.isnan(sample).sum(axis=0)
     place = levels[:, None] * np.maximum(count - 1, 0)[None, :]
@@ -202,12 +183,6 @@ class LevelCounts:
 
     At most 65,536 levels are kept, those with the smallest hash of their text: a level kept at the end was kept in
     every part, so its count is exact, whatever the chunks and their order.
-
-    Examples:
-        >>> counts = LevelCounts()
-        >>> counts.update(Distinct.of(pd.Series(["a", "b", "a"]), "letter"), "letter", MissingCodes())
-        >>> counts.levels
-        {'a': 2, 'b': 1}
     """
 
     def __init__(self, n_kinds: int = 1, most: int = _MOST_LEVELS) -> None:
@@ -264,12 +239,7 @@ class LevelCounts:
 
 # ---- calendar -------------------------------------------------------------------------------------------------------
 def calendar_parts(seconds: Floats) -> dict[str, npt.NDArray[np.int64]]:
-    """Split finite seconds since 1970 into year, month (0–11), weekday (Monday 0) and hour.
-
-    Examples:
-        >>> {name: int(part[0]) for name, part in calendar_parts(np.array([86400.0])).items()}
-        {'year': 1970, 'month': 0, 'weekday': 4, 'hour': 0}
-    """
+    """Split finite seconds since 1970 into year, month (0–11), weekday (Monday 0) and hour."""
     whole = np.floor(seconds).astype(np.int64)
     days = whole // 86_400
     dates = days.astype("datetime64[D]")
@@ -285,11 +255,8 @@ def calendar_parts(seconds: Floats) -> dict[str, npt.NDArray[np.int64]]:
 class TableStatistics:
     """Statistics of all columns of a table, gathered in chunks.
 
-    Args:
-        schema: the columns' types; None: inferred from the first chunk. Workers that will be merged need the same
-            schema.
-        na_codes: values that stand for missing.
-        kinds: columns whose kind is known; only used when the schema is inferred.
+    Without a ``schema`` it is inferred from the first chunk, with the ``kinds`` that are declared. Workers that will be
+    merged need the same schema.
 
     Examples:
         >>> table = pd.DataFrame({"age": [31, 40, 25, 60], "town": ["Bonn", "Ulm", "Bonn", None]})
@@ -329,15 +296,7 @@ class TableStatistics:
         }
 
     def update(self, X: Any, first_row: int | None = None) -> TableStatistics:
-        """Add a chunk of rows.
-
-        Args:
-            X: rows with the same columns in the same order.
-            first_row: number of the chunk's first row in the whole table; None: it follows what came before.
-
-        Raises:
-            InputError: other columns than before, or a cell that does not fit its column.
-        """
+        """Add a chunk of rows, whose first has this number in the whole table; None: the next one."""
         frame = as_frame(X, allow_empty=bool(len(self.schema)))
         if not len(self.schema):
             self._start(infer_schema(frame, na_codes=self.codes, kinds=self.kinds))
@@ -366,11 +325,7 @@ class TableStatistics:
         return [place[name] for name in names]
 
     def merge(self, other: TableStatistics) -> TableStatistics:
-        """Add another part of the same table; its row numbers must be others.
-
-        Raises:
-            InputError: the other part has another schema or other codes.
-        """
+        """Add another part of the same table; its row numbers must be others, its schema and codes the same."""
         same = [(c.name, c.kind, c.storage) for c in self.schema] == [(c.name, c.kind, c.storage) for c in other.schema]
         if not same or self.codes != other.codes:
             raise InputError(
@@ -414,11 +369,7 @@ class TableStatistics:
 
 
 def numeric_cells(frame: pd.DataFrame, columns: Sequence[ColumnType], codes: MissingCodes) -> tuple[Floats, Kinds]:
-    """Read columns stored as numbers, dates or pairs into one matrix.
-
-    Returns:
-        Values ``(rows, columns)`` with NaN where missing, and the kind of missingness ``(rows, columns)``.
-    """
+    """Return columns of numbers, dates and pairs as a matrix, NaN where missing, and the kinds of missingness."""
     names = [column.name for column in columns]
     values = np.full((len(frame), len(columns)), np.nan)
     kinds = np.full(values.shape, PRESENT, dtype=np.int16)

@@ -25,15 +25,7 @@ _READ_ROWS = 2**17
 
 @dataclass(frozen=True)
 class KnownRows:
-    """Which rows of a table have a value in a column.
-
-    Attributes:
-        column: its name.
-        codes: values that stand for missing.
-        before: for each part, how many such rows come before it.
-        rows: how many there are in all.
-        missing: how many rows have no value.
-    """
+    """Rows with a value in a column: how many before each part, in all, and how many rows have none."""
 
     column: str
     codes: CodesArgument
@@ -63,15 +55,6 @@ def find_known(table: PartitionedTable, column: str, codes: CodesArgument = ()) 
 
     The footers say how many cells are missing, but nothing of NaN and of declared codes: where there may be such cells,
     the column is read, a part at a time.
-
-    Examples:
-        >>> import tempfile
-        >>> from permgrad.data.parts.partitions import open_partitioned
-        >>> with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
-        ...     pd.DataFrame({"y": [1.0, None, 3.0]}).to_parquet(file.name)
-        ...     known = find_known(open_partitioned(file.name), "y")
-        >>> known.rows, known.missing
-        (2, 1)
     """
     stored = table.schema.field(column).type if column in table.schema.names else None
     may_be_nan = stored is None or pa.types.is_floating(stored) or column in table.keys

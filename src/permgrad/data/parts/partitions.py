@@ -31,8 +31,8 @@ from permgrad.base.errors import EnvironmentProblem, InputError, by_count, count
 from permgrad.base.files import file_hash, why_missing
 from permgrad.data.read.cells import CellError
 from permgrad.data.read.parquet_columns import ColumnLayout, check_notes, check_texts, exact_columns, index_formulas
-from permgrad.data.read.parquet_footer import FooterFacts, read_footer, total
-from permgrad.data.read.table import DAMAGE, check_fits
+from permgrad.data.read.parquet_footer import DAMAGE, FooterFacts, read_footer, total
+from permgrad.data.read.text_files import check_fits
 
 #: Endings of the files of a folder that are read; others are left alone.
 SUFFIXES = (".parquet", ".pq")
@@ -52,15 +52,7 @@ class MissingFileError(InputError):
 
 @dataclass(frozen=True)
 class Part:
-    """A range of row groups of one file.
-
-    Attributes:
-        number: of the part, from 0.
-        file: name relative to the table's folder.
-        row_group_start, row_group_stop: half-open range of row groups.
-        first_row: number of its first row in the whole table.
-        rows: how many rows it has, at least 1.
-    """
+    """A range of row groups of one file: its number, the file, the range, the number of its first row, and its rows."""
 
     number: int
     file: str
@@ -133,11 +125,7 @@ class PartitionedTable:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of all files' names and contents: another table, or a changed file, has another one.
-
-        Footers do not tell: two cells that change places leave sizes, extremes and counts as they were. All bytes are
-        read, once and not decoded.
-        """
+        """Hash of all files' names and contents: two cells that change places leave footers as they were."""
         text = json.dumps([[file.name, _content_digest(Path(self.root, file.name))] for file in self.files])
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -152,11 +140,7 @@ class PartitionedTable:
         return ColumnLayout.of(self.schema)
 
     def read(self, part: Part, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Return all rows of a part, numbered from 0, with the types that the whole table would have.
-
-        Args:
-            part: one of ``parts``.
-            columns: names to read, in the order wanted; None: all.
+        """Return all rows of a part, or some columns of them, numbered from 0, with the types of the whole table.
 
         Raises:
             InputError: no such column, or the file has changed since the table was opened.
@@ -184,21 +168,15 @@ class PartitionedTable:
             yield first, self._frame(pa.Table.from_batches(kept), part, columns, first)
 
     def check_memory(self) -> None:
-        """Refuse a table that is too large for the memory that is free to be read as a whole, and trained on.
-
-        Raises:
-            InputError: it is.
-        """
+        """Refuse a table that is too large to be read as a whole and trained on, with an ``InputError``."""
         check_fits(max(self.bytes, 8 * self.rows * len(self.columns)), self.path)
 
     def read_all(self) -> pd.DataFrame:
-        """Return the whole table, rows numbered from 0.
-
-        Raises:
-            InputError: it is too large for the memory that is free.
-        """
+        """Return the whole table, rows numbered from 0; ``InputError``: it is too large for the memory that is free."""
         self.check_memory()
         frames = [self.read(part) for part in self.parts]
+        if len(frames) == 1:
+            return frames[0]
         # Parts may list other levels, and pandas would make plain text of them.
         levels = [name for name in frames[0] if all(isinstance(own[name].dtype, pd.CategoricalDtype) for own in frames)]
         joined = {str(name): pd.api.types.union_categoricals([own[name] for own in frames]) for name in levels}
@@ -209,11 +187,7 @@ class PartitionedTable:
         return next(self.batches(self.parts[0], rows))[1]
 
     def check_cells(self, columns: Sequence[str], fix: str) -> None:
-        """Refuse columns whose cells hold several values each, by their types, before any row is read.
-
-        Raises:
-            InputError: there is such a column.
-        """
+        """Refuse columns whose cells hold several values each, by their types, before any row is read."""
         for name in columns:
             if name in self.schema.names and pa.types.is_nested(self.schema.field(name).type):
                 raise InputError(
@@ -237,22 +211,14 @@ class PartitionedTable:
 
     @contextmanager
     def cells_of(self, numbers: Sequence[int] | npt.NDArray[np.int64]) -> Iterator[None]:
-        """Let an error about a cell of the rows with these numbers name its file and row.
-
-        Raises:
-            InputError: the body raised a ``CellError``.
-        """
+        """Let an error about a cell of the rows with these numbers name its file and row."""
         try:
             yield
         except CellError as error:
             raise error.placed(self.where(int(numbers[error.row]))) from None
 
     def check_columns(self, columns: Sequence[str]) -> None:
-        """Refuse names that are not columns of the table.
-
-        Raises:
-            InputError: there is no such column.
-        """
+        """Refuse names that are not columns of the table, with an ``InputError``."""
         for name in columns:
             if name not in self.columns:
                 raise InputError(

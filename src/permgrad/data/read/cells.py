@@ -41,13 +41,8 @@ _CONTAINERS = (dict, list, tuple, set, frozenset, np.ndarray)
 def as_frame(X: Any, *, allow_empty: bool = False) -> pd.DataFrame:
     """Bring a frame, array or list of rows to a data frame with unique text names; arrays get ``x0, x1, …``.
 
-    Args:
-        X: pandas data frame, anything with ``to_pandas()``, a mapping of columns, a two-dimensional array or a list
-            of rows.
-        allow_empty: whether a table without rows is fine (it is for predictions, not for training).
-
     Raises:
-        InputError: not two-dimensional, sparse, complex, no columns, no rows, or duplicate names.
+        InputError: not two-dimensional, sparse, complex, no columns, duplicate names, or no rows (but ``allow_empty``).
 
     Examples:
         >>> as_frame([[1, "a"], [2, "b"]]).columns.tolist()
@@ -76,21 +71,7 @@ def as_frame(X: Any, *, allow_empty: bool = False) -> pd.DataFrame:
 
 
 def check_characters(texts: Iterable[object], what: str) -> None:
-    r"""Refuse text of which a part is half a character: no file in UTF-8 holds it, nor does pandas since its version 3.
-
-    Args:
-        texts: names, levels or classes; what is no text is left alone.
-        what: they are, in the plural.
-
-    Raises:
-        InputError: there is such a text.
-
-    Examples:
-        >>> check_characters(["größe", 3], "column names")
-        >>> check_characters(["a\ud800"], "column names")
-        Traceback (most recent call last):
-        permgrad.InputError: column names must be text of whole characters, however: 'a\ud800' holds...
-    """
+    """Refuse text with half a character: no file in UTF-8 holds it, nor does pandas since its version 3."""
     text = with_half_character(texts)
     if text is not None:
         raise InputError(
@@ -100,12 +81,7 @@ def check_characters(texts: Iterable[object], what: str) -> None:
 
 
 def with_half_character(texts: Iterable[object]) -> str | None:
-    r"""Return the first text that UTF-8 cannot hold; None where there is none.
-
-    Examples:
-        >>> with_half_character(["a", "b\ud800"]), with_half_character(["ü", 3])
-        ('b\ud800', None)
-    """
+    """Return the first text that UTF-8 cannot hold; None where there is none."""
     for text in texts:
         if isinstance(text, str):
             try:
@@ -168,12 +144,7 @@ def _named(frame: pd.DataFrame) -> pd.DataFrame:
 
 # ---- declared codes -------------------------------------------------------------------------------------------------
 def canonical(value: Any) -> str:
-    """Return the one text form of a cell: ``4``, ``4.0`` and ``"4"`` are the same level, dates are ISO text.
-
-    Examples:
-        >>> canonical(4.0), canonical("4"), canonical(True)
-        ('4', '4', 'True')
-    """
+    """Return the one text form of a cell: ``4``, ``4.0`` and ``"4"`` are the same level, dates are ISO text."""
     if isinstance(value, (Decimal, Fraction)) and -(2**63) < value < 2**63:
         value = float(value)
     if isinstance(value, (float, np.floating)):
@@ -187,12 +158,7 @@ def canonical(value: Any) -> str:
 
 
 def as_float32(code: float) -> float:
-    """Return a code for missing as a column of float32 holds it: its −99.9 is −99.90000152587890625.
-
-    Examples:
-        >>> as_float32(-9.0), as_float32(-99.9) == -99.9, as_float32(1e300)
-        (-9.0, False, 1e+300)
-    """
+    """Return a code for missing as a column of float32 holds it: its −99.9 is −99.90000152587890625."""
     return float(np.float32(code)) if abs(code) <= _LARGEST_FLOAT32 else code
 
 
@@ -210,10 +176,6 @@ class MissingCodes:
     Attributes:
         labels: text form of each code; its kind is its place in this list plus 2.
         columns: which codes hold for which column; None: all codes hold everywhere.
-
-    Examples:
-        >>> MissingCodes.of([-9, "?"]).labels
-        ('-9', '?')
     """
 
     labels: tuple[str, ...] = ()
@@ -297,11 +259,7 @@ def _labels(codes: Sequence[Code] | Code) -> tuple[str, ...]:
 # ---- distinct values ------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Distinct:
-    """A column as distinct texts and, for each row, which one (−1 is blank).
-
-    Shape:
-        index ``(rows,)``.
-    """
+    """A column as distinct texts and, for each row, which one (−1 is blank), ``(rows,)``."""
 
     index: npt.NDArray[np.int64]
     texts: list[str]
@@ -339,12 +297,9 @@ class Distinct:
 
 
 class CellError(InputError):
-    """A cell that cannot be read; whoever knows more of its row than its place may say so, see ``placed``.
+    """A cell that cannot be read, with its row's place in the frame and its number in the index (None: it has none).
 
-    Attributes:
-        row: place of the cell's row in the frame that was read, from 0.
-        number: what the frame's index numbers that row; None: it has no numbers.
-        found: the message up to the row, where nothing is known of other rows; ``fix``: from the row on.
+    Whoever knows more of the row may say so, see ``placed``: ``before`` is the message up to the row, ``fix`` the rest.
     """
 
     row: int = 0
@@ -365,13 +320,7 @@ class CellError(InputError):
         return error
 
     def placed(self, where: str) -> InputError:
-        """Return the error with another name for its row.
-
-        Examples:
-            >>> error = CellError.at(3, pd.RangeIndex(9), "a must be b, however ", " is c; correct it")
-            >>> str(error), str(error.placed("row 1 of 'x'"))
-            ('a must be b, however row 3 is c; correct it', "a must be b, however row 1 of 'x' is c; correct it")
-        """
+        """Return the error with another name for its row."""
         return InputError(f"{self.found}{where}{self.fix}")
 
 
@@ -414,17 +363,14 @@ _LOOKS_LIKE_DATE = (
 
 
 def find_date_format(texts: Sequence[str]) -> tuple[str, float, bool] | None:
-    """Find the format that reads (nearly) all texts as dates.
+    """Find the format that reads (nearly) all texts as dates; None when they do not look like dates.
 
     Returns:
-        The format, the share of texts that it reads, and whether a second format reads as many; None when the texts
-        do not look like dates.
+        The format, the share of texts that it reads, and whether a second format reads as many.
 
     Examples:
         >>> find_date_format(["2020-01-31", "2021-12-01"])
         ('ISO8601', 1.0, False)
-        >>> find_date_format(["red", "green"]) is None
-        True
     """
     column = pd.Series(list(texts), dtype=object)
     if column.empty or column.iloc[:200].str.match(_LOOKS_LIKE_DATE).mean() < 0.99:
@@ -451,15 +397,8 @@ def read_dates(texts: Sequence[str], form: str) -> Floats:
     """Parse texts to seconds since 1970 (UTC), in the learned format first, then in any other that leaves no doubt.
 
     What ``form`` does not read, surrounding blanks apart, is read as ISO 8601, then by the other known formats, where
-    all that read it agree. The twin of ``form`` with day and month swapped is never tried: a column that needs it is
-    in another order throughout, and its other days would be read wrongly without a sign.
-
-    Returns:
-        Seconds ``(texts,)``, NaN where no format reads the text without doubt.
-
-    Examples:
-        >>> read_dates(["13.12.2021", "2021-12-13", "13.12.21", "03/04/2021", "soon"], "%d.%m.%Y").tolist()
-        [1639353600.0, 1639353600.0, 1639353600.0, nan, nan]
+    all that read it agree; NaN where none does. The twin of ``form`` with day and month swapped is never tried: a
+    column that needs it is in another order throughout, and its other days would be read wrongly without a sign.
     """
     seconds = date_seconds(texts, form)
     left = np.flatnonzero(np.isnan(seconds))
@@ -515,11 +454,7 @@ def _seconds(series: pd.Series[Any]) -> Floats:
 
 # ---- whole matrices -------------------------------------------------------------------------------------------------
 def native_matrix(frame: pd.DataFrame, names: Sequence[str]) -> Floats:
-    """Take numeric and boolean columns as one float64 matrix, NaN where missing.
-
-    Raises:
-        InputError: a complex or an infinite value.
-    """
+    """Take numeric and boolean columns as one float64 matrix, NaN where missing; refuse complex and infinite values."""
     picked = frame[list(names)]
     extension = [isinstance(dtype, pd.api.extensions.ExtensionDtype) for dtype in picked.dtypes]
     if any(dtype.kind == "c" for dtype in picked.dtypes):
@@ -541,16 +476,9 @@ def native_matrix(frame: pd.DataFrame, names: Sequence[str]) -> Floats:
 def refuse_infinite(
     matrix: Floats, names: Sequence[str], index: pd.Index[Any], places: npt.NDArray[np.int64] | None = None
 ) -> None:
-    """Raise when a value is infinite, naming the columns and the first such row.
+    """Raise a ``CellError`` when a value is infinite, naming the columns and the first such row.
 
-    Args:
-        matrix: the values ``(rows, columns)``, or distinct values of a column.
-        names: of the columns.
-        index: numbers of the rows, as the user's frame has them.
-        places: for each row the place of its value in ``matrix``; None: its own.
-
-    Raises:
-        CellError: a value is infinite.
+    Of distinct values ``places`` gives for each row the place of its value in ``matrix``.
     """
     # A sum is infinite or NaN whenever an entry is infinite: one cheap pass for the usual case.
     with np.errstate(over="ignore"):

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -56,20 +56,7 @@ _BEYOND_64_BITS = 2.0**63
 
 @dataclass(frozen=True)
 class Reading:
-    """How the columns of a table are to be read.
-
-    Attributes:
-        na: Codes whose cells become missing.
-        codes: Codes that stay, and do not keep their column from being read as numbers.
-        missing: Texts that mean missing everywhere.
-        as_text: Columns that are kept as text.
-        decimal: The decimal sign; None: the cells tell.
-        like: Decimal signs of the columns of another table, which this one is read like.
-        units: Its units.
-        classes: Columns in which 01 and 1 may differ.
-        categories: Columns that are kept as text where their numbers would lose something.
-        identifiers: Columns that are kept as text unless they are written as whole numbers are.
-    """
+    """How the columns of a table are to be read, as ``read_written`` has it; ``missing`` are texts that mean so."""
 
     na: MissingCodes
     codes: MissingCodes
@@ -84,7 +71,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class TextColumn:
+class _TextColumn:
     """The cells of a column as text, null where they are missing."""
 
     name: str
@@ -107,7 +94,7 @@ class TextColumn:
         levels[:-1], levels[-1] = values, blank
         return levels[self._levels[0]]
 
-    def without(self, texts: Sequence[str]) -> TextColumn:
+    def without(self, texts: Sequence[str]) -> _TextColumn:
         """Return the column with the cells of some texts missing."""
         hit = pc.is_in(self.cells, pa.array(texts, pa.string()))
         return replace(self, cells=pc.if_else(hit, pa.scalar(None, pa.string()), self.cells)) if texts else self
@@ -169,14 +156,8 @@ def _as_series(numbers: pa.ChunkedArray) -> pd.Series[Any]:
 
 # ---- the forms ------------------------------------------------------------------------------------------------------
 @dataclass
-class Signs:
-    """The decimal signs of a file.
-
-    Attributes:
-        decimal: What the user said.
-        comma_parts: Whether commas part the fields: decimals are then usually written with a point.
-        proven: Signs that some column is written with for certain.
-    """
+class _Signs:
+    """The decimal sign that the user named, whether commas part the fields, and the signs that columns prove."""
 
     decimal: str | None
     comma_parts: bool
@@ -189,16 +170,8 @@ class Signs:
 
 
 @dataclass
-class Decided:
-    """A column as it is read.
-
-    Attributes:
-        values: Of each row.
-        sign: The decimal sign of numbers, None: not known, or no numbers.
-        unit: How numbers are written beside their digits.
-        is_text: Whether cells are texts as they are written.
-        is_coded: Whether they are texts, but nothing but numbers and codes.
-    """
+class _Decided:
+    """A column as it is read: its rows, decimal sign and unit; texts as written, or nothing but numbers and codes."""
 
     values: pd.Series[Any]
     sign: str | None = None
@@ -212,46 +185,43 @@ class Decided:
         return bool(pd.api.types.is_numeric_dtype(self.values.dtype))
 
 
-class Form(Protocol):
-    """A way in which the cells of a column are written."""
+class _Form:
+    """A way in which the cells of a column are written: which decimal signs that proves, and what the column becomes.
 
-    def signs(self, file: Signs) -> set[str]:
-        """Return the decimal signs that the column proves; ``file`` has those of columns looked at before."""
+    ``signs`` is asked of all columns first, ``settle`` when the signs of the file are known.
+    """
 
-    def settle(self, file: Signs) -> Decided:
-        """Return the column, now that the signs of all columns are known."""
+    def signs(self, file: _Signs) -> set[str]:
+        del file
+        return set()
+
+    def settle(self, file: _Signs) -> _Decided:
+        raise NotImplementedError
 
 
 @dataclass
-class Plain:
+class _Plain(_Form):
     """Whole numbers, truth values or text: no sign is in doubt."""
 
     values: pd.Series[Any]
     is_text: bool = False
 
-    def signs(self, file: Signs) -> set[str]:
-        """See ``Form``."""
-        del file
-        return set()
-
-    def settle(self, file: Signs) -> Decided:
-        """See ``Form``."""
+    def settle(self, file: _Signs) -> _Decided:
         is_number = pd.api.types.is_numeric_dtype(self.values.dtype) and self.values.dtype != bool
-        return Decided(self.values, file.sole if is_number else None, is_text=self.is_text)
+        return _Decided(self.values, file.sole if is_number else None, is_text=self.is_text)
 
 
 @dataclass
-class Pointed:
+class _Pointed(_Form):
     """Numbers with decimal points, unless they are points between thousands, which text alone can tell (1.500)."""
 
-    column: TextColumn
+    column: _TextColumn
     values: pd.Series[Any]
     like: str | None
     dotted: list[str] = field(default_factory=list)
     is_proven: bool = False
 
-    def signs(self, file: Signs) -> set[str]:
-        """See ``Form``."""
+    def signs(self, file: _Signs) -> set[str]:
         if not _may_be_thousands(self.values.to_numpy(np.float64)):
             self.is_proven = True
         elif not file.comma_parts or "," in (*file.proven, file.decimal, self.like):
@@ -261,18 +231,17 @@ class Pointed:
             self.is_proven = not self.dotted and any("." in text for text in texts)
         return {"."} if self.is_proven else set()
 
-    def settle(self, file: Signs) -> Decided:
-        """See ``Form``."""
+    def settle(self, file: _Signs) -> _Decided:
         if not self.dotted:
-            return Decided(self.values, "." if self.is_proven and file.decimal is None else file.sole)
+            return _Decided(self.values, "." if self.is_proven and file.decimal is None else file.sole)
         sign = file.sole or self.like
         if file.decimal is None and file.sole != ",":
             self._warn(file.proven, sign)
         if sign != ",":
-            return Decided(self.values, sign)
+            return _Decided(self.values, sign)
         thousands = self.column.spread([int(text.replace(".", "")) for text in self.column.texts], np.nan, object)
         numbers = pd.Series(pd.to_numeric(thousands)).where(self.values.notna())
-        return Decided(numbers if numbers.isna().any() else numbers.astype(np.int64), sign)
+        return _Decided(numbers if numbers.isna().any() else numbers.astype(np.int64), sign)
 
     def _warn(self, proven: set[str], sign: str | None) -> None:
         name, example = self.column.name, self.dotted[0]
@@ -286,81 +255,70 @@ class Pointed:
 
 
 @dataclass
-class Country:
-    """Numbers as some country writes them, all in one way: 1.234,5, also with a unit, or beside codes.
+class _Country(_Form):
+    """Numbers as some country writes them, all in one way: 1.234,5, also with a unit (not in ``bare``) or codes."""
 
-    Attributes:
-        bare: The number in each text, codes left out.
-        ways: In which all of them may be written.
-        like, unit: The sign that the column had in the table that was learned from, and the unit.
-    """
-
-    column: TextColumn
+    column: _TextColumn
     bare: dict[str, str]
     ways: list[Way]
     like: str | None
     unit: str | None
 
-    def signs(self, file: Signs) -> set[str]:
-        """See ``Form``."""
+    def signs(self, file: _Signs) -> set[str]:
         del file
         signs = {way.point for way in self.ways}
         return signs if len(signs) == 1 else set()
 
-    def settle(self, file: Signs) -> Decided:
-        """See ``Form``."""
+    def settle(self, file: _Signs) -> _Decided:
         name, texts = self.column.name, list(self.bare.values())
         way, sign = choose_way(name, texts, self.ways, (file.sole, self.like), self.unit, comma_parts=file.comma_parts)
         numbers = {text: number_in(bare, way) for text, bare in self.bare.items()}
         if len(numbers) == len(self.column.texts):
             values = self.column.spread([numbers[text] for text in self.column.texts], np.nan, np.float64)
-            return Decided(pd.Series(values), sign, self.unit)
+            return _Decided(pd.Series(values), sign, self.unit)
         if all(_PLAIN.fullmatch(text.strip()) and float(text) == number for text, number in numbers.items()):
-            return Decided(self.column.series(), sign, self.unit, is_coded=True)
+            return _Decided(self.column.series(), sign, self.unit, is_coded=True)
         written = [canonical(numbers[text]) if text in numbers else text for text in self.column.texts]
-        return Decided(_text_series(self.column, written), sign, self.unit)
+        return _Decided(_text_series(self.column, written), sign, self.unit)
 
 
 @dataclass
-class Text:
+class _Text(_Form):
     """Text, of which single cells may prove how the file writes numbers."""
 
-    column: TextColumn
+    column: _TextColumn
     bare: dict[str, str]
 
-    def signs(self, file: Signs) -> set[str]:
-        """See ``Form``."""
+    def signs(self, file: _Signs) -> set[str]:
         del file
         return signs_in(list(self.bare.values()))
 
-    def settle(self, file: Signs) -> Decided:
-        """See ``Form``."""
+    def settle(self, file: _Signs) -> _Decided:
         del file
-        return Decided(self.column.series(), is_text=True)
+        return _Decided(self.column.series(), is_text=True)
 
 
 @dataclass
-class Spoiled(Text):
+class _Spoiled(_Text):
     """A column that was numbers in the table that was learned from: what is said of it names the cell that is none."""
 
     sign: str = "."
     unit: str | None = None
 
-    def settle(self, file: Signs) -> Decided:
-        """See ``Form``."""
+    def settle(self, file: _Signs) -> _Decided:
         del file
         fitting = [way for way in WAYS if way.point == self.sign]
         written = []
         for text in self.column.texts:
             bare = self.bare.get(text, text)
             way = next((way for way in fitting if text in self.bare and way.cells.fullmatch(bare.strip())), None)
-            # Plain numbers stay as they are: 007 may be a name.
+            # _Plain numbers stay as they are: 007 may be a name.
             is_plain = way is None or (way.point == "." and _PLAIN.fullmatch(bare.strip()))
             written.append(bare if way is None or is_plain else canonical(number_in(bare, way)))
-        return Decided(_text_series(self.column, written), unit=self.unit)
+        return _Decided(_text_series(self.column, written), unit=self.unit)
 
 
-def _text_series(column: TextColumn, written: Sequence[str]) -> pd.Series[Any]:
+def _text_series(column: _TextColumn, written: Sequence[str]) -> pd.Series[Any]:
     return pd.Series(column.spread(written, np.nan, object))
 
 
@@ -376,14 +334,14 @@ def read_columns(table: TextTable, file: RowLines, reading: Reading) -> Written:
     columns, missing = {}, {}
     declared = {*reading.na.labels, *reading.codes.labels}
     for name, cells in table.columns.items():
-        columns[name], words = _without_missing(TextColumn(name, cells), reading.missing)
+        columns[name], words = _without_missing(_TextColumn(name, cells), reading.missing)
         if words := {word: share for word, share in words.items() if word not in declared}:
             missing[name] = words
     forms = {name: _form_of(column, reading) for name, column in columns.items()}
-    file_signs = Signs(reading.decimal, table.delimiter == ",")
+    file_signs = _Signs(reading.decimal, table.delimiter == ",")
     # What points mean is told by the columns with other signs.
-    late = [form for form in forms.values() if isinstance(form, Pointed)]
-    for some in ([form for form in forms.values() if not isinstance(form, Pointed)], late):
+    late = [form for form in forms.values() if isinstance(form, _Pointed)]
+    for some in ([form for form in forms.values() if not isinstance(form, _Pointed)], late):
         file_signs.proven |= set().union(*[form.signs(file_signs) for form in some])
     decided = {name: form.settle(file_signs) for name, form in forms.items()}
     decided = {name: _as_declared(columns[name], one, reading) for name, one in decided.items()}
@@ -403,7 +361,7 @@ def read_columns(table: TextTable, file: RowLines, reading: Reading) -> Written:
     )
 
 
-def _without_missing(column: TextColumn, missing: Iterable[str]) -> tuple[TextColumn, dict[str, float]]:
+def _without_missing(column: _TextColumn, missing: Iterable[str]) -> tuple[_TextColumn, dict[str, float]]:
     """Return a column whose cells are missing where their text means so, and the share of cells with each text."""
     hit = pc.is_in(column.cells, pa.array(["", *missing], pa.string()))
     if not pc.any(hit).as_py():
@@ -411,14 +369,14 @@ def _without_missing(column: TextColumn, missing: Iterable[str]) -> tuple[TextCo
     words = {one["values"]: one["counts"] for one in column.cells.filter(hit).value_counts().to_pylist()}
     cells = pc.if_else(hit, pa.scalar(None, pa.string()), column.cells)
     usual = sorted((word for word in words if word), key=lambda word: -words[word])
-    return TextColumn(column.name, cells), {word: words[word] / len(hit) for word in usual}
+    return _TextColumn(column.name, cells), {word: words[word] / len(hit) for word in usual}
 
 
-def _form_of(column: TextColumn, reading: Reading) -> Form:
+def _form_of(column: _TextColumn, reading: Reading) -> _Form:
     """Return the form of a column: the first that fits all of its texts."""
     name = column.name
     if column.cells.null_count == len(column.cells) and name not in reading.as_text:
-        return Plain(pd.Series(np.full(len(column.cells), np.nan)))
+        return _Plain(pd.Series(np.full(len(column.cells), np.nan)))
     numbers = None if name in reading.as_text else column.plain_numbers()
     if numbers is None and reading.na.holds_for(name):
         coded = [text for text in column.texts if reading.na.kind_of(text, name) != PRESENT]
@@ -426,17 +384,17 @@ def _form_of(column: TextColumn, reading: Reading) -> Form:
             return _form_of(column.without(coded), replace(reading, na=MissingCodes()))
         column = column.without(coded)
     if name in reading.as_text:
-        return Plain(column.series(), is_text=True)
+        return _Plain(column.series(), is_text=True)
     if numbers is not None:
         numbers = blank_numbers(numbers, reading.na, name) if numbers.dtype != object else numbers
-        return Pointed(column, numbers, reading.like.get(name)) if numbers.dtype == np.float64 else Plain(numbers)
+        return _Pointed(column, numbers, reading.like.get(name)) if numbers.dtype == np.float64 else _Plain(numbers)
     if all(text in _TRUTHS for text in column.texts):
         values = column.spread([_TRUTHS[text] for text in column.texts], np.nan, object)
-        return Plain(pd.Series(values).astype(object if column.cells.null_count else bool))
+        return _Plain(pd.Series(values).astype(object if column.cells.null_count else bool))
     return _form_of_text(column, reading)
 
 
-def _form_of_text(column: TextColumn, reading: Reading) -> Form:
+def _form_of_text(column: _TextColumn, reading: Reading) -> _Form:
     """Return the form of a column that no reader takes for numbers."""
     name = column.name
     words = code_words(reading.codes, name)
@@ -444,14 +402,14 @@ def _form_of_text(column: TextColumn, reading: Reading) -> Form:
     bare, unit = without_unit(texts, reading.units.get(name))
     like = reading.like.get(name)
     if ways := ways_of(list(bare.values())):
-        return Country(column, bare, ways, like, unit)
+        return _Country(column, bare, ways, like, unit)
     if like is not None or unit is not None:
-        return Spoiled(column, bare, like or ".", unit)
-    return Text(column, bare)
+        return _Spoiled(column, bare, like or ".", unit)
+    return _Text(column, bare)
 
 
 # ---- what the user declared -----------------------------------------------------------------------------------------
-def _as_declared(column: TextColumn, decided: Decided, reading: Reading) -> Decided:
+def _as_declared(column: _TextColumn, decided: _Decided, reading: Reading) -> _Decided:
     """Return a category or identifier that was read as numbers as text, if its numbers lose something.
 
     Identifiers are as they are written. Of categories zeros in front count (007), zeros behind where others have fewer
@@ -465,7 +423,7 @@ def _as_declared(column: TextColumn, decided: Decided, reading: Reading) -> Deci
     if all(map(_COUNTED.fullmatch, texts)):
         return decided
     present = [text for text in texts if reading.codes.kind_of(text, column.name) == PRESENT]
-    return Decided(column.series(), is_text=True) if is_name or _loses(present, decided.sign) else decided
+    return _Decided(column.series(), is_text=True) if is_name or _loses(present, decided.sign) else decided
 
 
 def _loses(texts: list[str], sign: str | None) -> bool:
@@ -483,7 +441,7 @@ def _is_plain(text: str) -> bool:
     return bool(_COUNTED.fullmatch(text)) or canonical(float(text)) == _ZERO_DECIMALS.sub("", text)
 
 
-def _is_padded(column: TextColumn) -> bool:
+def _is_padded(column: _TextColumn) -> bool:
     """Return whether cells are digits of one length, some with zeros in front: maybe codes, such as 01067."""
     lengths = pc.min_max(pc.binary_length(column.cells)).as_py()
     if lengths["min"] is None or not lengths["min"] == lengths["max"] >= _SHORTEST_CODE:
@@ -491,7 +449,7 @@ def _is_padded(column: TextColumn) -> bool:
     return bool(pc.all(pc.utf8_is_digit(column.cells)).as_py() and pc.any(pc.starts_with(column.cells, "0")).as_py())
 
 
-def _alike(column: TextColumn, codes: MissingCodes) -> tuple[str, str] | None:
+def _alike(column: _TextColumn, codes: MissingCodes) -> tuple[str, str] | None:
     """Return two texts that are one number, though they differ by zeros in front; None where there are none."""
     first: dict[int, str] = {}
     for text in map(str.strip, column.texts):

@@ -33,12 +33,9 @@ _CHUNK_ROWS = 16_384
 
 
 def sniff_delimiter(text: str) -> str:
-    r"""Find the delimiter: the one that gives the most lines as many fields as the header has, at least two.
+    r"""Find the delimiter: the one that gives the most lines as many fields as the header has.
 
     One after which quotes stand where they belong, at both ends of a field, goes before all others.
-
-    Returns:
-        One of comma, semicolon, tab, pipe; a comma for a table with one column.
 
     Examples:
         >>> sniff_delimiter("a;b\\n1,5;2\\n2,5;3\\n")
@@ -70,13 +67,10 @@ def _records(text: str, delimiter: str, *, strict: bool = False, most: int = _SA
 
 @dataclass(frozen=True)
 class TextTable:
-    """A CSV file as text.
+    """A CSV file as text: the cells of each column, its delimiter, the line of each row, and what to say of the names.
 
-    Attributes:
-        columns: The cells of each column as written, without the blanks in front; empty text where there is nothing.
-        delimiter: What parts the fields.
-        lines: The line that each row begins in, counted from 1, shape ``(rows,)``; None: not known.
-        notes: What a user should know of the columns' names.
+    Cells are as written, without the blanks in front; empty where there is nothing. Lines are counted from 1; None: not
+    known.
     """
 
     columns: dict[str, pa.ChunkedArray]
@@ -103,10 +97,10 @@ def parse_csv(
 
     Args:
         text: What is in the file.
-        file: For messages.
+        file: Its name, for messages.
         as_text: Columns that must be there.
-        named: Names, given by their place, of columns without one that are not left out.
         once: Columns that must not stand twice.
+        named: Names, given by their place, of columns without one that are not left out.
         missing: Texts that mean missing.
 
     Raises:
@@ -150,11 +144,7 @@ def parse_csv(
 def _plain_rows(
     text: str, delimiter: str, width: int, file: Path, before: int
 ) -> tuple[npt.NDArray[np.int64] | None, list[pa.ChunkedArray]]:
-    """Return the line of each row, shifted by the lines ``before`` the text, and the columns of a text without quotes.
-
-    Raises:
-        InputError: a line has another number of fields than the header.
-    """
+    """Return the line of each row, counting those ``before`` the text, and the columns of a text without quotes."""
     content = text.encode("utf-8")
     signs = np.frombuffer(content, dtype=np.uint8)
     ends = np.flatnonzero(signs == ord("\n"))
@@ -238,11 +228,7 @@ def _whole_records(text: str, delimiter: str, width: int, file: Path, before: in
 
 
 def _unique_names(written: list[str], file: Path, once: Collection[str]) -> tuple[list[str], list[str]]:
-    """Return a name for each column, all different, and what is said of those that stand more than once.
-
-    Raises:
-        InputError: a column that must stand ``once`` stands more often, or the names are numbers of a row.
-    """
+    """Return a name for each column, all different, and what is said of those that stand more than once."""
     named = [name or f"column {place}" for place, name in enumerate(written, start=1)]
     repeated = {name: count for name, count in Counter(filter(None, written)).items() if count > 1}
     if repeated and all(map(_is_number, written)):
@@ -266,12 +252,7 @@ def _unique_names(written: list[str], file: Path, once: Collection[str]) -> tupl
 
 
 def numbered(names: Sequence[str]) -> list[str]:
-    """Return names of which each that occurs again gets a number behind it, as in pandas.
-
-    Examples:
-        >>> numbered(["x", "y", "x", "x.1", "x"])
-        ['x', 'y', 'x.2', 'x.1', 'x.3']
-    """
+    """Return names of which each that occurs again gets a number behind it, as in pandas."""
     taken, times, found = set(names), Counter[str](), []
     for name in names:
         new = name

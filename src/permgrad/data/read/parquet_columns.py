@@ -17,8 +17,7 @@ class ColumnLayout:
     """How stored columns become those of a frame: an index that pandas stored is an ordinary column, if it has a name.
 
     Attributes:
-        shown: names of the frame's columns.
-        stored: names of the columns that are stored.
+        shown, stored: names of the frame's columns, and of the columns that are stored.
         formulas: names of index columns that are stored as a start and a step.
         nullable: stored names whose missing cells pandas keeps in a type of its own.
         metadata: of the schema, without the index.
@@ -55,10 +54,7 @@ class ColumnLayout:
 
 
 def cell_notes(schema: pa.Schema, *, index: bool = True) -> dict[bytes, bytes] | None:
-    """Return what pandas noted of cells and index; not the types of names and a frame's own attributes.
-
-    Nobody needs these: names are the schema's, and pandas copies attributes with every column, however deep they are.
-    """
+    """Return what pandas noted of cells and index; not attributes, which it copies however deep they are."""
     notes = schema.pandas_metadata
     if not isinstance(notes, dict):
         return cast("dict[bytes, bytes] | None", schema.metadata)
@@ -67,11 +63,7 @@ def cell_notes(schema: pa.Schema, *, index: bool = True) -> dict[bytes, bytes] |
 
 
 def check_notes(schema: pa.Schema) -> None:
-    """Refuse what is said of an index and of columns if pandas did not write it so.
-
-    Raises:
-        TypeError, ValueError: it did not.
-    """
+    """Refuse what is said of an index and of columns if pandas did not write it so (TypeError, ValueError)."""
     notes = schema.pandas_metadata
     if notes is None:
         return
@@ -110,11 +102,7 @@ def _numbers_rows(index: dict[str, Any]) -> bool:
 
 
 def check_texts(table: pa.Table) -> None:
-    """Refuse text that is no UTF-8, which Arrow reads as it stands and Python cannot read at all.
-
-    Raises:
-        pyarrow.ArrowInvalid: there is some.
-    """
+    """Refuse text that is no UTF-8 (``ArrowInvalid``), which Arrow reads as it stands and Python cannot read at all."""
     for column in table.columns:
         kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
         if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
@@ -122,12 +110,7 @@ def check_texts(table: pa.Table) -> None:
 
 
 def exact_columns(table: pa.Table) -> dict[str, pd.Series[Any]]:
-    """Return the columns of 64-bit whole numbers so that missing cells do not make floats of them, which round.
-
-    Examples:
-        >>> exact_columns(pa.table({"nr": [2**53 + 1, None], "x": [0.5, 1.5]}))["nr"].tolist()
-        [9007199254740993, <NA>]
-    """
+    """Return the columns of 64-bit whole numbers so that missing cells do not make floats of them, which round."""
     return {
         name: table.column(name).to_pandas(types_mapper=NULLABLE.get)
         for name in table.column_names

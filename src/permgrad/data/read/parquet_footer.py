@@ -14,6 +14,11 @@ import pyarrow.parquet as pq
 from permgrad.data.read.parquet_columns import cell_notes
 from permgrad.data.read.whole_numbers import FIRST_INEXACT
 
+#: What a Parquet file leads to whose notes are not as pandas writes them.
+DAMAGE = (
+    ValueError, KeyError, TypeError, IndexError, AttributeError, NotImplementedError, OverflowError,
+    SyntaxError, RecursionError,  # names of columns that are said to be tuples are parsed, not run
+)  # fmt: skip
 #: With a buffer of any size Arrow looks at all columns of a row group before it reads one.
 _BUFFER_BYTES = 4096
 
@@ -49,16 +54,10 @@ class _Guarded(io.RawIOBase):
 
 
 def read_footer(stream: BinaryIO) -> tuple[pq.FileMetaData, pa.Schema]:
-    """Read a file's footer, of which Arrow then gives each column's facts.
+    """Read a file's footer, of which Arrow then gives each column's facts; the stream stays open.
 
     Of a column whose facts contradict each other Python cannot ask: Arrow's exception ends the process. What reads the
     column refuses it in good order, so that it is let look at all columns, and stopped before it reads one.
-
-    Args:
-        stream: the file; it stays open.
-
-    Raises:
-        pyarrow.ArrowException, OSError, ValueError: it is damaged, or no Parquet.
     """
     guarded = _Guarded(stream)
     # Read by this thread and no other, which could still be at it when the process ends.
@@ -73,13 +72,10 @@ def read_footer(stream: BinaryIO) -> tuple[pq.FileMetaData, pa.Schema]:
 
 
 def read_whole(content: bytes) -> pa.Table:
-    """Return the table of a file that is in memory.
+    """Return the table of a file that is in memory; Arrow's errors say that it is damaged.
 
     Read by this thread alone: others can still hold the bytes when the process ends over an error, and would end it
     with a signal.
-
-    Raises:
-        pyarrow.ArrowException, OSError, ValueError: the file is damaged, or no Parquet.
     """
     metadata, _ = read_footer(io.BytesIO(content))
     for _ in _row_groups(metadata):
@@ -91,13 +87,7 @@ def read_whole(content: bytes) -> pa.Table:
 
 @dataclass(frozen=True)
 class FooterFacts:
-    """What a footer says of the columns of all its row groups.
-
-    Attributes:
-        null_counts: missing cells of each column; None where a row group does not say.
-        large: columns of 64-bit whole numbers of which some are, or may be, more than a float can hold.
-        packed_bytes: what the largest row group takes in the file.
-    """
+    """What a footer says: missing cells by column (None: unknown), columns of large numbers, bytes of a row group."""
 
     null_counts: dict[str, int | None]
     large: frozenset[str]
@@ -105,11 +95,7 @@ class FooterFacts:
 
     @classmethod
     def of(cls, footer: pq.FileMetaData, schema: pa.Schema) -> FooterFacts:
-        """Read a footer, row group by row group.
-
-        Raises:
-            ValueError: a row group's types are not those of the schema.
-        """
+        """Read a footer; ``ValueError``: a row group's types are not those of the schema."""
         wide = {own.name for own in schema if pa.types.is_int64(own.type) or pa.types.is_uint64(own.type)}
         nulls: dict[str, int | None] = dict.fromkeys(schema.names, 0)
         large, all_rows, packed_bytes = set[str](), 0, 0
@@ -130,12 +116,7 @@ class FooterFacts:
 
 
 def total(counts: Sequence[int | None]) -> int | None:
-    """Return a sum, or None where a part of it is not known.
-
-    Examples:
-        >>> total([1, 2]), total([1, None])
-        (3, None)
-    """
+    """Return a sum, or None where a part of it is not known."""
     known = [count for count in counts if count is not None]
     return sum(known) if len(known) == len(counts) else None
 

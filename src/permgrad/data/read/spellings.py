@@ -72,12 +72,7 @@ def several_ways(texts: Sequence[str]) -> str | None:
 
 
 def tell_of_several_ways(schema: Schema, kinds: Mapping[str, Any]) -> None:
-    """Warn of columns that would be numbers or dates if all of their cells were written alike.
-
-    Args:
-        schema: types of the columns.
-        kinds: columns whose kind the user gave.
-    """
+    """Warn of columns that would be numbers or dates if all their cells were written alike."""
     for said in several_ways_said(schema, kinds):
         warn_user(said)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-import io
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ import pandas as pd
 
 from permgrad.base.checks import check_names, check_path
 from permgrad.base.errors import EnvironmentProblem, InputError, counted, shown, warn_user
-from permgrad.base.files import free_memory, why_missing
+from permgrad.base.files import why_missing
+from permgrad.data.parts.partitions import SUFFIXES, is_partitioned, open_partitioned
 from permgrad.data.read.cells import (
     BLANK,
     PRESENT,
@@ -30,18 +31,13 @@ from permgrad.data.read.csv_table import parse_csv, sniff_delimiter
 from permgrad.data.read.missing_texts import MISSING_ANYWAY, check_not_na, missing_said
 from permgrad.data.read.row_lines import RowLines
 from permgrad.data.read.text_files import PARQUET, read_text, unzipped
-from permgrad.data.read.whole_numbers import as_stored, blank_numbers, masked, may_be_rounded
+from permgrad.data.read.whole_numbers import as_stored, blank_numbers, masked
 from permgrad.data.read.written_numbers import Written
 
-__all__ = ["DAMAGE", "blank_codes", "read_table", "read_written", "sniff_delimiter", "unused_codes"]
+__all__ = ["blank_codes", "read_table", "read_written", "sniff_delimiter", "unused_codes"]
 
-#: How often a table that is read into memory is held there while a model is trained on it.
-_COPIES = 3
-#: What a Parquet file leads to whose notes are not as pandas writes them.
-DAMAGE = (
-    ValueError, KeyError, TypeError, IndexError, AttributeError, NotImplementedError, OverflowError,
-    SyntaxError, RecursionError,  # names of columns that are said to be tuples are parsed, not run
-)  # fmt: skip
+#: Rows of a part that is a whole file.
+_ALL_ROWS = 2**31 - 1
 
 
 def read_table(
@@ -119,15 +115,12 @@ def read_written(
         raise InputError(f"decimal must be ',' or '.', however: {shown(decimal)}; pass one of them, or None")
     file = check_path("path", path, "pass the name of a file")
     as_text = [] if text is None else list(check_names("text", text, "pass for example text=['postcode']"))
-    if is_parquet_folder(file):
-        from permgrad.data.parts.partitions import open_partitioned
-
-        return Written.typed(blank_codes(open_partitioned(file).read_all(), na), codes)
-    content = _content(file)
-    if content[:4] == PARQUET or file.suffix.lower() in (".parquet", ".pq"):
-        frame = _parse_parquet(content, file)
-        _check_rows(frame.shape, file)
+    if not is_parquet_folder(file):
+        _check_file(file)
+    if is_partitioned(file):
+        frame = open_partitioned(file, rows_per_part=_ALL_ROWS).read_all()
         return Written.typed(blank_codes(frame, na), codes)
+    content = _content(file)
     missing = MISSING_ANYWAY.difference(not_na)
     table = parse_csv(
         read_text(content, file),
@@ -137,7 +130,11 @@ def read_written(
         once=set(classes),
         missing=missing,
     )
-    _check_rows((table.rows, len(table.columns)), file)
+    if table.rows == 0:
+        raise InputError(
+            f"a table must have at least one row, however {str(file)!r} has a header only "
+            f"({counted(len(table.columns), 'column')}); check how it was written"
+        )
     reading = Reading(
         na=MissingCodes.of(na),
         codes=MissingCodes.of(codes),
@@ -151,14 +148,6 @@ def read_written(
         identifiers=frozenset(identifiers),
     )
     return read_columns(table, RowLines(file, table.lines), reading)
-
-
-def _check_rows(shape: tuple[int, int], file: Path) -> None:
-    if shape[0] == 0:
-        raise InputError(
-            f"a table must have at least one row, however {str(file)!r} has a header only "
-            f"({counted(shape[1], 'column')}); check how it was written"
-        )
 
 
 def is_parquet_folder(path: Path) -> bool:
@@ -219,8 +208,9 @@ def _numbers_if_all(series: pd.Series[Any]) -> pd.Series[Any]:
     return numbers if bool((numbers.isna() == series.isna()).all()) else series
 
 
-# ---- bytes ----------------------------------------------------------------------------------------------------------
-def _content(file: Path) -> bytes:
+# ---- files ----------------------------------------------------------------------------------------------------------
+def _check_file(file: Path) -> None:
+    """Refuse what is no file with something in it, and text that is named as Parquet."""
     if file.is_dir():
         raise InputError(
             f"a table must be a file, however {str(file)!r} is a folder; name the CSV or Parquet file in it"
@@ -231,19 +221,39 @@ def _content(file: Path) -> bytes:
         raise InputError(
             f"a table must be an existing file, however {str(file)!r} {why_missing(file)}{_near(file)}; check the path"
         )
+    if file.suffix.lower() not in SUFFIXES:
+        return
+    with _readable(file), file.open("rb") as stream:
+        head = stream.read(4096)
+    if not head.strip():
+        raise _empty(file)
+    if head[:4] != PARQUET and b"\n" in head and not any(sign < 9 or 13 < sign < 32 for sign in head):
+        raise InputError(
+            f"a file must be what its name says, however {str(file)!r} is named as Parquet and holds text; rename it "
+            "to '.csv'"
+        )
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
     try:
-        content = file.read_bytes()
+        yield
     except OSError as error:
         raise EnvironmentProblem(
             f"a table must be readable, however {str(file)!r}: {error.strerror}; check its rights"
         ) from error
-    free = free_memory()
-    content = unzipped(content, file, room=None if free is None else free // _COPIES)
+
+
+def _content(file: Path) -> bytes:
+    with _readable(file):
+        content = unzipped(file.read_bytes(), file)
     if not content.strip():
-        raise InputError(
-            f"a table must have a header and rows, however {str(file)!r} is empty; check how it was written"
-        )
+        raise _empty(file)
     return content
+
+
+def _empty(file: Path) -> InputError:
+    return InputError(f"a table must have a header and rows, however {str(file)!r} is empty; check how it was written")
 
 
 def _near(file: Path) -> str:
@@ -253,72 +263,3 @@ def _near(file: Path) -> str:
         return ""
     near = difflib.get_close_matches(file.name, names, n=1, cutoff=0.75)
     return f" (did you mean {near[0]!r}?)" if near else ""
-
-
-def check_fits(needed: int, path: str) -> None:
-    """Refuse a table that is too large for the memory that is free to be read as a whole, and trained on.
-
-    Args:
-        needed: bytes that its cells take.
-        path: of the table, for the message.
-
-    Raises:
-        InputError: it is.
-    """
-    free = free_memory()
-    if free is not None and _COPIES * needed > free:
-        raise InputError(
-            f"a table that is read into memory must fit there about {_COPIES} times, however: {path!r} takes about "
-            f"{needed / 1e9:,.1f} GB and {free / 1e9:,.1f} GB are free; train from its files in Python, "
-            "HyNNClassifier().fit_stream(folder, target), or give a part of its rows"
-        )
-
-
-# ---- Parquet --------------------------------------------------------------------------------------------------------
-def _parse_parquet(content: bytes, file: Path) -> pd.DataFrame:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from permgrad.data.read.parquet_columns import check_texts, exact_columns
-    from permgrad.data.read.parquet_footer import read_whole
-
-    if content[:4] != PARQUET and _looks_like_text(content):
-        raise InputError(
-            f"a file must be what its name says, however {str(file)!r} is named as Parquet and holds text; rename it "
-            "to '.csv'"
-        )
-    damaged = InputError(
-        f"a Parquet file must be complete, however {str(file)!r} is cut off, damaged or no Parquet; write it again"
-    )
-    try:
-        footer = pq.read_metadata(io.BytesIO(content))
-    except (pa.ArrowException, OSError, ValueError):
-        raise damaged from None
-    # Before the table is read: what reads it refuses names that stand twice with an error like that of a damaged file.
-    names = pd.Index(footer.schema.to_arrow_schema().names)
-    if names.has_duplicates:
-        raise InputError(
-            f"column names must be unique, however {names[names.duplicated()][0]!r} stands more than once in "
-            f"{str(file)!r}; rename the copies"
-        )
-    check_fits(footer.num_rows * footer.num_columns * 8, str(file))
-    try:
-        stored = read_whole(content)
-        check_texts(stored)
-        frame: pd.DataFrame = stored.to_pandas()
-        if any(name is not None for name in frame.index.names):
-            frame = frame.reset_index()
-        rounded = [name for name in names if name in frame and may_be_rounded(frame[name])]
-        if rounded:
-            frame = frame.assign(**exact_columns(stored.select(rounded)))
-    except (pa.ArrowException, OSError, *DAMAGE) as error:
-        raise damaged from error
-    frame.columns = pd.Index([str(name) for name in frame.columns], dtype=object)
-    if frame.shape[1] == 0:
-        raise InputError(f"a table must have at least one column, however {str(file)!r} has none; write it again")
-    return frame.reset_index(drop=True)
-
-
-def _looks_like_text(content: bytes) -> bool:
-    head = content[:4096]
-    return b"\n" in head and not any(sign < 9 or 13 < sign < 32 for sign in head)

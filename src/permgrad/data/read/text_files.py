@@ -14,6 +14,7 @@ import zlib
 from pathlib import Path
 
 from permgrad.base.errors import InputError, counted, warn_user
+from permgrad.base.files import free_memory
 
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
 
@@ -45,23 +46,37 @@ _MARKS: tuple[tuple[bytes, str], ...] = (
     (b"\xfe\xff", "utf-16"),
 )
 _LOOKED_AT = 65_536
+#: How often a table that is read into memory is held there while a model is trained on it.
+_COPIES = 3
 #: What gzip unpacks to, whatever it was before, and beyond that how many times its size.
 _MOST_UNPACKED, _MOST_TIMES = 2**26, 100
 
 
-def unzipped(content: bytes, file: Path, *, room: int | None = None) -> bytes:
-    """Return a file's bytes, unpacked where it is gzip; a small file that becomes a huge table is left to its maker.
+def check_fits(needed: int, path: str) -> None:
+    """Refuse a table, of so many bytes, that is too large for the memory that is free to be read whole and trained on.
 
-    Args:
-        content: what is in the file.
-        file: for messages.
-        room: bytes that there is memory for; None: not known.
+    Raises:
+        InputError: it is.
+    """
+    free = free_memory()
+    if free is not None and _COPIES * needed > free:
+        raise InputError(
+            f"a table that is read into memory must fit there about {_COPIES} times, however: {path!r} takes about "
+            f"{needed / 1e9:,.1f} GB and {free / 1e9:,.1f} GB are free; train from its files in Python, "
+            "HyNNClassifier().fit_stream(folder, target), or give a part of its rows"
+        )
+
+
+def unzipped(content: bytes, file: Path) -> bytes:
+    """Return a file's bytes, unpacked where it is gzip.
 
     Raises:
         InputError: it is cut off or damaged, unpacks to far more than it is, or to more than there is room for.
     """
     if content[:2] != GZIP:
         return content
+    free = free_memory()
+    room = None if free is None else free // _COPIES
     most = max(_MOST_UNPACKED, _MOST_TIMES * len(content))
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
@@ -84,18 +99,10 @@ def unzipped(content: bytes, file: Path, *, room: int | None = None) -> bytes:
 
 
 def read_text(content: bytes, file: Path) -> str:
-    r"""Return the text of a table's bytes, without byte order marks.
-
-    Args:
-        content: what is in the file, unpacked.
-        file: for messages.
+    """Return the text of a table's bytes, without byte order marks.
 
     Raises:
         InputError: it is a file of another kind, in no encoding that is known, or damaged.
-
-    Examples:
-        >>> read_text("a;b\n1;é\n".encode("utf-16"), Path("t.csv"))
-        'a;b\n1;é\n'
     """
     if _holds_arrays(content, file):
         raise _another_kind(

@@ -30,29 +30,8 @@ _LONG = range(16, 300)
 FUSED = " in float64"
 
 
-def may_be_rounded(series: pd.Series[Any]) -> bool:
-    """Whether a column of floats may stand for whole numbers that floats cannot hold.
-
-    Examples:
-        >>> may_be_rounded(pd.Series([2.0**53, np.nan])), may_be_rounded(pd.Series([2.0**52, np.nan]))
-        (True, False)
-    """
-    if series.dtype != np.float64:
-        return False
-    values = series.to_numpy(np.float64)
-    finite = values[np.isfinite(values)]
-    return bool((np.abs(finite) >= FIRST_INEXACT).any() and (finite == np.floor(finite)).all())
-
-
 def masked(series: pd.Series[Any], hit: Any) -> pd.Series[Any]:
-    """Return a column whose cells are missing where ``hit``; whole numbers stay exact.
-
-    Examples:
-        >>> masked(pd.Series([9007199254740993, -9]), [False, True]).tolist()
-        [9007199254740993, <NA>]
-        >>> masked(pd.Series([3, -9]), [False, True]).tolist()
-        [3.0, nan]
-    """
+    """Return a column whose cells are missing where ``hit``; whole numbers stay exact."""
     if series.dtype in (np.int64, np.uint64):
         # Without abs(): that of the smallest int64 is negative.
         rest = series[~np.asarray(hit, dtype=bool)]
@@ -76,37 +55,19 @@ def blank_numbers(series: pd.Series[Any], codes: MissingCodes, name: str) -> pd.
 
 # ---- read as numbers all the same ------------------------------------------------------------------------------------
 def is_fused(series: pd.Series[Any]) -> bool:
-    """Whether different whole numbers of a column are the same number as float64.
-
-    Examples:
-        >>> is_fused(pd.Series([2**62, 2**62 + 1])), is_fused(pd.Series([2**62, 2**62 + 1024]))
-        (True, False)
-    """
+    """Return whether different whole numbers of a column are the same number as float64."""
     return fused_reason(series) is not None
 
 
 def fused_reason(series: pd.Series[Any]) -> str | None:
-    """Say how many different whole numbers of a column become how many as float64; None: as many as they are.
-
-    Args:
-        series: a column; of another type than whole numbers it holds none.
-
-    Examples:
-        >>> fused_reason(pd.Series([2**62 + i for i in range(200)]))
-        'numbers; 200 different values become 1 in float64'
-    """
+    """Say how many different whole numbers of a column become how many as float64; None: as many as they are."""
     if not are_inexact(series):
         return None
     return _reason(series.dropna().drop_duplicates().to_numpy(dtype=object).tolist())
 
 
 def are_inexact(series: pd.Series[Any]) -> bool:
-    """Whether a column of whole numbers has some from where float64 leaves out others.
-
-    Examples:
-        >>> are_inexact(pd.Series([2**62, 1])), are_inexact(pd.Series([2**52, 1])), are_inexact(pd.Series([1e300]))
-        (True, False, False)
-    """
+    """Return whether a column of whole numbers has some from where float64 leaves out others."""
     if not pd.api.types.is_integer_dtype(series.dtype):
         return False
     known = series.dropna()
@@ -127,12 +88,7 @@ def _reason(different: Sequence[int]) -> str | None:
 
 
 def fused_columns(schema: Schema, but_for: Collection[str] = ()) -> dict[str, str]:
-    """Return the columns, read as numbers, of which different values are the same as float64, and what is said of each.
-
-    Args:
-        schema: types of the columns.
-        but_for: columns of which nothing is to be said.
-    """
+    """Return the columns of which different numbers are the same as float64, and what is said of each."""
     return {
         column.name: f"{column.name} ({column.reason.partition('; ')[2].removesuffix(FUSED)})"
         for column in schema
@@ -159,12 +115,7 @@ def tell_of_fused(schema: Schema) -> None:
 
 
 def without_points(series: pd.Series[Any]) -> pd.Series[Any]:
-    """Return whole numbers that are floats only because some are missing as whole numbers: they are written so.
-
-    Examples:
-        >>> without_points(pd.Series([17.0, np.nan])).tolist(), without_points(pd.Series([1.5, np.nan])).tolist()
-        ([17, <NA>], [1.5, nan])
-    """
+    """Return whole numbers that are floats only because some are missing as whole numbers: they are written so."""
     if series.dtype != np.float64 or not series.isna().any():
         return series
     known = series.dropna()

@@ -198,11 +198,7 @@ def infer_schema(
 
 
 def checked_kinds(kinds: Mapping[str, Kind] | None, names: Sequence[str]) -> dict[str, Kind]:
-    """Return the kinds that were declared, names as text.
-
-    Raises:
-        InputError: No mapping, no such kind, or no such column.
-    """
+    """Return the kinds that were declared, names as text; refuse what is no mapping, kind or column."""
     if kinds is not None and not isinstance(kinds, Mapping):
         raise InputError(
             f"kinds must be None or a mapping of column to kind, however: kinds={shown(kinds)}; pass for example "
@@ -218,10 +214,9 @@ def checked_kinds(kinds: Mapping[str, Kind] | None, names: Sequence[str]) -> dic
 
 # ---- numbers --------------------------------------------------------------------------------------------------------
 def missing_kinds(matrix: Floats, names: Sequence[str], codes: MissingCodes) -> Kinds:
-    """Say for each cell whether it is present, blank or which code it has; coded cells become NaN in ``matrix``.
+    """Say for each cell of ``(rows, columns)`` whether it is present, blank or which code it has.
 
-    Shape:
-        matrix ``(rows, columns)``, changed in place; result ``(rows, columns)``.
+    Coded cells become NaN in ``matrix``.
     """
     kinds = np.where(np.isnan(matrix), np.int16(BLANK), np.int16(PRESENT)).astype(np.int16)
     applies = codes.applies(names)

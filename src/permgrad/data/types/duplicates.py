@@ -30,15 +30,8 @@ def same_columns(frame: pd.DataFrame, schema: Schema, together: Iterable[Sequenc
 
     A code is looked for where values come again, each in two rows on average: columns of which each row has a value of
     its own are always codes of each other. Of these numbers do so that rise, or fall, strictly with each other, as a
-    wage and its logarithm do, and texts that are equal.
-
-    Args:
-        frame: the training rows.
-        schema: types of its columns; those that are not learned from are passed over.
-        together: columns that act as one already, block by block.
-
-    Returns:
-        The columns of each such group, in the order of the table.
+    wage and its logarithm do, and texts that are equal. Constants, identifiers and groups that act ``together``, block
+    by block, are passed over.
 
     Examples:
         >>> from permgrad.data.types.column_types import infer_schema
@@ -61,12 +54,7 @@ def same_columns(frame: pd.DataFrame, schema: Schema, together: Iterable[Sequenc
 
 
 def duplicates_said(groups: Sequence[Sequence[str]], fix: str, *, rows: str = "training row", most: int = 5) -> str:
-    """Return the sentence that names groups of such columns; ``fix`` says what to do, ``rows`` which rows they were.
-
-    Examples:
-        >>> duplicates_said([("x", "x_copy")], "leave one of each out")
-        'these columns determine each other one to one in every training row, so importance is split between them: x ...'
-    """  # noqa: E501 — what is said stands in one line
+    """Return the sentence that names groups of such columns; ``fix`` says what to do, ``rows`` which rows they were."""
     shown = "; ".join(
         " = ".join(group[:most]) + (f" and {len(group) - most} more" if len(group) > most else "")
         for group in groups[:most]
@@ -79,12 +67,7 @@ def duplicates_said(groups: Sequence[Sequence[str]], fix: str, *, rows: str = "t
 
 
 def as_groups(groups: Sequence[Sequence[str]]) -> dict[str, list[str]]:
-    """Return the first group under the name of its first column, as users are shown how to declare it.
-
-    Examples:
-        >>> as_groups([("x", "x_copy"), ("b", "c")])
-        {'x': ['x', 'x_copy']}
-    """
+    """Return the first group under the name of its first column, as users are shown how to declare it."""
     return {groups[0][0]: list(groups[0])}
 
 

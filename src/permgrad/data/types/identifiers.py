@@ -60,10 +60,7 @@ def kind_of_distinct(
 ) -> tuple[Literal["numeric", "identifier"], str | None]:
     """Tell what a column is whose whole numbers are all different, and why; None: nothing to say.
 
-    Args:
-        name: of the column.
-        values: of each row, NaN where it is missing.
-        rows: numbers of the rows in the table, of which some may be lacking.
+    ``values`` are NaN where missing; ``rows`` are the numbers of the rows in the table, of which some may be lacking.
     """
     values, rows = _known(values, rows)
     named = named_like_identifier(name)
@@ -80,10 +77,6 @@ def codes_reason(name: str, values: Floats) -> str | None:
 
     Nearly all of them differ and have about as many digits, as numbers of parcels do, or they fill a stretch of numbers
     in another order; or there are a thousand different ones, and the name is that of a code, as with flights.
-
-    Args:
-        name: of the column.
-        values: of each row, NaN where it is missing.
 
     Examples:
         >>> plots = np.random.default_rng(0).integers(10**8, 10**9, 400).astype(float)
@@ -111,18 +104,7 @@ def named_like_identifier(name: str) -> bool:
 
 
 def counts_rows(name: str, values: Floats, rows: npt.NDArray[np.int64]) -> bool:
-    """Whether whole numbers rise by one from row to row, whatever their start and name; those of years do so rightly.
-
-    Args:
-        name: of the column.
-        values: of each row, NaN where it is missing.
-        rows: numbers of the rows in the table, of which some may be lacking.
-
-    Examples:
-        >>> rows = np.arange(40)
-        >>> counts_rows("a", rows + 7.0, rows), counts_rows("year", rows + 7.0, rows), counts_rows("a", rows**2.0, rows)
-        (True, False, False)
-    """
+    """Return whether whole numbers rise by one from row to row, whatever their start and name; those of years may."""
     values, rows = _known(values, rows)
     if len(values) < _FEWEST_FOR_COUNT or _TIME_WORD.search(name) or not are_whole(values):
         return False
@@ -132,12 +114,7 @@ def counts_rows(name: str, values: Floats, rows: npt.NDArray[np.int64]) -> bool:
 
 
 def are_whole(values: Floats) -> bool:
-    """Whether all numbers that are not missing are whole.
-
-    Examples:
-        >>> are_whole(np.array([1.0, np.nan])), are_whole(np.array([1.0, np.inf])), are_whole(np.array([0.5]))
-        (True, False, False)
-    """
+    """Return whether all numbers that are not missing are whole."""
     known = values[~np.isnan(values)]
     return bool((np.isfinite(known) & (known == np.floor(known))).all())
 
@@ -148,16 +125,11 @@ def _known(values: Floats, rows: npt.NDArray[np.int64]) -> tuple[Floats, npt.NDA
 
 
 def is_running(name: str, pieces: Sequence[Floats]) -> bool | None:
-    """Whether whole numbers in several pieces of a table, in whatever order, number its rows; None: they may.
+    """Return whether whole numbers in several pieces of a table, in whatever order, number its rows; None: they may.
 
     They do if the column is named like an identifier, no two values are alike, and they rise, or fall, within each
     piece: files of a folder need not be in the order of their rows. Where they are different but in no order, nobody
     but the user knows. Missing ones, NaN, are passed over.
-
-    Examples:
-        >>> pieces = [np.arange(20.0, 40.0), np.arange(0.0, 20.0)]
-        >>> is_running("customer_id", pieces), is_running("age", pieces), is_running("id", [np.arange(20.0) * 7 % 20])
-        (True, False, None)
     """
     pieces = [piece[~np.isnan(piece)] for piece in pieces]
     values = np.concatenate(pieces)
@@ -173,10 +145,7 @@ def is_running(name: str, pieces: Sequence[Floats]) -> bool | None:
 def tell_of_identifiers(schema: Schema, kinds: Mapping[str, Any], suspects: Sequence[str] | None = None) -> None:
     """Warn of columns that are not learned from because they number the rows, and of those that may number them.
 
-    Args:
-        schema: types of the columns that are learned from.
-        kinds: columns whose kind the user gave.
-        suspects: columns that may number the rows; None: as the schema says.
+    ``kinds`` has the columns whose kind the user gave; the ``suspects`` are, without them, as the schema says.
     """
     left_out = [name for name in schema.of_kind("identifier") if name not in kinds]
     if left_out:

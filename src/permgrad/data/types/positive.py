@@ -18,13 +18,7 @@ _YES = ("1", "yes", "true")
 def usual_positive(classes: Sequence[Any] | npt.NDArray[Any], codes: npt.ArrayLike) -> int:
     """Return the position of the positive one of two classes: the rarer; of equal ones 1, yes or true; else the second.
 
-    Args:
-        classes: The two classes.
-        codes: Position of each row's class ``(rows,)``; others than 0 and 1 do not count.
-
-    Examples:
-        >>> usual_positive(["bad", "good"], [1, 1, 0]), usual_positive([True, False], [0, 1])
-        (0, 0)
+    ``codes`` has the position of each row's class ``(rows,)``; others than 0 and 1 do not count.
     """
     first, second = (int(np.sum(np.asarray(codes) == place)) for place in (0, 1))
     if first != second:
@@ -36,19 +30,12 @@ def usual_positive(classes: Sequence[Any] | npt.NDArray[Any], codes: npt.ArrayLi
 def find_positive(classes: Sequence[Any] | npt.NDArray[Any], level: Any) -> int:
     """Return the position of the class that a user calls positive; 1, 1.0 and "1" are one level.
 
-    Args:
-        classes: Those of the model or of the training rows; none where a number is predicted.
-        level: As given.
-
     Raises:
-        InputError: There are not two classes, or none of them is the level.
+        InputError: There are not two classes (none where a number is predicted), or none of them is the level.
 
     Examples:
         >>> find_positive([0, 1], "0")
         0
-        >>> find_positive(["bad", "good"], "bda")
-        Traceback (most recent call last):
-        permgrad.InputError: Positive class 'bda' not found. Did you mean 'bad'? The classes are 'bad'...
     """
     names = [canonical(label) for label in classes]
     if len(names) != 2:
