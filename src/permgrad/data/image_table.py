@@ -109,9 +109,9 @@ class ImageColumn:
                 "one factor"
             )
         by_channel = [pixels[:, channel] for channel in range(blank.channels)]
-        mean = tuple(float(own.mean(dtype=np.float64)) / 255 for own in by_channel)
+        mean = tuple(float(values.mean(dtype=np.float64)) / 255 for values in by_channel)
         # Images that are all alike have no spread; dividing by 1 leaves them as they are.
-        spread = tuple(float(own.std(dtype=np.float64)) / 255 or 1.0 for own in by_channel)
+        spread = tuple(float(values.std(dtype=np.float64)) / 255 or 1.0 for values in by_channel)
         return cls(name, height, width, blank.channels, mean, spread), pixels
 
     def read(self, files: Sequence[Path]) -> Pixels:
@@ -215,11 +215,11 @@ def pages_said(name: str, files: Sequence[Path]) -> list[str]:
     if not several:
         return []
     more = ", …" if len(several) > 1 else ""
-    said = (
+    sentence = (
         f"{len(several):,} of {len(distinct):,} image files of column {name!r} have several frames or pages "
         f"({_named(several[:1])}{more}): the first of each is read and the others are not"
     )
-    return [said]
+    return [sentence]
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
@@ -334,13 +334,13 @@ def _fault(error: Exception) -> _Fault:
 
 def _refuse(name: str, faults: Mapping[Path, _Fault], count: int) -> None:
     """Raise if there are faults, for the first rule that is broken."""
-    for rule, (said, fact, fix) in _RULES.items():
-        own = [f"{os.fspath(file)}: {why}" for file, (broken, why) in faults.items() if broken == rule]
-        if own:
-            more = f"; and {len(own) - _MOST_NAMED} more" if len(own) > _MOST_NAMED else ""
+    for rule, (rule_said, fact, fix) in _RULES.items():
+        broken_by = [f"{os.fspath(file)}: {why}" for file, (broken, why) in faults.items() if broken == rule]
+        if broken_by:
+            more = f"; and {len(broken_by) - _MOST_NAMED} more" if len(broken_by) > _MOST_NAMED else ""
             raise InputError(
-                f"{said}, however: {len(own)} of {count} in column {name!r} {fact} "
-                f"({'; '.join(own[:_MOST_NAMED])}{more}); {fix}"
+                f"{rule_said}, however: {len(broken_by)} of {count} in column {name!r} {fact} "
+                f"({'; '.join(broken_by[:_MOST_NAMED])}{more}); {fix}"
             )
 
 

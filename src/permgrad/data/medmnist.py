@@ -123,13 +123,13 @@ def load_medmnist(name_or_path: str | os.PathLike[str], parts: Sequence[str] = P
     arrays = _read(path, parts)
     pixels = [arrays[f"{part}_images"] for part in parts]
     labels = [arrays[f"{part}_labels"] for part in parts]
-    for kind, own in (("images", pixels), ("labels", labels)):
-        if len({array.shape[1:] for array in own}) > 1:
-            shapes = ", ".join(f"{part}: {array.shape[1:]}" for part, array in zip(parts, own, strict=True))
+    for kind, arrays_of_kind in (("images", pixels), ("labels", labels)):
+        if len({array.shape[1:] for array in arrays_of_kind}) > 1:
+            shapes = ", ".join(f"{part}: {array.shape[1:]}" for part, array in zip(parts, arrays_of_kind, strict=True))
             raise InputError(
                 f"all parts must have {kind} of one shape, however {str(path)!r} has {shapes}; write them alike"
             )
-    counts = [len(own) for own in pixels]
+    counts = [len(arrays_of_kind) for arrays_of_kind in pixels]
     return Images(
         name, np.concatenate(pixels), np.concatenate(labels), np.repeat(list(parts), counts), file_hash(path, "md5")
     )

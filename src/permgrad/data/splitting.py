@@ -123,10 +123,10 @@ def _codes(values: Any, n: int, what: str = "groups") -> Rows:
 
 # ---- at random ------------------------------------------------------------------------------------------------------
 def _at_random(n: int, labels: Rows | None, seed: int, shares: tuple[float, float, float]) -> Split:
-    rest = shares[1] + shares[2]
+    off_share = shares[1] + shares[2]
     rows = np.arange(n, dtype=np.int64)
-    train, others, first = _halve(rows, labels, rest, seed)
-    validation, test, second = _halve(others, labels, shares[2] / rest, seed)
+    train, off, first = _halve(rows, labels, off_share, seed)
+    validation, test, second = _halve(off, labels, shares[2] / off_share, seed)
     if labels is not None and not (first and second):
         counts = np.bincount(labels)
         warn_user(
@@ -145,10 +145,10 @@ def _halve(rows: Rows, labels: Rows | None, share: float, seed: int) -> tuple[Ro
         n_off = int(np.ceil(len(rows) * share))
         counts = np.unique(labels[rows], return_counts=True)[1]
         if counts.min() >= 2 and n_off >= len(counts) and len(rows) - n_off >= len(counts):
-            kept, off = train_test_split(rows, test_size=share, random_state=seed, stratify=labels[rows])
-            return kept, off, True
-    kept, off = train_test_split(rows, test_size=share, random_state=seed)
-    return kept, off, False
+            left, off = train_test_split(rows, test_size=share, random_state=seed, stratify=labels[rows])
+            return left, off, True
+    left, off = train_test_split(rows, test_size=share, random_state=seed)
+    return left, off, False
 
 
 # ---- by group -------------------------------------------------------------------------------------------------------
@@ -189,8 +189,8 @@ def _moments(time: Any, n: int) -> Floats:
         moments = series.to_numpy(dtype=np.float64, na_value=np.nan)
     else:
         distinct = Distinct.of(series, "time")
-        found = find_date_format(distinct.texts)
-        values = date_seconds(distinct.texts, found[0]) if found else text_numbers(distinct.texts)
+        read = find_date_format(distinct.texts)
+        values = date_seconds(distinct.texts, read[0]) if read else text_numbers(distinct.texts)
         moments = distinct.spread(values, np.nan)
         if len(distinct.texts) and np.isnan(values).all():
             which = f"column {series.name!r}" if series.name is not None else "it"
@@ -264,4 +264,4 @@ def count_shared_rows(train: Any, test: Any) -> int:
 
 def _are_large(*columns: pd.Series[Any]) -> bool:
     """Whether columns hold whole numbers alone, some of which float64 cannot hold."""
-    return all(pd.api.types.is_integer_dtype(own.dtype) for own in columns) and any(map(are_inexact, columns))
+    return all(pd.api.types.is_integer_dtype(column.dtype) for column in columns) and any(map(are_inexact, columns))

@@ -257,7 +257,7 @@ class TableEncoder:
 
     def _unread_words(self, frame: pd.DataFrame, values: Floats) -> dict[str, str]:
         """For columns of yes/no or of dates: what is said of words that could not be read."""
-        found = {}
+        surprises = {}
         for j, column in enumerate(self._stored):
             if column.kind in ("boolean", "date") and column.storage in ("pair", "date"):
                 unread = np.isnan(values[:, j])
@@ -265,8 +265,8 @@ class TableEncoder:
                     distinct = Distinct.of(frame[column.name], column.name)
                     bad = np.zeros(len(distinct.texts), dtype=bool)
                     bad[distinct.index[unread & (distinct.index >= 0)]] = True
-                    found[column.name] = self._surprise(distinct, column.name, bad, column.kind)
-        return found
+                    surprises[column.name] = self._surprise(distinct, column.name, bad, column.kind)
+        return surprises
 
     def _surprise(self, distinct: Distinct, name: str, bad: npt.NDArray[np.bool_], kind: Kind = "categorical") -> str:
         """Say how many cells hold a text marked in ``bad``, with examples; empty when all of these are codes."""
@@ -289,11 +289,11 @@ class TableEncoder:
 
     def _targets(self, distinct: Distinct, name: str, targets: Mapping[str | int, int]) -> Places:
         """For each text the encoded column that becomes 1, or −1."""
-        found = []
+        places = []
         for text in distinct.texts:
             kind = self.codes_.kind_of(text, name)
-            found.append(targets.get(text, targets.get(OTHER, -1)) if kind == PRESENT else targets.get(kind, -1))
-        return np.array(found, dtype=np.int64)
+            places.append(targets.get(text, targets.get(OTHER, -1)) if kind == PRESENT else targets.get(kind, -1))
+        return np.array(places, dtype=np.int64)
 
     def _write_dates(
         self, out: npt.NDArray[np.float32], seconds: Floats, source: int, parts: list[tuple[int, str]]
@@ -335,11 +335,11 @@ class TableEncoder:
             row_targets = distinct.spread(self._targets(distinct, name, targets), targets.get(BLANK, -1))
             counts[name] = int((row_targets < 0).sum())
         values, kinds = numeric_cells(frame, self._stored, self.codes_)
-        known = np.zeros((len(self.codes_.labels) + 2, len(self._stored)), dtype=bool)
-        known[PRESENT] = True
-        known[self._indicator[:, 1], self._indicator[:, 0]] = True
+        has_column = np.zeros((len(self.codes_.labels) + 2, len(self._stored)), dtype=bool)
+        has_column[PRESENT] = True
+        has_column[self._indicator[:, 1], self._indicator[:, 0]] = True
         unseen = (
-            ~np.take_along_axis(known, kinds.astype(np.int64), axis=0)
+            ~np.take_along_axis(has_column, kinds.astype(np.int64), axis=0)
             if len(self._stored)
             else np.zeros_like(kinds, dtype=bool)
         )
@@ -360,17 +360,17 @@ class TableEncoder:
         if level != "column":
             blocks.update(self.variables_)
         if level == "group":
-            taken = {name for own in self.groups_.values() for name in own}
-            blocks = {name: own for name, own in blocks.items() if not taken.issuperset(own)}
+            taken = {name for columns in self.groups_.values() for name in columns}
+            blocks = {name: columns for name, columns in blocks.items() if not taken.issuperset(columns)}
             blocks.update(self.groups_)
-        block_of = {column: block for block, own in blocks.items() for column in own}
+        block_of = {column: block for block, columns in blocks.items() for column in columns}
         members: dict[str, list[int]] = {}
         for i, name in enumerate(self.feature_names_in_):
             members.setdefault(block_of.get(name, name), []).append(i)
         bounds = np.searchsorted(self.feature_of_, np.arange(self.n_features_in_ + 1))
         return {
-            name: np.concatenate([np.arange(bounds[i], bounds[i + 1], dtype=np.int64) for i in own])
-            for name, own in members.items()
+            name: np.concatenate([np.arange(bounds[i], bounds[i + 1], dtype=np.int64) for i in columns])
+            for name, columns in members.items()
         }
 
     def raw_columns_of(self, feature: str | int) -> list[str]:
@@ -457,22 +457,26 @@ class TableEncoder:
 
 def _tell(surprises: Mapping[str, str]) -> None:
     """Warn of what training did not have, in one sentence for all columns."""
-    told = _told.get()
-    said = [own for name, own in surprises.items() if told is None or name not in told]
-    if told is not None:
-        told.update(surprises)
-    if said:
-        more = f"; and so in {counted(len(said) - _MOST_NAMED, 'more column')}" if len(said) > _MOST_NAMED else ""
-        warn_user("; ".join(said[:_MOST_NAMED]) + more)
+    told_before = _told.get()
+    sentences = [sentence for name, sentence in surprises.items() if told_before is None or name not in told_before]
+    if told_before is not None:
+        told_before.update(surprises)
+    if sentences:
+        more = (
+            f"; and so in {counted(len(sentences) - _MOST_NAMED, 'more column')}"
+            if len(sentences) > _MOST_NAMED
+            else ""
+        )
+        warn_user("; ".join(sentences[:_MOST_NAMED]) + more)
 
 
-def check_names(given: Sequence[str], expected: Sequence[str]) -> None:
+def check_names(columns: Sequence[str], expected: Sequence[str]) -> None:
     """Refuse other columns than those of training in their order, as scikit-learn does."""
-    if list(given) == list(expected):
+    if list(columns) == list(expected):
         return
-    known, own = set(expected), set(given)
-    extra = [name for name in given if name not in known]
-    missing = [name for name in expected if name not in own]
+    wanted, names = set(expected), set(columns)
+    extra = [name for name in columns if name not in wanted]
+    missing = [name for name in expected if name not in names]
     if not extra and not missing:
         raise InputError(
             "The feature names should match those that were passed during fit: they must be in the same order, however"
@@ -499,8 +503,8 @@ def align_columns(X: Any, names: Sequence[str]) -> pd.DataFrame:
         ['a', 'b']
     """
     frame = as_frame(X, allow_empty=True)
-    own = set(frame.columns)
-    missing = [name for name in names if name not in own]
+    there = set(frame.columns)
+    missing = [name for name in names if name not in there]
     if missing:
         guess = suggest(missing[0], [name for name in frame.columns if name not in set(names)])
         be = "is" if len(missing) == 1 else "are"
@@ -508,8 +512,8 @@ def align_columns(X: Any, names: Sequence[str]) -> pd.DataFrame:
             f"a table must have all columns of training, however {len(missing)} {be} missing: {_some(missing)}{guess};"
             " add or rename them"
         )
-    known = set(names)
-    extra = [name for name in frame.columns if name not in known]
+    wanted = set(names)
+    extra = [name for name in frame.columns if name not in wanted]
     if extra:
         be, whom = ("is", "it") if len(extra) == 1 else ("are", "them")
         warn_user(f"{counted(len(extra), 'column')} {be} not used, training did not have {whom}: {_some(extra)}")

@@ -39,17 +39,19 @@ def check_blocks(
         {'size': ['height', 'width']}
     """
     _check_mapping(blocks, what)
-    known, variables = set(names), variables or {}
+    columns_of_table, variables = set(names), variables or {}
     place = {name: i for i, name in enumerate(names)}
-    found: dict[str, list[str]] = {}
+    spelled: dict[str, list[str]] = {}
     owner: dict[str, str] = {}
     for block, members in (blocks or {}).items():
         listed = [members] if isinstance(members, str) else [str(member) for member in members]
-        own = [
-            column for member in listed for column in ([member] if member in known else variables.get(member, [member]))
+        members_of_block = [
+            column
+            for member in listed
+            for column in ([member] if member in columns_of_table else variables.get(member, [member]))
         ]
-        for column in own:
-            if column not in known:
+        for column in members_of_block:
+            if column not in columns_of_table:
                 raise InputError(
                     f"a {what} must list columns of the table, however {what} {block!r} lists"
                     f" {column!r}{suggest(column, names)}; correct the name"
@@ -60,16 +62,16 @@ def check_blocks(
                     f" {block!r}; list it once"
                 )
             owner[column] = str(block)
-        if not own:
+        if not members_of_block:
             raise InputError(
                 f"a {what} must list at least one column, however {what} {block!r} is empty; add columns or remove it"
             )
-        if block in known and block not in own:
+        if block in columns_of_table and block not in members_of_block:
             raise InputError(
                 f"the name of a {what} must not be the name of a column outside it, however: {block!r}; rename the"
                 f" {what}"
             )
-        found[str(block)] = sorted(own, key=place.__getitem__)
+        spelled[str(block)] = sorted(members_of_block, key=place.__getitem__)
     for variable, columns in variables.items():
         owners = {owner.get(column) for column in columns}
         if len(owners) > 1:
@@ -77,9 +79,9 @@ def check_blocks(
                 f"a group must hold all columns of a variable or none, however variable {variable!r} is split; list"
                 f" {variable!r} as a whole"
             )
-        if variable in found and set(found[variable]) != set(columns):
+        if variable in spelled and set(spelled[variable]) != set(columns):
             raise InputError(f"a group must not have the name of a variable, however: {variable!r}; rename the group")
-    return found
+    return spelled
 
 
 def is_blocks(value: Any) -> bool:
@@ -119,7 +121,7 @@ def propose_one_hot_blocks(X: Any) -> dict[str, list[str]]:
     for j in np.flatnonzero(binary):
         for stem in _stems(names[j]):
             stems.setdefault(stem, []).append(int(j))
-    found: dict[str, list[str]] = {}
+    blocks: dict[str, list[str]] = {}
     taken: set[int] = set()
     # The largest family first, then the longest stem: "Soil_Type" before "Soil".
     for stem, members in sorted(stems.items(), key=lambda item: (-len(item[1]), -len(item[0]))):
@@ -130,8 +132,8 @@ def propose_one_hot_blocks(X: Any) -> dict[str, list[str]]:
         complete = bool((per_row == 1).all())
         if per_row.max() <= 1 and (complete or (len(members) > 2 and (per_row == 1).mean() >= _LEAST_SHARE_SET)):
             taken.update(members)
-            found[stem] = [names[j] for j in members]
-    return dict(sorted(found.items(), key=lambda item: names.index(item[1][0])))
+            blocks[stem] = [names[j] for j in members]
+    return dict(sorted(blocks.items(), key=lambda item: names.index(item[1][0])))
 
 
 def _stems(name: str) -> list[str]:
@@ -192,13 +194,13 @@ def _json_groups(text: str, file: Path) -> dict[str, list[str]]:
             f"a groups file must be valid JSON, however {str(file)!r}, line {error.lineno}: {error.msg}; correct it"
         ) from None
     good = isinstance(content, dict) and all(
-        isinstance(own, list) and all(isinstance(name, str) for name in own) for own in content.values()
+        isinstance(columns, list) and all(isinstance(name, str) for name in columns) for columns in content.values()
     )
     if not good:
         raise InputError(
             f'a groups file must be a mapping {{"group": ["column", …]}}, however {str(file)!r} is not; correct it'
         )
-    return {str(group): list(own) for group, own in content.items()}
+    return {str(group): list(columns) for group, columns in content.items()}
 
 
 def _csv_groups(text: str, file: Path) -> dict[str, list[str]]:

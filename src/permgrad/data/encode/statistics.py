@@ -88,8 +88,8 @@ class NumericStatistics:
         part.maximum = np.fmax.reduce(values, axis=0)
         part.missing = np.stack([(kinds == kind).sum(axis=0) for kind in range(BLANK, BLANK + len(self.missing))])
         rows = np.arange(first_row, first_row + len(values), dtype=np.int64)
-        kept = _bottom(rows, self.size)
-        part.sample_rows, part.sample = rows[kept], values[kept]
+        places = _bottom(rows, self.size)
+        part.sample_rows, part.sample = rows[places], values[places]
         self.merge(part)
 
     def merge(self, other: NumericStatistics) -> None:
@@ -106,8 +106,8 @@ class NumericStatistics:
         self.maximum = np.fmax(self.maximum, other.maximum)
         self.missing = self.missing + other.missing
         rows = np.concatenate([self.sample_rows, other.sample_rows])
-        kept = _bottom(rows, self.size)
-        self.sample_rows, self.sample = rows[kept], np.concatenate([self.sample, other.sample])[kept]
+        places = _bottom(rows, self.size)
+        self.sample_rows, self.sample = rows[places], np.concatenate([self.sample, other.sample])[places]
 
     @property
     def deviation(self) -> Floats:
@@ -212,11 +212,11 @@ class LevelCounts:
 
     def _bound(self) -> None:
         if len(self.levels) > self.most:
-            kept = sorted(
+            hashed = sorted(
                 self.levels,
                 key=lambda text: hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(),
             )
-            self.levels = {text: self.levels[text] for text in kept[: self.most]}
+            self.levels = {text: self.levels[text] for text in hashed[: self.most]}
             self.complete = False
 
     def by_frequency(self) -> list[tuple[str, int]]:
@@ -240,14 +240,14 @@ class LevelCounts:
 # ---- calendar -------------------------------------------------------------------------------------------------------
 def calendar_parts(seconds: Floats) -> dict[str, npt.NDArray[np.int64]]:
     """Split finite seconds since 1970 into year, month (0–11), weekday (Monday 0) and hour."""
-    whole = np.floor(seconds).astype(np.int64)
-    days = whole // 86_400
+    at_second = np.floor(seconds).astype(np.int64)
+    days = at_second // 86_400
     dates = days.astype("datetime64[D]")
     return {
         "year": dates.astype("datetime64[Y]").astype(np.int64) + 1970,
         "month": dates.astype("datetime64[M]").astype(np.int64) % 12,
         "weekday": (days + 3) % 7,
-        "hour": (whole % 86_400) // 3_600,
+        "hour": (at_second % 86_400) // 3_600,
     }
 
 
@@ -378,9 +378,9 @@ def numeric_cells(frame: pd.DataFrame, columns: Sequence[ColumnType], codes: Mis
         j for j, column in enumerate(columns) if column.storage == "number" and is_native_number(dtypes[column.name])
     ]
     if native:
-        own = [names[j] for j in native]
-        matrix = native_matrix(frame, own)
-        own_kinds = missing_kinds(matrix, own, codes)
+        native_names = [names[j] for j in native]
+        matrix = native_matrix(frame, native_names)
+        own_kinds = missing_kinds(matrix, native_names, codes)
         if len(native) == len(columns):
             return matrix, own_kinds
         values[:, native], kinds[:, native] = matrix, own_kinds

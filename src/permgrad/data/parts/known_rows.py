@@ -46,8 +46,8 @@ class KnownRows:
 
 def _has_value(values: pd.Series[Any], codes: CodesArgument) -> npt.NDArray[np.bool_]:
     blanked = blank_codes(values.to_frame(), codes)[values.name]
-    known: npt.NDArray[np.bool_] = blanked.notna().to_numpy(dtype=bool)
-    return known
+    has_value: npt.NDArray[np.bool_] = blanked.notna().to_numpy(dtype=bool)
+    return has_value
 
 
 def find_known(table: PartitionedTable, column: str, codes: CodesArgument = ()) -> KnownRows | None:
@@ -61,11 +61,11 @@ def find_known(table: PartitionedTable, column: str, codes: CodesArgument = ()) 
     if not may_be_nan and table.null_counts.get(column, 0) == 0 and not MissingCodes.of(codes).labels:
         return None
     counts = [_count(table, part, column, codes) for part in table.parts]
-    known = sum(counts)
-    if known == table.rows:
+    with_value = sum(counts)
+    if with_value == table.rows:
         return None
     before = np.cumsum([0, *counts])[:-1]
-    return KnownRows(column, codes, tuple(int(count) for count in before), known, table.rows - known)
+    return KnownRows(column, codes, tuple(int(count) for count in before), with_value, table.rows - with_value)
 
 
 def any_known(table: PartitionedTable, column: str, codes: CodesArgument = ()) -> bool:

@@ -152,20 +152,20 @@ class PartitionedTable:
         self, part: Part, rows: int, columns: Sequence[str] | None = None
     ) -> Iterator[tuple[int, pd.DataFrame]]:
         """Yield the number of the first row, and at most ``rows`` rows; memory holds one batch, not one part."""
-        first, kept, count = part.first_row, [], 0
+        first, records, count = part.first_row, [], 0
         for record in self._records(part, columns, rows):
             # A reader stops at the end of each row group; small ones are put together again.
             done = 0
             while done < len(record):
                 taken = record.slice(done, rows - count)
                 done += len(taken)
-                kept.append(taken)
+                records.append(taken)
                 count += len(taken)
                 if count == rows:
-                    yield first, self._frame(pa.Table.from_batches(kept), part, columns, first)
-                    first, kept, count = first + count, [], 0
+                    yield first, self._frame(pa.Table.from_batches(records), part, columns, first)
+                    first, records, count = first + count, [], 0
         if count:
-            yield first, self._frame(pa.Table.from_batches(kept), part, columns, first)
+            yield first, self._frame(pa.Table.from_batches(records), part, columns, first)
 
     def check_memory(self) -> None:
         """Refuse a table that is too large to be read as a whole and trained on, with an ``InputError``."""
@@ -178,8 +178,10 @@ class PartitionedTable:
         if len(frames) == 1:
             return frames[0]
         # Parts may list other levels, and pandas would make plain text of them.
-        levels = [name for name in frames[0] if all(isinstance(own[name].dtype, pd.CategoricalDtype) for own in frames)]
-        joined = {str(name): pd.api.types.union_categoricals([own[name] for own in frames]) for name in levels}
+        levels = [
+            name for name in frames[0] if all(isinstance(frame[name].dtype, pd.CategoricalDtype) for frame in frames)
+        ]
+        joined = {str(name): pd.api.types.union_categoricals([frame[name] for frame in frames]) for name in levels}
         return pd.concat(frames, ignore_index=True).assign(**joined)
 
     def first_rows(self, rows: int) -> pd.DataFrame:
@@ -237,22 +239,22 @@ class PartitionedTable:
         # Columns that stand in names of folders alone: one that is stored says how many rows there are.
         stored = stored or inside[:1]
         path, groups = Path(self.root, part.file), range(part.row_group_start, part.row_group_stop)
-        known, _ = self._by_name[part.file]
-        buffer = 0 if known.packed_bytes <= _HELD_BYTES else _BUFFER_BYTES
+        described, _ = self._by_name[part.file]
+        buffer = 0 if described.packed_bytes <= _HELD_BYTES else _BUFFER_BYTES
         with _readable(path), pq.ParquetFile(path, buffer_size=buffer, pre_buffer=False) as file:
-            if _footer_digest(path) != known.digest:
+            if _footer_digest(path) != described.digest:
                 raise InputError(
                     f"the files of a table must stay as they are while it is read, however: {str(path)!r} has changed; "
                     "start again"
                 )
-            found = 0
+            rows_read = 0
             for record in file.iter_batches(
                 batch_size=rows, row_groups=list(groups), columns=stored, use_threads=False
             ):
-                found += len(record)
+                rows_read += len(record)
                 yield record
-            if found != part.rows:
-                raise ValueError(f"{found} rows where the footer says {part.rows}")
+            if rows_read != part.rows:
+                raise ValueError(f"{rows_read} rows where the footer says {part.rows}")
 
     def _frame(
         self, table: pa.Table, part: Part, columns: Sequence[str] | None, first: int | None = None
@@ -265,13 +267,13 @@ class PartitionedTable:
         fields = [self.schema.field(name) for name in table.column_names]
         with _readable(Path(self.root, part.file)):
             check_texts(table)
-            stored = pa.schema([self._stored_type(own) for own in fields], metadata=layout.metadata)
+            stored = pa.schema([self._stored_type(column) for column in fields], metadata=layout.metadata)
             frame = table.cast(stored, safe=False).to_pandas(ignore_metadata=False)
         frame.columns = pd.Index(table.column_names, dtype=object)
-        exact = [own.name for own in fields if self._stays_exact(own)]
+        exact = [column.name for column in fields if self._stays_exact(column)]
         if exact:
-            own = table.select(exact).cast(pa.schema([self.schema.field(name) for name in exact]))
-            frame = frame.assign(**exact_columns(own))
+            column = table.select(exact).cast(pa.schema([self.schema.field(name) for name in exact]))
+            frame = frame.assign(**exact_columns(column))
         for name in frame.columns:
             if frame[name].dtype == bool and self._may_miss(name):
                 frame[name] = frame[name].astype(object)
@@ -283,8 +285,8 @@ class PartitionedTable:
                 begin, step = dict(file.formulas)[name]
                 place = (part.first_row if first is None else first) - file_start
                 made[name] = range(begin + place * step, begin + (place + table.num_rows) * step, step)
-        whole: pd.DataFrame = frame.assign(**made)[wanted].reset_index(drop=True)
-        return whole
+        result: pd.DataFrame = frame.assign(**made)[wanted].reset_index(drop=True)
+        return result
 
     def _stored_type(self, own: pa.Field) -> pa.Field:
         """Whole numbers with missing cells are read as floats, as pandas does for a whole table."""
@@ -342,10 +344,10 @@ def open_partitioned(path: str | os.PathLike[str], *, rows_per_part: int | None 
     root, paths = _find(place)
     files, schemas, facts = [], [], []
     for one in paths:
-        file, schema, own = _read_footer(one, root)
+        file, schema, facts_of_file = _read_footer(one, root)
         files.append(file)
         schemas.append(schema)
-        facts.append(own)
+        facts.append(facts_of_file)
     schema, keys = _common_schema(files, schemas), _keys(files)
     taken = next((name for name in keys if name in schema.names), None)
     if taken is not None:
@@ -359,12 +361,14 @@ def open_partitioned(path: str | os.PathLike[str], *, rows_per_part: int | None 
             f"a table must have at least one row, however: {str(path)!r} has none; check how it was written"
         )
     parts = list(_cut(files, rows_per_part or max(ROWS_PER_PART, -(-rows // MOST_PARTS))))
-    whole = schema
+    all_columns = schema
     for name, number in keys.items():
-        whole = whole.append(pa.field(name, pa.int64() if number else pa.string()))
-    missing = {name: total([own.null_counts.get(name, 0) for own in facts]) for name in schema.names}
-    large = frozenset[str]().union(*(own.large for own in facts))
-    table = PartitionedTable(str(root), tuple(files), parts, whole, missing, large, keys, os.fspath(path))
+        all_columns = all_columns.append(pa.field(name, pa.int64() if number else pa.string()))
+    missing = {
+        name: total([facts_of_file.null_counts.get(name, 0) for facts_of_file in facts]) for name in schema.names
+    }
+    large = frozenset[str]().union(*(facts_of_file.large for facts_of_file in facts))
+    table = PartitionedTable(str(root), tuple(files), parts, all_columns, missing, large, keys, os.fspath(path))
     _check_names(table.columns, table.path)
     return table
 
@@ -389,20 +393,20 @@ def _find(place: Path) -> tuple[Path, list[Path]]:
         and file.is_file()
         and not any(step.startswith((".", "_")) for step in file.relative_to(place).parts)
     ]
-    found = [file for file in seen if file.suffix.lower() in SUFFIXES]
-    if found and len(found) < len(seen):
-        others = sorted(file.relative_to(place).as_posix() for file in seen if file.suffix.lower() not in SUFFIXES)
+    parquet = [file for file in seen if file.suffix.lower() in SUFFIXES]
+    if parquet and len(parquet) < len(seen):
+        left_out = sorted(file.relative_to(place).as_posix() for file in seen if file.suffix.lower() not in SUFFIXES)
         warn_user(
             f"of a folder that is a table only the Parquet files are read, however: {str(place)!r} holds "
-            f"{counted(len(others), 'other data file')} as well ({listed(others, 3)}), which "
-            f"{by_count(len(others), 'is', 'are')} left out; write them as Parquet, or move them away"
+            f"{counted(len(left_out), 'other data file')} as well ({listed(left_out, 3)}), which "
+            f"{by_count(len(left_out), 'is', 'are')} left out; write them as Parquet, or move them away"
         )
-    if not found:
+    if not parquet:
         raise InputError(
             f"a folder that is a table must hold Parquet files, however: {str(place)!r} holds none that ends in "
             f"{' or '.join(SUFFIXES)}; name the folder that does"
         )
-    return place, sorted(found, key=lambda file: file.relative_to(place).as_posix())
+    return place, sorted(parquet, key=lambda file: file.relative_to(place).as_posix())
 
 
 @contextmanager
@@ -478,27 +482,27 @@ def _keys(files: Sequence[_File]) -> dict[str, bool]:
     """Return the columns that stand in names of folders, with whether all their values are whole numbers."""
     names = [name for name, _ in files[0].keys]
     for file in files:
-        own = [name for name, _ in file.keys]
-        if own != names:
+        keys = [name for name, _ in file.keys]
+        if keys != names:
             raise InputError(
                 "all files of a table must have the same columns in the names of their folders, however: "
-                f"{files[0].name!r} has {names} and {file.name!r} has {own}; move the files that differ"
+                f"{files[0].name!r} has {names} and {file.name!r} has {keys}; move the files that differ"
             )
     values = {name: [dict(file.keys)[name] for file in files] for name in names}
     return {
-        name: all(value is not None and value.lstrip("-").isdecimal() and str(int(value)) == value for value in own)
-        for name, own in values.items()
+        name: all(value is not None and value.lstrip("-").isdecimal() and str(int(value)) == value for value in keys)
+        for name, keys in values.items()
     }
 
 
 def _common_schema(files: Sequence[_File], schemas: Sequence[pa.Schema]) -> pa.Schema:
     """Return types that hold every file's values; a column that is missing or of another kind is refused."""
     # A file without rows says nothing about types; writers often give it others.
-    told = [pair for pair in zip(files, schemas, strict=True) if any(pair[0].row_groups)]
-    told = told or list(zip(files, schemas, strict=True))
-    first, common = told[0]
-    for file, schema in told:
-        own_names, names = ({*one.names, *dict(index_formulas(one))} for one in (schema, told[0][1]))
+    telling = [pair for pair in zip(files, schemas, strict=True) if any(pair[0].row_groups)]
+    telling = telling or list(zip(files, schemas, strict=True))
+    first, common = telling[0]
+    for file, schema in telling:
+        own_names, names = ({*one.names, *dict(index_formulas(one))} for one in (schema, telling[0][1]))
         odd = sorted(own_names ^ names)
         if odd:
             without, having = (file, first) if odd[0] not in own_names else (first, file)
@@ -506,21 +510,21 @@ def _common_schema(files: Sequence[_File], schemas: Sequence[pa.Schema]) -> pa.S
                 f"all files of a table must have the same columns, however: {having.name!r} has the column {odd[0]!r} "
                 f"and {without.name!r} has not; add it, or move the files that differ"
             )
-        if moved := sorted(set(schema.names) ^ set(told[0][1].names)):
+        if moved := sorted(set(schema.names) ^ set(telling[0][1].names)):
             stored, counted = (file, first) if moved[0] in schema.names else (first, file)
             raise InputError(
                 f"a column must be stored alike in all files of a table, however: {moved[0]!r} is a column in "
                 f"{stored.name!r} and an index that is counted in {counted.name!r}; write the files that differ again"
             )
         for name in schema.names:
-            own, so_far = schema.field(name).type, common.field(name).type
-            if own == so_far:
+            kind, so_far = schema.field(name).type, common.field(name).type
+            if kind == so_far:
                 continue
-            wider = _wider(so_far, own)
+            wider = _wider(so_far, kind)
             if wider is None:
                 raise InputError(
                     f"a column must have one kind of values in all files of a table, however: {name!r} is {so_far} in "
-                    f"{first.name!r} and {own} in {file.name!r}; write the files that differ again"
+                    f"{first.name!r} and {kind} in {file.name!r}; write the files that differ again"
                 )
             common = common.set(common.get_field_index(name), common.field(name).with_type(wider))
     return common

@@ -205,13 +205,13 @@ class MissingCodes:
 
     def kind_of(self, text: str, name: str) -> int:
         """Return the kind of missingness that ``text`` stands for in column ``name``, or ``PRESENT``."""
-        own = self.holds_for(name)
-        if not own:
+        labels = self.holds_for(name)
+        if not labels:
             return PRESENT
-        if text.strip() in own:
+        if text.strip() in labels:
             return 2 + self.labels.index(text.strip())
         number = _number_or_nan(text)
-        for label in own:
+        for label in labels:
             code = _number_or_nan(label)
             # NaN, which texts are, equals nothing.
             if number == code or number == as_float32(code):
@@ -233,7 +233,7 @@ class MissingCodes:
 
 def _labels(codes: Sequence[Code] | Code) -> tuple[str, ...]:
     if isinstance(codes, (str, int, float, np.integer, np.floating)):
-        many: list[Any] = [codes]
+        listed_codes: list[Any] = [codes]
     elif isinstance(codes, (bytes, AbstractSet, Mapping, Iterator)) or not isinstance(codes, Iterable):
         # The codes of a set have no order, and each is a kind of its own by its place; an iterator gives them once.
         raise InputError(
@@ -241,14 +241,14 @@ def _labels(codes: Sequence[Code] | Code) -> tuple[str, ...]:
             f"are of the type {type(codes).__name__} ({shown(codes)}); pass for example [-9, '?']"
         )
     else:
-        many = list(codes)
-    for code in many:
+        listed_codes = list(codes)
+    for code in listed_codes:
         if not isinstance(code, (str, int, float, np.integer, np.floating)) or isinstance(code, bool):
             raise InputError(
                 f"a code for missing must be a number or text, however: {shown(code)}; pass for example -9 or '?'"
             )
     labels = []
-    for code in many:
+    for code in listed_codes:
         text = canonical(code).strip()
         number = _number_or_nan(text)
         labels.append(canonical(number) if math.isfinite(number) else text)
@@ -325,9 +325,9 @@ class CellError(InputError):
 
 
 def _container_error(series: pd.Series[Any], name: str) -> InputError:
-    found = next((type(value).__name__ for value in series if isinstance(value, _CONTAINERS)), "object")
+    container = next((type(value).__name__ for value in series if isinstance(value, _CONTAINERS)), "object")
     return InputError(
-        f"cells must be numbers, text, booleans or dates, however column {name!r} holds a {found}; "
+        f"cells must be numbers, text, booleans or dates, however column {name!r} holds a {container}; "
         "turn it into columns of its own or drop the column"
     )
 
@@ -405,17 +405,17 @@ def read_dates(texts: Sequence[str], form: str) -> Floats:
     for trial in (form, "ISO8601"):
         tried = [texts[i].strip() for i in left.tolist()]
         if tried:
-            found = date_seconds(tried, trial)
+            values = date_seconds(tried, trial)
             if trial != form:
                 # Alone, ISO 8601 would read "2021" or "20211213", which may well be plain numbers.
-                found[~_looks_like_date(tried)] = np.nan
-            seconds[left] = found
-            left = left[np.isnan(found)]
+                values[~_looks_like_date(tried)] = np.nan
+            seconds[left] = values
+            left = left[np.isnan(values)]
     tried = [texts[i].strip() for i in left.tolist()]
     if not _looks_like_date(tried).any():
         return seconds
-    others = [other for other in DATE_FORMATS if other not in (form, "ISO8601") and not _are_swapped(form, other)]
-    readings = np.stack([date_seconds(tried, other) for other in others])
+    formats = [other for other in DATE_FORMATS if other not in (form, "ISO8601") and not _are_swapped(form, other)]
+    readings = np.stack([date_seconds(tried, other) for other in formats])
     earliest, latest = np.fmin.reduce(readings), np.fmax.reduce(readings)
     seconds[left] = np.where(earliest == latest, earliest, np.nan)
     return seconds
@@ -489,13 +489,13 @@ def refuse_infinite(
         bad = [names[j] for j in np.flatnonzero(infinite.any(axis=0)).tolist()]
         place = int(np.argmax(infinite.any(axis=1)))
         first = names[int(np.argmax(infinite[place]))]
-        many = int(infinite.sum()) > 1
+        several = int(infinite.sum()) > 1
         raise CellError.at(
             place if places is None else int(np.argmax(places == place)),
             index,
             f"numbers must be finite, however column{'s' if len(bad) > 1 else ''} {listed(bad, 5, repr)}"
             f" hold{'' if len(bad) > 1 else 's'} {int(infinite.sum())} infinite"
-            f" value{'s' if many else ''} (inf), {'the first ' if many else ''}in ",
+            f" value{'s' if several else ''} (inf), {'the first ' if several else ''}in ",
             "; replace inf by NaN (missing) or by a large number",
             found=f"numbers must be finite, however column {first!r} holds an infinite value (inf) in ",
         )

@@ -337,14 +337,7 @@ def read_columns(table: TextTable, file: RowLines, reading: Reading) -> Written:
         columns[name], words = _without_missing(_TextColumn(name, cells), reading.missing)
         if words := {word: share for word, share in words.items() if word not in declared}:
             missing[name] = words
-    forms = {name: _form_of(column, reading) for name, column in columns.items()}
-    file_signs = _Signs(reading.decimal, table.delimiter == ",")
-    # What points mean is told by the columns with other signs.
-    late = [form for form in forms.values() if isinstance(form, _Pointed)]
-    for some in ([form for form in forms.values() if not isinstance(form, _Pointed)], late):
-        file_signs.proven |= set().union(*[form.signs(file_signs) for form in some])
-    decided = {name: form.settle(file_signs) for name, form in forms.items()}
-    decided = {name: _as_declared(columns[name], one, reading) for name, one in decided.items()}
+    decided = _decide(columns, reading, comma_parts=table.delimiter == ",")
     numbers = [name for name, one in decided.items() if one.is_number and one.values.dtype != bool]
     alike = {name: _alike(columns[name], reading.codes) for name in numbers if name in reading.classes}
     return Written(
@@ -359,6 +352,16 @@ def read_columns(table: TextTable, file: RowLines, reading: Reading) -> Written:
         lines=file,
         notes=table.notes,
     )
+
+
+def _decide(columns: Mapping[str, _TextColumn], reading: Reading, *, comma_parts: bool) -> dict[str, _Decided]:
+    forms = {name: _form_of(column, reading) for name, column in columns.items()}
+    file = _Signs(reading.decimal, comma_parts)
+    # What points mean is told by the columns with other signs.
+    pointed = [form for form in forms.values() if isinstance(form, _Pointed)]
+    for some in ([form for form in forms.values() if not isinstance(form, _Pointed)], pointed):
+        file.proven |= set().union(*[form.signs(file) for form in some])
+    return {name: _as_declared(columns[name], form.settle(file), reading) for name, form in forms.items()}
 
 
 def _without_missing(column: _TextColumn, missing: Iterable[str]) -> tuple[_TextColumn, dict[str, float]]:

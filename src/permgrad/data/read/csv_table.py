@@ -124,10 +124,8 @@ def parse_csv(
             f"columns kept as text must be in the table, however: {shown(absent[0])} is not in {str(file)!r}; check "
             "the name"
         )
-    if '"' in text or "\r" in text.replace("\r\n", ""):
-        lines, cells = _quoted_rows(text, delimiter, len(header), file, before)
-    else:
-        lines, cells = _plain_rows(text, delimiter, len(header), file, before)
+    is_plain = '"' not in text and "\r" not in text.replace("\r\n", "")
+    lines, cells = (_plain_rows if is_plain else _quoted_rows)(text, delimiter, len(header), file, before)
     columns = dict(zip(header, cells, strict=True))
     _warn_of_no_header(written, file)
     unnamed = [name for name, label in zip(header, written, strict=True) if not label]
@@ -185,7 +183,7 @@ def _plain_rows(
 
 def _quoted_rows(
     text: str, delimiter: str, width: int, file: Path, before: int
-) -> tuple[npt.NDArray[np.int64], list[pa.ChunkedArray]]:
+) -> tuple[npt.NDArray[np.int64] | None, list[pa.ChunkedArray]]:
     """Return the same of a text with quotes, in which a row may go on over several lines."""
     if '\\"' in text:
         _check_escapes(text, delimiter, file, before)
@@ -253,7 +251,7 @@ def _unique_names(written: list[str], file: Path, once: Collection[str]) -> tupl
 
 def numbered(names: Sequence[str]) -> list[str]:
     """Return names of which each that occurs again gets a number behind it, as in pandas."""
-    taken, times, found = set(names), Counter[str](), []
+    taken, times, different = set(names), Counter[str](), []
     for name in names:
         new = name
         while times[name] and new in taken:
@@ -261,8 +259,8 @@ def numbered(names: Sequence[str]) -> list[str]:
             times[name] += new in taken
         times[name] += 1
         taken.add(new)
-        found.append(new)
-    return found
+        different.append(new)
+    return different
 
 
 def _only_numbers_rows(cells: pa.ChunkedArray, is_first: bool) -> bool:
@@ -279,24 +277,24 @@ def _only_numbers_rows(cells: pa.ChunkedArray, is_first: bool) -> bool:
 
 
 def _unnamed_said(unnamed: Sequence[str], numbering: Sequence[str], blank: Sequence[str]) -> list[str]:
-    said = []
+    sentences = []
     if numbering:
         why = by_count(len(numbering), "it has no name and only numbers", "they have no names and only number")
-        said.append(f"left out, because {why} the rows: {listed(numbering)}")
+        sentences.append(f"left out, because {why} the rows: {listed(numbering)}")
     if blank:
         why = by_count(len(blank), "it has no name and", "they have no names and")
-        said.append(f"left out, because {why} no values: {listed(blank)}")
-    if others := [name for name in unnamed if name not in {*numbering, *blank}]:
-        said.append(f"columns without a name are called by their place: {listed(others)}")
-    return said
+        sentences.append(f"left out, because {why} no values: {listed(blank)}")
+    if by_place := [name for name in unnamed if name not in {*numbering, *blank}]:
+        sentences.append(f"columns without a name are called by their place: {listed(by_place)}")
+    return sentences
 
 
 def _without_separator_line(text: str) -> tuple[str, str | None]:
     """Return the text without the line ``sep=;`` that Excel understands, and the delimiter that it names."""
-    first, _, rest = text.partition("\n")
+    first, _, table = text.partition("\n")
     named = first.strip('\r"')
     if named.lower().startswith("sep=") and len(named) == len("sep=;") and named[-1] in DELIMITERS:
-        return rest, named[-1]
+        return table, named[-1]
     return text, None
 
 
@@ -327,20 +325,7 @@ def _check_header(header: list[str], records: list[list[str]], delimiter: str, f
             f"{header[0][:40]!r}; take such lines out"
         )
     if len(header) == 1:
-        for sign in _UNCOMMON:
-            counts = {record[0].count(sign) for record in records}
-            # A space is common inside a name: it must stand in every line, as often as in the header.
-            if len(records) > 1 and len(counts) == 1 and counts.pop() > 0:
-                name = {" ": "a space", "\x01": "Ctrl-A"}.get(sign, repr(sign))
-                raise InputError(
-                    f"the delimiter must be comma, semicolon, tab or pipe, however {str(file)!r} seems to use {name}"
-                    f" and gives the single column {header[0]!r}; save it again with commas"
-                )
-        if any(sign in header[0] for sign in DELIMITERS):
-            raise InputError(
-                f"a table must be split by one delimiter, however {str(file)!r} gives the single column {header[0]!r};"
-                " check its quotes and save it with commas"
-            )
+        _check_single(header[0], [record[0] for record in records], file)
     empty = [i + 1 for i, name in enumerate(header) if not name]
     ends = [record[len(header) - 1 :] for record in records]
     if len(header) > 1 and empty == [len(header)] and all(end in ([], [""]) for end in ends):
@@ -361,10 +346,28 @@ def _check_header(header: list[str], records: list[list[str]], delimiter: str, f
         )
 
 
-def _other_width(line: int, found: int, width: int, delimiter: str, file: Path) -> InputError:
+def _check_single(header: str, cells: list[str], file: Path) -> None:
+    """Refuse a table of one column that another sign seems to part."""
+    for sign in _UNCOMMON:
+        counts = {cell.count(sign) for cell in cells}
+        # A space is common inside a name: it must stand in every line, as often as in the header.
+        if len(cells) > 1 and len(counts) == 1 and counts.pop() > 0:
+            name = {" ": "a space", "\x01": "Ctrl-A"}.get(sign, repr(sign))
+            raise InputError(
+                f"the delimiter must be comma, semicolon, tab or pipe, however {str(file)!r} seems to use {name}"
+                f" and gives the single column {header!r}; save it again with commas"
+            )
+    if any(sign in header for sign in DELIMITERS):
+        raise InputError(
+            f"a table must be split by one delimiter, however {str(file)!r} gives the single column {header!r};"
+            " check its quotes and save it with commas"
+        )
+
+
+def _other_width(line: int, fields: int, width: int, delimiter: str, file: Path) -> InputError:
     titled = "delete the lines above the header, such as a title, or " if width == 1 else ""
     return InputError(
-        f"every line must have as many fields as the header, however line {line} of {str(file)!r} has {found} where"
+        f"every line must have as many fields as the header, however line {line} of {str(file)!r} has {fields} where"
         f" the header has {width} (delimiter: {_NAMES[delimiter]}); {titled}correct the line or quote its text"
     )
 

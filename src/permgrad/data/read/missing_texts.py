@@ -31,7 +31,7 @@ _OF_PANDAS = (
 MISSING_ANYWAY = frozenset((*SPREADSHEET_ERRORS, *_OF_PANDAS))
 
 
-def missing_said(found: Mapping[str, Mapping[str, float]]) -> list[str]:
+def missing_said(missing: Mapping[str, Mapping[str, float]]) -> list[str]:
     """Return a sentence on the texts that were taken as missing, most frequent column first; none where there are none.
 
     Examples:
@@ -40,8 +40,8 @@ def missing_said(found: Mapping[str, Mapping[str, float]]) -> list[str]:
 None (in Python: not_na=["None"])']
     """
     columns: dict[str, dict[str, float]] = {}
-    for name, own in found.items():
-        for word, share in own.items():
+    for name, words_of_column in missing.items():
+        for word, share in words_of_column.items():
             columns.setdefault(word, {})[name] = share
     if not columns:
         return []

@@ -58,8 +58,8 @@ def cell_notes(schema: pa.Schema, *, index: bool = True) -> dict[bytes, bytes] |
     notes = schema.pandas_metadata
     if not isinstance(notes, dict):
         return cast("dict[bytes, bytes] | None", schema.metadata)
-    kept = {**notes, "column_indexes": [], "attributes": {}} | ({} if index else {"index_columns": []})
-    return {b"pandas": json.dumps(kept).encode()}
+    cells = {**notes, "column_indexes": [], "attributes": {}} | ({} if index else {"index_columns": []})
+    return {b"pandas": json.dumps(cells).encode()}
 
 
 def check_notes(schema: pa.Schema) -> None:
@@ -98,7 +98,7 @@ def _check_counted(index: list[dict[str, Any]], stored: list[str]) -> None:
 def _numbers_rows(index: dict[str, Any]) -> bool:
     """Whether an index is stored as whole numbers that stay within 64 bits, however many rows there are."""
     bounds = {"start": 2**62, "stop": 2**62, "step": 2**31}
-    return all(isinstance(own := index.get(name), int) and abs(own) < bound for name, bound in bounds.items())
+    return all(isinstance(value := index.get(name), int) and abs(value) < bound for name, bound in bounds.items())
 
 
 def check_texts(table: pa.Table) -> None:

@@ -96,29 +96,29 @@ class FooterFacts:
     @classmethod
     def of(cls, footer: pq.FileMetaData, schema: pa.Schema) -> FooterFacts:
         """Read a footer; ``ValueError``: a row group's types are not those of the schema."""
-        wide = {own.name for own in schema if pa.types.is_int64(own.type) or pa.types.is_uint64(own.type)}
+        wide = {field.name for field in schema if pa.types.is_int64(field.type) or pa.types.is_uint64(field.type)}
         nulls: dict[str, int | None] = dict.fromkeys(schema.names, 0)
         large, all_rows, packed_bytes = set[str](), 0, 0
         for rows, columns in _row_groups(footer):
             all_rows += rows
             packed_bytes = max(packed_bytes, sum(column.total_compressed_size for column in columns))
             for column in columns if rows else ():
-                name, said = column.path_in_schema, column.statistics
+                name, statistics = column.path_in_schema, column.statistics
                 if name not in nulls:
                     continue
-                missing = said.null_count if said is not None and said.has_null_count else None
+                missing = statistics.null_count if statistics is not None and statistics.has_null_count else None
                 nulls[name] = total([nulls[name], missing])
-                if name in wide and missing != rows and _may_be_large(said):
+                if name in wide and missing != rows and _may_be_large(statistics):
                     large.add(name)
         # A column without any value has no type and no statistics.
-        nulls |= {own.name: all_rows for own in schema if pa.types.is_null(own.type)}
+        nulls |= {field.name: all_rows for field in schema if pa.types.is_null(field.type)}
         return cls(nulls, frozenset(large), packed_bytes)
 
 
 def total(counts: Sequence[int | None]) -> int | None:
     """Return a sum, or None where a part of it is not known."""
-    known = [count for count in counts if count is not None]
-    return sum(known) if len(known) == len(counts) else None
+    numbers = [count for count in counts if count is not None]
+    return sum(numbers) if len(numbers) == len(counts) else None
 
 
 def _row_groups(footer: pq.FileMetaData) -> Iterator[tuple[int, list[Any]]]:
@@ -136,5 +136,5 @@ def _row_groups(footer: pq.FileMetaData) -> Iterator[tuple[int, list[Any]]]:
 
 
 def _may_be_large(statistics: Any) -> bool:
-    known = statistics is not None and statistics.has_min_max
-    return not known or statistics.max >= FIRST_INEXACT or statistics.min <= -FIRST_INEXACT
+    has_ends = statistics is not None and statistics.has_min_max
+    return not has_ends or statistics.max >= FIRST_INEXACT or statistics.min <= -FIRST_INEXACT

@@ -60,11 +60,11 @@ def several_ways(texts: Sequence[str]) -> str | None:
     looked_at = list(texts[:_LOOKED_AT])
     if not looked_at:
         return None
-    for what, found in (("numbers", _number_ways(looked_at)), ("dates", _date_ways(looked_at))):
-        if sum(map(bool, found)) >= _SHARE * len(found):
-            every = [way for ways in found for way in ways]
+    for what, ways_of_texts in (("numbers", _number_ways(looked_at)), ("dates", _date_ways(looked_at))):
+        if sum(map(bool, ways_of_texts)) >= _SHARE * len(ways_of_texts):
+            every = [way for ways in ways_of_texts for way in ways]
             usual = max(dict.fromkeys(every), key=every.count)
-            odd = [text for text, ways in zip(looked_at, found, strict=True) if usual not in ways]
+            odd = [text for text, ways in zip(looked_at, ways_of_texts, strict=True) if usual not in ways]
             if odd:
                 return f"{_MARK}{what} written in several ways, first odd cell {odd[0]!r}"
             return f"{_MARK}{what} with other signs, such as {looked_at[0]!r}"
@@ -73,8 +73,8 @@ def several_ways(texts: Sequence[str]) -> str | None:
 
 def tell_of_several_ways(schema: Schema, kinds: Mapping[str, Any]) -> None:
     """Warn of columns that would be numbers or dates if all their cells were written alike."""
-    for said in several_ways_said(schema, kinds):
-        warn_user(said)
+    for sentence in several_ways_said(schema, kinds):
+        warn_user(sentence)
 
 
 def several_ways_said(schema: Schema, kinds: Mapping[str, Any]) -> list[str]:
@@ -82,13 +82,13 @@ def several_ways_said(schema: Schema, kinds: Mapping[str, Any]) -> list[str]:
 
     And for each column of dates of which nobody can tell the day from the month.
     """
-    said = [
+    swapped = [
         f"dates should tell the day from the month, however column {column.name!r} is read as {column.date_format} "
         "and in all its cells the two could be swapped; if that is wrong write them as 2024-01-31"
         for column in schema
         if SWAPPED in column.reason and kinds.get(column.name, "date") == "date"
     ]
-    return said + [
+    return swapped + [
         "numbers and dates should be written plainly and in one way, however column "
         f"{column.name!r} {column.reason[column.reason.index(_MARK) :]}, and is "
         f"{'left out like an identifier' if column.kind == 'identifier' else 'taken for categories'}; write all "
@@ -99,12 +99,12 @@ def several_ways_said(schema: Schema, kinds: Mapping[str, Any]) -> list[str]:
 
 
 def _number_ways(texts: Sequence[str]) -> list[list[str]]:
-    found = []
+    ways = []
     for text in texts:
         parts = _AROUND.fullmatch(text.strip())
         around = "" if parts is None else f"{parts['before'] or ''} {parts['after'] or ''} {text.strip()[:1] == '('}"
-        found.append([] if parts is None else [f"{way} {around}" for way in ways_to_read(parts["number"])])
-    return found
+        ways.append([] if parts is None else [f"{way} {around}" for way in ways_to_read(parts["number"])])
+    return ways
 
 
 def _date_ways(texts: Sequence[str]) -> list[list[str]]:
@@ -112,4 +112,4 @@ def _date_ways(texts: Sequence[str]) -> list[list[str]]:
     if sum(map(bool, days)) < _SHARE * len(texts):
         return [[] for _ in texts]
     read = np.stack([~np.isnan(date_seconds(days, form)) for form in DATE_FORMATS])
-    return [[form for form, hit in zip(DATE_FORMATS, own, strict=True) if hit] for own in read.T.tolist()]
+    return [[form for form, hit in zip(DATE_FORMATS, hits, strict=True) if hit] for hits in read.T.tolist()]

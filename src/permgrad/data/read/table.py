@@ -81,9 +81,9 @@ def read_table(
     """
     written = read_written(path, na=na, text=text, decimal=decimal, not_na=check_not_na(not_na, MissingCodes.of(na)))
     # What every reader takes for missing among numbers is a level only among texts.
-    among_texts = {name: own for name, own in written.missing.items() if name in written.texts}
-    for said in (*written.notes, *missing_said(among_texts)):
-        warn_user(said)
+    among_texts = {name: words for name, words in written.missing.items() if name in written.texts}
+    for sentence in (*written.notes, *missing_said(among_texts)):
+        warn_user(sentence)
     return written.frame
 
 

@@ -179,9 +179,9 @@ def _is_text(content: bytes) -> bool:
 
 def _refuse_damaged(content: bytes, error: UnicodeDecodeError, file: Path) -> None:
     """Refuse text that is UTF-8 but for a few bytes: read in another encoding, all its letters would be wrong."""
-    kept = content.decode("utf-8", errors="ignore")
-    letters = len(kept) - len(kept.encode("ascii", errors="ignore"))
-    wrong = len(content) - len(kept.encode("utf-8"))
+    readable = content.decode("utf-8", errors="ignore")
+    letters = len(readable) - len(readable.encode("ascii", errors="ignore"))
+    wrong = len(content) - len(readable.encode("utf-8"))
     if letters > wrong:
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(

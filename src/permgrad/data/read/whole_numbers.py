@@ -34,8 +34,8 @@ def masked(series: pd.Series[Any], hit: Any) -> pd.Series[Any]:
     """Return a column whose cells are missing where ``hit``; whole numbers stay exact."""
     if series.dtype in (np.int64, np.uint64):
         # Without abs(): that of the smallest int64 is negative.
-        rest = series[~np.asarray(hit, dtype=bool)]
-        if ((rest >= FIRST_INEXACT) | (rest <= -FIRST_INEXACT)).any():
+        numbers = series[~np.asarray(hit, dtype=bool)]
+        if ((numbers >= FIRST_INEXACT) | (numbers <= -FIRST_INEXACT)).any():
             series = series.astype("Int64" if series.dtype == np.int64 else "UInt64")
     return series.mask(hit)
 
@@ -70,8 +70,8 @@ def are_inexact(series: pd.Series[Any]) -> bool:
     """Return whether a column of whole numbers has some from where float64 leaves out others."""
     if not pd.api.types.is_integer_dtype(series.dtype):
         return False
-    known = series.dropna()
-    return bool(len(known)) and bool(known.max() >= FIRST_INEXACT or known.min() <= -FIRST_INEXACT)
+    present = series.dropna()
+    return bool(len(present)) and bool(present.max() >= FIRST_INEXACT or present.min() <= -FIRST_INEXACT)
 
 
 def fused_reason_of_texts(texts: Sequence[str]) -> str | None:
@@ -98,26 +98,26 @@ def fused_columns(schema: Schema, but_for: Collection[str] = ()) -> dict[str, st
 
 def fused_said(schema: Schema, fix: str, but_for: Collection[str] = ()) -> list[str]:
     """Return the sentence that names these columns; ``{}`` in ``fix`` is where the first one's name goes."""
-    found = fused_columns(schema, but_for)
-    if not found:
+    columns = fused_columns(schema, but_for)
+    if not columns:
         return []
-    said = (
-        f"some numbers differ only in digits that float64 does not hold: {listed(list(found.values()))}; "
-        f"{fix.format(next(iter(found)))}, or subtract a number from all of them, such as the smallest"
+    sentence = (
+        f"some numbers differ only in digits that float64 does not hold: {listed(list(columns.values()))}; "
+        f"{fix.format(next(iter(columns)))}, or subtract a number from all of them, such as the smallest"
     )
-    return [said]
+    return [sentence]
 
 
 def tell_of_fused(schema: Schema) -> None:
     """Warn of columns, read as numbers, of which different values are the same as float64."""
-    for said in fused_said(schema, "declare kinds={{{!r}: 'categorical'}}"):
-        warn_user(said)
+    for sentence in fused_said(schema, "declare kinds={{{!r}: 'categorical'}}"):
+        warn_user(sentence)
 
 
 def without_points(series: pd.Series[Any]) -> pd.Series[Any]:
     """Return whole numbers that are floats only because some are missing as whole numbers: they are written so."""
     if series.dtype != np.float64 or not series.isna().any():
         return series
-    known = series.dropna()
-    whole = (known == np.floor(known)) & (known.abs() < FIRST_INEXACT)
-    return series.astype("Int64") if len(known) and whole.all() else series
+    present = series.dropna()
+    is_whole = (present == np.floor(present)) & (present.abs() < FIRST_INEXACT)
+    return series.astype("Int64") if len(present) and is_whole.all() else series

@@ -192,20 +192,26 @@ def choose_way(
     texts = [text.strip() for text in texts]
     if all(len({number_in(text, way) for way in ways}) == 1 for text in texts):
         return ways[0], None
-    points_only = not any("," in text for text in texts)
-    usual = "." if comma_parts or points_only else ","
-    # Of money three digits behind a sign are thousands, unless all cells have them, as the prices of fuel do.
-    is_money = unit is not None and unit.removesuffix(SCALED) not in ("", "%")
-    is_clear = is_money and not all(map(_MARKED.search, texts))
-    if is_clear:
-        usual = "," if points_only else "."
+    usual, is_clear = _usual_sign(texts, unit, comma_parts=comma_parts)
     sign = signs[0] or signs[1] or usual
     way = next(way for way in ways if way.point == sign)
     if signs[0] is None and not is_clear:
-        example = next(text for text in texts if "," in text or "." in text)
+        example = next(filter(_MARKED.search, texts))
         why = "as in the table that was learned from" if signs[1] else "as is usual with such delimiters"
         warn_of_sign(name, example, number_in(example, way), why)
     return way, sign
+
+
+def _usual_sign(texts: Sequence[str], unit: str | None, *, comma_parts: bool) -> tuple[str, bool]:
+    """Return the decimal sign of numbers that may be thousands, and whether it is clear.
+
+    Of money three digits behind a sign are thousands, unless all cells have them, as the prices of fuel do.
+    """
+    points_only = not any("," in text for text in texts)
+    is_money = unit is not None and unit.removesuffix(SCALED) not in ("", "%")
+    if is_money and not all(map(_MARKED.search, texts)):
+        return "," if points_only else ".", True
+    return "." if comma_parts or points_only else ",", False
 
 
 def warn_of_sign(name: str, example: str, value: float, why: str) -> None:

@@ -188,13 +188,13 @@ def infer_schema(
         check_choice("column in na_codes", name, list(frame.columns))
     declared = checked_kinds(kinds, list(frame.columns))
     native = [name for name, dtype in zip(frame.columns, frame.dtypes, strict=True) if is_native_number(dtype)]
-    found: dict[str, ColumnType] = _native_types(frame, native, codes)
+    types: dict[str, ColumnType] = _native_types(frame, native, codes)
     for name in frame.columns:
         if name in declared:
-            found[name] = _declared_type(frame[name], name, declared[name], codes, found.get(name))
-        elif name not in found:
-            found[name] = _other_type(frame[name], name, codes)
-    return Schema(tuple(found[name] for name in frame.columns))
+            types[name] = _declared_type(frame[name], name, declared[name], codes, types.get(name))
+        elif name not in types:
+            types[name] = _other_type(frame[name], name, codes)
+    return Schema(tuple(types[name] for name in frame.columns))
 
 
 def checked_kinds(kinds: Mapping[str, Kind] | None, names: Sequence[str]) -> dict[str, Kind]:
@@ -242,14 +242,14 @@ def _native_types(frame: pd.DataFrame, names: list[str], codes: MissingCodes) ->
         n_levels = (np.diff(ordered, axis=0) > 0).sum(axis=0) + (n_missing < n_rows)
     integer = [dtype.kind in "iu" for dtype in frame[names].dtypes]
     rows = row_numbers(frame.index)
-    found = {}
+    types = {}
     for j, name in enumerate(names):
         # Fewer levels than cells may be fewer than there are numbers.
         fused = fused_reason(frame[name][present[:, j]]) if integer[j] and n_levels[j] < n_rows - n_missing[j] else None
         reason = fused or "numbers"
         base = ColumnType(name, "numeric", "number", reason, n_rows, int(n_missing[j]), int(n_levels[j]))
-        found[name] = _number_type(base, matrix[:, j], rows, binary=bool(binary[j]), integer=integer[j])
-    return found
+        types[name] = _number_type(base, matrix[:, j], rows, binary=bool(binary[j]), integer=integer[j])
+    return types
 
 
 def _number_type(
@@ -310,16 +310,16 @@ def _pair_type(base: ColumnType, texts: Sequence[str]) -> ColumnType | None:
     for yes, no in _PAIRS:
         if len(texts) == 2 and yes in by_form and no in by_form:
             one, zero = by_form[yes], by_form[no]
-            said = f"{one} or {zero}"
-            return replace(base, kind="boolean", storage="pair", reason=said, true_level=one, false_level=zero)
+            reason = f"{one} or {zero}"
+            return replace(base, kind="boolean", storage="pair", reason=reason, true_level=one, false_level=zero)
     return None
 
 
 def _date_type(base: ColumnType, texts: Sequence[str]) -> ColumnType | None:
-    found = find_date_format(texts)
-    if found is None:
+    read = find_date_format(texts)
+    if read is None:
         return None
-    form, share, ambiguous = found
+    form, share, ambiguous = read
     partly = f", {share:.1%} readable" if share < 1 else ""
     order = f" ({SWAPPED})" if ambiguous else ""
     reason = f"dates as text, read as {form}{partly}{order}"
@@ -356,7 +356,7 @@ def _text_type(
 def _without_codes(distinct: Distinct, name: str, codes: MissingCodes) -> tuple[list[str], npt.NDArray[np.int64], int]:
     counts = distinct.counts()
     keep = np.array([codes.kind_of(text, name) == PRESENT for text in distinct.texts], dtype=bool) & (counts > 0)
-    texts = [text for text, kept in zip(distinct.texts, keep, strict=True) if kept]
+    texts = [text for text, is_kept in zip(distinct.texts, keep, strict=True) if is_kept]
     return texts, counts[keep], int(len(distinct.index) - counts[keep].sum())
 
 
@@ -375,10 +375,10 @@ def _text_number_type(base: ColumnType, series: pd.Series[Any], codes: MissingCo
     base = replace(base, kind="numeric", storage="number", reason=fused or "numbers stored as text")
     values, _ = read_numbers(series, base, codes)
     seen = values[~np.isnan(values)]
-    whole = bool((seen == np.floor(seen)).all())
+    is_whole = bool((seen == np.floor(seen)).all())
     base = replace(base, n_levels=len(np.unique(seen)))
     binary = bool(np.isin(seen, (0.0, 1.0)).all())
-    return _number_type(base, values, row_numbers(series.index), binary=binary, integer=whole)
+    return _number_type(base, values, row_numbers(series.index), binary=binary, integer=is_whole)
 
 
 # ---- declared kinds -------------------------------------------------------------------------------------------------
@@ -392,53 +392,53 @@ def _declared_type(
     if spelled or (fused and kind != "numeric"):
         # As numbers they are fewer than they are.
         guess = replace(guess, n_levels=len(_without_codes(Distinct.of(series, name), name, codes)[0]))
-    said = replace(guess, kind=kind, reason=guess.reason if fused and kind == "numeric" else "declared")
+    declared = replace(guess, kind=kind, reason=guess.reason if fused and kind == "numeric" else "declared")
     if guess.n_levels == 0 or kind in ("constant", "identifier"):
-        return replace(said, kind=kind if guess.n_levels else "constant")
+        return replace(declared, kind=kind if guess.n_levels else "constant")
     if kind == "categorical":
-        return replace(said, storage="text", date_format=None, true_level=None, false_level=None)
+        return replace(declared, storage="text", date_format=None, true_level=None, false_level=None)
     if kind == "date":
-        return _declared_date(series, said, codes)
+        return _declared_date(series, declared, codes)
     if kind == "boolean":
         # Training rows may lack a rare value; the other alone says as little as in a column that is not declared.
-        return guess if guess.n_levels == 1 else _declared_boolean(series, said, codes)
+        return guess if guess.n_levels == 1 else _declared_boolean(series, declared, codes)
     if guess.storage == "number":
-        return said
+        return declared
     raise InputError(
         f"a column declared numeric must hold numbers, however column {name!r} is {guess.kind} ({guess.reason}); "
         "declare it categorical, or declare the texts that mean missing as codes"
     )
 
 
-def _declared_date(series: pd.Series[Any], said: ColumnType, codes: MissingCodes) -> ColumnType:
-    if said.storage == "date":
-        return said
-    texts, _, _ = _without_codes(Distinct.of(series, said.name), said.name, codes)
-    found = find_date_format(texts)
-    if found is None:
+def _declared_date(series: pd.Series[Any], column: ColumnType, codes: MissingCodes) -> ColumnType:
+    if column.storage == "date":
+        return column
+    texts, _, _ = _without_codes(Distinct.of(series, column.name), column.name, codes)
+    read = find_date_format(texts)
+    if read is None:
         raise InputError(
-            f"a column declared date must hold dates such as 2024-01-31, however column {said.name!r} has {texts[0]!r};"
-            " write the dates in ISO form or declare another kind"
+            f"a column declared date must hold dates such as 2024-01-31, however column {column.name!r} has "
+            f"{texts[0]!r}; write the dates in ISO form or declare another kind"
         )
-    unreadable = int(np.isnan(read_dates(texts, found[0])).sum())
-    return replace(said, storage="date", date_format=found[0], n_unreadable=unreadable)
+    unreadable = int(np.isnan(read_dates(texts, read[0])).sum())
+    return replace(column, storage="date", date_format=read[0], n_unreadable=unreadable)
 
 
-def _declared_boolean(series: pd.Series[Any], said: ColumnType, codes: MissingCodes) -> ColumnType:
-    if said.storage == "pair":
-        return said
-    texts, _, _ = _without_codes(Distinct.of(series, said.name), said.name, codes)
+def _declared_boolean(series: pd.Series[Any], column: ColumnType, codes: MissingCodes) -> ColumnType:
+    if column.storage == "pair":
+        return column
+    texts, _, _ = _without_codes(Distinct.of(series, column.name), column.name, codes)
     if len(texts) != 2:
         raise InputError(
-            f"a column declared boolean must hold at most two values, however column {said.name!r} holds {len(texts)}; "
-            "declare it categorical"
+            f"a column declared boolean must hold at most two values, however column {column.name!r} holds {len(texts)}"
+            "; declare it categorical"
         )
-    if set(texts) == {"0", "1"} and said.storage == "number":
-        return said
+    if set(texts) == {"0", "1"} and column.storage == "number":
+        return column
     numbers = text_numbers(texts)
     # By their texts, too: two numbers of 19 digits may be one as float64.
     low, high = sorted(texts) if np.isnan(numbers).any() else [texts[i] for i in np.lexsort((np.array(texts), numbers))]
-    return replace(said, storage="pair", true_level=high, false_level=low, date_format=None)
+    return replace(column, storage="pair", true_level=high, false_level=low, date_format=None)
 
 
 # ---- reading cells by type ------------------------------------------------------------------------------------------
@@ -477,16 +477,16 @@ def read_numbers(series: pd.Series[Any], column: ColumnType, codes: MissingCodes
 def _refuse_other_moments(series: pd.Series[Any], column: ColumnType, seconds: Floats) -> None:
     """Refuse dates in a column of numbers, and durations in one of dates: their seconds count from elsewhere."""
     is_duration = series.dtype.kind == "m"
-    known = ~np.isnan(seconds)
-    if column.kind == "constant" or is_duration == (column.storage == "number") or not known.any():
+    present = ~np.isnan(seconds)
+    if column.kind == "constant" or is_duration == (column.storage == "number") or not present.any():
         return
-    row = int(np.argmax(known))
-    wanted, found = ("dates", "a duration") if is_duration else ("numbers", "a date")
+    row = int(np.argmax(present))
+    wanted, odd = ("dates", "a duration") if is_duration else ("numbers", "a date")
     raise CellError.at(
         row,
         series.index,
         f"column {column.name!r} must hold {wanted}, as in training, however ",
-        f" has {found}, {series.iloc[row]}; write it as in training",
+        f" has {odd}, {series.iloc[row]}; write it as in training",
     )
 
 
@@ -534,11 +534,11 @@ def _pair_of_texts(texts: Sequence[str], yes: str, no: str) -> Floats:
     forms = _plain(yes), _plain(no)
     if forms[0] == forms[1]:
         # A declared pair may differ by nothing else than its capitals.
-        known = {yes: 1.0, no: 0.0}
-        return np.array([known.get(text, np.nan) for text in texts], dtype=np.float64)
-    known = dict(_TRUTH) if forms in _EVIDENT_PAIRS else {}
-    known |= {forms[0]: 1.0, forms[1]: 0.0}
-    return np.array([known.get(_plain(text), np.nan) for text in texts], dtype=np.float64)
+        values = {yes: 1.0, no: 0.0}
+        return np.array([values.get(text, np.nan) for text in texts], dtype=np.float64)
+    values = dict(_TRUTH) if forms in _EVIDENT_PAIRS else {}
+    values |= {forms[0]: 1.0, forms[1]: 0.0}
+    return np.array([values.get(_plain(text), np.nan) for text in texts], dtype=np.float64)
 
 
 def _plain(text: str) -> str:

@@ -42,15 +42,15 @@ def same_columns(frame: pd.DataFrame, schema: Schema, together: Iterable[Sequenc
     """
     # Names in a schema are text, whatever they are in the frame.
     frame = as_frame(frame)
-    names = [own.name for own in schema if own.kind not in ("constant", "identifier")]
+    names = [column.name for column in schema if column.kind not in ("constant", "identifier")]
     if len(frame) > _LOOKED_AT:
         some = frame.iloc[np.linspace(0, len(frame) - 1, _LOOKED_AT).astype(np.int64)]
         names = [name for group in _alike(some, names, _ALL_DIFFERENT) for name in group]
     blocks = [set(block) for block in together]
     order = {name: place for place, name in enumerate(schema.names)}
-    found = [tuple(sorted(group, key=order.__getitem__)) for group in _alike(frame, names, _OFTEN_ALIKE)]
-    kept = [group for group in found if not any(block.issuperset(group) for block in blocks)]
-    return sorted(kept, key=lambda group: order[group[0]])
+    groups = [tuple(sorted(group, key=order.__getitem__)) for group in _alike(frame, names, _OFTEN_ALIKE)]
+    apart = [group for group in groups if not any(block.issuperset(group) for block in blocks)]
+    return sorted(apart, key=lambda group: order[group[0]])
 
 
 def duplicates_said(groups: Sequence[Sequence[str]], fix: str, *, rows: str = "training row", most: int = 5) -> str:
@@ -73,10 +73,10 @@ def as_groups(groups: Sequence[Sequence[str]]) -> dict[str, list[str]]:
 
 def _alike(frame: pd.DataFrame, names: Sequence[str], most: float) -> list[list[str]]:
     """Return names whose columns are alike; where levels are more than this share of the cells, their values count."""
-    found: dict[bytes, list[str]] = {}
+    alike: dict[bytes, list[str]] = {}
     for name in names:
-        found.setdefault(_signature(frame[name], name, most), []).append(name)
-    return [group for group in found.values() if len(group) > 1]
+        alike.setdefault(_signature(frame[name], name, most), []).append(name)
+    return [group for group in alike.values() if len(group) > 1]
 
 
 def _signature(series: pd.Series[Any], name: str, most: float) -> bytes:
@@ -102,8 +102,8 @@ def column_levels(series: pd.Series[Any], name: str) -> tuple[npt.NDArray[Any], 
     moments = series.dtype.kind in "mM" or isinstance(series.dtype, (pd.DatetimeTZDtype, pd.PeriodDtype))
     if moments or is_native_number(series.dtype):
         if is_fused(series):
-            codes, whole = pd.factorize(series)
-            return codes, np.asarray(whole, dtype=np.float64)
+            codes, numbers = pd.factorize(series)
+            return codes, np.asarray(numbers, dtype=np.float64)
         cells = series_seconds(series) if moments else series.to_numpy(dtype=np.float64, na_value=np.nan)
         # A minus zero is a zero.
         codes, values = pd.factorize(cells + 0.0)

@@ -83,18 +83,18 @@ def codes_reason(name: str, values: Floats) -> str | None:
         >>> codes_reason("plot", plots), codes_reason("plot", np.round(plots / 1e7)), codes_reason("plot", plots / 7)
         ('numbers, maybe codes: 400 different whole numbers in 400 rows', None, None)
     """
-    known = values[~np.isnan(values)]
-    if len(known) < _FEWEST_NEARLY or not are_whole(known) or _TIME_WORD.search(name):
+    present = values[~np.isnan(values)]
+    if len(present) < _FEWEST_NEARLY or not are_whole(present) or _TIME_WORD.search(name):
         return None
-    different = np.unique(known)
-    reason = f"{CODES}{len(different):,} different whole numbers in {len(known):,} rows"
+    different = np.unique(present)
+    reason = f"{CODES}{len(different):,} different whole numbers in {len(present):,} rows"
     if len(different) >= MANY_CODES and (_CODE_WORD.search(name) or named_like_identifier(name)):
         return reason
-    if len(different) < _NEARLY_ALL * len(known):
+    if len(different) < _NEARLY_ALL * len(present):
         return None
     low, high = np.quantile(different, (0.05, 0.95))
     alike = low > 0 and high >= 10 ** (_DIGITS - 1) and len(str(int(high))) - len(str(int(low))) <= 1
-    is_dense = different[-1] - different[0] < len(known) / _NEARLY_ALL
+    is_dense = different[-1] - different[0] < len(present) / _NEARLY_ALL
     return reason if alike or is_dense else None
 
 
@@ -115,8 +115,8 @@ def counts_rows(name: str, values: Floats, rows: npt.NDArray[np.int64]) -> bool:
 
 def are_whole(values: Floats) -> bool:
     """Return whether all numbers that are not missing are whole."""
-    known = values[~np.isnan(values)]
-    return bool((np.isfinite(known) & (known == np.floor(known))).all())
+    present = values[~np.isnan(values)]
+    return bool((np.isfinite(present) & (present == np.floor(present))).all())
 
 
 def _known(values: Floats, rows: npt.NDArray[np.int64]) -> tuple[Floats, npt.NDArray[np.int64]]:
@@ -138,8 +138,9 @@ def is_running(name: str, pieces: Sequence[Floats]) -> bool | None:
     if not are_whole(values) or len(np.unique(values)) < len(values):
         return False
     steps = [np.diff(piece) for piece in pieces]
-    told = sum(map(len, steps)) >= len(values) / 2
-    return True if told and (all((own > 0).all() for own in steps) or all((own < 0).all() for own in steps)) else None
+    is_ordered = sum(map(len, steps)) >= len(values) / 2
+    rise_or_fall = all((step > 0).all() for step in steps) or all((step < 0).all() for step in steps)
+    return True if is_ordered and rise_or_fall else None
 
 
 def tell_of_identifiers(schema: Schema, kinds: Mapping[str, Any], suspects: Sequence[str] | None = None) -> None:
@@ -154,10 +155,10 @@ def tell_of_identifiers(schema: Schema, kinds: Mapping[str, Any], suspects: Sequ
             f"left out, because they look like identifiers: {listed(left_out)}; to learn from one declare what it is, "
             f"such as kinds={{{left_out[0]!r}: {usual!r}}}"
         )
-    found = [column.name for column in schema if column.reason == SUSPECT] if suspects is None else suspects
-    found = [name for name in found if name not in kinds]
-    if found:
+    running = [column.name for column in schema if column.reason == SUSPECT] if suspects is None else suspects
+    running = [name for name in running if name not in kinds]
+    if running:
         warn_user(
             f"learned from, though each row has a number of its own there and the name is that of an identifier: "
-            f"{listed(found)}; if it is one leave it out, or declare kinds={{{found[0]!r}: 'identifier'}}"
+            f"{listed(running)}; if it is one leave it out, or declare kinds={{{running[0]!r}: 'identifier'}}"
         )
