@@ -76,12 +76,26 @@ class _TextColumn:
 
     name: str
     cells: pa.ChunkedArray
+    has_hexadecimal: bool = False
 
     @cached_property
     def _levels(self) -> tuple[npt.NDArray[np.int64], list[str]]:
         coded = self.cells.combine_chunks().dictionary_encode()
         places = pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
         return places, coded.dictionary.to_pylist()
+
+    @cached_property
+    def _cast(self) -> pa.ChunkedArray | None:
+        # Arrow reads hexadecimal numbers as whole ones.
+        if self.has_hexadecimal and pc.any(pc.match_substring(self.cells, "x", ignore_case=True)).as_py():
+            return None
+        return _cast(self.cells)
+
+    @property
+    def is_filled(self) -> bool:
+        """Return whether all cells are numbers, so that none of their texts means missing."""
+        numbers = self._cast
+        return numbers is not None and (numbers.type != pa.float64() or not pc.any(pc.is_nan(numbers)).as_py())
 
     @property
     def texts(self) -> list[str]:
@@ -106,7 +120,7 @@ class _TextColumn:
 
     def plain_numbers(self) -> pd.Series[Any] | None:
         """Return the numbers of a column that any reader takes for numbers; None: it is no such column."""
-        numbers = _cast(self.cells)
+        numbers = self._cast
         if numbers is None:
             texts = [text.strip() for text in self.texts]
             if not all(map(_PLAIN.fullmatch, texts)):
@@ -122,16 +136,15 @@ class _TextColumn:
 
 
 def _cast(cells: pa.ChunkedArray) -> pa.ChunkedArray | None:
-    """Return cells as numbers of the first type that holds them all."""
+    """Return cells as numbers of the first type that holds them all; whole ones with a plus are left to Python."""
     for kind in (pa.int64(), pa.uint64(), pa.float64()):
         try:
+            # A cast that fails is slow: the first rows tell most texts.
+            pc.cast(cells.slice(0, 100), kind)
             numbers = pc.cast(cells, kind)
         except pa.ArrowInvalid:
             continue
-        # Arrow reads hexadecimal numbers as whole ones, and whole ones with a plus as floats.
-        is_float = kind == pa.float64()
-        is_odd = pc.starts_with(cells, "+") if is_float else pc.match_substring(cells, "x", ignore_case=True)
-        return None if pc.any(is_odd).as_py() else numbers
+        return None if kind == pa.float64() and pc.any(pc.starts_with(cells, "+")).as_py() else numbers
     return None
 
 
@@ -334,7 +347,7 @@ def read_columns(table: TextTable, file: RowLines, reading: Reading) -> Written:
     columns, missing = {}, {}
     declared = {*reading.na.labels, *reading.codes.labels}
     for name, cells in table.columns.items():
-        columns[name], words = _without_missing(_TextColumn(name, cells), reading.missing)
+        columns[name], words = _without_missing(_TextColumn(name, cells, table.has_hexadecimal), reading.missing)
         if words := {word: share for word, share in words.items() if word not in declared}:
             missing[name] = words
     decided = _decide(columns, reading, comma_parts=table.delimiter == ",")
@@ -366,13 +379,15 @@ def _decide(columns: Mapping[str, _TextColumn], reading: Reading, *, comma_parts
 
 def _without_missing(column: _TextColumn, missing: Iterable[str]) -> tuple[_TextColumn, dict[str, float]]:
     """Return a column whose cells are missing where their text means so, and the share of cells with each text."""
+    if column.is_filled:
+        return column, {}
     hit = pc.is_in(column.cells, pa.array(["", *missing], pa.string()))
     if not pc.any(hit).as_py():
         return column, {}
     words = {one["values"]: one["counts"] for one in column.cells.filter(hit).value_counts().to_pylist()}
     cells = pc.if_else(hit, pa.scalar(None, pa.string()), column.cells)
     usual = sorted((word for word in words if word), key=lambda word: -words[word])
-    return _TextColumn(column.name, cells), {word: words[word] / len(hit) for word in usual}
+    return replace(column, cells=cells), {word: words[word] / len(hit) for word in usual}
 
 
 def _form_of(column: _TextColumn, reading: Reading) -> _Form:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ DELIMITERS = (",", ";", "\t", "|")
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 _UNCOMMON = (":", "^", "~", "\x01", "/", "!", "#", "@", "*", "&", "%", "=", "§", "¢", "¦", "¬", " ")
 _SAMPLE_RECORDS = 200
+_LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n|\Z)")
 #: How lines begin that say something about a file and belong to no table.
 _COMMENTS = ("#", "%", "//", "--")
 #: So many years a table may hold; more rows than that are numbered by their column, though the numbers may be years.
@@ -59,7 +61,8 @@ def sniff_delimiter(text: str) -> str:
 def _records(text: str, delimiter: str, *, strict: bool = False, most: int = _SAMPLE_RECORDS) -> list[list[str]]:
     """Return the first records, quoted line breaks respected; none where they cannot be read."""
     try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=strict)
+        lines = (match[0] for match in _LINE.finditer(text))
+        reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=strict)
         return [record for record in islice(reader, most) if record]
     except csv.Error:
         return []
@@ -67,7 +70,7 @@ def _records(text: str, delimiter: str, *, strict: bool = False, most: int = _SA
 
 @dataclass(frozen=True)
 class TextTable:
-    """A CSV file as text: the cells of each column, its delimiter, the line of each row, and what to say of the names.
+    """A CSV file as text: its columns, its delimiter, the line of each row, and what to say of the names.
 
     Cells are as written, without the blanks in front; empty where there is nothing. Lines are counted from 1; None: not
     known.
@@ -77,6 +80,7 @@ class TextTable:
     delimiter: str
     lines: npt.NDArray[np.int64] | None
     notes: tuple[str, ...]
+    has_hexadecimal: bool
 
     @property
     def rows(self) -> int:
@@ -135,7 +139,7 @@ def parse_csv(
     blank = [name for name in in_doubt if pc.all(pc.is_in(columns[name], nothing)).as_py()]
     notes += _unnamed_said(unnamed, numbering, blank)
     left = {name: column for name, column in columns.items() if name not in {*numbering, *blank}}
-    return TextTable(left, delimiter, lines, tuple(notes))
+    return TextTable(left, delimiter, lines, tuple(notes), "0x" in text or "0X" in text)
 
 
 # ---- rows -----------------------------------------------------------------------------------------------------------
@@ -190,12 +194,17 @@ def _quoted_rows(
     lines: list[int] = []
     columns: list[list[pa.Array]] = [[] for _ in range(width)]
     records = _whole_records(text, delimiter, width, file, before)
-    while chunk := list(islice(records, _CHUNK_ROWS)):
-        lines += [line for line, _ in chunk]
-        for arrays, cells in zip(columns, zip(*(record for _, record in chunk), strict=True), strict=True):
-            arrays.append(pa.array(cells, pa.string()))
-    # The first record is the header.
-    return np.array(lines[1:], dtype=np.int64), [pa.chunked_array(arrays).slice(1) for arrays in columns]
+    while True:
+        # One flat list: thousands of small ones would keep the garbage collector busy.
+        cells: list[str] = []
+        for line, record in islice(records, _CHUNK_ROWS):
+            lines.append(line)
+            cells += record
+        if not cells:
+            # The first record is the header.
+            return np.array(lines[1:], dtype=np.int64), [pa.chunked_array(arrays).slice(1) for arrays in columns]
+        for place, arrays in enumerate(columns):
+            arrays.append(pa.array(cells[place::width], pa.string()))
 
 
 def _whole_records(text: str, delimiter: str, width: int, file: Path, before: int) -> Iterator[tuple[int, list[str]]]:
@@ -206,18 +215,22 @@ def _whole_records(text: str, delimiter: str, width: int, file: Path, before: in
     first = 1 + before
     try:
         for record in reader:
-            if record == [end]:
-                return
-            is_open = bool(record) and record[-1].endswith(end)
-            if record and len(record) != width:
-                last = reader.line_num - is_open + before
-                _check_quotes([field.removesuffix(end) for field in record], first, last, width, delimiter, file)
-                raise _other_width(last, len(record), width, delimiter, file)
-            if is_open:
-                raise csv.Error("a quote is never closed")  # noqa: TRY301 — told like what Python's reader finds
-            if record:
+            last = reader.line_num + before
+            # Nearly all records: as wide as the header, in one line, and not the end.
+            if len(record) == width and last == first and record[0] != end:
                 yield first, record
-            first = reader.line_num + 1 + before
+            elif record == [end]:
+                return
+            elif record:
+                is_open = record[-1].endswith(end)
+                if len(record) != width:
+                    fields = [field.removesuffix(end) for field in record]
+                    _check_quotes(fields, first, last - is_open, width, delimiter, file)
+                    raise _other_width(last - is_open, len(record), width, delimiter, file)
+                if is_open:
+                    raise csv.Error("a quote is never closed")  # noqa: TRY301 — told like what Python's reader finds
+                yield first, record
+            first = last + 1
     except csv.Error as error:
         raise InputError(
             f"a table must be well-formed CSV, however {str(file)!r}, from line {first} on: {error}; check "

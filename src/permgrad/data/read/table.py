@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -118,9 +119,14 @@ def read_written(
     if not is_parquet_folder(file):
         _check_file(file)
     if is_partitioned(file):
-        frame = open_partitioned(file, rows_per_part=_ALL_ROWS).read_all()
-        return Written.typed(blank_codes(frame, na), codes)
+        return _read_parquet(file, na, codes)
     content = _content(file)
+    if content[:4] == PARQUET:
+        # It was packed.
+        with TemporaryDirectory() as folder:
+            unpacked = Path(folder, file.name).with_suffix(".parquet")
+            unpacked.write_bytes(content)
+            return _read_parquet(unpacked, na, codes)
     missing = MISSING_ANYWAY.difference(not_na)
     table = parse_csv(
         read_text(content, file),
@@ -148,6 +154,10 @@ def read_written(
         identifiers=frozenset(identifiers),
     )
     return read_columns(table, RowLines(file, table.lines), reading)
+
+
+def _read_parquet(path: Path, na: CodesArgument, codes: CodesArgument) -> Written:
+    return Written.typed(blank_codes(open_partitioned(path, rows_per_part=_ALL_ROWS).read_all(), na), codes)
 
 
 def is_parquet_folder(path: Path) -> bool:
