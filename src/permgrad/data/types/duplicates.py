@@ -102,8 +102,8 @@ def column_levels(series: pd.Series[Any], name: str) -> tuple[npt.NDArray[Any], 
     moments = series.dtype.kind in "mM" or isinstance(series.dtype, (pd.DatetimeTZDtype, pd.PeriodDtype))
     if moments or is_native_number(series.dtype):
         if is_fused(series):
-            codes, numbers = pd.factorize(series)
-            return codes, np.asarray(numbers, dtype=np.float64)
+            codes, levels = pd.factorize(series)
+            return codes, np.asarray(levels, dtype=np.float64)
         cells = series_seconds(series) if moments else series.to_numpy(dtype=np.float64, na_value=np.nan)
         # A minus zero is a zero.
         codes, values = pd.factorize(cells + 0.0)
