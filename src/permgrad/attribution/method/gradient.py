@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from permgrad.attribution.build import describe, finish, input_maps, modalities, shown_values
+from permgrad.attribution.build import build, output_unit
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request, Scope, methods, refuse_conditional
 from permgrad.attribution.slopes.slopes import Slopes
@@ -63,29 +63,12 @@ class Gradient:
 
         with Progress(request.count, "gradient", request.progress) as progress, slopes.open():
             in_batches(request.count, slopes.batch, work)
-        unit = "y" if request.subject.task == "regression" else request.output
-        explanation = Explanation(
-            values=values,
-            names=request.space.names,
-            modality=modalities(request),
-            outputs=tuple(request.subject.output_names[target] for target in request.targets),
-            method="gradient",
-            scope="local",
-            level=request.level,
-            additive=True,
-            groups=request.groups,
-            feature_values=shown_values(request),
-            predictions=predictions,
-            maps=input_maps(request),
-            meta=describe(
-                request,
-                quantity="slope of the output" if signed else "absolute slope of the output",
-                unit=f"{unit} per unit of the input",
-                output=request.output,
-                signed=signed,
-                model_rows=slopes.model_rows,
-                gradient_evaluations=slopes.evaluations,
-                seconds=time.perf_counter() - started,
-            ),
-        )
-        return finish(request, explanation)
+        facts = {
+            "quantity": "slope of the output" if signed else "absolute slope of the output",
+            "unit": f"{output_unit(request)} per unit of the input",
+            "signed": signed,
+            "model_rows": slopes.model_rows,
+            "gradient_evaluations": slopes.evaluations,
+            "seconds": time.perf_counter() - started,
+        }
+        return build(request, "gradient", values, facts, additive=True, predictions=predictions)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from permgrad.attribution.build import describe, finish, input_maps, modalities, shown_values
+from permgrad.attribution.build import build
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.slopes.baselines import Baseline
 from permgrad.attribution.slopes.slopes import Slopes
@@ -57,39 +57,26 @@ class Additive:
 
     def explanation(self, method: str, scale: Floats, **facts: Any) -> Explanation:
         """Return the result."""
-        request, parts = self.slopes.request, self.slopes.parts
+        parts = self.slopes.parts
         split = parts != ("",)
-        return finish(
-            request,
-            Explanation(
-                values=self.values.sum(axis=1) if split else self.values[:, 0],
-                names=request.space.names,
-                modality=modalities(request),
-                outputs=tuple(request.subject.output_names[target] for target in request.targets),
-                method=method,
-                scope="local",
-                parts={name: self.values[:, place] for place, name in enumerate(parts)} if split else {},
-                level=request.level,
-                additive=True,
-                groups=request.groups,
-                feature_values=shown_values(request),
-                base_values=self.base[0] if self.slopes.whole else self.base,
-                predictions=self.predictions,
-                maps=input_maps(request),
-                meta=describe(
-                    request,
-                    quantity="output minus the output at the baseline",
-                    unit="y" if request.subject.task == "regression" else request.output,
-                    output=request.output,
-                    baseline=self.baseline.words,
-                    baseline_name=self.baseline.name,
-                    baseline_rows=len(self.baseline),
-                    completeness_gap=float(self.gaps(scale).max()),
-                    output_range=scale.tolist(),
-                    gradient_evaluations=self.slopes.evaluations,
-                    model_rows=self.slopes.model_rows,
-                    seconds=time.perf_counter() - self.started,
-                    **facts,
-                ),
-            ),
+        return build(
+            self.slopes.request,
+            method,
+            self.values.sum(axis=1) if split else self.values[:, 0],
+            {
+                "quantity": "output minus the output at the baseline",
+                "baseline": self.baseline.words,
+                "baseline_name": self.baseline.name,
+                "baseline_rows": len(self.baseline),
+                "completeness_gap": float(self.gaps(scale).max()),
+                "output_range": scale.tolist(),
+                "gradient_evaluations": self.slopes.evaluations,
+                "model_rows": self.slopes.model_rows,
+                "seconds": time.perf_counter() - self.started,
+                **facts,
+            },
+            parts={name: self.values[:, place] for place, name in enumerate(parts)} if split else {},
+            additive=True,
+            base_values=self.base[0] if self.slopes.whole else self.base,
+            predictions=self.predictions,
         )
