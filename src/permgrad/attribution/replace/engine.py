@@ -164,7 +164,7 @@ class Replacement:
     ) -> Floats:
         """Return the effects of each distinct replacement; the last line stands for all that change nothing."""
         effects = measure.nothing(len(pairs.rows) + 1)
-        channels: npt.NDArray[np.bool_] = play.mask.any(axis=1)
+        channels: npt.NDArray[np.bool_] = np.asarray(play.mask.any(axis=1))
         coalitions = [
             frozenset(path for path, taken in zip(self.subject.paths, mask, strict=True) if taken) for mask in channels
         ]
