@@ -56,6 +56,10 @@ INTENDED: dict[str, str] = {
     "train-default": "dropout draws from torch's own kernel",
     "train-paper": "dropout draws from torch's own kernel; the first block is torch's",
     "permgrad-preset-paper": "dense layers are torch's own products, which round float32 differently",
+    **{
+        f"command-help-{name}": "options stand in the order of the fields of requests"
+        for name in ("run", "predict", "explain", "compare", "tune")
+    },
 }
 
 

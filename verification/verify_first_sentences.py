@@ -30,7 +30,7 @@ from sklearn import datasets
 from permgrad.runs.folder.folder import open_run
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.inputs import configuration, load_inputs
-from permgrad.runs.run.stages import STAGE_WORK, Work
+from permgrad.runs.run.stages import STAGE_WORK, RunWork
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def look_at(table: Table, folder: Path) -> dict[str, Any]:
     request = RunRequest(table=str(path), target=(table.target,), drop=table.drop, preset="fast", out=out)
     inputs = load_inputs(request)
     with open_run(out, configuration(request), command=request.command) as run:
-        work = Work(request, inputs, run, lambda _: None)
+        work = RunWork(request, inputs, run, lambda _: None)
         # What stands first is known when the model is; the explanation would take most of the time.
         for name in ("data", "layout", "model"):
             with run.stage(name):

@@ -36,8 +36,9 @@ from permgrad import Explanation
 from permgrad.data.types.column_notes import told_of_columns
 from permgrad.report.page.content import ReportContent
 from permgrad.report.page.headline import drivers, second_sentence
+from permgrad.runs.folder.documents import saved_explanation
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.explaining import REPEATS, saved_explanation
+from permgrad.runs.run.explaining import REPEATS
 from permgrad.runs.run.inputs import load_inputs
 from permgrad.runs.run.run import run_table
 from permgrad.runs.run.stages import make_estimator, validation_rows

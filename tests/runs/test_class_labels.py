@@ -15,7 +15,7 @@ import permgrad as pg
 from permgrad.base.errors import InputError
 from permgrad.evaluation.predictor import predictor_importance
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.image_table_explaining import explain_records
+from permgrad.runs.run.images import explain_records
 from permgrad.runs.run.inputs import load_inputs
 from permgrad.runs.run.run import summarise
 

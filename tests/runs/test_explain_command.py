@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import permgrad as pg
 from permgrad.cli import app
-from permgrad.runs.commands.explain import _importance_lines
+from permgrad.runs.commands.explained import importance_lines
 
 NO_TARGET = "so that no loss can be explained, only the divergence from the model's own prediction; fill it in"
 
@@ -113,7 +113,7 @@ def test_rows_that_are_written_in_parts_are_printed_by_their_mean_size(tmp_path,
 def test_global_importances_are_printed_in_the_order_of_the_ranking():
     values = np.array([[0.1], [-0.5], [np.nan], [0.3]])
     explanation = pg.Explanation(values, ("a", "b", "c", "d"), ("table",) * 4, ("all",), "permutation", "global")
-    lines = _importance_lines(explanation, asked=False)
+    lines = importance_lines(explanation, chosen=False)
     assert [line.split()[0] for line in lines] == explanation.ranking() == ["d", "a", "b", "c"]
 
 

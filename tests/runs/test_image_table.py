@@ -17,7 +17,7 @@ from PIL import Image
 import permgrad as pg
 from permgrad.runs.commands.predict import predict_table
 from permgrad.runs.folder.folder import STAGES
-from permgrad.runs.requests import RunRequest
+from permgrad.runs.requests import PredictRequest, RunRequest
 from permgrad.runs.run.inputs import load_inputs
 
 SOURCE = Path(os.environ.get("PERMGRAD_DATA", ".")) / "pneumoniamnist.npz"
@@ -228,7 +228,7 @@ def test_files_of_several_pages_are_told_of(finished, table, tmp_path):
     request = RunRequest(table=str(few), target=("label",), images=("scan",))
     assert sum(said in note for note in load_inputs(request).notes) == 1
     with pytest.warns(pg.PermgradWarning, match=said):
-        predict_table(finished, few, out=tmp_path / "predictions.csv")
+        predict_table(PredictRequest(model_folder=finished, table=few, out=tmp_path / "predictions.csv"))
 
 
 @pytest.mark.parametrize("method", ["gradient", "permutation"])

@@ -14,11 +14,10 @@ import pytest
 
 from permgrad.base.errors import InputError, PermgradWarning
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.runs.commands.predict import read_rows
+from permgrad.runs.commands.trained import read_rows
 from permgrad.runs.folder.folder import check_free, open_run
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.dividing import PARTS
-from permgrad.runs.run.image_table import read_records
 from permgrad.runs.run.inputs import configuration, load_inputs
 
 DATA = os.environ.get("PERMGRAD_DATA", "")
@@ -159,7 +158,7 @@ def test_per_cent_signs_are_told_in_the_columns_report(here):
     table().assign(share=[f"{i % 100},5 %" for i in range(200)]).to_csv("table.csv", index=False)
     inputs = load()
     assert inputs.parts["train"].X["share"].dtype == np.float64
-    assert inputs.schema["share"].reason == "numbers with a per cent sign, as written: 7.4 % is 7.4"
+    assert inputs.shown["share"].reason == "numbers with a per cent sign, as written: 7.4 % is 7.4"
 
 
 def test_codes_that_never_occur_are_named(here):
@@ -515,12 +514,14 @@ def test_columns_of_text_are_text_in_tables_that_hold_numbers_alone(here, form):
 def test_tables_of_images_are_read_with_the_columns_of_text(here):
     from PIL import Image
 
+    from permgrad.models.estimators.image_table import ImageTableModel
+
     Image.new("L", (4, 4)).save("one.png")
     Path("rows.csv").write_text("code,scan\n01,one.png\n02,one.png\n")
-    model = SimpleNamespace(
-        preprocessor_=SimpleNamespace(feature_names_in_=["code"]), images_=[SimpleNamespace(name="scan")]
-    )
+    model = ImageTableModel()
+    model.preprocessor_ = SimpleNamespace(feature_names_in_=["code"])
+    model.images_ = (SimpleNamespace(name="scan"),)
     table = Path("rows.csv").resolve()
-    records, whole = read_records(model, {"texts": ["code", "scan", "gone"]}, table)
+    records, whole = read_rows(model, {"texts": ["code", "scan", "gone"]}, table)
     assert records.table["code"].tolist() == whole["code"].tolist() == ["01", "02"]
-    assert read_records(model, {}, table)[1]["code"].tolist() == [1, 2], "as in runs of former versions"
+    assert read_rows(model, {}, table)[1]["code"].tolist() == [1, 2], "as in runs of former versions"

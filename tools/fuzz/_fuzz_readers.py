@@ -384,11 +384,12 @@ def make_explained(place: Path) -> list[Files]:
 
 def use_explain(folder: Path, rows: Path) -> None:
     """Do what ``permgrad explain`` and ``predict`` read of a run's folder."""
-    from permgrad.runs.commands.explain import ExplainRequest, explain_table
+    from permgrad.runs.commands.explain import explain_table
     from permgrad.runs.commands.predict import predict_table
+    from permgrad.runs.requests import ExplainRequest, PredictRequest
 
     request = {"model_folder": folder, "table": rows, "repeats": 1, "threads": 1}
-    predict_table(folder, rows, out=Path("-"))
+    predict_table(PredictRequest(model_folder=folder, table=rows, out=Path("-")))
     explain_table(ExplainRequest(**request, method="permutation", row=1, out=folder / "one"))
 
 

@@ -34,8 +34,6 @@ app = typer.Typer(
 
 #: More threads than any machine has cores for are a slip of the hand, and numeric libraries crash on far more.
 _MOST_THREADS = 1024
-#: What stands at the end of a command's options.
-_LAST = ("out", "seed", "split_seed", "device", "from_stage", "overwrite", "threads")
 _CSV_FORMULAS = Annotated[
     str,
     typer.Option(
@@ -73,8 +71,7 @@ def command(
 def _parameters(request: type) -> list[inspect.Parameter]:
     """Return what typer makes options of: the fields of a request, and what every command takes."""
     hints, options = get_type_hints(request), options_of(request)
-    names = sorted(options, key=lambda name: (_LAST.index(name) + 1) if name in _LAST else 0)
-    parameters = [_parameter(name, options[name], hints[name], request) for name in names]
+    parameters = [_parameter(name, option, hints[name], request) for name, option in options.items()]
     if "overwrite" in options:  # a command that writes
         parameters.append(_keyword("csv_formulas", _CSV_FORMULAS, "quote"))
     return [*parameters, _keyword("as_json", _AS_JSON, False), _keyword("debug", _DEBUG, False)]

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from permgrad.base.errors import InputError, unknown
 
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 TASKS = ("auto", "classification", "regression")
 DEFAULT_PARENT = Path("permgrad-runs")
 DATABASE, STUDY_NAME, DEFAULT_SPACE = "study.db", "permgrad", "default"
+#: Options that stand behind the others, in this order.
+_LAST = (
+    *("seed", "split_seed", "image_size", "device", "threads", "cost", "baselines", "named_baselines"),
+    *("trials", "storage", "study", "space", "pruning", "from_stage", "overwrite"),
+)
 #: What ``--kind`` may say. A constant column is what its cells say; who wants one without effect leaves it out.
 KINDS: tuple[Kind, ...] = ("numeric", "categorical", "boolean", "date", "identifier")
 
@@ -30,7 +35,7 @@ class Option:
 
     ``lists`` says how several values are written: ``"each"``, an option for each; ``"names"``, also with commas, each
     once; ``"entries"``, the same where a name may come twice; ``"codes"``, with commas that stay. ``table``: a file, or
-    a named data set. ``repeats``: whether it belongs to the command that does the same work again.
+    a named data set.
     """
 
     text: str
@@ -41,7 +46,6 @@ class Option:
     positional: bool = False
     lists: str = "each"
     table: bool = False
-    repeats: bool = True
 
 
 def option(text: str, default: Any, /, **facts: Any) -> Any:
@@ -61,8 +65,9 @@ def output(default: str, what: str = "Folder") -> Any:
 
 
 def options_of(request: Any) -> dict[str, Option]:
-    """Return the options of a request, or of its class, by field."""
-    return {entry.name: entry.metadata["option"] for entry in fields(request) if "option" in entry.metadata}
+    """Return the options of a request, or of its class, by field: how something is computed stands behind what is."""
+    options = {entry.name: entry.metadata["option"] for entry in fields(request) if "option" in entry.metadata}
+    return dict(sorted(options.items(), key=lambda item: _LAST.index(item[0]) if item[0] in _LAST else -1))
 
 
 def command_line(command: str, request: Any, **shown: Any) -> str:
@@ -80,7 +85,7 @@ def command_line(command: str, request: Any, **shown: Any) -> str:
         flag = option.name or f"--{name.replace('_', '-')}"
         if option.positional:
             words.append(str(value))
-        elif value == defaults[name] or not option.repeats:
+        elif value == defaults[name] or name in ("from_stage", "overwrite"):  # they belong to one call
             continue
         elif isinstance(value, bool):
             words.append(flag.rpartition("/")[2] if defaults[name] else flag)
@@ -161,6 +166,7 @@ _PARQUET = "CSV or Parquet file, folder of Parquet files, or named data set, to"
 class TableRequest:
     """What every command that trains on a table is asked."""
 
+    command_name: ClassVar[str] = "run"
     table: str = argument("A CSV or Parquet file, or a named data set (permgrad datasets list).", "TABLE", table=True)
     target: tuple[str, ...] = option("Column to predict (known for named data sets).", (), metavar="COL")
     task: str = option("auto, classification or regression.", "auto")
@@ -191,7 +197,7 @@ class TableRequest:
     seed: int = option(_SEED, 0, least=0)
     device: str = option("Where to compute: auto, cpu, cuda (or gpu; one of several: cuda:1) or mps.", "auto")
     threads: int | None = option(_THREADS, None)
-    overwrite: bool = option("Replace what is there.", False, repeats=False)
+    overwrite: bool = option("Replace what is there.", False)
 
     @property
     def name(self) -> str:
@@ -214,6 +220,11 @@ class TableRequest:
     def kept_texts(self) -> tuple[str, ...]:
         """The single texts of ``--not-na``."""
         return separated(self.not_na)
+
+    @property
+    def command(self) -> str:
+        """The command line that asks for this."""
+        return command_line(self.command_name, self)
 
     def shared_with(self, kind: type[TableRequest]) -> dict[str, Any]:
         """Return the fields that another request has as well, by name."""
@@ -269,7 +280,6 @@ class RunRequest(SplitRequest):
         None,
         name="--from",
         metavar="STAGE",
-        repeats=False,
     )
 
     @property
@@ -347,17 +357,13 @@ class RunRequest(SplitRequest):
         """The run's folder."""
         return self.out if self.out is not None else DEFAULT_PARENT / f"{self.name}-{self.seed}"
 
-    @property
-    def command(self) -> str:
-        """The command line that asks for this."""
-        return command_line("run", self)
-
 
 # ---- compare, tune ---------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, kw_only=True)
 class CompareRequest(TableRequest):
     """The options of ``permgrad compare``."""
 
+    command_name = "compare"
     identifier: tuple[str, ...] = option("Column that names rows: not a feature.", (), name="--id", metavar="COL")
     group: str | None = option("Column whose equal values stay in one fold.", None, metavar="COL")
     out: Path | None = output("permgrad-runs/compare-<table>-<seed>")
@@ -399,11 +405,6 @@ class CompareRequest(TableRequest):
         changed: dict[str, Any] = {"identifier": (*self.identifier, *kept), "group": None}
         changed |= {"out": None, "threads": None, "overwrite": False}
         return RunRequest(**(self.shared_with(TableRequest) | changed))
-
-    @property
-    def command(self) -> str:
-        """The command line that asks for this."""
-        return command_line("compare", self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -573,7 +574,7 @@ class BenchmarkRequest:
     quick: bool = option("Less of everything, to see that it runs; no results.", False)
     peers: bool = option("Leave other packages' methods out.", True, name="--no-peers")
     threads: int | None = option(_THREADS, None)
-    overwrite: bool = option("Replace what is there.", False, repeats=False)
+    overwrite: bool = option("Replace what is there.", False)
 
     @property
     def folder(self) -> Path:

@@ -58,13 +58,14 @@ class Conditions:
             # What is written as text is that text alone: "07" is no "7".
             as_text, as_number = canonical(value), canonical(_as_number(value))
             fitting = [
-                text == as_text or (text == as_number and not own) for text, own in zip(written, is_text, strict=True)
+                text == as_text or (text == as_number and not quoted)
+                for text, quoted in zip(written, is_text, strict=True)
             ]
-            own = np.array(fitting, dtype=bool)[codes]
-            self._found[place] |= bool(own.any())
+            fitting_rows = np.array(fitting, dtype=bool)[codes]
+            self._found[place] |= bool(fitting_rows.any())
             if not self._found[place] and len(self._values[place]) < _GUESSED:
                 self._values[place].update(sorted(text for text in written if text is not None)[:_GUESSED])
-            fits &= own
+            fits &= fitting_rows
         return fits
 
     def check(self, rows: int) -> None:
@@ -73,8 +74,8 @@ class Conditions:
         Raises:
             InputError: no row has such a value, or none has all of them.
         """
-        for (name, value), found, values in zip(self.conditions, self._found, self._values, strict=True):
-            if not found:
+        for (name, value), met, values in zip(self.conditions, self._found, self._values, strict=True):
+            if not met:
                 near = suggest(value, sorted(values)[:_GUESSED])
                 raise InputError(
                     f"--where must choose a row, however: no row has {name} = {value}{near}; check the value"
@@ -91,7 +92,7 @@ def _texts(values: pd.Series[Any]) -> tuple[npt.NDArray[np.intp], list[str], lis
     else:
         codes, distinct = pd.factorize(values, use_na_sentinel=False)
         cells = distinct.tolist()
-    return codes, [canonical(own) for own in cells], [isinstance(own, str) for own in cells]
+    return codes, [canonical(cell) for cell in cells], [isinstance(cell, str) for cell in cells]
 
 
 def _as_number(text: str) -> Any:
@@ -102,18 +103,14 @@ def _as_number(text: str) -> Any:
         return text
 
 
-def selected(request: ExplainRequest, whole: pd.DataFrame) -> npt.NDArray[np.int64] | None:
-    """Return the rows of a table in memory that are chosen by number or by value; None: all rows.
-
-    Raises:
-        InputError: No such column, or no row with such a value.
-    """
+def selected(request: ExplainRequest, table: pd.DataFrame) -> npt.NDArray[np.int64] | None:
+    """Return the rows of a table in memory that are chosen by number or by value; None: all rows."""
     if request.row is not None:
         return np.array([request.row], dtype=np.int64)
     if not request.where:
         return None
-    conditions = Conditions(request.where, [str(column) for column in whole.columns])
-    places = np.flatnonzero(conditions.fits(whole)).astype(np.int64)
+    conditions = Conditions(request.where, [str(column) for column in table.columns])
+    places = np.flatnonzero(conditions.fits(table)).astype(np.int64)
     conditions.check(len(places))
     return places
 
@@ -121,16 +118,7 @@ def selected(request: ExplainRequest, whole: pd.DataFrame) -> npt.NDArray[np.int
 def read_selected(
     request: ExplainRequest, table: PartitionedTable, columns: Sequence[str]
 ) -> tuple[pd.DataFrame, npt.NDArray[np.int64]]:
-    """Return the chosen rows of a long table, and their numbers in it; only they are held in memory.
-
-    Args:
-        request: whose ``row`` or ``where`` chooses.
-        table: the rows.
-        columns: those that are wanted.
-
-    Raises:
-        InputError: no such row, column or value, or more rows than may be held.
-    """
+    """Return the chosen rows of a long table, and their numbers in it; only they are held in memory."""
     if request.row is not None:
         check_row(request, table.rows)
         part = next(part for part in table.parts if request.row < part.first_row + part.rows)
@@ -140,13 +128,13 @@ def read_selected(
                 return frame.iloc[place : place + 1].reset_index(drop=True), np.array([request.row], dtype=np.int64)
     conditions = Conditions(request.where, table.columns)
     wanted = list(dict.fromkeys([*columns, *conditions.columns]))
-    kept: list[pd.DataFrame] = []
+    frames: list[pd.DataFrame] = []
     numbers: list[npt.NDArray[np.int64]] = []
     for part in table.parts:
         for first, frame in table.batches(part, _READ_ROWS, wanted):
             places = np.flatnonzero(conditions.fits(frame))
             if len(places):
-                kept.append(frame.iloc[places])
+                frames.append(frame.iloc[places])
                 numbers.append(places + first)
         count = sum(map(len, numbers))
         if count > MOST_ROWS:
@@ -156,7 +144,7 @@ def read_selected(
                 "a sample of all rows with --rows"
             )
     conditions.check(sum(map(len, numbers)))
-    return pd.concat(kept, ignore_index=True), np.concatenate(numbers)
+    return pd.concat(frames, ignore_index=True), np.concatenate(numbers)
 
 
 def check_row(request: ExplainRequest, rows: int) -> None:

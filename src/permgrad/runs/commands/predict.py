@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,69 +14,12 @@ from permgrad.base.csv_files import csv_text, write_csv
 from permgrad.base.errors import InputError, counted, warn_user
 from permgrad.base.files import atomic_path, is_taken, writing
 from permgrad.base.locks import hold_name
-from permgrad.base.startup import loading
-from permgrad.data.encode.encoding import align_columns
-from permgrad.runs.folder.documents import DATA, check_cells, read_data, read_like
-from permgrad.runs.folder.folder import read_record
+from permgrad.runs.commands.stream import is_streamed, predict_stream
+from permgrad.runs.commands.trained import open_model, read_rows, table_of
+from permgrad.runs.folder.documents import check_cells
 from permgrad.runs.folder.outputs import refuse_input, refuse_run_file
-from permgrad.runs.requests import Outcome, PredictRequest, run_of, table_name
-from permgrad.runs.run import image_table
+from permgrad.runs.requests import Outcome, PredictRequest, table_name
 from permgrad.runs.run.stages import prediction_table, predictions_of, use_threads
-
-
-def check_model(folder: Path) -> None:
-    """Refuse what can be no model, without reading one.
-
-    Raises:
-        InputError: No folder, or that of a run without its model.
-    """
-    if not folder.is_dir():
-        what = "is a file" if folder.exists() else "does not exist"
-        raise InputError(
-            f"a model is a folder, however: {folder} {what}; give a run's folder, such as permgrad-runs/heloc-0"
-        )
-    if read_record(folder) is not None and not (folder / "model").is_dir():
-        raise InputError(
-            f"a run must have trained its model, however: in {folder} it has not; finish it with permgrad run"
-        )
-
-
-def open_model(folder: Path) -> tuple[Any, dict[str, Any]]:
-    """Return the model of a run's folder (or of the model folder in it), and what ``data.json`` says, if it is there.
-
-    Raises:
-        InputError: There is no model.
-    """
-    check_model(folder)
-    run = run_of(folder)
-    with loading():
-        from permgrad.models.save.saving import load
-
-        model = load(folder / "model" if (folder / "model").is_dir() else folder)
-    data = read_data(run / DATA) if (run / DATA).is_file() and read_record(run) is not None else {}
-    return model, data
-
-
-def read_rows(model: Any, data: dict[str, Any], path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return a table's rows with the model's columns in its order, and the whole table.
-
-    Columns that the model does not know are left out with a warning, but for the run's target and identifiers.
-    """
-    table = read_like(path, data, _features(model))
-    known = known_columns(data)
-    own = table.drop(columns=[name for name in known if name in table.columns and name not in _features(model)])
-    return align_columns(own, _features(model)), table
-
-
-def _features(model: Any) -> list[str]:
-    return [str(name) for name in model.preprocessor_.feature_names_in_]
-
-
-def known_columns(data: Mapping[str, Any]) -> list[str]:
-    """Return the target, the identifiers, and the columns that the run left out: there is nothing to warn of."""
-    left_out = ("left out", "identifier")
-    named = [row["name"] for row in data.get("columns", ()) if str(row["role"]).startswith(left_out)]
-    return [name for name in (data.get("target"), *data.get("identifiers", ()), *named) if name is not None]
 
 
 def predict_table(request: PredictRequest) -> Outcome:
@@ -89,8 +31,6 @@ def predict_table(request: PredictRequest) -> Outcome:
         InputError: No model, a table without the model's columns, or a file that is there already.
         EnvironmentProblem: The file cannot be written.
     """
-    from permgrad.runs.commands.stream import is_streamed, predict_stream
-
     folder, table, out = request.model_folder, request.table, request.out
     names_file = out is not None and (str(out) == "-" or _names_csv(out))
     if is_streamed(table, False if request.stream is None and names_file and table.is_file() else request.stream):
@@ -130,16 +70,10 @@ def _predicted(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the predictions of a table as they are written, and facts about them."""
     use_threads(threads)
-    rows: Any
-    if image_table.is_image_model(model):
-        rows, whole = image_table.read_records(model, data, table)
-        check_cells(model.preprocessor_, rows.table, table)
-        predicted = image_table.predictions_of(model, rows)
-    else:
-        rows, whole = read_rows(model, data, table)
-        check_cells(model.preprocessor_, rows, table)
-        predicted = predictions_of(model, rows)
-    identifiers = whole[[name for name in data.get("identifiers", ()) if name in whole.columns]]
+    rows, cells = read_rows(model, data, table)
+    check_cells(model.preprocessor_, table_of(rows), table)
+    predicted = predictions_of(model, rows)
+    identifiers = cells[[name for name in data.get("identifiers", ()) if name in cells.columns]]
     facts: dict[str, Any] = {"rows": len(rows)}
     if hasattr(model, "classes_"):
         facts["classes"] = model.classes_.tolist()

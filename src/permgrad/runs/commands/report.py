@@ -40,11 +40,11 @@ from permgrad.runs.folder.documents import (
     read_json,
     read_metrics,
     read_table_of,
+    saved_explanation,
 )
 from permgrad.runs.folder.folder import RECORD, STAGES, believed, lost_files, read_record, refuse_damaged
 from permgrad.runs.requests import Outcome
-from permgrad.runs.run import image_table_report, strongest
-from permgrad.runs.run.explaining import saved_explanation
+from permgrad.runs.run import images, strongest
 from permgrad.runs.run.gradients import SUMMARY
 from permgrad.runs.run.judging import leak_words, read_guesses
 from permgrad.runs.run.reading import FILE as READING
@@ -112,24 +112,10 @@ def command_for(folder: Path, record: Mapping[str, Any]) -> str:
     return shlex.join([*words, "--out", os.fspath(folder)])
 
 
-def is_image_model(model: Any) -> bool:
-    """Whether a model reads images beside a table."""
-    from permgrad.models.estimators.image_table import ImageTableModel
-
-    return isinstance(model, ImageTableModel)
-
-
 def write_run_report(
     folder: Path, record: Mapping[str, Any], *, model: Any = None, positive: str | None = None
 ) -> Path:
-    """Write ``report.html`` into a run's folder.
-
-    Args:
-        folder: The folder, with everything but the report.
-        record: The content of ``run.json``.
-        model: The fitted model, if it is at hand; else it is read from the folder.
-        positive: Of two classes the one that the page speaks of; None: the run's own.
-    """
+    """Write ``report.html`` into a run's folder."""
     content = report_content(folder, record, open_run_model(folder) if model is None else model)
     return _write(folder, content if positive is None else _with_positive(content, positive, folder))
 
@@ -141,25 +127,29 @@ def _with_positive(content: ReportContent, level: str, folder: Path) -> ReportCo
     """
     from permgrad.evaluation.metrics import evaluate
 
-    given, metrics = content.predictions, dict(content.metrics or {})
-    classes = [] if given is None else list(given.classes)
+    predictions, metrics = content.predictions, dict(content.metrics or {})
+    classes = [] if predictions is None else list(predictions.classes)
     label = classes[find_positive(classes, level)]
-    assert given is not None
-    anew = partial(evaluate, "classification", given.truth, classes=classes, positive=label)
-    metrics["test"] = anew(probabilities=given.probabilities)
+    assert predictions is not None
+    anew = partial(evaluate, "classification", predictions.truth, classes=classes, positive=label)
+    metrics["test"] = anew(probabilities=predictions.probabilities)
     if str(metrics.get("positive", classes[1])) != label:
         unknown = dict.fromkeys(("average_precision", "lift"))
-        kept = read_guesses(folder, classes, len(given.truth))
+        guesses = read_guesses(folder, classes, len(predictions.truth))
         metrics["validation"], metrics["not_kept"] = metrics["validation"] | unknown, []
         metrics["baselines"] = dict(metrics["baselines"])
-        for name, own in metrics["baselines"].items():
-            measured = anew(probabilities=kept[name]) if name in kept else {}
-            metrics["baselines"][name] = own | {metric: measured.get(metric) for metric in unknown}
-            if not measured and not own.get("problem"):
+        for name, entry in metrics["baselines"].items():
+            measured = anew(probabilities=guesses[name]) if name in guesses else {}
+            metrics["baselines"][name] = entry | {metric: measured.get(metric) for metric in unknown}
+            if not measured and not entry.get("problem"):
                 metrics["not_kept"].append(name)
-    found = {name: getattr(content, name) for name in ("explanation", "local")}
-    told = {name: replace(own, meta={**own.meta, "positive": label}) for name, own in found.items() if own is not None}
-    return replace(content, metrics=metrics, positive=label, **told)
+    explanations = {name: getattr(content, name) for name in ("explanation", "local")}
+    changed = {
+        name: replace(entry, meta={**entry.meta, "positive": label})
+        for name, entry in explanations.items()
+        if entry is not None
+    }
+    return replace(content, metrics=metrics, positive=label, **changed)
 
 
 def open_run_model(folder: Path) -> Any:
@@ -186,7 +176,7 @@ def report_content(folder: Path, record: Mapping[str, Any], model: Any) -> Repor
     paper = saved_explanation(folder, "permgrad-paper")
     local = saved_explanation(folder, "integrated_gradients")
     task = cast("Any", data["task"])
-    images = is_image_model(model)
+    with_images = images.is_image_model(model)
     rows = _row_sections(folder, local)
     metrics = read_metrics(folder / METRICS, data["task"])
     return ReportContent(
@@ -196,22 +186,22 @@ def report_content(folder: Path, record: Mapping[str, Any], model: Any) -> Repor
         metrics=metrics,
         positive=metrics.get("positive"),
         data=_data_section(data),
-        network=image_table_report.network_section(record, model) if images else _network_section(record, model),
+        network=images.network_section(record, model) if with_images else _network_section(record, model),
         training=_training_section(folder, model),
         predictions=_prediction_section(folder, task, model, int(data["rows"]["test"])),
         explanation=explanation,
         compared={} if paper is None else {"permgrad-paper": paper},
         branches=read_json(folder / BRANCHES),
         # Of few rows a beeswarm shows nothing.
-        local=None if images else local,
-        rows=image_table_report.with_overlays(rows, folder) if images else rows,
+        local=None if with_images else local,
+        rows=images.with_overlays(rows, folder) if with_images else rows,
         gradients=_gradient_section(folder),
         reading=_reading(folder),
         related=related_pairs(folder),
-        layout=_layout_section(folder) if not images and "image" in model.module_.paths else None,
+        layout=_layout_section(folder) if not with_images and "image" in model.module_.paths else None,
         provenance=_provenance_section(record),
         warnings=[*_warnings(data), *never_predicted_words(metrics.get("never_predicted") or [])],
-        extra=image_table_report.where_in_images(folder) if images else (),
+        extra=images.where_in_images(folder) if with_images else (),
     )
 
 
@@ -305,8 +295,8 @@ def before_calibration(calibrated: Any, probabilities: npt.NDArray[np.float64]) 
     logits = np.log(np.clip(probabilities, np.finfo(np.float64).tiny, None)) * calibrated.temperature
     logits += np.asarray(calibrated.shift) if calibrated.shift else 0.0
     raw = np.exp(logits - logits.max(axis=1, keepdims=True))
-    found: npt.NDArray[np.float64] = raw / raw.sum(axis=1, keepdims=True)
-    return None if np.allclose(found, probabilities, atol=1e-6) else found
+    uncalibrated: npt.NDArray[np.float64] = raw / raw.sum(axis=1, keepdims=True)
+    return None if np.allclose(uncalibrated, probabilities, atol=1e-6) else uncalibrated
 
 
 def _row_sections(folder: Path, local: Any) -> list[RowSection]:
@@ -348,10 +338,10 @@ def _gradient_section(folder: Path) -> GradientSection | None:
     if not (facts.is_file() and table.is_file()):
         return None
     text = {"level": str, "feature": str, "name": str}
-    found = read_table_of(
+    summary = read_table_of(
         table, "explanation", needs=("level", "feature", "name"), numbers=(), dtype=text, keep_default_na=False
     )
-    return GradientSection(table=found, facts=read_json(facts))
+    return GradientSection(table=summary, facts=read_json(facts))
 
 
 def _reading(folder: Path) -> dict[str, Any] | None:

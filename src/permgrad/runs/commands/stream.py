@@ -38,14 +38,15 @@ from permgrad.data.parts.partitions import Part, PartitionedTable, is_partitione
 from permgrad.data.read.cells import canonical
 from permgrad.data.types.positive import find_positive
 from permgrad.models.batches import halved, sparing
-from permgrad.runs.commands.predict import known_columns, open_model
+from permgrad.runs.commands.trained import known_columns, open_model
 from permgrad.runs.folder.outputs import refuse_input, refuse_run_file
-from permgrad.runs.requests import Outcome, PredictRequest, table_name
-from permgrad.runs.run import image_table
+from permgrad.runs.requests import ExplainRequest, Outcome, PredictRequest, table_name
+from permgrad.runs.run.images import is_image_model
 from permgrad.runs.run.stages import identifier_names, prediction_table, predictions_of, use_threads
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
+    from permgrad.attribution.parts.engines import Engine
 
 #: A single Parquet file is read in parts from this size of its unpacked values on.
 LARGE_BYTES = 2**30
@@ -53,32 +54,24 @@ LARGE_BYTES = 2**30
 _CELLS, _MOST_ROWS = 2_000_000, 50_000
 
 
-def is_streamed(table: Path, asked: bool | None) -> bool:
-    """Whether a table is read in parts: a folder always, a Parquet file if it is asked for or is large.
-
-    Args:
-        table: the path.
-        asked: ``--stream``: True, ``--no-stream``: False, neither: None.
-
-    Raises:
-        InputError: what was asked for does not go with what the path is.
-    """
+def is_streamed(table: Path, wanted: bool | None) -> bool:
+    """Whether a table is read in parts: a folder always, a Parquet file if it is asked for or is large."""
     if table.is_dir():
-        if asked is False:
+        if wanted is False:
             raise InputError(
                 f"a folder is read in parts, however: {table} is a folder and --no-stream is given; name one file of it"
             )
         return True
     if not table.is_file() or not is_partitioned(table):
-        if asked and table.is_file():
+        if wanted and table.is_file():
             raise InputError(
                 f"--stream reads Parquet in parts, however: {table} is not Parquet; write it as Parquet, or leave "
                 "--stream out"
             )
         return False
-    if asked is None:
+    if wanted is None:
         return open_partitioned(table).bytes >= LARGE_BYTES
-    return asked
+    return wanted
 
 
 def with_target(model: Any, data: Mapping[str, Any], y: str | None) -> dict[str, Any]:
@@ -101,15 +94,15 @@ def open_streamed(folder: Path, table: Path, y: str | None = None) -> tuple[Any,
     """
     opened = open_partitioned(table)
     model, data = open_model(folder)
-    if image_table.is_image_model(model):
+    if is_image_model(model):
         raise InputError(
             f"a model that reads images takes its rows from one table in memory, however: {table} is to be read in "
             "parts; pass one file, with --no-stream"
         )
     data = with_target(model, data, y)
-    known = set(known_columns(data))
+    silent = set(known_columns(data))
     features = [str(name) for name in model.preprocessor_.feature_names_in_]
-    shown = [name for name in opened.columns if name in features or name not in known]
+    shown = [name for name in opened.columns if name in features or name not in silent]
     align_columns(pd.DataFrame(columns=shown), features)
     return model, data, opened
 
@@ -137,11 +130,11 @@ class _Predictions:
     def is_finished(self, part: Part) -> bool:
         """Whether a part's file is there and whole."""
         try:
-            found = pq.read_metadata(self.path(part))
-            facts = parse_json((found.metadata or {}).get(b"permgrad", b"{}"))
+            footer = pq.read_metadata(self.path(part))
+            facts = parse_json((footer.metadata or {}).get(b"permgrad", b"{}"))
         except (OSError, ValueError, pa.ArrowException):
             return False
-        return bool(found.num_rows == part.rows and facts == self._facts(part))
+        return bool(footer.num_rows == part.rows and facts == self._facts(part))
 
     def _facts(self, part: Part) -> dict[str, Any]:
         return {"key": self.key, "part": part.number}
@@ -150,7 +143,7 @@ class _Predictions:
         """Predict a part, a batch at a time, into its file; return what was warned of."""
         columns = list(dict.fromkeys([*self.features, *self.identifiers]))
         size = max(256, min(_MOST_ROWS, _CELLS // max(1, len(columns), len(self.model.preprocessor_.encoded_names_))))
-        with sparing(), keeping_warnings() as said:
+        with sparing(), keeping_warnings() as warned:
             while True:
                 try:
                     self._write(part, size, columns)
@@ -158,7 +151,7 @@ class _Predictions:
                     # Rows are read and encoded before the network can take fewer of them at a time.
                     size = halved(size, error)
                 else:
-                    return said
+                    return warned
 
     def _write(self, part: Part, size: int, columns: list[str]) -> None:
         """Predict a part, so many rows at a time, into its file."""
@@ -229,23 +222,28 @@ def predict_stream(request: PredictRequest, *, progress: Any = "auto") -> Outcom
         todo = [part for part in opened.parts if not work.is_finished(part)]
         with began_here(begun, lambda: empty(target, [*(work.path(part).name for part in opened.parts), RECORD])):
             _in_turn(todo, work.write, "predict", progress)
-    told: dict[str, Any] = {"rows": opened.rows, "out": str(target), "parts": len(opened.parts), "computed": len(todo)}
+    result: dict[str, Any] = {
+        "rows": opened.rows,
+        "out": str(target),
+        "parts": len(opened.parts),
+        "computed": len(todo),
+    }
     if hasattr(model, "classes_"):
-        told["classes"] = model.classes_.tolist()
+        result["classes"] = model.classes_.tolist()
     was = "" if todo else ", finished before"
     parts = counted(len(opened.parts), "part")
-    return Outcome(told, f"{counted(opened.rows, 'row')} predicted in {parts}{was}: {target}")
+    return Outcome(result, f"{counted(opened.rows, 'row')} predicted in {parts}{was}: {target}")
 
 
 def _in_turn(todo: Sequence[Part], work: Callable[[Part], list[str]], label: str, progress: Any) -> None:
     """Do the parts one after the other; what they warn of is said once."""
-    said: dict[str, int] = {}
+    warned: dict[str, int] = {}
     with Progress(sum(part.rows for part in todo), label, progress) as bar:
         for part in todo:
             for text in work(part):
-                said.setdefault(text, part.number)
+                warned.setdefault(text, part.number)
             bar.advance(part.rows)
-    say_once(said)
+    say_once(warned)
 
 
 # ---- explain ---------------------------------------------------------------------------------------------------------
@@ -285,65 +283,48 @@ def tell_no_targets(data: Mapping[str, Any], columns: Iterable[str], table: Path
     )
 
 
-def positive_option(model: Any, data: Mapping[str, Any], asked: str | None) -> dict[str, Any]:
+def positive_option(model: Any, data: Mapping[str, Any], wanted: str | None) -> dict[str, Any]:
     """Return the positive class, as asked for or as the run has it; nothing where neither says."""
     classes = getattr(model, "classes_", np.array([])).tolist()
-    if asked is not None:
-        return {"positive": classes[find_positive(classes, asked)]}
-    known = [label for label in classes if canonical(label) == canonical(data.get("positive"))]
-    return {"positive": known[0]} if known and len(classes) == 2 else {}
+    if wanted is not None:
+        return {"positive": classes[find_positive(classes, wanted)]}
+    positive = [label for label in classes if canonical(label) == canonical(data.get("positive"))]
+    return {"positive": positive[0]} if positive and len(classes) == 2 else {}
 
 
-def explain_streamed(
-    folder: Path,
-    table: Path,
-    out: Path,
-    *,
-    y: str | None = None,
-    positive: str | None = None,
-    overwrite: bool = False,
-    threads: int | None = None,
-    progress: Any = "auto",
-    **options: Any,
-) -> tuple[Explanation, bool]:
-    """Explain a run's model on Parquet files in parts, into a folder; see ``pg.explain_stream``.
-
-    Args:
-        folder: a run's folder, or the model folder in it.
-        table: a Parquet file, or a folder of them.
-        out: the folder to write.
-        y: column of targets; None: that of the model's run, if the table has it.
-        positive: of two classes the positive one; None: that of the model's run.
-        overwrite: whether another explanation that is there is replaced.
-        threads: threads to compute with.
-        progress: a bar on stderr.
-        **options: those of ``pg.explain_stream``.
-
-    Returns:
-        The explanation, and whether it was finished before.
-    """
+def explain_streamed(request: ExplainRequest, engine: Engine, *, progress: Any = "auto") -> tuple[Explanation, bool]:
+    """Explain a run's model on Parquet files in parts, into a folder; see ``pg.explain_stream``."""
     from permgrad.attribution.method import loss_game
     from permgrad.attribution.parts.stream import explain_stream
 
+    folder, table, out, y = request.model_folder, request.source, request.folder, request.y
     model, data, opened = open_streamed(folder, table, y)
-    use_threads(threads)
+    use_threads(request.threads)
     # Only a loss needs targets: rows without one are no reason to refuse another explanation.
-    if y is None and options.get("scope") != "local" and loss_game(str(options.get("method"))) is not None:
+    if y is None and request.scope != "local" and loss_game(request.method) is not None:
         y = target_column(data, opened)
         if y is None:
             tell_no_targets(data, opened.columns, table, named=False)
     saved = folder / "model" if (folder / "model").is_dir() else folder
     before = _written(out)
+    options: dict[str, Any] = {"scope": request.scope, "form": request.form}
+    options |= {} if request.baseline is None else {"baseline": request.baseline}
     explanation = explain_stream(
         model,
         opened,
         y,
         model_folder=str(saved.absolute()),
         out=out,
-        overwrite=overwrite,
+        overwrite=request.overwrite,
         progress=progress,
         na_codes=plain(data.get("na_codes", ())),
-        **positive_option(model, data, positive),
+        method=request.method,
+        rows=request.rows,
+        engine=engine,
+        target=list(request.target) or None,
+        n_repeats=request.repeats,
+        random_state=request.seed,
+        **positive_option(model, data, request.positive),
         **options,
     )
     return explanation, before is not None and before == _written(out)

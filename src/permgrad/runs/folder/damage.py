@@ -18,22 +18,18 @@ _SEALED = ("model.json", "explanation.json")
 def damaged_files(folder: Path, names: Iterable[str]) -> list[str]:
     """Return those of some files that are damaged; of one that carries no checksum nothing is known.
 
-    Args:
-        folder: Where they are.
-        names: The files, relative to the folder.
-
     Examples:
         >>> damaged_files(Path("runs/one"), ["report.html"])
         []
     """
-    found: set[str] = set()
+    damaged: set[str] = set()
     for name in names:
         path = folder / name
         if path.name in _SEALED and path.is_file():
-            found |= {(Path(name).parent / own).as_posix() for own in _damaged_beside(path)}
+            damaged |= {(Path(name).parent / beside).as_posix() for beside in _damaged_beside(path)}
         elif path.suffix == ".npz" and path.is_file() and not is_whole_npz(path):
-            found.add(name)
-    return sorted(found)
+            damaged.add(name)
+    return sorted(damaged)
 
 
 def is_damaged(folder: Path) -> bool:
@@ -44,12 +40,12 @@ def is_damaged(folder: Path) -> bool:
 def _damaged_beside(path: Path) -> list[str]:
     """Return the names of a description and of the files whose checksums it holds, as far as they are damaged."""
     try:
-        said = parse_json(path.read_bytes())
+        content = parse_json(path.read_bytes())
     except ValueError:
         return [path.name]
-    if not isinstance(said, dict) or not is_intact(said):
+    if not isinstance(content, dict) or not is_intact(content):
         return [path.name]
-    sums = said.get("checksums")
+    sums = content.get("checksums")
     if not isinstance(sums, dict):
         return []
     beside = path.parent

@@ -14,6 +14,7 @@ from permgrad.data.read.cells import CellError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from permgrad.attribution.explanation import Explanation
     from permgrad.data.encode.encoding import TableEncoder
 
 DATA, METRICS, BRANCHES = "data.json", "metrics.json", "branches.json"
@@ -40,11 +41,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_data(path: Path) -> dict[str, Any]:
-    """Read ``data.json``: which column is the target, which are identifiers, what each was taken for.
-
-    Raises:
-        InputError: It is missing or damaged, or an entry is not of the kind that permgrad writes.
-    """
+    """Read ``data.json``: which column is the target, which are identifiers, what each was taken for."""
     data = read_json(path)
     if data.get("task") not in TASKS:
         raise _changed(path, f"has the task {data.get('task')!r:.40}")
@@ -72,17 +69,7 @@ def read_data(path: Path) -> dict[str, Any]:
 
 
 def read_like(table: Path, data: Mapping[str, Any], features: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a table as the one that a run learned from: its decimal signs, its columns of text, its codes.
-
-    Args:
-        table: The file, or the name of a data set.
-        data: What ``data.json`` says; nothing for a model without a run, and less for runs of former versions.
-        features: Columns that the model reads.
-
-    Raises:
-        InputError: It is no table.
-        EnvironmentProblem: It cannot be read.
-    """
+    """Read a table as the one that a run learned from: its decimal signs, its columns of text, its codes."""
     from permgrad.data.datasets import list_datasets, load_dataset
     from permgrad.data.read.table import read_written
 
@@ -126,15 +113,7 @@ def check_cells(encoder: TableEncoder, rows: pd.DataFrame, table: Path) -> None:
 
 
 def read_metrics(path: Path, task: str | None = None) -> dict[str, Any]:
-    """Read ``metrics.json``: rows by part, metrics on validation and test rows, those of the baselines.
-
-    Args:
-        path: The file.
-        task: What the run's other documents say; None: nothing is known of it.
-
-    Raises:
-        InputError: It is missing or damaged, lacks what every run has, or is of another task.
-    """
+    """Read ``metrics.json``: rows by part, metrics on validation and test rows, those of the baselines."""
     from permgrad.evaluation.metrics import metrics as registry
 
     metrics = read_json(path)
@@ -147,7 +126,7 @@ def read_metrics(path: Path, task: str | None = None) -> dict[str, Any]:
         raise _changed(path, "has no number of test rows")
     if not any(name in registry and registry.get(name).task == metrics["task"] for name in metrics["test"]):
         raise _changed(path, f"has no metric of a {metrics['task']}")
-    if not all(isinstance(own, dict) for own in metrics["baselines"].values()):
+    if not all(isinstance(scores, dict) for scores in metrics["baselines"].values()):
         raise _changed(path, "has baselines without metrics")
     return metrics
 
@@ -188,15 +167,7 @@ def read_table_of(
 
 
 def read_drawing(path: Path, stage: str) -> str:
-    """Read an SVG file of a run's folder.
-
-    Args:
-        path: The file.
-        stage: Which stage writes it.
-
-    Raises:
-        InputError: It is damaged; the message names the stage to do again.
-    """
+    """Read an SVG file of a run's folder."""
     text = path.read_text(encoding="utf-8", errors="replace")
     if "<svg" not in text or not text.rstrip().endswith("</svg>"):
         raise _changed(path, "is damaged: it is no whole drawing", f"run again with --from {stage}")
@@ -217,3 +188,11 @@ def _is_code(entry: Any) -> bool:
 
 def _changed(path: Path, fact: str, fix: str = "run again with --from data") -> InputError:
     return InputError(f"a run's folder must be as permgrad wrote it, however: {path} {fact}; {fix}")
+
+
+def saved_explanation(folder: Path, method: str) -> Explanation | None:
+    """Return an explanation of a run's folder, or None if it has none by this method."""
+    from permgrad.attribution.explanation import Explanation
+
+    source = folder / "explanations" / method
+    return Explanation.load(source) if source.is_dir() else None

@@ -42,7 +42,7 @@ STAGES: dict[str, tuple[str, ...]] = {
 }
 
 #: What a run writes; the record goes first.
-NAMES = (RECORD, *(name for own in STAGES.values() for name in own))
+NAMES = (RECORD, *(name for names in STAGES.values() for name in names))
 #: What every run's stage has written, by permgrads that did not write the names of all files into the record.
 _ALWAYS: dict[str, tuple[str, ...]] = {
     "data": ("data.json", "split.npz"),
@@ -55,7 +55,7 @@ _ALWAYS: dict[str, tuple[str, ...]] = {
 #: Other words for a stage.
 STAGE_ALIASES = {"explain": "explanation"}
 #: What a user calls the stages.
-STAGE_WORDS = tuple({own: word for word, own in STAGE_ALIASES.items()}.get(stage, stage) for stage in STAGES)
+STAGE_WORDS = tuple({stage: word for word, stage in STAGE_ALIASES.items()}.get(stage, stage) for stage in STAGES)
 
 
 def configuration_hash(configuration: Mapping[str, Any]) -> str:
@@ -132,8 +132,8 @@ def read_record_file(
             f"a {owner}'s folder must be of format {newest} or older, however: {os.fspath(path)} is of format "
             f"{record['schema_version']}; install a newer permgrad, or choose another folder with --out"
         )
-    whole = all(isinstance(record.get(name), kind) for name, kind in {**holds, **also}.items())
-    return record if whole else None
+    complete = all(isinstance(record.get(name), kind) for name, kind in {**holds, **also}.items())
+    return record if complete else None
 
 
 #: What content that is not as it was written leads to, while somebody works with it.
@@ -164,10 +164,10 @@ def believed(folder: Path) -> Iterator[None]:
             f"a run's folder must be whole, however: {error.filename} is missing; run again with --from data"
         ) from error
     except _DAMAGE as error:
-        said = str(error).splitlines()[0] if str(error) else ""
+        reason = str(error).splitlines()[0] if str(error) else ""
         raise InputError(
             f"a run's folder must be as permgrad wrote it, however: in {folder} a part is missing or damaged "
-            f"({type(error).__name__}: {said}); run again with --from data"
+            f"({type(error).__name__}: {reason}); run again with --from data"
         ) from error
 
 
@@ -232,11 +232,11 @@ class RunFolder:
     def forget_from(self, stage: str) -> None:
         """Declare ``stage`` and all after it unfinished, then remove what they wrote."""
         order = list(STAGES)
-        kept = order[: order.index(stage)]
-        self.record["finished_stages"] = [name for name in self.finished_stages if name in kept]
-        self.record["stages"] = {name: facts for name, facts in self.record["stages"].items() if name in kept}
+        before = order[: order.index(stage)]
+        self.record["finished_stages"] = [name for name in self.finished_stages if name in before]
+        self.record["stages"] = {name: facts for name, facts in self.record["stages"].items() if name in before}
         self.write_record()
-        self._remove_leftovers(removed=[name for stage in order if stage not in kept for name in STAGES[stage]])
+        self._remove_leftovers(removed=[name for stage in order if stage not in before for name in STAGES[stage]])
 
     def remove_unfinished(self) -> None:
         """Remove what unfinished stages and killed processes left, but keep a training's checkpoint."""
@@ -267,14 +267,14 @@ def _remove(path: Path) -> None:
 
 def written_files(folder: Path, stage: str) -> list[str]:
     """Return the files that are there of a stage, relative to the folder, at any depth; hidden ones are no result."""
-    found: list[str] = []
+    names: list[str] = []
     for name in STAGES[stage]:
         place = folder / name
         if name.startswith("."):
             continue
         files = sorted(place.rglob("*")) if place.is_dir() else [place]
-        found += [file.relative_to(folder).as_posix() for file in files if file.is_file()]
-    return found
+        names += [file.relative_to(folder).as_posix() for file in files if file.is_file()]
+    return names
 
 
 def _recorded_files(record: Mapping[str, Any], stage: str) -> list[Any] | None:
@@ -317,13 +317,13 @@ def lost_files(folder: Path, record: Mapping[str, Any]) -> Lost | None:
     for stage in STAGES:
         if stage not in record["finished_stages"]:
             continue
-        told = _recorded_files(record, stage)
-        names = [str(name) for name in (_ALWAYS[stage] if told is None else told)]
+        recorded = _recorded_files(record, stage)
+        names = [str(name) for name in (_ALWAYS[stage] if recorded is None else recorded)]
         # Unlike Path.exists this is False, and no error, of a name that no file can have.
         gone = [name for name in names if not os.path.exists(folder / name)]  # noqa: PTH110
         if gone:
             return Lost(stage, gone, "gone")
-        damaged = damaged_files(folder, written_files(folder, stage) if told is None else names)
+        damaged = damaged_files(folder, written_files(folder, stage) if recorded is None else names)
         if damaged:
             return Lost(stage, damaged, "damaged")
     return None
@@ -456,11 +456,7 @@ def another(folder: Path, owner: str, same: str, differing: str, *, holds: str |
 def refuse_damaged(
     record: Path, owner: str, fix: str = "begin anew with --overwrite, or choose another folder with --out"
 ) -> None:
-    """Refuse a folder whose record is damaged, with what to do.
-
-    Raises:
-        InputError: The record is there and is no JSON object.
-    """
+    """Refuse a folder whose record is damaged, with what to do."""
     if _is_damaged(record):
         raise InputError(f"a {owner}'s folder must be as permgrad wrote it, however: {record} is damaged; {fix}")
 
@@ -536,8 +532,8 @@ def _begin(
     run = RunFolder(folder, record if keep and record is not None else _new_record(configuration, command))
     if from_stage is not None:
         before = list(STAGES)[: list(STAGES).index(from_stage)]
-        whole = whole_stages(folder, run.record)
-        missing = [stage for stage in before if stage not in whole]
+        usable = whole_stages(folder, run.record)
+        missing = [stage for stage in before if stage not in usable]
         if missing:
             raise InputError(
                 f"a run can only start from a stage whose predecessors are finished, however: from={from_stage!r} and "
@@ -566,10 +562,10 @@ def _refuse_added(folder: Path, record: Mapping[str, Any], stages: Iterable[str]
     """Refuse to remove what somebody laid into a folder that a finished stage wrote, such as notes beside the model."""
     added: list[str] = []
     for stage in stages:
-        told = _recorded_files(record, stage) if stage in record["finished_stages"] else None
-        if told is not None:
+        recorded = _recorded_files(record, stage) if stage in record["finished_stages"] else None
+        if recorded is not None:
             # What a killed process left is hidden.
-            added += [name for name in written_files(folder, stage) if name not in told and "/." not in name]
+            added += [name for name in written_files(folder, stage) if name not in recorded and "/." not in name]
     if added:
         raise InputError(
             f"files that are no run's must not be removed, however: {folder} holds {', '.join(added[:5])}"

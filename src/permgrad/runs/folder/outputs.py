@@ -50,10 +50,10 @@ def refuse_run_file(target: Path, folder: Path) -> None:
         InputError: Such an output; also with ``--overwrite``.
     """
     run = folder if (folder / "model").is_dir() else folder.parent
-    own = [folder] if run == folder.parent else []
+    places = [folder] if run == folder.parent else []
     if read_record(run) is not None:
-        own += [run / name for name in (RECORD, *(name for stage in STAGES.values() for name in stage))]
-    if any(_lies_in(target, place) or _lies_in(run, target) for place in own):
+        places += [run / name for name in (RECORD, *(name for stage in STAGES.values() for name in stage))]
+    if any(_lies_in(target, place) or _lies_in(run, target) for place in places):
         raise InputError(
             f"a command must not replace what it reads, however: {target} belongs to the run in {run}; name another "
             "place with --out"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -72,6 +73,7 @@ class Cache:
         y: npt.NDArray[Any] | None = None,
         *,
         method: str = "permgrad",
+        store: Path | None = None,
         **options: Any,
     ) -> Explanation:
         """Return an explanation: from its file if it is there and whole, else computed and kept.
@@ -82,23 +84,23 @@ class Cache:
             X: Rows, as the estimator takes them.
             y: Their targets, or None.
             method: Name of the method.
+            store: A folder to save it in as well.
             **options: Everything else that ``permgrad.explain`` takes; the seed must be among them.
 
         Returns:
             The explanation; ``meta["cached"]`` says whether it was read.
         """
         entry = None if self.folder is None else self.folder / self.key(method, X, y, options)
-        found = None if entry is None else _read(entry)
-        if found is not None:
-            found.meta["cached"] = True
-            return found
-        made = compute(model, X, y, method=method, **options)
-        made.meta["cached"] = False
-        if entry is not None:
+        cached = None if entry is None else _read(entry)
+        explanation = compute(model, X, y, method=method, **options) if cached is None else cached
+        explanation.meta["cached"] = cached is not None
+        if store is not None:
+            explanation.save(store, overwrite=True)
+        if entry is not None and cached is None:
             # A folder of somebody else's run can be read but not written; the explanation is good all the same.
             with suppress(OSError):
-                _write(entry, made)
-        return made
+                _write(entry, explanation, store)
+        return explanation
 
 
 def _read(entry: Path) -> Explanation | None:
@@ -117,9 +119,12 @@ def _read(entry: Path) -> Explanation | None:
     return None
 
 
-def _write(entry: Path, explanation: Explanation) -> None:
+def _write(entry: Path, explanation: Explanation, saved: Path | None) -> None:
     with atomic_folder(entry) as temporary:
-        explanation.save(temporary, overwrite=True)
+        if saved is None:
+            explanation.save(temporary, overwrite=True)
+        else:
+            shutil.copytree(saved, temporary, dirs_exist_ok=True)
         sums = {path.name: file_hash(path) for path in sorted(temporary.iterdir()) if path.is_file()}
         write_json_atomic(temporary / _SUMS, sums)
 

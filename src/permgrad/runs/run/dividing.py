@@ -69,9 +69,9 @@ def divided(
     all_tables = {"table": frame, **files}
     alike = {"table": written.alike.get(target)}
     labels = {}
-    for name, own in all_tables.items():
+    for name, table in all_tables.items():
         with lines.get(name, written.lines).named():
-            labels[name] = target_values(own[target], task, target, alike=alike.get(name))
+            labels[name] = target_values(table[target], task, target, alike=alike.get(name))
     _check_labels(labels, task, target, request)
     places, split = _undivided(len(frame)) if undivided else _divide(request, frame, labels["table"], task, files)
     tables = {part: frame.iloc[places[part]] if part in places else files[part] for part in PARTS}
@@ -98,7 +98,7 @@ def _task(request: RunRequest, card: DataCard | None, values: pd.Series[Any], ta
 
 def _check_labels(labels: Mapping[str, npt.NDArray[Any]], task: Task, target: str, request: RunRequest) -> None:
     """Refuse classes of one kind in the table and of another in the files."""
-    kinds = {name: ("text" if own.dtype.kind in "UO" else "numbers") for name, own in labels.items()}
+    kinds = {name: ("text" if values.dtype.kind in "UO" else "numbers") for name, values in labels.items()}
     if task == "classification" and len(set(kinds.values())) > 1:
         raise InputError(
             f"classes must be of one type in all files, however: column {target!r} holds "
@@ -123,22 +123,22 @@ def _divide(
     if request.time is not None:
         by["time"] = frame[request.time]
     how = f"by groups of {request.group!r}" if request.group else f"by time, {request.time!r}" if request.time else ""
-    given = " and ".join(f"{part} rows from {getattr(request, part)}" for part in files)
+    sources = " and ".join(f"{part} rows from {getattr(request, part)}" for part in files)
     if len(files) == 2:
-        return {"train": np.arange(len(frame), dtype=np.int64)}, given
+        return {"train": np.arange(len(frame), dtype=np.int64)}, sources
     if not files and not by and task == "classification" and gradients.leads(request.preset):
         text = "72 % training, 8 % held out of training to choose thresholds, 20 % test"
         return gradients.divide(len(frame), y, request.split_seed), f"{text}; stratified, seed {request.split_seed}"
     shares = (0.8, 0.1, 0.1) if files else (0.6, 0.2, 0.2)
-    found = split_rows(len(frame), y, task=task, seed=request.split_seed, fractions=shares, **by)
-    places = {"train": found.train, "validation": found.validation, "test": found.test}
+    split = split_rows(len(frame), y, task=task, seed=request.split_seed, fractions=shares, **by)
+    places = {"train": split.train, "validation": split.validation, "test": split.test}
     text = "60 % training, 20 % validation, 20 % test"
     if files:
         # Two parts are wanted: both halves of what was taken off serve as the part that has no file.
         wanted = "validation" if "test" in files else "test"
-        places = {"train": found.train, wanted: np.sort(np.concatenate([found.validation, found.test]))}
-        text = f"80 % training, 20 % {wanted}; {given}"
-    how = how or ("stratified by class" if found.kind == "stratified" else "at random")
+        places = {"train": split.train, wanted: np.sort(np.concatenate([split.validation, split.test]))}
+        text = f"80 % training, 20 % {wanted}; {sources}"
+    how = how or ("stratified by class" if split.kind == "stratified" else "at random")
     seed = "" if request.time is not None else f", seed {request.split_seed}"
     return places, f"{text}; {how}{seed}"
 
@@ -167,10 +167,10 @@ def shared_rows(notes: list[str], train: pd.DataFrame, test: pd.DataFrame, read:
         stand = by_count(equal, "stands", "stand")
         notes.append(f"{equal} of {len(test)} test rows ({equal / len(test):.1%}) also {stand} in the training rows")
     if alike > equal:
-        others = f"a further {alike - equal}" if equal else str(alike)
+        further = f"a further {alike - equal}" if equal else str(alike)
         agree = by_count(alike - equal, "agrees", "agree")
         notes.append(
-            f"{others} of {len(test)} test rows {agree} with a training row in every feature and the target, but not "
+            f"{further} of {len(test)} test rows {agree} with a training row in every feature and the target, but not "
             "in the columns that are left out"
         )
     return equal, alike

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,8 @@ from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import PermgradWarning, by_count, counted
 from permgrad.base.files import atomic_path, write_json_atomic
 from permgrad.base.random import generator
-from permgrad.runs.run import gradients, related, strongest
+from permgrad.data.read.table import blank_codes
+from permgrad.runs.run import gradients, images, related, strongest
 from permgrad.runs.run.cache import Cache
 from permgrad.runs.run.reading import FILE, Attributions, reading_help, shown_output
 
@@ -29,8 +31,10 @@ SWARM_ROWS = 200
 #: Share of the output's range within which their attributions have settled. What the report draws and says shows less;
 #: with the method's own default these rows would take half as long again.
 SWARM_TOLERANCE = 0.005
-#: Donors per row and feature.
+#: Donors per row and feature, and the same of images, of which at most so many test rows are explained: an image costs
+#: far more than a row of a table.
 REPEATS = 10
+IMAGE_REPEATS, MOST_IMAGE_ROWS = 5, 300
 #: The kind of class activation map that the report shows. Of the three it tells classes apart best: on Covertype its
 #: maps differ about twice as much between classes as between two trainings, where the image path carries 3 % of the
 #: branch weights; Grad-CAM's differ less (verification/verify_classes.py).
@@ -51,184 +55,216 @@ def donors_per_row(features: int) -> int:
     return REPEATS if features <= 1000 else max(2, REPEATS * 1000 // features)
 
 
-def explain_run(model: Any, inputs: Inputs, folder: Path, *, seed: int, say: Callable[[str], None]) -> None:
-    """Explain a run's model on its test rows; writes ``explanations/``, ``importance.csv`` and ``branches.json``.
+@dataclass(frozen=True)
+class _Explained:
+    """The test rows that a run explains, and how.
 
-    Args:
-        model: The fitted estimator.
-        inputs: The run's tables.
-        folder: The run's folder.
-        seed: Seed of donors and chosen rows.
-        say: Takes lines that tell how it goes.
+    Attributes:
+        rows: As the model takes them, ``y`` their targets, ``numbers`` theirs in the file.
+        predicted: What the model says of them.
     """
-    from permgrad.attribution.explain import explain
+
+    model: Any
+    inputs: Inputs
+    folder: Path
+    seed: int
+    say: Callable[[str], None]
+    rows: Any
+    y: npt.NDArray[Any]
+    numbers: npt.NDArray[np.int64]
+    predicted: Mapping[str, npt.NDArray[Any]]
+    cache: Cache
+
+    @property
+    def store(self) -> Path:
+        return self.folder / "explanations"
+
+    @property
+    def classes(self) -> list[Any] | None:
+        return self.model.classes_.tolist() if hasattr(self.model, "classes_") else None
+
+    def explain(self, name: str | None, rows: Any, y: Any = None, **options: Any) -> Explanation:
+        """Explain rows, and save the explanation under a name; None: it is only for what is computed from it."""
+        from permgrad.attribution.explain import explain
+
+        place = None if name is None else self.store / name
+        options = {"random_state": self.seed, "positive": self.inputs.positive, **options}
+        if isinstance(rows, pd.DataFrame) and name != "gradcam":
+            return self.cache.explain(explain, self.model, rows, y, store=place, **options)
+        compute = explain if isinstance(rows, pd.DataFrame) else images.explain_records
+        explanation = compute(self.model, rows, y, **options)
+        if place is not None:
+            explanation.save(place, overwrite=True)
+        return explanation
+
+
+def explain_run(
+    model: Any,
+    inputs: Inputs,
+    folder: Path,
+    *,
+    seed: int,
+    say: Callable[[str], None],
+    predicted: Mapping[str, npt.NDArray[Any]],
+) -> None:
+    """Explain a run's model on its test rows; writes ``explanations/``, ``importance.csv`` and ``branches.json``."""
     from permgrad.attribution.explanation import file_frame
 
-    test = inputs.parts["test"]
-    known = np.ones(len(test.y), dtype=bool) if inputs.task == "regression" else np.isin(test.y, model.classes_)
-    say_unknown(say, int((~known).sum()))
-    X, y, rows = test.X[known], test.y[known], test.rows[known]
-    store = folder / "explanations"
-    features = len(model.preprocessor_.features())
+    with_images = images.is_image_model(model)
+    places = _explained_places(model, inputs, seed, say, most=MOST_IMAGE_ROWS if with_images else None)
+    part = inputs.parts["test"]
+    run = _Explained(
+        model=model,
+        inputs=inputs,
+        folder=folder,
+        seed=seed,
+        say=say,
+        rows=images.model_rows(part).take(places),
+        y=part.y[places],
+        numbers=part.rows[places],
+        predicted={name: values[places] for name, values in predicted.items()},
+        cache=Cache.of(folder),
+    )
+    main = run.explain("permgrad", run.rows, run.y, **({"n_repeats": IMAGE_REPEATS} if with_images else _width(run)))
+    with atomic_path(folder / "importance.csv") as temporary:
+        write_csv(file_frame(main), temporary)
+    _write_related(run, main)
+    if with_images:
+        modalities = run.explain("modality", run.rows, run.y, level="modality")
+        write_json_atomic(folder / "branches.json", images.inputs_importance(modalities))
+    else:
+        write_json_atomic(folder / "branches.json", _paths(run, main))
+    chosen = choose_rows(run.predicted, run.y, run.classes)
+    shown = np.array(list(chosen), dtype=np.int64)
+    facts: dict[str, Any] = {"rows": [describe_row(run, place, why) for place, why in chosen.items()]}
+    if with_images:
+        run.explain("integrated_gradients", run.rows.take(shown), method="integrated_gradients")
+    else:
+        swarm = _explain_swarm(run, main, shown)
+        facts["swarm"] = run.numbers[swarm]
+    _write_maps(run, shown)
+    write_json_atomic(run.store / "rows.json", facts)
+
+
+def _explained_places(
+    model: Any, inputs: Inputs, seed: int, say: Callable[[str], None], most: int | None
+) -> npt.NDArray[np.int64]:
+    """Return which test rows are explained: those of a class that the model knows, at most so many of them."""
+    y = inputs.parts["test"].y
+    places = np.arange(len(y)) if inputs.task == "regression" else np.flatnonzero(np.isin(y, model.classes_))
+    if unknown := len(y) - len(places):
+        rows = f"{counted(unknown, 'test row')} {by_count(unknown, 'has', 'have')} a class that no training row has"
+        say(f"note: {rows}; {by_count(unknown, 'it is', 'they are')} not explained")
+    if most is None or len(places) <= most:
+        return places
+    say(f"note: {most} of {len(places):,} test rows, drawn at random, are explained")
+    return np.sort(generator(seed, "explained rows").permutation(places)[:most])
+
+
+def _width(run: _Explained) -> dict[str, Any]:
+    """Return what the number of features leaves time for."""
+    features = len(run.model.preprocessor_.features())
     repeats, direction = donors_per_row(features), features <= MOST_DIRECTIONS
     if repeats < REPEATS:
-        say(
+        run.say(
             f"note: the table is wide, so each row gets {repeats} donors instead of {REPEATS}; intervals widen a little"
         )
     if not direction:
-        say(f"note: the table is wide, so directions are left out (beyond {MOST_DIRECTIONS:,} features)")
-    cache = Cache.of(folder)
-    shared: dict[str, Any] = {"random_state": seed, "positive": inputs.positive}
-    main = cache.explain(explain, model, X, y, n_repeats=repeats, direction=direction, **shared)
-    main.save(store / "permgrad", overwrite=True)
-    with atomic_path(folder / "importance.csv") as temporary:
-        write_csv(file_frame(main), temporary)
-    if inputs.task == "regression":
-        strongest.write(folder, main, X, rows, inputs.na_codes)
-    branches: dict[str, Any] = dict(main.branches or {})
+        run.say(f"note: the table is wide, so directions are left out (beyond {MOST_DIRECTIONS:,} features)")
+    return {"n_repeats": repeats, "direction": direction}
+
+
+def _paths(run: _Explained, main: Explanation) -> dict[str, Any]:
+    """Return what ``branches.json`` holds of a hybrid network, and explain it as published."""
     paper = None
-    if {"tabular", "image"} <= set(model.module_.paths):
-        paper = cache.explain(explain, model, X, y, method="permgrad-paper", **shared)
-        paper.save(store / "permgrad-paper", overwrite=True)
-    branches["paper"] = None if paper is None else paper.branches
-    write_json_atomic(folder / "branches.json", branches)
-    chosen = choose_rows(model, X, y)
-    others = np.setdiff1d(
-        generator(seed, "swarm rows").permutation(len(X))[:SWARM_ROWS], [place for place, _ in chosen]
-    )
-    swarm = np.concatenate([np.array([place for place, _ in chosen], dtype=np.int64), np.sort(others)])
-    local = cache.explain(
-        explain, model, X.iloc[swarm], method="integrated_gradients", tolerance=SWARM_TOLERANCE, **shared
-    )
-    local.save(store / "integrated_gradients", overwrite=True)
-    attributions = attributions_of(model, inputs, y, local, swarm)
-    if gradients.led(model):
-        found, frame = gradients.explain_all(explain, cache, model, inputs, X, seed=seed)
-        names, sums = gradients.by_feature(found[0], model.preprocessor_)
-        attributions = Attributions(names, sums, np.arange(len(X)), found[0], 0)
-        write_gradients(folder, found, frame)
-    write_related(store, main, inputs.parts["train"].X, inputs)
-    write_json_atomic(store / FILE, reading_help(inputs, main, X, y, attributions))
-    if "image" in model.module_.paths and getattr(model.renderer_, "differentiable", True):
-        with warnings.catch_warnings():
-            # Maps of classes that a row does not have are often empty; of the predicted one the report says so itself.
-            warnings.filterwarnings("ignore", "a class activation map should have cells above zero", PermgradWarning)
-            maps = explain(
-                model, X.iloc[[place for place, _ in chosen]], method="gradcam", variant=MAPS, random_state=seed
-            )
-        maps.save(store / "gradcam", overwrite=True)
-    described = [describe_row(model, X, y, rows, place, why) for place, why in chosen]
-    write_json_atomic(store / "rows.json", {"rows": described, "swarm": rows[swarm]})
+    if {"tabular", "image"} <= set(run.model.module_.paths):
+        paper = run.explain("permgrad-paper", run.rows, run.y, method="permgrad-paper")
+    return {**(main.branches or {}), "paper": None if paper is None else paper.branches}
 
 
-def write_related(store: Path, main: Explanation, X: pd.DataFrame, inputs: Inputs) -> None:
+def _explain_swarm(run: _Explained, main: Explanation, shown: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Explain the rows of the beeswarm, and write what helps to read them; return these rows, those shown first."""
+    drawn = np.setdiff1d(generator(run.seed, "swarm rows").permutation(len(run.rows))[:SWARM_ROWS], shown)
+    swarm = np.concatenate([shown, np.sort(drawn)])
+    method = {"method": "integrated_gradients", "tolerance": SWARM_TOLERANCE}
+    local = run.explain("integrated_gradients", run.rows.iloc[swarm], **method)
+    output = 0 if run.classes is None else local.outputs.index(shown_output(run.inputs, run.classes, run.y))
+    attributions = Attributions(local.names, local.values[:, :, output], swarm, local, output)
+    if gradients.led(run.model):
+        encoded, table = gradients.explain_all(run.explain, run.model, run.inputs, run.rows)
+        names, sums = gradients.by_feature(encoded[0], run.model.preprocessor_)
+        attributions = Attributions(names, sums, np.arange(len(run.rows)), encoded[0], 0)
+        gradients.write(run.folder, encoded, table)
+    if run.inputs.task == "regression":
+        strongest.write(run.folder, main, run.rows, run.numbers, run.inputs.na_codes)
+    write_json_atomic(run.store / FILE, reading_help(run.inputs, main, run.rows, run.y, attributions))
+    return swarm
+
+
+def _write_maps(run: _Explained, shown: npt.NDArray[np.int64]) -> None:
+    """Explain the rows shown by class activation maps, if the network has an image to draw them on."""
+    options: dict[str, Any] = {}
+    if isinstance(run.rows, pd.DataFrame):
+        if not ("image" in run.model.module_.paths and getattr(run.model.renderer_, "differentiable", True)):
+            return
+        options = {"variant": MAPS}
+    with warnings.catch_warnings():
+        # Maps of classes that a row does not have are often empty; of the predicted one the report says so itself.
+        warnings.filterwarnings("ignore", "a class activation map should have cells above zero", PermgradWarning)
+        run.explain("gradcam", run.rows.take(shown), method="gradcam", **options)
+
+
+def _write_related(run: _Explained, main: Explanation) -> None:
     """Write which columns move with the features that clearly matter."""
-    from permgrad.data.read.table import blank_codes
-
+    inputs, train = run.inputs, run.inputs.parts["train"].X
     names = main.clearly_matter()[: related.FEATURES]
     dates = inputs.schema.of_kind("date")
-    known = blank_codes(X.drop(columns=[name for name in dates if name in X]), list(inputs.na_codes))
-    pairs = related.related_features(known, names) if names else []
-    write_json_atomic(store / related.FILE, {"rows": min(len(X), related.ROWS), "pairs": pairs})
+    cells = blank_codes(train.drop(columns=[name for name in dates if name in train]), list(inputs.na_codes))
+    pairs = related.related_features(cells, names) if names else []
+    write_json_atomic(run.store / related.FILE, {"rows": min(len(train), related.ROWS), "pairs": pairs})
 
 
-def say_unknown(say: Callable[[str], None], count: int) -> None:
-    """Say how many test rows are of a class that the model does not know."""
-    if count:
-        said = f"{counted(count, 'test row')} {by_count(count, 'has', 'have')} a class that no training row has"
-        say(f"note: {said}; {by_count(count, 'it is', 'they are')} not explained")
-
-
-def attributions_of(
-    model: Any,
-    inputs: Inputs,
-    y: npt.NDArray[Any],
-    local: Explanation,
-    places: npt.NDArray[np.int64],
-) -> Attributions:
-    """Return the local attributions that stand beside the raw data in the report."""
-    output = 0
-    if hasattr(model, "classes_"):
-        output = local.outputs.index(shown_output(inputs, model.classes_.tolist(), y))
-    return Attributions(local.names, local.values[:, :, output], places, local, output)
-
-
-def write_gradients(folder: Path, found: list[Explanation], frame: pd.DataFrame) -> None:
-    """Write the summary of integrated gradients over all test rows, and what the report says about it."""
-    with atomic_path(folder / gradients.SUMMARY) as temporary:
-        write_csv(frame, temporary)
-    kept = (
-        "baseline_name",
-        "baseline",
-        "unit",
-        "rule",
-        "completeness_gap",
-        "quadrature_error",
-        "output_range",
-        "steps",
-        "mean_steps",
-    )
-    facts = {
-        "output": found[0].outputs[0],
-        "rows": len(found[0].values),
-        "baselines": [{name: encoded.meta.get(name) for name in kept} for encoded in found],
-    }
-    write_json_atomic(folder / "explanations" / "integrated_gradients.json", facts)
-
-
-def choose_rows(model: Any, X: Any, y: npt.NDArray[Any]) -> list[tuple[int, str]]:
-    """Choose a few rows worth looking at: usual ones, and the one that the model gets most wrong.
-
-    Returns:
-        Position among the rows, and why the row was chosen.
-    """
+# ---- single rows -----------------------------------------------------------------------------------------------------
+def choose_rows(
+    predicted: Mapping[str, npt.NDArray[Any]], y: npt.NDArray[Any], classes: list[Any] | None
+) -> dict[int, str]:
+    """Choose a few rows worth looking at: usual ones, and the one that the model gets most wrong."""
     chosen: dict[int, str] = {}
-    if hasattr(model, "classes_"):
-        probabilities = model.predict_proba(X)
-        place_of = {label: place for place, label in enumerate(model.classes_.tolist())}
-        truth = np.array([place_of[label] for label in y.tolist()])
-        predicted = probabilities.argmax(axis=1)
-        of_truth = probabilities[np.arange(len(y)), truth]
-        frequent = np.argsort(-np.bincount(truth, minlength=len(place_of)), kind="stable")
-        for label in frequent[: SHOWN_ROWS - 1]:
-            right = np.flatnonzero((predicted == label) & (truth == label))
-            if len(right):
-                order = right[np.argsort(of_truth[right], kind="stable")]
-                chosen[int(order[len(order) // 2])] = "a usual row of its class, predicted right"
-        wrong = np.flatnonzero(predicted != truth)
-        if len(wrong):
-            chosen.setdefault(int(wrong[of_truth[wrong].argmin()]), "the row with the clearest wrong prediction")
-    else:
-        predictions = model.predict(X)
+    if classes is None:
+        predictions = predicted["prediction"]
         order = np.argsort(predictions, kind="stable")
         for share, why in ((0.1, "a low prediction"), (0.5, "a middling prediction"), (0.9, "a high prediction")):
             chosen.setdefault(int(order[min(int(share * len(order)), len(order) - 1)]), why)
         chosen.setdefault(int(np.abs(predictions - y).argmax()), "the row with the largest error")
-    return list(chosen.items())
+        return chosen
+    probabilities = predicted["probabilities"]
+    place_of = {label: place for place, label in enumerate(classes)}
+    truth = np.array([place_of[label] for label in y.tolist()])
+    best = probabilities.argmax(axis=1)
+    of_truth = probabilities[np.arange(len(y)), truth]
+    frequent = np.argsort(-np.bincount(truth, minlength=len(classes)), kind="stable")
+    for label in frequent[: SHOWN_ROWS - 1]:
+        right = np.flatnonzero((best == label) & (truth == label))
+        if len(right):
+            order = right[np.argsort(of_truth[right], kind="stable")]
+            chosen[int(order[len(order) // 2])] = "a usual row of its class, predicted right"
+    wrong = np.flatnonzero(best != truth)
+    if len(wrong):
+        chosen.setdefault(int(wrong[of_truth[wrong].argmin()]), "the row with the clearest wrong prediction")
+    return chosen
 
 
-def describe_row(
-    model: Any, X: Any, y: npt.NDArray[Any], rows: npt.NDArray[np.int64], place: int, why: str
-) -> dict[str, Any]:
+def describe_row(run: _Explained, place: int, why: str) -> dict[str, Any]:
     """Return what the report says about a row."""
-    one = X.take([place])
-    truth = y[place].item()
-    facts: dict[str, Any] = {"row": int(rows[place]), "truth": truth, "why": why}
-    if hasattr(model, "classes_"):
-        probabilities = model.predict_proba(one)[0]
-        best = int(probabilities.argmax())
-        facts |= {"prediction": model.classes_[best].item(), "output": best, "probability": float(probabilities[best])}
-        said = f"predicted {facts['prediction']} with {probabilities[best]:.2f}"
+    truth = run.y[place].item()
+    facts: dict[str, Any] = {"row": int(run.numbers[place]), "truth": truth, "why": why}
+    if run.classes is None:
+        facts |= {"prediction": float(run.predicted["prediction"][place]), "output": 0}
+        words = f"predicted {facts['prediction']:.4g}"
     else:
-        facts |= {"prediction": float(model.predict(one)[0]), "output": 0}
-        said = f"predicted {facts['prediction']:.4g}"
+        probabilities = run.predicted["probabilities"][place]
+        best = int(probabilities.argmax())
+        facts |= {"prediction": run.classes[best], "output": best, "probability": float(probabilities[best])}
+        words = f"predicted {facts['prediction']} with {probabilities[best]:.2f}"
     shown = truth if not isinstance(truth, float) else f"{truth:.4g}"
-    return facts | {"title": f"Row {rows[place]}: {shown}, {said}"}
-
-
-def saved_explanation(folder: Path, method: str) -> Explanation | None:
-    """Return an explanation of a run's folder, or None if it has none by this method."""
-    from permgrad.attribution.explanation import Explanation
-
-    source = folder / "explanations" / method
-    return Explanation.load(source) if source.is_dir() else None
+    return facts | {"title": f"Row {run.numbers[place]}: {shown}, {words}"}

@@ -14,12 +14,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from permgrad.base.csv_files import write_csv
+from permgrad.base.files import atomic_path, write_json_atomic
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from permgrad.attribution.explanation import Explanation
     from permgrad.evaluation.thresholds import Criterion
-    from permgrad.runs.run.cache import Cache
     from permgrad.runs.run.inputs import Inputs
 
 Floats = npt.NDArray[np.float64]
@@ -33,6 +36,18 @@ HELD_OUT = 0.1
 SUMMARY = "integrated_gradients.csv"
 #: A row that could stand in the table, and the published choice, where no category has any level.
 BASELINES = ("median", "zeros")
+#: What the report says of each.
+_REPORTED = (
+    "baseline_name",
+    "baseline",
+    "unit",
+    "rule",
+    "completeness_gap",
+    "quadrature_error",
+    "output_range",
+    "steps",
+    "mean_steps",
+)
 
 
 def leads(preset: Any) -> bool:
@@ -44,8 +59,8 @@ def leads(preset: Any) -> bool:
     """
     from permgrad.models.estimators.presets import get_preset
 
-    found = get_preset(preset)
-    return bool(found.network.single_logit) and tuple(found.branches) == ("tabular",)
+    settings = get_preset(preset)
+    return bool(settings.network.single_logit) and tuple(settings.branches) == ("tabular",)
 
 
 def led(model: Any) -> bool:
@@ -72,21 +87,21 @@ def divide(n: int, y: npt.NDArray[Any], seed: int) -> dict[str, Rows]:
         first, second = train_test_split(rows, test_size=share, random_state=seed, stratify=y[rows] if enough else None)
         return first, second
 
-    rest, test = halve(np.arange(n, dtype=np.int64), 0.2)
-    train, held = halve(rest, HELD_OUT)
+    learned, test = halve(np.arange(n, dtype=np.int64), 0.2)
+    train, held = halve(learned, HELD_OUT)
     return {"train": train, "validation": held, "test": test}
 
 
 # ---- cuts ------------------------------------------------------------------------------------------------------------
-def scores_at(positive: Flags, said: Flags) -> dict[str, float]:
+def scores_at(positive: Flags, decided: Flags) -> dict[str, float]:
     """Return accuracy, balanced accuracy, precision, recall and F1 of decisions; undefined ratios are 0.
 
     Examples:
         >>> scores_at(np.array([True, False, False, False]), np.array([True, True, False, False]))["accuracy"]
         0.75
     """
-    hit, miss = int((positive & said).sum()), int((positive & ~said).sum())
-    false, right = int((~positive & said).sum()), int((~positive & ~said).sum())
+    hit, miss = int((positive & decided).sum()), int((positive & ~decided).sum())
+    false, right = int((~positive & decided).sum()), int((~positive & ~decided).sum())
     recall, specificity = hit / max(hit + miss, 1), right / max(false + right, 1)
     return {
         "accuracy": (hit + right) / max(len(positive), 1),
@@ -102,12 +117,6 @@ def choose_cut(logits: Floats, positive: Flags, aim: Criterion, cost: tuple[floa
 
     It is that of ``evaluation.thresholds``, but always finite, and one class alone is enough: then all rows are called
     what they are.
-
-    Args:
-        logits: ``(rows,)``.
-        positive: The truth ``(rows,)``.
-        aim: ``"f1"``, ``"balanced_accuracy"`` or ``"cost"``.
-        cost: What a false positive and a false negative cost.
 
     Examples:
         >>> choose_cut(np.array([0.0, 1.0, 2.0, 3.0]), np.array([False, False, True, True]), "f1")
@@ -143,14 +152,16 @@ def cuts(model: Any, inputs: Inputs, cost: tuple[float, float] | None = None) ->
     truth = {part: np.asarray(inputs.parts[part].y == label) for part in ("validation", "test")}
     weights = np.ones(2) if model.class_weights_ is None else np.asarray(model.class_weights_, dtype=np.float64)
     shift = float(np.log(weights[place]) - np.log(weights[1 - place]))
-    found: list[tuple[str, float]] = [("logit 0", 0.0), ("logit 0.5, as published", PUBLISHED_CUT)]
-    found.append((f"logit {shift:.3f}: corrected for the class weight", shift))
+    named_cuts: list[tuple[str, float]] = [("logit 0", 0.0), ("logit 0.5, as published", PUBLISHED_CUT)]
+    named_cuts.append((f"logit {shift:.3f}: corrected for the class weight", shift))
     aims: dict[Criterion, str] = {"f1": "F1", "balanced_accuracy": "balanced accuracy"}
     aims |= {} if cost is None else {"cost": f"cost ({cost[0]:g} for a false {label}, {cost[1]:g} for a missed one)"}
     for aim, words in aims.items():
         cut = choose_cut(logits["validation"], truth["validation"], aim, cost or (1.0, 1.0))
-        found.append((f"best {words} on held-out rows", cut))
-    lines = [{"cut": name, "logit": value, **scores_at(truth["test"], logits["test"] > value)} for name, value in found]
+        named_cuts.append((f"best {words} on held-out rows", cut))
+    lines = [
+        {"cut": name, "logit": value, **scores_at(truth["test"], logits["test"] > value)} for name, value in named_cuts
+    ]
     # The majority is that of the training rows, as a person without a model would guess.
     usual = float(np.mean(inputs.parts["train"].y == label)) > 0.5
     majority = scores_at(truth["test"], np.full(len(truth["test"]), usual))
@@ -175,41 +186,41 @@ def _logits(model: Any, X: pd.DataFrame, place: int) -> Floats:
 
 # ---- integrated gradients of all test rows ---------------------------------------------------------------------------
 def explain_all(
-    compute: Callable[..., Explanation], cache: Cache, model: Any, inputs: Inputs, X: pd.DataFrame, *, seed: int
+    explain: Callable[..., Explanation], model: Any, inputs: Inputs, X: pd.DataFrame
 ) -> tuple[list[Explanation], pd.DataFrame]:
-    """Explain every test row from each of ``BASELINES``, and sum up over rows for encoded inputs and for features.
-
-    Returns:
-        The explanations of the encoded inputs, and for each baseline one line for each encoded input and feature with
-        the signed mean, the mean absolute attribution, and the published form: the sum over rows divided by the L1 norm
-        of all sums.
-    """
-    place = model.classes_.tolist().index(inputs.positive)
-    label = str(model.classes_[place])
-    options: dict[str, Any] = {
-        "method": "integrated_gradients",
-        "players": "encoded",
-        "target": label,
-        "random_state": seed,
-    }
-    found = [cache.explain(compute, model, X, baseline=baseline, **options) for baseline in BASELINES]
-    tables = [summary(encoded, model.preprocessor_) for encoded in found]
+    """Explain every test row from each of ``BASELINES``, and sum up over rows for encoded inputs and for features."""
+    label = str(model.classes_[model.classes_.tolist().index(inputs.positive)])
+    options = {"method": "integrated_gradients", "players": "encoded", "target": label}
+    explanations = [explain(None, X, baseline=baseline, **options) for baseline in BASELINES]
+    tables = [summary(encoded, model.preprocessor_) for encoded in explanations]
     for baseline, table in zip(BASELINES, tables, strict=True):
         table.insert(0, "baseline", baseline)
-    return found, pd.concat(tables, ignore_index=True)
+    return explanations, pd.concat(tables, ignore_index=True)
+
+
+def write(folder: Path, explanations: list[Explanation], table: pd.DataFrame) -> None:
+    """Write the summary of integrated gradients over all test rows, and what the report says about it."""
+    with atomic_path(folder / SUMMARY) as temporary:
+        write_csv(table, temporary)
+    facts = {
+        "output": explanations[0].outputs[0],
+        "rows": len(explanations[0].values),
+        "baselines": [{name: encoded.meta.get(name) for name in _REPORTED} for encoded in explanations],
+    }
+    write_json_atomic(folder / "explanations" / "integrated_gradients.json", facts)
 
 
 def by_feature(encoded: Explanation, encoder: Any) -> tuple[list[str], Floats]:
     """Add up the encoded inputs of each feature: names, and ``(rows, features)`` for the first output."""
     names = [str(name) for name in encoder.features()]
-    columns = [np.asarray(own, dtype=np.intp) for own in encoder.features().values()]
-    return names, np.stack([encoded.values[:, own, 0].sum(axis=1) for own in columns], axis=1)
+    columns = [np.asarray(places, dtype=np.intp) for places in encoder.features().values()]
+    return names, np.stack([encoded.values[:, places, 0].sum(axis=1) for places in columns], axis=1)
 
 
 def summary(encoded: Explanation, encoder: Any) -> pd.DataFrame:
     """Return one line for each encoded input, then one for each feature."""
     names, sums = by_feature(encoded, encoder)
-    owner = {int(column): name for name, own in encoder.features().items() for column in own}
+    owner = {int(column): name for name, places in encoder.features().items() for column in places}
     inputs = _summary(encoded.values[:, :, 0], list(encoded.names))
     inputs.insert(0, "feature", [owner[column] for column in range(len(inputs))])
     features = _summary(sums, names)

@@ -26,8 +26,8 @@ LIKE_AN_IDENTIFIER = "left out: like an identifier"
 
 def notes_on_codes(request: RunRequest, tables: Sequence[pd.DataFrame]) -> list[str]:
     """Name codes for missing that no table of the run has."""
-    first, *others = [unused_codes(own, request.na_codes) for own in tables]
-    unused = [code for code in first if all(code in own for own in others)]
+    first, *further = [unused_codes(table, request.na_codes) for table in tables]
+    unused = [code for code in first if all(code in codes for codes in further)]
     return [f"codes for missing that never occur: {listed(unused, show=repr)}; check --na"] if unused else []
 
 
@@ -61,8 +61,8 @@ def note_columns(
         fix = "" if request.identifier else "; keep them in the predictions with --id"
         fix += f"{', or' if fix else ';'} learn from one with --kind {identifiers[0]}={usual}"
         notes.append(f"left out, because they look like identifiers: {listed(identifiers)}{fix}")
-    asked = {name: why for name, why in left_out.items() if why != LIKE_AN_IDENTIFIER}
-    notes += several_ways_said(schema, asked)
+    left_out_by_option = {name: why for name, why in left_out.items() if why != LIKE_AN_IDENTIFIER}
+    notes += several_ways_said(schema, left_out_by_option)
     notes += fused_said(schema, "say --kind {}=categorical", left_out)
     suspects = [column.name for column in schema if column.reason == SUSPECT and column.name not in left_out]
     if suspects:
@@ -89,34 +89,34 @@ def note_columns(
 
 def _codes_said(schema: Schema, decided: Collection[str]) -> list[str]:
     """Name columns that are learned from as amounts or as categories, though they may be codes."""
-    own = [column for column in schema if column.name not in decided]
-    said = []
-    if numbers := [column.name for column in own if column.reason.startswith(CODES) and column.kind == "numeric"]:
+    undecided = [column for column in schema if column.name not in decided]
+    notes = []
+    if numbers := [column.name for column in undecided if column.reason.startswith(CODES) and column.kind == "numeric"]:
         fix = f"say --kind {numbers[0]}=categorical if it is a code, --id {numbers[0]} if it only names rows, or"
-        said.append(
+        notes.append(
             f"learned from as amounts, though nearly unique or named like codes: {listed(numbers)}; {fix} "
             f"--kind {numbers[0]}=numeric if it is an amount"
         )
-    if texts := [column for column in own if column.kind == "categorical" and column.n_levels >= MANY_CODES]:
+    if texts := [column for column in undecided if column.kind == "categorical" and column.n_levels >= MANY_CODES]:
         names = listed([f"{column.name} ({column.n_levels:,})" for column in texts])
         name = texts[0].name
-        said.append(
+        notes.append(
             f"categories with thousands of values: {names}; say --id {name} if it only names rows, or "
             f"--kind {name}=categorical to learn from it all the same"
         )
-    return said
+    return notes
 
 
 def note_blocks(
     notes: list[str], features: pd.DataFrame, variables: Mapping[str, Sequence[str]], request: RunRequest
 ) -> list[list[str]]:
     """Name blocks of columns that look like one variable each, and return them."""
-    declared = {column for own in variables.values() for column in own}
+    declared = {column for columns in variables.values() for column in columns}
     with keeping_warnings():
         proposed = propose_one_hot_blocks(features[[name for name in features.columns if name not in declared]])
     if not proposed or request.groups is not None:
         return []
-    blocks = "; ".join(f"{name}: {listed(own)}" for name, own in list(proposed.items())[:5])
+    blocks = "; ".join(f"{name}: {listed(columns)}" for name, columns in list(proposed.items())[:5])
     notes.append(
         f"these columns look like one-hot blocks of one variable each: {blocks}; to treat each as one feature, "
         'write them into a JSON file {"name": ["column", ...]} and give it with --groups'
@@ -128,8 +128,8 @@ def note_duplicates(
     notes: list[str], features: pd.DataFrame, schema: Schema, together: Sequence[Sequence[str]]
 ) -> None:
     """Name columns that determine each other one to one; those that count as one feature belong together."""
-    own = Schema(tuple(column for column in schema if column.name in features.columns))
-    if groups := same_columns(features, own, together):
+    types = Schema(tuple(column for column in schema if column.name in features.columns))
+    if groups := same_columns(features, types, together):
         example = json.dumps(as_groups(groups), ensure_ascii=False)
         fix = (
             "leave out all but one with --drop, or treat them as one feature: write them into a JSON file "

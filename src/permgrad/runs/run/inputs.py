@@ -6,8 +6,9 @@ Everything that can be wrong with the user's input is found here, before the run
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,19 +21,19 @@ from permgrad import __version__
 from permgrad.base.errors import InputError, listed, suggest
 from permgrad.base.files import file_hash, why_missing
 from permgrad.data.datasets import DataCard, fetch_dataset, get_card, list_datasets, load_dataset
+from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.groups import check_blocks, read_groups
-from permgrad.data.encode.statistics import numeric_cells
+from permgrad.data.encode.statistics import TableStatistics, numeric_cells
 from permgrad.data.read.cells import MissingCodes
 from permgrad.data.read.missing_texts import missing_said
 from permgrad.data.read.table import is_parquet_folder, read_written
 from permgrad.data.read.whole_numbers import FUSED, fused_columns
 from permgrad.data.read.written_numbers import Written, unit_said, units_said
-from permgrad.data.types.column_types import Kind, Schema, infer_schema
+from permgrad.data.types.column_types import ColumnType, Kind, Schema, infer_schema
 from permgrad.runs.folder.folder import folder_hash
 from permgrad.runs.requests import RunRequest, parse_kinds
-from permgrad.runs.run import image_files
-from permgrad.runs.run.declared_kinds import check_kinds, task_of_target
 from permgrad.runs.run.dividing import Divided, Rows, divided, shared_rows
+from permgrad.runs.run.images import images_configuration, locate, notes_on_images
 from permgrad.runs.run.input_notes import (
     LIKE_AN_IDENTIFIER,
     note_blocks,
@@ -42,11 +43,11 @@ from permgrad.runs.run.input_notes import (
     notes_on_codes,
 )
 from permgrad.runs.run.part_files import notes_on_division, text_columns, with_needed_columns
-from permgrad.runs.run.target import Task, find_column, positive_label
+from permgrad.runs.run.target import Task, check_kinds, find_column, positive_label, task_of_target
 
 
 @dataclass
-class Part:
+class SplitPart:
     """One part of the split.
 
     Attributes:
@@ -93,7 +94,7 @@ class Inputs:
     target: str
     task: Task
     task_reason: str
-    parts: dict[str, Part]
+    parts: dict[str, SplitPart]
     schema: Schema
     left_out: dict[str, str]
     variables: dict[str, list[str]]
@@ -115,12 +116,27 @@ class Inputs:
         codes = list(self.na_codes) or None
         return {"na_codes": codes, "variables": self.variables or None, "kinds": self.kinds or None}
 
+    def fit(self, encoder: TableEncoder) -> TableEncoder:
+        """Fit an encoder on the training rows; what a column is was decided when the table was read."""
+        frame = self.parts["train"].X
+        if (encoder.kinds or {}) != self.kinds:  # of a preset that reads pairs of numbers as levels
+            return encoder.fit(frame)
+        types = {column.name: column for column in self.schema}
+        schema = Schema(tuple(types[name] for name in frame.columns))
+        statistics = TableStatistics(schema, na_codes=MissingCodes.of(encoder.na_codes))
+        return encoder.update(statistics.update(frame))
+
+    @cached_property
+    def standard_encoder(self) -> TableEncoder:
+        """An encoder that standardises numbers, as baselines take them."""
+        return self.fit(TableEncoder("standard", **self.encoder_options))
+
     @property
     def columns(self) -> pd.DataFrame:
         """One row per column, for the report: name, kind, missing, levels, role, reason."""
-        block_of = {column: name for name, own in self.variables.items() for column in own}
+        block_of = {column: name for name, members in self.variables.items() for column in members}
         rows = []
-        for column in self.schema:
+        for column in self._with_units():
             role = self.left_out.get(column.name) or (
                 f"part of {block_of[column.name]}" if column.name in block_of else "feature"
             )
@@ -130,8 +146,17 @@ class Inputs:
     @property
     def shown(self) -> Schema:
         """The columns for the terminal: a column that the user left out says so, not what its values look like."""
-        asked = {name: why for name, why in self.left_out.items() if why != LIKE_AN_IDENTIFIER}
-        return Schema(tuple(replace(column, reason=asked.get(column.name, column.reason)) for column in self.schema))
+        reasons = {name: why for name, why in self.left_out.items() if why != LIKE_AN_IDENTIFIER}
+        columns = (replace(column, reason=reasons.get(column.name, column.reason)) for column in self._with_units())
+        return Schema(tuple(columns))
+
+    def _with_units(self) -> Iterator[ColumnType]:
+        """Yield the columns, those of numbers with their units as the reason."""
+        for column in self.schema:
+            if column.name in self.units and column.reason.startswith("numbers") and not column.reason.endswith(FUSED):
+                yield replace(column, reason=unit_said(self.units[column.name]))
+            else:
+                yield column
 
 
 # ---- which table -----------------------------------------------------------------------------------------------------
@@ -169,18 +194,13 @@ def configuration(request: RunRequest) -> dict[str, Any]:
     content |= {} if request.batch_size is None else {"batch_size": request.batch_size}
     content |= {} if request.positive is None else {"positive": request.positive}
     content |= {} if request.cost is None else {"cost": list(request.cost)}
-    content |= image_files.configuration(request) if request.images else {}
+    content |= images_configuration(request) if request.images else {}
     content |= {"named_baselines": sorted(set(request.named_baselines))} if request.named_baselines else {}
     return content | {"baselines": request.baselines, "seed": request.seed, "split_seed": request.split_seed}
 
 
 def content_of(table: str, role: str = "table") -> str:
-    """Return a hash of the content of a table, or which named data set it is.
-
-    Raises:
-        InputError: There is no such file.
-        EnvironmentProblem: A named data set is not to be had.
-    """
+    """Return a hash of the content of a table, or which named data set it is."""
     if is_named(table):
         file = fetch_dataset(table)
         return f"data set {table}" if file is None else file_hash(file)
@@ -194,9 +214,9 @@ def _file_content(path: Path, role: str) -> str:
         what = "is a folder" if path.is_dir() else why_missing(path)
         names = list_datasets() if role == "table" else []
         near = suggest(path.name, [*names, *_neighbours(path)])
-        known = f"; named data sets are {', '.join(names)}" if names else ""
+        sets = f"; named data sets are {', '.join(names)}" if names else ""
         raise InputError(
-            f"{role} must be an existing file, however: {os.fspath(path)!r} {what}{near}; check the path{known}"
+            f"{role} must be an existing file, however: {os.fspath(path)!r} {what}{near}; check the path{sets}"
         )
     return file_hash(path)
 
@@ -235,13 +255,13 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     check_kinds(kinds, columns, left_out)
     left_out |= {name: "left out: --kind identifier" for name, kind in kinds.items() if kind == "identifier"}
     notes = [*written.notes]
-    notes += missing_said({name: own for name, own in written.missing.items() if name not in left_out})
+    notes += missing_said({name: cells for name, cells in written.missing.items() if name not in left_out})
     rows = divided(request, card, written, target, codes, notes, undivided=undivided)
     train = rows.tables["train"]
     stated = card.positive if card is not None and target == card.target else None
     positive = positive_label(rows.truths["train"], rows.task, request.positive, stated)
     with written.lines.named():
-        schema = _schema(train.drop(columns=target), codes, target, written.units, kinds)
+        schema = _schema(train.drop(columns=target), codes, target, kinds)
     left_out |= {name: LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
     features = [name for name in schema.names if name not in left_out]
     _check_features(schema, features, left_out, target)
@@ -255,8 +275,8 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     blocks = note_blocks(notes, train[features], variables, request)
     note_duplicates(notes, train[features], schema, [*variables.values(), *blocks])
     _check_cells(rows, Schema(tuple(schema[name] for name in features)), codes)
-    images = image_files.locate(request, rows.tables)
-    notes += image_files.notes_on(images)
+    images = locate(request, rows.tables)
+    notes += notes_on_images(images)
     notes += notes_on_division(request, train, rows.files)
     shared, alike = shared_rows(notes, train, test, [*features, *request.images, target])
     return Inputs(
@@ -315,24 +335,24 @@ def _check_names(request: RunRequest, columns: list[str], group: str | None, kep
 
 def _align(request: RunRequest, rows: Divided, needed: Sequence[str], group: str | None) -> None:
     """Leave in the parts' own files what is needed, and refuse files that lack some of it."""
-    kept = [*request.identifier, *([] if group is None else [group])]
-    known = list(rows.tables["train"].columns)
-    for part, own in rows.files.items():
-        rows.files[part] = rows.tables[part] = with_needed_columns(own, needed, kept, known)
+    optional = [*request.identifier, *([] if group is None else [group])]
+    silent = list(rows.tables["train"].columns)
+    for part, table in rows.files.items():
+        rows.files[part] = rows.tables[part] = with_needed_columns(table, needed, optional, silent)
 
 
 def _parts(
     request: RunRequest, rows: Divided, features: list[str], images: Mapping[str, dict[str, list[Path]]]
-) -> dict[str, Part]:
+) -> dict[str, SplitPart]:
     return {
-        part: Part(
-            own[features],
+        part: SplitPart(
+            table[features],
             rows.truths[part],
-            own.index.to_numpy(dtype=np.int64),
-            own[[name for name in request.identifier if name in own.columns]],
+            table.index.to_numpy(dtype=np.int64),
+            table[[name for name in request.identifier if name in table.columns]],
             images[part],
         )
-        for part, own in rows.tables.items()
+        for part, table in rows.tables.items()
     }
 
 
@@ -374,7 +394,6 @@ def _schema(
     frame: pd.DataFrame,
     codes: Sequence[str | int | float],
     target: str,
-    units: Mapping[str, str],
     kinds: Mapping[str, Kind],
 ) -> Schema:
     if frame.shape[1] == 0:
@@ -382,14 +401,7 @@ def _schema(
             f"a table must have a column to predict from, however: beside the target {target!r} there is none; "
             "add columns"
         )
-    return Schema(
-        tuple(
-            replace(own, reason=unit_said(units[own.name]))
-            if own.name in units and own.reason.startswith("numbers") and not own.reason.endswith(FUSED)
-            else own
-            for own in infer_schema(frame, na_codes=codes, kinds=kinds)
-        )
-    )
+    return infer_schema(frame, na_codes=codes, kinds=kinds)
 
 
 def _check_features(schema: Schema, features: Sequence[str], left_out: Mapping[str, str], target: str) -> None:
@@ -410,24 +422,20 @@ def _check_features(schema: Schema, features: Sequence[str], left_out: Mapping[s
 
 
 def _check_cells(rows: Divided, schema: Schema, codes: Sequence[str | int | float]) -> None:
-    """Refuse cells that cannot be encoded, as the encoder would; those of training rows gave the types.
-
-    Raises:
-        InputError: There is such a cell.
-    """
+    """Refuse cells that cannot be encoded, as the encoder would; those of training rows gave the types."""
     read = [column for column in schema if column.kind != "identifier" and column.storage != "text"]
     for part in ("validation", "test"):
-        own = rows.tables[part]
-        if read and len(own):
+        table = rows.tables[part]
+        if read and len(table):
             with rows.lines[part].named():
-                numeric_cells(own[[column.name for column in read]], read, MissingCodes.of(codes))
+                numeric_cells(table[[column.name for column in read]], read, MissingCodes.of(codes))
 
 
 def _variables(request: RunRequest, card: DataCard | None, features: Sequence[str]) -> dict[str, list[str]]:
     if request.groups is not None:
         groups = read_groups(request.groups)
-        for name, own in groups.items():
-            for column in own:
+        for name, members in groups.items():
+            for column in members:
                 if column not in features:
                     raise InputError(
                         f"groups must list features, however: group {name!r} lists {column!r}, which is none"
@@ -440,5 +448,5 @@ def _variables(request: RunRequest, card: DataCard | None, features: Sequence[st
         return groups
     if card is None:
         return {}
-    present = {name: [column for column in own if column in features] for name, own in card.variables.items()}
-    return {name: own for name, own in present.items() if own}
+    present = {name: [column for column in members if column in features] for name, members in card.variables.items()}
+    return {name: members for name, members in present.items() if members}

@@ -28,7 +28,7 @@ def judge(
     inputs: Inputs,
     classes: Array,
     predicted: Mapping[str, Array],
-    others: Mapping[str, Array],
+    guesses: Mapping[str, Array],
     *,
     leaks: Sequence[Mapping[str, Any]] = (),
     seed: int,
@@ -40,7 +40,7 @@ def judge(
         inputs: The run's tables.
         classes: The classes that the network knows, in the order of its probabilities.
         predicted: What it says of the test rows, ``prediction`` and for classes ``probabilities``.
-        others: What the baselines say of them, ``(rows,)`` or ``(rows, classes)``.
+        guesses: What the baselines say of them, ``(rows,)`` or ``(rows, classes)``.
         leaks: Columns that alone give the target, as in ``data.json``.
         seed: Of the run.
     """
@@ -51,19 +51,19 @@ def judge(
     learned, truth = inputs.parts["train"].y, inputs.parts["test"].y
     if inputs.task == "regression":
         guess = np.full(len(truth), np.mean(np.asarray(learned, dtype=np.float64)))
-        codes, own = np.asarray(truth, dtype=np.float64), predicted["prediction"]
+        codes, scores = np.asarray(truth, dtype=np.float64), predicted["prediction"]
         constant = evaluate("regression", truth, predictions=guess)
     else:
         index = pd.Index(classes)
         shares = np.bincount(index.get_indexer(pd.Index(learned)), minlength=len(index)) / len(learned)
         guess = np.tile(shares, (len(truth), 1))
-        codes, own = index.get_indexer(pd.Index(truth)), predicted["probabilities"]
+        codes, scores = index.get_indexer(pd.Index(truth)), predicted["probabilities"]
         constant = evaluate("classification", truth, probabilities=guess, classes=classes, positive=inputs.positive)
-    ours = Predicted(codes, np.asarray(own, dtype=np.float64))
-    found = skill(inputs.task, ours, Predicted(codes, guess), seed=seed)
-    metrics["constant"] = {**constant, **({} if found is None else found.to_dict())}
+    ours = Predicted(codes, np.asarray(scores, dtype=np.float64))
+    ahead_of_constant = skill(inputs.task, ours, Predicted(codes, guess), seed=seed)
+    metrics["constant"] = {**constant, **({} if ahead_of_constant is None else ahead_of_constant.to_dict())}
     compared = against_others(
-        inputs.task, ours, {name: Predicted(codes, own) for name, own in others.items()}, seed=seed
+        inputs.task, ours, {name: Predicted(codes, scores) for name, scores in guesses.items()}, seed=seed
     )
     for name, ahead in compared.items():
         metrics["baselines"][name]["ahead"] = ahead
@@ -75,9 +75,9 @@ def find_leaks(inputs: Inputs) -> list[dict[str, Any]]:
     from permgrad.data.read.table import blank_codes
     from permgrad.evaluation.leaks import columns_that_tell
 
-    X, y = ({part: getattr(own, name) for part, own in inputs.parts.items()} for name in ("X", "y"))
+    X, y = ({part: getattr(values, name) for part, values in inputs.parts.items()} for name in ("X", "y"))
     held = pd.concat([X["validation"], X["test"]]), np.concatenate([y["validation"], y["test"]])
-    sides = [(blank_codes(table, list(inputs.na_codes)), own) for table, own in ((X["train"], y["train"]), held)]
+    sides = [(blank_codes(table, list(inputs.na_codes)), values) for table, values in ((X["train"], y["train"]), held)]
     return [asdict(one) for one in columns_that_tell(sides[0], sides[1], inputs.task)]
 
 
@@ -107,20 +107,20 @@ def sentences(metrics: Mapping[str, Any], target: str, leaks: Sequence[Mapping[s
     from permgrad.report.page.competitor_words import against_competitors, unseen_words
     from permgrad.report.page.constant import skill_words
 
-    found: list[dict[str, Any]] = []
-    if said := leak_words(target, leaks):
-        found.append({"sentence": said, "facts": {"kind": "leak", "columns": list(leaks)}})
+    verdict: list[dict[str, Any]] = []
+    if sentence := leak_words(target, leaks):
+        verdict.append({"sentence": sentence, "facts": {"kind": "leak", "columns": list(leaks)}})
     constant = metrics["constant"]
     words = skill_words(target, metrics["task"], metrics["test"], constant) if "learnt" in constant else None
     if words is not None:
         facts = {"kind": "skill", "learnt": constant["learnt"], "ahead": constant["ahead"]}
-        found.append({"sentence": words.text, "facts": facts})
-    if said := unseen_words(target, metrics["test"]):
-        found.append({"sentence": said, "facts": {"kind": "unseen", "rows": metrics["test"]["unseen"]}})
-    if said := against_competitors(metrics["task"], metrics):
-        ahead = {name: own.get("ahead") for name, own in metrics["baselines"].items()}
-        found.append({"sentence": said, "facts": {"kind": "baselines", "ahead": ahead}})
-    return found
+        verdict.append({"sentence": words.text, "facts": facts})
+    if sentence := unseen_words(target, metrics["test"]):
+        verdict.append({"sentence": sentence, "facts": {"kind": "unseen", "rows": metrics["test"]["unseen"]}})
+    if sentence := against_competitors(metrics["task"], metrics):
+        ahead = {name: scores.get("ahead") for name, scores in metrics["baselines"].items()}
+        verdict.append({"sentence": sentence, "facts": {"kind": "baselines", "ahead": ahead}})
+    return verdict
 
 
 def write_guesses(folder: Path, inputs: Inputs, classes: Array, guesses: Mapping[str, Array]) -> None:
@@ -147,14 +147,15 @@ def read_guesses(folder: Path, classes: Sequence[str], rows: int) -> dict[str, n
     if not path.exists():
         return {}
     try:
-        found = read_npz(path)
-        known = found.pop("classes").tolist()
+        guesses = read_npz(path)
+        labels = guesses.pop("classes").tolist()
     except (KeyError, ValueError):
-        found, known = {}, []
-    found.pop("row", None)
-    whole = known == list(classes) and all(
-        own.shape == (rows, len(known)) and own.dtype.kind == "f" and np.isfinite(own).all() for own in found.values()
+        guesses, labels = {}, []
+    guesses.pop("row", None)
+    usable = labels == list(classes) and all(
+        table.shape == (rows, len(labels)) and table.dtype.kind == "f" and np.isfinite(table).all()
+        for table in guesses.values()
     )
-    if not whole:
+    if not usable:
         raise InputError(f"{path} does not hold what permgrad wrote. Run again with --from model.")
-    return found
+    return guesses

@@ -29,21 +29,14 @@ def sources(request: RunRequest) -> dict[str, str]:
 
 
 def own_test_rows(folder: Path) -> tuple[Path, npt.NDArray[np.int64]]:
-    """Return the table with a run's test rows, and their numbers in it.
-
-    Args:
-        folder: A run's folder, or the model folder in it.
-
-    Raises:
-        InputError: There is no run, or its table is gone or has changed.
-    """
+    """Return the table with a run's test rows, and their numbers in it."""
     run = run_of(folder)
     record = read_record(run)
     if record is None or "data" not in record["finished_stages"]:
         raise InputError(f"The test rows of {folder} are not known, because it is no run. Name the TABLE to explain.")
-    known = record["facts"].get("sources") or _of_command(record)
-    role = "test" if "test" in known else "table"
-    table = str(known.get(role, ""))
+    paths = record["facts"].get("sources") or _of_command(record)
+    role = "test" if "test" in paths else "table"
+    table = str(paths.get(role, ""))
     wanted = record["configuration"].get("test" if role == "test" else "table content")
     try:
         content = content_of(table, role)
@@ -62,5 +55,5 @@ def own_test_rows(folder: Path) -> tuple[Path, npt.NDArray[np.int64]]:
 def _of_command(record: Mapping[str, Any]) -> dict[str, str]:
     """Return what the command line names, which a run of an older permgrad holds alone."""
     words = shlex.split(str(record.get("command") or ""))
-    found = {"table": words[2]} if len(words) > 2 else {}
-    return found | ({"test": words[words.index("--test") + 1]} if "--test" in words[:-1] else {})
+    paths = {"table": words[2]} if len(words) > 2 else {}
+    return paths | ({"test": words[words.index("--test") + 1]} if "--test" in words[:-1] else {})

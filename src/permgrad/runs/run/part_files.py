@@ -28,17 +28,6 @@ def read_part_files(
     """Return the tables of the parts that have a file of their own, and where their rows stand in it.
 
     They have all their columns, rows without a target are left out.
-
-    Args:
-        request: What is asked.
-        written: The table that the training rows come from; the files are read like it.
-        target: The target's column.
-        codes: Codes that mean missing.
-        notes: Sentences for the user, to which some are added.
-
-    Raises:
-        InputError: A file is no table, or has no target.
-        EnvironmentProblem: A file cannot be read.
     """
     texts = text_columns(written, parse_kinds(request.kind))
     files: dict[str, pd.DataFrame] = {}
@@ -47,7 +36,7 @@ def read_part_files(
         path = getattr(request, part)
         if path is None:
             continue
-        own = read_written(
+        part_table = read_written(
             path,
             like=written.decimals,
             texts=texts,
@@ -58,34 +47,25 @@ def read_part_files(
             not_na=request.kept_texts,
             units=written.units,
         )
-        find_column(target, list(own.frame.columns), f"target of the {part} file")
-        files[part] = with_target(own.frame, target, codes, notes, f"the {part} file")
-        lines[part] = own.lines
+        find_column(target, list(part_table.frame.columns), f"target of the {part} file")
+        files[part] = with_target(part_table.frame, target, codes, notes, f"the {part} file")
+        lines[part] = part_table.lines
     return files, lines
 
 
 def with_needed_columns(
-    own: pd.DataFrame, features: Sequence[str], others: Sequence[str], known: Sequence[str]
+    table: pd.DataFrame, features: Sequence[str], optional: Sequence[str], columns: Sequence[str]
 ) -> pd.DataFrame:
     """Return a file's table with the features, and the others that it has; all further ones are left out.
-
-    Args:
-        own: The table.
-        features: Columns that it must have.
-        others: Columns that are kept where they are there, such as identifiers.
-        known: Columns of the training table: of those nothing is said.
-
-    Raises:
-        InputError: A feature is missing.
 
     Examples:
         >>> own = pd.DataFrame({"y": [1], "id": [7], "a": [0.5]})
         >>> with_needed_columns(own, ["a", "y"], ["id", "site"], ["id", "a", "y"]).columns.tolist()
         ['a', 'y', 'id']
     """
-    needed = [*features, *(name for name in others if name in own.columns and name not in features)]
-    silent = set(known) - set(needed)
-    return align_columns(own.drop(columns=[name for name in own.columns if name in silent]), needed)
+    needed = [*features, *(name for name in optional if name in table.columns and name not in features)]
+    silent = set(columns) - set(needed)
+    return align_columns(table.drop(columns=[name for name in table.columns if name in silent]), needed)
 
 
 def notes_on_division(request: RunRequest, train: pd.DataFrame, files: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -95,10 +75,10 @@ def notes_on_division(request: RunRequest, train: pd.DataFrame, files: Mapping[s
         for name in ("group", "time")
         if len(files) == 2 and getattr(request, name) is not None
     ]
-    for part, own in files.items() if request.group is not None else ():
-        if request.group not in own.columns:
+    for part, table in files.items() if request.group is not None else ():
+        if request.group not in table.columns:
             continue
-        there, learned = (set(map(canonical, table[request.group].dropna().unique())) for table in (own, train))
+        there, learned = (set(map(canonical, rows[request.group].dropna().unique())) for rows in (table, train))
         if shared := len(there & learned):
             notes.append(
                 f"{shared} of {len(there)} groups of {request.group!r} in the {part} file also "
@@ -125,6 +105,6 @@ def with_target(
             "choose another target, or check --na"
         )
     if count := int(missing.sum()):
-        said = f"{by_count(count, 'has', 'have')} no target and {by_count(count, 'is', 'are')} left out"
-        notes.append(f"{count} of {len(frame)} rows of {where} {said}")
+        words = f"{by_count(count, 'has', 'have')} no target and {by_count(count, 'is', 'are')} left out"
+        notes.append(f"{count} of {len(frame)} rows of {where} {words}")
     return frame.assign(**{target: blanked}).loc[~missing]

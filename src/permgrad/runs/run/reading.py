@@ -42,15 +42,7 @@ FEWEST = 30
 def reading_help(
     inputs: Inputs, main: Explanation, X: pd.DataFrame, y: npt.NDArray[Any], attributions: Attributions
 ) -> dict[str, Any]:
-    """Return what ``explanations/reading.json`` holds.
-
-    Args:
-        inputs: The run's tables.
-        main: The global explanation that ranks the features.
-        X: The rows explained.
-        y: Their targets.
-        attributions: Local attributions of some or all of these rows.
-    """
+    """Return what ``explanations/reading.json`` holds."""
     from permgrad.data.read.table import blank_codes
 
     words, outcome = outcome_of(inputs, y, attributions.label)
@@ -61,19 +53,19 @@ def reading_help(
     # Dates written as text have nearly as many values as there are rows.
     dates = set(inputs.schema.of_kind("date"))
     cut = {name: None if name in dates else levels_of(blanked[name]) for name in looked_at}
-    association = {name: explained_share(own[0], outcome) for name, own in cut.items() if own is not None}
+    association = {name: explained_share(levels[0], outcome) for name, levels in cut.items() if levels is not None}
     by_data = sorted(association, key=lambda name: -association[name])
     shares = importance_shares(main, output)
-    told = told_features(main, output, shares)
+    deserving = told_features(main, output, shares)
     features = []
     for rank, name in enumerate(ranking[:FEATURES], start=1):
-        own = cut[name]
-        if own is None:
+        levels = cut[name]
+        if levels is None:
             continue
-        table = level_table(own, outcome, attributions.of(name), attributions.places)
+        table = level_table(levels, outcome, attributions.of(name), attributions.places)
         rank_by_data = by_data.index(name) + 1
-        notes = sign_notes(name, table, float(outcome.mean())) if name in told else []
-        if name in told and (rank < rank_by_data or goes_along(own[0], outcome)):
+        notes = sign_notes(name, table, float(outcome.mean())) if name in deserving else []
+        if name in deserving and (rank < rank_by_data or goes_along(levels[0], outcome)):
             notes += rank_notes(name, (rank, shares[name]), (rank_by_data, association[name]), len(by_data))
         features.append(
             {
@@ -176,15 +168,15 @@ def levels_of(values: pd.Series[Any]) -> Levels | None:
     if numeric and values.nunique() > LEVELS:
         codes, names = _ranges(values.to_numpy(dtype=np.float64, na_value=np.nan), missing)
     else:
-        known = values[~missing]
-        counts = known.map(_text).value_counts() if len(known) else pd.Series(dtype=int)
-        kept = [str(name) for name in counts.index[: LEVELS if len(counts) <= LEVELS else LEVELS - 1]]
+        present = values[~missing]
+        counts = present.map(_text).value_counts() if len(present) else pd.Series(dtype=int)
+        shown = [str(name) for name in counts.index[: LEVELS if len(counts) <= LEVELS else LEVELS - 1]]
         if numeric:
-            kept.sort(key=float)
-        place = {name: position for position, name in enumerate(kept)}
-        codes = np.array([place.get(_text(value), len(kept)) for value in values.tolist()], dtype=np.int64)
-        rest = len(counts) - len(kept)
-        names = [*kept, f"{rest} others"] if rest else kept
+            shown.sort(key=float)
+        place = {name: position for position, name in enumerate(shown)}
+        codes = np.array([place.get(_text(value), len(shown)) for value in values.tolist()], dtype=np.int64)
+        further = len(counts) - len(shown)
+        names = [*shown, f"{further} others"] if further else shown
     if missing.any():
         codes = np.where(missing, len(names), codes)
         names = [*names, "missing"]
@@ -196,9 +188,9 @@ def _text(value: Any) -> str:
 
 
 def _ranges(values: Floats, missing: npt.NDArray[np.bool_]) -> Levels:
-    known = values[~missing]
-    edges = np.unique(np.quantile(known, np.linspace(0, 1, PARTS + 1)[1:-1], method="inverted_cdf"))
-    edges = edges[edges < known.max()]
+    present = values[~missing]
+    edges = np.unique(np.quantile(present, np.linspace(0, 1, PARTS + 1)[1:-1], method="inverted_cdf"))
+    edges = edges[edges < present.max()]
     codes = np.searchsorted(edges, values, side="left").astype(np.int64)
     digits = 6 if np.all(edges == np.round(edges)) else 3
     written = [f"{edge:.{digits}g}".replace("-", "−") for edge in edges]
@@ -215,17 +207,17 @@ def level_table(
     codes, names = levels
     rows = []
     for code, name in enumerate(names):
-        own = codes == code
-        count = int(own.sum())
-        explained = own[places]
+        at_level = codes == code
+        count = int(at_level.sum())
+        explained = at_level[places]
         some = attribution is not None and bool(explained.any())
         rows.append(
             {
                 "level": name,
                 "rows": count,
                 "share": count / max(len(codes), 1),
-                "outcome": float(outcome[own].mean()) if count else None,
-                "deviation": _standard_error(outcome[own]) if count > 1 else None,
+                "outcome": float(outcome[at_level].mean()) if count else None,
+                "deviation": _standard_error(outcome[at_level]) if count > 1 else None,
                 "attribution": float(attribution[explained].mean()) if some and attribution is not None else None,
                 "attribution_error": _standard_error(attribution[explained])
                 if some and attribution is not None and int(explained.sum()) > 1
@@ -286,19 +278,19 @@ def sign_notes(name: str, table: Sequence[dict[str, Any]], overall: float) -> li
     level counts where both differ from their mean by more than two standard errors, and each by at least 5 % of what
     all levels together do (rows times absolute difference).
     """
-    known = [row for row in table if row["attribution"] is not None and row["explained"] >= FEWEST]
-    if len(known) < 2:
+    explained = [row for row in table if row["attribution"] is not None and row["explained"] >= FEWEST]
+    if len(explained) < 2:
         return []
-    weights = np.array([row["explained"] for row in known], dtype=np.float64)
-    raw = np.array([row["outcome"] for row in known]) - overall
-    attributed = np.array([row["attribution"] for row in known], dtype=np.float64)
+    weights = np.array([row["explained"] for row in explained], dtype=np.float64)
+    raw = np.array([row["outcome"] for row in explained]) - overall
+    attributed = np.array([row["attribution"] for row in explained], dtype=np.float64)
     attributed -= np.average(attributed, weights=weights)
     opposite = []
-    for place, row in enumerate(known):
+    for place, row in enumerate(explained):
         clear = all(
-            deserves_words(abs(own[place]) - 2 * (row[error] or 0), math.inf, _part(own, counts, place))
-            for own, error, counts in (
-                (raw, "deviation", np.array([other["rows"] for other in known])),
+            deserves_words(abs(differences[place]) - 2 * (row[error] or 0), math.inf, _part(differences, counts, place))
+            for differences, error, counts in (
+                (raw, "deviation", np.array([other["rows"] for other in explained])),
                 (attributed, "attribution_error", weights),
             )
         )
@@ -310,11 +302,11 @@ def sign_notes(name: str, table: Sequence[dict[str, Any]], overall: float) -> li
             )
     if not opposite:
         return []
-    said = (
+    words = (
         f"Attribution and raw association disagree in sign for {name} at {'; '.join(opposite)}: other features "
         "that go with this level explain its raw mean, or the model is wrong here."
     )
-    return [said]
+    return [words]
 
 
 def _part(differences: Floats, counts: npt.NDArray[Any], place: int) -> float:
@@ -324,14 +316,7 @@ def _part(differences: Floats, counts: npt.NDArray[Any], place: int) -> float:
 
 
 def rank_notes(name: str, by_model: tuple[int, float], by_data: tuple[int, float], features: int) -> list[str]:
-    """Say that a feature's ranks disagree, where they lie far apart.
-
-    Args:
-        name: The feature.
-        by_model: Its rank by importance, and its share of the total.
-        by_data: Its rank by raw association, and the share of the outcome's variance that lies between its levels.
-        features: How many features have ranks.
-    """
+    """Say that a feature's ranks disagree, where they lie far apart."""
     (rank, share), (rank_by_data, explained) = by_model, by_data
     if abs(rank - rank_by_data) < max(3, round(features / 3)):
         return []
@@ -339,13 +324,13 @@ def rank_notes(name: str, by_model: tuple[int, float], by_data: tuple[int, float
     # That the model relies on a feature less than its association suggests needs an association worth a word.
     if not more and explained < LEAST_SHARE:
         return []
-    said = (
+    words = (
         f"They disagree in rank: {name} is number {rank} for the model, with {100 * share:.0f} % of the importance, "
         f"and number {rank_by_data} of {features} by raw association, with {100 * explained:.1f} % of the outcome's "
         f"variance; the model relies on it {'more' if more else 'less'} than its own association suggests, as it may "
         "through interactions or through related features."
     )
-    return [said]
+    return [words]
 
 
 def importance_shares(main: Explanation, output: int = 0) -> dict[str, float]:

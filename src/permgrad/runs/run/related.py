@@ -32,13 +32,6 @@ FEATURES, ROWS, CATEGORIES = 8, 2000, 500
 def related_features(frame: pd.DataFrame, names: Sequence[str]) -> list[dict[str, Any]]:
     """Return the columns that move with some of the features, for each feature the closest first.
 
-    Args:
-        frame: the training rows, missing values as such.
-        names: the features, in rank order; those that are no column are passed over.
-
-    Returns:
-        ``feature, other, strength`` (a correlation has its sign) and ``kind`` (``correlation`` or ``association``).
-
     Examples:
         >>> x = np.arange(100.0)
         >>> found = related_features(pd.DataFrame({"x": x, "y": -x, "z": x % 7}), ["x"])
@@ -52,30 +45,32 @@ def related_features(frame: pd.DataFrame, names: Sequence[str]) -> list[dict[str
     least = max(LEAST, _chance(len(frame), len(chosen) * (len(bases) - 1)))
     numbers = [name for name, basis in bases.items() if basis.shape[1] == 1]
     stacked = np.column_stack([bases[name] for name in numbers]) if numbers else np.zeros((len(frame), 0))
-    found = []
+    pairs = []
     for name in chosen:
         strengths = dict(zip(numbers, _with_numbers(bases[name], stacked), strict=True))
         strengths |= {other: _corrected(bases[name], basis) for other, basis in bases.items() if basis.shape[1] > 1}
-        own = [(other, strength) for other, strength in strengths.items() if other != name and abs(strength) >= least]
-        for other, strength in sorted(own, key=lambda pair: -abs(pair[1])):
+        related = [
+            (other, strength) for other, strength in strengths.items() if other != name and abs(strength) >= least
+        ]
+        for other, strength in sorted(related, key=lambda pair: -abs(pair[1])):
             both = bases[name].shape[1] == bases[other].shape[1] == 1
             kind = "correlation" if both else "association"
-            found.append({"feature": name, "other": other, "strength": float(strength), "kind": kind})
-    return found
+            pairs.append({"feature": name, "other": other, "strength": float(strength), "kind": kind})
+    return pairs
 
 
 def _bases(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Floats]:
     """Return for each column an orthonormal basis of what it says ``(rows, 1 or levels)``: its ranks, or its levels."""
-    found: dict[str, Floats] = {}
+    bases: dict[str, Floats] = {}
     numeric = [name for name in frame.columns if _is_number(frame[name])]
     cells = frame[numeric].to_numpy(dtype=np.float64, na_value=np.nan)
     places = pd.DataFrame(cells).rank()
     ranks: Floats = (places - places.mean()).fillna(0.0).to_numpy()
     sizes = np.sqrt((ranks**2).sum(axis=0))
-    found |= {name: (ranks[:, [at]] / sizes[at]) for at, name in enumerate(numeric) if sizes[at] > 0}
-    others = [name for name in frame.columns if name not in set(numeric)]
-    wanted = [name for name in names if name in others]
-    for name in [*wanted, *(other for other in others if other not in wanted)][:CATEGORIES]:
+    bases |= {name: (ranks[:, [at]] / sizes[at]) for at, name in enumerate(numeric) if sizes[at] > 0}
+    categories = [name for name in frame.columns if name not in set(numeric)]
+    wanted = [name for name in names if name in categories]
+    for name in [*wanted, *(other for other in categories if other not in wanted)][:CATEGORIES]:
         levels = levels_of(frame[name])
         # A column of which each row has a value of its own says nothing that could come again.
         if levels is None or len(levels[1]) < 2 or frame[name].nunique() > len(frame) / 2:
@@ -83,8 +78,8 @@ def _bases(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Floats]:
         indicators = np.eye(len(levels[1]))[levels[0]]
         indicators = indicators[:, indicators.any(axis=0)]
         if indicators.shape[1] > 1:
-            found[name] = indicators / np.sqrt(indicators.sum(axis=0))
-    return found
+            bases[name] = indicators / np.sqrt(indicators.sum(axis=0))
+    return bases
 
 
 def _is_number(column: pd.Series[Any]) -> bool:
@@ -96,15 +91,15 @@ def _with_numbers(basis: Floats, numbers: Floats) -> Floats:
     """Return how a column goes with each of many numbers ``(numbers,)``."""
     products: Floats = basis.T @ numbers
     chance = (basis.shape[1] - 1) / (len(basis) - 1)
-    found: Floats = np.sqrt(np.clip((products**2).sum(axis=0) - chance, 0.0, 1.0))
-    return products.ravel() if basis.shape[1] == 1 else found
+    strengths: Floats = np.sqrt(np.clip((products**2).sum(axis=0) - chance, 0.0, 1.0))
+    return products.ravel() if basis.shape[1] == 1 else strengths
 
 
 def _corrected(first: Floats, second: Floats) -> float:
     """Return the corrected V of two columns, of which the second has levels."""
     rows, freedom = len(first), [max(basis.shape[1] - 1, 1) for basis in (first, second)]
     squared = float(((first.T @ second) ** 2).sum()) - (first.shape[1] > 1)
-    smallest = min(own - own**2 / (rows - 1) for own in freedom) if first.shape[1] > 1 else 1.0
+    smallest = min(count - count**2 / (rows - 1) for count in freedom) if first.shape[1] > 1 else 1.0
     return math.sqrt(min(max(squared - freedom[0] * freedom[1] / (rows - 1), 0.0) / max(smallest, 1e-9), 1.0))
 
 

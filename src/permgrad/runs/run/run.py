@@ -65,21 +65,19 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     if request.from_stage is None and not request.overwrite and find_finished(request.folder, settings) is not None:
         return summarise(request.folder, already=True)
     with loading():
-        from permgrad.runs.run import image_table, stages
-        from permgrad.runs.run.stages import Work, use_threads
+        from permgrad.runs.run import stages
 
-        kind: Any = image_table if request.images else stages
-        (image_table.check_options if request.images else stages.check_model_options)(request)
-    use_threads(request.threads)
+        stages.check_model_options(request)
+    stages.use_threads(request.threads)
     started = time.perf_counter()
     inputs = load_inputs(request)
     reading = time.perf_counter() - started
-    kind.check_inputs(request, inputs)
+    resolved = stages.check_inputs(request, inputs)
     # Only after the table: a mistyped target must not be answered with "overwrite the other run".
     if not request.overwrite:
         check_free(request.folder, settings)
     if replaces_a_model(request):
-        kind.rehearse(request, inputs)
+        stages.rehearse(request, inputs)
     say(headline(inputs))
     with (
         open_run(
@@ -93,8 +91,8 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     ):
         if folder.lost is not None:
             say(lost_line(folder.lost))
-        work = Work(request, inputs, folder, say)
-        for number, (name, stage) in enumerate(kind.STAGE_WORK.items(), start=1):
+        work = stages.RunWork(request, inputs, folder, say, settings=resolved)
+        for number, (name, stage) in enumerate(stages.STAGE_WORK.items(), start=1):
             if name in folder.finished_stages:
                 say(f"[{number}/{len(STAGES)}] {name}: finished before")
                 continue
@@ -119,7 +117,7 @@ def replaces_a_model(request: RunRequest) -> bool:
 
 def headline(inputs: Inputs) -> str:
     """Say in a line what is learnt from what."""
-    rows = {part: f"{len(own.X):,} {part}" for part, own in inputs.parts.items()}
+    rows = {part: f"{len(table.X):,} {part}" for part, table in inputs.parts.items()}
     source = "table" if inputs.card is None else "data set"
     return (
         f"{source} {inputs.name}: {inputs.task} of {inputs.target!r} ({inputs.task_reason}); rows: "
@@ -220,14 +218,14 @@ def _metric_lines(metrics: Mapping[str, Any]) -> list[str]:
         labels = {name: registry.get(name).label for name in names}
         width = max(map(len, models))
         lines.append(" " * (width + 2) + "".join(f"{label:>{max(len(label), 8) + 2}}" for label in labels.values()))
-        for model, own in models.items():
-            cells = "".join(f"{_number(own.get(name)):>{max(len(label), 8) + 2}}" for name, label in labels.items())
+        for model, scores in models.items():
+            cells = "".join(f"{_number(scores.get(name)):>{max(len(label), 8) + 2}}" for name, label in labels.items())
             lines.append(f"  {model:<{width}}{cells}")
         return lines
     width = max(len(registry.get(name).label) for name in names)
     lines.append(" " * (width + 2) + "".join(f"{model:>15}" for model in models))
     for name in names:
-        cells = "".join(f"{_number(own.get(name)):>15}" for own in models.values())
+        cells = "".join(f"{_number(scores.get(name)):>15}" for scores in models.values())
         lines.append(f"  {registry.get(name).label:<{width}}{cells}")
     return lines
 
@@ -240,8 +238,8 @@ def _class_lines(metrics: Mapping[str, Any]) -> list[str]:
     """Say which class is the positive one, and which are never predicted."""
     from permgrad.evaluation.thresholds import never_predicted_words
 
-    found = metrics.get("never_predicted") or []
-    return [*positive_words(metrics.get("positive")), *never_predicted_words(found)]
+    never = metrics.get("never_predicted") or []
+    return [*positive_words(metrics.get("positive")), *never_predicted_words(never)]
 
 
 def _cut_lines(metrics: Mapping[str, Any]) -> list[str]:
@@ -292,18 +290,18 @@ def _feature_lines(
 def _branch_lines(branches: Mapping[str, Any]) -> list[str]:
     from permgrad.report.page.paths import entries_of, is_hybrid, no_share_words, path_words
 
-    own = entries_of(branches)
-    if len(own) < 2:
+    entries = entries_of(branches)
+    if len(entries) < 2:
         return []
-    hybrid = is_hybrid(own)
+    hybrid = is_hybrid(entries)
     what = "Paths (rise of the loss when a path" if hybrid else "Inputs (rise of the loss when an input"
     whose = "Branch" if hybrid else "Input"
-    if words := path_words(own):
+    if words := path_words(entries):
         return [f"{what} is exchanged): {words}"]
     if why := no_share_words(branches):
         return [f"{whose} shares: none, because {why}"]
     shares = [
         f"{name} {'undefined' if facts['share'] is None else format(facts['share'], 'z.0%')}"
-        for name, facts in own.items()
+        for name, facts in entries.items()
     ]
     return [f"{whose} shares: {', '.join(shares)}"]

@@ -28,26 +28,39 @@ from permgrad.runs.requests import RunRequest
 from permgrad.runs.run import gradients
 from permgrad.runs.run.dividing import PARTS
 from permgrad.runs.run.explaining import explain_run
+from permgrad.runs.run.images import model_rows
 from permgrad.runs.run.inputs import Inputs
 from permgrad.runs.run.judging import find_leaks, judge, leak_words, write_guesses
 from permgrad.runs.run.own_rows import sources
 
 if TYPE_CHECKING:
+    from permgrad.data.encode.encoding import TableEncoder
     from permgrad.models.estimators.presets import Preset
+    from permgrad.models.estimators.settings import Settings
 
 Say = Callable[[str], None]
+#: ``prediction`` ``(rows,)``, for classifiers also ``probabilities`` ``(rows, classes)``.
+Predicted = Mapping[str, npt.NDArray[Any]]
 
 
 @dataclass
-class Work:
-    """What stages hand on in memory; what is missing is read from the folder."""
+class RunWork:
+    """What stages hand on in memory; what is missing is read from the folder, or made again.
+
+    Attributes:
+        settings: Of a network of a table alone.
+        encoder: Fitted on the training rows, with these rows encoded.
+        predicted: What the model says of the rows, by part of the split.
+    """
 
     request: RunRequest
     inputs: Inputs
     folder: RunFolder
     say: Say
     model: Any = None
-    notes: list[str] = field(default_factory=list)
+    settings: Settings | None = None
+    encoder: tuple[TableEncoder, npt.NDArray[np.float32]] | None = None
+    predicted: dict[str, Predicted] = field(default_factory=dict)
 
     def load_model(self) -> Any:
         """Return the trained model."""
@@ -57,9 +70,15 @@ class Work:
             self.model = load(self.folder / "model", device=self.request.device)
         return self.model
 
+    def predictions(self, part: str) -> Predicted:
+        """Return what the model says of the rows of a part."""
+        if part not in self.predicted:
+            self.predicted[part] = predictions_of(self.load_model(), model_rows(self.inputs.parts[part]))
+        return self.predicted[part]
+
 
 # ---- data ------------------------------------------------------------------------------------------------------------
-def data_stage(work: Work) -> None:
+def data_stage(work: RunWork) -> None:
     """Write what the table is taken for and how it is split."""
     inputs, folder = work.inputs, work.folder
     for line in inputs.shown.to_text(most=40).splitlines():
@@ -111,13 +130,13 @@ def versions() -> dict[str, str]:
 
     from permgrad import __version__
 
-    found = {"permgrad": __version__, "python": platform.python_version()}
+    numbers = {"permgrad": __version__, "python": platform.python_version()}
     for package in ("numpy", "pandas", "scikit-learn", "torch", "lightning", "matplotlib", "lightgbm", "xgboost"):
         try:
-            found[package] = version(package)
+            numbers[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return numbers
 
 
 def machine(request: RunRequest) -> str:
@@ -132,14 +151,20 @@ def machine(request: RunRequest) -> str:
 
 
 # ---- layout ----------------------------------------------------------------------------------------------------------
-def layout_stage(work: Work) -> None:
-    """Place the encoded columns on the pixel grid, and draw where they are."""
+def layout_stage(work: RunWork) -> None:
+    """Place the encoded columns on the pixel grid, and draw where they are; images that are given need no layout."""
+    if work.request.images:
+        files = {name: len(set(paths)) for name, paths in work.inputs.parts["train"].images.items()}
+        work.say("  images are given: " + ", ".join(f"{name} ({n:,} training files)" for name, n in files.items()))
+        return
     from matplotlib import rc_context
 
     from permgrad.imaging import draw_layout, layout_to_dict
     from permgrad.models.estimators.presets import get_preset
 
-    layout, names = place_columns(work.inputs, get_preset(work.request.preset), work.request.seed)
+    preset = get_preset(work.request.preset)
+    work.encoder = fit_encoder(make_estimator(work.request, work.inputs, None), work.inputs, work.settings)
+    layout, names = place_columns(*work.encoder, preset, work.request.seed)
     if layout.pixels > 20:
         work.say(f"note: the image has grown to {layout.pixels} × {layout.pixels} pixels for {len(names)} columns")
     stream = io.StringIO()
@@ -150,30 +175,41 @@ def layout_stage(work: Work) -> None:
     write_json_atomic(work.folder / "layout.json", {**layout_to_dict(layout), "columns": names})
 
 
-def place_columns(inputs: Inputs, preset: Preset, seed: int) -> tuple[Any, list[str]]:
-    """Return the fitted layout of the encoded training columns, and their names.
+def fit_encoder(
+    model: Any, inputs: Inputs, settings: Settings | None = None
+) -> tuple[TableEncoder, npt.NDArray[np.float32]]:
+    """Return the encoder that an estimator would fit on the training rows, and these rows encoded.
 
     Raises:
         InputError: No column varies.
     """
-    from permgrad.data.encode.encoding import TableEncoder
-    from permgrad.imaging import fit_layout, make_layout
+    from permgrad.models.estimators.settings import resolve_settings
 
-    numeric: Any = preset.numeric
-    encoder = TableEncoder(numeric, **inputs.encoder_options)
-    encoded = encoder.fit_transform(inputs.parts["train"].X)
+    frame = inputs.parts["train"].X
+    settings = resolve_settings(model.get_params(deep=False), inputs.task) if settings is None else settings
+    encoder = inputs.fit(model._make_encoder(frame, settings))  # noqa: SLF001 — see docs/architecture.md
+    encoded = np.ascontiguousarray(encoder.transform(frame), dtype=np.float32)
     if encoded.shape[1] == 0:
         raise InputError(
             "a table must have a column that varies and is no identifier, however: among the training rows none does; "
             "add columns, or check --na"
         )
+    return encoder, encoded
+
+
+def place_columns(
+    encoder: TableEncoder, encoded: npt.NDArray[np.float32], preset: Preset, seed: int
+) -> tuple[Any, list[str]]:
+    """Return the fitted layout of the encoded training columns, and their names."""
+    from permgrad.imaging import fit_layout, make_layout
+
     # The seed that the estimator would use itself, so that a run equals a fit in Python with the same random_state.
-    own_seed = derive_seed(resolve_seed(seed), "layout") % 2**31
+    layout_seed = derive_seed(resolve_seed(seed), "layout") % 2**31
     names = list(encoder.encoded_names_)
-    return fit_layout(make_layout(preset.layout, 20, own_seed), encoded, names, own_seed), names
+    return fit_layout(make_layout(preset.layout, 20, layout_seed), encoded, names, layout_seed), names
 
 
-def stored_layout(work: Work) -> Any:
+def stored_layout(work: RunWork) -> Any:
     """Return the layout of the layout stage."""
     from permgrad.imaging import StoredLayout
 
@@ -182,26 +218,52 @@ def stored_layout(work: Work) -> Any:
 
 
 # ---- model -----------------------------------------------------------------------------------------------------------
-def model_stage(work: Work) -> None:
+def model_stage(work: RunWork) -> None:
     """Train the network, measure it on validation and test rows, and train the baselines if asked for."""
-    inputs, request = work.inputs, work.request
-    train = inputs.parts["train"]
-    model = make_estimator(request, inputs, stored_layout(work))
-    held = validation_rows(inputs)
+    held = validation_rows(work.inputs)
     work.folder.checkpoint.mkdir(exist_ok=True)
     # The notes of the data stage have said what there is to say of columns.
     with told_of_columns():
-        done = say_resumed(work)
-        work.say(f"  training: {model.estimate_training_time(train.X, train.y, eval_set=held).after(done)}")
-        say_baselines(work)
-        model._fit(train.X, train.y, eval_set=held, checkpoint_folder=work.folder.checkpoint)  # noqa: SLF001 — see docs/architecture.md
-    model.save(work.folder / "model", overwrite=True)
-    work.model = model
+        work.model = fit_on_images(work) if work.request.images else fit_on_table(work, *held)
+    work.model.save(work.folder / "model", overwrite=True)
     write_measures(work)
-    say_skipped(work, len(inputs.parts["validation"].y) - len(held[1]))
+    say_skipped(work, len(work.inputs.parts["validation"].y) - len(held[1]))
 
 
-def say_resumed(work: Work) -> int:
+def fit_on_table(work: RunWork, X: pd.DataFrame, y: npt.NDArray[Any]) -> Any:
+    """Return the trained network of a table; training stops by the rows ``X, y``."""
+    from permgrad.models.estimators.base import EncodedRows
+    from permgrad.models.train.guard import untouched
+
+    model = make_estimator(work.request, work.inputs, stored_layout(work))
+    encoder, encoded = work.encoder or fit_encoder(model, work.inputs, work.settings)
+    train = EncodedRows(encoded, work.inputs.parts["train"].y, np.ones(len(encoded)))
+    held = EncodedRows(encoder.transform(X), y, np.ones(len(y)))
+    done = say_resumed(work)
+    with untouched():
+        ready = model._prepare_encoded(encoder, train, held)  # noqa: SLF001 — see docs/architecture.md
+        work.say(f"  training: {model._training_time(ready).after(done)}")  # noqa: SLF001 — as above
+        say_baselines(work)
+        return model._train(ready, work.folder.checkpoint, None)  # noqa: SLF001 — as above
+
+
+def fit_on_images(work: RunWork) -> Any:
+    """Return the trained network of a table and its images."""
+    model = make_estimator(work.request, work.inputs, None)
+    say_resumed(work)
+    say_baselines(work)
+    train, held = (model_rows(work.inputs.parts[part]) for part in ("train", "validation"))
+    model.fit(train, held, checkpoint_folder=work.folder.checkpoint)
+    for image in model.images_:
+        colours = "colour" if image.channels == 3 else "grey"
+        work.say(f"  images of {image.name!r}: {image.height} × {image.width} pixels, {colours}")
+    if work.request.wanted_baselines:
+        # What the images add to the table is seen beside models of the table alone.
+        work.say("  baselines see the table alone")
+    return model
+
+
+def say_resumed(work: RunWork) -> int:
     """Say from which epoch an interrupted training goes on; return how many it has behind it."""
     from permgrad.models.train.checkpoint import epochs_in
 
@@ -211,10 +273,9 @@ def say_resumed(work: Work) -> int:
     return done
 
 
-def say_baselines(work: Work) -> None:
+def say_baselines(work: RunWork) -> None:
     """Say about how long the baselines will take, and which cannot be trained here and why."""
     from permgrad.base.progress import readable
-    from permgrad.data.encode.encoding import TableEncoder
     from permgrad.evaluation.competitors import EncodedRows, competitors, estimate_seconds, why_absent
 
     train, request = work.inputs.parts["train"], work.request
@@ -225,45 +286,54 @@ def say_baselines(work: Work) -> None:
     quick = [name for name in names if not competitors.get(name).costly]
     slow = [name for name in names if name not in quick]
     if quick:
-        encoded = TableEncoder("standard", **work.inputs.encoder_options).fit_transform(train.X)
-        part, threads = EncodedRows(encoded, train.y), request.threads or os.cpu_count() or 1
+        part, threads = (
+            EncodedRows(work.inputs.standard_encoder.transform(train.X), train.y),
+            request.threads or os.cpu_count() or 1,
+        )
         seconds = estimate_seconds(work.inputs.task, part, quick, seed=request.seed, threads=threads)
         work.say(f"  baselines: about {readable(seconds)} more for {listed(quick)}")
     if slow:
         work.say(f"  baselines: minutes more for {listed(slow)}")
 
 
-def say_skipped(work: Work, count: int) -> None:
+def say_skipped(work: RunWork, count: int) -> None:
     """Say how many validation rows had no say in when to stop."""
     if count:
-        said = f"{counted(count, 'validation row')} {by_count(count, 'has', 'have')} a class that no training row has"
-        work.say(f"note: {said}; {by_count(count, 'it', 'they')} did not stop the training")
+        rows = f"{counted(count, 'validation row')} {by_count(count, 'has', 'have')} a class that no training row has"
+        work.say(f"note: {rows}; {by_count(count, 'it', 'they')} did not stop the training")
 
 
-def write_measures(work: Work) -> None:
+def write_measures(work: RunWork) -> None:
     """Measure the trained network on validation and test rows, train the baselines if asked for, and write it down."""
     inputs, request = work.inputs, work.request
     model = work.load_model()
     with atomic_path(work.folder / "history.csv") as temporary:
         write_csv(model.history_, temporary)
-    predicted = {part: predictions_of(model, inputs.parts[part].X) for part in ("validation", "test")}
+    predicted = {part: work.predictions(part) for part in ("validation", "test")}
     metrics = measures(inputs, predicted, model)
-    train_baselines(work, model, model.encode, metrics, predicted["test"])
-    if len(getattr(model, "classes_", ())) == 2 and (gradients.leads(request.preset) or request.cost is not None):
+    train_baselines(work, model, metrics, predicted["test"])
+    leads = not request.images and gradients.leads(request.preset)
+    if len(getattr(model, "classes_", ())) == 2 and (leads or request.cost is not None):
         metrics["cuts"] = gradients.cuts(model, inputs, request.cost)
-    write_predictions(work, predicted["test"])
+    test = inputs.parts["test"]
+    with atomic_path(work.folder / "predictions.csv") as temporary:
+        write_csv(prediction_table(test.rows, test.identifiers, predicted["test"], model, truth=test.y), temporary)
     write_json_atomic(work.folder / "metrics.json", metrics)
 
 
 def check_model_options(request: RunRequest) -> None:
-    """Refuse a preset or a device that cannot be used, before anything is written.
+    """Refuse a preset or a device that cannot be used, before anything is written."""
+    from permgrad.models.estimators.settings import device_faults, resolve_settings
 
-    Raises:
-        InputError: Unknown preset or values in it, or a device that this machine does not have.
-    """
+    if request.images:
+        from permgrad.models.estimators.image_table import image_presets
+
+        image_presets.get(request.preset)
+        if faults := device_faults(request.device):
+            raise InputError(faults[0])
+        return
     from permgrad.models.estimators.argument_rules import TASK_LOSSES
     from permgrad.models.estimators.hynn import HyNNClassifier
-    from permgrad.models.estimators.settings import resolve_settings
 
     # Which loss the preset may say is known with the table, see check_inputs.
     task = "classification"
@@ -273,18 +343,20 @@ def check_model_options(request: RunRequest) -> None:
     resolve_settings(estimator.get_params(deep=False), task)
 
 
-def check_inputs(request: RunRequest, inputs: Inputs) -> None:
-    """Refuse options that do not go with the task or the rows, before anything is written; takes no time.
+def check_inputs(request: RunRequest, inputs: Inputs) -> Settings | None:
+    """Refuse options that do not go with the task or the rows, before anything is written; it takes no time.
 
-    Raises:
-        InputError: Costs where there are not two classes, a loss of another task, or validation rows that cannot say
-            when to stop.
+    Returns:
+        The settings of a network of a table alone.
     """
     from permgrad.models.estimators.settings import resolve_settings
 
     _check_cost(request, inputs)
-    resolve_settings(make_estimator(request, inputs, None).get_params(deep=False), inputs.task)
+    settings = None
+    if not request.images:
+        settings = resolve_settings(make_estimator(request, inputs, None).get_params(deep=False), inputs.task)
     validation_rows(inputs)
+    return settings
 
 
 def _check_cost(request: RunRequest, inputs: Inputs) -> None:
@@ -307,34 +379,37 @@ def rehearse(request: RunRequest, inputs: Inputs) -> None:
     """Do all that can be refused on the way to a training's first step, and to predictions of test rows.
 
     It takes about as long as the layout, hence only where it comes before another run is removed.
-
-    Raises:
-        InputError: The options and the table do not go together.
     """
+    from permgrad.data.encode.encoding import TableEncoder
     from permgrad.models.train.guard import untouched
 
-    model, train = make_estimator(request, inputs, None), inputs.parts["train"]
+    train = inputs.parts["train"]
     # What it warns of is said when it is done in earnest.
     with untouched(), keeping_warnings():
-        model._prepare(train.X, train.y, None, validation_rows(inputs))  # noqa: SLF001 — see docs/architecture.md
-        model.preprocessor_.transform(inputs.parts["validation"].X)
-        model.preprocessor_.transform(inputs.parts["test"].X)
+        if request.images:
+            from permgrad.models.estimators.image_table import image_presets
+
+            encoder = TableEncoder(image_presets.get(request.preset).numeric, **inputs.encoder_options).fit(train.X)
+        else:
+            model = make_estimator(request, inputs, None)
+            model._prepare(train.X, train.y, None, validation_rows(inputs))  # noqa: SLF001 — see docs/architecture.md
+            encoder = model.preprocessor_
+        for part in PARTS[1:]:
+            encoder.transform(inputs.parts[part].X)
 
 
 def make_estimator(request: RunRequest, inputs: Inputs, layout: Any, *, preset: Preset | None = None) -> Any:
     """Return the unfitted estimator of a run, or of another ``preset`` than the request names."""
+    options: dict[str, Any] = {"random_state": request.seed, "device": request.device, **inputs.encoder_options}
+    if request.images:
+        from permgrad.models.estimators.image_table import ImageTableModel
+
+        return ImageTableModel(inputs.task, preset=request.preset, image_size=request.image_size, **options)
     from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 
     kind = HyNNClassifier if inputs.task == "classification" else HyNNRegressor
     chosen: Any = request.preset if preset is None else preset
-    return kind(
-        preset=chosen,
-        batch_size=request.batch_size,
-        layout=layout,
-        random_state=request.seed,
-        device=request.device,
-        **inputs.encoder_options,
-    )
+    return kind(preset=chosen, batch_size=request.batch_size, layout=layout, **options)
 
 
 def validation_rows(inputs: Inputs) -> tuple[pd.DataFrame, npt.NDArray[Any]]:
@@ -342,84 +417,66 @@ def validation_rows(inputs: Inputs) -> tuple[pd.DataFrame, npt.NDArray[Any]]:
     part = inputs.parts["validation"]
     if inputs.task == "regression":
         return part.X, part.y
-    known = np.isin(part.y, inputs.parts["train"].y)
-    if not known.any():
+    learned = np.isin(part.y, inputs.parts["train"].y)
+    if not learned.any():
         raise InputError(
             "validation rows must hold classes of the training rows, however: none does; "
             "give another --validation file, or another --split-seed"
         )
-    return part.X[known], part.y[known]
+    return part.X[learned], part.y[learned]
 
 
-def predictions_of(model: Any, X: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
+def predictions_of(model: Any, rows: Any) -> Predicted:
     """Return ``{"prediction": (rows,)}``, for classifiers also ``"probabilities": (rows, classes)``."""
     if not hasattr(model, "classes_"):
-        return {"prediction": model.predict(X)}
-    probabilities = model.predict_proba(X)
-    return {"prediction": model.classes_[probabilities.argmax(axis=1)], "probabilities": probabilities}
+        return {"prediction": model.predict(rows)}
+    probabilities = model.predict_proba(rows)
+    return {"prediction": np.asarray(model.classes_)[probabilities.argmax(axis=1)], "probabilities": probabilities}
 
 
-def measures(inputs: Inputs, predicted: Mapping[str, Mapping[str, npt.NDArray[Any]]], model: Any) -> dict[str, Any]:
+def measures(inputs: Inputs, predicted: Mapping[str, Predicted], model: Any) -> dict[str, Any]:
     """Return what ``metrics.json`` says of a model, but for its baselines; ``predicted`` is by part of the split."""
     from permgrad.evaluation.metrics import evaluate
     from permgrad.evaluation.thresholds import never_predicted
 
     parts = inputs.parts
-    found: dict[str, Any] = {"task": inputs.task, "rows": {part: len(parts[part].X) for part in PARTS}}
+    metrics: dict[str, Any] = {"task": inputs.task, "rows": {part: len(parts[part].X) for part in PARTS}}
     if inputs.task == "regression":
-        return found | {
-            part: evaluate("regression", parts[part].y, predictions=own["prediction"])
-            for part, own in predicted.items()
-        }
-    given = {part: (parts[part].y, own["probabilities"]) for part, own in predicted.items()}
-    for part, (y, table) in given.items():
-        found[part] = evaluate(
-            "classification", y, probabilities=table, classes=model.classes_, positive=inputs.positive
+        for part, values in predicted.items():
+            metrics[part] = evaluate("regression", parts[part].y, predictions=values["prediction"])
+        return metrics
+    pairs = {part: (parts[part].y, values["probabilities"]) for part, values in predicted.items()}
+    for part, (y, probabilities) in pairs.items():
+        metrics[part] = evaluate(
+            "classification", y, probabilities=probabilities, classes=model.classes_, positive=inputs.positive
         )
-    found["positive"] = plain(inputs.positive)
-    found["never_predicted"] = never_predicted(np.asarray(model.classes_), given["validation"], given["test"])
-    return found
+    metrics["positive"] = plain(inputs.positive)
+    metrics["never_predicted"] = never_predicted(np.asarray(model.classes_), pairs["validation"], pairs["test"])
+    return metrics
 
 
-def train_baselines(
-    work: Work,
-    model: Any,
-    encode: Callable[[pd.DataFrame], Any],
-    metrics: dict[str, Any],
-    predicted: Mapping[str, npt.NDArray[Any]],
-) -> None:
-    """Train the baselines that are asked for, and compare the network with them and with a constant.
-
-    Args:
-        work: The run; its folder gets what the baselines say of the test rows.
-        model: The fitted network.
-        encode: Gives the rows that the network sees; some baselines read categories as categories.
-        metrics: The content of ``metrics.json`` so far, which gets what is found.
-        predicted: What the network says of the test rows.
-    """
+def train_baselines(work: RunWork, model: Any, metrics: dict[str, Any], predicted: Predicted) -> None:
+    """Train the baselines that are asked for, and compare the network with them and with a constant."""
     inputs, classes = work.inputs, getattr(model, "classes_", np.zeros(0))
     guesses: dict[str, npt.NDArray[Any]] = {}
-    metrics["baselines"] = _fit_baselines(work, classes, encode, guesses) if work.request.wanted_baselines else {}
+    metrics["baselines"] = _fit_baselines(work, model, classes, guesses) if work.request.wanted_baselines else {}
     if guesses:
         write_guesses(work.folder.path, inputs, classes, guesses)
     leaks = read_json(work.folder / DATA).get("leaks", [])
     judge(metrics, inputs, classes, predicted, guesses, leaks=leaks, seed=work.request.seed)
 
 
-def _fit_baselines(
-    work: Work, classes: Any, encode: Callable[[pd.DataFrame], Any], guesses: dict[str, npt.NDArray[Any]]
-) -> dict[str, Any]:
+def _fit_baselines(work: RunWork, model: Any, classes: Any, guesses: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
+    """Train baselines on the rows that the network sees; some read categories as categories."""
     from permgrad.evaluation.competitors import EncodedRows, competitors, natural_table, run_competitors
 
     inputs, names = work.inputs, work.request.wanted_baselines
     natural: dict[str, pd.DataFrame | None] = dict.fromkeys(inputs.parts)
     if any(competitors.get(name).takes_natural for name in names):
-        from permgrad.data.encode.encoding import TableEncoder
-
-        plain = TableEncoder("standard", **inputs.encoder_options)
-        plain.fit(inputs.parts["train"].X)
-        natural = {part: natural_table(plain, plain.transform(own.X)) for part, own in inputs.parts.items()}
-    parts = {part: EncodedRows(encode(own.X), own.y, natural[part]) for part, own in inputs.parts.items()}
+        encoder = inputs.standard_encoder
+        natural = {part: natural_table(encoder, encoder.transform(rows.X)) for part, rows in inputs.parts.items()}
+    encode = model.preprocessor_.transform
+    parts = {part: EncodedRows(encode(rows.X), rows.y, natural[part]) for part, rows in inputs.parts.items()}
     return run_competitors(
         inputs.task,
         parts["train"],
@@ -433,14 +490,6 @@ def _fit_baselines(
         positive=inputs.positive,
         guesses=guesses,
     )
-
-
-def write_predictions(work: Work, predicted: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write ``predictions.csv``: one line per test row."""
-    part = work.inputs.parts["test"]
-    table = prediction_table(part.rows, part.identifiers, predicted, work.model, truth=part.y)
-    with atomic_path(work.folder / "predictions.csv") as temporary:
-        write_csv(table, temporary)
 
 
 def identifier_names(identifiers: Sequence[str], model: Any) -> dict[str, str]:
@@ -463,7 +512,7 @@ def identifier_names(identifiers: Sequence[str], model: Any) -> dict[str, str]:
 def prediction_table(
     rows: npt.NDArray[np.int64],
     identifiers: pd.DataFrame,
-    predicted: Mapping[str, npt.NDArray[Any]],
+    predicted: Predicted,
     model: Any,
     *,
     truth: npt.NDArray[Any] | None = None,
@@ -482,18 +531,25 @@ def prediction_table(
 
 
 # ---- explanation, report ---------------------------------------------------------------------------------------------
-def explanation_stage(work: Work) -> None:
+def explanation_stage(work: RunWork) -> None:
     """Explain the model on the test rows."""
-    explain_run(work.load_model(), work.inputs, work.folder.path, seed=work.request.seed, say=work.say)
+    explain_run(
+        work.load_model(),
+        work.inputs,
+        work.folder.path,
+        seed=work.request.seed,
+        say=work.say,
+        predicted=work.predictions("test"),
+    )
 
 
-def report_stage(work: Work) -> None:
+def report_stage(work: RunWork) -> None:
     """Write ``report.html`` from the files of the folder."""
     record = dict(work.folder.record)
     write_run_report(work.folder.path, record, model=work.load_model())
 
 
-STAGE_WORK: dict[str, Callable[[Work], None]] = {
+STAGE_WORK: dict[str, Callable[[RunWork], None]] = {
     "data": data_stage,
     "layout": layout_stage,
     "model": model_stage,

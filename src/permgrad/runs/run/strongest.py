@@ -41,10 +41,10 @@ def write(
         na_codes: Codes that mean missing; they are left empty.
     """
     names = [name for name in explanation.ranking() if name in X.columns][:MOST]
-    kept = blank_codes(X[names], list(na_codes)).reset_index(drop=True)
-    kept.insert(0, "row", rows, allow_duplicates=True)
+    table = blank_codes(X[names], list(na_codes)).reset_index(drop=True)
+    table.insert(0, "row", rows, allow_duplicates=True)
     with atomic_path(folder / FILE) as temporary:
-        write_csv(kept, temporary)
+        write_csv(table, temporary)
 
 
 def stored(folder: Path, rows: npt.NDArray[Any]) -> pd.DataFrame | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 from permgrad.base.checks import check_class_names
 from permgrad.base.errors import InputError, counted, suggest
 from permgrad.data.read.cells import CellError, canonical
+from permgrad.data.types.column_types import Kind
 from permgrad.data.types.positive import find_positive, usual_positive
 
 Task = Literal["classification", "regression"]
@@ -40,7 +42,7 @@ def find_column(name: str, names: list[str], role: str) -> None:
     """
     if name in names:
         return
-    listed = ", ".join(repr(known) for known in names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    listed = ", ".join(repr(column) for column in names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     fix = f"its columns are {listed}"
     if len(names) == 1:
         fix += "; is the file's delimiter one of , ; tab | or space?"
@@ -49,7 +51,7 @@ def find_column(name: str, names: list[str], role: str) -> None:
     )
 
 
-def choose_task(values: pd.Series[Any], asked: str, name: str) -> tuple[Task, str]:
+def choose_task(values: pd.Series[Any], wanted: str, name: str) -> tuple[Task, str]:
     """Return the task and why.
 
     Text, booleans and categories are classes, and so are whole numbers with at most 10 different values, each in at
@@ -64,9 +66,9 @@ def choose_task(values: pd.Series[Any], asked: str, name: str) -> tuple[Task, st
         ('classification', 'whole numbers with 2 different values')
     """
     is_number = pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype)
-    if asked == "classification":
+    if wanted == "classification":
         return "classification", "asked for"
-    if asked == "regression":
+    if wanted == "regression":
         if not is_number and not pd.api.types.is_bool_dtype(values.dtype):
             raise InputError(
                 f"a regression target must hold numbers, however: column {name!r} holds text such as "
@@ -114,13 +116,13 @@ def doubt_on_task(values: pd.Series[Any], task: Task, name: str, option: str = "
     return [f"target {name!r} is predicted as a number: {reason}; if they are classes, pass {option}"]
 
 
-def positive_label(y: npt.NDArray[Any], task: Task, asked: Any, stated: Any = None) -> Any:
+def positive_label(y: npt.NDArray[Any], task: Task, wanted: Any, stated: Any = None) -> Any:
     """Return the positive one of two classes as Python's own value; None where there are more, or a number.
 
     Args:
         y: The target, of the training rows ``(rows,)``.
         task: What it asks for.
-        asked: The class that the user calls positive; None: the one that the data card names, else the rarer one.
+        wanted: The class that the user calls positive; None: the one that the data card names, else the rarer one.
         stated: The one that the data card names.
 
     Raises:
@@ -132,8 +134,8 @@ def positive_label(y: npt.NDArray[Any], task: Task, asked: Any, stated: Any = No
         ('bad', 'good')
     """
     classes = np.unique(y) if task == "classification" else np.zeros(0)
-    if asked is not None:
-        return classes[find_positive(classes.tolist(), asked)].item()
+    if wanted is not None:
+        return classes[find_positive(classes.tolist(), wanted)].item()
     if len(classes) != 2:
         return None
     named = [label for label in classes.tolist() if stated is not None and canonical(label) == canonical(stated)]
@@ -155,18 +157,7 @@ def positive_words(positive: Any) -> list[str]:
 def target_values(
     values: pd.Series[Any], task: Task, name: str, *, alike: tuple[str, str] | None = None
 ) -> npt.NDArray[Any]:
-    """Return the values as an array: float64 for regression; classes as whole numbers, booleans or text.
-
-    Args:
-        values: Of the column.
-        task: What it asks for.
-        name: Of the column.
-        alike: Two cells that are one number, though they are written differently; None: there are none.
-
-    Raises:
-        InputError: Infinite values, or numbers whose squares are none; one class only, (nearly) as many as rows, or one
-            called ``"all"``.
-    """
+    """Return the values as an array: float64 for regression; classes as whole numbers, booleans or text."""
     if task == "regression":
         numbers = values.to_numpy(dtype=np.float64)
         if not np.all(np.isfinite(numbers)):
@@ -192,18 +183,58 @@ def target_values(
         classes = values.to_numpy(dtype=np.int64)
     else:
         classes = np.array([str(value) for value in values], dtype=object).astype(str)
-    found = np.unique(classes)
-    check_class_names(found.tolist())
-    if len(found) < 2:
+    levels = np.unique(classes)
+    check_class_names(levels.tolist())
+    if len(levels) < 2:
         why = "" if alike is None else f", which {alike[0]!r} and {alike[1]!r} are both read as"
         fix = "choose another target" if alike is None else f"{AS_TEXT}, or choose another target"
         raise InputError(
             f"a classification target must have at least two classes, however: column {name!r} holds only "
-            f"{found[0].item()!r}{why}; {fix}"
+            f"{levels[0].item()!r}{why}; {fix}"
         )
-    if len(found) > 2 and len(found) > len(classes) / 2:
+    if len(levels) > 2 and len(levels) > len(classes) / 2:
         raise InputError(
             f"a classification target must have several rows for each class, however: column {name!r} holds "
-            f"{len(found)} classes in {len(classes)} rows; choose another target, or --task regression for numbers"
+            f"{len(levels)} classes in {len(classes)} rows; choose another target, or --task regression for numbers"
         )
     return np.asarray(classes)
+
+
+# ---- kinds that are given --------------------------------------------------------------------------------------------
+#: What a target's kind says of the task.
+_TASK_OF: Mapping[str, str] = {"categorical": "classification", "boolean": "classification", "numeric": "regression"}
+
+
+def task_of_target(kinds: dict[str, Kind], target: str, task: str) -> str:
+    """Take the target's kind from the kinds and return the task that it asks for; without one the ``task`` as it is.
+
+    Examples:
+        >>> kinds = {"school": "categorical", "ward": "numeric"}
+        >>> task_of_target(kinds, "school", "auto"), kinds
+        ('classification', {'ward': 'numeric'})
+    """
+    kind = kinds.pop(target, None)
+    if kind is None:
+        return task
+    asked_task = _TASK_OF.get(kind)
+    if asked_task is None:
+        raise InputError(
+            f"The target {target!r} cannot be of kind {kind}. Say --kind {target}=categorical to predict classes, or "
+            f"--kind {target}=numeric to predict a number."
+        )
+    if task not in ("auto", asked_task):
+        raise InputError(
+            f"--kind {target}={kind} asks for a {asked_task}, --task {task} does not. Leave one of them out."
+        )
+    return asked_task
+
+
+def check_kinds(kinds: Mapping[str, Kind], columns: Sequence[str], left_out: Mapping[str, str]) -> None:
+    """Refuse kinds for columns that are not there or are no features."""
+    for name, kind in kinds.items():
+        find_column(name, list(columns), "--kind")
+        if name in left_out:
+            raise InputError(
+                f"--kind is for columns to predict from, however: --kind {name}={kind} and {name!r} is "
+                f"{left_out[name]}; leave one of them out"
+            )

@@ -188,7 +188,7 @@ def _run_stages(session: TuneSession, best: Any) -> None:
         "preset content": file_hash(folder / PRESET),
     }
 
-    def adopt(work: stages.Work) -> None:
+    def adopt(work: stages.RunWork) -> None:
         source = folder / TRIALS / str(best.number) / MODEL
         if not source.is_dir() or is_damaged(source):
             fact = f"the model of trial {best.number} is damaged; the same training is done again"
@@ -213,7 +213,7 @@ def _run_stages(session: TuneSession, best: Any) -> None:
         if run.lost is not None:
             session.say(lost_line(run.lost))
         said = {f"note: {note}" for note in session.inputs.notes}
-        work = stages.Work(request, session.inputs, run, lambda line: None if line in said else session.say(line))
+        work = stages.RunWork(request, session.inputs, run, lambda line: None if line in said else session.say(line))
         for name, stage in {**stages.STAGE_WORK, "model": adopt}.items():
             if name in run.finished_stages:
                 continue

@@ -271,7 +271,8 @@ def _train(session: TuneSession, claim: Claim, place: Path) -> tuple[str, float,
     if _prunes(session.request, session.space):
         warm_up = min(max(epochs // 4, 1), LONGEST_WARM_UP)
         pruner = Pruner(claim.history, warm_up=warm_up, least=LEAST_COMPLETE)
-    layout, _ = stages.place_columns(inputs, preset, request.seed)
+    encoded = stages.fit_encoder(stages.make_estimator(request, inputs, None, preset=preset), inputs)
+    layout, _ = stages.place_columns(*encoded, preset, request.seed)
     # As it comes back from a run's folder, so that a run of the same preset and seed is the same to the last bit.
     stored = StoredLayout.from_dict(plain(layout_to_dict(layout)))
     model = stages.make_estimator(request, inputs, stored, preset=preset)

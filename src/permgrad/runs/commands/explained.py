@@ -1,0 +1,221 @@
+"""What ``permgrad explain`` writes and prints of an explanation: files, plots, and the lines of a terminal."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad.attribution.parts.folder import LOCAL, PARTS, RECORD, writable
+from permgrad.base.csv_files import write_csv
+from permgrad.base.errors import InputError, counted
+from permgrad.base.files import atomic_folder, atomic_path, is_taken, sweep, what_lies_at, writing
+from permgrad.base.locks import hold_folder
+from permgrad.report.plots.waterfall import stacks
+from permgrad.runs.requests import ExplainRequest, Outcome
+from permgrad.runs.run.images import image_inputs
+
+if TYPE_CHECKING:
+    from permgrad.attribution.explanation import Explanation
+
+_OURS = {"explanation.json", "values.npz", "importance.csv", "rows.csv", "plots", RECORD, PARTS, LOCAL}
+#: Rows, and features of each, that are printed.
+_MOST_ROWS, _MOST_FEATURES = 5, 8
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+def check_folder(request: ExplainRequest) -> None:
+    """Refuse a folder that is in the way."""
+    folder = request.folder
+    if not is_taken(folder):
+        return
+    if not folder.is_dir():
+        raise InputError(
+            f"an explanation is written into a folder, however: {folder} is {what_lies_at(folder)}; name another "
+            "with --out"
+        )
+    names = {entry.name for entry in folder.iterdir()}
+    if not names:
+        return
+    if "explanation.json" not in names or names - _OURS:
+        raise InputError(
+            f"an explanation's folder must be new or empty, however: {folder} holds other files; "
+            "name another with --out"
+        )
+    if not request.overwrite:
+        raise InputError(
+            f"a folder must not be replaced in silence, however: {folder} holds an explanation; "
+            "add --overwrite or name another with --out"
+        )
+
+
+def write(folder: Path, explanation: Explanation, rows: pd.DataFrame | None) -> None:
+    """Write an explanation with its plots, and the table of the rows explained."""
+    from permgrad.attribution.explanation import file_frame
+
+    with (
+        writing("the explanation must be written", folder, "name another with --out"),
+        atomic_folder(folder) as temporary,
+    ):
+        explanation.save(temporary)
+        for name, table in (("importance.csv", file_frame(explanation)), ("rows.csv", rows)):
+            if table is not None:
+                with atomic_path(temporary / name) as file:
+                    write_csv(table, file)
+        for name, figure in _plots(explanation).items():
+            figure.save(temporary / "plots" / f"{name}.png")
+
+
+def draw_once(folder: Path, explanation: Explanation) -> None:
+    """Draw a streamed explanation beside it, unless that was done: a process may have been killed in between."""
+    plots = folder / "plots"
+    if plots.exists():
+        return
+    with writable(folder), hold_folder(folder):
+        sweep(folder, plots.name)
+        with atomic_folder(plots) as temporary:
+            for name, figure in _plots(explanation).items():
+                figure.save(temporary / f"{name}.png")
+
+
+# ---- plots -----------------------------------------------------------------------------------------------------------
+def _plots(explanation: Explanation) -> dict[str, Any]:
+    """Return the plots that suit an explanation."""
+    plot = explanation.plot
+    if image_inputs(explanation):
+        return _network_plots(explanation)
+    if explanation.scope == "local" and len(explanation.values) == 1:
+        figures = {"image": plot.image()} if "cam" in explanation.maps else {}
+        if not stacks(explanation):
+            return figures | {"bar": plot.bar()}
+        # The position among the rows explained says nothing here: rows.csv names the row of the table.
+        waterfall = plot.waterfall(title=f"{explanation.method}, one row")
+        return figures | {"waterfall": waterfall, "normalised": _normalised_bars(explanation)}
+    if explanation.scope == "local":
+        return {"beeswarm": plot.beeswarm(), "bar": explanation.to_global().plot.bar()}
+    figures = {"bar": plot.bar()}
+    if len(explanation.outputs) > 2:
+        figures["classes"] = plot.classes()
+    if explanation.direction:
+        figures["direction"] = plot.direction()
+    return figures
+
+
+def _network_plots(explanation: Explanation) -> dict[str, Any]:
+    """Return the plots of a network with images: each input's features on their own axis, and what lies over images."""
+    plot = explanation.plot
+    one = explanation.scope == "local" and len(explanation.values) == 1
+    figures = {} if explanation.level == "modality" else {"features": plot.features()}
+    if one and stacks(explanation):
+        figures["waterfall"] = plot.waterfall(title=f"{explanation.method}, one row")
+    elif explanation.scope == "local" and explanation.additive:
+        figures["beeswarm"] = plot.beeswarm()
+    output = _shown_column(explanation) if one else None
+    over_images = explanation if one or explanation.scope == "global" else explanation.to_global("mean")
+    title = f"{explanation.method}, one row, {explanation.outputs[output or 0]}" if one else None
+    for name in image_inputs(over_images):
+        file = f"image-{''.join(sign if sign.isalnum() else '_' for sign in name)}"
+        figures[file] = over_images.plot.image(input=name, output=output, title=title)
+    return figures
+
+
+def _shown_column(explanation: Explanation) -> int:
+    """Return the output shown of a row: the predicted class if it is among those explained."""
+    if explanation.predictions is None or len(explanation.outputs) < 2:
+        return 0
+    return int(np.argmax(explanation.predictions[0]))
+
+
+def _normalised(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Divide by the sum of absolute values; nothing stays nothing."""
+    norm = float(np.abs(values).sum())
+    return values / norm if norm > 0 else np.zeros_like(values)
+
+
+def _normalised_bars(explanation: Explanation) -> Any:
+    from permgrad.report.plots import signed_bars
+
+    column = _shown_column(explanation)
+    baseline = explanation.meta.get("baseline")
+    about = f"; baseline: {baseline}" if isinstance(baseline, str) else ""
+    return signed_bars(
+        list(explanation.names),
+        _normalised(explanation.values[0, :, column]),
+        label=f"attribution to {explanation.outputs[column]}, absolute values sum to 1{about}",
+    )
+
+
+# ---- lines -----------------------------------------------------------------------------------------------------------
+def outcome_of(request: ExplainRequest, explanation: Explanation, rows: pd.DataFrame | None = None) -> Outcome:
+    """Return what is printed of an explanation, and of the rows explained."""
+    meta = explanation.meta
+    lines = [] if rows is None else _row_lines(explanation, rows)
+    lines.append(f"{request.method}: {meta.get('quantity', 'importance')} ({meta.get('unit', 'no unit')})")
+    lines += importance_lines(explanation, chosen=bool(request.target))
+    if isinstance(meta.get("baseline"), str):
+        lines.append(f"Baseline: {meta['baseline']}.")
+    lines.append(f"Written: {request.folder}")
+    facts: dict[str, Any] = {"folder": os.fspath(request.folder), "method": request.method, "scope": explanation.scope}
+    if rows is not None:
+        facts["rows"] = rows.head(1000).to_dict(orient="records")
+    return Outcome({**facts, "importance": explanation.to_frame().to_dict(orient="records")[:1000]}, "\n".join(lines))
+
+
+def _row_lines(explanation: Explanation, rows: pd.DataFrame) -> list[str]:
+    lines = []
+    for place, facts in enumerate(rows.head(_MOST_ROWS).to_dict(orient="records")):
+        if pd.isna(facts.get("truth")):
+            facts.pop("truth", None)
+        chances = [f"{name}={value:.3f}" for name, value in facts.items() if str(name).startswith("probability_")]
+        named = [f"{name} {value}" for name, value in facts.items() if not str(name).startswith("probability_")]
+        lines.append(f"{', '.join(named)}{'; ' if chances else ''}{', '.join(chances)}")
+        if len(rows) == 1 and explanation.additive:
+            column = _shown_column(explanation)
+            shares = _normalised(explanation.values[place, :, column])
+            lines.append(f"shares of its attribution to {explanation.outputs[column]}, absolute values sum to 1:")
+            order = np.argsort(-np.abs(shares), kind="stable")[:_MOST_FEATURES]
+            lines += [f"  {explanation.names[at]:<30.30}  {shares[at]:>+8.3f}" for at in order]
+    return [*lines, f"and {counted(len(rows) - _MOST_ROWS, 'more row')}"] if len(rows) > _MOST_ROWS else lines
+
+
+def importance_lines(explanation: Explanation, *, chosen: bool) -> list[str]:
+    """Return a line for each of the features that come first in the explanation's own ranking.
+
+    Of several rows the mean size is shown, by which they are ranked: signed values of different rows cancel. Beside it
+    stands the signed mean, unless it is the same for every feature.
+    """
+    several = explanation.scope == "local" and len(explanation.values) > 1
+    glance = explanation if explanation.scope == "global" else explanation.to_global("mean_abs")
+    values, signed = glance.values, None
+    if explanation.scope == "local":
+        means = explanation.to_global("mean").values
+        if not several:
+            values = means
+        elif not np.array_equal(means, values, equal_nan=True):
+            signed = means
+    lines = []
+    if glance.meta.get("summary") == "mean_abs" and (explanation.scope == "global" or several):
+        rows = counted(int(glance.meta["rows_summarised"]), "row")
+        lines.append(f"mean size over {rows}{'' if signed is None else '; beside it the signed mean'}:")
+    outputs = _shown_outputs(glance, chosen=chosen)
+    for output in outputs:
+        column = glance.outputs.index(output)
+        # As in Explanation.ranking, without its names: two players may share one.
+        order = np.argsort(-np.nan_to_num(glance.values[:, column], nan=-np.inf), kind="stable")
+        lines += [f"output {output}:"] if len(outputs) > 1 or chosen else []
+        for place in order[:_MOST_FEATURES]:
+            beside = "" if signed is None else f"  {signed[place, column]:>+11.4g}"
+            lines.append(f"  {glance.names[place]:<30.30}  {values[place, column]:>10.4g}{beside}")
+    return lines
+
+
+def _shown_outputs(explanation: Explanation, *, chosen: bool) -> list[str]:
+    """Return the outputs that are printed: what sums up the others, as ``all`` does for the loss of a classifier."""
+    outputs = list(explanation.outputs)
+    if outputs[0] != "all":
+        return outputs
+    return outputs[1:] or outputs if chosen else outputs[:1]

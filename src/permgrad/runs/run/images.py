@@ -1,0 +1,214 @@
+"""Tables whose rows name images: the files of a run, rows as the network takes them, and what is particular to it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad.base.errors import InputError
+from permgrad.data.image_table import check_images, locate_images, pages_said, shared_images
+from permgrad.data.read.table import read_table
+from permgrad.report.page.content import ExtraSection, NetworkSection, RowSection
+from permgrad.runs.folder.documents import saved_explanation
+from permgrad.runs.requests import RunRequest
+from permgrad.runs.run.target import find_column
+
+if TYPE_CHECKING:
+    from permgrad.attribution.explanation import Explanation
+    from permgrad.models.estimators.image_table import ImageTableModel, Records
+    from permgrad.runs.run.inputs import SplitPart
+
+PartFiles = dict[str, dict[str, list[Path]]]
+#: Patches on each side of an image in a run's ranking, few enough to stand beside the table's columns.
+RANKED_PATCHES = 4
+
+
+def is_image_model(model: Any) -> bool:
+    """Whether a model reads images beside a table."""
+    from permgrad.models.estimators.image_table import ImageTableModel
+
+    return isinstance(model, ImageTableModel)
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+def images_configuration(request: RunRequest) -> dict[str, Any]:
+    """Return what images add to a run's configuration: their columns, their size, and a hash of all contents."""
+    if not Path(request.table).is_file():
+        what, fix = "a data set without images", "leave --image out"
+        if Path(request.table).is_dir():
+            what, fix = "a folder", "name one file, or leave --image out"
+        raise InputError(f"--image names columns of a file, however: {request.table} is {what}; {fix}")
+    digest = hashlib.sha256()
+    paths = {"table": Path(request.table), "test": request.test, "validation": request.validation}
+    for role, path in paths.items():
+        if path is None:
+            continue
+        frame = read_table(path)
+        for name in request.images:
+            find_column(name, list(frame.columns), "image")
+            files = list(dict.fromkeys(locate_images(frame[name], path.parent, f"the {role} file")))
+            check_images(name, files)
+            for file in files:
+                digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return {"images": list(request.images), "image_size": request.image_size, "image content": digest.hexdigest()}
+
+
+def locate(request: RunRequest, tables: Mapping[str, pd.DataFrame]) -> PartFiles:
+    """Return for each part of the split, and each image column, the rows' files."""
+    files: PartFiles = {}
+    for part, table in tables.items():
+        # A part may have a file of its own.
+        folder = Path(getattr(request, part, None) or request.table).parent
+        files[part] = {name: locate_images(table[name], folder, f"the {part} rows") for name in request.images}
+    return files
+
+
+def notes_on_images(files: PartFiles) -> list[str]:
+    """Say which columns have files of several pages, and where test rows show images that training rows show."""
+    notes = []
+    for name in files["train"]:
+        notes += pages_said(name, [file for part in files.values() for file in part[name]])
+    for name, train in files["train"].items():
+        test = files["test"][name]
+        if count := shared_images(train, test):
+            notes.append(
+                f"{count} of {len(test)} test rows show an image of column {name!r} that a training row shows as well: "
+                f"figures on the test rows are too good; keep equal images together with --group {name}"
+            )
+    return notes
+
+
+def model_rows(part: SplitPart) -> Any:
+    """Return a part of the split in the form that the run's model takes: a frame, or ``Records`` of images."""
+    if not part.images:
+        return part.X
+    from permgrad.models.estimators.image_table import Records
+
+    return Records(part.images, part.X, part.y)
+
+
+# ---- explanations ----------------------------------------------------------------------------------------------------
+def explain_records(
+    model: ImageTableModel, records: Records, y: npt.NDArray[Any] | None = None, **options: Any
+) -> Explanation:
+    """Explain a network of images and a table with its raw columns, and segments of its images, as players."""
+    from permgrad.attribution.explain import explain
+
+    arguments: dict[str, Any] = {"background": model.background(), "task": model.task, "progress": "auto"}
+    if model.task == "classification":
+        arguments |= {"output_kind": "logits", "class_names": [str(label) for label in model.classes_.tolist()]}
+        # By name: numbers of classes would be taken for names where classes are 1, 2, 3 and no row is of the first.
+        y = None if y is None else np.array([str(label) for label in np.asarray(y).astype(model.classes_.dtype)])
+    if options.get("level") != "modality":
+        # One grid for all methods: a patch has the same name and place wherever it is met.
+        arguments |= {"groups": model.groups_, "segments": ("grid", RANKED_PATCHES)}
+    inputs = model.inputs(records)
+    explanation = explain(model.module_, inputs, y, **{**arguments, **options})
+    if explanation.scope == "global":
+        # What holds for all rows is drawn on their mean image.
+        means = {f"images:{image.name}": inputs[image.name].mean(axis=0, keepdims=True) for image in model.images_}
+        explanation = replace(explanation, maps=means | explanation.maps)
+    if explanation.scope == "local" and explanation.level != "modality":
+        names = [name for name in explanation.names if name in records.table.columns]
+        values = records.table[names].reset_index(drop=True) if names else None
+        explanation = replace(explanation, feature_values=values)
+    # A group of one raw column's encoded columns is that column: what people call a feature.
+    return replace(explanation, level="feature", groups={}) if explanation.level == "group" else explanation
+
+
+def inputs_importance(modalities: Explanation) -> dict[str, Any]:
+    """Return the importance of whole inputs as ``branches.json`` holds it: importance, interval, share, alone, last."""
+    if modalities.branches:
+        return dict(modalities.branches)
+    low, high = modalities.ci()
+    entries: dict[str, Any] = {}
+    for place, name in enumerate(modalities.names):
+        entries[name] = {"importance": modalities.values[place, 0], "ci_low": low[place, 0], "ci_high": high[place, 0]}
+        entries[name] |= {part: values[place, 0] for part, values in modalities.parts.items()}
+    return entries
+
+
+def image_inputs(explanation: Explanation) -> list[str]:
+    """Return the image inputs over which an explanation can be drawn."""
+    names = [key.partition(":")[2] for key in explanation.maps if key.startswith(("maps:", "segments:"))]
+    return [name for name in dict.fromkeys(names) if name]
+
+
+# ---- report ----------------------------------------------------------------------------------------------------------
+def network_section(record: Mapping[str, Any], model: ImageTableModel) -> NetworkSection:
+    """Describe the network: its parts, its layers with weights, the images it takes."""
+    module = model.module_
+    layers = [
+        (*_part_and_name(name), repr(layer), sum(p.numel() for p in layer.parameters()))
+        for name, layer in module.named_modules()
+        if name and not list(layer.children()) and list(layer.parameters())
+    ]
+    return NetworkSection(
+        preset=str(record["configuration"].get("preset", "")),
+        branches=("images", "table"),
+        parameters=sum(parameter.numel() for parameter in module.parameters()),
+        summary=pd.DataFrame(layers, columns=["part", "name", "layer", "parameters"]),
+        options={**asdict(module.options), **model.training_options_},
+        notes=[
+            f"Images of column {image.name}: {image.height} × {image.width} pixels, "
+            f"{'red, green and blue' if image.channels == 3 else 'grey'}."
+            for image in model.images_
+        ],
+    )
+
+
+def _part_and_name(layer: str) -> tuple[str, str]:
+    part, _, name = layer.partition(".")
+    return part, name or layer
+
+
+def where_in_images(folder: Path) -> list[ExtraSection]:
+    """Show the ranking's patches on the mean image of each column."""
+    from permgrad.report import plots
+
+    main = saved_explanation(folder, "permgrad")
+    if main is None:
+        return []
+    text = (
+        "The same numbers as in the ranking, drawn where the patches lie on the mean image of the explained rows. A "
+        "patch that is exchanged alone can be made up for by its neighbours, so that all patches together can be worth "
+        "far more than their sum."
+    )
+    return [
+        ExtraSection(
+            title=f"Where in the images: {name}",
+            text=(text,),
+            drawing=plots.image(main, input=name, title=""),
+            drawing_text=f"Left: mean of the images in {name}. Right: importance of each patch.",
+        )
+        for name in image_inputs(main)
+    ]
+
+
+def with_overlays(sections: list[RowSection], folder: Path) -> list[RowSection]:
+    """Add to each row its images under the attributions of their patches, and under their activation maps."""
+    from permgrad.report import plots
+
+    local, maps = (saved_explanation(folder, name) for name in ("integrated_gradients", "gradcam"))
+    sides = ((local, "What pushes the output up (blue) and down (orange)"), (maps, "Grad-CAM"))
+    drawn = []
+    for section in sections:
+        pictures = []
+        for explanation, words in sides:
+            if explanation is None:
+                continue
+            for name in image_inputs(explanation):
+                heat = explanation.maps.get(f"maps:{name}")
+                if heat is not None and not np.any(heat[section.row]):
+                    continue  # nothing in the image speaks for any output
+                picture = plots.image(explanation, row=section.row, input=name, output=section.output, title="")
+                pictures.append((picture, f"{words}, over the image {name}."))
+        drawn.append(replace(section, pictures=pictures))
+    return drawn
