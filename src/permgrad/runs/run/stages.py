@@ -232,7 +232,7 @@ def model_stage(work: RunWork) -> None:
 
 def fit_on_table(work: RunWork, X: pd.DataFrame, y: npt.NDArray[Any]) -> Any:
     """Return the trained network of a table; training stops by the rows ``X, y``."""
-    from permgrad.models.estimators.base import EncodedRows
+    from permgrad.models.estimators.prepared import EncodedRows
     from permgrad.models.train.guard import untouched
 
     model = make_estimator(work.request, work.inputs, stored_layout(work))
