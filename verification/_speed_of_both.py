@@ -3,8 +3,8 @@
 A round is one call of a task by each side, the one that begins changing from round to round; processes are started
 afresh half-way, because the place of things in memory differs from process to process. A line's ratio is the speed of
 the new code over that of the old: the median of the old code's seconds over the median of the new code's, of processor
-time and on the clock. A floor is met if both ratios are at least that; where one is not, the ratio of the shortest times
-decides, because other work on a machine makes calls longer and never shorter. A line that
+time and on the clock. A floor is met if both ratios are at least that; where one is not, the ratio of the shortest
+times decides, because other work on a machine makes calls longer and never shorter. A line that
 misses is measured again with as many rounds, and all of them count.
 """
 
