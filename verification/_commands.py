@@ -48,7 +48,7 @@ COMMANDS = {
     "command-predict-mixed": Command(("predict", "mixed", "mixed.csv", "--out", "p.csv"), ("p.csv",)),
     "command-explain": Command(("explain", "cancer", "--method", "permutation", "--out", "why"), ("why",)),
     "command-explain-row": Command(
-        ("explain", "mixed", "mixed.csv", "--method", "integrated_gradients", "--row", "3", "--out", "row"), ("row",)
+        ("explain", "mixed", "mixed.csv", "--method", "integrated_gradients", "--row", "8", "--out", "row"), ("row",)
     ),
     "command-report": Command(("report", "cancer"), ("cancer",)),
     "command-report-mixed": Command(("report", "mixed"), ("mixed",)),

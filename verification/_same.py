@@ -6,6 +6,7 @@ difference of numbers. Nothing of permgrad is imported: the one who compares mus
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import math
@@ -33,6 +34,11 @@ _COSTS = ("model_rows", "gradient_evaluations", "mean_steps")
 _NO_RESULT = re.compile(r"(^|/)\.[^/]+|\.(lock|log|tmp)$")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?")
 _TIME = re.compile(r"\b\d+(\.\d+)?(e-?\d+)? ?(ms|s|min|h|seconds?|minutes?|hours?)\b( \d+ (s|min)\b)?")
+#: Names within a drawing, which are made of what it shows.
+_FIGURE = re.compile(r"\bf[0-9a-f]{10}-(?:[A-Za-z]*[0-9a-f]{10})?")
+_DRAWING = re.compile(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)")
+#: What a page shows beside its text: drawings, and pictures.
+_SHOWN = re.compile(r"<svg\b.*?</svg>|data:image/png;base64,[A-Za-z0-9+/=]+", re.DOTALL)
 _NUMBER = re.compile(r"(?<![\w.])[-−+]?\d+(?:,\d{3})*(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
 
@@ -45,12 +51,14 @@ class Found:
         faults: What differs by more than is allowed.
         notes: What differs and may.
         compared: Number of files.
+        tolerance: Of numbers in texts.
     """
 
     largest: float = 0.0
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     compared: int = 0
+    tolerance: float = TOLERANCE
 
     def add(self, other: Found) -> None:
         """Take in what another comparison found."""
@@ -86,7 +94,7 @@ class Found:
             return
         difference = abs(old - new) / max(1.0, abs(old), abs(new))
         self.largest = max(self.largest, 0.0 if math.isnan(difference) else difference)
-        if not difference <= TOLERANCE:
+        if not difference <= self.tolerance:
             self.faults.append(f"{where}: {old:.9g} → {new:.9g}")
 
 
@@ -183,7 +191,7 @@ def _json(found: Found, old: Path, new: Path, name: str) -> None:
 
 
 def _trees(found: Found, where: str, old: Any, new: Any) -> None:
-    """Compare what JSON files hold; keys keep their order."""
+    """Compare what JSON files hold; another order of keys is a note."""
     if isinstance(old, dict) and isinstance(new, dict):
         _objects(found, where, old, new)
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
@@ -198,25 +206,36 @@ def _trees(found: Found, where: str, old: Any, new: Any) -> None:
 
 
 def _objects(found: Found, where: str, old: dict[str, Any], new: dict[str, Any]) -> None:
-    if list(old) != list(new):
-        found.faults.append(f"{where}: keys {list(old)} → {list(new)}")
-        return
-    for key, one in old.items():
+    found.faults += [f"{where}.{key} is missing: {str(old[key])[:120]!r}" for key in old if key not in new]
+    found.faults += [f"{where}.{key} is new: {str(new[key])[:120]!r}" for key in new if key not in old]
+    common = [key for key in old if key in new]
+    if common != [key for key in new if key in old]:
+        found.notes.append(f"{where}: another order of keys")
+    for key in common:
+        one = old[key]
         if key in _COSTS and one != new[key]:
             found.notes.append(f"{where}.{key}: {one} → {new[key]}")
         elif not _PASSING.search(key) and key not in _COSTS:
             _trees(found, f"{where}.{key}", one, new[key])
 
 
+def _lasting(text: str) -> str:
+    """Return a text without what passes: moments, lengths of time, names in drawings."""
+    return _TIME.sub("<time>", _MOMENT.sub("<moment>", _FIGURE.sub("figure-", text)))
+
+
 def _texts(found: Found, where: str, old: str, new: str) -> None:
     """Compare texts: numbers in them up to the tolerance, moments and lengths of time not at all."""
-    one, other = (_TIME.sub("<time>", _MOMENT.sub("<moment>", text)) for text in (old, new))
+    one, other = (_lasting(text) for text in (old, new))
     if one == other:
         return
     rests = [_NUMBER.split(text) for text in (one, other)]
     if rests[0] != rests[1]:
-        first = next((pair for pair in zip(*rests, strict=False) if pair[0] != pair[1]), ("", "(longer or shorter)"))
-        found.faults.append(f"{where}: {first[0][-120:]!r} → {first[1][-120:]!r}")
+        pieces = [(a, b) for a, b in zip(*rests, strict=False) if a != b] or [("", "(longer or shorter)")]
+        first, second = pieces[0]
+        place = next((k for k, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), 0)
+        start = max(0, place - 40)
+        found.faults.append(f"{where}: …{first[start : place + 80]!r} → …{second[start : place + 80]!r}")
         return
     for a, b in zip(*(_NUMBER.findall(text) for text in (one, other)), strict=True):
         if a != b:
@@ -225,6 +244,25 @@ def _texts(found: Found, where: str, old: str, new: str) -> None:
 
 def _text_files(found: Found, old: Path, new: Path, name: str) -> None:
     _texts(found, name, *(path.read_text(encoding="utf-8") for path in (old, new)))
+
+
+def _pages(found: Found, old: Path, new: Path, name: str) -> None:
+    """Compare what a page says, then its pictures and drawings one by one, to a fraction of a point."""
+    sides = [_DRAWING.sub(_unpacked, path.read_text(encoding="utf-8")) for path in (old, new)]
+    _texts(found, f"{name}: text", *(_SHOWN.sub("<shown>", side) for side in sides))
+    shown = [_SHOWN.findall(side) for side in sides]
+    if len(shown[0]) != len(shown[1]):
+        found.faults.append(f"{name}: {len(shown[0])} → {len(shown[1])} drawings")
+        return
+    for number, (one, other) in enumerate(zip(*shown, strict=True), 1):
+        own = Found(tolerance=1e-4)
+        _texts(own, f"{name}: drawing {number}", one, other)
+        if own.faults:
+            found.faults.append(f"{own.faults[0]} ({len(own.faults)} places)")
+
+
+def _unpacked(packed: re.Match[str]) -> str:
+    return base64.b64decode(packed[1]).decode("utf-8")
 
 
 def _csv(found: Found, old: Path, new: Path, name: str) -> None:
@@ -270,7 +308,8 @@ _COMPARERS: dict[str, Callable[[Found, Path, Path, str], None]] = {
     ".safetensors": _safetensors,
     ".json": _json,
     ".csv": _csv,
-    **dict.fromkeys((".txt", ".html", ".svg"), _text_files),
+    ".html": _pages,
+    **dict.fromkeys((".txt", ".svg"), _text_files),
 }
 
 
