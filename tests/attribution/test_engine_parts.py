@@ -161,8 +161,8 @@ def test_a_worker_is_sent_rows_and_makes_the_rest_itself(case):
     assert shipped.store_bytes == encoded.nbytes + background.nbytes + shown
     opened.encoded[:] = 0
     opened.background[:] = 0
-    np.testing.assert_array_equal(shipped.request.encoded, encoded)
-    assert shipped.request.background.any()
+    np.testing.assert_array_equal(shipped.encoded, encoded)
+    assert shipped.background.any()
 
 
 def test_a_part_of_the_rows_is_explained_as_it_would_be_alone(case):

@@ -190,8 +190,8 @@ def test_parts_have_their_names_and_shapes():
     ("call", "message"),
     [
         (lambda: ImageTableModel("ranking"), "task must be one of 'classification', 'regression', however"),
-        (lambda: ImageTableOptions(filters=()), "filters must hold whole numbers of at least 1, however: filters=()"),
-        (lambda: ImageTableOptions(dropout=1.0), "dropout must be at least 0 and below 1, however: dropout=1.0"),
+        (lambda: ImageTableOptions(filters=()), "Sizes must be whole numbers of at least 1, got filters=()."),
+        (lambda: ImageTableOptions(dropout=1.0), "Dropout must be at least 0 and below 1, got 1.0."),
         (lambda: ImageTableNetwork([], 3, 2), "must have an image column, an encoded column and an output, however"),
     ],
 )

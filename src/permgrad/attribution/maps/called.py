@@ -283,7 +283,9 @@ def image_calls(
         if layer is None:
             read = _last_maps(listener, outputs, shapes, before_activation=before_activation)
             # A convolution that sees the whole image at once leaves a single cell, which has no extent.
-            convolutions = {name for name, module in modules.items() if isinstance(module, _CONVOLUTIONS)}
+            convolutions = {
+                name for name, module in subject.module.named_modules() if isinstance(module, _CONVOLUTIONS)
+            }
             read |= _named(listener, convolutions, leaves, [place for place in shapes if place not in read])
         else:
             read = _named(listener, {layer}, leaves, list(shapes))

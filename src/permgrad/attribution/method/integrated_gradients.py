@@ -92,13 +92,13 @@ class IntegratedGradients:
 
 def _with_players(request: Request, players: Any) -> Request:
     """Return the request with one player for each encoded column, if they were asked for."""
+    check_choice("players", players, ("features", "encoded"))
     names = request.subject.encoded_names
-    if not names and players != "features":
+    if not names and players == "encoded":
         raise InputError(
             f"players={shown(players)} shows the encoded columns of a permgrad estimator, however: they are not "
             "apart here; leave out players="
         )
-    check_choice("players", players, ("features", "encoded"))
     if players == "features":
         return request
     if request.level != "feature":

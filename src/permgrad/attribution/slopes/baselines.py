@@ -13,7 +13,7 @@ from torch import Tensor
 from permgrad.attribution.method import Request
 from permgrad.attribution.subject.typical import mean_row
 from permgrad.base.checks import check_choice
-from permgrad.base.errors import InputError, text_of, unknown
+from permgrad.base.errors import InputError, shown, text_of, unknown
 from permgrad.base.random import generator
 
 BASELINES = ("zeros", "mean", "median", "background")
@@ -46,9 +46,9 @@ def baseline_rows(request: Request, choice: Any, references: int, reference_clas
 
     Args:
         request: the call.
-        choice: ``"auto"``: the median of the background, or zeros where the rows explained are the background, so that
-            a row's values do not depend on which others are explained with it; ``"zeros"``; ``"mean"``; ``"median"``:
-            numbers at their median, levels and whole numbers at their most frequent; ``"background"``: up to
+        choice: ``"auto"``: the median of the background, or zeros where the rows of a network are their own background,
+            so that a row's values do not depend on which others are explained with it; ``"zeros"``; ``"mean"``;
+            ``"median"``: numbers at their median, levels and whole numbers at their most frequent; ``"background"``: up to
             ``references`` background rows (expected gradients); ``"class:<label>"``: up to ``references`` background
             rows of one class; or rows like those explained.
         references: how many background rows.
@@ -60,14 +60,14 @@ def baseline_rows(request: Request, choice: Any, references: int, reference_clas
     if not isinstance(choice, str):
         return _users_rows(request, choice, reference_class)
     if choice == "auto":
-        choice = "zeros" if request.shared else "median"
+        choice = "median" if request.subject.encoded_names or not request.shared else "zeros"
     named_class = choice.startswith(_CLASS)
     if not named_class and choice not in BASELINES:
         raise _unknown(request, choice)
     if reference_class is not None and (named_class or choice == "zeros"):
         raise InputError(
             "reference_class says whose mean, median or background is the baseline, "
-            f"however: reference_class={reference_class!r} and baseline={choice!r}; pass one of them"
+            f"however: reference_class={shown(reference_class)} and baseline={choice!r}; pass one of them"
         )
     if choice == "zeros":
         rows = tuple(torch.zeros_like(tensor[:1]) for tensor in request.inputs)
@@ -103,7 +103,7 @@ def _users_rows(request: Request, rows: Any, reference_class: Any) -> Baseline:
     if reference_class is not None:
         raise InputError(
             "reference_class chooses among the model's background rows, "
-            f"however: reference_class={reference_class!r} and baseline= is a table; leave one of them out"
+            f"however: reference_class={shown(reference_class)} and baseline= is a table; leave one of them out"
         )
     if request.subject.encoded_names:
         if isinstance(rows, pd.Series):
@@ -140,7 +140,7 @@ def _class_of(request: Request, label: Any) -> tuple[Tensor, str]:
     subject, classes = request.subject, request.subject.background_classes
     if subject.task != "classification":
         raise InputError(
-            f"a reference class needs a classifier, however: class {label!r} of a regression model; "
+            f"a reference class needs a classifier, however: class {shown(label)} of a regression model; "
             "pass baseline='median', or rows"
         )
     if classes is None:

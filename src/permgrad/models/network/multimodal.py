@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from permgrad.base.errors import InputError
+from permgrad.base.errors import InputError, shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +42,13 @@ class ImageTableOptions:
         sizes = {"filters": self.filters, "table_units": self.table_units, "head_units": self.head_units}
         for name, units in [*sizes.items(), ("cells", (self.cells,)), ("image_units", (self.image_units,))]:
             if not units or any(isinstance(unit, bool) or not isinstance(unit, int) or unit < 1 for unit in units):
-                raise InputError(f"{name} must hold whole numbers of at least 1, however: {name}={units!r}")
+                raise InputError(
+                    f"Sizes must be whole numbers of at least 1, got {name}={shown(units)}. Pass for example (32,)."
+                )
         if not 0 <= self.dropout < 1:
-            raise InputError(f"dropout must be at least 0 and below 1, however: dropout={self.dropout!r}")
+            raise InputError(
+                f"Dropout must be at least 0 and below 1, got {shown(self.dropout)}. Pass for example 0.2."
+            )
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> ImageTableOptions:
