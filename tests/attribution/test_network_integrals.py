@@ -261,6 +261,7 @@ def test_positions_that_nobody_owns_keep_the_rows_value():
 # ---- bookkeeping -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [TwoModalities, Recurrent])
 def test_batches_and_neighbours_change_nothing(build):
     net = seeded(build)

@@ -59,6 +59,7 @@ def test_unused_inputs_have_exactly_nothing():
     assert (found.std[:, -1] == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", ["flat", "owen"])
 @pytest.mark.parametrize("references", [1, 3])
 def test_players_that_cannot_differ_do_not_count(structure, references):

@@ -150,6 +150,7 @@ def test_every_method_at_once_on_one_hybrid_network(model: Any) -> None:
         model.module_.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("many_switches")
 @pytest.mark.parametrize("name", ["images_first", "shared_encoder"])
 def test_every_method_at_once_on_any_network(name: str) -> None:
@@ -360,6 +361,7 @@ print("the same")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
 @pytest.mark.parametrize("parent", ["idle", "busy"])
 def test_in_a_forked_child(parent: str) -> None:

@@ -14,6 +14,7 @@ def lines():
     return verify.compare(seed=0, rows=1000, preset="fast")
 
 
+@pytest.mark.slow
 def test_units_change_nothing(lines):
     ours = [line for line in lines if line["method"] == "permgrad"]
     assert len(ours) == len(verify.UNITS)

@@ -22,6 +22,7 @@ def model():
     return pg.HyNNClassifier(preset="fast", max_epochs=2, random_state=0).fit(X, Y)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [LEAST, MOST / 2])
 @pytest.mark.parametrize("method", ["permgrad", "permutation", "ablation", "shapley", "aggregate"])
 def test_only_ratios_count_where_losses_are_explained(model, method, scale):

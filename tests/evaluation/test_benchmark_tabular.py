@@ -160,6 +160,7 @@ def cell():
         return TABULAR.run("logistic", 0, Settings(scale="quick", peers=False, progress=False))
 
 
+@pytest.mark.slow
 def test_every_method_of_the_registry_takes_part(cell):
     present = {record.method for record in cell}
     assert {"permgrad", "permgrad:conditional", "random", "truth", "network"} <= present

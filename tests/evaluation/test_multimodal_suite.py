@@ -46,6 +46,7 @@ def known(records: list[Record]) -> dict[tuple[str, str, str], float]:
     return found
 
 
+@pytest.mark.slow
 @needs_data
 def test_a_quick_cell_holds_every_contestant_beside_its_oracle():
     settings = Settings(scale="quick", progress=False)

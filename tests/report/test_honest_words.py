@@ -242,6 +242,7 @@ def test_a_report_without_shares_says_why(content):
     assert "No shares are given" not in render_report(dataclasses.replace(content, branches=OUTSIDE))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("share", "words"),
     [

@@ -121,6 +121,7 @@ def test_runs_of_other_kinds_are_other_runs(here):
     assert from_request(compared).kinds == {"ward": "categorical"}
 
 
+@pytest.mark.slow
 def test_the_commands_train_on_a_declared_column(here):
     words = ["table.csv", "--target", "y", "--kind", "id_code=categorical", "--kind", "ward=categorical"]
     Path("preset.json").write_text(json.dumps({"base": "fast", "training": {"max_epochs": 2}}))

@@ -113,6 +113,7 @@ def test_what_is_said_of_one_class_is_said_of_the_rarer_one(tmp_path):
     assert words in (tmp_path / "run" / "report.html").read_text().replace("&#39;", "'")
 
 
+@pytest.mark.slow
 def test_a_column_that_gives_the_target_away_is_an_alarm_first_on_page_and_terminal(tmp_path):
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(160, 3)), columns=list("abc"))

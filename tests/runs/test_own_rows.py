@@ -39,6 +39,7 @@ def here(place, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", ["run", "run/model", "tested", "named"])
 def test_the_test_rows_are_explained_as_the_run_explained_them(place, run):
     call("explain", place / run, "--out", "why")

@@ -144,6 +144,7 @@ def test_a_damaged_model_of_a_finished_study_is_made_again(place, tuned, tmp_pat
     assert "nothing was changed" in call(*words(place, study))
 
 
+@pytest.mark.slow
 def test_more_trials_add_to_what_is_there(place, tuned, tmp_path):
     grown = tmp_path / "grown"
     call(*words(place, grown, trials=2))
@@ -174,6 +175,7 @@ def test_a_winner_of_another_folder_is_trained_again(place, tuned, tmp_path):
 
 
 # ---- trials that fail or are pruned ----------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_failed_and_pruned_trials_count(place, tmp_path):
     wild = {
         "base": "fast",
@@ -281,6 +283,7 @@ def test_a_study_of_another_program_is_refused(place, tmp_path):
     assert len(study.trials) == 1
 
 
+@pytest.mark.slow
 def test_overwrite_begins_anew(place, tmp_path):
     folder = tmp_path / "study"
     call(*words(place, folder, trials=2))

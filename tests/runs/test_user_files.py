@@ -313,6 +313,7 @@ def test_the_class_that_was_asked_for_is_printed_and_named(place):
 
 
 # --- damaged files ----------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "kept"),
     [
@@ -360,6 +361,7 @@ def test_half_a_drawing_is_refused(tmp_path):
         read_drawing(path, "layout")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", ["{bad", "[]"])
 def test_a_damaged_record_is_called_damaged(place, content):
     Path("run/run.json").write_text(content)
@@ -371,6 +373,7 @@ def test_a_damaged_record_is_called_damaged(place, content):
     call("report", "run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["predictions.csv", "history.csv"])
 @pytest.mark.parametrize(
     ("content", "fact"),

@@ -49,8 +49,8 @@ def baseline_rows(request: Request, choice: Any, references: int, reference_clas
         choice: ``"auto"``: the median of the background, or zeros where the rows of a network are their own background,
             so that a row's values do not depend on which others are explained with it; ``"zeros"``; ``"mean"``;
             ``"median"``: numbers at their median, levels and whole numbers at their most frequent; ``"background"``:
-            up to ``references`` background rows (expected gradients); ``"class:<label>"``: up to ``references`` background
-            rows of one class; or rows like those explained.
+            up to ``references`` background rows (expected gradients); ``"class:<label>"``: up to ``references``
+            background rows of one class; or rows like those explained.
         references: how many background rows.
         reference_class: a class; mean, median and background are then those of its rows.
 
