@@ -20,6 +20,7 @@ the old commit, the libraries and these scripts. ``--speed`` is described in ``_
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import json
 import os
@@ -182,14 +183,21 @@ def key(checkout: Path) -> str:
 
 @contextmanager
 def _folders(keep: Path | None, old: Path) -> Iterator[tuple[Path, Path]]:
-    """Give the folders of old and new results; the new ones are always empty."""
+    """Give the folders of old and new results; the new ones are always empty. One process at a time has them."""
     with tempfile.TemporaryDirectory() as temporary:
         top = Path(temporary) if keep is None else keep.resolve() / key(old)
         new = top / "new"
-        shutil.rmtree(new, ignore_errors=True)
-        for folder in (top / "old", new):
-            folder.mkdir(parents=True, exist_ok=True)
-        yield top / "old", new
+        top.mkdir(parents=True, exist_ok=True)
+        with (top / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"another process works in {top}; waiting for it", file=sys.stderr, flush=True)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            shutil.rmtree(new, ignore_errors=True)
+            for folder in (top / "old", new):
+                folder.mkdir(exist_ok=True)
+            yield top / "old", new
 
 
 def _chosen(every: Sequence[str], only: Sequence[str], without: Sequence[str]) -> list[str]:
@@ -211,7 +219,7 @@ def _chosen(every: Sequence[str], only: Sequence[str], without: Sequence[str]) -
 def judge(name: str, found: Found, why: Sequence[str]) -> bool:
     """Print the line of a case, what is wrong with it below; return whether it is the same, or differs by design."""
     mine = [(pattern, reason) for case, pattern, reason in INTENDED if fnmatchcase(name, case)]
-    reasons = {text: reason for pattern, reason in mine for text in found.faults if re.search(pattern, text)}
+    reasons = {text: reason for pattern, reason in reversed(mine) for text in found.faults if re.search(pattern, text)}
     faults = [*(f"shows nothing: {one}" for one in why), *(text for text in found.faults if text not in reasons)]
     verdict = "DIFFERS" if faults else "differs by design" if reasons else "same"
     print(f"{name:44} {found.largest:9.1e}  {verdict}", flush=True)
