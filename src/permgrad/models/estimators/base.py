@@ -35,7 +35,6 @@ from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
 from permgrad.models.network.summary import TrainingTime, measure_training_time, summarize
 from permgrad.models.save.writing import save
-from permgrad.models.stream.streaming import StreamRequest, prepare_stream
 from permgrad.models.train.distributed import count_devices
 from permgrad.models.train.guard import sheltered, untouched
 from permgrad.models.train.learner import EpochWatcher
@@ -193,6 +192,8 @@ class HyNNBase(BaseEstimator):
             >>> model.predict(table[["a", "b"]]).shape
             (400,)
         """
+        from permgrad.models.stream.streaming import StreamRequest, prepare_stream  # loads pyarrow.parquet
+
         request = StreamRequest(path, target, validation, features, sample_weight, block_rows)
         _check_course(checkpoint_folder, on_epoch)
         with untouched():
