@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -43,7 +43,6 @@ class Scores:
     seconds: float = float("nan")
     model_rows: float | None = None
     completeness_gap: float | None = None
-    more: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse scores that could not be compared; this guards the authors of contestants."""
@@ -89,12 +88,7 @@ _LISTS: dict[str, Registry[Contestant]] = {}
 
 
 def enrolled(suite: str) -> Registry[Contestant]:
-    """Return the list of a suite's contestants, made on first use.
-
-    Examples:
-        >>> enrolled("tabular").kind
-        'method of the suite tabular'
-    """
+    """Return the list of a suite's contestants, made on first use."""
     if suite not in _LISTS:
         _LISTS[suite] = Registry(f"method of the suite {suite}")
     return _LISTS[suite]

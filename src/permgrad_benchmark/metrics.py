@@ -39,12 +39,7 @@ class BenchmarkMetric:
     note: str = ""
 
     def better(self, left: float, right: float) -> bool:
-        """Say whether ``left`` is strictly better than ``right``; a fact is never better.
-
-        Examples:
-            >>> metric_named("share_error").better(0.01, 0.02)
-            True
-        """
+        """Say whether ``left`` is strictly better than ``right``; a fact is never better."""
         if self.direction == "higher":
             return left > right
         if self.direction == "lower":
@@ -70,12 +65,7 @@ benchmark_metrics: Registry[BenchmarkMetric] = Registry("benchmark metric")
 
 
 def metric_named(name: str) -> BenchmarkMetric:
-    """Return the metric behind a name in ``results.csv``, whatever stands behind its colon.
-
-    Examples:
-        >>> metric_named("share:image1").label
-        'share'
-    """
+    """Return the metric behind a name in ``results.csv``, whatever stands behind its colon."""
     return benchmark_metrics.get(name.split(":", maxsplit=1)[0])
 
 

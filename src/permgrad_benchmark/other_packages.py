@@ -18,10 +18,6 @@ def other_packages(network: nn.Module, seed: int) -> Iterator[None]:
     """Seed the global generators that other packages draw from, and put everything back afterwards.
 
     The network's weights are frozen meanwhile: some packages would collect gradients in them.
-
-    Args:
-        network: that is explained.
-        seed: of 31 bits.
     """
     from permgrad.base.random import forked_torch
 

@@ -59,14 +59,7 @@ class Record:
 
 
 class Records:
-    """Records in the order of their cells.
-
-    Examples:
-        >>> records = Records()
-        >>> records.add("tabular", "linear20", 0, "permgrad", "total_effect", "share_error", 0.002)
-        >>> records.to_frame().columns.tolist()
-        ['suite', 'function', 'seed', 'method', 'estimand', 'metric', 'value']
-    """
+    """Records in the order of their cells."""
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
         self._records: list[Record] = list(records)
@@ -97,12 +90,7 @@ class Records:
         return frame.astype({"seed": "int64", "value": "float64"}) if len(frame) else frame
 
     def write(self, folder: str | os.PathLike[str], facts: Mapping[str, Any] | None = None) -> None:
-        """Write ``results.csv`` and ``results.json`` into a folder, each in one step.
-
-        Args:
-            folder: Where to.
-            facts: What else ``results.json`` says: settings, versions, what the metrics mean.
-        """
+        """Write ``results.csv`` and ``results.json`` into a folder, each in one step."""
         place = Path(folder)
         with atomic_path(place / RESULTS_TABLE) as temporary:
             write_csv(self.to_frame(), temporary)
@@ -130,11 +118,7 @@ class Records:
     def write_cell(
         cls, folder: str | os.PathLike[str], suite: str, function: str, seed: int, records: Iterable[Record]
     ) -> None:
-        """Keep a finished cell, in one step.
-
-        Raises:
-            InputError: A record belongs to another cell.
-        """
+        """Keep a finished cell, in one step."""
         listed = list(records)
         cell = (suite, function, int(seed))
         if strange := [record for record in listed if record.cell != cell]:

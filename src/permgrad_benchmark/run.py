@@ -57,19 +57,7 @@ Cell = tuple[str, str, int]
 
 
 def run_benchmark(request: BenchmarkRequest, *, say: Say = print) -> Outcome:
-    """Do a benchmark, or the part of it that is not done yet.
-
-    Args:
-        request: What is asked.
-        say: Takes lines that tell how it goes.
-
-    Returns:
-        Where the results are, and the leading figures in short.
-
-    Raises:
-        InputError: An unknown suite, function or method, or a folder that holds something else; nothing was written.
-        EnvironmentProblem: The disk does not allow it, or no data are at hand.
-    """
+    """Do a benchmark, or the part of it that is not done yet."""
     from permgrad.runs.run.stages import use_threads
     from permgrad_benchmark import Settings, load_suites
 

@@ -27,12 +27,6 @@ class Settings:
         images: Image sets of the multimodal suite, one for both images or one for each: names of MedMNIST sets or
             paths of files in their form; empty: the suite's own.
         progress: A bar on stderr: ``"auto"``, True or False.
-
-    Examples:
-        >>> Settings(scale="quick").quick
-        True
-        >>> Settings(methods=("permgrad",)).wants("lime")
-        False
     """
 
     scale: Scale = "full"

@@ -75,16 +75,7 @@ RELEVANCE = ("top_k", "auc", "false_discovery_rate", "power", "false_discovery_r
 
 
 def summarise(frame: pd.DataFrame, contestants: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what the records of one suite come to: who is first on what, and where errors come from.
-
-    Args:
-        frame: Records of one suite.
-        contestants: Of each method at least its ``estimand``, as in a suite's facts.
-
-    Returns:
-        ``own``: standings by ``share_error`` among the methods of each estimand; ``relevance``: standings of all
-        methods on each measure of relevance; ``bias``: ``share_bias``. As lists of rows, for JSON.
-    """
+    """Return what the records of one suite come to: who is first on what, and where errors come from."""
     present = [name for name in contestants if name in set(frame["method"])]
     summary: dict[str, Any] = {}
     for estimand in dict.fromkeys(str(contestants[name]["estimand"]) for name in present):
@@ -122,12 +113,7 @@ def _loss(measure: BenchmarkMetric, values: Any) -> Any:
 
 
 def _interval(differences: Any) -> tuple[float, float]:
-    """Return the 95 % t-interval of a mean; infinite with a single number, a point where all are equal.
-
-    Examples:
-        >>> _interval(np.zeros(3))
-        (0.0, 0.0)
-    """
+    """Return the 95 % t-interval of a mean; infinite with a single number, a point where all are equal."""
     from scipy.stats import t
 
     count, mean = len(differences), float(np.mean(differences))
@@ -138,16 +124,7 @@ def _interval(differences: Any) -> tuple[float, float]:
 
 
 def share_bias(frame: pd.DataFrame, estimands: dict[str, str]) -> pd.DataFrame:
-    """Split each method's error against its own truth into bias and spread over seeds.
-
-    Args:
-        frame: Records of one suite.
-        estimands: The truth of each method to look at.
-
-    Returns:
-        ``function, method, estimand, bias, spread, seeds``: root mean square over features of the bias of shares, and
-        of their standard deviation over seeds.
-    """
+    """Split each method's error against its own truth into bias and spread over seeds."""
     import pandas as pd
 
     rows: list[dict[str, Any]] = []

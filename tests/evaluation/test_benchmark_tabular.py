@@ -16,12 +16,12 @@ from permgrad.base.errors import InputError
 from permgrad.evaluation.ranking import share_error
 from permgrad_benchmark import ANY, Settings, benchmark_metrics, enrolled, load_suites, metric_named
 from permgrad_benchmark.suites.tabular import case as cases
-from permgrad_benchmark.suites.tabular import ours, suite
+from permgrad_benchmark.suites.tabular import ours
 from permgrad_benchmark.suites.tabular.sage import sage_permutation
 from permgrad_benchmark.truth import ESTIMANDS, make_truth
 
 TABULAR = load_suites().get("tabular")
-TINY = cases.Sizes(
+TINY = cases.TabularSizes(
     train=300, test=220, epochs=2, repeats=2, some=16, few=6, references=5, draws=32, retrainings=2
 )  # fmt: skip
 
@@ -63,7 +63,9 @@ def oracle():
     X_train, y_train = truth.sample(400, random_state=0)
     X, y = truth.sample(600, random_state=1)
     sizes = dataclasses.replace(cases.FULL, repeats=3, some=200, few=40, references=40, draws=160)
-    return cases.Case(truth, TrueLinear(truth), X_train, y_train, X, y, 0, sizes)
+    return cases.TabularCase(
+        truth=truth, model=TrueLinear(truth), X_train=X_train, y_train=y_train, X=X, y=y, seed=0, sizes=sizes
+    )
 
 
 PEERS = [name for name in enrolled("tabular") if enrolled("tabular").get(name).kind == "peer"]
@@ -155,8 +157,8 @@ def test_sage_refuses_what_does_not_fit():
 def cell():
     """The smallest cell of classes, with all of permgrad's methods."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(suite, "QUICK", TINY)
-        patch.setattr(suite, "REPEATED_FUNCTIONS", ())
+        patch.setattr(type(TABULAR), "quick", TINY)
+        patch.setattr(type(TABULAR), "repeated_functions", ())
         return TABULAR.run("logistic", 0, Settings(scale="quick", peers=False, progress=False))
 
 
@@ -165,7 +167,7 @@ def test_every_method_of_the_registry_takes_part(cell):
     present = {record.method for record in cell}
     assert {"permgrad", "permgrad:conditional", "random", "truth", "network"} <= present
     for method in methods:
-        assert any(entry.name in present for own, entry in ours.entries() if own == method)
+        assert present & {method, *(entry.name for entry in ours.ENTRIES.get(method, ()))}
     assert not present & set(PEERS)
 
 
@@ -203,8 +205,8 @@ def test_who_calls_features_relevant(cell):
 def test_repetitions():
     settings = Settings(scale="quick", peers=False, progress=False, methods=("gradient", "random"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(suite, "QUICK", TINY)
-        patch.setattr(suite, "REPEATED_FUNCTIONS", ("product",))
+        patch.setattr(type(TABULAR), "quick", TINY)
+        patch.setattr(type(TABULAR), "repeated_functions", ("product",))
         records = TABULAR.run("product", 0, settings)
     found = {(r.method, r.metric): r.value for r in records}
     for method in ("gradient", "random"):
@@ -220,8 +222,8 @@ def test_repetitions():
 def test_the_same_cell_again_gives_the_same_figures():
     settings = Settings(scale="quick", peers=False, progress=False, methods=("permgrad", "permutation", "random"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(suite, "QUICK", TINY)
-        patch.setattr(suite, "REPEATED_FUNCTIONS", ())
+        patch.setattr(type(TABULAR), "quick", TINY)
+        patch.setattr(type(TABULAR), "repeated_functions", ())
         first, second = (TABULAR.run("xor", 1, settings) for _ in range(2))
     timeless = [[r for r in run if r.metric != "seconds"] for run in (first, second)]
     assert len(timeless[0]) > 60

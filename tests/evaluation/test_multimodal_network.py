@@ -10,7 +10,7 @@ import permgrad as pg
 from permgrad.base.errors import InputError
 from permgrad.base.random import generator
 from permgrad_benchmark.suites.multimodal.autoencoder import Bottleneck
-from permgrad_benchmark.suites.multimodal.case import LAYER, QUICK, Case, make_case, make_oracle
+from permgrad_benchmark.suites.multimodal.case import LAYER, QUICK, PairsCase, make_case, make_oracle
 from permgrad_benchmark.suites.multimodal.functions import COLUMNS_OF, MODALITIES, functions
 from permgrad_benchmark.suites.multimodal.network import FusedNetwork, MarginNetwork
 from permgrad_benchmark.suites.multimodal.pairs import Design, with_threshold
@@ -47,13 +47,13 @@ def made_design(function: str = "F4", count: int = 400, *, two: bool = False) ->
 
 
 @pytest.fixture(scope="module")
-def learned() -> tuple[Design, Case, Case]:
+def learned() -> tuple[Design, PairsCase, PairsCase]:
     design = made_design("F6", 1200)
     network = train(design, 0, TrainingSettings(epochs=20, batch=64))
     pairs = design.draw(design.test, 600, generator(0, "test"))
     assert accuracy(network, design, pairs) > 0.85, "a network that has learnt nothing would say nothing"
     case = make_case(design, network, pairs, 0, QUICK)
-    return design, case, make_oracle(design, case, pairs)
+    return design, case, make_oracle(design, case)
 
 
 def test_the_published_shape():

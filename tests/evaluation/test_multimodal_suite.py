@@ -23,10 +23,11 @@ from permgrad_benchmark.suites.multimodal.functions import MODALITIES, functions
 from permgrad_benchmark.suites.multimodal.images import _read
 from permgrad_benchmark.suites.multimodal.ours import ENTRIES, score
 from permgrad_benchmark.suites.multimodal.pairs import hold_out
-from permgrad_benchmark.suites.multimodal.suite import NOT_REPEATED, repeat, shuffled
+from permgrad_benchmark.suites.multimodal.suite import shuffled
 from permgrad_benchmark.suites.multimodal.training import QUICK as QUICK_TRAINING
 from permgrad_benchmark.suites.multimodal.training import train
 from permgrad_benchmark.suites.multimodal.truth import true_importance
+from permgrad_benchmark.suites.suite import Cell
 
 HAS_DATA = Path(os.environ.get("PERMGRAD_DATA", "no such folder"), "pneumoniamnist.npz").is_file()
 needs_data = pytest.mark.skipif(not HAS_DATA, reason="pneumoniamnist.npz is not in the folder that PERMGRAD_DATA names")
@@ -99,14 +100,14 @@ def test_repetitions_and_randomised_networks():
 
     case = make_case(design, network, pairs, 0, QUICK)
     own = enrolled("multimodal").get("gradient")
-    values = {"gradient": own.score(case).values}
-    found = {metric: value for _, metric, value in repeat(design, case, network, [own], values, QUICK_TRAINING)}
+    cell = Cell(case, {}, {}, design=(design, QUICK_TRAINING))
+    found = {metric: value for _, metric, value in suite.repeat(cell, [own], {"gradient": own.score(case).values})}
     assert set(found) == {
         "stability_kendall:retraining", "stability_kendall:resampling", "stability_spread:retraining",
         "stability_spread:resampling", "randomised:parameters", "randomised:labels",
     }  # fmt: skip
     assert found["stability_spread:resampling"] < 0.05, "the same network on other rows"
-    assert not {"gradient", "permgrad"} & set(NOT_REPEATED)
+    assert not {"gradient", "permgrad"} & set(suite.not_repeated)
     many = shuffled(design, 0).draw(design.training, 2000, np.random.default_rng(0))
     assert 0.4 < many.labels.double().mean() < 0.6
     correlations = np.corrcoef(many.features.T.numpy(), many.labels.numpy())[-1, :-1]
@@ -215,7 +216,7 @@ def test_a_fully_trained_network_is_weighed_as_the_function_weighs():
     network = train(design, 0)
     pairs = design.draw(design.test, FULL.test, np.random.default_rng(0))
     case = make_case(design, network, pairs, 0, FULL)
-    oracle = make_oracle(design, case, pairs)
+    oracle = make_oracle(design, case)
     with torch.no_grad():
         right = float(((case.head()(case.fused)[:, 0] > 0) == case.labels.bool()).double().mean())
     assert right >= 0.93

@@ -115,11 +115,7 @@ class SuiteResults:
 
 
 def suites_of(frame: pd.DataFrame, facts: Mapping[str, Any]) -> list[SuiteResults]:
-    """Divide the results by suite.
-
-    Raises:
-        InputError: The frame is no table of results.
-    """
+    """Divide the results by suite."""
     if list(frame.columns) != list(COLUMNS):
         raise InputError(
             f"results must have the columns {', '.join(COLUMNS)}, however: {', '.join(map(str, frame.columns))}"
@@ -148,23 +144,13 @@ def out_of_range(frame: pd.DataFrame) -> list[str]:
 
 
 def metric_label(name: str) -> str:
-    """Return a metric's name for people, with its variant.
-
-    Examples:
-        >>> metric_label("power:share")
-        'power (share)'
-    """
+    """Return a metric's name for people, with its variant."""
     variant = name.partition(":")[2]
     return metric_named(name).label + (f" ({variant})" if variant else "")
 
 
 def ends(metric: BenchmarkMetric) -> str:
-    """Write a metric's range.
-
-    Examples:
-        >>> ends(metric_named("kendall")), ends(metric_named("seconds"))
-        ('−1 to 1', 'from 0')
-    """
+    """Write a metric's range."""
     low, high = metric.range
     if math.isinf(low) and math.isinf(high):
         return "any number"
@@ -182,12 +168,6 @@ def leaders(suite: SuiteResults, name: str, methods: Iterable[str], estimand: st
 
     The rule is that of ``permgrad_benchmark.standing``: seeds are averaged, functions are the sample. Of a
     single function nothing can be said.
-
-    Args:
-        suite: the results.
-        name: of the metric.
-        methods: who is compared.
-        estimand: the truth that figures are held against.
     """
     try:
         table = standings(suite.frame, name, list(methods), estimand)
@@ -198,12 +178,7 @@ def leaders(suite: SuiteResults, name: str, methods: Iterable[str], estimand: st
 
 
 def best_first(metric: BenchmarkMetric, means: Mapping[str, float]) -> list[str]:
-    """Return names by falling quality, undefined last; a metric that states a fact keeps their order.
-
-    Examples:
-        >>> best_first(metric_named("auc"), {"a": 0.7, "b": math.nan, "c": 0.9})
-        ['c', 'a', 'b']
-    """
+    """Return names by falling quality, undefined last; a metric that states a fact keeps their order."""
 
     def key(name: str) -> float:
         value = means[name]

@@ -131,25 +131,11 @@ class Truth(ABC):
 
     # ---- the truths --------------------------------------------------------------------------------------------------
     def known(self, estimand: str) -> Known:
-        """Return one of the four truths, with its error and how it was found; computed once per process.
-
-        Args:
-            estimand: ``"total_effect"``, ``"sage"``, ``"shapley"`` or ``"conditional_effect"``, see ``ESTIMANDS``.
-
-        Examples:
-            >>> known = make_truth("linear20").known("shapley")
-            >>> known.how, round(float(known.values[0]), 4)
-            ('closed form', 2.3937)
-        """
+        """Return one of the four truths, with its error and how it was found; computed once per process."""
         return _known(type(self), estimand)
 
     def total_effects(self, n: int = 200_000, random_state: Any = 0) -> dict[str, float]:
-        """Return the true permutation effect of each feature: closed form where there is one, else Monte Carlo.
-
-        Args:
-            n: rows of the Monte Carlo; not used by a closed form.
-            random_state: seed of the Monte Carlo.
-        """
+        """Return the true permutation effect of each feature: closed form where there is one, else Monte Carlo."""
         closed = self.closed_form("total_effect")
         if closed is None:
             return self.sampled_effects(n, random_state)
@@ -207,13 +193,7 @@ class Truth(ABC):
         return z if correlation is None else np.asarray(z @ np.linalg.cholesky(correlation).T)
 
     def part_given(self, index: int, x: Floats, present: tuple[bool, ...]) -> Floats | None:  # noqa: ARG002 — to override
-        """Return a part's mean over its absent features, if there is a closed form; else None.
-
-        Args:
-            index: which part.
-            x: its features ``(n, features of the part)``; those absent are not to be read.
-            present: which of them are present.
-        """
+        """Return a part's mean over its absent features, if there is a closed form; else None."""
         return None
 
     def closed_form(self, estimand: str) -> Floats | None:  # noqa: ARG002 — to override
@@ -235,9 +215,5 @@ def make_truth(name: str, noise: float | None = None) -> Truth:
 
     Raises:
         InputError: no such function.
-
-    Examples:
-        >>> make_truth("product").relevant
-        ['x1', 'x2', 'x3', 'x4', 'x5']
     """
     return truths.get(name)(noise)

@@ -77,13 +77,7 @@ class Monomials(Gaussian):
 
 @truths.register("friedman1")
 class Friedman1(Uniform):
-    """y = 10 sin(π x1 x2) + 20 (x3 − ½)² + 10 x4 + 5 x5: Friedman 1991, eq. 61; ten uniform features, five relevant.
-
-    Examples:
-        >>> effects = Friedman1().total_effects()
-        >>> round(effects["x4"], 3), effects["x6"]
-        (16.667, 0.0)
-    """
+    """y = 10 sin(π x1 x2) + 20 (x3 − ½)² + 10 x4 + 5 x5: Friedman 1991, eq. 61; ten uniform features, five relevant."""
 
     name = "friedman1"
     title = "Friedman's first function, independent features"

@@ -55,11 +55,7 @@ class Known:
 
 
 def compute_known(truth: Truth, estimand: str, estimands: Mapping[str, str]) -> Known:
-    """Compute one of the four truths.
-
-    Raises:
-        InputError: No such estimand.
-    """
+    """Compute one of the four truths."""
     check_choice("estimand", estimand, estimands)
     closed = truth.closed_form(estimand)
     if closed is None and estimand == "conditional_effect" and not truth.correlated:
@@ -139,10 +135,6 @@ def shapley_from_coalitions(game: Floats, size: int) -> Floats:
 
     Shape:
         game ``(2 ** size, *)``, row s for the subset whose binary digits are s; result ``(size, *)``.
-
-    Examples:
-        >>> shapley_from_coalitions(np.array([0.0, 1.0, 2.0, 5.0]), 2).tolist()
-        [2.0, 3.0]
     """
     values = np.zeros((size, *game.shape[1:]))
     counts = _subsets(size).sum(axis=1)

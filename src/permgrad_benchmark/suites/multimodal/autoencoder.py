@@ -88,14 +88,7 @@ class Bottleneck:
 
 @lru_cache(maxsize=4)
 def bottleneck_features(images: ImageSet, epochs: int = EPOCHS, seed: int = SEED) -> Bottleneck:
-    """Return the standardised bottleneck features of all images of a set, from the cache where they are there already.
-
-    Args:
-        images: the set; the autoencoder is trained on all of it, because it *defines* the true functions and never
-            sees a label.
-        epochs: over the images.
-        seed: of weights and order.
-    """
+    """Return the standardised bottleneck features of all images of a set, from the cache where they are there."""
     stored = cache_folder() / f"bottleneck-{images.name}-{_key(images, epochs, seed)}.npz"
     stored_features = _load(stored, len(images))
     if stored_features is None:
@@ -110,13 +103,7 @@ def bottleneck_features(images: ImageSet, epochs: int = EPOCHS, seed: int = SEED
 
 
 def feature_checksum(features: npt.NDArray[np.float32]) -> str:
-    """Return the SHA-256 of features rounded to three decimals.
-
-    Examples:
-        >>> one = feature_checksum(np.zeros((2, 10), np.float32))
-        >>> one == feature_checksum(np.full((2, 10), -1e-5, np.float32))
-        True
-    """
+    """Return the SHA-256 of features rounded to three decimals."""
     rounded = np.rint(features.astype(np.float64) * 10**_DECIMALS).astype("<i8")
     return hashlib.sha256(rounded.tobytes()).hexdigest()
 

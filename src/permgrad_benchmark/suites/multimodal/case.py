@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from permgrad.base.random import derive_seed, generator
-from permgrad_benchmark.other_packages import other_packages
-from permgrad_benchmark.suites.multimodal.functions import MODALITIES, WIDTH
+from permgrad_benchmark.suites.multimodal.functions import COLUMNS_OF, MODALITIES, WIDTH
 from permgrad_benchmark.suites.multimodal.network import FusedNetwork, MarginNetwork, TrueFunction
 from permgrad_benchmark.suites.multimodal.pairs import Design, Pairs
+from permgrad_benchmark.suites.suite import Case, Meter, Sizes
 
 Floats = npt.NDArray[np.float64]
 
@@ -22,38 +23,10 @@ Floats = npt.NDArray[np.float64]
 LAYER = "fusion"
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """How much of everything.
-
-    Attributes:
-        test: test pairs; methods that measure effects over all rows get all of them.
-        repeats: donors per row.
-        some: rows for methods that explain row by row at a moderate price.
-        few: rows for those that sample coalitions for one row at a time.
-        references: background rows that stand in for absent features.
-        draws: coalitions sampled per row.
-        retrainings: networks trained, and test samples drawn, for stability.
-    """
-
-    test: int = 8_000
-    repeats: int = 4
-    some: int = 500
-    few: int = 25
-    references: int = 50
-    draws: int = 256
-    retrainings: int = 5
-
-
-FULL = Sizes()
-QUICK = Sizes(test=400, repeats=2, some=40, few=4, references=10, draws=48, retrainings=2)
-
-
-@dataclass
-class Meter:
-    """Counts rows that the head has seen."""
-
-    rows: int = 0
+FULL = Sizes(8_000, 4, 500, 25, 50, 256, 5)
+QUICK = Sizes(400, 2, 40, 4, 10, 48, 2)
+#: Rows along which curves are computed.
+_CURVE_ROWS = 1_000
 
 
 class Head(nn.Module):
@@ -74,8 +47,8 @@ class Head(nn.Module):
         return margins
 
 
-@dataclass(frozen=True, eq=False)
-class Case:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PairsCase(Case):
     """One network and the rows to explain. The oracle's case has the same form, with F in the network's place.
 
     What is explained is one number for each row: the network's logit margin, log p(1) − log p(0), or F itself. A margin
@@ -88,24 +61,44 @@ class Case:
         inputs: test rows, by the network's parameter names.
         labels: their labels, ``(rows,)`` int64.
         fused: the fusion layer's output, ``(rows, 40)``.
+        pairs: which images and clinical rows they are.
         slope: what the margin of this case must be multiplied by to be a logit; 1 for a network.
         centre: the margin's value at the class boundary.
-        seed: of the contestants.
-        sizes: how much of everything.
         oracle: whether this is the true function.
-        meter: rows seen by the head through :meth:`head`.
+        trained: the network itself; None: of the oracle.
     """
 
     network: nn.Module
     inputs: dict[str, Tensor]
     labels: Tensor
     fused: Tensor
-    seed: int
-    sizes: Sizes
+    pairs: Pairs
     slope: float = 1.0
     centre: float = 0.0
     oracle: bool = False
-    meter: Meter = field(default_factory=Meter)
+    trained: FusedNetwork | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """The modalities."""
+        return list(MODALITIES)
+
+    @property
+    def module_explained(self) -> nn.Module:
+        """The network."""
+        return self.network
+
+    def curve_rows(self) -> tuple[npt.NDArray[Any], Callable[[npt.NDArray[Any]], Floats], Mapping[str, Any]]:
+        """Return fused rows, their cross entropies, and the columns of each modality."""
+        head, labels = self.head(), self.labels[:_CURVE_ROWS].numpy()
+
+        def losses(rows: npt.NDArray[Any]) -> Floats:
+            with torch.no_grad():
+                margin = head(torch.from_numpy(np.asarray(rows)).to(self.fused.dtype))[:, 0].double().numpy()
+            return np.asarray(np.logaddexp(0.0, np.where(labels == 1, -margin, margin)))
+
+        columns = {name: np.arange(block.start, block.stop, dtype=np.intp) for name, block in COLUMNS_OF.items()}
+        return self.fused[:_CURVE_ROWS].double().numpy(), losses, columns
 
     def rows(self, count: int) -> dict[str, Tensor]:
         """Return the first rows of all inputs."""
@@ -127,10 +120,6 @@ class Case:
         """Return a seed of 31 bits for other packages."""
         return derive_seed(self.seed, "multimodal benchmark", what) % 2**31
 
-    def other_packages(self, what: str) -> AbstractContextManager[None]:
-        """Return a context in which other packages explain the network; see ``other_packages``."""
-        return other_packages(self.network, self.integer_seed(what))
-
 
 class Logit(nn.Module):
     """A network's one number, shifted and stretched to a logit, with the same inputs and the same fusion layer.
@@ -149,16 +138,19 @@ class Logit(nn.Module):
         return logits
 
 
-def make_case(design: Design, network: FusedNetwork, pairs: Pairs, seed: int, sizes: Sizes) -> Case:
+def make_case(design: Design, network: FusedNetwork, pairs: Pairs, seed: int, sizes: Sizes) -> PairsCase:
     """Return the case of a trained network on test pairs."""
     margin = MarginNetwork(network).eval()
     with torch.no_grad():
         encoded = [_encode(network, images) for images in dict.fromkeys(design.images)]
     fused = torch.cat([encoded[0][pairs.first], encoded[-1][pairs.second], pairs.clinical], dim=1)
-    return Case(margin, design.inputs(pairs), pairs.labels, fused, seed, sizes)
+    return PairsCase(
+        network=margin, inputs=design.inputs(pairs), labels=pairs.labels, fused=fused, pairs=pairs, trained=network,
+        seed=seed, sizes=sizes,
+    )  # fmt: skip
 
 
-def make_oracle(design: Design, case: Case, pairs: Pairs) -> Case:
+def make_oracle(design: Design, case: PairsCase) -> PairsCase:
     """Return the case in which F stands in the network's place, on the same rows.
 
     For methods that measure a classification loss F is stretched to a logit as steep as the network's: the slope is
@@ -167,14 +159,15 @@ def make_oracle(design: Design, case: Case, pairs: Pairs) -> Case:
     with torch.no_grad():
         margins = case.head()(case.fused)[:, 0].double()
     case.meter.rows = 0
-    score = design.function.score(pairs.features.double()) - design.threshold
+    score = design.function.score(case.pairs.features.double()) - design.threshold
     slope = float((margins * score).sum() / score.square().sum().clamp_min(1e-12))
-    parts = pairs.features.split(WIDTH, dim=1)
+    parts = case.pairs.features.split(WIDTH, dim=1)
     return replace(
         case,
         network=TrueFunction(design.function).eval(),
         inputs=dict(zip(MODALITIES, parts, strict=True)),
-        fused=pairs.features,
+        fused=case.pairs.features,
+        trained=None,
         slope=slope,
         centre=design.threshold,
         oracle=True,

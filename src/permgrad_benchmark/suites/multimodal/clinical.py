@@ -16,13 +16,7 @@ _ROUNDING = 1e-9
 
 
 def published_covariance() -> Floats:
-    """Return the published covariance: the identity, but 0.5 between column 9 and columns 3, 4 and 5 (from 1).
-
-    Examples:
-        >>> covariance = published_covariance()
-        >>> float(covariance[:10, :10].sum()), float(covariance[10:, 10:].sum())
-        (13.0, 10.0)
-    """
+    """Return the published covariance: the identity, but 0.5 between column 9 and columns 3, 4 and 5 (from 1)."""
     return covariance_with({(8, 2): 0.5, (8, 3): 0.5, (8, 4): 0.5})
 
 
@@ -35,23 +29,7 @@ def covariance_with(correlations: dict[tuple[int, int], float]) -> Floats:
 
 
 def draw_clinical(rows: int, rng: np.random.Generator, covariance: Floats) -> npt.NDArray[np.float32]:
-    """Draw rows of the clinical columns.
-
-    Args:
-        rows: how many.
-        rng: the stream to draw from.
-        covariance: ``(20, 20)``, may be singular: a column may be another's copy.
-
-    Returns:
-        ``(rows, 20)``.
-
-    Raises:
-        InputError: ``covariance`` is not one.
-
-    Examples:
-        >>> draw_clinical(3, np.random.default_rng(0), published_covariance()).shape
-        (3, 20)
-    """
+    """Draw rows of the clinical columns."""
     if covariance.shape != (COLUMNS, COLUMNS) or not np.allclose(covariance, covariance.T):
         raise InputError(
             f"covariance must be symmetric of the shape ({COLUMNS}, {COLUMNS}), however: {covariance.shape}; "

@@ -86,13 +86,7 @@ def linear(
     published: bool = False,
     note: str = "",
 ) -> DecisionFunction:
-    """Return F = Σ w_j x_j, from the weights that are not 0.
-
-    Examples:
-        >>> function = linear("sum of two", "x1 + x2", {0: 1.0, 1: 1.0})
-        >>> function.score(torch.ones(1, 40)).tolist()
-        [2.0]
-    """
+    """Return F = Σ w_j x_j, from the weights that are not 0."""
     vector = np.zeros(FEATURES)
     for position, weight in weights.items():
         vector[position] = weight

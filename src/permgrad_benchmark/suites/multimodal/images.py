@@ -66,26 +66,12 @@ def _read(name_or_path: str, data: str | None) -> ImageSet:
 
 
 def read_images(name_or_path: str) -> ImageSet:
-    """Read a set by its name or path; colours become grey by their mean.
-
-    Raises:
-        InputError: no such set or file, or its images have another size.
-        EnvironmentProblem: a named set is nowhere and cannot be downloaded.
-    """
+    """Read a set by its name or path; colours become grey by their mean."""
     return _read(os.fspath(name_or_path), os.environ.get("PERMGRAD_DATA"))
 
 
 def split_images(count: int, seed: int) -> tuple[Integers, Integers]:
-    """Split images, not pairs: 70 % for training, the rest for testing, so that no test pair holds a training image.
-
-    Returns:
-        Positions of the training and of the test images.
-
-    Examples:
-        >>> training, test = split_images(100, seed=0)
-        >>> len(training), len(test), len(set(training) & set(test))
-        (70, 30, 0)
-    """
+    """Split images, not pairs: 70 % for training, the rest for testing, so that no test pair holds a training image."""
     order = generator(seed, "image split").permutation(count)
     cut = round(TRAINING_SHARE * count)
     return order[:cut], order[cut:]

@@ -20,11 +20,6 @@ class FusedNetwork(nn.Module):
 
     Shape:
         X1, X2 ``(n, 1, 28, 28)``; X3, X4 ``(n, 10)``; result ``(n, 2)`` logits.
-
-    Examples:
-        >>> images, table = torch.zeros(3, 1, 28, 28), torch.zeros(3, 10)
-        >>> FusedNetwork()(images, images, table, table).shape
-        torch.Size([3, 2])
     """
 
     def __init__(self) -> None:
@@ -105,12 +100,6 @@ class TrueFunction(nn.Module):
 
     Shape:
         X1, X2, X3, X4 ``(n, 10)``; result ``(n, 1)``.
-
-    Examples:
-        >>> from permgrad_benchmark.suites.multimodal.functions import functions
-        >>> ones = torch.ones(2, 10)
-        >>> TrueFunction(functions.get("F4"))(ones, ones, ones, ones).tolist()
-        [[20.0], [20.0]]
     """
 
     def __init__(self, function: DecisionFunction) -> None:

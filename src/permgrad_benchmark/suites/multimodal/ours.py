@@ -6,20 +6,17 @@ All act at the fusion layer. Replacing all ten encoded features of an image ther
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from permgrad.attribution import methods
-from permgrad.attribution.explain import explain
 from permgrad.attribution.explanation import Explanation
-from permgrad_benchmark.contestants import Contestant, Scores, enrol
+from permgrad_benchmark.contestants import Scores
 from permgrad_benchmark.records import ANY
-from permgrad_benchmark.suites.multimodal.case import LAYER, Case
+from permgrad_benchmark.suites.entries import Entry, enrol_methods, timed_explanation
+from permgrad_benchmark.suites.multimodal.case import LAYER, PairsCase
 from permgrad_benchmark.suites.multimodal.functions import MODALITIES
 
 Floats = npt.NDArray[np.float64]
@@ -28,30 +25,7 @@ SUITE = "multimodal"
 LOSSES = ("cross_entropy", "brier", "zero_one")
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One way to call a method.
-
-    Attributes:
-        name: its name in the tables.
-        label: its name for people.
-        estimand: the truth that it estimates.
-        rows: ``"all"`` test rows, ``"some"`` or ``"few"``, by what a row costs.
-        options: arguments of ``pg.explain``, from the case.
-        loss: a classification loss against the labels; None: the squared change of the margin, without labels.
-        note: what a reader must know.
-    """
-
-    name: str
-    label: str
-    estimand: str
-    rows: Literal["all", "some", "few"]
-    options: Callable[[Case], Mapping[str, Any]] = field(default=lambda _: {})
-    loss: str | None = None
-    note: str = ""
-
-
-def _whole(case: Case, **more: Any) -> dict[str, Any]:
+def _whole(case: PairsCase, **more: Any) -> dict[str, Any]:
     """Whole modalities as players of a global game."""
     return {"scope": "global", "level": "modality", "n_repeats": case.sizes.repeats, **more}
 
@@ -111,30 +85,21 @@ ENTRIES: dict[str, tuple[Entry, ...]] = {
 }  # fmt: skip
 
 
-def score(case: Case, method: str, entry: Entry) -> Scores:
+def score(case: PairsCase, method: str, entry: Entry) -> Scores:
     """Call a method at the fusion layer and bring its answer to one number per modality.
 
     A local answer is summed up as the mean absolute value over rows of every feature, added up by modality.
     """
-    count = {"all": case.sizes.test, "some": case.sizes.some, "few": case.sizes.few}[entry.rows]
-    rows = case.rows(count)
-    options: dict[str, Any] = {"layer": LAYER, "task": "regression", **entry.options(case)}
+    count = case.sizes.rows(entry.rows)
+    arguments: dict[str, Any] = {"layer": LAYER, "task": "regression", "random_state": case.seed, **entry.options(case)}
     network, y = case.network, None
     if entry.loss is not None:
         network, y = case.classifier(), case.labels[:count].numpy()
-        options |= {
+        arguments |= {
             "layer": f"network.{LAYER}", "task": "classification", "output_kind": "logits", "loss": entry.loss,
         }  # fmt: skip
-    started = time.perf_counter()
-    explanation = explain(network, rows, y, method=method, random_state=case.seed, progress=False, **options)
-    seconds = time.perf_counter() - started
-    gap = explanation.meta.get("completeness_gap")
-    return Scores(
-        values=by_modality(explanation),
-        seconds=seconds,
-        model_rows=explanation.meta.get("model_rows"),
-        completeness_gap=float(np.max(gap)) if gap is not None and np.size(gap) else None,
-    )
+    explanation, cost = timed_explanation(network, case.rows(count), y, method=method, **arguments)
+    return Scores(by_modality(explanation), **cost)
 
 
 def by_modality(explanation: Explanation) -> Floats:
@@ -147,17 +112,4 @@ def by_modality(explanation: Explanation) -> Floats:
     return sums
 
 
-def _contestant(method: str, entry: Entry) -> Contestant:
-    return Contestant(
-        name=entry.name,
-        label=entry.label,
-        estimand=entry.estimand,
-        kind="ours",
-        score=lambda case: score(case, method, entry),
-        note=entry.note,
-    )
-
-
-for _method in methods:
-    for _entry in ENTRIES.get(_method, (Entry(_method, _method.replace("_", " "), ANY, "some"),)):
-        enrol(SUITE, _contestant(_method, _entry))
+enrol_methods(SUITE, ENTRIES, score)

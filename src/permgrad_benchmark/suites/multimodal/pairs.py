@@ -103,18 +103,7 @@ class Design:
 
 
 def make_design(function: DecisionFunction, image_sets: tuple[str, ...], seed: int, *, quick: bool = False) -> Design:
-    """Read and split the images and set the threshold.
-
-    Args:
-        function: F.
-        image_sets: one set for both image modalities, or one for each.
-        seed: of the split.
-        quick: an autoencoder of two epochs.
-
-    Raises:
-        InputError: not one or two sets, or a set cannot be read.
-        EnvironmentProblem: a named set is nowhere and cannot be downloaded.
-    """
+    """Read and split the images and set the threshold."""
     if len(image_sets) not in (1, 2):
         raise InputError(f"image_sets must name one set or two, however: image_sets={image_sets!r}")
     names = (image_sets[0], image_sets[-1])
@@ -144,12 +133,7 @@ def with_threshold(design: Design, threshold: float) -> Design:
 
 
 def hold_out(design: Design, share: float = 0.2) -> Design:
-    """Return the design with some training images in the place of the test images: what settings are chosen on.
-
-    Args:
-        design: a design; its test images are out of reach of what is returned.
-        share: of the training images.
-    """
+    """Return the design with some training images in the place of the test images: what settings are chosen on."""
     cuts = [round((1.0 - share) * len(images)) for images in design.training]
     first, second = ((images[:cut], images[cut:]) for images, cut in zip(design.training, cuts, strict=True))
     return replace(design, training=(first[0], second[0]), test=(first[1], second[1]))

@@ -6,7 +6,6 @@ of each feature, added up. How many rows and samples each gets is in ``Sizes``; 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,16 +14,17 @@ import numpy.typing as npt
 import torch
 
 from permgrad.base.random import generator
-from permgrad_benchmark.contestants import Contestant, Kind, Scores, enrol
+from permgrad_benchmark.contestants import Contestant, Scores, enrol
 from permgrad_benchmark.records import ANY
-from permgrad_benchmark.suites.multimodal.case import Case
+from permgrad_benchmark.suites.entries import enrol_peer
+from permgrad_benchmark.suites.multimodal.case import PairsCase
 from permgrad_benchmark.suites.multimodal.functions import COLUMNS_OF, FEATURES, MODALITIES
 from permgrad_benchmark.suites.multimodal.ours import SUITE
 
 Floats = npt.NDArray[np.float64]
 
 
-def captum_feature_permutation(case: Case) -> Any:
+def captum_feature_permutation(case: PairsCase) -> Any:
     """``captum.attr.FeaturePermutation``: one shuffle of each feature, the change of the output in each row."""
     from captum.attr import FeaturePermutation
 
@@ -32,7 +32,7 @@ def captum_feature_permutation(case: Case) -> Any:
         return FeaturePermutation(case.head()).attribute(case.fused)
 
 
-def captum_shapley(case: Case) -> Any:
+def captum_shapley(case: PairsCase) -> Any:
     """``captum.attr.ShapleyValueSampling`` from the mean row."""
     from captum.attr import ShapleyValueSampling
 
@@ -42,21 +42,21 @@ def captum_shapley(case: Case) -> Any:
         )
 
 
-def captum_kernel_shap(case: Case) -> Any:
+def captum_kernel_shap(case: PairsCase) -> Any:
     """``captum.attr.KernelShap`` from the mean row, a row at a time as it works."""
     from captum.attr import KernelShap
 
     return _row_by_row(KernelShap, case)
 
 
-def captum_lime(case: Case) -> Any:
+def captum_lime(case: PairsCase) -> Any:
     """``captum.attr.Lime`` from the mean row, a row at a time as it works."""
     from captum.attr import Lime
 
     return _row_by_row(Lime, case)
 
 
-def _row_by_row(kind: Callable[[torch.nn.Module], Any], case: Case) -> Any:
+def _row_by_row(kind: Callable[[torch.nn.Module], Any], case: PairsCase) -> Any:
     """Sample all coalitions of one row in a forward, one row after the other."""
     method, draws = kind(case.head()), case.sizes.draws
     with torch.no_grad():
@@ -68,7 +68,7 @@ def _row_by_row(kind: Callable[[torch.nn.Module], Any], case: Case) -> Any:
         )
 
 
-def captum_integrated_gradients(case: Case) -> Any:
+def captum_integrated_gradients(case: PairsCase) -> Any:
     """``captum.attr.IntegratedGradients`` from the mean row, 50 steps."""
     from captum.attr import IntegratedGradients
 
@@ -77,7 +77,7 @@ def captum_integrated_gradients(case: Case) -> Any:
     )
 
 
-def shap_kernel(case: Case) -> Any:
+def shap_kernel(case: PairsCase) -> Any:
     """``shap.KernelExplainer``."""
     import shap
 
@@ -86,7 +86,7 @@ def shap_kernel(case: Case) -> Any:
     return explainer.shap_values(rows, nsamples=case.sizes.draws, silent=True)
 
 
-def shap_permutation(case: Case) -> Any:
+def shap_permutation(case: PairsCase) -> Any:
     """``shap.PermutationExplainer``, one order and its reverse per row."""
     import shap
 
@@ -97,7 +97,7 @@ def shap_permutation(case: Case) -> Any:
     return explainer(rows, max_evals=2 * FEATURES + 1, silent=True).values
 
 
-def shap_gradient(case: Case) -> Any:
+def shap_gradient(case: PairsCase) -> Any:
     """``shap.GradientExplainer`` (expected gradients)."""
     import shap
 
@@ -105,11 +105,11 @@ def shap_gradient(case: Case) -> Any:
     return explainer.shap_values(case.fused[: case.sizes.few].clone(), nsamples=100)
 
 
-def _mean_row(case: Case) -> torch.Tensor:
+def _mean_row(case: PairsCase) -> torch.Tensor:
     return case.fused.mean(dim=0, keepdim=True)
 
 
-def _numpy(case: Case) -> Callable[[Any], Floats]:
+def _numpy(case: PairsCase) -> Callable[[Any], Floats]:
     head = case.head()
 
     def predict(rows: Any) -> Floats:
@@ -120,43 +120,33 @@ def _numpy(case: Case) -> Callable[[Any], Floats]:
     return predict
 
 
-def _scored(case: Case, what: str, attribute: Callable[[Case], Any]) -> Scores:
-    case.meter.rows = 0
-    started = time.perf_counter()
-    with case.other_packages(what):
+def _by_modality(attribute: Callable[[PairsCase], Any]) -> Callable[[PairsCase], Floats]:
+    """Turn attributions of the forty features into one number for each modality: mean sizes, added up."""
+
+    def work(case: PairsCase) -> Floats:
         attributed = attribute(case)
-    seconds = time.perf_counter() - started
-    values = (
-        attributed.detach().double().numpy()
-        if isinstance(attributed, torch.Tensor)
-        else np.asarray(attributed, np.float64)
-    )
-    sizes = np.abs(values.reshape(-1, FEATURES)).mean(axis=0)
-    shares = np.array([sizes[columns].sum() for columns in COLUMNS_OF.values()])
-    return Scores(values=np.nan_to_num(shares), seconds=seconds, model_rows=case.meter.rows)
+        values = attributed.detach().double().numpy() if isinstance(attributed, torch.Tensor) else attributed
+        sizes = np.abs(np.asarray(values, np.float64).reshape(-1, FEATURES)).mean(axis=0)
+        return np.asarray(np.nan_to_num([sizes[columns].sum() for columns in COLUMNS_OF.values()]))
+
+    return work
 
 
-def random_values(case: Case) -> Scores:
+def random_values(case: PairsCase) -> Scores:
     """Random numbers: what a method must beat."""
     drawn = generator(case.seed, "multimodal benchmark", "random", case.oracle).random(len(MODALITIES))
     return Scores(values=drawn, seconds=0.0, model_rows=0)
 
 
-def _enrol(
-    name: str, label: str, package: str, attribute: Callable[[Case], Any], estimand: str, kind: Kind = "peer"
-) -> None:
-    def score(case: Case) -> Scores:
-        return _scored(case, name, attribute)
-
-    enrol(SUITE, Contestant(name, label, estimand, kind, score, needs=(package,)))
-
-
-_enrol("captum:feature_permutation", "Captum FeaturePermutation", "captum", captum_feature_permutation, ANY)
-_enrol("captum:shapley_sampling", "Captum ShapleyValueSampling", "captum", captum_shapley, "published")
-_enrol("captum:kernel_shap", "Captum KernelShap", "captum", captum_kernel_shap, "published")
-_enrol("captum:lime", "Captum Lime", "captum", captum_lime, "published")
-_enrol("captum:integrated_gradients", "Captum IntegratedGradients", "captum", captum_integrated_gradients, "published")
-_enrol("shap:kernel", "shap KernelExplainer", "shap", shap_kernel, "published")
-_enrol("shap:permutation", "shap PermutationExplainer", "shap", shap_permutation, "published")
-_enrol("shap:gradient", "shap GradientExplainer", "shap", shap_gradient, "published")
+for _name, _label, _attribute, _estimand in (
+    ("captum:feature_permutation", "Captum FeaturePermutation", captum_feature_permutation, ANY),
+    ("captum:shapley_sampling", "Captum ShapleyValueSampling", captum_shapley, "published"),
+    ("captum:kernel_shap", "Captum KernelShap", captum_kernel_shap, "published"),
+    ("captum:lime", "Captum Lime", captum_lime, "published"),
+    ("captum:integrated_gradients", "Captum IntegratedGradients", captum_integrated_gradients, "published"),
+    ("shap:kernel", "shap KernelExplainer", shap_kernel, "published"),
+    ("shap:permutation", "shap PermutationExplainer", shap_permutation, "published"),
+    ("shap:gradient", "shap GradientExplainer", shap_gradient, "published"),
+):
+    enrol_peer(SUITE, _name, _label, _estimand, _by_modality(_attribute), needs=(_name.partition(":")[0],))
 enrol(SUITE, Contestant("random", "random numbers", ANY, "baseline", random_values))

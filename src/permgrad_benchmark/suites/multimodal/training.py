@@ -71,17 +71,7 @@ QUICK = TrainingSettings(epochs=4)
 
 
 def train(design: Design, seed: int, settings: TrainingSettings = FULL, progress: bool | str = False) -> FusedNetwork:
-    """Train a network on pairs of the design's training images.
-
-    Args:
-        design: images, features and labels.
-        seed: of weights, batches, noise and clinical rows.
-        settings: how.
-        progress: a bar on stderr: True, False or ``"auto"``.
-
-    Returns:
-        The network in eval mode.
-    """
+    """Train a network on pairs of the design's training images."""
     with forked_torch(derive_seed(seed, "multimodal network", design.function.name)), torch.enable_grad():
         network = FusedNetwork()
         clinical = draw_clinical(

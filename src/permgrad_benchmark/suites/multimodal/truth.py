@@ -85,19 +85,8 @@ def true_importance(
 ) -> Floats:
     """Return the true importance of every modality or feature: in closed form for linear functions, else sampled.
 
-    Args:
-        function: F.
-        population: where rows come from.
-        estimand: ``"published"`` or ``"effect"``.
-        level: ``"modality"`` or ``"feature"``.
-        rows: of the Monte Carlo; not used by a closed form.
-        random_state: its seed.
-
     Returns:
         ``(4,)`` or ``(40,)``, not normalised.
-
-    Raises:
-        InputError: no such estimand or level.
 
     Examples:
         >>> from permgrad_benchmark.suites.multimodal.functions import functions

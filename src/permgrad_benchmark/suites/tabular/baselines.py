@@ -8,15 +8,15 @@ import numpy as np
 
 from permgrad_benchmark.contestants import Contestant, Scores, enrol
 from permgrad_benchmark.records import ANY
-from permgrad_benchmark.suites.tabular.case import Case
+from permgrad_benchmark.suites.tabular.case import TabularCase
 
 
-def random_scores(case: Case) -> Scores:
+def random_scores(case: TabularCase) -> Scores:
     """Draw importances uniformly between 0 and 1."""
     return Scores(case.stream("random").random(len(case.names)), seconds=0.0, model_rows=0)
 
 
-def lightgbm_gain(case: Case) -> Scores:
+def lightgbm_gain(case: TabularCase) -> Scores:
     """Train LightGBM on the same rows and sum the gain of its splits by feature."""
     import lightgbm
 

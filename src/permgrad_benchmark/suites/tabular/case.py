@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.base.random import derive_seed, generator
-from permgrad_benchmark.other_packages import other_packages
+from permgrad_benchmark.suites.suite import Case, Meter, Sizes
 from permgrad_benchmark.truth import Truth
 
 if TYPE_CHECKING:
@@ -24,45 +24,21 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """How much of everything.
+class TabularSizes(Sizes):
+    """How much of everything; ``train`` rows and at most ``epochs`` epochs to train on."""
 
-    Attributes:
-        train: Rows to train on.
-        test: Fresh rows; contestants that measure the loss get all of them.
-        epochs: Epochs at most.
-        repeats: Donors per row and feature, permutations, and the like.
-        some: Rows for contestants that explain row by row at a moderate price.
-        few: Rows for contestants that explain row by row by sampling coalitions.
-        references: Background rows that stand in for absent features.
-        draws: Coalitions or orders sampled per row.
-        retrainings: Networks trained anew, and resamples of the test rows, for the stability of explanations.
-    """
-
-    train: int = 4000
-    test: int = 1000
-    epochs: int = 14
-    repeats: int = 10
-    some: int = 250
-    few: int = 50
-    references: int = 20
-    draws: int = 160
-    retrainings: int = 5
+    train: int
+    epochs: int
 
 
-FULL = Sizes()
-QUICK = Sizes(train=400, test=200, epochs=3, repeats=2, some=20, few=6, references=6, draws=32, retrainings=2)
+FULL = TabularSizes(1000, 10, 250, 50, 20, 160, 5, train=4000, epochs=14)
+QUICK = TabularSizes(200, 2, 20, 6, 6, 32, 2, train=400, epochs=3)
+#: Rows along which curves are computed.
+_CURVE_ROWS = 300
 
 
-@dataclass
-class Meter:
-    """Counts rows of the network evaluated through a case's functions."""
-
-    rows: int = 0
-
-
-@dataclass(frozen=True, eq=False)
-class Case:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TabularCase(Case):
     """One network and the rows to explain.
 
     Attributes:
@@ -70,9 +46,6 @@ class Case:
         model: The fitted estimator.
         X_train, y_train: What it was fitted on.
         X, y: Fresh rows and their targets (0 and 1 for classification).
-        seed: Seed of the contestants.
-        sizes: How much of everything.
-        meter: Rows of the network evaluated by what is not permgrad's own.
     """
 
     truth: Truth
@@ -81,9 +54,7 @@ class Case:
     y_train: Floats
     X: pd.DataFrame
     y: Floats
-    seed: int
-    sizes: Sizes
-    meter: Meter = field(default_factory=Meter)
+    sizes: TabularSizes
 
     @property
     def names(self) -> list[str]:
@@ -147,11 +118,7 @@ class Case:
         return np.asarray((margin - y) ** 2)
 
     def module(self, *, flat: bool = False) -> nn.Module:
-        """Return ``margin`` as a torch module that can be differentiated and counts its rows.
-
-        Args:
-            flat: Whether it gives ``(rows,)``, as Captum wants a single output, or ``(rows, 1)``, as shap does.
-        """
+        """Return ``margin`` as a torch module that counts its rows: ``(rows,)`` for Captum, ``(rows, 1)`` for shap."""
         import torch
 
         case = self
@@ -180,22 +147,24 @@ class Case:
 
         return torch.from_numpy(np.array(encoded, dtype=np.float32))
 
-    def other_packages(self, what: str) -> AbstractContextManager[None]:
-        """Return a context in which other packages explain the network; see ``other_packages``."""
-        return other_packages(self.model.module_, self.integer_seed(what))
+    @property
+    def module_explained(self) -> nn.Module:
+        """The network."""
+        return self.model.module_
+
+    def curve_rows(self) -> tuple[npt.NDArray[np.float32], Callable[[npt.NDArray[Any]], Floats], Mapping[str, Any]]:
+        """Return encoded rows, their losses, and the encoded columns of each feature."""
+        y = self.y[:_CURVE_ROWS]
+        return self.encoded[:_CURVE_ROWS], lambda encoded: self.loss_of(self.margin(encoded), y), self.columns
 
 
 def fit_network(
-    truth: Truth, seed: int, sizes: Sizes, *, network_seed: int | None = None, shuffled: bool = False
-) -> Case:
+    truth: Truth, seed: int, sizes: TabularSizes, *, network_seed: int | None = None, shuffled: bool = False
+) -> TabularCase:
     """Draw rows of a known function and train a hybrid network on them.
 
-    Args:
-        truth: The function.
-        seed: Seed of the rows, of the network and of the contestants.
-        sizes: How many rows and epochs.
-        network_seed: Another seed of the network and the contestants; the rows stay.
-        shuffled: Whether the training targets are shuffled, so that there is nothing to learn.
+    ``network_seed`` is another seed of the network and the contestants; with ``shuffled`` training targets there is
+    nothing to learn.
     """
     from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 
@@ -203,20 +172,22 @@ def fit_network(
     X, y = truth.sample(sizes.test, random_state=derive_seed(seed, "benchmark", "test") % 2**63)
     if shuffled:
         y_train = generator(seed, "benchmark", "shuffled").permutation(y_train)
-    own_seed = seed if network_seed is None else network_seed
+    case_seed = seed if network_seed is None else network_seed
     kind = HyNNClassifier if truth.task == "classification" else HyNNRegressor
     model = kind(
         max_epochs=sizes.epochs,
         device="cpu",
-        random_state=own_seed,
+        random_state=case_seed,
         progress=False,
     )
     target = y_train.astype(np.int64) if truth.task == "classification" else y_train
     model.fit(X_train, target)
-    return Case(truth, model, X_train, y_train, X, y, own_seed, sizes)
+    return TabularCase(
+        truth=truth, model=model, X_train=X_train, y_train=y_train, X=X, y=y, seed=case_seed, sizes=sizes
+    )
 
 
-def network_quality(case: Case) -> dict[str, float]:
+def network_quality(case: TabularCase) -> dict[str, float]:
     """Return how well the network knows the noiseless function, on the fresh rows."""
     f, margin = case.truth.function(case.X), case.margin(case.encoded)
     quality = {"r_squared": float(1 - np.mean((margin - f) ** 2) / np.var(f))}
@@ -225,7 +196,7 @@ def network_quality(case: Case) -> dict[str, float]:
     return quality
 
 
-def randomised(case: Case) -> Case:
+def randomised(case: TabularCase) -> TabularCase:
     """Return the case with the network's weights drawn anew, as before any training."""
     import copy
 
@@ -237,12 +208,16 @@ def randomised(case: Case) -> Case:
             reset = getattr(module, "reset_parameters", None)
             if callable(reset):
                 reset()
-    return Case(case.truth, model, case.X_train, case.y_train, case.X, case.y, case.seed, case.sizes)
+    return _replaced(case, model=model)
 
 
-def resampled(case: Case, number: int) -> Case:
+def resampled(case: TabularCase, number: int) -> TabularCase:
     """Return the case with the fresh rows drawn again with replacement, and another seed of the contestants."""
     rows = generator(case.seed, "benchmark", "resample", number).integers(0, len(case.X), len(case.X))
     seed = derive_seed(case.seed, "benchmark", "resample", number) % 2**31
     X = case.X.iloc[rows].reset_index(drop=True)
-    return Case(case.truth, case.model, case.X_train, case.y_train, X, case.y[rows], seed, case.sizes)
+    return _replaced(case, X=X, y=case.y[rows], seed=seed)
+
+
+def _replaced(case: TabularCase, **changes: Any) -> TabularCase:
+    return replace(case, meter=Meter(), **changes)

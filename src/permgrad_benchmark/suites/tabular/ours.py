@@ -5,43 +5,18 @@ A method not named here enters in its defaults and without an estimand, so that 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from permgrad.attribution import methods
-from permgrad.attribution.explain import explain
 from permgrad.attribution.explanation import Explanation
-from permgrad_benchmark.contestants import Contestant, Scores, enrol
+from permgrad_benchmark.contestants import Scores
 from permgrad_benchmark.records import ANY
-from permgrad_benchmark.suites.tabular.case import Case
+from permgrad_benchmark.suites.entries import Entry, enrol_methods, timed_explanation
+from permgrad_benchmark.suites.tabular.case import TabularCase
 
 Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One way to call a method.
-
-    Attributes:
-        name: Its name in the tables.
-        label: Its name for people.
-        estimand: The truth it estimates.
-        rows: ``"all"`` fresh rows, ``"some"`` or ``"few"`` of them, by what a row costs.
-        options: Arguments of ``pg.explain``, or a function of the case that gives them.
-        note: What a reader must know.
-    """
-
-    name: str
-    label: str
-    estimand: str
-    rows: Literal["all", "some", "few"]
-    options: Callable[[Case], Mapping[str, Any]] = field(default=lambda _: {})
-    note: str = ""
 
 
 #: Shapley values at a moderate price: orders instead of all coalitions.
@@ -91,34 +66,25 @@ ENTRIES: dict[str, tuple[Entry, ...]] = {
 }  # fmt: skip
 
 
-def score(case: Case, method: str, entry: Entry) -> Scores:
+def score(case: TabularCase, method: str, entry: Entry) -> Scores:
     """Call a method and bring its answer to one number per feature.
 
     A local answer is summed up as the mean absolute value over rows. With two classes it is that of the difference of
     both classes' values, the attribution of the log-odds, if the method is additive, else the mean over both classes.
     """
-    count = {"all": len(case.X), "some": case.sizes.some, "few": case.sizes.few}[entry.rows]
+    count = case.sizes.rows(entry.rows)
     X, y = case.X.iloc[:count], case.y[:count]
     target = y.astype(np.int64) if case.classify else y
-    options = dict(entry.options(case))
     before = case.meter.rows
-    started = time.perf_counter()
-    explanation = explain(case.model, X, target, method=method, random_state=case.seed, progress=False, **options)
-    seconds = time.perf_counter() - started
-    rows = explanation.meta.get("model_rows")
-    gap = explanation.meta.get("completeness_gap")
+    explanation, cost = timed_explanation(
+        case.model, X, target, method=method, random_state=case.seed, **entry.options(case)
+    )
+    if cost["model_rows"] is None and case.meter.rows > before:
+        cost["model_rows"] = case.meter.rows - before
     parts = _local(explanation) if explanation.scope == "local" else _global(explanation)
     order = [explanation.names.index(name) for name in case.names]
-    placed = {name: array[order] for name, array in parts.items()}
-    return Scores(
-        values=placed["values"],
-        low=placed.get("low"),
-        high=placed.get("high"),
-        p_values=placed.get("p_values"),
-        seconds=seconds,
-        model_rows=case.meter.rows - before if rows is None and case.meter.rows > before else rows,
-        completeness_gap=float(np.max(gap)) if gap is not None and np.size(gap) else None,
-    )
+    placed: dict[str, Any] = {name: array[order] for name, array in parts.items()}
+    return Scores(**placed, **cost)
 
 
 def _local(explanation: Explanation) -> dict[str, Floats]:
@@ -141,26 +107,4 @@ def _global(explanation: Explanation) -> dict[str, Floats]:
     return parts
 
 
-def entries() -> list[tuple[str, Entry]]:
-    """Return every method of the registry with each way in which it is called."""
-    pairs = []
-    for method in methods:
-        of_method = ENTRIES.get(method, (Entry(method, method.replace("_", " "), ANY, "some"),))
-        pairs += [(method, entry) for entry in of_method]
-    first = ["permgrad", "permgrad:conditional"]
-    return sorted(pairs, key=lambda item: first.index(item[1].name) if item[1].name in first else len(first))
-
-
-def _contestant(method: str, entry: Entry) -> Contestant:
-    return Contestant(
-        name=entry.name,
-        label=entry.label,
-        estimand=entry.estimand,
-        kind="ours",
-        score=lambda case: score(case, method, entry),
-        note=entry.note,
-    )
-
-
-for _method, _entry in entries():
-    enrol("tabular", _contestant(_method, _entry))
+enrol_methods("tabular", ENTRIES, score)

@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from permgrad_benchmark.contestants import Contestant, Scores, enrol
 from permgrad_benchmark.records import ANY
-from permgrad_benchmark.suites.tabular.case import Case
+from permgrad_benchmark.suites.entries import enrol_peer
+from permgrad_benchmark.suites.tabular.case import TabularCase
 from permgrad_benchmark.suites.tabular.sage import sage_permutation
 
 if TYPE_CHECKING:
@@ -26,21 +27,8 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 
-def _metered(work: Callable[[Case], Floats], what: str) -> Callable[[Case], Scores]:
-    """Turn a function that gives importances into a contestant: time, rows, and global state put back."""
-
-    def run(case: Case) -> Scores:
-        before, started = case.meter.rows, time.perf_counter()
-        with case.other_packages(what):
-            values = work(case)
-        seconds = time.perf_counter() - started
-        return Scores(np.asarray(values, dtype=np.float64), seconds=seconds, model_rows=case.meter.rows - before)
-
-    return run
-
-
 # ---- SAGE ------------------------------------------------------------------------------------------------------------
-def sage(case: Case) -> Scores:
+def sage(case: TabularCase) -> Scores:
     """Run SAGE as in its paper; classes are averaged on the scale of probabilities."""
     before, started = case.meter.rows, time.perf_counter()
 
@@ -70,7 +58,7 @@ def sage(case: Case) -> Scores:
 
 
 # ---- scikit-learn ----------------------------------------------------------------------------------------------------
-def sklearn_permutation(case: Case) -> Floats:
+def sklearn_permutation(case: TabularCase) -> Floats:
     """``permutation_importance`` of the estimator on the raw table, by the loss."""
     from sklearn.inspection import permutation_importance
 
@@ -89,7 +77,7 @@ def sklearn_permutation(case: Case) -> Floats:
 
 
 # ---- shap ------------------------------------------------------------------------------------------------------------
-def _by_row_numbers(case: Case, rows: int) -> tuple[Callable[[Any], Floats], Floats, Floats]:
+def _by_row_numbers(case: TabularCase, rows: int) -> tuple[Callable[[Any], Floats], Floats, Floats]:
     """Return a function of tables of row numbers, the rows to explain and the background as such tables.
 
     Entry (i, j) is the number of the row from which row i has its feature j, so that a feature of any kind and width is
@@ -112,7 +100,7 @@ def _mean_absolute(values: Any) -> Floats:
     return np.asarray(np.abs(np.asarray(values, dtype=np.float64)).mean(axis=0))
 
 
-def shap_kernel(case: Case) -> Floats:
+def shap_kernel(case: TabularCase) -> Floats:
     """``shap.KernelExplainer``."""
     import shap
 
@@ -122,7 +110,7 @@ def shap_kernel(case: Case) -> Floats:
     return _mean_absolute(explainer.shap_values(explained, nsamples=case.sizes.draws, silent=True))
 
 
-def shap_permutation(case: Case) -> Floats:
+def shap_permutation(case: TabularCase) -> Floats:
     """``shap.PermutationExplainer``, two orders and their reverses per row."""
     import shap
 
@@ -133,7 +121,7 @@ def shap_permutation(case: Case) -> Floats:
     return _mean_absolute(result.values)
 
 
-def shap_gradient(case: Case) -> Floats:
+def shap_gradient(case: TabularCase) -> Floats:
     """``shap.GradientExplainer`` (expected gradients) on the encoded rows, encoded columns summed by feature."""
     import shap
 
@@ -143,26 +131,26 @@ def shap_gradient(case: Case) -> Floats:
     return _by_feature(case, np.asarray(values, dtype=np.float64).reshape(-1, case.encoded.shape[1]))
 
 
-def _by_feature(case: Case, attributions: Floats) -> Floats:
+def _by_feature(case: TabularCase, attributions: Floats) -> Floats:
     """Sum encoded columns by feature in each row, then take the mean absolute value ``(features,)``."""
     member = (case.owner[:, None] == np.arange(len(case.names))).astype(np.float64)
     return _mean_absolute(attributions @ member)
 
 
 # ---- Captum ----------------------------------------------------------------------------------------------------------
-def _mask(case: Case) -> Tensor:
+def _mask(case: TabularCase) -> Tensor:
     import torch
 
     return torch.from_numpy(case.owner)[None, :]
 
 
-def _one_column(case: Case, attributions: Tensor) -> Floats:
+def _one_column(case: TabularCase, attributions: Tensor) -> Floats:
     """Read a masked attribution, which repeats a feature's value in each of its columns ``(rows, features)``."""
     first = [int(case.columns[name][0]) for name in case.names]
     return np.asarray(attributions.detach().numpy()[:, first], dtype=np.float64)
 
 
-def captum_feature_permutation(case: Case) -> Floats:
+def captum_feature_permutation(case: TabularCase) -> Floats:
     """``captum.attr.FeaturePermutation`` of each row's loss, several times; the fall of minus the loss."""
     import torch
     from captum.attr import FeaturePermutation
@@ -181,11 +169,11 @@ def captum_feature_permutation(case: Case) -> Floats:
     return np.asarray(np.mean(values, axis=0))
 
 
-def _average_row(case: Case) -> Tensor:
+def _average_row(case: TabularCase) -> Tensor:
     return case.tensor(case.background.mean(axis=0, keepdims=True))
 
 
-def _from_mean_row(case: Case, attribution: Any, rows: int, **options: Any) -> Floats:
+def _from_mean_row(case: TabularCase, attribution: Any, rows: int, **options: Any) -> Floats:
     """Return the mean absolute attribution from the mean row, features masked together."""
     import torch
 
@@ -196,7 +184,7 @@ def _from_mean_row(case: Case, attribution: Any, rows: int, **options: Any) -> F
     return _mean_absolute(_one_column(case, values))
 
 
-def captum_shapley(case: Case) -> Floats:
+def captum_shapley(case: TabularCase) -> Floats:
     """``captum.attr.ShapleyValueSampling`` from the mean row, features masked together."""
     from captum.attr import ShapleyValueSampling
 
@@ -204,7 +192,7 @@ def captum_shapley(case: Case) -> Floats:
     return _from_mean_row(case, attribution, case.sizes.some, n_samples=max(2, case.sizes.draws // 10))
 
 
-def captum_kernel_shap(case: Case) -> Floats:
+def captum_kernel_shap(case: TabularCase) -> Floats:
     """``captum.attr.KernelShap`` from the mean row."""
     from captum.attr import KernelShap
 
@@ -212,7 +200,7 @@ def captum_kernel_shap(case: Case) -> Floats:
     return _from_mean_row(case, attribution, case.sizes.few, n_samples=case.sizes.draws, perturbations_per_eval=64)
 
 
-def captum_lime(case: Case) -> Floats:
+def captum_lime(case: TabularCase) -> Floats:
     """``captum.attr.Lime`` from the mean row, with its own similarity, and a weak ridge in place of its lasso."""
     from captum._utils.models.linear_model import SkLearnRidge
     from captum.attr import Lime
@@ -221,7 +209,7 @@ def captum_lime(case: Case) -> Floats:
     return _from_mean_row(case, attribution, case.sizes.few, n_samples=case.sizes.draws, perturbations_per_eval=64)
 
 
-def captum_integrated_gradients(case: Case) -> Floats:
+def captum_integrated_gradients(case: TabularCase) -> Floats:
     """``captum.attr.IntegratedGradients`` from the mean row, 50 steps."""
     from captum.attr import IntegratedGradients
 
@@ -252,4 +240,4 @@ for _name, _label, _estimand, _work, _needs, _note in (
     ("captum:lime", "Captum Lime", ANY, captum_lime, ("captum", "sklearn"), _MEAN_ROW),
     ("captum:integrated_gradients", "Captum integrated gradients", ANY, captum_integrated_gradients, ("captum",), ""),
 ):  # fmt: skip
-    enrol("tabular", Contestant(_name, _label, _estimand, "peer", _metered(_work, _name), _needs, _note))
+    enrol_peer("tabular", _name, _label, _estimand, _work, needs=_needs, note=_note)

@@ -59,30 +59,7 @@ def sage_permutation(
     walks: int,
     rng: np.random.Generator,
 ) -> SageValues:
-    """Estimate SAGE values.
-
-    Args:
-        predict: Predictions ``(n, outputs)`` of rows ``(n, columns)``, on a scale on which averages make sense.
-        loss: The loss of each row, of predictions ``(n, outputs)`` and targets ``(n,)``.
-        rows: The rows to draw from ``(rows, columns)``.
-        y: Their targets ``(rows,)``.
-        background: Rows over which absent features are averaged ``(averaged, columns)``.
-        owner: The feature of each column ``(columns,)``.
-        walks: How many (row, order) pairs to sample.
-        rng: The stream to draw from.
-
-    Raises:
-        InputError: Fewer than two walks, or tables that do not fit.
-
-    Examples:
-        >>> x = np.random.default_rng(0).standard_normal((500, 2))
-        >>> found = sage_permutation(
-        ...     lambda rows: 2 * rows[:, :1], lambda said, y: (said[:, 0] - y) ** 2, x, 2 * x[:, 0], x[:50],
-        ...     np.arange(2), walks=500, rng=np.random.default_rng(1),
-        ... )
-        >>> bool(abs(found.values[0] - 4.0) < 4 * found.std[0]), float(found.values[1])
-        (True, 0.0)
-    """
+    """Estimate SAGE values."""
     if walks < 2:
         raise InputError(f"walks must be at least 2, because errors are estimated over them, however: walks={walks}")
     if rows.shape[1:] != background.shape[1:] or len(owner) != rows.shape[1] or len(rows) != len(y):

@@ -1,0 +1,287 @@
+"""What every suite does in one cell: train, let every contestant explain, score, repeat, and make records of it."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad.base.progress import Progress
+from permgrad.evaluation.faithfulness import faithfulness_curves
+from permgrad.evaluation.ranking import importance_shares, kendall, relative_error, share_error, spearman
+from permgrad.evaluation.stability import stability
+from permgrad_benchmark.contestants import Contestant, Scores, enrolled
+from permgrad_benchmark.other_packages import other_packages
+from permgrad_benchmark.records import ANY, Record, Records
+from permgrad_benchmark.settings import Settings
+
+Floats = npt.NDArray[np.float64]
+#: One number: ``(method or estimand, metric, value)`` as the function says.
+Numbers = Iterator[tuple[str, str, float | None]]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much of everything.
+
+    Attributes:
+        test: Test rows; contestants that measure effects over all rows get all of them.
+        repeats: Donors per row and feature, permutations, and the like.
+        some: Rows for contestants that explain row by row at a moderate price.
+        few: Rows for contestants that sample coalitions for one row at a time.
+        references: Background rows that stand in for absent features.
+        draws: Coalitions or orders sampled per row.
+        retrainings: Networks trained anew, and test samples drawn, for the stability of explanations.
+    """
+
+    test: int
+    repeats: int
+    some: int
+    few: int
+    references: int
+    draws: int
+    retrainings: int
+
+    def rows(self, which: str) -> int:
+        """Return how many rows ``"all"``, ``"some"`` or ``"few"`` are."""
+        return int(self.test if which == "all" else getattr(self, which))
+
+
+@dataclass
+class Meter:
+    """Counts rows of the network evaluated by what is not permgrad's own."""
+
+    rows: int = 0
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Case(ABC):
+    """One network, the rows to explain, the seed of the contestants, and a meter of what other packages use."""
+
+    seed: int
+    sizes: Sizes
+    meter: Meter = field(default_factory=Meter)
+
+    @property
+    @abstractmethod
+    def names(self) -> list[str]:
+        """The players, in the order of the truths."""
+
+    @abstractmethod
+    def integer_seed(self, what: str) -> int:
+        """Return a seed of 31 bits for one purpose."""
+
+    @property
+    @abstractmethod
+    def module_explained(self) -> Any:
+        """The torch module whose weights other packages must leave alone."""
+
+    @abstractmethod
+    def curve_rows(self) -> tuple[Any, Any, Mapping[str, npt.NDArray[np.intp]]]:
+        """Return rows ``(n, columns)`` for curves, a function of such rows to losses, and each player's columns."""
+
+    def other_packages(self, what: str) -> AbstractContextManager[None]:
+        """Return a context in which other packages explain the network; see ``other_packages``."""
+        return other_packages(self.module_explained, self.integer_seed(what))
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One function and one seed of a suite.
+
+    Attributes:
+        case: What contestants are given.
+        truths: The players' true importances, by estimand.
+        quality: How well the network knows the function, by metric.
+        oracle: The case in which the true function stands in the network's place.
+        design: What the suite needs to make further cases.
+    """
+
+    case: Any
+    truths: Mapping[str, Floats]
+    quality: Mapping[str, float]
+    oracle: Any = None
+    design: Any = None
+
+
+class Suite(ABC):
+    """A design with known truth: known functions, and what one function and one seed of it come to."""
+
+    #: Name on the command line and in ``results.csv``, a line for people, what the truths are.
+    name: ClassVar[str]
+    title: ClassVar[str]
+    estimands: ClassVar[Mapping[str, str]]
+    full: ClassVar[Sizes]
+    quick: ClassVar[Sizes]
+    #: The costly repetitions (retrainings, resamples, randomised networks) are made in the cells of one seed and some
+    #: functions, and not of contestants whose names begin or end like these.
+    repeated_seed: ClassVar[int] = 0
+    repeated_functions: ClassVar[tuple[str, ...]]
+    not_repeated: ClassVar[tuple[str, ...]]
+    not_repeated_ends: ClassVar[tuple[str, ...]] = ()
+    #: Decimals of shares that make a ranking; None: as they are.
+    ranked_decimals: ClassVar[int | None] = None
+
+    @property
+    @abstractmethod
+    def functions(self) -> tuple[str, ...]:
+        """Names of the known functions."""
+
+    @abstractmethod
+    def function_facts(self, settings: Settings) -> dict[str, Any]:
+        """Return what the page says of the functions and networks: titles, players, which are relevant."""
+
+    @abstractmethod
+    def cell(self, function: str, seed: int, settings: Settings) -> Cell:
+        """Draw, train, and state the truths."""
+
+    @abstractmethod
+    def repetitions(self, cell: Cell) -> tuple[list[Any], list[Any], dict[str, Any]]:
+        """Return cases of networks trained again, of other test rows, and of networks that know nothing."""
+
+    def more(self, cell: Cell, contestant: Contestant, scores: Scores) -> Numbers:  # noqa: ARG002 — for suites to add to
+        """Yield ``(estimand, metric, value)`` that only this suite has."""
+        yield from ()
+
+    def check(self, settings: Settings) -> None:  # noqa: B027 — most suites have nothing to refuse
+        """Refuse settings that no cell could be computed with."""
+
+    def sizes(self, settings: Settings) -> Sizes:
+        """Return the sizes of a scale."""
+        return self.quick if settings.quick else self.full
+
+    def _everyone(self) -> list[Contestant]:
+        return [enrolled(self.name).get(name) for name in enrolled(self.name)]
+
+    def contestants(self, settings: Settings) -> list[Contestant]:
+        """Return who takes part, ours first, without those whose packages are missing."""
+        chosen = [
+            one
+            for one in self._everyone()
+            if settings.wants(one.name) and (settings.peers or one.kind != "peer") and not one.missing()
+        ]
+        return sorted(chosen, key=lambda one: ("ours", "peer", "baseline").index(one.kind))
+
+    def methods(self, settings: Settings) -> tuple[str, ...]:
+        """Return the names of the contestants, in the order of the tables."""
+        return tuple(contestant.name for contestant in self.contestants(settings))
+
+    def facts(self, settings: Settings) -> dict[str, Any]:
+        """Return what the page says beside the numbers."""
+        wanted = [one for one in self._everyone() if settings.wants(one.name)]
+        return {
+            "contestants": {one.name: one.facts() for one in self.contestants(settings)},
+            "left_out": {one.name: one.missing() for one in wanted if one.missing()},
+            "estimands": dict(self.estimands),
+            "sizes": vars(self.sizes(settings)),
+            "repeated": {"seed": self.repeated_seed, "functions": list(self.repeated_functions)},
+            **self.function_facts(settings),
+        }
+
+    def run(self, function: str, seed: int, settings: Settings) -> list[Record]:
+        """Compute one cell. The same arguments give the same figures, times apart."""
+        contestants = self.contestants(settings)
+        cell = self.cell(function, seed, settings)
+        records = Records()
+
+        def add(method: str, estimand: str, metric: str, value: float | None) -> None:
+            records.add(self.name, function, seed, method, estimand, metric, value)
+
+        for metric, quality in cell.quality.items():
+            add("network", ANY, metric, quality)
+        for estimand, name, share in _true_shares(cell):
+            add("truth", estimand, f"truth_share:{name}", share)
+        by_contestant: dict[str, Floats] = {}
+        with Progress(len(contestants), f"{function}, seed {seed}", settings.progress, lines=False) as bar:
+            for contestant in contestants:
+                bar.note(contestant.name)
+                scores = scored(contestant, cell.case)
+                by_contestant[contestant.name] = scores.values
+                for estimand, metric, value in self.judge(cell, contestant, scores):
+                    add(contestant.name, estimand, metric, value)
+                if cell.oracle is not None:
+                    for estimand, metric, value in self.errors(cell, scored(contestant, cell.oracle).values):
+                        add(f"oracle:{contestant.name}", estimand, metric, value)
+                bar.advance()
+        if seed == self.repeated_seed and function in self.repeated_functions:
+            for name, metric, value in self.repeat(cell, contestants, by_contestant):
+                add(name, ANY, metric, value)
+        return list(records)
+
+    # ---- what each contestant gets -----------------------------------------------------------------------------------
+    def errors(self, cell: Cell, values: Floats) -> Numbers:
+        """Yield ``(estimand, metric, value)``: shares, and their errors against all truths."""
+        for name, share in zip(cell.case.names, importance_shares(values), strict=True):
+            yield ANY, f"share:{name}", float(share)
+        for estimand, truth in cell.truths.items():
+            yield estimand, "share_error", share_error(truth, values)
+            yield estimand, "relative_error", relative_error(truth, values)
+
+    def judge(self, cell: Cell, contestant: Contestant, scores: Scores) -> Numbers:
+        """Yield ``(estimand, metric, value)`` of one contestant: errors, ranks, curves, cost, and the suite's own."""
+        values = scores.values
+        yield from self.errors(cell, values)
+        for estimand, truth in cell.truths.items():
+            yield estimand, "spearman", spearman(truth, self.ranked(values))
+            yield estimand, "kendall", kendall(truth, self.ranked(values))
+        yield from self.more(cell, contestant, scores)
+        yield from _curves(cell.case, values)
+        yield ANY, "seconds", scores.seconds
+        yield ANY, "model_rows", scores.model_rows
+        if scores.completeness_gap is not None:
+            yield ANY, "completeness_gap", scores.completeness_gap
+
+    def ranked(self, values: Floats) -> Floats:
+        """Return what rankings are read off."""
+        return values if self.ranked_decimals is None else np.round(importance_shares(values), self.ranked_decimals)
+
+    def repeat(self, cell: Cell, contestants: Iterable[Contestant], first: Mapping[str, Floats]) -> Numbers:
+        """Yield ``(method, metric, value)`` of stability and of randomised networks.
+
+        Stability over retrainings: networks of other seeds on the same rows. Over resamples: other test rows.
+        Randomised, everything else the same: the Spearman correlation of importances with those of the network with
+        its weights drawn anew (``parameters``) or trained on shuffled targets (``labels``), after Adebayo et al. 2018
+        (arXiv 1810.03292).
+        """
+        retrained, samples, changed = self.repetitions(cell)
+        for contestant in contestants:
+            name = contestant.name
+            if name.startswith(self.not_repeated) or name.endswith(self.not_repeated_ends):
+                continue
+            for what, cases, start in (("retraining", retrained, [first[name]]), ("resampling", samples, [])):
+                values = np.stack([*start, *(scored(contestant, other).values for other in cases)])
+                rankings = np.stack([self.ranked(row) for row in values])
+                yield name, f"stability_kendall:{what}", stability(rankings).kendall
+                yield name, f"stability_spread:{what}", stability(values).spread
+            for what, other in changed.items():
+                yield name, f"randomised:{what}", spearman(first[name], scored(contestant, other).values)
+
+
+def _true_shares(cell: Cell) -> Iterator[tuple[str, str, float]]:
+    for estimand, values in cell.truths.items():
+        for name, share in zip(cell.case.names, importance_shares(values), strict=True):
+            yield estimand, name, float(share)
+
+
+def _curves(case: Any, values: Floats) -> Numbers:
+    """Yield the areas of the deletion and insertion curves, players taken from rows half the set away."""
+    rows, losses, columns = case.curve_rows()
+    order = [case.names[place] for place in np.argsort(-values, kind="stable")]
+    before = case.meter.rows
+    curves = faithfulness_curves(losses, rows, np.roll(rows, len(rows) // 2, axis=0), columns, order)
+    case.meter.rows = before
+    yield ANY, "deletion", curves.deletion_area
+    yield ANY, "insertion", curves.insertion_area
+
+
+def scored(contestant: Contestant, case: Any) -> Scores:
+    """Let a contestant score; what it warns about is for people who explain their own models."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return contestant.score(case)
