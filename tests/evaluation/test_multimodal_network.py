@@ -13,7 +13,7 @@ from permgrad_benchmark.suites.multimodal.autoencoder import Bottleneck
 from permgrad_benchmark.suites.multimodal.case import LAYER, QUICK, PairsCase, make_case, make_oracle
 from permgrad_benchmark.suites.multimodal.functions import COLUMNS_OF, MODALITIES, functions
 from permgrad_benchmark.suites.multimodal.network import FusedNetwork, MarginNetwork
-from permgrad_benchmark.suites.multimodal.pairs import Design, with_threshold
+from permgrad_benchmark.suites.multimodal.pairs import PairsDesign, with_threshold
 from permgrad_benchmark.suites.multimodal.training import (
     TrainingSettings,
     accuracy,
@@ -21,7 +21,7 @@ from permgrad_benchmark.suites.multimodal.training import (
 )
 
 
-def made_design(function: str = "F4", count: int = 400, *, two: bool = False) -> Design:
+def made_design(function: str = "F4", count: int = 400, *, two: bool = False) -> PairsDesign:
     """Return a design of made images: ten Gaussian bumps whose heights are the features, so that all is learnable."""
     rng = np.random.default_rng(0)
     grid = np.arange(28)
@@ -38,7 +38,7 @@ def made_design(function: str = "F4", count: int = 400, *, two: bool = False) ->
     cut = int(0.7 * count)
     parts = np.arange(cut), np.arange(cut, count)
     empty = Bottleneck(sets[0][1].numpy(), "", 1.0, None)
-    design = Design(
+    design = PairsDesign(
         functions.get(function), (sets[0][0], sets[-1][0]), (sets[0][1], sets[-1][1]), (parts[0],) * 2, (parts[1],) * 2,
         0.0, (empty, empty), ("made", "made"),
     )  # fmt: skip
@@ -47,7 +47,7 @@ def made_design(function: str = "F4", count: int = 400, *, two: bool = False) ->
 
 
 @pytest.fixture(scope="module")
-def learned() -> tuple[Design, PairsCase, PairsCase]:
+def learned() -> tuple[PairsDesign, PairsCase, PairsCase]:
     design = made_design("F6", 1200)
     network = train(design, 0, TrainingSettings(epochs=20, batch=64))
     pairs = design.draw(design.test, 600, generator(0, "test"))
@@ -113,7 +113,7 @@ def test_training_is_repeatable_and_leaves_the_callers_random_state():
 
 def test_two_sets_of_images_of_different_sizes_train_as_well():
     design = made_design("F1", 80, two=True)
-    design = Design(**{**vars(design), "training": (design.training[0], design.training[1][:20])})
+    design = PairsDesign(**{**vars(design), "training": (design.training[0], design.training[1][:20])})
     network = train(design, 0, TrainingSettings(epochs=1, batch=16))
     assert np.isfinite(accuracy(network, design, design.draw(design.test, 50, np.random.default_rng(0))))
     assert not network.training

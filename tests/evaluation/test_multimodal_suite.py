@@ -27,7 +27,7 @@ from permgrad_benchmark.suites.multimodal.suite import shuffled
 from permgrad_benchmark.suites.multimodal.training import QUICK as QUICK_TRAINING
 from permgrad_benchmark.suites.multimodal.training import train
 from permgrad_benchmark.suites.multimodal.truth import true_importance
-from permgrad_benchmark.suites.suite import Cell
+from permgrad_benchmark.suites.suite import SuiteCell
 
 HAS_DATA = Path(os.environ.get("PERMGRAD_DATA", "no such folder"), "pneumoniamnist.npz").is_file()
 needs_data = pytest.mark.skipif(not HAS_DATA, reason="pneumoniamnist.npz is not in the folder that PERMGRAD_DATA names")
@@ -100,7 +100,7 @@ def test_repetitions_and_randomised_networks():
 
     case = make_case(design, network, pairs, 0, QUICK)
     own = enrolled("multimodal").get("gradient")
-    cell = Cell(case, {}, {}, design=(design, QUICK_TRAINING))
+    cell = SuiteCell(case, {}, {}, design=(design, QUICK_TRAINING))
     found = {metric: value for _, metric, value in suite.repeat(cell, [own], {"gradient": own.score(case).values})}
     assert set(found) == {
         "stability_kendall:retraining", "stability_kendall:resampling", "stability_spread:retraining",

@@ -92,7 +92,7 @@ class Case(ABC):
 
 
 @dataclass(frozen=True, eq=False)
-class Cell:
+class SuiteCell:
     """One function and one seed of a suite.
 
     Attributes:
@@ -138,14 +138,14 @@ class Suite(ABC):
         """Return what the page says of the functions and networks: titles, players, which are relevant."""
 
     @abstractmethod
-    def cell(self, function: str, seed: int, settings: Settings) -> Cell:
+    def cell(self, function: str, seed: int, settings: Settings) -> SuiteCell:
         """Draw, train, and state the truths."""
 
     @abstractmethod
-    def repetitions(self, cell: Cell) -> tuple[list[Any], list[Any], dict[str, Any]]:
+    def repetitions(self, cell: SuiteCell) -> tuple[list[Any], list[Any], dict[str, Any]]:
         """Return cases of networks trained again, of other test rows, and of networks that know nothing."""
 
-    def more(self, cell: Cell, contestant: Contestant, scores: Scores) -> Numbers:  # noqa: ARG002 — for suites to add to
+    def more(self, cell: SuiteCell, contestant: Contestant, scores: Scores) -> Numbers:  # noqa: ARG002 — for suites to add to
         """Yield ``(estimand, metric, value)`` that only this suite has."""
         yield from ()
 
@@ -215,7 +215,7 @@ class Suite(ABC):
         return list(records)
 
     # ---- what each contestant gets -----------------------------------------------------------------------------------
-    def errors(self, cell: Cell, values: Floats) -> Numbers:
+    def errors(self, cell: SuiteCell, values: Floats) -> Numbers:
         """Yield ``(estimand, metric, value)``: shares, and their errors against all truths."""
         for name, share in zip(cell.case.names, importance_shares(values), strict=True):
             yield ANY, f"share:{name}", float(share)
@@ -223,7 +223,7 @@ class Suite(ABC):
             yield estimand, "share_error", share_error(truth, values)
             yield estimand, "relative_error", relative_error(truth, values)
 
-    def judge(self, cell: Cell, contestant: Contestant, scores: Scores) -> Numbers:
+    def judge(self, cell: SuiteCell, contestant: Contestant, scores: Scores) -> Numbers:
         """Yield ``(estimand, metric, value)`` of one contestant: errors, ranks, curves, cost, and the suite's own."""
         values = scores.values
         yield from self.errors(cell, values)
@@ -241,7 +241,7 @@ class Suite(ABC):
         """Return what rankings are read off."""
         return values if self.ranked_decimals is None else np.round(importance_shares(values), self.ranked_decimals)
 
-    def repeat(self, cell: Cell, contestants: Iterable[Contestant], first: Mapping[str, Floats]) -> Numbers:
+    def repeat(self, cell: SuiteCell, contestants: Iterable[Contestant], first: Mapping[str, Floats]) -> Numbers:
         """Yield ``(method, metric, value)`` of stability and of randomised networks.
 
         Stability over retrainings: networks of other seeds on the same rows. Over resamples: other test rows.
@@ -263,7 +263,7 @@ class Suite(ABC):
                 yield name, f"randomised:{what}", spearman(first[name], scored(contestant, other).values)
 
 
-def _true_shares(cell: Cell) -> Iterator[tuple[str, str, float]]:
+def _true_shares(cell: SuiteCell) -> Iterator[tuple[str, str, float]]:
     for estimand, values in cell.truths.items():
         for name, share in zip(cell.case.names, importance_shares(values), strict=True):
             yield estimand, name, float(share)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from permgrad.base.random import derive_seed, generator
 from permgrad_benchmark.suites.multimodal.functions import COLUMNS_OF, MODALITIES, WIDTH
 from permgrad_benchmark.suites.multimodal.network import FusedNetwork, MarginNetwork, TrueFunction
-from permgrad_benchmark.suites.multimodal.pairs import Design, Pairs
+from permgrad_benchmark.suites.multimodal.pairs import Pairs, PairsDesign
 from permgrad_benchmark.suites.suite import Case, Meter, Sizes
 
 Floats = npt.NDArray[np.float64]
@@ -138,7 +138,7 @@ class Logit(nn.Module):
         return logits
 
 
-def make_case(design: Design, network: FusedNetwork, pairs: Pairs, seed: int, sizes: Sizes) -> PairsCase:
+def make_case(design: PairsDesign, network: FusedNetwork, pairs: Pairs, seed: int, sizes: Sizes) -> PairsCase:
     """Return the case of a trained network on test pairs."""
     margin = MarginNetwork(network).eval()
     with torch.no_grad():
@@ -150,7 +150,7 @@ def make_case(design: Design, network: FusedNetwork, pairs: Pairs, seed: int, si
     )  # fmt: skip
 
 
-def make_oracle(design: Design, case: PairsCase) -> PairsCase:
+def make_oracle(design: PairsDesign, case: PairsCase) -> PairsCase:
     """Return the case in which F stands in the network's place, on the same rows.
 
     For methods that measure a classification loss F is stretched to a logit as steep as the network's: the slope is
@@ -175,7 +175,7 @@ def make_oracle(design: Design, case: PairsCase) -> PairsCase:
     )
 
 
-def draw_test_pairs(design: Design, count: int, seed: int, sample: int = 0) -> Pairs:
+def draw_test_pairs(design: PairsDesign, count: int, seed: int, sample: int = 0) -> Pairs:
     """Draw test pairs; other samples are drawn apart."""
     return design.draw(design.test, count, generator(seed, "test pairs", sample))
 

@@ -45,7 +45,7 @@ class Pairs:
 
 
 @dataclass(frozen=True, eq=False)
-class Design:
+class PairsDesign:
     """One function on one split of the images.
 
     Attributes:
@@ -102,7 +102,9 @@ class Design:
         return Population(first, second, self.function.covariance)
 
 
-def make_design(function: DecisionFunction, image_sets: tuple[str, ...], seed: int, *, quick: bool = False) -> Design:
+def make_design(
+    function: DecisionFunction, image_sets: tuple[str, ...], seed: int, *, quick: bool = False
+) -> PairsDesign:
     """Read and split the images and set the threshold."""
     if len(image_sets) not in (1, 2):
         raise InputError(f"image_sets must name one set or two, however: image_sets={image_sets!r}")
@@ -113,7 +115,7 @@ def make_design(function: DecisionFunction, image_sets: tuple[str, ...], seed: i
     made = [bottleneck_features(source, QUICK_EPOCHS if quick else EPOCHS) for source in read]
     splits = [split_images(len(source), seed) for source in read]
     features = [torch.from_numpy(source.features) for source in made]
-    design = Design(
+    design = PairsDesign(
         function=function,
         images=(pixels[0], pixels[-1]),
         features=(features[0], features[-1]),
@@ -127,12 +129,12 @@ def make_design(function: DecisionFunction, image_sets: tuple[str, ...], seed: i
     return with_threshold(design, float(function.score(sample.features.double()).median()))
 
 
-def with_threshold(design: Design, threshold: float) -> Design:
+def with_threshold(design: PairsDesign, threshold: float) -> PairsDesign:
     """Return the design with another threshold."""
     return replace(design, threshold=threshold)
 
 
-def hold_out(design: Design, share: float = 0.2) -> Design:
+def hold_out(design: PairsDesign, share: float = 0.2) -> PairsDesign:
     """Return the design with some training images in the place of the test images: what settings are chosen on."""
     cuts = [round((1.0 - share) * len(images)) for images in design.training]
     first, second = ((images[:cut], images[cut:]) for images, cut in zip(design.training, cuts, strict=True))

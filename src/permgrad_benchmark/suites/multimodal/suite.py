@@ -18,12 +18,12 @@ from permgrad_benchmark.suites.multimodal.functions import COLUMNS_OF, MODALITIE
 from permgrad_benchmark.suites.multimodal.images import TRAINING_SHARE, read_images
 from permgrad_benchmark.suites.multimodal.network import FusedNetwork
 from permgrad_benchmark.suites.multimodal.ours import LOSSES
-from permgrad_benchmark.suites.multimodal.pairs import Design, make_design
+from permgrad_benchmark.suites.multimodal.pairs import PairsDesign, make_design
 from permgrad_benchmark.suites.multimodal.training import FULL as FULL_TRAINING
 from permgrad_benchmark.suites.multimodal.training import QUICK as QUICK_TRAINING
 from permgrad_benchmark.suites.multimodal.training import TrainingSettings, accuracy, train
 from permgrad_benchmark.suites.multimodal.truth import ESTIMANDS, true_importance
-from permgrad_benchmark.suites.suite import Cell, Suite
+from permgrad_benchmark.suites.suite import Suite, SuiteCell
 
 #: The images of the design as it is run; the published work had organamnist and organcmnist.
 IMAGE_SETS = ("pneumoniamnist",)
@@ -75,7 +75,7 @@ class MultimodalSuite(Suite):
         for path in self._images(settings):
             read_images(path)
 
-    def cell(self, function: str, seed: int, settings: Settings) -> Cell:
+    def cell(self, function: str, seed: int, settings: Settings) -> SuiteCell:
         """Split, train, draw test pairs; F itself is the oracle."""
         decision, design = functions.get(function), self.design(function, seed, settings)
         started = time.perf_counter()
@@ -85,9 +85,9 @@ class MultimodalSuite(Suite):
         case = make_case(design, network, pairs, seed, self.sizes(settings))
         truths = {name: true_importance(decision, design.population(), name) for name in ESTIMANDS}
         quality = {"seconds": seconds, "accuracy": accuracy(network, design, pairs)}
-        return Cell(case, truths, quality, make_oracle(design, case), (design, self._training(settings)))  # type: ignore[arg-type]
+        return SuiteCell(case, truths, quality, make_oracle(design, case), (design, self._training(settings)))  # type: ignore[arg-type]
 
-    def repetitions(self, cell: Cell) -> tuple[list[PairsCase], list[PairsCase], dict[str, PairsCase]]:
+    def repetitions(self, cell: SuiteCell) -> tuple[list[PairsCase], list[PairsCase], dict[str, PairsCase]]:
         """Train on the same split with other seeds; draw other test pairs."""
         case: PairsCase = cell.case
         (design, training), seed, sizes = cell.design, case.seed, case.sizes
@@ -95,7 +95,7 @@ class MultimodalSuite(Suite):
         if case.trained is None:
             raise AssertionError("only the network's case is repeated")
 
-        def trained(design: Design, network_seed: int) -> PairsCase:
+        def trained(design: PairsDesign, network_seed: int) -> PairsCase:
             return make_case(design, train(design, network_seed, training), case.pairs, seed, sizes)
 
         retrained = [trained(design, _other(seed, number)) for number in range(sizes.retrainings - 1)]
@@ -111,7 +111,7 @@ class MultimodalSuite(Suite):
         }
         return retrained, samples, changed
 
-    def design(self, function: str, seed: int, settings: Settings) -> Design:
+    def design(self, function: str, seed: int, settings: Settings) -> PairsDesign:
         """Return the images, features and splits of one cell."""
         return make_design(functions.get(function), self._images(settings), seed, quick=settings.quick)
 
@@ -164,7 +164,7 @@ def _untrained(seed: int) -> FusedNetwork:
         return FusedNetwork().eval()
 
 
-def shuffled(design: Design, seed: int) -> Design:
+def shuffled(design: PairsDesign, seed: int) -> PairsDesign:
     """Return the design with labels that say nothing: F reads the features of other images and other rows."""
     return replace(design, function=replace(design.function, score=_Noise(seed)), threshold=0.0)
 

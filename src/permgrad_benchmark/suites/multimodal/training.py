@@ -26,7 +26,7 @@ from permgrad.base.random import derive_seed, forked_torch, generator
 from permgrad_benchmark.suites.multimodal.clinical import draw_clinical
 from permgrad_benchmark.suites.multimodal.functions import WIDTH
 from permgrad_benchmark.suites.multimodal.network import FusedNetwork
-from permgrad_benchmark.suites.multimodal.pairs import Design, Pairs
+from permgrad_benchmark.suites.multimodal.pairs import Pairs, PairsDesign
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,9 @@ FULL = TrainingSettings()
 QUICK = TrainingSettings(epochs=4)
 
 
-def train(design: Design, seed: int, settings: TrainingSettings = FULL, progress: bool | str = False) -> FusedNetwork:
+def train(
+    design: PairsDesign, seed: int, settings: TrainingSettings = FULL, progress: bool | str = False
+) -> FusedNetwork:
     """Train a network on pairs of the design's training images."""
     with forked_torch(derive_seed(seed, "multimodal network", design.function.name)), torch.enable_grad():
         network = FusedNetwork()
@@ -93,7 +95,7 @@ def train(design: Design, seed: int, settings: TrainingSettings = FULL, progress
     return network.eval()
 
 
-def accuracy(network: FusedNetwork, design: Design, pairs: Pairs) -> float:
+def accuracy(network: FusedNetwork, design: PairsDesign, pairs: Pairs) -> float:
     """Return the share of pairs whose label the network gives."""
     with torch.no_grad():
         inputs = design.inputs(pairs)
@@ -109,7 +111,7 @@ def accuracy(network: FusedNetwork, design: Design, pairs: Pairs) -> float:
 class _Batches:
     """Batches of images: every image of the larger set once per epoch."""
 
-    def __init__(self, design: Design, settings: TrainingSettings) -> None:
+    def __init__(self, design: PairsDesign, settings: TrainingSettings) -> None:
         self.shared = design.shared
         self.members = [torch.from_numpy(rows) for rows in design.training]
         largest = max(len(rows) for rows in self.members)
@@ -132,7 +134,7 @@ class _Batches:
 
 def _loss(
     network: FusedNetwork,
-    design: Design,
+    design: PairsDesign,
     batch: tuple[Tensor, Tensor],
     clinical: Tensor,
     settings: TrainingSettings,

@@ -12,7 +12,7 @@ from permgrad_benchmark.contestants import Contestant, Scores
 from permgrad_benchmark.records import ANY
 from permgrad_benchmark.settings import Settings
 from permgrad_benchmark.suites import suites
-from permgrad_benchmark.suites.suite import Cell, Numbers, Suite
+from permgrad_benchmark.suites.suite import Numbers, Suite, SuiteCell
 from permgrad_benchmark.suites.tabular.case import (
     FULL,
     QUICK,
@@ -57,13 +57,13 @@ class TabularSuite(Suite):
             "common_share": COMMON_SHARE,
         }
 
-    def cell(self, function: str, seed: int, settings: Settings) -> Cell:
+    def cell(self, function: str, seed: int, settings: Settings) -> SuiteCell:
         """Draw rows and train a network."""
         truth = make_truth(function)
         case = fit_network(truth, seed, self.quick if settings.quick else self.full)
-        return Cell(case, {name: truth.known(name).values for name in ESTIMANDS}, network_quality(case))
+        return SuiteCell(case, {name: truth.known(name).values for name in ESTIMANDS}, network_quality(case))
 
-    def repetitions(self, cell: Cell) -> tuple[list[TabularCase], list[TabularCase], dict[str, TabularCase]]:
+    def repetitions(self, cell: SuiteCell) -> tuple[list[TabularCase], list[TabularCase], dict[str, TabularCase]]:
         """Train on the same rows with other seeds; draw the test rows again with replacement."""
         case: TabularCase = cell.case
         truth, seed, sizes = case.truth, case.seed, case.sizes
@@ -75,7 +75,7 @@ class TabularSuite(Suite):
         changed = {"parameters": randomised(case), "labels": fit_network(truth, seed, sizes, shuffled=True)}
         return retrained, samples, changed
 
-    def more(self, cell: Cell, contestant: Contestant, scores: Scores) -> Numbers:
+    def more(self, cell: SuiteCell, contestant: Contestant, scores: Scores) -> Numbers:
         """Yield coverage of intervals, and how well relevant features are told from irrelevant ones."""
         if contestant.estimand in ESTIMANDS and scores.low is not None and scores.high is not None:
             truth = cell.truths[contestant.estimand]
