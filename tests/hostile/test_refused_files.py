@@ -25,7 +25,7 @@ import permgrad as pg
 from permgrad.base import stored as _stored
 from permgrad.base.csv_files import csv_text, read_csv, write_csv
 from permgrad.base.stored import parse_json, read_npz, sealed, write_npz
-from permgrad.models.save.saving import checksum
+from permgrad.models.save.writing import checksum
 
 
 def npy(header, numbers=b""):

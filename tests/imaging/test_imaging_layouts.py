@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from permgrad import InputError
 from permgrad.imaging import AssignmentLayout, Renderer, StoredLayout, fit_layout, layout_to_dict, layouts, make_layout
-from permgrad.imaging.assignment import block_cells, improve_by_swaps, neighbourhood
+from permgrad.imaging.assignment import RandomLayout, block_cells, improve_by_swaps, neighbourhood
 from permgrad.imaging.layout import check_encoded
-from permgrad.imaging.random_layout import RandomLayout
 from permgrad.imaging.tinto import TintoLayout
 
 make_layout("random")  # fills the registry

@@ -126,22 +126,10 @@ def test_influence_of_a_maximum_is_the_winners_slope():
         )
 
 
-def test_many_columns_are_filtered_to_the_same_picture(monkeypatch):
-    renderer, rows = make("blurred mean")
-    dense = renderer(rows)
-    monkeypatch.setattr(render_module, "_DENSE_WEIGHTS", 0)
-    filtered, _ = make("blurred mean")
-    torch.testing.assert_close(filtered(rows), dense, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(
-        filtered.render_region(rows, (1, 4, 2, 7)), dense[:, :, 1:4, 2:7], rtol=1e-12, atol=1e-12
-    )
-    assert torch.autograd.gradcheck(filtered, (rows.clone().requires_grad_(),))
-
-
 def test_many_rows_are_drawn_in_blocks_to_the_same_picture(monkeypatch):
     renderer, rows = make("blurred maximum")
     whole = renderer(rows)
-    monkeypatch.setattr(render_module, "_CACHED_ROWS", 2)
+    monkeypatch.setattr(render_module, "_PAINTED", 2 * 9 * 49)
     assert torch.equal(renderer(rows), whole)
     assert renderer(rows[:0]).shape == (0, 1, 7, 7)
 

@@ -12,7 +12,7 @@ from torch import nn
 import permgrad as pg
 from permgrad.models.devices import device_of, full_float32, mixed_precision, rows_at_once
 from permgrad.models.estimators.settings import choose_device, device_faults
-from permgrad.models.train.learner import TrainingOptions
+from permgrad.models.train.learner import Course, TrainingOptions
 from permgrad.models.train.rows import Rows
 from permgrad.models.train.training import train
 
@@ -121,13 +121,13 @@ def test_a_checkpoint_from_before_an_option_was_there(tmp_path):
 
     options = TrainingOptions(max_epochs=4, patience=None)
     whole = network()
-    train(whole, rows, None, options, seed=0, progress=False)
-    train(network(), rows, None, options, seed=0, progress=False, checkpoint_folder=tmp_path, on_epoch=stop)
+    train(Course(whole, rows, None, options, seed=0, progress=False))
+    train(Course(network(), rows, None, options, seed=0, progress=False, checkpoint_folder=tmp_path), on_epoch=stop)
     state = torch.load(tmp_path / "training.pt", weights_only=True)
     assert state["options"].pop("precision") == "auto"
     torch.save(state, tmp_path / "training.pt")
     resumed = network()
-    train(resumed, rows, None, options, seed=0, progress=False, checkpoint_folder=tmp_path)
+    train(Course(resumed, rows, None, options, seed=0, progress=False, checkpoint_folder=tmp_path))
     for own, other in zip(resumed.parameters(), whole.parameters(), strict=True):
         assert torch.equal(own, other)
 

@@ -21,9 +21,9 @@ import torch
 from permgrad import EnvironmentProblem, HyNNClassifier, HyNNRegressor, InputError, PermgradWarning
 from permgrad.models.losses import cross_entropy, loss_rows, squared_error
 from permgrad.models.network.network import HybridNetwork
-from permgrad.models.train import learner, training
-from permgrad.models.train.learner import Learner, TrainingOptions
-from permgrad.models.train.rows import EpochOrder, Rows
+from permgrad.models.train import checkpoint, learner
+from permgrad.models.train.learner import Course, Learner, TrainingOptions
+from permgrad.models.train.rows import EpochOrder, Rows, count_batches
 from permgrad.models.train.schedules import schedules
 from permgrad.models.train.training import train
 
@@ -70,6 +70,22 @@ def test_schedules_stay_between_zero_and_the_peak(name):
     rates = [schedules.get(name)(done, 0.1) for done in np.linspace(0, 1, 101)]
     assert min(rates) >= 0
     assert max(rates) <= 0.1
+
+
+@pytest.mark.parametrize(
+    ("name", "shares", "rates"),
+    [
+        ("warmup_cosine", (0, 0.25, 1), (1e-5, 1, 0)),
+        ("flat_cosine", (0, 0.5, 0.75, 1), (1, 1, 0.5, 0)),
+        ("one_cycle", (0, 0.15, 0.3, 0.65, 1), (0.04, 0.52, 1, 0.5, 0)),
+    ],
+)
+def test_schedules_turn_where_they_say(name, shares, rates):
+    assert [schedules.get(name)(done, 1.0) for done in shares] == pytest.approx(rates, abs=1e-5)
+
+
+def test_a_last_row_alone_joins_the_batch_before():
+    assert [count_batches(rows, 4) for rows in (1, 8, 9, 10)] == [1, 2, 2, 3]
 
 
 def test_epoch_order_is_a_permutation_by_seed_and_epoch():
@@ -133,7 +149,7 @@ def test_averaged_weights_are_the_exponential_mean():
     X = torch.rand(64, 3)
     rows = Rows(X, X.sum(1), torch.ones(64))
     options = TrainingOptions(loss="squared_error", max_epochs=1, batch_size=8, averaging=0.9, learning_rate=0.01)
-    learner = Learner(HybridNetwork(3, 1, SMALL, paths=("tabular",)), rows, rows, options, 0)
+    learner = Learner(Course(HybridNetwork(3, 1, SMALL, paths=("tabular",)), rows, rows, options, 0))
     slow = {name: value.clone().double() for name, value in learner.network.state_dict().items()}
     learner.start_epoch()
     for number, batch in enumerate(learner.order):
@@ -210,7 +226,7 @@ def test_a_killed_process_goes_on_exactly(tmp_path):
     """)
     ended = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True)
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
-    assert [path.name for path in tmp_path.iterdir()] == [training.CHECKPOINT_NAME]
+    assert [path.name for path in tmp_path.iterdir()] == [checkpoint.CHECKPOINT_NAME]
     resumed = regressor(batch_size=32)._fit(*table(), checkpoint_folder=tmp_path)
     assert equal(weights(regressor(batch_size=32).fit(*table())), weights(resumed))
 
@@ -220,7 +236,7 @@ def test_a_checkpoint_of_another_training_or_a_broken_one_is_refused(tmp_path):
     regressor(max_epochs=2)._fit(X, y, checkpoint_folder=tmp_path)
     with pytest.raises(InputError, match="a training can only go on with the options, seed and rows it began with"):
         regressor(max_epochs=2, random_state=1)._fit(X, y, checkpoint_folder=tmp_path)
-    path = tmp_path / training.CHECKPOINT_NAME
+    path = tmp_path / checkpoint.CHECKPOINT_NAME
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(EnvironmentProblem, match="a checkpoint must be a complete file written by permgrad"):
         regressor(max_epochs=2)._fit(X, y, checkpoint_folder=tmp_path)
@@ -357,7 +373,7 @@ def test_without_validation_rows_broken_weights_are_not_kept(monkeypatch):
     rows = Rows(x, x.sum(1), torch.ones(50))
     options = TrainingOptions(loss="squared_error", max_epochs=9)  # one step an epoch, whose loss is still a number
     with pytest.warns(PermgradWarning, match="became nan in epoch 3; the weights of epoch 2 are kept"):
-        train(net, rows, None, options, seed=0, progress=False)
+        train(Course(net, rows, None, options, seed=0, progress=False))
     assert all(torch.isfinite(value).all() for value in net.state_dict().values())
 
 
@@ -378,13 +394,15 @@ def test_a_first_epoch_that_breaks_down_names_the_column(monkeypatch):
     )
     with pytest.raises(InputError) as caught:
         train(
-            net,
-            rows,
-            None,
-            TrainingOptions(loss="squared_error"),
-            seed=0,
-            progress=False,
-            columns=["age", "income", "c"],
+            Course(
+                net,
+                rows,
+                None,
+                TrainingOptions(loss="squared_error"),
+                seed=0,
+                progress=False,
+                columns=["age", "income", "c"],
+            )
         )
     assert str(caught.value).endswith(message)
 
@@ -449,9 +467,9 @@ def test_training_never_reads_validation_rows():
     X, y = table(400)
     model = regressor(validation_fraction=0.25)
     work = copy.copy(model)._prepare(X, y, None, None)
-    assert (len(work.train), len(work.validation)) == (300, 100)
-    seen = {tuple(row) for row in work.train.x.tolist()}
-    assert not seen & {tuple(row) for row in work.validation.x.tolist()}
+    assert (len(work.course.train_rows), len(work.course.validation_rows)) == (300, 100)
+    seen = {tuple(row) for row in work.course.train_rows.x.tolist()}
+    assert not seen & {tuple(row) for row in work.course.validation_rows.x.tolist()}
     # The encoder's range is that of the training rows alone.
     fitted = copy.copy(model)
     fitted._prepare(X, y, None, None)
@@ -473,7 +491,7 @@ def test_train_without_validation_keeps_the_last_weights():
         torch.manual_seed(0)
         net = HybridNetwork(3, 1, SMALL, paths=("tabular",))
     result = train(
-        net, rows, None, TrainingOptions(loss="squared_error", max_epochs=9, patience=2), seed=0, progress=False
+        Course(net, rows, None, TrainingOptions(loss="squared_error", max_epochs=9, patience=2), seed=0, progress=False)
     )
     assert result.best_epoch == 9
     assert np.isnan([record["validation_loss"] for record in result.history]).all()

@@ -1,14 +1,11 @@
-"""From encoded columns to pictures: layouts (who sits where), the renderer, other methods, pictures of a layout.
-
-See docs/architecture.md. Layouts need NumPy alone; what needs torch or matplotlib is imported on first use.
-"""
+"""From encoded columns to pictures; layouts need NumPy alone: what needs torch or matplotlib is imported when used."""
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from permgrad.imaging.assignment import AssignmentLayout
+from permgrad.imaging.assignment import AssignmentLayout, RandomLayout
 from permgrad.imaging.layout import (
     Blur,
     Layout,
@@ -20,7 +17,6 @@ from permgrad.imaging.layout import (
     layouts,
     make_layout,
 )
-from permgrad.imaging.random_layout import RandomLayout
 from permgrad.imaging.tinto import TintoLayout
 
 if TYPE_CHECKING:

@@ -1,11 +1,8 @@
-"""The default layout: one pixel per column, and correlated columns side by side.
+"""The default layout: one pixel per column, correlated columns side by side; and the control that leaves it to chance.
 
-Three steps: columns are put on a plane by classical scaling of the distance 1 − |correlation|; an optimal assignment
-gives each its own pixel of a compact block; swaps then raise the correlation between neighbouring pixels, which is
-what a convolution kernel sees. Beyond `EXACT_COLUMNS` columns the first two steps are replaced by near-linear ones.
-
-Why a compact block: a 3×3 kernel mixes a pixel with its neighbours only, so columns that stand alone among background
-pixels would meet nobody before the last layers. Nothing is lost by it, since each column keeps its own pixel.
+Columns are put on a plane by classical scaling of the distance 1 − |correlation|; an optimal assignment gives each its
+own pixel of a compact block; swaps then raise the correlation between neighbouring pixels, which is what a convolution
+kernel sees: columns that stand alone among background pixels would meet nobody before the last layers.
 """
 
 from __future__ import annotations
@@ -77,16 +74,33 @@ class AssignmentLayout(PlacedLayout):
         return cells[chosen]
 
 
-def block_cells(columns: int, pixels: int, spacing: int = 1) -> Positions:
-    """Return the pixels of a compact block in the middle of the grid, at least one for each column, row by row.
+@layouts.register("random")
+class RandomLayout(PlacedLayout):
+    """Places columns at random on the compact block that the assignment layout uses.
 
-    Shape:
-        result ``(cells, 2)`` with ``columns ≤ cells < columns + width``.
+    It answers the question whether it matters that correlated columns are neighbours, so it differs from
+    `AssignmentLayout` in nothing else: the same block, one column per pixel.
+
+    Args:
+        pixels: Side of the grid; it grows when there are more columns than pixels.
+        random_state: As in scikit-learn.
 
     Examples:
-        >>> block_cells(4, 20).tolist()
-        [[9, 9], [9, 10], [10, 9], [10, 10]]
+        >>> layout = RandomLayout(20, random_state=0).fit(np.eye(6))
+        >>> layout.collisions
+        0
     """
+
+    name: ClassVar[str] = "random"
+
+    def _place(self, encoded: Array, seed: int) -> Positions:
+        columns = encoded.shape[1]
+        cells = block_cells(columns, self.pixels)
+        return cells[generator(seed, "layout", "random").permutation(len(cells))[:columns]]
+
+
+def block_cells(columns: int, pixels: int, spacing: int = 1) -> Positions:
+    """Return the pixels of a compact block in the middle of the grid, row by row, ``(columns or a few more, 2)``."""
     width = math.isqrt(columns - 1) + 1
     height = -(-columns // width)
     top = (pixels - ((height - 1) * spacing + 1)) // 2
@@ -153,11 +167,9 @@ def _with_fixed_signs(plane: Array) -> Array:
 
 
 def _ranks(values: Array) -> Array:
-    """Return ranks from 0 to 1; near-equal values keep their order of columns."""
-    order = np.argsort(np.round(values, 9), kind="stable")
-    ranks = np.empty(len(values))
-    ranks[order] = np.arange(len(values))
-    return ranks / max(len(values) - 1, 1)
+    """Return ranks from 0 to 1 along the first axis; near-equal values keep their order of columns."""
+    ranks = np.argsort(np.argsort(np.round(values, 9), axis=0, kind="stable"), axis=0)
+    return np.asarray(ranks / max(len(values) - 1, 1))
 
 
 def _assign(plane: Array, cells: Positions) -> npt.NDArray[np.int64]:
@@ -167,7 +179,7 @@ def _assign(plane: Array, cells: Positions) -> npt.NDArray[np.int64]:
     """
     from scipy.optimize import linear_sum_assignment
 
-    spread = np.stack([_ranks(plane[:, 0]), _ranks(plane[:, 1])], axis=1)
+    spread = _ranks(plane)
     low, high = cells.min(axis=0), cells.max(axis=0)
     targets = low + spread * (high - low)
     cost = ((targets[:, None, :] - cells[None, :, :]) ** 2).sum(axis=2)
@@ -189,11 +201,7 @@ def _split_by_rank(plane: Array, cells: Positions) -> npt.NDArray[np.int64]:
 
 
 def neighbourhood(cells: Positions, reach: int = 1) -> Array:
-    """Return how close cells are: 1 side by side, 1/√2 across a corner, else 0.
-
-    Shape:
-        cells ``(n, 2)``; result ``(n, n)``.
-    """
+    """Return how close cells ``(n, 2)`` are, ``(n, n)``: 1 side by side, 1/√2 across a corner, else 0."""
     distance = np.abs(cells[:, None, :] - cells[None, :, :])
     touching = (distance.max(axis=2) == reach) & np.isin(distance, (0, reach)).all(axis=2)
     return np.where(touching, 1.0 / np.sqrt(np.maximum((distance > 0).sum(axis=2), 1)), 0.0)
@@ -205,17 +213,14 @@ def improve_by_swaps(
     """Swap columns (or a column and a free cell) while that raises the summed similarity of neighbours.
 
     Each step takes the best of all swaps, a steepest ascent on the quadratic assignment problem.
-
-    Shape:
-        similarity ``(columns, columns)``, zero diagonal; chosen ``(columns,)`` indices of cells; result alike.
     """
     columns, places = len(chosen), len(cells)
-    # A free cell is held by a column that resembles nobody, so that a move is a swap like any other.
+    # A free cell stands for a column that resembles nobody, so that a move is a swap like any other.
     padded = np.zeros((places, places))
     padded[:columns, :columns] = similarity
     free = np.setdiff1d(np.arange(places), chosen)
-    held = np.concatenate([chosen, free])
-    near = neighbourhood(cells[held], reach)
+    placed_on = np.concatenate([chosen, free])
+    near = neighbourhood(cells[placed_on], reach)
     pull = padded @ near
     for _ in range(4 * places):
         pull_of_place = np.diagonal(pull)
@@ -224,7 +229,7 @@ def improve_by_swaps(
         first, second = divmod(best, places)
         if gain[first, second] <= 1e-9:
             break
-        held[[first, second]] = held[[second, first]]
+        placed_on[[first, second]] = placed_on[[second, first]]
         swapped = near.copy()
         swapped[[first, second]] = swapped[[second, first]]
         swapped[:, [first, second]] = swapped[:, [second, first]]
@@ -236,4 +241,4 @@ def improve_by_swaps(
         elsewhere[pair] = 0.0
         pull[:, pair] += padded @ elsewhere
         near = swapped
-    return held[:columns]
+    return placed_on[:columns]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -29,9 +30,6 @@ class ForeignRenderer(nn.Module):
     equal and the third differs, these two are height and width; else the axis of length 1, 3 or 4 is that of the
     channels; if that does not decide either, an error asks for ``channels_last``.
 
-    Pictures do not depend on other rows of the same call as far as we can know, and one replaced column may change
-    every pixel, so `region_of` is the whole picture.
-
     Shape:
         input ``(n, encoded)``, output ``(n, channels, height, width)`` on the input's device, in its dtype.
 
@@ -42,9 +40,6 @@ class ForeignRenderer(nn.Module):
             of PNG files the red, green and blue channels are kept, 0…1.
         names: Names of the encoded columns; with them a callable receives a DataFrame instead of an array.
         channels_last: Whether the last axis is that of the channels; None: found out as told above.
-
-    Attributes:
-        differentiable: False.
 
     Raises:
         InputError: if ``images`` is neither, or if what it returns is not one finite picture per row, always of one
@@ -90,10 +85,8 @@ class ForeignRenderer(nn.Module):
             return torch.zeros((0, *self._shape), dtype=dtype, device=encoded.device)
         # A copy in float64: their code may write into what it is given.
         rows = encoded.detach().to(device="cpu", dtype=torch.float64).numpy().copy()
-        # A method's picture files have their channels last.
-        channels_last = True if _is_method(self.images) else self.channels_last
         try:
-            drawn = self._draw_method(rows) if _is_method(self.images) else self._draw_callable(rows)
+            drawn = self._drawn(rows)
         except InputError:
             raise
         except Exception as error:
@@ -103,29 +96,27 @@ class ForeignRenderer(nn.Module):
                 f"the foreign image method must draw every encoded row, however: on {len(rows)} rows it raised "
                 f"{type(error).__name__}: {error}; try it on the same rows outside permgrad"
             ) from error
-        return torch.from_numpy(self._checked(drawn, len(rows), channels_last)).to(device=encoded.device, dtype=dtype)
+        return torch.from_numpy(self._checked(drawn, len(rows))).to(device=encoded.device, dtype=dtype)
 
     def render_region(self, encoded: Tensor, box: Box) -> Tensor:
         """Return the crop of whole pictures; it costs as much as they do."""
         top, bottom, left, right = box
         return self.forward(encoded)[:, :, top:bottom, left:right]
 
-    # ---------------------------------------------------------------------------------------------- who reaches what
+    # ---- who reaches what --------------------------------------------------------------------------------------------
 
-    @property
-    def height(self) -> int:
-        """Rows of a picture, known after the first has been drawn."""
-        return self._known_shape()[1]
+    def _known_shape(self) -> tuple[int, int, int]:
+        if self._shape is None:
+            raise InputError(
+                "the size of foreign pictures is known after the first is drawn, however: none has been; "
+                "draw one row first"
+            )
+        return self._shape
 
-    @property
-    def width(self) -> int:
-        """Columns of a picture, known after the first has been drawn."""
-        return self._known_shape()[2]
-
-    @property
-    def channels(self) -> int:
-        """Channels of a picture, known after the first has been drawn."""
-        return self._known_shape()[0]
+    #: Sizes of a picture, known after the first has been drawn.
+    channels = property(lambda self: self._known_shape()[0])
+    height = property(lambda self: self._known_shape()[1])
+    width = property(lambda self: self._known_shape()[2])
 
     def region_of(self, columns: Iterable[int] | int) -> Box:
         """Return the box that may depend on the columns: the whole picture, or an empty box for no columns."""
@@ -146,7 +137,7 @@ class ForeignRenderer(nn.Module):
             "or a layout of permgrad"
         )
 
-    # ----------------------------------------------------------------------------------------------- saving, loading
+    # ---- saving, loading ---------------------------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
         """Return all but the foreign code itself, which is never stored."""
@@ -169,29 +160,13 @@ class ForeignRenderer(nn.Module):
         """Say whose pictures these are, for ``print(network)``."""
         return f"images={type(self.images).__name__}, shape={self._shape}"
 
-    # ------------------------------------------------------------------------------------------------------ drawing
+    # ---- drawing -----------------------------------------------------------------------------------------------------
 
-    def _known_shape(self) -> tuple[int, int, int]:
-        if self._shape is None:
-            raise InputError(
-                "the size of foreign pictures is known after the first is drawn, however: none has been; "
-                "draw one row first"
-            )
-        return self._shape
-
-    def _draw_callable(self, rows: Images) -> Any:
-        if self.names is None:
-            return self.images(rows)
-        import pandas as pd
-
-        return self.images(pd.DataFrame(rows, columns=self.names))
-
-    def _draw_method(self, rows: Images) -> Images:
-        """Let a TINTOlib method write its files, and read them back in the order of rows."""
-        import pandas as pd
-
-        names = self.names or [f"column{index}" for index in range(rows.shape[1])]
-        frame = pd.DataFrame(rows, columns=names)
+    def _drawn(self, rows: Images) -> Any:
+        """Call the callable, or let a TINTOlib method write its files and read them back in the order of rows."""
+        if not _is_method(self.images):
+            return self.images(rows if self.names is None else pd.DataFrame(rows, columns=self.names))
+        frame = pd.DataFrame(rows, columns=self.names or [f"column{index}" for index in range(rows.shape[1])])
         problem = str(getattr(self.images, "problem", "unsupervised"))
         if problem != "unsupervised":
             # The method files pictures by target; all go under one, since nobody knows it at prediction.
@@ -207,7 +182,7 @@ class ForeignRenderer(nn.Module):
             paths = pd.read_csv(listed, usecols=["images"])["images"]
             return np.stack([_read_picture(Path(folder) / path) for path in paths])
 
-    def _checked(self, drawn: Any, rows: int, channels_last: bool | None) -> Images:
+    def _checked(self, drawn: Any, rows: int) -> Images:
         """Return pictures as float64 ``(n, channels, height, width)``, or say what is wrong with them."""
         if isinstance(drawn, Tensor):
             drawn = drawn.detach().cpu().numpy()
@@ -230,11 +205,11 @@ class ForeignRenderer(nn.Module):
             )
         if images.ndim == 3:
             images = images[:, None]
-        elif _last_is_channels(images.shape) if channels_last is None else channels_last:
+        # A method's picture files have their channels last.
+        elif _is_method(self.images) or self.channels_last or _last_is_channels(images.shape, self.channels_last):
             images = np.moveaxis(images, 3, 1)
         shape = (images.shape[1], images.shape[2], images.shape[3])
-        if self._shape is None:
-            self._shape = shape
+        self._shape = self._shape or shape
         if shape != self._shape:
             raise InputError(
                 "foreign pictures must have one shape (channels, height, width), "
@@ -243,7 +218,9 @@ class ForeignRenderer(nn.Module):
         return np.ascontiguousarray(images)
 
 
-def _last_is_channels(shape: tuple[int, ...]) -> bool:
+def _last_is_channels(shape: tuple[int, ...], declared: bool | None) -> bool:
+    if declared is not None:
+        return declared
     _, first, middle, last = shape
     if (middle == last) != (first == middle):
         return first == middle
@@ -257,12 +234,7 @@ def _last_is_channels(shape: tuple[int, ...]) -> bool:
 
 
 def is_foreign(candidate: Any) -> bool:
-    """Tell whether an object draws pictures itself: a plain callable, or a fitted TINTOlib method; not a layout.
-
-    Examples:
-        >>> is_foreign(lambda rows: rows), is_foreign("tinto")
-        (True, False)
-    """
+    """Return whether an object draws pictures itself: a plain callable, or a fitted TINTOlib method; not a layout."""
     if isinstance(candidate, type):
         return False
     return _is_method(candidate) or (callable(candidate) and not hasattr(candidate, "fit"))
@@ -283,15 +255,7 @@ def _read_picture(path: Path) -> Images:
 
 
 def renderer_from_dict(content: Mapping[str, Any], images: Any = None) -> Renderer | ForeignRenderer:
-    """Read a renderer of either kind.
-
-    Args:
-        content: What the renderer's ``to_dict`` returned.
-        images: The foreign callable or method, if the model had one; ours needs none.
-
-    Raises:
-        InputError: if foreign code is needed and not given, or the kind is unknown.
-    """
+    """Read a renderer of either kind; foreign code, if the model had some, is given anew."""
     kind = content.get("kind")
     if kind == "renderer":
         return Renderer.from_dict(content)

@@ -1,8 +1,6 @@
 """Which pixel each encoded column has: the protocol, the registry, and layouts read back from a file.
 
-A layout is fitted on encoded training rows and then is nothing but positions on a square grid, a rule for columns
-that share a pixel, and, for TINTO, a blur. A new layout is one class with ``fit`` and one line
-``@layouts.register("name")``.
+See docs/adding-a-layout.md.
 """
 
 from __future__ import annotations
@@ -130,15 +128,9 @@ class PlacedLayout:
         self.positions: Positions = np.zeros((0, 2), dtype=np.int64)
 
     def fit(self, encoded: npt.NDArray[Any], names: Sequence[str] | None = None, random_state: Any = None) -> Self:
-        """Place the encoded columns.
+        """Place the encoded columns of training rows (rows, encoded columns); NaN counts as the column's mean.
 
-        Args:
-            encoded: Encoded training rows (rows, encoded columns); NaN counts as the column's mean.
-            names: The encoded columns' names; only their number is checked.
-            random_state: As in scikit-learn; None takes the one given when the layout was made.
-
-        Raises:
-            InputError: if the table is not two-dimensional, has no column or no row, or the names do not fit.
+        Of ``names`` only the number is checked. ``random_state`` None takes the one given when the layout was made.
         """
         table = check_encoded(encoded, names)
         seed = resolve_seed(self.random_state if random_state is None else random_state)
@@ -197,8 +189,8 @@ class StoredLayout(PlacedLayout):
         name: str = "stored",
     ) -> None:
         super().__init__(pixels)
-        self.overlap = check_overlap(overlap)
-        self.blur = check_blur(blur)
+        _check_rules(overlap, blur)
+        self.overlap, self.blur = overlap, blur
         if not isinstance(name, str):
             raise InputError(f"name must be text, however: name={shown(name)}; pass for example name='stored'")
         self.name = name  # type: ignore[misc]  # the name of the layout that was stored, so not the class's
@@ -215,11 +207,7 @@ class StoredLayout(PlacedLayout):
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> StoredLayout:
-        """Read what `to_dict` wrote; nothing in it is executed.
-
-        Raises:
-            InputError: if a key is missing or a value makes no sense.
-        """
+        """Read what `to_dict` wrote; nothing in it is executed."""
         missing = [key for key in ("positions", "pixels", "overlap") if key not in content]
         if missing:
             raise InputError(
@@ -279,19 +267,9 @@ def make_layout(name_or_object: Any, pixels: int = 20, random_state: Any = None,
 
 
 def fit_layout(layout: Layout, encoded: npt.NDArray[Any], names: Sequence[str] | None, random_state: Any) -> Layout:
-    """Fit a layout and check what came out, so that somebody else's mistake is named here and not in the network.
-
-    Raises:
-        InputError: if positions, pixels or overlap are missing or wrong after ``fit``.
-    """
+    """Fit a layout and check what came out, so that somebody else's mistake is named here and not in the network."""
     seed = resolve_seed(random_state)
-    if np.ndim(encoded) != 2:
-        check_encoded(encoded)
-    if names is not None:
-        names = check_names("names", names, "pass the encoder's encoded_names_")
-    if not callable(getattr(layout, "fit", None)):
-        raise InputError(f"layout must have a fit, however: layout={shown(layout)}; pass what make_layout gives")
-    returned = layout.fit(encoded, list(names) if names is not None else None, seed)
+    returned = layout.fit(encoded, None if names is None else list(names), seed)
     fitted = layout if returned is None else returned
     check_layout(fitted, np.shape(encoded)[1])
     return fitted
@@ -305,9 +283,9 @@ def check_layout(layout: Any, columns: int | None = None) -> tuple[Positions, in
             f"a fitted layout must have positions, pixels and overlap, however: {type(layout).__name__} has no "
             f"{', '.join(missing)}; set them in its fit"
         )
-    blur = check_blur(getattr(layout, "blur", None))
-    pixels = check_pixels(layout.pixels)
-    return check_positions(layout.positions, pixels, columns), pixels, check_overlap(layout.overlap), blur
+    pixels, blur = check_pixels(layout.pixels), getattr(layout, "blur", None)
+    _check_rules(layout.overlap, blur)
+    return check_positions(layout.positions, pixels, columns), pixels, layout.overlap, blur
 
 
 def layout_to_dict(layout: Layout) -> dict[str, Any]:
@@ -324,12 +302,7 @@ def layout_to_dict(layout: Layout) -> dict[str, Any]:
 
 
 def count_collisions(positions: Positions) -> int:
-    """Return how many columns share their pixel with another column.
-
-    Examples:
-        >>> count_collisions(np.array([[0, 0], [0, 0], [1, 0]]))
-        2
-    """
+    """Return how many columns share their pixel with another column."""
     if not len(positions):
         return 0
     _, counts = np.unique(positions, axis=0, return_counts=True)
@@ -344,9 +317,7 @@ def check_encoded(encoded: Any, names: Sequence[str] | None = None) -> npt.NDArr
             "a layout is fitted on encoded rows of shape (rows, columns), at least one of each, "
             f"however: shape {table.shape}; pass the encoded training rows"
         )
-    if names is not None:
-        names = check_names("names", names, "pass the encoder's encoded_names_")
-    if names is not None and len(names) != table.shape[1]:
+    if names is not None and len(check_names("names", names, "pass the encoder's encoded_names_")) != table.shape[1]:
         raise InputError(
             f"a layout needs one name for each encoded column, however: {len(names)} names, {table.shape[1]} columns; "
             "pass the encoder's encoded_names_"
@@ -358,11 +329,8 @@ def check_encoded(encoded: Any, names: Sequence[str] | None = None) -> npt.NDArr
             f"{by_count(infinite, 'holds', 'hold')} infinity; clean {by_count(infinite, 'it', 'them')} first"
         )
     empty = np.isnan(table)
-    if empty.any():
-        counts = np.maximum((~empty).sum(axis=0), 1)
-        means = np.where(empty, 0.0, table).sum(axis=0) / counts
-        table = np.where(empty, means, table)
-    return table
+    means = np.where(empty, 0.0, table).sum(axis=0) / np.maximum((~empty).sum(axis=0), 1)
+    return np.where(empty, means, table)
 
 
 def check_pixels(pixels: Any) -> int:
@@ -375,19 +343,12 @@ def check_pixels(pixels: Any) -> int:
     return int(pixels)
 
 
-def check_blur(blur: Any) -> Blur | None:
-    """Return a blur, or None."""
+def _check_rules(overlap: Any, blur: Any) -> None:
+    check_choice("overlap", overlap, get_args(Overlap))
     if blur is not None and not isinstance(blur, Blur):
         raise InputError(
             f"a layout's blur must be None or a permgrad.imaging.Blur, however: blur={shown(blur)}; leave it out"
         )
-    return blur
-
-
-def check_overlap(overlap: Any) -> Overlap:
-    """Return one of the three rules for shared pixels."""
-    check_choice("overlap", overlap, get_args(Overlap))
-    return overlap  # type: ignore[no-any-return]
 
 
 def check_positions(positions: Any, pixels: int, columns: int | None = None) -> Positions:

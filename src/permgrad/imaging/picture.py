@@ -1,14 +1,13 @@
 """Pictures for people: which column sits where, and what one row looks like.
 
-Figures are made with Matplotlib's object-oriented interface alone, so the user's pyplot state and settings stay as they
-are.
+Figures are made with Matplotlib's object-oriented interface alone, so the user's pyplot state stays as it is.
 """
 
 from __future__ import annotations
 
 import math
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,15 +25,12 @@ if TYPE_CHECKING:
     from permgrad.imaging.foreign import ForeignRenderer
     from permgrad.imaging.render import Renderer
 
-_LEGEND_ENTRIES = 192
-_LEGEND_CHARACTERS = 48
+_LEGEND_ENTRIES, _LEGEND_CHARACTERS = 192, 48
 _NUMBERED_PIXELS = 1200
 _SIDE = 6.2
-_CELL_COLOUR = "#dfe9f3"
-_SHARED_COLOUR = "#f7d9b0"
-_EDGE_COLOUR = "#5b7083"
-_INK = "#1d2733"
-_EMPTY_COLOUR = "#f4f4f2"
+_CELL_COLOUR, _SHARED_COLOUR, _EMPTY_COLOUR = "#dfe9f3", "#f7d9b0", "#f4f4f2"
+_EDGE_COLOUR, _SPINE_COLOUR, _INK = "#5b7083", "#c8cdd2", "#1d2733"
+Frame = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -71,24 +67,25 @@ def draw_layout(layout: Layout | Renderer, names: Sequence[str] | None = None, t
         >>> figure.axes[0].get_title(loc="left")
         'stored layout: 2 columns on 2 × 2 pixels'
     """
-    _check_title(title)
     positions, pixels, kind, overwrites = _read(layout)
-    entries = _entries(positions, _checked_names(names, len(positions)))
-    frame = _frame(positions, pixels, 0)
-    figure, axes, legend, inset = _canvas(entries)
-    _draw_cells(axes, entries, frame)
-    _draw_marks(axes, entries, frame, None)
-    _finish_grid(axes, frame)
     shared = count_collisions(positions)
-    if title is None:
-        title = f"{kind} layout: {len(positions)} columns on {pixels} × {pixels} pixels"
-        title += f", {shared} share a pixel" if shared else ""
-        hidden = shared - sum(len(entry.names) > 1 for entry in entries)
-        title += f" ({hidden} overwritten)" if overwrites and hidden else ""
-    axes.set_title(title, loc="left", fontsize=11, color=_INK, pad=10)
-    _draw_whole(inset, positions, pixels, frame)
-    _draw_legend(legend, entries)
-    return figure
+
+    def paint(axes: Axes, entries: list[_Entry], frame: Frame) -> None:
+        from matplotlib.colors import ListedColormap
+
+        side = frame[1] - frame[0]
+        occupied = np.zeros((side, side), dtype=np.int64)
+        for entry in entries:
+            occupied[entry.row - frame[0], entry.place - frame[2]] = 1 if len(entry.names) == 1 else 2
+        colours = ListedColormap([_EMPTY_COLOUR, _CELL_COLOUR, _SHARED_COLOUR])
+        extent = (frame[2] - 0.5, frame[3] - 0.5, frame[1] - 0.5, frame[0] - 0.5)
+        axes.imshow(occupied, cmap=colours, vmin=0, vmax=2, interpolation="nearest", extent=extent)
+
+    hidden = len(positions) - len(np.unique(positions, axis=0)) if overwrites else 0
+    heading = f"{kind} layout: {len(positions)} columns on {pixels} × {pixels} pixels"
+    heading += f", {shared} share a pixel" if shared else ""
+    heading += f" ({hidden} overwritten)" if hidden else ""
+    return _figure(positions, pixels, names, paint, _title(title, heading))
 
 
 def draw_row(
@@ -124,46 +121,36 @@ def draw_row(
         raise InputError(
             f"renderer must be one of permgrad.imaging, however: renderer={shown(renderer)}; pass model.renderer_"
         )
-    _check_title(title)
+    heading = _title(title, "one row's picture")
     encoded = torch.from_numpy(as_numbers("row", row, "pass for example encoded[0]").copy())
     if encoded.ndim != 1:
         raise InputError(f"row must be one encoded row, however: shape {tuple(encoded.shape)}; pass for example X[0]")
     with torch.no_grad():
         image = renderer(encoded[None])[0].numpy()
     if not isinstance(renderer, Renderer):
-        return _draw_foreign(image, title)
+        return _draw_foreign(image, heading)
     positions, pixels, _, _ = _read(renderer)
-    entries = _entries(positions, _checked_names(names, len(positions)))
     reach = 0 if renderer.blur is None else renderer.blur.radius
-    frame = _frame(positions, pixels, reach)
-    figure, axes, legend, inset = _canvas(entries)
     drawn = np.full(image.shape[1:], np.nan)
     for place in renderer.pixels_of(range(len(positions))):
         drawn[place] = image[0][place]
-    # Blurred means are mostly small: a root scale shows them, and is still the same for every row.
-    colour_of = _draw_values(figure, axes, drawn, float(renderer.scale), power=0.5 if reach else 1.0)
-    _draw_marks(axes, entries, frame, colour_of)
-    _finish_grid(axes, frame)
-    axes.set_title(title or "one row's picture", loc="left", fontsize=11, color=_INK, pad=10)
-    _draw_whole(inset, positions, pixels, frame)
-    _draw_legend(legend, entries)
-    return figure
+
+    def paint(axes: Axes, entries: list[_Entry], frame: Frame) -> Callable[[int, int], Any]:  # noqa: ARG001
+        # Blurred means are mostly small: a root scale shows them, and is still the same for every row.
+        return _draw_values(axes, drawn, float(renderer.scale), power=0.5 if reach else 1.0)
+
+    return _figure(positions, pixels, names, paint, heading, reach)
 
 
 def short_label(name: str, width: int) -> str:
-    """Shorten a name to at most ``width`` characters, keeping its beginning and its end.
-
-    Examples:
-        >>> short_label("Horizontal_Distance_To_Roadways", 12)
-        'Horizont…ays'
-    """
+    """Shorten a name to at most ``width`` characters, keeping its beginning and its end."""
     if len(name) <= width:
         return name
     tail = max((width - 1) // 4, 0) + (1 if width > 6 else 0)
     return name[: max(width - 1 - tail, 0)] + "…" + (name[-tail:] if tail else "")
 
 
-# ------------------------------------------------------------------------------------------------------------- reading
+# ---- reading ---------------------------------------------------------------------------------------------------------
 
 
 def _read(source: Any) -> tuple[Positions, int, str, bool]:
@@ -191,9 +178,10 @@ def _checked_names(names: Sequence[str] | None, columns: int) -> list[str]:
     return list(names)
 
 
-def _check_title(title: str | None) -> None:
+def _title(title: str | None, otherwise: str) -> str:
     if title is not None and not isinstance(title, str):
         raise InputError(f"title must be text, however: title={shown(title)}; pass text, or leave it out")
+    return title or otherwise
 
 
 def _entries(positions: Positions, names: list[str]) -> list[_Entry]:
@@ -201,15 +189,11 @@ def _entries(positions: Positions, names: list[str]) -> list[_Entry]:
     members: dict[tuple[int, int], list[str]] = {}
     for (row, place), name in zip(positions.tolist(), names, strict=True):
         members.setdefault((row, place), []).append(name)
-    entries = []
-    alone = shared = 0
+    entries: list[_Entry] = []
+    shared = 0
     for (row, place), columns in sorted(members.items()):
-        if len(columns) == 1:
-            alone += 1
-            mark = str(alone)
-        else:
-            mark = _letters(shared)
-            shared += 1
+        mark = str(len(entries) - shared + 1) if len(columns) == 1 else _letters(shared)
+        shared += len(columns) > 1
         entries.append(_Entry(row, place, mark, tuple(columns)))
     return entries
 
@@ -224,7 +208,7 @@ def _letters(index: int) -> str:
     return text
 
 
-def _frame(positions: Positions, pixels: int, reach: int) -> tuple[int, int, int, int]:
+def _frame(positions: Positions, pixels: int, reach: int) -> Frame:
     """Return the square part of the grid to show: what is in use and a margin of one pixel."""
     low = np.maximum(positions.min(axis=0) - reach - 1, 0)
     high = np.minimum(positions.max(axis=0) + reach + 2, pixels)
@@ -233,54 +217,37 @@ def _frame(positions: Positions, pixels: int, reach: int) -> tuple[int, int, int
     return int(low[0]), int(low[0]) + side, int(low[1]), int(low[1]) + side
 
 
-# ------------------------------------------------------------------------------------------------------------- drawing
+# ---- drawing ---------------------------------------------------------------------------------------------------------
 
 
-def _legend_columns(entries: list[_Entry]) -> int:
-    return min(4, math.ceil(len(_legend_lines(entries)) / 34))
-
-
-def _legend_type(entries: list[_Entry]) -> tuple[float, int, float]:
-    """Return the legend's type size in points, the characters a name may have, and a column's width in inches."""
-    lines = _legend_lines(entries)
-    size = 8.0 if math.ceil(len(lines) / _legend_columns(entries)) <= 36 else 6.3
-    longest = min(max(len(name) for _, name in lines), _LEGEND_CHARACTERS)
-    return size, longest, max((longest + 9) * size * 0.57 / 72, 1.3)
-
-
-def _canvas(entries: list[_Entry]) -> tuple[Figure, Axes, Axes, Axes]:
-    """Return a figure with room for the grid, the legend and the small view of the whole."""
+def _figure(
+    positions: Positions,
+    pixels: int,
+    names: Sequence[str] | None,
+    paint: Callable[..., Any],
+    title: str,
+    reach: int = 0,
+) -> Figure:
+    """Return the grid as ``paint`` draws it, with marks, and beside it the legend and a small view of the whole."""
     from matplotlib.figure import Figure
 
-    columns = _legend_columns(entries)
-    legend_width = _legend_type(entries)[2] * columns
-    width, height = _SIDE + legend_width + 1.6, _SIDE + 0.9
+    entries = _entries(positions, _checked_names(names, len(positions)))
+    frame = _frame(positions, pixels, reach)
+    legend = _Legend.of(entries)
+    legend_width = legend.inches * legend.columns
+    width, height, left = _SIDE + legend_width + 1.6, _SIDE + 0.9, _SIDE + 1.45
     figure = Figure(figsize=(width, height), dpi=110, facecolor="white")
     axes = figure.add_axes((0.35 / width, 0.3 / height, _SIDE / width, _SIDE / height))
-    left = _SIDE + 1.45
     inset = figure.add_axes((left / width, (height - 1.45) / height, 1.05 / width, 1.05 / height))
-    legend = figure.add_axes((left / width, 0.25 / height, legend_width / width, (height - 1.85) / height))
-    return figure, axes, legend, inset
+    legend.draw(figure.add_axes((left / width, 0.25 / height, legend_width / width, (height - 1.85) / height)))
+    _draw_marks(axes, entries, frame, paint(axes, entries, frame))
+    _finish_grid(axes, frame)
+    axes.set_title(title, loc="left", fontsize=11, color=_INK, pad=10)
+    _draw_whole(inset, positions, pixels, frame)
+    return figure
 
 
-def _draw_cells(axes: Axes, entries: list[_Entry], frame: tuple[int, int, int, int]) -> None:
-    from matplotlib.colors import ListedColormap
-
-    side = frame[1] - frame[0]
-    occupied = np.zeros((side, side), dtype=np.int64)
-    for entry in entries:
-        occupied[entry.row - frame[0], entry.place - frame[2]] = 1 if len(entry.names) == 1 else 2
-    axes.imshow(
-        occupied,
-        cmap=ListedColormap([_EMPTY_COLOUR, _CELL_COLOUR, _SHARED_COLOUR]),
-        vmin=0,
-        vmax=2,
-        interpolation="nearest",
-        extent=(frame[2] - 0.5, frame[3] - 0.5, frame[1] - 0.5, frame[0] - 0.5),
-    )
-
-
-def _draw_values(figure: Figure, axes: Axes, drawn: npt.NDArray[Any], scale: float, power: float) -> Any:
+def _draw_values(axes: Axes, drawn: npt.NDArray[Any], scale: float, power: float) -> Callable[[int, int], Any]:
     """Show values in colours and return a function from a value to its colour."""
     import matplotlib as mpl
     from matplotlib.colors import PowerNorm
@@ -291,8 +258,8 @@ def _draw_values(figure: Figure, axes: Axes, drawn: npt.NDArray[Any], scale: flo
     mappable = axes.imshow(drawn, cmap=colours, norm=span, interpolation="nearest")
     below, above = bool(np.nanmin(drawn) < -1e-9), bool(np.nanmax(drawn) > scale * (1 + 1e-9))
     extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
-    place = axes.get_position()
-    width = figure.get_figwidth()
+    figure, place = axes.figure, axes.get_position()
+    width = figure.bbox.width / figure.dpi
     bar_axes = figure.add_axes((place.x1 + 0.14 / width, place.y0, 0.16 / width, place.height))
     bar = figure.colorbar(mappable, cax=bar_axes, extend=extend[below, above])
     bar.ax.tick_params(labelsize=8, colors=_INK, length=2)
@@ -301,7 +268,7 @@ def _draw_values(figure: Figure, axes: Axes, drawn: npt.NDArray[Any], scale: flo
     return lambda row, column: colours(span(drawn[row, column]))
 
 
-def _draw_marks(axes: Axes, entries: list[_Entry], frame: tuple[int, int, int, int], colour_of: Any) -> None:
+def _draw_marks(axes: Axes, entries: list[_Entry], frame: Frame, colour_of: Any) -> None:
     """Write each pixel's number or letters, and a short name below where there is room."""
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
@@ -314,25 +281,17 @@ def _draw_marks(axes: Axes, entries: list[_Entry], frame: tuple[int, int, int, i
     if len(entries) > _NUMBERED_PIXELS or cell < 7:
         return
     room = int(cell / 4.7)  # characters of 7-point type in one cell
+    named = room >= 6 and cell >= 30
+    size = float(np.clip(cell * 0.34, 4.5, 13 if room < 7 else 11))
+    centred: dict[str, Any] = {"ha": "center", "va": "center"}
     for entry in entries:
+        alone = len(entry.names) == 1
         ink = _INK if colour_of is None else _readable_on(colour_of(entry.row, entry.place))
-        size = float(np.clip(cell * 0.34, 4.5, 13 if room < 7 else 11))
-        weight = "normal" if len(entry.names) == 1 else "bold"
-        named = room >= 6 and cell >= 30
-        axes.text(
-            entry.place,
-            entry.row - (0.16 if named else 0.0),
-            entry.mark,
-            ha="center",
-            va="center",
-            fontsize=size,
-            color=ink,
-            fontweight=weight,
-        )
+        weight, height = "normal" if alone else "bold", entry.row - (0.16 if named else 0.0)
+        axes.text(entry.place, height, entry.mark, fontsize=size, color=ink, fontweight=weight, **centred)
         if named:
-            text = entry.names[0] if len(entry.names) == 1 else f"× {len(entry.names)}"
-            below = short_label(text, room)
-            axes.text(entry.place, entry.row + 0.24, below, ha="center", va="center", fontsize=7, color=ink)
+            below = short_label(entry.names[0] if alone else f"× {len(entry.names)}", room)
+            axes.text(entry.place, entry.row + 0.24, below, fontsize=7, color=ink, **centred)
 
 
 def _readable_on(colour: Sequence[float]) -> str:
@@ -341,19 +300,17 @@ def _readable_on(colour: Sequence[float]) -> str:
     return _INK if luminance > 0.45 else "white"
 
 
-def _finish_grid(axes: Axes, frame: tuple[int, int, int, int]) -> None:
+def _finish_grid(axes: Axes, frame: Frame) -> None:
     axes.set_xlim(frame[2] - 0.5, frame[3] - 0.5)
     axes.set_ylim(frame[1] - 0.5, frame[0] - 0.5)
-    side = frame[1] - frame[0]
-    step = max(1, math.ceil(side / 20))
+    step = max(1, math.ceil((frame[1] - frame[0]) / 20))
     axes.set_xticks(range(frame[2], frame[3], step))
     axes.set_yticks(range(frame[0], frame[1], step))
     axes.tick_params(labelsize=7, colors=_EDGE_COLOUR, length=0)
-    for spine in axes.spines.values():
-        spine.set_edgecolor("#c8cdd2")
+    axes.spines[:].set_edgecolor(_SPINE_COLOUR)
 
 
-def _draw_whole(axes: Axes, positions: Positions, pixels: int, frame: tuple[int, int, int, int]) -> None:
+def _draw_whole(axes: Axes, positions: Positions, pixels: int, frame: Frame) -> None:
     """Show in small where the part in use lies in the whole picture."""
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Rectangle
@@ -362,54 +319,52 @@ def _draw_whole(axes: Axes, positions: Positions, pixels: int, frame: tuple[int,
     used[positions[:, 0], positions[:, 1]] = 1
     axes.imshow(used, cmap=ListedColormap([_EMPTY_COLOUR, "#8fa9c2"]), vmin=0, vmax=1, interpolation="nearest")
     side = frame[1] - frame[0]
-    axes.add_patch(
-        Rectangle((frame[2] - 0.5, frame[0] - 0.5), side, side, fill=False, edgecolor="#c0562f", linewidth=1.0)
-    )
-    axes.set_xticks([])
-    axes.set_yticks([])
+    corner = (frame[2] - 0.5, frame[0] - 0.5)
+    axes.add_patch(Rectangle(corner, side, side, fill=False, edgecolor="#c0562f", linewidth=1.0))
+    axes.set(xticks=[], yticks=[])
     axes.set_title(f"whole picture, {pixels} × {pixels}", fontsize=7.5, color=_EDGE_COLOUR, loc="left", pad=3)
-    for spine in axes.spines.values():
-        spine.set_edgecolor("#c8cdd2")
+    axes.spines[:].set_edgecolor(_SPINE_COLOUR)
 
 
-def _legend_lines(entries: list[_Entry]) -> list[tuple[str, str]]:
-    """Return (mark, name) lines; a shared pixel has one line for each of its columns, the mark on the first."""
-    lines = [(entry.mark if index == 0 else "", name) for entry in entries for index, name in enumerate(entry.names)]
-    if len(lines) > _LEGEND_ENTRIES:
-        left_out = len(lines) - _LEGEND_ENTRIES + 1
-        lines = [*lines[: _LEGEND_ENTRIES - 1], ("", f"… and {left_out} more")]
-    return lines
+@dataclass(frozen=True)
+class _Legend:
+    """Lines of mark and name in columns; type size in points, characters of a name, inches of a column."""
+
+    lines: list[tuple[str, str]]
+    columns: int
+    size: float
+    longest: int
+    inches: float
+
+    @classmethod
+    def of(cls, entries: list[_Entry]) -> _Legend:
+        """Return the legend; a shared pixel has one line for each of its columns, the mark on the first."""
+        lines = [(entry.mark if at == 0 else "", name) for entry in entries for at, name in enumerate(entry.names)]
+        if len(lines) > _LEGEND_ENTRIES:
+            left_out = len(lines) - _LEGEND_ENTRIES + 1
+            lines = [*lines[: _LEGEND_ENTRIES - 1], ("", f"… and {left_out} more")]
+        columns = min(4, math.ceil(len(lines) / 34))
+        size = 8.0 if math.ceil(len(lines) / columns) <= 36 else 6.3
+        longest = min(max(len(name) for _, name in lines), _LEGEND_CHARACTERS)
+        return cls(lines, columns, size, longest, max((longest + 9) * size * 0.57 / 72, 1.3))
+
+    def draw(self, axes: Axes) -> None:
+        """Write the lines from top to bottom, column by column."""
+        axes.set_axis_off()
+        axes.set(xlim=(0, 1), ylim=(0, 1))
+        per_column = max(math.ceil(len(self.lines) / self.columns), 24)
+        # Room for three digits or letters, then a gap.
+        mark_end, name_start = 0.24 / self.inches, 0.34 / self.inches
+        style: dict[str, Any] = {"va": "center", "fontsize": self.size}
+        for index, (mark, name) in enumerate(self.lines):
+            column, line = divmod(index, per_column)
+            height = 1 - (line + 0.5) / per_column
+            end, start = ((column + offset) / self.columns for offset in (mark_end, name_start))
+            axes.text(end, height, mark, ha="right", fontweight="bold", color=_EDGE_COLOUR, **style)
+            axes.text(start, height, short_label(name, self.longest), ha="left", color=_INK, **style)
 
 
-def _draw_legend(axes: Axes, entries: list[_Entry]) -> None:
-    axes.set_axis_off()
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1)
-    lines = _legend_lines(entries)
-    columns = _legend_columns(entries)
-    per_column = max(math.ceil(len(lines) / columns), 24)
-    size, width, inches = _legend_type(entries)
-    # Room for three digits or letters, then a gap.
-    mark_end, name_start = 0.24 / inches, 0.34 / inches
-    for index, (mark, name) in enumerate(lines):
-        column, line = divmod(index, per_column)
-        left = column / columns
-        height = 1 - (line + 0.5) / per_column
-        axes.text(
-            left + mark_end / columns,
-            height,
-            mark,
-            ha="right",
-            va="center",
-            fontsize=size,
-            fontweight="bold",
-            color=_EDGE_COLOUR,
-        )
-        text = short_label(name, width)
-        axes.text(left + name_start / columns, height, text, ha="left", va="center", fontsize=size, color=_INK)
-
-
-def _draw_foreign(image: npt.NDArray[Any], title: str | None) -> Figure:
+def _draw_foreign(image: npt.NDArray[Any], title: str) -> Figure:
     """Show a picture drawn by foreign code: three channels as colours, else the mean of the channels."""
     from matplotlib.figure import Figure
 
@@ -419,8 +374,8 @@ def _draw_foreign(image: npt.NDArray[Any], title: str | None) -> Figure:
     if coloured and image.min() >= 0 and image.max() <= 1:
         axes.imshow(np.moveaxis(image, 0, 2), interpolation="nearest")
     else:
-        shown = axes.imshow(image.mean(axis=0), cmap="viridis", interpolation="nearest")
-        figure.colorbar(shown, ax=axes, fraction=0.045).ax.tick_params(labelsize=8)
+        grey = axes.imshow(image.mean(axis=0), cmap="viridis", interpolation="nearest")
+        figure.colorbar(grey, ax=axes, fraction=0.045).ax.tick_params(labelsize=8)
     axes.tick_params(labelsize=7, colors=_EDGE_COLOUR, length=0)
-    axes.set_title(title or "one row's picture", loc="left", fontsize=11, color=_INK, pad=10)
+    axes.set_title(title, loc="left", fontsize=11, color=_INK, pad=10)
     return figure

@@ -1,13 +1,7 @@
-"""Rendering: encoded rows become pictures, differentiable, whole batches at once, on any device, in any precision.
-
-Each encoded column is brought to 0…1 with its training minimum and maximum and drawn at its pixel, with or without
-TINTO's blur. `Renderer.render_region` draws a part of the picture alone, at the cost of that part, for methods that
-replace one column.
-"""
+"""Rendering: encoded rows become pictures, differentiable, whole batches at once, on any device, in any precision."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from permgrad.base.checks import as_numbers, check_flag, check_number, check_whole
 from permgrad.base.errors import InputError
@@ -25,30 +18,23 @@ from permgrad.imaging.layout import Layout, StoredLayout, check_layout, layout_t
 Box = tuple[int, int, int, int]
 """A half-open box of pixels: first row, row behind the last, first column, column behind the last."""
 
-_DENSE_WEIGHTS = 2_000_000
 _KEPT_PLANS = 256
-_CACHED_ROWS = 512
+#: Numbers that a blurred maximum compares at a time.
+_PAINTED = 2**22
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a box of the picture needs: which columns, where they go, and constants on one device in one precision.
+    """What a box of the picture needs: which columns, where they go, and constants on one device in one precision."""
 
-    ``kind`` is "place" (each column has a pixel of its own), "pool" (columns share pixels, no blur), "dense" or
-    "filter" (blur and mean), or "winner" (blur and maximum).
-    """
-
-    kind: str
-    height: int
-    width: int
+    size: tuple[int, int]
     columns: Tensor | None  # None: all, in order
     minimum: Tensor
     scale: Tensor
-    targets: Tensor | None = None
-    weights: Tensor | None = None
-    touched: Tensor | None = None
-    padded: tuple[int, int] = (0, 0)
-    boxes: tuple[tuple[Box, tuple[int, int]], ...] = ()
+    targets: Tensor  # each column's pixel in the box
+    shared: bool = False  # whether columns share pixels
+    weights: Tensor | None = None  # of a blur: how strongly each column paints each pixel, (columns, pixels)
+    touched: Tensor | None = None  # whether it does
 
 
 class Renderer(nn.Module):
@@ -56,8 +42,7 @@ class Renderer(nn.Module):
 
     It has neither parameters nor buffers: its few constants follow the device and the dtype of the rows. A column's
     value is ``(x − minimum) / (maximum − minimum)``, a column that was constant in training is drawn as ``x −
-    minimum``, as scikit-learn's MinMaxScaler does. Rows outside the training range leave 0…1 unless ``clip``; then
-    the gradient there is 0.
+    minimum``, as scikit-learn's MinMaxScaler does. Rows outside the training range leave 0…1 unless ``clip``.
 
     Where columns share a pixel, the layout's ``overlap`` decides. Without a blur: the last column, the plain mean, or
     the maximum. With a blur, as TINTOlib computes it: the sum divided by the number of columns that paint a value
@@ -123,45 +108,35 @@ class Renderer(nn.Module):
         self._reach = blur.radius if blur else 0
         self._kernel = blur.kernel() if blur else np.ones((1, 1))
         self._visible = _visible(self._flat) if overlap == "last" and blur is None else np.arange(len(positions))
-        self._plans: OrderedDict[tuple[Any, ...], _Plan] = OrderedDict()
+        self._plans: dict[tuple[Any, ...], _Plan] = {}
 
-    # ---------------------------------------------------------------------------------------------------- drawing
+    # ---- drawing -----------------------------------------------------------------------------------------------------
 
     def forward(self, encoded: Tensor) -> Tensor:
         """Draw whole pictures: ``(n, encoded)`` to ``(n, channels, height, width)``."""
         return self.render_region(encoded, (0, self.height, 0, self.width))
 
     def render_region(self, encoded: Tensor, box: Box) -> Tensor:
-        """Draw the pixels of a half-open box alone; equal to the same crop of `forward`.
-
-        Args:
-            encoded: Encoded rows (n, encoded).
-            box: ``(first row, row behind the last, first column, column behind the last)``.
-
-        Returns:
-            Tensor ``(n, channels, rows of the box, columns of the box)``.
-        """
-        self._check_encoded(encoded)
+        """Draw the pixels of a half-open box alone ``(n, channels, rows, columns)``, a crop of `forward`."""
+        if encoded.ndim != 2 or encoded.shape[1] != len(self.positions):
+            raise InputError(
+                f"encoded rows must have the shape (n, {len(self.positions)}), one column per position of the layout, "
+                f"however: shape {tuple(encoded.shape)}; encode the table with the encoder the layout was fitted with"
+            )
         if not encoded.is_floating_point():
             encoded = encoded.to(torch.get_default_dtype())
-        plan = self._plan(self._check_box(box), encoded.device, encoded.dtype)
-        return self._pictures(encoded if plan.columns is None else encoded.index_select(1, plan.columns), plan)
+        columns = self._plan(box, encoded.device, encoded.dtype).columns
+        return self.draw_region(encoded if columns is None else encoded.index_select(1, columns), box)
 
     def placed(self) -> list[tuple[int, int]] | None:
-        """Return the encoded columns that are seen, each with its pixel ``row · width + column``; in order.
-
-        None where a picture is not simply every such column's value on a pixel of its own.
-        """
+        """Return the columns that are seen, each with its pixel, ``row · width + column``; None: a picture is more."""
         plan = self._plan((0, self.height, 0, self.width), torch.device("cpu"), torch.float32)
-        if plan.kind != "place":
+        if plan.shared or plan.weights is not None:
             return None
         return [(int(column), int(self._flat[column])) for column in self._visible]
 
     def ranges(self, columns: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
-        """Return minimum and factor of some encoded columns, of the type and on the device of ``like``.
-
-        What is drawn of a value is ``(value − minimum) · factor``, between 0 and ``scale`` if ``clip``.
-        """
+        """Return minimum and factor of some columns: of a value is drawn ``(value − minimum) · factor``."""
         index = np.asarray(columns, dtype=np.intp)
         pair = self.minimum[index], self._slope[index] * self.scale
         low, factor = (torch.as_tensor(numbers).to(device=like.device, dtype=like.dtype) for numbers in pair)
@@ -169,92 +144,40 @@ class Renderer(nn.Module):
 
     def columns_near(self, box: Box) -> list[int]:
         """Return the encoded columns on which the pixels of a box may depend."""
-        plan = self._plan(self._check_box(box), torch.device("cpu"), torch.float32)
-        columns: list[int] = list(range(len(self.positions))) if plan.columns is None else plan.columns.tolist()
-        return columns
+        columns = self._plan(box, torch.device("cpu"), torch.float32).columns
+        return list(range(len(self.positions))) if columns is None else list(map(int, columns))
 
     def draw_region(self, values: Tensor, box: Box) -> Tensor:
-        """Draw a box from the columns ``columns_near(box)`` of encoded rows alone, which a wide table has few of.
-
-        Shape:
-            values ``(n, len(columns_near(box)))``; the result is that of `render_region`.
-        """
-        return self._pictures(values, self._plan(self._check_box(box), values.device, values.dtype))
-
-    def _pictures(self, values: Tensor, plan: _Plan) -> Tensor:
+        """Draw a box from the columns ``columns_near(box)`` of encoded rows alone, as `render_region` does."""
+        plan = self._plan(box, values.device, values.dtype)
         values = (values - plan.minimum) * plan.scale
         if self.clip:
             values = values.clamp(0.0, self.scale)
-        images: Tensor = self._draw(values, plan).unflatten(1, (plan.height, plan.width)).unsqueeze(1)
+        images: Tensor = self._draw(values, plan).unflatten(1, plan.size).unsqueeze(1)
         return images if self.channels == 1 else images.expand(-1, self.channels, -1, -1)
 
     def _draw(self, values: Tensor, plan: _Plan) -> Tensor:
         """Put values (n, columns of the plan) on the pixels of the plan's box (n, height · width)."""
-        rows = values.shape[0]
-        size = plan.height * plan.width
-        if plan.targets is None or values.shape[1] == 0 or size == 0:
-            return values.new_zeros(rows, size)
-        if plan.kind == "winner":
-            followed = torch.is_grad_enabled() and values.requires_grad
-            return self._draw_winner(values, plan) if followed else _draw_maximum(values, plan)
-        targets = plan.targets.expand(rows, -1)
-        if plan.kind == "place":
-            return values.new_zeros(rows, size).scatter(1, targets, values)
-        if plan.kind == "pool":
+        (rows, columns), pixels = values.shape, plan.size[0] * plan.size[1]
+        if columns == 0 or pixels == 0:
+            return values.new_zeros(rows, pixels)
+        if plan.weights is None:
+            blank, targets = values.new_zeros(rows, pixels), plan.targets.expand(rows, -1)
+            if not plan.shared:
+                return blank.scatter(1, targets, values)
             how = "mean" if self.overlap == "mean" else "amax"
-            return values.new_zeros(rows, size).scatter_reduce(1, targets, values, how, include_self=False)
-        assert plan.weights is not None
+            return blank.scatter_reduce(1, targets, values, how, include_self=False)
+        if self.overlap == "maximum":
+            parts = values.split(max(1, _PAINTED // (columns * pixels)))
+            return torch.cat([(part.unsqueeze(2) * plan.weights).amax(dim=1).relu() for part in parts])
         assert plan.touched is not None
         painted = (values.detach() > 0).to(values.dtype)
-        if plan.kind == "dense":
-            total = values @ plan.weights
-            count = painted @ plan.touched
-        else:
-            # Many columns: they are added up on their pixels first, then one convolution spreads them.
-            pad = plan.padded[0] * plan.padded[1]
-            sums = values.new_zeros(rows, pad).scatter_add(1, targets, values).unflatten(1, (1, *plan.padded))
-            counts = values.new_zeros(rows, pad).scatter_add(1, targets, painted).unflatten(1, (1, *plan.padded))
-            total = functional.conv2d(sums, plan.weights).flatten(1)
-            count = functional.conv2d(counts, plan.touched).flatten(1).round()
-        return total / count.clamp(min=1.0)
+        return values @ plan.weights / (painted @ plan.touched).clamp(min=1.0)
 
-    def _draw_winner(self, values: Tensor, plan: _Plan) -> Tensor:
-        """Blur with the maximum: find out without gradient which column wins a pixel, then draw the winners."""
-        assert plan.weights is not None
-        assert plan.targets is not None
-        rows, columns = values.shape
-        side = 2 * self._reach + 1
-        kernel = plan.weights
-        best = values.new_zeros(rows, plan.height, plan.width)
-        winner = torch.full(best.shape, -1, dtype=torch.long, device=values.device)
-        with torch.no_grad():
-            fixed = values.detach()
-            for column in range(columns):  # over columns, each for all rows at once and in its own box
-                (top, bottom, left, right), (row, place) = plan.boxes[column]
-                here = (slice(None), slice(top, bottom), slice(left, right))
-                weight = kernel[top - row : bottom - row, left - place : right - place]
-                painted = fixed[:, column, None, None] * weight
-                better = painted > best[here]
-                best[here] = torch.where(better, painted, best[here])
-                winner[here].masked_fill_(better, column)
-        chosen = winner.flatten(1)
-        nobody = chosen < 0
-        chosen = chosen.clamp(min=0)
-        pixels = torch.arange(plan.height * plan.width, device=values.device)
-        # Where a pixel lies in the kernel of its winner; for pixels without one any place will do.
-        down = (pixels // plan.width - plan.targets[0][chosen]).clamp(0, side - 1)
-        along = (pixels % plan.width - plan.targets[1][chosen]).clamp(0, side - 1)
-        drawn = torch.where(nobody, 0.0, values.gather(1, chosen) * kernel.flatten()[down * side + along])
-        # A comparison with not-a-number is false, so it would vanish in silence.
-        return drawn.masked_fill(values.isnan().any(dim=1, keepdim=True), torch.nan)
-
-    # ---------------------------------------------------------------------------------------------- who reaches what
+    # ---- who reaches what --------------------------------------------------------------------------------------------
 
     def region_of(self, columns: Iterable[int] | int) -> Box:
-        """Return the smallest half-open box that holds every pixel depending on the encoded columns.
-
-        No pixel may depend on them (no columns, or all overwritten by others): then the box is ``(0, 0, 0, 0)``.
-        """
+        """Return the smallest half-open box with every pixel that depends on the columns; ``(0, 0, 0, 0)``: none."""
         chosen = self._seen(columns)
         if not chosen.size:
             return (0, 0, 0, 0)
@@ -275,10 +198,9 @@ class Renderer(nn.Module):
         return [(int(row), int(place)) for row, place in np.argwhere(inner)]
 
     def influence(self) -> Tensor:
-        """Return |∂R_p / ∂x_j| of one channel, float32 ``(encoded, height, width)``.
+        """Return |∂R_p / ∂x_j| of one channel, float32 ``(encoded, height, width)``, inside the training range.
 
-        Where the picture is not linear it is the slope inside the training range: for a mean, with every column that
-        reaches the pixel counted; for a maximum, the slope that holds where the column wins.
+        For a mean every column that reaches the pixel is counted; for a maximum the slope holds where the column wins.
         """
         weights = np.zeros((len(self.positions), self.height * self.width))
         weights[self._visible] = self._weights(self._visible, (0, self.height, 0, self.width))
@@ -297,7 +219,7 @@ class Renderer(nn.Module):
             )
         return np.intersect1d(indexes, self._visible)
 
-    # ----------------------------------------------------------------------------------------------- saving, loading
+    # ---- saving, loading ---------------------------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
         """Return all that `from_dict` needs, plain numbers and lists, fit for JSON."""
@@ -339,43 +261,29 @@ class Renderer(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the plans out of pickles and copies: they are rebuilt on first use."""
-        return {**self.__dict__, "_plans": OrderedDict()}
+        return {**self.__dict__, "_plans": {}}
 
-    # -------------------------------------------------------------------------------------------------------- plans
+    # ---- plans -------------------------------------------------------------------------------------------------------
 
-    def _check_encoded(self, encoded: Tensor) -> None:
-        if encoded.ndim != 2 or encoded.shape[1] != len(self.positions):
-            raise InputError(
-                f"encoded rows must have the shape (n, {len(self.positions)}), one column per position of the layout, "
-                f"however: shape {tuple(encoded.shape)}; encode the table with the encoder the layout was fitted with"
-            )
+    def _plan(self, box: Box, device: torch.device, dtype: torch.dtype) -> _Plan:
+        key = (tuple(box), device, dtype)
+        if key not in self._plans:
+            # A tensor made in inference mode could never take part in a gradient afterwards.
+            with torch.inference_mode(False), torch.no_grad():
+                self._plans[key] = self._build_plan(box, device, dtype)
+            if len(self._plans) > _KEPT_PLANS:
+                del self._plans[next(iter(self._plans))]
+        return self._plans[key]
 
-    def _check_box(self, box: Box) -> Box:
-        top, bottom, left, right = (int(edge) for edge in box)
+    def _build_plan(self, box: Box, device: torch.device, dtype: torch.dtype) -> _Plan:
+        top, bottom, left, right = box
         if not (0 <= top <= bottom <= self.height and 0 <= left <= right <= self.width):
             raise InputError(
                 f"a box must lie in the picture of {self.height}×{self.width} pixels, "
                 f"however: box={tuple(box)}; take it from region_of"
             )
-        return top, bottom, left, right
-
-    def _plan(self, box: Box, device: torch.device, dtype: torch.dtype) -> _Plan:
-        key = (box, device, dtype)
-        plan = self._plans.get(key)
-        if plan is None:
-            # A tensor made in inference mode could never take part in a gradient afterwards.
-            with torch.inference_mode(False), torch.no_grad():
-                plan = self._build_plan(box, device, dtype)
-            self._plans[key] = plan
-            while len(self._plans) > _KEPT_PLANS:
-                self._plans.popitem(last=False)
-        return plan
-
-    def _build_plan(self, box: Box, device: torch.device, dtype: torch.dtype) -> _Plan:
-        top, bottom, left, right = box
         height, width = bottom - top, right - left
-        place = self.positions - (top, left)
-        reach = self._reach
+        place, reach = self.positions - (top, left), self._reach
         near = (place >= -reach).all(axis=1) & (place[:, 0] < height + reach) & (place[:, 1] < width + reach)
         columns = self._visible[near[self._visible]]
 
@@ -385,35 +293,16 @@ class Renderer(nn.Module):
         def index(values: npt.NDArray[np.int64]) -> Tensor:
             return torch.as_tensor(values, dtype=torch.long).to(device)
 
-        complete = len(columns) == len(self.positions)
-        plan: dict[str, Any] = {
-            "height": height,
-            "width": width,
-            "columns": None if complete else index(columns),
-            "minimum": constant(self.minimum[columns]),
-            "scale": constant(self._slope[columns] * self.scale),
-        }
-        if self.blur is None:
-            shared = self.overlap != "last" and len(np.unique(self._flat[columns])) < len(columns)
-            targets = index(place[columns, 0] * width + place[columns, 1])
-            return _Plan("pool" if shared else "place", targets=targets, **plan)
-        if self.overlap == "maximum":
-            corner = place[columns] - reach
-            low = np.maximum(corner, 0)
-            high = np.minimum(place[columns] + reach + 1, (height, width))
-            edges = np.stack([low[:, 0], high[:, 0], low[:, 1], high[:, 1]], axis=1).tolist()
-            boxes = tuple((tuple(edge), tuple(start)) for edge, start in zip(edges, corner.tolist(), strict=True))
-            return _Plan("winner", targets=index(corner.T.copy()), weights=constant(self._kernel), boxes=boxes, **plan)
-        if len(columns) * height * width <= _DENSE_WEIGHTS:
-            weights = self._weights(columns, box)
-            return _Plan(
-                "dense", targets=index(columns), weights=constant(weights), touched=constant(weights > 0), **plan
-            )
-        padded = (height + 2 * reach, width + 2 * reach)
-        targets = index((place[columns, 0] + reach) * padded[1] + place[columns, 1] + reach)
-        kernel = self._kernel[None, None]
+        weights = None if self.blur is None else self._weights(columns, box)
         return _Plan(
-            "filter", targets=targets, weights=constant(kernel), touched=constant(kernel > 0), padded=padded, **plan
+            (height, width),
+            None if len(columns) == len(self.positions) else index(columns),
+            constant(self.minimum[columns]),
+            constant(self._slope[columns] * self.scale),
+            index(place[columns, 0] * width + place[columns, 1]),
+            self.overlap != "last" and len(np.unique(self._flat[columns])) < len(columns),
+            None if weights is None else constant(weights),
+            None if weights is None else constant(weights > 0),
         )
 
     def _weights(self, columns: npt.NDArray[np.int64], box: Box) -> npt.NDArray[np.float64]:
@@ -427,25 +316,6 @@ class Renderer(nn.Module):
             np.clip(rows, -reach, reach)[:, :, None] + reach, np.clip(places, -reach, reach)[:, None, :] + reach
         ]
         return np.where(inside, kernel, 0.0).reshape(len(columns), (bottom - top) * (right - left))
-
-
-def _draw_maximum(values: Tensor, plan: _Plan) -> Tensor:
-    """Blur with the maximum where no gradient is asked for: the same pixels, several times as fast."""
-    assert plan.weights is not None
-    rows, columns = values.shape
-    across = values.t().contiguous()
-    drawn = []
-    # On a processor a block of rows stays in its cache; an accelerator takes all rows at once. No rows are one block.
-    block = _CACHED_ROWS if values.device.type == "cpu" else max(rows, 1)
-    for part in across.split(block, dim=1):
-        best = values.new_zeros(plan.height, plan.width, part.shape[1])
-        for column in range(columns):
-            (top, bottom, left, right), (row, place) = plan.boxes[column]
-            weight = plan.weights[top - row : bottom - row, left - place : right - place]
-            here = best[top:bottom, left:right]
-            torch.maximum(here, weight.unsqueeze(2) * part[column], out=here)
-        drawn.append(best.flatten(0, 1).t())
-    return torch.cat(drawn)
 
 
 def _visible(flat: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -83,7 +83,7 @@ class TintoLayout(PlacedLayout):
         self.algorithm = algorithm
         self.times = int(times)
         self.random_seed = check_whole("random_seed", random_seed, "pass for example 1", least=0)
-        discs = Blur(amplification, distance, steps)
+        discs = Blur(amplification, distance, steps)  # refused where it makes no sense, drawn or not
         self.blur = discs if check_flag("blur", blur) else None
         self.overlap = option if blur else "last"
 
@@ -92,20 +92,19 @@ class TintoLayout(PlacedLayout):
 
     def _project(self, encoded: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Return two coordinates for each column."""
+        from sklearn.decomposition import PCA
         from sklearn.preprocessing import MinMaxScaler
 
         points = MinMaxScaler().fit_transform(encoded).T
         columns, rows = points.shape
+        coordinates = np.zeros((columns, 2))
+        # One column, or columns all alike: there is no direction to project on.
         if np.all(points == points[:1]):
-            # One column, or columns all alike: there is no direction to project on.
-            return np.zeros((columns, 2))
+            return coordinates
         if self.algorithm == "t-SNE":
             return self._project_tsne(points)
-        from sklearn.decomposition import PCA
-
         components = min(2, columns, rows)
         model = PCA(n_components=components, random_state=self.random_seed)
-        coordinates = np.zeros((columns, 2))
         coordinates[:, :components] = model.fit(points).transform(points)
         return coordinates
 
@@ -116,12 +115,7 @@ class TintoLayout(PlacedLayout):
         # Two points and two rows at least: alone there is no direction, and they do not come here.
         table = np.tile(points, (copies, 1))
         perplexity = _PERPLEXITY if len(table) > _PERPLEXITY else (len(table) - 1) / 3
-        model = TSNE(
-            n_components=2,
-            random_state=self.random_seed,
-            perplexity=perplexity,
-            init="pca",
-        )
+        model = TSNE(n_components=2, random_state=self.random_seed, perplexity=perplexity, init="pca")
         with warning_filters, warnings.catch_warnings():
             # Copies of a column are equal points: their share of the start's variance is 0/0, which t-SNE survives.
             warnings.simplefilter("ignore", RuntimeWarning)
@@ -131,16 +125,9 @@ class TintoLayout(PlacedLayout):
 
 
 def square_positions(coordinates: npt.NDArray[np.float64], pixels: int) -> Positions:
-    """Frame points by a square around their mean and round them to pixels.
+    """Return the pixel ``(columns, 2)`` of each point in a square around their mean; the second axis points down.
 
-    The half side is the largest distance from the mean, rounded up to a whole number; the second axis points down.
-
-    Shape:
-        coordinates ``(columns, 2)``; result ``(columns, 2)``, row and column of each.
-
-    Examples:
-        >>> square_positions(np.array([[-1.0, 0.0], [1.0, 0.0]]), 3).tolist()
-        [[0, 1], [2, 1]]
+    The half side is the largest distance from the mean, rounded up to a whole number.
     """
     centred = coordinates - np.mean(coordinates, axis=0, keepdims=True)
     reach = math.ceil(np.max(np.sqrt(centred[:, 0] ** 2 + centred[:, 1] ** 2)))

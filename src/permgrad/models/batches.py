@@ -1,8 +1,4 @@
-"""Batches that fit in memory: where one does not, it is halved, the work goes on, and this is said once.
-
-What a network predicts of a row does not depend on the rows beside it, so that smaller batches change no result beyond
-rounding.
-"""
+"""Batches that fit in memory: where one does not, it is halved, the work goes on, and this is said once."""
 
 from __future__ import annotations
 
@@ -21,19 +17,7 @@ _said: ContextVar[list[str] | None] = ContextVar("permgrad_said_of_memory", defa
 
 @contextmanager
 def sparing() -> Iterator[None]:
-    """Say only once in the body that a batch was halved; where memory does not suffice at all, say what can be done.
-
-    Inside another such body nothing is done: the whole work says it once.
-
-    Raises:
-        EnvironmentProblem: memory does not suffice for the smallest batch, or for what is kept of all rows.
-
-    Examples:
-        >>> with sparing():
-        ...     raise MemoryError
-        Traceback (most recent call last):
-        permgrad.EnvironmentProblem: the work must fit into memory, however: there is not enough of it...
-    """
+    """Say only once in the body that a batch was halved; where memory does not suffice at all, say what can be done."""
     if _said.get() is not None:
         yield
         return
@@ -55,15 +39,7 @@ def sparing() -> Iterator[None]:
 
 
 def halved(size: int, error: BaseException) -> int:
-    """Return half of a batch for which memory did not suffice, and say so, once in a work.
-
-    Args:
-        size: rows of the batch.
-        error: what it ended with.
-
-    Raises:
-        BaseException: the error itself, where it is another one, or where the batch cannot be halved.
-    """
+    """Return half of a batch for which memory did not suffice, and say so, once in a work."""
     if size <= 1 or not is_out_of_memory(error):
         raise error
     messages = _said.get()
@@ -79,16 +55,9 @@ def halved(size: int, error: BaseException) -> int:
 
 
 def in_batches(count: int, size: int, work: Callable[[slice], None]) -> int:
-    """Call ``work`` with consecutive slices of ``range(count)``; where memory does not suffice, halve them and go on.
+    """Call ``work`` with consecutive slices of ``range(count)``, halved where memory is short; return their size.
 
-    ``work`` must leave nothing behind when it fails. Returns the size that was good enough, to start from next time.
-
-    Examples:
-        >>> seen = []
-        >>> in_batches(5, 2, lambda part: seen.append((part.start, part.stop)))
-        2
-        >>> seen
-        [(0, 2), (2, 4), (4, 5)]
+    ``work`` must leave nothing behind when it fails.
     """
     done = 0
     while done < count:

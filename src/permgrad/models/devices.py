@@ -1,8 +1,4 @@
-"""What differs between a processor and an accelerator: how many rows go through at once, and in which precision.
-
-Everything else is the same code: tensors are made where the network is. Results on an accelerator are those of the
-processor up to the rounding of float32, because TF32 is switched off while we predict and explain.
-"""
+"""What differs between a processor and an accelerator: how many rows go through at once, and in which precision."""
 
 from __future__ import annotations
 
@@ -63,11 +59,8 @@ def own_threads() -> Iterator[None]:
 def full_float32() -> Iterator[None]:
     """Compute float32 products in float32 for the body; the caller's switches are put back, also after an error.
 
-    Everything that computes does so inside this context, which also sees to ``own_threads`` and ``without_float64``.
-
-    A caller's ``torch.autocast`` does not reach in either. torch lets convolutions on NVIDIA GPUs round their inputs to
-    10 bits (TF32) unless told otherwise, which moves predictions by about 1e-3 of their size: more than many of the
-    effects that explanations measure.
+    torch lets convolutions on NVIDIA GPUs round their inputs to 10 bits (TF32) unless told otherwise, which moves
+    predictions by about 1e-3 of their size. Everything that computes does so inside this context.
     """
     with contextlib.ExitStack() as undo:
         undo.enter_context(own_threads())

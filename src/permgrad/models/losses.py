@@ -1,4 +1,4 @@
-"""Losses of single rows, in float64: what training reports and what attribution measures."""
+"""Losses of rows ``(rows,)`` in float64, of ``outputs (rows, outputs)`` and ``y (rows,)``, indexes or numbers."""
 
 from __future__ import annotations
 
@@ -26,15 +26,7 @@ def _check_rows(outputs: Tensor, y: Tensor) -> None:
 
 @losses.register("cross_entropy")
 def cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
-    """Return −log softmax(outputs)[y] per row; with one output, the logistic loss of the logit against y in {0, 1}.
-
-    Shape:
-        outputs ``(rows, outputs)`` logits; y ``(rows,)`` class indexes; result ``(rows,)`` float64.
-
-    Examples:
-        >>> cross_entropy(torch.zeros(1, 2), torch.tensor([1])).item() == torch.tensor(2.0).double().log().item()
-        True
-    """
+    """Return −log softmax(outputs)[y]; with one output, the logistic loss of the logit against y in {0, 1}."""
     _check_rows(outputs, y)
     logits = outputs.double()
     if logits.shape[1] == 1:
@@ -44,15 +36,7 @@ def cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
 
 @losses.register("squared_error")
 def squared_error(outputs: Tensor, y: Tensor) -> Tensor:
-    """Return (outputs − y)² per row, of one output.
-
-    Shape:
-        outputs ``(rows, 1)``; y ``(rows,)`` in the same units; result ``(rows,)`` float64.
-
-    Examples:
-        >>> squared_error(torch.tensor([[1.0]]), torch.tensor([3.0])).tolist()
-        [4.0]
-    """
+    """Return (outputs − y)² per row, of one output."""
     _check_rows(outputs, y)
     if outputs.shape[1] != 1:
         raise InputError(f"squared_error needs one output, however: outputs has {outputs.shape[1]}")
@@ -66,11 +50,7 @@ def loss_rows(outputs: Tensor, y: Tensor, loss: str) -> Tensor:
 
 @losses.register("absolute_error")
 def absolute_error(outputs: Tensor, y: Tensor) -> Tensor:
-    """Return |outputs − y| per row, of one output.
-
-    Shape:
-        outputs ``(rows, 1)``; y ``(rows,)`` in the same units; result ``(rows,)`` float64.
-    """
+    """Return |outputs − y| per row, of one output."""
     return squared_error(outputs, y).sqrt()
 
 
@@ -83,11 +63,7 @@ def _probabilities(outputs: Tensor) -> Tensor:
 
 @losses.register("brier")
 def brier(outputs: Tensor, y: Tensor) -> Tensor:
-    """Return Σ_k (p_k − [y = k])² per row (Brier 1950), between 0 and 2.
-
-    Shape:
-        outputs ``(rows, outputs)`` logits; y ``(rows,)`` class indexes; result ``(rows,)`` float64.
-    """
+    """Return Σ_k (p_k − [y = k])² per row (Brier 1950), between 0 and 2."""
     _check_rows(outputs, y)
     probabilities = _probabilities(outputs)
     truth = torch.nn.functional.one_hot(y.long(), probabilities.shape[1])
@@ -96,10 +72,6 @@ def brier(outputs: Tensor, y: Tensor) -> Tensor:
 
 @losses.register("zero_one")
 def zero_one(outputs: Tensor, y: Tensor) -> Tensor:
-    """Return 1 where the most probable class is not y, else 0.
-
-    Shape:
-        outputs ``(rows, outputs)`` logits; y ``(rows,)`` class indexes; result ``(rows,)`` float64.
-    """
+    """Return 1 where the most probable class is not y, else 0."""
     _check_rows(outputs, y)
     return (_probabilities(outputs).argmax(dim=1) != y.long()).double()

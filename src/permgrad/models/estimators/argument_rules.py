@@ -142,12 +142,7 @@ def argument_faults(arguments: Mapping[str, Any], task: str) -> list[str]:
 
 
 def training_faults(training: Mapping[str, Any], task: str) -> list[str]:
-    """Return what is wrong with training options, a sentence each; those that are not there are as by default.
-
-    Examples:
-        >>> training_faults({"learning_rate": -1, "optimizer": "adam"}, "regression")
-        ['learning_rate must be a number above 0, however: learning_rate=-1; pass for example learning_rate=0.001']
-    """
+    """Return what is wrong with training options, a sentence each; those that are not there are as by default."""
     faults = _faults(_PRESET, training)
     if "loss" in training and training["loss"] not in TASK_LOSSES[task]:
         faults.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -23,12 +23,15 @@ from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.types.column_notes import tell_of_columns
 from permgrad.data.types.row_order import tell_of_other_order
 from permgrad.data.weights import check_weights
+from permgrad.imaging.foreign import ForeignRenderer, is_foreign
+from permgrad.imaging.layout import fit_layout, make_layout
+from permgrad.imaging.render import Renderer
 from permgrad.models.batches import in_batches, sparing
 from permgrad.models.devices import device_of, full_float32, rows_at_once
 from permgrad.models.estimators import inputs
-from permgrad.models.estimators.prepared import EncodedRows, Prepared, contiguous, encode_training, train_model
+from permgrad.models.estimators.prepared import FitRows, Prepared, contiguous, encode_training, train_model
 from permgrad.models.estimators.presets import get_preset
-from permgrad.models.estimators.settings import Settings, choose_device, resolve_settings
+from permgrad.models.estimators.settings import FitSettings, resolve_settings
 from permgrad.models.fast.inference import FoldedNetwork
 from permgrad.models.network.drawing import draw_network
 from permgrad.models.network.network import HybridNetwork
@@ -37,10 +40,8 @@ from permgrad.models.network.summary import TrainingTime, measure_training_time,
 from permgrad.models.save.writing import save
 from permgrad.models.train.distributed import count_devices
 from permgrad.models.train.guard import sheltered, untouched
-from permgrad.models.train.learner import EpochWatcher
+from permgrad.models.train.learner import Course, EpochWatcher
 from permgrad.models.train.rows import Rows, TrainingRows
-
-__all__ = ["EncodedRows", "HyNNBase"]
 
 _NETWORK_PREFIX = "network__"
 # Measured on the paper network, one thread: 64 rows 25,900 rows/s, 512 rows 9,300, 2,048 rows 6,600.
@@ -140,10 +141,9 @@ class HyNNBase(BaseEstimator):
 
         ``on_epoch`` sees each epoch's line of the history and may end the training, see ``training.train``.
         """
-        _check_course(checkpoint_folder, on_epoch)
-        # Also around the parts that only calculate: libraries that they load on first use change filters and loggers.
-        with untouched():
-            return self._train(self._prepare(X, y, sample_weight, eval_set), checkpoint_folder, on_epoch)
+        return self._prepare_and_train(
+            lambda: self._prepare(X, y, sample_weight, eval_set), checkpoint_folder, on_epoch
+        )
 
     def fit_stream(
         self,
@@ -195,45 +195,31 @@ class HyNNBase(BaseEstimator):
         from permgrad.models.stream.streaming import StreamRequest, prepare_stream  # loads pyarrow.parquet
 
         request = StreamRequest(path, target, validation, features, sample_weight, block_rows)
-        _check_course(checkpoint_folder, on_epoch)
+        return self._prepare_and_train(lambda: prepare_stream(self, request), checkpoint_folder, on_epoch)
+
+    def _prepare_and_train(
+        self,
+        prepare: Callable[[], Prepared],
+        checkpoint_folder: str | os.PathLike[str] | None,
+        on_epoch: EpochWatcher | None,
+    ) -> Self:
+        if checkpoint_folder is not None:
+            check_path("checkpoint_folder", checkpoint_folder)
+        if on_epoch is not None and not callable(on_epoch):
+            raise InputError(
+                f"on_epoch must be a function of one epoch's line of the history, however: on_epoch={shown(on_epoch)}; "
+                "leave it out, or pass a function"
+            )
+        # Also around the parts that only calculate: libraries that they load on first use change filters and loggers.
         with untouched():
-            return self._train(prepare_stream(self, request), checkpoint_folder, on_epoch)
+            return self._train(prepare(), checkpoint_folder, on_epoch)
 
     def _train(
         self, work: Prepared, checkpoint_folder: str | os.PathLike[str] | None, on_epoch: EpochWatcher | None
     ) -> Self:
-        devices = count_devices(self.devices, work.device)
-        train_model(self, self.module_, work, devices=devices, checkpoint_folder=checkpoint_folder, on_epoch=on_epoch)
+        train_model(self, work, checkpoint_folder, on_epoch)
         self._calibrate(work)
         return self
-
-    def _fit_encoded(
-        self,
-        encoder: TableEncoder,
-        train_rows: EncodedRows,
-        validation_rows: EncodedRows | None = None,
-        *,
-        checkpoint_folder: str | os.PathLike[str] | None = None,
-        on_epoch: EpochWatcher | None = None,
-    ) -> Self:
-        """Fit on rows that a fitted encoder has encoded already; nothing is inferred, fitted or encoded again.
-
-        For callers that hold the table's encoder and its rows, such as a run. Equal to ``fit`` on the raw rows with
-        ``validation_rows`` as ``eval_set``, where the encoder is what ``_fit_encoder`` makes of the training rows;
-        ``na_codes``, ``groups``, ``variables``, ``kinds``, ``max_levels`` and ``numeric`` are then the encoder's.
-        ``_prepare_encoded`` is the part before the first step, ``_training_time`` says how long the rest will take,
-        and ``_train`` is the rest.
-
-        Args:
-            encoder: fitted on the training rows.
-            train_rows: what the network is fitted on.
-            validation_rows: for early stopping and calibration; None: there are none, and nothing is held out.
-            checkpoint_folder: as in ``fit_stream``.
-            on_epoch: as in ``fit_stream``.
-        """
-        _check_course(checkpoint_folder, on_epoch)
-        with untouched():
-            return self._train(self._prepare_encoded(encoder, train_rows, validation_rows), checkpoint_folder, on_epoch)
 
     def _prepare(self, X: Any, y: Any, sample_weight: Any, eval_set: Any) -> Prepared:
         """Check everything, fit encoder and layout, build the network: all that comes before the first step."""
@@ -255,45 +241,48 @@ class HyNNBase(BaseEstimator):
             strata = coded if self._task == "classification" else None
             training, held_out = inputs.held_out(len(frame), settings.validation_fraction, seed, strata)
         train_frame = frame if len(training) == len(frame) else frame.iloc[training]
-        encoder, encoded = self._fit_encoder(train_frame, settings)
+        encoder = self._make_encoder(train_frame, settings).fit(train_frame)
+        together = [*encoder.groups_.values(), *encoder.variables_.values()]
+        tell_of_columns(train_frame, encoder.schema_, dict(self.kinds or {}), together=together)
+        encoded = encode_training(encoder, train_frame)
         self.preprocessor_ = encoder
         mean = weights[training].mean()
-        held: EncodedRows | None = None
+        held: FitRows | None = None
         if eval_set is not None:
             held = self._evaluation_rows(eval_set, encoder)
         elif len(held_out):
             held_encoded = encoder.transform(frame.iloc[held_out])
-            held = EncodedRows(held_encoded, target[held_out], weights[held_out] / mean)
-        rows = EncodedRows(encoded, target[training], weights[training] / mean)
-        return self._prepare_encoded(encoder, rows, held, settings, seed)
+            held = FitRows(held_encoded, target[held_out], weights[held_out] / mean)
+        rows = FitRows(encoded, target[training], weights[training] / mean)
+        return self._learn_rows(encoder, rows, held, settings, seed)
 
-    def _prepare_encoded(
-        self,
-        encoder: TableEncoder,
-        train_rows: EncodedRows,
-        validation_rows: EncodedRows | None,
-        settings: Settings | None = None,
-        seed: int | None = None,
+    def _prepare_encoded(self, encoder: TableEncoder, train_rows: FitRows, validation_rows: FitRows | None) -> Prepared:
+        """Do what ``_prepare`` does, for callers that hold the table's fitted encoder and its rows, such as a run.
+
+        ``na_codes``, ``groups``, ``variables``, ``kinds``, ``max_levels`` and ``numeric`` are then the encoder's.
+        """
+        settings = resolve_settings(self.get_params(deep=False), self._task)
+        self.feature_names_in_ = np.array(encoder.feature_names_in_, dtype=object)
+        self.n_features_in_ = len(self.feature_names_in_)
+        return self._learn_rows(encoder, train_rows, validation_rows, settings, resolve_seed(self.random_state))
+
+    def _learn_rows(
+        self, encoder: TableEncoder, train_rows: FitRows, held: FitRows | None, settings: FitSettings, seed: int
     ) -> Prepared:
-        """Learn the target, fit the layout and build the network for rows that are encoded, see ``_fit_encoded``."""
-        if settings is None:
-            settings = resolve_settings(self.get_params(deep=False), self._task)
-            self.feature_names_in_ = np.array(encoder.feature_names_in_, dtype=object)
-            self.n_features_in_ = len(self.feature_names_in_)
-        self.preprocessor_ = encoder
-        self.seed_ = resolve_seed(self.random_state) if seed is None else seed
+        """Learn the target, fit the layout and build the network."""
+        self.preprocessor_, self.seed_ = encoder, seed
         coded = self._scale_target(self._fit_target(train_rows.y))
         class_weight = self._class_weights(coded, settings)
         rows = self._rows(train_rows.x, coded, train_rows.weights, class_weight)
         validation, plain = None, np.zeros(0)
-        if validation_rows is not None:
-            plain = validation_rows.weights
-            validation = self._rows(validation_rows.x, self._code_target(validation_rows.y), plain, class_weight)
+        if held is not None:
+            plain = held.weights
+            validation = self._rows(held.x, self._code_target(held.y), plain, class_weight)
         return self._ready(settings, train_rows.x, coded, rows, validation, plain)
 
     def _ready(
         self,
-        settings: Settings,
+        settings: FitSettings,
         encoded: npt.NDArray[np.float32],
         coded: npt.NDArray[Any],
         rows: TrainingRows,
@@ -305,10 +294,18 @@ class HyNNBase(BaseEstimator):
             self._build(encoded, settings)
         self._keep_background(encoded, coded)
         self._check_held_out(validation)
-        options = settings.training_for(len(rows))
-        return Prepared(rows, validation, options, choose_device(self.device), validation_weight)
+        course = Course(
+            self.module_,
+            rows,
+            validation,
+            settings.training_for(len(rows)),
+            derive_seed(self.seed_, "training"),
+            self.progress,
+            columns=self.preprocessor_.encoded_names_,
+        )
+        return Prepared(course, settings.device, count_devices(self.devices, settings.device), validation_weight)
 
-    def _make_encoder(self, frame: pd.DataFrame, settings: Settings) -> TableEncoder:
+    def _make_encoder(self, frame: pd.DataFrame, settings: FitSettings) -> TableEncoder:
         """Return an encoder with the estimator's arguments; ``frame`` shows what its columns are."""
         numeric: Any = settings.numeric
         kinds = self.kinds
@@ -317,46 +314,28 @@ class HyNNBase(BaseEstimator):
         arguments = {name: getattr(self, name) for name in ("na_codes", "groups", "variables")}
         return TableEncoder(numeric, settings.max_levels, kinds=kinds, **arguments)
 
-    def _fit_encoder(
-        self, frame: pd.DataFrame, settings: Settings | None = None
-    ) -> tuple[TableEncoder, npt.NDArray[np.float32]]:
-        """Return the encoder that ``fit`` would fit on training rows, and those rows encoded."""
-        chosen = resolve_settings(self.get_params(deep=False), self._task) if settings is None else settings
-        encoder = self._make_encoder(frame, chosen).fit(frame)
-        together = [*encoder.groups_.values(), *encoder.variables_.values()]
-        tell_of_columns(frame, encoder.schema_, dict(self.kinds or {}), together=together)
-        return encoder, encode_training(encoder, frame)
-
-    def _build(self, encoded: npt.NDArray[np.float32], settings: Settings) -> None:
+    def _build(self, encoded: npt.NDArray[np.float32], settings: FitSettings) -> None:
         """Make renderer and network for the encoded training rows, with torch's generators seeded by the caller."""
+        encoder, network, layout = self.preprocessor_, settings.network, settings.layout
+        names, seed = list(encoder.encoded_names_), derive_seed(self.seed_, "layout") % 2**31
         self.renderer_: Any = None
-        if "image" in settings.paths:
-            self.renderer_ = self._make_renderer(encoded, settings)
+        if "image" in settings.paths and is_foreign(layout):
+            self.renderer_ = ForeignRenderer(layout, None if callable(layout) else names)
+        elif "image" in settings.paths:
+            fitted = fit_layout(make_layout(layout, int(self.pixels), seed), encoded, names, seed)
+            self.renderer_ = Renderer(
+                fitted, encoder.minimum_, encoder.maximum_, network.image_channels, network.image_scale
+            )
         self.module_ = HybridNetwork(
             encoded.shape[1],
-            self._outputs(settings.network),
-            settings.network,
+            self._outputs(network),
+            network,
             renderer=self.renderer_,
             paths=settings.paths,
-            numeric_columns=[int(column) for column in self.preprocessor_.numeric_columns_],
-            level_blocks=inputs.level_blocks(self.preprocessor_),
+            numeric_columns=[int(column) for column in encoder.numeric_columns_],
+            level_blocks=inputs.level_blocks(encoder),
         )
-        self.network_options_ = settings.network.to_dict()
-
-    def _make_renderer(self, encoded: npt.NDArray[np.float32], settings: Settings) -> Any:
-        """Return a layout's renderer, fitted on encoded training rows, or somebody else's image method."""
-        from permgrad.imaging import ForeignRenderer, Renderer, fit_layout, make_layout
-        from permgrad.imaging.foreign import is_foreign
-
-        layout, encoder, network = settings.layout, self.preprocessor_, settings.network
-        names = list(encoder.encoded_names_)
-        if is_foreign(layout):
-            return ForeignRenderer(layout, None if callable(layout) else names)
-        seed = derive_seed(self.seed_, "layout") % 2**31
-        fitted = fit_layout(make_layout(layout, int(self.pixels), seed), encoded, names, seed)
-        return Renderer(
-            fitted, encoder.minimum_, encoder.maximum_, channels=network.image_channels, scale=network.image_scale
-        )
+        self.network_options_ = network.to_dict()
 
     def _rows(
         self,
@@ -372,7 +351,7 @@ class HyNNBase(BaseEstimator):
         y = y.float() if self._task == "regression" else y.long()
         return Rows(torch.from_numpy(contiguous(encoded)), y, torch.from_numpy(weights).float())
 
-    def _evaluation_rows(self, eval_set: Any, encoder: TableEncoder) -> EncodedRows:
+    def _evaluation_rows(self, eval_set: Any, encoder: TableEncoder) -> FitRows:
         if not isinstance(eval_set, (tuple, list)) or len(eval_set) != 2:
             raise InputError(
                 f"eval_set must be a pair (X, y), however: eval_set is a {type(eval_set).__name__}; "
@@ -382,7 +361,7 @@ class HyNNBase(BaseEstimator):
         frame = inputs.as_frame(self, eval_set[0], reset=False)
         target = inputs.one_column(eval_set[1], estimator=self)
         inputs.check_rows_match(frame, target, "eval_set's y")
-        return EncodedRows(encoder.transform(frame), target, np.ones(len(frame)))
+        return FitRows(encoder.transform(frame), target, np.ones(len(frame)))
 
     def _keep_background(self, encoded: npt.NDArray[np.float32], coded: npt.NDArray[Any]) -> None:
         """Keep training rows from which explanations draw donors."""
@@ -473,8 +452,7 @@ class HyNNBase(BaseEstimator):
 
     def _training_time(self, work: Prepared) -> TrainingTime:
         """Measure a few training steps on a copy of the network; nothing of the work is changed."""
-        assert isinstance(work.train, Rows)
-        return measure_training_time(self.module_, work.train, work.validation, work.options, work.device)
+        return measure_training_time(work.course, work.device)
 
     def __getstate__(self) -> dict[str, Any]:
         """Bring the network to the processor, so that a pickle opens on any machine."""
@@ -499,7 +477,7 @@ class HyNNBase(BaseEstimator):
         """Code and scale other rows' target as learned."""
         raise NotImplementedError
 
-    def _class_weights(self, coded: npt.NDArray[Any], settings: Settings) -> npt.NDArray[np.float64] | None:  # noqa: ARG002 — classifiers use it
+    def _class_weights(self, coded: npt.NDArray[Any], settings: FitSettings) -> npt.NDArray[np.float64] | None:  # noqa: ARG002 — classifiers use it
         """Learn the classes' weights in the loss if there are any."""
         return None
 
@@ -511,14 +489,3 @@ class HyNNBase(BaseEstimator):
 
     def _calibrate(self, work: Prepared) -> None:
         """Learn how outputs become probabilities, if they do."""
-
-
-def _check_course(checkpoint_folder: Any, on_epoch: Any) -> None:
-    """Refuse a place for checkpoints, or what is to see each epoch, that can be none."""
-    if checkpoint_folder is not None:
-        check_path("checkpoint_folder", checkpoint_folder)
-    if on_epoch is not None and not callable(on_epoch):
-        raise InputError(
-            f"on_epoch must be a function of one epoch's line of the history, however: on_epoch={shown(on_epoch)}; "
-            "leave it out, or pass a function"
-        )

@@ -47,12 +47,7 @@ class Calibration:
     curves: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...] = ()
 
     def probabilities(self, outputs: npt.NDArray[Any]) -> Floats:
-        """Return probabilities, rows summing to 1.
-
-        Shape:
-            outputs ``(rows, classes)``, or ``(rows, 1)`` for two classes that share a logit; result float64
-            ``(rows, classes)``.
-        """
+        """Return probabilities, rows summing to 1."""
         logits = class_logits(outputs)
         if self.curves:
             return self._isotonic(logits)
@@ -93,12 +88,7 @@ class Calibration:
 
 
 def class_logits(outputs: npt.NDArray[Any]) -> Floats:
-    """Return one logit per class in float64; a single shared logit is the second class's, the first has 0.
-
-    Examples:
-        >>> class_logits(np.array([[2.0]])).tolist()
-        [[0.0, 2.0]]
-    """
+    """Return one logit per class in float64; a single shared logit is the second class's, the first has 0."""
     logits = np.asarray(outputs, dtype=np.float64)
     return np.column_stack([np.zeros(len(logits)), logits[:, 0]]) if logits.shape[1] == 1 else logits
 
@@ -138,12 +128,7 @@ def fit_calibration(
 def check_calibration(
     method: str | None, class_weights: Floats, classes: npt.NDArray[Any], y: npt.NDArray[np.int64]
 ) -> None:
-    """Refuse, before training, what cannot be calibrated.
-
-    Raises:
-        InputError: There are no such rows though they are needed, they lack a class that isotonic regression would then
-            never predict, or a class of weight 0 was not learnt at all.
-    """
+    """Refuse, before training, what cannot be calibrated."""
     if method in ("prior", "temperature") and (class_weights == 0).any():
         label = classes[class_weights == 0].tolist()[0]
         raise InputError(

@@ -10,13 +10,13 @@ import numpy.typing as npt
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from permgrad.base.errors import InputError, warn_user
+from permgrad.base.errors import InputError
 from permgrad.base.progress import ProgressMode
 from permgrad.models.estimators import inputs
 from permgrad.models.estimators.base import HyNNBase
 from permgrad.models.estimators.calibration import Calibration, check_calibration, fit_calibration
 from permgrad.models.estimators.prepared import Prepared
-from permgrad.models.estimators.settings import Settings
+from permgrad.models.estimators.settings import FitSettings
 from permgrad.models.network.options import NetworkOptions
 from permgrad.models.train.rows import Rows
 
@@ -147,7 +147,7 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
             )
         return indexes
 
-    def _class_weights(self, coded: npt.NDArray[Any], settings: Settings) -> npt.NDArray[np.float64] | None:
+    def _class_weights(self, coded: npt.NDArray[Any], settings: FitSettings) -> npt.NDArray[np.float64] | None:
         self.class_weights_ = inputs.class_weights(settings.class_weight, self.classes_, coded)
         return self.class_weights_
 
@@ -159,14 +159,11 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
         check_calibration(self.calibration, self.class_weights_, self.classes_, held)
 
     def _calibrate(self, work: Prepared) -> None:
-        held = work.validation
-        if held is None or self.calibration in (None, "prior"):
-            self.calibration_ = fit_calibration(self.calibration, self.class_weights_)
-            return
-        outputs = self.predict_encoded(held.x.numpy())
-        self.calibration_ = fit_calibration(
-            self.calibration, self.class_weights_, outputs, held.y.numpy(), work.validation_weight
-        )
+        held, outputs, y = work.course.validation_rows, None, None
+        if held is not None and self.calibration not in (None, "prior"):
+            outputs, y = self.predict_encoded(held.x.numpy()), held.y.numpy()
+        weights = work.validation_weight
+        self.calibration_ = fit_calibration(self.calibration, self.class_weights_, outputs, y, weights)
 
     def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
         """Return each class's probability, float64 ``(rows, classes)``, calibrated if asked for; rows sum to 1."""
@@ -245,15 +242,8 @@ class HyNNRegressor(RegressorMixin, HyNNBase):
         return inputs.number_target(target)
 
     def _scale_target(self, coded: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        self.target_mean_ = float(coded.mean())
-        spread = float(coded.std())
-        if spread == 0:
-            warn_user(
-                f"y should vary, however: all {len(coded)} training values are {self.target_mean_:.6g}; there is "
-                "nothing to learn, predictions stay near that value"
-            )
-        self.target_scale_ = spread if spread > 0 else 1.0
-        return np.asarray((coded - self.target_mean_) / self.target_scale_)
+        scaled, self.target_mean_, self.target_scale_ = inputs.scaled_target(coded)
+        return scaled
 
     def _code_target(self, target: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return np.asarray((inputs.number_target(target) - self.target_mean_) / self.target_scale_)

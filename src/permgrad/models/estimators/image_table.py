@@ -1,13 +1,10 @@
-"""Training on a table of records and a folder of images: encode, train, predict, save.
-
-The training itself is ``permgrad.models.train.training``: the same row order, early stopping, checkpoints and promises.
-"""
+"""Training on a table of records and a folder of images: encode, train, predict, save."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, cast
 
@@ -28,13 +25,13 @@ from permgrad.data.types.column_types import Kind
 from permgrad.models.batches import in_batches, sparing
 from permgrad.models.devices import device_of, full_float32, rows_at_once
 from permgrad.models.estimators.argument_rules import TASK_LOSSES, argument_faults, training_faults
-from permgrad.models.estimators.inputs import class_target, class_weights
+from permgrad.models.estimators.inputs import class_target, class_weights, number_target, scaled_target
 from permgrad.models.estimators.prepared import Prepared, train_model
 from permgrad.models.estimators.settings import choose_device, device_faults, raise_faults
 from permgrad.models.network.multimodal import ImageTableNetwork, ImageTableOptions
 from permgrad.models.save.writing import save
 from permgrad.models.train.guard import sheltered, untouched
-from permgrad.models.train.learner import TrainingOptions
+from permgrad.models.train.learner import Course, TrainingOptions
 from permgrad.models.train.rows import Rows
 
 Task = Literal["classification", "regression"]
@@ -101,28 +98,19 @@ class Records:
 class InputRows:
     """Several tensors with the same rows that are indexed and moved together, as one tensor would be."""
 
-    def __init__(self, tensors: Sequence[Tensor]) -> None:
+    def __init__(self, tensors: Iterable[Tensor]) -> None:
         self.tensors = tuple(tensors)
-
-    @classmethod
-    def of(cls, arrays: Sequence[npt.NDArray[Any]]) -> InputRows:
-        """Return rows of arrays, without a copy where they lie in one piece."""
-        return cls([torch.from_numpy(np.ascontiguousarray(array)) for array in arrays])
+        self.device = self.tensors[0].device
 
     def __len__(self) -> int:
         return len(self.tensors[0])
 
     def __getitem__(self, rows: Any) -> InputRows:
-        return InputRows([tensor[rows] for tensor in self.tensors])
-
-    @property
-    def device(self) -> torch.device:
-        """Where the tensors are."""
-        return self.tensors[0].device
+        return InputRows(tensor[rows] for tensor in self.tensors)
 
     def to(self, device: torch.device) -> InputRows:
         """Return the same rows on a device."""
-        return InputRows([tensor.to(device) for tensor in self.tensors])
+        return InputRows(tensor.to(device) for tensor in self.tensors)
 
     def floats(self) -> list[Tensor]:
         """Return float32 tensors; stored pixels 0 … 255 become 0 … 1."""
@@ -221,7 +209,7 @@ class ImageTableModel:
 
     def _fit(self, rows: Records, held: Records, checkpoint_folder: str | os.PathLike[str] | None) -> Self:
         preset = image_presets.get(self.preset)
-        self._check_arguments()
+        device = self._check_arguments()
         options = _changed(preset.network, self.network, "network option")
         loss = TASK_LOSSES[self.task][0]
         training = _changed(TrainingOptions(loss=loss), {**preset.training, **(self.training or {})}, "training option")
@@ -242,17 +230,26 @@ class ImageTableModel:
             )
         if self.task == "classification":
             self.class_weights_ = class_weights(self.class_weight, self.classes_, target)
-        self._keep_background(pixels, encoded, rows.y)
+        chosen = generator(self.seed_, "background").permutation(len(encoded))[: self.background_size]
+        arrays: list[npt.NDArray[Any]] = [*pixels, encoded]
+        names = [*(column.name for column in self.images_), self.table_input]
+        self.background_ = {name: array[chosen] for name, array in zip(names, arrays, strict=True)}
+        self.background_target_ = np.asarray(rows.y)[chosen]
         with sheltered(derive_seed(self.seed_, "weights")):
             self.module_ = self.build(encoded.shape[1], options)
-        training_rows = self._rows([*pixels, encoded], target)
         held_pixels, held_encoded = self.encode(held)
-        validation = self._rows([*held_pixels, held_encoded], held_target)
-        work = Prepared(training_rows, validation, training, choose_device(self.device), np.ones(len(held)))
-        train_model(self, _Trainee(self.module_), work, checkpoint_folder=checkpoint_folder)
+        course = Course(
+            cast("Any", _Trainee(self.module_)),
+            self._rows(arrays, target),
+            self._rows([*held_pixels, held_encoded], held_target),
+            training,
+            derive_seed(self.seed_, "training"),
+            self.progress,
+        )
+        train_model(self, Prepared(course, device, 1, np.ones(len(held))), checkpoint_folder)
         return self
 
-    def _check_arguments(self) -> None:
+    def _check_arguments(self) -> torch.device:
         """Refuse arguments that cannot be used, all at once, before an image is read."""
         names = ("background_size", "progress", "class_weight", "kinds", "variables", "na_codes")
         faults = argument_faults({name: getattr(self, name) for name in names}, self.task)
@@ -263,6 +260,7 @@ class ImageTableModel:
         if isinstance(self.training, Mapping):
             faults += training_faults(self.training, self.task)
         raise_faults(faults + device_faults(self.device))
+        return choose_device(self.device)
 
     def _fit_target(self, rows: Records) -> npt.NDArray[Any]:
         if rows.y is None:
@@ -271,9 +269,8 @@ class ImageTableModel:
         if self.task == "classification":
             self.classes_, coded = class_target(np.asarray(rows.y))
             return coded
-        y = np.asarray(rows.y, dtype=np.float64)
-        self.target_mean_, self.target_scale_ = float(y.mean()), float(y.std()) or 1.0
-        return np.asarray((y - self.target_mean_) / self.target_scale_)
+        scaled, self.target_mean_, self.target_scale_ = scaled_target(number_target(np.asarray(rows.y)))
+        return scaled
 
     def _code(self, rows: Records) -> tuple[Records, npt.NDArray[Any]]:
         """Return rows whose target the network can know, and that target as the network sees it."""
@@ -301,15 +298,7 @@ class ImageTableModel:
         target = torch.from_numpy(y)
         target = target.long() if self.task == "classification" else target.float()
         weight = torch.from_numpy(weights / weights.mean()).float()
-        return Rows(cast("Any", InputRows.of(inputs)), target, weight)
-
-    def _keep_background(self, pixels: Sequence[Pixels], encoded: npt.NDArray[Any], y: Any) -> None:
-        chosen = generator(self.seed_, "background").permutation(len(encoded))[: self.background_size]
-        self.background_: dict[str, npt.NDArray[Any]] = {
-            column.name: array[chosen] for column, array in zip(self.images_, pixels, strict=True)
-        }
-        self.background_[self.table_input] = encoded[chosen]
-        self.background_target_ = np.asarray(y)[chosen]
+        return Rows(cast("Any", _together(inputs)), target, weight)
 
     # ---- using -------------------------------------------------------------------------------------------------------
 
@@ -343,18 +332,18 @@ class ImageTableModel:
         )
 
     def _named(self, pixels: Sequence[Pixels], encoded: npt.NDArray[np.float32]) -> dict[str, Any]:
-        made: dict[str, Any] = {
+        named: dict[str, Any] = {
             column.name: array.astype(np.float32) / np.float32(255)
             for column, array in zip(self.images_, pixels, strict=True)
         }
-        made[self.table_input] = pd.DataFrame(encoded, columns=list(self.preprocessor_.encoded_names_))
-        return made
+        named[self.table_input] = pd.DataFrame(encoded, columns=list(self.preprocessor_.encoded_names_))
+        return named
 
     @torch.no_grad()
     def outputs(self, rows: Records) -> npt.NDArray[np.float64]:
         """Return logits, or predictions in the target's units, ``(rows, outputs)``."""
         pixels, encoded = self.encode(rows)
-        together = InputRows.of([*pixels, encoded])
+        together = _together([*pixels, encoded])
         device = device_of(self.module_)
         size = rows_at_once(device, on_processor=_ROWS, on_accelerator=_ROWS_ACCELERATOR)
         outputs: list[npt.NDArray[np.float64]] = []
@@ -381,6 +370,10 @@ class ImageTableModel:
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write weights as safetensors, the rest as JSON and npz; nothing executes on load."""
         save(self, folder, overwrite=overwrite)
+
+
+def _together(arrays: Iterable[npt.NDArray[Any]]) -> InputRows:
+    return InputRows(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
 
 
 def _changed(base: Any, changes: Mapping[str, Any] | None, kind: str) -> Any:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.base.checks import check_class_names, is_number
-from permgrad.base.errors import InputError, by_count, counted, shown
+from permgrad.base.errors import InputError, by_count, counted, shown, warn_user
 from permgrad.base.random import generator
 from permgrad.data.read.cells import check_characters
 
@@ -25,13 +25,7 @@ _SMALLEST_SPAN = 1e-150
 
 
 def as_frame(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
-    """Return the table as a data frame; names and the number of features are remembered (``reset``) or compared.
-
-    Arrays get the column names ``x0, x1, …``. A frame is returned as it is, without a copy.
-
-    Raises:
-        InputError: Not a table, or without rows or columns; other columns than in ``fit``.
-    """
+    """Return the table as a data frame; names and the number of features are remembered (``reset``) or compared."""
     if isinstance(X, (str, os.PathLike)):
         raise InputError(
             f"X must be a table in memory, however: X={shown(os.fspath(X))} is a path; read it with pandas, or train "
@@ -272,19 +266,24 @@ def number_target(y: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     return numbers
 
 
+def scaled_target(y: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], float, float]:
+    """Return the target with mean 0 and deviation 1, its mean and its deviation (1 where it does not vary)."""
+    mean, spread = float(y.mean()), float(y.std())
+    if spread == 0:
+        warn_user(
+            f"y should vary, however: all {len(y)} training values are {mean:.6g}; there is "
+            "nothing to learn, predictions stay near that value"
+        )
+    scale = spread if spread > 0 else 1.0
+    return np.asarray((y - mean) / scale), mean, scale
+
+
 def class_weights(
     class_weight: Any, classes: npt.NDArray[Any], indexes: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float64]:
     """Return one weight per class.
 
-    ``"balanced"`` is ``rows / (classes × rows of the class)``, as in scikit-learn; ``"pos_weight"`` is ``rows of the
-    first class / rows of the class``: with two classes the first has weight 1 and the second negatives / positives, the
-    ``pos_weight`` of torch's ``BCEWithLogitsLoss``. Both weigh the classes alike, up to one factor.
-
-    Examples:
-        >>> y = np.array([0, 0, 0, 1])
-        >>> class_weights("pos_weight", np.array(["no", "yes"]), y).tolist()
-        [1.0, 3.0]
+    ``"balanced"``: rows / (classes × rows of the class); ``"pos_weight"``: rows of the first class / rows of the class.
     """
     return weights_of_counts(class_weight, classes, np.bincount(indexes, minlength=len(classes)))
 
@@ -326,15 +325,9 @@ def weights_of_counts(
 def held_out(
     rows: int, fraction: float, seed: int, indexes: npt.NDArray[np.int64] | None
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Draw validation rows at random, within classes if there are any; every class keeps at least one training row.
+    """Return training and validation row numbers, sorted; drawn within classes if there are any.
 
-    Returns:
-        Training and validation row numbers, sorted. Validation is empty if fewer than two rows would be left to train.
-
-    Examples:
-        >>> train, validation = held_out(10, 0.2, 0, None)
-        >>> len(train), len(validation)
-        (8, 2)
+    Every class keeps a training row; no row is drawn if fewer than two would be left to train.
     """
     order = generator(seed, "validation rows").permutation(rows)
     wanted = round(fraction * rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,9 @@ import pandas as pd
 import torch
 
 from permgrad.base.errors import InputError, listed
-from permgrad.base.random import derive_seed
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.read.whole_numbers import fused_columns
-from permgrad.models.train.learner import TrainingOptions
-from permgrad.models.train.rows import Rows, TrainingRows
+from permgrad.models.train.learner import Course, EpochWatcher
 from permgrad.models.train.training import train
 
 
@@ -47,15 +46,14 @@ def encode_training(encoder: TableEncoder, frame: pd.DataFrame) -> npt.NDArray[n
 class Prepared:
     """What is ready for training; ``validation_weight`` is of the validation rows without that of their classes."""
 
-    train: TrainingRows
-    validation: Rows | None
-    options: TrainingOptions
+    course: Course
     device: torch.device
+    devices: int
     validation_weight: npt.NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True)
-class EncodedRows:
+class FitRows:
     """Rows as the network sees them ``(rows, encoded)`` float32, the target as it was given, and weights of mean 1."""
 
     x: npt.NDArray[np.float32]
@@ -63,21 +61,16 @@ class EncodedRows:
     weights: npt.NDArray[np.float64]
 
 
-def train_model(model: Any, network: Any, work: Prepared, *, devices: int = 1, **course: Any) -> None:
+def train_model(
+    model: Any,
+    work: Prepared,
+    checkpoint_folder: str | os.PathLike[str] | None = None,
+    on_epoch: EpochWatcher | None = None,
+) -> None:
     """Train a model's network and keep how it went: ``history_``, ``best_epoch_``, ``training_options_``."""
-    result = train(
-        network,
-        work.train,
-        work.validation,
-        work.options,
-        seed=derive_seed(model.seed_, "training"),
-        device=work.device,
-        devices=devices,
-        progress=model.progress,
-        columns=model.preprocessor_.encoded_names_,
-        **course,
-    )
-    history = pd.DataFrame(result.history)
+    course = dataclasses.replace(work.course, checkpoint_folder=checkpoint_folder)
+    outcome = train(course, work.device, devices=work.devices, on_epoch=on_epoch)
+    history = pd.DataFrame(outcome.history)
     model.history_ = history.assign(epoch=history["epoch"].astype(int))
-    model.best_epoch_ = result.best_epoch
-    model.training_options_ = dataclasses.asdict(work.options)
+    model.best_epoch_ = outcome.best_epoch
+    model.training_options_ = dataclasses.asdict(course.options)

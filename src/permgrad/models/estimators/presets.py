@@ -200,12 +200,7 @@ def read_preset(path: str | os.PathLike[str]) -> Preset:
 
 
 def preset_from_dict(content: Mapping[str, Any], source: str = "the mapping") -> Preset:
-    """Return a preset from what its file holds; every fault is listed.
-
-    Examples:
-        >>> preset_from_dict({"base": "paper", "network": {"dropout": 0.2}}).network.dropout
-        0.2
-    """
+    """Return a preset from what its file holds; every fault is listed."""
     fields = [field.name for field in dataclasses.fields(Preset)]
     names = ("base", *fields)
     faults = [f"{key!r} is not known{suggest(key, names)}" for key in content if key not in names]

@@ -35,7 +35,7 @@ _SMALLEST_BATCH, _LARGEST_BATCH, _ROWS_PER_BATCH = 32, 256, 64
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class FitSettings:
     """Checked choices: the preset with the estimator's arguments in place."""
 
     paths: tuple[str, ...]
@@ -44,6 +44,7 @@ class Settings:
     network: NetworkOptions
     training: TrainingOptions
     automatic_batch: bool
+    device: torch.device
     class_weight: Any = None
     validation_fraction: float = 0.1
     pairs_as_levels: bool = False
@@ -71,16 +72,8 @@ def raise_faults(faults: Sequence[str], what: str = "arguments") -> None:
         raise InputError(f"{len(faults)} {what} are wrong:{listed}")
 
 
-def resolve_settings(arguments: Mapping[str, Any], task: str) -> Settings:
-    """Check all arguments of an estimator together, and then what its preset says beside them.
-
-    Args:
-        arguments: the estimator's ``get_params(deep=False)``; those that are not there are None.
-        task: ``"classification"`` or ``"regression"``.
-
-    Raises:
-        InputError: Lists every fault of the arguments at once, or of the preset.
-    """
+def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
+    """Check all arguments of an estimator together, and then what its preset says beside them."""
     faults: list[str] = []
     paths: tuple[str, ...] = ()
     preset: Preset | None = None
@@ -95,8 +88,11 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> Settings:
     network, network_faults = check_network(arguments.get("network"))
     faults += network_faults + argument_faults(arguments, task)
     # Whether several devices can share a batch can only be said of a device that is one.
-    device = arguments.get("device")
-    faults += device_faults(device) or devices_faults(arguments.get("devices", 1), choose_device(device))
+    try:
+        device = choose_device(arguments.get("device"))
+        faults += devices_faults(arguments.get("devices", 1), device)
+    except InputError as error:
+        faults.append(str(error))
     raise_faults(faults)
     assert preset is not None
     training = {name: arguments[name] for name in _OF_TRAINING if arguments.get(name) is not None}
@@ -113,13 +109,14 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> Settings:
     def chosen(name: str, otherwise: Any) -> Any:
         return otherwise if arguments.get(name) is None else arguments[name]
 
-    return Settings(
+    return FitSettings(
         paths=paths or preset.branches,
         layout=chosen("layout", preset.layout),
         numeric=chosen("numeric", preset.numeric),
         network=options,
         training=TrainingOptions(**training),
         automatic_batch=automatic,
+        device=device,
         class_weight=chosen("class_weight", preset.class_weight),
         validation_fraction=float(chosen("validation_fraction", preset.validation_fraction)),
         pairs_as_levels=preset.pairs_as_levels,
@@ -128,10 +125,7 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> Settings:
 
 
 def check_preset(preset: Any, task: str | None = None) -> None:
-    """Refuse a preset (a name, a path, a ``Preset``) whose values no training could use, listing every fault.
-
-    The task may be None where the table is not known yet: the preset's loss may then be for either.
-    """
+    """Refuse a preset (a name, a path, a ``Preset``) whose values no training could use, listing every fault."""
     loss = None if task is not None else TASK_LOSSES["classification"][0]
     resolve_settings({"preset": preset, "loss": loss}, task or "classification")
 
@@ -157,10 +151,7 @@ def _preset_faults(
 
 
 def most_levels(paths: Sequence[str], network: NetworkOptions) -> int:
-    """Return how many levels of a category are told apart unless the user says: more if they are embedded.
-
-    Where an image is drawn each level takes a pixel, so 50 remain; each also takes 4 bytes per row.
-    """
+    """Return how many levels of a category are told apart unless the user says: more if they are embedded."""
     return MOST_EMBEDDED_LEVELS if network.level_embedding_size and "image" not in paths else MOST_LEVELS
 
 
@@ -174,35 +165,35 @@ def device_faults(device: Any) -> list[str]:
     """Return what is wrong with a device, in a sentence; nothing if it can be used."""
     try:
         choose_device(device)
-    except (RuntimeError, TypeError, ValueError) as error:
-        kinds = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-        available = ["auto", "cpu", *(kind for kind, is_there in kinds.items() if is_there)]
-        reason = f" ({error if isinstance(error, InputError) else str(error).split(chr(10), 1)[0]})"
-        if reason.startswith(" (Expected one of"):
-            # Its own sentence lists devices that cannot be used here.
-            reason = suggest(device, available) or " (torch knows none of that name)"
-        listed = ", ".join(map(repr, available))
-        return [f"device must be one of {listed} on this machine, however: device={shown(device)}{reason}"]
+    except InputError as error:
+        return [str(error)]
     return []
 
 
-def choose_device(device: Any) -> Any:
-    """Return the torch device that ``"auto"``, a name or a device stands for; ``"gpu"`` is another name of ``"cuda"``.
-
-    ``"auto"`` is a CUDA device, else the processor; Apple's ``"mps"`` is taken only by name.
-
-    Raises:
-        InputError: A device that this machine does not have, or of another kind than those.
-    """
+def choose_device(device: Any) -> torch.device:
+    """Return the torch device of a name; ``"auto"`` is a CUDA device, else the processor; ``"gpu"`` is ``"cuda"``."""
     if device is None or (isinstance(device, str) and device == "auto"):
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    name = os.fspath(device) if isinstance(device, str) else device
-    kind, colon, index = name.partition(":") if isinstance(name, str) else ("", "", "")
-    chosen = torch.device(f"cuda{colon}{index}" if kind == "gpu" else name)
-    if chosen.type not in ("cpu", "cuda", "mps"):
-        raise InputError("only processors, CUDA devices and Apple's mps are supported")
-    if chosen.type == "mps" and not torch.backends.mps.is_available():
-        raise InputError("torch finds no Apple GPU")
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"{torch.cuda.device_count()} CUDA devices are visible")
-    return chosen
+    kinds = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = ["auto", *(kind for kind, is_there in kinds.items() if is_there)]
+    chosen, why = None, ""
+    try:
+        is_gpu = isinstance(device, str) and device.partition(":")[0] == "gpu"
+        chosen = torch.device(f"cuda{device[3:]}" if is_gpu else device)
+    except (RuntimeError, TypeError, ValueError) as error:
+        why = str(error).split("\n", 1)[0]
+    if chosen is not None:
+        if chosen.type not in kinds:
+            why = "only processors, CUDA devices and Apple's mps are supported"
+        elif chosen.type == "mps" and not kinds["mps"]:
+            why = "torch finds no Apple GPU"
+        elif chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+            why = f"{torch.cuda.device_count()} CUDA devices are visible"
+        else:
+            return chosen
+    reason = f" ({why})"
+    if why.startswith("Expected one of"):
+        # Its own sentence lists devices that cannot be used here.
+        reason = suggest(device, available) or " (torch knows none of that name)"
+    names = ", ".join(map(repr, available))
+    raise InputError(f"device must be one of {names} on this machine, however: device={shown(device)}{reason}")

@@ -103,8 +103,7 @@ class _Dense:
 class DenseStack:
     """Layers one after the other on the last dimension, batch normalisation folded into the dense layer behind it.
 
-    Shape:
-        as the layers'.
+    Shape: As the layers'.
     """
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
@@ -147,8 +146,7 @@ class DenseStack:
 class MapTail:
     """What follows a convolution up to the next: activations, normalisation and pooling of its maps.
 
-    Shape:
-        ``(rows, channels, height, width)``, channels last in memory, to the pooled maps.
+    Shape: ``(rows, channels, height, width)``, channels last in memory, to the pooled maps.
     """
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:

@@ -51,12 +51,8 @@ class HeadEntry:
         return cls(first, {path: module.widths[path] for path in module.paths}, list(head)[1:])  # type: ignore[arg-type]
 
     def share(self, path: str, embedding: Tensor) -> Tensor:
-        """Return what one path adds to the first layer's output, before the bias, ``(rows, units)``.
-
-        The embedding may be a map ``(rows, channels, height, width)`` with channels last in memory, not yet flattened:
-        to bring it into the order of the matrix would cost more than half of the product.
-        """
-        if embedding.ndim == 4:
+        """Return what one path adds to the first layer's output, before the bias, ``(rows, units)``."""
+        if embedding.ndim == 4:  # a map, channels last: to flatten it would cost more than half of the product
             shape = embedding.shape[1:]
             if (path, shape) not in self._near:
                 self._near[path, shape] = channels_first_to_last(self._columns[path], shape)

@@ -232,10 +232,7 @@ class ImageChain:
         return self.picture.convolved(encoded[:, self.picture.whole.columns], self.picture.whole)
 
     def walk(self, encoded: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Return the input of every segment with the last map behind them, and the convolutions but the first.
-
-        The first input is empty where nobody needs it, because the first convolution is a matrix on the columns.
-        """
+        """Return the input of every segment with the last map behind them, and the convolutions but the first."""
         needed = self.picture is None
         drawn = self.draw(encoded) if needed else encoded.new_empty(len(encoded), 1, 0, 0)
         first = self.segments[0].convolve(drawn) if needed else self._convolved_first(encoded)

@@ -19,11 +19,7 @@ _METHODS, _MAP = ("forward", "embed", "embed_image", "fuse"), 4
 class FoldedNetwork:
     """Predicts what the network in eval mode predicts, up to rounding, in about half of its time.
 
-    Parts that cannot be read are called as they are. The network's numbers are taken when this is made, so make it
-    anew after training on.
-
-    Shape:
-        ``(rows, encoded)`` to ``(rows, outputs)``.
+    Shape: ``(rows, encoded)`` to ``(rows, outputs)``.
     """
 
     def __init__(self, module: HybridNetwork) -> None:

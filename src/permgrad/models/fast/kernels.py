@@ -17,21 +17,12 @@ def channels_last(maps: Tensor) -> Tensor:
 
 
 def channels_first_to_last(matrix: Tensor, shape: Sequence[int]) -> Tensor:
-    """Return a matrix over flat maps for maps that are flattened with their channels last.
-
-    Shape:
-        matrix ``(units, channels × height × width)``, shape ``(channels, height, width)``.
-    """
+    """Return a matrix over flat maps for maps that are flattened with their channels last."""
     return matrix.reshape(len(matrix), *shape).permute(0, 2, 3, 1).flatten(1).contiguous()
 
 
 def max_pool(values: Tensor, window: int) -> Tensor:
-    """Return the maximum of each ``window × window`` square, squares side by side; odd rows and columns are dropped.
-
-    Shape:
-        ``(rows, channels, height, width)`` with channels last in memory, to ``(rows, channels, height // window,
-        width // window)``, channels last.
-    """
+    """Return the maximum of each ``window × window`` square, squares side by side; odd rows and columns are dropped."""
     rows, channels, height, width = values.shape
     high, wide = height // window, width // window
     near = values.permute(0, 2, 3, 1)

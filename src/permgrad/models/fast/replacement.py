@@ -127,22 +127,7 @@ def _room(tensor: Tensor, rows: int) -> Tensor:
 
 
 class ReplacementEngine:
-    """Replaces encoded columns of rows, in any set of paths, and predicts.
-
-    Args:
-        module: the network; it is only read, and taken in eval mode.
-        incremental: whether to recompute only what is touched where the network allows it; False is the dense
-            reference, the network as it is.
-
-    Examples:
-        >>> net = HybridNetwork(3, 2, {"dense_units": [4]}, paths=("tabular",)).eval()
-        >>> engine = ReplacementEngine(net)
-        >>> with torch.inference_mode():
-        ...     block = engine.prepare(torch.zeros(5, 3))
-        ...     new = engine.replace(block, 0, 5, [1], torch.ones(5, 1), [frozenset({"tabular"})])
-        >>> new[frozenset({"tabular"})].shape
-        torch.Size([5, 2])
-    """
+    """Replaces encoded columns of rows, in any set of paths, and predicts."""
 
     def __init__(self, module: HybridNetwork, *, incremental: bool = True) -> None:
         self.module = module
@@ -213,16 +198,7 @@ class ReplacementEngine:
     # ---- computing ---------------------------------------------------------------------------------------------------
 
     def prepare(self, encoded: Tensor, *, batch_size: int = 256, light: bool = False) -> Block:
-        """Compute and keep what replacements in these rows will need.
-
-        Args:
-            encoded: ``(rows, encoded)``.
-            batch_size: rows at a time.
-            light: whether only what ``exchange`` needs is kept, and the outputs.
-
-        Returns:
-            The cache; ``Block.outputs`` is ``(rows, outputs)``.
-        """
+        """Compute and keep what replacements in these rows will need."""
         block = self._prepare(encoded[:batch_size], light)
         if len(encoded) <= batch_size:
             return block
@@ -264,20 +240,9 @@ class ReplacementEngine:
         coalitions: Sequence[Coalition],
         rows: Tensor | None = None,
     ) -> dict[Coalition, Tensor]:
-        """Predict rows ``start … stop − 1`` of the block with ``columns`` replaced by ``values``, once per coalition.
+        """Predict rows ``start … stop − 1`` with ``columns`` replaced by ``values (pairs, columns)``, per coalition.
 
-        Args:
-            block: from ``prepare``.
-            start: first row within the block.
-            stop: one past the last row.
-            columns: encoded columns replaced.
-            values: new values ``(pairs, len(columns))``.
-            coalitions: sets of paths in which the replacement is made.
-            rows: ``(pairs,)`` int64: which row each line of ``values`` is for, counted from ``start``; a row may have
-                several lines, or none. None: each row has one, in order.
-
-        Returns:
-            For each coalition the outputs ``(pairs, outputs)``.
+        ``rows (pairs,)``: the row that each line of ``values`` is for, counted from ``start``; None: each row has one.
         """
         part = _Part(block, slice(start, stop), rows)
         index = [int(column) for column in columns]
@@ -376,11 +341,7 @@ class ReplacementEngine:
         return _maps(functional.linear(change.permute(0, 2, 3, 1).flatten(1), product), size)
 
     def exchange(self, block: Block, rows: Tensor, donors: Tensor, donor_block: Block, coalition: Coalition) -> Tensor:
-        """Predict receivers ``rows`` with the whole embedding of the coalition's paths taken from donor rows.
-
-        Shape:
-            rows, donors ``(pairs,)`` int64; result ``(pairs, outputs)``.
-        """
+        """Predict receivers ``rows (pairs,)`` with the whole embedding of the coalition's paths from donor rows."""
         source = {path: (donor_block, donors) if path in coalition else (block, rows) for path in self.paths}
         if self._head is not None:
             return self._head.finish([held.shares[path][index] for path, (held, index) in source.items()])

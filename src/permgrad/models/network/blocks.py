@@ -29,7 +29,7 @@ NORMALIZATIONS: tuple[str, ...] = ("batch", "layer", "none")
 def initialize_(layer: nn.Linear | nn.Conv2d, initializer: str) -> None:
     """Draw the layer's weights from torch's global generator and set its bias to zero; ``"torch"`` leaves both.
 
-    Sources: He et al. 2015 (arXiv 1502.01852), equation 10, for ``he_*``; Glorot & Bengio 2010, equation 16.
+    He et al. 2015 (arXiv 1502.01852), equation 10, for ``he_*``; Glorot & Bengio 2010, equation 16.
     """
     if initializer == "torch":
         return
@@ -44,13 +44,7 @@ def initialize_(layer: nn.Linear | nn.Conv2d, initializer: str) -> None:
 
 
 def dense_stack(inputs: int, units: Sequence[int], options: NetworkOptions) -> tuple[list[nn.Module], int]:
-    """Return the layers Linear, activation, normalisation, dropout for each width, and the last width.
-
-    Parts that do nothing are left out.
-
-    Shape:
-        ``(rows, inputs)`` to ``(rows, units[-1])``.
-    """
+    """Return the layers Linear, activation, normalisation, dropout for each width, and the last width."""
     layers: list[nn.Module] = []
     for width in units:
         linear = nn.Linear(inputs, width)
@@ -67,11 +61,7 @@ def dense_stack(inputs: int, units: Sequence[int], options: NetworkOptions) -> t
 
 
 def convolution_block(channels: int, filters: int, window: int, options: NetworkOptions) -> list[nn.Module]:
-    """Return the layers Conv2d (same padding), activation, normalisation, max pooling by ``window``, dropout.
-
-    Shape:
-        ``(rows, channels, height, width)`` to ``(rows, filters, height // window, width // window)``.
-    """
+    """Return the layers Conv2d (same padding), activation, normalisation, max pooling by ``window``, dropout."""
     convolution = nn.Conv2d(channels, filters, options.kernel_size, padding=options.kernel_size // 2)
     initialize_(convolution, options.initializer)
     layers: list[nn.Module] = [convolution, ACTIVATIONS[options.activation]()]

@@ -22,17 +22,10 @@ _TABLE_SCALE = 0.05
 
 
 class PeriodicDenseEmbedding(nn.Module):
-    """Each number becomes a short vector: the number itself beside a learned mix of its cosines.
+    """Each number becomes a short vector, the number itself beside a learned mix of its cosines.
 
-    ``x_j ↦ (x_j, V_j cos(2π(w_j x_j + b_j)) + c_j)``: the "PBLD" embedding of Holzmüller et al. 2024 (RealMLP,
-    arXiv 2407.04491, section 3), after the periodic embeddings of Gorishniy et al. 2022 (arXiv 2203.05556, equation 8).
-
-    Shape:
-        ``(rows, columns)`` to ``(rows, columns × size)``; neighbours in the result belong to one column.
-
-    Examples:
-        >>> PeriodicDenseEmbedding(3, size=4)(torch.zeros(5, 3)).shape
-        torch.Size([5, 12])
+    ``x_j ↦ (x_j, V_j cos(2π(w_j x_j + b_j)) + c_j)``, neighbours belonging to one column: the "PBLD" embedding of
+    Holzmüller et al. 2024 (RealMLP, arXiv 2407.04491, section 3), after Gorishniy et al. 2022 (arXiv 2203.05556).
     """
 
     def __init__(self, columns: int, *, size: int = 4, frequencies: int = 16, scale: float = 0.1) -> None:
@@ -64,11 +57,7 @@ class PeriodicDenseEmbedding(nn.Module):
 
 
 def embed_columns(embedding: PeriodicDenseEmbedding, encoded: Tensor, numeric: Tensor, other: Tensor) -> Tensor:
-    """Return the embedded numeric columns and, behind them, the other columns as they are.
-
-    Shape:
-        encoded ``(rows, encoded)``, numeric and other column numbers; ``(rows, numbers × size + others)``.
-    """
+    """Return the embedded numeric columns and, behind them, the other columns as they are."""
     embedded: Tensor = embedding(encoded[:, numeric])
     return torch.cat([embedded, encoded[:, other]], dim=1) if len(other) else embedded
 
@@ -76,25 +65,8 @@ def embed_columns(embedding: PeriodicDenseEmbedding, encoded: Tensor, numeric: T
 class LevelEmbeddingLinear(nn.Linear):
     """A dense layer that reads blocks of level columns through learned embeddings, and the other columns as they are.
 
-    With ``e_i`` the embedding table of block i, ``y = W [x_rest, x_block1 e_1, x_block2 e_2, …] + b`` (entity
-    embeddings, Guo & Berkhahn 2016, arXiv 1604.06737). That is linear in x, so the whole is one linear layer, whose
-    ``weight`` has rank ``size`` within a block: whoever reads a network layer by layer reads it as any other. A missing
-    value's column and "other" are levels like all.
-
-    Args:
-        in_features: columns of the input.
-        out_features: units.
-        blocks: for each embedded category its columns of the input.
-        size: numbers per embedded category.
-        initializer: how ``W`` is drawn; the tables are drawn from N(0, 0.05²).
-
-    Shape:
-        ``(rows, in_features)`` to ``(rows, out_features)``.
-
-    Examples:
-        >>> layer = LevelEmbeddingLinear(62, 8, [range(2, 62)], size=16, initializer="he_normal")
-        >>> layer(torch.zeros(5, 62)).shape, sum(number.numel() for number in layer.parameters())
-        (torch.Size([5, 8]), 1112)
+    ``y = W [x_rest, x_block1 e_1, x_block2 e_2, …] + b`` (entity embeddings, Guo & Berkhahn 2016, arXiv 1604.06737) is
+    linear in x: one layer, whose ``weight`` has rank ``size`` within a block, for whoever reads networks by layers.
     """
 
     order: Tensor
@@ -124,16 +96,7 @@ class LevelEmbeddingLinear(nn.Linear):
 class TableBranch(nn.Module):
     """Encoded rows to a vector: numeric columns and large categories are embedded, the rest enters as it is.
 
-    Dense blocks follow; the first one's linear layer holds the embeddings of large categories.
-
-    Args:
-        encoded: number of encoded columns.
-        options: sizes and choices.
-        numeric_columns: encoded columns that are continuous.
-        level_blocks: for each large category its encoded columns; used if ``options.level_embedding_size`` is not 0.
-
-    Shape:
-        ``(rows, encoded)`` to ``(rows, out_features)``; of several members the vectors lie one behind the other.
+    Shape: ``(rows, encoded)`` to ``(rows, out_features)``; of several members the vectors lie one behind the other.
     """
 
     numeric: Tensor
@@ -189,11 +152,7 @@ class TableBranch(nn.Module):
 
 
 def image_branch(shape: tuple[int, int, int], options: NetworkOptions) -> tuple[nn.Sequential, int]:
-    """Return the convolutional network for images of ``shape`` (channels, height, width), and its output's width.
-
-    A plain chain of layers that ends in ``Flatten`` and, if asked for, dense blocks: anyone can walk through it.
-    A map that is smaller than the pooling window is not pooled.
-    """
+    """Return the network, one chain of layers, for images ``(channels, height, width)``, and its output's width."""
     channels, height, width = shape
     layers: list[nn.Module] = []
     for number, filters in enumerate(options.conv_filters):

@@ -50,10 +50,7 @@ def _blocks(rows: list[LayerRow]) -> list[_Block]:
 
 
 def draw_network(network: HybridNetwork) -> Any:
-    """Return a ``matplotlib.figure.Figure``; nothing global of matplotlib's is touched.
-
-    Each box is a block: its layers, the shape of what leaves it for one row, and its number of parameters.
-    """
+    """Return a ``matplotlib.figure.Figure``; nothing global of matplotlib's is touched."""
     from matplotlib.figure import Figure
 
     blocks = _blocks(layer_rows(network))

@@ -22,16 +22,9 @@ from permgrad.models.network.blocks import initialize_
 
 
 class MemberScale(nn.Module):
-    """Show each member the row in a scale of its own: ``x ↦ (x · r_1, …, x · r_k)``, the ``r`` learned.
+    """Show each member the row ``(rows, width)`` in a learned scale of its own, ``(rows, members, width)``.
 
     They begin as random signs, so that the members begin as different as they can (arXiv 2410.24210, section 3.3).
-
-    Shape:
-        ``(rows, width)`` to ``(rows, members, width)``.
-
-    Examples:
-        >>> MemberScale(4, 3)(torch.ones(2, 3)).shape
-        torch.Size([2, 4, 3])
     """
 
     def __init__(self, members: int, width: int) -> None:
@@ -44,24 +37,10 @@ class MemberScale(nn.Module):
 
 
 class MemberLinear(nn.Module):
-    """One dense layer over the joined paths for each member: a path brings a vector per member, or one for all.
+    """One dense layer over the joined paths for each member, ``(rows, numbers)`` to ``(rows, members, units)``.
 
-    Args:
-        members: how many.
-        widths: numbers per row of each path, in order; of a path with a vector per member, per member.
-        units: outputs per member.
-        per_member: the paths whose vectors are ``(rows, members × width)``; the others are ``(rows, width)``.
-        shared: whether all members use one matrix; a path that is the same for all is then scaled by numbers of each
-            member's own, which begin at 1. Otherwise each has its own matrix.
-        initializer: how the matrices are drawn, a name in ``blocks.INITIALIZERS``.
-
-    Shape:
-        ``(rows, sum of the paths' numbers)`` to ``(rows, members, units)``.
-
-    Examples:
-        >>> layer = MemberLinear(4, {"tabular": 3, "image": 2}, 5, per_member=("tabular",), shared=True)
-        >>> layer(torch.ones(7, 4 * 3 + 2)).shape
-        torch.Size([7, 4, 5])
+    A path brings a vector per member (``per_member``), or one for all. With ``shared`` all members use one matrix, and
+    a path that is the same for all is scaled by numbers of each member's own; else each has its own matrix.
     """
 
     def __init__(
@@ -156,11 +135,7 @@ class MemberLinear(nn.Module):
 
 
 class MemberMean(nn.Module):
-    """The members' mean.
-
-    Shape:
-        ``(rows, members, outputs)`` to ``(rows, outputs)``.
-    """
+    """The members' mean, ``(rows, members, outputs)`` to ``(rows, outputs)``."""
 
     def __init__(self, members: int) -> None:
         super().__init__()

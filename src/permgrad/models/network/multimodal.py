@@ -58,11 +58,7 @@ class ImageTableOptions:
 
 
 class ImageEncoder(nn.Sequential):
-    """From images of one column to numbers: standardise, convolve and halve, flatten, one dense layer.
-
-    Shape:
-        images ``(rows, channels, height, width)`` in 0 … 1; result ``(rows, image_units)``.
-    """
+    """From images of one column to numbers: standardise, convolve and halve, flatten, one dense layer."""
 
     def __init__(
         self,
@@ -124,25 +120,10 @@ class Fusion(nn.Module):
 
 
 class ImageTableNetwork(nn.Module):
-    """Images and an encoded table in; logits, or predictions in the target's units, out.
+    """Images and an encoded table in; logits, or predictions in the target's units, out ``(rows, outputs)``.
 
-    The submodules are ``image_branch``, ``table_branch``, ``fusion`` and ``head``.
-
-    Args:
-        images: for each image column ``(channels, height, width, mean, spread)``.
-        encoded: number of encoded columns.
-        outputs: number of classes, or 1 for regression.
-        options: sizes.
-        centre, scale: regression: mean and standard deviation of the target over the training rows.
-
-    Shape:
-        forward: one tensor ``(rows, channels, height, width)`` in 0 … 1 for each image column, in order, then the
-        encoded table ``(rows, encoded)``; result ``(rows, outputs)``.
-
-    Examples:
-        >>> network = ImageTableNetwork([(1, 28, 28, (0.5,), (0.2,))], encoded=5, outputs=2)
-        >>> network(torch.rand(3, 1, 28, 28), torch.rand(3, 5)).shape
-        torch.Size([3, 2])
+    ``images`` says ``(channels, height, width, mean, spread)`` of each image column. ``forward`` takes one tensor
+    ``(rows, channels, height, width)`` in 0 … 1 for each, in order, then the encoded table ``(rows, encoded)``.
     """
 
     centre: Tensor

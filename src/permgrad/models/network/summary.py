@@ -18,8 +18,8 @@ from permgrad.base.progress import readable
 from permgrad.models.fast.replacement import evaluation_mode
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.train.guard import sheltered
-from permgrad.models.train.learner import Learner, TrainingOptions, evaluate
-from permgrad.models.train.rows import Rows
+from permgrad.models.train.learner import Course, Learner, evaluate
+from permgrad.models.train.team import Team
 
 _PART_TITLES = {"tabular": "table branch", "image": "image branch", "head": "head"}
 
@@ -94,22 +94,7 @@ def _walk(part: str, layers: Iterable[nn.Module], values: Tensor) -> list[LayerR
 
 
 def summarize(network: HybridNetwork) -> str:
-    """Return a table of parts, layers, shapes per row and parameter counts.
-
-    Examples:
-        >>> net = HybridNetwork(4, 1, {"dense_units": 8, "fusion_units": []}, paths=("tabular",))
-        >>> print(summarize(net))  # doctest: +NORMALIZE_WHITESPACE
-        table branch
-          input          4      –
-          Linear         8     40
-          ReLU           8      –
-          BatchNorm1d    8     32
-          Dropout        8      –
-        head
-          input          8      –
-          Linear         1      9
-        4 encoded columns to 1 output, 81 parameters (65 trained, 16 running statistics)
-    """
+    """Return a table of parts, layers, shapes per row and parameter counts."""
     rows = layer_rows(network)
     names = max(len(row.layer) for row in rows)
     shapes = max(len(_shape(row.shape)) for row in rows)
@@ -134,18 +119,12 @@ def _shape(shape: tuple[int, ...]) -> str:
     return " × ".join(map(str, shape))
 
 
-def measure_training_time(
-    network: HybridNetwork,
-    train_rows: Rows,
-    validation_rows: Rows | None,
-    options: TrainingOptions,
-    device: torch.device,
-    *,
-    steps: int = 8,
-) -> TrainingTime:
+def measure_training_time(course: Course, device: torch.device, *, steps: int = 8) -> TrainingTime:
     """Take a few steps on a copy of the network and reckon from their median; the network itself is not changed."""
+    options, validation_rows = course.options, course.validation_rows
     with sheltered(0):
-        learner = Learner(copy.deepcopy(network).to(device), train_rows.to(device), None, options, 0)
+        twin = dataclasses.replace(course, network=copy.deepcopy(course.network), validation_rows=None, seed=0)
+        learner = Learner(twin, Team(device=device))
         learner.start_epoch()
         batches = itertools.islice(enumerate(learner.order), steps)
         taken = [_seconds(partial(learner.step, batch, number), device) for number, batch in batches]

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
+from safetensors.torch import load as weights_from_bytes
 from torch import Tensor
 
 from permgrad import __version__
@@ -24,7 +25,7 @@ from permgrad.models.estimators.calibration import Calibration
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.image_table import ImageTableModel
 from permgrad.models.estimators.presets import preset_from_dict
-from permgrad.models.estimators.settings import choose_device, device_faults, raise_faults
+from permgrad.models.estimators.settings import choose_device
 from permgrad.models.network.multimodal import ImageTableOptions
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
@@ -38,8 +39,6 @@ from permgrad.models.save.writing import (
     WEIGHTS,
     checksum,
 )
-
-__all__ = ["ARRAYS", "DESCRIPTION", "WEIGHTS", "checksum", "load"]
 
 #: What a damaged or doctored description leads to while it is read.
 _READING_ERRORS = (KeyError, TypeError, IndexError, AttributeError, ValueError, RuntimeError, OverflowError)
@@ -68,13 +67,14 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "a
         True
     """
     source = check_path("folder", folder)
-    raise_faults(device_faults(device))
+    chosen = choose_device(device)
     description = _read_description(source)
     weights = _read_weights(source / WEIGHTS, description)
     arrays = _read_arrays(source / ARRAYS, description)
     if not is_intact(description):
         raise _damaged(source / DESCRIPTION, "its seal differs, so it is damaged or was changed")
-    if images is not None and not _needs_images(description):
+    drawn = description.get("renderer")
+    if images is not None and not (isinstance(drawn, Mapping) and drawn.get("kind") == "foreign"):
         raise InputError(
             "images must be left out for a model that was not fitted with a callable or method of somebody else, "
             f"however: images={shown(images)}; call pg.load(folder)"
@@ -84,7 +84,7 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "a
             model = _rebuild_images(description, arrays, weights)
         else:
             model = _rebuild(description, arrays, weights, images)
-        model.module_ = model.module_.to(choose_device(device)).eval()
+        model.module_ = model.module_.to(chosen).eval()
         try_out(model)
     except InputError:
         raise
@@ -94,11 +94,6 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "a
             f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}); save the model again"
         ) from error
     return model
-
-
-def _needs_images(description: Mapping[str, Any]) -> bool:
-    renderer = description.get("renderer")
-    return isinstance(renderer, Mapping) and renderer.get("kind") == "foreign"
 
 
 def _unpack(value: Any) -> Any:
@@ -164,8 +159,6 @@ def _check_intact(path: Path, content: bytes, description: Mapping[str, Any]) ->
 
 
 def _read_weights(path: Path, description: Mapping[str, Any]) -> dict[str, Tensor]:
-    from safetensors.torch import load as weights_from_bytes
-
     content = _read(path)
     # PyTorch's own files are zips or raw pickles; a safetensors file starts with the length of its JSON header.
     if content[:2] == b"PK" or (content[:1] == b"\x80" and content[8:9] != b"{"):
@@ -214,9 +207,7 @@ def _rebuild(
     description: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]], weights: dict[str, Tensor], images: Any
 ) -> Any:
     kinds: dict[str, Callable[..., Any]] = {"HyNNClassifier": HyNNClassifier, "HyNNRegressor": HyNNRegressor}
-    renderer = None
-    if description["renderer"] is not None:
-        renderer = renderer_from_dict(description["renderer"], images)
+    renderer = None if description["renderer"] is None else renderer_from_dict(description["renderer"], images)
     parameters = dict(description["parameters"])
     if isinstance(parameters["layout"], dict):
         parameters["layout"] = None
@@ -275,6 +266,8 @@ def _rebuild_network(
     if content["encoded"] != encoded:
         raise ValueError(f"a network of {content['encoded']!r} columns for an encoder of {encoded}")
     _check_layers([sizes for sizes in options.to_dict().values() if isinstance(sizes, list)], weights)
+    if options.members > sum(weight.numel() for weight in weights.values()):
+        raise ValueError(f"a network of {options.members} members for its weights")
     # Only somebody else's code knows the size of its images, and tells it by drawing one.
     size: tuple[int, ...] | None = None
     if isinstance(renderer, ForeignRenderer):

@@ -1,12 +1,10 @@
 """What a stored model must be, before memory is taken for it and before somebody works with it.
 
-A seal and checksums tell damage. They do not tell whether the parts of a model fit together: whoever makes a file can
-make its seal. What does not fit is found here, not in the middle of somebody's work.
+Seal and checksums tell damage, not whether the parts of a model fit together: whoever makes a file can make its seal.
 """
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -16,7 +14,6 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from permgrad.base.threads import warning_filters
 from permgrad.data.read.cells import with_half_character
@@ -24,10 +21,6 @@ from permgrad.models.devices import device_of
 from permgrad.models.train.guard import sheltered
 
 Module = TypeVar("Module", bound=nn.Module)
-
-_RENDERER = "renderer."
-#: Numbers that building a network may take beyond those of its weights: a few copies, and small constants.
-_COPIES, _CONSTANTS = 4, 1_000_000
 
 
 class Outline(nn.Module):
@@ -42,74 +35,22 @@ class Outline(nn.Module):
         return torch.empty(1, 1, 1, 1).expand(len(encoded), *self.shape)
 
 
-class Budget(TorchFunctionMode):
-    """Refuses, while it is on, to make tensors of more numbers in all than a network with given weights takes.
-
-    Sizes stand in a file's description, which may say anything; the numbers themselves stand in the file.
-
-    Raises:
-        ValueError: a tensor is to be made for which there are no numbers left.
-
-    Examples:
-        >>> with Budget({"weight": torch.zeros(2, 3)}):
-        ...     layer = nn.Linear(10**7, 10**7)
-        Traceback (most recent call last):
-        ValueError: a network of more than 100,000,000,000,000 numbers for weights of 6
-    """
-
-    def __init__(self, weights: Mapping[str, Tensor]) -> None:
-        super().__init__()
-        self.numbers = sum(value.numel() for value in weights.values())
-        self.left = _COPIES * self.numbers + _CONSTANTS
-
-    def __torch_function__(
-        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Count what a tensor takes before it is made."""
-        del types
-        if function in _MAKERS:
-            made = math.prod(_sizes(args))
-            self.left -= made
-            if self.left < 0:
-                raise ValueError(f"a network of more than {made:,} numbers for weights of {self.numbers:,}")
-        return function(*args, **(kwargs or {}))
-
-
-_MAKERS = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.randint)
-
-
-def _sizes(args: tuple[Any, ...]) -> tuple[int, ...]:
-    """Return the sizes among the arguments of a function that makes a tensor: a tuple of them, or the arguments."""
-    listed = [argument for argument in args if isinstance(argument, (tuple, list))]
-    return tuple(listed[0]) if listed else tuple(argument for argument in args if isinstance(argument, int))
-
-
 def built(make: Callable[[], Module], weights: Mapping[str, Tensor]) -> Module:
-    """Return a network with its weights; no memory is taken for one that is larger than they are.
-
-    Raises:
-        ValueError: the weights are not those of the network, or not finite.
-    """
-    with sheltered(0), Budget(weights):
+    """Return a network with its weights; no memory is taken for one that is larger than they are."""
+    with sheltered(0):
+        with torch.device("meta"):  # where tensors have sizes, and no memory
+            expected = make().state_dict()
+        if set(weights) != set(expected):
+            raise ValueError(f"weights {sorted(set(weights) ^ set(expected))[:3]} do not fit the network")
+        for name, stored in weights.items():
+            if stored.shape != expected[name].shape or stored.dtype != expected[name].dtype:
+                kinds = [f"{weight.dtype} {tuple(weight.shape)}" for weight in (stored, expected[name])]
+                raise ValueError(f"weights {name} are {kinds[0]} in the place of {kinds[1]}")
+            if not bool(torch.isfinite(stored).all()):
+                raise ValueError(f"weights {name} are not all finite")
         module = make()
-    check_weights(module, weights)
-    module.load_state_dict(weights, strict=False)
+    module.load_state_dict(weights)
     return module
-
-
-def check_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Refuse, with a ValueError, weights that are not those of the network, or not finite."""
-    # The renderer has no weights of ours.
-    state = {name: value for name, value in module.state_dict().items() if not name.startswith(_RENDERER)}
-    if set(weights) != set(state):
-        raise ValueError(f"weights {sorted(set(weights) ^ set(state))[:3]} do not fit the network")
-    for name, value in state.items():
-        stored = weights[name]
-        if stored.shape != value.shape or stored.dtype != value.dtype:
-            kinds = [f"{weight.dtype} {tuple(weight.shape)}" for weight in (stored, value)]
-            raise ValueError(f"weights {name} are {kinds[0]} in the place of {kinds[1]}")
-        if not bool(torch.isfinite(stored).all()):
-            raise ValueError(f"weights {name} are not all finite")
 
 
 def check_columns(columns: Any, encoded: int) -> None:
@@ -118,7 +59,7 @@ def check_columns(columns: Any, encoded: int) -> None:
         raise ValueError(f"columns {columns!r:.60} of {encoded}")
 
 
-def check_encoder(encoder: Any) -> None:
+def _check_encoder(encoder: Any) -> None:
     """Refuse, with a ValueError, an encoder of strange columns, or that cannot encode a row without a cell."""
     names = encoder.feature_names_in_
     if len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
@@ -140,16 +81,16 @@ def check_background(
     """Refuse, with a ValueError, background rows that are not rows of the model's inputs, which have ``shapes``."""
     if set(inputs) != set(shapes):
         raise ValueError(f"a background of {sorted(inputs)} for inputs {sorted(shapes)}")
+    if target.ndim != 1:
+        raise ValueError(f"a background's target of shape {target.shape}")
     for name, rows in inputs.items():
         if rows.shape != (len(target), *shapes[name]) or rows.dtype not in (np.float32, np.uint8):
             raise ValueError(f"a background of {rows.dtype} {rows.shape} for {len(target)} rows of {shapes[name]}")
         if not len(target) or not np.isfinite(rows).all():
             raise ValueError("a background without rows, or with numbers that are not finite")
-    if target.ndim != 1:
-        raise ValueError(f"a background's target of shape {target.shape}")
 
 
-def check_classes(model: Any, outputs: int) -> None:
+def _check_classes(model: Any, outputs: int) -> None:
     """Refuse, with a ValueError, classes that are not one for each output; two may share one."""
     classes, weights = model.classes_, model.class_weights_
     if classes.ndim != 1 or len(classes) < 2 or outputs not in ((1, 2) if len(classes) == 2 else (len(classes),)):
@@ -166,7 +107,7 @@ def try_out(model: Any) -> None:
     """Predict a row with a fitted model, and look at all that it brings along."""
     with warning_filters, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        check_encoder(model.preprocessor_)
+        _check_encoder(model.preprocessor_)
         (_try_images if hasattr(model, "images_") else _try_hybrid)(model)
     if not all(model.history_[name].dtype.kind in "biuf" for name in model.history_):
         raise ValueError("a history that does not hold numbers")
@@ -176,17 +117,16 @@ def try_out(model: Any) -> None:
 
 def _try_hybrid(model: Any) -> None:
     """Predict a row without a cell."""
-    names = model.preprocessor_.feature_names_in_
+    names, outputs = model.preprocessor_.feature_names_in_, model.module_.outputs
     row = _empty_row(names)
-    outputs = model.predict_encoded(model.preprocessor_.transform(row))
-    expected = (1, model.module_.outputs)
-    if outputs.shape != expected or model.n_features_in_ != len(names):
-        raise ValueError(f"outputs of shape {outputs.shape} in the place of {expected}, or other features")
+    predicted = model.predict_encoded(model.preprocessor_.transform(row))
+    if predicted.shape != (1, outputs) or model.n_features_in_ != len(names):
+        raise ValueError(f"outputs of shape {predicted.shape} in the place of {(1, outputs)}, or other features")
     if [str(name) for name in getattr(model, "feature_names_in_", names)] != list(names):
         raise ValueError("the names of its features are not those that its encoder knows")
     check_background({"table": model.background_}, {"table": (model.module_.encoded,)}, model.background_target_)
     if hasattr(model, "classes_"):
-        check_classes(model, model.module_.outputs)
+        _check_classes(model, outputs)
         probabilities = model.predict_proba(row)
         if probabilities.shape != (1, len(model.classes_)) or not np.isfinite(probabilities).all():
             raise ValueError("probabilities that are not one for each class")
@@ -201,15 +141,16 @@ def _try_images(model: Any) -> None:
         raise ValueError("images that are not there, or of one name")
     shapes[model.table_input] = (len(model.preprocessor_.encoded_names_),)
     check_background(model.background_, shapes, model.background_target_)
-    outputs = len(model.classes_) if model.task == "classification" else 1
+    outputs = 1
     if model.task == "classification":
-        check_classes(model, outputs)
-    row = model.background()
-    tensors = [torch.from_numpy(np.asarray(row[name], dtype=np.float32)[:1]) for name in shapes]
+        outputs = len(model.classes_)
+        _check_classes(model, outputs)
+    row, device = model.background(), device_of(model.module_)
+    tensors = [torch.from_numpy(np.asarray(row[name], dtype=np.float32)[:1]).to(device) for name in shapes]
     with torch.no_grad():
-        row_outputs = model.module_(*(tensor.to(device_of(model.module_)) for tensor in tensors))
-    if tuple(row_outputs.shape) != (1, outputs) or not bool(torch.isfinite(row_outputs).all()):
-        raise ValueError(f"outputs of shape {tuple(row_outputs.shape)} in the place of {(1, outputs)}, or not finite")
+        predicted = model.module_(*tensors)
+    if tuple(predicted.shape) != (1, outputs) or not bool(torch.isfinite(predicted).all()):
+        raise ValueError(f"outputs of shape {tuple(predicted.shape)} in the place of {(1, outputs)}, or not finite")
 
 
 def _empty_row(names: Any) -> pd.DataFrame:

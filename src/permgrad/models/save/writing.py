@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
+from safetensors.torch import save as weights_to_bytes
 
 from permgrad import __version__
 from permgrad.base.checks import check_flag, check_path
@@ -29,14 +30,7 @@ DESCRIPTION, ARRAYS, WEIGHTS = "model.json", "arrays.npz", "weights.safetensors"
 
 
 def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-    """Write a fitted estimator or ``ImageTableModel``; the folder appears complete or not at all.
-
-    Raises:
-        InputError: the folder holds something else, or a model and ``overwrite`` is false.
-        EnvironmentProblem: it cannot be written.
-    """
-    from safetensors.torch import save as weights_to_bytes
-
+    """Write a fitted estimator or ``ImageTableModel``; the folder appears complete or not at all."""
     target = check_path("folder", folder)
     check_flag("overwrite", overwrite)
     _check_target(target, overwrite=overwrite)
@@ -127,33 +121,27 @@ def _common(model: Any) -> dict[str, Any]:
 
 
 def _of_images(model: Any) -> dict[str, Any]:
-    content: dict[str, Any] = plain(
-        {
-            "task": model.task,
-            "preset": model.preset,
-            "training_options": model.training_options_,
-            "network": dataclasses.asdict(model.module_.options),
-            "images": [column.to_dict() for column in model.images_],
-            "background": list(model.background_),
-        }
-    )
-    return content
+    content: dict[str, Any] = {
+        "task": model.task,
+        "preset": model.preset,
+        "training_options": model.training_options_,
+        "network": dataclasses.asdict(model.module_.options),
+        "images": [column.to_dict() for column in model.images_],
+        "background": list(model.background_),
+    }
+    return dict(plain(content))
 
 
 def _of_hybrid(model: Any) -> dict[str, Any]:
-    module = model.module_
-    names = getattr(model, "feature_names_in_", None)
+    module, names = model.module_, getattr(model, "feature_names_in_", None)
     content: dict[str, Any] = {
         "parameters": _parameters(model),
         "n_features_in": int(model.n_features_in_),
         "feature_names_in": None if names is None else [str(name) for name in names],
         "training_options": _pack(model.training_options_),
         "network": {
-            "encoded": module.encoded,
-            "outputs": module.outputs,
+            **{name: getattr(module, name) for name in ("encoded", "outputs", "numeric_columns", "level_blocks")},
             "paths": list(module.paths),
-            "numeric_columns": module.numeric_columns,
-            "level_blocks": module.level_blocks,
             "options": module.options.to_dict(),
         },
         "renderer": None if model.renderer_ is None else model.renderer_.to_dict(),

@@ -23,7 +23,7 @@ from permgrad.data.parts.known_rows import KnownRows, find_known
 from permgrad.data.parts.partitions import Part, PartitionedTable, open_partitioned
 from permgrad.models.estimators import inputs
 from permgrad.models.estimators.prepared import Prepared, encode_training
-from permgrad.models.estimators.settings import Settings, resolve_settings
+from permgrad.models.estimators.settings import FitSettings, resolve_settings
 from permgrad.models.stream.streaming_rows import StreamedRows
 from permgrad.models.stream.streaming_scan import (
     MOST_VALIDATION_ROWS,
@@ -211,7 +211,7 @@ def _bounded(source: StreamSource) -> Chunk:
 # ---- target --------------------------------------------------------------------------------------------------------
 
 
-def _learn_target(model: Any, scanned: Scan, settings: Settings) -> npt.NDArray[np.float64] | None:
+def _learn_target(model: Any, scanned: Scan, settings: FitSettings) -> npt.NDArray[np.float64] | None:
     """Learn classes and their weights, or the target's scale; return the classes' weights in the loss."""
     if scanned.target is not None:
         spread = float(scanned.target.deviation[0])

@@ -22,13 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from permgrad.base.checks import is_whole
 from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, shown
 from permgrad.models.devices import full_float32
 from permgrad.models.train.guard import sheltered
-from permgrad.models.train.learner import Course, DivergenceError
+from permgrad.models.train.learner import Course, DivergenceError, Learner, Outcome
 from permgrad.models.train.team import Team
 
 _TASK, _RESULT, _ERROR, _MEETING = "task.pickle", "result.pt", "error.json", "meeting"
@@ -47,21 +46,10 @@ class Task:
     threads: int
 
 
-@dataclasses.dataclass(frozen=True)
-class BestWeights:
-    """What the first process found: as the attributes of ``Learner`` of the same names, on the processor."""
-
-    history: list[dict[str, float]]
-    best_epoch: int
-    best_temperature: float
-    best_state: dict[str, Tensor]
-    diverged: str
-
-
 # ---- the process that asks -----------------------------------------------------------------------------------------
 
 
-def train_together(task: Task) -> BestWeights:
+def train_together(task: Task) -> Outcome:
     """Start the processes, wait for them, and return what they found."""
     with tempfile.TemporaryDirectory(prefix="permgrad-training-") as name:
         folder = Path(name)
@@ -74,7 +62,7 @@ def train_together(task: Task) -> BestWeights:
             ) from error
         _wait(folder, task.devices)
         state = torch.load(folder / _RESULT, weights_only=True)
-    return BestWeights(**state)
+    return Outcome(**state)
 
 
 def _wait(folder: Path, devices: int) -> None:
@@ -167,7 +155,7 @@ def _end_with_parent() -> None:
     threading.Thread(target=listen, daemon=True).start()
 
 
-def _work(task: Task, folder: Path, rank: int) -> BestWeights:
+def _work(task: Task, folder: Path, rank: int) -> Outcome:
     cpu = task.kind == "cpu"
     device = torch.device("cpu") if cpu else torch.device("cuda", rank)
     if cpu:
@@ -179,11 +167,10 @@ def _work(task: Task, folder: Path, rank: int) -> BestWeights:
     )
     try:
         with sheltered(task.course.seed), full_float32():
-            learner = task.course.run(device, Team(rank, task.devices, device))
+            outcome = Learner(task.course, Team(rank, task.devices, device)).run()
     finally:
         torch.distributed.destroy_process_group()
-    best = {name: value.cpu() for name, value in learner.best_state.items()}
-    return BestWeights(learner.history, learner.best_epoch, learner.best_temperature, best, learner.diverged)
+    return dataclasses.replace(outcome, best_state={name: value.cpu() for name, value in outcome.best_state.items()})
 
 
 def devices_faults(devices: Any, device: torch.device) -> list[str]:

@@ -29,15 +29,7 @@ _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR
 
 @contextlib.contextmanager
 def untouched() -> Iterator[None]:
-    """Run the body, then put back everything that this module's title names. Torch's generators are ``forked_torch``'s.
-
-    Examples:
-        >>> before = os.getcwd()
-        >>> with untouched():
-        ...     os.chdir("/")
-        >>> os.getcwd() == before
-        True
-    """
+    """Run the body, then put back all that this module's title names; torch's generators are ``forked_torch``'s."""
     python_random, numpy_random = random.getstate(), np.random.get_state()  # noqa: NPY002 — the user's global state
     before = [(read(), read, write) for read, write in _settings()]
     put_back_loggers = _logging()
@@ -61,10 +53,7 @@ def untouched() -> Iterator[None]:
 
 @contextlib.contextmanager
 def sheltered(seed: int) -> Iterator[None]:
-    """Run the body as if in a fresh process: torch seeded, float32, gradients on; ``untouched`` for everything else.
-
-    A user may call ``fit`` inside ``torch.no_grad()``, in inference mode or with another default precision.
-    """
+    """Run the body as if in a fresh process: torch seeded, float32, gradients on; ``untouched`` for everything else."""
     with untouched(), forked_torch(seed), torch.inference_mode(mode=False), torch.enable_grad():
         torch.set_default_dtype(torch.float32)
         yield

@@ -1,7 +1,7 @@
 """What a step and an epoch of a training do, on one device or on several that share each batch, and the loop over them.
 
-Row order, dropout and learning rate are functions of the seed and the epoch number alone, so that a training that was
-killed and resumed with as many threads ends with identical weights (docs/reproducibility.md).
+Row order, dropout and learning rate are functions of the seed and the epoch number alone, so that a killed and resumed
+training ends with identical weights (docs/reproducibility.md).
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ from permgrad.models.estimators.calibration import best_temperature, class_logit
 from permgrad.models.fast.inference import fold
 from permgrad.models.losses import loss_rows
 from permgrad.models.network.members import MemberScale
-from permgrad.models.train.checkpoint import check_state, damaged, read_checkpoint, write_checkpoint
+from permgrad.models.train.checkpoint import CHECKPOINT_NAME, check_state, damaged, read_checkpoint, write_checkpoint
 from permgrad.models.train.optimizers import Adam, Optimizer
 from permgrad.models.train.rows import Rows, TrainingRows
 from permgrad.models.train.schedules import schedules
@@ -89,43 +90,86 @@ class DivergenceError(InputError):
     """The very first epoch ended without a finite loss, so that there are no weights to keep."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Course:
+    """Everything that a training needs but its devices.
+
+    Without ``validation_rows`` all epochs run and the last weights stay. ``checkpoint_folder``: where the state is kept
+    after each epoch, and a killed training goes on from. ``columns``: names of the encoded columns, for messages.
+    """
+
+    network: HybridNetwork
+    train_rows: TrainingRows
+    validation_rows: Rows | None
+    options: TrainingOptions
+    seed: int
+    progress: ProgressMode = "auto"
+    checkpoint_folder: str | os.PathLike[str] | None = None
+    columns: Sequence[str] = ()
+
+
+@dataclasses.dataclass
+class Outcome:
+    """A line of history for each epoch, the best epoch and its weights; ``diverged``: what ended it early, or ""."""
+
+    history: list[dict[str, float]]
+    best_epoch: int
+    best_temperature: float
+    best_state: dict[str, Tensor]
+    diverged: str
+
+
 class Learner:
     """One network with its optimizer: takes steps, validates, keeps the best weights."""
 
-    def __init__(
-        self,
-        network: HybridNetwork,
-        train: TrainingRows,
-        validation: Rows | None,
-        options: TrainingOptions,
-        seed: int,
-        team: Team | None = None,
-    ) -> None:
-        self.network = network
-        self.train_rows = train
-        self.validation_rows = validation
-        self.options = options
-        self.seed = seed
+    def __init__(self, course: Course, team: Team | None = None) -> None:
         self.team = Team() if team is None else team
-        self.order = train.order(options.batch_size, seed)
-        self.optimizer = build_optimizer(network, options)
+        self.course, self.options, self.seed = course, course.options, course.seed
+        held, device = course.validation_rows, self.team.device
+        self.network, self.train_rows = course.network.to(device), course.train_rows.to(device)
+        self.validation_rows = None if held is None else held.to(device)
+        self.order = self.train_rows.order(self.options.batch_size, self.seed)
+        self.optimizer = build_optimizer(self.network, self.options)
         # Freed blocks up to twice the largest that was ever freed stay with the process (mallopt(3), glibc): a step
         # takes a fifth longer where each asks for its megabytes anew. This block is never written to.
         with contextlib.suppress(RuntimeError):
             torch.empty(_BLOCK, dtype=torch.uint8)
         self.history: list[dict[str, float]] = []
-        self.best_epoch = 0
-        self.best_loss = math.inf
+        self.best_epoch, self.best_loss, self.best_temperature = 0, math.inf, 1.0
         self.best_state: dict[str, Tensor] = {}
-        self.best_temperature = 1.0
         self.diverged = ""
         self.average: dict[str, Tensor] = {}
-        if options.averaging:
-            self.average = {name: value.detach().clone() for name, value in network.state_dict().items()}
-        self._schedule = schedules.get(options.schedule)
+        if self.options.averaging:
+            self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+        self._schedule = schedules.get(self.options.schedule)
         self._steps = 0
         self._loss_sum = torch.zeros((), dtype=torch.float64)
         self._started = time.perf_counter()
+
+    def run(self, on_epoch: EpochWatcher | None = None) -> Outcome:
+        """Take all steps, from where the checkpoint is if there is one; for a sheltered process."""
+        # The fastest convolution of a GPU adds up in another order each time: the same seed would give other weights.
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+        folder, first = self.course.checkpoint_folder, self.team.rank == 0
+        checkpoint = None if folder is None else Path(folder) / CHECKPOINT_NAME
+        if checkpoint is not None and checkpoint.exists():
+            self.load_state(read_checkpoint(checkpoint, self.team.device), checkpoint)
+        stopped = on_epoch is not None and any(on_epoch(record) for record in self.history)
+        steps = (self.options.max_epochs - self.epoch) * len(self.order)
+        with Progress(steps, "training", self.course.progress if first else False, lines=False) as bar:
+            while not (self.finished or stopped):
+                self.start_epoch()
+                for number, batch in enumerate(self.order):
+                    self.step(batch, number)
+                    bar.advance()
+                self.end_epoch()
+                if self.diverged:
+                    break
+                bar.note(f"best validation loss {self.best_loss:.4g}")
+                if checkpoint is not None and first:
+                    write_checkpoint(checkpoint, self)
+                stopped = on_epoch is not None and bool(on_epoch(self.history[-1]))
+        return Outcome(self.history, self.best_epoch, self.best_temperature, self.best_state, self.diverged)
 
     # -- one epoch ------------------------------------------------------------------------------------------------
 
@@ -242,9 +286,7 @@ class Learner:
         self.history.append(record)
         # Without validation rows nothing can be compared honestly: the last weights are kept.
         if self.validation_rows is None or score < self.best_loss:
-            self.best_loss = score
-            self.best_epoch = self.epoch
-            self.best_temperature = temperature
+            self.best_loss, self.best_epoch, self.best_temperature = score, self.epoch, temperature
             self.best_state = {name: value.clone() for name, value in weights.items()}
 
     def _judge(self, rows: Rows) -> tuple[float, float]:
@@ -257,7 +299,7 @@ class Learner:
         weights = rows.weight.double().cpu().numpy()
         temperature = best_temperature(class_logits(outputs.cpu().numpy()), rows.y.cpu().numpy(), weights, spread=1.0)
         losses = loss_rows(outputs / temperature, rows.y, self.options.loss)
-        return float((losses * rows.weight.double()).sum() / rows.weight.double().sum()), temperature
+        return _mean(losses, rows), temperature
 
     # -- state ----------------------------------------------------------------------------------------------------
 
@@ -338,8 +380,12 @@ def training_loss(outputs: Tensor, y: Tensor, weight: Tensor, options: TrainingO
 @torch.no_grad()
 def evaluate(network: HybridNetwork, rows: Rows, loss: str) -> float:
     """Return the weighted mean loss in float64 over all rows, in eval mode; the mode is put back."""
-    losses = loss_rows(predict(network, rows), rows.y, loss)
-    return float((losses * rows.weight.double()).sum() / rows.weight.double().sum())
+    return _mean(loss_rows(predict(network, rows), rows.y, loss), rows)
+
+
+def _mean(losses: Tensor, rows: Rows) -> float:
+    weight = rows.weight.double()
+    return float((losses * weight).sum() / weight.sum())
 
 
 @torch.no_grad()
@@ -357,51 +403,3 @@ def predict(network: HybridNetwork, rows: Rows) -> Tensor:
     finally:
         network.train(was_training)
     return torch.cat(outputs)
-
-
-@dataclasses.dataclass(frozen=True)
-class Course:
-    """Everything that a training needs but its devices, as in ``train``; ``checkpoint`` is the state's file."""
-
-    network: HybridNetwork
-    train_rows: TrainingRows
-    validation_rows: Rows | None
-    options: TrainingOptions
-    seed: int
-    progress: ProgressMode = "auto"
-    checkpoint: Path | None = None
-
-    def run(self, device: torch.device, team: Team | None = None, on_epoch: EpochWatcher | None = None) -> Learner:
-        """Take all steps on a device, from where the checkpoint is if there is one; for a sheltered process."""
-        # The fastest convolution of a GPU adds up in another order each time: the same seed would give other weights.
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-        validation = None if self.validation_rows is None else self.validation_rows.to(device)
-        learner = Learner(
-            self.network.to(device), self.train_rows.to(device), validation, self.options, self.seed, team
-        )
-        if self.checkpoint is not None and self.checkpoint.exists():
-            learner.load_state(read_checkpoint(self.checkpoint, device), self.checkpoint)
-        if not (on_epoch is not None and any(on_epoch(record) for record in learner.history)):
-            self._run_epochs(learner, on_epoch)
-        return learner
-
-    def _run_epochs(self, learner: Learner, on_epoch: EpochWatcher | None) -> None:
-        """Take steps until the learner has finished, or diverged; after each good epoch its state is written."""
-        first = learner.team.rank == 0
-        remaining = learner.options.max_epochs - learner.epoch
-        with Progress(
-            remaining * len(learner.order), "training", self.progress if first else False, lines=False
-        ) as bar:
-            stopped = False
-            while not (learner.finished or stopped):
-                learner.start_epoch()
-                for number, batch in enumerate(learner.order):
-                    learner.step(batch, number)
-                    bar.advance()
-                learner.end_epoch()
-                if learner.diverged:
-                    return
-                bar.note(f"best validation loss {learner.best_loss:.4g}")
-                if self.checkpoint is not None and first:
-                    write_checkpoint(self.checkpoint, learner)
-                stopped = on_epoch is not None and bool(on_epoch(learner.history[-1]))

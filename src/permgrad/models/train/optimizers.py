@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
@@ -16,35 +16,8 @@ from torch.optim.adamw import adamw
 _BETAS, _EPS = (0.9, 0.999), 1e-8
 
 
-class Optimizer(Protocol):
-    """What a training needs of an optimizer; those of ``torch.optim`` can be used too."""
-
-    param_groups: list[dict[str, Any]]
-
-    def step(self) -> Any:
-        """Change the weights."""
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Throw gradients away."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what coming steps depend on."""
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a state."""
-
-
 class Adam:
-    """Adam (Kingma & Ba 2015, arXiv 1412.6980, algorithm 1), or AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101).
-
-    Examples:
-        >>> weight = torch.nn.Parameter(torch.ones(2))
-        >>> optimizer = Adam([{"params": [weight]}], lr=0.1, weight_decay=0.0, decoupled=True)
-        >>> weight.sum().backward()
-        >>> optimizer.step()
-        >>> [round(value, 4) for value in weight.tolist()]
-        [0.9, 0.9]
-    """
+    """Adam (Kingma & Ba 2015, arXiv 1412.6980, algorithm 1), or AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101)."""
 
     def __init__(self, groups: Sequence[Mapping[str, Any]], *, lr: float, weight_decay: float, decoupled: bool) -> None:
         common = {"lr": lr, "betas": _BETAS, "eps": _EPS, "weight_decay": weight_decay}
@@ -107,3 +80,6 @@ class Adam:
         for place, stored in state_dict["state"].items():
             for name, value in self._state_of(weights[place]).items():
                 value.copy_(stored[name])
+
+
+Optimizer: TypeAlias = Adam | torch.optim.SGD

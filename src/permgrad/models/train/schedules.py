@@ -20,12 +20,7 @@ _ONE_CYCLE_SHARE, _ONE_CYCLE_START, _ONE_CYCLE_END = 0.3, 25, 1e4
 
 @schedules.register("warmup_cosine")
 def warmup_cosine(done: float, rate: float) -> float:
-    """Rise linearly from 1e-5 to ``rate`` over the first quarter, then fall to 0 along a cosine.
-
-    Examples:
-        >>> [round(warmup_cosine(done, 1e-3), 6) for done in (0, 0.25, 1)]
-        [1e-05, 0.001, 0.0]
-    """
+    """Rise linearly from 1e-5 to ``rate`` over the first quarter, then fall to 0 along a cosine."""
     if done < _WARM_UP_SHARE:
         start = min(_WARM_UP_START, rate)
         return start + (rate - start) * done / _WARM_UP_SHARE
@@ -40,12 +35,7 @@ def cosine(done: float, rate: float) -> float:
 
 @schedules.register("flat_cosine")
 def flat_cosine(done: float, rate: float) -> float:
-    """Stay at ``rate`` for the first half, then fall to 0 along a cosine.
-
-    Examples:
-        >>> [round(flat_cosine(done, 1.0), 3) for done in (0, 0.5, 0.75, 1)]
-        [1.0, 1.0, 0.5, 0.0]
-    """
+    """Stay at ``rate`` for the first half, then fall to 0 along a cosine."""
     return rate if done < _FLAT_SHARE else cosine((done - _FLAT_SHARE) / (1 - _FLAT_SHARE), rate)
 
 
@@ -53,12 +43,8 @@ def flat_cosine(done: float, rate: float) -> float:
 def one_cycle(done: float, rate: float) -> float:
     """Rise from a 25th of ``rate`` along a cosine over the first 30 %, then fall to almost nothing along another.
 
-    The learning rate of the one-cycle policy (Smith & Topin 2018, arXiv 1708.07120) with the constants that fastai and
-    ``torch.optim.lr_scheduler.OneCycleLR`` made usual. NOTE[DIFF]: momentum does not cycle.
-
-    Examples:
-        >>> [round(one_cycle(done, 1.0), 3) for done in (0, 0.15, 0.3, 0.65, 1)]
-        [0.04, 0.52, 1.0, 0.5, 0.0]
+    Smith & Topin 2018 (arXiv 1708.07120), with the constants of ``torch.optim.lr_scheduler.OneCycleLR``. NOTE[DIFF]:
+    momentum does not cycle.
     """
     low, peak = rate / _ONE_CYCLE_START, _ONE_CYCLE_SHARE
     if done < peak:

@@ -13,13 +13,7 @@ from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 @dataclasses.dataclass(frozen=True)
 class Team:
-    """One device of those that have the same weights and share each batch, on torch's process group.
-
-    Attributes:
-        rank: number of this device, from 0.
-        size: how many there are; one alone needs no process group.
-        device: where this one computes.
-    """
+    """One device of those that have the same weights and share each batch, on torch's process group."""
 
     rank: int = 0
     size: int = 1

@@ -36,7 +36,7 @@ from permgrad.runs.run.own_rows import sources
 if TYPE_CHECKING:
     from permgrad.data.encode.encoding import TableEncoder
     from permgrad.models.estimators.presets import Preset
-    from permgrad.models.estimators.settings import Settings
+    from permgrad.models.estimators.settings import FitSettings
 
 Say = Callable[[str], None]
 #: ``prediction`` ``(rows,)``, for classifiers also ``probabilities`` ``(rows, classes)``.
@@ -58,7 +58,7 @@ class RunWork:
     folder: RunFolder
     say: Say
     model: Any = None
-    settings: Settings | None = None
+    settings: FitSettings | None = None
     encoder: tuple[TableEncoder, npt.NDArray[np.float32]] | None = None
     predicted: dict[str, Predicted] = field(default_factory=dict)
 
@@ -176,7 +176,7 @@ def layout_stage(work: RunWork) -> None:
 
 
 def fit_encoder(
-    model: Any, inputs: Inputs, settings: Settings | None = None
+    model: Any, inputs: Inputs, settings: FitSettings | None = None
 ) -> tuple[TableEncoder, npt.NDArray[np.float32]]:
     """Return the encoder that an estimator would fit on the training rows, and these rows encoded.
 
@@ -232,13 +232,13 @@ def model_stage(work: RunWork) -> None:
 
 def fit_on_table(work: RunWork, X: pd.DataFrame, y: npt.NDArray[Any]) -> Any:
     """Return the trained network of a table; training stops by the rows ``X, y``."""
-    from permgrad.models.estimators.prepared import EncodedRows
+    from permgrad.models.estimators.prepared import FitRows
     from permgrad.models.train.guard import untouched
 
     model = make_estimator(work.request, work.inputs, stored_layout(work))
     encoder, encoded = work.encoder or fit_encoder(model, work.inputs, work.settings)
-    train = EncodedRows(encoded, work.inputs.parts["train"].y, np.ones(len(encoded)))
-    held = EncodedRows(encoder.transform(X), y, np.ones(len(y)))
+    train = FitRows(encoded, work.inputs.parts["train"].y, np.ones(len(encoded)))
+    held = FitRows(encoder.transform(X), y, np.ones(len(y)))
     done = say_resumed(work)
     with untouched():
         ready = model._prepare_encoded(encoder, train, held)  # noqa: SLF001 — see docs/architecture.md
@@ -343,7 +343,7 @@ def check_model_options(request: RunRequest) -> None:
     resolve_settings(estimator.get_params(deep=False), task)
 
 
-def check_inputs(request: RunRequest, inputs: Inputs) -> Settings | None:
+def check_inputs(request: RunRequest, inputs: Inputs) -> FitSettings | None:
     """Refuse options that do not go with the task or the rows, before anything is written; it takes no time.
 
     Returns:
