@@ -10,7 +10,7 @@ from sklearn.linear_model import Ridge
 from torch import Tensor, nn
 
 import permgrad as pg
-from permgrad.attribution.method.lime import CoalitionNeighbourhood, Surrogate
+from permgrad.attribution.method.lime import Surrogate, draw_neighbours
 
 
 def make_net(players: int = 6, outputs: int = 2) -> nn.Module:
@@ -79,10 +79,9 @@ def test_equals_the_twin_of_one_row():
     found = explain(target=1, samples=80)
 
     class Asked:
-        inputs, donors, seed, subject = (ROWS,), (BACKGROUND,), 0, type("S", (), {"device": torch.device("cpu")})
-        space = type("P", (), {"names": range(6), "segments": (torch.arange(6),)})
+        donors, seed, space = (BACKGROUND,), 0, type("P", (), {"names": range(6)})
 
-    drawn = CoalitionNeighbourhood(Asked).design(Asked, 80)
+    drawn = draw_neighbours(Asked, "coalition", 80)
     assert drawn.coordinates[0].all()
     assert set(drawn.coordinates[1:].sum(axis=1)) > {2.0, 3.0, 4.0}
     assert (drawn.coordinates[1::2][:39] + drawn.coordinates[2::2] == 1).all()

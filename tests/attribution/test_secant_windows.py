@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from permgrad.attribution.slopes import secants
-from permgrad.attribution.slopes.secant_rules import rule_of
-from permgrad.attribution.slopes.secant_windows import PackWindows, UnpackWindows, only_seen_windows
+from permgrad.attribution.slopes.secant_rules import PackWindows, UnpackWindows, only_seen_windows, rule_of
 from permgrad.imaging import Renderer, StoredLayout
 from permgrad.imaging.layout import Blur
 from permgrad.models.fast.image_chain import seen_windows

@@ -15,6 +15,7 @@ from threading import get_ident
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -29,7 +30,7 @@ from permgrad.attribution.maps.positions import (
     name_of,
     tensors_in,
 )
-from permgrad.attribution.maps.weighted import CamOptions, Floats, MapReader, Picture, weighted_maps
+from permgrad.attribution.maps.weighted import CamOptions, Picture, weighted_maps
 from permgrad.attribution.method import Request
 from permgrad.attribution.players.segments import ImageShape
 from permgrad.attribution.players.space import PlayerSpace
@@ -62,13 +63,9 @@ _PROBE_ROWS = 2
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a layer, or of a function that the network calls after the layer has returned.
+    """A call of a layer (empty: the network), or of a function that is called after the layer has returned.
 
-    Attributes:
-        layer: its name as in ``named_modules``; empty: the network itself.
-        number: how many calls of it came before.
-        function: name of a function such as ``"relu"``; empty: the layer itself.
-        again: how many calls of the function came before, since the layer returned.
+    ``number`` and ``again`` count the calls before: of the layer, and since then of the function.
     """
 
     layer: str
@@ -99,9 +96,8 @@ class _Heard:
 class _Listener(TorchFunctionMode):
     """Hears what layers and functions return, in order.
 
-    Args:
-        wanted: calls whose values are kept in ``values``; the network goes on with a copy of each, so that a layer that
-            works in place leaves the value as it was. None: all are kept in ``heard``, and followed to the inputs.
+    The values of ``wanted`` calls are kept, and the network goes on with a copy of each, so that a layer that works in
+    place leaves the value as it was. None: all are kept in ``heard``, and followed to the inputs.
     """
 
     def __init__(self, wanted: Collection[Call] | None = None) -> None:
@@ -239,13 +235,7 @@ def listening(layers: Mapping[str, nn.Module], listener: _Listener) -> Iterator[
 
 @dataclass(frozen=True)
 class Place:
-    """Where the map of one image input is read.
-
-    Attributes:
-        call: whose value it is.
-        cells: how the value is laid out; None: channels, then cells.
-        shape: of what is read from one row, features first.
-    """
+    """Where a map is read: whose value, how it is laid out (None: channels, then cells), and its size."""
 
     call: Call
     cells: Cells | None
@@ -259,13 +249,9 @@ def image_calls(
 
     It is the last value with spatial extent on the way to the output: what only moves, copies or pools a map is left
     out, and so are values whose cells the output does not use (the patches behind the last attention of a network that
-    reads its class token), and queries, keys and values. A layer that is named is read at its last call that depends
-    on the input. The three papers read rectified maps, so that an activation which takes up a named convolution's
-    result (a normalisation may lie between) belongs to it, unless ``before_activation``, which leaves activations and
-    normalisations out. The subject is open.
-
-    Raises:
-        InputError: no layer of this name, or none that sees an image input.
+    reads its class token), and queries, keys and values. A layer that is named is read at its last call that depends on
+    the input. The three papers read rectified maps, so that an activation which takes up a named convolution's result
+    (a normalisation may lie between) belongs to it, unless ``before_activation``. The subject is open.
     """
     subject: Any = request.subject
     modules = {name: module for name, module in subject.module.named_modules() if name}
@@ -405,42 +391,23 @@ def _nothing_to_read(request: Request, images: list[int], layer: str | None) -> 
 # ---- maps of a batch -------------------------------------------------------------------------------------------------
 
 
-def call_maps(
-    request: Request, rows: Tensors, places: Sequence[Place], variant: str, *, relu: bool
-) -> tuple[list[Tensor], Tensor]:
-    """Return one map for each place, ``(rows, targets, *cells)``, and all outputs; the subject is open."""
-    subject: Any = request.subject
-    listener = _Listener({place.call for place in places})
-    count = len(rows[0])
-    with torch.inference_mode(mode=False), torch.enable_grad():
-        with listening(dict(subject.module.named_modules()), listener):
-            outputs = subject.readout(subject.forward(rows), request.output)
-        for place in places:
-            value = listener.values.get(place.call)
-            if value is None:
-                raise InputError(
-                    f"The network does not call {str(place.call)!r} for every batch of rows. Pass layer= with the name "
-                    "of a layer that it always calls."
-                )
-            if place.cells is None and (value.ndim not in (3, 4, 5) or len(value) != count):
-                raise InputError(
-                    "a class activation map needs a layer whose value is (rows, channels, height, width) or (rows, "
-                    f"channels, length), however: layer {place.call.layer!r} gives {tuple(value.shape)} for {count} "
-                    "rows; pass layer= with the name of a convolution, or of a block whose values are tokens"
-                )
-        activations = [listener.values[place.call] for place in places]
-        gradients = output_gradients(
-            outputs, request.targets, activations, constant_sum=subject.sum_is_constant(request.output)
+def _readable(place: Place, value: Tensor | None, count: int) -> Tensor:
+    """Return the value that was heard at a place, if a map of so many rows can be read from it."""
+    if value is None:
+        raise InputError(
+            f"The network does not call {str(place.call)!r} for every batch of rows. Pass layer= with the name "
+            "of a layer that it always calls."
         )
-    with torch.no_grad():
-        maps = []
-        for place, value, gradient in zip(places, activations, gradients, strict=True):
-            take = place.cells.take if place.cells is not None else Tensor.detach
-            maps.append(weighted_maps(take(value.detach()), take(gradient), variant, relu=relu))
-    return maps, outputs.detach()
+    if place.cells is None and (value.ndim not in (3, 4, 5) or len(value) != count):
+        raise InputError(
+            "a class activation map needs a layer whose value is (rows, channels, height, width) or (rows, "
+            f"channels, length), however: layer {place.call.layer!r} gives {tuple(value.shape)} for {count} "
+            "rows; pass layer= with the name of a convolution, or of a block whose values are tokens"
+        )
+    return value
 
 
-class CalledMaps(MapReader):
+class CalledMaps:
     """Maps of the image inputs of any network, read where a layer or a function is called; the subject is open."""
 
     quantity = "mean of the class activation map over the player's pixels"
@@ -457,9 +424,8 @@ class CalledMaps(MapReader):
                 f"maps:{inputs[place]}",
                 f"images:{inputs[place]}",
                 f"of {inputs[place]!r} at layer {str(read.call)!r} are all zero, and so are their players' values",
-                request.count,
-                len(request.targets),
-                keep=options.maps,
+                request,
+                options.maps,
             )
             for place, read in self._places.items()
         ]
@@ -482,15 +448,29 @@ class CalledMaps(MapReader):
         }
 
     def read(self, part: slice) -> tuple[list[Tensor], list[Tensor], list[tuple[int, ...]], Tensor]:
-        """Return for each picture its maps, images and size; then all outputs."""
-        rows = copied_rows(self.request.subject, self.request.inputs, part)
-        maps, outputs = call_maps(
-            self.request, rows, list(self._places.values()), self.options.variant, relu=self.options.relu
-        )
+        """Return for each picture maps ``(b, targets, *cells)``, images and size; then all outputs."""
+        request, places = self.request, list(self._places.values())
+        subject: Any = request.subject
+        rows = copied_rows(subject, request.inputs, part)
+        listener = _Listener({place.call for place in places})
+        with torch.inference_mode(mode=False), torch.enable_grad():
+            with listening(dict(subject.module.named_modules()), listener):
+                outputs = subject.readout(subject.forward(rows), request.output)
+            activations = [_readable(place, listener.values.get(place.call), len(rows[0])) for place in places]
+            constant_sum = subject.sum_is_constant(request.output)
+            gradients = output_gradients(outputs, request.targets, activations, constant_sum=constant_sum)
+        maps = []
+        with torch.no_grad():
+            for place, value, gradient in zip(places, activations, gradients, strict=True):
+                take = place.cells.take if place.cells is not None else Tensor.detach
+                cells = weighted_maps(
+                    take(value.detach()), take(gradient), self.options.variant, relu=self.options.relu
+                )
+                maps.append(cells.float())
         sizes = [self._shapes[place].size for place in self._places]
-        return [cells.float() for cells in maps], [rows[place] for place in self._places], sizes, outputs
+        return maps, [rows[place] for place in self._places], sizes, outputs.detach()
 
-    def values(self, part: slice, maps: Sequence[Tensor]) -> Floats:
+    def values(self, part: slice, maps: Sequence[Tensor]) -> npt.NDArray[np.float64]:
         """Return the means over each player's positions; all channels of a pixel share its value."""
         spread = []
         for place, large in zip(self._places, maps, strict=True):
@@ -500,7 +480,7 @@ class CalledMaps(MapReader):
                 large = large.unsqueeze(2 + channels).expand(shape)  # noqa: PLW2901 — the same map
             spread.append(large.flatten(0, 1))
         means = self._space.sums(spread)[:, self._owners] / self._sizes
-        values: Floats = means.unflatten(0, (part.stop - part.start, -1)).transpose(1, 2).cpu().numpy()
+        values: npt.NDArray[np.float64] = means.unflatten(0, (part.stop - part.start, -1)).transpose(1, 2).cpu().numpy()
         return values
 
     def facts(self) -> dict[str, Any]:

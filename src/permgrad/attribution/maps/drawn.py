@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from permgrad.attribution.maps.weighted import CamOptions, Floats, MapReader, Picture, weighted_maps
+from permgrad.attribution.maps.weighted import CamOptions, Picture, weighted_maps
 from permgrad.attribution.method import Request
 from permgrad.attribution.slopes.gradients import copied_rows, output_gradients
 from permgrad.attribution.subject.subject import Subject
@@ -27,13 +27,7 @@ from permgrad.models.network.network import HybridNetwork
 
 @dataclass(frozen=True)
 class CamLayer:
-    """The image branch, cut in two behind the layer whose maps are read.
-
-    Attributes:
-        name: of the layer, as in ``HybridNetwork.image_layers()``.
-        before: layers up to and including the one that gives the maps.
-        after: the rest of the image branch.
-    """
+    """The image branch, cut in two behind the layer whose maps are read, with its name in ``image_layers()``."""
 
     name: str
     before: tuple[nn.Module, ...]
@@ -43,13 +37,8 @@ class CamLayer:
 def cam_layer(module: HybridNetwork, name: str | None = None, *, before_activation: bool = False) -> CamLayer:
     """Cut the image branch behind a convolution, the last one if ``name`` is None.
 
-    The three papers read *rectified* maps, as Keras' ``Conv2D(activation="relu")`` returns them, so the activation
-    that directly follows the convolution belongs to it unless ``before_activation``.
-
-    No hook is set: the branch is a chain, and walking its two halves leaves nothing behind in the user's module.
-
-    Raises:
-        InputError: The network has no image path, or no layer of this name.
+    The three papers read *rectified* maps, as Keras' ``Conv2D(activation="relu")`` returns them, so the activation that
+    directly follows the convolution belongs to it unless ``before_activation``.
     """
     layers = module.image_layers()
     if module.image_branch is None or not layers:
@@ -61,41 +50,18 @@ def cam_layer(module: HybridNetwork, name: str | None = None, *, before_activati
     check_choice("layer", name, layers)
     chain = list(module.image_branch)
     end = next(place for place, layer in enumerate(chain) if layer is layers[name]) + 1
-    if not before_activation and end < len(chain) and _is_activation(chain[end]):
+    if not before_activation and end < len(chain) and type(chain[end]) in ACTIVATIONS.values():
         end += 1
     return CamLayer(name, tuple(chain[:end]), tuple(chain[end:]))
 
 
-def _is_activation(layer: nn.Module) -> bool:
-    return any(type(layer) is kind for kind in ACTIVATIONS.values())
-
-
 def class_maps(
-    subject: Subject,
-    encoded: Tensor,
-    layer: CamLayer,
-    *,
-    output: str,
-    targets: Sequence[int],
-    variant: str,
-    relu: bool,
+    subject: Subject, encoded: Tensor, layer: CamLayer, output: str, targets: Sequence[int], variant: str, *, relu: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return one map per row and output, all rows at once; the gradient is taken at the layer and not one step further.
+    """Return maps ``(rows, targets, height, width)``, all outputs, and the images ``(rows, channels, height, width)``.
 
-    What each variant is: ``weighted_maps``.
-
-    Args:
-        subject: the model, already open.
-        encoded: ``(rows, encoded)``.
-        layer: from ``cam_layer``.
-        output: ``"logit"`` or ``"probability"``.
-        targets: positions of the outputs.
-        variant: one of ``VARIANTS``.
-        relu: whether negative cells become 0.
-
-    Returns:
-        Maps ``(rows, targets, height, width)``, the outputs ``(rows, all outputs)`` and the images
-        ``(rows, channels, height, width)``.
+    The subject is open. The gradient is taken at the layer and not one step further; what each variant is:
+    ``weighted_maps``.
     """
     module = subject.module
     with torch.inference_mode(mode=False):
@@ -111,9 +77,8 @@ def class_maps(
             for step in layer.after:
                 values = step(values)
             outputs = subject.readout(module.fuse({**other, "image": values}), output)
-            gradients = output_gradients(outputs, targets, [activation], constant_sum=subject.sum_is_constant(output))[
-                0
-            ]
+            constant_sum = subject.sum_is_constant(output)
+            (gradients,) = output_gradients(outputs, targets, [activation], constant_sum=constant_sum)
         with torch.no_grad():
             return weighted_maps(activation.detach(), gradients, variant, relu=relu), outputs.detach(), images
 
@@ -128,9 +93,7 @@ def maps_at_once(request: Request) -> int:
 def pixel_shares(influence: Tensor, players: Sequence[npt.NDArray[np.intp]]) -> Tensor:
     """Return how much of each pixel belongs to each player: |∂R_p/∂x_j| / Σ_k |∂R_p/∂x_k|, summed over its columns.
 
-    Shape:
-        influence ``(encoded, height, width)``; result ``(players, height × width)``, whose columns sum to 1 where all
-        columns have a player, and to 0 on pixels that no column reaches.
+    From an influence ``(encoded, height, width)`` to ``(players, height × width)``; 0 on pixels that no column reaches.
     """
     flat = influence.flatten(1).double()
     total = flat.sum(dim=0)
@@ -139,7 +102,7 @@ def pixel_shares(influence: Tensor, players: Sequence[npt.NDArray[np.intp]]) -> 
     return torch.stack(rows)
 
 
-class DrawnMaps(MapReader):
+class DrawnMaps:
     """Maps of the image path, and their mass on the pixels of each player's encoded columns; the subject is open."""
 
     quantity = "mass of the class activation map on the feature's pixels"
@@ -148,29 +111,33 @@ class DrawnMaps(MapReader):
         self.request, self.options = request, options
         self.layer = cam_layer(request.subject.module, options.layer, before_activation=options.before_activation)
         words = f"at layer {self.layer.name!r} are all zero, and so are their features' values"
-        self.pictures = [Picture("cam", "images", words, request.count, len(request.targets), keep=options.maps)]
+        self.pictures = [Picture("cam", "images", words, request, options.maps)]
         self.names, self.modality = request.space.names, request.space.modality
         self.batch = maps_at_once(request)
         self.layer_facts = {"layer": self.layer.name}
-        self._shares = _shares(request)
+        renderer: Any = request.subject.module.renderer
+        self._shares = None
+        if getattr(renderer, "differentiable", True):
+            self._shares = pixel_shares(renderer.influence(), list(request.players.values())).to(request.subject.device)
+        else:
+            warn_user(
+                "gradcam reads maps back to features through a differentiable renderer, however: these pictures are "
+                "drawn by foreign code, so only the maps are given and the features' values are NaN; "
+                "choose method='permgrad', 'permutation' or 'ablation' for values"
+            )
         self._mass, self._reached = np.zeros((2, request.count, len(request.targets)))
 
     def read(self, part: slice) -> tuple[list[Tensor], list[Tensor], list[tuple[int, ...]], Tensor]:
         """Return the maps, the images without their channels and their size; then all outputs."""
         request, options = self.request, self.options
         (rows,) = copied_rows(request.subject, request.inputs, part)
+        subject, output = request.subject, request.output
         maps, outputs, images = class_maps(
-            request.subject,
-            rows,
-            self.layer,
-            output=request.output,
-            targets=request.targets,
-            variant=options.variant,
-            relu=options.relu,
+            subject, rows, self.layer, output, request.targets, options.variant, relu=options.relu
         )
         return [maps], [images.mean(dim=1)], [tuple(images.shape[2:])], outputs
 
-    def values(self, part: slice, maps: Sequence[Tensor]) -> Floats:
+    def values(self, part: slice, maps: Sequence[Tensor]) -> npt.NDArray[np.float64]:
         """Return the mass on each player's share of the pixels; NaN where foreign code draws the pictures."""
         large = maps[0].flatten(2)
         if self._shares is None:
@@ -178,7 +145,7 @@ class DrawnMaps(MapReader):
         size, shares = large.abs(), self._shares.to(large)
         self._mass[part] = size.sum(dim=2).double().cpu().numpy()
         self._reached[part] = (size @ (shares.sum(dim=0) > 0).to(size)).double().cpu().numpy()
-        values: Floats = (large @ shares.T).transpose(1, 2).double().cpu().numpy()
+        values: npt.NDArray[np.float64] = (large @ shares.T).transpose(1, 2).double().cpu().numpy()
         return values
 
     def facts(self) -> dict[str, Any]:
@@ -194,16 +161,3 @@ class DrawnMaps(MapReader):
             "background_share": background,
             "empty_maps": {name: int(count) for name, count in zip(outputs, empty, strict=True)},
         }
-
-
-def _shares(request: Request) -> Tensor | None:
-    """Return the players' shares of the pixels; None, with a warning, where foreign code draws the pictures."""
-    renderer: Any = request.subject.module.renderer
-    if not getattr(renderer, "differentiable", True):
-        warn_user(
-            "gradcam reads maps back to features through a differentiable renderer, however: these pictures are drawn "
-            "by foreign code, so only the maps are given and the features' values are NaN; "
-            "choose method='permgrad', 'permutation' or 'ablation' for values"
-        )
-        return None
-    return pixel_shares(renderer.influence(), list(request.players.values())).to(request.subject.device)

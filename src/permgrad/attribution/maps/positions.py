@@ -68,12 +68,7 @@ def tensors_in(*values: Any) -> Iterator[Tensor]:
 
 
 def coordinates(rows: Tensor, dimensions: Sequence[int]) -> Coordinates:
-    """Return the coordinates of an input's numbers along some of its dimensions.
-
-    Examples:
-        >>> [axis[0].tolist() for axis in coordinates(torch.zeros(1, 2, 2), (1, 2))]
-        [[[0.0, 0.0], [1.0, 1.0]], [[0.0, 1.0], [0.0, 1.0]]]
-    """
+    """Return the coordinates of an input's numbers along some of its dimensions."""
     axes = []
     for dimension in dimensions:
         shape = [-1 if place == dimension else 1 for place in range(rows.ndim)]
@@ -130,10 +125,7 @@ class Follower:
     def _moved(
         self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], place: int, results: int
     ) -> list[Coordinates]:
-        """Call a function that moves numbers on their coordinates: one tuple for each result, or none of them.
-
-        Floats of elsewhere are nowhere; other arguments stay.
-        """
+        """Call a function that moves numbers on their coordinates: one tuple for each result, or none of them."""
 
         def stand_in(dimension: int, leaf: Any) -> Any:
             if not isinstance(leaf, Tensor):
@@ -228,13 +220,10 @@ def _spread(axes: Coordinates) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """How a layer's value ``(rows, *dimensions)`` is read as a map of an input.
+    """How a layer's value ``(rows, *dimensions)`` is read as a map of an input, of ``size`` cells.
 
-    Attributes:
-        size: cells of the map along each dimension of the input.
-        features: the value's dimensions that hold a cell's features.
-        spatial: those along which positions differ.
-        order: for each cell its place among the flattened spatial dimensions; what has no position is left out.
+    ``features`` are the dimensions that hold a cell's features, ``spatial`` those along which positions differ;
+    ``order`` is for each cell its place among the flattened spatial dimensions.
     """
 
     size: tuple[int, ...]
@@ -253,14 +242,7 @@ class Cells:
 
 
 def cells_of(axes: Coordinates) -> Cells | None:
-    """Return how a value with these coordinates is read as a map; None where it has no extent or no grid.
-
-    Examples:
-        >>> tokens = torch.tensor([math.nan, 0, 1, 2, 3, 4, 5])[None, :, None].expand(1, 7, 8)
-        >>> cells = cells_of((tokens // 3, tokens % 3))  # a class token, then a grid of 2 × 3
-        >>> cells.size, cells.order.tolist()
-        ((2, 3), [1, 2, 3, 4, 5, 6])
-    """
+    """Return how a value with these coordinates is read as a map; None where it has no extent or no grid."""
     if axes[0].ndim < 2 or any(not _alike(axis, 0) for axis in axes):
         return None
     first = [axis[0] for axis in axes]
@@ -298,11 +280,7 @@ READINGS = ("image", "volume", "tokens")
 
 
 class Reader(TorchFunctionMode):
-    """Sees what a network takes its inputs for, by the first function of another kind than moving and adding.
-
-    Attributes:
-        readings: for the inputs that were seen, by position, one of ``READINGS``.
-    """
+    """Sees what a network takes its inputs for, one of ``READINGS``, by the first function that mixes numbers."""
 
     def __init__(self, inputs: Mapping[int, Tensor]) -> None:
         super().__init__()

@@ -1,8 +1,4 @@
-"""The protocol of an attribution method, and the registry in which methods are found.
-
-A new method is one file: a class with the attributes below, decorated with ``@methods.register("name")``, and one
-import in ``permgrad/attribution/__init__.py``. The shared tests pick it up from the registry.
-"""
+"""The protocol of an attribution method, what it is called with, and the registry in which methods are found."""
 
 from __future__ import annotations
 
@@ -32,24 +28,14 @@ Scope = Literal["global", "local"]
 
 @dataclass(frozen=True)
 class Request:
-    """One call of ``pg.explain`` after every argument has been checked and resolved.
+    """One call of ``pg.explain`` after every argument has been checked and resolved already.
 
-    Attributes:
-        subject: the model being explained.
-        inputs: the rows explained, one tensor per input of the network, rows first; never to be changed.
-        donors: background rows in the same form; ``inputs`` itself where the rows explained are their own background: a
-            row in both roles counts once in a standard error.
-        space: who may be replaced.
-        background_kind: what ``meta["background"]["kind"]`` says.
-        raw: the rows as the user gave them, for reading values; None where there is no table with an encoder.
-        y: the target as class index, or in float64 and its own units (regression), ``(rows,)``; None if not given.
-        targets: indexes of the outputs asked for.
-        shapes: how each input of a network is read as an image or a volume; None: it is neither.
-        scoring: scorers as the user gave them; None: a loss is explained.
-        row_offset: number of the first row where the rows are a part of a longer table.
-        engine: plays a loss game in parts, as ``play_losses`` does; None: it is played here, in one piece.
-        positive: name of the positive one of two classes; None where there are not two.
-        kept: where what is fitted on the background waits for the next rows of a longer table; None: nothing is kept.
+    ``inputs`` are the rows explained, one tensor per input of the network, rows first, never to be changed; ``donors``
+    the background in the same form, ``inputs`` itself where the rows explained are their own background. ``raw`` are
+    the rows as the user gave them, None where no table has an encoder; ``y`` class indexes, or float64 in its own
+    units. ``shapes`` say how inputs are read as images or volumes. ``engine`` plays a loss game in parts, as
+    ``play_losses`` does; ``kept`` is where what is fitted on the background waits for the next rows of a longer table,
+    the first of which is ``row_offset``.
     """
 
     subject: Subject
@@ -114,11 +100,7 @@ class Request:
 
 
 def refuse_conditional(request: Request, name: str) -> None:
-    """Refuse ``sampling="conditional"`` for a method that draws no replacement values.
-
-    Raises:
-        InputError: It was asked for.
-    """
+    """Refuse ``sampling="conditional"`` for a method that draws no replacement values."""
     if request.sampling != "marginal":
         raise InputError(
             f"{name} draws no values that could fit the rest of a row, however: sampling={request.sampling!r}; leave "
@@ -127,11 +109,7 @@ def refuse_conditional(request: Request, name: str) -> None:
 
 
 class Method(Protocol):
-    """What a registered method offers.
-
-    ``options`` are the method's own keyword arguments with their defaults; ``scopes`` the scopes it can give, its
-    default first.
-    """
+    """What a registered method offers: its options with their defaults, and its scopes, the default first."""
 
     scopes: ClassVar[tuple[Scope, ...]]
     options: ClassVar[Mapping[str, Any]]
@@ -146,10 +124,7 @@ methods: Registry[type[Method]] = Registry("method")
 
 @runtime_checkable
 class LossGame(Protocol):
-    """What a method offers beside, if its global importance is one game over (row, donor) pairs.
-
-    Its sums then merge, so that it explains tables in parts (``streaming``).
-    """
+    """What a method offers beside, if its global importance is one game over (row, donor) pairs, whose sums merge."""
 
     @staticmethod
     def game(request: Request) -> tuple[Request, Plays]:
@@ -164,5 +139,5 @@ def loss_games() -> list[str]:
 
 def loss_game(name: str) -> LossGame | None:
     """Return the method as the loss game that it plays; None where its global importance is none."""
-    found = methods.get(name)
-    return found if isinstance(found, LossGame) else None
+    method = methods.get(name)
+    return method if isinstance(method, LossGame) else None

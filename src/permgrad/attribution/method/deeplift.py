@@ -9,10 +9,8 @@ import torch
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request, Scope, methods, refuse_conditional
-from permgrad.attribution.slopes.additive import Additive
 from permgrad.attribution.slopes.baselines import baseline_rows
-from permgrad.attribution.slopes.gradients import Tensors
-from permgrad.attribution.slopes.slopes import Slopes, walks_truly
+from permgrad.attribution.slopes.slopes import Additive, Slopes, walks_truly
 from permgrad.base.checks import check_whole
 from permgrad.base.errors import InputError, warn_user
 from permgrad.base.progress import Progress
@@ -75,7 +73,17 @@ class DeepLift:
             base = result.base[:1] if slopes.whole else result.base
             scale = slopes.output_range(torch.as_tensor(base, device=request.subject.device)).cpu().numpy()
         explanation = result.explanation("deeplift", scale, rule="Rescale", references=int(references))
-        _warn_of_gap(float(result.gaps(scale).max()), matched=matched)
+        gap = explanation.meta["completeness_gap"]
+        if gap > _GAP or not matched:
+            why = (
+                "the network calls functions without a rule, which keep their gradient"
+                if matched
+                else "the network does not make the same calls for the row as for the baseline"
+            )
+            warn_user(
+                "values should add up to the output's difference from the baseline, however: "
+                f"{gap:.2g} of the output's range is missing, because {why}; choose method='integrated_gradients'"
+            )
         return explanation
 
 
@@ -97,8 +105,13 @@ def _rescale(result: Additive, progress: Progress) -> bool:
             outputs, means = walk.step(slopes.leaves(rows), slopes.targets, constant_sum=slopes.constant_sum, last=True)
             values += slopes.attributions(means, start, rows)
             matched &= walk.matched
-        if part.start == 0:
-            _check_walk(slopes, rows, outputs)
+        few = tuple(tensor[:_FEW] for tensor in rows)
+        if part.start == 0 and not walks_truly(slopes, few, outputs[: len(few[0])]):
+            raise InputError(
+                "deeplift needs a network whose forward does not differentiate, however: its outputs are others where "
+                "slopes between two points take the place of gradients; choose method='integrated_gradients' or "
+                "'shapley'"
+            )
         slopes.evaluations += count * shape[0]
         slopes.model_rows += 2 * count * shape[0]
         result.keep(part, values / count, outputs[:, slopes.targets], base / count)
@@ -106,27 +119,3 @@ def _rescale(result: Additive, progress: Progress) -> bool:
 
     in_batches(slopes.request.count, slopes.batch, work)
     return matched
-
-
-def _check_walk(slopes: Slopes, rows: Tensors, outputs: torch.Tensor) -> None:
-    """Refuse a network whose own gradients, taken in its forward, would be taken for mean slopes."""
-    few = tuple(tensor[:_FEW] for tensor in rows)
-    if not walks_truly(slopes, few, outputs[: len(few[0])]):
-        raise InputError(
-            "deeplift needs a network whose forward does not differentiate, however: its outputs are others where "
-            "slopes between two points take the place of gradients; choose method='integrated_gradients' or 'shapley'"
-        )
-
-
-def _warn_of_gap(gap: float, *, matched: bool) -> None:
-    if gap <= _GAP and matched:
-        return
-    why = (
-        "the network calls functions without a rule, which keep their gradient"
-        if matched
-        else "the network does not make the same calls for the row as for the baseline"
-    )
-    warn_user(
-        f"values should add up to the output's difference from the baseline, however: {gap:.2g} of the output's range "
-        f"is missing, because {why}; choose method='integrated_gradients'"
-    )

@@ -16,7 +16,7 @@ from permgrad.attribution.build import describe, refuse_nonsense, shown_values
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.maps.called import CalledMaps
 from permgrad.attribution.maps.drawn import DrawnMaps
-from permgrad.attribution.maps.weighted import CamOptions, MapReader, enlarged
+from permgrad.attribution.maps.weighted import CamOptions, enlarged
 from permgrad.attribution.method import Request, Scope, methods, refuse_conditional
 from permgrad.attribution.slopes.gradients import differentiable
 from permgrad.base.progress import Progress
@@ -29,8 +29,8 @@ class GradCam:
 
     A feature's value is a_j = Σ_p M_p |∂R_p/∂x_j| / Σ_k |∂R_p/∂x_k| with M the map at the image's size and R the
     renderer. The share of the map's mass on pixels that no feature reaches is reported in
-    ``meta["background_share"]``. Maps are for looking
-    at: they say where the image path looks, know nothing of the table path, and are as coarse as the layer.
+    ``meta["background_share"]``. Maps are for looking at: they say where the image path looks, know nothing of the
+    table path, and are as coarse as the layer.
 
     Of any other network, each image input has a map of its own, and a player's value is its mean over the player's
     pixels; inputs without a map do not appear. By default a map is read at the last value with spatial extent on the
@@ -80,10 +80,6 @@ class GradCam:
         values, predictions, reader = _read(request, options)
         for picture in reader.pictures:
             picture.warn_of_empty_maps()
-        maps: dict[str, Any] = {}
-        for picture in reader.pictures:
-            if picture.maps is not None:
-                maps |= {picture.maps_key: picture.maps, picture.images_key: picture.images}
         explanation = Explanation(
             values=values,
             names=reader.names,
@@ -96,7 +92,7 @@ class GradCam:
             groups=request.groups,
             feature_values=None if request.raw is None else shown_values(request),
             predictions=predictions,
-            maps=maps,
+            maps={key: array for picture in reader.pictures for key, array in picture.kept.items()},
             meta=describe(
                 request,
                 quantity=reader.quantity,
@@ -115,11 +111,11 @@ class GradCam:
         return explanation
 
 
-def _read(request: Request, options: CamOptions) -> tuple[Any, Any, MapReader]:
+def _read(request: Request, options: CamOptions) -> tuple[Any, Any, DrawnMaps | CalledMaps]:
     """Return the players' values, the outputs explained, and what has read the maps of all rows."""
     subject, targets = request.subject, list(request.targets)
     with subject.open(), differentiable(subject):
-        reader: MapReader = DrawnMaps(request, options) if subject.paths else CalledMaps(request, options)
+        reader: DrawnMaps | CalledMaps = DrawnMaps(request, options) if subject.paths else CalledMaps(request, options)
         values = np.zeros((request.count, len(reader.names), len(targets)))
         predictions = np.zeros((request.count, len(targets)))
 

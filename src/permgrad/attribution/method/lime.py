@@ -1,8 +1,6 @@
 """``lime``: a linear model of the network around each row (Ribeiro, Singh & Guestrin 2016), for all rows at once.
 
-All rows are given the same neighbourhood: the same coalitions with the same background rows, or the same offsets. The
-weighted ridge regression then has one matrix for every row and output, so that one product solves them all, and nothing
-is left to do but the forwards.
+All rows are given the same neighbourhood: the weighted ridge regression has one matrix for every row and output.
 """
 
 from __future__ import annotations
@@ -48,6 +46,10 @@ _QUANTITIES = {
     "coalition": "what keeping the feature adds in a linear model around the row",
     "gaussian": "change per standard deviation in a linear model around the row",
 }
+_BASELINES = {
+    "coalition": "players taken from {:,} background rows",
+    "gaussian": "offsets scaled to the spread over {:,} background rows",
+}
 #: Numbers held at once: outputs of one block of rows, and positions of one chunk of neighbours.
 _BLOCK_NUMBERS, _CHUNK_NUMBERS = 2**22, 2**23
 #: Neighbours in which a player is moved to see whether the output uses it.
@@ -58,121 +60,76 @@ _TRIALS = 32
 class Neighbours:
     """The neighbours of every row.
 
-    Attributes:
-        coordinates: ``(neighbours, players)``: 1 kept and 0 replaced, or the offset in standard deviations.
-        donors: background row of each neighbour, ``(neighbours,)``.
+    ``coordinates`` ``(neighbours, players)`` are 1 kept and 0 replaced, or offsets in standard deviations; ``donors``
+    are their background rows.
     """
 
     coordinates: Floats
     donors: Integers
 
-    def part(self, chosen: slice) -> Neighbours:
-        """Return some of the neighbours."""
-        return Neighbours(self.coordinates[chosen], self.donors[chosen])
 
-    def without(self, neighbour: int, players: Integers) -> Neighbours:
-        """Return one neighbour again and again, each time with another of the players moved to another place."""
-        coordinates = np.repeat(self.coordinates[[neighbour]], len(players), axis=0)
-        places = np.arange(len(players)), players
-        # Kept becomes replaced and the other way round; an offset becomes none.
-        binary = bool(np.isin(self.coordinates, (0.0, 1.0)).all())
-        coordinates[places] = 1.0 - coordinates[places] if binary else 0.0
-        return Neighbours(coordinates, np.full(len(players), self.donors[neighbour]))
+def draw_neighbours(request: Request, neighbourhood: str, samples: int) -> Neighbours:
+    """Draw the row itself and pairs: coalitions with their complements and a background row each, or opposite offsets.
 
-
-class CoalitionNeighbourhood:
-    """Each player is kept or taken from a background row, with equal chance.
-
-    NOTE[DIFF]: neighbours come in pairs, a coalition and its complement, so that every player is kept in exactly half
-    of them; the original draws each by itself.
+    NOTE[DIFF]: in pairs every player is kept in exactly half of the coalitions; the original draws each by itself.
     """
-
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        device = request.subject.device
-        self._donors = [tensor.to(device) for tensor in request.donors]
-        players = len(request.space.names)
-        self._owners = [owners.to(device).remainder(players + 1) for owners in request.space.segments]
-
-    def design(self, request: Request, samples: int) -> Neighbours:
-        """Draw pairs of coalitions with one background row each."""
-        rng = generator(request.seed, "lime")
-        half = rng.random((-(-(samples - 1) // 2), len(request.space.names))) < 0.5
-        pairs = np.stack([half, ~half], axis=1).reshape(-1, half.shape[1])[: samples - 1]
-        coordinates = np.concatenate([np.ones((1, half.shape[1])), pairs.astype(np.float64)])
+    rng, shape = generator(request.seed, "lime"), (-(-(samples - 1) // 2), len(request.space.names))
+    if neighbourhood == "gaussian":
+        half = rng.standard_normal(shape)
+        first, other, donors = np.zeros((1, shape[1])), -half, np.zeros(samples, dtype=np.int64)
+    else:
+        half = (rng.random(shape) < 0.5).astype(np.float64)
         # Background rows in turn, in random order.
         background = len(request.donors[0])
-        donors = np.concatenate([rng.permutation(background) for _ in range(-(-samples // background))])[:samples]
-        return Neighbours(coordinates, donors.astype(np.int64))
+        turns = [rng.permutation(background) for _ in range(-(-samples // background))]
+        first, other, donors = np.ones((1, shape[1])), 1 - half, np.concatenate(turns)[:samples]
+    pairs = np.stack([half, other], axis=1).reshape(-1, shape[1])[: samples - 1]
+    return Neighbours(np.concatenate([first, pairs]), donors)
 
-    def distances(self, design: Neighbours) -> Floats:
-        """Return the Euclidean distance from the coalition of all."""
-        distance: Floats = np.sqrt((1.0 - design.coordinates).sum(axis=1))
-        return distance
 
-    def edit(self, design: Neighbours) -> Place:
-        """Lay the background rows and masks out once for all rows."""
-        device = self.request.subject.device
+def _coalition_places(request: Request) -> Callable[[Neighbours], Place]:
+    """Return what lays background rows and masks out, once for all rows: players that are not kept come from there."""
+    device, owners = request.subject.device, _owners(request)
+    background = [tensor.to(device) for tensor in request.donors]
+
+    def edit(design: Neighbours) -> Place:
         chosen = torch.from_numpy(design.donors).to(device)
         padded = np.pad(design.coordinates > 0.5, ((0, 0), (0, 1)), constant_values=True)
         keeps = torch.from_numpy(padded).to(device)
-        donors = [tensor[chosen] for tensor in self._donors]
-        masks = [keeps[:, owners.reshape(-1)].reshape(len(keeps), *owners.shape) for owners in self._owners]
-
-        def place(rows: list[Tensor]) -> list[Tensor]:
-            return [
-                select(mask[None], row[:, None], donor[None])
-                for row, donor, mask in zip(rows, donors, masks, strict=True)
-            ]
-
-        return place
-
-
-class GaussianNeighbourhood:
-    """Each player's numbers are moved together by normal noise, scaled to their spread over the background.
-
-    Raises:
-        InputError: a player has nothing that can be moved by a little.
-    """
-
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        _refuse_levels(request)
-        players, device = len(request.space.names), request.subject.device
-        self._owners = [owners.to(device).remainder(players + 1) for owners in request.space.segments]
-        self._spread = []
-        for position, (donors, owners) in enumerate(zip(request.donors, self._owners, strict=True)):
-            # torch warns of the deviation of no columns.
-            deviation = donors.double().std(dim=0, correction=0) if donors.numel() else torch.zeros(owners.shape)
-            spread = deviation.double().to(device) * (owners < players)
-            self._spread.append(spread * request.subject.on_a_scale(position, owners.shape).to(device))
-
-    def design(self, request: Request, samples: int) -> Neighbours:
-        """Draw pairs of opposite offsets."""
-        rng = generator(request.seed, "lime")
-        half = rng.standard_normal((-(-(samples - 1) // 2), len(request.space.names)))
-        pairs = np.stack([half, -half], axis=1).reshape(-1, half.shape[1])[: samples - 1]
-        offsets = np.concatenate([np.zeros((1, half.shape[1])), pairs])
-        return Neighbours(offsets, np.zeros(samples, dtype=np.int64))
-
-    def distances(self, design: Neighbours) -> Floats:
-        """Return the Euclidean length of the offset, in standard deviations."""
-        distance: Floats = np.sqrt((design.coordinates**2).sum(axis=1))
-        return distance
-
-    def edit(self, design: Neighbours) -> Place:
-        """Lay the offsets out once for all rows."""
-        device = self.request.subject.device
-        padded = torch.from_numpy(np.pad(design.coordinates, ((0, 0), (0, 1)))).to(device)
-        offsets = [
-            (padded[:, owners.reshape(-1)].reshape(len(padded), *owners.shape) * spread).to(donors.dtype)[None]
-            for owners, spread, donors in zip(self._owners, self._spread, self.request.donors, strict=True)
+        donors = [tensor[chosen][None] for tensor in background]
+        masks = [keeps[:, each.reshape(-1)].reshape(1, len(keeps), *each.shape) for each in owners]
+        return lambda rows: [
+            select(mask, row[:, None], donor) for row, donor, mask in zip(rows, donors, masks, strict=True)
         ]
 
-        def place(rows: list[Tensor]) -> list[Tensor]:
-            return [row[:, None] + offset for row, offset in zip(rows, offsets, strict=True)]
+    return edit
 
-        return place
+
+def _gaussian_places(request: Request) -> Callable[[Neighbours], Place]:
+    """Return what lays offsets out, once for all rows, scaled to each number's spread over the background."""
+    _refuse_levels(request)
+    players, device, owners = len(request.space.names), request.subject.device, _owners(request)
+    spreads = []
+    for position, (donors, each) in enumerate(zip(request.donors, owners, strict=True)):
+        # torch warns of the deviation of no columns.
+        deviation = donors.double().std(dim=0, correction=0) if donors.numel() else torch.zeros(each.shape)
+        spread = deviation.double().to(device) * (each < players)
+        spreads.append(spread * request.subject.on_a_scale(position, each.shape).to(device))
+
+    def edit(design: Neighbours) -> Place:
+        padded = torch.from_numpy(np.pad(design.coordinates, ((0, 0), (0, 1)))).to(device)
+        offsets = [
+            (padded[:, each.reshape(-1)].reshape(len(padded), *each.shape) * spread).to(donors.dtype)[None]
+            for each, spread, donors in zip(owners, spreads, request.donors, strict=True)
+        ]
+        return lambda rows: [row[:, None] + offset for row, offset in zip(rows, offsets, strict=True)]
+
+    return edit
+
+
+def _owners(request: Request) -> list[Tensor]:
+    """Return the player of each position, that of nobody's being one more."""
+    return [owners.to(request.subject.device).remainder(len(request.space) + 1) for owners in request.space.segments]
 
 
 def _refuse_levels(request: Request) -> None:
@@ -198,18 +155,7 @@ def _refuse_levels(request: Request) -> None:
 
 
 class Surrogate:
-    """Weighted ridge regression with one design for all rows; the intercept is not penalised.
-
-    Args:
-        coordinates: ``(neighbours, players)``.
-        weights: ``(neighbours,)``.
-        ridge: penalty on the squared coefficients.
-
-    Examples:
-        >>> line = Surrogate(np.array([[0.0], [1.0], [2.0]]), np.ones(3), 0.0)
-        >>> line.solve(np.array([[1.0], [3.0], [5.0]]))[0].round(6).tolist()
-        [[2.0]]
-    """
+    """Weighted ridge regression with one design ``(neighbours, players)`` for all rows; the intercept is free."""
 
     def __init__(self, coordinates: Floats, weights: Floats, ridge: float) -> None:
         self.weights = weights / weights.sum()
@@ -223,13 +169,10 @@ class Surrogate:
         self.freedom = max(1, len(coordinates) - coordinates.shape[1] - 1)
 
     def solve(self, outputs: Floats) -> tuple[Floats, Floats, Floats]:
-        """Return coefficients and standard errors ``(players, n)``, and the weighted R² ``(n,)``.
+        """Return coefficients and errors ``(players, n)`` and the weighted R² ``(n,)`` for outputs ``(neighbours, n)``.
 
         The errors are robust to unequal noise (White 1980), each residual divided by one minus its leverage (HC3:
         MacKinnon & White 1985): neighbours differ in how well a line fits them, and kernel weights are no variances.
-
-        Args:
-            outputs: of the network at the neighbours, ``(neighbours, n)``.
         """
         mean = self.weights @ outputs
         coefficients = self.solver @ outputs
@@ -287,17 +230,16 @@ class Lime:
             values = np.empty((rows, players, len(request.targets)))
             std, explained = np.empty_like(values), np.empty((rows, len(request.targets)))
             with Progress(rows, "lime", request.progress) as progress:
-                for part in lime.blocks():
+                # Blocks of rows whose outputs fit in memory.
+                numbers = options["samples"] * len(request.targets)
+                for part in slices(rows, max(1, _BLOCK_NUMBERS // numbers)):
                     values[part], std[part], explained[part] = lime.explain(np.arange(part.start, part.stop))
                     progress.advance(part.stop - part.start)
         low, high, p_values = interval(values, std, lime.surrogate.freedom + 1, request.confidence)
         facts = {
             "quantity": _QUANTITIES[options["neighbourhood"]],
-            "baseline": lime.words,
-            "neighbourhood": options["neighbourhood"],
-            "samples": options["samples"],
-            "kernel_width": options["kernel_width"],
-            "ridge": options["ridge"],
+            "baseline": _BASELINES[options["neighbourhood"]].format(len(request.donors[0])),
+            **options,
             "local_r2": explained.tolist(),
             "local_r2_mean": float(explained.mean()),
             "model_rows": lime.game.evaluations + lime.evaluations,
@@ -316,19 +258,19 @@ def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
         raise InputError(
             f"lime replaces players by those of background rows, however: sampling={request.sampling!r}; leave it out"
         )
-    check_choice("neighbourhood", options["neighbourhood"], NEIGHBOURHOODS)
-    players, samples = len(request.space.names), options["samples"]
-    samples = max(_LEAST_SAMPLES, _SAMPLES_PER_PLAYER * players) if samples is None else samples
-    neighbourhood = options["neighbourhood"]
+    neighbourhood, players, samples = options["neighbourhood"], len(request.space), options["samples"]
+    check_choice("neighbourhood", neighbourhood, NEIGHBOURHOODS)
     if neighbourhood == "auto":
         neighbourhood = "gaussian" if _on_a_scale(request) else "coalition"
-    # A line through as many coalitions as players leaves nothing to tell how good it is.
-    samples = check_whole("samples", samples, "pass players + 3 or more, or leave it out", least=players + 3)
+    samples = max(_LEAST_SAMPLES, _SAMPLES_PER_PLAYER * players) if samples is None else samples
     width = 0.75 * players**0.5 if options["kernel_width"] is None else options["kernel_width"]
-    width = check_number("kernel_width", width, "pass such a number", above_zero=True)
-    ridge = check_number("ridge", options["ridge"], "pass such a number")
-    options = {**options, "neighbourhood": neighbourhood}
-    return {**options, "samples": samples, "kernel_width": width, "ridge": ridge}
+    return {
+        "neighbourhood": neighbourhood,
+        # A line through as many coalitions as players leaves nothing to tell how good it is.
+        "samples": check_whole("samples", samples, "pass players + 3 or more, or leave it out", least=players + 3),
+        "kernel_width": check_number("kernel_width", width, "pass such a number", above_zero=True),
+        "ridge": check_number("ridge", options["ridge"], "pass such a number"),
+    }
 
 
 def _on_a_scale(request: Request) -> bool:
@@ -354,12 +296,10 @@ def _on_a_scale(request: Request) -> bool:
     return varies
 
 
-def _kernel(distances: Floats, width: float) -> Floats:
-    """Return the weights of neighbours, ``(neighbours,)``.
-
-    Raises:
-        InputError: all the weight is the row's own, so that the ridge alone would decide, and call every player idle.
-    """
+def _kernel(design: Neighbours, width: float) -> Floats:
+    """Return the weights of neighbours; refuse a width that leaves all the weight to the row itself."""
+    # A coalition's distance is that from the coalition of all; the row itself comes first.
+    distances = np.sqrt(((design.coordinates - design.coordinates[0]) ** 2).sum(axis=1))
     with np.errstate(over="ignore"):
         weights: Floats = np.exp(-((distances / width) ** 2) / 2)
     away = distances > 0
@@ -376,27 +316,14 @@ class _Rows:
     """Explains blocks of rows with one design."""
 
     def __init__(self, request: Request, options: dict[str, Any]) -> None:
-        self.request = request
+        self.request, self.evaluations = request, 0
         self.game = ShapleyGame(request, "output")
-        coalitions = options["neighbourhood"] == "coalition"
-        kind = CoalitionNeighbourhood if coalitions else GaussianNeighbourhood
-        self.neighbourhood: CoalitionNeighbourhood | GaussianNeighbourhood = kind(request)
-        self.design = self.neighbourhood.design(request, options["samples"])
-        weights = _kernel(self.neighbourhood.distances(self.design), options["kernel_width"])
+        self._coalitions = options["neighbourhood"] == "coalition"
+        self._places = (_coalition_places if self._coalitions else _gaussian_places)(request)
+        self.design = draw_neighbours(request, options["neighbourhood"], options["samples"])
+        weights = _kernel(self.design, options["kernel_width"])
         self.surrogate = Surrogate(self.design.coordinates, weights, options["ridge"])
-        self.evaluations = 0
         self._batch = forward_batch_size(request)
-        count = len(request.donors[0])
-        self.words = (
-            f"players taken from {count:,} background rows"
-            if coalitions
-            else f"offsets scaled to the spread over {count:,} background rows"
-        )
-
-    def blocks(self) -> list[slice]:
-        """Return the rows in blocks whose outputs fit in memory."""
-        numbers = len(self.design.donors) * len(self.request.targets)
-        return list(slices(self.request.count, max(1, _BLOCK_NUMBERS // numbers)))
 
     def explain(self, rows: Integers) -> tuple[Floats, Floats, Floats]:
         """Return coefficients and errors ``(n, players, targets)`` and R² ``(n, targets)``."""
@@ -420,7 +347,8 @@ class _Rows:
         positions = sum(tensor[0].numel() for tensor in tensors)
 
         def some_neighbours(part: slice) -> None:
-            place, count = self.neighbourhood.edit(design.part(part)), part.stop - part.start
+            place = self._places(Neighbours(design.coordinates[part], design.donors[part]))
+            count = part.stop - part.start
             raw: list[Tensor] = []
 
             def some_rows(some: slice) -> None:
@@ -451,7 +379,12 @@ class _Rows:
             players = np.flatnonzero(idle.any(axis=(0, 2)))
             if not len(open_rows):
                 break
-            moved = self.outputs(rows[open_rows], self.design.without(neighbour, players))
+            # Kept becomes replaced and the other way round; an offset becomes none.
+            coordinates = np.repeat(self.design.coordinates[[neighbour]], len(players), axis=0)
+            places = np.arange(len(players)), players
+            coordinates[places] = 1.0 - coordinates[places] if self._coalitions else 0.0
+            donors = np.full(len(players), self.design.donors[neighbour])
+            moved = self.outputs(rows[open_rows], Neighbours(coordinates, donors))
             change = np.abs(moved - outputs[open_rows, neighbour][:, None])
             still = change <= rounding[open_rows][:, None]
             idle[np.ix_(open_rows, players)] &= still

@@ -1,9 +1,7 @@
 """PermGrad as it was published, kept for comparison; the default ``permgrad`` is another method.
 
-Three stages: permutation importance of the table input; Grad-CAM of the last convolution read at each feature's
-pixel; a softmax weight for each branch. Source: the published notebooks "HyNN" for classification and regression
-(github.com/felescgon/PermGrad), whose every step is written here again, in batches. Known faults of the method are
-listed in docs/methods.md; two faults of its code are reproduced behind the options ``argmax_class`` and ``transposed``.
+Source: the published notebooks "HyNN" for classification and regression (github.com/felescgon/PermGrad), whose every
+step is written here again, in batches. Known faults of the method are listed in docs/methods.md.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from permgrad.attribution.build import describe, modalities
+from permgrad.attribution.build import build, shown_outputs
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.maps.drawn import CamLayer, cam_layer, class_maps, maps_at_once
 from permgrad.attribution.method import Request, Scope, methods
@@ -33,27 +31,6 @@ Floats = npt.NDArray[np.float64]
 # ---- stage 1: permutation of the table -------------------------------------------------------------------------------
 
 
-class _Losses:
-    """Losses of the rows explained, with the table, or a whole branch, changed and everything else as it is."""
-
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        self.subject = request.subject
-        self.module = request.subject.module
-        self.loss = request.subject.resolve_loss(request.loss)
-        self.dtype = next(self.module.parameters()).dtype
-        self.batch = maps_at_once(request)
-
-    def tensor(self, encoded: npt.NDArray[np.float32]) -> Tensor:
-        """Copy rows to the network's device and precision."""
-        return torch.as_tensor(np.ascontiguousarray(encoded), device=self.subject.device).to(self.dtype)
-
-    def of(self, embeddings: dict[str, Tensor], rows: slice) -> Floats:
-        """Return the loss of each row, given its embeddings."""
-        assert self.request.y is not None
-        return self.subject.loss_rows(self.module.fuse(embeddings), self.request.y[rows], self.loss)
-
-
 def shuffle(seed: int, player: str, repeat: int, rows: int) -> npt.NDArray[np.intp]:
     """Return the order in which a player's column is shuffled: of all rows explained, keyed by what it is for."""
     return generator(seed, "permgrad-paper", player, repeat).permutation(rows)
@@ -64,106 +41,88 @@ def _measure_losses(request: Request, shuffles: int, progress: Progress) -> tupl
 
     The picture is not shuffled with the table, as published; the image branch is therefore computed once for each row.
     """
-    losses, classes = _Losses(request), _class_rows(request)
-    rows, players = len(request.encoded), request.players
+    subject, module, y = request.subject, request.subject.module, request.y
+    assert y is not None
+    rows, players, loss = len(request.encoded), request.players, subject.resolve_loss(request.loss)
+    # Which rows belong to which class, 0 or 1; one column for regression.
+    classes = np.ones((rows, 1)) if subject.task == "regression" else np.eye(len(subject.class_names))[y.astype(int)]
     orders = {
         name: [shuffle(request.seed, name, repeat, rows) for repeat in range(shuffles)]
         for name, columns in players.items()
         if len(columns)
     }
-    effects = np.zeros((len(players), classes.shape[1]))
-    base, without = np.zeros(rows), {path: np.zeros(rows) for path in request.subject.paths}
+    effects, base, without = np.zeros((len(players), classes.shape[1])), np.zeros(rows), np.zeros((2, rows))
 
     def one_batch(part: slice) -> None:
-        rows_of_part = request.encoded[part]
-        encoded = losses.tensor(rows_of_part)
-        held = {path: losses.module.embed(path, encoded) for path in losses.module.paths}
-        here = losses.of(held, part)
-        gone = {path: losses.of({**held, path: torch.zeros_like(held[path])}, part) for path in held}
-        added = np.zeros_like(effects)
+        def losses(embeddings: dict[str, Tensor]) -> Floats:
+            return subject.loss_rows(module.fuse(embeddings), y[part], loss)
+
+        encoded = request.encoded[part]
+        held = {path: module.embed(path, _tensor(request, encoded)) for path in module.paths}
+        here, added = losses(held), np.zeros_like(effects)
         for place, (name, columns) in enumerate(players.items()):
             for order in orders.get(name, ()):
-                edited = rows_of_part.copy()
+                edited = encoded.copy()
                 edited[:, columns] = request.encoded[order[part]][:, columns]
-                table = losses.module.embed("tabular", losses.tensor(edited))
-                added[place] += (losses.of({**held, "tabular": table}, part) - here) @ classes[part]
+                table = module.embed("tabular", _tensor(request, edited))
+                added[place] += (losses({**held, "tabular": table}) - here) @ classes[part]
         np.add(effects, added, out=effects)
         base[part] = here
-        for path, loss in gone.items():
-            without[path][part] = loss
+        for place, path in enumerate(("tabular", "image")):
+            without[place, part] = losses({**held, path: torch.zeros_like(held[path])})
         progress.advance(part.stop - part.start)
 
     with torch.inference_mode():
-        in_batches(rows, losses.batch, one_batch)
+        in_batches(rows, maps_at_once(request), one_batch)
     with np.errstate(invalid="ignore"):
         mean = effects / (shuffles * classes.sum(axis=0))
-    return mean, np.array(base.mean()), np.array([without[path].mean() for path in ("tabular", "image")])
+    return mean, np.array(base.mean()), without.mean(axis=1)
 
 
-def _class_rows(request: Request) -> Floats:
-    """Return which rows belong to which class, 0 or 1, ``(rows, classes)``; one column for regression."""
-    assert request.y is not None
-    if request.subject.task == "regression":
-        return np.ones((len(request.y), 1))
-    return np.eye(len(request.subject.class_names))[np.asarray(request.y, dtype=np.int64)]
+def _tensor(request: Request, encoded: npt.NDArray[np.float32]) -> Tensor:
+    """Copy rows to the network's device and precision."""
+    dtype = next(request.subject.module.parameters()).dtype
+    return torch.as_tensor(np.ascontiguousarray(encoded), device=request.subject.device).to(dtype)
 
 
 # ---- stage 2: Grad-CAM at the features' pixels -----------------------------------------------------------------------
 
 
 def nearest_cells(
-    positions: npt.NDArray[np.int64], pixels: tuple[int, int], cells: tuple[int, int], *, transposed: bool = False
+    positions: npt.NDArray[np.int64], pixels: npt.ArrayLike, cells: npt.ArrayLike, *, transposed: bool = False
 ) -> npt.NDArray[np.int64]:
     """Return the (row, column) of the map's cell that covers each pixel, by scaling; nothing is interpolated.
 
-    Args:
-        positions: (row, column) of each encoded column's pixel.
-        pixels: height and width of the image.
-        cells: height and width of the map.
-        transposed: read at [column, row], as the published code does.
-
-    Examples:
-        >>> nearest_cells(np.array([[0, 19], [9, 10]]), (20, 20), (10, 10)).tolist()
-        [[0, 9], [4, 5]]
+    ``positions`` are (row, column) of pixels; ``transposed`` reads at [column, row], as the published code does.
     """
     places = positions[:, ::-1] if transposed else positions
     scaled = places * np.array(cells) // np.array(pixels)
-    covering: npt.NDArray[np.int64] = np.clip(scaled, 0, np.array(cells) - 1).astype(np.int64)
+    covering: npt.NDArray[np.int64] = np.clip(scaled, 0, np.asarray(cells) - 1).astype(np.int64)
     return covering
 
 
-def _read_maps(
-    request: Request, layer: CamLayer, *, argmax_class: bool, transposed: bool, progress: Progress
-) -> tuple[Floats, int]:
+def _read_maps(request: Request, layer: CamLayer, options: Mapping[str, Any], progress: Progress) -> tuple[Floats, int]:
     """Return the mean over rows of each map, divided by its maximum, at each encoded column ``(encoded, classes)``.
 
     The mean runs over all rows for every class: a class's map says where the network would look for it in any row.
     Maps that are all zero stay zero, as published. Also returns how many of them there were.
     """
-    subject = request.subject
-    count = len(subject.output_names)
-    renderer: Any = subject.module.renderer
-    dtype = next(subject.module.parameters()).dtype
+    subject, count = request.subject, len(request.subject.output_names)
+    positions = np.asarray(subject.module.renderer.positions)
     totals, empty = np.zeros((request.encoded.shape[1], count)), 0
 
     def one_batch(part: slice) -> None:
         nonlocal empty
-        encoded = torch.as_tensor(np.ascontiguousarray(request.encoded[part]), device=subject.device).to(dtype)
-        maps, outputs, images = class_maps(
-            subject, encoded, layer, output="probability", targets=range(count), variant="gradcam", relu=True
-        )
-        if argmax_class:
+        encoded = _tensor(request, request.encoded[part])
+        maps, outputs, images = class_maps(subject, encoded, layer, "probability", range(count), "gradcam", relu=True)
+        if options["argmax_class"]:
             # The published fault: whatever class is asked for, the map is that of the row's most probable class.
             top = outputs.argmax(dim=1)
             maps = maps[torch.arange(len(maps), device=maps.device), top][:, None].expand(-1, count, -1, -1)
         largest = maps.amax(dim=(2, 3), keepdim=True)
         scaled = torch.where(largest > 0, maps / torch.where(largest > 0, largest, 1), 0)
-        cells = nearest_cells(
-            np.asarray(renderer.positions),
-            (images.shape[2], images.shape[3]),
-            (maps.shape[2], maps.shape[3]),
-            transposed=transposed,
-        )
+        sizes = (np.array(images.shape[2:]), np.array(maps.shape[2:]))
+        cells = nearest_cells(positions, *sizes, transposed=bool(options["transposed"]))
         read = scaled[:, :, cells[:, 0], cells[:, 1]].double().sum(dim=0).T.cpu().numpy()
         np.add(totals, read, out=totals)
         empty += int((largest == 0).sum())
@@ -192,12 +151,7 @@ def _by_player(per_column: Floats, players: Mapping[str, npt.NDArray[np.intp]]) 
 def stable_softmax(values: npt.ArrayLike) -> Floats:
     """Return the softmax of loss differences of any size.
 
-    NOTE[DIFF]: the published code takes exp of the raw difference, which overflows from 710 on; subtracting the
-    largest first gives the same numbers where that does not happen.
-
-    Examples:
-        >>> stable_softmax([1699.0, 0.0]).tolist()
-        [1.0, 0.0]
+    NOTE[DIFF]: the published code takes exp of the raw difference, which overflows from 710 on.
     """
     array = np.asarray(values, dtype=np.float64)
     powers = np.exp(array - array.max())
@@ -206,12 +160,7 @@ def stable_softmax(values: npt.ArrayLike) -> Floats:
 
 
 def scale_to_unit(values: Floats) -> Floats:
-    """Return the values scaled to 0…1 by the least and largest of *all*; 0 where all are equal; NaN stays.
-
-    Examples:
-        >>> scale_to_unit(np.array([[1.0, 3.0], [2.0, 2.0]])).tolist()
-        [[0.0, 1.0], [0.5, 0.5]]
-    """
+    """Return the values scaled to 0…1 by the least and largest of *all*; 0 where all are equal; NaN stays."""
     finite = values[np.isfinite(values)]
     if finite.size == 0 or finite.max() == finite.min():
         return np.where(np.isfinite(values), 0.0, np.nan)
@@ -268,45 +217,38 @@ class PermGradPaper:
         layer = cam_layer(request.subject.module, options["layer"])
         with Progress(2 * len(request.encoded), "permgrad-paper", request.progress) as progress, request.subject.open():
             permutation, base, without = _measure_losses(request, int(options["shuffles"]), progress)
-            per_column, empty = _read_maps(
-                request,
-                layer,
-                argmax_class=bool(options["argmax_class"]),
-                transposed=bool(options["transposed"]),
-                progress=progress,
-            )
+            per_column, empty = _read_maps(request, layer, options, progress)
         cam = _by_player(per_column, request.players)
         weights = stable_softmax(without - base)
         parts = _fuse(permutation, cam, weights)
-        columns, outputs = _outputs(request)
-        return Explanation(
-            values=(parts["tabular"] + parts["image"])[:, columns],
-            names=tuple(request.players),
-            modality=modalities(request),
-            outputs=outputs,
-            method="permgrad-paper",
-            scope="global",
-            parts={path: part[:, columns] for path, part in parts.items()},
-            level=request.level,
-            additive=False,
-            groups=request.groups,
-            branches=_branches(without - base, weights),
-            meta=describe(
-                request,
-                quantity="weighted sum of min–max scaled permutation importance and Grad-CAM, as published",
-                unit="none",
-                loss=request.subject.resolve_loss(request.loss),
-                n_repeats=int(options["shuffles"]),
-                argmax_class=bool(options["argmax_class"]),
-                transposed=bool(options["transposed"]),
-                layer=layer.name,
-                base_loss=float(base),
-                branch_weights={"tabular": float(weights[0]), "image": float(weights[1])},
-                permutation=_listed(request, permutation),
-                gradcam=_listed(request, cam),
-                empty_maps=empty,
-                seconds=time.perf_counter() - started,
-            ),
+        paths, shown, every = ("tabular", "image"), shown_outputs(request), ("all", *request.subject.class_names)
+        facts = {
+            "quantity": "weighted sum of min–max scaled permutation importance and Grad-CAM, as published",
+            "unit": "none",
+            "loss": request.subject.resolve_loss(request.loss),
+            "n_repeats": int(options["shuffles"]),
+            "argmax_class": bool(options["argmax_class"]),
+            "transposed": bool(options["transposed"]),
+            "layer": layer.name,
+            "base_loss": float(base),
+            "branch_weights": dict(zip(paths, weights.tolist(), strict=True)),
+            "permutation": _listed(request, permutation),
+            "gradcam": _listed(request, cam),
+            "empty_maps": empty,
+            "seconds": time.perf_counter() - started,
+        }
+        return build(
+            request,
+            "permgrad-paper",
+            (parts["tabular"] + parts["image"])[:, shown],
+            facts,
+            outputs=tuple(every[place] for place in shown),
+            parts={path: part[:, shown] for path, part in parts.items()},
+            # The published method has no interval.
+            branches={
+                path: {"importance": change, "weight": weight, "share": weight}
+                for path, change, weight in zip(paths, (without - base).tolist(), weights.tolist(), strict=True)
+            },
         )
 
 
@@ -357,25 +299,9 @@ def _fuse(permutation: Floats, cam: Floats, weights: Floats) -> dict[str, Floats
     return terms
 
 
-def _outputs(request: Request) -> tuple[list[int], tuple[str, ...]]:
-    """Return which columns are kept, and their names: ``all`` and the classes asked for."""
-    if request.subject.task == "regression":
-        return [0], ("all",)
-    columns = [0, *(1 + target for target in request.targets)]
-    return columns, ("all", *(request.subject.class_names[target] for target in request.targets))
-
-
-def _branches(changes: Floats, weights: Floats) -> dict[str, Any]:
-    """Return the branches as ``branches.json`` holds them; the published method has no interval."""
-    return {
-        path: {"importance": float(change), "weight": float(weight), "share": float(weight)}
-        for path, change, weight in zip(("tabular", "image"), changes, weights, strict=True)
-    }
-
-
 def _listed(request: Request, values: Floats) -> dict[str, dict[str, float | None]]:
     """Return a raw list as ``{class: {feature: value}}``, the form of the published arrays."""
-    names = request.subject.class_names if request.subject.task == "classification" else ("all",)
+    names = ("all",) if request.subject.task == "regression" else request.subject.class_names
     return {
         name: {
             player: None if np.isnan(value) else float(value)

@@ -24,12 +24,9 @@ _SUMMARISED_NUMBERS = 20_000_000
 
 @dataclass(frozen=True)
 class Baseline:
-    """What the explained rows are compared with, on average over its rows.
+    """What the explained rows are compared with: its rows, one tensor per input ``(baselines, *)``, on average.
 
-    Attributes:
-        rows: one tensor per input, ``(baselines, *shape)``.
-        name: as it was asked for.
-        words: what it is, fit to be shown beside a plot.
+    ``name`` is as it was asked for; ``words`` is fit to be shown beside a plot.
     """
 
     rows: tuple[Tensor, ...]
@@ -42,20 +39,10 @@ class Baseline:
 
 
 def baseline_rows(request: Request, choice: Any, references: int, reference_class: Any = None) -> Baseline:
-    """Return the rows that the explained rows are compared with, on average, and what to call them.
+    """Return the rows that the explained rows are compared with; ``choice`` is as ``IntegratedGradients`` says.
 
-    Args:
-        request: the call.
-        choice: ``"auto"``: the median of the background, or zeros where the rows of a network are their own background,
-            so that a row's values do not depend on which others are explained with it; ``"zeros"``; ``"mean"``;
-            ``"median"``: numbers at their median, levels and whole numbers at their most frequent; ``"background"``:
-            up to ``references`` background rows (expected gradients); ``"class:<label>"``: up to ``references``
-            background rows of one class; or rows like those explained.
-        references: how many background rows.
-        reference_class: a class; mean, median and background are then those of its rows.
-
-    Raises:
-        InputError: an unknown name or class, a class where there is none, or rows of another form.
+    ``"auto"`` is zeros where the rows of a network are their own background, so that a row's values do not depend on
+    which others are explained with it.
     """
     if not isinstance(choice, str):
         return _users_rows(request, choice, reference_class)

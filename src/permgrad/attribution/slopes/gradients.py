@@ -33,27 +33,12 @@ def batch_size(request: Request, numbers: int) -> int:
 def output_gradients(
     outputs: Tensor, targets: Sequence[int], leaves: Sequence[Tensor], *, constant_sum: bool = False
 ) -> list[Tensor]:
-    """Return the gradients of the outputs asked for with respect to each leaf; 0 where an output does not use a leaf.
+    """Return the gradients ``(targets, rows, *)`` of outputs ``(rows, outputs)`` with respect to each leaf.
 
-    One forward pass serves all targets. Where all outputs are asked for and their sum is constant, the last gradient
-    is minus the sum of the others: a binary classifier's probabilities cost one backward pass, not two.
+    0 where unused.
 
-    Args:
-        outputs: ``(rows, outputs)``; row i depends on row i of the leaves alone.
-        targets: positions of the outputs.
-        leaves: tensors of shape ``(rows, *)`` that require a gradient.
-        constant_sum: whether the outputs of every row have the same sum.
-
-    Returns:
-        For each leaf a tensor ``(targets, rows, *)``.
-
-    Raises:
-        InputError: torch cannot go back through the network, or a hook or a backward of the user's own raises.
-
-    Examples:
-        >>> x = torch.tensor([[1.0, 2.0]], requires_grad=True)
-        >>> output_gradients(x**2, [1, 0], [x])[0].tolist()
-        [[[0.0, 4.0]], [[2.0, 0.0]]]
+    One forward pass serves all targets. Where all outputs are asked for and their sum is constant, the last gradient is
+    minus the sum of the others: a binary classifier's probabilities cost one backward pass, not two.
     """
     wanted = list(dict.fromkeys(targets))
     complement = constant_sum and len(wanted) == outputs.shape[1] > 1
@@ -77,10 +62,7 @@ def output_gradients(
 
 @contextmanager
 def differentiating() -> Iterator[None]:
-    """Go back through a user's network in the body: what is raised there becomes a sentence, with it as the cause.
-
-    Memory that does not suffice passes as it is: the batch is halved then.
-    """
+    """Go back through a user's network in the body: what is raised there becomes a sentence, but for lack of memory."""
     try:
         yield
     except PermgradError:
@@ -117,8 +99,7 @@ def _without_cudnn() -> Undo:
 def differentiable(subject: Subject) -> Iterator[None]:
     """Let every part of a network be differentiated, and met where it calls torch.
 
-    cuDNN's recurrent layers refuse a gradient in eval mode, so that plain kernels take their place; parts that the user
-    has compiled run as they were written, since batches change their size and modes look on.
+    cuDNN's recurrent layers refuse a gradient in eval mode; parts that the user has compiled run as they were written.
     """
     parts = list(subject.module.modules())
     with ExitStack() as stack:

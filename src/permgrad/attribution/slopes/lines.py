@@ -1,8 +1,8 @@
-"""Integrals along straight lines from baselines to rows: what every way of taking them offers."""
+"""Integrals along straight lines from baselines to rows, and two ways of taking them that serve any network."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -10,41 +10,41 @@ import torch
 from torch import Tensor
 
 from permgrad.attribution.slopes.gradients import Tensors
-from permgrad.attribution.slopes.slopes import Slopes
+from permgrad.attribution.slopes.slopes import Slopes, walks_truly
+from permgrad.models.batches import halved, in_batches
 
 Floats = npt.NDArray[np.float64]
 
 #: Numbers that a block of rows may hold while its integrals are refined.
 _BLOCK_NUMBERS = 4_000_000
+#: Secants of functions are used where their sums miss less than this share of the output's range.
+_COMPLETE = 1e-3
 
 
 class Lines:
     """Straight lines from every baseline to every row, and estimates of the integrals of slopes along them.
 
-    Args:
-        slopes: the network, open.
-        baselines: one tensor per input, ``(baselines, *)``.
-
     Attributes:
         rule: how slopes are found, for the explanation's facts.
         factor: by how much a refinement multiplies the intervals.
+        first: intervals of the first estimate.
         settled_from: the number of intervals from which on an integral may count as settled.
     """
 
     rule: str
-    factor: int
+    factor = 2
+    first: int
     settled_from: int
 
     def __init__(self, slopes: Slopes, baselines: Tensors) -> None:
         self.slopes, self.baselines = slopes, baselines
         self.count = len(baselines[0])
 
-    def start(self, rows: Tensors) -> tuple[Tensor, int]:
-        """Return a first estimate, float64 ``(rows, parts, players, targets)``, and its number of intervals."""
-        raise NotImplementedError
+    def estimate(self, rows: Tensors, intervals: int, coarser: Tensor | None = None) -> Tensor:
+        """Return estimates, float64 ``(rows, parts, players, targets)``.
 
-    def refine(self, rows: Tensors, values: Tensor, intervals: int) -> Tensor:
-        """Return the estimate with ``intervals`` intervals, given the one before."""
+        ``coarser`` has ``factor`` times fewer intervals.
+        """
         raise NotImplementedError
 
     def by_player(self, values: Tensor) -> Tensor:
@@ -53,12 +53,12 @@ class Lines:
 
     def blocks(self, rows: int) -> list[slice]:
         """Cut the rows so that a block's estimates fit in memory beside a few batches of points."""
-        size = max(1, min(self.rows_together(), _BLOCK_NUMBERS // max(self.empty(1).numel(), 1)))
+        size = max(1, min(4 * self.rows_together(), _BLOCK_NUMBERS // max(self.empty(1).numel(), 1)))
         return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
 
     def rows_together(self) -> int:
-        """Return how many rows are worth refining together."""
-        return 4 * self.slopes.batch
+        """Return how many points go through the network together."""
+        return self.slopes.batch
 
     def empty(self, rows: int) -> Tensor:
         """Return zeros for the estimates of rows."""
@@ -71,7 +71,93 @@ class Lines:
         stop = tuple(tensor[line // self.count] for tensor in rows)
         return self.slopes.at_baseline(stop, [tensor[line % self.count] for tensor in self.baselines]), stop
 
-    def points(self, start: Tensors, stop: Tensors, times: Floats | Sequence[float]) -> Tensors:
+    def add_lines(self, rows: int, intervals: int, work: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return the mean over each row's lines of what ``work`` gives of some lines.
+
+        Fewer where memory does not suffice.
+        """
+        total = self.empty(rows)
+        lines, done = rows * self.count, 0
+        while done < lines:
+            line = torch.arange(done, min(done + self.lines_together(intervals), lines), device=total.device)
+            try:
+                added = work(line)
+            except (RuntimeError, MemoryError) as error:
+                self.halve(len(line), intervals, error)
+                continue
+            total.index_add_(0, line // self.count, added)
+            done += len(line)
+        self.slopes.evaluations += lines * intervals
+        return total / self.count
+
+    def lines_together(self, intervals: int) -> int:  # noqa: ARG002 — of use to some
+        """Return how many lines of so many intervals go through the network together."""
+        return self.slopes.batch
+
+    def halve(self, lines: int, intervals: int, error: BaseException) -> None:
+        """Take fewer points together; fewer lines alone would only take more intervals at once."""
+        self.slopes.batch = halved(min(self.slopes.batch, lines * intervals), error)
+
+
+class SecantIntegral(Lines):
+    """Mean slopes between neighbouring points, as products of the functions' own mean slopes."""
+
+    rule = "secants of each function"
+
+    def __init__(self, slopes: Slopes, baselines: Tensors, most: int) -> None:
+        super().__init__(slopes, baselines)
+        # Errors of many lines cancel; of one line, coarse estimates may agree by luck where rectifiers switch.
+        self.first = min(8 if self.count == 1 else 1, most)
+        self.settled_from = 2 * self.first
+
+    def complete(self, rows: Tensors, scale: Tensor) -> bool:
+        """Return whether a single step from the first baseline adds up, so that every function called has a rule."""
+        slopes = self.slopes
+        start = slopes.at_baseline(rows, [tensor[:1] for tensor in self.baselines])
+        walk = slopes.walk(rows)
+        before = walk.stand(slopes.leaves(start))
+        after, means = walk.step(slopes.leaves(rows), slopes.targets, constant_sum=slopes.constant_sum, last=True)
+        if not walks_truly(slopes, rows, after):
+            return False
+        total = slopes.attributions(means, start, rows).sum(dim=(1, 2))
+        gap = ((total - (after - before)[:, slopes.targets].double()).abs() / scale).max()
+        return walk.matched and bool(gap <= max(_COMPLETE, 64 * torch.finfo(after.dtype).eps))
+
+    def estimate(self, rows: Tensors, intervals: int, coarser: Tensor | None = None) -> Tensor:  # noqa: ARG002 — of no use here
+        """Return estimates; nothing of coarser ones can be reused."""
+
+        def work(line: Tensor) -> Tensor:
+            start, stop = self.ends(rows, line)
+            return self.slopes.attributions(self._mean_slopes(start, stop, intervals), start, stop)
+
+        return self.add_lines(len(rows[0]), intervals, work)
+
+    def _mean_slopes(self, start: Tensors, stop: Tensors, intervals: int) -> list[Tensor]:
+        """Return each line's mean slopes towards each leaf, ``(targets, lines, *)``."""
+        slopes, lines = self.slopes, len(start[0])
+        # Few lines: several intervals at once, at the price of a forward pass over all their beginnings. Many lines:
+        # from interval to interval, each of which begins where the last one ended.
+        together = min(intervals, slopes.batch // lines)
+        together = together if together >= 4 else 1
+        sums: list[Tensor] = []
+        walk = slopes.walk(stop)
+        for first in range(0, intervals, together):
+            times = np.arange(first, min(first + together, intervals) + 1) / intervals
+            after = self._points(start, stop, times[1:])
+            if first == 0 or together > 1:
+                before = self._points(start, stop, times[:-1])
+                walk = slopes.walk(before)
+                walk.stand(slopes.leaves(before))
+                slopes.model_rows += len(before[0])
+            last = together > 1 or first + 1 == intervals
+            _, means = walk.step(slopes.leaves(after), slopes.targets, constant_sum=slopes.constant_sum, last=last)
+            slopes.model_rows += len(after[0])
+            if together > 1:
+                means = [mean.unflatten(1, (len(times) - 1, lines)).sum(dim=1) for mean in means]
+            sums = [total.add_(mean) for total, mean in zip(sums, means, strict=True)] if sums else means
+        return [total / intervals for total in sums]
+
+    def _points(self, start: Tensors, stop: Tensors, times: Floats | Sequence[float]) -> Tensors:
         """Return points at times between 0 and 1, all lines' first time first: ``(times · lines, *)``."""
         points = []
         for place, (begin, end) in enumerate(zip(start, stop, strict=True)):
@@ -79,3 +165,48 @@ class Lines:
             at_times = [torch.lerp(begin, end, float(time)) if moves else end for time in times]
             points.append(at_times[0] if len(at_times) == 1 else torch.cat(at_times))
         return tuple(points)
+
+
+class GradientIntegral(Lines):
+    """The midpoint rule over plain gradients, which needs nothing of a network but that they exist.
+
+    A third of each interval is again an interval around a point that is known, so nothing is computed twice. ``steps``:
+    exactly so many gradients for each line, without any refinement; None: as many as it takes.
+    """
+
+    rule = "midpoint rule over gradients"
+    factor = 3
+
+    def __init__(self, slopes: Slopes, baselines: Tensors, steps: int | None = None) -> None:
+        super().__init__(slopes, baselines)
+        self.first = steps or 1
+        # Errors of many lines cancel.
+        self.settled_from = 9 if self.count == 1 else 3
+
+    def estimate(self, rows: Tensors, intervals: int, coarser: Tensor | None = None) -> Tensor:
+        """Return the rule with so many intervals; to a coarser one the middles of the outer thirds are added."""
+        if coarser is None:
+            return self._mean(rows, (np.arange(intervals) + 0.5) / intervals)
+        before = np.arange(intervals // 3)[:, None]
+        times = (before + np.array([1 / 6, 5 / 6])).ravel() * 3 / intervals
+        return (coarser + 2 * self._mean(rows, times)) / 3
+
+    def _mean(self, rows: Tensors, times: Floats) -> Tensor:
+        """Return the mean over lines and times of gradients times changes."""
+        total, slopes = self.empty(len(rows[0])), self.slopes
+        points = self.count * len(times)
+
+        def work(part: slice) -> None:
+            number = torch.arange(part.start, part.stop, device=total.device)
+            line, place = number // len(times), number % len(times)
+            start, stop = self.ends(rows, line)
+            at = torch.as_tensor(times, device=total.device)[place]
+            between = list(stop)
+            for free in slopes.free:
+                weight = at.to(stop[free].dtype).reshape(-1, *[1] * (stop[free].ndim - 1))
+                between[free] = torch.lerp(start[free], stop[free], weight)
+            _, gradients = slopes.gradients(tuple(between))
+            total.index_add_(0, line // self.count, slopes.attributions(gradients, start, stop))
+
+        slopes.batch = in_batches(len(total) * points, slopes.batch, work)
+        return total / points

@@ -1,13 +1,8 @@
 """Mean slopes of any network between two points: DeepLIFT's Rescale rule without hooks.
 
-A network is run at the start and then at the stop. The first run writes down what goes into every function that is not
-linear, in the order of the calls; in the second run each of these functions takes its slope between the two (see
-``rescale_rules``), and an ordinary backward pass multiplies them. Functions are met where they are called, as
-``nn.Module``, in ``torch.nn.functional``, as methods or operators, in place or not; modules that are used twice, which
-rules attached to modules cannot serve, are nothing special here.
-
-What is not known keeps its gradient at the stop. The attributions then miss the output's change, and the completeness
-gap says so.
+A first run writes down what goes into every function that is not linear, in the order of the calls; in the second each
+takes its slope between the two (``rescale_rules``), and an ordinary backward pass multiplies them. What is not known
+keeps its gradient at the stop.
 """
 
 from __future__ import annotations
@@ -50,13 +45,8 @@ _QUESTIONS = ("has_torch_function", "has_torch_function_unary", "has_torch_funct
 class Rescale(TorchFunctionMode):
     """Records what goes into functions that are not linear, and gives them their mean slope from an earlier run.
 
-    Args:
-        before: what an earlier run wrote down; None: this is the first.
-        keep: whether this run's own inputs are written down, for a next one.
-
-    Attributes:
-        calls: what went into each function, in order.
-        matched: whether every call had its partner in the earlier run.
+    ``before`` is what that run wrote down, None for the first; ``keep`` says whether this one writes down for a next.
+    ``matched``: whether every call had its partner.
     """
 
     def __init__(self, before: Calls | None, *, keep: bool = True) -> None:
@@ -74,11 +64,10 @@ class Rescale(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         name = _OPERATORS.get(name, name)
         in_place = name.endswith("_") and not name.endswith("__")
-        answer = _answer(name.removesuffix("_") if in_place else name)
+        answer = _ANSWERS.get(name.removesuffix("_") if in_place else name)
         if answer is not None and "out" not in kwargs:
             args, kwargs = _in_order(func, args, kwargs)
-            called = _not_in_place(func) if in_place else func
-            result = answer(self, called, args, kwargs)
+            result = answer(self, functools.partial(_on_copy, func) if in_place else func, args, kwargs)
             if result is not NotImplemented:
                 return args[0].copy_(result) if in_place else result
         opened = None if func in self._opened else _opened(func)
@@ -105,11 +94,6 @@ class Rescale(TorchFunctionMode):
         return starts
 
 
-def _not_in_place(func: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the same function on a copy of its first argument."""
-    return functools.partial(_on_copy, func)
-
-
 def _on_copy(func: Callable[..., Any], first: Tensor, *further: Any, **named: Any) -> Any:
     return func(first.clone(), *further, **named)
 
@@ -130,14 +114,10 @@ def _opened(func: Any) -> Any:
     """Return a function written in Python as a copy that makes its calls in sight; None if it is not of that kind."""
     if not isinstance(func, types.FunctionType) or not any(name in func.__globals__ for name in _QUESTIONS):
         return None
-    space = {**func.__globals__, **dict.fromkeys(_QUESTIONS, _never)}
+    space = {**func.__globals__, **dict.fromkeys(_QUESTIONS, lambda *_: False)}
     opened = types.FunctionType(func.__code__, space, func.__name__, func.__defaults__, func.__closure__)
     opened.__kwdefaults__ = func.__kwdefaults__
     return opened
-
-
-def _never(*_: Any) -> bool:
-    return False
 
 
 def _varies(value: Any) -> bool:
@@ -165,16 +145,11 @@ def _elementwise(kind: str, mode: Rescale, func: Any, args: Any, kwargs: Any) ->
         return NotImplemented
     if isinstance(func, types.FunctionType) and func.__name__ != "__rpow__":
         return NotImplemented  # Written in Python, it calls another, which says whether it works in place.
-
-    def function(values: Tensor) -> Tensor:
-        out: Tensor = func(values, *args[1:], **kwargs)
-        return out
-
     starts = mode.starts(args[0])
     # The secant is that of the first argument alone: where others depend on the inputs too, all keep their gradients.
     if starts is None or not args[0].requires_grad or any(value.requires_grad for value in others):
-        return function(args[0])
-    return _apply(Elementwise, args[0], function, starts[0], kind)
+        return func(*args, **kwargs)
+    return _apply(Elementwise, args[0], lambda values: func(values, *args[1:], **kwargs), starts[0], kind)
 
 
 def _product(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
@@ -284,10 +259,8 @@ def _formula(
 
 
 def _quotient(call: dict[str, Any]) -> Any:
-    first, second = call["input"], call.get("other")
-    if len(call) != 2 or not isinstance(second, Tensor) or not _varies(second) or not isinstance(first, Tensor):
-        return NotImplemented
-    return first * torch.reciprocal(second)
+    fits = len(call) == 2 and isinstance(call["input"], Tensor) and _varies(call.get("other"))
+    return call["input"] * torch.reciprocal(call["other"]) if fits else NotImplemented
 
 
 def _larger(sign: int, call: dict[str, Any]) -> Any:
@@ -298,10 +271,9 @@ def _larger(sign: int, call: dict[str, Any]) -> Any:
     return first + torch.relu(second - first) if sign > 0 else first - torch.relu(first - second)
 
 
-def _glu(call: dict[str, Any]) -> Tensor:
+def _glu(call: dict[str, Any]) -> Any:
     first, second = call["input"].chunk(2, dim=call.get("dim", -1))
-    gated: Tensor = first * torch.sigmoid(second)
-    return gated
+    return first * torch.sigmoid(second)
 
 
 def _scaled(values: Tensor, dims: tuple[int, ...], epsilon: float, *, centred: bool = True) -> Tensor:
@@ -425,7 +397,6 @@ _ANSWERS: dict[str, Answer] = {
     "log_softmax": functools.partial(_softmax, True),
     **{name: functools.partial(_formula, *formula) for name, formula in _FORMULAS.items()},
 }
-_answer = _ANSWERS.get
 
 
 # ---- walking from point to point -------------------------------------------------------------------------------------
@@ -434,20 +405,11 @@ _answer = _ANSWERS.get
 class SecantWalk:
     """Goes with a network from points to points, and gives the mean slopes of each step.
 
-    Args:
-        forward: from leaves to what is explained, ``(rows, outputs)``, differentiable.
-
-    Examples:
-        >>> walk = SecantWalk(lambda leaves: torch.relu(leaves[0]))
-        >>> start = walk.stand([torch.tensor([[-1.0]])])
-        >>> outputs, slopes = walk.step([torch.tensor([[3.0]])], [0])
-        >>> slopes[0].tolist(), start.tolist(), outputs.tolist()
-        ([[[0.75]]], [[0.0]], [[3.0]])
+    ``forward`` leads from leaves to what is explained, ``(rows, outputs)``, differentiable.
     """
 
     def __init__(self, forward: Callable[[Sequence[Tensor]], Tensor]) -> None:
-        self.forward = forward
-        self.matched = True
+        self.forward, self.matched = forward, True
         self._calls: Calls = []
 
     def stand(self, points: Sequence[Tensor]) -> Tensor:
@@ -463,11 +425,8 @@ class SecantWalk:
     ) -> tuple[Tensor, list[Tensor]]:
         """Go on to points; return the outputs there and, for each leaf, the mean slopes ``(targets, rows, *)``.
 
-        Args:
-            points: one tensor for each leaf, as many rows as where the walk stands.
-            targets: positions of the outputs.
-            constant_sum: whether the outputs of every row have the same sum.
-            last: whether the walk ends here, so that nothing need be remembered.
+        ``points`` has as many rows as where the walk stands; ``last``: the walk ends here, so that nothing need be
+        remembered.
         """
         mode = Rescale(self._calls, keep=not last)
         with torch.inference_mode(mode=False), torch.enable_grad():

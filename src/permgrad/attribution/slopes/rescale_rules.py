@@ -1,19 +1,15 @@
-"""How the slope of one function between two points is found, for any function that a network may call.
+# ruff: noqa: D102 — forward and backward are those of torch.autograd.Function
+"""The slope of one function between two points, for any function that a network may call.
 
-The mean slope of an elementwise function between a start u and a stop v is the secant ``(φ(v) − φ(u)) / (v − u)``: the
-Rescale rule of DeepLIFT (Shrikumar et al. 2017, arXiv 1704.02685, section 3.5.1). Functions of several numbers get
-slopes with the same property, that slopes times changes add up to the change of the output:
-
-- a function that is linear in each of two factors: its gradient in the middle of both (``Δ(ab) = Δa b̄ + ā Δb``);
-- softmax: with the logarithmic means ``l = Δp / Δ log p`` of the probabilities, ``Δp_i = l_i (Δx_i − Σ_j l_j Δx_j / Σ_j
-  l_j)``;
-- the largest of a window, or a choice between two: the share of the way for which each is taken, see ``leaders`` and
-  ``Choice``.
+Slopes times changes add up to the change of the output. Of an elementwise function it is the secant ``(φ(v) − φ(u)) /
+(v − u)``, the Rescale rule of DeepLIFT (Shrikumar et al. 2017, arXiv 1704.02685, section 3.5.1); the others are
+permgrad's own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -43,38 +39,26 @@ SCALE_FREE = frozenset({
 # ---- elementwise functions -------------------------------------------------------------------------------------------
 
 
-def secant(function: Function, start: Tensor, stop: Tensor, stop_output: Tensor, kind: str) -> Tensor:
-    """Return the mean slope of an elementwise function between two ends.
-
-    Args:
-        function: of one tensor.
-        start: one end.
-        stop: the other end, of the same shape.
-        stop_output: the function at ``stop``.
-        kind: ``"straight"``, ``"curved"`` or ``"scale-free"``: how close the ends may be before the slope in the
-            middle is better than a division of two small differences.
-
-    Examples:
-        >>> start, stop = torch.tensor([-1.0, 2.0, 3.0]), torch.tensor([3.0, 5.0, 3.0])
-        >>> secant(torch.relu, start, stop, torch.relu(stop), "straight").tolist()
-        [0.75, 1.0, 1.0]
-    """
+def secant(
+    ends: tuple[Tensor, Tensor], outputs: tuple[Tensor, Tensor], slope_at: Callable[[Tensor], Tensor], kind: str
+) -> Tensor:
+    """Return the mean slope of an elementwise function between two ends, of which the outputs are given."""
+    start, stop = ends
     change = stop - start
-    slope: Tensor = (stop_output - function(start)) / change
-    middle = torch.lerp(start, stop, 0.5)
-    # Dividing loses eps/|change| to rounding, the slope in the middle change²/24 to curvature: equal here.
-    reach = 0.0 if kind == "straight" else (24 * torch.finfo(change.dtype).eps) ** (1 / 3)
-    limit = reach * middle.abs() if kind == "scale-free" else reach
+    slope: Tensor = (outputs[1] - outputs[0]).div_(change)
     # Infinite ends, as in masks, have no change either.
-    near = (change.abs() <= limit) | ~torch.isfinite(slope)
-    if not bool(near.any()):
-        return slope
-    return torch.where(near, derivative(function, torch.where(near, middle, stop)), slope)
+    near, middle = ~torch.isfinite(slope), stop
+    if kind != "straight":
+        middle = torch.lerp(start, stop, 0.5)
+        # Dividing loses eps/|change| to rounding, the slope in the middle change²/24 to curvature: equal here.
+        reach = (24 * torch.finfo(change.dtype).eps) ** (1 / 3)
+        near |= change.abs() <= (reach * middle.abs() if kind == "scale-free" else reach)
+    return torch.where(near, slope_at(middle), slope) if bool(near.any()) else slope
 
 
 def derivative(function: Function, points: Tensor) -> Tensor:
     """Return the slope of an elementwise function at points."""
-    with torch.enable_grad():
+    with torch.inference_mode(mode=False), torch.enable_grad():
         leaf = points.detach().clone().requires_grad_()
         slope: Tensor
         (slope,) = torch.autograd.grad(function(leaf).sum(), leaf, allow_unused=True, materialize_grads=True)
@@ -86,14 +70,13 @@ class Elementwise(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, function: Function, start: Tensor, kind: str) -> Tensor:
-        """Return ``function(values)``."""
         output: Tensor = function(values)
-        ctx.save_for_backward(secant(function, start, values, output, kind))
+        outputs = (function(start), output)
+        ctx.save_for_backward(secant((start, values), outputs, partial(derivative, function), kind))
         return output
 
     @staticmethod
     def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor | None, ...]:
-        """Return slopes towards the input."""
         (mean,) = ctx.saved_tensors
         return slopes * mean, None, None, None
 
@@ -109,7 +92,6 @@ class InTheMiddle(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, function: Function, starts: tuple[Tensor, ...], *values: Tensor) -> Tensor:
-        """Return ``function(*values)``."""
         ctx.function = function
         middles = [torch.lerp(start, value, 0.5) for start, value in zip(starts, values, strict=True)]
         ctx.save_for_backward(*middles)
@@ -118,7 +100,6 @@ class InTheMiddle(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor | None, ...]:
-        """Return slopes towards each factor that needs them."""
         with torch.enable_grad():
             leaves = [
                 middle.detach().requires_grad_(needed)
@@ -135,11 +116,10 @@ class InTheMiddle(torch.autograd.Function):
 
 
 class Softmax(torch.autograd.Function):
-    """Softmax or its logarithm over ``dim``, with slopes by logarithmic means."""
+    """Softmax or its logarithm: ``Δp_i = l_i (Δx_i − Σ_j l_j Δx_j / Σ_j l_j)`` with ``l = Δp / Δ log p``."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, start: Tensor, dim: int, logarithm: bool) -> Tensor:
-        """Return probabilities, or their logarithms."""
         stop_log, start_log = torch.log_softmax(values, dim), torch.log_softmax(start, dim)
         ctx.save_for_backward(_logarithmic_mean(start_log, stop_log))
         ctx.dim, ctx.logarithm = dim, logarithm
@@ -147,7 +127,6 @@ class Softmax(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor | None, ...]:
-        """Return slopes towards the input."""
         (mean,) = ctx.saved_tensors
         share = mean / mean.sum(dim=ctx.dim, keepdim=True)
         if ctx.logarithm:
@@ -180,7 +159,6 @@ class Choice(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, start: tuple[Tensor, ...], condition: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        """Return the choice; all tensors have its shape."""
         before, after = start[1] - start[2], first - second
         share = (after / (after - before)).clamp(0, 1)
         share = torch.where(torch.isfinite(share), share, torch.ones_like(share))
@@ -190,7 +168,6 @@ class Choice(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor | None, ...]:
-        """Return slopes towards both sides."""
         (share,) = ctx.saved_tensors
         return None, None, slopes * share, slopes * (1 - share)
 
@@ -227,8 +204,7 @@ def leaders(start: Tensor, stop: Tensor, first: Tensor, last: Tensor) -> tuple[T
 class Maximum(torch.autograd.Function):
     """The largest values of windows, with slopes towards those who lead.
 
-    ``search`` returns the largest values and, for each window, the index of its leading place among the flattened
-    places; the last ``places`` dimensions of the values are those that are flattened.
+    ``search`` gives the largest values and the place of each among the last ``places`` dimensions, flattened.
     """
 
     @staticmethod
@@ -239,7 +215,6 @@ class Maximum(torch.autograd.Function):
         search: Callable[[Tensor], tuple[Tensor, Tensor]],
         places: int,
     ) -> Tensor:
-        """Return the largest values."""
         output, last = search(values)
         first = search(start)[1]
         keep = values.ndim - places
@@ -251,7 +226,6 @@ class Maximum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor | None, ...]:
-        """Return slopes towards the places."""
         first, last, to_first, to_last = ctx.saved_tensors
         flat = slopes.flatten(ctx.keep)
         places = torch.Size(ctx.shape[ctx.keep :]).numel()

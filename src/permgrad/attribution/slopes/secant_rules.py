@@ -1,62 +1,41 @@
-"""How the mean slope of one layer over a stretch of a line is found from the layer's values at both ends.
+"""The mean slope of each layer of a hybrid network over stretches of a line, from its values at both ends.
 
-A network's output changes along a stretch of a straight line by the sum, over layers, of slopes times changes. For a
-layer that acts on each number alone the mean slope between two ends is known exactly: it is the secant
-``(φ(v) − φ(u)) / (v − u)``. Affine layers have one slope everywhere. Multiplied back from the output to the input, the
-slopes of a stretch add up to the output's change over it, to rounding, and they are the integrated gradients of the
-stretch exactly unless rectifiers of different layers switch within it.
-
-The rule for one stretch alone is the Rescale rule of DeepLIFT (Shrikumar et al. 2017, arXiv 1704.02685, equation 7); on
-ever shorter stretches it converges to integrated gradients, with an error that falls with the square of their length.
+Affine layers have one slope everywhere, elementwise ones their secant. Multiplied back from the output to the input,
+the slopes of a stretch add up to the output's change over it, to rounding (Shrikumar et al. 2017, arXiv 1704.02685,
+equation 7).
 """
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
+from permgrad.attribution.slopes.rescale_rules import derivative, secant
 from permgrad.imaging.render import Renderer
+from permgrad.models.fast.image_chain import few_seen_windows
 from permgrad.models.network.branches import LevelEmbeddingLinear, PeriodicDenseEmbedding, embed_columns
 from permgrad.models.network.members import MemberLinear, MemberMean, MemberScale
 
 #: Layers that act on each number alone when the network is in eval mode, and are made of straight pieces.
 STRAIGHT_PIECES = (nn.ReLU, nn.LeakyReLU, nn.ReLU6, nn.Hardtanh)
 #: The same, but curved.
-CURVED = (nn.GELU, nn.SiLU, nn.Mish, nn.SELU, nn.ELU, nn.CELU, nn.Tanh, nn.Sigmoid, nn.Softplus)
+SMOOTH = (nn.GELU, nn.SiLU, nn.Mish, nn.SELU, nn.ELU, nn.CELU, nn.Tanh, nn.Sigmoid, nn.Softplus)
 NOTHING = (nn.Identity, nn.Dropout, nn.Dropout2d)
-
-
-class Rule(Protocol):
-    """One layer as the walk through a network sees it.
-
-    Attributes:
-        affine: whether its slopes are the same everywhere.
-    """
-
-    affine: bool
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Return the layer's output for values ``(n, *inputs)``."""
-        ...
-
-    def back(self, slopes: Tensor, ends: Ends) -> Tensor:
-        """Return ``(n, targets, *inputs)`` slopes towards the layer's input from those towards its output.
-
-        A first dimension of 1 stands for slopes that are the same in all n stretches.
-        """
-        ...
+#: Layers that treat each place of a map by itself.
+_BY_PLACE = (*NOTHING, *STRAIGHT_PIECES, *SMOOTH, nn.BatchNorm2d)
 
 
 class Ends:
     """A layer's input and output at both ends of n stretches.
 
-    Neighbouring stretches share an end: values ``(points, lines, *)`` make ``(points − 1) · lines`` stretches, and both
-    views of their ends need no copy.
+    Neighbouring stretches share an end: values ``(points, lines, *)`` make ``(points − 1) · lines`` stretches.
     """
 
     def __init__(self, before: Tensor, after: Tensor) -> None:
@@ -64,126 +43,94 @@ class Ends:
         self.start_output, self.stop_output = after[:-1].flatten(0, 1), after[1:].flatten(0, 1)
 
 
-class Affine:
-    """Base of the layers whose slopes are the same everywhere: ``pull`` needs no ends."""
+class Rule:
+    """One layer as the walk through a network sees it; ``affine``: its slopes are the same everywhere."""
 
-    affine = True
+    affine = False
 
     def __init__(self, module: nn.Module) -> None:
-        self.module = module
+        # In place, the layer would write over the values that both ends of a stretch are read from.
+        if getattr(module, "inplace", False):
+            module = copy.copy(module)
+            module.inplace = False  # type: ignore[assignment]
+        self.module: Any = module
 
     def forward(self, values: Tensor) -> Tensor:
-        """Return the layer's output."""
+        """Return the layer's output for values ``(n, *inputs)``."""
         out: Tensor = self.module(values)
         return out
 
-    def pull(self, slopes: Tensor) -> Tensor:
-        """Return ``(n, targets, *inputs)`` slopes towards the input."""
+    def back(self, slopes: Tensor, ends: Ends) -> Tensor:
+        """Return slopes ``(n, targets, *inputs)`` towards the layer's input; n is 1 where all stretches share them."""
         raise NotImplementedError
 
-    def back(self, slopes: Tensor, ends: Ends) -> Tensor:  # noqa: ARG002 — part of the protocol
-        """Return the same slopes whatever the ends."""
-        return self.pull(slopes)
+
+# ---- layers with one slope everywhere --------------------------------------------------------------------------------
+
+#: From the layer, slopes ``(n, targets, *outputs)`` and the size of its input to slopes ``(n, targets, *inputs)``.
+Pull = Callable[[Any, Tensor, torch.Size], Tensor]
 
 
-class _Nothing(Affine):
-    def forward(self, values: Tensor) -> Tensor:
-        return values
+class Affine(Rule):
+    """A layer whose slopes are pulled back without its ends."""
 
-    def pull(self, slopes: Tensor) -> Tensor:
-        return slopes
+    affine = True
 
-
-class _Linear(Affine):
-    module: nn.Linear
-
-    def pull(self, slopes: Tensor) -> Tensor:
-        return slopes @ self.module.weight.detach()
-
-
-class _MemberScale(Affine):
-    module: MemberScale
-
-    def pull(self, slopes: Tensor) -> Tensor:
-        return (slopes * self.module.weight.detach()).sum(dim=-2)
-
-
-class _MemberLinear(Affine):
-    module: MemberLinear
-
-    def pull(self, slopes: Tensor) -> Tensor:
-        return self.module.pull(slopes).detach()
-
-
-class _MemberMean(Affine):
-    module: MemberMean
-
-    def pull(self, slopes: Tensor) -> Tensor:
-        members = self.module.members
-        return (slopes / members).unsqueeze(-2).expand(*slopes.shape[:-1], members, slopes.shape[-1])
-
-
-class _BatchNormalization(Affine):
-    """In eval mode a scale and a shift of each channel."""
-
-    module: nn.BatchNorm1d | nn.BatchNorm2d
-
-    def pull(self, slopes: Tensor) -> Tensor:
-        spread = self.module.running_var
-        assert spread is not None
-        scale = (spread + self.module.eps).rsqrt()
-        if self.module.weight is not None:
-            scale = scale * self.module.weight.detach()
-        return slopes * scale.reshape(-1, *[1] * (slopes.ndim - 3))
-
-
-class _Convolution(Affine):
-    module: nn.Conv2d
+    def __init__(self, module: nn.Module, pull: Pull) -> None:
+        super().__init__(module)
+        self._pull = pull
 
     def forward(self, values: Tensor) -> Tensor:
+        """Return the layer's output, and remember the size of its input."""
         self._size = values.shape[1:]
         return super().forward(values)
 
     def pull(self, slopes: Tensor) -> Tensor:
-        layer, flat = self.module, slopes.flatten(0, 1)
-        weight = layer.weight.detach()
-        padding, dilation = _both(layer.padding), _both(layer.dilation)
-        reach = [step * (size - 1) - pad for step, size, pad in zip(dilation, weight.shape[2:], padding, strict=True)]
-        if layer.stride == (1, 1) and layer.groups == 1 and min(reach) >= 0:
-            # The same numbers as the general way, by the faster forward routines: the kernel turned by half a circle.
-            turned = weight.transpose(0, 1).flip(2, 3).contiguous(memory_format=torch.channels_last)
-            back = nn.functional.conv2d(flat, turned, padding=(reach[0], reach[1]), dilation=dilation)
-        else:
-            back = conv2d_input((len(flat), *self._size), weight, flat, layer.stride, padding, dilation, layer.groups)
-        out: Tensor = back.unflatten(0, slopes.shape[:2])
-        return out
+        """Return ``(n, targets, *inputs)`` slopes towards the input."""
+        return self._pull(self.module, slopes, self._size)
+
+    def back(self, slopes: Tensor, ends: Ends) -> Tensor:  # noqa: ARG002 — as every rule
+        """Return the same slopes whatever the ends."""
+        return self.pull(slopes)
 
 
-def _both(value: int | tuple[int, ...] | str) -> tuple[int, int]:
-    """Return a size for height and width."""
-    if isinstance(value, int):
-        return value, value
-    return int(value[0]), int(value[1])
+def _through_members(layer: MemberMean, slopes: Tensor, _: torch.Size) -> Tensor:
+    return (slopes / layer.members).unsqueeze(-2).expand(*slopes.shape[:-1], layer.members, slopes.shape[-1])
 
 
-class Drawing(Affine):
-    """A renderer that draws every pixel as an affine function of the encoded row."""
+def _through_batch_normalization(layer: Any, slopes: Tensor, _: torch.Size) -> Tensor:
+    """In eval mode it is a scale and a shift of each channel."""
+    scale = (layer.running_var + layer.eps).rsqrt()
+    if layer.weight is not None:
+        scale = scale * layer.weight.detach()
+    out: Tensor = slopes * scale.reshape(-1, *[1] * (slopes.ndim - 3))
+    return out
 
-    def forward(self, values: Tensor) -> Tensor:
-        """Return the pictures."""
-        self._columns = values.shape[1]
-        return super().forward(values)
 
-    def pull(self, slopes: Tensor) -> Tensor:
-        """Pull back through the drawing of an empty row: an affine function has one slope everywhere."""
-        flat = slopes.flatten(0, 1)
-        with torch.inference_mode(mode=False), torch.enable_grad():
-            leaf = flat.new_zeros(len(flat), self._columns).requires_grad_()
-            # Copied, because tensors made in inference mode may not be saved for a backward pass. A sum, because
-            # slopes given to torch.autograd.grad make it load a library of symbols, which takes half a second.
-            (back,) = torch.autograd.grad((self.module(leaf) * flat.clone()).sum(), leaf)
-        out: Tensor = back.unflatten(0, slopes.shape[:2])
-        return out
+def _through_convolution(layer: nn.Conv2d, slopes: Tensor, size: torch.Size) -> Tensor:
+    flat, weight = slopes.flatten(0, 1), layer.weight.detach()
+    padding, dilation = _both(layer.padding), _both(layer.dilation)
+    reach = [step * (width - 1) - pad for step, width, pad in zip(dilation, weight.shape[2:], padding, strict=True)]
+    if layer.stride == (1, 1) and layer.groups == 1 and min(reach) >= 0:
+        # The same numbers as the general way, by the faster forward routines: the kernel turned by half a circle.
+        turned = weight.transpose(0, 1).flip(2, 3).contiguous(memory_format=torch.channels_last)
+        back = nn.functional.conv2d(flat, turned, padding=(reach[0], reach[1]), dilation=dilation)
+    else:
+        back = conv2d_input((len(flat), *size), weight, flat, layer.stride, padding, dilation, layer.groups)
+    out: Tensor = back.unflatten(0, slopes.shape[:2])
+    return out
+
+
+def through_drawing(renderer: nn.Module, slopes: Tensor, size: torch.Size) -> Tensor:
+    """Pull slopes back through the drawing of an empty row: a renderer that is affine has one slope everywhere."""
+    flat = slopes.flatten(0, 1)
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        leaf = flat.new_zeros(len(flat), *size).requires_grad_()
+        # Copied, because tensors made in inference mode may not be saved for a backward pass. A sum, because
+        # slopes given to torch.autograd.grad make it load a library of symbols, which takes half a second.
+        (back,) = torch.autograd.grad((renderer(leaf) * flat.clone()).sum(), leaf)
+    out: Tensor = back.unflatten(0, slopes.shape[:2])
+    return out
 
 
 def is_affine_drawing(renderer: nn.Module | None) -> bool:
@@ -194,150 +141,85 @@ def is_affine_drawing(renderer: nn.Module | None) -> bool:
     return renderer.overlap != "maximum" or len(places) == len(renderer.positions)
 
 
-class _Flatten(Affine):
-    module: nn.Flatten
-
-    def forward(self, values: Tensor) -> Tensor:
-        self._size = values.shape[1:]
-        return super().forward(values)
-
-    def pull(self, slopes: Tensor) -> Tensor:
-        out: Tensor = slopes.unflatten(2, self._size)
-        return out
+def _both(value: int | tuple[int, ...] | str) -> tuple[int, int]:
+    """Return a size for height and width."""
+    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
 
 
-class StraightPieces:
-    """Rectifiers: the secant is exact, and where nothing changes it is the slope at the point."""
+# ---- layers that act on each number ----------------------------------------------------------------------------------
 
-    affine = False
 
-    def __init__(self, module: nn.Module) -> None:
-        # In place, the layer would write over the values that both ends of a stretch are read from.
-        self.module = _not_in_place(module)
-        self._plain = type(module) is nn.ReLU
+def _slope_of_silu(points: Tensor) -> Tensor:
+    gate = torch.sigmoid(points)
+    return torch.addcmul(gate, points, gate * (1 - gate))
 
-    def forward(self, values: Tensor) -> Tensor:
-        """Return the rectified values."""
-        out: Tensor = self.module(values)
-        return out
+
+#: Slopes at points, where they are faster than automatic ones.
+_SLOPES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
+    nn.ReLU: lambda points: (points > 0).to(points.dtype),
+    nn.SiLU: _slope_of_silu,
+}
+
+
+class ByNumber(Rule):
+    """An activation: its secant between both ends; ``kind`` as for ``secant``."""
+
+    def __init__(self, module: nn.Module, kind: str) -> None:
+        super().__init__(module)
+        self.kind = kind
+        self._slope_at = _SLOPES.get(type(module)) or partial(derivative, self.module)
 
     def back(self, slopes: Tensor, ends: Ends) -> Tensor:
         """Return the slopes times the secants."""
-        change = ends.stop - ends.start
-        secant = (ends.stop_output - ends.start_output) / change
-        # Where both ends lie on one piece the division is exact; 0/0 is the one case left.
-        still = change == 0
-        slope = (ends.start > 0).to(change.dtype) if self._plain else _derivative(self.module, ends.start)
-        return slopes * torch.where(still, slope, secant)[:, None]
+        outputs = (ends.start_output, ends.stop_output)
+        return slopes * secant((ends.start, ends.stop), outputs, self._slope_at, self.kind)[:, None]
 
 
-class _Curved:
-    """Smooth activations: the secant, or the slope in the middle where the ends are too close to divide."""
-
-    affine = False
-
-    def __init__(self, module: nn.Module) -> None:
-        self.module = _not_in_place(module)
-
-    def forward(self, values: Tensor) -> Tensor:
-        out: Tensor = self.module(values)
-        return out
-
-    def back(self, slopes: Tensor, ends: Ends) -> Tensor:
-        change = ends.stop - ends.start
-        # Dividing loses eps/|change| to rounding, the slope in the middle change²/24 to curvature: equal here.
-        near = change.abs() < (24 * torch.finfo(change.dtype).eps) ** (1 / 3)
-        middle = _derivative(self.module, torch.lerp(ends.start, ends.stop, 0.5))
-        secant = torch.sub(ends.stop_output, ends.start_output).div_(change)
-        return slopes * torch.where(near, middle, secant)[:, None]
+# ---- layers that look at several numbers -----------------------------------------------------------------------------
 
 
-def _not_in_place(module: nn.Module) -> nn.Module:
-    """Return the module, or a twin that leaves its input alone; the user's own module is not changed."""
-    if not getattr(module, "inplace", False):
-        return module
-    import copy
-
-    twin = copy.copy(module)
-    twin.inplace = False  # type: ignore[assignment]
-    return twin
-
-
-def _derivative(module: nn.Module, points: Tensor) -> Tensor:
-    """Return the slope of an elementwise module at points."""
-    if type(module) is nn.SiLU:
-        gate = torch.sigmoid(points)
-        return torch.addcmul(gate, points, gate * (1 - gate))
-    with torch.inference_mode(mode=False), torch.enable_grad():
-        leaf = points.clone().requires_grad_()
-        (slope,) = torch.autograd.grad(module(leaf).sum(), leaf)
-    return slope
-
-
-class _MaximumPooling:
+class _MaximumPooling(Rule):
     """The largest of each window, as a tournament: rows against rows, then columns against columns.
 
     ``max(a, b) = a + relu(b − a)``, so a match has the rectifier's secant: the share of the stretch in which b leads.
-    For numbers that move on straight lines that is exact.
     """
 
-    affine = False
-
-    def __init__(self, module: nn.MaxPool2d) -> None:
-        self.module = module
-        self.window, _ = _both(module.kernel_size)
-
-    def forward(self, values: Tensor) -> Tensor:
-        out: Tensor = self.module(values)
-        return out
-
     def back(self, slopes: Tensor, ends: Ends) -> Tensor:
+        window, _ = _both(self.module.kernel_size)
         # Pixels behind the last whole window are not seen.
-        size = [length // self.window * self.window for length in ends.start.shape[2:]]
-        start, stop = (values[:, :, : size[0], : size[1]] for values in (ends.start, ends.stop))
-        (start_best, stop_best), by_row = self._tournament(start, stop, dim=2)
-        _, by_column = self._tournament(start_best, stop_best, dim=3)
-        wide = slopes.new_zeros(len(start), slopes.shape[1], *ends.start.shape[1:])
+        size = [length // window * window for length in ends.start.shape[2:]]
+        pair = [values[:, :, : size[0], : size[1]] for values in (ends.start, ends.stop)]
+        best, by_row = _tournament(pair, window, dim=2)
+        _, by_column = _tournament(best, window, dim=3)
+        wide = slopes.new_zeros(len(ends.start), slopes.shape[1], *ends.start.shape[1:])
         seen = wide[:, :, :, : size[0], : size[1]]
         for row, share in enumerate(by_row):
-            line = seen[:, :, :, row :: self.window]
+            line = seen[:, :, :, row::window]
             for column, part in enumerate(by_column):
-                line[..., column :: self.window] = slopes * part[:, None] * share[:, None, ..., column :: self.window]
+                line[..., column::window] = slopes * part[:, None] * share[:, None, ..., column::window]
         return wide
 
-    def _tournament(self, start: Tensor, stop: Tensor, dim: int) -> tuple[tuple[Tensor, Tensor], list[Tensor]]:
-        """Return the best at both ends, and for each place of the window the share of the stretch in which it leads."""
 
-        def at(values: Tensor, place: int) -> Tensor:
-            return values[(slice(None),) * dim + (slice(place, None, self.window),)]
-
-        best = (at(start, 0), at(stop, 0))
-        shares = [torch.ones_like(best[0])]
-        for place in range(1, self.window):
-            lead, later = at(start, place) - best[0], at(stop, place) - best[1]
-            change = later - lead
-            # Where the two stay equally far apart, whoever leads does so all along; on a tie the first, as in torch.
-            won = torch.where(change == 0, (lead > 0).to(change.dtype), (later.relu() - lead.relu()) / change)
-            best = (best[0] + lead.relu(), best[1] + later.relu())
-            shares = [share * (1 - won) for share in shares] + [won]
-        return best, shares
+def _tournament(pair: list[Tensor], window: int, dim: int) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the best at both ends, and for each place of the window the share of the stretch in which it leads."""
+    places = [[values[(slice(None),) * dim + (slice(at, None, window),)] for values in pair] for at in range(window)]
+    best, shares = places[0], [torch.ones_like(places[0][0])]
+    for place in places[1:]:
+        lead, later = place[0] - best[0], place[1] - best[1]
+        change = later - lead
+        # Where the two stay equally far apart, whoever leads does so all along; on a tie the first, as in torch.
+        won = torch.where(change == 0, (lead > 0).to(change.dtype), (later.relu() - lead.relu()) / change)
+        best = [best[0] + lead.relu(), best[1] + later.relu()]
+        shares = [share * (1 - won) for share in shares] + [won]
+    return best, shares
 
 
-class _LayerNormalization:
+class _LayerNormalization(Rule):
     """Each row is centred to c and divided by its spread: ``y = c · s`` with ``s = (mean(c²) + ε)^(−1/2)``.
 
     Over a stretch ``Δy = s̄ Δc + c̄ Δs`` with the means s̄ and c̄ of both ends, ``Δ mean(c²) = 2 mean(c̄ Δc)``, and
     ``Δs / Δ mean(c²) = −s₀² s₁² / (s₀ + s₁)`` needs no division by a change.
     """
-
-    affine = False
-
-    def __init__(self, module: nn.LayerNorm | nn.GroupNorm) -> None:
-        self.module = module
-
-    def forward(self, values: Tensor) -> Tensor:
-        out: Tensor = self.module(values)
-        return out
 
     def back(self, slopes: Tensor, ends: Ends) -> Tensor:
         shape = ends.start.shape[1:]
@@ -345,29 +227,23 @@ class _LayerNormalization:
             # One weight for each number of a vector, or for each channel of a map.
             slopes = slopes * self.module.weight.detach().reshape(-1, *[1] * (len(shape) - 1))
         towards = slopes.flatten(2)
-        centred, scales = zip(*(self._centred(values.flatten(1)) for values in (ends.start, ends.stop)), strict=True)
-        middle = ((centred[0] + centred[1]) / 2)[:, None]
-        scale = ((scales[0] + scales[1]) / 2)[:, None]
+        centred = [
+            values.flatten(1) - values.flatten(1).mean(dim=1, keepdim=True) for values in (ends.start, ends.stop)
+        ]
+        scales = [(one.square().mean(dim=1, keepdim=True) + self.module.eps).rsqrt() for one in centred]
+        middle, scale = ((centred[0] + centred[1]) / 2)[:, None], ((scales[0] + scales[1]) / 2)[:, None]
         fall = (scales[0] * scales[1]).square() / (scales[0] + scales[1])
         along = (towards * middle).sum(dim=2, keepdim=True) * fall[:, None] * (-2 / middle.shape[2])
         back = scale * towards + along * middle
-        back = back - back.mean(dim=2, keepdim=True)
-        out: Tensor = back.unflatten(2, shape)
+        out: Tensor = (back - back.mean(dim=2, keepdim=True)).unflatten(2, shape)
         return out
 
-    def _centred(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Return values without their mean, and one over their spread, ``(n, numbers)`` and ``(n, 1)``."""
-        centred = values - values.mean(dim=1, keepdim=True)
-        return centred, (centred.square().mean(dim=1, keepdim=True) + self.module.eps).rsqrt()
 
-
-class TableEmbedding:
+class TableEmbedding(Rule):
     """The periodic embedding of the numeric columns beside the other columns as they are.
 
     ``cos v − cos u = −(v − u) · sin((u + v) / 2) · sinc((v − u) / 2)``, so its secant needs no division.
     """
-
-    affine = False
 
     def __init__(self, embedding: PeriodicDenseEmbedding, numeric: Tensor, other: Tensor) -> None:
         self.embedding, self.numeric, self.other = embedding, numeric, other
@@ -383,14 +259,17 @@ class TableEmbedding:
         start, stop = ends.start[:, self.numeric, None], ends.stop[:, self.numeric, None]
         middle = (start + stop) / 2 * turns + 2 * math.pi * layer.phase.detach()
         # torch.sinc(x) is sin(πx) / (πx).
-        secant = -torch.sin(middle) * torch.sinc((stop - start) * turns / (2 * math.pi))
+        waves_slope = -torch.sin(middle) * torch.sinc((stop - start) * turns / (2 * math.pi))
         width = layer.columns * layer.size
         embedded = slopes[..., :width].unflatten(2, (layer.columns, layer.size))
         waves = torch.einsum("cfs,ntcs->ntcf", layer.weight.detach(), embedded[..., 1:])
-        back = slopes.new_zeros(len(secant), slopes.shape[1], ends.start.shape[1])
-        back[..., self.numeric] = embedded[..., 0] + (waves * (secant * turns)[:, None]).sum(dim=3)
+        back = slopes.new_zeros(len(waves_slope), slopes.shape[1], ends.start.shape[1])
+        back[..., self.numeric] = embedded[..., 0] + (waves * (waves_slope * turns)[:, None]).sum(dim=3)
         back[..., self.other] = slopes[..., width:]
         return back
+
+
+# ---- which rule a layer has ------------------------------------------------------------------------------------------
 
 
 def rule_of(module: nn.Module) -> Rule | None:
@@ -400,16 +279,8 @@ def rule_of(module: nn.Module) -> Rule | None:
     for types, maker, fits in _RULES:
         # Not isinstance: a subclass may compute something else.
         if type(module) in types:
-            return maker(module) if fits(module) else None
+            return maker(module) if fits is None or fits(module) else None
     return None
-
-
-def _always(module: nn.Module) -> bool:  # noqa: ARG001 — one of several conditions
-    return True
-
-
-def _is_plain_convolution(module: Any) -> bool:
-    return module.padding_mode == "zeros" and not isinstance(module.padding, str)
 
 
 def _is_plain_pooling(module: Any) -> bool:
@@ -420,19 +291,96 @@ def _is_plain_pooling(module: Any) -> bool:
     return side_by_side and plain and not module.return_indices and not module.ceil_mode
 
 
-_RULES: list[tuple[tuple[type[nn.Module], ...], Callable[[Any], Rule], Callable[[Any], bool]]] = [
-    (NOTHING, _Nothing, _always),
+def _affine(pull: Pull) -> Callable[[Any], Rule]:
+    return lambda module: Affine(module, pull)
+
+
+_RULES: list[tuple[tuple[type[nn.Module], ...], Callable[[Any], Rule], Callable[[Any], bool] | None]] = [
+    (NOTHING, _affine(lambda _, slopes, __: slopes), None),
     # An embedded category is a product of two matrices: its `weight` is that product.
-    ((nn.Linear, LevelEmbeddingLinear), _Linear, _always),
-    ((MemberScale,), _MemberScale, _always),
-    ((MemberLinear,), _MemberLinear, _always),
-    ((MemberMean,), _MemberMean, _always),
-    ((nn.Flatten,), _Flatten, _always),
-    (STRAIGHT_PIECES, StraightPieces, _always),
-    (CURVED, _Curved, _always),
-    ((nn.BatchNorm1d, nn.BatchNorm2d), _BatchNormalization, lambda module: module.running_var is not None),
+    ((nn.Linear, LevelEmbeddingLinear), _affine(lambda layer, slopes, _: slopes @ layer.weight.detach()), None),
+    ((MemberScale,), _affine(lambda layer, slopes, _: (slopes * layer.weight.detach()).sum(dim=-2)), None),
+    ((MemberLinear,), _affine(lambda layer, slopes, _: layer.pull(slopes).detach()), None),
+    ((MemberMean,), _affine(_through_members), None),
+    ((nn.Flatten,), _affine(lambda _, slopes, size: slopes.unflatten(2, size)), None),
+    (STRAIGHT_PIECES, partial(ByNumber, kind="straight"), None),
+    (SMOOTH, partial(ByNumber, kind="curved"), None),
+    (
+        (nn.BatchNorm1d, nn.BatchNorm2d),
+        _affine(_through_batch_normalization),
+        lambda module: module.running_var is not None,
+    ),
     ((nn.LayerNorm,), _LayerNormalization, lambda module: len(module.normalized_shape) == 1),
     ((nn.GroupNorm,), _LayerNormalization, lambda module: module.num_groups == 1),
-    ((nn.Conv2d,), _Convolution, _is_plain_convolution),
+    (
+        (nn.Conv2d,),
+        _affine(_through_convolution),
+        lambda module: module.padding_mode == "zeros" and not isinstance(module.padding, str),
+    ),
     ((nn.MaxPool2d,), _MaximumPooling, _is_plain_pooling),
 ]
+
+
+# ---- the first block, where a picture can show something -------------------------------------------------------------
+# Of a sparse picture most windows of the first pooling see no feature. What stands there is the same at both ends of
+# every line. The windows that are seen are packed into a small map, one below the other; behind the pooling they are
+# put back among the constants.
+
+
+class PackWindows(Affine):
+    """Maps ``(n, channels, height, width)`` to some of their windows, ``(n, channels, windows · size, size)``."""
+
+    def __init__(self, windows: Tensor, size: int) -> None:
+        self._windows, self._window = windows, size
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return the windows, channels last in memory."""
+        self._grid = [length // self._window for length in values.shape[2:]]
+        places = values.permute(0, 2, 3, 1).unflatten(2, (-1, self._window)).unflatten(1, (-1, self._window))
+        packed = places.transpose(2, 3).flatten(1, 2).index_select(1, self._windows.to(values.device))
+        out: Tensor = packed.flatten(1, 2).permute(0, 3, 1, 2)
+        return out
+
+    def pull(self, slopes: Tensor) -> Tensor:
+        """Return slopes towards the whole maps, 0 where no window is."""
+        flat = slopes.flatten(0, 1).permute(0, 2, 3, 1).unflatten(1, (-1, self._window))
+        wide = flat.new_zeros(len(flat), math.prod(self._grid), *flat.shape[2:])
+        wide.index_copy_(1, self._windows.to(slopes.device), flat)
+        places = wide.unflatten(1, self._grid).transpose(2, 3).flatten(1, 2).flatten(2, 3)
+        out: Tensor = places.permute(0, 3, 1, 2).unflatten(0, slopes.shape[:2])
+        return out
+
+
+class UnpackWindows(Affine):
+    """Pooled windows ``(n, channels, windows, 1)`` among what stands elsewhere, ``(channels, height, width)``."""
+
+    def __init__(self, windows: Tensor, elsewhere: Tensor) -> None:
+        self._windows, self._elsewhere = windows, elsewhere
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return whole maps, channels last in memory."""
+        out = self._elsewhere.to(values).flatten(1).T.expand(len(values), -1, -1).clone()
+        out.index_copy_(1, self._windows.to(values.device), values.squeeze(3).transpose(1, 2))
+        maps: Tensor = out.unflatten(1, self._elsewhere.shape[1:]).permute(0, 3, 1, 2)
+        return maps
+
+    def pull(self, slopes: Tensor) -> Tensor:
+        """Return the slopes of the windows alone: nothing else can move."""
+        return slopes.flatten(3).index_select(3, self._windows.to(slopes.device)).unsqueeze(4)
+
+
+def only_seen_windows(renderer: nn.Module, layers: Sequence[nn.Module], rules: Sequence[Rule]) -> list[Rule]:
+    """Return the rules of an image branch, one for each layer, with packing around its first block where that pays."""
+    end = next((place for place, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)), 0)
+    if type(renderer) is not Renderer or not end or not isinstance(layers[0], nn.Conv2d):
+        return list(rules)
+    windows = few_seen_windows(renderer, layers[0], layers[end])
+    if windows is None or any(type(layer) not in _BY_PLACE for layer in layers[1:end]):
+        return list(rules)
+    with torch.no_grad():
+        weight = layers[0].weight
+        maps = renderer(torch.zeros(1, len(renderer.positions), dtype=weight.dtype, device=weight.device))
+        for rule in rules[: end + 1]:
+            maps = rule.forward(maps)
+    pack = PackWindows(windows, int(layers[end].kernel_size))  # type: ignore[arg-type]
+    return [rules[0], pack, *rules[1 : end + 1], UnpackWindows(windows, maps[0]), *rules[end + 1 :]]

@@ -1,14 +1,9 @@
-"""Mean slopes along straight lines by walking through the network's layers, without an automatic gradient.
+"""Mean slopes along straight lines by walking through a hybrid network's layers, without an automatic gradient.
 
-Every line is cut into equal intervals, and in each the slope of the output towards the input is the product of the
-layers' own mean slopes (see ``secant_rules``). Compared with gradients at the same number of points,
-
-- the sum of the attributions is the output's difference to rounding, whatever the number of intervals: nothing is
-  corrected, the products telescope;
-- rectifiers and pooling that switch within an interval are met exactly where only one layer switches, so that errors
-  fall with the square of the number of intervals instead of the number;
-- the affine beginning of each path (the first dense layer; drawing and the first convolution) is run once per row and
-  baseline instead of once per point, and its slopes are pulled back once per line.
+Every line is cut into equal intervals; in each the slope of the output towards the input is the product of the layers'
+own mean slopes (``secant_rules``). The products telescope: the sum of the attributions is the output's difference
+whatever the number of intervals. The affine beginning of each path is run once per row and baseline, not once per
+point.
 """
 
 from __future__ import annotations
@@ -24,15 +19,14 @@ from permgrad.attribution.slopes.gradients import Tensors
 from permgrad.attribution.slopes.lines import Lines
 from permgrad.attribution.slopes.secant_rules import (
     Affine,
-    Drawing,
     Ends,
     Rule,
-    StraightPieces,
     TableEmbedding,
     is_affine_drawing,
+    only_seen_windows,
     rule_of,
+    through_drawing,
 )
-from permgrad.attribution.slopes.secant_windows import only_seen_windows
 from permgrad.attribution.slopes.slopes import Slopes
 from permgrad.models.batches import halved
 from permgrad.models.network.network import HybridNetwork
@@ -85,7 +79,6 @@ class SecantLines(Lines):
     """Mean slopes over equal intervals, as products of each layer's own mean slope; estimates by encoded column."""
 
     rule = "secants of each layer"
-    factor = 2
 
     def __init__(self, slopes: Slopes, baselines: Tensors, most: int, chains: dict[str, _Chain], head: _Chain) -> None:
         super().__init__(slopes, baselines)
@@ -93,9 +86,9 @@ class SecantLines(Lines):
         # Errors of many lines cancel. Where rectifiers switch, single values of coarse estimates can agree by luck:
         # starting from 8 instead of 4 cost no time on a trained network and divided the errors by three.
         rules = [rule for chain in (*chains.values(), head) for rule in chain.rest]
-        one = 8 if any(isinstance(rule, StraightPieces) for rule in rules) else 4
-        self._first = 1 if self.count > 1 else min(one, most)
-        self.settled_from = 2 * self._first
+        one = 8 if any(getattr(rule, "kind", "") == "straight" for rule in rules) else 4
+        self.first = 1 if self.count > 1 else min(one, most)
+        self.settled_from = 2 * self.first
         self._chains, self._head = chains, head
         every = list(dict.fromkeys(slopes.targets))
         # Where outputs add up to a constant, the last one's slopes are minus the sum of the others'.
@@ -106,23 +99,16 @@ class SecantLines(Lines):
 
     @classmethod
     def fitting(cls, slopes: Slopes, baselines: Tensors, most: int) -> SecantLines | None:
-        """Return the lines, or None where the network has layers without a rule; the network is in eval mode.
-
-        Args:
-            slopes: the network, open.
-            baselines: one tensor per input.
-            most: intervals of one line at most.
-        """
+        """Return the lines, or None where the network, in eval mode, has layers without a rule."""
         module = slopes.subject.module
-        read = _read(module) if slopes.whole and slopes.parts == tuple(slopes.subject.paths) else None
-        if read is None:
+        chains = _read(module) if slopes.whole and slopes.parts == tuple(slopes.subject.paths) else None
+        if chains is None:
             return None
-        lines = cls(slopes, baselines, most, *read)
+        lines = cls(slopes, baselines, most, *chains)
         # The walk must be the network: a guard against forward passes that it does not know.
         few = baselines[0][:8]
         with torch.no_grad():
-            entered = {path: value[None] for path, value in lines._enter(few).items()}
-            outputs, reference = lines._walk(entered)[-1][-1][0], module(few)
+            outputs, reference = lines._walk_at(few)[-1][-1][0], module(few)
         if outputs.shape != reference.shape:
             return None
         close = (outputs - reference).abs().max() <= _SAME_OUTPUTS * (1 + reference.abs().max())
@@ -133,19 +119,10 @@ class SecantLines(Lines):
         if self.slopes.request.batch_size != "auto":
             return int(self.slopes.request.batch_size)
         with torch.no_grad():
-            seen = self._walk({path: value[None] for path, value in self._enter(self.baselines[0][:1]).items()})
-        numbers = sum(value.numel() for layers in seen for value in layers)
+            numbers = sum(value.numel() for layers in self._walk_at(self.baselines[0][:1]) for value in layers)
         on_cpu = self.subject.device.type == "cpu"
         budget = _NUMBERS_CPU if on_cpu else _NUMBERS_ACCELERATOR
         return min(_MOST_POINTS_CPU if on_cpu else _MOST_POINTS_ACCELERATOR, max(1, budget // max(numbers, 1)))
-
-    def start(self, rows: Tensors) -> tuple[Tensor, int]:
-        """Return a first estimate, float64 ``(rows, paths, encoded, targets)``."""
-        return self._estimate(rows[0], self._first), self._first
-
-    def refine(self, rows: Tensors, values: Tensor, intervals: int) -> Tensor:  # noqa: ARG002 — part of the protocol
-        """Return the estimate with more intervals; nothing of the coarser one can be reused."""
-        return self._estimate(rows[0], intervals)
 
     def by_player(self, values: Tensor) -> Tensor:
         """Return the estimates of each player's encoded columns together."""
@@ -157,13 +134,28 @@ class SecantLines(Lines):
         return torch.zeros(shape, dtype=torch.float64, device=self.subject.device)
 
     def rows_together(self) -> int:
-        """Return how many rows are worth refining together."""
-        return 4 * self._points
+        """Return how many points are walked through together."""
+        return self._points
+
+    def lines_together(self, intervals: int) -> int:
+        """Return how many lines are walked along together."""
+        return max(1, self._points // (self._chunk(intervals) + 1))
+
+    def halve(self, lines: int, intervals: int, error: BaseException) -> None:
+        """Walk through fewer points together."""
+        self._points = halved(min(self._points, lines * (self._chunk(intervals) + 1)), error)
+
+    def _chunk(self, intervals: int) -> int:
+        """Return the intervals at a time: where memory does not suffice for one line, fewer of them go in at once."""
+        return min(intervals, max(1, self._points - 1))
 
     # ---- forwards ----------------------------------------------------------------------------------------------------
 
     def _enter(self, rows: Tensor) -> dict[str, Tensor]:
         return {path: chain.enter(rows) for path, chain in self._chains.items()}
+
+    def _walk_at(self, rows: Tensor) -> list[list[Tensor]]:
+        return self._walk({path: value[None] for path, value in self._enter(rows).items()})
 
     def _walk(self, entered: dict[str, Tensor]) -> list[list[Tensor]]:
         """Return the values of all layers of each path and, last, of the head: ``(points, lines, *)`` each."""
@@ -173,25 +165,14 @@ class SecantLines(Lines):
 
     # ---- slopes ------------------------------------------------------------------------------------------------------
 
-    def _estimate(self, rows: Tensor, intervals: int) -> Tensor:
-        """Return the attributions by secants over ``intervals`` intervals, float64 as in ``start``."""
-        total, count = self.empty(len(rows)), self.count
-        every, done = len(rows) * count, 0
-        while done < every:
-            # Where memory does not suffice for one line, fewer of its intervals go in at once.
-            chunk = min(intervals, max(1, self._points - 1))
-            lines = max(1, self._points // (chunk + 1))
-            line = torch.arange(done, min(done + lines, every), device=rows.device)
-            try:
-                with torch.no_grad():
-                    slopes = self._line_slopes(rows, line, intervals, chunk)
-            except (RuntimeError, MemoryError) as error:
-                self._points = halved(min(self._points, len(line) * (chunk + 1)), error)
-                continue
-            total.index_add_(0, line // count, slopes)
-            done += len(line)
-        self.slopes.evaluations += every * intervals
-        total /= count
+    def estimate(self, rows: Tensors, intervals: int, coarser: Tensor | None = None) -> Tensor:  # noqa: ARG002 — of no use here
+        """Return estimates float64 ``(rows, paths, encoded, targets)``; nothing of coarser ones can be reused."""
+
+        def work(line: Tensor) -> Tensor:
+            return self._line_slopes(rows[0], line, intervals, self._chunk(intervals))
+
+        with torch.no_grad():
+            total = self.add_lines(len(rows[0]), intervals, work)
         if self._complement:
             # Minus the sum, written as 0 − sum: an unused column keeps the plain zero, not a negative one.
             total = torch.cat([total, 0 - total.sum(dim=3, keepdim=True)], dim=3)
@@ -238,18 +219,15 @@ class SecantLines(Lines):
         }
 
     def _readout_slopes(self, outputs: Tensor) -> Tensor:
-        """Return the slopes of what is explained towards the network's outputs ``(points, lines, outputs)``."""
-        width = outputs.shape[2]
-        if self.output == "probability" and self.subject.task == "classification":
-            return self._probability_slopes(outputs)
-        corners = torch.cat([outputs.new_zeros(1, width), torch.eye(width, dtype=outputs.dtype, device=outputs.device)])
-        corners = self.subject.readout(corners, self.output)
-        return (corners[1:] - corners[:1]).T[self._targets][None].to(outputs.dtype)
+        """Return the slopes of what is explained towards the network's outputs ``(points, lines, outputs)``.
 
-    def _probability_slopes(self, outputs: Tensor) -> Tensor:
-        """Average the softmax's slopes between both ends by Gauss's rule, along straight logits."""
+        Those of a softmax are averaged between both ends by Gauss's rule, along straight logits.
+        """
         width = outputs.shape[2]
         spread = torch.eye(width, dtype=outputs.dtype, device=outputs.device)
+        if self.output != "probability" or self.subject.task != "classification":
+            corners = self.subject.readout(torch.cat([outputs.new_zeros(1, width), spread]), self.output)
+            return (corners[1:] - corners[:1]).T[self._targets][None].to(outputs.dtype)
         if width == 1:  # one logit is spread over two classes, see Subject.readout
             spread = outputs.new_tensor([[-0.5], [0.5]])
         start, stop = (outputs[:-1].flatten(0, 1) @ spread.T, outputs[1:].flatten(0, 1) @ spread.T)
@@ -279,7 +257,7 @@ def _read(module: Any) -> tuple[dict[str, _Chain], _Chain] | None:
                 first.append(TableEmbedding(branch.embedding, branch.numeric, branch.other))
         elif is_affine_drawing(module.renderer):
             layers = list(module.image_branch)
-            first.append(Drawing(module.renderer))
+            first.append(Affine(module.renderer, through_drawing))
         else:
             return None
         rules = _rules_of(layers)

@@ -6,15 +6,22 @@ are frozen stay so, and it does not matter whether the caller switched gradients
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from permgrad.attribution.build import build
+from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request
 from permgrad.attribution.players.space import PlayerSpace
+from permgrad.attribution.slopes.baselines import Baseline
 from permgrad.attribution.slopes.gradients import (
     Tensors,
     batch_size,
@@ -34,24 +41,11 @@ _FORWARD_ROWS = 128
 
 
 class Slopes:
-    """Gradients of the outputs asked for towards the inputs that players own.
+    """Gradients of the outputs asked for towards the inputs that players own, for the method of a name.
 
-    Args:
-        request: the call.
-        method: its name, for messages.
-        by_path: whether the paths of a hybrid network are kept apart.
-
-    Attributes:
-        parts: names of what is kept apart: the paths, or one nameless part.
-        free: positions of the inputs that players own.
-        space: the players, over the free inputs alone.
-        whole: whether players own every position of every input, so that a baseline is one row for all.
-        batch: rows per backward pass.
-        evaluations: how many backward passes of one row were made.
-        model_rows: rows of the network evaluated.
-
-    Raises:
-        InputError: an owned input is not floating point, or pictures are drawn without a gradient.
+    ``by_path`` keeps the paths of a hybrid network apart: ``parts`` names them, or one nameless part. ``free`` are the
+    positions of the inputs that players own; ``whole`` says whether they own every position of all, so that a baseline
+    is one row for all rows.
     """
 
     def __init__(self, request: Request, method: str, *, by_path: bool = False) -> None:
@@ -86,17 +80,14 @@ class Slopes:
     def open(self) -> Iterator[None]:
         """Open the subject, choose the batch size, and let every part be differentiated."""
         with self.subject.open(), differentiable(self.subject):
-            self.batch = self._batch_size()
+            row = self.rows(slice(0, 1))
+            walk = self.walk(row)
+            walk.stand(self.leaves(row))
+            self.batch = batch_size(self.request, walk.numbers() + sum(tensor.numel() for tensor in row))
             # Without gradients less is held of each row.
             least = _FORWARD_ROWS if self.request.batch_size == "auto" else self.batch
             self._forward_batch = max(self.batch, min(least, self.subject.most_rows()))
             yield
-
-    def _batch_size(self) -> int:
-        row = self.rows(slice(0, 1))
-        walk = self.walk(row)
-        walk.stand(self.leaves(row))
-        return batch_size(self.request, walk.numbers() + sum(tensor.numel() for tensor in row))
 
     # ---- rows --------------------------------------------------------------------------------------------------------
 
@@ -153,10 +144,7 @@ class Slopes:
         return outputs
 
     def output_range(self, base: Tensor) -> Tensor:
-        """Return each output's range over background rows and baselines, ``(targets,)``; 1 where it does not vary.
-
-        Not over the rows explained, unless these are the background.
-        """
+        """Return each output's range over background rows and baselines, ``(targets,)``; 1 where it does not vary."""
         count = len(self.request.donors[0])
         some = slice(0, count, max(1, -(-count // _RANGE_ROWS)))
         seen = torch.cat([self.outputs(self.rows(some, self.request.donors)), base])
@@ -176,9 +164,9 @@ class Slopes:
         return outputs.detach(), slopes
 
     def sums(self, values: Sequence[Tensor]) -> Tensor:
-        """Add up ``(targets, b, *)`` of each leaf over the positions of each player: ``(b, parts, players, targets)``.
+        """Add up ``(targets, b, *)`` of each leaf over the positions of each player.
 
-        A hybrid network's paths each have one leaf; otherwise all leaves together make one part.
+        ``(b, parts, players, targets)``.
         """
         parts = [[value] for value in values] if self._by_path else [list(values)]
         sums = []
@@ -194,10 +182,7 @@ class Slopes:
 
 
 def walks_truly(slopes: Slopes, rows: Tensors, outputs: Tensor) -> bool:
-    """Return whether all outputs ``(b, K)`` met on a walk of secants are the network's own for rows.
-
-    A forward that differentiates meets others.
-    """
+    """Return whether all outputs ``(b, K)`` met on a walk of secants are the network's own for rows."""
     wanted = slopes.outputs(rows)
     met = outputs[:, slopes.targets].double()
     finite = torch.isfinite(wanted) & torch.isfinite(met)
@@ -205,3 +190,55 @@ def walks_truly(slopes: Slopes, rows: Tensors, outputs: Tensor) -> bool:
         return True
     allowed = min(1024 * torch.finfo(outputs.dtype).eps, 0.02) * float(wanted[finite].abs().max())
     return float((wanted - met)[finite].abs().max()) <= allowed
+
+
+class Additive:
+    """Values that add up to the difference between a row's output and that at a baseline, filled part by part.
+
+    ``values`` are ``(rows, parts, players, targets)``, ``predictions`` and ``base`` the outputs at the row and, on
+    average, at the baselines, ``(rows, targets)``.
+    """
+
+    def __init__(self, slopes: Slopes, baseline: Baseline) -> None:
+        self.slopes, self.baseline, self.started = slopes, baseline, time.perf_counter()
+        request = slopes.request
+        self.values = np.zeros((request.count, len(slopes.parts), len(request.space), len(request.targets)))
+        self.predictions, self.base = np.zeros((2, request.count, len(request.targets)))
+
+    def keep(self, part: slice, values: Tensor, predictions: Tensor, base: Tensor) -> None:
+        """Keep the numbers of some rows."""
+        self.values[part] = values.cpu().numpy()
+        self.predictions[part] = predictions.double().cpu().numpy()
+        self.base[part] = base.double().cpu().numpy()
+
+    def explanation(self, method: str, scale: npt.NDArray[np.float64], **facts: Any) -> Explanation:
+        """Return the result.
+
+        The gap is what is missing in a row's sums, as a share of ``scale``, the worst there is.
+        """
+        # Predictions that are no numbers are refused once the explanation is made.
+        with np.errstate(invalid="ignore"):
+            gaps = np.abs(self.values.sum(axis=(1, 2)) - (self.predictions - self.base)) / scale
+        parts = self.slopes.parts if self.slopes.parts != ("",) else ()
+        described = {
+            "quantity": "output minus the output at the baseline",
+            "baseline": self.baseline.words,
+            "baseline_name": self.baseline.name,
+            "baseline_rows": len(self.baseline),
+            "completeness_gap": float(gaps.max()),
+            "output_range": scale.tolist(),
+            "gradient_evaluations": self.slopes.evaluations,
+            "model_rows": self.slopes.model_rows,
+            "seconds": time.perf_counter() - self.started,
+            **facts,
+        }
+        return build(
+            self.slopes.request,
+            method,
+            self.values.sum(axis=1) if parts else self.values[:, 0],
+            described,
+            parts={name: self.values[:, place] for place, name in enumerate(parts)},
+            additive=True,
+            base_values=self.base[0] if self.slopes.whole else self.base,
+            predictions=self.predictions,
+        )
