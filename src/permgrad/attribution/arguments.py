@@ -22,12 +22,7 @@ LEVELS = ("column", "feature", "group", "modality")
 
 
 def level_of(level: str, groups: Any) -> str:
-    """Return the level that is meant: groups that are given are the players.
-
-    Examples:
-        >>> level_of("feature", {"size": ["height", "weight"]}), level_of("feature", None)
-        ('group', 'feature')
-    """
+    """Return the level that is meant: groups that are given are the players."""
     return "group" if groups is not None and level == "feature" else level
 
 

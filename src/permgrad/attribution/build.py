@@ -160,12 +160,7 @@ def _refuse_undefined_slopes(explanation: Explanation) -> None:
 
 
 def input_maps(request: Request, *, numbers: int = 20_000_000) -> dict[str, npt.NDArray[Any]]:
-    """Return what plots over images need: ``images:<input>`` and ``segments:<input>``, for the inputs that are images.
-
-    Args:
-        request: the call.
-        numbers: images of more numbers than this are left out.
-    """
+    """Return ``images:<input>`` and ``segments:<input>``, which plots need, for the inputs that are images."""
     maps: dict[str, npt.NDArray[Any]] = {}
     inputs = zip(request.space.inputs, request.inputs, request.space.segments, strict=True)
     for (name, tensor, segments), shape in zip(inputs, request.shapes, strict=False):
@@ -272,16 +267,7 @@ def build(
     outputs: tuple[str, ...] | None = None,
     **fields: Any,
 ) -> Explanation:
-    """Return a method's explanation of the players of a request.
-
-    Args:
-        request: the call.
-        method: the name it is known by.
-        values: ``(players, outputs)``, of a local one ``(rows, players, outputs)``.
-        facts: for ``meta``, beside those that every explanation carries.
-        outputs: None: the outputs of the model that were asked for.
-        fields: further fields of ``Explanation``.
-    """
+    """Return a method's explanation of the players of a request."""
     maps = input_maps(request)
     if request.scope == "local":
         facts = {"quantity": "", "unit": output_unit(request), "output": request.output, **facts}

@@ -25,12 +25,7 @@ _ROWS, _POINTS, _LEVELS, _MOMENTS = 200, 9, 10, 8
 
 
 def direction(request: Request, engine: Replacement) -> dict[str, dict[str, Any]]:
-    """Return for each player where it was set (``at``, ``label``) and the mean prediction there (``mean``).
-
-    Classifiers: mean probabilities ``(points, classes)``; regression: ``(points, 1)`` in the units of y. Players that
-    are not one raw column (groups, modalities) are left out. Rows count as much as their ``sample_weight``; of many
-    rows 200 are set, evenly spaced.
-    """
+    """Return for each player where it was set (``at``, ``label``) and the mean prediction there (``mean``)."""
     if request.raw is None:
         return {}
     weights = np.ones(request.count) if request.sample_weight is None else request.sample_weight

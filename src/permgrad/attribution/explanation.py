@@ -565,26 +565,13 @@ def _frame_to_json(frame: pd.DataFrame | None) -> dict[str, Any] | None:
 
 
 def positive_output(explanation: Explanation) -> int:
-    """Return which of two outputs is that of the positive class; the second of an explanation that does not know.
-
-    Examples:
-        >>> values, names = np.array([[1.0, -1.0]]), (("a",), ("table",), ("no", "yes"))
-        >>> positive_output(Explanation(values, *names, "gradient", "global", meta={"positive": "no"}))
-        0
-    """
+    """Return which of two outputs is that of the positive class; the second of an explanation that does not know."""
     named = explanation.meta.get("positive")
     return explanation.outputs.index(named) if named in explanation.outputs else 1
 
 
 def file_frame(explanation: Explanation) -> pd.DataFrame:
-    """Return the tidy frame as ``importance.csv`` has it: (row by row,) class by class, by falling importance.
-
-    Examples:
-        >>> values = np.array([[1.0, 0.2], [3.0, 0.1]])
-        >>> found = Explanation(values, ("a", "b"), ("table", "table"), ("all", "no"), "permutation", "global")
-        >>> file_frame(found)[["class", "feature"]].to_numpy().tolist()
-        [['all', 'b'], ['all', 'a'], ['no', 'a'], ['no', 'b']]
-    """
+    """Return the tidy frame as ``importance.csv`` has it: (row by row,) class by class, by falling importance."""
     frame = explanation.to_frame()
     keys = [-frame["importance"].to_numpy(), pd.factorize(frame["class"])[0]]  # what is undefined comes last
     if "row" in frame:

@@ -35,15 +35,10 @@ _OWN_BACKGROUND = 200
 
 @dataclass(frozen=True)
 class EncodedBackground:
-    """Rows for ``background=`` as the network sees them: encoded once, for many calls with parts of a longer table.
+    """Rows for ``background=`` as the network sees them: encoded once, for many calls with parts of a longer table."""
 
-    Attributes:
-        rows: ``(donors, encoded)``.
-        kind: what ``meta["background"]["kind"]`` will say.
-    """
-
-    rows: npt.NDArray[np.float32]
-    kind: str
+    rows: npt.NDArray[np.float32]  # ``(donors, encoded)``
+    kind: str  # what ``meta["background"]["kind"]`` will say
 
 
 @dataclass(frozen=True)
@@ -68,12 +63,7 @@ def find_method(method: Any) -> tuple[Method, str]:
 
 
 def build_request(arguments: Arguments, chosen: Method, name: str) -> Request:
-    """Check and resolve every argument.
-
-    Raises:
-        InputError: the model is neither an estimator of permgrad nor a torch network, or an argument cannot be used;
-            nothing has been computed.
-    """
+    """Check and resolve every argument."""
     model = arguments.model
     if not isinstance(model, (HyNNClassifier, HyNNRegressor, nn.Module)):
         raise InputError(
@@ -265,11 +255,7 @@ def _take_columns(owner: dict[int, str], group: str, members: Mapping[str, npt.N
 
 
 def encode_background(model: Any, background: Any) -> npt.NDArray[np.float32]:
-    """Return rows for ``background=`` as a fitted estimator's network sees them.
-
-    Raises:
-        InputError: they are none, have other columns than in training, or a cell cannot be read; it says of which rows.
-    """
+    """Return rows for ``background=`` as a fitted estimator's network sees them."""
     if isinstance(background, pd.DataFrame):
         _check_background_columns(model, background)
     if hasattr(background, "__len__") and len(background) == 0:

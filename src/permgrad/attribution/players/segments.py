@@ -65,18 +65,7 @@ class ImageShape:
 
 
 def image_shape(shape: tuple[int, ...], reading: str = "") -> ImageShape | None:
-    """Return how an input's shape reads as an image or a volume, None where it is neither.
-
-    Args:
-        shape: without the rows.
-        reading: what the network takes it for, if that is known: ``"image"``, ``"volume"`` or ``"tokens"``.
-
-    Examples:
-        >>> image_shape((3, 28, 32)), image_shape((28, 32, 3)).channels, image_shape((5,))
-        (ImageShape(size=(28, 32), channels=0), 2, None)
-        >>> image_shape((16, 28, 32), "volume"), image_shape((1, 16, 28, 32), "volume")
-        (ImageShape(size=(16, 28, 32), channels=None), ImageShape(size=(16, 28, 32), channels=0))
-    """
+    """Return how an input's shape reads as an image or a volume, None where it is neither."""
     if len(shape) not in ((3, 4) if reading == "volume" else (2, 3)) or reading == _TOKENS:
         return None
     if len(shape) == 2 or (len(shape) == 3 and reading == "volume"):
@@ -182,12 +171,6 @@ def shapes_of(
 
     What the user says comes first (``"tokens"``; any other way to cut ``(n, a, b)`` makes it an image, three counts
     make ``(n, a, b, c)`` a volume), then what the network takes the input for, then its shape.
-
-    Args:
-        names: of the inputs.
-        tensors: rows, one tensor per input.
-        segments: as for ``build_space``.
-        readings: what the network takes inputs for, by position, where that is known.
     """
     shapes = []
     for place, (name, tensor) in enumerate(zip(names, tensors, strict=True)):
@@ -210,25 +193,7 @@ def build_space(
     segments: Mapping[str, Any] | Any = None,
     readings: Mapping[int, str] | None = None,
 ) -> PlayerSpace:
-    """Return the players of a network's inputs at the level of features.
-
-    A table's players are its columns (a frame's names, else ``table[3]``); a sequence's its places ``words[3]``; an
-    image's are segments ``image[row,column]``, by default of a 7 × 7 grid, a volume's ``scan[depth,row,column]`` of a
-    4 × 4 × 4 grid; an input of another shape is one player.
-
-    Args:
-        names: of the inputs.
-        tensors: rows, one tensor per input.
-        columns: column names of the inputs that were frames.
-        segments: for each image ``"pixels"``, ``"grid"``, ``("grid", cells)``, ``("grid", down, across)`` or ``("grid",
-            deep, down, across)``, ``"superpixels"``, ``("superpixels", count)``, ``"channels"``, ``"numbers"`` (each
-            channel of each pixel), or an integer mask (−1: nobody) of the image's size, or of its whole shape with
-            channels; ``"tokens"`` for a sequence; one value for all images and sequences, or a dict by input.
-        readings: what the network takes inputs for, by position, see ``shapes_of``.
-
-    Raises:
-        InputError: an unknown way to cut, an input that is no image, a mask that does not fit.
-    """
+    """Return the players of a network's inputs at the level of features."""
     shapes = shapes_of(names, tensors, segments, readings or {})
     wanted = _by_input(names, tensors, segments)
     players: list[str] = []

@@ -23,46 +23,22 @@ _LISTED = 8
 
 @dataclass(frozen=True)
 class PlayerSpace:
-    """The players of one explanation.
+    """The players of one explanation."""
 
-    Args:
-        names: of the players.
-        modality: of each player, the input that it belongs to.
-        inputs: one name for each input tensor of the network.
-        segments: for each input an int64 tensor with the input's shape without rows; every position holds the index of
-            the player that owns it, or −1: such a position always keeps the row's own value.
-        groups: for each group its members, if any were declared.
-
-    Examples:
-        >>> space = PlayerSpace(("a", "b"), ("table", "table"), ("table",), (torch.tensor([0, 1, 1]),))
-        >>> rows, donors = (torch.zeros(1, 3),), (torch.ones(1, 3),)
-        >>> space.blend(rows, donors, torch.tensor([[False, True]]))[0].tolist()
-        [[0.0, 1.0, 1.0]]
-        >>> space.sums([torch.tensor([[1.0, 2.0, 3.0]])]).tolist()
-        [[1.0, 5.0]]
-    """
-
-    names: tuple[str, ...]
-    modality: tuple[str, ...]
-    inputs: tuple[str, ...]
+    names: tuple[str, ...]  # of the players
+    modality: tuple[str, ...]  # of each player, the input that it belongs to
+    inputs: tuple[str, ...]  # one name for each input tensor of the network
+    #: for each input an int64 tensor with the input's shape without rows; every position holds the index of the player
+    #: that owns it, or −1: such a position always keeps the row's own value
     segments: tuple[Tensor, ...]
-    groups: dict[str, list[str]] = field(default_factory=dict)
+    groups: dict[str, list[str]] = field(default_factory=dict)  # for each group its members, if any were declared
 
     def __len__(self) -> int:
         """Return the number of players."""
         return len(self.names)
 
     def blend(self, rows: Sequence[Tensor], donors: Sequence[Tensor], replaced: Tensor) -> tuple[Tensor, ...]:
-        """Return rows in which the replaced players' positions hold the donors' values.
-
-        Args:
-            rows: per input ``(b, *shape)``.
-            donors: the same, of the same pairs.
-            replaced: bool ``(b, players)``.
-
-        Returns:
-            New tensors; an input of which nothing is replaced is handed through as it is.
-        """
+        """Return rows in which the replaced players' positions hold the donors' values."""
         pairs = enumerate(zip(rows, donors, strict=True))
         return tuple(self.blend_one(position, row, other, replaced) for position, (row, other) in pairs)
 
@@ -81,14 +57,7 @@ class PlayerSpace:
         return torch.where(taken, other.to(row.device), row)
 
     def sums(self, values: Sequence[Tensor]) -> Tensor:
-        """Add up values over each player's positions.
-
-        Args:
-            values: per input ``(b, *shape)``.
-
-        Returns:
-            float64 ``(b, players)``.
-        """
+        """Add up values over each player's positions."""
         count = len(values[0])
         total = torch.zeros(count, len(self.names) + 1, dtype=torch.float64, device=values[0].device)
         for value, segments in zip(values, self.segments, strict=True):
@@ -116,11 +85,7 @@ class PlayerSpace:
         return {name: order[edges[index] : edges[index + 1]] for index, name in enumerate(self.names)}
 
     def member(self, upper: PlayerSpace) -> npt.NDArray[np.intp]:
-        """Return, for each player, the index of the player of ``upper`` that it belongs to; −1 for none.
-
-        Raises:
-            InputError: a player's positions belong to several players of ``upper``.
-        """
+        """Return, for each player, the index of the player of ``upper`` that it belongs to; −1 for none."""
         owner = np.full(len(self.names), NOBODY, dtype=np.intp)
         for mine, theirs in zip(self.segments, upper.segments, strict=True):
             lower, higher = mine.cpu().numpy().ravel(), theirs.cpu().numpy().ravel()
@@ -169,11 +134,7 @@ class PlayerSpace:
         return self.coarse(dict(zip(self.names, self.modality, strict=True)))
 
     def grouped(self, groups: Mapping[str, Iterable[str]]) -> PlayerSpace:
-        """Return the space in which every group acts as one player.
-
-        Raises:
-            InputError: an unknown member, a member of two groups, an empty group, or a name used twice.
-        """
+        """Return the space in which every group acts as one player."""
         owners: dict[str, str] = {}
         listed: dict[str, list[str]] = {}
         for group, members in groups.items():

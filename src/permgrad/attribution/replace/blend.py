@@ -29,12 +29,7 @@ _CHUNK = 65_536
 
 
 class Blend:
-    """Answers plays of any players of any network.
-
-    Args:
-        request: the call.
-        fixed: what replaces in the place of donors, ``(1, *)`` per input; None: donors.
-    """
+    """Answers plays of any players of any network."""
 
     workers = 1
 

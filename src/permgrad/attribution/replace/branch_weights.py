@@ -26,12 +26,7 @@ _PAIRS = 4096
 
 
 def branch_weights(request: Request, game: Game) -> dict[str, Any] | None:
-    """Return the weight of each branch, as written to ``branches.json``; None for a network with one branch.
-
-    Keys: for each path (or modality) ``importance, std, ci_low, ci_high, p_value, share, alone, last``; then ``total``,
-    of paths with the interval of the interaction too, and ``interaction``. ``alone`` is the effect of exchanging this
-    branch only, ``last`` that of exchanging it after the others.
-    """
+    """Return the weight of each branch, as written to ``branches.json``; None for a network with one branch."""
     quantity = quantity_of(request)
     if game.engine is not None:
         paths = request.subject.paths

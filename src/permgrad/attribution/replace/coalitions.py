@@ -43,14 +43,7 @@ def forward_batch_size(request: Request) -> int:
 
 
 class CoalitionGame:
-    """Predictions of the network for pairs of a receiver and a donor row and any coalition of replaced players.
-
-    Args:
-        request: the call; its ``inputs``, ``donors`` and ``space`` are played with.
-
-    Attributes:
-        evaluations: rows of the network evaluated so far.
-    """
+    """Predictions of the network for pairs of a receiver and a donor row and any coalition of replaced players."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -115,16 +108,7 @@ class CoalitionGame:
     def predict(
         self, receivers: Integers | Tensor, donors: Integers | Tensor, replaced: npt.NDArray[np.bool_] | Tensor
     ) -> Tensor:
-        """Return the outputs of rows in which the replaced players' values come from donors.
-
-        Args:
-            receivers: row numbers in ``request.inputs``, ``(b,)``.
-            donors: row numbers in ``request.donors``, ``(b,)``.
-            replaced: bool ``(b, players)``.
-
-        Returns:
-            ``(b, K)``, on the network's device.
-        """
+        """Return the outputs of rows in which the replaced players' values come from donors."""
         rows, lenders = torch.as_tensor(receivers), torch.as_tensor(donors)
         chosen = torch.as_tensor(replaced)
         cache = self._branches(len(rows))
@@ -146,14 +130,7 @@ class CoalitionGame:
         replaced: npt.NDArray[np.bool_] | Tensor,
         source: Sequence[Tensor] | None = None,
     ) -> Tensor:
-        """Return the outputs of pairs in which the same players are replaced: only their values are fetched.
-
-        Args:
-            receivers: row numbers in ``request.inputs``, ``(b,)``.
-            donors: row numbers in ``source``, ``(b,)``.
-            replaced: bool ``(players,)``.
-            source: where replacement values stand; None: ``request.donors``.
-        """
+        """Return the outputs of pairs in which the same players are replaced: only their values are fetched."""
         rows, lenders = torch.as_tensor(receivers), torch.as_tensor(donors)
         chosen = torch.cat([torch.as_tensor(replaced), torch.zeros(1, dtype=torch.bool)])
         spots = [
@@ -179,16 +156,7 @@ class CoalitionGame:
         return finite_between_rows(self._run(len(rows), edited))
 
     def with_values(self, receivers: Integers, columns: npt.NDArray[np.intp], values: Tensor) -> Tensor:
-        """Return the outputs of rows of a table in which some columns hold values of their own.
-
-        Args:
-            receivers: row numbers in ``request.inputs``, ``(b,)``.
-            columns: numbers of the columns.
-            values: ``(b, columns)``.
-
-        Returns:
-            ``(b, K)``, on the network's device.
-        """
+        """Return the outputs of rows of a table in which some columns hold values of their own."""
         rows, spot = torch.as_tensor(receivers), torch.as_tensor(columns)
         (table,) = self.request.inputs
 
@@ -267,13 +235,7 @@ class CoalitionGame:
 
 
 class BranchCache:
-    """Embeddings of all rows explained and of the background, and predictions for coalitions made from them.
-
-    Args:
-        cut: the network in branches.
-        inputs, donors: as in a ``Request``; the same object where they are shared.
-        run: ``(rows, work) ``: calls ``work`` with slices of the rows, in batches that fit in memory.
-    """
+    """Embeddings of all rows explained and of the background, and predictions for coalitions made from them."""
 
     def __init__(
         self,
@@ -312,15 +274,7 @@ class BranchCache:
         untouched: Sequence[Tensor],
         taken: Sequence[Tensor],
     ) -> Tensor:
-        """Return outputs for pairs.
-
-        Args:
-            receivers: row numbers of the rows explained, ``(b,)``.
-            donors: row numbers of the background, ``(b,)``.
-            blended: ``(input, pairs) -> tensor``: rows of one input with its replaced players' values, for some pairs.
-            untouched: per input bool ``(b,)``: nothing of the input is replaced.
-            taken: per input bool ``(b,)``: all of it is.
-        """
+        """Return outputs for pairs."""
         embeddings = []
         for position in range(len(self.inputs)):
             replaced = taken[position]

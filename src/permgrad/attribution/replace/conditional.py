@@ -69,20 +69,7 @@ def _for_others(model: _Conditional, encoded: Encoded) -> _Conditional:
 
 
 class ConditionalSampler:
-    """Draws each player given all columns that are not the player's.
-
-    Args:
-        preprocessor: the fitted encoder; says which columns are numbers and which belong together.
-        encoded: receivers ``(rows, encoded)``.
-        background: rows the conditional models are fitted on, ``(donors, encoded)``.
-        seed: of the whole call.
-        shared: whether background and receivers are the same rows.
-        row_offset: number of the first receiver.
-
-    A player of several features is drawn by the chain rule: the first given the outside, the next given that too.
-    Features that the others determine are listed in ``not_identifiable``, those whose models leave residuals that still
-    depend on the others in ``residuals_dependent``: their draws do not fit the rest of the row.
-    """
+    """Draws each player given all columns that are not the player's."""
 
     def __init__(
         self,
@@ -319,11 +306,7 @@ class PlainColumns:
 
 
 def check_conditional(method: str, names: tuple[str, ...], inputs: tuple[Tensor, ...], layer: object) -> None:
-    """Refuse conditional draws where the network's input is no table of numbers.
-
-    Raises:
-        InputError: another method, several inputs, or an input that is not ``(rows, columns)`` of decimal numbers.
-    """
+    """Refuse conditional draws where the network's input is no table of numbers."""
     if method not in _DRAWING:
         raise InputError(
             f"On a torch network method={method!r} cannot draw values that fit the rest of a row. "

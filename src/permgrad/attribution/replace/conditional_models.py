@@ -39,17 +39,11 @@ _MODELLED_LEVELS = 4
 
 @dataclass
 class CrossFitted:
-    """Predictions for receivers that were not made by a model fitted on that very row.
+    """Predictions for receivers that were not made by a model fitted on that very row."""
 
-    Args:
-        by_fold: model k was fitted without fold k.
-        whole: fitted on all background rows, for receivers outside it.
-        fold_of: each receiver's fold, −1 outside the background.
-    """
-
-    by_fold: list[Predict]
-    whole: Predict | None
-    fold_of: Integers
+    by_fold: list[Predict]  # model k was fitted without fold k
+    whole: Predict | None  # fitted on all background rows, for receivers outside it
+    fold_of: Integers  # each receiver's fold, −1 outside the background
 
     def __call__(self, x: Floats, rows: Integers) -> Floats:
         """Predict receivers ``rows`` from ``x``, what is known of them: ``(rows, known) -> (rows, …)``."""
@@ -131,19 +125,12 @@ class LevelModel:
 
 @dataclass
 class Fitting:
-    """Fits the models of one sampler.
+    """Fits the models of one sampler."""
 
-    Args:
-        background: rows that models are fitted on ``(donors, encoded)``.
-        receivers: rows that values are drawn for ``(rows, encoded)``.
-        seed: of the whole call.
-        shared: whether both are the same rows.
-    """
-
-    background: Encoded
-    receivers: Encoded
-    seed: int
-    shared: bool
+    background: Encoded  # rows that models are fitted on ``(donors, encoded)``
+    receivers: Encoded  # rows that values are drawn for ``(rows, encoded)``
+    seed: int  # of the whole call
+    shared: bool  # whether both are the same rows
 
     @cached_property
     def columns(self) -> Columns:
@@ -307,12 +294,7 @@ class Fitting:
 
 
 class Logistic:
-    """Logistic regression on columns as they are, or on the parts of smooth models, held back as these say.
-
-    Args:
-        parts: smooth models of levels' indicators; none: the columns themselves.
-        strength: scikit-learn's ``C``.
-    """
+    """Logistic regression on columns as they are, or on the parts of smooth models, held back as these say."""
 
     def __init__(self, parts: list[SmoothModel] | None = None, strength: float = 1.0) -> None:
         self.parts = parts or []
@@ -424,19 +406,6 @@ def still_depend(signals: Floats, columns: Columns, predictors: list[int], rows:
 
     Looked at are cosines of the ranks in each column, products of those of two columns, and for few columns of three.
     Each sum of products is divided by its standard error; Bonferroni's bound is over all of them and the columns.
-
-    Args:
-        signals: of mean 0 given the known columns, if the model is right ``(rows, signals)``.
-        columns: the background.
-        predictors: columns that the model predicts from.
-        rows: numbers of the background rows used.
-
-    Examples:
-        >>> x = np.random.default_rng(0).normal(size=(500, 2))
-        >>> both = Columns(x)
-        >>> rows = np.arange(500)
-        >>> still_depend(x[:, [1]], both, [0], rows), still_depend(x[:, [0]] ** 2 - 1, both, [0], rows)
-        (False, True)
     """
     waves = [wave[rows] for wave in map(columns.waves, predictors) if wave is not None]
     if not waves:

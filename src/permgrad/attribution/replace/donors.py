@@ -18,16 +18,7 @@ Integers = npt.NDArray[np.int64]
 
 
 def donor_rows(seed: int, player: str, repeat: int, rows: Integers, donors: int, *, shared: bool) -> Integers:
-    """Return the donor of each receiver, uniform over the background; never the row itself where both are one sample.
-
-    Shape:
-        rows ``(pairs,)`` row numbers; result ``(pairs,)``.
-
-    Examples:
-        >>> donors = donor_rows(0, "age", 0, np.arange(5), 5, shared=True)
-        >>> bool((donors == np.arange(5)).any())
-        False
-    """
+    """Return the donor of each receiver, uniform over the background; where both are one sample never the row itself."""
     if not shared:
         return uniform_integers(seed, ("donor", player, repeat), rows, donors)
     drawn = uniform_integers(seed, ("donor", player, repeat), rows, donors - 1)
@@ -38,13 +29,6 @@ class RowNumbers:
     """Numbers of rows that do not follow each other: added to positions they give the rows' numbers.
 
     It stands where ``row_offset`` does, so that rows picked out of a longer table draw the donors they draw in it.
-
-    Args:
-        numbers: of the rows explained within the whole table, ``(rows,)``.
-
-    Examples:
-        >>> (np.array([0, 2]) + RowNumbers(np.array([5, 8, 9]))).tolist()
-        [5, 9]
     """
 
     # NumPy then leaves the sum to this class.
@@ -58,11 +42,7 @@ class RowNumbers:
 
 
 def need_background(rows: int, *, shared: bool) -> None:
-    """Refuse a background that would replace a row by itself.
-
-    Raises:
-        InputError: a single row is explained, and no other is given.
-    """
+    """Refuse a background that would replace a row by itself."""
     if shared and rows < 2:
         raise InputError(
             "A single row is explained, and there is no other to take replacement values from. Pass background= with "
@@ -84,14 +64,7 @@ class Sampler(Protocol):
 
 
 class MarginalSampler:
-    """Copies the player's columns from a donor row of the background.
-
-    Args:
-        background: encoded rows ``(donors, encoded)``.
-        seed: of the whole call.
-        shared: whether the background is the rows explained, in the same order.
-        row_offset: number of the first explained row, where the caller explains one partition of a longer table.
-    """
+    """Copies the player's columns from a donor row of the background."""
 
     def __init__(
         self, background: npt.NDArray[np.float32], seed: int, *, shared: bool, row_offset: int | RowNumbers = 0

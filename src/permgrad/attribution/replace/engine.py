@@ -41,12 +41,7 @@ _MOST_NUMBERS, _NUMBERS_PER_PAIR = 2**23, 16
 
 
 class Replacement:
-    """Answers plays of single players, each in any set of paths.
-
-    Args:
-        request: the call.
-        fixed: what replaces in the place of donors, ``(1, columns)``; None: donors.
-    """
+    """Answers plays of single players, each in any set of paths."""
 
     evaluations: int | None = None
     noise: float | None = None
@@ -195,32 +190,17 @@ def make_sampler(request: Request, fixed: Sequence[Tensor] | None = None) -> Sam
 
 @dataclass(frozen=True)
 class DistinctPairs:
-    """The distinct replacements among many draws for the same rows.
+    """The distinct replacements among many draws for the same rows."""
 
-    Attributes:
-        rows: the row of each, counted from the first, in rising order ``(pairs,)``.
-        values: the new values ``(pairs, columns)``.
-        places: per draw the pair of each row ``(rows,)``; −1: the drawn value is the row's own.
-    """
-
-    rows: Integers
-    values: Encoded
-    places: tuple[Integers, ...]
+    rows: Integers  # the row of each, counted from the first, in rising order ``(pairs,)``
+    values: Encoded  # the new values ``(pairs, columns)``
+    places: tuple[Integers, ...]  # per draw the pair of each row ``(rows,)``; −1: the drawn value is the row's own
 
 
 def distinct_pairs(current: Encoded, drawn: Sequence[Encoded]) -> DistinctPairs:
     """Find equal replacements of a row, and those that replace a value by itself: codes, counts and levels have many.
 
     What a network answers to equal questions is equal, so that it is asked once; donors and counts are as drawn.
-
-    Shape:
-        current, and each of drawn ``(rows, columns)``.
-
-    Examples:
-        >>> own, drawn = np.float32([[0], [1]]), [np.float32([[1], [1]]), np.float32([[1], [0]])]
-        >>> pairs = distinct_pairs(own, drawn)
-        >>> pairs.rows.tolist(), pairs.values.tolist(), [places.tolist() for places in pairs.places]
-        ([0, 1], [[1.0], [0.0]], [[0, -1], [0, 1]])
     """
     values = np.stack(drawn, axis=1)  # one row's draws next to each other
     count, repeats, columns = values.shape

@@ -12,15 +12,7 @@ LARGEST = 1e150
 
 
 def broken_rows(outputs: Tensor) -> Tensor:
-    """Return which rows hold NaN, infinity, or a number whose square is none, bool ``(rows,)``.
-
-    Shape:
-        outputs ``(rows, outputs)``.
-
-    Examples:
-        >>> broken_rows(torch.tensor([[1.0, 2.0], [torch.nan, 1.0], [1e200, 0.0]], dtype=torch.float64)).tolist()
-        [False, True, True]
-    """
+    """Return which rows hold NaN, infinity, or a number whose square is none, bool ``(rows,)``."""
     if outputs.dtype != torch.float64:
         return ~torch.isfinite(outputs).all(dim=1)
     # Of NaN this is false too.
@@ -33,11 +25,7 @@ def what_is_broken(outputs: Tensor) -> str:
 
 
 def finite_rows(outputs: Tensor) -> Tensor:
-    """Return the outputs of the rows explained.
-
-    Raises:
-        InputError: some of the outputs ``(rows, K)`` are no numbers that can be worked with.
-    """
+    """Return the outputs of the rows explained."""
     broken = broken_rows(outputs)
     if bool(broken.any()):
         raise InputError(

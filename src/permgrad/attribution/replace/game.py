@@ -84,17 +84,11 @@ class ReadoutValue:
 
 
 class BackEnd(Protocol):
-    """Answers plays: predicts rows explained in which players come from donors.
+    """Answers plays: predicts rows explained in which players come from donors."""
 
-    Attributes:
-        donors: number of background rows, or of rows explained where nothing is drawn.
-        shared: whether a row can be receiver and donor.
-        workers: threads over plays.
-    """
-
-    donors: int
-    shared: bool
-    workers: int
+    donors: int  # number of background rows, or of rows explained where nothing is drawn
+    shared: bool  # whether a row can be receiver and donor
+    workers: int  # threads over plays
 
     @property
     def evaluations(self) -> int | None:
@@ -136,30 +130,16 @@ class BackEnd(Protocol):
 
 @dataclass(frozen=True)
 class Effects:
-    """Turns the outputs of one play into effects.
+    """Turns the outputs of one play into effects."""
 
-    Args:
-        play: what is played.
-        value: what is measured.
-        base: measured of the rows of a block as they are ``(rows, V)``.
-        start: the block's first row.
-        noise: as in ``BackEnd``.
-    """
-
-    play: Play
-    value: Value
-    base: Floats
-    start: int
-    noise: float | None
+    play: Play  # what is played
+    value: Value  # what is measured
+    base: Floats  # measured of the rows of a block as they are ``(rows, V)``
+    start: int  # the block's first row
+    noise: float | None  # as in ``BackEnd``
 
     def __call__(self, outputs: Sequence[Tensor], unchanged: Tensor, rows: Integers) -> Floats:
-        """Return effects ``(names, b, quantities, V)``.
-
-        Args:
-            outputs: of each coalition ``(b, K)``.
-            unchanged: the rows' outputs as they are ``(b, K)``.
-            rows: their numbers ``(b,)``.
-        """
+        """Return effects ``(names, b, quantities, V)``."""
         settled = [settle(one, unchanged, self.noise) for one in outputs]
         for place, smaller in enumerate(self.play.within):
             # A path that the head does not read thereby adds exactly 0 to a coalition, as it does alone.
@@ -202,13 +182,7 @@ class Collector(Protocol):
 
 
 class Game:
-    """A replacement game over the rows of one call.
-
-    Args:
-        request: the call.
-        value: what is measured.
-        fixed: what replaces in the place of donors, ``(1, *)`` per input; None: donors.
-    """
+    """A replacement game over the rows of one call."""
 
     def __init__(self, request: Request, value: Value, fixed: Sequence[Tensor] | None = None) -> None:
         self.request = request
@@ -295,12 +269,7 @@ class MomentCollector:
 
 
 def doubling_rounds(total: int) -> Iterator[range]:
-    """Yield repeats in rounds of growing size: 0–1, 2–3, 4–7, 8–15 … up to ``total``.
-
-    Examples:
-        >>> [list(r) for r in doubling_rounds(5)]
-        [[0, 1], [2, 3], [4]]
-    """
+    """Yield repeats in rounds of growing size: 0–1, 2–3, 4–7, 8–15 … up to ``total``."""
     done, size = 0, 2
     while done < total:
         stop = min(total, done + size)

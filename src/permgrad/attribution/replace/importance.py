@@ -86,13 +86,7 @@ def _spread(y: Floats, weights: Floats | None, loss: str) -> float:
 
 
 def weighted_median(values: Floats, weights: Floats | None) -> float:
-    """Return the number of least weighted absolute distance to ``(rows,)`` values; the mean of the ends of several.
-
-    Examples:
-        >>> values = np.array([3.0, 1.0, 2.0, 10.0])
-        >>> weighted_median(values, None), weighted_median(values, np.array([1.0, 1.0, 1.0, 9.0]))
-        (2.5, 10.0)
-    """
+    """Return the number of least weighted absolute distance to ``(rows,)`` values; the mean of the ends of several."""
     if weights is None:
         return float(np.median(values))
     order = np.argsort(values, kind="stable")

@@ -21,18 +21,7 @@ MOST_GROUPS = 20
 
 
 def deal_groups(rows: int, seed: int, purpose: str, classes: npt.NDArray[np.integer] | None = None) -> Integers:
-    """Return the group of each row, ``(rows,)``: ``min(20, rows)`` groups whose sizes differ by 1 at most.
-
-    Args:
-        rows: how many there are.
-        seed: of the whole call.
-        purpose: what the groups are for.
-        classes: of the rows ``(rows,)``; a class of two rows or more then lies in two groups or more, where it can.
-
-    Examples:
-        >>> np.bincount(deal_groups(50, 0, "rows")).tolist()
-        [3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2]
-    """
+    """Return the group of each row, ``(rows,)``: ``min(20, rows)`` groups whose sizes differ by 1 at most."""
     order = generator(seed, "jackknife", purpose).permutation(rows)
     groups = np.empty(rows, dtype=np.int64)
     groups[order] = np.arange(rows) % max(min(MOST_GROUPS, rows), 1)

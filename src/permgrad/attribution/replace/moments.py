@@ -38,26 +38,13 @@ NO_DONOR = -1
 
 @dataclass
 class PairMoments:
-    """Sums over pairs for one player, float64 and additive: partitions of the pairs merge in any order.
+    """Sums over pairs for one player, float64 and additive: partitions of the pairs merge in any order."""
 
-    Args:
-        receivers: number of rows explained.
-        donors: number of background rows.
-        shared: whether donor k and receiver k are the same row.
-        classes: number of classes of receivers (1 where there are none).
-        quantities: number of effects kept side by side (for example total, tabular, image, interaction).
-
-    Shape:
-        receiver_sum ``(quantities, receivers)``, receiver_weight and receiver_class ``(receivers,)``;
-        donor_sum ``(classes, quantities, donors)``, donor_weight ``(classes, donors)``;
-        squares: per class and quantity Σ w² h², Σ w² h; weight_squares per class Σ w².
-    """
-
-    receivers: int
-    donors: int
-    shared: bool
-    classes: int
-    quantities: int
+    receivers: int  # number of rows explained
+    donors: int  # number of background rows
+    shared: bool  # whether donor k and receiver k are the same row
+    classes: int  # number of classes of receivers (1 where there are none)
+    quantities: int  # number of effects kept side by side (for example total, tabular, image, interaction)
 
     def __post_init__(self) -> None:
         self.receiver_sum = np.zeros((self.quantities, self.receivers))
@@ -79,12 +66,7 @@ class PairMoments:
         classes: npt.NDArray[np.integer] | None = None,
         weights: Floats | None = None,
     ) -> None:
-        """Add pairs.
-
-        Shape:
-            rows ``(pairs,)``, donors ``(pairs,)`` (−1: a draw without a donor row), effects ``(pairs, quantities)``,
-            classes ``(pairs,)`` of the receivers, weights ``(pairs,)`` of the receivers.
-        """
+        """Add pairs."""
         count = len(rows)
         weight = np.ones(count) if weights is None else np.asarray(weights, dtype=np.float64)
         group = np.zeros(count, dtype=np.int64) if classes is None else np.asarray(classes, dtype=np.int64)
@@ -143,9 +125,6 @@ class PairMoments:
         The effective number is that of independent rows of equal weight (Kish 1965); where a separate background is
         small it falls towards the number of donors (Satterthwaite 1946). A background of one row is a fixed reference:
         the standard error is then over receivers alone.
-
-        Shape:
-            mean, standard error, effective number: ``(quantities,)`` each; the first two are NaN where undefined.
         """
         member = (self.receiver_weight > 0) & (True if group is None else self.receiver_class == group)
         weight = np.where(member, self.receiver_weight, 0.0)
@@ -185,28 +164,14 @@ class PairMoments:
 
 
 def pair_noise(mean: Floats, square_sum: Floats, square_cross: Floats, weight_squares: Any) -> Floats:
-    """Return Σ w² (h − θ)² over the pairs that have a donor, ``(quantities,)``: what both roles count twice.
-
-    Shape:
-        mean, square_sum, square_cross ``(quantities,)``; weight_squares a number.
-    """
+    """Return Σ w² (h − θ)² over the pairs that have a donor, ``(quantities,)``: what both roles count twice."""
     # Rounding may leave a trace below 0 where all effects are equal.
     noise: Floats = np.maximum(square_sum - 2 * mean * square_cross + mean**2 * weight_squares, 0.0)
     return noise
 
 
 def with_separate_donors(of_receivers: Floats, size: float, by_donor: Floats, noise: Floats) -> tuple[Floats, Floats]:
-    """Add the donors' part of the variance, where they are a sample of their own.
-
-    Args:
-        of_receivers: the receivers' part, given the background ``(quantities,)``.
-        size: effective number of receivers.
-        by_donor: each donor's sum of centred effects ``(quantities, donors)``.
-        noise: from ``pair_noise``.
-
-    Returns:
-        The variance of the sum, and the effective number of rows, ``(quantities,)`` each.
-    """
+    """Add the donors' part of the variance, where they are a sample of their own."""
     donors = by_donor.shape[1]
     spread = max(donors - 1, 1)
     of_donors = np.maximum((by_donor**2).sum(axis=1) * donors / spread - noise, 0.0)
@@ -214,22 +179,7 @@ def with_separate_donors(of_receivers: Floats, size: float, by_donor: Floats, no
 
 
 def two_parts(of_receivers: Floats, size: float, of_donors: Floats, donors: int) -> tuple[Floats, Floats]:
-    """Add the variances of two independent samples, with Satterthwaite's (1946) effective number of rows.
-
-    Args:
-        of_receivers: the first sample's part ``(*)``.
-        size: its effective number of rows, at least 2 where the first part is known.
-        of_donors: the second sample's part ``(*)``.
-        donors: its number of rows; a single one counts as a fixed reference.
-
-    Returns:
-        The variance, and the effective number of rows, ``(*)`` each.
-
-    Examples:
-        >>> variance, effective = two_parts(np.array([1.0]), 21, np.array([1.0]), 21)
-        >>> float(variance[0]), float(effective[0])
-        (2.0, 41.0)
-    """
+    """Add the variances of two independent samples, with Satterthwaite's (1946) effective number of rows."""
     variance = of_receivers + of_donors
     share = np.divide(of_donors, variance, out=np.zeros_like(variance), where=variance > 0)
     freedom = 1 / ((1 - share) ** 2 / max(size - 1, 1) + share**2 / max(donors - 1, 1))
@@ -248,17 +198,7 @@ _SUMS = (
 
 
 def mean_over_rows(values: Floats, weights: Floats | None = None) -> tuple[Floats, Floats, float]:
-    """Return the mean over rows, its standard error and the effective number of rows (Kish 1965).
-
-    Args:
-        values: ``(rows, *)``.
-        weights: of the rows, ``(rows,)``; None: equal. Without a row that counts all is missing.
-
-    Examples:
-        >>> mean, std, size = mean_over_rows(np.array([1.0, 2.0, 6.0]), np.array([1.0, 1.0, 0.0]))
-        >>> float(mean), float(std), size
-        (1.5, 0.5, 2.0)
-    """
+    """Return the mean over rows, its standard error and the effective number of rows (Kish 1965)."""
     weight = np.ones(len(values)) if weights is None else weights
     total = float(weight.sum())
     if total <= 0:
@@ -277,11 +217,6 @@ def interval(mean: Floats, std: Floats, count: npt.ArrayLike, confidence: float)
 
     Student's t with ``count − 1`` degrees of freedom, ``count`` being the effective number of rows. A mean of exactly 0
     with standard error 0 gets p = 1.
-
-    Examples:
-        >>> low, high, p = interval(np.array([1.0]), np.array([0.5]), 101, 0.95)
-        >>> bool(low[0] > 0) == bool(p[0] < 0.05)
-        True
     """
     # The functions behind scipy.stats.t, which takes 45 MB of memory to import.
     from scipy import special

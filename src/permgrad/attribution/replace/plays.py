@@ -31,43 +31,28 @@ TOTAL = "\0total"
 
 @dataclass(frozen=True)
 class Play:
-    """What is played for one player, or for all of them at once.
+    """What is played for one player, or for all of them at once."""
 
-    Attributes:
-        key: of the donor stream: players with the same key meet the same donors.
-        names: of the players that the results belong to.
-        players: positions in the space of the players that the mask speaks of, ``(players,)``.
-        mask: who is replaced where, bool ``(coalitions, players, channels)``.
-        combine: ``(names, quantities, coalitions)``: how effects of coalitions become quantities.
-        within: for each coalition the smaller ones that it contains; empty: none is looked at.
-        steps: for each name ``(steps, 2)``: the coalitions with and without the player (−1: nobody is replaced). A row
-            whose output none of the steps changes has effects of exactly 0, not sums of rounding.
-    """
-
-    key: str
-    names: tuple[str, ...]
-    players: Integers
-    mask: Booleans
-    combine: Floats
+    key: str  # of the donor stream: players with the same key meet the same donors
+    names: tuple[str, ...]  # of the players that the results belong to
+    players: Integers  # positions in the space of the players that the mask speaks of, ``(players,)``
+    mask: Booleans  # who is replaced where, bool ``(coalitions, players, channels)``
+    combine: Floats  # ``(names, quantities, coalitions)``: how effects of coalitions become quantities
+    #: for each coalition the smaller ones that it contains; empty: none is looked at
     within: tuple[tuple[int, ...], ...] = ()
+    #: for each name ``(steps, 2)``: the coalitions with and without the player (−1: nobody is replaced). A row whose
+    #: output none of the steps changes has effects of exactly 0, not sums of rounding
     steps: tuple[Integers, ...] = ()
 
 
 @dataclass(frozen=True)
 class Plays:
-    """All that a method plays.
+    """All that a method plays."""
 
-    Attributes:
-        names: of the quantities; the first is the importance.
-        plays: one for each player that owns a position, or one for all.
-        fixed: what replaces in the place of donors, ``(1, *)`` per input; None: donors.
-        facts: for the explanation's ``meta``.
-    """
-
-    names: tuple[str, ...]
-    plays: tuple[Play, ...]
-    fixed: tuple[Tensor, ...] | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
+    names: tuple[str, ...]  # of the quantities; the first is the importance
+    plays: tuple[Play, ...]  # one for each player that owns a position, or one for all
+    fixed: tuple[Tensor, ...] | None = None  # what replaces in the place of donors, ``(1, *)`` per input; None: donors
+    facts: dict[str, Any] = field(default_factory=dict)  # for the explanation's ``meta``
 
     @property
     def coalitions(self) -> int:
@@ -76,13 +61,7 @@ class Plays:
 
 
 def single_plays(space: PlayerSpace, paths: Sequence[str] = (), through: Sequence[str] | None = None) -> Plays:
-    """Return the plays in which each player is replaced by itself: its total effect.
-
-    Args:
-        space: the players.
-        paths: the subject's channels; empty: inputs go in as they are.
-        through: the paths that the replacement reaches; None: all of them.
-    """
+    """Return the plays in which each player is replaced by itself: its total effect."""
     channels = np.array([[path in (paths if through is None else through) for path in paths] or [True]])
     return Plays(("total",), _for_each(space, channels, np.ones((1, 1, 1))))
 
@@ -91,12 +70,6 @@ def path_plays(space: PlayerSpace, paths: Sequence[str]) -> Plays:
     """Return the path game of each player: its total effect, and the two-player Shapley shares of the paths.
 
     φ_tab = ½[Δ_tab + (Δ_both − Δ_img)], φ_img alike; interaction = Δ_both − Δ_tab − Δ_img.
-
-    Examples:
-        >>> import torch
-        >>> space = PlayerSpace(("a",), ("table",), ("table",), (torch.tensor([0]),))
-        >>> path_plays(space, ("tabular", "image")).names
-        ('total', 'tabular', 'image', 'interaction')
     """
     if len(paths) == 1:
         return Plays(("total", paths[0]), _for_each(space, np.array([[True]]), np.ones((1, 2, 1))))

@@ -10,22 +10,12 @@ _ROUNDING, _HALF = 16, 1e-5
 
 
 def is_half(dtype: torch.dtype) -> bool:
-    """Return whether numbers of this type are so coarse that their rounding may be as large as an effect.
-
-    Examples:
-        >>> is_half(torch.bfloat16), is_half(torch.float32)
-        (True, False)
-    """
+    """Return whether numbers of this type are so coarse that their rounding may be as large as an effect."""
     return torch.finfo(dtype).eps > _HALF
 
 
 def rounding_size(outputs: Tensor, noise: float | None = None) -> Tensor:
-    """Return the difference of an output below which it is the network's rounding, ``(rows, 1)``.
-
-    Args:
-        outputs: ``(rows, outputs)``.
-        noise: how far rounding was seen to move outputs; None: as for outputs around 1, logits or standardised.
-    """
+    """Return the difference of an output below which it is the network's rounding, ``(rows, 1)``."""
     precision = torch.finfo(outputs.dtype).eps
     times = 1 if is_half(outputs.dtype) else _ROUNDING
     least = times * precision if noise is None else noise
@@ -37,13 +27,6 @@ def settle(outputs: Tensor, base: Tensor, noise: float | None = None) -> Tensor:
 
     Computing a part of a network anew, or in a batch of another size, changes last digits. Without this an input that
     the network does not use would get an importance of 1e-9 instead of exactly 0, with a p-value that means nothing.
-
-    Shape:
-        outputs, base ``(rows, outputs)``; noise as for ``rounding_size``.
-
-    Examples:
-        >>> settle(torch.tensor([[1.0 + 2e-7], [1.1]]), torch.tensor([[1.0], [1.0]])).tolist()
-        [[1.0], [1.100000023841858]]
     """
     unchanged = ((outputs - base).abs() <= rounding_size(base, noise)).all(dim=1)
     return torch.where(unchanged[:, None], base, outputs)

@@ -315,15 +315,7 @@ class _Judge:
     def _variance(
         self, receivers: Integers, changes: Floats, combine: Floats, memberships: Sequence[Integers]
     ) -> Floats:
-        """Return the jackknife's variance over groups of pairs, ``(scorers, quantities)``.
-
-        Args:
-            receivers: of the pairs ``(pairs,)``.
-            changes: of the predictions ``(pairs, coalitions, outputs)``.
-            combine: ``(quantities, coalitions)``.
-            memberships: the group of each pair ``(pairs,)``, −1 where it has none; a pair may have several, and is left
-                out with each of them.
-        """
+        """Return the jackknife's variance over groups of pairs, ``(scorers, quantities)``."""
         left_out = []
         for group in range(max(int(membership.max()) for membership in memberships) + 1):
             stays = np.logical_and.reduce([membership != group for membership in memberships])

@@ -35,16 +35,7 @@ _LEFT_OUT = 1e4
 
 
 class Curve:
-    """Functions of one column that bend: a cubic spline's basis without its line, smoothest functions first.
-
-    Args:
-        values: of the column ``(rows,)``.
-
-    Examples:
-        >>> curve = Curve(np.linspace(0, 1, 200))
-        >>> curve(np.array([0.2, 0.4, 5.0])).shape[0]
-        3
-    """
+    """Functions of one column that bend: a cubic spline's basis without its line, smoothest functions first."""
 
     def __init__(self, values: Floats) -> None:
         from scipy.interpolate import BSpline
@@ -100,13 +91,9 @@ class Curve:
 
 @dataclass
 class Columns:
-    """The columns known, scaled, with their curves; made once for all features that are predicted from some of them.
+    """The columns known, scaled, with their curves; made once for all features that are predicted from some of them."""
 
-    Args:
-        x: background rows ``(rows, columns)``.
-    """
-
-    x: Floats
+    x: Floats  # background rows ``(rows, columns)``
 
     def __post_init__(self) -> None:
         self.centre, spread = self.x.mean(axis=0), self.x.std(axis=0)
@@ -155,19 +142,6 @@ class SmoothModel:
 
     Which parts there are and how far each is held back is settled once, on all rows; ``fit`` then solves for the
     coefficients on any of them.
-
-    Args:
-        columns: the background.
-        known: columns to predict from.
-        rows: numbers of the background rows used.
-        target: their values of the number ``(rows,)``.
-
-    Examples:
-        >>> x = np.random.default_rng(0).normal(size=(300, 2))
-        >>> model = SmoothModel(Columns(x), [0, 1], np.arange(300), x[:, 0] ** 2)
-        >>> predict = model.fit(np.ones(300, dtype=bool))
-        >>> bool(np.abs(predict(x) - x[:, 0] ** 2).max() < 0.1)
-        True
     """
 
     def __init__(self, columns: Columns, known: list[int], rows: Integers, target: Floats) -> None:
@@ -307,11 +281,7 @@ class SmoothModel:
 
 
 def clearness(signals: Floats, functions: Floats) -> Floats:
-    """Return the sums of products over rows, in their standard errors: ``(signals, functions)``.
-
-    Shape:
-        signals ``(rows, signals)`` and functions ``(rows, functions)``, both of mean 0.
-    """
+    """Return the sums of products over rows, in their standard errors: ``(signals, functions)``."""
     squares = (signals**2).T @ functions**2
     clear: Floats = np.abs(signals.T @ functions) / np.sqrt(np.maximum(squares, 1e-300))
     return clear
@@ -331,10 +301,6 @@ def penalties(design: Floats, target: Floats, sizes: list[int]) -> tuple[Floats,
     """Return each coefficient's penalty, one for every block of columns, and the coefficients.
 
     MacKay's (1992) fixed point of the marginal likelihood of Gaussian blocks. An infinite penalty leaves a block out.
-
-    Shape:
-        design ``(rows, sum of sizes)`` and target ``(rows,)``, both centred; penalties and coefficients
-        ``(sum of sizes,)``.
     """
     rows = len(target)
     block = np.repeat(np.arange(len(sizes)), sizes)

@@ -22,16 +22,7 @@ _SHARE = 1e-2
 
 
 def check_apart(predict: Predict, rows: Sequence[Tensor], outputs: Tensor) -> None:
-    """Warn of outputs that depend on chance; refuse those that depend on the other rows of a batch.
-
-    Args:
-        predict: the network, already open: rows to outputs ``(b, K)``.
-        rows: some rows, one tensor per input.
-        outputs: what the network gives for them in one batch.
-
-    Raises:
-        InputError: a row's output changes with the rows beside it, or a batch of another size is not taken.
-    """
+    """Warn of outputs that depend on chance; refuse those that depend on the other rows of a batch."""
     few = [tensor[:_FEW] for tensor in rows]
     count = len(few[0])
     first, again = predict(few), predict(few)

@@ -33,17 +33,11 @@ _SAME = 1e-5
 
 @dataclass(frozen=True)
 class BranchCut:
-    """A network cut into one branch per input and the trunk that joins them.
+    """A network cut into one branch per input and the trunk that joins them."""
 
-    Attributes:
-        subject: the whole network.
-        branches: for each input the layers before its frontier: ``tensor -> embedding``.
-        trunk: what lies behind: takes all embeddings, one after the other.
-    """
-
-    subject: NetworkSubject
-    branches: tuple[fx.GraphModule, ...]
-    trunk: fx.GraphModule
+    subject: NetworkSubject  # the whole network
+    branches: tuple[fx.GraphModule, ...]  # for each input the layers before its frontier: ``tensor -> embedding``
+    trunk: fx.GraphModule  # what lies behind: takes all embeddings, one after the other
 
     def embed(self, position: int, tensor: Tensor) -> Embedding:
         """Return the embedding of rows of one input."""
@@ -61,12 +55,7 @@ class BranchCut:
 
 
 def cut_into_branches(subject: NetworkSubject, inputs: Sequence[Tensor]) -> BranchCut | None:
-    """Return the cut, or None where it would not help, or not give the same numbers.
-
-    Args:
-        subject: a network, already open.
-        inputs: some rows of it.
-    """
+    """Return the cut, or None where it would not help, or not give the same numbers."""
     if subject.rewrites or len(inputs) < 2:
         return None
     form = subject.form

@@ -22,14 +22,7 @@ from permgrad.models.network.network import HybridNetwork
 
 
 class HybridSubject(Subject):
-    """A fitted ``HyNNClassifier`` or ``HyNNRegressor``.
-
-    Args:
-        model: the fitted estimator.
-
-    Raises:
-        InputError: The estimator is not fitted.
-    """
+    """A fitted ``HyNNClassifier`` or ``HyNNRegressor``."""
 
     kind: Literal["hybrid", "network"] = "hybrid"
     input_names: tuple[str, ...] = ("table",)

@@ -42,11 +42,7 @@ def at_layer(
     layer: str,
     segments: Any = None,
 ) -> tuple[InnerSubject, tuple[Tensor, ...], tuple[Tensor, ...], PlayerSpace]:
-    """Return subject, rows, background and players at the output of a layer.
-
-    Raises:
-        InputError: there is no such layer, it is not used, or its output has no row for each row.
-    """
+    """Return subject, rows, background and players at the output of a layer."""
     inner = InnerSubject(subject, layer, inputs)
     rows = inner.lift(inputs)
     background = rows if donors is inputs else inner.lift(donors)
@@ -58,18 +54,7 @@ def at_layer(
 
 
 class InnerSubject(NetworkSubject):
-    """A network from the output of one of its layers on.
-
-    Args:
-        outer: the whole network.
-        layer: name of the layer, as in ``named_modules()``.
-        inputs: rows of the whole network.
-
-    Attributes:
-        calls: how often the layer is called in one forward: an encoder that serves two images is called twice.
-        names: of the activations, one for each call.
-        cut: whether the layers before are left out; else the whole network runs with the layer's output exchanged.
-    """
+    """A network from the output of one of its layers on."""
 
     def __init__(self, outer: NetworkSubject, layer: str, inputs: tuple[Tensor, ...]) -> None:
         modules = dict(outer.module.named_modules())

@@ -37,19 +37,12 @@ class Leaf:
 
 @dataclass(frozen=True)
 class InputForm:
-    """How inputs are laid out for one network, so that other rows (a background) are read in the same way.
+    """How inputs are laid out for one network, so that other rows (a background) are read in the same way."""
 
-    Attributes:
-        leaves: one for each tensor.
-        passing: as keywords, as positional arguments, or the user's whole structure as one argument.
-        structure: the user's structure, with tensors' places left out; what is None in it is passed on as None.
-        whole: name of the parameter that takes the whole structure, where it is passed so; else empty.
-    """
-
-    leaves: tuple[Leaf, ...]
-    passing: Passing
-    structure: Any
-    whole: str = ""
+    leaves: tuple[Leaf, ...]  # one for each tensor
+    passing: Passing  # as keywords, as positional arguments, or the user's whole structure as one argument
+    structure: Any  # the user's structure, with tensors' places left out; what is None in it is passed on as None
+    whole: str = ""  # name of the parameter that takes the whole structure, where it is passed so; else empty
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -71,11 +64,7 @@ class InputForm:
         return function(*(filled.values() if isinstance(filled, dict) else filled))
 
     def read(self, inputs: Any, dtype: torch.dtype) -> tuple[Tensor, ...]:
-        """Read further rows laid out like those the form was made from.
-
-        Raises:
-            InputError: they are laid out otherwise.
-        """
+        """Read further rows laid out like those the form was made from."""
         leaves: tuple[Leaf, ...]
         tensors: tuple[Tensor, ...]
         if _is_leaf(inputs):
@@ -114,21 +103,7 @@ class InputForm:
 
 
 def read_forms(module: nn.Module, inputs: Any, dtype: torch.dtype) -> tuple[tuple[InputForm, ...], tuple[Tensor, ...]]:
-    """Match inputs to the network's forward.
-
-    Args:
-        module: the network.
-        inputs: a dict (its keys are the names of the forward's parameters; where none is, the values are passed in
-            order, or the dict itself is the argument of a forward that needs no other), a tuple or list, or a single
-            tensor, array or frame; values may themselves be lists or dicts, or None, which is passed on.
-        dtype: the network's own, for arrays of 64-bit numbers.
-
-    Returns:
-        The ways in which the inputs may be meant, the likeliest first, and one tensor per input.
-
-    Raises:
-        InputError: some keys match and others do not, a required parameter is missing, or something is no tensor.
-    """
+    """Match inputs to the network's forward."""
     parameters = _parameters(module)
     structured = isinstance(inputs, (Mapping, tuple, list))
     if structured and not _has_values(inputs):
@@ -181,12 +156,7 @@ def check_rows(names: Sequence[str], tensors: Sequence[Tensor]) -> None:
 
 
 def shapes_in_words(names: Sequence[str], tensors: Sequence[Tensor]) -> str:
-    """Return what the network was given, for error messages.
-
-    Examples:
-        >>> shapes_in_words(["x"], [torch.zeros(2, 3)])
-        'x (2, 3) float32'
-    """
+    """Return what the network was given, for error messages."""
     return ", ".join(
         f"{name} {tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
         for name, tensor in zip(names, tensors, strict=True)
@@ -194,20 +164,7 @@ def shapes_in_words(names: Sequence[str], tensors: Sequence[Tensor]) -> str:
 
 
 def in_type_of(name: str, like: Tensor, other: Tensor) -> Tensor:
-    """Return further rows in the type of the rows explained; whole numbers are never made by cutting off.
-
-    Args:
-        name: of the input.
-        like: the rows explained.
-        other: the further rows.
-
-    Raises:
-        InputError: the rows explained are whole numbers, and the others hold a number that this type cannot.
-
-    Examples:
-        >>> in_type_of("x", torch.tensor([1, 2]), torch.tensor([3.0])).tolist()
-        [3]
-    """
+    """Return further rows in the type of the rows explained; whole numbers are never made by cutting off."""
     if like.is_floating_point() or other.dtype == like.dtype:
         return other.to(like.dtype)
     numbers = other.double() if other.is_floating_point() else other.long()
@@ -275,11 +232,7 @@ def _ways_of_places(inputs: Sequence[Any], parameters: list[tuple[str, inspect.P
 
 
 def _ways_of_keys(keys: list[str], parameters: list[tuple[str, inspect.Parameter]]) -> tuple[Passing, ...]:
-    """Return how a dict with these keys may be meant.
-
-    Raises:
-        InputError: the forward cannot be called with it.
-    """
+    """Return how a dict with these keys may be meant."""
     any_keyword = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for _, parameter in parameters)
     any_number = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     names = [name for name, parameter in parameters if parameter.kind not in any_number]

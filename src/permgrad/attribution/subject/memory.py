@@ -44,14 +44,6 @@ def bytes_per_row(forward: Callable[[list[Tensor]], Any], row: Sequence[Tensor])
 
     What does not grow with the rows, such as a weight that is transposed, does not count. Where memory does not suffice
     for two rows, the number is larger than any bound.
-
-    Args:
-        forward: the network.
-        row: per input ``(1, *shape)``.
-
-    Examples:
-        >>> bytes_per_row(lambda inputs: torch.nn.Linear(3, 1000)(inputs[0]).sum(dim=1), [torch.zeros(1, 3)])
-        4000
     """
     sizes = []
     for count in (1, 2):
@@ -71,11 +63,6 @@ def bytes_per_row(forward: Callable[[list[Tensor]], Any], row: Sequence[Tensor])
 
 
 def rows_within_memory(bytes_of_a_row: int, device: torch.device) -> int:
-    """Return how many rows go through a network together, at least one.
-
-    Examples:
-        >>> rows_within_memory(2**20, torch.device("cpu"))
-        8
-    """
+    """Return how many rows go through a network together, at least one."""
     most = _WRITTEN if device.type == "cpu" else _WRITTEN_ACCELERATOR
     return max(1, most // max(bytes_of_a_row, 1))

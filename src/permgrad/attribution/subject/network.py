@@ -51,15 +51,7 @@ class BatchError(InputError):
 
 
 class ForwardError(BatchError):
-    """The user's own code raised: its error is the cause.
-
-    Args:
-        error: what was raised.
-        shapes: what the network was called with, in words.
-
-    Attributes:
-        words: the error's type and text.
-    """
+    """The user's own code raised: its error is the cause."""
 
     def __init__(self, error: Exception, shapes: str) -> None:
         self.words = error_in_words(error)
@@ -78,32 +70,7 @@ def _another_width(before: int, now: int, rows: int) -> BatchError:
 
 
 class NetworkSubject(Subject):
-    """A torch network with the inputs of one call.
-
-    Args:
-        module: any network; it is used in eval mode, and put back as it was.
-        inputs: as for ``pg.explain``.
-        y: the target, for inferring the task; or None.
-        head: which of several outputs.
-        output_kind: what the outputs are; None: inferred.
-        task: None: inferred.
-        class_names: in the order of the outputs.
-
-    Attributes:
-        inputs: one tensor per input, as the network takes them.
-        form: how inputs are laid out.
-        outputs_form: what the outputs are.
-        real: whether each input is floating point.
-        rewrites: whether the forward writes into its own weights, as layers that hold a norm below a bound do.
-
-    Raises:
-        InputError: the network cannot be called with the inputs, or its output cannot be explained.
-
-    Examples:
-        >>> subject = NetworkSubject(nn.Linear(3, 2), torch.zeros(5, 3))
-        >>> subject.input_names, subject.task, subject.output_names
-        (('input',), 'classification', ('0', '1'))
-    """
+    """A torch network with the inputs of one call."""
 
     kind: Literal["hybrid", "network"] = "network"
 
@@ -156,11 +123,7 @@ class NetworkSubject(Subject):
         return tuple(tensor.is_floating_point() for tensor in self.inputs)
 
     def read(self, inputs: Any) -> tuple[Tensor, ...]:
-        """Read further rows, such as a background, laid out as the inputs were, in the types of the inputs.
-
-        Raises:
-            InputError: they are laid out or shaped otherwise, or the type of the inputs cannot hold them.
-        """
+        """Read further rows, such as a background, laid out as the inputs were, in the types of the inputs."""
         # In full precision: what is rounded on the way could not be told from what was given.
         tensors = self.form.read(inputs, torch.float64)
         for name, tensor, other in zip(self.input_names, self.inputs, tensors, strict=True):
@@ -210,11 +173,7 @@ class NetworkSubject(Subject):
         return meanings
 
     def settle(self, background: Sequence[Tensor] | None) -> None:
-        """Let a background take part in telling what outputs are, and warn where few rows told it.
-
-        Args:
-            background: as ``read`` returned it; None: there is none, or it is the rows explained.
-        """
+        """Let a background take part in telling what outputs are, and warn where few rows told it."""
         rows = len(self.inputs[0])
         form, rows_seen = self.outputs_form, min(rows, _PROBE_ROWS)
         if form.by_target and rows < _FEW_ROWS:
@@ -322,11 +281,7 @@ class NetworkSubject(Subject):
         return torch.cat(outputs)
 
     def most_rows(self, rows: Sequence[Tensor] | None = None) -> int:
-        """Return how many rows may go through the network together, so that activations stay within bounds.
-
-        Args:
-            rows: one or more, in the types that the network takes; None: the rows explained.
-        """
+        """Return how many rows may go through the network together, so that activations stay within bounds."""
         if self._most_rows is None:
             row = [tensor[:1] for tensor in (self.inputs if rows is None else rows)]
             with self.open(), as_written(self.module):
@@ -352,12 +307,7 @@ class NetworkSubject(Subject):
         return self.taken(returned, len(tensors[0]))
 
     def taken(self, returned: Any, rows: int) -> Tensor:
-        """Return the output that is explained out of all that the network returned for rows.
-
-        Raises:
-            InputError: there is none.
-            BatchError: it is of another width, or another one of several outputs, than for the first rows.
-        """
+        """Return the output that is explained out of all that the network returned for rows."""
         try:
             output, picked = pick_head(returned, self.head, rows)
         except InputError as error:
@@ -381,10 +331,6 @@ class NetworkSubject(Subject):
 
         Whether gradients are followed stays as it was, whatever the code switches. Memory that does not suffice passes
         as it is: the batch is halved then.
-
-        Args:
-            tensors: what it is called with.
-            names: of the tensors; None: of the inputs.
         """
         followed = torch.is_grad_enabled()
         try:

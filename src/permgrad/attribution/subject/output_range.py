@@ -15,18 +15,7 @@ _OF_ANY_ROW = 4.0
 
 
 def output_range(seen: Tensor, precision: torch.dtype, *, alike: bool) -> Tensor:
-    """Return the range of each output, ``(targets,)``; 1 where it varies by no more than its rounding.
-
-    Args:
-        seen: outputs ``(rows, targets)``.
-        precision: that the network computes in.
-        alike: whether all rows are one and the same, such as a single reference.
-
-    Examples:
-        >>> seen = torch.tensor([[0.25, 1.0], [0.25 + 1e-7, 3.0]], dtype=torch.float64)
-        >>> output_range(seen, torch.float32, alike=False).tolist()
-        [1.0, 2.0]
-    """
+    """Return the range of each output, ``(targets,)``; 1 where it varies by no more than its rounding."""
     spread = seen.amax(dim=0) - seen.amin(dim=0)
     share = max(_OF_ONE_ROW if alike else 0.0, _OF_ANY_ROW * torch.finfo(precision).eps)
     return torch.where(spread > share * seen.abs().amax(dim=0), spread, torch.ones_like(spread))

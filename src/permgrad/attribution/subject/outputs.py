@@ -30,16 +30,7 @@ _USUAL_HEADS = ("logits", "logit", "output", "out", "prediction", "predictions",
 
 
 def pick_head(returned: Any, head: int | str | None, rows: int) -> tuple[Tensor, int | str | None]:
-    """Return the output to explain as ``(rows, K)``, and its name or position where the network returns several.
-
-    Args:
-        returned: what the forward returned: a tensor, a tuple or list, a dict, or an object with attributes.
-        head: name or position of the output; None: the one with a usual name, else the first that has a row for each.
-        rows: how many rows went in.
-
-    Raises:
-        InputError: there is no such output, or it is not ``(rows,)`` or ``(rows, outputs)``.
-    """
+    """Return the output to explain as ``(rows, K)``, and its name or position where the network returns several."""
     if isinstance(returned, Tensor):
         if head is not None:
             raise InputError(
@@ -102,31 +93,18 @@ def _flat(output: Tensor, rows: int, name: str) -> Tensor:
 
 @dataclass(frozen=True)
 class OutputForm:
-    """What the numbers of the explained output are.
+    """What the numbers of the explained output are."""
 
-    Attributes:
-        task: classification or regression.
-        kind: logits, probabilities, log-probabilities or plain values.
-        count: K, the number of columns.
-        class_names: of a classifier; two where one column stands for the second of two classes.
-        output_names: what methods that explain the output call the columns.
-        inferred: whether task and kind were inferred rather than said.
-        columns: of a regression with several outputs, those that losses are the mean of; empty: all.
-        by_values: whether the kind was told by the numbers of the first rows alone.
-        by_target: whether the task was told by the numbers of y alone.
-        mean, scale: of a regression whose outputs are standardised: what brings them into the units of y.
-    """
-
-    task: Task
-    kind: OutputKind
-    count: int
-    class_names: tuple[str, ...]
-    output_names: tuple[str, ...]
-    inferred: bool
-    columns: tuple[int, ...] = ()
-    by_values: bool = False
-    by_target: bool = False
-    mean: float = 0.0
+    task: Task  # classification or regression
+    kind: OutputKind  # logits, probabilities, log-probabilities or plain values
+    count: int  # K, the number of columns
+    class_names: tuple[str, ...]  # of a classifier; two where one column stands for the second of two classes
+    output_names: tuple[str, ...]  # what methods that explain the output call the columns
+    inferred: bool  # whether task and kind were inferred rather than said
+    columns: tuple[int, ...] = ()  # of a regression with several outputs, those that losses are the mean of; empty: all
+    by_values: bool = False  # whether the kind was told by the numbers of the first rows alone
+    by_target: bool = False  # whether the task was told by the numbers of y alone
+    mean: float = 0.0  # of a regression whose outputs are standardised: what brings them into the units of y
     scale: float = 1.0
 
     @property
@@ -137,11 +115,7 @@ class OutputForm:
     # ---- what methods ask for ----------------------------------------------------------------------------------------
 
     def logits(self, outputs: Tensor) -> Tensor:
-        """Return scores whose softmax (one column: sigmoid) are the probabilities; differentiable.
-
-        Raises:
-            InputError: outputs are none of the kind that was said, or inferred from other rows.
-        """
+        """Return scores whose softmax (one column: sigmoid) are the probabilities; differentiable."""
         self._check(outputs)
         tiny = torch.finfo(outputs.dtype).tiny
         if self.kind == "log_probabilities" and self.count == 1:
@@ -217,11 +191,7 @@ class OutputForm:
                 _check_kind(outputs.detach(), self.kind, _ROUNDING, inferred=self.by_values)
 
     def encode_target(self, y: Any, rows: int) -> npt.NDArray[Any]:
-        """Return class indexes int64, or numbers in float64.
-
-        Raises:
-            InputError: y does not fit the rows, the classes or the columns.
-        """
+        """Return class indexes int64, or numbers in float64."""
         values = as_target(y)
         if values.dtype.kind == "f" and np.isnan(values).any():
             missing = int(np.isnan(values).sum())
@@ -280,12 +250,7 @@ def _both(logits: Tensor) -> Tensor:
 
 
 def _position(label: Any, positions: Mapping[str, int]) -> int:
-    """Return the place of the class with this name, −1 if there is none; 2, 2.0 and True are names as numbers are.
-
-    Examples:
-        >>> [_position(label, {"1": 0, "2.0": 1}) for label in ("1", 1.0, True, 2, 2.5)]
-        [0, 0, 0, 1, -1]
-    """
+    """Return the place of the class with this name, −1 if there is none; 2, 2.0 and True are names as numbers are."""
     place = positions.get(str(label), -1)
     if place < 0 and isinstance(label, (int, float)) and abs(label) < _NO_FRACTIONS and float(label).is_integer():
         place = positions.get(str(int(label)), positions.get(str(float(label)), -1))
@@ -313,34 +278,14 @@ def _target_tensor(y: Tensor) -> Tensor:
 
 
 def is_one_hot(values: npt.NDArray[Any]) -> bool:
-    """Return whether every row has a single 1 among zeros.
-
-    Examples:
-        >>> is_one_hot(np.eye(3)), is_one_hot(np.ones((2, 3)))
-        (True, False)
-    """
+    """Return whether every row has a single 1 among zeros."""
     if values.ndim != 2 or values.shape[1] < 2 or values.dtype.kind not in "fiub":
         return False
     return bool(((values == 0) | (values == 1)).all() and (values.sum(axis=1) == 1).all())
 
 
 def resolve_outputs(outputs: Tensor, y: Any, *, kind: str | None, task: str | None, class_names: Any) -> OutputForm:
-    """Say or infer what the outputs are.
-
-    Several columns are a classifier's unless y holds numbers for each of them; they are probabilities or
-    log-probabilities where every row sums to 1. One column is a classifier's where y holds 0 and 1, booleans or words,
-    or where it is said; it is a probability where all values lie within 0 … 1.
-
-    Args:
-        outputs: ``(rows, K)`` for some rows.
-        y: the target, or None.
-        kind: one of ``OUTPUT_KINDS``, or None.
-        task: one of ``TASKS``, or None.
-        class_names: names in the order of the outputs (one column: of both classes), or None.
-
-    Raises:
-        InputError: what was said does not fit the outputs.
-    """
+    """Say or infer what the outputs are."""
     if kind is not None:
         check_choice("output_kind", kind, OUTPUT_KINDS)
     if task is not None:

@@ -27,28 +27,19 @@ _ANY_ROWS = 2**20
 
 
 class Subject:
-    """The model being explained.
-
-    Attributes:
-        module: the network.
-        device, dtype: where and in what precision it computes.
-        outputs_form: what its outputs are.
-        paths: the channels in which it shows a raw column, ``"tabular"`` and ``"image"``; empty where inputs go in as
-            they are. Where there are paths there is a fast replacement: ``models.fast.ReplacementEngine``.
-        model: the fitted estimator, which keeps training rows; None for a network as it is.
-        preprocessor: the estimator's encoder; None for a network as it is.
-        tells_unused: whether inputs without any effect are worth a warning: the user built the network.
-    """
+    """The model being explained."""
 
     kind: Literal["hybrid", "network"]
-    module: Any
-    device: torch.device
+    module: Any  # the network
+    device: torch.device  # where and in what precision it computes
     dtype: torch.dtype
-    outputs_form: OutputForm
+    outputs_form: OutputForm  # what its outputs are
+    #: the channels in which it shows a raw column, ``"tabular"`` and ``"image"``; empty where inputs go in as they
+    #: are. Where there are paths there is a fast replacement: ``models.fast.ReplacementEngine``
     paths: tuple[str, ...] = ()
-    model: Any = None
-    preprocessor: Any = None
-    tells_unused: bool = True
+    model: Any = None  # the fitted estimator, which keeps training rows; None for a network as it is
+    preprocessor: Any = None  # the estimator's encoder; None for a network as it is
+    tells_unused: bool = True  # whether inputs without any effect are worth a warning: the user built the network
 
     # ---- inputs ------------------------------------------------------------------------------------------------------
 

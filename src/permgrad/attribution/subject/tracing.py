@@ -20,9 +20,6 @@ class OwnThreadTracer(fx.Tracer):
 
     While torch traces, every module of the process calls the tracer, in whatever thread, and two tracers at once leave
     the first one's hold on all modules behind.
-
-    A forward that keeps what it computes as an attribute would keep stand-ins for tensors, and torch hangs constants of
-    the graph on the network: what it had is put back.
     """
 
     def trace(self, root: Any, concrete_args: dict[str, Any] | None = None) -> fx.Graph:

@@ -20,16 +20,6 @@ def median_row(
 
     The levels of one feature (a one-hot block, a flag for missing values) are kept together, so that no half levels
     appear.
-
-    Args:
-        rows: ``(rows, encoded)``.
-        kinds: of each encoded column, as in ``TableEncoder.kinds_``.
-        features: the encoded columns of each feature.
-
-    Examples:
-        >>> rows = np.array([[1, 0, 1], [2, 0, 1], [9, 1, 0]], dtype=np.float32)
-        >>> median_row(rows, ["numeric", "level", "level"], [np.array([0]), np.array([1, 2])]).tolist()
-        [2.0, 0.0, 1.0]
     """
     row = np.median(rows, axis=0).astype(np.float32)
     switches = ~np.isin(np.asarray(list(kinds), dtype=object), _ON_A_SCALE)
@@ -46,15 +36,6 @@ def typical_row(rows: Tensor) -> Tensor:
     """Return the median of real numbers, the most frequent value of whole ones, position by position.
 
     Of an even number of rows the median is the mean of the two in the middle; where one is no number, neither is it.
-
-    Shape:
-        rows ``(n, *)``; result ``(1, *)`` of the same type.
-
-    Examples:
-        >>> typical_row(torch.tensor([[1, 5], [1, 7], [2, 7]])).tolist()
-        [[1, 7]]
-        >>> typical_row(torch.tensor([1.0, 9.0, 4.0, 2.0])).tolist()
-        [3.0]
     """
     if not rows.is_floating_point():
         return _most_frequent(rows)[None]

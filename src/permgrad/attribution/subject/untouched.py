@@ -27,11 +27,7 @@ _MOST_COPIED = 2**27
 
 
 def check_initialised(module: nn.Module) -> None:
-    """Refuse a network whose weights are not there yet.
-
-    Raises:
-        InputError: a lazy layer has not met its first batch, or weights have no numbers.
-    """
+    """Refuse a network whose weights are not there yet."""
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if is_lazy(tensor):
             raise InputError(
