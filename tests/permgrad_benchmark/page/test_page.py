@@ -15,7 +15,7 @@ from permgrad.base.errors import InputError
 from permgrad_benchmark.page.data import leaders, suites_of
 from permgrad_benchmark.page.page import benchmark_page
 
-from .conftest import HOSTILE
+from tests.report.conftest import HOSTILE
 
 COLUMNS = ["suite", "function", "seed", "method", "estimand", "metric", "value"]
 PARTS = ("X1", "X2", "X3", "X4")
