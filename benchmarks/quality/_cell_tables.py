@@ -7,15 +7,18 @@ import json
 import platform
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from benchmarks._results import RESULTS, commit
 from benchmarks.quality._cells import SETS, Cells
+from permgrad.base.significance import holm
 from permgrad.evaluation.metrics import metrics
-from permgrad.evaluation.paired import corrected_paired_test, holm, mean_ranks
+from permgrad.evaluation.paired import corrected_paired_test
 
 Labels = Mapping[str, str]
 LEVEL = 0.05
@@ -84,7 +87,7 @@ def ranks(
                 for model, value in zip(models, own, strict=True):
                     table[model].append(value if higher(name) else -value)  # type: ignore[operator]
     count = len(next(iter(table.values()), []))
-    return (mean_ranks(table, higher_is_better=True) if count else {}), count
+    return pd.DataFrame(table).rank(axis=1, ascending=False).mean().to_dict() if count else {}, count
 
 
 def rank_table(cells: Cells, labels: Labels, sets: Sequence[str], splits: Sequence[int]) -> list[dict[str, Any]]:
@@ -116,7 +119,7 @@ def paired(
     sign = 1 if higher(name) else -1
     rows = cells.found[first, name, next(iter(shared))]["rows"]
     differences = [sign * (a - b) for a, b in shared.values()]
-    return corrected_paired_test(differences, train_rows=rows["train"], test_rows=rows[part]).to_dict()
+    return asdict(corrected_paired_test(differences, train_rows=rows["train"], test_rows=rows[part]))
 
 
 def against_best(

@@ -26,7 +26,7 @@ from permgrad.base.files import atomic_path
 from permgrad.data.datasets import load_dataset
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.splitting import split_rows
-from permgrad.evaluation.competitors import EncodedRows, competitors, fit_competitor, natural_table
+from permgrad.evaluation.competitors import CompetitorRows, competitors, fit_competitor, natural_table
 from permgrad.evaluation.metrics import evaluate
 from permgrad.models.estimators.presets import Preset, get_preset, presets
 
@@ -160,7 +160,7 @@ def load_split(name: str, split_seed: int) -> dict[str, Any]:
     robust = TableEncoder("robust", **facts).fit(data.X.iloc[rows["train"]])
     plain = TableEncoder("standard", **facts).fit(data.X.iloc[rows["train"]])
     encoded = {
-        part: EncodedRows(
+        part: CompetitorRows(
             robust.transform(data.X.iloc[own]),
             data.y.iloc[own].to_numpy(),
             natural_table(plain, plain.transform(data.X.iloc[own])),

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ import numpy as np
 
 from benchmarks.quality import _cell_tables as tables
 from benchmarks.quality._cells import CACHE, SETS, SPLITS, Cells, Contender, out_of_date, run
-from permgrad.evaluation.paired import corrected_paired_test, holm
+from permgrad.base.significance import holm
+from permgrad.evaluation.paired import corrected_paired_test
 
 REFERENCE = "tabular_only"
 HYBRID = "default"
@@ -62,7 +64,7 @@ def gap_test(cells: Cells, form: str, name: str, splits: Sequence[int]) -> dict[
         return None
     differences = np.subtract(tables.gaps(cells, form, name, shared), tables.gaps(cells, REFERENCE, name, shared))
     rows = cells.found[form, name, shared[0]]["rows"]
-    return corrected_paired_test(differences, train_rows=rows["train"], test_rows=rows["test"]).to_dict()
+    return asdict(corrected_paired_test(differences, train_rows=rows["train"], test_rows=rows["test"]))
 
 
 def overall(cells: Cells, sets: Sequence[str], splits: Sequence[int]) -> list[dict[str, Any]]:

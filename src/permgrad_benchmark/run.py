@@ -11,10 +11,9 @@ import importlib
 import importlib.util
 import os
 import platform
-import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -24,19 +23,8 @@ from permgrad import __version__
 from permgrad.base.checks import check_choice
 from permgrad.base.csv_files import read_csv
 from permgrad.base.errors import InputError, unknown
-from permgrad.base.files import plain, sweep, write_json_atomic, write_text_atomic
-from permgrad.base.locks import hold_folder
-from permgrad.runs.folder.folder import (
-    another,
-    believed,
-    configuration_hash,
-    now,
-    read_record_file,
-    refuse_file,
-    refuse_foreign,
-    refuse_taken,
-    writable_folder,
-)
+from permgrad.base.files import write_json_atomic, write_text_atomic
+from permgrad.runs.folder.folder import FolderKind, believed, now, open_configured, writable_folder
 from permgrad.runs.requests import BenchmarkRequest, Outcome
 from permgrad_benchmark.records import CELLS, RESULTS_JSON, RESULTS_TABLE
 
@@ -47,9 +35,7 @@ if TYPE_CHECKING:
     from permgrad_benchmark import Settings, Suite
 
 RECORD, REPORT = "benchmark.json", "report.html"
-#: What a benchmark writes.
-_NAMES = (RECORD, RESULTS_TABLE, RESULTS_JSON, REPORT, CELLS)
-SCHEMA_VERSION = 1
+FOLDER = FolderKind("benchmark", (RECORD, RESULTS_TABLE, RESULTS_JSON, REPORT, CELLS), empty="all")
 EVERY = "all"
 
 Say = Callable[[str], None]
@@ -79,7 +65,7 @@ def run_benchmark(request: BenchmarkRequest, *, say: Say = print) -> Outcome:
     cells = _cells(request, settings, chosen)
     folder, configuration = request.folder, {"version": __version__, **settings.to_dict()}
     if not request.overwrite:
-        _check_free(folder, configuration)
+        FOLDER.check_free(folder, configuration)
         if _finished(folder, cells):
             with believed(folder):
                 return _outcome(folder, already=True)
@@ -91,7 +77,8 @@ def run_benchmark(request: BenchmarkRequest, *, say: Say = print) -> Outcome:
             and (check := getattr(wanted, "check", None)) is not None
         ):
             check(settings)
-    with _open(folder, configuration, request) as record:
+    command, overwrite = request.command, request.overwrite
+    with open_configured(FOLDER, folder, configuration, command=command, overwrite=overwrite) as record:
         for number, (suite, function, seed) in enumerate(cells, start=1):
             _do_cell(folder, registry.get(suite), function, seed, settings, say, f"[{number}/{len(cells)}] ")
         _write_results(folder, registry, settings, record)
@@ -236,68 +223,11 @@ def _table_lines(frame: pd.DataFrame) -> list[str]:
     return lines
 
 
-# ---- the folder ------------------------------------------------------------------------------------------------------
-def _read_record(folder: Path) -> dict[str, Any] | None:
-    """Return the content of ``benchmark.json``, or None if there is no readable one."""
-    return read_record_file(folder / RECORD, "benchmark", SCHEMA_VERSION)
-
-
-def _check_free(folder: Path, configuration: Mapping[str, Any]) -> None:
-    """Refuse a folder with a benchmark of other settings or with somebody else's files; nothing is written."""
-    refuse_file(folder, "benchmark")
-    record = _read_record(folder)
-    if record is None:
-        refuse_foreign(folder, "benchmark", lambda name: name.startswith(f".{RECORD}."), _NAMES)
-    elif record["configuration_hash"] != configuration_hash(configuration):
-        old = record.get("configuration", {})
-        differing = [name for name in dict.fromkeys([*old, *configuration]) if old.get(name) != configuration.get(name)]
-        words = ", ".join(
-            f"{name} ({_short(old.get(name))} there, {_short(configuration.get(name))} now)" for name in differing
-        )
-        raise another(folder, "benchmark", "settings", words)
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) or "all"
-    return str(value)
-
-
 def _finished(folder: Path, cells: list[Cell]) -> bool:
     from permgrad_benchmark import Records
 
-    record = _read_record(folder)
+    record = FOLDER.read(folder)
     if record is None or record.get("finished") is None:
         return False
     written = all((folder / name).exists() for name in (RESULTS_TABLE, RESULTS_JSON))
     return written and all(Records.read_cell(folder, *cell) is not None for cell in cells)
-
-
-@contextmanager
-def _open(folder: Path, configuration: Mapping[str, Any], request: BenchmarkRequest) -> Iterator[dict[str, Any]]:
-    """Hold the folder and give its record; with ``overwrite``, only what a benchmark writes is removed first."""
-    with writable_folder(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with hold_folder(folder):
-        if not request.overwrite:
-            _check_free(folder, configuration)  # again, now that nobody else can write
-        sweep(folder)
-        with writable_folder(folder):
-            record = None if request.overwrite else _read_record(folder)
-            if request.overwrite:
-                if _read_record(folder) is None:
-                    refuse_taken(folder, "benchmark", _NAMES)
-                for name in (RECORD, RESULTS_TABLE, RESULTS_JSON, REPORT):
-                    (folder / name).unlink(missing_ok=True)
-                if (folder / CELLS).is_dir():
-                    shutil.rmtree(folder / CELLS)
-            if record is None:
-                record = {
-                    "schema_version": SCHEMA_VERSION,
-                    "configuration_hash": configuration_hash(configuration),
-                    "configuration": plain(dict(configuration)),
-                    "started": now(),
-                }
-            record |= {"command": request.command, "finished": None}
-            write_json_atomic(folder / RECORD, record)
-        yield record

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from permgrad.base.errors import InputError
-from permgrad.evaluation.stability import bias_and_variance
+from permgrad.evaluation.measures import bias_and_variance
 from permgrad_benchmark.metrics import BenchmarkMetric, metric_named
 from permgrad_benchmark.records import ANY
 

@@ -14,7 +14,7 @@ import torch
 from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.evaluation import competitors as module
-from permgrad.evaluation.competitors import EncodedRows, competitors, fit_competitor, natural_table, run_competitors
+from permgrad.evaluation.competitors import CompetitorRows, competitors, fit_competitor, natural_table, run_competitors
 from permgrad.evaluation.metrics import metrics
 
 NAMES = [
@@ -48,7 +48,7 @@ def parts(task: str, n_classes: int = 3):
         y = signal + rng.normal(0, 0.1, 450)
     else:
         y = np.array(["low", "mid", "top"])[np.digitize(signal, np.quantile(signal, [0.33, 0.66]))]
-    return [EncodedRows(X[keep], y[keep]) for keep in (slice(250), slice(250, 350), slice(350, 450))]
+    return [CompetitorRows(X[keep], y[keep]) for keep in (slice(250), slice(250, 350), slice(350, 450))]
 
 
 def test_the_contract_names():
@@ -182,13 +182,13 @@ def test_bad_input():
     with pytest.raises(InputError, match="did you mean 'xgboost'"):
         fit_competitor("xgbost", "classification", train)
     with pytest.raises(InputError, match="the training rows have one"):
-        fit_competitor("bagging", "classification", EncodedRows(train.encoded, np.full(250, "a")))
+        fit_competitor("bagging", "classification", CompetitorRows(train.encoded, np.full(250, "a")))
     with pytest.raises(InputError, match="classes must contain every class"):
         fit_competitor("bagging", "classification", train, classes=["low", "top"])
     with pytest.raises(InputError, match="on_missing must be 'report' or 'raise'"):
         run_competitors("classification", train, validation, test, on_missing="ignore")
     with pytest.raises(InputError, match="as many y"):
-        EncodedRows(train.encoded, train.y[:3])
+        CompetitorRows(train.encoded, train.y[:3])
 
 
 def test_the_mlp_keeps_its_best_epoch_and_stops():
@@ -206,7 +206,7 @@ def test_the_mlp_keeps_its_best_epoch_and_stops():
 def test_the_mlp_does_not_see_units():
     train, validation, test = parts("regression")
     plain = fit_competitor("mlp", "regression", train, validation).predict(test.encoded)
-    scaled = [EncodedRows(part.encoded * 1000 + 5, part.y * 1e6 - 7) for part in (train, validation, test)]
+    scaled = [CompetitorRows(part.encoded * 1000 + 5, part.y * 1e6 - 7) for part in (train, validation, test)]
     other = fit_competitor("mlp", "regression", *scaled[:2]).predict(scaled[2].encoded)
     np.testing.assert_allclose(other, plain * 1e6 - 7, atol=0.02e6)
 
@@ -276,23 +276,23 @@ def test_peers_take_categories_as_they_are(name, capfd, recwarn):
     encoder = TableEncoder("standard", variables={"soil": ["soil1", "soil2", "soil3"]}).fit(frame[:160])
     made = [encoder.transform(frame[rows]) for rows in (slice(120), slice(120, 180), slice(180, 240))]
     train, validation, test = (
-        EncodedRows(own, y[rows], natural_table(encoder, own))
+        CompetitorRows(own, y[rows], natural_table(encoder, own))
         for own, rows in zip(made, (slice(120), slice(120, 180), slice(180, 240)), strict=True)
     )
     fitted = fit_competitor(name, "classification", train, validation, options=SHORT[name])
     assert fitted.natural
     assert fitted.evaluate(test)["roc_auc"] > 0.75
     # The encoded table plays no part where there is a natural one.
-    blind = EncodedRows(np.zeros_like(test.encoded), test.y, test.natural)
+    blind = CompetitorRows(np.zeros_like(test.encoded), test.y, test.natural)
     np.testing.assert_array_equal(fitted.predict_proba(blind), fitted.predict_proba(test))
     with pytest.raises(InputError) as caught:
         fitted.predict(test.encoded)
     assert str(caught.value) == (
         f"{name!r} was fitted on natural tables and predicts for these, however: the rows have none; "
-        "pass EncodedRows with natural=natural_table(encoder, encoded)"
+        "pass CompetitorRows with natural=natural_table(encoder, encoded)"
     )
     with pytest.raises(InputError, match="all parts must have a natural table or none, however: the validation rows"):
-        fit_competitor(name, "classification", train, EncodedRows(validation.encoded, validation.y))
+        fit_competitor(name, "classification", train, CompetitorRows(validation.encoded, validation.y))
     captured = capfd.readouterr()
     assert captured.out == ""
     assert captured.err == ""
@@ -314,4 +314,4 @@ def test_a_missing_peer_names_its_extra(name, monkeypatch):
 
 def test_parts_with_other_numbers_of_rows_are_refused():
     with pytest.raises(InputError, match="natural table must have as many rows as y, however: 2 and 3"):
-        EncodedRows(np.zeros((3, 1)), np.zeros(3), pd.DataFrame({"a": [1, 2]}))
+        CompetitorRows(np.zeros((3, 1)), np.zeros(3), pd.DataFrame({"a": [1, 2]}))

@@ -12,10 +12,16 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from permgrad.base.errors import InputError
-from permgrad.evaluation.discoveries import discoveries, false_discovery_rate, interval_coverage, power
-from permgrad.evaluation.faithfulness import faithfulness_curves
+from permgrad.evaluation.measures import (
+    bias_and_variance,
+    discoveries,
+    faithfulness_curves,
+    false_discovery_rate,
+    interval_coverage,
+    power,
+    stability,
+)
 from permgrad.evaluation.ranking import kendall, relevance_auc
-from permgrad.evaluation.stability import bias_and_variance, stability
 from permgrad_benchmark import benchmark_metrics, metric_named
 
 p_lists = st.lists(st.floats(0, 1), min_size=1, max_size=12)

@@ -66,6 +66,13 @@ def test_lower_is_better_where_the_metric_says_so():
     assert line["rank"] == 2
 
 
+def test_models_that_tie_share_the_mean_of_their_ranks():
+    values = {"a": [1.0, 2.0, 3.0], "b": [2.0, 2.0, 1.0], "c": [3.0, 2.0, 3.0]}
+    higher, lower = (made(values, metric).standing.set_index("model")["rank"] for metric in ("roc_auc", "rmse"))
+    assert higher.to_dict() == pytest.approx({"a": 6.5 / 3, "b": 7 / 3, "c": 4.5 / 3})
+    assert lower.to_dict() == pytest.approx({"a": 5.5 / 3, "b": 5 / 3, "c": 7.5 / 3})
+
+
 def test_a_model_that_failed_stands_behind_and_is_told_of():
     found = made({"a": [0.9, math.nan, 0.9], "b": [0.7, 0.71, 0.72]}, problems={("a", 1)})
     frame = found.standing.set_index("model")

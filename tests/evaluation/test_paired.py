@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy import integrate, special, stats
 
 from permgrad.base.errors import InputError
-from permgrad.evaluation.paired import PairedTest, corrected_paired_test, holm, mean_ranks
+from permgrad.base.significance import holm
+from permgrad.evaluation.paired import PairedTest, corrected_paired_test
 
 NUMBERS = st.lists(st.floats(-5, 5, allow_subnormal=False), min_size=2, max_size=12)
 
@@ -111,32 +112,6 @@ def test_bad_input(differences, rows, message):
     with pytest.raises(InputError) as caught:
         corrected_paired_test(differences, train_rows=rows[0], test_rows=rows[1])
     assert str(caught.value) == message
-
-
-def test_ranks_with_ties_in_both_directions():
-    table = {"a": [1.0, 2.0, 3.0], "b": [2.0, 2.0, 1.0], "c": [3.0, 2.0, 3.0]}
-    assert mean_ranks(table, higher_is_better=True) == pytest.approx({"a": 6.5 / 3, "b": 7 / 3, "c": 4.5 / 3})
-    assert mean_ranks(table, higher_is_better=False) == pytest.approx({"a": 5.5 / 3, "b": 5 / 3, "c": 7.5 / 3})
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.lists(st.integers(0, 3), min_size=3, max_size=3), min_size=1, max_size=6))
-def test_ranks_sum_to_what_ranks_sum_to(rows):
-    found = mean_ranks({str(i): [float(v) for v in row] for i, row in enumerate(rows)}, higher_is_better=True)
-    assert sum(found.values()) == pytest.approx(len(rows) * (len(rows) + 1) / 2)
-    # The slow way: 1 + how many are better + half of the others that tie.
-    for i, row in enumerate(rows):
-        slow = np.mean([
-            1 + sum(other[j] > row[j] for other in rows) + (sum(other[j] == row[j] for other in rows) - 1) / 2
-            for j in range(3)
-        ])  # fmt: skip
-        assert found[str(i)] == pytest.approx(slow)
-
-
-@pytest.mark.parametrize("table", [{}, {"a": []}, {"a": [1.0], "b": [1.0, 2.0]}, {"a": [float("nan")]}])
-def test_ranks_of_what_cannot_be_ranked(table):
-    with pytest.raises(InputError, match=r"ranks need .* leave out models or cells that are not complete"):
-        mean_ranks(table, higher_is_better=True)
 
 
 @settings(max_examples=60, deadline=None)

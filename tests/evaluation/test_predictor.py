@@ -91,10 +91,5 @@ def test_a_probability_of_zero_has_a_finite_loss():
 
 
 def test_bad_input():
-    rows = np.zeros((3, 1), dtype=np.float32)
-    with pytest.raises(InputError, match=r"needs rows of shape \(rows, encoded\) and as many y"):
-        predictor_importance(lambda own: own, rows, [1, 2], {}, loss="brier")
-    with pytest.raises(InputError, match="n_repeats must be an integer of at least 1, however: n_repeats=0"):
-        predictor_importance(lambda own: own[:, 0], rows, [1.0, 2, 3], {}, loss="squared_error", n_repeats=0)
     with pytest.raises(InputError, match="loss must be one of 'auto', 'squared_error', 'absolute_error'"):
         loss_of("regression", "brier")

@@ -11,7 +11,7 @@ from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score
 
 from permgrad import InputError
 from permgrad.evaluation.metrics import evaluate
-from permgrad.evaluation.thresholds import OUTCOMES, choose_threshold, criteria, metrics_at
+from permgrad.evaluation.thresholds import CRITERIA, OUTCOMES, choose_threshold, metrics_at
 
 COST = {"false_positive": 1.0, "false_negative": 3.0, "true_positive": -0.5}
 
@@ -36,7 +36,7 @@ def random_case(rows=60, seed=0, levels=15):
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(2, 40), st.integers(0, 10**6), st.integers(1, 12), st.sampled_from(criteria.names()))
+@given(st.integers(2, 40), st.integers(0, 10**6), st.integers(1, 12), st.sampled_from(CRITERIA))
 def test_no_cut_is_better(rows, seed, levels, by):
     y, scores = random_case(rows, seed, levels)
     cost = COST if by == "cost" else None
@@ -54,7 +54,7 @@ def test_no_cut_is_better(rows, seed, levels, by):
 def test_the_cases_are_not_trivial():
     y, scores = random_case()
     assert len(np.unique(scores)) < len(scores), "ties are needed"
-    values = [choose_threshold(y, scores, by=by, cost=COST if by == "cost" else None).value for by in criteria.names()]
+    values = [choose_threshold(y, scores, by=by, cost=COST if by == "cost" else None).value for by in CRITERIA]
     assert np.isfinite(values).all()
     assert len(set(values)) > 1, "the criteria must differ"
 

@@ -15,9 +15,10 @@ from PIL import Image
 
 from permgrad import imaging, tuning
 from permgrad.attribution.parts.engines import RayEngine
+from permgrad.base import significance
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.image_table import locate_images
-from permgrad.evaluation import agreement, metrics, paired, predictor, thresholds
+from permgrad.evaluation import agreement, metrics, paired, ranking, thresholds
 from permgrad.models.estimators.image_table import ImageTableModel, Records
 
 NAMES = list("abcd")
@@ -89,16 +90,10 @@ PARTS: dict[str, tuple[Callable[..., Any], Any, dict[str, Any]]] = {
     "corrected_paired_test": (paired.corrected_paired_test, None, {
         "differences": [0.1, 0.2, 0.3], "train_rows": 100, "test_rows": 20,
     }),
-    "mean_ranks": (paired.mean_ranks, None, {"table": {"a": [1, 2], "b": [2, 3]}, "higher_is_better": True}),
-    "holm": (paired.holm, None, {}),
+    "holm": (significance.holm, None, {}),
     "agreement": (agreement.agreement, None, {"first": SPLITS, "second": SPLITS[:, ::-1], "test_rows": 1}),
     "agreement_table": (agreement.agreement_table, None, {"importances": {"a": SPLITS, "b": SPLITS[:, ::-1]}}),
-    "strongest": (agreement.strongest, None, {"importance": SPLITS[0], "k": 2}),
-    "predictor_importance": (predictor.predictor_importance, ("encoded", "class_names", "background", "loss",
-                             "n_repeats", "confidence", "batch_rows"), {
-        "predict": predicted, "encoded": ROWS, "y": Y, "players": {"a": np.array([0])}, "loss": "brier",
-        "class_names": ("no", "yes"), "n_repeats": 1,
-    }),
+    "strongest": (ranking.strongest, None, {"importance": SPLITS[0], "k": 2}),
     "locate_images": (locate_images, ("cells", "folder"), {"cells": pd.Series(["a"], name="scan"), "folder": "."}),
     "RayEngine": (RayEngine, None, {}),
 }  # fmt: skip

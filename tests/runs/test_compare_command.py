@@ -6,6 +6,7 @@ import json
 import re
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,8 +19,8 @@ from permgrad.cli import app
 from permgrad.data.splitting import split_rows
 from permgrad.data.types.column_types import infer_schema
 from permgrad.evaluation.competitors import Competitor, competitors
+from permgrad.runs.compare.cells import cell_path
 from permgrad.runs.compare.compare import CompareRequest, compare_table
-from permgrad.runs.compare.folder import cell_name
 from permgrad.runs.compare.folds import make_folds
 from permgrad.runs.compare.inputs import from_arrays
 from permgrad.runs.compare.plan import METHODS, make_plan, parse_models, usual_absent
@@ -443,9 +444,9 @@ def test_names_of_models():
     assert [model.label for model in models] == ["HyNN default", "HyNN fast (image only)", "extra trees"]
     assert [model.branches for model in models] == [None, ("image",), None]
     assert make_plan(()).models[0].name == "default"
-    assert all("pip install" in sentence for sentence in usual_absent())
-    assert cell_name("random_forest") == "random_forest"
-    assert cell_name("default:image").startswith("default-image-")
+    assert all("pip install" in sentence for sentence in usual_absent().values())
+    assert cell_path(Path("f"), "random_forest", "1").name == "random_forest-1.json"
+    assert cell_path(Path("f"), "default:image", "1").name.startswith("default-image-")
 
 
 def test_a_preset_file_counts_by_its_content(tmp_path):

@@ -24,7 +24,7 @@ def draws(space: Any, count: int = 60, seed: int = 0, task: str = "classificatio
     found = []
     for _ in range(count):
         trial = study.ask()
-        preset = space(trial, task)
+        preset = space.build(trial, task)
         found.append((trial, preset))
         study.tell(trial, 0.0)
     return found

@@ -434,16 +434,15 @@ enrol(Reader("diff", make_pairs, use_diff))
 
 def make_cells(place: Path) -> list[Files]:
     """Return folders of a comparison and of a benchmark that are gone on with, and of a study."""
-    from permgrad.runs.compare.cells import ComparisonCell
-    from permgrad.runs.compare.folder import ComparisonFolder
-    from permgrad.runs.tune.folder import new_record, write_tune_record
+    from permgrad.runs.compare.cells import ComparisonCell, write_cell
+    from permgrad.runs.tune.export import new_record, write_tune_record
     from permgrad_benchmark import Records
 
     (place / "compared").mkdir()
-    folder = ComparisonFolder(place / "compared", {})
     values = {"names": ["a"], "importance": [1.0], "std": [0.1], "ci_low": [0.9], "ci_high": [1.1]}
-    folder.write_cell(
-        ComparisonCell("fast", "0", {"train": 3, "test": 2}, {"accuracy": 0.5}, 1.0, 1.0, 1.0, {"permgrad": values})
+    rows = {"train": 3, "test": 2}
+    write_cell(
+        place / "compared", ComparisonCell("fast", "0", rows, {"accuracy": 0.5}, 1.0, 1.0, 1.0, {"permgrad": values})
     )
     record = {"schema_version": 1, "configuration_hash": "x", "configuration": {"folds": 2, "models": ["fast"]}}
     (place / "compared" / "comparison.json").write_text(json.dumps({**record, "finished": None, "started": "now"}))
@@ -461,22 +460,23 @@ def make_cells(place: Path) -> list[Files]:
 
 def use_cells(folder: Path, _: Any) -> None:
     """Read what commands read of the folder that they go on in."""
-    from permgrad.runs.compare import folder as compare_folder
+    from permgrad.runs.compare.cells import FOLDER, read_cell
+    from permgrad.runs.compare.compare import is_finished
     from permgrad.runs.folder.folder import find_finished
-    from permgrad.runs.tune import folder as tune_folder
+    from permgrad.runs.tune.export import check_study_folder
     from permgrad_benchmark import Records
     from permgrad_benchmark import run as benchmark
 
     asked = {"folds": 2, "models": ["fast"]}
-    compare_folder.ComparisonFolder(folder, {}).read_cell("fast", "0")
-    compare_folder.is_finished(folder, asked, None)
+    read_cell(folder, "fast", "0")
+    is_finished(folder, asked, None)
     Records.read_cell(folder, "tabular", "linear20", 0)
     if (folder / "benchmark.json").is_file() and benchmark._finished(folder, [("tabular", "linear20", 0)]):
         benchmark._outcome(folder)
     for check in (
-        lambda: compare_folder.check_free(folder, asked),
-        lambda: benchmark._check_free(folder, asked),
-        lambda: tune_folder.check_study_folder(folder, {"table": "y"}, None, "x"),
+        lambda: FOLDER.check_free(folder, asked),
+        lambda: benchmark.FOLDER.check_free(folder, asked),
+        lambda: check_study_folder(folder, {"table": "y"}, None, "x"),
         lambda: find_finished(folder, asked),
     ):
         with suppress(sys.modules["permgrad.base.errors"].PermgradError):

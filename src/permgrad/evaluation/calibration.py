@@ -1,9 +1,8 @@
-"""Whether probabilities mean what they say: reliability curves, the expected calibration error, and single classes.
+"""Whether predicted probabilities are right: reliability per bin and what a class is worth by itself.
 
 Rows are put into bins by their predicted probability; a calibrated model is right in each bin as often as it says. The
 expected calibration error (Naeini, Cooper & Hauskrecht 2015) is the mean distance of the two, weighted by rows. It is
-never 0 on a finite number of rows, also not for a perfectly calibrated model, so that it is given beside what chance
-alone would make of it.
+never 0 on a finite number of rows, so that it is given beside what chance alone would make of it.
 
 NOTE[DIFF]: bins are neither equally wide nor of equally many rows, but of equal Σ p (1 − p), what is uncertain in them:
 the many rows that are surely not of a rare class share one bin and leave the others for those of which there is
@@ -53,21 +52,9 @@ class Reliability:
 
 
 def reliability(positive: npt.ArrayLike, probability: npt.ArrayLike, *, bins: int | None = None) -> Reliability:
-    """Compare predicted probabilities with what happened.
+    """Compare probabilities ``(rows,)`` with whether each row is positive; undefined probabilities are left out.
 
-    Args:
-        positive: Whether each row is of the class ``(rows,)``.
-        probability: Its predicted probability ``(rows,)``; rows where it is undefined are left out.
-        bins: Number of bins; None: ten, fewer where rows are few or nearly certain. Equal probabilities always share a
-            bin, so that there may be fewer.
-
-    Raises:
-        InputError: Lengths that differ, no row, probabilities outside 0 to 1, or no bin.
-
-    Examples:
-        >>> found = reliability([0, 0, 1, 1], [0.1, 0.1, 0.8, 0.8], bins=2)
-        >>> found.predicted.tolist(), found.observed.tolist(), round(found.error, 3)
-        ([0.1, 0.8], [0.0, 1.0], 0.15)
+    ``bins`` None: ten, fewer where rows are few or nearly certain. Equal probabilities always share a bin.
     """
     truth = np.asarray(positive, dtype=np.float64).ravel()
     scores = np.asarray(probability, dtype=np.float64).ravel()
@@ -105,26 +92,11 @@ def per_class(
     classes: Sequence[Any] | npt.NDArray[Any],
     predictions: npt.ArrayLike | None = None,
 ) -> pd.DataFrame:
-    """Compute every measure of single classes.
+    """Compute every measure of single classes, one line each, from probabilities ``(rows, classes)``.
 
-    Args:
-        y: The truth ``(rows,)``; rows of a class that the model does not know count as missed by all others.
-        probabilities: ``(rows, classes)`` in the order of ``classes``.
-        classes: The classes that the model knows.
-        predictions: Predicted classes ``(rows,)``; None: the most probable ones.
-
-    Returns:
-        One row per class: ``class, rows`` (that are of it), ``predicted`` (that are called so), ``precision`` (share of
-        those called so that are of it), ``recall`` (share of its rows that are called so), ``f1``, and, one versus the
-        rest, ``roc_auc, average_precision, calibration_error``. What the rows do not define is NaN.
-
-    Raises:
-        InputError: Shapes do not fit together.
-
-    Examples:
-        >>> found = per_class(["a", "a", "b"], [[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]], ["a", "b"])
-        >>> found[["class", "precision", "recall"]].values.tolist()
-        [['a', 1.0, 0.5], ['b', 0.5, 1.0]]
+    Columns: ``class, rows`` (that are of it), ``predicted`` (that are called so), ``precision, recall, f1``, and, one
+    versus the rest, ``roc_auc, average_precision, calibration_error``. What the rows do not define is NaN. Rows of a
+    class that the model does not know count as missed by all others.
     """
     from sklearn.metrics import average_precision_score, roc_auc_score
 

@@ -23,17 +23,19 @@ from permgrad.base.csv_files import Formulas, write_csv
 from permgrad.base.csv_files import csv_formulas as formulas_in_csv
 from permgrad.base.errors import InputError
 from permgrad.base.files import atomic_path, plain, write_json_atomic, write_text_atomic
-from permgrad.base.significance import adjusted, clearly, over_splits
+from permgrad.base.significance import adjusted, clearly, holm, over_splits
 from permgrad.evaluation.agreement import agreement_table, usual_k
-from permgrad.evaluation.agreement import strongest as strongest_of
 from permgrad.evaluation.metrics import Metric, metrics
-from permgrad.evaluation.paired import corrected_paired_test, holm, mean_ranks
+from permgrad.evaluation.paired import corrected_paired_test
 from permgrad.evaluation.ranking import importance_shares
+from permgrad.evaluation.ranking import strongest as strongest_of
 
 Floats = npt.NDArray[np.float64]
 
 #: Differences with a larger adjusted p-value are not told from chance.
 LEVEL = 0.05
+#: What a test of two models gives.
+_TEST = ["difference", "ci_low", "ci_high", "p_value"]
 #: Share of a model's importance from which on a feature may be one of its strongest.
 MATTERS = 0.01
 SCORES, IMPORTANCES, AGREEMENT = "scores.csv", "importances.csv", "agreement.csv"
@@ -114,12 +116,6 @@ class Comparison:
         return wide.astype(np.float64).dropna(axis="columns", how="all")
 
     @cached_property
-    def sizes(self) -> tuple[int, int]:
-        """Mean numbers of training and of test rows of a fold, at least 1 each."""
-        sizes = self.scores[["train_rows", "test_rows"]].astype(np.float64).mean()
-        return max(1, round(sizes["train_rows"])), max(1, round(sizes["test_rows"]))
-
-    @cached_property
     def best(self) -> str | None:
         """The model with the best mean, among those that have the most folds; None if every model failed."""
         wide = self.table_of(self.metric)
@@ -136,70 +132,36 @@ class Comparison:
         Columns: ``model, label, kind, mean, std`` (over folds), ``lowest, highest, rank`` (mean over folds; NaN for a
         model that has not all of them), ``difference`` (how far it is behind the best), ``ci_low, ci_high, p_value``
         (corrected for overlapping training rows), ``p_holm`` (corrected for several comparisons with the best),
-        ``level`` (the best, or not told from it), ``fit_seconds`` (median), ``folds, failed``.
+        ``fit_seconds`` (median), ``folds, failed``, ``level`` (the best, or not told from it).
         """
-        wide = self.table_of(self.metric)
-        complete = wide.dropna(axis="columns")
+        wide = self.table_of(self.metric).reindex(columns=self.names)
         higher = self.measure.direction == "higher"
-        ranks = (
-            mean_ranks({str(name): complete[name].tolist() for name in complete}, higher_is_better=higher)
-            if complete.shape[1]
-            else {}
-        )
-        tests = self._against_best(wide)
-        lines = []
-        for one in self.contestants:
-            rows = self.scores[self.scores["model"] == one.name]
-            values = wide[one.name].dropna() if one.name in wide else pd.Series(dtype=np.float64)
-            seconds = rows["fit_seconds"] if "fit_seconds" in rows else pd.Series(dtype=np.float64)
-            lines.append(
-                {
-                    "model": one.name,
-                    "label": one.label,
-                    "kind": one.kind,
-                    "mean": values.mean(),
-                    "std": values.std(ddof=1),
-                    "lowest": values.min(),
-                    "highest": values.max(),
-                    "rank": ranks.get(one.name, math.nan),
-                    **tests.get(one.name, _no_test()),
-                    # Other work on the machine may disturb a fold: the median does not mind.
-                    "fit_seconds": seconds.astype(np.float64).median(),
-                    "folds": len(values),
-                    "failed": int((rows["problem"].fillna("") != "").sum()) if "problem" in rows else 0,
-                }
-            )
-        frame = pd.DataFrame(lines)
-        frame["level"] = [
-            name == self.best or (self.best is not None and math.isfinite(p) and p >= LEVEL)
-            for name, p in zip(frame["model"], frame["p_holm"], strict=True)
-        ]
-        key = -frame["mean"] if higher else frame["mean"]
+        others = [name for name in wide.columns[wide.notna().any()] if name != self.best]
+        tests = {name: self._test(wide, str(self.best), name) for name in others}
+        frame = pd.DataFrame(
+            {
+                "model": self.names,
+                "label": [one.label for one in self.contestants],
+                "kind": [one.kind for one in self.contestants],
+                "mean": wide.mean(),
+                "std": wide.std(),
+                "lowest": wide.min(),
+                "highest": wide.max(),
+                "rank": wide.dropna(axis="columns").rank(axis="columns", ascending=not higher).mean(),
+            },
+            index=self.names,
+        ).join(_adjusted(pd.DataFrame.from_dict(tests, orient="index", columns=_TEST)))
+        if self.best is not None:
+            frame.loc[self.best, "difference"] = 0.0
+        by_model = self.scores["model"]
+        # Other work on the machine may disturb a fold: the median does not mind.
+        frame["fit_seconds"] = self._column("fit_seconds", math.nan).astype(np.float64).groupby(by_model).median()
+        frame["folds"] = wide.notna().sum()
+        frame["failed"] = (self._column("problem", "") != "").groupby(by_model).sum()
+        frame["level"] = (frame["model"] == self.best) | (frame["p_holm"] >= LEVEL)
         # A model that failed on some folds was not measured on the same rows: it stands behind those that were.
-        place = np.lexsort((key.to_numpy(), -frame["folds"].to_numpy()))
-        return frame.iloc[place].reset_index(drop=True)
-
-    def _against_best(self, wide: pd.DataFrame) -> dict[str, dict[str, float]]:
-        """Test every model against the best one on the folds that both have."""
-        if self.best is None:
-            return {}
-        tests = {str(name): self._test(wide, self.best, str(name)) for name in wide if name != self.best}
-        defined = {name: test for name, test in tests.items() if test is not None}
-        if defined:
-            for test, p in zip(defined.values(), holm([one["p_value"] for one in defined.values()]), strict=True):
-                test["p_holm"] = float(p)
-        return {self.best: {**_no_test(), "difference": 0.0}, **defined}
-
-    def _test(self, wide: pd.DataFrame, first: str, second: str) -> dict[str, float] | None:
-        """Return by how much ``first`` is better than ``second``; None for fewer than two common folds."""
-        both = wide[[first, second]].dropna()
-        if len(both) < 2:
-            return None
-        sign = 1.0 if self.measure.direction == "higher" else -1.0
-        train, test = self.sizes
-        pair = corrected_paired_test(sign * (both[first] - both[second]).to_numpy(), train_rows=train, test_rows=test)
-        values = (pair.difference, pair.low, pair.high, pair.p_value, math.nan)
-        return dict(zip(_no_test(), values, strict=True))
+        key = -frame["mean"] if higher else frame["mean"]
+        return frame.iloc[np.lexsort((key.to_numpy(), -frame["folds"].to_numpy()))].reset_index(drop=True)
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
@@ -208,22 +170,37 @@ class Comparison:
         Columns: ``first, second, difference`` (by how much the first is better), ``ci_low, ci_high, p_value, p_holm``.
         """
         wide = self.table_of(self.metric)
-        tests = {pair: self._test(wide, *pair) for pair in itertools.combinations([str(name) for name in wide], 2)}
-        lines = [{"first": first, "second": second, **test} for (first, second), test in tests.items() if test]
-        frame = pd.DataFrame(lines, columns=["first", "second", *_no_test()])
-        if len(frame):
-            frame["p_holm"] = holm(frame["p_value"].to_numpy())
-        return frame
+        tests = {pair: self._test(wide, *pair) for pair in itertools.combinations(wide.columns, 2)}
+        lines = [[*pair, *test] for pair, test in tests.items() if not math.isnan(test[0])]
+        return _adjusted(pd.DataFrame(lines, columns=["first", "second", *_TEST]))
+
+    def _test(self, wide: pd.DataFrame, first: str, second: str) -> tuple[float, ...]:
+        """Return by how much ``first`` is better than ``second``, see ``_TEST``; NaN for fewer than two folds."""
+        both = wide[[first, second]].dropna()
+        if len(both) < 2:
+            return (math.nan,) * len(_TEST)
+        sign = 1.0 if self.measure.direction == "higher" else -1.0
+        train, test = self._sizes
+        pair = corrected_paired_test(sign * (both[first] - both[second]).to_numpy(), train_rows=train, test_rows=test)
+        return pair.difference, pair.low, pair.high, pair.p_value
+
+    @cached_property
+    def _sizes(self) -> tuple[int, int]:
+        """Mean numbers of training and of test rows of a fold, at least 1 each."""
+        sizes = self.scores[["train_rows", "test_rows"]].astype(np.float64).mean()
+        return max(1, round(sizes["train_rows"])), max(1, round(sizes["test_rows"]))
+
+    def _column(self, name: str, missing: Any) -> pd.Series[Any]:
+        """Return a column of the scores; frames made by hand need not have every one."""
+        empty = pd.Series(missing, index=self.scores.index)
+        return self.scores[name].fillna(missing) if name in self.scores else empty
 
     @property
     def failures(self) -> list[tuple[str, Any, str]]:
         """Model, fold and reason of everything that failed."""
-        if "problem" not in self.scores:
-            return []
-        bad = self.scores[self.scores["problem"].fillna("") != ""]
-        return [
-            (str(name), fold, str(why)) for name, fold, why in bad[["model", "fold", "problem"]].to_numpy().tolist()
-        ]
+        why = self._column("problem", "")
+        bad = self.scores[["model", "fold"]].assign(problem=why)[why != ""]
+        return [(str(name), fold, str(reason)) for name, fold, reason in bad.to_numpy().tolist()]
 
     # ---- what they rely on -------------------------------------------------------------------------------------------
     @cached_property
@@ -245,8 +222,7 @@ class Comparison:
         frame = self.importances[self.importances["method"] == "permutation"]
         wide = frame.pivot_table(
             index=["model", "fold"], columns="feature", values=column, aggfunc="first", dropna=False
-        )
-        wide = wide.reindex(columns=self.features)
+        ).reindex(columns=self.features)
         explained = set(zip(frame["model"], frame["fold"], strict=True))
         have = {name: [fold for fold in self.folds if (name, fold) in explained] for name in self.names}
         have = {name: folds for name, folds in have.items() if 2 * len(folds) >= len(self.folds) and folds}
@@ -259,7 +235,7 @@ class Comparison:
     def clear(self) -> dict[str, npt.NDArray[np.bool_]]:
         """For each explained model which features clearly matter: their p-values over folds pass Holm's steps at 5 %.
 
-        Where there are no p-values, as in comparisons of an older permgrad, every feature above 0 counts.
+        Where there are no p-values, every feature above 0 counts.
         """
         p_values = self._on_common_folds("p_value") if "p_value" in self.importances else {}
         clear = {}
@@ -277,7 +253,7 @@ class Comparison:
     @cached_property
     def agreement(self) -> pd.DataFrame:
         """Agreement of every pair of explained models, see ``permgrad.evaluation.agreement``."""
-        train, test = self.sizes
+        train, test = self._sizes
         return agreement_table(self.reliance, k=self.k or None, train_rows=train, test_rows=test)
 
     def shares(self) -> pd.DataFrame:
@@ -299,10 +275,9 @@ class Comparison:
         than a hundredth of the importance: the order of such features says nothing. So a model may have fewer than
         ``k``.
         """
-        shares = {str(name): column.to_numpy(dtype=np.float64) for name, column in self.shares().items()}
         return {
-            name: strongest_of(np.where((share >= MATTERS) & self.clear[name], share, 0.0), self.k)
-            for name, share in shares.items()
+            str(name): strongest_of(np.where((share >= MATTERS) & self.clear[str(name)], share, 0.0), self.k)
+            for name, share in self.shares().items()
         }
 
     # ---- leaving it --------------------------------------------------------------------------------------------------
@@ -310,6 +285,9 @@ class Comparison:
         """Return everything but the frames of scores and importances as JSON-able facts."""
         from permgrad.report.page.comparison import sentences
 
+        measured = [name for name in self.scores if name in metrics]
+        by_model = self.scores[measured].astype(float).groupby(self.scores["model"], sort=False)
+        means, spreads, shares = by_model.mean(), by_model.std(), self.shares()
         facts: dict[str, Any] = plain(
             {
                 "table": self.table,
@@ -319,34 +297,23 @@ class Comparison:
                 "direction": self.measure.direction,
                 "best": self.best,
                 "models": self.standing.to_dict(orient="records"),
-                "metrics": self._metric_means(),
+                "metrics": {
+                    model: {name: {"mean": means[name][model], "std": spreads[name][model]} for name in measured}
+                    for model in means.index
+                },
                 "pairs": self.pairs.to_dict(orient="records"),
                 "agreement": self.agreement.to_dict(orient="records"),
                 "compared": {"features": len(self.features), "strongest": self.k},
-                "strongest_features": self._strongest_names(),
+                "strongest_features": {
+                    name: shares[name][member > 0].sort_values(ascending=False, kind="stable").index.tolist()
+                    for name, member in self.strongest.items()
+                },
                 "failures": [dict(zip(("model", "fold", "reason"), entry, strict=True)) for entry in self.failures],
                 "sentences": sentences(self),
                 **self.facts,
             }
         )
         return facts
-
-    def _strongest_names(self) -> dict[str, list[str]]:
-        """Return each model's strongest features, the strongest first."""
-        shares = self.shares()
-        return {
-            name: shares[name][member > 0].sort_values(ascending=False, kind="stable").index.tolist()
-            for name, member in self.strongest.items()
-        }
-
-    def _metric_means(self) -> dict[str, dict[str, dict[str, float]]]:
-        measured = [str(name) for name in self.scores if name in metrics]
-        values = self.scores[measured].astype(float).groupby(self.scores["model"], sort=False)
-        means, spreads = values.mean(), values.std(ddof=1)
-        return {
-            str(model): {name: {"mean": means.loc[model, name], "std": spreads.loc[model, name]} for name in measured}
-            for model in means.index
-        }
 
     def to_html(self) -> str:
         """Return the page: one HTML file that works offline."""
@@ -389,5 +356,11 @@ class Comparison:
         )
 
 
-def _no_test() -> dict[str, float]:
-    return dict.fromkeys(("difference", "ci_low", "ci_high", "p_value", "p_holm"), math.nan)
+def _adjusted(frame: pd.DataFrame) -> pd.DataFrame:
+    """Enter the p-values of tests, adjusted for how many there are."""
+    frame = frame.astype(dict.fromkeys(_TEST, np.float64))
+    defined = frame["p_value"].notna().to_numpy()
+    frame["p_holm"] = math.nan
+    if defined.any():
+        frame.loc[defined, "p_holm"] = holm(frame.loc[defined, "p_value"].to_numpy())
+    return frame

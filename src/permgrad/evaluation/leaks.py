@@ -37,14 +37,10 @@ _MOST_CELLS, _MOST_ROWS, _LEAST_ROWS = 4_000_000, 20_000, 2_000
 
 @dataclass(frozen=True)
 class Leak:
-    """A column that alone predicts held-out rows nearly perfectly.
+    """A column that alone predicts ``rows`` held-out rows nearly perfectly, by its ``score`` in ``metric``.
 
-    Attributes:
-        column: Its name.
-        metric: ``"balanced_accuracy"``, ``"r2"`` or ``"r2_of_ranks"``: where few values are far from all others, what
-            the logarithm of a column says of these, which lie beyond all that was learned from, decides about R².
-        score: Its value on rows held out.
-        rows: How many rows were predicted.
+    That is ``"balanced_accuracy"``, ``"r2"`` or ``"r2_of_ranks"``: where few values are far from all others, what the
+    logarithm of a column says of these, which lie beyond all that was learned from, decides about R².
     """
 
     column: str
@@ -56,21 +52,17 @@ class Leak:
 def columns_that_tell(
     learned: tuple[pd.DataFrame, npt.NDArray[Any]], held: tuple[pd.DataFrame, npt.NDArray[Any]], task: Task
 ) -> list[Leak]:
-    """Find columns that alone give the target.
+    """Return the columns whose balanced accuracy or R² (of values or ranks) on held-out rows is at least 0.98.
 
-    Returns:
-        The columns whose balanced accuracy or R² (of the values or of their ranks) on held-out rows is at least 0.98,
-        the highest first.
-
-    Examples:
-        >>> y = np.random.default_rng(0).normal(size=200)
-        >>> table = pd.DataFrame({"fee": np.exp(y), "age": np.roll(y, 1)})
-        >>> [one.column for one in columns_that_tell((table[:120], y[:120]), (table[120:], y[120:]), "regression")]
-        ['fee']
+    The highest comes first.
     """
-    sides = [(_some(table, len(table.columns)), y) for table, y in (learned, held)]
-    tables = [table.iloc[rows] for (rows, _), (table, _) in zip(sides, (learned, held), strict=True)]
-    targets = [np.asarray(y)[rows] for rows, y in sides]
+    tables, targets = [], []
+    for table, values in (learned, held):
+        # Of a longer or wider table some rows are looked at, spread over it.
+        most = int(np.clip(_MOST_CELLS // max(len(table.columns), 1), _LEAST_ROWS, _MOST_ROWS))
+        rows = np.unique(np.linspace(0, len(table) - 1, min(len(table), most)).astype(np.int64))
+        tables.append(table.iloc[rows])
+        targets.append(np.asarray(values)[rows])
     count = len(tables[0])
     if count + len(tables[1]) < FEWEST_ROWS or not len(tables[1]):
         return []
@@ -90,12 +82,6 @@ def columns_that_tell(
                 leaks.append(Leak(str(name), metric, score, len(both)))
                 break
     return sorted(leaks, key=lambda one: -one.score)
-
-
-def _some(table: pd.DataFrame, columns: int) -> Whole:
-    """Return the rows that are looked at, spread over the table."""
-    most = int(np.clip(_MOST_CELLS // max(columns, 1), _LEAST_ROWS, _MOST_ROWS))
-    return np.unique(np.linspace(0, len(table) - 1, min(len(table), most)).astype(np.int64))
 
 
 def _score(

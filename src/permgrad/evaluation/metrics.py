@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from permgrad.base.checks import as_numbers, check_choice
 from permgrad.base.errors import InputError, shown
@@ -54,6 +55,9 @@ class Case:
     positive: int = 1
 
 
+Compute = Callable[[Case], float | None]
+
+
 @dataclass(frozen=True)
 class Metric:
     """One metric: what it is called, what it is for, which way is good, and how it is computed.
@@ -73,49 +77,36 @@ class Metric:
     task: Task
     direction: Direction
     range: tuple[float, float]
-    compute: Callable[[Case], float | None]
+    compute: Compute
     probabilistic: bool = False
 
     def better(self, left: float | None, right: float | None) -> bool:
-        """Say whether ``left`` is strictly better than ``right``; an undefined value is better than nothing.
-
-        Examples:
-            >>> metrics.get("rmse").better(1.0, 2.0), metrics.get("accuracy").better(0.4, None)
-            (True, True)
-        """
+        """Say whether ``left`` is strictly better than ``right``; an undefined value is better than nothing."""
         if left is None or right is None:
             return left is not None
         return left > right if self.direction == "higher" else left < right
+
+    def of(self, case: Case) -> float | None:
+        """Return its value, None where it is undefined."""
+        if len(case.truth) == 0 or not np.all(np.isfinite(case.predictions)):
+            return None
+        if self.probabilistic and (case.probabilities is None or not np.all(np.isfinite(case.probabilities))):
+            return None
+        value = self.compute(case)
+        return value if value is not None and math.isfinite(value) else None
 
 
 metrics: Registry[Metric] = Registry("metric")
 
 
-Compute = Callable[[Case], float | None]
-
-
-def _entry(
-    task: Task, name: str, label: str, direction: Direction, limits: tuple[float, float], *, probabilistic: bool = False
-) -> Callable[[Compute], Compute]:
-    """Return a decorator that registers a function as a metric."""
-
-    def enter(compute: Compute) -> Compute:
-        metrics.register(name)(Metric(name, label, task, direction, limits, compute, probabilistic))
-        return compute
-
-    return enter
-
-
 # ------------------------------------------------------------------------------------------------- classification
 
 
-@_entry("classification", "accuracy", "accuracy", "higher", (0.0, 1.0))
 def accuracy(case: Case) -> float | None:
     """Share of rows whose class is right."""
     return float(np.mean(case.truth == case.predictions))
 
 
-@_entry("classification", "balanced_accuracy", "balanced accuracy", "higher", (0.0, 1.0))
 def balanced_accuracy(case: Case) -> float | None:
     """Mean over the classes that occur of the share of their rows that are found."""
     matrix = confusion(case)
@@ -123,7 +114,6 @@ def balanced_accuracy(case: Case) -> float | None:
     return float(np.mean(np.diag(matrix)[occurring] / matrix.sum(axis=1)[occurring]))
 
 
-@_entry("classification", "macro_f1", "macro F1", "higher", (0.0, 1.0))
 def macro_f1(case: Case) -> float | None:
     """Mean F1 over the classes that occur in the truth or among the predictions, as in scikit-learn."""
     matrix = confusion(case)
@@ -132,7 +122,6 @@ def macro_f1(case: Case) -> float | None:
     return float(np.mean(2.0 * np.diag(matrix)[occurring] / mentions[occurring]))
 
 
-@_entry("classification", "roc_auc", "ROC-AUC", "higher", (0.0, 1.0), probabilistic=True)
 def roc_auc(case: Case) -> float | None:
     """Area under the ROC curve; more than two classes: the plain mean of one class versus the rest.
 
@@ -143,7 +132,6 @@ def roc_auc(case: Case) -> float | None:
     return _one_versus_rest(case, roc_auc_score)
 
 
-@_entry("classification", "average_precision", "average precision", "higher", (0.0, 1.0), probabilistic=True)
 def average_precision(case: Case) -> float | None:
     """Area under the precision–recall steps of the positive class; of more than two the mean of one versus the rest."""
     from sklearn.metrics import average_precision_score
@@ -151,7 +139,6 @@ def average_precision(case: Case) -> float | None:
     return _one_versus_rest(case, average_precision_score)
 
 
-@_entry("classification", "lift", "lift at 10 %", "higher", (0.0, 10.0), probabilistic=True)
 def lift(case: Case) -> float | None:
     """How many times more frequent the positive class is among the tenth of the rows scored highest than among all.
 
@@ -169,7 +156,6 @@ def _lift(truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> floa
     return float(hits / chosen / truth.mean())
 
 
-@_entry("classification", "log_loss", "log loss", "lower", (0.0, math.inf), probabilistic=True)
 def log_loss(case: Case) -> float | None:
     """Mean of −ln(probability of the true class), in nats, over the rows whose class the model knows.
 
@@ -207,25 +193,21 @@ def _one_versus_rest(case: Case, score: Callable[..., float]) -> float | None:
 # ----------------------------------------------------------------------------------------------------- regression
 
 
-@_entry("regression", "rmse", "RMSE", "lower", (0.0, math.inf))
 def rmse(case: Case) -> float | None:
     """Root of the mean squared error, in the target's unit."""
     return float(np.sqrt(np.mean((case.truth - case.predictions) ** 2)))
 
 
-@_entry("regression", "mae", "MAE", "lower", (0.0, math.inf))
 def mae(case: Case) -> float | None:
     """Mean absolute error, in the target's unit."""
     return float(np.mean(np.abs(case.truth - case.predictions)))
 
 
-@_entry("regression", "mse", "MSE", "lower", (0.0, math.inf))
 def mse(case: Case) -> float | None:
     """Mean squared error, in the square of the target's unit."""
     return float(np.mean((case.truth - case.predictions) ** 2))
 
 
-@_entry("regression", "mape", "MAPE (fraction)", "lower", (0.0, math.inf))
 def mape(case: Case) -> float | None:
     """Mean of |error / truth| as a fraction (0.1 is 10 %); undefined if any true value is 0."""
     if np.any(case.truth == 0):
@@ -233,13 +215,30 @@ def mape(case: Case) -> float | None:
     return float(np.mean(np.abs((case.truth - case.predictions) / case.truth)))
 
 
-@_entry("regression", "r2", "R²", "higher", (-math.inf, 1.0))
 def r2(case: Case) -> float | None:
     """Share of the target's variance that is explained; undefined for fewer than two rows or a constant target."""
     spread = np.sum((case.truth - case.truth.mean()) ** 2)
     if len(case.truth) < 2 or spread == 0:
         return None
     return float(1.0 - np.sum((case.truth - case.predictions) ** 2) / spread)
+
+
+_UNIT, _POSITIVE = (0.0, 1.0), (0.0, math.inf)
+for _metric in (
+    Metric("accuracy", "accuracy", "classification", "higher", _UNIT, accuracy),
+    Metric("balanced_accuracy", "balanced accuracy", "classification", "higher", _UNIT, balanced_accuracy),
+    Metric("macro_f1", "macro F1", "classification", "higher", _UNIT, macro_f1),
+    Metric("roc_auc", "ROC-AUC", "classification", "higher", _UNIT, roc_auc, True),
+    Metric("average_precision", "average precision", "classification", "higher", _UNIT, average_precision, True),
+    Metric("lift", "lift at 10 %", "classification", "higher", (0.0, 10.0), lift, True),
+    Metric("log_loss", "log loss", "classification", "lower", _POSITIVE, log_loss, True),
+    Metric("rmse", "RMSE", "regression", "lower", _POSITIVE, rmse),
+    Metric("mae", "MAE", "regression", "lower", _POSITIVE, mae),
+    Metric("mse", "MSE", "regression", "lower", _POSITIVE, mse),
+    Metric("mape", "MAPE (fraction)", "regression", "lower", _POSITIVE, mape),
+    Metric("r2", "R²", "regression", "higher", (-math.inf, 1.0), r2),
+):
+    metrics.register(_metric.name)(_metric)
 
 
 # ------------------------------------------------------------------------------------------------------ evaluation
@@ -288,11 +287,7 @@ def evaluate(
             case = replace(case, positive=find_positive(classes, positive))
     else:
         case = _regression_case(y, predictions)
-    result: dict[str, Any] = {}
-    for name in metrics:
-        metric = metrics.get(name)
-        if metric.task == task:
-            result[name] = _value(metric, case)
+    result: dict[str, Any] = {name: metrics.get(name).of(case) for name in metrics if metrics.get(name).task == task}
     if task == "classification":
         result["confusion_matrix"] = plain(confusion(case))
         result["labels"] = [plain(label) for label in case.labels]
@@ -304,24 +299,10 @@ def evaluate(
 
 
 def primary_metric(task: Task, n_classes: int = 0) -> Metric:
-    """Return the metric that stands first for a task: ROC-AUC for two classes, accuracy for more, RMSE for numbers.
-
-    Examples:
-        >>> primary_metric("classification", 7).label
-        'accuracy'
-    """
+    """Return the metric that stands first for a task: ROC-AUC for two classes, accuracy for more, RMSE for numbers."""
     if task == "regression":
         return metrics.get("rmse")
     return metrics.get("roc_auc" if n_classes == 2 else "accuracy")
-
-
-def _value(metric: Metric, case: Case) -> float | None:
-    if len(case.truth) == 0 or not np.all(np.isfinite(case.predictions)):
-        return None
-    if metric.probabilistic and (case.probabilities is None or not np.all(np.isfinite(case.probabilities))):
-        return None
-    value = metric.compute(case)
-    return value if value is not None and math.isfinite(value) else None
 
 
 def _regression_case(y: npt.ArrayLike, predictions: npt.ArrayLike | None) -> Case:
@@ -330,9 +311,7 @@ def _regression_case(y: npt.ArrayLike, predictions: npt.ArrayLike | None) -> Cas
     truth = as_numbers("y", y, "pass one for each row")
     guess = as_numbers("predictions", predictions, "pass one for each row")
     for name, array in (("y", truth), ("predictions", guess)):
-        if array.ndim == 2 and array.shape[1] == 1:
-            continue
-        if array.ndim != 1:
+        if array.ndim != 1 and array.shape[1:] != (1,):
             raise InputError(f"{name} must have shape (rows,), however: its shape is {array.shape}")
     truth, guess = truth.ravel(), guess.ravel()
     if len(truth) != len(guess):
@@ -348,8 +327,6 @@ def _classification_case(
     probabilities: npt.ArrayLike | None,
     classes: Sequence[Any] | npt.NDArray[Any],
 ) -> Case:
-    import pandas as pd
-
     names = np.asarray(classes)
     labels = pd.Index(names) if names.ndim == 1 and len(names) else pd.Index([])
     if not len(labels) or not labels.is_unique:
@@ -365,39 +342,26 @@ def _classification_case(
             "probabilities must have one row per row of y and one column per class, however: "
             f"the shape is {table.shape} and ({len(truth)}, {len(labels)}) is needed"
         )
-    if predictions is None and table is None:
-        raise InputError("evaluate needs predictions= or probabilities= for classification, however: both are None")
-    if predictions is None:
-        assert table is not None
-        guess = np.asarray(labels)[np.argmax(table, axis=1)] if len(truth) else np.asarray(labels)[:0]
-    else:
+    if predictions is not None:
         guess = np.asarray(predictions)
+    elif table is not None:
+        guess = np.asarray(labels)[table.argmax(axis=1)]
+    else:
+        raise InputError("evaluate needs predictions= or probabilities= for classification, however: both are None")
     if guess.shape != truth.shape:
         raise InputError(f"y and predictions must have as many rows, however: shapes {truth.shape} and {guess.shape}")
-    truth_at, guess_at, strangers = _positions(labels, truth, guess)
+    at = [labels.get_indexer(pd.Index(values)) for values in (truth, guess)]
+    # A missing label is one class of its own, whatever way of writing "missing" the rows use.
+    sides = zip((truth, guess), at, strict=True)
+    unseen = [[None if pd.isna(label) else label for label in values[place < 0].tolist()] for values, place in sides]
+    strangers = sorted({label for names_there in unseen for label in names_there}, key=str)
+    behind = {label: len(labels) + offset for offset, label in enumerate(strangers)}
+    for place, names_there in zip(at, unseen, strict=True):
+        place[place < 0] = [behind[label] for label in names_there]
     return Case(
-        truth=truth_at.astype(np.int64),
-        predictions=guess_at.astype(np.int64),
+        truth=at[0].astype(np.int64),
+        predictions=at[1].astype(np.int64),
         probabilities=table,
         n_classes=len(labels),
         labels=(*labels.tolist(), *strangers),
     )
-
-
-def _positions(
-    labels: Any, truth: npt.NDArray[Any], guess: npt.NDArray[Any]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], list[Any]]:
-    """Find each row's class among the known ones; a class the model has never seen gets a position behind them."""
-    import pandas as pd
-
-    truth_at, guess_at = labels.get_indexer(pd.Index(truth)), labels.get_indexer(pd.Index(guess))
-    unseen = [*truth[truth_at < 0].tolist(), *guess[guess_at < 0].tolist()]
-    # A missing label is one class of its own, whatever way of writing "missing" the rows use.
-    keys = {None if pd.isna(label) else label for label in unseen}
-    strangers = sorted(keys, key=str)
-    place = {label: len(labels) + offset for offset, label in enumerate(strangers)}
-    for values, at in ((truth, truth_at), (guess, guess_at)):
-        for row in np.flatnonzero(at < 0):
-            label = values[row]
-            at[row] = place[None if pd.isna(label) else label]
-    return truth_at.astype(np.int64), guess_at.astype(np.int64), strangers

@@ -8,20 +8,15 @@ the Generalization Error", Machine Learning 52 (2003), 239-281, section 3.2 (the
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import special
 
-from permgrad.base.checks import as_numbers, check_flag, check_number
-from permgrad.base.errors import InputError, shown
-from permgrad.base.significance import holm
+from permgrad.base.checks import as_numbers, check_number
+from permgrad.base.errors import InputError
 
-__all__ = ["PairedTest", "corrected_paired_test", "holm", "mean_ranks"]
-
-Array = npt.NDArray[Any]
 _ROWS = "pass the number of rows of a split"
 #: Differences that are alike up to this share are the same.
 _ROUNDING = 1e-12
@@ -29,15 +24,7 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class PairedTest:
-    """What the corrected test found.
-
-    Attributes:
-        difference: Mean difference, in the unit of the score.
-        low: Lower end of its 95 % interval; ``p_value < 0.05`` exactly when the interval excludes 0.
-        high: Upper end of its 95 % interval.
-        p_value: Two-sided p-value of "there is no difference".
-        splits: Number of splits.
-    """
+    """Mean difference in the unit of the score, its 95 % interval, two-sided p-value, number of splits."""
 
     difference: float
     low: float
@@ -45,29 +32,19 @@ class PairedTest:
     p_value: float
     splits: int
 
-    def to_dict(self) -> dict[str, float | int]:
-        """Return the fields as JSON-able numbers."""
-        return dict(vars(self))
-
 
 def corrected_paired_test(differences: npt.ArrayLike, *, train_rows: int, test_rows: int) -> PairedTest:
-    """Test whether the mean difference of two models' scores is 0.
+    """Test whether the mean difference of two models' scores is 0; ``p_value < 0.05`` iff the interval excludes it.
 
     With J splits, differences d_1 … d_J and their sample variance s², the standard error of the mean is
     √((1/J + test_rows / train_rows) · s²), with J − 1 degrees of freedom (Nadeau & Bengio 2003, equation 12 ff.).
+    Differences that are all equal say nothing of their spread: the p-value is that of their signs, 2 · 2^−J, and the
+    interval is the one that belongs to it; if they are all 0, the p-value is 1 and the interval is 0.
 
     Args:
         differences: ``(splits,)``, score of one model minus score of the other on the same split.
         train_rows: Number of rows that each split trains on.
         test_rows: Number of rows that each split tests on.
-
-    Returns:
-        Mean, 95 % interval and p-value. Differences that are all equal, as counts of right rows easily are, say nothing
-        of their spread: the p-value is that of their signs, 2 · 2^−J, and the interval is the one that belongs to it;
-        if they are all 0, the p-value is 1 and the interval is 0.
-
-    Raises:
-        InputError: Fewer than two splits, a difference that is not finite, or numbers of rows below 1.
 
     Examples:
         >>> test = corrected_paired_test([0.01, 0.02, 0.015, 0.012, 0.018], train_rows=600, test_rows=200)
@@ -93,56 +70,12 @@ def corrected_paired_test(differences: npt.ArrayLike, *, train_rows: int, test_r
     largest = _ROUNDING * float(np.abs(values).max())
     mean = float(values.mean())
     mean = 0.0 if abs(mean) <= largest else mean
-    variance = float(values.var(ddof=1)) * (1 / splits + test_rows / train_rows)
-    from scipy import stats
-
-    error = math.sqrt(variance)
+    error = math.sqrt(float(values.var(ddof=1)) * (1 / splits + test_rows / train_rows))
     if error <= largest:
         # NOTE[DIFF]: the paper's variance is 0 here, and any difference certain.
         if mean == 0:
             return PairedTest(0.0, 0.0, 0.0, 1.0, splits)
-        error = abs(mean) / float(stats.t.isf(0.5**splits, splits - 1))
-    half = float(stats.t.ppf(0.975, splits - 1)) * error
-    p_value = float(2 * stats.t.sf(abs(mean) / error, splits - 1))
+        error = -abs(mean) / float(special.stdtrit(splits - 1, 0.5**splits))
+    half = float(special.stdtrit(splits - 1, 0.975)) * error
+    p_value = float(2 * special.stdtr(splits - 1, -abs(mean) / error))
     return PairedTest(mean, mean - half, mean + half, p_value, splits)
-
-
-def mean_ranks(table: Mapping[str, Sequence[float]], higher_is_better: bool) -> dict[str, float]:
-    """Return each model's rank averaged over cells: 1 is the best, models that tie share the mean of their ranks.
-
-    Args:
-        table: Model to its values, one for each cell, the cells in the same order for all.
-        higher_is_better: Whether a larger value is the better one.
-
-    Raises:
-        InputError: No models, no cells, lists of different lengths, or a NaN.
-
-    Examples:
-        >>> mean_ranks({"a": [0.9, 0.8], "b": [0.7, 0.8], "c": [0.6, 0.1]}, higher_is_better=True)
-        {'a': 1.25, 'b': 1.75, 'c': 3.0}
-    """
-    check_flag("higher_is_better", higher_is_better)
-    if not isinstance(table, Mapping):
-        raise InputError(
-            f"ranks need a mapping of model to its values, however: table={shown(table)}; pass for example "
-            "{'a': [0.9, 0.8], 'b': [0.7, 0.8]}"
-        )
-    rows = {
-        name: np.atleast_1d(as_numbers(f"values of {name!r}", cells, "pass a list")) for name, cells in table.items()
-    }
-    lengths = {name: len(values) for name, values in rows.items()}
-    if not lengths or len(set(lengths.values())) != 1 or min(lengths.values()) == 0:
-        raise InputError(
-            "ranks need at least one model, and as many values of each model as there are cells, however: the numbers "
-            f"of values are {lengths}; leave out models or cells that are not complete"
-        )
-    values = np.array(list(rows.values()))
-    if np.isnan(values).any():
-        raise InputError(
-            f"ranks need a value in every cell, however: {int(np.isnan(values).sum())} of {values.size} are missing; "
-            "leave out models or cells that are not complete"
-        )
-    from scipy.stats import rankdata
-
-    ranks = rankdata(-values if higher_is_better else values, method="average", axis=0)
-    return dict(zip(rows, ranks.mean(axis=1).tolist(), strict=True))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -32,10 +32,8 @@ _MOST_DRAWN = 4000
 class Predicted:
     """What a model says of the test rows.
 
-    Attributes:
-        truth: Regression: y ``(rows,)``. Classification: position of each row's class among the columns of
-            ``guess``; positions outside are classes that the model does not know.
-        guess: Regression: predictions ``(rows,)``. Classification: probabilities ``(rows, classes)``.
+    Regression: ``truth`` and ``guess`` ``(rows,)``. Classification: ``truth`` is the position of each row's class among
+    the columns of ``guess``, probabilities ``(rows, classes)``; positions outside are classes that it does not know.
     """
 
     truth: npt.NDArray[Any]
@@ -51,10 +49,6 @@ class Paired:
     ci_low: float
     ci_high: float
     p_value: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON-able values."""
-        return dict(vars(self))
 
 
 # ---- what rows contribute to a metric --------------------------------------------------------------------------------
@@ -128,24 +122,10 @@ _SUMS: dict[str, Callable[[Predicted], Sums]] = {
 
 # ---- the bootstrap ---------------------------------------------------------------------------------------------------
 def paired_bootstrap(metric: str, ours: Predicted, theirs: Predicted, *, seed: int) -> Paired | None:
-    """Compare two models on the same rows.
+    """Compare two models on the same rows, above 0 where the first is better; None where the metric is undefined.
 
-    Args:
-        metric: ``"rmse"``, ``"accuracy"``, ``"log_loss"`` or ``"roc_auc"`` (more than two classes: the mean over those
-            that occur of one against the rest).
-        ours: What the first model says.
-        theirs: What the second says of the same rows.
-        seed: Of the run; the draws have a stream of their own.
-
-    Returns:
-        The difference, above 0 where the first is better; None where the metric is undefined or there is one row only.
-
-    Examples:
-        >>> y = np.arange(40.0)
-        >>> near, far = Predicted(y, y + np.sin(y)), Predicted(y, np.full(40, 19.5))
-        >>> found = paired_bootstrap("rmse", near, far, seed=0)
-        >>> found.difference > 10, found.ci_low > 9, found.p_value
-        (True, True, 0.001)
+    ``metric`` is ``"rmse"``, ``"accuracy"``, ``"log_loss"`` or ``"roc_auc"`` (more than two classes: the mean over
+    those that occur of one against the rest).
     """
     if len(ours.truth) < 2:
         return None
@@ -200,41 +180,33 @@ class Skill:
 
     def to_dict(self) -> dict[str, Any]:
         """Return both as JSON-able values."""
-        return {"learnt": self.learnt, "ahead": {name: one.to_dict() for name, one in self.measures.items()}}
-
-
-def skill_measures(task: Task, classes: int) -> tuple[str, ...]:
-    """Return the metrics by which a model may be better than a constant.
-
-    For classes these are the metric that stands first, the log loss and the ROC-AUC: where one class is frequent, a
-    model may order the rows well and still name that class in every row, so that accuracy alone would call it useless;
-    and probabilities that are too sure have a bad log loss, whatever their order.
-
-    Examples:
-        >>> skill_measures("classification", 3), skill_measures("regression", 0)
-        (('accuracy', 'log_loss', 'roc_auc'), ('rmse',))
-    """
-    first = primary_metric(task, classes).name
-    return (first,) if task == "regression" else tuple(dict.fromkeys([first, "log_loss", "roc_auc"]))
+        return {"learnt": self.learnt, "ahead": {name: asdict(one) for name, one in self.measures.items()}}
 
 
 def skill(task: Task, ours: Predicted, constant: Predicted, *, seed: int) -> Skill | None:
     """Compare a model with a constant; None where nothing can be compared.
 
-    The model has learnt something if it is better in one of ``skill_measures`` at 5 % divided by their number: so noise
-    is taken for knowledge in few tables (0 to 4 % in simulated settings).
+    For classes by the metric that stands first, the log loss and the ROC-AUC: where one class is frequent, a model may
+    order the rows well and still name that class in every row; and probabilities that are too sure have a bad log loss,
+    whatever their order. The model has learnt something if it is better in one of them at 5 % divided by their number:
+    so noise is taken for knowledge in few tables (0 to 4 % in simulated settings).
     """
-    classes = 0 if task == "regression" else ours.guess.shape[1]
-    tests = {name: paired_bootstrap(name, ours, constant, seed=seed) for name in skill_measures(task, classes)}
+    first = _first_metric(task, ours)
+    names = [first] if task == "regression" else list(dict.fromkeys([first, "log_loss", "roc_auc"]))
+    tests = {name: paired_bootstrap(name, ours, constant, seed=seed) for name in names}
     measures = {name: test for name, test in tests.items() if test is not None}
     if not measures:
         return None
     better = [test for test in measures.values() if test.difference > 0 and test.p_value * len(measures) < LEVEL]
-    learnt = any(test.metric != "roc_auc" or orders_rows(ours, test) for test in better)
+    learnt = any(test.metric != "roc_auc" or _orders_rows(ours, test) for test in better)
     return Skill(measures, learnt)
 
 
-def orders_rows(ours: Predicted, area: Paired) -> bool:
+def _first_metric(task: Task, model: Predicted) -> str:
+    return primary_metric(task, 0 if task == "regression" else model.guess.shape[1]).name
+
+
+def _orders_rows(ours: Predicted, area: Paired) -> bool:
     """Tell whether a ROC-AUC is above 0.5 by more than chance also where a class has few rows to be drawn from.
 
     Without any order, the area of one class versus the rest has variance (n + 1) / (12 n₁ n₀) (the rank sum's); for a
@@ -254,9 +226,8 @@ def against_others(
     task: Task, ours: Predicted, rivals: Mapping[str, Predicted], *, seed: int
 ) -> dict[str, dict[str, Any]]:
     """Compare a model with others by the metric that stands first; ``p_holm`` is adjusted for their number."""
-    classes = 0 if task == "regression" else ours.guess.shape[1]
-    metric = primary_metric(task, classes).name
+    metric = _first_metric(task, ours)
     tests = {name: paired_bootstrap(metric, ours, rival, seed=seed) for name, rival in rivals.items()}
     defined = {name: test for name, test in tests.items() if test is not None}
     adjusted = holm([test.p_value for test in defined.values()]).tolist() if defined else []
-    return {name: {**test.to_dict(), "p_holm": p} for (name, test), p in zip(defined.items(), adjusted, strict=True)}
+    return {name: {**asdict(test), "p_holm": p} for (name, test), p in zip(defined.items(), adjusted, strict=True)}

@@ -7,9 +7,9 @@ training rows a network is too sure of itself), and judge it on others again.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -17,33 +17,13 @@ import numpy.typing as npt
 from permgrad.base.checks import as_numbers, check_choice, is_finite_number, is_number
 from permgrad.base.errors import InputError, listed, shown, unknown
 from permgrad.base.files import plain
-from permgrad.base.registry import Registry
 
 Criterion = Literal["f1", "balanced_accuracy", "cost"]
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
+CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
 OUTCOMES = ("false_positive", "false_negative", "true_positive", "true_negative")
-
-
-@dataclass(frozen=True)
-class Cuts:
-    """What every cut makes of some rows, from none called positive to all of them; equal scores are never parted.
-
-    Attributes:
-        values: a row is called positive if its score is at least this ``(cuts,)``, falling from inf to −inf; each lies
-            half way between two scores.
-        true_positive: positive rows that are called so ``(cuts,)``.
-        false_positive: other rows that are called positive ``(cuts,)``.
-        positives: number of positive rows.
-        negatives: number of other rows.
-    """
-
-    values: Floats
-    true_positive: Integers
-    false_positive: Integers
-    positives: int
-    negatives: int
 
 
 @dataclass(frozen=True)
@@ -55,59 +35,26 @@ class Threshold:
         by: the criterion.
         score: the criterion at the cut.
         positive: label of the positive class.
-        metrics: at the cut, as in ``metrics_at``.
         rows: number of rows that it was chosen on.
         cost: the costs, if that is the criterion.
+        metrics: at the cut, as in ``metrics_at``.
     """
 
     value: float
     by: Criterion
     score: float
     positive: Any
-    metrics: Mapping[str, Any]
     rows: int
-    cost: Mapping[str, float] = field(default_factory=dict)
+    cost: Mapping[str, float]
+    metrics: Mapping[str, Any]
 
     def apply(self, scores: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-        """Say for each score whether its row is called positive.
-
-        Shape:
-            scores ``(rows,)``; result boolean ``(rows,)``.
-        """
+        """Say for each score ``(rows,)`` whether its row is called positive."""
         return _scores(scores) >= self.value
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {
-            "value": self.value,
-            "by": self.by,
-            "score": self.score,
-            "positive": plain(self.positive),
-            "rows": self.rows,
-            "cost": dict(self.cost),
-            "metrics": dict(self.metrics),
-        }
-
-
-#: Every entry: ``(cuts, cost) -> (cuts,)``; larger is better. "cost" is the negative of what is paid.
-criteria: Registry[Callable[[Cuts, Mapping[str, float]], Floats]] = Registry("criterion")
-
-
-@criteria.register("f1")
-def _f1(cuts: Cuts, cost: Mapping[str, float]) -> Floats:  # noqa: ARG001 — every criterion has the same signature
-    return np.asarray(2 * cuts.true_positive / (cuts.positives + cuts.true_positive + cuts.false_positive))
-
-
-@criteria.register("balanced_accuracy")
-def _balanced_accuracy(cuts: Cuts, cost: Mapping[str, float]) -> Floats:  # noqa: ARG001 — as above
-    # Over one denominator, so that equal values are equal to the last bit.
-    right = cuts.true_positive * cuts.negatives + (cuts.negatives - cuts.false_positive) * cuts.positives
-    return np.asarray(right / (2 * cuts.positives * cuts.negatives))
-
-
-@criteria.register("cost")
-def _cost(cuts: Cuts, cost: Mapping[str, float]) -> Floats:
-    return -_total_cost(cuts, cost)
+        return {**vars(self), "positive": plain(self.positive)}
 
 
 def choose_threshold(
@@ -120,7 +67,7 @@ def choose_threshold(
 ) -> Threshold:
     """Choose the cut of the scores that is best for a criterion, exactly, over all cuts.
 
-    Of equally good cuts the one with the fewest rows called positive is taken.
+    Of equally good cuts the one with the fewest rows called positive is taken; it lies half way between two scores.
 
     Args:
         y: truth of rows held out of training, two labels ``(rows,)``.
@@ -130,38 +77,33 @@ def choose_threshold(
             also ``"true_positive"`` and ``"true_negative"``; a gain is below 0.
         positive: label of the positive class; the second of the sorted labels if None, as in ``predict_proba``.
 
-    Returns:
-        The threshold, half way between the scores on its two sides.
-
-    Raises:
-        InputError: Not two labels, scores that are not finite, lengths that differ, unknown options, or costs without
-            ``by="cost"``.
-
     Examples:
-        >>> found = choose_threshold([0, 0, 1, 0, 1], [0.1, 0.2, 0.4, 0.6, 0.9], by="balanced_accuracy")
-        >>> round(found.value, 3), round(found.score, 3), found.metrics["recall"]
+        >>> chosen = choose_threshold([0, 0, 1, 0, 1], [0.1, 0.2, 0.4, 0.6, 0.9], by="balanced_accuracy")
+        >>> round(chosen.value, 3), round(chosen.score, 3), chosen.metrics["recall"]
         (0.3, 0.833, 1.0)
         >>> choose_threshold([0, 1], [0.2, 0.4], by="cost", cost={"false_positive": 1, "false_negative": 5}).score
         0.0
     """
-    check_choice("by", by, criteria.names())
+    check_choice("by", by, CRITERIA)
     prices = _checked_cost(by, cost)
     truth, label = _truth(y, positive)
     numbers = _scores(scores)
-    cuts = _all_cuts(truth, numbers)
-    goodness = criteria.get(by)(cuts, prices)
-    best = int(np.argmax(goodness))
-    value = float(cuts.values[best])
-    score = float(goodness[best])
-    return Threshold(
-        value=value,
-        by=by,
-        score=-score + 0.0 if by == "cost" else score,
-        positive=label,
-        metrics=_metrics(cuts, best, prices),
-        rows=len(truth),
-        cost=prices,
-    )
+    _check_lengths(truth, numbers)
+    order = np.argsort(-numbers, kind="stable")
+    falling = numbers[order]
+    # The last row of each run of equal scores: a cut below it, never within.
+    last = np.append(np.flatnonzero(falling[1:] != falling[:-1]), len(falling) - 1)
+    high, low = falling[last[:-1]], falling[last[:-1] + 1]
+    middle = low / 2 + high / 2
+    # Between neighbouring floats, and where halves underflow, there is no middle: the upper one is the cut.
+    middle = np.where((middle > low) & (middle <= high), middle, high)
+    values = np.concatenate([[math.inf], middle, [-math.inf]])
+    hits = np.concatenate([[0], np.cumsum(truth[order])[last]])
+    alarms = np.concatenate([[0], last + 1]) - hits
+    goodness = _goodness(_outcomes(truth, hits, alarms), prices)[by]
+    best = int(np.argmax(-goodness if by == "cost" else goodness))
+    measures = _metrics(truth, int(hits[best]), int(alarms[best]), prices)
+    return Threshold(float(values[best]), by, float(goodness[best]) + 0.0, label, len(truth), prices, measures)
 
 
 def metrics_at(
@@ -172,18 +114,11 @@ def metrics_at(
     *,
     positive: Any = None,
 ) -> dict[str, Any]:
-    """Return what a given cut makes of some rows.
+    """Return what a cut makes of some rows; ``y``, ``scores``, ``cost`` and ``positive`` as in ``choose_threshold``.
 
-    Args:
-        y: truth, two labels ``(rows,)``.
-        scores: larger for the positive class ``(rows,)``.
-        value: a row is called positive if its score is at least this.
-        cost: as in ``choose_threshold``; adds ``"cost"``.
-        positive: as in ``choose_threshold``.
-
-    Returns:
-        ``accuracy, balanced_accuracy, precision`` (None if no row is called positive), ``recall, specificity, f1``,
-        ``called`` (share of rows called positive), ``confusion_matrix`` (rows are the truth, the positive class last).
+    They are ``accuracy, balanced_accuracy, precision`` (None if no row is called positive), ``recall, specificity,
+    f1, called`` (share of rows called positive), ``confusion_matrix`` (rows are the truth, the positive class last),
+    and ``cost`` where costs are given.
 
     Examples:
         >>> metrics_at(["no", "yes", "no"], [0.2, 0.7, 0.8], 0.5)["confusion_matrix"]
@@ -194,9 +129,8 @@ def metrics_at(
     truth, _ = _truth(y, positive)
     called = _scores(scores) >= value
     _check_lengths(truth, called)
-    hits, alarms = (np.array([int((rows & called).sum())]) for rows in (truth, ~truth))
-    cuts = Cuts(np.array([value]), hits, alarms, int(truth.sum()), int((~truth).sum()))
-    return _metrics(cuts, 0, _checked_cost("cost", cost) if cost is not None else {})
+    prices = _checked_cost("cost", cost) if cost is not None else {}
+    return _metrics(truth, int((truth & called).sum()), int((~truth & called).sum()), prices)
 
 
 # ---- classes that are never predicted --------------------------------------------------------------------------------
@@ -207,21 +141,9 @@ def never_predicted(
 ) -> list[dict[str, Any]]:
     """Return facts about each class that some test rows have and no test row is predicted to have, the largest first.
 
-    Args:
-        classes: The model's classes, in its order.
-        validation: Truth ``(rows,)`` and probabilities ``(rows, classes)`` of rows that a threshold is chosen on.
-        test: The same of the test rows.
-
-    Returns:
-        ``{"class", "rows", "threshold", "found", "called"}``: how many rows have the class; the probability from which
-        to predict it, the best for balanced accuracy on the validation rows (None: they do not tell); how many of the
-        rows are then found, and how many rows are then predicted to have the class.
-
-    Examples:
-        >>> y = np.array(["bad", "good", "good", "good"])
-        >>> rows = (y, np.array([[0.4, 0.6], [0.1, 0.9], [0.1, 0.9], [0.2, 0.8]]))
-        >>> never_predicted(["bad", "good"], rows, rows)
-        [{'class': 'bad', 'rows': 1, 'threshold': 0.30000000000000004, 'found': 1, 'called': 1}]
+    Rows are truth ``(rows,)`` and probabilities ``(rows, classes)``. ``threshold`` is the best for balanced accuracy on
+    the validation rows, None where they do not tell; ``found`` and ``called`` are rows of the class, and all rows, that
+    it then calls so.
     """
     missed: list[dict[str, Any]] = []
     predicted = np.unique(test[1].argmax(axis=1)) if len(test[0]) else ()
@@ -240,13 +162,7 @@ def never_predicted(
 
 
 def never_predicted_words(missed: Sequence[dict[str, Any]], most: int = 3) -> list[str]:
-    """Return a sentence or two for each class that is never predicted; of many classes for the largest.
-
-    Examples:
-        >>> facts = {"class": "bad", "rows": 104, "threshold": 0.2134, "found": 81, "called": 180}
-        >>> never_predicted_words([facts])[0].split(". ")[0]
-        "The model finds 0 of 104 'bad': no test row is predicted so"
-    """
+    """Return a sentence or two for each class that is never predicted; of many classes for the largest."""
     sentences = []
     for facts in missed[:most]:
         label = repr(str(facts["class"]))
@@ -266,56 +182,40 @@ def never_predicted_words(missed: Sequence[dict[str, Any]], most: int = 3) -> li
 
 
 # ---- the parts -------------------------------------------------------------------------------------------------------
+def _outcomes(truth: npt.NDArray[np.bool_], hits: Any, alarms: Any) -> dict[str, Integers]:
+    """Return the number of rows with each outcome, of one cut or of many ``(cuts,)``."""
+    positives = int(truth.sum())
+    counts = (alarms, positives - hits, hits, len(truth) - positives - alarms)
+    return {name: np.asarray(count) for name, count in zip(OUTCOMES, counts, strict=True)}
 
 
-def _all_cuts(truth: npt.NDArray[np.bool_], scores: Floats) -> Cuts:
-    _check_lengths(truth, scores)
-    order = np.argsort(-scores, kind="stable")
-    falling = scores[order]
-    # The last row of each run of equal scores: a cut below it, never within.
-    last = np.append(np.flatnonzero(falling[1:] != falling[:-1]), len(falling) - 1)
-    high, low = falling[last[:-1]], falling[last[:-1] + 1]
-    middle = low / 2 + high / 2
-    # Between neighbouring floats, and where halves underflow, there is no middle: the upper one is the cut.
-    middle = np.where((middle > low) & (middle <= high), middle, high)
-    hits = np.cumsum(truth[order])[last]
-    called = last + 1
-    return Cuts(
-        np.concatenate([[math.inf], middle, [-math.inf]]),
-        np.concatenate([[0], hits]).astype(np.int64),
-        np.concatenate([[0], called - hits]).astype(np.int64),
-        int(truth.sum()),
-        int((~truth).sum()),
-    )
-
-
-def _total_cost(cuts: Cuts, cost: Mapping[str, float]) -> Floats:
-    counts = {
-        "true_positive": cuts.true_positive,
-        "false_positive": cuts.false_positive,
-        "false_negative": cuts.positives - cuts.true_positive,
-        "true_negative": cuts.negatives - cuts.false_positive,
+def _goodness(counts: Mapping[str, Integers], cost: Mapping[str, float]) -> dict[str, Floats]:
+    """Return every criterion of cuts; larger is better, but of costs."""
+    alarms, missed, hits, passed = (counts[name] for name in OUTCOMES)
+    positives, negatives = hits + missed, alarms + passed
+    # Balanced accuracy over one denominator, so that equal values are equal to the last bit.
+    return {
+        "f1": np.asarray(2 * hits / (positives + hits + alarms)),
+        "balanced_accuracy": np.asarray((hits * negatives + passed * positives) / (2 * positives * negatives)),
+        "cost": np.asarray(sum(price * counts[name] for name, price in cost.items()), dtype=np.float64),
     }
-    return np.asarray(sum(float(price) * counts[outcome] for outcome, price in cost.items()), dtype=np.float64)
 
 
-def _metrics(cuts: Cuts, at: int, cost: Mapping[str, float]) -> dict[str, Any]:
-    hits, alarms = int(cuts.true_positive[at]), int(cuts.false_positive[at])
-    missed, passed = cuts.positives - hits, cuts.negatives - alarms
-    rows = cuts.positives + cuts.negatives
-    measures: dict[str, Any] = {
-        "accuracy": (hits + passed) / rows,
-        "balanced_accuracy": float(_balanced_accuracy(cuts, {})[at]),
+def _metrics(truth: npt.NDArray[np.bool_], hits: int, alarms: int, cost: Mapping[str, float]) -> dict[str, Any]:
+    counts = _outcomes(truth, hits, alarms)
+    goodness = {name: float(value) for name, value in _goodness(counts, cost).items()}
+    missed, passed = int(counts["false_negative"]), int(counts["true_negative"])
+    return {
+        "accuracy": (hits + passed) / len(truth),
+        "balanced_accuracy": goodness["balanced_accuracy"],
         "precision": hits / (hits + alarms) if hits + alarms else None,
-        "recall": hits / cuts.positives,
-        "specificity": passed / cuts.negatives,
-        "f1": float(_f1(cuts, {})[at]),
-        "called": (hits + alarms) / rows,
+        "recall": hits / (hits + missed),
+        "specificity": passed / (passed + alarms),
+        "f1": goodness["f1"],
+        "called": (hits + alarms) / len(truth),
         "confusion_matrix": [[passed, alarms], [missed, hits]],
+        **({"cost": goodness["cost"]} if cost else {}),
     }
-    if cost:
-        measures["cost"] = float(_total_cost(cuts, cost)[at])
-    return measures
 
 
 def _truth(y: npt.ArrayLike, positive: Any) -> tuple[npt.NDArray[np.bool_], Any]:

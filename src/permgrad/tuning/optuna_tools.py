@@ -57,14 +57,7 @@ def quiet_optuna() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Proposal:
-    """What a trial is to try.
-
-    Attributes:
-        parameters: the chosen values by name, as Optuna stores them.
-        distributions: where they were drawn from.
-        preset: the preset that they make.
-        seed: seed of the trial's network and training.
-    """
+    """What a trial is to try: values by name, as Optuna stores them, their ranges, the preset they make, the seed."""
 
     parameters: Mapping[str, Any]
     distributions: Mapping[str, Any]
@@ -91,7 +84,7 @@ def propose(space: Space, task: str, history: Sequence[Any], *, seed: int, numbe
     if starts:
         study.enqueue_trial(dict(space.start))
     trial = study.ask()
-    preset = space(trial, task)
+    preset = space.build(trial, task)
     parameters, distributions = dict(trial.params), dict(trial.distributions)
     if starts and space.base is not None:
         preset = space.base.to_dict()

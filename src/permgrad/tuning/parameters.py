@@ -29,8 +29,7 @@ class Parameter:
 
     Attributes:
         name: its path, see the module.
-        low: smallest value; a whole number if ``high`` is one too.
-        high: largest value.
+        low, high: smallest and largest value; whole numbers if both are.
         log: whether equal ratios are equally likely.
         step: distance of neighbouring values, or None.
         choices: what it may be, in the place of a range; lists and null are allowed.
@@ -65,12 +64,9 @@ class Parameter:
         if self.choices:
             labels = [choice_label(choice) for choice in self.choices]
             return self.choices[labels.index(trial.suggest_categorical(self.name, labels))]
-        assert self.low is not None
-        assert self.high is not None
         if self.whole:
-            step = 1 if self.step is None else int(self.step)
-            return trial.suggest_int(self.name, int(self.low), int(self.high), step=step, log=self.log)
-        return trial.suggest_float(self.name, float(self.low), float(self.high), step=self.step, log=self.log)
+            return trial.suggest_int(self.name, self.low, self.high, step=self.step or 1, log=self.log)
+        return trial.suggest_float(self.name, self.low, self.high, step=self.step, log=self.log)
 
     def own_value(self, content: Mapping[str, Any]) -> tuple[bool, Any]:
         """Return whether a preset's own value lies in this parameter's range, and the value as a trial knows it."""

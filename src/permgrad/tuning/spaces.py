@@ -38,7 +38,6 @@ Build = Callable[[Any, str], dict[str, Any]]
 #: Finished trials of a study when nobody says how many.
 DEFAULT_TRIALS = 30
 _RANGE = ("low", "high", "log", "step")
-_KNOWN = (*_RANGE, "choices")
 #: Options of training that are no numbers to search or are the task's.
 _FIXED = ("loss",)
 
@@ -48,8 +47,7 @@ class Space:
     """A search space.
 
     Attributes:
-        name: its name, or the path of its file.
-        text: what it is, in a sentence.
+        name, text: its name, or the path of its file; what it is, in a sentence.
         build: ``(trial, task) -> preset mapping``.
         content: what makes it this space and no other, as JSON knows it; part of a study's identity.
         base_name: the preset that it starts from, by name or file.
@@ -68,10 +66,6 @@ class Space:
     base: Preset | None = None
     start: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     pruning: bool = True
-
-    def __call__(self, trial: Any, task: str) -> dict[str, Any]:
-        """Return the preset that a trial chooses."""
-        return self.build(trial, task)
 
     def trials_for(self, task: str) -> int:
         """Return the default number of trials."""
@@ -100,15 +94,7 @@ def _declared(name: str, base_name: str, parameters: Sequence[Parameter]) -> Spa
 
 # ---- from files ------------------------------------------------------------------------------------------------------
 def get_space(name: str) -> Space:
-    """Return a space by its name, or from the JSON file that ``name`` is the path of.
-
-    Raises:
-        InputError: No such name or file, or the file is no space; all faults are listed.
-
-    Examples:
-        >>> get_space("paper").trials_for("regression")
-        75
-    """
+    """Return a space by its name, or from the JSON file that ``name`` is the path of."""
     if isinstance(name, str) and name.endswith(".json"):
         return read_space(name)
     if not isinstance(name, str) or name not in spaces:
@@ -117,11 +103,7 @@ def get_space(name: str) -> Space:
 
 
 def read_space(path: str | os.PathLike[str]) -> Space:
-    """Read a space's file.
-
-    Raises:
-        InputError: No such file, or it is no space; all faults are listed.
-    """
+    """Read a space's file; all its faults are listed."""
     file = check_path("path", path)
     try:
         content = parse_json(file.read_bytes(), names_once=True)
@@ -136,19 +118,7 @@ def read_space(path: str | os.PathLike[str]) -> Space:
 
 
 def space_from_dict(content: Any, source: str = "the mapping") -> Space:
-    """Return the space that a file describes.
-
-    Raises:
-        InputError: Lists every fault.
-
-    Examples:
-        >>> space = space_from_dict({"base": "fast", "parameters": {"network.dropout": {"low": 0.0, "high": 0.3}}})
-        >>> dict(space.start)
-        {'network.dropout': 0.0}
-        >>> space_from_dict({"parameters": {"network.dropuot": {"low": 0.0, "high": 0.3}}})
-        Traceback (most recent call last):
-        permgrad.InputError: a space must be ... 'network.dropuot' is no setting (did you mean ...
-    """
+    """Return the space that a file describes; all its faults are listed."""
     if not isinstance(content, Mapping):
         raise InputError(
             f"a space must be a JSON object, however: {source} holds a {type(content).__name__}; see docs/tuning.md"
@@ -171,10 +141,10 @@ def space_from_dict(content: Any, source: str = "the mapping") -> Space:
         faults.append("'parameters' must be an object with at least one setting")
     else:
         for name, entry in settings.items():
-            parameter, wrong = _parameter(str(name), entry)
+            wrong = _faults(str(name), entry)
             faults += wrong
-            if parameter is not None:
-                parameters.append(parameter)
+            if not wrong:
+                parameters.append(Parameter(str(name), **({**entry, "choices": tuple(entry.get("choices", ()))})))
         faults += _conflicts(parameters)
     if base is not None and not faults:
         faults += list(_value_faults(base, parameters))
@@ -198,26 +168,18 @@ def settings_names() -> list[str]:
 
 
 # ---- faults ----------------------------------------------------------------------------------------------------------
-def _parameter(name: str, entry: Any) -> tuple[Parameter | None, list[str]]:
-    """Return a parameter, or what is wrong with it."""
+def _faults(name: str, entry: Any) -> list[str]:
+    """Return what is wrong with a setting and its range or choices."""
     names = settings_names()
     faults = [] if name in names else [f"{name!r} is no setting{suggest(name, names)}; docs/tuning.md lists them"]
     if not isinstance(entry, Mapping):
-        return None, [*faults, f"{name!r} must be an object with low and high, or with choices, it is {entry!r}"]
-    faults += [
-        f"{name!r} has {key!r}, which is not known{suggest(str(key), _KNOWN)}" for key in entry if key not in _KNOWN
-    ]
-    if "choices" in entry:
-        faults += _choice_faults(name, entry)
-        return (None if faults else Parameter(name, choices=tuple(entry["choices"]))), faults
-    faults += _range_faults(name, entry)
-    if faults:
-        return None, faults
-    return Parameter(name, entry["low"], entry["high"], bool(entry.get("log", False)), entry.get("step")), []
-
-
-def _choice_faults(name: str, entry: Mapping[str, Any]) -> list[str]:
-    faults = [f"{name!r} has choices and {key!r}; leave one out" for key in _RANGE if key in entry]
+        return [*faults, f"{name!r} must be an object with low and high, or with choices, it is {entry!r}"]
+    entries = (*_RANGE, "choices")
+    strange = [key for key in entry if key not in entries]
+    faults += [f"{name!r} has {key!r}, which is not known{suggest(str(key), entries)}" for key in strange]
+    if "choices" not in entry:
+        return faults + _range_faults(name, entry)
+    faults += [f"{name!r} has choices and {key!r}; leave one out" for key in _RANGE if key in entry]
     choices = entry["choices"]
     if not isinstance(choices, list) or not choices:
         return [*faults, f"{name!r} must list at least one choice, it has {choices!r}"]
@@ -231,23 +193,22 @@ def _range_faults(name: str, entry: Mapping[str, Any]) -> list[str]:
         for end in ("low", "high")
         if not is_finite_number(entry.get(end))
     ]
-    if not isinstance(entry.get("log", False), bool):
-        faults.append(f"{name!r} must have log true or false, it is {entry['log']!r}")
-    step = entry.get("step")
+    log, step = entry.get("log", False), entry.get("step")
+    if not isinstance(log, bool):
+        faults.append(f"{name!r} must have log true or false, it is {log!r}")
     if step is not None and (not is_finite_number(step) or step <= 0):
         faults.append(f"{name!r} must have a step above 0, it is {step!r}")
     if faults:
         return faults
-    if entry["low"] >= entry["high"]:
-        faults.append(f"{name!r} must have low below high, they are {entry['low']} and {entry['high']}")
+    low, high = entry["low"], entry["high"]
+    if low >= high:
+        faults.append(f"{name!r} must have low below high, they are {low} and {high}")
     # In the digits that were written: 0.3 - 0.1 is 0.2 and not a little less.
-    elif step is not None and Decimal(str(step)) > Decimal(str(entry["high"])) - Decimal(str(entry["low"])):
-        faults.append(
-            f"{name!r} must have a step of at most high - low, it is {step!r} from {entry['low']} to {entry['high']}"
-        )
-    if entry.get("log") and entry["low"] <= 0:
-        faults.append(f"{name!r} must have low above 0 where log is true, it is {entry['low']}")
-    if entry.get("log") and step is not None:
+    elif step is not None and Decimal(str(step)) > Decimal(str(high)) - Decimal(str(low)):
+        faults.append(f"{name!r} must have a step of at most high - low, it is {step!r} from {low} to {high}")
+    if log and low <= 0:
+        faults.append(f"{name!r} must have low above 0 where log is true, it is {low}")
+    if log and step is not None:
         faults.append(f"{name!r} has log and step; leave one out")
     return faults
 
@@ -278,11 +239,7 @@ def _value_faults(base: Preset, parameters: list[Parameter]) -> Iterator[str]:
 
 
 def check_preset(content: Mapping[str, Any]) -> Preset:
-    """Return a preset from its mapping, with all its values checked.
-
-    Raises:
-        InputError: A value that no training could use.
-    """
+    """Return a preset from its mapping, with all its values checked."""
     preset = preset_from_dict(content)
     check_values(preset)
     return preset

@@ -2,11 +2,8 @@
 
 Trials 0 … N - 1 wait in Optuna's queue before any is claimed, and a trial keeps its number, its parameters and its seed
 for good. A trial whose process was killed is claimed again under the same number and goes on from its training's
-checkpoint; Optuna's own retry would begin anew under another number. So no trial is lost and none is done twice, and a
-study in one process does the same work in the same order however often it was killed.
-
-Claiming is guarded by a lock of the operating system where the processes share a machine, and by the storage's own
-compare-and-set from waiting to running where a database server is shared by machines.
+checkpoint; Optuna's own retry would begin anew under another number. Claiming is guarded by a lock of the operating
+system where the processes share a machine, and by the storage's compare-and-set where machines share a database server.
 """
 
 from __future__ import annotations
@@ -43,9 +40,7 @@ _WAIT_FOR_LOCK = 120
 class Worker:
     """This process among those that work on a study: a lock file in the study's folder while the body runs.
 
-    Attributes:
-        token: its name, which no other worker ever has.
-        owner: what a trial that it does says of it.
+    No other worker ever has its ``token``; ``owner`` is what a trial that it does says of it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -90,8 +85,7 @@ class Claim:
     """A trial that this process is to do.
 
     Attributes:
-        identifier: the storage's name of the trial.
-        number: its number.
+        identifier, number: the storage's name of the trial, and its number.
         proposal: what it tries.
         history: frozen trials of smaller number that were finished when it was claimed, for pruning.
         resumed: whether somebody began it before.
@@ -144,28 +138,19 @@ def open_storage(url: str) -> Any:
             f"{str(error).splitlines()[0]}; correct the URL, or install the database's driver"
         ) from error
     except (SQLAlchemyError, OSError, RuntimeError, optuna.exceptions.StorageInternalError) as error:
+        fix = "check that the folder or server exists and that you may write there"
+        cause: BaseException | None = getattr(error, "orig", None) or error.__cause__
+        # SQLite's errors of use, such as a folder that may not be written, are of kinds below this one.
+        if storage_file(url) is not None and type(getattr(cause, "orig", cause)) is sqlite3.DatabaseError:
+            fix = "delete that file to begin anew, or name another --out (another --storage, where you gave it)"
         raise EnvironmentProblem(
             f"the study's storage must open, however: --storage {without_password(url)}: {str(error).splitlines()[0]}; "
-            f"{_mending(url, error)}"
+            f"{fix}"
         ) from error
 
 
-def _mending(url: str, error: BaseException) -> str:
-    """Return how a storage that does not open is mended."""
-    cause: BaseException | None = getattr(error, "orig", None) or error.__cause__
-    # SQLite's errors of use, such as a folder that may not be written, are of kinds below this one.
-    if storage_file(url) is not None and type(getattr(cause, "orig", cause)) is sqlite3.DatabaseError:
-        return "delete that file to begin anew, or name another --out (another --storage, where you gave it)"
-    return "check that the folder or server exists and that you may write there"
-
-
 def without_password(url: str) -> str:
-    """Return a URL as it may be shown and written down.
-
-    Examples:
-        >>> without_password("postgresql://anna:secret@db.example.org/studies")
-        'postgresql://anna:…@db.example.org/studies'
-    """
+    """Return a URL as it may be shown and written down."""
     head, at, tail = url.rpartition("@")
     if not at:
         return url
@@ -175,12 +160,7 @@ def without_password(url: str) -> str:
 
 
 class Study:
-    """One study, as a worker sees it. Made by :func:`open_study`.
-
-    Attributes:
-        worker: this process.
-        name: the study's name in its storage.
-    """
+    """One study, as a worker sees it. Made by :func:`open_study`."""
 
     def __init__(self, storage: Any, study: Any, worker: Worker, guard: Path) -> None:
         self._storage = storage

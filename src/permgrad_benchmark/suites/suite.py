@@ -13,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad.base.progress import Progress
-from permgrad.evaluation.faithfulness import faithfulness_curves
+from permgrad.evaluation.measures import faithfulness_curves, stability
 from permgrad.evaluation.ranking import importance_shares, kendall, relative_error, share_error, spearman
-from permgrad.evaluation.stability import stability
 from permgrad_benchmark.contestants import Contestant, Scores, enrolled
 from permgrad_benchmark.other_packages import other_packages
 from permgrad_benchmark.records import ANY, Record, Records

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from permgrad.base.errors import EnvironmentProblem, InputError
+from permgrad.evaluation.measures import stability
 from permgrad.evaluation.ranking import share_error
-from permgrad.evaluation.stability import stability
 from permgrad_benchmark import Records, Settings, load_suites, metric_named, suites
 from permgrad_benchmark.contestants import Contestant, Scores, enrolled
 from permgrad_benchmark.records import Record

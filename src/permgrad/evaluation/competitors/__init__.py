@@ -2,25 +2,22 @@
 
 Forests, bagging, boosting (LightGBM and XGBoost with the extra ``permgrad[baselines]``), a linear model, a plain
 network; TabM and RealMLP through ``pytabkit`` (extra ``permgrad[tabular-peers]``), which take minutes and are fitted
-only when they are named. Boosting and networks stop early on the validation rows. Where a library is missing,
-``run_competitors`` says so in its place or raises, as asked. A new competitor is one function and one ``register``.
+only when they are named. A new competitor is one function and one ``register``.
 """
 
 # The order of registration is the order of every table: trees first, as in the published comparison.
 from permgrad.evaluation.competitors import models, peers
-from permgrad.evaluation.competitors.base import (
+from permgrad.evaluation.competitors.fitting import (
     ROUNDS,
     Competitor,
-    EncodedRows,
+    CompetitorRows,
     FittedCompetitor,
     Job,
-    competitors,
-    register,
-)
-from permgrad.evaluation.competitors.fitting import (
     check_available,
+    competitors,
     estimate_seconds,
     fit_competitor,
+    register,
     run_competitors,
     why_absent,
 )
@@ -29,7 +26,7 @@ from permgrad.evaluation.competitors.peers import natural_table
 __all__ = [
     "ROUNDS",
     "Competitor",
-    "EncodedRows",
+    "CompetitorRows",
     "FittedCompetitor",
     "Job",
     "check_available",

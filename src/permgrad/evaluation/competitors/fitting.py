@@ -1,29 +1,223 @@
-"""Fit competitors by name and score them: same rows, same metrics, time of the fit beside them."""
+"""Competitors: a registry of other models, fitted by name on the same rows and scored by the same metrics."""
 
 from __future__ import annotations
 
+import importlib.util
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from permgrad.base.errors import EnvironmentProblem, InputError, keeping_warnings
 from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.random import derive_seed, generator
-from permgrad.evaluation.competitors.base import Array, Competitor, EncodedRows, FittedCompetitor, Job, competitors
-from permgrad.evaluation.metrics import Task, metrics
+from permgrad.base.registry import Registry
+from permgrad.evaluation.metrics import Task, evaluate, metrics
+
+Array = npt.NDArray[Any]
+
+#: Most boosting rounds when validation rows say when to stop, and rounds where there are none.
+ROUNDS, ROUNDS_WITHOUT_VALIDATION = 1000, 200
+#: Boosting rounds without a better validation loss before it stops.
+PATIENCE = 50
+#: Rows that the time of a baseline is measured on: this part of them, at least and at most so many.
+_MEASURED_PART, _FEWEST_MEASURED, _MOST_MEASURED = 0.1, 60, 500
+
+
+@dataclass(frozen=True)
+class CompetitorRows:
+    """Some rows.
+
+    Attributes:
+        encoded: The encoded table ``(rows, encoded)``.
+        y: The target ``(rows,)``.
+        natural: The same rows with categories as categories, see ``natural_table``; only models that take them look.
+    """
+
+    encoded: Array
+    y: Array
+    natural: pd.DataFrame | None = None
+
+    def __post_init__(self) -> None:
+        if np.ndim(self.encoded) != 2 or len(self.encoded) != len(self.y):
+            raise InputError(
+                "a part must have encoded rows of shape (rows, encoded) and as many y, however: "
+                f"{np.shape(self.encoded)} and {np.shape(self.y)}"
+            )
+        if self.natural is not None and len(self.natural) != len(self.y):
+            raise InputError(
+                f"a part's natural table must have as many rows as y, however: {len(self.natural)} and {len(self.y)}"
+            )
+
+    def take(self, rows: Array) -> CompetitorRows:
+        """Return the rows that a mask or row numbers choose."""
+        natural = None if self.natural is None else self.natural.iloc[np.arange(len(self.y))[rows]]
+        return CompetitorRows(np.asarray(self.encoded)[rows], np.asarray(self.y)[rows], natural)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a competitor is fitted on."""
+
+    task: Task
+    train: CompetitorRows
+    validation: CompetitorRows | None
+    n_classes: int
+    seed: int
+    threads: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def classify(self) -> bool:
+        """True for classification."""
+        return self.task == "classification"
+
+    @property
+    def rounds(self) -> int:
+        """Most rounds of boosting."""
+        return ROUNDS if self.validation else ROUNDS_WITHOUT_VALIDATION
+
+
+@dataclass(frozen=True)
+class Competitor:
+    """A model to compare with.
+
+    Attributes:
+        name: Key in ``metrics.json``.
+        label: Name for people.
+        package: The package that must be importable.
+        fit: Function of a ``Job`` that returns a fitted model with ``predict`` or ``predict_proba``.
+        extra: The extra of permgrad that brings the package; empty where permgrad itself needs it.
+        costly: Takes minutes where the others take seconds, so it is fitted only when it is named.
+        takes_natural: Reads the natural table of rows that have one.
+    """
+
+    name: str
+    label: str
+    package: str
+    fit: Callable[[Job], Any]
+    extra: str = ""
+    costly: bool = False
+    takes_natural: bool = False
+
+    def available(self) -> bool:
+        """Say whether its package is installed."""
+        return importlib.util.find_spec(self.package) is not None
+
+
+#: Users know competitors as baselines: ``--baselines``, ``metrics.json``.
+competitors: Registry[Competitor] = Registry("baseline")
+
+
+def register(
+    name: str, label: str, package: str, **facts: Any
+) -> Callable[[Callable[[Job], Any]], Callable[[Job], Any]]:
+    """Return a decorator that enters a fitting function as a competitor; ``facts`` are further fields of it."""
+
+    def enter(fit: Callable[[Job], Any]) -> Callable[[Job], Any]:
+        competitors.register(name)(Competitor(name, label, package, fit, **facts))
+        return fit
+
+    return enter
+
+
+def check_available(names: Iterable[str]) -> None:
+    """Raise where a competitor is unknown or its library is not installed; the message names the extra."""
+    if absent := [one for one in map(competitors.get, names) if not one.available()]:
+        raise EnvironmentProblem(_missing(*absent))
+
+
+def why_absent(name: str) -> str | None:
+    """Return why a competitor cannot be fitted here, and how to install it; None: it can."""
+    competitor = competitors.get(name)
+    if competitor.available():
+        return None
+    return f"{competitor.package} is not installed: pip install 'permgrad[{competitor.extra}]'"
+
+
+def _missing(*absent: Competitor) -> str:
+    packages = ", ".join(dict.fromkeys(one.package for one in absent))
+    names = ", ".join(repr(one.name) for one in absent)
+    extras = ",".join(dict.fromkeys(one.extra for one in absent if one.extra))
+    return (
+        f"baselines need their libraries, however: {packages} for {names} cannot be imported; "
+        f"install the extra with: pip install 'permgrad[{extras}]'"
+    )
+
+
+# ---- one -------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class FittedCompetitor:
+    """A fitted competitor in the classes of the task, whatever numbers the library works with.
+
+    Attributes:
+        name: Its name.
+        model: The library's fitted model.
+        seconds: Time of the fit by the clock on the wall.
+        classes: All classes of the task (empty for regression).
+        seen: Positions in ``classes`` that occur in the training rows.
+        processor_seconds: Time of the fit on the processor, all threads together: other work does not count.
+        natural: Whether it was fitted on the natural table, so that it predicts for rows that have one.
+    """
+
+    name: str
+    model: Any
+    seconds: float
+    classes: Array
+    seen: Array
+    processor_seconds: float
+    natural: bool
+
+    def predict_proba(self, rows: Array | CompetitorRows) -> npt.NDArray[np.float64]:
+        """Return probabilities ``(rows, classes)``; a class without training rows gets 0."""
+        readable = self._readable(rows)
+        table = np.zeros((len(readable), len(self.classes)))
+        table[:, self.seen] = self.model.predict_proba(readable)
+        return table
+
+    def predict(self, rows: Array | CompetitorRows) -> Array:
+        """Return predicted values, or the most probable classes."""
+        if len(self.classes) == 0:
+            return np.asarray(self.model.predict(self._readable(rows)), dtype=np.float64)
+        return np.asarray(self.classes[np.argmax(self.predict_proba(rows), axis=1)])
+
+    def guess(self, rows: Array | CompetitorRows) -> npt.NDArray[np.float64]:
+        """Return predicted values ``(rows,)``, or probabilities ``(rows, classes)``."""
+        return self.predict_proba(rows) if len(self.classes) else self.predict(rows)
+
+    def evaluate(
+        self, rows: CompetitorRows, positive: Any = None, guess: npt.NDArray[np.float64] | None = None
+    ) -> dict[str, Any]:
+        """Compute the metrics on some rows; ``guess`` is what the model says of them, if that is there already."""
+        guess = self.guess(rows) if guess is None else guess
+        if len(self.classes) == 0:
+            return evaluate("regression", rows.y, predictions=guess)
+        return evaluate("classification", rows.y, probabilities=guess, classes=list(self.classes), positive=positive)
+
+    def _readable(self, rows: Array | CompetitorRows) -> Any:
+        if not self.natural:
+            return rows.encoded if isinstance(rows, CompetitorRows) else rows
+        if not isinstance(rows, CompetitorRows) or rows.natural is None:
+            raise InputError(
+                f"{self.name!r} was fitted on natural tables and predicts for these, however: the rows have none; "
+                "pass CompetitorRows with natural=natural_table(encoder, encoded)"
+            )
+        return rows.natural
 
 
 def fit_competitor(
     name: str,
     task: Task,
-    train: EncodedRows,
-    validation: EncodedRows | None = None,
+    train: CompetitorRows,
+    validation: CompetitorRows | None = None,
     *,
     classes: Sequence[Any] | Array = (),
     seed: int = 0,
@@ -35,27 +229,23 @@ def fit_competitor(
     Validation rows say when boosting and networks stop; without them the number of rounds is fixed (TabM and RealMLP
     then hold rows of their own out). ``classes`` are all classes in the order of the metrics, those of the training
     rows if left out; ``options`` replace what is passed to the library's model.
-
-    Examples:
-        >>> rows = np.random.default_rng(0).normal(size=(60, 2))
-        >>> fitted = fit_competitor("extra_trees", "regression", EncodedRows(rows, rows[:, 0]))
-        >>> fitted.predict(rows).shape
-        (60,)
     """
     check_available([name])
     competitor = competitors.get(name)
-    labels, seen, rows, held = _encode_classes(task, train, validation, classes)
-    natural = competitor.takes_natural and rows.natural is not None
-    if natural and held is not None and held.natural is None:
+    natural = competitor.takes_natural and train.natural is not None
+    if natural and validation is not None and validation.natural is None:
         raise InputError(
             "all parts must have a natural table or none, however: the validation rows have none; "
             "pass natural=natural_table(encoder, encoded) for them too"
         )
-    job = Job(task, rows, held, len(seen), derive_seed(seed, "baseline", name) % 2**31, threads, options)
-    if task == "classification" and len(seen) < 2:
-        raise InputError("a classifier needs rows of at least two classes, however: the training rows have one")
-    from threadpoolctl import threadpool_limits
-
+    labels, seen = np.asarray([]), np.asarray([], dtype=np.int64)
+    if task == "regression":
+        train = replace(train, y=np.asarray(train.y, dtype=np.float64))
+        validation = validation and replace(validation, y=np.asarray(validation.y, dtype=np.float64))
+    else:
+        labels = np.asarray(classes) if len(classes) else np.unique(np.asarray(train.y))
+        seen, train, validation = _numbered(labels, train, validation)
+    job = Job(task, train, validation, len(seen), derive_seed(seed, "baseline", name) % 2**31, threads, options)
     started, worked = time.perf_counter(), time.process_time()
     # Boosting libraries change the process's OpenMP thread count; the limit puts the caller's back afterwards.
     with threadpool_limits(limits=threads):
@@ -64,11 +254,31 @@ def fit_competitor(
     return FittedCompetitor(name, model, took, labels, seen, used, natural)
 
 
+def _numbered(
+    labels: Array, train: CompetitorRows, validation: CompetitorRows | None
+) -> tuple[Array, CompetitorRows, CompetitorRows | None]:
+    """Number the classes of the training rows 0 … n − 1 without gaps, as XGBoost wants them."""
+    index = pd.Index(labels)
+    at = index.get_indexer(pd.Index(np.asarray(train.y)))
+    if np.any(at < 0):
+        raise InputError("classes must contain every class of the training rows, however: some rows have another")
+    seen, numbers = np.unique(at, return_inverse=True)
+    if len(seen) < 2:
+        raise InputError("a classifier needs rows of at least two classes, however: the training rows have one")
+    if validation is not None:
+        # Rows of a class without training rows cannot say when to stop.
+        place = pd.Index(seen).get_indexer(pd.Index(index.get_indexer(pd.Index(np.asarray(validation.y)))))
+        held = replace(validation, y=place).take(place >= 0)
+        validation = held if len(held.y) else None
+    return seen, replace(train, y=numbers), validation
+
+
+# ---- many ------------------------------------------------------------------------------------------------------------
 def run_competitors(
     task: Task,
-    train: EncodedRows,
-    validation: EncodedRows | None,
-    test: EncodedRows,
+    train: CompetitorRows,
+    validation: CompetitorRows | None,
+    test: CompetitorRows,
     *,
     classes: Sequence[Any] | Array = (),
     names: Iterable[str] | None = None,
@@ -84,18 +294,6 @@ def run_competitors(
     Without names all are fitted that take seconds, which leaves out TabM and RealMLP. ``on_missing="report"`` enters a
     library that is not installed with null metrics and a ``"problem"``, ``"raise"`` raises before anything is fitted.
     ``guesses`` is filled with what each says of the test rows: values ``(rows,)`` or probabilities ``(rows, classes)``.
-
-    Returns:
-        ``{name: {metric: value on the test rows, …, "validation": {…} or None, "fit_seconds": …,
-        "fit_processor_seconds": …}}``; the latter counts all threads and no other work on the machine.
-
-    Examples:
-        >>> rows = np.random.default_rng(0).normal(size=(90, 2))
-        >>> y = (rows[:, 0] > 0).astype(int)
-        >>> train, test = (EncodedRows(rows[part], y[part]) for part in (slice(60), slice(60, 90)))
-        >>> result = run_competitors("classification", train, None, test, names=["extra_trees"])
-        >>> result["extra_trees"]["accuracy"] > 0.8
-        True
     """
     if on_missing not in ("report", "raise"):
         raise InputError(f"on_missing must be 'report' or 'raise', however: on_missing={on_missing!r}")
@@ -103,17 +301,16 @@ def run_competitors(
     chosen = [competitors.get(name) for name in (cheap if names is None else names)]
     if on_missing == "raise":
         check_available([one.name for one in chosen])
-    absent = [one for one in chosen if not one.available()]
     if not len(classes) and task == "classification":
         classes = np.unique(np.asarray(train.y))
     result: dict[str, dict[str, Any]] = {}
     with Progress(len(chosen), "baselines", progress, lines=False) as bar:
         for competitor in chosen:
             bar.note(competitor.label)
-            if competitor in absent:
-                empty: dict[str, Any] = {name: None for name in metrics if metrics.get(name).task == task}
-                times = {"fit_seconds": None, "fit_processor_seconds": None}
-                result[competitor.name] = {**empty, **times, "problem": _missing(competitor)}
+            if not competitor.available():
+                names_of_task = (name for name in metrics if metrics.get(name).task == task)
+                empty: dict[str, Any] = dict.fromkeys([*names_of_task, "fit_seconds", "fit_processor_seconds"])
+                result[competitor.name] = {**empty, "problem": _missing(competitor)}
             else:
                 fitted = fit_competitor(
                     competitor.name, task, train, validation, classes=classes, seed=seed, threads=threads
@@ -131,25 +328,10 @@ def run_competitors(
     return result
 
 
-#: Rows that the time of a baseline is measured on: this part of them, at least and at most so many.
-_MEASURED_PART, _FEWEST_MEASURED, _MOST_MEASURED = 0.1, 60, 500
-
-
-def estimate_seconds(task: Task, train: EncodedRows, names: Sequence[str], *, seed: int = 0, threads: int = 1) -> float:
-    """Return about how long baselines will take, from fits on a part of the rows.
-
-    Args:
-        task: ``"classification"`` or ``"regression"``.
-        train: The rows that they will be fitted on.
-        names: Which competitors; all are installed.
-        seed: Which rows are drawn.
-        threads: Number of threads.
-
-    Examples:
-        >>> rows = np.random.default_rng(0).normal(size=(300, 2))
-        >>> estimate_seconds("regression", EncodedRows(rows, rows[:, 0]), ["linear"]) > 0
-        True
-    """
+def estimate_seconds(
+    task: Task, train: CompetitorRows, names: Sequence[str], *, seed: int = 0, threads: int = 1
+) -> float:
+    """Return about how long baselines will take, from fits on a part of the rows."""
     count = len(train.y)
     size = min(count, _MOST_MEASURED, max(_FEWEST_MEASURED, round(_MEASURED_PART * count)))
     drawn = generator(seed, "baseline times").permutation(count)[:size]
@@ -163,53 +345,3 @@ def estimate_seconds(task: Task, train: EncodedRows, names: Sequence[str], *, se
         warnings.simplefilter("ignore")
         seconds = [fit_competitor(name, task, part, seed=seed, threads=threads).seconds for name in names]
     return sum(seconds) * count / len(drawn)
-
-
-def why_absent(name: str) -> str | None:
-    """Return why a competitor cannot be fitted here, and how to install it; None: it can."""
-    competitor = competitors.get(name)
-    if competitor.available():
-        return None
-    return f"{competitor.package} is not installed: pip install 'permgrad[{competitor.extra}]'"
-
-
-def check_available(names: Iterable[str]) -> None:
-    """Raise where a competitor is unknown or its library is not installed; the message names the extra."""
-    if absent := [one for one in map(competitors.get, names) if not one.available()]:
-        raise EnvironmentProblem(_missing(*absent))
-
-
-def _missing(*absent: Competitor) -> str:
-    packages = ", ".join(dict.fromkeys(one.package for one in absent))
-    names = ", ".join(repr(one.name) for one in absent)
-    extras = ",".join(dict.fromkeys(one.extra for one in absent if one.extra))
-    return (
-        f"baselines need their libraries, however: {packages} for {names} cannot be imported; "
-        f"install the extra with: pip install 'permgrad[{extras}]'"
-    )
-
-
-def _encode_classes(
-    task: Task, train: EncodedRows, validation: EncodedRows | None, classes: Sequence[Any] | Array
-) -> tuple[Array, Array, EncodedRows, EncodedRows | None]:
-    """Number the classes of the training rows 0 … n − 1 without gaps, as XGBoost wants them."""
-    if task == "regression":
-        empty = np.asarray([])
-        return empty, empty.astype(np.int64), _numbers(train), None if validation is None else _numbers(validation)
-    labels = np.asarray(classes) if len(classes) else np.unique(np.asarray(train.y))
-    index = pd.Index(labels)
-    at = index.get_indexer(pd.Index(np.asarray(train.y)))
-    if np.any(at < 0):
-        raise InputError("classes must contain every class of the training rows, however: some rows have another")
-    seen, numbers = np.unique(at, return_inverse=True)
-    held = None
-    if validation is not None:
-        # Rows of a class without training rows cannot say when to stop.
-        place = pd.Index(seen).get_indexer(pd.Index(index.get_indexer(pd.Index(np.asarray(validation.y)))))
-        if np.any(place >= 0):
-            held = validation.with_y(place).take(place >= 0)
-    return labels, seen, train.with_y(numbers), held
-
-
-def _numbers(part: EncodedRows) -> EncodedRows:
-    return part.with_y(np.asarray(part.y, dtype=np.float64))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from permgrad.evaluation.competitors.base import Array
+from permgrad.evaluation.competitors.fitting import Array
 
 
 @dataclass(frozen=True)
@@ -38,25 +40,25 @@ class PlainMLP:
     def fit(self, X: Array, y: Array, held: tuple[Array, Array] | None) -> PlainMLP:
         """Train on rows; ``held`` are validation rows, or None."""
         rows = np.asarray(X, dtype=np.float64)
-        self.center = rows.mean(axis=0)
-        spread = rows.std(axis=0)
+        self.center, spread = rows.mean(axis=0), rows.std(axis=0)
         self.factor = np.where(spread > 0, 1 / np.where(spread > 0, spread, 1.0), 0.0)
         self.y_center, self.y_scale = (0.0, 1.0) if self.outputs else (float(np.mean(y)), float(np.std(y)) or 1.0)
-        train = (self._inputs(X), self._targets(y))
-        validation = None if held is None else (self._inputs(held[0]), self._targets(held[1]))
-        self.module = self._module(rows.shape[1])
+        inputs, targets = self._inputs(X), self._targets(y)
+        units = (rows.shape[1], *self.options.units)
+        layers = [layer for sizes in pairwise(units) for layer in (nn.Linear(*sizes), nn.ReLU())]
+        self.module = nn.Sequential(*layers, nn.Linear(units[-1], self.outputs or 1))
         optimizer = torch.optim.Adam(self.module.parameters(), lr=self.options.learning_rate)
-        best, best_loss = self._weights(), float("inf")
-        last = self.options.max_epochs if validation else self.options.epochs_without_validation
-        for epoch in range(last):
-            self._pass(train, optimizer)
+        best, best_loss = copy.deepcopy(self.module.state_dict()), float("inf")
+        for epoch in range(self.options.max_epochs if held else self.options.epochs_without_validation):
+            self.module.train()
+            for batch in torch.randperm(len(inputs)).split(self.options.batch_size):
+                optimizer.zero_grad()
+                self._loss(self.module(inputs[batch]), targets[batch]).backward()
+                optimizer.step()
             self.epochs = epoch + 1
-            if validation is None:
-                best, self.best_epoch = self._weights(), epoch
-                continue
-            loss = self._loss(validation)
+            loss = -float(epoch) if held is None else float(self._loss(self._outputs(held[0]), self._targets(held[1])))
             if loss < best_loss:
-                best, best_loss, self.best_epoch = self._weights(), loss, epoch
+                best, best_loss, self.best_epoch = copy.deepcopy(self.module.state_dict()), loss, epoch
             elif epoch - self.best_epoch >= self.options.patience:
                 break
         self.module.load_state_dict(best)
@@ -64,47 +66,26 @@ class PlainMLP:
 
     def predict(self, X: Array) -> npt.NDArray[np.float64]:
         """Return values ``(rows,)`` in the units of y."""
-        return np.asarray(self._outputs(X)[:, 0] * self.y_scale + self.y_center)
+        return self._outputs(X)[:, 0].double().numpy() * self.y_scale + self.y_center
 
     def predict_proba(self, X: Array) -> npt.NDArray[np.float64]:
         """Return probabilities ``(rows, classes)``."""
-        return functional.softmax(torch.from_numpy(self._outputs(X)), dim=1).numpy()
+        return functional.softmax(self._outputs(X).double(), dim=1).numpy()
 
-    def _module(self, inputs: int) -> Any:
-        layers: list[nn.Module] = []
-        for units in self.options.units:
-            layers += [nn.Linear(inputs, units), nn.ReLU()]
-            inputs = units
-        return nn.Sequential(*layers, nn.Linear(inputs, self.outputs or 1))
-
-    def _pass(self, train: tuple[Any, Any], optimizer: Any) -> None:
-        self.module.train()
-        for batch in torch.randperm(len(train[0])).split(self.options.batch_size):
-            optimizer.zero_grad()
-            self._criterion(self.module(train[0][batch]), train[1][batch]).backward()
-            optimizer.step()
-
-    def _loss(self, rows: tuple[Any, Any]) -> float:
-        self.module.eval()
-        with torch.no_grad():
-            return float(self._criterion(self.module(rows[0]), rows[1]))
-
-    def _criterion(self, outputs: Any, y: Any) -> Any:
+    def _loss(self, outputs: Any, y: Any) -> Any:
         return functional.cross_entropy(outputs, y) if self.outputs else functional.mse_loss(outputs[:, 0], y)
 
-    def _outputs(self, X: Array) -> npt.NDArray[np.float64]:
+    def _outputs(self, X: Array) -> torch.Tensor:
         self.module.eval()
         with torch.no_grad():
-            return np.asarray(self.module(self._inputs(X)).numpy(), dtype=np.float64)
+            outputs: torch.Tensor = self.module(self._inputs(X))
+        return outputs
 
-    def _inputs(self, X: Array) -> Any:
+    def _inputs(self, X: Array) -> torch.Tensor:
         scaled = (np.asarray(X, dtype=np.float64) - self.center) * self.factor
         return torch.from_numpy(scaled.astype(np.float32))
 
-    def _targets(self, y: Array) -> Any:
+    def _targets(self, y: Array) -> torch.Tensor:
         if self.outputs:
             return torch.from_numpy(np.asarray(y, dtype=np.int64))
         return torch.from_numpy(((np.asarray(y, dtype=np.float64) - self.y_center) / self.y_scale).astype(np.float32))
-
-    def _weights(self) -> dict[str, Any]:
-        return {name: value.detach().clone() for name, value in self.module.state_dict().items()}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from permgrad.evaluation.competitors.base import PATIENCE, ROUNDS, ROUNDS_WITHOUT_VALIDATION, Job, register
+from permgrad.evaluation.competitors.fitting import PATIENCE, ROUNDS, ROUNDS_WITHOUT_VALIDATION, Job, register
 
 
 def _common(job: Job, **choices: Any) -> dict[str, Any]:
@@ -15,33 +15,27 @@ def _common(job: Job, **choices: Any) -> dict[str, Any]:
     return {"n_jobs": job.threads, "random_state": job.seed, **choices, **job.options}
 
 
+def _ensemble(job: Job, family: str, **choices: Any) -> Any:
+    from sklearn import ensemble
+
+    kind = getattr(ensemble, f"{family}{'Classifier' if job.classify else 'Regressor'}")
+    return kind(**_common(job, **choices)).fit(job.train.encoded, job.train.y)
+
+
 @register("random_forest", "random forest", "sklearn")
 def _random_forest(job: Job) -> Any:
-    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
-
-    common = _common(job, n_estimators=300)
-    if job.classify:
-        model = RandomForestClassifier(**common)
-    else:
-        # A third of the columns per split is Breiman's choice for regression; scikit-learn's default is plain bagging.
-        model = RandomForestRegressor(**{"max_features": 1 / 3, **common})
-    return model.fit(job.train.encoded, job.train.y)
+    # A third of the columns per split is Breiman's choice for regression; scikit-learn's default is plain bagging.
+    return _ensemble(job, "RandomForest", n_estimators=300, **({} if job.classify else {"max_features": 1 / 3}))
 
 
 @register("extra_trees", "extra trees", "sklearn")
 def _extra_trees(job: Job) -> Any:
-    from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
-
-    kind = ExtraTreesClassifier if job.classify else ExtraTreesRegressor
-    return kind(**_common(job, n_estimators=300)).fit(job.train.encoded, job.train.y)
+    return _ensemble(job, "ExtraTrees", n_estimators=300)
 
 
 @register("bagging", "bagging", "sklearn")
 def _bagging(job: Job) -> Any:
-    from sklearn.ensemble import BaggingClassifier, BaggingRegressor
-
-    kind = BaggingClassifier if job.classify else BaggingRegressor
-    return kind(**_common(job, n_estimators=50)).fit(job.train.encoded, job.train.y)
+    return _ensemble(job, "Bagging", n_estimators=50)
 
 
 @register("lightgbm", "LightGBM", "lightgbm", extra="baselines")

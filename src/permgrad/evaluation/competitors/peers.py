@@ -1,7 +1,6 @@
 """TabM and RealMLP as ``pytabkit`` brings them: its default parameters, its preprocessing, categories as categories.
 
-They come with the extra ``permgrad[tabular-peers]`` and take minutes where the others take seconds, so they
-are fitted only when they are named. Sources: Gorishniy, Kotelnikov & Babenko 2025, "TabM" (arXiv 2410.24210);
+Sources: Gorishniy, Kotelnikov & Babenko 2025, "TabM" (arXiv 2410.24210);
 Holzmüller, Grinsztajn & Steinwart 2024, "Better by Default" (arXiv 2407.04491).
 
 By default both choose their best epoch by the validation rows' accuracy (regression: their squared error). For
@@ -13,12 +12,14 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from permgrad.evaluation.competitors.base import Array, EncodedRows, Job, register
+from permgrad.evaluation.competitors.fitting import Array, CompetitorRows, Job, register
 
 if TYPE_CHECKING:
     from permgrad.data.encode.encoding import TableEncoder
@@ -29,25 +30,9 @@ _EXTRA = {"extra": "tabular-peers", "costly": True, "takes_natural": True}
 def natural_table(encoder: TableEncoder, encoded: Array) -> pd.DataFrame:
     """Turn encoded rows back into one column per number and one per category, as models with categories want them.
 
-    The columns of a feature that are 0 or 1 (levels, kinds of missing, booleans) become one category, so a number
-    with missing values becomes two columns: the imputed number, and which kind of missing it was. One-hot columns
-    that were declared as one variable become one category. Use an encoder with ``numeric="standard"``: the numbers
-    are then those of the table but for a shift and a scale.
-
-    Args:
-        encoder: A fitted encoder.
-        encoded: ``(rows, encoded)``, what it made of some rows.
-
-    Returns:
-        A frame with a row for each encoded row; categories have whole numbers from 0, 0 for "none of these".
-
-    Examples:
-        >>> import pandas as pd
-        >>> from permgrad.data.encode.encoding import TableEncoder
-        >>> table = pd.DataFrame({"age": [31.0, 40.0, None, 60.0], "town": ["Bonn", "Ulm", "Bonn", "Bonn"]})
-        >>> encoder = TableEncoder(numeric="standard").fit(table)
-        >>> natural_table(encoder, encoder.transform(table)).dtypes.astype(str).to_dict()
-        {'age': 'float32', 'age=?': 'category', 'town=?': 'category'}
+    The columns of a feature that are 0 or 1 (levels, kinds of missing, booleans) become one category, with whole
+    numbers from 0 for "none of these"; so a number with missing values becomes two columns. Use an encoder with
+    ``numeric="standard"``: the numbers are then those of the table but for a shift and a scale.
     """
     features = {name: np.asarray(columns) for name, columns in encoder.features("feature").items()}
     continuous = np.zeros(np.shape(encoded)[1], dtype=bool)
@@ -76,15 +61,12 @@ def _realmlp(job: Job) -> Any:
 
 
 def _fit(job: Job, family: str) -> Any:
-    from permgrad.models.train.guard import sheltered
-
     held = {}
     if job.validation is not None:
         held = {"X_val": _table(job.validation), "y_val": job.validation.y}
     # The library takes its thread count for the fit and for every prediction from its own argument.
     choices = {"device": "cpu", "random_state": job.seed, "n_threads": job.threads, "verbosity": 0, **job.options}
-    with sheltered(job.seed):
-        _silence()
+    with _silent(job.seed):
         import pytabkit
 
         model = getattr(pytabkit, f"{family}_{'Classifier' if job.classify else 'Regressor'}")(**choices)
@@ -99,30 +81,29 @@ class Quiet:
 
     def predict(self, rows: Any) -> Array:
         """Return predicted values."""
-        return self._call(self.model.predict, rows)
+        with _silent(0):
+            return np.asarray(self.model.predict(_named(rows)))
 
     def predict_proba(self, rows: Any) -> Array:
         """Return probabilities ``(rows, classes)``."""
-        return self._call(self.model.predict_proba, rows)
-
-    @staticmethod
-    def _call(function: Any, rows: Any) -> Array:
-        from permgrad.models.train.guard import sheltered
-
-        with sheltered(0):
-            _silence()
-            return np.asarray(function(rows if hasattr(rows, "columns") else _named(rows)))
+        with _silent(0):
+            return np.asarray(self.model.predict_proba(_named(rows)))
 
 
-def _silence() -> None:
-    """Inside ``sheltered``, which puts both back: the engine below the library tells about devices and itself."""
-    warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)
+@contextmanager
+def _silent(seed: int) -> Iterator[None]:
+    """Shelter the process from the body: the engine below the library tells about devices and itself."""
+    from permgrad.models.train.guard import sheltered
+
+    with sheltered(seed):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        yield
 
 
-def _table(rows: EncodedRows) -> pd.DataFrame:
-    return _named(rows.encoded) if rows.natural is None else rows.natural
+def _table(rows: CompetitorRows) -> pd.DataFrame:
+    return _named(rows.encoded if rows.natural is None else rows.natural)
 
 
-def _named(encoded: Array) -> pd.DataFrame:
-    return pd.DataFrame(np.asarray(encoded), columns=[f"x{j}" for j in range(np.shape(encoded)[1])])
+def _named(rows: Any) -> pd.DataFrame:
+    return rows if hasattr(rows, "columns") else pd.DataFrame(rows, columns=[f"x{j}" for j in range(np.shape(rows)[1])])

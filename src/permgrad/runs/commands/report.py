@@ -42,7 +42,7 @@ from permgrad.runs.folder.documents import (
     read_table_of,
     saved_explanation,
 )
-from permgrad.runs.folder.folder import RECORD, STAGES, believed, lost_files, read_record, refuse_damaged
+from permgrad.runs.folder.folder import RUN, STAGES, believed, lost_files, read_record
 from permgrad.runs.requests import Outcome
 from permgrad.runs.run import images, strongest
 from permgrad.runs.run.gradients import SUMMARY
@@ -70,7 +70,7 @@ def rebuild_report(folder: str | os.PathLike[str], *, positive: str | None = Non
         raise InputError(
             f"report needs a run's folder, however: {path} {what}; give the folder that permgrad run wrote"
         )
-    refuse_damaged(path / RECORD, "run", "run again with --overwrite")
+    RUN.refuse_damaged(path, "run again with --overwrite")
     record = read_record(path)
     if record is None:
         raise InputError(

@@ -1,11 +1,18 @@
-"""What one model does on one fold of a comparison: fit, scores and explanations."""
+"""The cells of a comparison: what one model does on one fold (fit, scores, explanations), and where it is stored.
+
+The comparison's folder: ``comparison.json`` says what was asked and, when all is done, what came out; ``cells/`` holds
+one file per finished model and fold, so that a killed comparison goes on with the next one.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +23,12 @@ from permgrad.attribution.explain import explain as explain_network
 from permgrad.attribution.explanation import positive_output
 from permgrad.attribution.method import methods
 from permgrad.base.errors import InputError
+from permgrad.base.files import write_json_atomic
 from permgrad.base.random import derive_seed, generator
+from permgrad.base.stored import parse_json
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.evaluation.competitors import EncodedRows, competitors, fit_competitor, natural_table
+from permgrad.evaluation.comparison import AGREEMENT, IMPORTANCES, PAGE, RECORD, SCORES
+from permgrad.evaluation.competitors import CompetitorRows, competitors, fit_competitor, natural_table
 from permgrad.evaluation.metrics import evaluate, metrics
 from permgrad.evaluation.predictor import loss_of, predictor_importance
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
@@ -26,6 +36,7 @@ from permgrad.models.estimators.presets import get_preset
 from permgrad.runs.compare.folds import Fold
 from permgrad.runs.compare.inputs import ComparedTable
 from permgrad.runs.compare.plan import ComparisonPlan, Model
+from permgrad.runs.folder.folder import FolderKind, writable_folder
 
 Array = npt.NDArray[Any]
 
@@ -35,17 +46,22 @@ OWN_DONORS = 200
 DONORS = 1000
 
 
+# ---- where cells are -------------------------------------------------------------------------------------------------
+CELLS = "cells"
+#: What a comparison writes beside its record and its cells.
+RESULTS = (SCORES, IMPORTANCES, AGREEMENT, PAGE)
+FOLDER = FolderKind("comparison", (RECORD, *RESULTS, CELLS))
+
+
 @dataclass
 class ComparisonCell:
     """What one model did on one fold.
 
     Attributes:
-        model: Name of the model.
-        fold: Name of the fold.
+        model, fold: Their names.
         rows: Number of rows by part.
         metrics: Metrics on the test rows; empty if it failed.
-        fit_seconds: Time of the fit by the clock on the wall, and ``processor_seconds`` on the processor.
-        processor_seconds: See ``fit_seconds``.
+        fit_seconds, processor_seconds: Time of the fit by the clock on the wall, and on the processor.
         explain_seconds: Time of the explanations.
         importances: By method: ``names`` and, for each name, ``importance, std, ci_low, ci_high, p_value`` and parts.
         problem: Why it failed; empty if it did not.
@@ -62,12 +78,35 @@ class ComparisonCell:
     problem: str = ""
 
 
+def read_cell(folder: Path, model: str, fold: str) -> ComparisonCell | None:
+    """Return a finished cell; None if there is none, or one that failed or is damaged, which is tried again."""
+    try:
+        cell = ComparisonCell(**parse_json(cell_path(folder, model, fold).read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+    return None if cell.problem or (cell.model, cell.fold) != (model, fold) else cell
+
+
+def write_cell(folder: Path, cell: ComparisonCell) -> None:
+    """Keep a cell."""
+    with writable_folder(folder):
+        write_json_atomic(cell_path(folder, cell.model, cell.fold), asdict(cell))
+
+
+def cell_path(folder: Path, model: str, fold: str) -> Path:
+    """Return a cell's file; names that no file may have are shortened, with a digest: ``default-image-…``."""
+    plainly = re.sub(r"[^A-Za-z0-9_]+", "-", model)[-40:]
+    digest = "" if plainly == model else f"-{hashlib.blake2b(model.encode(), digest_size=3).hexdigest()}"
+    return folder / CELLS / f"{plainly}{digest}-{fold}.json"
+
+
+# ---- what a cell is --------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class _Fitted:
     """A fitted model behind one face: predictions in the classes of the whole task, and its explanations."""
 
     predict: Callable[[pd.DataFrame], Array]
-    explain: Callable[[str, pd.DataFrame, Array, ComparisonPlan, int], Any]
+    explain: Callable[[str, pd.DataFrame, Array, ComparisonPlan], Any]
     seconds: float
     processor_seconds: float
 
@@ -88,14 +127,21 @@ def do_cell(
         else:
             fitted = _fit_competitor(model, table, fold, seed, threads or os.cpu_count() or 1)
         cell.fit_seconds, cell.processor_seconds = fitted.seconds, fitted.processor_seconds
-        cell.metrics = _measure(table, table.y[fold.test], fitted.predict(table.X.iloc[fold.test]))
+        y, predicted = table.y[fold.test], fitted.predict(table.X.iloc[fold.test])
+        if table.task == "regression":
+            values = evaluate("regression", y, predictions=predicted)
+        else:
+            told: dict[str, Any] = {"classes": table.classes, "positive": table.positive}
+            values = evaluate("classification", y, probabilities=predicted, **told)
+        cell.metrics = {name: value for name, value in values.items() if name in metrics}
     except Exception as error:  # noqa: BLE001 — whatever a peer's library raises must not lose the other models
         cell.problem = _reason(error)
         return cell
     started = time.perf_counter()
     try:
-        cell.importances = _explanations(model, fitted, table, fold, plan, seed)
-        cell.explain_seconds = time.perf_counter() - started if plan.methods else None
+        if plan.methods:
+            cell.importances = _explanations(model, fitted, table, fold, plan, seed)
+            cell.explain_seconds = time.perf_counter() - started
     except Exception as error:  # noqa: BLE001 — as above; its scores stay
         cell.problem = f"it could not be explained: {_reason(error)}"
     return cell
@@ -103,14 +149,6 @@ def do_cell(
 
 def _reason(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def _measure(table: ComparedTable, y: Array, predicted: Array) -> dict[str, float | None]:
-    if table.task == "regression":
-        values = evaluate("regression", y, predictions=predicted)
-    else:
-        values = evaluate("classification", y, probabilities=predicted, classes=table.classes, positive=table.positive)
-    return {name: value for name, value in values.items() if name in metrics}
 
 
 def _stopping_rows(table: ComparedTable, fold: Fold) -> npt.NDArray[np.int64]:
@@ -145,7 +183,7 @@ def _fit_network(model: Model, table: ComparedTable, fold: Fold, seed: int, devi
         spread[:, np.isin(classes, network.classes_)] = network.predict_proba(rows)
         return spread
 
-    def explain(method: str, rows: pd.DataFrame, y: Array, plan: ComparisonPlan, seed: int) -> Any:
+    def explain(method: str, rows: pd.DataFrame, y: Array, plan: ComparisonPlan) -> Any:
         options: dict[str, Any] = {"n_repeats": plan.n_repeats, "positive": table.positive}
         options |= {name: False for name in ("branches", "direction") if name in methods.get(method).options}
         loss = loss_of(table.task, plan.loss)
@@ -167,35 +205,33 @@ def _fit_competitor(model: Model, table: ComparedTable, fold: Fold, seed: int, t
     def encode(rows: pd.DataFrame) -> npt.NDArray[np.float32]:
         return np.ascontiguousarray(encoder.transform(rows), dtype=np.float32)
 
-    def part_of(encoded: Array, y: Array) -> EncodedRows:
-        return EncodedRows(encoded, y, natural_table(encoder, encoded) if natural else None)
-
-    def part(rows: npt.NDArray[np.int64]) -> EncodedRows:
-        return part_of(encode(table.X.iloc[rows]), table.y[rows])
+    def part_of(encoded: Array, y: Array) -> CompetitorRows:
+        return CompetitorRows(encoded, y, natural_table(encoder, encoded) if natural else None)
 
     classes, stop = table.classes, _stopping_rows(table, fold)
-    stopping = part(stop) if len(stop) else None
+    train, stopping = (part_of(encode(table.X.iloc[rows]), table.y[rows]) for rows in (fold.train, stop))
     fitted = fit_competitor(
-        model.name, table.task, part(fold.train), stopping, classes=classes, seed=seed, threads=threads
+        model.name,
+        table.task,
+        train,
+        stopping if len(stop) else None,
+        classes=classes,
+        seed=seed,
+        threads=threads,
     )
 
     def of_encoded(encoded: Array) -> Array:
-        rows = part_of(encoded, np.zeros(len(encoded)))
-        return fitted.predict_proba(rows) if len(classes) else np.asarray(fitted.predict(rows))
+        return fitted.guess(part_of(encoded, np.zeros(len(encoded))))
 
-    def predict(rows: pd.DataFrame) -> Array:
-        return of_encoded(encode(rows))
-
-    def explain(method: str, rows: pd.DataFrame, y: Array, plan: ComparisonPlan, seed: int) -> Any:
+    def explain(method: str, rows: pd.DataFrame, y: Array, plan: ComparisonPlan) -> Any:
         assert method == "permutation", "a predictor that is no network has one method"
-        encoded = encode(rows)
         background = None
         if len(rows) < OWN_DONORS:
             chosen = generator(seed, "background").permutation(len(fold.train))[:DONORS]
             background = encode(table.X.iloc[fold.train[np.sort(chosen)]])
         return predictor_importance(
             of_encoded,
-            encoded,
+            encode(rows),
             np.searchsorted(classes, y).astype(np.int64) if len(classes) else y,
             encoder.features("feature"),
             loss=loss_of(table.task, plan.loss),
@@ -205,7 +241,7 @@ def _fit_competitor(model: Model, table: ComparedTable, fold: Fold, seed: int, t
             seed=seed,
         )
 
-    return _Fitted(predict, explain, fitted.seconds, fitted.processor_seconds)
+    return _Fitted(lambda rows: of_encoded(encode(rows)), explain, fitted.seconds, fitted.processor_seconds)
 
 
 # ---- explanations ----------------------------------------------------------------------------------------------------
@@ -213,21 +249,24 @@ def _explanations(
     model: Model, fitted: _Fitted, table: ComparedTable, fold: Fold, plan: ComparisonPlan, seed: int
 ) -> dict[str, dict[str, Any]]:
     """Explain a fitted model by every method that it can be explained by; the same rows and donors for all models."""
-    if not plan.methods:
-        return {}
-    rows = _explained_rows(table, fold, plan, seed)
+    # All test rows, or as many as asked for, of classes that were trained on.
+    rows = fold.test
+    if table.task == "classification":
+        rows = rows[np.isin(table.y[rows], table.y[fold.train])]
+    if len(rows) > plan.most_rows:
+        rows = np.sort(rows[generator(seed, "rows explained").permutation(len(rows))[: plan.most_rows]])
     X, y = table.X.iloc[rows], table.y[rows]
     importances: dict[str, dict[str, Any]] = {}
     for method in plan.methods:
         if method != "permutation" and model.kind == "network":
-            importances[method] = _numbers(fitted.explain(method, X, y, plan, seed))
+            importances[method] = _numbers(fitted.explain(method, X, y, plan))
     if "permutation" in plan.methods:
         # The total effect of the path game is permutation importance, by the same donors: it is computed once.
         same = ("importance", "std", "ci_low", "ci_high", "p_value", "names")
         importances["permutation"] = (
             {name: importances["permgrad"][name] for name in same}
             if "permgrad" in importances
-            else _numbers(fitted.explain("permutation", X, y, plan, seed))
+            else _numbers(fitted.explain("permutation", X, y, plan))
         )
     for method, numbers in importances.items():
         if not np.all(np.isfinite(numbers["importance"])):
@@ -235,36 +274,24 @@ def _explanations(
     return importances
 
 
-def _explained_rows(table: ComparedTable, fold: Fold, plan: ComparisonPlan, seed: int) -> npt.NDArray[np.int64]:
-    """Choose the test rows that are explained: all, or as many as asked for, of classes that were trained on."""
-    test = fold.test
-    if table.task == "classification":
-        test = test[np.isin(table.y[test], table.y[fold.train])]
-    if len(test) <= plan.most_rows:
-        return test
-    return np.sort(test[generator(seed, "rows explained").permutation(len(test))[: plan.most_rows]])
-
-
 def _numbers(explanation: Any) -> dict[str, Any]:
     """Return an explanation's numbers over all rows, or summed over the outputs where it has none for all rows."""
     low, high = explanation.ci()
     missing = np.full(explanation.values.shape, np.nan)
-    arrays = {
-        "importance": explanation.values,
+    uncertain = {
         "std": missing if explanation.std is None else explanation.std,
         "ci_low": low,
         "ci_high": high,
         "p_value": missing if explanation.p_values is None else explanation.p_values,
-        **dict(explanation.parts),
     }
     # Attributions to several outputs have no column for all: of two that of the positive class is taken, and of more
     # the mean over the outputs stands for all.
     outputs = explanation.outputs
     column: Any = 0 if outputs[0] == "all" else (positive_output(explanation) if len(outputs) == 2 else None)
     numbers: dict[str, Any] = {"names": list(explanation.names)}
-    for name, array in arrays.items():
-        values = array[:, column] if column is not None else np.mean(array, axis=1)
-        if column is None and name in ("std", "ci_low", "ci_high", "p_value"):
-            values = np.full(len(array), np.nan)
-        numbers[name] = [float(value) for value in values]
+    for name, array in {"importance": explanation.values, **uncertain, **explanation.parts}.items():
+        if column is not None:
+            numbers[name] = array[:, column].astype(float).tolist()
+        else:
+            numbers[name] = (missing if name in uncertain else array).mean(axis=1).astype(float).tolist()
     return numbers

@@ -26,12 +26,11 @@ from permgrad.evaluation.metrics import metrics
 from permgrad.evaluation.predictor import loss_of
 from permgrad.models.devices import torch_threads
 from permgrad.models.estimators.settings import device_faults, raise_faults
-from permgrad.runs.compare.cells import ComparisonCell, do_cell
-from permgrad.runs.compare.folder import NAMES, ComparisonFolder, is_finished, open_comparison, read_record
+from permgrad.runs.compare.cells import FOLDER, RESULTS, ComparisonCell, do_cell, read_cell, write_cell
 from permgrad.runs.compare.folds import Fold, make_folds
 from permgrad.runs.compare.inputs import ComparedTable, from_arrays, from_request, request_configuration
 from permgrad.runs.compare.plan import ComparisonPlan, check_metric, check_task, make_plan
-from permgrad.runs.folder.folder import believed, now, writable_folder
+from permgrad.runs.folder.folder import believed, configuration_hash, now, open_configured, writable_folder
 from permgrad.runs.folder.outputs import refuse_input
 from permgrad.runs.requests import CompareRequest, Outcome
 from permgrad.runs.run.stages import versions
@@ -52,13 +51,6 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
     Args:
         request: What is asked.
         say: Takes lines that tell how it goes.
-
-    Returns:
-        What came out, in short.
-
-    Raises:
-        InputError: The options, the table or the folder cannot be used; nothing was written.
-        EnvironmentProblem: A library is missing, or the disk or the network do not allow it.
     """
     plan = make_plan(
         request.models,
@@ -75,7 +67,7 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
     configuration = {**request_configuration(request), **plan.configuration()}
     folder = request.folder
     presets = {f"preset {model}": Path(model) for model in request.models if model.endswith(".json")}
-    refuse_input(folder, {**request.files, **presets}, names=NAMES)
+    refuse_input(folder, {**request.files, **presets}, names=FOLDER.names)
     if not request.overwrite and is_finished(folder, configuration, request.metric):
         for note in plan.notes:
             say(f"note: {note}")
@@ -84,8 +76,10 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
     table = from_request(request)
     job = _job(table, plan, request.metric, request.device, request.threads)
     # Only after the table: a mistyped target must not be answered with "overwrite the other comparison".
-    opened = open_comparison(folder, configuration, command=request.command, overwrite=request.overwrite)
-    with opened as store, told_of_columns():
+    with (
+        open_configured(FOLDER, folder, configuration, command=request.command, overwrite=request.overwrite) as record,
+        told_of_columns(),
+    ):
         for note in (*table.notes, *plan.notes):
             say(f"note: {note}")
         say(
@@ -94,15 +88,24 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
         )
         for words in positive_words(table.positive):
             say(words)
-        cells = _do_cells(job, store, say, progress=False)
-        comparison = _put_together(job, cells, command=request.command, started=store.record["started"])
-        _save(comparison, store, request.metric)
+        cells = _do_cells(job, folder, say, progress=False)
+        comparison = _put_together(job, cells, command=request.command, started=record["started"])
+        _save(comparison, folder, record, request.metric)
     return _outcome(folder)
 
 
-def _save(comparison: Comparison, store: ComparisonFolder, metric: str | None) -> None:
-    with writable_folder(store.path):
-        comparison.save(store.path, record={**store.record, "metric_asked": metric, "finished": now()})
+def is_finished(folder: Path, configuration: Mapping[str, Any], metric: str | None) -> bool:
+    """Whether the folder holds this very comparison, everything written, by the metric asked for."""
+    record = FOLDER.read(folder)
+    if record is None or record["configuration_hash"] != configuration_hash(configuration):
+        return False
+    whole = record.get("finished") is not None and all((folder / name).exists() for name in RESULTS)
+    return whole and record.get("metric_asked") == metric
+
+
+def _save(comparison: Comparison, folder: Path, record: Mapping[str, Any], metric: str | None) -> None:
+    with writable_folder(folder):
+        comparison.save(folder, record={**record, "metric_asked": metric, "finished": now()})
 
 
 # ---- the work --------------------------------------------------------------------------------------------------------
@@ -131,7 +134,7 @@ def _job(table: ComparedTable, plan: ComparisonPlan, metric: str | None, device:
     return _Job(table, plan, folds, decides, device, threads)
 
 
-def _do_cells(job: _Job, store: ComparisonFolder | None, say: Say, progress: ProgressMode) -> list[ComparisonCell]:
+def _do_cells(job: _Job, folder: Path | None, say: Say, progress: ProgressMode) -> list[ComparisonCell]:
     """Do all cells, fold by fold, so that a comparison cut short has every model on the first folds.
 
     Each is written as soon as it is done, so that a killed comparison goes on with the next one.
@@ -141,13 +144,13 @@ def _do_cells(job: _Job, store: ComparisonFolder | None, say: Say, progress: Pro
     with Progress(total, "comparison", progress, lines=False) as bar, torch_threads(job.threads):
         for fold, model in itertools.product(job.folds, plan.models):
             words = f"[{len(done) + 1}/{total}] {model.label}, {'split' if plan.splits else 'fold'} {fold.name}"
-            cell = None if store is None else store.read_cell(model.name, fold.name)
+            cell = None if folder is None else read_cell(folder, model.name, fold.name)
             if cell is not None:
                 say(f"{words}: finished before")
             else:
                 cell = do_cell(model, job.table, fold, plan, device=job.device, threads=job.threads)
-                if store is not None:
-                    store.write_cell(cell)
+                if folder is not None:
+                    write_cell(folder, cell)
                 say(f"{words}: {_words_of(cell, job.metric)}")
             done.append(cell)
             bar.advance()
@@ -173,21 +176,26 @@ def _put_together(job: _Job, cells: Sequence[ComparisonCell], **facts: Any) -> C
             f"the first, {cells[0].model!r}: {cells[0].problem}"
         )
     names = [name for name in metrics if metrics.get(name).task == table.task]
+    seconds = ("fit_seconds", "processor_seconds", "explain_seconds")
     scores = pd.DataFrame(
         [
             {
                 "model": cell.model,
                 "fold": cell.fold,
-                **{name: _number(cell.metrics.get(name)) for name in names},
-                "fit_seconds": _number(cell.fit_seconds),
-                "processor_seconds": _number(cell.processor_seconds),
-                "explain_seconds": _number(cell.explain_seconds),
+                **{name: cell.metrics.get(name) for name in names},
+                **{name: getattr(cell, name) for name in seconds},
                 **{f"{part}_rows": count for part, count in cell.rows.items()},
                 "problem": cell.problem,
             }
             for cell in cells
         ]
-    )
+    ).astype(dict.fromkeys([*names, *seconds], np.float64))
+    frames = []
+    for cell in cells:
+        for method, numbers in cell.importances.items():
+            columns = {name: np.array(column, dtype=np.float64) for name, column in numbers.items() if name != "names"}
+            named = {"model": cell.model, "fold": cell.fold, "method": method, "feature": numbers["names"]}
+            frames.append(pd.DataFrame({**named, **columns}))
     return Comparison(
         table=table.name,
         target=table.target,
@@ -195,30 +203,9 @@ def _put_together(job: _Job, cells: Sequence[ComparisonCell], **facts: Any) -> C
         metric=job.metric,
         contestants=plan.models,
         scores=scores,
-        importances=_importance_frame(cells) if plan.methods else pd.DataFrame(),
+        importances=pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(),
         facts={**_facts(job, cells), **facts},
     )
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else float(value)
-
-
-def _importance_frame(cells: Sequence[ComparisonCell]) -> pd.DataFrame:
-    parts = [
-        pd.DataFrame(
-            {
-                "model": cell.model,
-                "fold": cell.fold,
-                "method": method,
-                "feature": numbers["names"],
-                **{name: np.array(column, dtype=np.float64) for name, column in numbers.items() if name != "names"},
-            }
-        )
-        for cell in cells
-        for method, numbers in cell.importances.items()
-    ]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def _facts(job: _Job, cells: Sequence[ComparisonCell]) -> dict[str, Any]:
@@ -263,7 +250,7 @@ def _division(table: ComparedTable, plan: ComparisonPlan) -> str:
 
 def _outcome(folder: Path, *, already: bool = False) -> Outcome:
     """Say what came out, read from the folder."""
-    record = read_record(folder) or {}
+    record = FOLDER.read(folder) or {}
     page = folder / PAGE
     names = ("task", "metric", "best", "models", "failures", "sentences")
     facts = {
@@ -363,23 +350,14 @@ def compare(
         >>> import numpy as np
         >>> import permgrad as pg
         >>> rows = np.random.default_rng(0).normal(size=(120, 3))
-        >>> found = pg.compare(rows, rows[:, 0], models=["extra_trees", "random_forest"], folds=2, progress=False)
-        >>> sorted(found.standing["model"]), found.shares().idxmax().tolist()
+        >>> comparison = pg.compare(rows, rows[:, 0], models=["extra_trees", "random_forest"], folds=2, progress=False)
+        >>> sorted(comparison.standing["model"]), comparison.shares().idxmax().tolist()
         (['extra_trees', 'random_forest'], ['x0', 'x0'])
     """
     check_flag("overwrite", overwrite)
     folder = None if out is None else check_path("out", out)
-    table = from_arrays(
-        X,
-        y,
-        task=task,
-        groups=groups,
-        variables=variables,
-        na_codes=na_codes,
-        kinds=kinds,
-        name=name,
-        positive=positive,
-    )
+    columns = {"variables": variables, "na_codes": na_codes, "kinds": kinds}
+    table = from_arrays(X, y, task=task, groups=groups, name=name, positive=positive, **columns)
     plan = make_plan(
         models,
         folds=folds,
@@ -398,14 +376,15 @@ def compare(
         warn_user(note)
     started = time.perf_counter()
 
-    def work(store: ComparisonFolder | None) -> Comparison:
-        cells = _do_cells(job, store, lambda _: None, progress)
+    def work() -> Comparison:
+        cells = _do_cells(job, folder, lambda _: None, progress)
         return _put_together(job, cells, seconds=time.perf_counter() - started)
 
     if folder is None:
-        return work(None)
+        return work()
     configuration = {**table.configuration(), **plan.configuration()}
-    with open_comparison(folder, configuration, command="permgrad.compare(X, y, ...)", overwrite=overwrite) as store:
-        comparison = work(store)
-        _save(comparison, store, metric)
+    command = "permgrad.compare(X, y, ...)"
+    with open_configured(FOLDER, folder, configuration, command=command, overwrite=overwrite) as record:
+        comparison = work()
+        _save(comparison, folder, record, metric)
     return comparison

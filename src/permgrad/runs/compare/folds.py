@@ -30,11 +30,8 @@ LARGEST_SPLIT_SEED = 2**32 - 1
 class Fold:
     """One division of the rows; no row is in two parts.
 
-    Attributes:
-        name: ``"3"``, or ``"2.3"`` for the third fold of the second repeat, or the seed of a split.
-        train: Rows that are fitted on: models, encoders, everything.
-        validation: Rows that stop the training.
-        test: Rows that are scored and explained.
+    ``name`` is ``"3"``, or ``"2.3"`` for the third fold of the second repeat, or the seed of a split. ``train`` rows
+    are fitted on, ``validation`` rows stop the training, ``test`` rows are scored and explained.
     """
 
     name: str
@@ -53,32 +50,22 @@ def make_folds(
     seed: int = 0,
     groups: npt.NDArray[Any] | None = None,
 ) -> list[Fold]:
-    """Divide rows for a comparison.
+    """Divide rows for a comparison, stratified by class; every row tests once per repeat; groups stay in one part.
 
-    Args:
-        y: Target ``(rows,)``.
-        task: ``"classification"`` stratifies by class.
-        folds: Number of folds; every row tests once per repeat.
-        repeats: How often that is done, each time with other folds.
-        splits: Seeds of splits in the place of folds: 60 % training, 20 % validation, 20 % test, those of
-            ``permgrad run --split-seed``.
-        seed: Of the folds.
-        groups: ``(rows,)``; rows of one group stay in one part.
-
-    Raises:
-        InputError: Fewer than two folds, or a class or groups that do not suffice for them.
-
-    Examples:
-        >>> [len(fold.test) for fold in make_folds(np.arange(10.0), "regression", folds=5)]
-        [2, 2, 2, 2, 2]
+    ``splits`` are seeds of splits in the place of folds: 60 % training, 20 % validation, 20 % test, those of
+    ``permgrad run --split-seed``.
     """
     check_numbers(folds=folds, repeats=repeats, splits=splits)
     if splits:
-        return [_split(y, task, split, groups) for split in splits]
-    check_rows(y, task, folds=folds, groups=groups)
+        # That a class is too rare to be balanced is said once, by the command that reads the table.
+        with keeping_warnings():
+            made = {split: split_rows(len(y), y, task=task, seed=split, groups=groups) for split in splits}
+        return [Fold(str(name), split.train, split.validation, split.test) for name, split in made.items()]
+    _check_rows(y, task, folds, groups)
     divided = []
     for repeat in range(repeats):
-        for number, (training, test) in enumerate(_cross(y, task, folds, derive_seed(seed, "folds", repeat), groups)):
+        parts = _cross(y, task, folds, derive_seed(seed, "folds", repeat), groups)
+        for number, (training, test) in enumerate(parts):
             name = f"{number + 1}" if repeats == 1 else f"{repeat + 1}.{number + 1}"
             train, validation = _hold_out(training, y, task, derive_seed(seed, "held out", repeat, number), groups)
             divided.append(Fold(name, train, validation, np.sort(test)))
@@ -94,22 +81,20 @@ def check_numbers(*, folds: int, repeats: int, splits: Sequence[int] = ()) -> No
             raise InputError(
                 f"seeds of splits must be integers, however: splits has {shown(seed)}; pass for example 42"
             )
+        if not 0 <= seed <= LARGEST_SPLIT_SEED:
+            raise InputError(
+                f"seeds of splits must be 0…{LARGEST_SPLIT_SEED}, however: splits has {seed}; pass for example 42"
+            )
+    if len(splits) != len(set(splits)):
+        raise InputError(
+            f"splits must differ, however: {', '.join(map(str, splits))}; name each seed once, as in --splits 42,43,44"
+        )
+    if len(splits) == 1:
+        raise InputError(
+            f"a comparison needs at least 2 splits, because one says nothing about chance, however: splits has "
+            f"only {splits[0]}; add seeds, as in --splits 42,43,44"
+        )
     if splits:
-        if len(splits) != len(set(splits)):
-            raise InputError(
-                f"splits must differ, however: {', '.join(map(str, splits))}; name each seed once, as in "
-                "--splits 42,43,44"
-            )
-        strange = [seed for seed in splits if not 0 <= seed <= LARGEST_SPLIT_SEED]
-        if strange:
-            raise InputError(
-                f"seeds of splits must be 0…{LARGEST_SPLIT_SEED}, however: splits has {strange[0]}; pass for example 42"
-            )
-        if len(splits) < 2:
-            raise InputError(
-                f"a comparison needs at least 2 splits, because one says nothing about chance, however: splits has "
-                f"only {splits[0]}; add seeds, as in --splits 42,43,44"
-            )
         return
     if folds < 2:
         raise InputError(f"a comparison needs at least 2 folds, however: folds={folds}; give for example --folds 5")
@@ -117,7 +102,7 @@ def check_numbers(*, folds: int, repeats: int, splits: Sequence[int] = ()) -> No
         raise InputError(f"repeats must be at least 1, however: repeats={repeats}; leave --repeats out for one")
 
 
-def check_rows(y: npt.NDArray[Any], task: Task, *, folds: int, groups: npt.NDArray[Any] | None = None) -> None:
+def _check_rows(y: npt.NDArray[Any], task: Task, folds: int, groups: npt.NDArray[Any] | None) -> None:
     """Refuse a table that cannot be divided into so many folds."""
     if groups is not None:
         count = len(set(np.asarray(groups).tolist()))
@@ -146,15 +131,13 @@ def check_rows(y: npt.NDArray[Any], task: Task, *, folds: int, groups: npt.NDArr
 def _cross(
     y: npt.NDArray[Any], task: Task, folds: int, seed: int, groups: npt.NDArray[Any] | None
 ) -> list[tuple[Rows, Rows]]:
-    options: dict[str, Any] = {"n_splits": folds, "shuffle": True, "random_state": seed % 2**32}
-    maker: Any
-    if groups is not None:
-        grouped = model_selection.StratifiedGroupKFold if task == "classification" else model_selection.GroupKFold
-        maker = grouped(**options)
-    elif task == "classification":
-        maker = model_selection.StratifiedKFold(**options)
-    else:
-        maker = model_selection.KFold(**options)
+    kinds = {
+        (False, "classification"): model_selection.StratifiedKFold,
+        (False, "regression"): model_selection.KFold,
+        (True, "classification"): model_selection.StratifiedGroupKFold,
+        (True, "regression"): model_selection.GroupKFold,
+    }
+    maker: Any = kinds[groups is not None, task](n_splits=folds, shuffle=True, random_state=seed % 2**32)
     with warnings.catch_warnings():
         # A class within fewer groups than folds: such folds lack it, which is what groups ask for.
         warnings.filterwarnings("ignore", category=UserWarning)
@@ -172,10 +155,3 @@ def _hold_out(
     codes = np.unique(y[training], return_inverse=True)[1].astype(np.int64) if task == "classification" else None
     fitted, stopping = held_out(len(training), VALIDATION_SHARE, seed, codes)
     return np.sort(training[fitted]), np.sort(training[stopping])
-
-
-def _split(y: npt.NDArray[Any], task: Task, seed: int, groups: npt.NDArray[Any] | None) -> Fold:
-    # That a class is too rare to be balanced is said once, by the command that reads the table.
-    with keeping_warnings():
-        split = split_rows(len(y), y, task=task, seed=seed, groups=groups)
-    return Fold(str(seed), split.train, split.validation, split.test)

@@ -29,11 +29,7 @@ class ComparedTable:
     """A checked table on which models are compared.
 
     Attributes:
-        name: Of the table.
-        target: Name of the target.
-        X: Features.
-        y: Target; classes, or float64.
-        task: What it asks for.
+        X, y: Features, and target ``(rows,)``: classes, or float64.
         groups: ``(rows,)``, or None.
         variables: Columns that act as one feature.
         na_codes: Codes that mean missing: a list, or one for each column.
@@ -89,32 +85,6 @@ class ComparedTable:
         }
 
 
-def _target_column(y: Any) -> pd.Series:
-    """Return the target, one value for each row; a table of one column is one."""
-    try:
-        if np.ndim(y) == 2 and np.shape(y)[1] == 1:
-            return pd.Series(np.asarray(y).ravel())
-        return pd.Series(y).reset_index(drop=True)
-    except (ValueError, TypeError):
-        raise InputError(
-            f"y must list one value for each row, however: it is {shown(y)}; pass a list, an array or a column"
-        ) from None
-
-
-def _listed_codes(codes: CodesArgument) -> list[Code] | dict[str, list[Code]]:
-    """Return codes for missing as a list, or as a list for each column if they came by column."""
-
-    def as_list(value: Any) -> list[Code]:
-        return list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
-
-    if codes is None:
-        return []
-    MissingCodes.of(codes)
-    if isinstance(codes, Mapping):
-        return {str(name): as_list(value) for name, value in codes.items()} or []
-    return as_list(codes)
-
-
 def request_configuration(request: CompareRequest) -> dict[str, Any]:
     """Return what decides which rows are compared on, with the content of files in the place of their names."""
     run = request.run_request()
@@ -152,20 +122,24 @@ def from_arrays(
     X: Any,
     y: Any,
     *,
-    task: str,
-    groups: Any,
-    variables: Mapping[str, Sequence[str]] | None,
-    na_codes: CodesArgument,
-    kinds: Mapping[str, Kind] | None,
-    name: str,
+    task: str = "auto",
+    groups: Any = None,
+    name: str = "table",
     positive: Any = None,
+    **columns: Any,
 ) -> ComparedTable:
-    """Check a table given in Python."""
+    """Check a table given in Python; ``columns`` are ``variables``, ``na_codes`` and ``kinds``, as in ``compare``."""
     check_choice("task", task, TASKS)
     tell_of_other_order(X, y=y, groups=groups)
     frame = as_frame(X).reset_index(drop=True)
     title = str(getattr(y, "name", None) or "y")
-    target = _target_column(y)
+    try:
+        column = np.ndim(y) == 2 and np.shape(y)[1] == 1
+        target = pd.Series(np.asarray(y).ravel()) if column else pd.Series(y).reset_index(drop=True)
+    except (ValueError, TypeError):
+        raise InputError(
+            f"y must list one value for each row, however: it is {shown(y)}; pass a list, an array or a column"
+        ) from None
     if len(target) != len(frame):
         raise InputError(f"X and y must have as many rows, however: {len(frame)} and {len(target)}")
     if missing := int(target.isna().sum()):
@@ -183,11 +157,12 @@ def from_arrays(
                 "pass for example groups=frame['patient'], which keeps rows of one patient in one fold"
             )
         codes = pd.factorize(pd.Series(labels), use_na_sentinel=False)[0].astype(np.int64)
-    declared: dict[str, Any] = {"na_codes": _listed_codes(na_codes), "kinds": checked_kinds(kinds, list(frame.columns))}
+    kinds = checked_kinds(columns.get("kinds"), list(frame.columns))
+    declared: dict[str, Any] = {"na_codes": _listed_codes(columns.get("na_codes")), "kinds": kinds}
     # What the encoders of all folds would refuse is refused here, before anything is computed or written.
     infer_schema(frame, **declared)
-    columns = list(frame.columns)
-    check_blocks(variables, columns, "variable")
+    variables = columns.get("variables")
+    check_blocks(variables, list(frame.columns), "variable")
     blocks = {
         str(block): [members] if isinstance(members, str) else [str(column) for column in members]
         for block, members in (variables or {}).items()
@@ -206,3 +181,17 @@ def from_arrays(
         notes=tuple(notes),
         **declared,
     )
+
+
+def _listed_codes(codes: CodesArgument) -> list[Code] | dict[str, list[Code]]:
+    """Return codes for missing as a list, or as a list for each column if they came by column."""
+
+    def as_list(value: Any) -> list[Code]:
+        return list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+
+    if codes is None:
+        return []
+    MissingCodes.of(codes)
+    if isinstance(codes, Mapping):
+        return {str(name): as_list(value) for name, value in codes.items()} or []
+    return as_list(codes)

@@ -30,12 +30,7 @@ USUAL = ("default", "lightgbm", "random_forest", "linear")
 # ---- models ----------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Model(ComparedModel):
-    """A contestant with what is needed to fit it.
-
-    Attributes:
-        preset: Name or file of a network's preset; empty for baselines.
-        branches: The network's branches; None: the preset's.
-    """
+    """A contestant with what is needed to fit it: a network's preset, by name or file, and its branches, if not all."""
 
     preset: str = ""
     branches: tuple[str, ...] | None = None
@@ -48,15 +43,7 @@ class Model(ComparedModel):
 
 
 def parse_models(names: Sequence[str]) -> tuple[Model, ...]:
-    """Return what names of models mean.
-
-    A name is that of a preset or a path of a preset file (a permgrad network; ``:tabular`` or ``:image`` behind it
-    takes one branch alone), or that of a baseline.
-
-    Examples:
-        >>> [model.label for model in parse_models(["fast:image", "extra_trees"])]
-        ['HyNN fast (image only)', 'extra trees']
-    """
+    """Return what names of models mean: presets or paths of preset files, also with a branch behind them; baselines."""
     models = tuple(_parse(name) for name in names)
     for place, name in enumerate(names):
         if name in names[:place]:
@@ -66,37 +53,40 @@ def parse_models(names: Sequence[str]) -> tuple[Model, ...]:
         raise InputError(
             f"a comparison needs at least 2 models, however: {fact}; name more, as in --models default,lightgbm"
         )
-    _check_installed(models)
+    absent = [
+        one for one in map(competitors.get, (m.name for m in models if m.kind == "baseline")) if not one.available()
+    ]
+    if absent:
+        packages = ", ".join(dict.fromkeys(baseline.package for baseline in absent))
+        extras = ",".join(dict.fromkeys(baseline.extra for baseline in absent if baseline.extra))
+        raise EnvironmentProblem(
+            f"models need their libraries, however: {packages} for {', '.join(repr(one.name) for one in absent)} "
+            f"cannot be imported; install the extra with: pip install 'permgrad[{extras}]', or leave the model out"
+        )
     return models
 
 
-def usual_models() -> tuple[str, ...]:
-    """Return the models that are compared if none are named: those of ``USUAL`` that this installation has."""
-    ready = {name for name in competitors if competitors.get(name).available()}
-    return tuple(name for name in USUAL if name == "default" or name in ready)
-
-
-def usual_absent() -> tuple[str, ...]:
+def usual_absent() -> dict[str, str]:
     """Return a sentence for each usual model that this installation lacks: which it is, and how to install it."""
-    reasons = {name: why_absent(name) for name in USUAL if name != "default"}
-    return tuple(f"{name} is left out, because {why}" for name, why in reasons.items() if why)
+    reasons = {name: why_absent(name) for name in USUAL if name in competitors}
+    return {name: f"{name} is left out, because {why}" for name, why in reasons.items() if why}
 
 
 def _parse(name: str) -> Model:
     preset, colon, branch = name.rpartition(":")
-    is_file = (preset if colon else name).endswith(".json")
-    if colon and (preset in presets or preset.endswith(".json")):
-        if branch not in BRANCHES:
-            raise InputError(
-                f"behind a preset's name one of its branches may stand, {' or '.join(map(repr, BRANCHES))}, however: "
-                f"{shown(name)}{suggest(branch, BRANCHES)}; leave {shown(':' + branch)} out for the whole network"
-            )
+    if not colon or not (preset in presets or preset.endswith(".json")):
+        preset, colon, branch = name, "", ""
+    if colon and branch not in BRANCHES:
+        raise InputError(
+            f"behind a preset's name one of its branches may stand, {' or '.join(map(repr, BRANCHES))}, however: "
+            f"{shown(name)}{suggest(branch, BRANCHES)}; leave {shown(':' + branch)} out for the whole network"
+        )
+    if preset in presets or preset.endswith(".json"):
         check_preset(preset)
-        label = Path(preset).stem if is_file else preset
-        return Model(name, f"HyNN {label} ({BRANCHES[branch]})", "network", preset, (branch,))
-    if name in presets or is_file:
-        check_preset(name)
-        return Model(name, f"HyNN {Path(name).stem if is_file else name}", "network", name)
+        label = f"HyNN {Path(preset).stem if preset.endswith('.json') else preset}"
+        if colon:
+            return Model(name, f"{label} ({BRANCHES[branch]})", "network", preset, (branch,))
+        return Model(name, label, "network", preset)
     if name in competitors:
         return Model(name, competitors.get(name).label, "baseline")
     names = [*presets.names(), *competitors.names()]
@@ -106,21 +96,6 @@ def _parse(name: str) -> Model:
     )
 
 
-def _check_installed(models: Sequence[Model]) -> None:
-    absent = [
-        competitors.get(model.name)
-        for model in models
-        if model.kind == "baseline" and not competitors.get(model.name).available()
-    ]
-    if absent:
-        packages = ", ".join(dict.fromkeys(baseline.package for baseline in absent))
-        extras = ",".join(dict.fromkeys(baseline.extra for baseline in absent if baseline.extra))
-        raise EnvironmentProblem(
-            f"models need their libraries, however: {packages} for {', '.join(repr(one.name) for one in absent)} "
-            f"cannot be imported; install the extra with: pip install 'permgrad[{extras}]', or leave the model out"
-        )
-
-
 # ---- everything that is asked ----------------------------------------------------------------------------------------
 @dataclass(frozen=True, kw_only=True)
 class ComparisonPlan:
@@ -128,9 +103,8 @@ class ComparisonPlan:
 
     Attributes:
         models: Who takes part.
-        folds, repeats, splits: How rows are divided.
-        methods: How models are explained; empty: not at all.
-        named_methods: Those of the methods that the user named.
+        folds, repeats, splits: How rows are divided; ``splits`` are seeds of splits in the place of folds.
+        methods: How models are explained; empty: not at all. ``named_methods`` are those that the user named.
         loss: ``"auto"`` or a registered loss.
         n_repeats: Donors per row and feature.
         most_rows: Test rows of a fold that are explained at most.
@@ -152,12 +126,7 @@ class ComparisonPlan:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences for the user: which of the methods that were named some models cannot be explained by.
-
-        Examples:
-            >>> make_plan(["linear", "bagging"], methods=["gradient"]).notes
-            ('gradient applies to networks only and was left out for logistic or ridge regression, bagging',)
-        """
+        """Sentences for the user: which of the methods that were named some models cannot be explained by."""
         methods = [name for name in self.named_methods if name != "permutation"]
         baselines = [model.label for model in self.models if model.kind != "network"]
         if not methods or not baselines:
@@ -186,22 +155,13 @@ def make_plan(
     models: Sequence[str],
     *,
     folds: int | None = None,
-    repeats: int = 1,
-    splits: Sequence[int] = (),
     explain: bool = True,
     methods: Sequence[str] = (),
-    seed: int = 0,
-    loss: str = "auto",
-    n_repeats: int = 5,
-    most_rows: int = 1000,
+    **options: Any,
 ) -> ComparisonPlan:
-    """Check what is asked of a comparison, before any row is read.
-
-    Raises:
-        InputError: Unknown or repeated names, too few models or folds, or options that do not go together.
-        EnvironmentProblem: A model's library is not installed.
-    """
+    """Check what is asked of a comparison, before any row is read; ``options`` are further fields of the plan."""
     check_flag("explain", explain)
+    repeats, splits = options.pop("repeats", 1), options.pop("splits", ())
     if not isinstance(splits, Iterable):
         raise InputError(
             f"splits must list seeds, however: splits={shown(splits)}; pass for example splits=[42, 43, 44]"
@@ -218,20 +178,21 @@ def make_plan(
         check_choice("method", name, METHODS)
     if methods and not explain:
         raise InputError("--method says how to explain, however: --no-explain is given as well; leave one of them out")
-    check_numbers(folds=USUAL_FOLDS if folds is None else folds, repeats=repeats, splits=splits)
+    folds = USUAL_FOLDS if folds is None else folds
+    check_numbers(folds=folds, repeats=repeats, splits=splits)
+    for name, example in (("n_repeats", 5), ("most_rows", 1000)):
+        options[name] = check_whole(name, options.get(name, example), f"pass for example {example}")
+    absent = usual_absent()
     return ComparisonPlan(
-        models=parse_models(models or usual_models()),
-        folds=USUAL_FOLDS if folds is None else int(folds),
+        models=parse_models(models or [name for name in USUAL if name not in absent]),
+        folds=int(folds),
         repeats=int(repeats),
         splits=tuple(int(split) for split in splits),
         # Only permutation importance is defined for every model: agreement is measured on it.
         methods=tuple(dict.fromkeys(("permutation", *(methods or USUAL_METHODS)))) if explain else (),
         named_methods=tuple(dict.fromkeys(methods)),
-        loss=loss,
-        n_repeats=check_whole("n_repeats", n_repeats, "pass for example 5"),
-        most_rows=check_whole("most_rows", most_rows, "pass for example 1000"),
-        seed=seed,
-        absent=() if models else usual_absent(),
+        absent=() if models else tuple(absent.values()),
+        **options,
     )
 
 

@@ -22,11 +22,7 @@ TASKS = ("classification", "regression")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file of a run's folder.
-
-    Raises:
-        InputError: It is missing or damaged.
-    """
+    """Read a JSON file of a run's folder; refuse one that is missing or damaged."""
     try:
         content = parse_json(path.read_bytes())
     except FileNotFoundError as error:
@@ -47,13 +43,14 @@ def read_data(path: Path) -> dict[str, Any]:
         raise _changed(path, f"has the task {data.get('task')!r:.40}")
     if not isinstance(data.get("target"), str):
         raise _changed(path, f"has the target {data.get('target')!r:.40}")
-    for name, is_one in (
-        ("columns", _is_column),
-        ("identifiers", _is_text),
-        ("na_codes", _is_code),
-        ("texts", _is_text),
-        ("not_na", _is_text),
-    ):
+    lists = {
+        "columns": _is_column,
+        "identifiers": _is_text,
+        "na_codes": _is_code,
+        "texts": _is_text,
+        "not_na": _is_text,
+    }
+    for name, is_one in lists.items():
         entry = data.get(name, [])
         if not isinstance(entry, list) or not all(map(is_one, entry)):
             raise _changed(path, f"has {name} that are none")
@@ -88,16 +85,7 @@ def read_like(table: Path, data: Mapping[str, Any], features: Sequence[str] = ()
 
 
 def check_cells(encoder: TableEncoder, rows: pd.DataFrame, table: Path) -> None:
-    """Refuse a cell that a model cannot read, by its line.
-
-    Args:
-        encoder: The model's.
-        rows: All rows of the table, the model's columns in its order.
-        table: The file that they come from.
-
-    Raises:
-        InputError: There is such a cell.
-    """
+    """Refuse a cell of the rows that a model cannot read, by its line in the file that they come from."""
     from permgrad.data.read.table import read_written
 
     try:
@@ -134,18 +122,9 @@ def read_metrics(path: Path, task: str | None = None) -> dict[str, Any]:
 def read_table_of(
     path: Path, stage: str, *, needs: Sequence[str], numbers: Sequence[str], rows: int | None = None, **options: Any
 ) -> pd.DataFrame:
-    """Read a CSV file of a run's folder.
+    """Read a CSV file of a run's folder that a stage writes, with ``pandas.read_csv``'s options.
 
-    Args:
-        path: The file.
-        stage: Which stage writes it.
-        needs: Columns that it must have.
-        numbers: Columns that hold numbers, and nothing else, where the file has them.
-        rows: How many it has; None: nothing is known of that.
-        **options: Those of ``pandas.read_csv``.
-
-    Raises:
-        InputError: It is missing or damaged; the message names the stage to do again.
+    It must have the columns ``needs`` and so many ``rows``; ``numbers`` are columns that hold numbers alone.
     """
     fix = f"run again with --from {stage}"
     try:

@@ -1,8 +1,8 @@
-"""The folder of one run: what is finished, under which configuration, and nothing half-written.
+"""Work folders of commands, and that of a run: what is finished, under which configuration, nothing half-written.
 
-A reader meets each file whole or not at all, because files are written beside their place and renamed. A run that was
-killed is taken up after its last finished stage; what an unfinished stage had left is removed first. Only one process
-works in a folder at a time, which the operating system guards, so that a killed process leaves no lock behind.
+A reader meets each file in one piece or not at all, because files are written beside their place and renamed. A run
+that was killed is taken up after its last finished stage. Only one process works in a folder at a time, which the
+operating system guards, so that a killed process leaves no lock behind.
 """
 
 from __future__ import annotations
@@ -14,17 +14,16 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, PermgradError, by_count, differences, listed
 from permgrad.base.files import file_hash, is_taken, plain, sweep, what_lies_at, write_json_atomic, writing
 from permgrad.base.locks import LOCK, hold_folder
-from permgrad.base.stored import parse_json
-from permgrad.runs.folder.damage import damaged_files
+from permgrad.base.stored import is_intact, is_whole_npz, parse_json
 
 SCHEMA_VERSION = 1
 RECORD = "run.json"
@@ -40,17 +39,10 @@ STAGES: dict[str, tuple[str, ...]] = {
     "explanation": ("explanations", "importance.csv", "integrated_gradients.csv", "branches.json"),
     "report": ("report.html",),
 }
+_ORDER = list(STAGES)
 
 #: What a run writes; the record goes first.
 NAMES = (RECORD, *(name for names in STAGES.values() for name in names))
-#: What every run's stage has written, by permgrads that did not write the names of all files into the record.
-_ALWAYS: dict[str, tuple[str, ...]] = {
-    "data": ("data.json", "split.npz"),
-    "layout": (),
-    "model": ("model", "metrics.json", "history.csv", "predictions.csv"),
-    "explanation": ("explanations", "importance.csv", "branches.json"),
-    "report": ("report.html",),
-}
 
 #: Other words for a stage.
 STAGE_ALIASES = {"explain": "explanation"}
@@ -59,22 +51,13 @@ STAGE_WORDS = tuple({stage: word for word, stage in STAGE_ALIASES.items()}.get(s
 
 
 def configuration_hash(configuration: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a configuration, the same for every order of its keys.
-
-    Examples:
-        >>> configuration_hash({"a": 1, "b": None}) == configuration_hash({"b": None, "a": 1})
-        True
-    """
+    """Return the SHA-256 of a configuration, the same for every order of its keys."""
     text = json.dumps(plain(dict(configuration)), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def folder_hash(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of the names and contents of all files of a table that is a folder.
-
-    Raises:
-        InputError: The table is none, or is too large for the memory that is free.
-    """
+    """Return the SHA-256 of the names and contents of all files of a table that is a folder."""
     from permgrad.data.parts.partitions import open_partitioned
 
     table = open_partitioned(path)
@@ -87,53 +70,177 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def read_record(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """Return the content of a folder's ``run.json``, or None if the folder holds no readable record of a run.
+# ---- a folder of any command -----------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class FolderKind:
+    """What a command's folder is, and how it is known.
 
-    Raises:
-        InputError: The record was written by a newer permgrad.
+    Attributes:
+        owner: What it is one of, such as ``"run"``.
+        names: What is written there; the first is the record, by which the command knows it.
+        same: What must be the same for the command to go on in it.
+        holds: Entries that every record has, with their types.
+        leftovers: How names begin that a process leaves which was killed before its first record.
+        empty: How a setting that is an empty list is shown.
     """
-    holds = {"finished_stages": list, "stages": dict, "facts": dict}
-    return read_record_file(Path(folder) / RECORD, "run", SCHEMA_VERSION, also=holds)
 
+    owner: str
+    names: tuple[str, ...]
+    same: str = "settings"
+    holds: Mapping[str, type] = field(
+        default_factory=lambda: {"configuration_hash": str, "configuration": dict, "started": str}
+    )
+    leftovers: tuple[str, ...] = ()
+    empty: Any = None
 
-#: What the record of every folder holds that is known by a configuration.
-_CONFIGURED: dict[str, type] = {"configuration_hash": str, "configuration": dict, "started": str}
+    def read(self, folder: str | os.PathLike[str]) -> dict[str, Any] | None:
+        """Return the content of a folder's record, or None if there is no readable one; refuse that of a newer format.
 
+        Its entries are of the types that ``holds`` says.
+        """
+        path = Path(folder) / self.names[0]
+        try:
+            record = parse_json(path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
+            return None
+        if not isinstance(record, dict) or not isinstance(record.get("schema_version", 0), int):
+            return None
+        if record.get("schema_version", 0) > SCHEMA_VERSION:
+            raise InputError(
+                f"a {self.owner}'s folder must be of format {SCHEMA_VERSION} or older, however: {path} is of "
+                f"format {record['schema_version']}; install a newer permgrad, or choose another folder with --out"
+            )
+        return record if all(isinstance(record.get(name), kind) for name, kind in self.holds.items()) else None
 
-def read_record_file(
-    path: Path,
-    owner: str,
-    newest: int,
-    *,
-    holds: Mapping[str, type] = _CONFIGURED,
-    also: Mapping[str, type] = MappingProxyType({}),
-) -> dict[str, Any] | None:
-    """Return the content of the file by which a command knows its folder, or None if there is no readable one.
+    def new_record(self, configuration: Mapping[str, Any], command: str) -> dict[str, Any]:
+        """Return the record of work that begins."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "configuration_hash": configuration_hash(configuration),
+            "configuration": plain(dict(configuration)),
+            "command": command,
+            "started": now(),
+        }
 
-    Args:
-        path: The file.
-        owner: What the folder is one of, such as ``"run"``.
-        newest: The newest format that is understood.
-        holds: Entries that every such file has, with their types.
-        also: More of them.
+    def check_free(self, folder: Path, configuration: Mapping[str, Any]) -> None:
+        """Refuse a folder of another configuration or with somebody else's files; nothing is written."""
+        self.refuse_file(folder)
+        record = self.read(folder)
+        if record is None:
+            self.refuse_foreign(folder)
+        elif record["configuration_hash"] != configuration_hash(configuration):
+            sides = (record["configuration"], plain(dict(configuration)))
+            old, new = ({name: self.empty if value == [] else value for name, value in side.items()} for side in sides)
+            raise self.another(folder, differences(old, new))
 
-    Raises:
-        InputError: It was written by a newer permgrad.
-    """
-    try:
-        record = parse_json(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
-        return None
-    if not isinstance(record, dict) or not isinstance(record.get("schema_version", 0), int):
-        return None
-    if record.get("schema_version", 0) > newest:
-        raise InputError(
-            f"a {owner}'s folder must be of format {newest} or older, however: {os.fspath(path)} is of format "
-            f"{record['schema_version']}; install a newer permgrad, or choose another folder with --out"
+    def refuse_file(self, folder: Path) -> None:
+        """Refuse a file where the folder should be."""
+        if is_taken(folder) and not folder.is_dir():
+            raise InputError(
+                f"a {self.owner}'s folder must be a folder, however: {folder} is {what_lies_at(folder)}; choose "
+                "another with --out"
+            )
+
+    def another(self, folder: Path, differing: str) -> InputError:
+        """Return the error for a folder that holds another run, study, … than the one asked for."""
+        holds = "another" if self.same == self.owner else f"another {self.owner}"
+        return InputError(
+            f"a {self.owner}'s folder must be of the same {self.same}, however: {folder} holds {holds}, "
+            f"differing in {differing}; replace it with --overwrite, or choose another folder with --out"
         )
-    complete = all(isinstance(record.get(name), kind) for name, kind in {**holds, **also}.items())
-    return record if complete else None
+
+    def refuse_damaged(
+        self, folder: Path, fix: str = "begin anew with --overwrite, or choose another folder with --out"
+    ) -> None:
+        """Refuse a folder whose record is damaged, with what to do."""
+        if self._is_damaged(folder):
+            path = folder / self.names[0]
+            raise InputError(f"a {self.owner}'s folder must be as permgrad wrote it, however: {path} is damaged; {fix}")
+
+    def refuse_foreign(self, folder: Path) -> None:
+        """Refuse a folder that holds somebody else's files, or a damaged record; it may not be there."""
+        if not folder.is_dir():
+            return
+        self.refuse_damaged(folder)
+        ours = (f".{self.names[0]}.", *self.leftovers)
+        foreign = sorted(
+            entry.name for entry in folder.iterdir() if entry.name != LOCK and not entry.name.startswith(ours)
+        )
+        if foreign:
+            raise InputError(
+                f"a {self.owner}'s folder must be new, empty or of the same {self.owner}, however: {folder} holds "
+                f"other files ({', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''}); choose another folder "
+                f"with --out{'' if set(foreign) & set(self.names) else ', or write beside them with --overwrite'}"
+            )
+
+    def refuse_taken(self, folder: Path) -> None:
+        """Refuse a folder in which somebody else's files have names that would be written, also with ``--overwrite``.
+
+        It holds no readable record; one that is damaged is ours.
+        """
+        taken = [] if self._is_damaged(folder) else [name for name in self.names if os.path.lexists(folder / name)]
+        if taken:
+            raise InputError(
+                f"files that are no {self.owner}'s must not be replaced, however: {folder} holds no {self.owner}, but "
+                f"{', '.join(taken[:5])}{', ...' if len(taken) > 5 else ''}; choose another folder with --out, or move "
+                f"{'them' if len(taken) > 1 else 'it'} away"
+            )
+
+    def _is_damaged(self, folder: Path) -> bool:
+        """Whether a record is there and is no JSON object: one of ours that a disk or an editor damaged."""
+        try:
+            return not isinstance(parse_json((folder / self.names[0]).read_bytes()), dict)
+        except ValueError:
+            return True
+        except OSError:
+            return False
+
+    def clear(self, folder: Path) -> None:
+        """Remove what is written there, and nothing else; the record goes first."""
+        for name in self.names:
+            _remove(folder / name)
+
+
+@contextmanager
+def open_configured(
+    kind: FolderKind, folder: Path, configuration: Mapping[str, Any], *, command: str, overwrite: bool
+) -> Iterator[dict[str, Any]]:
+    """Hold a folder for work, new or gone on with, and give its record, in which nothing is finished."""
+    if not overwrite:
+        kind.check_free(folder, configuration)
+    with made_folder(folder), hold_folder(folder):
+        if not overwrite:
+            kind.check_free(folder, configuration)  # again, now that nobody else can write
+        sweep(folder)
+        with writable_folder(folder):
+            record = kind.read(folder)
+            if overwrite and record is None:
+                kind.refuse_taken(folder)
+            if overwrite:
+                kind.clear(folder)
+            started = {} if overwrite or record is None else {"started": record["started"]}
+            record = kind.new_record(configuration, command) | started | {"finished": None}
+            write_json_atomic(folder / kind.names[0], record)
+            yield record
+
+
+@contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """Make a folder for the body; it goes again if it stays empty, so that work refused at once leaves no trace."""
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    with writable_folder(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            for place in made:
+                place.rmdir()
+
+
+def writable_folder(folder: Path) -> AbstractContextManager[None]:
+    """Turn what the disk refuses into an ``EnvironmentProblem`` that names the folder."""
+    return writing("the run's folder must be writable", folder, "choose another folder with --out")
 
 
 #: What content that is not as it was written leads to, while somebody works with it.
@@ -142,18 +249,9 @@ _DAMAGE = (KeyError, TypeError, IndexError, AttributeError, ValueError, Arithmet
 
 @contextmanager
 def believed(folder: Path) -> Iterator[None]:
-    """Let the body work with files of a run as if they were whole; what goes wrong with them names the folder.
+    """Let the body work with files of a run as if they were complete; what goes wrong with them names the folder.
 
     A page is made of a dozen files, each with entries of its own: to check all of them would be to make the page.
-
-    Raises:
-        InputError: a file is missing, or something in it is not as permgrad wrote it.
-
-    Examples:
-        >>> with believed(Path("runs/one")):
-        ...     {}["task"]
-        Traceback (most recent call last):
-        permgrad.InputError: a run's folder must be as permgrad wrote it, however: in runs/one a part is miss...
     """
     try:
         yield
@@ -169,6 +267,26 @@ def believed(folder: Path) -> Iterator[None]:
             f"a run's folder must be as permgrad wrote it, however: in {folder} a part is missing or damaged "
             f"({type(error).__name__}: {reason}); run again with --from data"
         ) from error
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+# ---- that of a run ---------------------------------------------------------------------------------------------------
+RUN = FolderKind(
+    "run",
+    NAMES,
+    same="configuration",
+    holds={"configuration_hash": str, "configuration": dict, "started": str}
+    | {"finished_stages": list, "stages": dict, "facts": dict},
+)
+#: Return the content of a folder's ``run.json``, or None if the folder holds no readable record of a run.
+read_record: Callable[[str | os.PathLike[str]], dict[str, Any] | None] = RUN.read
+check_free = RUN.check_free
 
 
 class RunFolder:
@@ -194,23 +312,13 @@ class RunFolder:
         return list(self.record["finished_stages"])
 
     @property
-    def finished(self) -> bool:
-        """Whether every stage ended well."""
-        return self.finished_stages == list(STAGES)
-
-    @property
     def checkpoint(self) -> Path:
         """Folder for the state of a training under way; it goes when the model stage is finished."""
         return self.path / CHECKPOINT
 
     @contextmanager
     def stage(self, name: str, earlier: float = 0.0) -> Iterator[None]:
-        """Run the body as stage ``name``; when it ends well, ``run.json`` says so, with the time it took.
-
-        Args:
-            name: Of the stage.
-            earlier: Seconds that were spent on it before.
-        """
+        """Run the body as a stage; when it ends well, ``run.json`` says so, with its time and ``earlier`` seconds."""
         started = time.perf_counter()
         yield
         spent = time.perf_counter() - started + earlier
@@ -231,139 +339,123 @@ class RunFolder:
 
     def forget_from(self, stage: str) -> None:
         """Declare ``stage`` and all after it unfinished, then remove what they wrote."""
-        order = list(STAGES)
-        before = order[: order.index(stage)]
+        before = _ORDER[: _ORDER.index(stage)]
         self.record["finished_stages"] = [name for name in self.finished_stages if name in before]
         self.record["stages"] = {name: facts for name, facts in self.record["stages"].items() if name in before}
         self.write_record()
-        self._remove_leftovers(removed=[name for stage in order if stage not in before for name in STAGES[stage]])
+        self._remove_stages([name for name in _ORDER if name not in before])
 
     def remove_unfinished(self) -> None:
         """Remove what unfinished stages and killed processes left, but keep a training's checkpoint."""
-        done = self.finished_stages
-        names = [name for stage in STAGES if stage not in done for name in STAGES[stage] if name != CHECKPOINT]
-        self._remove_leftovers(removed=names)
+        self._remove_stages([stage for stage in _ORDER if stage not in self.finished_stages], but=CHECKPOINT)
 
-    def _remove_leftovers(self, removed: Sequence[str]) -> None:
-        for name in removed:
+    def _remove_stages(self, stages: Iterable[str], but: str = "") -> None:
+        for name in [name for stage in stages for name in STAGES[stage] if name != but]:
             _remove(self.path / name)
         for name in NAMES:
             sweep(self.path, name)
             sweep(self.path / name)
 
 
-def clear_run(folder: Path) -> None:
-    """Remove what a run writes, and nothing else; the record goes first."""
-    for name in NAMES:
-        _remove(folder / name)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
 def written_files(folder: Path, stage: str) -> list[str]:
     """Return the files that are there of a stage, relative to the folder, at any depth; hidden ones are no result."""
     names: list[str] = []
-    for name in STAGES[stage]:
-        place = folder / name
-        if name.startswith("."):
-            continue
+    for place in [folder / name for name in STAGES[stage] if not name.startswith(".")]:
         files = sorted(place.rglob("*")) if place.is_dir() else [place]
         names += [file.relative_to(folder).as_posix() for file in files if file.is_file()]
     return names
 
 
-def _recorded_files(record: Mapping[str, Any], stage: str) -> list[Any] | None:
+def _recorded_files(record: Mapping[str, Any], stage: str) -> list[str] | None:
     """Return what a record says that a stage has written; None where it does not say."""
     facts = record["stages"].get(stage)
-    listed = facts.get("files") if isinstance(facts, dict) else None
-    return listed if isinstance(listed, list) else None
+    files = facts.get("files") if isinstance(facts, dict) else None
+    return [str(name) for name in files] if isinstance(files, list) else None
 
 
+# ---- what is whole ---------------------------------------------------------------------------------------------------
 class Lost(NamedTuple):
-    """Files of a finished stage that cannot be used.
-
-    Attributes:
-        stage: Which writes them.
-        files: Relative to the run's folder.
-        fact: What is with them: ``"gone"`` or ``"damaged"``.
-    """
+    """Files of a finished stage, relative to the run's folder, that are ``"gone"`` or ``"damaged"``."""
 
     stage: str
     files: list[str]
     fact: str
 
     def words(self) -> str:
-        """Say which they are, and what is with them.
-
-        Examples:
-            >>> Lost("report", ["report.html"], "gone").words()
-            "report.html of stage 'report' is gone"
-        """
+        """Say which they are, and what is with them."""
         return f"{listed(self.files, 3)} of stage {self.stage!r} {by_count(len(self.files), 'is', 'are')} {self.fact}"
 
 
 def lost_files(folder: Path, record: Mapping[str, Any]) -> Lost | None:
-    """Return the files of the first finished stage that has lost some, gone or damaged; None where all are whole.
-
-    Args:
-        folder: The run's folder.
-        record: The content of its ``run.json``.
-    """
+    """Return the files of the first finished stage that has lost some, gone or damaged; None where all are whole."""
     for stage in STAGES:
         if stage not in record["finished_stages"]:
             continue
-        recorded = _recorded_files(record, stage)
-        names = [str(name) for name in (_ALWAYS[stage] if recorded is None else recorded)]
+        names = _recorded_files(record, stage)
+        if names is None:
+            return Lost(stage, [RECORD], "damaged")
         # Unlike Path.exists this is False, and no error, of a name that no file can have.
         gone = [name for name in names if not os.path.exists(folder / name)]  # noqa: PTH110
         if gone:
             return Lost(stage, gone, "gone")
-        damaged = damaged_files(folder, written_files(folder, stage) if recorded is None else names)
-        if damaged:
+        if damaged := _damaged_files(folder, names):
             return Lost(stage, damaged, "damaged")
     return None
+
+
+def _damaged_files(folder: Path, names: Iterable[str]) -> list[str]:
+    """Return those of some files that are damaged, by the checksums that some carry; nothing is made of them.
+
+    A run that is finished says so without torch.
+    """
+    damaged: set[str] = set()
+    for name in names:
+        path = folder / name
+        if path.name in ("model.json", "explanation.json") and path.is_file():
+            damaged |= {(Path(name).parent / beside).as_posix() for beside in _damaged_beside(path)}
+        elif path.suffix == ".npz" and path.is_file() and not is_whole_npz(path):
+            damaged.add(name)
+    return sorted(damaged)
+
+
+def is_damaged_model(folder: Path) -> bool:
+    """Whether a model's folder holds damaged files, or lacks some."""
+    return not (folder / "model.json").is_file() or bool(_damaged_beside(folder / "model.json"))
+
+
+def _damaged_beside(path: Path) -> list[str]:
+    """Return the names of a sealed description and of the files whose checksums it holds, as far as damaged."""
+    try:
+        content = parse_json(path.read_bytes())
+    except ValueError:
+        return [path.name]
+    if not isinstance(content, dict) or not is_intact(content):
+        return [path.name]
+    sums = content.get("checksums")
+    if not isinstance(sums, dict):
+        return []
+    beside = path.parent
+    return [name for name in sums if not (beside / name).is_file() or file_hash(beside / name) != sums[name]]
 
 
 def whole_stages(folder: Path, record: Mapping[str, Any]) -> list[str]:
     """Return the stages that are finished and whose files are whole, up to the first that has lost some."""
     lost = lost_files(folder, record)
-    order = list(STAGES)
-    done = order if lost is None else order[: order.index(lost.stage)]
+    done = _ORDER if lost is None else _ORDER[: _ORDER.index(lost.stage)]
     return [stage for stage in record["finished_stages"] if stage in done]
 
 
-def is_whole(folder: Path) -> bool:
-    """Whether a folder holds a finished run with all its files."""
-    record = read_record(folder)
-    return record is not None and whole_stages(folder, record) == list(STAGES)
-
-
-def _new_record(configuration: Mapping[str, Any], command: str) -> dict[str, Any]:
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "configuration_hash": configuration_hash(configuration),
-        "configuration": plain(dict(configuration)),
-        "command": command,
-        "started": now(),
-        "finished_stages": [],
-        "stages": {},
-        "facts": {},
-    }
-
-
-def find_finished(path: str | os.PathLike[str], configuration: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the record if the folder holds this very run, finished and whole; else None. Writes and locks nothing."""
+def find_finished(
+    path: str | os.PathLike[str], configuration: Mapping[str, Any] | None = None
+) -> dict[str, Any] | None:
+    """Return the record if the folder holds a finished and whole run (of a configuration); writes and locks nothing."""
     record = read_record(path)
-    if record is None or record["configuration_hash"] != configuration_hash(configuration):
+    if record is None or (configuration and record["configuration_hash"] != configuration_hash(configuration)):
         return None
-    return record if whole_stages(Path(path), record) == list(STAGES) else None
+    return record if whole_stages(Path(path), record) == _ORDER else None
 
 
+# ---- taking it -------------------------------------------------------------------------------------------------------
 @contextmanager
 def open_run(
     path: str | os.PathLike[str],
@@ -373,22 +465,10 @@ def open_run(
     overwrite: bool = False,
     from_stage: str | None = None,
 ) -> Iterator[RunFolder]:
-    """Take a folder for a run: a new one, or an unfinished one of the same configuration that goes on.
+    """Hold a folder for a run: a new one, or an unfinished one of the same configuration that goes on.
 
-    Args:
-        path: The folder; it is made if needed, and goes again if nothing was written to it.
-        configuration: Everything that changes the result, as JSON knows it.
-        command: How the run was asked for, kept in the record.
-        overwrite: Begin anew in a folder that holds another run or other files. Only what a run writes is replaced;
-            other people's files stay.
-        from_stage: Do this stage and all after it again; all before it must be finished.
-
-    Yields:
-        The folder, guarded against other processes while the body runs.
-
-    Raises:
-        InputError: Another configuration or foreign files are there, or another process is at work in the folder.
-        EnvironmentProblem: The folder cannot be written.
+    ``overwrite`` begins anew in a folder that holds another run or other files: only what a run writes is replaced.
+    ``from_stage`` does this stage and all after it again; all before it must be finished.
     """
     folder = Path(path)
     if from_stage is not None:
@@ -396,169 +476,46 @@ def open_run(
     if not overwrite:
         check_free(folder, configuration)
     with made_folder(folder), hold_folder(folder):
-        yield _begin(folder, configuration, command, overwrite=overwrite, from_stage=from_stage)
+        if not overwrite:
+            check_free(folder, configuration)  # again, now that nobody else can write
+        record = read_record(folder)
+        if record is None:
+            RUN.refuse_taken(folder)
+        same = record is not None and record["configuration_hash"] == configuration_hash(configuration)
+        keep = same and not (overwrite and from_stage is None)
+        new = RUN.new_record(configuration, command) | {"finished_stages": [], "stages": {}, "facts": {}}
+        run = RunFolder(folder, record if keep and record is not None else new)
+        _check_start(run, from_stage)
+        if record is not None and not (keep and from_stage is None):
+            first = from_stage if keep and from_stage is not None else "data"
+            _refuse_added(folder, record, _ORDER[_ORDER.index(first) :])
+        with writable_folder(folder):
+            if from_stage is not None:
+                run.forget_from(from_stage)
+            elif keep:
+                run.lost = lost_files(folder, run.record)
+                if run.lost is not None:
+                    run.forget_from(run.lost.stage)
+                run.remove_unfinished()
+                run.write_record()
+            else:
+                # The record goes first: killed in between, the folder is an unfinished run of the new configuration.
+                run.forget_from("data")
+        yield run
 
 
-@contextmanager
-def made_folder(folder: Path) -> Iterator[None]:
-    """Make a folder for the body; it goes again if it stays empty, so that work refused at once leaves no trace."""
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
-    with writable_folder(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            for place in made:
-                place.rmdir()
-
-
-def check_free(folder: Path, configuration: Mapping[str, Any]) -> None:
-    """Refuse a folder with another run or with somebody else's files; nothing is written.
-
-    Raises:
-        InputError: Such a folder; the message names ``--overwrite`` and ``--out``.
-    """
-    refuse_file(folder, "run")
-    record = read_record(folder)
-    if record is None:
-        refuse_foreign(folder, "run", _ours, NAMES)
-    elif record["configuration_hash"] != configuration_hash(configuration):
-        differing = differences(record.get("configuration", {}), plain(dict(configuration)))
-        raise another(folder, "run", "configuration", differing)
-
-
-def refuse_file(folder: Path, owner: str) -> None:
-    """Refuse a file where the folder of a run, study, … should be."""
-    if is_taken(folder) and not folder.is_dir():
-        raise InputError(
-            f"a {owner}'s folder must be a folder, however: {folder} is {what_lies_at(folder)}; choose another with "
-            "--out"
-        )
-
-
-def another(folder: Path, owner: str, same: str, differing: str, *, holds: str | None = None) -> InputError:
-    """Return the error for a folder that holds another run, study, … than the one asked for.
-
-    Args:
-        folder: The folder.
-        owner: What it is one of, such as ``"run"``.
-        same: What should be the same.
-        differing: What is not, in words.
-        holds: What it holds; None: another one of them.
-    """
-    return InputError(
-        f"a {owner}'s folder must be of the same {same}, however: {folder} holds {holds or f'another {owner}'}, "
-        f"differing in {differing}; replace it with --overwrite, or choose another folder with --out"
-    )
-
-
-def refuse_damaged(
-    record: Path, owner: str, fix: str = "begin anew with --overwrite, or choose another folder with --out"
-) -> None:
-    """Refuse a folder whose record is damaged, with what to do."""
-    if _is_damaged(record):
-        raise InputError(f"a {owner}'s folder must be as permgrad wrote it, however: {record} is damaged; {fix}")
-
-
-def refuse_foreign(folder: Path, owner: str, ours: Callable[[str], bool], names: Sequence[str]) -> None:
-    """Refuse a folder that holds somebody else's files, or a damaged record.
-
-    Args:
-        folder: The folder; it may not be there.
-        owner: What it is to be, such as ``"run"``.
-        ours: Says of a name whether a process leaves it that was killed before its first record.
-        names: What would be written there, the record first.
-    """
-    if not folder.is_dir():
-        return
-    refuse_damaged(folder / names[0], owner)
-    foreign = sorted(entry.name for entry in folder.iterdir() if entry.name != LOCK and not ours(entry.name))
-    if foreign:
-        raise InputError(
-            f"a {owner}'s folder must be new, empty or of the same {owner}, however: {folder} holds other files "
-            f"({', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''}); choose another folder with --out"
-            f"{'' if set(foreign) & set(names) else ', or write beside them with --overwrite'}"
-        )
-
-
-def refuse_taken(folder: Path, owner: str, names: Sequence[str]) -> None:
-    """Refuse a folder in which somebody else's files have names that would be written, also with ``--overwrite``.
-
-    Args:
-        folder: The folder; it holds no run, study, … of ours.
-        owner: What it is to be, such as ``"run"``.
-        names: What would be written there; the first is the record, which may be ours and damaged.
-
-    Raises:
-        InputError: Such files; the message names them.
-    """
-    if _is_damaged(folder / names[0]):
-        return
-    taken = [name for name in names if os.path.lexists(folder / name)]
-    if taken:
-        raise InputError(
-            f"files that are no {owner}'s must not be replaced, however: {folder} holds no {owner}, but "
-            f"{', '.join(taken[:5])}{', ...' if len(taken) > 5 else ''}; choose another folder with --out, or move "
-            f"{'them' if len(taken) > 1 else 'it'} away"
-        )
-
-
-def _is_damaged(record: Path) -> bool:
-    """Whether a record is there and is no JSON object: one of ours that a disk or an editor damaged."""
-    try:
-        return not isinstance(parse_json(record.read_bytes()), dict)
-    except ValueError:
-        return True
-    except OSError:
-        return False
-
-
-def _ours(name: str) -> bool:
-    """Whether a name is what a process killed before its first record leaves behind."""
-    return name.startswith(f".{RECORD}.")
-
-
-def _begin(
-    folder: Path, configuration: Mapping[str, Any], command: str, *, overwrite: bool, from_stage: str | None
-) -> RunFolder:
-    if not overwrite:
-        check_free(folder, configuration)  # again, now that nobody else can write
-    record = read_record(folder)
-    same = record is not None and record["configuration_hash"] == configuration_hash(configuration)
-    if record is None:
-        refuse_taken(folder, "run", NAMES)
-    keep = same and not (overwrite and from_stage is None)
-    run = RunFolder(folder, record if keep and record is not None else _new_record(configuration, command))
-    if from_stage is not None:
-        before = list(STAGES)[: list(STAGES).index(from_stage)]
-        usable = whole_stages(folder, run.record)
-        missing = [stage for stage in before if stage not in usable]
-        if missing:
+def _check_start(run: RunFolder, from_stage: str | None) -> None:
+    """Refuse to start from a stage whose predecessors are not finished."""
+    usable = whole_stages(run.path, run.record) if from_stage is not None else []
+    for stage in _ORDER[: _ORDER.index(from_stage)] if from_stage is not None else []:
+        if stage not in usable:
             raise InputError(
                 f"a run can only start from a stage whose predecessors are finished, however: from={from_stage!r} and "
-                f"{missing[0]!r} is not finished in {folder}; leave --from out"
+                f"{stage!r} is not finished in {run.path}; leave --from out"
             )
-    if record is not None and not (keep and from_stage is None):
-        first = from_stage if keep and from_stage is not None else "data"
-        _refuse_added(folder, record, list(STAGES)[list(STAGES).index(first) :])
-    with writable_folder(folder):
-        if from_stage is not None:
-            run.forget_from(from_stage)
-        elif keep:
-            if (lost := lost_files(folder, run.record)) is not None:
-                run.lost = lost
-                run.forget_from(lost.stage)
-            run.remove_unfinished()
-            run.write_record()
-        else:
-            # The record goes first: killed in between, the folder is an unfinished run of the new configuration. Of a
-            # run whose record is damaged nothing is believed.
-            run.forget_from("data")
-    return run
 
 
-def _refuse_added(folder: Path, record: Mapping[str, Any], stages: Iterable[str]) -> None:
+def _refuse_added(folder: Path, record: Mapping[str, Any], stages: Sequence[str]) -> None:
     """Refuse to remove what somebody laid into a folder that a finished stage wrote, such as notes beside the model."""
     added: list[str] = []
     for stage in stages:
@@ -572,8 +529,3 @@ def _refuse_added(folder: Path, record: Mapping[str, Any], stages: Iterable[str]
             f"{', ...' if len(added) > 5 else ''} in folders that are made anew; move "
             f"{'them' if len(added) > 1 else 'it'} away, or choose another folder with --out"
         )
-
-
-def writable_folder(folder: Path) -> AbstractContextManager[None]:
-    """Turn what the disk refuses into an ``EnvironmentProblem`` that names the folder."""
-    return writing("the run's folder must be writable", folder, "choose another folder with --out")

@@ -6,22 +6,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from permgrad.base.errors import InputError
-from permgrad.runs.folder.folder import RECORD, STAGES, read_record
+from permgrad.runs.folder.folder import NAMES, read_record
 
 
 def refuse_input(target: Path, inputs: Mapping[str, Path | None], *, names: Iterable[str] | None = None) -> None:
     """Refuse an output that is an input, or that would take the place of one, whatever links lead there.
 
-    Args:
-        target: The file or folder to write.
-        inputs: What is read, by what it is; None and what does not exist are passed over.
-        names: What is written into the folder ``target``; None: the target itself is replaced.
-
-    Raises:
-        InputError: Such an output; also with ``--overwrite``.
-
-    Examples:
-        >>> refuse_input(Path("out.csv"), {"table": Path("table.csv")})
+    ``inputs`` is what is read, by what it is; None and what does not exist are passed over. ``names`` is what is
+    written into the folder ``target``; None: the target itself is replaced.
     """
     written = [target] if names is None else [target / name for name in names]
     for role, path in inputs.items():
@@ -40,19 +32,14 @@ def refuse_input(target: Path, inputs: Mapping[str, Path | None], *, names: Iter
 
 
 def refuse_run_file(target: Path, folder: Path) -> None:
-    """Refuse an output that is one of the files that a run is made of.
+    """Refuse an output that is one of the files of a run, also with ``--overwrite``.
 
-    Args:
-        target: The file or folder to write.
-        folder: A run's folder, or the model folder in it.
-
-    Raises:
-        InputError: Such an output; also with ``--overwrite``.
+    ``folder`` is the run's, or that of the model in it.
     """
     run = folder if (folder / "model").is_dir() else folder.parent
     places = [folder] if run == folder.parent else []
     if read_record(run) is not None:
-        places += [run / name for name in (RECORD, *(name for stage in STAGES.values() for name in stage))]
+        places += [run / name for name in NAMES]
     if any(_lies_in(target, place) or _lies_in(run, target) for place in places):
         raise InputError(
             f"a command must not replace what it reads, however: {target} belongs to the run in {run}; name another "

@@ -276,7 +276,7 @@ def say_resumed(work: RunWork) -> int:
 def say_baselines(work: RunWork) -> None:
     """Say about how long the baselines will take, and which cannot be trained here and why."""
     from permgrad.base.progress import readable
-    from permgrad.evaluation.competitors import EncodedRows, competitors, estimate_seconds, why_absent
+    from permgrad.evaluation.competitors import CompetitorRows, competitors, estimate_seconds, why_absent
 
     train, request = work.inputs.parts["train"], work.request
     for name in request.wanted_baselines:
@@ -287,7 +287,7 @@ def say_baselines(work: RunWork) -> None:
     slow = [name for name in names if name not in quick]
     if quick:
         part, threads = (
-            EncodedRows(work.inputs.standard_encoder.transform(train.X), train.y),
+            CompetitorRows(work.inputs.standard_encoder.transform(train.X), train.y),
             request.threads or os.cpu_count() or 1,
         )
         seconds = estimate_seconds(work.inputs.task, part, quick, seed=request.seed, threads=threads)
@@ -468,7 +468,7 @@ def train_baselines(work: RunWork, model: Any, metrics: dict[str, Any], predicte
 
 def _fit_baselines(work: RunWork, model: Any, classes: Any, guesses: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
     """Train baselines on the rows that the network sees; some read categories as categories."""
-    from permgrad.evaluation.competitors import EncodedRows, competitors, natural_table, run_competitors
+    from permgrad.evaluation.competitors import CompetitorRows, competitors, natural_table, run_competitors
 
     inputs, names = work.inputs, work.request.wanted_baselines
     natural: dict[str, pd.DataFrame | None] = dict.fromkeys(inputs.parts)
@@ -476,7 +476,7 @@ def _fit_baselines(work: RunWork, model: Any, classes: Any, guesses: dict[str, n
         encoder = inputs.standard_encoder
         natural = {part: natural_table(encoder, encoder.transform(rows.X)) for part, rows in inputs.parts.items()}
     encode = model.preprocessor_.transform
-    parts = {part: EncodedRows(encode(rows.X), rows.y, natural[part]) for part, rows in inputs.parts.items()}
+    parts = {part: CompetitorRows(encode(rows.X), rows.y, natural[part]) for part, rows in inputs.parts.items()}
     return run_competitors(
         inputs.task,
         parts["train"],

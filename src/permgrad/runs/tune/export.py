@@ -1,57 +1,115 @@
-"""What a study leaves: the table of its trials, its page, and its winner as a finished run in the same folder."""
+"""What a study leaves in its folder: trials, their table, the page, and the winner as a finished run.
+
+``tune.json`` says what is tuned; ``trials/<number>/`` holds a trial's preset, model and history; ``trials.csv`` all
+trials; ``preset.json`` the winner's settings; ``tuning.html`` the page. Beside them lie the files of a run: the
+winner's. ``.workers`` holds the locks of the processes at work.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
 import pandas as pd
 
 from permgrad.base.csv_files import write_csv
-from permgrad.base.errors import InputError
-from permgrad.base.files import atomic_folder, atomic_path, file_hash, sweep, write_json_atomic, write_text_atomic
+from permgrad.base.errors import InputError, differences
+from permgrad.base.files import (
+    atomic_folder,
+    atomic_path,
+    file_hash,
+    plain,
+    sweep,
+    write_json_atomic,
+    write_text_atomic,
+)
 from permgrad.base.locks import exclusive
 from permgrad.base.stored import parse_json
 from permgrad.report.page.tuning import tuning_page
-from permgrad.runs.folder.damage import is_damaged
 from permgrad.runs.folder.folder import (
+    RUN,
+    FolderKind,
     believed,
-    clear_run,
     configuration_hash,
     find_finished,
-    is_whole,
+    is_damaged_model,
+    now,
     open_run,
     read_record,
     writable_folder,
 )
-from permgrad.runs.requests import Outcome, TuneRequest
+from permgrad.runs.requests import DATABASE, Outcome, TuneRequest
 from permgrad.runs.run import stages
-from permgrad.runs.run.inputs import configuration
+from permgrad.runs.run.inputs import Inputs, configuration
 from permgrad.runs.run.run import lost_line, summarise
-from permgrad.runs.tune.folder import (
-    MODEL,
-    PAGE,
-    PRESET,
-    TABLE,
-    TRIALS,
-    TUNE_RECORD,
-    WORKERS,
-    read_tune_record,
-    write_tune_record,
-)
 from permgrad.tuning.optuna_tools import importances
 from permgrad.tuning.spaces import Space
-from permgrad.tuning.study import BEST_EPOCH, EPOCHS, PROPOSAL, REASON, SECONDS
-
-if TYPE_CHECKING:
-    from permgrad.runs.tune.tune import TuneSession
+from permgrad.tuning.study import BEST_EPOCH, EPOCHS, PROPOSAL, REASON, SECONDS, Study
 
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 _COLUMNS = ("trial", "state", "validation_loss", "epochs", "best_epoch", "seed")
+TUNE_RECORD, WORKERS, TRIALS, TABLE = "tune.json", ".workers", "trials", "trials.csv"
+PRESET, PAGE, MODEL = "preset.json", "tuning.html", "model"
+
+
+@dataclass
+class TuneSession:
+    """What one process needs while it works on a study that is to have ``total`` trials."""
+
+    request: TuneRequest
+    inputs: Inputs
+    space: Space
+    total: int
+    folder: Path
+    study: Study
+    say: Callable[[str], None]
+
+
+# ---- whose study it is -----------------------------------------------------------------------------------------------
+STUDY = FolderKind(
+    "study",
+    (TUNE_RECORD, *RUN.names, TRIALS, TABLE, PRESET, PAGE),
+    same="study",
+    holds={"identity": dict, "identity_hash": str, "study": str, "started": str},
+    leftovers=(WORKERS, DATABASE),
+)
+
+
+def new_record(identity: Mapping[str, Any], storage: str | None, study: str, command: str) -> dict[str, Any]:
+    """Return the record of a study that begins."""
+    return {
+        "schema_version": 1,
+        "identity_hash": configuration_hash(identity),
+        "identity": plain(dict(identity)),
+        "storage": storage,
+        "study": study,
+        "command": command,
+        "started": now(),
+        "finished": None,
+    }
+
+
+def check_study_folder(folder: Path, identity: Mapping[str, Any], storage: str | None, study: str) -> None:
+    """Refuse a folder with another study, with a run or with somebody else's files; nothing is written."""
+    STUDY.refuse_file(folder)
+    record = STUDY.read(folder)
+    if record is None:
+        STUDY.refuse_foreign(folder)
+        return
+    wanted = {**plain(dict(identity)), "storage": storage, "study": study}
+    there = {**record["identity"], "storage": record.get("storage"), "study": record["study"]}
+    if there != wanted:
+        raise STUDY.another(folder, differences(there, wanted))
+
+
+def write_tune_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write ``tune.json`` in one step."""
+    with writable_folder(folder):
+        write_json_atomic(folder / TUNE_RECORD, dict(record))
 
 
 # ---- the trials ------------------------------------------------------------------------------------------------------
@@ -85,13 +143,13 @@ def write_table(session: TuneSession) -> None:
             write_csv(table, temporary)
 
 
-def write_page(session: TuneSession) -> Path:
+def write_page(session: TuneSession) -> None:
     """Write ``tuning.html``."""
     finished = session.study.finished(session.total)
     best = session.study.best(session.total)
     curves = {trial.number: [loss for _, loss in sorted(trial.intermediate_values.items())] for trial in finished}
     ranges = {name: range_ for trial in finished for name, range_ in trial.distributions.items()}
-    record = read_tune_record(session.folder) or {}
+    record = STUDY.read(session.folder) or {}
     facts = {
         "table": session.inputs.name,
         "target": session.inputs.target,
@@ -114,10 +172,8 @@ def write_page(session: TuneSession) -> Path:
         "test": _metrics(session.folder).get("test") or {},
         "has_report": (session.folder / "report.html").exists(),
     }
-    target = session.folder / PAGE
     with writable_folder(session.folder):
-        write_text_atomic(target, tuning_page(trial_table(session), facts))
-    return target
+        write_text_atomic(session.folder / PAGE, tuning_page(trial_table(session), facts))
 
 
 def _metrics(folder: Path) -> dict[str, Any]:
@@ -139,10 +195,15 @@ def export_winner(session: TuneSession) -> Outcome:
     """Make the best trial a finished run in the study's folder; test rows are looked at here, for it alone."""
     folder, best = session.folder, session.study.best(session.total)
     if best is None:
-        _refuse_failures(session)
+        reasons = [str(trial.user_attrs.get(REASON, "")) for trial in session.study.finished(session.total)]
+        raise InputError(
+            f"a study needs a trial that ends well, however: all {len(reasons)} failed, the first of: {reasons[0]}; "
+            "choose another --space, or look at the table"
+        )
+    finished = _finished_note(session, best)
     with exclusive(folder / WORKERS / "export.guard"):
-        record = read_tune_record(folder) or {}
-        if record.get("finished") == _finished_note(session, best) and (folder / PAGE).exists() and is_whole(folder):
+        record = STUDY.read(folder) or {}
+        if record.get("finished") == finished and (folder / PAGE).exists() and find_finished(folder):
             return _outcome(session.request, session.space, record, already=False)
         for name in (TUNE_RECORD, TABLE, PRESET, PAGE):
             sweep(folder, name)  # what a killed process was writing
@@ -151,18 +212,9 @@ def export_winner(session: TuneSession) -> Outcome:
             write_json_atomic(folder / PRESET, best.user_attrs[PROPOSAL]["preset"])
         _run_stages(session, best)
         write_page(session)
-        record["finished"] = _finished_note(session, best)
-        with writable_folder(folder):
-            write_tune_record(folder, record)
+        record["finished"] = finished
+        write_tune_record(folder, record)
         return _outcome(session.request, session.space, record, already=False)
-
-
-def _refuse_failures(session: TuneSession) -> NoReturn:
-    reasons = [str(trial.user_attrs.get(REASON, "")) for trial in session.study.finished(session.total)]
-    raise InputError(
-        f"a study needs a trial that ends well, however: all {len(reasons)} failed, the first of: {reasons[0]}; "
-        "choose another --space, or look at the table"
-    )
 
 
 def _finished_note(session: TuneSession, best: Any) -> dict[str, Any]:
@@ -190,7 +242,7 @@ def _run_stages(session: TuneSession, best: Any) -> None:
 
     def adopt(work: stages.RunWork) -> None:
         source = folder / TRIALS / str(best.number) / MODEL
-        if not source.is_dir() or is_damaged(source):
+        if not source.is_dir() or is_damaged_model(source):
             fact = f"the model of trial {best.number} is damaged; the same training is done again"
             if not source.is_dir():
                 fact = f"trial {best.number} was trained elsewhere; the same training is done again here"
@@ -201,19 +253,19 @@ def _run_stages(session: TuneSession, best: Any) -> None:
             shutil.copytree(source, temporary, dirs_exist_ok=True)
         stages.write_measures(work)
 
+    if find_finished(folder, settings) is not None:
+        return
     there = read_record(folder)
     other = there is None or there["configuration_hash"] != configuration_hash(settings)
-    if not other and find_finished(folder, settings) is not None:
-        return
     if there is None:
         with writable_folder(folder):
-            clear_run(folder)  # of a run without its record; the folder is known for ours by the study's
+            RUN.clear(folder)  # of a run without its record; the folder is known for ours by the study's
     session.say(f"the best is trial {best.number}; it becomes a run in {folder}")
     with open_run(folder, settings, command=session.request.command, overwrite=other) as run:
         if run.lost is not None:
             session.say(lost_line(run.lost))
-        said = {f"note: {note}" for note in session.inputs.notes}
-        work = stages.RunWork(request, session.inputs, run, lambda line: None if line in said else session.say(line))
+        notes = {f"note: {note}" for note in session.inputs.notes}
+        work = stages.RunWork(request, session.inputs, run, lambda line: None if line in notes else session.say(line))
         for name, stage in {**stages.STAGE_WORK, "model": adopt}.items():
             if name in run.finished_stages:
                 continue
@@ -226,7 +278,7 @@ def _run_stages(session: TuneSession, best: Any) -> None:
 def finished_outcome(request: TuneRequest, identity: Mapping[str, Any], space: Space) -> Outcome | None:
     """Return the summary of a study that is finished already, else None. Writes nothing."""
     folder = request.folder
-    record = read_tune_record(folder)
+    record = STUDY.read(folder)
     if record is None or record["identity_hash"] != configuration_hash(identity):
         return None
     finished = record.get("finished")
@@ -235,7 +287,7 @@ def finished_outcome(request: TuneRequest, identity: Mapping[str, Any], space: S
         if finished is None or finished["trials"] < total:
             return None
         written = all((folder / name).exists() for name in (TABLE, PAGE, PRESET))
-        return _outcome(request, space, record, already=True) if written and is_whole(folder) else None
+        return _outcome(request, space, record, already=True) if written and find_finished(folder) else None
 
 
 def _outcome(request: TuneRequest, space: Space, record: Mapping[str, Any], *, already: bool) -> Outcome:

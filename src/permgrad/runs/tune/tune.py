@@ -6,7 +6,6 @@ import contextlib
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,32 +17,26 @@ from permgrad.base.stored import parse_json
 from permgrad.data.types.column_notes import told_of_columns
 from permgrad.imaging import StoredLayout, layout_to_dict
 from permgrad.models.estimators.settings import device_faults
-from permgrad.runs.folder.folder import (
-    configuration_hash,
-    made_folder,
-    read_record,
-    refuse_taken,
-    writable_folder,
-)
+from permgrad.runs.folder.folder import configuration_hash, made_folder, read_record, writable_folder
 from permgrad.runs.folder.outputs import refuse_input
 from permgrad.runs.requests import Outcome, TuneRequest
 from permgrad.runs.run import stages
-from permgrad.runs.run.inputs import Inputs, configuration, load_inputs
+from permgrad.runs.run.inputs import configuration, load_inputs
 from permgrad.runs.run.run import headline
-from permgrad.runs.tune.export import export_winner, finished_outcome, write_page, write_table
-from permgrad.runs.tune.folder import (
-    CHECKPOINT,
-    HISTORY,
+from permgrad.runs.tune.export import (
     MODEL,
-    NAMES,
     PRESET,
+    STUDY,
     TRIALS,
     TUNE_RECORD,
     WORKERS,
+    TuneSession,
     check_study_folder,
-    clear_study,
+    export_winner,
+    finished_outcome,
     new_record,
-    read_tune_record,
+    write_page,
+    write_table,
     write_tune_record,
 )
 from permgrad.tuning import get_space
@@ -58,31 +51,9 @@ Say = Callable[[str], None]
 #: Nothing is pruned before so many trials are complete, nor in the first quarter of the epochs, at most this many.
 LEAST_COMPLETE, LONGEST_WARM_UP = 5, 10
 _PAUSE = 1.0
+HISTORY, CHECKPOINT = "history.csv", ".checkpoint"
 #: What a trial may fail of without the study failing: settings that diverge, or are too large for the machine.
 _TRIAL_FAULTS = (InputError, RuntimeError, ValueError, ArithmeticError, MemoryError)
-
-
-@dataclass
-class TuneSession:
-    """What one process needs while it works on a study.
-
-    Attributes:
-        request: what was asked.
-        inputs: the rows.
-        space: what is searched.
-        total: how many trials the study is to have.
-        folder: the study's folder.
-        study: the study.
-        say: takes lines that tell how it goes.
-    """
-
-    request: TuneRequest
-    inputs: Inputs
-    space: Space
-    total: int
-    folder: Path
-    study: Study
-    say: Say
 
 
 def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
@@ -91,13 +62,6 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
     Args:
         request: What is asked.
         say: Takes lines that tell how it goes.
-
-    Returns:
-        The summary of the study and of the winner's run.
-
-    Raises:
-        InputError: The options, the table, the space, the storage or the folder cannot be used.
-        EnvironmentProblem: Optuna is missing, or the disk or the storage does not allow it.
     """
     request.check()
     need_optuna()
@@ -105,7 +69,7 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
     identity = identity_of(request, space)
     folder = request.folder
     space_file = Path(request.space) if request.space.endswith(".json") else None
-    refuse_input(folder, {**request.files, "space": space_file}, names=NAMES)
+    refuse_input(folder, {**request.files, "space": space_file}, names=STUDY.names)
     if not request.overwrite:
         check_study_folder(folder, identity, request.shown_storage, request.study)
         done = finished_outcome(request, identity, space)
@@ -179,12 +143,18 @@ def _opened(request: TuneRequest, identity: dict[str, Any]) -> Iterator[Study]:
         try:
             with Worker(folder / WORKERS) as worker:
                 if request.overwrite:
-                    _refuse_workers(folder, worker.others())
+                    if others := worker.others():
+                        raise InputError(
+                            f"a study is only replaced when nobody works on it, however: {others} other process"
+                            f"{by_count(others, ' is', 'es are')} at work in {folder}; wait, or choose another --out"
+                        )
+                    if STUDY.read(folder) is None and read_record(folder) is None:
+                        STUDY.refuse_taken(folder)
                 opened = open_study(request.url, request.study, identity, worker, overwrite=request.overwrite)
                 with opened as study, writable_folder(folder):
                     if request.overwrite:
-                        clear_study(folder)
-                    if read_tune_record(folder) is None:
+                        STUDY.clear(folder)
+                    if STUDY.read(folder) is None:
                         record = new_record(identity, request.shown_storage, request.study, request.command)
                         write_tune_record(folder, record)
                     yield study
@@ -194,17 +164,6 @@ def _opened(request: TuneRequest, identity: dict[str, Any]) -> Iterator[Study]:
                     guard.unlink(missing_ok=True)
                 with contextlib.suppress(OSError):
                     (folder / WORKERS).rmdir()
-
-
-def _refuse_workers(folder: Path, others: int) -> None:
-    """Refuse to replace a study that somebody works on, or files that are no study's."""
-    if others:
-        raise InputError(
-            f"a study is only replaced when nobody works on it, however: {others} other process"
-            f"{by_count(others, ' is', 'es are')} at work in {folder}; wait, or choose another --out"
-        )
-    if read_tune_record(folder) is None and read_record(folder) is None:
-        refuse_taken(folder, "study", NAMES)
 
 
 # ---- trials ----------------------------------------------------------------------------------------------------------

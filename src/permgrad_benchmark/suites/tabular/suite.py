@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from permgrad.evaluation.discoveries import discoveries, false_discovery_rate, interval_coverage, power
+from permgrad.evaluation.measures import discoveries, false_discovery_rate, interval_coverage, power
 from permgrad.evaluation.ranking import importance_shares, relevance_auc, top_k_recovery
 from permgrad_benchmark.contestants import Contestant, Scores
 from permgrad_benchmark.records import ANY
