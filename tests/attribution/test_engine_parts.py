@@ -14,12 +14,11 @@ import pytest
 import torch
 
 import permgrad as pg
-from permgrad.attribution.parts.engines import LocalEngine
+from permgrad.attribution.parts.engines import LocalEngine, base
 from permgrad.attribution.parts.engines.base import settle_model
 from permgrad.attribution.parts.engines.frames import Span, join_fact, join_rows, spans
-from permgrad.attribution.parts.engines.ray import _Begun, _next
+from permgrad.attribution.parts.engines.ray import _Answer, _Pool
 from permgrad.base.errors import EnvironmentProblem
-from permgrad.models.estimators import settings
 
 NAMES, OUTPUTS, WHERE = ("a", "b"), ("no", "yes"), ("table", "table")
 LENGTHS = (3, 1, 6)
@@ -148,8 +147,10 @@ def test_a_worker_is_sent_rows_and_makes_the_rest_itself(case):
     model, X, kept, _ = case
     shipped = pickle.loads(pickle.dumps(kept))
     assert shipped.opened is None, "what was made here is not sent"
-    opened = shipped.open()
-    assert opened is shipped.open(), "made once"
+    shipped(Span(0, 0, 10))
+    opened = shipped.opened
+    shipped(Span(0, 0, 10))
+    assert opened is shipped.opened, "made once"
     assert vars(pickle.loads(pickle.dumps(shipped))).keys() == vars(kept).keys()
     assert pickle.loads(pickle.dumps(shipped)).opened is None, "what a worker has made is not sent on"
     for found, rows in ((opened.inputs, X), (opened.donors, X[:50] + 1.0)):
@@ -168,11 +169,11 @@ def test_a_worker_is_sent_rows_and_makes_the_rest_itself(case):
 def test_a_part_of_the_rows_is_explained_as_it_would_be_alone(case):
     _, X, work, whole = case
     span = Span(1, 200, 260)
-    done = work(span)
-    assert (done.span, done.said) == (span, [])
-    np.testing.assert_allclose(done.result.values, whole.values[200:260], rtol=0, atol=1e-5)
+    part, result, notes = work(span)
+    assert (part, notes) == (span, [])
+    np.testing.assert_allclose(result.values, whole.values[200:260], rtol=0, atol=1e-5)
     assert np.abs(whole.values).max() > 1e-3
-    pd.testing.assert_frame_equal(done.result.feature_values.reset_index(drop=True), X[200:260].reset_index(drop=True))
+    pd.testing.assert_frame_equal(result.feature_values.reset_index(drop=True), X[200:260].reset_index(drop=True))
     assert whole.meta["engine"] == Keeping.facts
 
 
@@ -196,29 +197,63 @@ def test_texts_count_with_all_their_letters(case):
 )
 def test_a_model_made_for_the_processor_stays_there_on_a_worker_with_an_accelerator(monkeypatch, wanted, found):
     # What holds no numbers stands for the accelerator of the worker.
-    monkeypatch.setattr(settings, "choose_device", {"cpu": torch.device("cpu"), "auto": torch.device("meta")}.get)
+    monkeypatch.setattr(base, "choose_device", {"cpu": torch.device("cpu"), "auto": torch.device("meta")}.get)
     model = SimpleNamespace(device=wanted, module_=torch.nn.Linear(1, 1))
     settle_model(model)
     assert model.module_.weight.device.type == found
 
 
-def test_how_often_a_task_was_begun_is_counted_for_each():
-    begun = _Begun()
-    assert [begun.begin(number) for number in (3, 3, 0, 3, 0)] == [1, 2, 1, 3, 2]
+class PretendedRay:
+    """Workers that answer at once; those that die do so at every task that they are told of."""
+
+    class exceptions:  # noqa: N801 — Ray's own name
+        class RayError(Exception):
+            """Stands for Ray's own."""
+
+    def __init__(self, deadly: set[int | None]) -> None:
+        self.deadly, self.started, self.killed = deadly, 0, 0
+
+    def start(self) -> Any:
+        self.started += 1
+        open_ = SimpleNamespace(remote=lambda: self.answer(None))
+        do = SimpleNamespace(remote=lambda task: self.answer(pickle.loads(task)))
+        return SimpleNamespace(open=open_, do=do)
+
+    def answer(self, task: int | None) -> Any:
+        return lambda: task
+
+    def wait(self, answers: list[Any], num_returns: int) -> tuple[list[Any], list[Any]]:
+        return answers[:num_returns], answers[num_returns:]
+
+    def get(self, answer: Any) -> bytes:
+        if answer() in self.deadly:
+            raise self.exceptions.RayError("the node\nis gone")
+        return pickle.dumps(_Answer("here", answer()))
+
+    def kill(self, worker: Any) -> None:
+        self.killed += 1
 
 
-def test_workers_that_ray_could_not_keep_alive_are_told():
-    class RayError(Exception):
-        """Stands for Ray's own."""
+def test_tasks_are_handed_to_workers_and_all_come_back_once():
+    ray = PretendedRay(set())
+    pool = _Pool(ray, range(7), ray.start, is_shared=False)
+    assert sorted(pool.run(3)) == list(range(7))
+    assert (ray.started, pool.died, pool.running) == (3, 0, {})
 
-    def answers():
-        yield {"number": 0}
-        raise RayError("the node\nis gone")
 
-    ray, rows = SimpleNamespace(exceptions=SimpleNamespace(RayError=RayError)), answers()
-    assert _next(ray, rows, 3, 0) == {"number": 0}
-    message = "however: after 1 of 3 parts RayError: the node is gone; check the cluster, then the same command goes on"
+@pytest.mark.parametrize(
+    ("deadly", "message"),
+    [
+        ({2}, "workers must survive every part, however: 4 of them died while they computed the same one; if memory"),
+        ({None}, "workers must stay alive, however: after 0 of 4 parts RayError: the node is gone; check the cluster,"),
+    ],
+)
+def test_workers_that_ray_could_not_keep_alive_are_told(deadly, message):
+    ray = PretendedRay(deadly)
+    pool = _Pool(ray, range(4), ray.start, is_shared=False)
     with pytest.raises(EnvironmentProblem, match=message) as caught:
-        _next(ray, rows, 3, 1)
-    assert isinstance(caught.value.__cause__, RayError)
-    assert _next(ray, iter([]), 3, 3) is None
+        list(pool.run(1))
+    assert isinstance(caught.value.__cause__, ray.exceptions.RayError)
+    assert pool.died == ray.started - 1 == 3
+    pool.end()
+    assert ray.killed == len(pool.running)

@@ -18,10 +18,10 @@ import torch
 import permgrad as pg
 from permgrad.attribution.method import methods
 from permgrad.attribution.parts.engines import LocalEngine
-from permgrad.attribution.parts.folder import _difference
-from permgrad.attribution.parts.merge import merge
-from permgrad.attribution.parts.part import explain_part
+from permgrad.attribution.parts.folder import difference
+from permgrad.attribution.parts.part import explain_part, merge
 from permgrad.attribution.parts.plan import StreamPlan, make_plan, model_digest
+from permgrad.attribution.parts.sums import pack
 from permgrad.attribution.replace.donors import donor_rows
 from permgrad.base.files import _beginning
 from permgrad.base.random import uniform
@@ -282,8 +282,8 @@ def test_any_process_gives_the_same_and_any_order_merges(tmp_path: Path, classif
     assert sent.key == plan.key
     results = [explain_part(classifier, plan, table, part) for part in table.parts]
     again = explain_part(classifier, sent, pickle.loads(pickle.dumps(table)), table.parts[2])
-    for name, array in results[2].sums.items():
-        np.testing.assert_array_equal(again.sums[name], array)
+    for name, array in pack(results[2].sums).items():
+        np.testing.assert_array_equal(pack(again.sums)[name], array)
     assert sum(result.rows for result in results) == 400
     one, other = merge(plan, results), merge(plan, results[::-1])
     np.testing.assert_allclose(one.values, other.values, rtol=1e-12, atol=1e-12)
@@ -298,7 +298,8 @@ def test_sums_do_not_grow_with_rows(tmp_path: Path, regressor: pg.HyNNRegressor)
         folder = write(tmp_path / str(rows), features(rows))
         table = open_partitioned(folder)
         plan = make_plan(regressor, table, random_state=1, n_repeats=1)
-        sizes.append(sum(array.nbytes for array in explain_part(regressor, plan, table, table.parts[0]).sums.values()))
+        sums = pack(explain_part(regressor, plan, table, table.parts[0]).sums)
+        sizes.append(sum(array.nbytes for array in sums.values()))
     assert sizes[0] == sizes[1]
 
 
@@ -464,7 +465,7 @@ def test_tables_among_the_options_are_told_by_all_their_cells(
     tables = [kind(rows), kind(rows.copy()), kind(other)]
     # As text, which leaves most cells out, they are the same.
     assert len({str(own) for own in tables}) == 1
-    keys = [replace(plan, options={"baseline": own}).key for own in tables]
+    keys = [replace(plan, arguments=replace(plan.arguments, options={"baseline": own})).key for own in tables]
     assert keys[0] == keys[1] != keys[2]
 
 
@@ -717,11 +718,11 @@ def test_what_differs_from_an_earlier_explanation_is_said_in_words() -> None:
         ("permgrad", "the version of permgrad"), ("table", "the table's files, which have changed since"),
         ("model", "the model"), ("y", "the target"), ("seed", "seed"),
     ]:  # fmt: skip
-        assert _difference(old, old | {name: 0}) == words
-        assert _difference(old, {own: value for own, value in old.items() if own != name}) == words
+        assert difference(old, old | {name: 0}) == words
+        assert difference(old, {own: value for own, value in old.items() if own != name}) == words
     four = "the version of permgrad, the table's files, which have changed since, the model, the target"
-    assert _difference(old, dict.fromkeys(old, 0)) == four
-    assert _difference(old, old) == "the version that wrote it"
+    assert difference(old, dict.fromkeys(old, 0)) == four
+    assert difference(old, old) == "the version that wrote it"
 
 
 @pytest.mark.parametrize("part", ["activation", "layout", "calibration", "classes"])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import permgrad as pg
-from permgrad.attribution.parts.sums import SummedMoments, TargetSums, ValueSums, pack, unpack
+from permgrad.attribution.parts.sums import RowSums, SummedMoments, pack, unpack
 from permgrad.attribution.replace.importance import loss_scale
 from permgrad.attribution.replace.moments import NO_DONOR, PairMoments
 
@@ -61,12 +61,12 @@ def test_merged_parts_estimate_what_the_whole_estimates(
     # Parts of any rows: of one class alone, of a class that is missing elsewhere.
     order = np.argsort(pairs[0][3], kind="stable") if seed % 2 else rng.permutation(rows)
     parts = np.split(order, np.cumsum(sizes)[:-1])
-    merged = SummedMoments.of(moments_of(pairs, parts[0], donors, classes))
+    merged = SummedMoments.of([moments_of(pairs, parts[0], donors, classes)])
     for part in parts[1:]:
-        merged.merge(SummedMoments.of(moments_of(pairs, part, donors, classes)))
+        merged = merged.merge(SummedMoments.of([moments_of(pairs, part, donors, classes)]))
     scale = max(1.0, abs(offset))
     for group in (None, *range(classes)):
-        expected, found = whole.estimate(group), merged.estimate(group)
+        expected, found = whole.estimate(group), merged.player(0).estimate(group)
         np.testing.assert_allclose(found[0], expected[0], rtol=1e-12, atol=1e-12 * scale)
         # The whole's own sums over donors round at the size of the effects: a spread cannot be known better.
         np.testing.assert_allclose(found[1], expected[1], rtol=1e-7, atol=2e-9 * scale)
@@ -82,10 +82,10 @@ def test_a_small_spread_of_large_effects_is_kept() -> None:
     for part in np.split(noise, 8):
         moments = PairMoments(len(part), 1, shared=False, classes=1, quantities=1)
         moments.add(np.arange(len(part)), np.full(len(part), NO_DONOR), 1e8 + part[:, None])
-        own = SummedMoments.of(moments)
+        own = SummedMoments.of([moments])
         summed = own if summed is None else summed.merge(own)
     assert summed is not None
-    mean, std, count = summed.estimate()
+    mean, std, count = summed.player(0).estimate()
     assert mean[0] == pytest.approx(1e8 + noise.mean(), rel=1e-15)
     assert std[0] == pytest.approx(noise.std(ddof=1) / np.sqrt(4000), rel=1e-6)
     assert count[0] == pytest.approx(4000)
@@ -97,7 +97,7 @@ def test_fixed_values_have_no_donors() -> None:
     effects = rng.normal(size=(50, 1))
     moments = PairMoments(50, 50, shared=True, classes=1, quantities=1)
     moments.add(np.arange(50), np.full(50, NO_DONOR), effects)
-    summed = SummedMoments.of(moments)
+    summed = SummedMoments.of([moments]).player(0)
     assert summed.donor_sum.shape == (1, 1, 0)
     np.testing.assert_allclose(summed.estimate(), moments.estimate(), rtol=1e-12)
 
@@ -106,7 +106,7 @@ def test_rows_that_are_their_own_background_are_refused() -> None:
     moments = PairMoments(4, 4, shared=True, classes=1, quantities=1)
     moments.add(np.arange(4), np.array([1, 2, 3, 0]), np.ones((4, 1)))
     with pytest.raises(pg.InputError, match="the rows explained are their own background; pass background="):
-        SummedMoments.of(moments)
+        SummedMoments.of([moments])
 
 
 def test_parts_of_different_explanations_are_not_merged() -> None:
@@ -114,24 +114,27 @@ def test_parts_of_different_explanations_are_not_merged() -> None:
 
     def summed(donors: int, classes: int) -> SummedMoments:
         pairs = filled(rng, 20, donors, classes, 2, offset=1.0, weighted=False)
-        return SummedMoments.of(moments_of(pairs, np.arange(20), donors, classes))
+        return SummedMoments.of([moments_of(pairs, np.arange(20), donors, classes)])
 
     assert summed(5, 2).merge(summed(5, 2)).count.sum() == 40
-    with pytest.raises(pg.InputError, match=r"however: their donor_sum are \(2, 3, 5\) and \(2, 3, 6\); begin anew"):
+    with pytest.raises(
+        pg.InputError, match=r"their donor_sum are \(1, 2, 3, 5\) and \(1, 2, 3, 6\); begin anew"
+    ):
         summed(5, 2).merge(summed(6, 2))
-    with pytest.raises(pg.InputError, match=r"however: their count are \(2,\) and \(1,\); begin anew"):
+    with pytest.raises(pg.InputError, match=r"however: their count are \(1, 2\) and \(1, 1\); begin anew"):
         summed(5, 2).merge(summed(5, 1))
 
 
 def test_packing_keeps_every_number() -> None:
     pairs = filled(np.random.default_rng(3), 20, 5, 2, 2, offset=1.0, weighted=True)
-    one = SummedMoments.of(moments_of(pairs, np.arange(20), 5, 2))
-    other = SummedMoments.of(moments_of(pairs, np.arange(10), 5, 2))
-    found = unpack(pack({"a": one, "b": other}, "effects"), ("a", "b"), "effects")
-    for name, expected in (("a", one), ("b", other)):
-        np.testing.assert_array_equal(found[name].estimate(), expected.estimate())
-    assert pack({}, "effects") == {}
-    assert unpack({}, ("a",), "effects") == {}
+    players = [moments_of(pairs, np.arange(rows), 5, 2) for rows in (20, 10)]
+    sums = {"effects": SummedMoments.of(players), "values": RowSums.of(np.arange(6.0).reshape(2, 3))}
+    found = unpack(pack(sums))
+    for place, player in enumerate(players):
+        expected = SummedMoments.of([player]).player(0).estimate()
+        np.testing.assert_array_equal(found["effects"].player(place).estimate(), expected)
+    np.testing.assert_array_equal(found["values"].mean, [1.5, 2.5, 3.5])
+    assert unpack(pack({})) == {}
 
 
 class _Request:
@@ -156,7 +159,7 @@ def test_the_loss_scale_merges(loss: str, *, weighted: bool) -> None:
     expected = loss_scale(_Request(y, weights, loss))  # type: ignore[arg-type]
     merged = None
     for rows in np.split(np.arange(90), [20, 21, 60]):
-        own = TargetSums.of(y[rows], classes, None if weights is None else weights[rows])
+        own = RowSums.of_targets(y[rows], classes, None if weights is None else weights[rows])
         merged = own if merged is None else merged.merge(own)
     assert merged is not None
     assert expected > 0
@@ -168,7 +171,7 @@ def test_absolute_values_merge(sizes: list[int]) -> None:
     values = np.random.default_rng(7).normal(size=(sum(sizes), 3, 2))
     merged = None
     for part in np.split(values, np.cumsum(sizes)[:-1]):
-        own = ValueSums.of(part)
+        own = RowSums.of(np.abs(part))
         merged = own if merged is None else merged.merge(own)
     assert merged is not None
     np.testing.assert_allclose(merged.mean, np.abs(values).mean(axis=0), rtol=1e-12)

@@ -123,7 +123,7 @@ def test_the_encoder_does_not_depend_on_the_cut(tmp_path_factory, files, group, 
     folder = write(frame, tmp_path_factory.mktemp("cut") / "t", files, group)
     model = estimator(pg.HyNNClassifier)
     source = StreamSource(open_partitioned(folder, rows_per_part=rows), tuple(FEATURES), "label")
-    found = scan(source, type_rows(source), model, kinds=None, numbers=False, least_sample=10, advance=lambda _: None)
+    found = scan(source, type_rows(source), model, None, lambda _: None)
     from permgrad.data.encode.encoding import TableEncoder
 
     encoder, whole = TableEncoder().update(found.statistics), TableEncoder().fit(frame[FEATURES])
@@ -212,7 +212,7 @@ def test_files_that_change_are_noticed():
 @pytest.mark.parametrize("size", [1, 40, 1000])
 def test_bottom_k_is_a_function_of_the_row_numbers(size):
     from permgrad.base.random import uniform
-    from permgrad.models.stream.streaming_scan import Chunk
+    from permgrad.data.parts.known_rows import RowBatch
 
     numbers = np.arange(500)
     wanted = np.sort(np.argsort(uniform(0, ("k",), numbers))[:size])
@@ -220,9 +220,8 @@ def test_bottom_k_is_a_function_of_the_row_numbers(size):
         kept = _BottomK(size, ("k",))
         for start in range(0, 500, cut):
             part = numbers[start : start + cut]
-            frame, target = pd.DataFrame({"n": part}), pd.Series(part)
-            kept.add(Chunk(frame, target, np.ones(len(part)), np.zeros(len(part), dtype=bool), part), start)
-        np.testing.assert_array_equal(kept.chunk().frame["n"], wanted)
+            kept.add(RowBatch(part, part, pd.DataFrame({"n": part})), start)
+        np.testing.assert_array_equal(kept.rows().frame["n"], wanted)
 
 
 # ---- several blocks, held out rows, going on -----------------------------------------------------------------------
@@ -246,12 +245,12 @@ def test_rows_are_held_out_by_their_number(tmp_path):
     for name, files, group in (("one", 1, 2000), ("many", 5, 33)):
         folder = write(frame, tmp_path / name, files, group)
         source = StreamSource(open_partitioned(folder), ("a", "row"), "label", held_out=0.1, seed=5)
-        held = [c.frame.loc[c.held, "row"] for part in source.table.parts for c in source.chunks(part, 70)]
+        held = [held.frame["row"] for part in source.table.parts for _, held in source.batches(part, 70)]
         drawn.append(np.concatenate(held))
     np.testing.assert_array_equal(*drawn)
     assert 150 < len(drawn[0]) < 250
     other = StreamSource(source.table, ("a", "row"), "label", held_out=0.1, seed=6)
-    again = [c.frame.loc[c.held, "row"] for part in other.table.parts for c in other.chunks(part)]
+    again = [held.frame["row"] for part in other.table.parts for _, held in other.batches(part)]
     assert not np.array_equal(np.concatenate(again), drawn[0])
     model = estimator(pg.HyNNRegressor, validation_fraction=0.1).fit_stream(folder, "a", features=["b", "row"])
     assert np.isfinite(model.history_["validation_loss"]).all()

@@ -295,9 +295,9 @@ class Stream:
         """Leave the folder of an explanation whose last step was not done."""
         from unittest import mock
 
-        from permgrad.attribution.parts import folder
+        from permgrad.attribution.parts import stream
 
-        with mock.patch.object(folder, "merge", side_effect=KeyboardInterrupt), suppress(KeyboardInterrupt):
+        with mock.patch.object(stream, "merge", side_effect=KeyboardInterrupt), suppress(KeyboardInterrupt):
             self.explain(out, scope)
 
 

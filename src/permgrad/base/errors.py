@@ -75,6 +75,14 @@ def warn_user(message: str) -> None:
     warnings.warn(message, PermgradWarning, stacklevel=depth)
 
 
+def warn_first(messages: Iterable[str], where: str) -> None:
+    """Warn of the first of several messages, which begins with ``where``, and say how many others there were."""
+    distinct = list(dict.fromkeys(messages))
+    if distinct:
+        further = f"; and {len(distinct) - 1} more such notes" if len(distinct) > 1 else ""
+        warn_user(f"{where}{distinct[0]}{further}")
+
+
 #: What torch says, in words alone, where its memory did not suffice: on a processor, on an accelerator, in a library.
 _OUT_OF_MEMORY = re.compile(
     r"you tried to allocate|can't allocate memory|not enough memory|out of memory|_ALLOC_FAILED", re.IGNORECASE

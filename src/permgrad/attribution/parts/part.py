@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,25 +11,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from permgrad.attribution.build import global_explanation
 from permgrad.attribution.explanation import OF_ROWS, Explanation
 from permgrad.attribution.method import LossGame, Request, loss_game, methods
-from permgrad.attribution.parts.plan import Batch, Integers, StreamPlan
-from permgrad.attribution.parts.sums import Arrays, SummedMoments, TargetSums, ValueSums, merge_all, pack, unpack
-from permgrad.attribution.replace.branch_weights import branch_moments
-from permgrad.attribution.replace.importance import LossTable, Played, play_losses
-from permgrad.attribution.replace.plays import Plays
-from permgrad.base.errors import keeping_warnings
-from permgrad.base.files import atomic_path, plain
+from permgrad.attribution.parts.folder import part_name, written_lines
+from permgrad.attribution.parts.plan import StreamPlan
+from permgrad.attribution.parts.sums import BRANCHES, EFFECTS, RowSums, SummedMoments, Sums, merge_sums
+from permgrad.attribution.replace.branch_weights import branch_moments, weigh_branches
+from permgrad.attribution.replace.importance import LossTable, play_losses, tabulate
+from permgrad.attribution.replace.moments import interval
+from permgrad.base.errors import InputError, keeping_warnings, warn_first
+from permgrad.base.files import plain
+from permgrad.data.parts.known_rows import Integers
 from permgrad.data.parts.partitions import Part, PartitionedTable
-from permgrad.models.batches import halved, sparing
+from permgrad.models.batches import sparing, with_fewer
 from permgrad.models.devices import full_float32
 
-#: Name of the sums of whole branches, which are one player.
-BRANCHES = "branches"
-#: Name of the largest gap of completeness, among the sums and among an explanation's facts.
+#: Name of the largest gap of completeness among an explanation's facts.
 GAP = "completeness_gap"
 #: Messages kept of the warnings of one part.
 _WARNINGS = 5
@@ -44,30 +41,22 @@ class PartResult:
     Attributes:
         number: of the part.
         rows: how many of its rows were explained.
-        sums: float64 and whole numbers that merge, see ``sums``; their size does not depend on the rows.
+        sums: that merge; their size does not depend on the rows.
         header: everything else that an explanation says, alike for all parts; None where no row was explained.
         file: name of the file of local explanations that was written, or None.
+        gap: the largest gap of completeness.
         warnings: what was said, at most a few.
         seconds: that it took.
     """
 
     number: int
     rows: int
-    sums: Arrays = field(default_factory=dict)
+    sums: Sums = field(default_factory=dict)
     header: dict[str, Any] | None = None
     file: str | None = None
+    gap: float = 0.0
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
-
-
-def part_name(number: int) -> str:
-    """Return the name that a part's files have, without an ending.
-
-    Examples:
-        >>> part_name(12)
-        'part-00012'
-    """
-    return f"part-{number:05d}"
 
 
 def explain_part(
@@ -79,152 +68,52 @@ def explain_part(
     folder: Path | None = None,
     kept: dict[str, Any] | None = None,
 ) -> PartResult:
-    """Explain the rows of one part, a batch at a time.
+    """Explain the rows of one part, a batch at a time; local explanations go to a file in ``folder``, if there is one.
 
-    Args:
-        model: the fitted estimator.
-        plan: what is explained and how.
-        table: the whole table.
-        part: one of its parts.
-        folder: where local explanations are written as Parquet; None: only their sums are kept.
-        kept: what was fitted on the background for other parts of the same plan, and is here for those to come; it
-            spares work and changes no number.
-
-    Raises:
-        InputError: a cell cannot be used, or a file has changed.
-        EnvironmentProblem: a file cannot be read or written.
+    ``kept`` holds what was fitted on the background for other parts: it spares work and changes no number.
     """
     started = time.perf_counter()
     kept = {} if kept is None else kept
-    with sparing(), full_float32(), keeping_warnings() as said:
-        game = loss_game(plan.method) if plan.scope == "global" else None
-        while True:
-            try:
-                if game is not None:
-                    result = _losses(game, model, plan, table, part, kept)
-                else:
-                    result = _rows(model, plan, table, part, folder, kept)
-            except (RuntimeError, MemoryError) as error:
-                # Rows are read and encoded before a method can take fewer of them at a time.
-                plan = replace(plan, batch_rows=halved(plan.batch_rows, error))
-            else:
-                break
-    found = tuple(dict.fromkeys(said))[:_WARNINGS]
-    return PartResult(
-        part.number, result.rows, result.sums, result.header, result.file, found, time.perf_counter() - started
-    )
+
+    def work(batch_rows: int) -> PartResult:
+        return _explained(model, replace(plan, batch_rows=batch_rows), table, part, folder, kept)
+
+    with sparing(), full_float32(), keeping_warnings() as notes:
+        # Rows are read and encoded before a method can take fewer of them at a time.
+        result = with_fewer(plan.batch_rows, work)
+    return replace(result, warnings=tuple(dict.fromkeys(notes))[:_WARNINGS], seconds=time.perf_counter() - started)
 
 
-def _chosen(plan: StreamPlan, table: PartitionedTable, part: Part) -> Iterator[Batch]:
-    """Yield the rows explained, in batches of at most ``batch_rows``; few are put together."""
-    kept: list[Batch] = []
-    count = 0
-    for batch in plan.batches(table, part):
-        own = batch
-        if plan.weight is not None:
-            # A row of weight 0 is no receiver.
-            own = own.take(np.flatnonzero(own.frame[plan.weight].to_numpy() != 0))
-        if plan.sample is not None:
-            own = own.take(np.flatnonzero(plan.is_chosen(own.places)))
-        if count + len(own.numbers) > plan.batch_rows:
-            yield Batch.joined(kept)
-            kept, count = [], 0
-        if len(own.numbers):
-            kept.append(own)
-            count += len(own.numbers)
-    if kept:
-        yield Batch.joined(kept)
-
-
-# ---- global ----------------------------------------------------------------------------------------------------------
-
-
-def _losses(
-    game: LossGame, model: Any, plan: StreamPlan, table: PartitionedTable, part: Part, kept: dict[str, Any]
-) -> PartResult:
-    """Play the loss game over a part and keep its sums."""
-    rows = 0
-    effects: dict[str, SummedMoments] = {}
-    branches: dict[str, SummedMoments] = {}
-    target: TargetSums | None = None
-    header: dict[str, Any] | None = None
-    for batch in _chosen(plan, table, part):
-        request, plays = game.game(plan.request(model, table, batch, kept))
-        played = play_losses(request, plays, plan.method)
-        merge_all(effects, {name: SummedMoments.of(own) for name, own in played.collector.moments.items()})
-        engine = played.game.engine
-        if engine is not None and _weighs_branches(plan, request):
-            merge_all(branches, {BRANCHES: SummedMoments.of(branch_moments(request, engine))})
-        if request.y is not None:
-            own = TargetSums.of(request.y, len(request.subject.class_names), request.sample_weight)
-            target = own if target is None else target.merge(own)
-        if header is None:
-            header = _loss_header(request, plan, played, plays)
-        rows += len(batch.numbers)
-    sums = pack(effects, "effects") | pack(branches, BRANCHES)
-    if target is not None:
-        sums |= {"target/weight": target.weight, "target/mean": target.mean, "target/spread": target.spread}
-    return PartResult(part.number, rows, sums, header)
-
-
-def _weighs_branches(plan: StreamPlan, request: Request) -> bool:
-    asked = plan.method == "permgrad" and request.options.get("branches", True)
-    return bool(asked) and len(request.subject.paths) == 2
-
-
-def _loss_header(request: Request, plan: StreamPlan, played: Played, plays: Plays) -> dict[str, Any]:
-    """Return what an explanation of the part says beside its numbers."""
-    missing = np.full((len(request.players), len(played.outputs), len(plays.names)), np.nan)
-    facts = {**played.game.back_end.facts, **plays.facts}
-    empty = LossTable(missing, missing, missing, missing, missing, played.outputs, played.repeats, 0.0, 0, facts)
-    shown = global_explanation(plan.method, request, plays, empty)
-    header: dict[str, Any] = plain(
-        {
-            "names": shown.names,
-            "modality": shown.modality,
-            "outputs": shown.outputs,
-            "level": shown.level,
-            "groups": shown.groups,
-            "meta": shown.meta,
-            "all_outputs": played.outputs,
-            "quantities": plays.names,
-            "played": [name for name in request.players if name in played.collector.moments],
-            "repeats": played.repeats,
-            "coalitions": plays.coalitions,
-            "loss": shown.meta["loss"],
-            "paths": request.subject.paths,
-        }
-    )
-    return header
-
-
-# ---- local -----------------------------------------------------------------------------------------------------------
-
-
-def _rows(
+def _explained(
     model: Any, plan: StreamPlan, table: PartitionedTable, part: Part, folder: Path | None, kept: dict[str, Any]
 ) -> PartResult:
-    """Explain every row of a part; the rows go to a file while they are made."""
-    sums: ValueSums | None = None
-    header: dict[str, Any] | None = None
-    rows, gap = 0, 0.0
-    name = f"{part_name(part.number)}.parquet"
-    with _file(None if folder is None else folder / name, plan, part) as write:
-        for batch in _chosen(plan, table, part):
-            explanation = methods.get(plan.method)()(plan.request(model, table, batch, kept))
-            own = ValueSums.of(explanation.values)
-            sums = own if sums is None else sums.merge(own)
-            gap = max(gap, float(explanation.meta.get(GAP) or 0.0))
-            header = header or _row_header(explanation)
-            write(local_table(explanation, batch.numbers, plan.form))
-            rows += len(batch.numbers)
-    if sums is None:
-        return PartResult(part.number, 0)
-    arrays = {"values/count": sums.count, "values/mean": sums.mean, "values/spread": sums.spread, GAP: np.array([gap])}
-    return PartResult(part.number, rows, arrays, header, None if folder is None else name)
+    game = None if plan.is_local else loss_game(plan.method)
+    result = PartResult(part.number, 0)
+    file = None if folder is None else f"{part_name(part.number)}.parquet"
+    path = None if folder is None or file is None else folder / file
+    with written_lines(path, {"plan": plan.key, "part": part.number}) as write:
+        for batch in plan.chosen(table, part):
+            request, gap = plan.request(model, table, batch, kept), 0.0
+            if game is not None:
+                sums, header = _play(plan, game, request)
+            else:
+                explanation = methods.get(plan.method)()(request)
+                sums, header = {"values": RowSums.of(np.abs(explanation.values))}, _header(explanation)
+                gap = float(explanation.meta.get(GAP) or 0.0)
+                write(local_table(explanation, batch.numbers, plan.form))
+            result = replace(
+                result,
+                rows=result.rows + len(batch),
+                sums=merge_sums(result.sums, sums),
+                header=result.header or header,
+                file=file,
+                gap=max(result.gap, gap),
+            )
+    return result
 
 
-def _row_header(explanation: Explanation) -> dict[str, Any]:
+def _header(explanation: Explanation, **further: Any) -> dict[str, Any]:
+    """Return what an explanation of a part says beside its numbers, as JSON."""
     header: dict[str, Any] = plain(
         {
             "names": explanation.names,
@@ -232,32 +121,39 @@ def _row_header(explanation: Explanation) -> dict[str, Any]:
             "outputs": explanation.outputs,
             "level": explanation.level,
             "groups": explanation.groups,
-            "meta": {name: value for name, value in explanation.meta.items() if name not in OF_ROWS},
+            "meta": {name: fact for name, fact in explanation.meta.items() if name not in OF_ROWS},
+            **further,
         }
     )
     return header
 
 
-@contextmanager
-def _file(path: Path | None, plan: StreamPlan, part: Part) -> Iterator[Callable[[pa.Table], None]]:
-    """Give a function that adds lines to a Parquet file, which takes its name when all of them are there.
-
-    Where no line was added there is no file.
-    """
-    with ExitStack() as stack:
-        opened: list[pq.ParquetWriter] = []
-
-        def write(lines: pa.Table) -> None:
-            if path is None:
-                return
-            if not opened:
-                temporary = stack.enter_context(atomic_path(path))
-                facts = json.dumps({"plan": plan.key, "part": part.number}).encode()
-                schema = lines.schema.with_metadata({b"permgrad": facts})
-                opened.append(stack.enter_context(pq.ParquetWriter(temporary, schema, compression="zstd")))
-            opened[0].write_table(lines)
-
-        yield write
+def _play(plan: StreamPlan, game: LossGame, request: Request) -> tuple[Sums, dict[str, Any]]:
+    """Play a loss game over some rows; return its sums and the header."""
+    request, plays = game.game(request)
+    played = play_losses(request, plays, plan.method)
+    names = [name for name in request.players if name in played.collector.moments]
+    sums: Sums = {EFFECTS: SummedMoments.of(played.collector.moments[name] for name in names)} if names else {}
+    engine = played.game.engine
+    weighs = plan.method == "permgrad" and request.options.get("branches", True) and len(request.subject.paths) == 2
+    if engine is not None and weighs:
+        sums[BRANCHES] = SummedMoments.of([branch_moments(request, engine)])
+    if request.y is not None:
+        sums["target"] = RowSums.of_targets(request.y, len(request.subject.class_names), request.sample_weight)
+    missing = np.full((len(request.players), len(played.outputs), len(plays.names)), np.nan)
+    facts = {**played.game.back_end.facts, **plays.facts}
+    empty = LossTable(missing, missing, missing, missing, missing, played.outputs, played.repeats, 0.0, 0, facts)
+    shown = global_explanation(plan.method, request, plays, empty)
+    return sums, _header(
+        shown,
+        all_outputs=played.outputs,
+        quantities=plays.names,
+        played=names,
+        repeats=played.repeats,
+        coalitions=plays.coalitions,
+        loss=shown.meta["loss"],
+        paths=request.subject.paths,
+    )
 
 
 def local_table(explanation: Explanation, numbers: Integers, form: str) -> pa.Table:
@@ -267,37 +163,33 @@ def local_table(explanation: Explanation, numbers: Integers, form: str) -> pa.Ta
     each feature.
     """
     rows, names, outputs = explanation.values.shape
+    columns: dict[str, Any]
     if form == "wide":
-        flat = explanation.values.transpose(0, 2, 1).reshape(-1, names)
-        columns: dict[str, Any] = {
+        columns = {
             "row": np.repeat(numbers, outputs),
             "class": _repeated(explanation.outputs, 1, rows),
-            "prediction": _per_output(explanation.predictions, rows, outputs),
-            "base": _per_output(explanation.base_values, rows, outputs),
+            "prediction": _filled(explanation.predictions, (rows, outputs)),
+            "base": _filled(explanation.base_values, (rows, outputs)),
         }
-        columns |= {name: flat[:, place] for place, name in enumerate(explanation.names)}
-        return pa.table(columns)
-    size = explanation.values.size
+        by_output = explanation.values.transpose(0, 2, 1).reshape(-1, names)
+        return pa.table(columns | dict(zip(explanation.names, by_output.T, strict=True)))
     low, high = explanation.ci()
-    undefined = np.full(size, np.nan)
-
-    def numbers_of(values: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64]:
-        return undefined if values is None else values.reshape(-1)
-
     columns = {
         "row": np.repeat(numbers, names * outputs),
         "feature": _repeated(explanation.names, outputs, rows),
         "modality": _repeated(explanation.modality, outputs, rows),
         "class": _repeated(explanation.outputs, 1, rows * names),
-        "importance": explanation.values.reshape(-1),
-        "std": numbers_of(explanation.std),
-        "ci_low": low.reshape(-1),
-        "ci_high": high.reshape(-1),
-        "p_value": numbers_of(explanation.p_values),
-        "p_adjusted": numbers_of(explanation.p_adjusted),
     }
-    columns |= {name: part.reshape(-1) for name, part in explanation.parts.items()}
-    return pa.table(columns)
+    numbers_of = {
+        "importance": explanation.values,
+        "std": explanation.std,
+        "ci_low": low,
+        "ci_high": high,
+        "p_value": explanation.p_values,
+        "p_adjusted": explanation.p_adjusted,
+        **explanation.parts,
+    }
+    return pa.table(columns | {name: _filled(values, (rows, names, outputs)) for name, values in numbers_of.items()})
 
 
 def _repeated(names: tuple[str, ...], each: int, times: int) -> pa.DictionaryArray:
@@ -307,17 +199,102 @@ def _repeated(names: tuple[str, ...], each: int, times: int) -> pa.DictionaryArr
     return pa.DictionaryArray.from_arrays(np.tile(np.repeat(codes, each), times), pa.array(distinct, pa.string()))
 
 
-def _per_output(values: npt.NDArray[Any] | None, rows: int, outputs: int) -> npt.NDArray[np.float64]:
-    if values is None:
-        return np.full(rows * outputs, np.nan)
-    return np.broadcast_to(np.asarray(values, dtype=np.float64), (rows, outputs)).reshape(-1)
+def _filled(values: npt.NDArray[Any] | None, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    return np.broadcast_to(np.asarray(np.nan if values is None else values, dtype=np.float64), shape).reshape(-1)
 
 
-def unpack_effects(sums: Arrays, header: dict[str, Any]) -> dict[str, SummedMoments]:
-    """Return the sums of each player of a part."""
-    return unpack(sums, header["played"], "effects")
+# ---- all parts -------------------------------------------------------------------------------------------------------
 
 
-def unpack_branches(sums: Arrays) -> dict[str, SummedMoments]:
-    """Return the sums of whole branches of a part; empty where they were not played."""
-    return unpack(sums, (BRANCHES,), BRANCHES)
+def merge(plan: StreamPlan, results: Iterable[PartResult]) -> Explanation:
+    """Merge the parts of one explanation; one part is held at a time.
+
+    In the order of the parts the sums are identical, in whatever order these were computed; in another order they
+    differ by rounding. ``InputError``: no row was explained, or a part came twice.
+    """
+    whole, seconds, numbers, notes = PartResult(-1, 0), 0.0, set[int](), dict[str, int]()
+    for result in results:
+        if result.number in numbers:
+            raise InputError(f"each part counts once, however: part {result.number} came twice; pass each result once")
+        numbers.add(result.number)
+        seconds += result.seconds
+        for text in result.warnings:
+            notes.setdefault(text, result.number)
+        whole = PartResult(
+            -1,
+            whole.rows + result.rows,
+            merge_sums(whole.sums, result.sums),
+            whole.header or result.header,
+            gap=max(whole.gap, result.gap),
+        )
+    weight = plan.weight
+    if whole.header is None and weight is None:
+        raise InputError("an explanation needs at least one row, however: no part has one; check the table")
+    if whole.header is None:
+        drawn, fix = ("drawn", "draw more rows") if plan.sample is not None else ("explained", "name another column")
+        raise InputError(
+            f"sample_weight must be above 0 for some row, however: {weight!r} is 0 in every row {drawn}; {fix}, or "
+            "leave it out"
+        )
+    warn_first(notes, f"in part {next(iter(notes.values()), 0)} of the table: ")
+    facts = {"parts": len(numbers), "sample": plan.sample, "table": plan.table, "key": plan.key}
+    about = {"rows_explained": whole.rows, "seconds": seconds, "streamed": facts}
+    header = {**whole.header, "meta": {**whole.header["meta"], **about}}
+    shown = _of_rows(whole, header) if plan.is_local else _of_losses(whole, header)
+    return Explanation(
+        names=tuple(header["names"]),
+        modality=tuple(header["modality"]),
+        outputs=tuple(header["outputs"]),
+        method=plan.method,
+        scope="global",
+        level=header["level"],
+        groups=header["groups"],
+        **shown,
+    )
+
+
+def _of_losses(whole: PartResult, header: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of an explanation that hold the numbers of a loss game."""
+    outputs, quantities, confidence = tuple(header["all_outputs"]), header["quantities"], header["meta"]["confidence"]
+    effects: Any = whole.sums.get(EFFECTS)
+    moments = {name: effects.player(place) for place, name in enumerate(header["played"])}
+    tables = tabulate(tuple(header["names"]), moments, outputs, header["repeats"], len(quantities), confidence)
+    # The first output stands for all rows; a class may have its name.
+    columns = [0, *(1 + outputs[1:].index(name) for name in header["outputs"][1:])]
+    mean, std, low, high, p_values = (table[:, columns] for table in tables)
+    target: Any = whole.sums.get("target")
+    branches: Any = whole.sums.get(BRANCHES)
+    if branches is not None:
+        quantity = "divergence" if target is None else "loss"
+        branches = weigh_branches(branches.player(0), header["paths"], confidence, quantity)
+    return {
+        "values": mean[..., 0],
+        "std": std[..., 0],
+        "low": low[..., 0],
+        "high": high[..., 0],
+        "p_values": p_values[..., 0],
+        "parts": {name: mean[..., place] for place, name in enumerate(quantities) if place},
+        "part_std": {name: std[..., place] for place, name in enumerate(quantities) if place},
+        "branches": branches,
+        "meta": header["meta"]
+        | {
+            "loss_scale": float("nan") if target is None else target.scale(header["loss"]),
+            "model_rows": sum(header["repeats"].values()) * whole.rows * header["coalitions"],
+        },
+    }
+
+
+def _of_rows(whole: PartResult, header: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of the summary over rows that ``Explanation.to_global("mean_abs")`` gives."""
+    values: Any = whole.sums["values"]
+    low, high, p_values = interval(values.mean, values.std(), whole.rows, float(header["meta"]["confidence"]))
+    meta = header["meta"] | {"summary": "mean_abs", "rows_summarised": whole.rows}
+    return {
+        "values": values.mean,
+        "std": values.std(),
+        # A mean of absolute values is not below 0, whatever its error.
+        "low": np.maximum(low, 0.0),
+        "high": high,
+        "p_values": p_values,
+        "meta": meta | ({GAP: whole.gap} if GAP in meta else {}),
+    }

@@ -2,67 +2,44 @@
 
 from __future__ import annotations
 
-import inspect
+import json
 import os
+import shutil
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.parts.folder import StreamFolder, began_here, check_folder, held, refuse_inside
-from permgrad.attribution.parts.part import PartResult, explain_part
-from permgrad.attribution.parts.plan import ARGUMENTS, StreamPlan, make_plan
+import numpy as np
+
+from permgrad.attribution.explanation import Explanation, file_frame
+from permgrad.attribution.parts.engines import Engine, make_engine, settle_model
+from permgrad.attribution.parts.folder import (
+    EXPLANATION,
+    IMPORTANCE,
+    LOCAL,
+    PARTS,
+    StreamedWork,
+    lines_in,
+    part_name,
+    refuse_inside,
+    writable,
+)
+from permgrad.attribution.parts.part import PartResult, explain_part, merge
+from permgrad.attribution.parts.plan import StreamPlan, make_plan
+from permgrad.attribution.parts.sums import pack, unpack
 from permgrad.base.checks import check_flag, check_path
-from permgrad.base.csv_files import Formulas
+from permgrad.base.csv_files import Formulas, write_csv
 from permgrad.base.csv_files import csv_formulas as formulas_in_csv
 from permgrad.base.errors import InputError
+from permgrad.base.files import atomic_path, sweep
 from permgrad.base.progress import Progress
+from permgrad.base.stored import parse_json, read_npz
 from permgrad.data.parts.partitions import Part, PartitionedTable, open_partitioned
 from permgrad.models.batches import sparing
-
-if TYPE_CHECKING:
-    from permgrad.attribution.parts.engines import Engine
-
-
-class Work:
-    """Explains one part after the other; what an engine sends to its workers.
-
-    A worker that does not have the model loads it once, from the plan's ``model_folder``; without such a folder the
-    model travels with the work.
-    """
-
-    def __init__(self, plan: StreamPlan, table: PartitionedTable, folder: Path | None, model: Any = None) -> None:
-        self.plan, self.table, self.folder = plan, table, folder
-        self._model = model
-        self._kept: dict[str, Any] = {}
-
-    def __call__(self, part: Part) -> PartResult:
-        """Explain one part."""
-        return explain_part(self.model, self.plan, self.table, part, folder=self.folder, kept=self._kept)
-
-    @property
-    def model(self) -> Any:
-        """The model, loaded on first use."""
-        if self._model is None:
-            from permgrad.models.save.saving import load
-
-            self._model = load(str(self.plan.model_folder))
-        return self._model
-
-    def __getstate__(self) -> dict[str, Any]:
-        kept: dict[str, Any] = {**self.__dict__, "_kept": {}}
-        if self.plan.model_folder is not None:
-            kept["_model"] = None
-        return kept
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        if self._model is not None:
-            from permgrad.attribution.parts.engines.base import settle_model
-
-            settle_model(self._model)
+from permgrad.models.save.saving import load
 
 
 def explain_stream(
@@ -129,38 +106,24 @@ def explain_stream(
         >>> model = pg.HyNNRegressor(preset="fast", max_epochs=3, random_state=0).fit(rows, rows["b"])
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     for part in range(3):
-        ...         own = rows.iloc[part * 100 : part * 100 + 100]
-        ...         own.assign(y=own["b"]).to_parquet(f"{folder}/{part}.parquet")
+        ...         piece = rows.iloc[part * 100 : part * 100 + 100]
+        ...         piece.assign(y=piece["b"]).to_parquet(f"{folder}/{part}.parquet")
         ...     pg.explain_stream(model, folder, "y", random_state=0, n_repeats=2).ranking()[0]
         'b'
     """
-    from permgrad.attribution.parts.engines import make_engine
-
-    running = make_engine(engine, workers=workers, address=address)
+    engine = make_engine(engine, workers=workers, address=address)
     # A model that was loaded already may say where from, so that workers need not be sent it.
-    folder = options.pop("model_folder", None)
+    model_folder = options.pop("model_folder", None)
     if isinstance(model, (str, os.PathLike)):
-        from permgrad.models.save.saving import load
-
-        folder = os.fspath(Path(model).absolute())
-        model = load(folder)
+        model_folder = os.fspath(Path(model).absolute())
+        model = load(model_folder)
     check_flag("overwrite", overwrite)
     if not isinstance(table, PartitionedTable):
         check_path("table", table, "pass a Parquet file or a folder; rows in memory go to permgrad.explain")
         table = open_partitioned(table, rows_per_part=rows_per_part)
-    plan = make_plan(
-        model,
-        table,
-        y,
-        method=method,
-        scope=scope,
-        rows=rows,
-        form=form,
-        model_folder=folder,
-        options={name: value for name, value in options.items() if name not in _ARGUMENTS},
-        **{name: value for name, value in options.items() if name in _ARGUMENTS},
-    )
-    if out is None and plan.scope == "local":
+    plan = make_plan(model, table, y, method=method, scope=scope, rows=rows, form=form, **options)
+    plan = replace(plan, model_folder=model_folder)
+    if out is None and plan.is_local:
         raise InputError(
             f"explanations of single rows are written to files, however: method={method!r} explains rows and out=None; "
             "pass out='a folder'"
@@ -170,38 +133,139 @@ def explain_stream(
     with ExitStack() as stack:
         stack.enter_context(formulas_in_csv(csv_formulas))
         place = Path(out if out is not None else stack.enter_context(tempfile.TemporaryDirectory(prefix="permgrad-")))
-        # Before anything is made: a folder that is refused is not even locked.
-        check_folder(place, plan.key, plan.facts(), overwrite=overwrite)
-        stack.enter_context(held(place))
-        kept = StreamFolder(place, plan, overwrite=overwrite)
-        stack.enter_context(began_here(kept.begun, kept.discard))
+        folder = StreamFolder(StreamedWork(place.absolute(), "explanation", plan.key, plan.facts()), plan)
+        record = stack.enter_context(folder.work.hold(overwrite=overwrite))
         stack.enter_context(sparing())
-        return run_plan(plan, table, kept, running, model, progress=progress)
+        if record is not None and folder.is_finished(record):
+            return Explanation.load(folder.path)
+        folder.begin()
+        todo = [part for part in table.parts if not folder.has(part)]
+        with Progress(sum(part.rows for part in todo), plan.method, progress) as bar:
+            lengths = {part.number: part.rows for part in todo}
+            for result in engine.run(todo, Work(plan, table, folder.local, model)):
+                folder.accept(result)
+                bar.advance(lengths[result.number])
+        explanation = folder.merged(table.parts)
+        explanation = replace(explanation, meta={**explanation.meta, "engine": engine.facts})
+        folder.finish(explanation)
+        return explanation
 
 
-#: What ``make_plan`` takes by name; other names are the method's options.
-_ARGUMENTS = frozenset(inspect.signature(make_plan).parameters) | frozenset(ARGUMENTS)
+class Work:
+    """Explains one part after the other; what an engine sends to its workers.
+
+    A worker that does not have the model loads it once, from the plan's ``model_folder``; without such a folder the
+    model travels with the work.
+    """
+
+    def __init__(self, plan: StreamPlan, table: PartitionedTable, folder: Path | None, model: Any = None) -> None:
+        self.plan, self.table, self.folder, self.model = plan, table, folder, model
+        self._kept: dict[str, Any] = {}
+
+    def __call__(self, part: Part) -> PartResult:
+        """Explain one part."""
+        if self.model is None:
+            self.model = load(str(self.plan.model_folder))
+        return explain_part(self.model, self.plan, self.table, part, folder=self.folder, kept=self._kept)
+
+    def __getstate__(self) -> dict[str, Any]:
+        model = None if self.plan.model_folder is not None else self.model
+        return {**self.__dict__, "_kept": {}, "model": model}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self.model is not None:
+            settle_model(self.model)
 
 
-def run_plan(
-    plan: StreamPlan,
-    table: PartitionedTable,
-    folder: StreamFolder,
-    engine: Engine,
-    model: Any = None,
-    *,
-    progress: bool | Literal["auto"] = "auto",
-) -> Explanation:
-    """Compute the parts that are not finished, merge all of them, and write the explanation."""
-    if folder.finished:
-        return folder.explanation()
-    todo = folder.todo(table.parts)
-    with Progress(sum(part.rows for part in todo), plan.method, progress) as bar:
-        rows = {part.number: part.rows for part in todo}
-        for result in engine.run(todo, Work(plan, table, folder.local, model)):
-            folder.accept(result)
-            bar.advance(rows[result.number])
-    explanation = folder.merged(table.parts)
-    explanation = replace(explanation, meta={**explanation.meta, "engine": engine.facts})
-    folder.finish(explanation)
-    return explanation
+class StreamFolder:
+    """Where one streamed explanation keeps what is done.
+
+    ``parts/part-00012.npz`` holds the sums of part 12 and ``local/part-00012.parquet`` its rows' explanations. When all
+    parts are there the explanation is written beside them, as ``Explanation.save`` does, and the sums are removed.
+    """
+
+    def __init__(self, work: StreamedWork, plan: StreamPlan) -> None:
+        self.work, self.plan, self.path = work, plan, work.folder
+        #: Where the rows' explanations go; None where the explanation is global.
+        self.local = self.path / LOCAL if plan.is_local else None
+
+    def is_finished(self, record: dict[str, Any]) -> bool:
+        """Whether an explanation is finished and has all its files; a person or a disk may have removed some."""
+        files = [self.path / LOCAL / str(name) for name in record.get("files", ())]
+        there = all((self.path / name).is_file() for name in (*EXPLANATION, IMPORTANCE))
+        finished = bool(record.get("finished")) and there and all(lines_in(file) is not None for file in files)
+        if finished:
+            # A process may have been killed between its last word and the removal of the sums.
+            shutil.rmtree(self.path / PARTS, ignore_errors=True)
+        return finished
+
+    def begin(self) -> None:
+        """Say that the explanation is not finished, and make its folders."""
+        with writable(self.path):
+            self.work.write_record(finished=False, files=[])
+            for folder in (self.path / PARTS, *([self.local] if self.local else [])):
+                folder.mkdir(parents=True, exist_ok=True)
+
+    def has(self, part: Part) -> bool:
+        """Whether a part's files are there and whole; a disk may have damaged them, a person removed them."""
+        try:
+            result = self._read(part)
+        except InputError:
+            return False
+        return result.file is None or self.local is None or lines_in(self.local / result.file) is not None
+
+    def accept(self, result: PartResult) -> None:
+        """Keep the result of one part; a second copy of it replaces the first by the same."""
+        facts = {name: value for name, value in vars(result).items() if name != "sums"}
+        text = np.array(json.dumps({"plan": self.plan.key, **facts}, ensure_ascii=False))
+        with writable(self.path), atomic_path(self._sums(result.number)) as temporary, temporary.open("wb") as stream:
+            # Names of sums hold slashes, which are no more than letters inside the file.
+            np.savez(stream, facts=text, **pack(result.sums))  # type: ignore[arg-type]
+
+    def merged(self, parts: Sequence[Part]) -> Explanation:
+        """Return the explanation that the finished parts make, in their order, one at a time in memory."""
+        try:
+            return merge(self.plan, map(self._read, parts))
+        except InputError:
+            raise
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError) as error:
+            raise InputError(
+                f"the sums of all parts must fit together, however: those in {self.path} do not, or are damaged "
+                f"({type(error).__name__}: {error}); begin anew with --overwrite (overwrite=True)"
+            ) from error
+
+    def finish(self, explanation: Explanation) -> None:
+        """Write the explanation beside the parts, and remove the sums that it was made from."""
+        with writable(self.path):
+            with atomic_path(self.path / IMPORTANCE) as temporary:
+                write_csv(file_frame(explanation), temporary)
+            made = self.path / PARTS / "explanation"
+            shutil.rmtree(made, ignore_errors=True)
+            explanation.save(made)
+            for name in EXPLANATION:
+                (made / name).replace(self.path / name)
+            # A worker that died may have left some.
+            sweep(self.path / LOCAL)
+            files = sorted(file.name for file in (self.path / LOCAL).glob("part-*.parquet"))
+            self.work.write_record(finished=True, files=files)
+            shutil.rmtree(self.path / PARTS, ignore_errors=True)
+
+    def _sums(self, number: int) -> Path:
+        return self.path / PARTS / f"{part_name(number)}.npz"
+
+    def _read(self, part: Part) -> PartResult:
+        path = self._sums(part.number)
+        try:
+            arrays = read_npz(path)
+            facts = parse_json(str(arrays.pop("facts")))
+            is_ours = (facts.pop("plan"), facts["number"]) == (self.plan.key, part.number)
+            result = PartResult(sums=unpack(arrays), **{**facts, "warnings": tuple(facts["warnings"])})
+        except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            raise InputError(
+                f"the sums of a finished part must be whole, however: {path} is missing or damaged ({error}); "
+                "run the same command again to compute that part anew"
+            ) from error
+        if not is_ours:
+            raise InputError(f"sums must belong to this explanation and part, however: {path} does not; remove it")
+        return result

@@ -1,4 +1,4 @@
-"""Rows of a long table that count: those with a target, found by reading that column alone, and by which weight.
+"""Rows of a long table, numbered: all of them, or those with a target, found by reading that column alone.
 
 Rows without one are treated as if they were not in the table. So the others keep the random numbers that they would
 have in a table without those rows, which go by a row's place among the rows that count.
@@ -6,6 +6,7 @@ have in a table without those rows, which go by a row's place among the rows tha
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,58 +15,86 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from permgrad.base.errors import counted
+from permgrad.base.errors import InputError, counted, warn_user
 from permgrad.data.parts.partitions import Part, PartitionedTable
 from permgrad.data.read.cells import CodesArgument, MissingCodes
 from permgrad.data.read.table import blank_codes
 
+Integers = npt.NDArray[np.int64]
 #: Rows of the column that are looked at together.
 _READ_ROWS = 2**17
 
 
 @dataclass(frozen=True)
+class RowBatch:
+    """Rows: their numbers in the table, their places among those that count (draws go by these), and their cells."""
+
+    numbers: Integers
+    places: Integers
+    frame: pd.DataFrame
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def take(self, chosen: npt.NDArray[np.bool_]) -> RowBatch:
+        """Return the chosen rows."""
+        return self if chosen.all() else RowBatch(self.numbers[chosen], self.places[chosen], self.frame.loc[chosen])
+
+    @classmethod
+    def joined(cls, batches: Sequence[RowBatch]) -> RowBatch:
+        """Put batches together."""
+        if len(batches) == 1:
+            return batches[0]
+        numbers, places = (np.concatenate([getattr(one, name) for one in batches]) for name in ("numbers", "places"))
+        return cls(numbers, places, pd.concat([one.frame for one in batches], ignore_index=True))
+
+
+@dataclass(frozen=True)
 class KnownRows:
-    """Rows with a value in a column: how many before each part, in all, and how many rows have none."""
+    """Rows with a value in a column: how many before each part, and how many in all."""
 
     column: str
     codes: CodesArgument
     before: tuple[int, ...]
     rows: int
-    missing: int
-
-    def mask(self, frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
-        """Return which rows of a frame have a value."""
-        return _has_value(frame[self.column], self.codes)
-
-    def left_out(self, path: str) -> str:
-        """Say how many rows have no value, and what becomes of them."""
-        verb, be = ("has", "is") if self.missing == 1 else ("have", "are")
-        rows = f"{self.missing:,} of {counted(self.rows + self.missing, 'row')} of {path}"
-        return f"{rows} {verb} no {self.column!r} and {be} left out"
 
 
-def _has_value(values: pd.Series[Any], codes: CodesArgument) -> npt.NDArray[np.bool_]:
-    blanked = blank_codes(values.to_frame(), codes)[values.name]
-    has_value: npt.NDArray[np.bool_] = blanked.notna().to_numpy(dtype=bool)
-    return has_value
+def numbered(
+    table: PartitionedTable, part: Part, rows: int, columns: Sequence[str], known: KnownRows | None
+) -> Iterator[RowBatch]:
+    """Yield a part's rows that count, at most ``rows`` at a time: all, or those known; a batch may be empty."""
+    place = part.first_row if known is None else known.before[part.number]
+    for first, frame in table.batches(part, rows, columns):
+        batch = RowBatch(np.arange(first, first + len(frame)), np.arange(place, place + len(frame)), frame)
+        if known is not None:
+            mask = _has_value(frame[known.column], known.codes)
+            batch = RowBatch(batch.numbers[mask], batch.places[: mask.sum()], frame.loc[mask])
+        place += len(batch)
+        yield batch
 
 
-def find_known(table: PartitionedTable, column: str, codes: CodesArgument = ()) -> KnownRows | None:
-    """Count the rows of each part that have a value in a column; None if all have one.
+def find_known(
+    table: PartitionedTable, column: str, codes: CodesArgument = (), *, none: str, note: str = ""
+) -> KnownRows | None:
+    """Count the rows of each part that have a value in a column, and say how many have none; None if all have one.
 
     The footers say how many cells are missing, but nothing of NaN and of declared codes: where there may be such cells,
-    the column is read, a part at a time.
+    the column is read, a part at a time. ``none`` is the message of the error where no row has a value.
     """
     stored = table.schema.field(column).type if column in table.schema.names else None
     may_be_nan = stored is None or pa.types.is_floating(stored) or column in table.keys
     if not may_be_nan and table.null_counts.get(column, 0) == 0 and not MissingCodes.of(codes).labels:
         return None
-    counts = [_count(table, part, column, codes) for part in table.parts]
-    with_value = sum(counts)
-    if with_value == table.rows:
+    before = np.cumsum([0, *(_count(table, part, column, codes) for part in table.parts)]).tolist()
+    rows = before.pop()
+    if rows == table.rows:
         return None
-    before = np.cumsum([0, *counts])[:-1]
-    return KnownRows(column, codes, tuple(int(count) for count in before), with_value, table.rows - with_value)
+    if rows == 0:
+        raise InputError(none)
+    verb, be = ("has", "is") if table.rows - rows == 1 else ("have", "are")
+    missing = f"{table.rows - rows:,} of {counted(table.rows, 'row')} of {table.path}"
+    warn_user(f"{missing} {verb} no {column!r} and {be} left out{note}")
+    return KnownRows(column, codes, tuple(before), rows)
 
 
 def any_known(table: PartitionedTable, column: str, codes: CodesArgument = ()) -> bool:
@@ -77,3 +106,7 @@ def any_known(table: PartitionedTable, column: str, codes: CodesArgument = ()) -
 
 def _count(table: PartitionedTable, part: Part, column: str, codes: CodesArgument) -> int:
     return sum(int(_has_value(frame[column], codes).sum()) for _, frame in table.batches(part, _READ_ROWS, [column]))
+
+
+def _has_value(values: pd.Series[Any], codes: CodesArgument) -> npt.NDArray[np.bool_]:
+    return blank_codes(values.to_frame(), codes)[values.name].notna().to_numpy(dtype=bool)

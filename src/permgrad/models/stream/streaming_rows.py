@@ -27,13 +27,8 @@ PartReader = Callable[[Part], Iterator[Rows]]
 class StreamedRows:
     """Rows of a long table, as ``Rows`` are to a short one.
 
-    Args:
-        parts: of the table, those that have training rows.
-        rows: training rows in all of them.
-        read: gives a part's training rows.
-        block_rows: rows in memory at once.
-        identity: what the rows are made from, so that a training never goes on with others.
-        device: where batches are wanted.
+    ``read`` gives the training rows of one of the ``parts``, ``rows`` in all, of which ``block_rows`` are in memory at
+    once; ``identity`` says what they are made from, so that a training never goes on with others.
     """
 
     parts: Sequence[Part]
@@ -111,33 +106,21 @@ class BlockOrder:
             yield self._block
             return
         parts = generator(self.seed, "part order", self.epoch).permutation(len(rows.parts))
-        buffer: Rows | None = None
-        filled = 0
+        pieces, filled = list[Rows](), 0
         for piece in (piece for number in parts.tolist() for piece in rows.read(rows.parts[number])):
             start = 0
             while start < len(piece):
-                if buffer is None:
-                    buffer = _empty_like(piece, rows.block_rows)
                 stop = min(len(piece), start + rows.block_rows - filled)
-                for target, other in zip(_tensors(buffer), _tensors(piece), strict=True):
-                    target[filled : filled + stop - start] = other[start:stop]
+                pieces.append(piece.take(slice(start, stop)))
                 filled, start = filled + stop - start, stop
                 if filled == rows.block_rows:
-                    yield buffer.to(rows.device)
-                    filled = 0
-        if buffer is not None and filled:
-            yield buffer.take(slice(0, filled)).to(rows.device)
-
-
-def _tensors(rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
-    return rows.x, rows.y, rows.weight
-
-
-def _empty_like(rows: Rows, count: int) -> Rows:
-    return Rows(*(tensor.new_empty(count, *tensor.shape[1:]) for tensor in _tensors(rows)))
+                    yield _joined(pieces).to(rows.device)
+                    pieces, filled = [], 0
+        if pieces:
+            yield _joined(pieces).to(rows.device)
 
 
 def _joined(pieces: Sequence[Rows]) -> Rows:
     if len(pieces) == 1:
         return pieces[0]
-    return Rows(*(torch.cat(tensors) for tensors in zip(*map(_tensors, pieces), strict=True)))
+    return Rows(*(torch.cat([getattr(piece, name) for piece in pieces]) for name in ("x", "y", "weight")))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from permgrad.base.errors import InputError
 from permgrad.base.random import uniform
 from permgrad.data.encode.groups import check_blocks
 from permgrad.data.encode.statistics import NumericStatistics, TableStatistics, sample_size
-from permgrad.data.parts.known_rows import KnownRows
+from permgrad.data.parts.known_rows import KnownRows, RowBatch, numbered
 from permgrad.data.parts.partitions import Part, PartitionedTable
 from permgrad.data.read.cells import PRESENT, CellError
 from permgrad.data.types.column_notes import tell_of_columns
@@ -44,8 +44,7 @@ class StreamSource:
 
     Attributes:
         table: the files.
-        features: names of the features, in order.
-        target: name of the target.
+        features, target: names of columns, features in order.
         weight: name of the column of row weights, or None.
         held_out: share of rows held out of training.
         seed: of the draw of rows held out.
@@ -60,24 +59,34 @@ class StreamSource:
     seed: int = 0
     known: KnownRows | None = None
 
-    def chunks(self, part: Part, rows: int = READ_ROWS) -> Iterator[Chunk]:
-        """Yield a part's rows with a target and a weight above 0, a few at a time."""
+    def batches(self, part: Part, rows: int = READ_ROWS) -> Iterator[tuple[RowBatch, RowBatch]]:
+        """Yield a part's rows with a target and a weight above 0: training rows and those held out, a few at a time."""
         columns = [*self.features, self.target, *([] if self.weight is None else [self.weight])]
-        place = part.first_row if self.known is None else self.known.before[part.number]
-        for first, frame in self.table.batches(part, rows, columns):
-            numbers = np.arange(first, first + len(frame), dtype=np.int64)
-            if self.known is not None:
-                mask = self.known.mask(frame)
-                frame, numbers = frame.loc[mask], numbers[mask]  # noqa: PLW2901 — the others are not there
-            places = np.arange(place, place + len(frame), dtype=np.int64)
-            place += len(frame)
-            weights = np.ones(len(frame))
+        for everything in numbered(self.table, part, rows, columns, self.known):
+            batch = everything
             if self.weight is not None:
-                with self.table.cells_of(numbers):
-                    weights = read_weights(frame[self.weight])
-            held = uniform(self.seed, ("validation rows",), places) < self.held_out
-            chunk = Chunk(frame[list(self.features)], frame[self.target], weights, held, numbers)
-            yield chunk if (weights > 0).all() else chunk.take(weights > 0)
+                with self.table.cells_of(batch.numbers):
+                    batch = batch.take(self.weights_of(batch) > 0)
+            held = uniform(self.seed, ("validation rows",), batch.places) < self.held_out
+            yield batch.take(~held), batch.take(held)
+
+    def features_of(self, batch: RowBatch) -> pd.DataFrame:
+        """Return the features of some rows."""
+        return batch.frame[list(self.features)]
+
+    def weights_of(self, batch: RowBatch) -> npt.NDArray[np.float64]:
+        """Return the weights of some rows."""
+        return np.ones(len(batch)) if self.weight is None else read_weights(batch.frame[self.weight])
+
+    def values_of(self, batch: RowBatch, estimator: Any) -> npt.NDArray[Any]:
+        """Return the target of some rows as an array, checked as ``fit`` does."""
+        target = batch.frame[self.target]
+        values = inputs.one_column(target, estimator=estimator)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            place = int(np.argmax(~np.isfinite(values)))
+            fact = f"y must be finite, however: column {self.target!r} holds {values[place]} in "
+            raise CellError.at(place, target.index, fact, "; correct it, or leave such rows out")
+        return values
 
     @property
     def rows(self) -> int:
@@ -87,35 +96,6 @@ class StreamSource:
     def describe(self) -> str:
         """Return what decides which rows are trained on, for checkpoints."""
         return repr((self.table.fingerprint, self.features, self.target, self.weight, self.held_out, self.seed))
-
-
-@dataclasses.dataclass(frozen=True)
-class Chunk:
-    """Some rows: features, target, weights, whether they are held out, and their numbers in the table."""
-
-    frame: pd.DataFrame
-    target: pd.Series[Any]
-    weights: npt.NDArray[np.float64]
-    held: npt.NDArray[np.bool_]
-    numbers: npt.NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.frame)
-
-    def take(self, chosen: npt.NDArray[np.bool_]) -> Chunk:
-        """Return the chosen rows."""
-        places = np.flatnonzero(chosen)
-        arrays = (self.weights[places], self.held[places], self.numbers[places])
-        return Chunk(self.frame.iloc[places], self.target.iloc[places], *arrays)
-
-    def values(self, estimator: Any) -> npt.NDArray[Any]:
-        """Return the target as an array, checked as ``fit`` does."""
-        values = inputs.one_column(self.target, estimator=estimator)
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            place = int(np.argmax(~np.isfinite(values)))
-            fact = f"y must be finite, however: column {str(self.target.name)!r} holds {values[place]} in "
-            raise CellError.at(place, self.target.index, fact, "; correct it, or leave such rows out")
-        return values
 
 
 @dataclasses.dataclass
@@ -140,11 +120,11 @@ class Scan:
     label_type: Any = None
     rows: int = 0
     weight: float = 0.0
-    sample: Chunk = dataclasses.field(init=False)
-    held: Chunk | None = None
+    sample: RowBatch = dataclasses.field(init=False)
+    held: RowBatch | None = None
 
     def count(self, values: npt.NDArray[Any]) -> None:
-        """Add a chunk's target to the moments, or to the classes' counts."""
+        """Add some rows' target to the moments, or to the classes' counts."""
         if self.target is not None:
             numbers = inputs.number_target(values)[:, None]
             self.target.update(numbers, np.full(numbers.shape, PRESENT, dtype=np.int16), first_row=self.rows)
@@ -160,7 +140,7 @@ class Scan:
 
 @dataclasses.dataclass(frozen=True)
 class TypeRows:
-    """Rows that the columns' types are read from."""
+    """Rows that the columns' types are read from, and the columns that are, or may be, identifiers."""
 
     frame: pd.DataFrame
     numbers: npt.NDArray[np.int64]
@@ -176,38 +156,31 @@ def type_rows(source: StreamSource) -> TypeRows:
         places = np.unique(np.linspace(0, len(parts) - 1, min(_TYPE_PARTS, len(parts))).round().astype(np.intp))
         parts = [parts[place] for place in places]
     each = -(-wanted // len(parts))
-    pieces: list[Chunk] = []
+    pieces: list[RowBatch] = []
     for part in parts:
-        taken = list[Chunk]()
-        for chunk in source.chunks(part, min(READ_ROWS, each)):
-            training = chunk.take(~chunk.held)
+        taken = list[RowBatch]()
+        for training, _ in source.batches(part, min(READ_ROWS, each)):
             taken.append(training.take(np.arange(len(training)) < each - sum(map(len, taken))))
             if sum(map(len, taken)) >= each and not few:
                 break
-        pieces.append(joined(taken))
-    together = joined(pieces)
-    frame = together.frame.astype(dict.fromkeys(_whole_numbers(source, together.frame), np.int64))
-    running = {name: is_running(name, [_numbers(piece.frame[name]) for piece in pieces]) for name in _integers(frame)}
-    identifiers = tuple(
-        name for name, runs in running.items() if runs or counts_rows(name, _numbers(frame[name]), together.numbers)
-    )
-    return TypeRows(frame, together.numbers, identifiers, tuple(name for name, runs in running.items() if runs is None))
-
-
-def _integers(frame: pd.DataFrame) -> list[str]:
-    """Return columns of whole numbers, and those that may be such where cells are missing."""
-    return [
+        pieces.append(RowBatch.joined(taken))
+    frames = [source.features_of(piece) for piece in pieces]
+    numbers, frame = np.concatenate([piece.numbers for piece in pieces]), pd.concat(frames, ignore_index=True)
+    # Whole numbers that are read as others because the footers say nothing of missing cells.
+    stored = {field.name for field in source.table.schema if pa.types.is_integer(field.type)}
+    whole = [name for name in frame if name in stored and frame[name].dtype == np.float64 and frame[name].notna().all()]
+    frame = frame.astype(dict.fromkeys(whole, np.int64))
+    # Columns of whole numbers, and those that may be such where cells are missing.
+    integers = [
         str(name)
         for name, column in frame.items()
         if pd.api.types.is_integer_dtype(column.dtype) or (column.dtype == np.float64 and column.isna().any())
     ]
-
-
-def _whole_numbers(source: StreamSource, frame: pd.DataFrame) -> list[str]:
-    """Return columns of whole numbers that are read as others because the footers say nothing of missing cells."""
-    stored = {field.name for field in source.table.schema if pa.types.is_integer(field.type)}
-    floats = [str(name) for name, dtype in frame.dtypes.items() if name in stored and dtype == np.float64]
-    return [name for name in floats if not frame[name].isna().any()]
+    running = {name: is_running(name, [_numbers(piece[name]) for piece in frames]) for name in integers}
+    identifiers = tuple(
+        name for name, runs in running.items() if runs or counts_rows(name, _numbers(frame[name]), numbers)
+    )
+    return TypeRows(frame, numbers, identifiers, tuple(name for name, runs in running.items() if runs is None))
 
 
 def _numbers(values: pd.Series[Any]) -> npt.NDArray[np.float64]:
@@ -218,43 +191,32 @@ def scan(
     source: StreamSource,
     typed: TypeRows,
     estimator: Any,
-    *,
     kinds: Mapping[str, Any] | None,
-    numbers: bool,
-    least_sample: int,
-    advance: Any,
+    advance: Callable[[int], None],
 ) -> Scan:
-    """Read the whole table once."""
+    """Read the whole table once; ``advance`` is told how many rows were read."""
+    chosen, size = dict(kinds or {}), min(_SAMPLED_ROWS, sample_size(len(source.features)))
     with source.table.cells_of(typed.numbers):
-        schema = _schema(typed, estimator.na_codes, dict(kinds or {}))
+        schema = _schema(typed, estimator.na_codes, chosen)
     variables = check_blocks(estimator.variables, schema.names, "variable")
     together = [*variables.values(), *check_blocks(estimator.groups, schema.names, "group", variables).values()]
-    tell_of_columns(
-        typed.frame,
-        schema,
-        dict(kinds or {}),
-        together=together,
-        suspects=typed.suspects,
-        rows="row that types are read from",
-    )
-    size = max(min(_SAMPLED_ROWS, sample_size(len(source.features))), least_sample)
-    sample, held = _BottomK(size, ("stream sample",)), list[Chunk]()
-    result = Scan(
-        TableStatistics(schema, na_codes=estimator.na_codes), NumericStatistics(1, size=1) if numbers else None
-    )
+    rows = "row that types are read from"
+    tell_of_columns(typed.frame, schema, chosen, together=together, suspects=typed.suspects, rows=rows)
+    sample, held = _BottomK(max(size, int(estimator.background_size)), ("stream sample",)), list[RowBatch]()
+    target = NumericStatistics(1, size=1) if estimator._task == "regression" else None  # noqa: SLF001
+    result = Scan(TableStatistics(schema, na_codes=estimator.na_codes), target)
     for part in source.table.parts:
         before = result.rows
-        for chunk in source.chunks(part):
-            if chunk.held.any():
-                held.append(chunk.take(chunk.held))
-            training = chunk.take(~chunk.held) if chunk.held.any() else chunk
+        for training, held_out in source.batches(part):
+            if len(held_out):
+                held.append(held_out)
             with source.table.cells_of(training.numbers):
-                result.count(training.values(estimator))
-                result.statistics.update(training.frame, first_row=result.rows)
+                result.count(source.values_of(training, estimator))
+                result.statistics.update(source.features_of(training), first_row=result.rows)
             sample.add(training, result.rows)
             result.rows += len(training)
-            result.weight += float(training.weights.sum())
-            advance(len(chunk))
+            result.weight += float(source.weights_of(training).sum())
+            advance(len(training) + len(held_out))
         if result.rows > before:
             result.part_rows[part.number] = result.rows - before
     if result.rows < 2:
@@ -262,8 +224,8 @@ def scan(
             f"training needs at least 2 rows, however: n_samples={result.rows} have a weight above 0 and are not held "
             "out; add rows"
         )
-    result.sample = sample.chunk()
-    result.held = joined(held) if held else None
+    result.sample = sample.rows()
+    result.held = RowBatch.joined(held) if held else None
     return result
 
 
@@ -276,48 +238,35 @@ def _schema(typed: TypeRows, na_codes: Any, kinds: dict[str, Any]) -> Schema:
     )
 
 
-def joined(chunks: list[Chunk]) -> Chunk:
-    """Put chunks together."""
-    frames, targets, weights, held, numbers = zip(*map(_fields, chunks), strict=True)
-    frame, target = pd.concat(frames, ignore_index=True), pd.concat(targets, ignore_index=True)
-    return Chunk(frame, target, *map(np.concatenate, (weights, held, numbers)))
-
-
-def _fields(chunk: Chunk) -> tuple[Any, ...]:
-    return chunk.frame, chunk.target, chunk.weights, chunk.held, chunk.numbers
-
-
 class _BottomK:
     """Keeps the rows whose hash of their number is smallest, in order of their numbers."""
 
     def __init__(self, size: int, keys: tuple[object, ...]) -> None:
-        self.size = size
-        self.keys = keys
+        self.size, self.keys = size, keys
         self._bound = 1.0
-        self._chunks: list[Chunk] = []
+        self._batches: list[RowBatch] = []
         self._draws: list[npt.NDArray[np.float64]] = []
 
-    def add(self, chunk: Chunk, first_row: int) -> None:
+    def add(self, batch: RowBatch, first_row: int) -> None:
         """Look at rows that begin with number ``first_row``."""
-        draws = uniform(0, self.keys, np.arange(first_row, first_row + len(chunk), dtype=np.int64))
+        draws = uniform(0, self.keys, np.arange(first_row, first_row + len(batch), dtype=np.int64))
         chosen = draws < self._bound
         if not chosen.any():
             return
-        self._chunks.append(chunk if chosen.all() else chunk.take(chosen))
+        self._batches.append(batch.take(chosen))
         self._draws.append(draws[chosen])
         if sum(map(len, self._draws)) >= 2 * self.size:
             self._shrink()
 
     def _shrink(self) -> None:
-        draws = np.concatenate(self._draws)
-        chunk = joined(self._chunks)
+        draws, batch = np.concatenate(self._draws), RowBatch.joined(self._batches)
         if len(draws) > self.size:
             self._bound = float(np.partition(draws, self.size)[self.size])
             chosen = draws < self._bound
-            chunk, draws = chunk.take(chosen), draws[chosen]
-        self._chunks, self._draws = [chunk], [draws]
+            batch, draws = batch.take(chosen), draws[chosen]
+        self._batches, self._draws = [batch], [draws]
 
-    def chunk(self) -> Chunk:
+    def rows(self) -> RowBatch:
         """Return what was kept."""
         self._shrink()
-        return self._chunks[0]
+        return self._batches[0]

@@ -2,42 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from permgrad import __version__
 from permgrad.attribution.parts.folder import (
-    RECORD,
-    SCHEMA_VERSION,
-    began_here,
-    check_folder,
-    empty,
-    held,
+    StreamedWork,
+    lines_in,
+    part_name,
     refuse_inside,
     writable,
+    written_lines,
 )
-from permgrad.attribution.parts.notes import say_once
-from permgrad.attribution.parts.part import part_name
-from permgrad.attribution.parts.plan import model_digest, table_digest
-from permgrad.base.errors import InputError, counted, keeping_warnings, warn_user
-from permgrad.base.files import atomic_path, plain, write_json_atomic
+from permgrad.attribution.parts.plan import json_hash, model_digest, table_digest
+from permgrad.base.errors import InputError, counted, keeping_warnings, warn_first, warn_user
+from permgrad.base.files import plain
 from permgrad.base.progress import Progress
-from permgrad.base.stored import parse_json
 from permgrad.data.encode.encoding import align_columns
 from permgrad.data.parts.known_rows import any_known
 from permgrad.data.parts.partitions import Part, PartitionedTable, is_partitioned, open_partitioned
 from permgrad.data.read.cells import canonical
 from permgrad.data.types.positive import find_positive
-from permgrad.models.batches import halved, sparing
+from permgrad.models.batches import sparing, with_fewer
 from permgrad.runs.commands.trained import known_columns, open_model
 from permgrad.runs.folder.outputs import refuse_input, refuse_run_file
 from permgrad.runs.requests import ExplainRequest, Outcome, PredictRequest, table_name
@@ -82,15 +73,9 @@ def with_target(model: Any, data: Mapping[str, Any], y: str | None) -> dict[str,
 
 
 def open_streamed(folder: Path, table: Path, y: str | None = None) -> tuple[Any, dict[str, Any], PartitionedTable]:
-    """Return the model, what its run says of its data, and the table, whose columns are checked.
+    """Return the model, what its run says of its data (``y``: another column of targets), and the table.
 
-    Args:
-        folder: a run's folder, or the model folder in it.
-        table: a Parquet file, or a folder of them.
-        y: column of targets, if it is not the run's.
-
-    Raises:
-        InputError: no model, a model of images, or a table without the model's columns.
+    ``InputError``: no model, a model of images, or a table without the model's columns.
     """
     opened = open_partitioned(table)
     model, data = open_model(folder)
@@ -100,87 +85,17 @@ def open_streamed(folder: Path, table: Path, y: str | None = None) -> tuple[Any,
             "parts; pass one file, with --no-stream"
         )
     data = with_target(model, data, y)
-    silent = set(known_columns(data))
-    features = [str(name) for name in model.preprocessor_.feature_names_in_]
+    silent, features = set(known_columns(data)), _features(model)
     shown = [name for name in opened.columns if name in features or name not in silent]
     align_columns(pd.DataFrame(columns=shown), features)
     return model, data, opened
 
 
+def _features(model: Any) -> list[str]:
+    return [str(name) for name in model.preprocessor_.feature_names_in_]
+
+
 # ---- predict ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Predictions:
-    """What is predicted, and into which folder."""
-
-    model: Any
-    table: PartitionedTable
-    identifiers: list[str]
-    folder: Path
-    key: str
-
-    @property
-    def features(self) -> list[str]:
-        return [str(name) for name in self.model.preprocessor_.feature_names_in_]
-
-    def path(self, part: Part) -> Path:
-        return self.folder / f"{part_name(part.number)}.parquet"
-
-    def is_finished(self, part: Part) -> bool:
-        """Whether a part's file is there and whole."""
-        try:
-            footer = pq.read_metadata(self.path(part))
-            facts = parse_json((footer.metadata or {}).get(b"permgrad", b"{}"))
-        except (OSError, ValueError, pa.ArrowException):
-            return False
-        return bool(footer.num_rows == part.rows and facts == self._facts(part))
-
-    def _facts(self, part: Part) -> dict[str, Any]:
-        return {"key": self.key, "part": part.number}
-
-    def write(self, part: Part) -> list[str]:
-        """Predict a part, a batch at a time, into its file; return what was warned of."""
-        columns = list(dict.fromkeys([*self.features, *self.identifiers]))
-        size = max(256, min(_MOST_ROWS, _CELLS // max(1, len(columns), len(self.model.preprocessor_.encoded_names_))))
-        with sparing(), keeping_warnings() as warned:
-            while True:
-                try:
-                    self._write(part, size, columns)
-                except (RuntimeError, MemoryError) as error:
-                    # Rows are read and encoded before the network can take fewer of them at a time.
-                    size = halved(size, error)
-                else:
-                    return warned
-
-    def _write(self, part: Part, size: int, columns: list[str]) -> None:
-        """Predict a part, so many rows at a time, into its file."""
-        writer: pq.ParquetWriter | None = None
-        with atomic_path(self.path(part)) as temporary:
-            try:
-                for first, frame in self.table.batches(part, size, columns):
-                    with self.table.cells_of(range(first, first + len(frame))):
-                        lines = self._lines(first, frame)
-                    if writer is None:
-                        schema = lines.schema.with_metadata({b"permgrad": json.dumps(self._facts(part)).encode()})
-                        writer = pq.ParquetWriter(temporary, schema, compression="zstd")
-                    writer.write_table(lines)
-            finally:
-                if writer is not None:
-                    writer.close()
-
-    def _lines(self, first: int, frame: pd.DataFrame) -> pa.Table:
-        predicted = predictions_of(self.model, frame[self.features])
-        rows = np.arange(first, first + len(frame), dtype=np.int64)
-        result = prediction_table(rows, frame[self.identifiers], predicted, self.model)
-        lines = pa.Table.from_pandas(result, preserve_index=False).replace_schema_metadata(None)
-        for name, shown in identifier_names(self.identifiers, self.model).items():
-            # The type of the whole table, also where all cells of a batch are missing.
-            kind = self.table.schema.field(name).type if name in self.table.schema.names else pa.int64()
-            kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-            place = lines.schema.get_field_index(shown)
-            lines = lines.set_column(place, shown, pa.array(frame[name].astype(object), type=kind, from_pandas=True))
-        return lines
 
 
 def predict_stream(request: PredictRequest, *, progress: Any = "auto") -> Outcome:
@@ -188,62 +103,73 @@ def predict_stream(request: PredictRequest, *, progress: Any = "auto") -> Outcom
 
     The same command goes on with the parts that are not finished, and does nothing when all are there.
     """
-    folder, table, out, overwrite = request.model_folder, request.table, request.out, request.overwrite
-    target = Path(f"{table_name(table)}-predictions") if out is None else out
+    target = Path(f"{table_name(request.table)}-predictions") if request.out is None else request.out
     if target.suffix.lower() in (".csv", ".gz", ".txt", ".parquet", ".pq") or str(target) == "-":
         raise InputError(
             f"predictions of a table that is read in parts are written to a folder, however: --out {target} names a "
             "file; name a folder, such as --out predictions"
         )
-    model, data, opened = open_streamed(folder, table)
-    refuse_inside(target, table)
-    refuse_input(target, {"table": table})
-    refuse_run_file(target, folder)
+    model, data, table = open_streamed(request.model_folder, request.table)
+    refuse_inside(target, request.table)
+    refuse_input(target, {"table": request.table})
+    refuse_run_file(target, request.model_folder)
     use_threads(request.threads)
-    identifiers = [name for name in data.get("identifiers", ()) if name in opened.columns]
+    identifiers = [name for name in data.get("identifiers", ()) if name in table.columns]
     facts: dict[str, Any] = {
         "permgrad": __version__,
         "model": model_digest(model),
-        "table": table_digest(opened),
+        "table": table_digest(table),
         "identifiers": identifiers,
     }
-    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    check_folder(target, key, facts, overwrite=overwrite, kind="prediction")
-    work = _Predictions(model, opened, identifiers, target, key)
-    begun = False
-    with held(target), writable(target):
-        # Looked at again: another process may have begun in between.
-        if check_folder(target, key, facts, overwrite=overwrite, kind="prediction") is None:
-            left = [entry.name for entry in target.glob("part-*.parquet")] if target.is_dir() else []
-            empty(target, [*left, RECORD])
-            about = {"schema_version": SCHEMA_VERSION, "kind": "prediction", "key": key, "facts": facts}
-            write_json_atomic(target / RECORD, about)
-            begun = True
-        todo = [part for part in opened.parts if not work.is_finished(part)]
-        with began_here(begun, lambda: empty(target, [*(work.path(part).name for part in opened.parts), RECORD])):
-            _in_turn(todo, work.write, "predict", progress)
+    work = StreamedWork(target, "prediction", json_hash(facts), facts)
+    columns = list(dict.fromkeys([*_features(model), *identifiers]))
+    most = max(256, min(_MOST_ROWS, _CELLS // max(1, len(columns), len(model.preprocessor_.encoded_names_))))
+    notes: dict[str, int] = {}
+    with work.hold(overwrite=request.overwrite), writable(target):
+        files = {part: target / f"{part_name(part.number)}.parquet" for part in table.parts}
+        facts_of = {part: {"key": work.key, "part": part.number} for part in table.parts}
+        todo = [part for part in table.parts if lines_in(files[part]) != (part.rows, facts_of[part])]
+        with Progress(sum(part.rows for part in todo), "predict", progress) as bar:
+            for part in todo:
+
+                def predict(rows: int, part: Part = part) -> None:
+                    with written_lines(files[part], facts_of[part]) as write:
+                        for first, frame in table.batches(part, rows, columns):
+                            with table.cells_of(range(first, first + len(frame))):
+                                write(_lines(model, table, identifiers, first, frame))
+
+                with sparing(), keeping_warnings() as warned:
+                    # Rows are read and encoded before the network can take fewer of them at a time.
+                    with_fewer(most, predict)
+                for text in warned:
+                    notes.setdefault(text, part.number)
+                bar.advance(part.rows)
+        warn_first(notes, f"in part {next(iter(notes.values()), 0)} of the table: ")
     result: dict[str, Any] = {
-        "rows": opened.rows,
+        "rows": table.rows,
         "out": str(target),
-        "parts": len(opened.parts),
+        "parts": len(table.parts),
         "computed": len(todo),
     }
     if hasattr(model, "classes_"):
         result["classes"] = model.classes_.tolist()
     was = "" if todo else ", finished before"
-    parts = counted(len(opened.parts), "part")
-    return Outcome(result, f"{counted(opened.rows, 'row')} predicted in {parts}{was}: {target}")
+    parts = counted(len(table.parts), "part")
+    return Outcome(result, f"{counted(table.rows, 'row')} predicted in {parts}{was}: {target}")
 
 
-def _in_turn(todo: Sequence[Part], work: Callable[[Part], list[str]], label: str, progress: Any) -> None:
-    """Do the parts one after the other; what they warn of is said once."""
-    warned: dict[str, int] = {}
-    with Progress(sum(part.rows for part in todo), label, progress) as bar:
-        for part in todo:
-            for text in work(part):
-                warned.setdefault(text, part.number)
-            bar.advance(part.rows)
-    say_once(warned)
+def _lines(model: Any, table: PartitionedTable, identifiers: list[str], first: int, frame: pd.DataFrame) -> pa.Table:
+    """Return the predictions of some rows as they are written; ``first`` is the number of the first row."""
+    predicted = predictions_of(model, frame[_features(model)])
+    result = prediction_table(np.arange(first, first + len(frame)), frame[identifiers], predicted, model)
+    lines = pa.Table.from_pandas(result, preserve_index=False).replace_schema_metadata(None)
+    for name, shown in identifier_names(identifiers, model).items():
+        # The type of the whole table, also where all cells of a batch are missing.
+        kind = table.schema.field(name).type if name in table.schema.names else pa.int64()
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        cells = pa.array(frame[name].astype(object), type=kind, from_pandas=True)
+        lines = lines.set_column(lines.schema.get_field_index(shown), shown, cells)
+    return lines
 
 
 # ---- explain ---------------------------------------------------------------------------------------------------------
@@ -260,14 +186,7 @@ def target_column(data: Mapping[str, Any], table: PartitionedTable) -> str | Non
 def tell_no_targets(data: Mapping[str, Any], columns: Iterable[str], table: Path, *, named: bool) -> None:
     """Tell that a table's column of targets holds none, so that no loss can be explained; without the column, nothing.
 
-    Args:
-        data: what the run says of its data.
-        columns: names of the table's columns.
-        table: its path.
-        named: whether the user named the column.
-
-    Raises:
-        InputError: the column was named.
+    ``InputError``: the user ``named`` the column.
     """
     name = data.get("target")
     if name is None or name not in columns:
@@ -293,11 +212,11 @@ def positive_option(model: Any, data: Mapping[str, Any], wanted: str | None) -> 
 
 
 def explain_streamed(request: ExplainRequest, engine: Engine, *, progress: Any = "auto") -> tuple[Explanation, bool]:
-    """Explain a run's model on Parquet files in parts, into a folder; see ``pg.explain_stream``."""
+    """Explain a run's model on Parquet files in parts, into a folder, and say whether it was finished before."""
     from permgrad.attribution.method import loss_game
     from permgrad.attribution.parts.stream import explain_stream
 
-    folder, table, out, y = request.model_folder, request.source, request.folder, request.y
+    folder, table, y = request.model_folder, request.source, request.y
     model, data, opened = open_streamed(folder, table, y)
     use_threads(request.threads)
     # Only a loss needs targets: rows without one are no reason to refuse another explanation.
@@ -306,7 +225,7 @@ def explain_streamed(request: ExplainRequest, engine: Engine, *, progress: Any =
         if y is None:
             tell_no_targets(data, opened.columns, table, named=False)
     saved = folder / "model" if (folder / "model").is_dir() else folder
-    before = _written(out)
+    before = _written(request.folder)
     options: dict[str, Any] = {"scope": request.scope, "form": request.form}
     options |= {} if request.baseline is None else {"baseline": request.baseline}
     explanation = explain_stream(
@@ -314,7 +233,7 @@ def explain_streamed(request: ExplainRequest, engine: Engine, *, progress: Any =
         opened,
         y,
         model_folder=str(saved.absolute()),
-        out=out,
+        out=request.folder,
         overwrite=request.overwrite,
         progress=progress,
         na_codes=plain(data.get("na_codes", ())),
@@ -327,7 +246,7 @@ def explain_streamed(request: ExplainRequest, engine: Engine, *, progress: Any =
         **positive_option(model, data, request.positive),
         **options,
     )
-    return explanation, before is not None and before == _written(out)
+    return explanation, before is not None and before == _written(request.folder)
 
 
 def _written(folder: Path) -> int | None:

@@ -7,9 +7,7 @@ computed twice, because a worker died, is counted once (docs/reproducibility.md)
 A further engine is one file: a class decorated with ``@engines.register("name")``, and one import here.
 """
 
-from permgrad.attribution.parts.engines import local, ray
-from permgrad.attribution.parts.engines.base import Engine, engines, make_engine
-from permgrad.attribution.parts.engines.local import LocalEngine
+from permgrad.attribution.parts.engines.base import Engine, LocalEngine, engines, make_engine, settle_model
 from permgrad.attribution.parts.engines.ray import RayEngine
 
-__all__ = ["Engine", "LocalEngine", "RayEngine", "engines", "local", "make_engine", "ray"]
+__all__ = ["Engine", "LocalEngine", "RayEngine", "engines", "make_engine", "settle_model"]

@@ -1,4 +1,4 @@
-"""The protocol of an engine, and the registry in which engines are found."""
+"""The protocol of an engine, the registry in which engines are found, and the engine that needs nothing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 from permgrad.base.checks import check_whole
 from permgrad.base.errors import InputError, shown
 from permgrad.base.registry import Registry
+from permgrad.models.estimators.settings import choose_device
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -40,6 +41,37 @@ class Engine(Protocol):
 
 
 engines: Registry[Callable[..., Engine]] = Registry("engine")
+
+
+@engines.register("local")
+class LocalEngine:
+    """Runs tasks in this process, in their order; memory holds one of them.
+
+    Examples:
+        >>> list(LocalEngine().run(["a", "b"], str.upper))
+        ['A', 'B']
+    """
+
+    def __init__(self, *, workers: int | None = None, address: str | None = None) -> None:
+        if address is not None:
+            raise InputError(
+                f"an address is that of a Ray cluster, however: engine='local' and the address is {shown(address)}; "
+                "add engine='ray' (--engine ray), or leave the address out"
+            )
+        if workers not in (None, 1):
+            raise InputError(
+                f"engine='local' works in this process alone, however: workers={workers}; "
+                "add engine='ray' (--engine ray) to let several processes work, or leave workers out"
+            )
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What an explanation's ``meta`` says of the engine."""
+        return {"engine": "local", "workers": 1}
+
+    def run(self, tasks: Sequence[T], work: Callable[[T], R]) -> Iterator[R]:
+        """Yield the tasks' results in the tasks' order."""
+        return map(work, tasks)
 
 
 def make_engine(engine: str | Engine, *, workers: int | None = None, address: str | None = None) -> Engine:
@@ -77,7 +109,5 @@ def settle_model(model: Any) -> None:
 
     Models are sent without an accelerator, because another worker may have another, or none.
     """
-    from permgrad.models.estimators.settings import choose_device
-
     wanted = getattr(model, "device", "auto")
     model.module_.to(choose_device("cpu" if str(wanted) == "cpu" else "auto"))

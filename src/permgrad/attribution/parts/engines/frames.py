@@ -8,29 +8,27 @@ a local explanation do not depend on each other; they are explained part by part
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request, loss_game, loss_games, methods
 from permgrad.attribution.parts.engines.base import Engine, settle_model
-from permgrad.attribution.parts.notes import say_first
 from permgrad.attribution.replace.game import Game, LossValue, MomentCollector
 from permgrad.attribution.replace.importance import Played, class_outputs, receiver_classes
 from permgrad.attribution.replace.moments import PairMoments
 from permgrad.attribution.replace.plays import Plays
-from permgrad.base.errors import InputError, keeping_warnings
+from permgrad.attribution.subject.hybrid import HybridSubject
+from permgrad.base.errors import InputError, keeping_warnings, warn_first
 from permgrad.base.progress import Progress
 from permgrad.models.devices import full_float32
-
-R = TypeVar("R")
-Sums = dict[str, dict[str, npt.NDArray[Any]]]
 
 #: Parts that the rows are cut into, and the fewest and most rows of a part.
 _PARTS, _FEWEST, _MOST = 32, 500, 20_000
@@ -44,35 +42,23 @@ class Span:
     start: int
     stop: int
 
-
-@dataclass(frozen=True)
-class Done(Generic[R]):
-    """What a worker says of a part: its result, and the warnings to be passed on."""
-
-    span: Span
-    result: R
-    said: list[str]
+    @property
+    def rows(self) -> slice:
+        """The rows."""
+        return slice(self.start, self.stop)
 
 
 def spans(rows: int) -> list[Span]:
-    """Cut rows into parts.
-
-    Examples:
-        >>> [(span.start, span.stop) for span in spans(1200)]
-        [(0, 500), (500, 1000), (1000, 1200)]
-    """
+    """Cut rows into parts."""
     size = min(_MOST, max(_FEWEST, -(-rows // _PARTS)))
-    starts = range(0, rows, size)
-    return [Span(number, start, min(start + size, rows)) for number, start in enumerate(starts)]
+    return [Span(number, start, min(start + size, rows)) for number, start in enumerate(range(0, rows, size))]
 
 
 def explain_on(engine: Engine, request: Request, method: str) -> Explanation:
     """Explain the rows of a request, its parts computed by ``engine``.
 
-    Raises:
-        InputError: the model or the method cannot be taken apart.
+    ``InputError``: the model or the method cannot be taken apart.
     """
-    chosen = methods.get(method)
     if request.subject.model is None:
         raise InputError(
             "an engine explains a fitted HyNNClassifier or HyNNRegressor, however: model is a torch network; leave "
@@ -89,17 +75,17 @@ def explain_on(engine: Engine, request: Request, method: str) -> Explanation:
                 "tolerance stops when intervals over all rows are narrow, however: the rows are explained in parts by "
                 f"engine=; leave tolerance={request.options['tolerance']!r} or engine= out"
             )
-        explanation = chosen()(replace(request, engine=partial(_play_parts, engine)))
+        explanation = methods.get(method)()(replace(request, engine=partial(_play_parts, engine)))
     else:
-        explanation = _rows(engine, request, method)
+        results = _run(engine, _ExplainsRows(request, method), method)
+        explanation = join_rows([results[number] for number in sorted(results)])
     return replace(explanation, meta={**explanation.meta, "engine": engine.facts})
 
 
-class _Shipped:
+class _OnRows:
     """What the workers of one explanation hold: the model and all rows; the network is put where a worker can compute.
 
-    Args:
-        request: the call, as it was resolved.
+    What a worker makes of it once, in ``opened``, is not sent on.
     """
 
     def __init__(self, request: Request) -> None:
@@ -109,7 +95,8 @@ class _Shipped:
         nothing: Any = None
         self.request = replace(request, subject=nothing, engine=None, progress=False, inputs=(), donors=(), raw=None)
         self.raw = request.raw if request.scope == "local" else None
-        self.opened: Request | None = None
+        self.progress = request.progress
+        self.opened: Any = None
 
     @property
     def store_bytes(self) -> int:
@@ -122,193 +109,152 @@ class _Shipped:
         return {**self.__dict__, "opened": None}
 
     def open(self) -> Request:
-        """Return the request, with the model at hand; made once in each worker."""
-        if self.opened is None:
-            from permgrad.attribution.subject.hybrid import HybridSubject
+        """Return the request, with the model at hand."""
+        settle_model(self.model)
+        # Arrays in shared memory cannot be written to, which PyTorch warns of.
+        inputs = (torch.from_numpy(np.array(self.encoded)),)
+        donors = inputs if self.background is None else (torch.from_numpy(np.array(self.background)),)
+        return replace(self.request, subject=HybridSubject(self.model), inputs=inputs, donors=donors, raw=self.raw)
 
-            settle_model(self.model)
-            # Arrays in shared memory cannot be written to, which PyTorch warns of.
-            inputs = (torch.from_numpy(np.array(self.encoded)),)
-            donors = inputs if self.background is None else (torch.from_numpy(np.array(self.background)),)
-            subject = HybridSubject(self.model)
-            self.opened = replace(self.request, subject=subject, inputs=inputs, donors=donors, raw=self.raw)
-        return self.opened
+    def __call__(self, span: Span) -> tuple[Span, Any, list[str]]:
+        """Return a part, its result, and the warnings to be passed on."""
+        with full_float32(), keeping_warnings() as notes:
+            return span, self.work(span), notes
+
+    def work(self, span: Span) -> Any:
+        """Return a part's result."""
+        raise NotImplementedError
 
 
-def _run(engine: Engine, parts: Sequence[Span], work: Callable[[Span], Done[R]], label: str, mode: Any) -> dict[int, R]:
-    """Return each part's result by its number; pass on what was said, once."""
-    found: dict[int, R] = {}
-    said: list[str] = []
-    with Progress(parts[-1].stop, label, mode) as progress:
-        for done in engine.run(parts, work):
-            found[done.span.number] = done.result
-            said += done.said
-            progress.advance(done.span.stop - done.span.start)
-    say_first(said, "in a part of the rows: " if len(parts) > 1 else "")
-    return found
+def _run(engine: Engine, work: _OnRows, label: str) -> dict[int, Any]:
+    """Return each part's result by its number; pass on what was warned of, once."""
+    results: dict[int, Any] = {}
+    notes: list[str] = []
+    parts = spans(len(work.encoded))
+    with Progress(len(work.encoded), label, work.progress) as progress:
+        for span, result, warned in engine.run(parts, work):
+            results[span.number] = result
+            notes += warned
+            progress.advance(span.stop - span.start)
+    warn_first(notes, "in a part of the rows: " if len(parts) > 1 else "")
+    return results
 
 
 # ---- global ----------------------------------------------------------------------------------------------------------
 
 
-class _PlaysParts(_Shipped):
-    """Plays a loss game for a part of the receivers."""
+class _PlaysParts(_OnRows):
+    """Plays a loss game for the receivers of a part."""
 
     def __init__(self, request: Request, plays: Plays) -> None:
         super().__init__(request)
         self.plays = plays
-        self.game: Game | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "game": None}
-
-    def __call__(self, span: Span) -> Done[Sums]:
+    def work(self, span: Span) -> dict[str, dict[str, Any]]:
         """Return the sums of every player over the pairs of a part's receivers."""
-        with full_float32(), keeping_warnings() as said:
-            sums = self._play(span)
-        return Done(span, sums, said)
-
-    def _play(self, span: Span) -> Sums:
-        request = self.open()
-        if self.game is None:
-            self.game = Game(request, LossValue(request), self.plays.fixed)
-        game, rows = self.game, slice(span.start, span.stop)
-        classes, count = receiver_classes(replace(request, y=_of(request.y, span)), game.outputs(rows))
+        if self.opened is None:
+            request = self.open()
+            self.opened = request, Game(request, LossValue(request), self.plays.fixed)
+        request, game = self.opened
+        y = None if request.y is None else request.y[span.rows]
+        classes, count = receiver_classes(replace(request, y=y), game.outputs(span.rows))
         if classes is not None:
             everywhere = np.zeros(request.count, dtype=np.int64)
-            everywhere[rows] = classes
+            everywhere[span.rows] = classes
             classes = everywhere
-        collector = MomentCollector(
-            receivers=request.count,
-            donors=game.back_end.donors,
-            shared=game.back_end.shared,
-            classes=classes,
-            class_count=count,
-            quantities=len(self.plays.names),
-            weights=request.sample_weight,
-        )
+        back_end = game.back_end
+        sizes = (request.count, back_end.donors, back_end.shared, classes, count, len(self.plays.names))
+        collector = MomentCollector(*sizes, weights=request.sample_weight)
         with Progress(0, "part", mode=False) as progress:
-            game.play(self.plays.plays, range(request.n_repeats), collector, progress, rows)
-        return {name: pack_part(own, span) for name, own in collector.moments.items()}
+            game.play(self.plays.plays, range(request.n_repeats), collector, progress, span.rows)
+        return {name: packed(moments) for name, moments in collector.moments.items()}
 
 
 def _play_parts(engine: Engine, request: Request, plays: Plays, label: str) -> Played:
     """Play a loss game for all players in parts: what ``play_losses`` does in one piece."""
     started = time.perf_counter()
     game = Game(request, LossValue(request), plays.fixed)
-    rows, subject = request.count, request.subject
+    rows, subject, back_end = request.count, request.subject, game.back_end
     count = len(subject.class_names) if subject.task == "classification" else 1
-    sizes = (rows, game.back_end.donors, game.back_end.shared, count, len(plays.names))
-    collector = MomentCollector(rows, game.back_end.donors, game.back_end.shared, None, count, len(plays.names))
-    parts = spans(rows)
-    found = _run(engine, parts, _PlaysParts(request, plays), label, request.progress)
+    collector = MomentCollector(rows, back_end.donors, back_end.shared, None, count, len(plays.names))
+    results = _run(engine, _PlaysParts(request, plays), label)
     # Merged in the order of the rows, so that the last digits do not depend on who was first.
-    for span in parts:
-        for name, arrays in found.pop(span.number).items():
-            into = collector.moments.setdefault(name, PairMoments(*sizes))
-            into.merge(unpack_part(arrays, span, sizes))
+    for number in sorted(results):
+        for name, arrays in results.pop(number).items():
+            part = unpacked(arrays)
+            collector.moments[name] = collector.moments[name].merge(part) if name in collector.moments else part
     repeats = dict.fromkeys(request.space.names, 0)
     repeats |= {name: request.n_repeats for play in plays.plays for name in play.names}
     played = sum(repeats.values()) * rows * plays.coalitions
     return Played(collector, game, class_outputs(request), repeats, time.perf_counter() - started, played)
 
 
-_RECEIVERS = ("receiver_sum", "receiver_weight", "receiver_class")
-_DONORS = ("donor_sum", "donor_weight")
+def packed(moments: PairMoments) -> dict[str, Any]:
+    """Return the sums of a part's pairs without the rows and donors that are in none, which have zeros."""
+    sparse: dict[str, Any] = {}
+    for name, array in moments.to_arrays().items():
+        places = np.flatnonzero(array)
+        sparse[name] = array.shape, places, array.flat[places]
+    return sparse
 
 
-def pack_part(moments: PairMoments, span: Span) -> dict[str, npt.NDArray[Any]]:
-    """Return the sums of a part's pairs: its own receivers, and the donors that were drawn."""
-    arrays = moments.to_arrays()
-    drawn = np.flatnonzero(moments.donor_weight.any(axis=0))
-    packed = {name: arrays[name][..., span.start : span.stop] for name in _RECEIVERS}
-    packed |= {name: arrays[name][..., drawn] for name in _DONORS}
-    rest = {name: array for name, array in arrays.items() if name not in (*_RECEIVERS, *_DONORS, "sizes")}
-    return packed | rest | {"drawn": drawn, "pairs": np.array([moments.pairs])}
-
-
-def unpack_part(arrays: dict[str, npt.NDArray[Any]], span: Span, sizes: tuple[int, int, bool, int, int]) -> PairMoments:
-    """Return the sums over all rows that ``pack_part`` was given."""
-    moments = PairMoments(*sizes)
-    moments.pairs = int(arrays["pairs"][0])
-    for name, array in arrays.items():
-        if name in _RECEIVERS:
-            getattr(moments, name)[..., span.start : span.stop] = array
-        elif name in _DONORS:
-            getattr(moments, name)[..., arrays["drawn"]] = array
-        elif name not in ("drawn", "pairs"):
-            getattr(moments, name)[...] = array
-    return moments
+def unpacked(arrays: dict[str, Any]) -> PairMoments:
+    """Return what ``packed`` was given."""
+    full: dict[str, npt.NDArray[Any]] = {}
+    for name, (shape, places, values) in arrays.items():
+        full[name] = np.zeros(shape, dtype=values.dtype)
+        full[name].flat[places] = values
+    return PairMoments.from_arrays(full)
 
 
 # ---- local -----------------------------------------------------------------------------------------------------------
 
 
-class _ExplainsRows(_Shipped):
+class _ExplainsRows(_OnRows):
     """Explains the rows of a part."""
 
     def __init__(self, request: Request, method: str) -> None:
         super().__init__(request)
         self.method = method
 
-    def __call__(self, span: Span) -> Done[Explanation]:
+    def work(self, span: Span) -> Explanation:
         """Return the part's explanation."""
-        whole = self.open()
-        assert self.raw is not None
-        rows = slice(span.start, span.stop)
+        self.opened = self.opened or self.open()
+        request, rows, (y, weight) = self.opened, span.rows, (self.request.y, self.request.sample_weight)
         part = replace(
-            whole,
-            raw=self.raw.iloc[rows].reset_index(drop=True),
-            y=_of(whole.y, span),
-            sample_weight=_of(whole.sample_weight, span),
-            inputs=(whole.inputs[0][rows],),
-            row_offset=whole.row_offset + span.start,  # type: ignore[operator]
+            request,
+            raw=request.raw.iloc[rows].reset_index(drop=True),
+            y=None if y is None else y[rows],
+            sample_weight=None if weight is None else weight[rows],
+            inputs=(request.inputs[0][rows],),
+            row_offset=request.row_offset + span.start,
         )
-        with full_float32(), keeping_warnings() as said:
-            explanation = methods.get(self.method)()(part)
-        return Done(span, explanation, said)
+        return methods.get(self.method)()(part)
 
 
-def _rows(engine: Engine, request: Request, method: str) -> Explanation:
-    parts = spans(len(request.encoded))
-    found = _run(engine, parts, _ExplainsRows(request, method), method, request.progress)
-    return join_rows([found[span.number] for span in parts])
+#: Fields of a local explanation with one entry for each row.
+_BY_ROW = ("values", "std", "low", "high", "p_values", "predictions")
 
 
 def join_rows(parts: Sequence[Explanation]) -> Explanation:
     """Put local explanations of neighbouring rows together."""
-    import pandas as pd
-
     first = parts[0]
     weights = [float(len(part.values)) for part in parts]
-
-    def joined(name: str) -> Any:
-        own = [getattr(part, name) for part in parts]
-        return None if own[0] is None else np.concatenate(own)
-
-    def joined_each(name: str) -> dict[str, Any]:
-        return {key: np.concatenate([getattr(part, name)[key] for part in parts]) for key in getattr(first, name)}
-
-    base = first.base_values
-    if base is not None:
-        own = [np.asarray(part.base_values) for part in parts]
-        base = np.concatenate(own) if base.ndim == 2 else np.average(np.stack(own), axis=0, weights=weights)
-    frames = [part.feature_values for part in parts]
-    return replace(
-        first,
-        values=joined("values"),
-        std=joined("std"),
-        low=joined("low"),
-        high=joined("high"),
-        p_values=joined("p_values"),
-        parts=joined_each("parts"),
-        part_std=joined_each("part_std"),
-        predictions=joined("predictions"),
-        base_values=base,
-        maps=joined_each("maps"),
-        feature_values=None if frames[0] is None else pd.concat(frames, ignore_index=True),
-        meta={name: join_fact(name, [part.meta.get(name) for part in parts], weights) for name in first.meta},
-    )
+    fields: dict[str, Any] = {}
+    for name in _BY_ROW:
+        arrays = [getattr(part, name) for part in parts]
+        fields[name] = None if arrays[0] is None else np.concatenate(arrays)
+    for name in ("parts", "part_std", "maps"):
+        mappings = [getattr(part, name) for part in parts]
+        fields[name] = {key: np.concatenate([one[key] for one in mappings]) for key in mappings[0]}
+    if first.base_values is not None:
+        bases = [np.asarray(part.base_values) for part in parts]
+        by_row = bases[0].ndim == 2
+        fields["base_values"] = np.concatenate(bases) if by_row else np.average(bases, axis=0, weights=weights)
+    if first.feature_values is not None:
+        fields["feature_values"] = pd.concat([part.feature_values for part in parts], ignore_index=True)
+    meta = {name: join_fact(name, [part.meta.get(name) for part in parts], weights) for name in first.meta}
+    return replace(first, **fields, meta=meta)
 
 
 #: Facts about rows that add up over parts, that are averaged over rows, and of which the largest counts.
@@ -320,27 +266,18 @@ _LISTED = {"local_r2", "sample_weight"}
 
 
 def join_fact(name: str, values: Sequence[Any], weights: Sequence[float]) -> Any:
-    """Return what several parts' ``meta`` says of one thing, taken together.
-
-    Examples:
-        >>> join_fact("seconds", [1.0, 2.0], [10.0, 20.0]), join_fact("unit", ["y", "y"], [10.0, 20.0])
-        (3.0, 'y')
-    """
+    """Return what several parts' ``meta`` says of one thing, taken together."""
     first = values[0]
     if name in _LISTED:
-        return [number for own in values for number in own]
+        return [number for numbers in values for number in numbers]
     if name not in _SUMMED | _AVERAGED | _LARGEST:
         return first
     if isinstance(first, dict):
-        return {key: join_fact(name, [own[key] for own in values], weights) for key in first}
-    known = [(value, weight) for value, weight in zip(values, weights, strict=True) if value is not None]
-    if not known:
+        return {key: join_fact(name, [value[key] for value in values], weights) for key in first}
+    numbers = {place: value for place, value in enumerate(values) if value is not None}
+    if not numbers:
         return None
-    numbers = [value for value, _ in known]
     if name in _AVERAGED:
-        return sum(value * weight for value, weight in known) / sum(weight for _, weight in known)
-    return sum(numbers) if name in _SUMMED else max(numbers)
-
-
-def _of(values: npt.NDArray[Any] | None, span: Span) -> npt.NDArray[Any] | None:
-    return None if values is None else values[span.start : span.stop]
+        total = sum(weights[place] for place in numbers)
+        return sum(value * weights[place] for place, value in numbers.items()) / total
+    return sum(numbers.values()) if name in _SUMMED else max(numbers.values())

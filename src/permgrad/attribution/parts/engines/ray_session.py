@@ -29,43 +29,35 @@ from permgrad.base.interrupts import interrupts_wait
 _PATIENCE = 5.0
 #: Least shared memory for results on their way; Ray would take a third of the machine's memory.
 _STORE_BYTES = 256 * 2**20
-#: What lets Ray's C++ part speak of nothing less than its end; it writes on stderr otherwise.
-_BACKEND = ("RAY_BACKEND_LOG_LEVEL", "fatal")
-#: A line that it writes all the same.
+#: What lets Ray's C++ part speak of nothing less than its end, and Ray report no usage to its makers.
+_ENVIRONMENT = {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_USAGE_STATS_ENABLED": "0"}
+#: A line that the C++ part writes all the same.
 _BACKEND_LINE = re.compile(rb"^\[\d{4}-\d\d-\d\d [^]]*\] \w+\.(cc|h):\d+: ")
 #: Longest name of a folder in which Ray can still make its sockets.
 _LONGEST_FOLDER = 32
 
 
 @dataclass(frozen=True)
-class Session:
+class RaySession:
     """Where the work is done.
 
     Attributes:
-        cpus: logical processors that Ray may give away.
-        gpus: accelerators that Ray may give away.
+        cpus, gpus: logical processors and accelerators that Ray may give away.
         free: processors that nobody has at the moment.
         shared: whether other machines may take part, so that files must lie where all can read them.
-        ours: whether it was started here, and ends with the work.
     """
 
     cpus: float
     gpus: float
     free: float
     shared: bool
-    ours: bool
 
 
 def import_ray() -> ModuleType:
-    """Import Ray with its data streams.
-
-    Raises:
-        EnvironmentProblem: it is not installed.
-    """
+    """Import Ray; ``EnvironmentProblem``: it is not installed."""
     hook = sys.excepthook
     try:
         import ray
-        import ray.data
     except ImportError as error:
         raise EnvironmentProblem(
             f"engine='ray' needs Ray, however: it cannot be imported ({error}); pip install 'permgrad[ray]'"
@@ -82,7 +74,7 @@ def cores() -> int:
 
 
 @contextmanager
-def session(*, workers: int | None, address: str | None, store_bytes: int = 0) -> Iterator[Session]:
+def session(*, workers: int | None, address: str | None, store_bytes: int = 0) -> Iterator[RaySession]:
     """Give a Ray session: the one this process has, the cluster at ``address``, or a new one on this machine.
 
     Args:
@@ -97,50 +89,36 @@ def session(*, workers: int | None, address: str | None, store_bytes: int = 0) -
             there are processors.
     """
     ray = import_ray()
-    address = address or os.environ.get("RAY_ADDRESS") or None
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
     if ray.is_initialized():
         _check_same(ray, address)
-        with _quiet(("ray.data",), logging.ERROR):
-            yield _look(ray, ours=False, shared=len(ray.nodes()) > 1)
+        yield _look(ray, shared=len(ray.nodes()) > 1)
         return
-    if address in (None, "local"):
-        _check_room(workers)
-        with _own(ray, workers or cores(), store_bytes):
-            yield _look(ray, ours=True, shared=False)
-        return
-    _check_address(str(address))
-    with _restored(), _quiet(("ray", "ray.data"), logging.CRITICAL), _silent(ray):
-        os.environ.setdefault(*_BACKEND)
+    options: dict[str, Any] = {}
+    folder: str | None = None
+    if address != "local":
+        _check_address(address)
+    elif workers is not None and workers > cores():
+        raise InputError(
+            f"workers must not outnumber the {cores()} processors of this machine, however: workers={workers}; "
+            "take fewer, or name a cluster with --ray-address"
+        )
+    else:
+        folder = tempfile.mkdtemp(prefix="pg-ray-")
+        options = {"num_cpus": workers or cores(), "include_dashboard": False}
+        options["object_store_memory"] = _STORE_BYTES + 2 * store_bytes
+        options |= {"_temp_dir": folder} if len(folder) <= _LONGEST_FOLDER else {}
+    with _restored(), _silent(ray):
         try:
-            _start(ray, address=address, log_to_driver=False, configure_logging=False)
-            yield _look(ray, ours=True, shared=True)
-        finally:
-            _end(ray)
-
-
-@contextmanager
-def _own(ray: ModuleType, processors: int, store_bytes: int) -> Iterator[None]:
-    """Start Ray on this machine for the body: no dashboard, no report of usage to its makers, nothing printed."""
-    folder = tempfile.mkdtemp(prefix="pg-ray-")
-    options: dict[str, Any] = {"_temp_dir": folder} if len(folder) <= _LONGEST_FOLDER else {}
-    with _restored(), _quiet(("ray", "ray.data"), logging.CRITICAL), _silent(ray):
-        try:
-            for name, value in (_BACKEND, ("RAY_USAGE_STATS_ENABLED", "0")):
+            for name, value in _ENVIRONMENT.items():
                 os.environ.setdefault(name, value)
-            _start(
-                ray,
-                address="local",
-                num_cpus=processors,
-                include_dashboard=False,
-                log_to_driver=False,
-                configure_logging=False,
-                object_store_memory=_STORE_BYTES + 2 * store_bytes,
-                **options,
-            )
-            yield
+            _start(ray, address=address, log_to_driver=False, configure_logging=False, **options)
+            yield _look(ray, shared=address != "local")
         finally:
-            _end(ray)
-            shutil.rmtree(folder, ignore_errors=True)
+            with interrupts_wait():
+                ray.shutdown()
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _start(ray: ModuleType, **options: Any) -> None:
@@ -156,11 +134,6 @@ def _start(ray: ModuleType, **options: Any) -> None:
         raise _refused(options["address"], error) from error
 
 
-def _end(ray: ModuleType) -> None:
-    with interrupts_wait():
-        ray.shutdown()
-
-
 def _refused(address: str, error: BaseException) -> EnvironmentProblem:
     """Return the error for a session that could not be had."""
     text, cause = " ".join(str(error).split()), error.__cause__
@@ -174,29 +147,18 @@ def _refused(address: str, error: BaseException) -> EnvironmentProblem:
     return EnvironmentProblem(f"Ray must be able to {what}, however: {type(error).__name__}: {text[:300]}; {mend}")
 
 
-def _look(ray: ModuleType, *, ours: bool, shared: bool) -> Session:
-    found, free, asked = ray.cluster_resources(), 0.0, time.monotonic()
+def _look(ray: ModuleType, *, shared: bool) -> RaySession:
+    resources, free, begun = ray.cluster_resources(), 0.0, time.monotonic()
     # Workers of work that has just ended are still on their way out.
-    while not free and time.monotonic() - asked < _PATIENCE:
+    while not free and time.monotonic() - begun < _PATIENCE:
         free = float(ray.available_resources().get("CPU", 0))
         time.sleep(0 if free else 0.2)
-    return Session(float(found.get("CPU", 0)), float(found.get("GPU", 0)), free, shared=shared, ours=ours)
+    return RaySession(float(resources.get("CPU", 0)), float(resources.get("GPU", 0)), free, shared)
 
 
-# ---- what can be wrong -----------------------------------------------------------------------------------------------
-
-
-def _check_room(workers: int | None) -> None:
-    if workers is not None and workers > cores():
-        raise InputError(
-            f"workers must not outnumber the {cores()} processors of this machine, however: workers={workers}; "
-            "take fewer, or name a cluster with --ray-address"
-        )
-
-
-def _check_same(ray: ModuleType, address: str | None) -> None:
+def _check_same(ray: ModuleType, address: str) -> None:
     """Refuse another cluster than the one that this process is connected to."""
-    if address in (None, "auto", "local"):
+    if address in ("auto", "local"):
         return
     present = str(ray.get_runtime_context().gcs_address)
     if present != address:
@@ -207,12 +169,7 @@ def _check_same(ray: ModuleType, address: str | None) -> None:
 
 
 def _check_address(address: str) -> None:
-    """Refuse what is no address, and one where nobody answers.
-
-    Raises:
-        InputError: it has not the form of an address.
-        EnvironmentProblem: nobody answers there.
-    """
+    """Refuse what has not the form of an address, and one where nobody answers."""
     if address == "auto":
         return
     host, sign, port = address.rpartition(":")
@@ -235,10 +192,11 @@ def _check_address(address: str) -> None:
 
 @contextmanager
 def _restored() -> Iterator[None]:
-    """Put back the environment, the hook of uncaught errors and the handler of SIGTERM, all of which Ray replaces."""
-    environment, hook = dict(os.environ), sys.excepthook
-    main = threading.current_thread() is threading.main_thread()
+    """Put back the environment, the hook of uncaught errors, the handler of SIGTERM and the logger of Ray."""
+    environment, hook, logger = dict(os.environ), sys.excepthook, logging.getLogger("ray")
+    main, level = threading.current_thread() is threading.main_thread(), logger.level
     handler = signal.getsignal(signal.SIGTERM) if main else None
+    logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
@@ -246,22 +204,9 @@ def _restored() -> Iterator[None]:
             del os.environ[name]
         os.environ.update(environment)
         sys.excepthook = hook
+        logger.setLevel(level)
         if main and handler is not None:
             signal.signal(signal.SIGTERM, handler)
-
-
-@contextmanager
-def _quiet(names: tuple[str, ...], level: int) -> Iterator[None]:
-    """Let the loggers of that name say nothing below a level."""
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(max(level, logger.level))
-    try:
-        yield
-    finally:
-        for logger, old in zip(loggers, levels, strict=True):
-            logger.setLevel(old)
 
 
 @contextmanager
