@@ -67,7 +67,7 @@ class RayEngine:
             )
         self.address = address
         self.cpus = check_whole("cpus", cpus, "pass for example 1")
-        if gpus != "auto" and not (is_number(gpus) and 0 <= gpus < math.inf):
+        if not (isinstance(gpus, str) and gpus == "auto") and not (is_number(gpus) and 0 <= gpus < math.inf):
             raise InputError(
                 f"gpus must be 'auto' or a number of at least 0, however: gpus={shown(gpus)}; pass for example 0"
             )
