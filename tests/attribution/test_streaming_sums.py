@@ -117,9 +117,7 @@ def test_parts_of_different_explanations_are_not_merged() -> None:
         return SummedMoments.of([moments_of(pairs, np.arange(20), donors, classes)])
 
     assert summed(5, 2).merge(summed(5, 2)).count.sum() == 40
-    with pytest.raises(
-        pg.InputError, match=r"their donor_sum are \(1, 2, 3, 5\) and \(1, 2, 3, 6\); begin anew"
-    ):
+    with pytest.raises(pg.InputError, match=r"their donor_sum are \(1, 2, 3, 5\) and \(1, 2, 3, 6\); begin anew"):
         summed(5, 2).merge(summed(6, 2))
     with pytest.raises(pg.InputError, match=r"however: their count are \(1, 2\) and \(1, 1\); begin anew"):
         summed(5, 2).merge(summed(5, 1))

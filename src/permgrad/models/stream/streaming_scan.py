@@ -166,10 +166,7 @@ def type_rows(source: StreamSource) -> TypeRows:
         pieces.append(RowBatch.joined(taken))
     frames = [source.features_of(piece) for piece in pieces]
     numbers, frame = np.concatenate([piece.numbers for piece in pieces]), pd.concat(frames, ignore_index=True)
-    # Whole numbers that are read as others because the footers say nothing of missing cells.
-    stored = {field.name for field in source.table.schema if pa.types.is_integer(field.type)}
-    whole = [name for name in frame if name in stored and frame[name].dtype == np.float64 and frame[name].notna().all()]
-    frame = frame.astype(dict.fromkeys(whole, np.int64))
+    frame = frame.astype(dict.fromkeys(_read_as_floats(source, frame), np.int64))
     # Columns of whole numbers, and those that may be such where cells are missing.
     integers = [
         str(name)
@@ -181,6 +178,13 @@ def type_rows(source: StreamSource) -> TypeRows:
         name for name, runs in running.items() if runs or counts_rows(name, _numbers(frame[name]), numbers)
     )
     return TypeRows(frame, numbers, identifiers, tuple(name for name, runs in running.items() if runs is None))
+
+
+def _read_as_floats(source: StreamSource, frame: pd.DataFrame) -> list[str]:
+    """Return columns of whole numbers that are read as others because the footers say nothing of missing cells."""
+    stored = {field.name for field in source.table.schema if pa.types.is_integer(field.type)}
+    floats = [str(name) for name, dtype in frame.dtypes.items() if name in stored and dtype == np.float64]
+    return [name for name in floats if frame[name].notna().all()]
 
 
 def _numbers(values: pd.Series[Any]) -> npt.NDArray[np.float64]:
