@@ -104,10 +104,10 @@ def test_a_released_trial_is_claimed_again_as_it_was(study):
     study.enter(3)
     first = study.claim(3, SPACE, TASK, 0)
     other = study.claim(3, SPACE, TASK, 0)
-    study.release(other)
+    study.finish(first, "failed", None, {"reason": "x"})
+    study.let_go()
     again = study.claim(3, SPACE, TASK, 0)
     assert (again.number, again.resumed, again.proposal) == (other.number, True, other.proposal)
-    study.finish(first, "failed", None, {"reason": "x"})
     assert [trial.number for trial in study.finished(3)] == [0]
     assert study.best(3) is None
 

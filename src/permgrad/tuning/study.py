@@ -290,10 +290,12 @@ class Study:
             values = None if value is None else [float(value)]
             self._storage.set_trial_state_values(claim.identifier, states[state], values)
 
-    def release(self, claim: Claim) -> None:
-        """Let a trial wait again, with what it was to try."""
+    def let_go(self) -> None:
+        """Let the trials that this worker is at work on wait again, with what they were to try."""
         with contextlib.suppress(Exception):
-            self._storage.set_trial_state_values(claim.identifier, self._states.WAITING)
+            for trial in self.trials():
+                if trial.state == self._states.RUNNING and trial.user_attrs.get(OWNER) == self.worker.owner:
+                    self._storage.set_trial_state_values(trial._trial_id, self._states.WAITING)  # noqa: SLF001 — as above
 
 
 def _packed(proposal: Proposal) -> dict[str, Any]:

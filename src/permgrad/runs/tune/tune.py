@@ -169,9 +169,18 @@ def _opened(request: TuneRequest, identity: dict[str, Any]) -> Iterator[Study]:
 # ---- trials ----------------------------------------------------------------------------------------------------------
 def _work_through(session: TuneSession) -> None:
     """Do trials until all are finished, whoever finishes them."""
-    study, total, waiting = session.study, session.total, False
+    study = session.study
     for trial in study.finished():  # of a process that was killed right after a trial's end
         shutil.rmtree(session.folder / TRIALS / str(trial.number) / CHECKPOINT, ignore_errors=True)
+    try:
+        _claim_and_do(session)
+    finally:
+        # Also what Ctrl-C met while it was being claimed or ended; a full disk says nothing of a trial either.
+        study.let_go()
+
+
+def _claim_and_do(session: TuneSession) -> None:
+    study, total, waiting = session.study, session.total, False
     while True:
         claim = study.claim(total, session.space, session.inputs.task, session.request.seed)
         if claim is not None:
@@ -201,10 +210,6 @@ def _do_trial(session: TuneSession, claim: Claim) -> None:
     try:
         with session.study.at_work(claim):
             state, value, facts = _train(session, claim, place)
-    except (KeyboardInterrupt, OSError):
-        # A full disk says nothing of the trial.
-        session.study.release(claim)
-        raise
     except _TRIAL_FAULTS as error:
         reason = " ".join(f"{error}".split()) or type(error).__name__
         reason = reason if isinstance(error, InputError) else f"{type(error).__name__}: {reason}"
