@@ -10,12 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from browsing import needs_browser, visit
+from tests.report.conftest import HOSTILE
 
 from permgrad.base.errors import InputError
 from permgrad_benchmark.page.data import leaders, suites_of
 from permgrad_benchmark.page.page import benchmark_page
-
-from tests.report.conftest import HOSTILE
 
 COLUMNS = ["suite", "function", "seed", "method", "estimand", "metric", "value"]
 PARTS = ("X1", "X2", "X3", "X4")

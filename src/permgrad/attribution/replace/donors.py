@@ -18,7 +18,7 @@ Integers = npt.NDArray[np.int64]
 
 
 def donor_rows(seed: int, player: str, repeat: int, rows: Integers, donors: int, *, shared: bool) -> Integers:
-    """Return the donor of each receiver, uniform over the background; where both are one sample never the row itself."""
+    """Return each receiver's donor, uniform over the background; where both are one sample never the row itself."""
     if not shared:
         return uniform_integers(seed, ("donor", player, repeat), rows, donors)
     drawn = uniform_integers(seed, ("donor", player, repeat), rows, donors - 1)
