@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.evaluation.metrics import evaluate
+from permgrad.evaluation.skill import Predicted, skill
 from permgrad.report.page.content import (
     DataSection,
     LayoutSection,
@@ -202,6 +203,26 @@ def foreign_figure() -> Figure:
     return figure
 
 
+def constant_of(task: str, truth, said, classes=(), learned=None) -> dict:
+    """What ``metrics.json`` holds of the constant: its scores, and whether a model that says this is ahead of it.
+
+    ``learned`` are the shares of the classes, or the mean, of the training rows; None: those of the test rows.
+    """
+    if task == "regression":
+        codes, guess = (
+            np.asarray(truth, dtype=float),
+            np.full(len(truth), np.mean(truth) if learned is None else learned),
+        )
+        scores = evaluate(task, codes, predictions=guess)
+    else:
+        codes = np.array([list(classes).index(label) for label in truth])
+        counts = np.bincount(codes, minlength=len(classes)) if learned is None else np.asarray(learned)
+        guess = np.tile(counts / counts.sum(), (len(truth), 1))
+        scores = evaluate(task, truth, probabilities=guess, classes=list(classes))
+    compared = skill(task, Predicted(codes, np.asarray(said, dtype=float)), Predicted(codes, guess), seed=0)
+    return {**scores, **compared.to_dict()}
+
+
 def report_content(
     names=NAMES,
     classes=("Bad", "Good"),
@@ -219,17 +240,20 @@ def report_content(
         test = evaluate("classification", truth, probabilities=probabilities, classes=list(classes))
         predictions = PredictionSection(truth=truth, classes=list(classes), probabilities=probabilities)
         counts = pd.DataFrame({"train": 4000, "validation": 1300, "test": np.bincount(codes)}, index=list(classes))
+        constant = constant_of(task, truth, probabilities, classes, np.ones(len(classes)))
     else:
         truth = rng.normal(3, 5, rows)
         guess = truth + rng.normal(0, 3, rows)
         test = evaluate("regression", truth, predictions=guess)
-        predictions = PredictionSection(truth=truth, predictions=guess)
+        predictions = PredictionSection(truth=truth, predictions=guess, training_mean=3.0)
         counts = None
+        constant = constant_of(task, truth, guess, learned=3.0)
     metrics = {
         "task": task,
         "rows": {"train": 6275, "validation": 2092, "test": 2092},
         "validation": test,
         "test": test,
+        "constant": constant,
         "baselines": {
             name: {**{k: (v * f if isinstance(v, float) else v) for k, v in test.items()}, "fit_seconds": 3.2 * f}
             for name, f in [("random_forest", 0.985), ("extra_trees", 0.97), ("bagging", 0.95), ("lightgbm", 1.004)]

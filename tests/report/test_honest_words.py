@@ -12,16 +12,15 @@ import pytest
 
 from permgrad.evaluation.metrics import evaluate
 from permgrad.report import plots
-from permgrad.report.page.constant import constant, verdict
 from permgrad.report.page.content import DataSection, PredictionSection, ReportContent
-from permgrad.report.page.headline import facts, headline, second_sentence
+from permgrad.report.page.headline import facts, headline, second_sentence, verdict
 from permgrad.report.page.html import render_report
-from permgrad.report.page.paths import map_words, no_share_words, path_shares, path_words
-from permgrad.report.page.sections import results
+from permgrad.report.page.results import results
 from permgrad.report.plots.beeswarm import _ranks
+from permgrad.report.sentences import map_words, no_share_words, path_shares, path_words
 from permgrad.runs.run.run import _branch_lines
 
-from .conftest import local_explanation, report_content
+from .conftest import constant_of, local_explanation, report_content
 
 CLASSES = ["Bad", "Good"]
 OUTSIDE = {
@@ -39,7 +38,11 @@ def classified(probabilities: np.ndarray, truth: np.ndarray, train=(700, 300), *
         title="t",
         target="outcome",
         task="classification",
-        metrics={"rows": {"test": len(truth)}, "test": test},
+        metrics={
+            "rows": {"test": len(truth)},
+            "test": test,
+            "constant": constant_of("classification", truth, probabilities, CLASSES, train),
+        },
         data=DataSection(rows={"test": len(truth)}, class_counts=counts),
         predictions=PredictionSection(truth=truth, classes=CLASSES, probabilities=probabilities),
         **changes,
@@ -53,13 +56,17 @@ def noise(rows: int = 500) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([1 - good, good], axis=1), truth
 
 
-def regression(guess: np.ndarray, truth: np.ndarray, mean: float | None) -> ReportContent:
+def regression(guess: np.ndarray, truth: np.ndarray, mean: float) -> ReportContent:
     return ReportContent(
         title="t",
         target="height",
         target_unit="m",
         task="regression",
-        metrics={"rows": {"test": len(truth)}, "test": evaluate("regression", truth, predictions=guess)},
+        metrics={
+            "rows": {"test": len(truth)},
+            "test": evaluate("regression", truth, predictions=guess),
+            "constant": constant_of("regression", truth, guess, learned=mean),
+        },
         predictions=PredictionSection(truth=truth, predictions=guess, training_mean=mean),
     )
 
@@ -67,35 +74,19 @@ def regression(guess: np.ndarray, truth: np.ndarray, mean: float | None) -> Repo
 # ------------------------------------------------------------------------------------------------------ the constant
 
 
-def test_the_constant_knows_the_class_shares_of_the_training_rows():
+def test_the_page_says_what_the_constant_predicts():
     probabilities, truth = noise()
-    found = constant(classified(probabilities, truth))
+    content = classified(probabilities, truth)
     good = float(np.mean(truth == "Good"))
-    assert found.metrics["accuracy"] == pytest.approx(1 - good)
-    assert found.metrics["log_loss"] == pytest.approx(-(good * math.log(0.3) + (1 - good) * math.log(0.7)))
-    assert found.metrics["roc_auc"] == 0.5
-    assert found.guess.tolist() == [[0.7, 0.3]] * len(truth)
-    assert "Bad for every row" in found.source
-    assert "training rows" in found.source
-
-
-def test_the_constant_takes_the_test_rows_where_nothing_else_is_known():
-    probabilities, truth = noise()
-    content = dataclasses.replace(classified(probabilities, truth), data=None, predictions=None)
-    found = constant(content)
-    good = float(np.mean(truth == "Good"))
-    assert found.metrics["log_loss"] == pytest.approx(-good * math.log(good) - (1 - good) * math.log(1 - good))
-    assert "test rows" in found.source
-    assert constant(dataclasses.replace(content, metrics=None)) is None
-
-
-@pytest.mark.parametrize(("mean", "where"), [(3.0, "training rows"), (None, "test rows")])
-def test_the_constant_of_numbers_is_their_mean(mean, where):
-    truth = np.array([1.0, 2.0, 6.0, 7.0])
-    found = constant(regression(truth + 0.1, truth, mean))
-    centre = truth.mean() if mean is None else mean
-    assert found.metrics["rmse"] == pytest.approx(math.sqrt(np.mean((truth - centre) ** 2)))
-    assert where in found.source
+    assert content.constant["accuracy"] == pytest.approx(1 - good)
+    assert content.constant["log_loss"] == pytest.approx(-(good * math.log(0.3) + (1 - good) * math.log(0.7)))
+    assert content.constant["roc_auc"] == 0.5
+    words = "“Always the most frequent class” says Bad for every row; its probabilities are the class shares of the"
+    assert words in render_report(content)
+    numbers = np.array([1.0, 2.0, 6.0, 7.0])
+    mean = regression(numbers + 0.1, numbers, 3.0)
+    assert mean.constant["rmse"] == pytest.approx(math.sqrt(np.mean((numbers - 3.0) ** 2)))
+    assert "“Always the mean” says 3.000 for every row, the mean of the training rows." in render_report(mean)
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
@@ -112,7 +103,7 @@ def test_the_metrics_table_always_has_the_constant(task):
 def test_the_share_of_variance_of_the_mean_is_0_in_the_table():
     truth = np.linspace(0, 9, 40)
     content = regression(truth + np.sin(np.arange(40)), truth, 4.5 + 1e-4)
-    assert -1e-6 < constant(content).metrics["r2"] < 0
+    assert -1e-6 < content.constant["r2"] < 0
     table = next(block for kind, block in results(content).blocks if kind == "table")
     place = [name for name, _ in table.columns].index("R²\u00a0↑")
     assert table.rows[-1][place].text == "0"
@@ -122,9 +113,9 @@ def test_the_share_of_variance_of_the_mean_is_0_in_the_table():
 
 
 def test_a_good_network_gets_no_verdict(content):
-    assert verdict(content) is None
+    assert verdict(content) == ""
     truth = np.linspace(0, 9, 40)
-    assert verdict(regression(truth + np.sin(np.arange(40)), truth, 5.0)) is None
+    assert verdict(regression(truth + np.sin(np.arange(40)), truth, 5.0)) == ""
 
 
 def test_a_useless_network_is_called_so_before_anything_else():
@@ -153,10 +144,9 @@ def test_a_slightly_lower_loss_within_chance_is_not_better():
     other = np.tile([0.7, 0.3], (60, 1))
     other[at] = nudged[at]
     content = classified(other, truth)
-    assert content.metrics["test"]["log_loss"] < constant(content).metrics["log_loss"]
-    found = verdict(content)
-    assert found.learnt_nothing
-    assert "This model predicts outcome not significantly better than a constant" in found.text
+    assert content.metrics["test"]["log_loss"] < content.constant["log_loss"]
+    assert not content.learnt
+    assert "This model predicts outcome not significantly better than a constant" in verdict(content)
 
 
 def test_bad_probabilities_in_a_good_order_are_told_apart_from_nothing_learnt():
@@ -165,16 +155,15 @@ def test_bad_probabilities_in_a_good_order_are_told_apart_from_nothing_learnt():
     good = np.clip(0.55 + 0.25 * (truth == "Good") + 0.1 * rng.normal(size=600), 0.01, 0.99)
     content = classified(np.stack([1 - good, good], axis=1), truth, (950, 50), explanation=report_content().explanation)
     assert content.metrics["test"]["roc_auc"] > 0.8
-    found = verdict(content)
-    assert not found.learnt_nothing
-    assert found.text.startswith("Its probabilities are worse than a constant (log loss ")
+    assert content.learnt
+    assert verdict(content).startswith("Its probabilities are worse than a constant (log loss ")
     assert "It relies most on" in second_sentence(content)
 
 
 def test_a_useless_regression_says_so_in_the_targets_unit():
     rng = np.random.default_rng(2)
     truth = rng.normal(10, 2, 200)
-    text = verdict(regression(rng.normal(10, 2, 200), truth, 10.0)).text
+    text = verdict(regression(rng.normal(10, 2, 200), truth, 10.0))
     assert text.startswith("This model predicts height worse than a constant that looks at no feature (RMSE 2.")
     assert text.endswith(" m on the test rows).")
 
@@ -183,7 +172,7 @@ def test_a_useless_regression_says_so_in_the_targets_unit():
 def test_the_constant_itself_is_never_better_than_itself(seed):
     rng = np.random.default_rng(seed)
     truth = np.where(rng.random(300) < 0.4, "Good", "Bad").astype(object)
-    assert verdict(classified(np.tile([0.7, 0.3], (300, 1)), truth)).learnt_nothing
+    assert not classified(np.tile([0.7, 0.3], (300, 1)), truth).learnt
 
 
 # ---------------------------------------------------------------------------------------------------------- the paths

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 from tests.report.conftest import global_explanation
 
-from permgrad.report.page.headline import related_words
+from permgrad.report.sentences import related_words
 from permgrad.runs.run.related import LEAST, related_features
 from permgrad.runs.run.run import _feature_lines
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from permgrad.evaluation.metrics import Metric, metrics
+from permgrad.evaluation.metrics import metrics
 from permgrad.report import plots
 from permgrad.report.page.comparison_words import (
     agreement_line,
@@ -20,7 +20,6 @@ from permgrad.report.page.comparison_words import (
     path_lines,
     reliance_sentences,
     score,
-    sentences,
     share_text,
     shared_features,
     standing_sentences,
@@ -33,67 +32,48 @@ from permgrad.report.page.views import (
     Fact,
     Mark,
     SectionView,
+    TableView,
     cell,
+    figures_of,
     metric_heading,
     names,
-    p_values,
     table_of,
+    whole,
 )
-from permgrad.report.words import clean, duration, number, numbers
+from permgrad.report.words import clean, duration, fixed, number, numbers, p_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from permgrad.evaluation.comparison import Comparison
 
-__all__ = ["comparison_page", "sentences"]
-
-Floats = npt.NDArray[np.float64]
-
-_HOW_TO_READ = (
-    (
-        "Folds",
-        (
-            "Every model is fitted on the same training rows of each fold, encoders included, stopped on the same "
-            "rows held out of them, and scored on test rows that it has never seen."
-        ),
+_HOW_TO_READ = {
+    "Folds": (
+        "Every model is fitted on the same training rows of each fold, encoders included, stopped on the same rows "
+        "held out of them, and scored on test rows that it has never seen."
     ),
-    (
-        "Behind the best",
-        (
-            "The mean difference over folds to the best model, with its 95\u00a0% interval. Folds share training "
-            "rows, so scores of different folds resemble each other; the interval is widened for that (corrected "
-            "resampled t-test, Nadeau and Bengio 2003), and p is adjusted for the number of models compared with "
-            "the best (Holm 1979). The best is the one that came out best here, which makes the differences look "
-            "a little larger than they are."
-        ),
+    "Behind the best": (
+        "The mean difference over folds to the best model, with its 95\u00a0% interval. Folds share training rows, so "
+        "scores of different folds resemble each other; the interval is widened for that (corrected resampled t-test, "
+        "Nadeau and Bengio 2003), and p is adjusted for the number of models compared with the best (Holm 1979). The "
+        "best is the one that came out best here, which makes the differences look a little larger than they are."
     ),
-    (
-        "Importance",
-        (
-            "How much worse a model's loss becomes on test rows when a feature's raw value is taken from another "
-            "row (permutation). All models are asked on the same rows with the same donors. It says what a model "
-            "uses, not what causes the target."
-        ),
+    "Importance": (
+        "How much worse a model's loss becomes on test rows when a feature's raw value is taken from another row "
+        "(permutation). All models are asked on the same rows with the same donors. It says what a model uses, not "
+        "what causes the target."
     ),
-    (
-        "Agreement and its ceiling",
-        (
-            "Two models are compared on different folds, and so is each model with itself. The same model fitted "
-            "on other rows never ranks features exactly alike: that agreement, the framed diagonal, is the most "
-            "that two models can be expected to reach. Only what is missing to it is a difference between the "
-            "models."
-        ),
+    "Agreement and its ceiling": (
+        "Two models are compared on different folds, and so is each model with itself. The same model fitted on other "
+        "rows never ranks features exactly alike: that agreement, the framed diagonal, is the most that two models "
+        "can be expected to reach. Only what is missing to it is a difference between the models."
     ),
-    (
-        "Features that resemble each other",
-        (
-            "Models may choose differently among features that carry the same information: they then disagree on "
-            "single features, although they use the same information. Declaring such columns as one group with "
-            "--groups shows it."
-        ),
+    "Features that resemble each other": (
+        "Models may choose differently among features that carry the same information: they then disagree on single "
+        "features, although they use the same information. Declaring such columns as one group with --groups shows "
+        "it."
     ),
-)
+}
 #: Models whose matrices of agreement are drawn beside each other; of more the names would be too small.
 _BESIDE = 5
 #: Heading of the verdict on a pair.
@@ -108,14 +88,6 @@ _HYNN = (
 
 def comparison_page(comparison: Comparison) -> str:
     """Return the page of a comparison as one HTML file that asks nothing of the network."""
-    sections = [
-        _standing(comparison),
-        _reliance(comparison),
-        _paths(comparison),
-        _all_metrics(comparison),
-        _reading(comparison),
-        _provenance(comparison),
-    ]
     about = reliance_sentences(comparison)
     return render_page(
         title=f"{clean(comparison.table)}: {len(comparison.contestants)} models",
@@ -124,7 +96,7 @@ def comparison_page(comparison: Comparison) -> str:
         second=about[0] if about else "",
         facts=_facts(comparison),
         warnings=failure_sentences(comparison),
-        sections=[section for section in sections if section.blocks],
+        sections=[build(comparison) for build in (_standing, _reliance, _paths, _all_metrics, _reading, _provenance)],
     )
 
 
@@ -158,19 +130,22 @@ def _standing(comparison: Comparison) -> SectionView:
         joined = f" Thin lines join the dots of a {word}." if len(comparison.folds) <= 12 else ""
         grey = " Grey: behind the best by more than chance." if not frame["level"].all() else ""
         section.figure(drawn, f"Each dot is a {word}, the diamond the mean.{joined}{grey}")
-    _standing_table(comparison, section)
-    _pairs_table(comparison, section)
-    columns = [_models(comparison, wide)]
-    columns += [
-        Column(f"{word} {fold}", [cell(float(value), score(comparison, float(value))) for value in values])
-        for fold, values in wide.iterrows()
-    ]
+    section.table(_standing_table(comparison))
+    pairs = comparison.pairs
+    if len(pairs) > 1:
+        columns = [_models(comparison, pairs[side], side) for side in ("first", "second")]
+        columns += _difference(comparison, pairs, "first is better by")
+        columns += [figures_of("p", pairs["p_value"], p_text), figures_of("p, adjusted", pairs["p_holm"], p_text)]
+        caption = f"Every pair, tested on the {word}s that both have; adjusted for all {len(pairs)} pairs (Holm)."
+        section.table(table_of(caption, columns), f"All pairs ({len(pairs)})")
+    write = partial(score, comparison)
+    columns = [_models(comparison, wide), *(figures_of(f"{word} {fold}", row, write) for fold, row in wide.iterrows())]
     caption = f"{comparison.measure.label} on the test rows of every {word}."
     section.table(table_of(caption, columns), f"Every {word}")
     return section
 
 
-def _standing_table(comparison: Comparison, section: SectionView) -> None:
+def _standing_table(comparison: Comparison) -> TableView:
     frame, word = comparison.standing, fold_word(comparison)
     labels, means = [], []
     for name, label, mean, level in frame[["model", "label", "mean", "level"]].itertuples(index=False):
@@ -180,41 +155,27 @@ def _standing_table(comparison: Comparison, section: SectionView) -> None:
     columns = [
         Column("model", labels, "text"),
         Column(metric_heading(comparison.measure), means),
-        Column(f"± {word}s", [cell(float(each), number(each, 2)) for each in frame["std"]]),
-        Column("mean rank", [cell(float(each), number(each, 3)) for each in frame["rank"]]),
+        figures_of(f"± {word}s", frame["std"], partial(number, digits=2)),
+        figures_of("mean rank", frame["rank"]),
         *_difference(comparison, frame, "behind the best"),
-        p_values(frame["p_holm"], "p"),
-        Column("time to fit", [cell(float(each), duration(each)) for each in frame["fit_seconds"]]),
+        figures_of("p", frame["p_holm"], p_text),
+        figures_of("time to fit", frame["fit_seconds"], duration),
     ]
-    columns += [Column("failed", [cell(int(each)) for each in frame["failed"]])] if frame["failed"].any() else []
+    columns += [figures_of("failed", frame["failed"], whole)] if frame["failed"].any() else []
     caption = (
         f"Means over {word}s (times: the median); ± is the standard deviation over {word}s. ≈: not told from the best "
         "(p of at least 0.05, adjusted for the number of models)."
     )
-    section.table(table_of(caption, columns))
-
-
-def _pairs_table(comparison: Comparison, section: SectionView) -> None:
-    """Every pair, folded away."""
-    frame = comparison.pairs
-    if len(frame) < 2:
-        return
-    columns = [_models(comparison, frame[side], side) for side in ("first", "second")]
-    columns += _difference(comparison, frame, "first is better by")
-    columns += [p_values(frame["p_value"], "p"), p_values(frame["p_holm"], "p, adjusted")]
-    word = fold_word(comparison)
-    caption = f"Every pair, tested on the {word}s that both have; adjusted for all {len(frame)} pairs (Holm)."
-    section.table(table_of(caption, columns), f"All pairs ({len(frame)})")
+    return table_of(caption, columns)
 
 
 def _difference(comparison: Comparison, frame: pd.DataFrame, heading: str) -> list[Column]:
     """Write differences with their intervals; a dash where nothing was tested."""
-    differences, intervals = [], []
-    for value, low, high in frame[["difference", "ci_low", "ci_high"]].itertuples(index=False):
-        tested = math.isfinite(low)
-        differences.append(cell(float(value), score(comparison, value) if tested else "–"))
-        intervals.append(cell(float(low), f"{score(comparison, low)} to {score(comparison, high)}" if tested else "–"))
-    return [Column(heading, differences), Column("95\u00a0% interval", intervals)]
+    tested = frame["difference"].where(frame["ci_low"].notna())
+    low, high = ([score(comparison, end) for end in frame[name]] for name in ("ci_low", "ci_high"))
+    ends = [a if a == "–" else f"{a} to {b}" for a, b in zip(low, high, strict=True)]
+    written = [score(comparison, value) for value in tested]
+    return [figures_of(heading, frame["difference"], written), figures_of("95\u00a0% interval", frame["ci_low"], ends)]
 
 
 # ---- what they rely on -----------------------------------------------------------------------------------------------
@@ -249,16 +210,12 @@ def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -
     ):
         drawn = plots.agreement_matrix(_matrix(comparison, order, measure), labels)
         pictures.append((drawn, f"{words}. Framed: each model with itself on another {word}."))
-    if len(order) <= _BESIDE:
-        section.figures(*pictures)
-    else:
-        for drawn, words in pictures:
-            section.figure(drawn, words)
+    section.figures(pictures, beside=len(order) <= _BESIDE)
     pairs = [_agreement_cells(comparison, *pair) for pair in telling_pairs(comparison)]
-    rows = [cells for cells in pairs if cells is not None]
+    cells = zip(*(line for line in pairs if line is not None), strict=True)
     columns = [
-        Column(heading, [row[place] for row in rows], "text" if heading in ("pair", _DIFFER) else "number")
-        for place, heading in enumerate(_AGREEMENT)
+        Column(heading, column, "text" if heading in ("pair", _DIFFER) else "number")
+        for heading, column in zip(_AGREEMENT, cells, strict=False)
     ]
     caption = (
         f"Pairs of models: how many of the {comparison.k} strongest of {len(comparison.features)} features they share "
@@ -293,13 +250,13 @@ def _agreement_cells(comparison: Comparison, first: str, second: str) -> list[Ce
 
 
 def _matrix(comparison: Comparison, order: list[str], measure: str) -> Any:
-    table = np.full((len(order), len(order)), math.nan)
-    for row, first in enumerate(order):
-        for column, second in enumerate(order):
-            line = agreement_line(comparison, first, second, measure) if row != column else None
-            if line is not None:
-                table[row, column] = line["agreement"]
-                table[row, row] = line["within_first" if line["first"] == first else "within_second"]
+    """Return how far models agree ``(models, models)``, on the diagonal each with itself on another fold."""
+    table, frame = np.full((len(order), len(order)), math.nan), comparison.agreement
+    for line in frame[frame["measure"] == measure].to_dict(orient="records"):
+        if line["first"] in order and line["second"] in order:
+            first, second = order.index(line["first"]), order.index(line["second"])
+            table[first, second] = table[second, first] = line["agreement"]
+            table[first, first], table[second, second] = line["within_first"], line["within_second"]
     return table
 
 
@@ -311,9 +268,8 @@ def _share_table(comparison: Comparison, section: SectionView, order: list[str])
     columns = [names((comparison.features[at] for at in places), "feature")]
     for name in order:
         means = comparison.reliance[name].mean(axis=0)[places]
-        values = zip(means, numbers(comparison.reliance[name].mean(axis=0)[places]), strict=True)
-        columns.append(Column(clean(comparison.label(name)), [cell(float(mean), text) for mean, text in values]))
-        columns.append(Column("rank", [Cell(f"{rank:.0f}", float(rank), "quiet") for rank in ranks[name].iloc[places]]))
+        columns.append(figures_of(clean(comparison.label(name)), means, numbers(means)))
+        columns.append(figures_of("rank", ranks[name].iloc[places], whole, "quiet"))
     caption = "Importance (increase of the loss) of every feature, mean over folds, and its rank in each model."
     section.table(table_of(caption, columns), f"All {len(places)} features")
 
@@ -327,11 +283,10 @@ def _paths(comparison: Comparison) -> SectionView:
         "A hybrid network reads each row twice, as numbers and as an image. The path game shares each feature's "
         "importance out between the two; here the shares are summed over all features."
     )
-    columns = [
-        _models(comparison, (name for name, *_ in lines), "network"),
-        Column("table", [cell(share, share_text(share, spread)) for _, share, _, spread, _ in lines]),
-        Column("image", [cell(share, share_text(share, spread)) for _, _, share, _, spread in lines]),
-    ]
+    columns = [_models(comparison, (name for name, *_ in lines), "network")]
+    for place, path in ((1, "table"), (2, "image")):
+        texts = [share_text(float(line[place]), float(line[place + 2])) for line in lines]
+        columns.append(figures_of(path, [line[place] for line in lines], texts))
     caption = "Share of each path in the summed importances, mean ± standard deviation over folds."
     section.table(table_of(caption, columns, sortable=False))
     return section
@@ -346,33 +301,25 @@ def _all_metrics(comparison: Comparison) -> SectionView:
         wide = comparison.table_of(metric.name)
         if wide.empty:
             continue
-        complete = wide.dropna(axis="columns").mean()
-        leader = None
-        if len(complete):
-            leader = complete.idxmax() if metric.direction == "higher" else complete.idxmin()
-        folds = {model: wide[model].dropna().to_numpy() if model in wide else np.zeros(0) for model in order}
-        heading = metric_heading(metric)
-        means.append(Column(heading, [_mean_cell(metric, folds[model], best=model == leader) for model in order]))
-        spread = [number(values.std(ddof=1), 2) if len(values) > 1 else "–" for values in folds.values()]
-        spreads.append(Column(heading, [Cell(text) for text in spread]))
+        complete, heading = wide.dropna(axis="columns").mean(), metric_heading(metric)
+        leader = None if not len(complete) else complete.idxmax() if metric.direction == "higher" else complete.idxmin()
+        write = fixed if metric.range[1] - metric.range[0] <= 2 else number
+        column = [(float(wide[model].mean()) if model in wide else math.nan) for model in order]
+        marks: list[Mark] = ["best" if model == leader else "" for model in order]
+        cells = [cell(mean, write(mean), mark) for mean, mark in zip(column, marks, strict=True)]
+        means.append(Column(heading, cells))
+        spread = wide.std(ddof=1).reindex(order)
+        spreads.append(figures_of(heading, spread, partial(number, digits=2)))
     section.table(table_of(f"Means over {word}s; the best of each column is bold.", means))
     section.table(table_of(f"Standard deviations over {word}s.", spreads, sortable=False), f"Spread over {word}s")
     return section
 
 
-def _mean_cell(metric: Metric, values: Floats, *, best: bool) -> Cell:
-    if not len(values):
-        return Cell("–", None)
-    mean = float(values.mean())
-    bounded = metric.range[1] - metric.range[0] <= 2
-    return Cell((f"{mean:.3f}" if bounded else number(mean)).replace("-", "−"), mean, "best" if best else "")
-
-
 def _reading(comparison: Comparison) -> SectionView:
     section = SectionView("reading", "How to read this")
     networks = any(one.kind == "network" for one in comparison.contestants)
-    terms = [term for term in _HOW_TO_READ if comparison.reliance or term[0] in _ALWAYS]
-    section.terms([("HyNN", _HYNN), *terms] if networks else terms)
+    terms = {name: words for name, words in _HOW_TO_READ.items() if comparison.reliance or name in _ALWAYS}
+    section.terms({"HyNN": _HYNN, **terms} if networks else terms)
     return section
 
 

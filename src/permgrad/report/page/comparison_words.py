@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
-from permgrad.report.words import clean, duration, listed, number, percent, shorten
+from permgrad.report.words import clean, duration, fixed, listed, number, percent, shorten
 
 if TYPE_CHECKING:
     from permgrad.evaluation.comparison import Comparison
@@ -38,12 +39,14 @@ def headline(comparison: Comparison) -> str:
     if comparison.best is None:
         return f"No model could be measured on {clean(comparison.table)} by {_metric(comparison)}."
     line = comparison.standing.iloc[0]
-    level = [clean(name) for name in _labels(comparison, level=True)[1:]]
-    first = f"{clean(line['label'])} is best on {shorten(comparison.table, 40)}, with {_article(comparison)} of"
-    first = f"{first} {score(comparison, line['mean'])}"
+    frame = comparison.standing
+    level = [clean(label) for label in frame.loc[frame["level"], "label"]][1:]
+    label = comparison.measure.label
+    vowel = label[0].lower() in "aeio" or label.split()[0] in ("RMSE", "MAE", "MSE", "MAPE", "R²", "F1")
+    first = f"{clean(line['label'])} is best on {shorten(comparison.table, 40)}, with {'an' if vowel else 'a'} "
+    first += f"{_metric(comparison)} of {score(comparison, line['mean'])}"
     if not level:
-        ending = ", ahead of all others by more than chance." if _tested(comparison) else "."
-        return first + ending
+        return first + (", ahead of all others by more than chance." if frame["p_holm"].notna().any() else ".")
     shown = level if len(level) <= 3 else [*level[:2], f"{len(level) - 2} others"]
     return f"{first}; {listed(shown)} cannot be told from it."
 
@@ -52,41 +55,13 @@ def _metric(comparison: Comparison) -> str:
     return comparison.measure.label.replace("-", "\u2011").replace(" %", "\u00a0%")
 
 
-def _article(comparison: Comparison) -> str:
-    label = comparison.measure.label
-    vowel = label[0].lower() in "aeio" or label.split()[0] in ("RMSE", "MAE", "MSE", "MAPE", "R²", "F1")
-    return f"{'an' if vowel else 'a'} {_metric(comparison)}"
-
-
 def score(comparison: Comparison, value: float) -> str:
     """Write a value of the metric that decides, or a difference of two, with as many decimals as all of them have."""
-    if not math.isfinite(value):
-        return "–"
     low, high = comparison.measure.range
-    decimals = 4
-    if high - low > 2:
-        size = float(np.nanmax(np.abs(comparison.standing["mean"].to_numpy()), initial=0.0))
-        if not 1e-3 <= size < 1e6:
-            return number(value, 4)
-        decimals = max(0, 3 - math.floor(math.log10(size)))
-    text = f"{value:,.{decimals}f}".replace("-", "−")
-    return text if text.strip("−0.,") else text.removeprefix("−")
-
-
-def gap_words(comparison: Comparison, line: Any) -> str:
-    """Write how far a model is behind the best, with its interval."""
-    written = [score(comparison, line[name]) for name in ("difference", "ci_low", "ci_high")]
-    return f"by {written[0]}, 95\u00a0% interval {written[1]} to {written[2]}"
-
-
-def _labels(comparison: Comparison, *, level: bool) -> list[str]:
-    frame = comparison.standing
-    return [str(label) for label in frame.loc[frame["level"] == level, "label"]]
-
-
-def _tested(comparison: Comparison) -> bool:
-    frame = comparison.standing
-    return bool(frame["p_holm"].notna().any())
+    if high - low <= 2:
+        return fixed(value, 4)
+    size = float(np.nanmax(np.abs(comparison.standing["mean"].to_numpy()), initial=0.0))
+    return fixed(value, max(0, 3 - math.floor(math.log10(size)))) if 1e-3 <= size < 1e6 else number(value, 4)
 
 
 # ---- who is ahead ----------------------------------------------------------------------------------------------------
@@ -98,12 +73,8 @@ def standing_sentences(comparison: Comparison) -> list[str]:
     best, behind = frame.iloc[0], frame.iloc[1:]
     word = fold_word(comparison)
     rank = f", mean rank {count_text(best['rank'])} of {len(frame)}" if math.isfinite(best["rank"]) else ""
-    spoken = [
-        (
-            f"{clean(best['label'])} is best by {_metric(comparison)}: {score(comparison, best['mean'])} on average "
-            f"over {best['folds']} {word}s{rank}."
-        )
-    ]
+    first = f"{clean(best['label'])} is best by {_metric(comparison)}: {score(comparison, best['mean'])} on average "
+    spoken = [f"{first}over {best['folds']} {word}s{rank}."]
     tested = behind[behind["p_holm"].notna()]
     clear = tested["p_value"] < 0.05
     for chosen, before, after in (
@@ -115,11 +86,15 @@ def standing_sentences(comparison: Comparison) -> list[str]:
         ),
         (tested[~tested["level"]], "It is ahead by more than chance of", ""),
     ):
-        lines = [line for _, line in chosen.iterrows()]
-        shown = [f"{clean(line['label'])} ({gap_words(comparison, line)})" for line in lines[:_MOST_PAIRS]]
-        shown += [f"{len(lines) - _MOST_PAIRS} more"] if len(lines) > _MOST_PAIRS else []
-        spoken += [f"{before} {listed(shown)}{after}."] if shown else []
+        shown = [f"{clean(line['label'])} ({_gap_words(comparison, line)})" for _, line in chosen.iterrows()]
+        spoken += [f"{before} {listed(shown, _MOST_PAIRS)}{after}."] if shown else []
     return [*spoken, _time_sentence(comparison)]
+
+
+def _gap_words(comparison: Comparison, line: Any) -> str:
+    """Write how far a model is behind the best, with its interval."""
+    gap, low, high = (score(comparison, line[name]) for name in ("difference", "ci_low", "ci_high"))
+    return f"by {gap}, 95\u00a0% interval {low} to {high}"
 
 
 def _time_sentence(comparison: Comparison) -> str:
@@ -161,9 +136,8 @@ def reliance_sentences(comparison: Comparison) -> list[str]:
     member = np.min([comparison.strongest[name] for name in names], axis=0) > 0
     order = [i for i in np.argsort(-shares.mean(axis=1).to_numpy(), kind="stable") if member[i]]
     if len(names) > 2 and order:
-        words = [shorten(comparison.features[i], 40) for i in order[:4]]
-        more = [f"{len(order) - 4} more"] if len(order) > 4 else []
-        lines.append(f"All {len(names)} models have {listed([*words, *more])} among their strongest features.")
+        words = listed([shorten(comparison.features[i], 40) for i in order], _MOST_NAMED)
+        lines.append(f"All {len(names)} models have {words} among their strongest features.")
     return [sentence for sentence in lines if sentence]
 
 
@@ -198,9 +172,8 @@ def _named(comparison: Comparison, first: str, second: str) -> str:
         (right & ~left, f"{clean(comparison.label(second))} alone"),
     ):
         order = shares.loc[member, [first, second]].mean(axis=1).sort_values(ascending=False, kind="stable").index
-        words = [shorten(str(name), 40) for name in order[:_MOST_NAMED]]
-        more = [f"{len(order) - _MOST_NAMED} more"] if len(order) > _MOST_NAMED else []
-        lists += [f"{whose} {listed([*words, *more])}"] if words else []
+        words = [shorten(str(name), 40) for name in order]
+        lists += [f"{whose} {listed(words, _MOST_NAMED)}"] if words else []
     return "; ".join(lists)
 
 
@@ -227,25 +200,18 @@ def telling_pairs(comparison: Comparison) -> list[tuple[str, str]]:
     names = list(comparison.reliance)
     order = [name for name in comparison.standing["model"] if name in names]
     kinds = {one.name: one.kind for one in comparison.contestants}
-    leading = [next((name for name in order if kinds[name] == kind), None) for kind in ("network", "baseline")]
-    pairs = [tuple(name for name in leading if name is not None)]
-    pairs += list(itertools.combinations(order, 2))
+    leading = [[name for name in order if kinds[name] == kind][:1] for kind in ("network", "baseline")]
     distinct: dict[frozenset[str], tuple[str, str]] = {}
-    for pair in pairs:
-        if len(pair) == 2:
-            distinct.setdefault(frozenset(pair), (pair[0], pair[1]))
+    for first, second in [*zip(*leading, strict=False), *itertools.combinations(order, 2)]:
+        distinct.setdefault(frozenset((first, second)), (first, second))
     return list(distinct.values())
 
 
 def agreement_line(comparison: Comparison, first: str, second: str, measure: str) -> Any:
     """Return the line of ``comparison.agreement`` of a pair, whichever stands first; None if there is none."""
-    frame = comparison.agreement
-    rows = frame[frame["measure"] == measure]
-    for one, other in ((first, second), (second, first)):
-        line = rows[(rows["first"] == one) & (rows["second"] == other)]
-        if len(line):
-            return line.iloc[0]
-    return None
+    frame, pair = comparison.agreement, [first, second]
+    rows = frame[(frame["measure"] == measure) & frame["first"].isin(pair) & frame["second"].isin(pair)]
+    return rows.iloc[0] if len(rows) else None
 
 
 def agreement_words(comparison: Comparison, first: str, second: str) -> str:
@@ -269,12 +235,7 @@ def agreement_words(comparison: Comparison, first: str, second: str) -> str:
 
 
 def count_text(value: float) -> str:
-    """Write a count that may be a mean: whole where it is whole.
-
-    Examples:
-        >>> count_text(9.0), count_text(4.348)
-        ('9', '4.3')
-    """
+    """Write a count that may be a mean: whole where it is whole."""
     return f"{value:.0f}" if float(value).is_integer() else f"{value:.1f}"
 
 
@@ -301,16 +262,11 @@ def path_lines(comparison: Comparison) -> list[tuple[str, float, float, float, f
     if not len(frame) or not {"tabular", "image"} <= set(frame.columns):
         return []
     rows = frame[(frame["method"] == "permgrad") & frame["tabular"].notna() & frame["image"].notna()]
-    lines = []
-    for name, part in rows.groupby("model", sort=False):
-        sums = part.groupby("fold")[["tabular", "image", "importance"]].sum()
-        sums = sums[sums["importance"] > 0]
-        if len(sums):
-            shares = sums[["tabular", "image"]].div(sums["importance"], axis=0)
-            spread = shares.std(ddof=1) if len(shares) > 1 else shares.iloc[0] * math.nan
-            values: Sequence[float] = (*shares.mean(), *spread)
-            lines.append((str(name), values[0], values[1], values[2], values[3]))
-    return lines
+    sums = rows.groupby(["model", "fold"], sort=False)[["tabular", "image", "importance"]].sum()
+    sums = sums[sums["importance"] > 0]
+    by_model = sums[["tabular", "image"]].div(sums["importance"], axis=0).groupby("model", sort=False)
+    table = pd.concat([by_model.mean(), by_model.std(ddof=1)], axis=1)
+    return [(str(name), *values) for name, *values in table.itertuples()]
 
 
 def share_text(mean: float, spread: float) -> str:

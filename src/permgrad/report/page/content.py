@@ -1,14 +1,12 @@
-"""What a report is made of: plain containers that a run, a notebook or a script fills.
-
-Every section is optional; a report shows what it is given and leaves the rest out. Nothing here imports a plotting or
-learning library, so that a report can be described without them.
-"""
+"""What a report is made of: plain containers, each optional, that a run fills; a report leaves the rest out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
+
+from permgrad.report.words import clean
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,15 +21,8 @@ if TYPE_CHECKING:
 class DataSection:
     """The table and how it was split.
 
-    Attributes:
-        rows: Number of rows by part, as in ``metrics.json``: ``{"train": …, "validation": …, "test": …}``.
-        columns: One row per column of the table; ``name, kind, missing, levels, role, reason`` are shown first.
-        split: How the rows were divided, in words ("named split: 40 % off, then halved, stratified, seed 42").
-        shared_rows: Test rows that are equal to a training row in every column of the file; None when nobody counted.
-        alike_rows: Test rows that are equal to a training row in every feature and the target, or None.
-        class_counts: For classification, one row per class, one column per part; None for regression.
-        notes: Sentences the reader should know (codes declared as missing, columns dropped, one-hot blocks found).
-        card: Facts about a named data set (``{"home": …, "licence": …}``), shown as a small list.
+    ``rows`` and ``class_counts`` (one row per class) are by part, ``columns`` has one row per column of the table;
+    ``shared_rows`` are test rows equal to a training row in every column, ``alike_rows`` in what the model reads.
     """
 
     rows: Mapping[str, int | None]
@@ -46,11 +37,7 @@ class DataSection:
 
 @dataclass(kw_only=True)
 class NetworkSection:
-    """The network that was trained.
-
-    ``drawing`` is a Figure or SVG markup, ``summary`` the layer table, ``parameters`` counts the trainable ones,
-    ``options`` are those of the network and its training, ``branches`` for example ``("tabular", "image")``.
-    """
+    """The network that was trained; ``drawing`` is a Figure or SVG markup, ``summary`` the table of layers."""
 
     preset: str = ""
     branches: Sequence[str] = ()
@@ -63,14 +50,7 @@ class NetworkSection:
 
 @dataclass(kw_only=True)
 class TrainingSection:
-    """How training went.
-
-    Attributes:
-        history: One row per epoch: ``epoch, train_loss, validation_loss``, optionally ``learning_rate, seconds``.
-        best_epoch: The value in ``history["epoch"]`` whose weights were kept.
-        seconds: Time of the whole fit.
-        loss: Name of the loss, with its unit if it has one ("cross-entropy, nats").
-    """
+    """How training went: ``history`` has ``epoch, train_loss, validation_loss``, ``loss`` is the name of the loss."""
 
     history: pd.DataFrame
     best_epoch: int | None = None
@@ -80,21 +60,11 @@ class TrainingSection:
 
 @dataclass(kw_only=True)
 class PredictionSection:
-    """The test rows' truth beside what the model says, for the ROC curves, the confusion matrix or the residuals.
+    """The test rows' truth ``(rows,)`` beside what the model says of them.
 
-    Attributes:
-        truth: What is true of each row.
-        classes: The classes in the order of the columns of ``probabilities``.
-        probabilities: Predicted probabilities, for classification.
-        predictions: Predicted values, for regression.
-        training_mean: Mean of the target over the training rows, for regression: what a constant would predict. None:
-            unknown; the mean of ``truth`` takes its place.
-        before_calibration: Probabilities before they were calibrated; None where the model does not calibrate.
-        strongest: Raw values of the features that the model relies on most, the strongest first; for regression.
-
-    Shape:
-        truth ``(rows,)``; probabilities and before_calibration ``(rows, classes)`` for classification; predictions
-        ``(rows,)`` and strongest ``(rows, features)`` for regression.
+    Probabilities, also ``before_calibration``, are ``(rows, classes)`` in the order of ``classes``; for regression
+    ``predictions`` are ``(rows,)``, ``training_mean`` is what a constant would predict, and ``strongest`` has the raw
+    values of the features that the model relies on most.
     """
 
     truth: npt.NDArray[Any]
@@ -108,18 +78,10 @@ class PredictionSection:
 
 @dataclass(kw_only=True)
 class RowSection:
-    """One row explained.
+    """One row explained: the position ``row`` in a local explanation.
 
-    Attributes:
-        explanation: A local explanation that contains the row.
-        row: Position of the row inside ``explanation.values``.
-        title: Heading ("Test row 17: good, predicted good with 0.93").
-        output: Which output to show (an entry of ``explanation.outputs``, or its position); None: the predicted one.
-        image: The row's rendered image, ``(height, width)`` or ``(height, width, 3)``, or None.
-        heat: Class activation map of the same height and width, or None.
-        heat_title: What the map is ("Grad-CAM of the last convolution, class good").
-        text: A sentence under the heading.
-        pictures: Further pictures with their captions.
+    ``output`` is the one shown, None: the predicted one. ``image`` is the rendered row ``(height, width)``, ``heat``
+    its activation map, ``pictures`` are further ones with their captions.
     """
 
     explanation: Explanation
@@ -163,11 +125,9 @@ class ProvenanceSection:
 class GradientSection:
     """Integrated gradients summed up over all test rows.
 
-    Attributes:
-        table: One row per encoded input (``level = "input"``) and per feature (``level = "feature"``), with
-            ``baseline, name, mean, mean_absolute, published``.
-        facts: ``rows, output, baselines``, the last a list of ``baseline_name, baseline`` (in words),
-            ``completeness_gap, quadrature_error``.
+    The table has one row per encoded input (``level = "input"``) and per feature (``level = "feature"``) with
+    ``baseline, name, mean, mean_absolute, published``; ``facts["baselines"]`` lists ``baseline_name, baseline`` (in
+    words), ``completeness_gap, quadrature_error``.
     """
 
     table: pd.DataFrame
@@ -189,31 +149,10 @@ class ExtraSection:
 class ReportContent:
     """Everything a report can show; only ``title``, ``target`` and ``task`` are needed.
 
-    Attributes:
-        title: Name of the table ("heloc").
-        target: Name of the target column.
-        task: ``"classification"`` or ``"regression"``.
-        target_unit: Unit of the target, if known (shown on residual axes).
-        headline: One sentence to stand first; None: it is composed from metrics and ranking.
-        metrics: The content of ``metrics.json``: ``{"task", "rows", "validation", "test", "baselines"}``.
-        data: The table and its split.
-        network: The network.
-        training: Learning curves.
-        predictions: Truth and predictions of the test rows.
-        explanation: The global explanation: ranking, classes, direction, and (``explanation.branches``) branch shares.
-        compared: Further global explanations by other methods, shown as a small table of ranks ({name: explanation}).
-        branches: The content of ``branches.json``; None: ``explanation.branches``.
-        local: A local explanation of many rows, drawn as a beeswarm.
-        rows: A few rows explained one by one.
-        gradients: Integrated gradients summed up over all test rows.
-        reading: The leading features beside the raw data, as in ``explanations/reading.json``.
-        related: Which features move with the leading ones, as in ``explanations/related.json``.
-        layout: The picture of the layout.
-        provenance: What was run.
-        positive: The positive one of two classes, which metrics and plots speak of; None: the second.
-        warnings: Sentences that must not be overlooked; shown directly under the headline.
-        extra: Sections of one's own, shown before "What was run".
-        top_n: How many features the plots show; tables always list all.
+    ``headline`` replaces the sentence that stands first; ``metrics``, ``branches``, ``reading`` and ``related`` are the
+    contents of the files of these names; ``explanation`` is the global one, ``compared`` further ones by other methods,
+    ``local`` one of many rows; ``positive`` is the class of two that metrics and plots speak of; ``warnings`` stand
+    under the headline, ``extra`` before "What was run"; plots show ``top_n`` features, tables always all.
     """
 
     title: str
@@ -240,3 +179,30 @@ class ReportContent:
     warnings: Sequence[str] = ()
     extra: Sequence[ExtraSection] = ()
     top_n: int = 15
+
+    @property
+    def test(self) -> Mapping[str, Any]:
+        """The model's metrics on the test rows."""
+        return (self.metrics or {}).get("test") or {}
+
+    @property
+    def constant(self) -> Mapping[str, Any]:
+        """The metrics of a constant that looks at no feature, with ``learnt`` and ``ahead`` where it was compared."""
+        return (self.metrics or {}).get("constant") or {}
+
+    @property
+    def learnt(self) -> bool:
+        """Whether the model is better than the constant by more than chance."""
+        return bool(self.constant.get("learnt", True))
+
+    @property
+    def paths(self) -> Mapping[str, Any]:
+        """The content of ``branches.json``, wherever it was given."""
+        if self.branches is not None:
+            return self.branches
+        return (self.explanation.branches if self.explanation is not None else None) or {}
+
+    @property
+    def unit(self) -> str:
+        """The unit of the target, with a space before it; empty where none is known."""
+        return f" {clean(self.target_unit)}" if self.target_unit and self.task == "regression" else ""

@@ -1,8 +1,4 @@
-"""The report: one HTML file that can be read offline, on paper, by keyboard and by screen reader.
-
-Everything is inside the file, and its content security policy forbids any request. Names and values from data are
-escaped by the template and never become markup or script.
-"""
+"""The page: one HTML file that asks nothing of the network; names and values from data are escaped by the template."""
 
 from __future__ import annotations
 
@@ -29,16 +25,7 @@ if TYPE_CHECKING:
 
 
 def write_report(path: str | os.PathLike[str], content: ReportContent) -> Path:
-    """Write a report as one self-contained HTML file, in one step.
-
-    Examples:
-        >>> import tempfile
-        >>> from permgrad.report.page.content import ReportContent
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     written = write_report(f"{folder}/report.html", ReportContent(title="t", target="y", task="regression"))
-        ...     written.read_text(encoding="utf-8")[:15]
-        '<!doctype html>'
-    """
+    """Write a report as one self-contained HTML file, in one step."""
     target = Path(path)
     write_text_atomic(target, render_report(content))
     return target
@@ -72,7 +59,10 @@ def render_page(
     from permgrad import __version__
 
     script = _packaged("report.js").strip()
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    light = "".join(f"--{name}:{colour};" for colour, name in style.VARIABLES.items())
+    dark = "".join(f"--{name}:{style.DARK[colour]};" for colour, name in style.VARIABLES.items())
+    # For light and for dark screens; paper is always light.
+    colours = f":root{{{light}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}\n"
     text: str = _template().render(
         title=clean(title),
         kind=kind,
@@ -80,11 +70,11 @@ def render_page(
         second=second,
         facts=facts,
         warnings=[clean(warning) for warning in warnings],
-        sections=sections,
+        sections=[section for section in sections if section.blocks],
         version=__version__,
-        css=_colours() + _packaged("report.css") + more_css,
+        css=colours + _packaged("report.css") + more_css,
         script=script,
-        script_hash=digest,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
     )
     return text
 
@@ -103,10 +93,3 @@ def _template() -> Any:
         lstrip_blocks=True,
     )
     return environment.get_template("report.html")
-
-
-def _colours() -> str:
-    """Write the tokens of ``style`` as CSS variables, for light and for dark screens; paper is always light."""
-    light = "".join(f"--{name}:{colour};" for colour, name in style.VARIABLES.items())
-    dark = "".join(f"--{name}:{style.DARK[colour]};" for colour, name in style.VARIABLES.items())
-    return f":root{{{light}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}\n"

@@ -10,29 +10,23 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.base.errors import by_count, counted, listed
-from permgrad.evaluation.metrics import Metric, metrics
+from permgrad.base.errors import by_count, counted
 from permgrad.evaluation.ranking import spearman
 from permgrad.report import plots
-from permgrad.report.page.competitor_words import against_competitors, competitor_label, unseen_words
-from permgrad.report.page.constant import Constant, constant, verdict
-from permgrad.report.page.headline import branches_of
-from permgrad.report.page.help import beside_the_data, cuts, gradients
-from permgrad.report.page.mistakes import mistakes
-from permgrad.report.page.paths import NOT_BRANCHES, interaction_words, is_hybrid, map_words, no_share_words, path_words
+from permgrad.report.page.results import cuts, results
 from permgrad.report.page.views import (
-    Cell,
     Column,
-    Mark,
     SectionView,
     TableView,
     cell,
+    figures_of,
     frame_table,
-    metric_heading,
-    p_values,
+    names,
     table_of,
+    whole,
 )
-from permgrad.report.words import clean, duration, number, numbers, percent, plain_text, quantity_of
+from permgrad.report.sentences import entries_of, interaction_words, is_hybrid, map_words, no_share_words, path_words
+from permgrad.report.words import clean, duration, number, numbers, p_text, percent, plain_text, quantity_of
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -41,107 +35,21 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 
-# -------------------------------------------------------------------------------------------------------- results
-
-
-def results(content: ReportContent) -> SectionView | None:
-    """Test metrics beside the baselines, then where the model errs."""
-    if not (content.metrics and content.metrics.get("test")) and content.predictions is None:
-        return None
-    section = SectionView("results", "How good it is")
-    section.text(_comparison(content))
-    other, judged = constant(content), verdict(content)
-    unseen = unseen_words(content.target, (content.metrics or {}).get("test"))
-    section.text(judged.text if judged is not None else "", unseen)
-    section.table(_metrics_table(content, other))
-    if content.task == "classification" and content.positive is not None:
-        section.text(
-            f"Average precision, lift and curves are of {clean(content.positive)}, the positive class.",
-            _not_kept((content.metrics or {}).get("not_kept")),
-        )
-    section.text(other.source if other is not None else "")
-    for name, entry in ((content.metrics or {}).get("baselines") or {}).items():
-        if isinstance(entry, Mapping) and entry.get("problem"):
-            section.text(f"{competitor_label(name)}: {clean(entry['problem'])}")
-    mistakes(content, section)
-    return section
-
-
-def _comparison(content: ReportContent) -> str:
-    relation = against_competitors(content.task, content.metrics or {})
-    if not relation:
-        return "All numbers are for test rows, which nothing was fitted on."
-    return f"{relation} All models had the same rows and were scored on test rows, which nothing was fitted on."
-
-
-def _not_kept(baselines: Sequence[str] | None) -> str:
-    """Say which predictions a run did not keep, so that they are not measured for another positive class."""
-    if baselines is None:
-        return ""
-    whose = listed(["this network on validation rows", *map(competitor_label, baselines)], 20)
-    return f"For {whose} the run keeps no predictions, so both are left out for this class."
-
-
-def _metrics_table(content: ReportContent, other: Constant | None) -> TableView | None:
-    """List models by metrics: this network, its validation rows, competitors and the constant."""
-    stored = content.metrics or {}
-    test = stored.get("test")
-    if not test:
-        return None
-    models: list[_Model] = [("this network", test, "own")]
-    if stored.get("validation"):
-        models.append(("this network, validation rows", stored["validation"], "quiet"))
-    models += [(competitor_label(name), entry, "") for name, entry in (stored.get("baselines") or {}).items()]
-    models += [(other.label, other.metrics, "")] if other is not None else []
-    columns = [Column("model", [Cell(name, name, mark) for name, _, mark in models], "text")]
-    for name in metrics:
-        metric = metrics.get(name)
-        if metric.task == content.task and name in test:
-            columns.append(Column(metric_heading(metric), _metric_cells(metric, models)))
-    if any("fit_seconds" in entry for _, entry, _ in models):
-        seconds = [entry.get("fit_seconds") for _, entry, _ in models]
-        if seconds[0] is None and content.training is not None:
-            seconds[0] = content.training.seconds
-        columns.append(Column("time to fit", [Cell(duration(each), each) for each in seconds]))
-    return table_of("Test metrics. ↑ higher is better, ↓ lower is better; the best of each column is bold.", columns)
-
-
-#: Name, metrics, and how its name is marked: quiet is what is not measured on the test rows.
-_Model = tuple[str, Mapping[str, Any], Mark]
-
-
-def _metric_cells(metric: Metric, models: Sequence[_Model]) -> list[Cell]:
-    """Write a metric of all models; the best on the test rows is bold."""
-    measured = [entry.get(metric.name) for _, entry, mark in models if mark != "quiet"]
-    cells = []
-    for _, entry, mark in models:
-        value = entry.get(metric.name)
-        if value is None:
-            cells.append(Cell("–", None))
-            continue
-        best = len(measured) > 1 and mark != "quiet" and not any(metric.better(rival, value) for rival in measured)
-        # A share of variance has no unit that could make it small: 3e-8 of it is 0.
-        text = f"{value:.3f}"
-        if metric.task == "regression":
-            text = number(round(value, 4) if metric.name == "r2" else value)
-        cells.append(Cell(text, value, "best" if best else ""))
-    return cells
-
-
-# -------------------------------------------------------------------------------------------------------- drivers
-
-
+# ---- drivers ---------------------------------------------------------------------------------------------------------
 def ranking(content: ReportContent) -> SectionView | None:
     """The ranking with intervals, and the direction of each feature."""
     explanation = content.explanation
     if explanation is None:
         return None
-    judged = verdict(content)
-    useless = judged is not None and judged.learnt_nothing
-    section = SectionView("drivers", "What it uses without having learnt anything" if useless else "What drives it")
-    section.text(_quantity_sentence(explanation))
-    confidence = _confidence(explanation)
-    caption = f"Importance: {quantity_of(explanation)}. Whiskers are {confidence} intervals."
+    title = "What drives it" if content.learnt else "What it uses without having learnt anything"
+    section = SectionView("drivers", title)
+    section.text(
+        "The importance of a feature is how much worse the model's loss becomes, per row on average, when the "
+        "feature's raw value is taken from another row. 0 means that the model does not need it."
+        if "loss" in str(explanation.meta.get("quantity", ""))
+        else f"The numbers are: {quantity_of(explanation)}."
+    )
+    caption = f"Importance: {quantity_of(explanation)}. Whiskers are {_confidence(explanation)} intervals."
     if len(explanation.parts) > 1:
         caption += " Colours say through which path the effect arises; the dot is their sum."
     section.figure(plots.bar(explanation, top_n=content.top_n, title=""), caption)
@@ -155,59 +63,52 @@ def ranking(content: ReportContent) -> SectionView | None:
         section.figure(
             plots.direction(explanation, title=""), "Mean prediction by feature value; all panels share one scale."
         )
-    _compared(content, section)
+    if content.compared:
+        _compared(explanation, content.compared, section)
     return section
 
 
-def _quantity_sentence(explanation: Explanation) -> str:
-    if "loss" in str(explanation.meta.get("quantity", "")):
-        return (
-            "The importance of a feature is how much worse the model's loss becomes, per row on average, when the "
-            "feature's raw value is taken from another row. 0 means that the model does not need it."
-        )
-    return f"The numbers are: {quantity_of(explanation)}."
+def _confidence(explanation: Explanation) -> str:
+    return percent(float(explanation.meta.get("confidence", 0.95)))
 
 
 def ranking_table(explanation: Explanation) -> TableView:
     """List every feature with its interval and parts."""
-    low, high = (end[:, 0] for end in explanation.ci())
     order = [explanation.names.index(name) for name in explanation.ranking()]
-    clear = explanation.clearly_matter()
+    low, high = (end[order, 0] for end in explanation.ci())
+    clear, undefined = explanation.clearly_matter(), np.full((len(order), 1), math.nan)
 
-    def numeric(heading: str, values: Floats) -> Column:
-        texts = numbers(values[order])
-        return Column(heading, [cell(float(values[at]), text) for at, text in zip(order, texts, strict=True)])
+    def column(heading: str, values: Floats) -> Column:
+        return figures_of(heading, values[order, 0], numbers(values[order, 0]))
 
     def tested(heading: str, values: Floats | None) -> Column:
-        return p_values(np.full(len(order), np.nan) if values is None else values[order, 0], heading)
+        return figures_of(heading, (undefined if values is None else values)[order, 0], p_text)
 
-    ends = zip(order, numbers(low[order]), numbers(high[order]), strict=True)
-    intervals = [cell(float(low[at]), f"{a} to {b}" if math.isfinite(low[at]) else "–") for at, a, b in ends]
-    bold = [(explanation.names[at], explanation.names[at] in clear) for at in order]
+    ends = zip(low, numbers(low), numbers(high), strict=True)
+    intervals = [f"{a} to {b}" if math.isfinite(end) else "–" for end, a, b in ends]
+    ranked = [explanation.names[at] for at in order]
     columns = [
-        Column("", [Cell(str(rank), float(rank), "quiet") for rank in range(1, len(order) + 1)]),
-        Column(explanation.level, [cell(clean(name), mark="best" if best else "") for name, best in bold], "text"),
-        numeric("importance", explanation.values[:, 0]),
-        Column(f"{_confidence(explanation)} interval", intervals),
+        figures_of("", range(1, len(order) + 1), whole, "quiet"),
+        Column(explanation.level, [cell(clean(one), mark="best" if one in clear else "") for one in ranked], "text"),
+        column("importance", explanation.values),
+        figures_of(f"{_confidence(explanation)} interval", low, intervals),
         tested("p", explanation.p_values),
         tested("adjusted\u00a0p", explanation.p_adjusted),
-        *(numeric(clean(name), part[:, 0]) for name, part in explanation.parts.items()),
+        *(column(clean(name), part) for name, part in explanation.parts.items()),
     ]
     marked = " Bold: clearly matters (adjusted p below 0.05)." if clear else ""
     caption = f"All {len(order)} {explanation.level}s, the highest estimates first; click a heading to sort.{marked}"
     return table_of(caption, columns)
 
 
-def _compared(content: ReportContent, section: SectionView) -> None:
-    explanation = content.explanation
-    if explanation is None or not content.compared:
-        return
+def _compared(explanation: Explanation, compared: Mapping[str, Explanation], section: SectionView) -> None:
+    """Add where other methods rank the features."""
     section.heading("Other methods on the same model")
-    ranks = {explanation.method: pd.Series(range(1, len(explanation.names) + 1), explanation.ranking())}
+    orders = {explanation.method: explanation.ranking()}
+    orders |= {name: _like_ranking(other, explanation) for name, other in compared.items()}
+    ranks = {name: pd.Series(range(1, len(order) + 1), order) for name, order in orders.items()}
     lines = []
-    for name, other in content.compared.items():
-        order = _like_ranking(other, explanation)
-        ranks[name] = pd.Series(range(1, len(order) + 1), order)
+    for name in compared:
         both = pd.concat([ranks[explanation.method], ranks[name]], axis=1, join="inner")
         agreement = spearman(both.iloc[:, 0], both.iloc[:, 1]) if len(both) else math.nan
         lines.append(f"{clean(name)}: rank correlation with {explanation.method} {number(agreement, 2)}.")
@@ -230,23 +131,20 @@ def _like_ranking(other: Explanation, explanation: Explanation) -> list[str]:
 
 def branches(content: ReportContent) -> SectionView | None:
     """How much each path of the network matters as a whole."""
-    stored = branches_of(content)
-    if not any(isinstance(entry, Mapping) and name not in NOT_BRANCHES for name, entry in stored.items()):
+    stored = content.paths
+    if not entries_of(stored):
         return None
     hybrid = is_hybrid(stored)
     section = SectionView("paths", "Table or image" if hybrid else "Input by input")
+    why, words = no_share_words(stored), path_words(stored)
     section.text(
         "Here a whole path is exchanged: its embedding of a row is replaced by that of another row. The bar is the "
         "path's fair share (its Shapley value) of the loss that both cause together."
         if hybrid
         else "Here a whole input is exchanged: a row's images of one column, or its whole table, are replaced by those "
-        "of another row. The bar is the input's fair share (its Shapley value) of the loss that all cause together."
-    )
-    if why := no_share_words(stored):
-        section.text(f"No shares are given: {why}.")
-    words = path_words(stored)
-    section.text(
-        f"{words} Shares are left out, because one of them would lie outside 0 to 100\u00a0%." if words else ""
+        "of another row. The bar is the input's fair share (its Shapley value) of the loss that all cause together.",
+        f"No shares are given: {why}." if why else "",
+        f"{words} Shares are left out, because one of them would lie outside 0 to 100\u00a0%." if words else "",
     )
     label = quantity_of(content.explanation) if content.explanation is not None else "increase of the loss"
     what, after = ("path", "the other") if hybrid else ("input", "all others")
@@ -270,9 +168,102 @@ def classes(content: ReportContent) -> SectionView | None:
     return section
 
 
-# ----------------------------------------------------------------------------------------------------------- rows
+# ---- gradients, and the data beside them -----------------------------------------------------------------------------
+def gradients(content: ReportContent) -> SectionView | None:
+    """Integrated gradients over all test rows, for features and for encoded inputs."""
+    if content.gradients is None:
+        return None
+    facts, frame = content.gradients.facts, content.gradients.table
+    section = SectionView("gradients", "Integrated gradients")
+    section.text(
+        f"Attributions of {facts['rows']:,} test rows to the logit of {clean(facts['output'])}; those of a row add "
+        "up to its logit minus the baseline's. Another baseline gives other numbers: below are two.",
+        "A single level of a category is attributed where it differs from the baseline: if the baseline has that "
+        "level, the rows without it carry its bar, with the opposite sign. The sum over a feature's levels has no such "
+        "twist.",
+    )
+    for baseline in facts["baselines"]:
+        section.heading(f"From the baseline: {clean(baseline['baseline'])}")
+        section.text(
+            f"Largest gap between the sum and the difference: {number(baseline['completeness_gap'])} of the output's "
+            f"range; largest change of a single value when its steps were last halved: "
+            f"{number(baseline['quadrature_error'])}. Nothing is corrected afterwards."
+        )
+        rows = frame[frame["baseline"] == baseline["baseline_name"]]
+        _one_baseline(section, rows, clean(baseline["baseline"]), clean(facts["output"]))
+    return section
 
 
+def _one_baseline(section: SectionView, frame: pd.DataFrame, baseline: str, output: str) -> None:
+    """Show the two levels, features and encoded inputs, for one baseline."""
+    for level, named in (("feature", "raw features"), ("input", "encoded inputs")):
+        rows = frame[frame["level"] == level]
+        shown = rows.iloc[np.argsort(-rows["published"].abs().to_numpy(), kind="stable")]
+        section.figure(
+            plots.signed_bars(
+                [str(name) for name in shown["name"]],
+                shown["published"].to_numpy(dtype=np.float64),
+                label="sum over rows, divided by the L1 norm of all sums",
+            ),
+            f"The {len(rows)} {named} in the published form: sums over the test rows, divided so that their absolute "
+            f"values add up to 1. Right: towards {output}. Baseline: {baseline}.",
+        )
+        lines = rows.iloc[np.argsort(-rows["mean_absolute"].to_numpy(), kind="stable")]
+        headings = {"mean": "signed mean", "mean_absolute": "mean absolute", "published": "published form"}
+        columns = [names(lines["name"], "name")]
+        columns += [figures_of(heading, lines[name]) for name, heading in headings.items()]
+        caption = f"Integrated gradients of the {named}, by falling mean absolute attribution."
+        fold = f"All {len(rows)} {named}: signed mean, mean absolute, published form"
+        section.table(table_of(caption, columns), fold)
+
+
+def beside_the_data(content: ReportContent) -> SectionView | None:
+    """Values, mean outcome and mean attribution of the leading features, and where the last two disagree."""
+    stored = content.reading
+    if not stored or not stored.get("features"):
+        return None
+    section = SectionView("beside", "Beside the raw data")
+    label = stored.get("class")  # of more than two classes, whose importances on their own rows compare
+    whose = "" if label is None else f" for class {clean(label)} (on its rows)"
+    section.text(
+        f"For the highest estimates of importance{whose}: how the feature's values are distributed over the "
+        f"{stored['rows']:,} test rows, the {clean(stored['outcome'])} at each value (the line is that of all rows, "
+        f"{number(stored['overall'])}), and the {clean(stored['attribution'])}. Baseline: {clean(stored['baseline'])}.",
+        "An attribution is what the model does with a value, given all others; it is not a cause. A raw mean mixes the "
+        "feature with all that goes along with it. Each can be right where they disagree.",
+    )
+    hint = stored.get("leakage")
+    if hint:
+        section.items([hint["text"] + ".", *(f"From the data card: {note}" for note in hint["notes"])])
+    for entry in stored["features"]:
+        title = clean(entry["feature"])
+        share = "" if entry.get("share") is None else f", {percent(entry['share'])} of the total importance{whose}"
+        section.heading(f"{title}{share}")
+        section.figure(
+            plots.levels(entry["levels"], outcome=stored["outcome"], overall=stored["overall"]),
+            f"{title}: rows, {clean(stored['outcome'])} and mean attribution by value. Whiskers: two standard errors. "
+            f"Baseline: {clean(stored['baseline'])}.",
+        )
+        section.text(_extremes(entry["levels"], str(stored["outcome"])))
+        section.items(entry["notes"])
+    return section
+
+
+def _extremes(levels: Sequence[Mapping[str, Any]], outcome: str) -> str:
+    """Say which level is the most frequent, and which has the highest and the lowest mean outcome."""
+    usable = [row for row in levels if row["rows"] >= 30 and row["outcome"] is not None]
+    if len(usable) < 2:
+        return ""
+    commonest = max(usable, key=lambda row: row["rows"])
+    high, low = max(usable, key=lambda row: row["outcome"]), min(usable, key=lambda row: row["outcome"])
+    return (
+        f"Most rows ({percent(commonest['share'])}): {clean(commonest['level'])}, with a {clean(outcome)} of "
+        f"{number(commonest['outcome'])}. Highest: {clean(high['level'])} ({number(high['outcome'])}). Lowest: "
+        f"{clean(low['level'])} ({number(low['outcome'])})."
+    )
+
+
+# ---- rows ------------------------------------------------------------------------------------------------------------
 def rows(content: ReportContent) -> SectionView | None:
     """Many rows at a glance, then a few one by one."""
     if content.local is None and not content.rows:
@@ -289,10 +280,10 @@ def rows(content: ReportContent) -> SectionView | None:
             + baseline_words(content.local),
         )
     if any(row.heat is not None for row in content.rows):
-        section.text(map_words(branches_of(content)))
+        section.text(map_words(content.paths))
     label = None
     if content.task == "regression":
-        label = clean(content.target) + (f" ({clean(content.target_unit)})" if content.target_unit else "")
+        label = clean(content.target) + (f" ({content.unit.strip()})" if content.unit else "")
     for each in content.rows:
         _one_row(section, each, label)
     return section
@@ -308,24 +299,21 @@ def _one_row(section: SectionView, row: RowSection, label: str | None) -> None:
     output = row.output
     if output is None and row.explanation.predictions is not None:
         output = int(np.argmax(row.explanation.predictions[row.row]))
-    section.heading(clean(row.title) if row.title else f"Row {row.row}")
+    section.heading(clean(row.title or f"Row {row.row}"))
     section.text(clean(row.text) if row.text else "")
-    steps = plots.waterfall(row.explanation, row=row.row, output=output, title="", label=label)
     section.figure(
-        steps,
+        plots.waterfall(row.explanation, row=row.row, output=output, title="", label=label),
         "From the baseline's output (below) to this row's output (above), feature by feature."
         + baseline_words(row.explanation),
     )
     if row.heat is not None:
         picture = plots.activation(row.image, row.heat)
-        section.figure(picture, clean(row.heat_title) if row.heat_title else "Activation map over the row's image.")
+        section.figure(picture, clean(row.heat_title or "Activation map over the row's image."))
     for further, caption in row.pictures:
         section.figure(further, clean(caption))
 
 
-# ------------------------------------------------------------------------------------------------------ materials
-
-
+# ---- materials -------------------------------------------------------------------------------------------------------
 def data(content: ReportContent) -> SectionView | None:
     """The table, its columns and its split."""
     table = content.data
@@ -351,12 +339,7 @@ def data(content: ReportContent) -> SectionView | None:
 
 
 def _equal_rows(equal: int, alike: int) -> str:
-    """Say how many test rows are equal to a training row, and how many only in what the model reads.
-
-    Examples:
-        >>> _equal_rows(0, 3)
-        'No test row is equal to a training row in every column; 3 agree with one in every feature and the target.'
-    """
+    """Say how many test rows are equal to a training row, and how many only in what the model reads."""
     words = f"{counted(equal, 'test row')} {by_count(equal, 'is', 'are')}" if equal else "No test row is"
     words += " equal to a training row in every column"
     if alike > equal:
@@ -372,10 +355,12 @@ def network(content: ReportContent) -> SectionView | None:
         return None
     section = SectionView("network", "Network and training")
     if trained is not None:
-        words = [f"Preset {clean(trained.preset)}" if trained.preset else ""]
-        words += [f"branches: {', '.join(clean(name) for name in trained.branches)}" if trained.branches else ""]
-        words += [f"{trained.parameters:,} trainable parameters" if trained.parameters is not None else ""]
-        sentence = "; ".join(word for word in words if word)
+        words = [
+            f"Preset {clean(trained.preset)}" if trained.preset else "",
+            f"branches: {', '.join(clean(name) for name in trained.branches)}" if trained.branches else "",
+            f"{trained.parameters:,} trainable parameters" if trained.parameters is not None else "",
+        ]
+        sentence = "; ".join(filter(None, words))
         section.text(f"{sentence}." if sentence else "")
         section.items(trained.notes)
         section.figure(trained.drawing, "", "Drawing of the network's branches and shapes.")
@@ -413,7 +398,7 @@ def extras(content: ReportContent) -> list[SectionView]:
     sections = []
     for place, extra in enumerate(content.extra):
         section = SectionView(f"extra-{place}", clean(extra.title))
-        section.text(*(clean(paragraph) for paragraph in extra.text))
+        section.text(*map(clean, extra.text))
         section.figure(extra.drawing, clean(extra.drawing_text) if extra.drawing_text else "")
         if extra.table is not None:
             section.table(frame_table(extra.table, clean(extra.title), sortable=True))
@@ -421,24 +406,16 @@ def extras(content: ReportContent) -> list[SectionView]:
     return sections
 
 
-LIMITS = (
-    (
-        "Not a cause",
-        "The numbers say what this model uses, not what would happen in the world if a feature were changed.",
+LIMITS = {
+    "Not a cause": (
+        "The numbers say what this model uses, not what would happen in the world if a feature were changed."
     ),
-    (
-        "Related features",
-        (
-            "Replacing one value at a time can make rows that do not exist, and features that carry the same "
-            "information share or hide each other's importance. Sampling given the other features, or declaring "
-            "groups, helps."
-        ),
+    "Related features": (
+        "Replacing one value at a time can make rows that do not exist, and features that carry the same information "
+        "share or hide each other's importance. Sampling given the other features, or declaring groups, helps."
     ),
-    (
-        "A poor model",
-        "What a model with poor test metrics relies on says little about the data.",
-    ),
-)
+    "A poor model": "What a model with poor test metrics relies on says little about the data.",
+}
 INTERVAL = (
     "If other rows had been drawn from the same source, the interval would cover the true effect in about "
     "{confidence} of the cases. It is about these rows and this network; another training run can give other numbers."
@@ -458,26 +435,22 @@ def reading(content: ReportContent) -> SectionView:
     """How to read the report, in plain words."""
     section = SectionView("reading", "How to read this")
     explanation = content.explanation
-    terms: list[tuple[str, str]] = []
+    terms: dict[str, str] = {}
     if explanation is not None:
+        quantity = quantity_of(explanation)
         meaning = (
-            f"{quantity_of(explanation)}. It is measured on the trained model and is not scaled: numbers of different "
+            f"{quantity[:1].upper()}{quantity[1:]}. It is measured on the trained model and is not scaled: numbers of "
+            "different features, classes and paths compare as they are."
         )
-        terms.append(
-            ("Importance", f"{meaning[:1].upper()}{meaning[1:]}features, classes and paths compare as they are.")
-        )
+        terms["Importance"] = meaning
         if explanation.low is not None:
-            terms.append(("Interval", INTERVAL.format(confidence=_confidence(explanation))))
+            terms["Interval"] = INTERVAL.format(confidence=_confidence(explanation))
         if explanation.p_values is not None:
-            terms.append(("p", P_VALUE))
+            terms["p"] = P_VALUE
         if len(explanation.parts) > 1:
-            terms.append(("Paths", PATHS))
-    section.terms([*terms, *LIMITS])
+            terms["Paths"] = PATHS
+    section.terms(terms | LIMITS)
     return section
-
-
-def _confidence(explanation: Explanation) -> str:
-    return percent(float(explanation.meta.get("confidence", 0.95)))
 
 
 def provenance(content: ReportContent) -> SectionView | None:
@@ -505,7 +478,6 @@ def provenance(content: ReportContent) -> SectionView | None:
 
 def all_sections(content: ReportContent) -> list[SectionView]:
     """Build every section that has something to show, in the order of reading."""
-    built = [results(content), cuts(content), ranking(content), gradients(content), beside_the_data(content)]
-    built += [branches(content), classes(content), rows(content)]
-    built += [data(content), network(content), layout(content), *extras(content), reading(content), provenance(content)]
+    first = (results, cuts, ranking, gradients, beside_the_data, branches, classes, rows, data, network, layout)
+    built = [*(build(content) for build in first), *extras(content), reading(content), provenance(content)]
     return [section for section in built if section is not None]

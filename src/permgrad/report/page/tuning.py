@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,25 +36,22 @@ def tuning_page(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
         facts: what else is known: ``table, target, task, space, space_text, total, best, importances, curves, seconds,
             log_scales, starts_with, command, again, study, seed, split_seed, split, test, has_report``; what is absent
             is left out.
-
-    Examples:
-        >>> rows = [(0, "complete", 0.5, 3, 2, 0, 0.1, None), (1, "complete", 0.4, 3, 3, 1, 0.2, None)]
-        >>> columns = ["trial", "state", "validation_loss", "epochs", "best_epoch", "seed", "dropout", "reason"]
-        >>> page = tuning_page(pd.DataFrame(rows, columns=columns), {"table": "t", "target": "y", "best": 1})
-        >>> "Trial 1 is the best of 2" in page
-        True
     """
     best = facts.get("best")
-    sections = [_winner(table, facts), _history(table, facts), _importance(facts), _slices(table, facts)]
-    sections += [_curves(table, facts), _trials(table, facts), _provenance(facts)]
+    count = len(table)
+    headline = f"None of {count} trial{'s' * (count != 1)} has ended well yet."
+    if best is not None:
+        headline = f"Trial {best} is the best of {count}: validation loss {number(_loss(table, best), 4)}."
     return render_page(
         title=str(facts.get("table", "study")),
         kind="permgrad tuning",
-        headline=_headline(table, best),
+        headline=headline,
         second=_second(table, facts),
         facts=_facts(table, facts),
         warnings=_warnings(table, facts),
-        sections=[section for section in sections if section.blocks],
+        sections=[
+            build(table, facts) for build in (_winner, _history, _importance, _slices, _curves, _trials, _origin)
+        ],
     )
 
 
@@ -63,31 +61,23 @@ def settings_of(table: pd.DataFrame) -> list[str]:
 
 
 def _loss(table: pd.DataFrame, trial: int | None) -> float:
-    losses = table.loc[table["trial"] == trial, "validation_loss"]
-    return float(losses.iloc[0]) if len(losses) and not pd.isna(losses.iloc[0]) else math.nan
+    losses = pd.to_numeric(table.loc[table["trial"] == trial, "validation_loss"])
+    return float(losses.iloc[0]) if len(losses) else math.nan
 
 
 # ---- the first words -------------------------------------------------------------------------------------------------
-def _headline(table: pd.DataFrame, best: int | None) -> str:
-    count = len(table)
-    if best is None:
-        return f"None of {count} trial{'s' * (count != 1)} has ended well yet."
-    return f"Trial {best} is the best of {count}: validation loss {number(_loss(table, best), 4)}."
-
-
 def _second(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     words = f"Predicting {clean(facts['target'])}" if facts.get("target") else "A search of settings"
     words += f" ({facts['task']})" if facts.get("task") else ""
     words += f" with {clean(facts['space_text'])}." if facts.get("space_text") else "."
-    start, best = facts.get("starts_with"), facts.get("best")
-    first = _loss(table, 0)
-    if start and best is not None and math.isfinite(first):
-        gain = 1 - _loss(table, best) / first if first else 0.0
-        if best == 0:
-            return f"{words} No trial was better than preset {clean(start)} itself."
-        itself = f"Preset {clean(start)} itself, trial 0, has {number(first, 4)}"
-        return f"{words} {itself}; the winner's loss is {gain:.1%} smaller."
-    return words
+    start, best, first = facts.get("starts_with"), facts.get("best"), _loss(table, 0)
+    if not start or best is None or not math.isfinite(first):
+        return words
+    if best == 0:
+        return f"{words} No trial was better than preset {clean(start)} itself."
+    gain = 1 - _loss(table, best) / first if first else 0.0
+    itself = f"Preset {clean(start)} itself, trial 0, has {number(first, 4)}"
+    return f"{words} {itself}; the winner's loss is {gain:.1%} smaller."
 
 
 def _facts(table: pd.DataFrame, facts: Mapping[str, Any]) -> list[Fact]:
@@ -112,12 +102,13 @@ def _winner(table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:
     if best is None:
         return section
     if facts.get("has_report"):
-        words = Markup(
-            'Its model, its figures on the test rows and its explanation: <a href="report.html">report.html</a>. '
-            'Its settings as a preset: <a href="preset.json">preset.json</a>.'
+        section.text(
+            Markup(
+                'Its model, its figures on the test rows and its explanation: <a href="report.html">report.html</a>. '
+                'Its settings as a preset: <a href="preset.json">preset.json</a>.'
+            ),
+            _test_words(facts.get("test", {})),
         )
-        section.text(words)
-        section.text(_test_words(facts.get("test", {})))
     row = table.loc[table["trial"] == best].iloc[0]
     settings = [name for name in settings_of(table) if not pd.isna(row[name])]
     columns = [Column("setting", [cell(name) for name in settings], "text")]
@@ -126,8 +117,7 @@ def _winner(table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:
         first = table.loc[table["trial"] == 0].iloc[0]
         texts = ["–" if pd.isna(first[name]) else value_text(first[name], 40) for name in settings]
         marks: list[Mark] = ["quiet" if str(first[name]) == str(row[name]) else "" for name in settings]
-        cells = [Cell(text, text, mark) for text, mark in zip(texts, marks, strict=True)]
-        columns.append(Column(f"preset {clean(facts['starts_with'])}", cells, "text"))
+        columns.append(Column(f"preset {clean(facts['starts_with'])}", list(map(Cell, texts, texts, marks)), "text"))
     section.table(table_of("Settings of the winner", columns, sortable=False))
     if facts.get("again"):
         section.text("The same model again, by itself:")
@@ -144,37 +134,35 @@ def _test_words(test: Mapping[str, Any]) -> str:
 
 def _history(table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:
     section = SectionView("history", "History")
-    if pd.to_numeric(table["validation_loss"]).notna().any():
+    if table["validation_loss"].notna().any():
         start = facts.get("starts_with")
-        caption = (
+        section.figure(
+            tuning_history(table, reference=f"preset {clean(start)}" if start else ""),
             "Each mark is a trial: the smallest loss that it reached on the validation rows. Pruned trials were ended "
             "early, because at the same epoch half of the trials before were better. What is far worse than most is "
-            "drawn at the upper edge."
+            "drawn at the upper edge.",
         )
-        reference = f"preset {clean(start)}" if start else ""
-        section.figure(tuning_history(table, reference=reference), caption)
     return section
 
 
-def _importance(facts: Mapping[str, Any]) -> SectionView:
+def _importance(_table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:
     section = SectionView("importance", "Which settings matter")
     if facts.get("importances"):
-        caption = (
+        section.figure(
+            setting_importances(facts["importances"]),
             "How differently a setting is distributed among the best trials and among all (PED-ANOVA, Watanabe et al. "
-            "2023), of complete trials alone. With few trials this is a hint, not a finding."
+            "2023), of complete trials alone. With few trials this is a hint, not a finding.",
         )
-        section.figure(setting_importances(facts["importances"]), caption)
     return section
 
 
 def _slices(table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:
     section = SectionView("slices", "Setting by setting")
     order = list(facts.get("importances", {}))
-    names = settings_of(table)
-    names = [name for name in order if name in names] + [name for name in names if name not in order]
     usable = table[table["state"] != "failed"]
-    names = [name for name in names if usable[name].notna().any()]
-    if names and not usable.empty:
+    names = [name for name in settings_of(table) if usable[name].notna().any()]
+    names.sort(key=lambda name: order.index(name) if name in order else len(order))
+    if names:
         caption = (
             "Validation loss against the value of each setting, the most important first. Blue is early, orange "
             "late; hollow is pruned; the ring is the winner. Trials without a setting are not in its panel."
@@ -218,13 +206,14 @@ def _trials(table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:
     columns = [
         column("trial", table["trial"], str),
         column("state", table["state"], str, "text"),
-        column("loss", table["validation_loss"], lambda loss: number(float(loss), 5)),
+        column("loss", table["validation_loss"], partial(number, digits=5)),
         column("epochs", table["epochs"], lambda epochs: str(int(epochs))),
-        column("seconds", map(seconds.get, table["trial"]), lambda spent: number(float(spent), 3)),
+        column("seconds", map(seconds.get, table["trial"]), number),
     ]
     for name in settings_of(table):
-        kind: Kind = "number" if _numeric(table[name]) else "text"
-        columns.append(column(clean(name), table[name], lambda value: value_text(value, 28), kind, ""))
+        numeric = table[name].notna().any() and all(isinstance(_sort(value), float) for value in table[name].dropna())
+        kind: Kind = "number" if numeric else "text"
+        columns.append(column(clean(name), table[name], partial(value_text, width=28), kind, ""))
     if "reason" in table and table["reason"].notna().any():
         reasons = [Cell("" if pd.isna(reason) else clean(reason), None, "quiet") for reason in table["reason"]]
         columns.append(Column("reason", reasons, "text"))
@@ -232,19 +221,13 @@ def _trials(table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:
     return section
 
 
-def _numeric(column: pd.Series[Any]) -> bool:
-    values = column.dropna()
-    return len(values) > 0 and all(isinstance(_sort(value), float) for value in values)
-
-
 def _sort(value: Any) -> float | str:
     return float(value) if isinstance(value, (int, float, np.number)) and not isinstance(value, bool) else str(value)
 
 
-def _provenance(facts: Mapping[str, Any]) -> SectionView:
+def _origin(_table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:
     section = SectionView("provenance", "How this was done")
-    if facts.get("command"):
-        section.code(str(facts["command"]))
+    section.code(str(facts.get("command") or ""))
     section.text(
         "Settings are chosen by tree-structured Parzen estimators (Optuna) on the validation rows; no trial sees the "
         "test rows, and neither does the choice of the winner."

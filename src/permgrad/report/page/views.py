@@ -7,7 +7,7 @@ import hashlib
 import io
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 from xml.etree import ElementTree as ET
@@ -21,32 +21,30 @@ from matplotlib.figure import Figure
 from permgrad.base.errors import InputError
 from permgrad.report import style
 from permgrad.report.plots._base import PlotFigure
-from permgrad.report.words import clean, number, p_text, plain_text, shorten
+from permgrad.report.words import clean, fixed, number, plain_text, shorten
 
 if TYPE_CHECKING:
     from permgrad.evaluation.metrics import Metric
 
-_SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
-_POINT = 4 / 3
-"""CSS pixels per point."""
+_SVG = "http://www.w3.org/2000/svg"
+ET.register_namespace("", _SVG)
+ET.register_namespace("xlink", "http://www.w3.org/1999/xlink")
 _SHAPES = {"path", "rect", "circle", "ellipse", "line", "polyline", "polygon", "text", "tspan", "use", "image"}
 _ELEMENTS = _SHAPES | {"svg", "g", "defs", "clipPath", "symbol", "linearGradient", "radialGradient", "stop", "pattern"}
+Mark = Literal["", "best", "own", "quiet"]
+Kind = Literal["text", "number"]
+#: Rows from which on a table scrolls.
+_TALL = 14
 
 
 @dataclass(frozen=True)
 class FigureView:
-    """A picture ready to be put on the page."""
+    """A picture ready to be put on the page; ``timed``: of how long things took, which comparisons leave out."""
 
     markup: Markup
     caption: str = ""
     width: int = 700
     timed: bool = False
-
-
-Mark = Literal["", "best", "own", "quiet"]
-Kind = Literal["text", "number"]
-#: Rows from which on a table scrolls.
-_TALL = 14
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class Column:
 
 @dataclass(frozen=True)
 class TableView:
-    """A table ready to be put on the page; ``timed``: of how long things took, which ``permgrad diff`` leaves out."""
+    """A table ready to be put on the page; ``timed``: of how long things took."""
 
     caption: str
     columns: Sequence[tuple[str, Kind]]
@@ -77,13 +75,6 @@ class TableView:
     sortable: bool = False
     tall: bool = False
     timed: bool = False
-
-
-def table_of(caption: str, columns: Sequence[Column], *, sortable: bool = True) -> TableView:
-    """Put columns beside each other."""
-    rows = list(zip(*(column.cells for column in columns), strict=True))
-    heads = [(column.heading, column.kind) for column in columns]
-    return TableView(caption, heads, rows, sortable=sortable, tall=len(rows) > _TALL)
 
 
 @dataclass(frozen=True)
@@ -96,7 +87,7 @@ class Fact:
 
 @dataclass
 class SectionView:
-    """A section of the page: blocks in the order in which they are read."""
+    """A section of the page: blocks in the order in which they are read. What is empty or None is not added."""
 
     anchor: str
     title: str
@@ -116,18 +107,19 @@ class SectionView:
             view = figure_view(drawing, caption, alt or caption or self.title)
             self.blocks.append(("figure", replace(view, timed=timed)))
 
-    def figures(self, *pairs: tuple[Figure, str]) -> None:
-        """Add pictures side by side where there is room."""
-        self.blocks.append(("figures", [figure_view(drawing, caption, caption) for drawing, caption in pairs]))
+    def figures(self, pairs: Sequence[tuple[Figure, str]], *, beside: bool) -> None:
+        """Add pictures with their captions, side by side where there is room, or one below the other."""
+        views = [figure_view(drawing, caption, caption) for drawing, caption in pairs]
+        self.blocks += [("figures", views)] if beside else [("figure", view) for view in views]
 
     def table(self, table: TableView | None, fold: str = "") -> None:
         """Add a table; with ``fold`` it is folded away under that word."""
         if table is not None and table.rows:
             self.blocks.append(("fold", (fold, table)) if fold else ("table", table))
 
-    def terms(self, terms: Sequence[tuple[str, str]]) -> None:
+    def terms(self, terms: Mapping[str, str]) -> None:
         """Add words and what they mean."""
-        self.blocks.append(("terms", list(terms)))
+        self.blocks.append(("terms", list(terms.items())))
 
     def items(self, lines: Sequence[str]) -> None:
         """Add a list."""
@@ -145,31 +137,28 @@ class SectionView:
             self.blocks.append(("code", text))
 
 
-# ------------------------------------------------------------------------------------------------------- figures
-
-
+# ---- figures ---------------------------------------------------------------------------------------------------------
 def figure_view(drawing: Figure | str, caption: str = "", alt: str = "") -> FigureView:
     """Turn a figure into markup.
 
     Figures in the house style become inline SVG whose colours follow light and dark; anything else is shown as an
     image, in which nothing can run or ask the network.
     """
-    if isinstance(drawing, PlotFigure):
-        words = drawing.description or alt
-        return FigureView(_inline(drawing, words), caption, round(drawing.get_size_inches()[0] * 72 * _POINT))
-    if isinstance(drawing, Figure):
-        buffer = io.BytesIO()
-        # The same drawing gives the same bytes: without a date, its parts named by their content.
-        with rc_context({"svg.hashsalt": "permgrad"}):
-            drawing.savefig(buffer, format="svg", metadata={"Date": None})
-        width = round(drawing.get_size_inches()[0] * 72 * _POINT)
-        return FigureView(_as_image(buffer.getvalue(), alt), caption, width)
-    if not isinstance(drawing, str) or "<svg" not in drawing[:4000]:
+    if isinstance(drawing, str) and "<svg" in drawing[:4000]:
+        return FigureView(_as_image(drawing.encode("utf-8", "replace"), alt), caption)
+    if not isinstance(drawing, Figure):
         raise InputError(
             f"a drawing must be a matplotlib Figure or SVG markup, however: it is {type(drawing).__name__} "
             f"{shorten(repr(drawing), 40)}"
         )
-    return FigureView(_as_image(drawing.encode("utf-8", "replace"), alt), caption)
+    width = round(drawing.get_size_inches()[0] * 96)  # CSS pixels
+    if isinstance(drawing, PlotFigure):
+        return FigureView(_inline(drawing, drawing.description or alt), caption, width)
+    buffer = io.BytesIO()
+    # The same drawing gives the same bytes: without a date, its parts named by their content.
+    with rc_context({"svg.hashsalt": "permgrad"}):
+        drawing.savefig(buffer, format="svg", metadata={"Date": None})
+    return FigureView(_as_image(buffer.getvalue(), alt), caption, width)
 
 
 def _as_image(svg: bytes, alt: str) -> Markup:
@@ -178,38 +167,33 @@ def _as_image(svg: bytes, alt: str) -> Markup:
 
 
 def _inline(figure: PlotFigure, alt: str) -> Markup:
-    """Make matplotlib's SVG fit for a page: own names, colours by variable, only drawing elements."""
+    """Make matplotlib's SVG fit for a page: only what draws, with names of its own, colours by variable."""
     # The markup is our own figure's; names from data are text in it, escaped by matplotlib and again below.
     markup = figure.to_svg()
     root = ET.fromstring(markup)  # noqa: S314 — written by matplotlib a moment ago, not read from outside
     prefix = f"f{hashlib.blake2b(markup.encode(), digest_size=5).hexdigest()}-"
-    _clean_tree(root, prefix)
+    for element in root.iter():
+        for child in list(element):
+            if child.tag.removeprefix(f"{{{_SVG}}}") not in _ELEMENTS:
+                element.remove(child)
+        for name, value in list(element.items()):
+            new = _attribute(name.rpartition("}")[2], value, prefix)
+            if new is None:
+                del element.attrib[name]
+            else:
+                element.set(name, new)
     for name in ("width", "height", "version"):
         root.attrib.pop(name, None)
     root.set("role", "img")
     root.set("aria-label", clean(alt))
-    ET.register_namespace("", _SVG)
-    ET.register_namespace("xlink", _XLINK)
     return Markup(ET.tostring(root, encoding="unicode"))  # noqa: S704 — serialised from the cleaned tree
 
 
-def _clean_tree(element: ET.Element, prefix: str) -> None:
-    """Drop what does not draw, and make names of one figure differ from those of every other."""
-    for child in list(element):
-        if child.tag.removeprefix(f"{{{_SVG}}}") not in _ELEMENTS:
-            element.remove(child)
-        else:
-            _clean_tree(child, prefix)
-    for name, value in list(element.attrib.items()):
-        new = _attribute(name.rpartition("}")[2], value, prefix)
-        if new is None:
-            del element.attrib[name]
-        else:
-            element.set(name, new)
+_TOKENS = re.compile("|".join(re.escape(colour) for colour in style.VARIABLES), re.IGNORECASE)
 
 
 def _attribute(name: str, value: str, prefix: str) -> str | None:
-    """Return what an attribute becomes; None drops it."""
+    """Return what an attribute becomes, colours of the house their variables, fonts the page's; None drops it."""
     if name == "id":
         return prefix + value
     if name == "href":
@@ -218,17 +202,11 @@ def _attribute(name: str, value: str, prefix: str) -> str | None:
     if name.startswith("on"):
         return None
     value = value.replace("url(#", f"url(#{prefix}")
-    return _themed(value) if name in ("style", "fill", "stroke") else value
-
-
-_TOKENS = re.compile("|".join(re.escape(colour) for colour in style.VARIABLES), re.IGNORECASE)
-
-
-def _themed(text: str) -> str:
-    """Replace colours of the house by their variables, and the fonts by the page's."""
-    text = re.sub(r"font:\s*([^;']*?)([\d.]+px)[^;]*", _font, text)
-    text = re.sub(r"font-family:[^;]*;?", "", text)
-    return _TOKENS.sub(lambda match: f"var(--{style.VARIABLES[match.group().lower()]})", text)
+    if name not in ("style", "fill", "stroke"):
+        return value
+    value = re.sub(r"font:\s*([^;']*?)([\d.]+px)[^;]*", _font, value)
+    value = re.sub(r"font-family:[^;]*;?", "", value)
+    return _TOKENS.sub(lambda match: f"var(--{style.VARIABLES[match.group().lower()]})", value)
 
 
 def _font(match: re.Match[str]) -> str:
@@ -236,7 +214,12 @@ def _font(match: re.Match[str]) -> str:
     return f"{weight}font-size: {match.group(2)}"
 
 
-# -------------------------------------------------------------------------------------------------------- tables
+# ---- tables ----------------------------------------------------------------------------------------------------------
+def table_of(caption: str, columns: Sequence[Column], *, sortable: bool = True) -> TableView:
+    """Put columns beside each other."""
+    rows = list(zip(*(column.cells for column in columns), strict=True))
+    heads = [(column.heading, column.kind) for column in columns]
+    return TableView(caption, heads, rows, sortable=sortable, tall=len(rows) > _TALL)
 
 
 def cell(value: Any, text: str | None = None, mark: Mark = "") -> Cell:
@@ -250,19 +233,23 @@ def cell(value: Any, text: str | None = None, mark: Mark = "") -> Cell:
     return Cell(written.replace("-", "−") if text is None else text, sort, mark)
 
 
+def figures_of(
+    heading: str, values: Iterable[Any], write: Callable[[float], str] | Sequence[str] = number, mark: Mark = ""
+) -> Column:
+    """Return a column of numbers, None where undefined, written by a function or as the texts given."""
+    array = np.asarray(list(values), dtype=np.float64).tolist()
+    texts = map(write, array) if callable(write) else write
+    return Column(heading, [cell(value, text, mark) for value, text in zip(array, texts, strict=True)])
+
+
+def whole(value: float) -> str:
+    """Write a count."""
+    return fixed(value, 0)
+
+
 def names(values: Iterable[object], heading: str) -> Column:
     """Return a column of names."""
     return Column(heading, [cell(clean(value)) for value in values], "text")
-
-
-def decimals(values: Iterable[float], heading: str) -> Column:
-    """Return a column of numbers with three decimals."""
-    return Column(heading, [cell(float(value), f"{value:.3f}" if math.isfinite(value) else "–") for value in values])
-
-
-def p_values(values: Iterable[float], heading: str) -> Column:
-    """Return a column of p-values."""
-    return Column(heading, [cell(float(value), p_text(value)) for value in values])
 
 
 def metric_heading(metric: Metric) -> str:

@@ -10,20 +10,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from permgrad.base.checks import check_whole, is_whole
 from permgrad.base.errors import InputError, shown
 from permgrad.base.files import atomic_path, writing
 from permgrad.report import style
-from permgrad.report.words import clean
+from permgrad.report.words import clean, compact, fixed
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -67,26 +66,12 @@ class PlotFigure(Figure):
         return target
 
     def to_svg(self) -> str:
-        """Return SVG markup without a background.
-
-        The same as ``savefig(..., transparent=True)`` writes, which draws everything twice: once to arrange it.
-        """
-        buffer = io.StringIO()
-        canvas, dots = self.canvas, self.dpi
-        patches = [self.patch, *(axes.patch for axes in self.axes)]
-        colours = [(patch.get_facecolor(), patch.get_edgecolor()) for patch in patches]
+        """Return SVG markup without a background: what ``savefig`` writes, which draws twice, to arrange it first."""
+        buffer, canvas, dots = io.StringIO(), self.canvas, self.dpi
         try:
             with style.house_style():
-                for patch in patches:
-                    patch.set_facecolor("none")
-                    patch.set_edgecolor("none")
-                # What pictures inside the drawing are scaled to; the drawing itself has no dots.
-                self.dpi = mpl.rcParams["savefig.dpi"]
                 FigureCanvasSVG(self).print_svg(buffer, metadata={"Date": None, "Creator": None})
         finally:
-            for patch, (face, edge) in zip(patches, colours, strict=True):
-                patch.set_facecolor(face)
-                patch.set_edgecolor(edge)
             self.set_canvas(canvas)
             self.dpi = dots
         return buffer.getvalue()
@@ -109,11 +94,39 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
     return inside
 
 
+def heading(default: str, title: str | None) -> str:
+    """Return a title: None takes the default, an empty text leaves it out."""
+    if title is not None and not isinstance(title, str):
+        raise InputError(f"title must be text or None, however: title={shown(title)}; pass '' for none")
+    return default if title is None else title
+
+
 def new_figure(width: float, height: float, title: str = "") -> PlotFigure:
-    """Return an empty figure of a size in inches, with room for a title, that arranges itself."""
+    """Return an empty figure of a size in inches, to which a title adds, that arranges itself."""
     figure = PlotFigure(figsize=(width, height + (0.3 if title else 0)), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)  # type: ignore[union-attr, call-arg]
+    if title:
+        figure.suptitle(clean(title), x=0.012, ha="left", fontsize=style.SIZE_TITLE, fontweight="bold")
     return figure
+
+
+def one_panel(width: float, height: float, title: str = "") -> tuple[PlotFigure, Any]:
+    """Return a figure and its only axes."""
+    figure = new_figure(width, height, title)
+    return figure, figure.add_subplot()
+
+
+def small_panels(
+    count: int, size: tuple[float, float], title: str = "", *, room: float = 0.0, **shared: Any
+) -> tuple[PlotFigure, list[Any]]:
+    """Return a figure of panels of one size, at most three beside each other, and their axes with one y axis."""
+    columns = min(3, count)
+    rows = math.ceil(count / columns)
+    figure = new_figure(size[0] * columns, size[1] * rows + room, title)
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=True, **shared).ravel().tolist()
+    for axes in grid[count:]:
+        axes.set_visible(False)
+    return figure, grid[:count]
 
 
 # ---- choices ---------------------------------------------------------------------------------------------------------
@@ -194,30 +207,20 @@ def thinned(count: int, most: int) -> npt.NDArray[np.intp]:
 # ---- looks -----------------------------------------------------------------------------------------------------------
 def series_style(position: int) -> dict[str, Any]:
     """Return colour and line style of the n-th class or line."""
-    count = len(style.SERIES)
-    return {
-        "color": style.SERIES[position % count],
-        "linestyle": style.LINE_STYLES[(position // count) % len(style.LINE_STYLES)],
-    }
+    round_number, place = divmod(position, len(style.SERIES))
+    return {"color": style.SERIES[place], "linestyle": style.LINE_STYLES[round_number % len(style.LINE_STYLES)]}
 
 
-def signed_colours(values: Sequence[float] | Floats) -> list[str]:
-    """Return the colours of bars by the sign of their values."""
-    return [style.NEGATIVE if value < 0 else style.POSITIVE for value in np.nan_to_num(values)]
+def signed_bars(axes: Any, values: Floats, height: float = 0.62, **options: Any) -> None:
+    """Draw horizontal bars, the first on top of the list, whose colours tell their sign."""
+    colours = [style.NEGATIVE if value < 0 else style.POSITIVE for value in np.nan_to_num(values)]
+    axes.barh(np.arange(len(values)), np.nan_to_num(values), height=height, color=colours, linewidth=0, **options)
 
 
-def heading(default: str, title: str | None) -> str:
-    """Return a title: None takes the default, an empty text leaves it out."""
-    if title is not None and not isinstance(title, str):
-        raise InputError(f"title must be text or None, however: title={shown(title)}; pass '' for none")
-    return default if title is None else title
-
-
-def finish_title(axes: Any, default: str, title: str | None) -> None:
-    """Set a title: None takes the default, an empty text leaves it out."""
-    text = heading(default, title)
-    if text:
-        axes.figure.suptitle(clean(text), x=0.012, ha="left", fontsize=style.SIZE_TITLE, fontweight="bold")
+def intervals(axes: Any, low: Floats, high: Floats, **look: Any) -> None:
+    """Draw a whisker in each row whose ends are defined."""
+    rows = np.flatnonzero(np.isfinite(low) & np.isfinite(high))
+    axes.hlines(rows, low[rows], high[rows], **{"color": style.INK, "linewidth": 1.1, **look})
 
 
 # ---- pieces of axes --------------------------------------------------------------------------------------------------
@@ -255,10 +258,10 @@ def name_rows(axes: Any, names: Sequence[str]) -> None:
     plain_axis(axes)
 
 
-def name_columns(axes: Any, places: Sequence[float] | Floats, words: Sequence[str], *, slanted: bool) -> None:
+def name_columns(axes: Any, words: Sequence[str], *, slanted: bool, degrees: float = 40, side: str = "right") -> None:
     """Write words along the horizontal axis, slanted where they are many or long."""
-    side = "right" if slanted else "center"
-    axes.set_xticks(places, words, rotation=40 if slanted else 0, ha=side, rotation_mode="anchor")
+    look = {"rotation": degrees, "ha": side} if slanted else {"rotation": 0, "ha": "center"}
+    axes.set_xticks(range(len(words)), words, rotation_mode="anchor", **look)
 
 
 def heat_table(
@@ -267,19 +270,16 @@ def heat_table(
     texts: npt.ArrayLike | None,
     names: tuple[Sequence[str], Sequence[str]],
     *,
-    limits: tuple[float, float] = (0.0, 1.0),
+    most: float = 1.0,
     size: float = style.SIZE_LABEL,
     aspect: str = "equal",
 ) -> None:
-    """Draw a table of shades with a text in each cell."""
-    table, (low, high) = np.ma.masked_invalid(shades), limits
-    axes.imshow(table, cmap=style.sequential(), vmin=low, vmax=high, aspect=aspect)
+    """Draw a table of shades from 0 to ``most`` with a text in each cell."""
+    table = np.ma.masked_invalid(shades)
+    axes.imshow(table, cmap=style.sequential(), vmin=0.0, vmax=most, aspect=aspect)
     for row, column in np.ndindex(*table.shape) if texts is not None else ():
-        axes.text(
-            column, row, np.asarray(texts)[row, column], ha="center", va="center", fontsize=size,
-            color=cell_ink(float(table.data[row, column]) - low, high - low),
-            in_layout=False,  # it lies inside the axes; measuring hundreds of texts takes seconds
-        )  # fmt: skip
+        text, shade = str(np.asarray(texts)[row, column]), float(table.data[row, column])
+        cell_text(axes, (column, row), text, shade / most, size)
     rows, columns = names
     axes.set_xticks(range(len(columns)), columns)
     axes.set_yticks(range(len(rows)), rows)
@@ -290,11 +290,13 @@ def heat_table(
     axes.spines[:].set_visible(False)
 
 
-def cell_ink(shade: float, extent: float) -> str:
-    """Return the colour of a text on a shade: light on dark, dark on light, grey where it is undefined."""
-    if not np.isfinite(shade):
-        return style.MUTED
-    return style.FIXED_LIGHT if shade > 0.55 * extent else style.FIXED_DARK
+def cell_text(axes: Any, at: tuple[float, float], text: str, shade: float, size: float) -> None:
+    """Write in a cell of a shade from 0 to 1: light on dark, dark on light, grey where it is undefined."""
+    colour = style.FIXED_LIGHT if shade > 0.55 else style.FIXED_DARK
+    axes.text(
+        *at, text, ha="center", va="center", fontsize=size, color=colour if np.isfinite(shade) else style.MUTED,
+        in_layout=False,  # it lies inside the axes; measuring hundreds of texts takes seconds
+    )  # fmt: skip
 
 
 def colour_bar(axes: Any, scale: Any, colours: Any, label: str, **size: Any) -> Any:
@@ -315,18 +317,19 @@ def unit_square(axes: Any) -> None:
 
 
 def plain_axis(axes: Any, which: str = "x") -> None:
-    """Write few, plain numbers along an axis."""
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
-    axis.set_major_formatter(FuncFormatter(_tick_text))
+    """Write few, plain numbers along one axis, or both: ``"xy"``."""
+    for name in which:
+        axis = getattr(axes, f"{name}axis")
+        axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
+        axis.set_major_formatter(_tick_text)
 
 
 def _tick_text(value: float, _position: Any = None) -> str:
-    if value == 0 or abs(value) < 1e-15:
+    if abs(value) < 1e-15:
         return "0"
     if 1e-4 <= abs(value) < 1e6:
-        return f"{value:,.6g}".replace("-", "−") if abs(value) < 1000 else f"{value:,.0f}".replace("-", "−")
-    return f"{value:.3g}".replace("-", "−").replace("e+0", "e").replace("e−0", "e−").replace("e+", "e")
+        return compact(value, 6) if abs(value) < 1000 else fixed(value, 0)
+    return compact(value).replace("e+0", "e").replace("e−0", "e−").replace("e+", "e")
 
 
 def count_axis(axis: Any) -> None:
@@ -339,21 +342,21 @@ _WIDEST = 1e300
 
 
 def padded(low: float, high: float, share: float = 0.05) -> tuple[float, float]:
-    """Return limits with some air; a range of nothing becomes a small one around it.
-
-    Examples:
-        >>> padded(0, 10), padded(3, 3, 0.1)
-        ((-0.5, 10.5), (2.7, 3.3))
-        >>> padded(-1.5e308, 1.5e308)
-        (-1e+300, 1e+300)
-    """
+    """Return limits with some air; a range of nothing becomes a small one around it, an undefined one 0 to 1."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return 0.0, 1.0
     # The width of a wider range is no number of float64, and what lies beyond is drawn at the edge.
     low, high = (min(max(end, -_WIDEST), _WIDEST) for end in (low, high))
-    if abs(low) == _WIDEST or abs(high) == _WIDEST:
+    if _WIDEST in (abs(low), abs(high)):
         return low, high
     if high <= low:
         room = abs(high) * 0.1 or 1.0
         return low - room, high + room
     return low - share * (high - low), high + share * (high - low)
+
+
+def padded_around(values: npt.ArrayLike, share: float = 0.05) -> tuple[float, float]:
+    """Return padded limits around those of the values that are finite; 0 to 1 around none."""
+    finite = np.asarray(values, dtype=np.float64)
+    finite = finite[np.isfinite(finite)]
+    return padded(float(finite.min()), float(finite.max()), share) if len(finite) else (0.0, 1.0)

@@ -12,17 +12,16 @@ from matplotlib.colors import Normalize
 
 from permgrad.report import style
 from permgrad.report.plots import _base as base
-from permgrad.report.plots._base import Floats, PlotFigure, padded, styled
+from permgrad.report.plots._base import Floats, PlotFigure, styled
 from permgrad.report.words import clean, labels_of, quantity_of
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
+#: More rows than this are thinned evenly; the order and the description use all of them.
 MOST_POINTS = 1500
-"""More rows than this are thinned evenly; the order and the description use all of them."""
-
+#: Text like 2024-05-31 or 2024-05-31 12:30, whose alphabetical order is the order in time.
 ISO_DATE = re.compile(r"\d{4}-\d{2}(-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?)?Z?")
-"""Text like 2024-05-31 or 2024-05-31 12:30, whose alphabetical order is the order in time."""
 
 
 @styled
@@ -51,17 +50,13 @@ def beeswarm(
     base.check_local(explanation, "beeswarm")
     column = base.pick_output(explanation, output)
     values = np.asarray(explanation.values[:, :, column], dtype=np.float64)
-    finite = np.where(np.isfinite(values), np.abs(values), np.nan)
-    with np.errstate(invalid="ignore"):
-        scores = np.array([np.nanmean(each) if np.any(np.isfinite(each)) else np.nan for each in finite.T])
-    order = base.largest(scores, top_n)
-    keep = base.thinned(len(values), MOST_POINTS)
-    figure = base.new_figure(style.WIDTH, 1.1 + 0.36 * len(order))
-    axes = figure.add_subplot()
-    limits = values[:, order][np.isfinite(values[:, order])]
-    low, high = padded(float(min(limits.min(initial=0.0), 0.0)), float(max(limits.max(initial=0.0), 0.0)), 0.04)
+    order = base.largest(_mean_size(values), top_n)
+    rows = base.thinned(len(values), MOST_POINTS)
+    title = base.heading(f"{explanation.method}: every row", title)
+    figure, axes = base.one_panel(style.WIDTH, 1.1 + 0.36 * len(order), title)
+    low, high = base.padded_around([0.0, *values[:, order].ravel()], 0.04)
     for place, feature in enumerate(order):
-        _swarm(axes, place, values[keep, feature], _ranks(explanation, int(feature))[keep], (low, high))
+        _swarm(axes, place, values[rows, feature], _ranks(explanation, int(feature))[rows], (low, high))
     axes.set_xlim(low, high)
     axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0.5)
     base.name_rows(axes, labels_of([explanation.names[i] for i in order]))
@@ -69,18 +64,23 @@ def beeswarm(
     axes.grid(axis="y", linewidth=0.5)
     name = clean(explanation.outputs[column])
     axes.set_xlabel(quantity_of(explanation) + ("" if name == "all" else f", towards {name}"))
-    base.finish_title(axes, f"{explanation.method}: every row", title)
-    bar = base.colour_bar(
-        axes, Normalize(0, 1), style.low_to_high(), "feature value", fraction=0.018, pad=0.02, aspect=40
-    )
+    scale, colours = Normalize(0, 1), style.low_to_high()
+    bar = base.colour_bar(axes, scale, colours, "feature value", fraction=0.018, pad=0.02, aspect=40)
     bar.set_ticks([0.02, 0.98], labels=["low", "high"])
     bar.ax.tick_params(length=0)
-    drawn = f", {len(keep)} drawn" if len(keep) < len(values) else ""
+    drawn = f", {len(rows)} drawn" if len(rows) < len(values) else ""
     figure.description = (
         f"One point per row for {len(order)} of {len(explanation.names)} features, {len(values)} rows{drawn}. "
         f"Widest spread: {', '.join(clean(explanation.names[i]) for i in order[:4])}."
     )
     return figure
+
+
+def _mean_size(values: Floats) -> Floats:
+    """Return each feature's mean absolute value ``(features,)`` over the rows where it is finite; NaN without any."""
+    finite = np.isfinite(values)
+    with np.errstate(all="ignore"):
+        return np.asarray(np.where(finite, np.abs(values), 0.0).sum(axis=0) / finite.sum(axis=0))
 
 
 def _ranks(explanation: Explanation, feature: int) -> Floats:
@@ -98,16 +98,16 @@ def _ranks(explanation: Explanation, feature: int) -> Floats:
 
 def _ordered(values: pd.Series[Any]) -> pd.Series[Any] | None:
     """Return numbers in the order of the values: of numbers, dates, times, ISO dates as text, ordered categories."""
+    codes: pd.Series[Any]
     kinds = pd.api.types
+    dtype, present = values.dtype, values.dropna()
     if kinds.is_numeric_dtype(values):
         return pd.Series(pd.to_numeric(values).to_numpy(dtype=np.float64, na_value=np.nan))
-    dtype = values.dtype
     if isinstance(dtype, pd.CategoricalDtype) and dtype.ordered:
-        return values.cat.codes.astype(np.float64).where(values.cat.codes >= 0).reset_index(drop=True)
-    present = values.dropna()
-    if not len(present):
+        codes = values.cat.codes.where(values.cat.codes >= 0)
+    elif not len(present):
         return None
-    if kinds.is_datetime64_any_dtype(dtype) or kinds.is_timedelta64_dtype(dtype):
+    elif kinds.is_datetime64_any_dtype(dtype) or kinds.is_timedelta64_dtype(dtype):
         codes = values.rank(method="dense")
     elif all(isinstance(each, (dt.date, np.datetime64)) for each in present):
         codes = pd.Series(pd.to_datetime(values, errors="coerce", utc=True)).rank(method="dense")
@@ -132,15 +132,11 @@ def _swarm(axes: Any, place: int, values: Floats, ranks: Floats, limits: tuple[f
 
 def _spread(values: Floats, limits: tuple[float, float], bins: int = 90) -> Floats:
     """Stack the points of one narrow bin up and down around the line, denser bins wider, never random."""
-    offsets = np.zeros(len(values))
     if not len(values):
-        return offsets
+        return np.zeros(0)
     low, high = limits
-    at = np.clip(((values - low) / (high - low) * bins).astype(int), 0, bins)
-    most = np.bincount(at).max()
-    step = min(0.09, 0.76 / most)
-    for each in np.unique(at):
-        members = np.flatnonzero(at == each)  # in the order of the rows: sorted by value they would form arrows
-        ladder = (np.arange(len(members)) + 1) // 2 * np.where(np.arange(len(members)) % 2, 1, -1)
-        offsets[members] = ladder * step
-    return offsets
+    at = pd.Series(np.clip(((values - low) / (high - low) * bins).astype(int), 0, bins))
+    # In the order of the rows: sorted by value they would form arrows.
+    nth = at.groupby(at).cumcount().to_numpy()
+    ladder = (nth + 1) // 2 * np.where(nth % 2, 1, -1)
+    return np.asarray(ladder * min(0.09, 0.76 / (nth.max() + 1)))

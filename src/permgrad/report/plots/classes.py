@@ -35,12 +35,14 @@ def classes(explanation: Explanation, *, top_n: int | None = 15, title: str | No
     shown = base.as_global(explanation)
     values = np.asarray(shown.values, dtype=np.float64)
     has_all = shown.outputs[0] == "all" and len(shown.outputs) > 1
-    scores = values[:, 0] if has_all else np.nan_to_num(np.abs(values), nan=0.0).max(axis=1)
-    order = base.largest(scores, top_n)
-    names = [("all rows" if has_all and k == 0 else name) for k, name in enumerate(labels_of(shown.outputs, 14))]
+    order = base.largest(values[:, 0] if has_all else np.nan_to_num(np.abs(values)).max(axis=1), top_n)
+    names = labels_of(shown.outputs, 14)
+    names[0] = "all rows" if has_all else names[0]
     cell = float(np.clip(4.8 / len(names), 0.2, 0.95))
-    figure = base.new_figure(min(max(3.4 + cell * len(names), 5.0), 16.0), 1.5 + style.ROW * 1.05 * len(order))
-    axes = figure.add_subplot()
+    title = base.heading(f"{explanation.method}: what drives each class", title)
+    figure, axes = base.one_panel(
+        min(max(3.4 + cell * len(names), 5.0), 16.0), 1.5 + style.ROW * 1.05 * len(order), title
+    )
     # The column of all rows stands apart from those of the classes.
     positions = np.arange(len(names)) + (0.15 if has_all else 0.0) * (np.arange(len(names)) > 0)
     shades = _cells(axes, values[order], positions, numbered=cell >= 0.5)
@@ -52,33 +54,29 @@ def classes(explanation: Explanation, *, top_n: int | None = 15, title: str | No
     axes.tick_params(length=0, labelcolor=style.INK, labelsize=style.SIZE_LABEL)
     axes.spines[:].set_visible(False)
     base.colour_bar(axes, shades.norm, shades.cmap, quantity_of(explanation), fraction=0.025, pad=0.02, aspect=32)
-    base.finish_title(axes, f"{explanation.method}: what drives each class", title)
+    leading = " ".join(
+        f"For {name} the leading one is {clean(shown.names[int(np.nanargmax(column))])}."
+        for name, column in list(zip(names, values.T, strict=True))[:12]
+        if np.any(np.isfinite(column))
+    )
     figure.description = (
         f"Heat map of {len(order)} of {len(values)} {explanation.level}s (rows) by {len(names)} outputs (columns). "
-        + " ".join(
-            f"For {name} the leading one is {clean(shown.names[int(np.nanargmax(column))])}."
-            for name, column in list(zip(names, values.T, strict=True))[:12]
-            if np.any(np.isfinite(column))
-        )
+        f"{leading}"
     )
     return figure
 
 
 def _cells(axes: Any, table: Floats, positions: Floats, *, numbered: bool) -> Any:
+    """Draw the cells, whose columns do not stand at whole numbers, and return what gave them their colours."""
     bound = float(np.nanmax(np.abs(table), initial=0.0)) or 1.0
     signed = bool(np.nanmin(table, initial=0.0) < -0.1 * bound)
     scale, colours = Normalize(-bound if signed else 0.0, bound), style.diverging() if signed else style.sequential()
     shades: Any = ScalarMappable(scale, colours)
-    squares = [
-        Rectangle((float(positions[column]) - 0.48, row - 0.46), 0.96, 0.92) for row, column in np.ndindex(*table.shape)
-    ]
+    cells = list(np.ndindex(*table.shape))
+    squares = [Rectangle((float(positions[column]) - 0.48, row - 0.46), 0.96, 0.92) for row, column in cells]
     faces = [shades.to_rgba(value) if np.isfinite(value) else (0.5, 0.5, 0.5, 0.12) for value in table.ravel()]
     axes.add_collection(PatchCollection(squares, facecolors=faces, edgecolors="none"))
-    texts = numbers(table.ravel(), 2) if numbered else []
-    for (row, column), text in zip(np.ndindex(*table.shape), texts, strict=False):
-        axes.text(
-            positions[column], row, text, ha="center", va="center", fontsize=style.SIZE_SMALL - 0.5,
-            color=base.cell_ink(abs(float(table[row, column])), bound),
-            in_layout=False,  # it lies inside the axes; measuring hundreds of texts takes seconds
-        )  # fmt: skip
+    for (row, column), text in zip(cells, numbers(table.ravel(), 2), strict=True) if numbered else ():
+        at, shade = (float(positions[column]), row), abs(float(table[row, column])) / bound
+        base.cell_text(axes, at, text, shade, style.SIZE_SMALL - 0.5)
     return shades

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,14 +22,7 @@ THIN = 0.02
 
 
 @styled
-def direction(
-    explanation: Explanation,
-    *,
-    top_n: int | None = 9,
-    outputs: list[str] | None = None,
-    ncols: int = 3,
-    title: str | None = None,
-) -> PlotFigure:
+def direction(explanation: Explanation, *, top_n: int | None = 9, title: str | None = None) -> PlotFigure:
     """Draw one small panel per feature: the mean prediction when every row takes one quantile or level of it.
 
     All panels share the vertical axis, so that their slopes compare. Of two classes only the positive one is drawn, of
@@ -40,8 +31,6 @@ def direction(
     Args:
         explanation: An explanation with ``direction``.
         top_n: How many features, by importance; None: all.
-        outputs: Names of the columns of the mean predictions; None: the explanation's outputs without ``"all"``.
-        ncols: Panels side by side.
         title: Title; None or empty: none.
 
     Raises:
@@ -56,32 +45,21 @@ def direction(
     names = ranked[: base.check_top_n(top_n, len(ranked))]
     entries = [_pooled(explanation.direction[name]) for name in names]
     means = [_means(entry) for entry in entries]
-    labels = _output_names(explanation, outputs, means[0].shape[1])
-    chosen = _chosen(explanation, labels)
-    ncols = max(1, min(ncols, len(names)))
-    rows = math.ceil(len(names) / ncols)
-    figure = base.new_figure(2.5 * ncols if ncols > 1 else 4.2, 1.75 * rows + 0.35)
-    grid = figure.subplots(rows, ncols, squeeze=False, sharey=True)
-    every = np.concatenate([mean[:, chosen].ravel() for mean in means])
-    every = every[np.isfinite(every)]
-    low, high = padded(
-        float(every.min(initial=0.0 if not len(every) else np.inf)), float(every.max(initial=-np.inf)), 0.08
-    )
-    for position, axes in enumerate(grid.ravel()):
-        if position >= len(names):
-            axes.set_visible(False)
-            continue
-        _panel(axes, names[position], entries[position], means[position], chosen)
-        axes.set_ylim(low, high)
+    labels, chosen = _lines(explanation, means[0].shape[1])
+    size = (2.5 if len(names) > 1 else 4.2, 1.75)
+    figure, panels = base.small_panels(len(names), size, base.heading("", title), room=0.35)
+    limits = base.padded_around(np.concatenate([mean[:, chosen].ravel() for mean in means]), 0.08)
+    for place, (axes, name, entry, mean) in enumerate(zip(panels, names, entries, means, strict=True)):
+        _panel(axes, entry, mean, chosen)
+        axes.set_title(shorten(name, 24), fontsize=style.SIZE_LABEL, pad=5)
+        axes.set_ylim(*limits)
+        axes.grid(axis="y")
         plain_axis(axes, "y")
-        if position % ncols == 0:
+        if place % 3 == 0:
             axes.set_ylabel(_axis_label(explanation, labels, chosen))
     if len(chosen) > 1:
-        handles = [grid[0][0].lines[i] for i in range(len(chosen))]
-        figure.legend(
-            handles, [shorten(labels[k], 18) for k in chosen], loc="outside upper left", ncols=min(len(chosen), 6)
-        )
-    base.finish_title(grid[0][0], "", title)
+        words = [shorten(labels[k], 18) for k in chosen]
+        figure.legend(panels[0].lines[: len(chosen)], words, loc="outside upper left", ncols=len(chosen))
     figure.description = _describe(names, means, chosen)
     return figure
 
@@ -122,24 +100,20 @@ def _pooled(entry: dict[str, Any]) -> dict[str, Any]:
 
 def _is_rising(labels: list[str]) -> bool:
     try:
-        numbers = [float(label) for label in labels]
+        numbers = np.array(labels, dtype=np.float64)
     except ValueError:
         return False
-    return len(numbers) > 1 and all(one < two for one, two in pairwise(numbers))
+    return len(numbers) > 1 and bool(np.all(np.diff(numbers) > 0))
 
 
-def _output_names(explanation: Explanation, outputs: list[str] | None, count: int) -> list[str]:
-    names = outputs if outputs is not None else [name for name in explanation.outputs if name != "all"]
-    return [clean(name) for name in names] if len(names) == count else [f"output {k}" for k in range(count)]
-
-
-def _chosen(explanation: Explanation, labels: list[str]) -> list[int]:
-    """Return the outputs that are drawn: of two the positive one."""
-    count = len(labels)
+def _lines(explanation: Explanation, count: int) -> tuple[list[str], list[int]]:
+    """Return the names of the mean predictions, and which of them are drawn: of two the positive one."""
+    names = [clean(name) for name in explanation.outputs if name != "all"]
+    labels = names if len(names) == count else [f"output {k}" for k in range(count)]
     if count != 2:
-        return list(range(min(count, MOST_LINES)))
+        return labels, list(range(min(count, MOST_LINES)))
     positive = explanation.meta.get("positive")
-    return [labels.index(clean(positive)) if positive is not None and clean(positive) in labels else 1]
+    return labels, [labels.index(clean(positive)) if positive is not None and clean(positive) in labels else 1]
 
 
 def _axis_label(explanation: Explanation, labels: list[str], chosen: list[int]) -> str:
@@ -148,28 +122,20 @@ def _axis_label(explanation: Explanation, labels: list[str], chosen: list[int]) 
     return clean(explanation.meta.get("direction_label", "mean prediction"))
 
 
-def _panel(axes: Any, name: str, entry: dict[str, Any], mean: Floats, chosen: list[int]) -> None:
-    numeric = entry.get("kind") == "numeric"
-    if numeric:
+def _panel(axes: Any, entry: dict[str, Any], mean: Floats, chosen: list[int]) -> None:
+    if entry.get("kind") == "numeric":
         at = np.asarray(entry["at"], dtype=np.float64)
-    else:
-        mean = mean if entry.get("whole") else mean[:MOST_LEVELS]
-        at = np.arange(len(mean), dtype=np.float64)
-    for line, k in enumerate(chosen):
-        look = base.series_style(line)
-        if numeric:
-            axes.plot(at, mean[:, k], marker="o", markersize=2.6, **look)
-        else:
-            axes.plot(at, mean[:, k], marker="o", markersize=4.5, linestyle="none", color=look["color"])
-    axes.grid(axis="y")
-    axes.set_title(shorten(name, 24), fontsize=style.SIZE_LABEL, pad=5)
-    if numeric:
+        for line, k in enumerate(chosen):
+            axes.plot(at, mean[:, k], marker="o", markersize=2.6, **base.series_style(line))
         axes.set_xlim(*padded(float(np.nanmin(at)), float(np.nanmax(at))))
         plain_axis(axes)
         axes.xaxis.get_major_locator().set_params(nbins=3)
         return
+    mean = mean if entry.get("whole") else mean[:MOST_LEVELS]
+    for line, k in enumerate(chosen):
+        axes.plot(mean[:, k], marker="o", markersize=4.5, linestyle="none", color=base.series_style(line)["color"])
     words = [shorten(label, 14) for label in list(entry.get("label", entry["at"]))[: len(mean)]]
-    base.name_columns(axes, at, words, slanted=len(words) > 4 or sum(len(word) for word in words) > 16)
+    base.name_columns(axes, words, slanted=len(words) > 4 or sum(map(len, words)) > 16)
     axes.set_xlim(-0.6, len(words) - 0.4)
     left = int(entry.get("levels", len(entry["at"]))) - len(words)
     if left > 0:
@@ -180,8 +146,6 @@ def _panel(axes: Any, name: str, entry: dict[str, Any], mean: Floats, chosen: li
 def _describe(names: list[str], means: list[Floats], chosen: list[int]) -> str:
     words = []
     for name, mean in zip(names, means, strict=True):
-        line = mean[:, chosen[0]]
-        change = line[-1] - line[0]
-        trend = "rises" if change > 0 else "falls" if change < 0 else "stays level"
-        words.append(f"{clean(name)} {trend}")
+        change = mean[-1, chosen[0]] - mean[0, chosen[0]]
+        words.append(f"{clean(name)} {'rises' if change > 0 else 'falls' if change < 0 else 'stays level'}")
     return "Mean prediction by feature value, first to last: " + ", ".join(words) + "."

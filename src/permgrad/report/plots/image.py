@@ -54,56 +54,45 @@ def image(
     segments = explanation.maps.get(f"segments:{name}")
     if segments is None:
         base.check_local(explanation, "image")
-    local = explanation.scope == "local"
-    place = base.check_row(explanation, row) if local else 0
-    where = f"row {place}" if local else "all rows"
+    place = base.check_row(explanation, row) if explanation.scope == "local" else None
+    where = "all rows" if place is None else f"row {place}"
     default = f"{explanation.method}: {where}, {clean(explanation.outputs[column])}"
     text = base.heading(f"{default}, {clean(name)}" if name else default, title)
-    picture = _picture(explanation, name, place if local else None)
+    images = explanation.maps.get(f"images:{name}" if name else _IMAGES)  # None where images were not kept
+    picture = None
+    if images is not None:
+        pixels = np.asarray(images, dtype=np.float64)
+        picture = pixels.mean(axis=0) if place is None else pixels[place]
     if segments is not None:
-        values = explanation.values[place, :, column] if local else explanation.values[:, column]
-        return overlay(picture, _on_segments(values, segments), title=text, label=_label(explanation, name))
-    heat = np.asarray(explanation.maps[f"maps:{name}" if name else _CAM][place], dtype=np.float64)
-    if heat.ndim == 3:
-        heat = heat[min(column, len(heat) - 1)]
-    if np.nanmin(heat, initial=0.0) < 0:
-        return overlay(picture, heat, title=text, label=_label(explanation, name))
-    return activation(picture, heat, title=text, shown="the image" if name else "the row as an image")
-
-
-def _inputs(explanation: Explanation) -> list[str]:
-    """Return the image inputs that the explanation says something about; an empty name is a hybrid network's image."""
-    kinds = ("maps:", "segments:")
-    named = [key.partition(":")[2] for key in explanation.maps if key.startswith(kinds)]
-    return list(dict.fromkeys([*[""] * (_CAM in explanation.maps), *named]))
+        values = explanation.values[..., column]
+        heat = _on_segments(values if place is None else values[place], segments)
+    else:
+        heat = np.asarray(explanation.maps[f"maps:{name}" if name else _CAM][place], dtype=np.float64)
+        heat = heat[min(column, len(heat) - 1)] if heat.ndim == 3 else heat
+    if segments is None and np.nanmin(heat, initial=0.0) >= 0:
+        return activation(picture, heat, title=text, shown="the image" if name else "the row as an image")
+    units = explanation.meta.get("units")
+    unit = clean(units[name]) if isinstance(units, Mapping) and name in units else quantity_of(explanation)
+    return overlay(picture, heat, title=text, label=unit)
 
 
 def _input(explanation: Explanation, wanted: str | None) -> str:
-    inputs = _inputs(explanation)
+    """Return the image input to draw, of those the explanation says something about; "": a hybrid network's image."""
+    named = [key.partition(":")[2] for key in explanation.maps if key.startswith(("maps:", "segments:"))]
+    inputs = list(dict.fromkeys([*[""] * (_CAM in explanation.maps), *named]))
     if not inputs:
         raise InputError(
             f"image shows activation maps or segments, however: method={explanation.method!r} made none; "
             "explain with method='gradcam', or explain a network with an image input"
         )
-    if wanted is not None:
-        if not isinstance(wanted, str) or wanted not in inputs:
-            raise unknown("input", wanted, [name for name in inputs if name])
-        return wanted
-    if len(inputs) > 1:
+    if wanted is not None and (not isinstance(wanted, str) or wanted not in inputs):
+        raise unknown("input", wanted, [name for name in inputs if name])
+    if wanted is None and len(inputs) > 1:
         raise InputError(
             f"image draws one input, however: the explanation has {', '.join(map(repr, inputs))}; "
             f"pass for example input={inputs[0]!r}"
         )
-    return inputs[0]
-
-
-def _picture(explanation: Explanation, name: str, place: int | None) -> Floats | None:
-    """Return the row's image, the mean image where no row is meant, None where images were not kept."""
-    images = explanation.maps.get(f"images:{name}" if name else _IMAGES)
-    if images is None:
-        return None
-    pixels = np.asarray(images, dtype=np.float64)
-    return np.asarray(pixels.mean(axis=0) if place is None else pixels[place])
+    return inputs[0] if wanted is None else wanted
 
 
 def _on_segments(values: Floats, segments: npt.NDArray[Any]) -> Floats:
@@ -124,11 +113,6 @@ def _on_segments(values: Floats, segments: npt.NDArray[Any]) -> Floats:
     return np.asarray(pixels)
 
 
-def _label(explanation: Explanation, name: str) -> str:
-    units = explanation.meta.get("units")
-    return clean(units[name]) if isinstance(units, Mapping) and name in units else quantity_of(explanation)
-
-
 @styled
 def activation(
     picture: npt.ArrayLike | None,
@@ -138,15 +122,9 @@ def activation(
     label: str = "activation",
     shown: str = "the row as an image",
 ) -> PlotFigure:
-    """Draw an image and a map of it side by side.
+    """Draw an image of any form (None: only the map) and beside it the same under an activation map.
 
-    Args:
-        picture: ``(height, width)``, ``(channels, height, width)`` or ``(height, width, channels)``, any range;
-            None: only the map.
-        heat: ``(height, width)``; a coarser map is drawn over the whole image, cell by cell, without smoothing.
-        title: Title, empty for none.
-        label: What the colours measure.
-        shown: What the picture is.
+    A map ``(height, width)`` coarser than the image is drawn over all of it, cell by cell, without smoothing.
     """
     grid = np.nan_to_num(np.asarray(heat, dtype=np.float64))
     if grid.ndim != 2 or grid.size == 0:
@@ -166,8 +144,7 @@ def activation(
     over.set_xlabel("activation map" + ("" if grey is None else " over it"))
     # The bar shows the full colours, not those that let the image through.
     base.colour_bar(over, scale, style.heat(), label, fraction=0.04, pad=0.03)
-    row, column = divmod(int(np.argmax(grid)), grid.shape[1])
-    where = f"largest {number(float(grid.max()))} in row {row}, column {column}." if grid.any() else "all zero."
+    where = _strongest(grid, "largest") if grid.any() else "all zero."
     figure.description = f"Activation map of {grid.shape[0]} by {grid.shape[1]} cells, {where}"
     return figure
 
@@ -176,25 +153,10 @@ def activation(
 def overlay(
     picture: npt.ArrayLike | None, signed: npt.ArrayLike, *, title: str = "", label: str = "attribution"
 ) -> PlotFigure:
-    """Draw an image, and beside it the same image in grey under the colours of a signed map.
+    """Draw an image of any form (None: only the map), and beside it the same in grey under a signed map.
 
-    The colour bar is symmetric around 0.
-
-    Args:
-        picture: ``(height, width)``, ``(channels, height, width)`` or ``(height, width, channels)``, in any range;
-            three channels are shown in colour, other numbers as their mean; None: only the map.
-        signed: ``(height, width)``; a coarser map is drawn over the whole image, cell by cell, without smoothing. NaN:
-            a place that belongs to nobody.
-        title: Title, empty for none.
-        label: What the colours measure.
-
-    Raises:
-        InputError: Shapes that are no image or no map.
-
-    Examples:
-        >>> figure = overlay(np.zeros((4, 4)), [[1.0, -2.0], [0.0, 0.5]])
-        >>> [float(end) for end in figure.axes[-1].get_ylim()]
-        [-2.0, 2.0]
+    A map ``(height, width)`` coarser than the image is drawn over all of it, cell by cell, without smoothing; NaN: a
+    place that belongs to nobody. The colour bar is symmetric around 0.
     """
     values = np.asarray(signed, dtype=np.float64)
     if values.ndim != 2 or values.size == 0:
@@ -216,11 +178,8 @@ def overlay(
     over.imshow(colours, extent=extent)
     over.set_xlabel("attribution" + ("" if image is None else " over it"))
     base.colour_bar(over, scale, style.diverging(), label, fraction=0.045, pad=0.03)
-    figure.description = f"Signed map of {values.shape[0]} by {values.shape[1]} cells over the image, zero everywhere."
-    if strength.any():
-        row, column = divmod(int(np.nanargmax(np.abs(values))), values.shape[1])
-        strongest = f"strongest {number(float(values[row, column]))} in row {row}, column {column}."
-        figure.description = figure.description.replace("zero everywhere.", strongest)
+    where = _strongest(values, "strongest") if strength.any() else "zero everywhere."
+    figure.description = f"Signed map of {values.shape[0]} by {values.shape[1]} cells over the image, {where}"
     return figure
 
 
@@ -231,11 +190,15 @@ def _panels(beside: bool, room: float, title: str) -> tuple[PlotFigure, Any, Any
     figure = base.new_figure(3.4 * count + room, 3.5, title)
     panels = figure.subplots(1, count, squeeze=False)[0]
     for axes in panels:
-        axes.set_xticks([])
-        axes.set_yticks([])
+        axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
-    base.finish_title(panels[0], "", title)
     return figure, panels[0], panels[-1]
+
+
+def _strongest(values: Floats, word: str) -> str:
+    """Say where the value of the largest size is."""
+    row, column = np.unravel_index(int(np.nanargmax(np.abs(values))), values.shape)
+    return f"{word} {number(float(values[row, column]))} in row {row}, column {column}."
 
 
 def _grey(image: Floats) -> Floats:
@@ -247,13 +210,6 @@ def displayable(picture: npt.ArrayLike) -> Floats:
 
     Pixels within 0 … 1 or 0 … 255 keep their scale, others are spread over their own range. Channels that are neither
     one nor three (the fewest of the outer dimensions) are averaged.
-
-    Raises:
-        InputError: It is no image.
-
-    Examples:
-        >>> displayable(np.full((3, 2, 2), 255)).shape, displayable(np.array([[-1.0, 1.0]])).tolist()
-        ((2, 2, 3), [[0.0, 1.0]])
     """
     raw = np.asarray(picture)
     pixels: Any = np.nan_to_num(raw.astype(np.float64))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,22 +25,8 @@ def reliance(
 ) -> PlotFigure:
     """Draw the share of importance that each model gives to each feature: mean and range over folds.
 
-    Shares are of the importances above 0 of one model on one fold, because the losses of different models differ in
-    size. Features are ordered by their mean share over models. Up to five models are dots, more are a heat map.
-
-    Args:
-        importances: For each model ``(folds, features)``.
-        names: The features.
-        top_n: How many features; None: all.
-        title: Title, empty for none.
-
-    Raises:
-        InputError: No model, or shapes that do not fit the names.
-
-    Examples:
-        >>> figure = reliance({"a": [[3, 1], [2, 1]], "b": [[1, 1], [1, 2]]}, ["x", "y"])
-        >>> len(figure.axes)
-        1
+    ``importances`` are ``(folds, features)`` for each model. Shares are of those above 0 of one model on one fold,
+    because the losses of different models differ in size. Features are ordered by their mean share over models.
     """
     arrays = {name: np.asarray(values, dtype=np.float64) for name, values in importances.items()}
     if not arrays or any(one.ndim != 2 or one.shape[1] != len(names) or not len(one) for one in arrays.values()):
@@ -54,11 +39,10 @@ def reliance(
     order = base.largest(means.mean(axis=1), top_n)
     labels = labels_of([names[i] for i in order])
     if len(shares) <= MOST_DOTS:
-        figure = _dots({name: folds[:, order] for name, folds in shares.items()}, labels)
+        figure = _dots({name: folds[:, order] for name, folds in shares.items()}, labels, title)
     else:
-        figure = _cells(list(shares), means[order], labels)
+        figure = _cells(list(shares), means[order], labels, title)
     base.note_hidden(figure.axes[0], len(names) - len(order))
-    base.finish_title(figure.axes[0], "", title)
     leading = "; ".join(
         f"{clean(name)}: {', '.join(clean(names[i]) for i in np.argsort(-column, kind='stable')[:3])}"
         for name, column in zip(shares, means.T, strict=True)
@@ -69,10 +53,9 @@ def reliance(
     return figure
 
 
-def _dots(shares: Mapping[str, Floats], labels: Sequence[str]) -> PlotFigure:
+def _dots(shares: Mapping[str, Floats], labels: Sequence[str], title: str) -> PlotFigure:
     count = len(shares)
-    figure = base.new_figure(style.WIDTH, 1.05 + (0.2 + 0.085 * count) * len(labels))
-    axes = figure.add_subplot()
+    figure, axes = base.one_panel(style.WIDTH, 1.05 + (0.2 + 0.085 * count) * len(labels), title)
     places = np.arange(len(labels))
     for band in places[::2]:
         axes.axhspan(band - 0.5, band + 0.5, color=style.RULE, alpha=0.28, linewidth=0, zorder=0)
@@ -94,42 +77,21 @@ def _dots(shares: Mapping[str, Floats], labels: Sequence[str]) -> PlotFigure:
     return figure
 
 
-def _cells(models: Sequence[str], table: Floats, labels: Sequence[str]) -> PlotFigure:
-    figure = base.new_figure(min(3.2 + 0.75 * len(models), 12.0), 1.7 + style.ROW * 1.1 * len(labels))
-    axes = figure.add_subplot()
+def _cells(models: Sequence[str], table: Floats, labels: Sequence[str], title: str) -> PlotFigure:
+    figure, axes = base.one_panel(min(3.2 + 0.75 * len(models), 12.0), 1.7 + style.ROW * 1.1 * len(labels), title)
     texts = [[f"{value:.2f}".replace("0.", ".") if value >= 0.005 else "<.01" for value in row] for row in table]
-    limits = (0.0, float(table.max()) or 1.0)
-    base.heat_table(
-        axes, table, texts, (labels, labels_of(models, 26)), limits=limits, size=style.SIZE_SMALL, aspect="auto"
-    )
+    names, most = labels_of(models, 26), float(table.max()) or 1.0
+    base.heat_table(axes, table, texts, (labels, names), most=most, size=style.SIZE_SMALL, aspect="auto")
     axes.xaxis.tick_top()
-    _slant(axes, "left")
+    base.name_columns(axes, names, slanted=True, degrees=32, side="left")
     return figure
 
 
-def _slant(axes: Any, side: str) -> None:
-    for text in axes.get_xticklabels():
-        text.set(rotation=32, ha=side, rotation_mode="anchor")
-
-
 @styled
-def agreement_matrix(
-    matrix: npt.ArrayLike, labels: Sequence[str], *, limits: tuple[float, float] = (0.0, 1.0), title: str = ""
-) -> PlotFigure:
-    """Draw how far models agree: a cell for each pair, and on the diagonal, framed, each model with itself.
+def agreement_matrix(matrix: npt.ArrayLike, labels: Sequence[str], *, title: str = "") -> PlotFigure:
+    """Draw how far models agree ``(models, models)``: a cell for each pair, and, framed, each model with itself.
 
-    The diagonal, the same model fitted on other rows, is the ceiling: no other model can agree more, but by chance.
-
-    Args:
-        matrix: ``(models, models)``; NaN where undefined.
-        labels: The models.
-        limits: Values of the palest and of the darkest colour.
-        title: Title, empty for none.
-
-    Examples:
-        >>> figure = agreement_matrix([[0.9, 0.6], [0.6, 0.8]], ["a", "b"])
-        >>> len(figure.axes)
-        1
+    That diagonal, the same model fitted on other rows, is the ceiling: no other model can agree more, but by chance.
     """
     table = np.asarray(matrix, dtype=np.float64)
     if table.shape != (len(labels), len(labels)) or not len(labels):
@@ -138,18 +100,15 @@ def agreement_matrix(
             f"its shape is {table.shape} with {len(labels)} labels"
         )
     size = float(np.clip(0.62 * len(labels), 1.5, 5.5))
-    figure = base.new_figure(size + 1.75, size + 1.2, title)
-    axes = figure.add_subplot()
+    figure, axes = base.one_panel(size + 1.75, size + 1.2, title)
     names = labels_of(labels, 26)
-    base.heat_table(axes, table, np.reshape(numbers(table.ravel(), 2), table.shape), (names, names), limits=limits)
+    base.heat_table(axes, table, np.reshape(numbers(table.ravel(), 2), table.shape), (names, names))
     for place in range(len(labels)):
         corner = (place - 0.46, place - 0.46)
         axes.add_patch(Rectangle(corner, 0.92, 0.92, fill=False, edgecolor=style.INK, linewidth=1.3))
-    _slant(axes, "right")
-    base.finish_title(axes, "", title)
+    base.name_columns(axes, names, slanted=True, degrees=32)
     figure.description = "Agreement of models, each with itself first: " + ", ".join(
         f"{clean(labels[row])} and {clean(labels[column])} {number(float(table[row, column]), 2)}"
-        for row in range(len(labels))
-        for column in range(row, len(labels))
+        for row, column in np.argwhere(np.triu(np.ones(table.shape))).tolist()
     )
     return figure

@@ -11,7 +11,7 @@ import pandas as pd
 from permgrad.base.errors import InputError
 from permgrad.report import style
 from permgrad.report.plots import _base as base
-from permgrad.report.plots._base import Floats, PlotFigure, padded, plain_axis, styled
+from permgrad.report.plots._base import Floats, PlotFigure, padded_around, plain_axis, styled
 from permgrad.report.words import clean, number, shorten, value_text
 
 MOST_POINTS = 4000
@@ -27,12 +27,6 @@ def residuals(truth: npt.ArrayLike, predictions: npt.ArrayLike, *, unit: str = "
 
     The line through the errors is their running median with the middle half of them: where it leaves 0, predictions of
     that size are off on one side; where the band widens, they are less sure.
-
-    Args:
-        truth: ``(rows,)``.
-        predictions: ``(rows,)``.
-        unit: Unit of the target, written on the axes.
-        title: Title, empty for none.
     """
     y, guess = np.asarray(truth, dtype=np.float64).ravel(), np.asarray(predictions, dtype=np.float64).ravel()
     if y.shape != guess.shape:
@@ -43,24 +37,20 @@ def residuals(truth: npt.ArrayLike, predictions: npt.ArrayLike, *, unit: str = "
     figure = base.new_figure(style.WIDTH, 3.3, title)
     left, right, beside = figure.subplots(1, 3, width_ratios=(1, 1, 0.26))
     unit = f" ({unit})" if unit else ""
-    low, high = padded(*(_ends(np.concatenate([y, guess]))))
-    left.plot([low, high], [low, high], color=style.MUTED, linewidth=0.9)
+    limits, errors = padded_around([y, guess]), padded_around(error)
+    left.plot(limits, limits, color=style.MUTED, linewidth=0.9)
     _points(left, y, guess)
-    left.set(xlim=(low, high), ylim=(low, high), xlabel=f"truth{unit}", ylabel=f"prediction{unit}", box_aspect=1)
+    left.set(xlim=limits, ylim=limits, xlabel=f"truth{unit}", ylabel=f"prediction{unit}", box_aspect=1)
     _errors_against(right, guess, error)
-    right.set(xlim=padded(*_ends(guess)), xlabel=f"prediction{unit}", ylabel=f"error{unit}", box_aspect=1)
-    limits = padded(*_ends(error))
-    right.set_ylim(*limits)
+    right.set(xlim=padded_around(guess), ylim=errors, xlabel=f"prediction{unit}", ylabel=f"error{unit}", box_aspect=1)
     beside.hist(error, bins=30, orientation="horizontal", color=style.NEUTRAL, linewidth=0, rwidth=0.9)
     beside.axhline(0, color=style.MUTED, linewidth=0.9)
-    beside.set(ylim=limits, xlabel="rows", box_aspect=1 / 0.26)
+    beside.set(ylim=errors, xlabel="rows", box_aspect=1 / 0.26)
     beside.tick_params(axis="y", labelleft=False, length=0)
     for axes in (left, right):
         axes.grid(visible=True)
-        plain_axis(axes)
-        plain_axis(axes, "y")
+        plain_axis(axes, "xy")
     base.count_axis(beside.xaxis)
-    base.finish_title(left, "", title)
     spread = float(np.sqrt(np.mean(error**2))) if len(error) else float("nan")
     usual = float(np.median(np.abs(error))) if len(error) else float("nan")
     figure.description = (
@@ -74,23 +64,9 @@ def residuals(truth: npt.ArrayLike, predictions: npt.ArrayLike, *, unit: str = "
 def residuals_by_feature(
     features: pd.DataFrame, errors: npt.ArrayLike, *, unit: str = "", title: str = ""
 ) -> PlotFigure:
-    """Draw errors (truth − prediction) against raw features, a panel for each; numbers as points, categories by level.
+    """Draw errors (truth − prediction) against the first three raw features: numbers as points, categories by level.
 
     A running median that leaves 0 is something about the feature that the model has not learnt.
-
-    Args:
-        features: Raw values ``(rows, features)``; the first three columns are drawn.
-        errors: ``(rows,)``.
-        unit: Unit of the target.
-        title: Title, empty for none.
-
-    Raises:
-        InputError: Different numbers of rows, or no column.
-
-    Examples:
-        >>> figure = residuals_by_feature(pd.DataFrame({"age": [1.0, 2.0, 3.0]}), [0.1, -0.2, 0.0])
-        >>> len(figure.axes)
-        1
     """
     error = np.asarray(errors, dtype=np.float64).ravel()
     if len(features) != len(error) or not features.shape[1]:
@@ -100,8 +76,7 @@ def residuals_by_feature(
         )
     defined = np.isfinite(error)
     shown = features.loc[:, ~features.columns.duplicated()].iloc[defined, :MOST_FEATURES]
-    error = error[defined]
-    count = shown.shape[1]
+    error, count = error[defined], shown.shape[1]
     figure = base.new_figure(style.WIDTH if count > 1 else 3.9, 2.75, title)
     panels = np.atleast_1d(figure.subplots(1, count, sharey=True))
     for axes, name in zip(panels, shown.columns, strict=True):
@@ -110,27 +85,26 @@ def residuals_by_feature(
         axes.axhline(0, color=style.MUTED, linewidth=0.9, zorder=1)
         axes.grid(axis="y")
     panels[0].set_ylabel(f"error ({unit})" if unit else "error")
-    panels[0].set_ylim(*padded(*_ends(error)))
+    panels[0].set_ylim(*padded_around(error))
     plain_axis(panels[0], "y")
-    base.finish_title(panels[0], "", title)
     figure.description = "Errors by " + ", ".join(clean(name) for name in shown.columns)
     return figure
 
 
 def _one_feature(axes: Any, values: pd.Series[Any], error: Floats) -> None:
-    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+    numeric = pd.api.types.is_numeric_dtype(values)
+    if numeric and not pd.api.types.is_bool_dtype(values):
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
         defined = np.isfinite(numbers)
         if len(np.unique(numbers[defined])) > _MOST_LEVELS:
             _errors_against(axes, numbers[defined], error[defined])
-            axes.set_xlim(*padded(*_ends(numbers[defined])))
+            axes.set_xlim(*padded_around(numbers))
             plain_axis(axes)
             return
     texts = np.array([value_text(value, 10) for value in values.tolist()], dtype=object)
     names, codes, counts = np.unique(texts.astype(str), return_inverse=True, return_counts=True)
     order = np.argsort(-counts, kind="stable")[:_MOST_LEVELS]
-    if pd.api.types.is_numeric_dtype(values):
-        order = np.sort(order)
+    order = np.sort(order) if numeric else order
     for place, level in enumerate(order):
         errors, ends = error[codes == level], [place - 0.3, place + 0.3]
         quarter, middle, upper = np.quantile(errors, [0.25, 0.5, 0.75])
@@ -139,13 +113,13 @@ def _one_feature(axes: Any, values: pd.Series[Any], error: Floats) -> None:
         axes.plot(ends, [middle, middle], color=style.INK, linewidth=1.8, zorder=4)
         axes.fill_between(ends, quarter, upper, color=style.INK, alpha=0.14, linewidth=0, zorder=3)
     words = [str(names[level]) for level in order]
-    base.name_columns(axes, range(len(order)), words, slanted=sum(map(len, words)) > 24)
+    base.name_columns(axes, words, slanted=sum(map(len, words)) > 24)
 
 
 def _points(axes: Any, x: Floats, y: Floats) -> None:
-    keep = base.thinned(len(x), MOST_POINTS)
-    alpha = float(np.clip(300 / max(len(keep), 1), 0.12, 0.7))
-    axes.scatter(x[keep], y[keep], s=9, linewidths=0, alpha=alpha, color=style.TABULAR, rasterized=True)
+    rows = base.thinned(len(x), MOST_POINTS)
+    alpha = float(np.clip(300 / max(len(rows), 1), 0.12, 0.7))
+    axes.scatter(x[rows], y[rows], s=9, linewidths=0, alpha=alpha, color=style.TABULAR, rasterized=True)
 
 
 def _errors_against(axes: Any, x: Floats, error: Floats) -> None:
@@ -156,16 +130,12 @@ def _errors_against(axes: Any, x: Floats, error: Floats) -> None:
     if bins < 3:
         return
     edges = np.unique(np.quantile(x, np.linspace(0, 1, bins + 1)))
-    member = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, max(len(edges) - 2, 0))
-    bins_of_rows = [np.flatnonzero(member == k) for k in range(max(len(edges) - 1, 0))]
-    bins_of_rows = [rows for rows in bins_of_rows if len(rows) >= _FEWEST // 2]
-    if len(bins_of_rows) < 2:
+    member = pd.Series(np.clip(np.searchsorted(edges, x, side="right") - 1, 0, max(len(edges) - 2, 0)))
+    by_bin = pd.DataFrame({"x": x, "error": error}).groupby(member)
+    filled = by_bin.size() >= _FEWEST // 2
+    if filled.sum() < 2:
         return
-    centre = np.array([np.median(x[rows]) for rows in bins_of_rows])
-    low, middle, high = np.array([np.quantile(error[rows], [0.25, 0.5, 0.75]) for rows in bins_of_rows]).T
+    centre = by_bin["x"].median()[filled]
+    low, middle, high = (by_bin["error"].quantile(share)[filled] for share in (0.25, 0.5, 0.75))
     axes.fill_between(centre, low, high, color=style.INK, alpha=0.14, linewidth=0, zorder=3)
     axes.plot(centre, middle, color=style.INK, linewidth=1.5, zorder=4)
-
-
-def _ends(values: npt.NDArray[np.float64]) -> tuple[float, float]:
-    return (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.transforms import Bbox
 
 from permgrad.base.errors import InputError
 from permgrad.report import style
-from permgrad.report.plots._base import Floats, PlotFigure, new_figure, note, plain_axis, styled
+from permgrad.report.plots._base import Floats, PlotFigure, note, one_panel, plain_axis, styled
 from permgrad.report.words import clean, number, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Points = tuple[npt.ArrayLike, npt.ArrayLike]
-Box = tuple[float, float, float, float]
 
 
 @styled
@@ -26,25 +26,11 @@ def tradeoff(
 ) -> PlotFigure:
     """Draw each method's mean error against its mean cost; small dots are single runs.
 
-    Args:
-        points: for each method its costs and its errors, run by run, of the same length; both axes are logarithmic
-            where their numbers are above 0.
-        x_label: what the cost is.
-        y_label: what the error is.
-        quiet: methods drawn in grey: those of others, for comparison.
-        name_quiet: whether the grey ones have their names written beside them.
-
-    Raises:
-        InputError: There is no method, or lengths differ.
-
-    Examples:
-        >>> figure = tradeoff({"a": ([0.1, 0.2], [0.01, 0.02])}, x_label="seconds", y_label="error")
-        >>> len(figure.axes)
-        1
+    ``points`` are for each method its costs and its errors, run by run; axes are logarithmic where their numbers are
+    above 0. ``quiet`` methods are grey, for comparison, with their names only if ``name_quiet``.
     """
     runs = _checked(points)
-    figure = new_figure(style.WIDTH, 4.4)
-    axes = figure.add_subplot()
+    figure, axes = one_panel(style.WIDTH, 4.4)
     axes.set_xscale("log")
     if min(float(y.min()) for _, y in runs.values()) > 0:
         axes.set_yscale("log")
@@ -58,8 +44,8 @@ def tradeoff(
     axes.set_ylabel(y_label)
     axes.grid(axis="both")
     axes.margins(0.08)
-    _widen(axes.get_xscale(), axes.set_xlim, np.concatenate([x for x, _ in runs.values()]))
-    _widen(axes.get_yscale(), axes.set_ylim, np.concatenate([y for _, y in runs.values()]))
+    for which, values in zip("xy", map(np.concatenate, zip(*runs.values(), strict=True)), strict=True):
+        _widen(axes, which, values)
     _place_labels(figure, axes, means, [name for name in means if name_quiet or name not in quiet])
     for axis in (axes.xaxis, axes.yaxis):
         if axis.get_scale() == "log":
@@ -97,11 +83,12 @@ def _checked(points: Mapping[str, Points]) -> dict[str, tuple[Floats, Floats]]:
     return runs
 
 
-def _widen(scale: str, set_limits: Callable[[float, float], Any], values: Floats) -> None:
+def _widen(axes: Axes, which: str, values: Floats) -> None:
     """Give an axis a length where values differ by rounding alone, as a mean from its only value."""
     low, high = float(values.min()), float(values.max())
     if high - low <= 1e-6 * abs(high) and high:
-        set_limits(*((low / 2, high * 2) if scale == "log" else (low - abs(low), high + abs(high))))
+        log = getattr(axes, f"get_{which}scale")() == "log"
+        axes.set(**{f"{which}lim": (low / 2, high * 2) if log else (low - abs(low), high + abs(high))})
 
 
 def _place_labels(
@@ -109,32 +96,27 @@ def _place_labels(
 ) -> None:
     """Write names beside the marks, each where it hides no other name and no other mark."""
     figure.draw_without_rendering()
-    marks = [tuple(axes.transData.transform(place)) for place in means.values()]
-    taken: list[Box] = [(x - 5, y - 5, x + 5, y + 5) for x, y in marks]
-    edge = axes.get_window_extent()
-    scale = figure.dpi / 72
-    offsets = [(dx, dy) for dy in (0, 10, -10, 20, -20, 30, -30) for dx in (9, -9)]
-    for (name, place), mark in zip(means.items(), marks, strict=True):
-        if name not in named:
-            continue
+    edge, dot = axes.get_window_extent(), figure.dpi / 72
+    marks = {name: axes.transData.transform(place) for name, place in means.items()}
+    taken = [Bbox([mark - 3.6 * dot, mark + 3.6 * dot]) for mark in marks.values()]
+    offsets = np.array([(dx, dy) for dy in (0, 10, -10, 20, -20, 30, -30) for dx in (9, -9)], dtype=np.float64)
+    for name in named:
         text = shorten(name, 28)
-        size = (5.2 * len(text) * scale * 0.95, 11.0 * scale)
-        boxes = [_box(mark, offset, size, scale) for offset in offsets]
+        width, half = 4.94 * len(text) * dot, 5.5 * dot
+        ends = marks[name] + offsets * dot
+        boxes = [
+            Bbox([(x if dx > 0 else x - width, y - half), (x + width if dx > 0 else x, y + half)])
+            for (x, y), (dx, _) in zip(ends, offsets, strict=True)
+        ]
         hidden = [sum(_overlap(box, other) for other in taken) for box in boxes]
-        outside = [max(0.0, box[2] - edge.x1) + max(0.0, edge.x0 - box[0]) for box in boxes]
+        outside = [max(0.0, box.x1 - edge.x1) + max(0.0, edge.x0 - box.x0) for box in boxes]
         best = int(np.argmin(np.add(hidden, np.multiply(1e3, outside)) + 0.01 * np.arange(len(boxes))))
         taken.append(boxes[best])
-        note(axes, text, place, offsets[best], ha="left" if offsets[best][0] > 0 else "right", color=style.INK)
+        side = "left" if offsets[best][0] > 0 else "right"
+        note(axes, text, means[name], offsets[best], ha=side, color=style.INK)
 
 
-def _box(mark: Sequence[float], offset: tuple[float, float], size: tuple[float, float], scale: float) -> Box:
-    """Return where a name would stand, in dots."""
-    left = mark[0] + offset[0] * scale - (0 if offset[0] > 0 else size[0])
-    low = mark[1] + offset[1] * scale - size[1] / 2
-    return left, low, left + size[0], low + size[1]
-
-
-def _overlap(one: Box, other: Box) -> float:
-    across = min(one[2], other[2]) - max(one[0], other[0])
-    up = min(one[3], other[3]) - max(one[1], other[1])
-    return max(across, 0.0) * max(up, 0.0)
+def _overlap(one: Bbox, other: Bbox) -> float:
+    """Return the area that two boxes share."""
+    both = Bbox.intersection(one, other)
+    return 0.0 if both is None else float(both.width * both.height)

@@ -61,26 +61,21 @@ def waterfall(
     order = base.largest(np.abs(values), top_n)
     start, final = _ends(explanation, place, column, values)
     names, steps = _labels(explanation, order, place), list(values[order])
-    hidden = len(values) - len(order)
-    if hidden:
+    if hidden := len(values) - len(order):
         names.append(f"{hidden} other {'feature' if hidden == 1 else 'features'}")
         steps.append(float(values.sum() - values[order].sum()))
     gap = final - start - float(values.sum())
     if abs(gap) > 0.005 * max(abs(final - start), float(np.abs(values).max(initial=0.0)), 1e-12):
         names.append("not attributed")
         steps.append(gap)
-    figure = base.new_figure(style.WIDTH, 1.35 + 0.31 * max(len(steps), 1))
-    axes = figure.add_subplot()
+    title = base.heading(f"{explanation.method}: row {place}", title)
+    figure, axes = base.one_panel(style.WIDTH, 1.35 + 0.31 * max(len(steps), 1), title)
     _steps(axes, np.asarray(steps), start)
     base.name_rows(axes, names)
-    _ends_marked(axes, len(steps), start, final)
+    _mark_ends(axes, len(steps), start, final)
     axes.set_xlabel(_output_of(explanation, column) if label is None else clean(label))
-    base.finish_title(axes, f"{explanation.method}: row {place}", title)
-    figure.description = (
-        f"Steps from {number(start)} (baseline) to {number(final)} (this row). Largest: "
-        + ", ".join(f"{clean(explanation.names[i])} {number(float(values[i]))}" for i in order[:5])
-        + "."
-    )
+    leading = ", ".join(f"{clean(explanation.names[i])} {number(float(values[i]))}" for i in order[:5])
+    figure.description = f"Steps from {number(start)} (baseline) to {number(final)} (this row). Largest: {leading}."
     return figure
 
 
@@ -107,35 +102,29 @@ def _ends(explanation: Explanation, row: int, column: int, values: Floats) -> tu
 
 def _labels(explanation: Explanation, order: Any, row: int) -> list[str]:
     """Write ``name = value`` with both cut to a sensible length."""
-    names = labels_of([explanation.names[i] for i in order], 24)
-    frame = explanation.feature_values
-    labels = []
-    for label, i in zip(names, order, strict=True):
-        name = explanation.names[i]
-        if frame is None or name not in frame.columns:
-            labels.append(label)
-            continue
-        labels.append(f"{label} = {value_text(frame[name].iloc[row])}")
-    return labels
+    names, frame = [explanation.names[i] for i in order], explanation.feature_values
+    return [
+        label if frame is None or name not in frame.columns else f"{label} = {value_text(frame[name].iloc[row])}"
+        for label, name in zip(labels_of(names, 24), names, strict=True)
+    ]
 
 
 def _steps(axes: Any, steps: Floats, start: float) -> None:
     """Lay the steps from the last (bottom) to the first (top), each starting where the one below ended."""
-    starts = start + np.concatenate([np.cumsum(steps[::-1])[:-1][::-1], [0.0]]) if len(steps) else np.zeros(0)
-    ends = starts + steps
-    colours = base.signed_colours(steps)
-    axes.barh(np.arange(len(steps)), steps, left=starts, height=0.58, color=colours, linewidth=0)
-    for place in range(1, len(steps)):
-        axes.vlines(ends[place], place - 1 + 0.29, place - 0.29, color=style.MUTED, linewidth=0.7)
+    ends = start + np.cumsum(steps[::-1])[::-1]
+    starts = np.append(ends[1:], start)[: len(steps)]
+    base.signed_bars(axes, steps, 0.58, left=starts)
+    above = np.arange(1, len(steps))
+    axes.vlines(ends[1:], above - 0.71, above - 0.29, color=style.MUTED, linewidth=0.7)
     reach = np.concatenate([starts, ends, [start]])
     low, high = base.padded(float(reach.min()), float(reach.max()), 0.0)
     for place, (step, text) in enumerate(zip(steps, numbers(steps), strict=True)):
-        words = f"+{text}" if step > 0 else text
-        base.note(axes, words, (ends[place], place), (4 if step >= 0 else -4, 0), ha="left" if step >= 0 else "right")
+        words, side = (f"+{text}", 1) if step > 0 else (text, 1 if step == 0 else -1)
+        base.note(axes, words, (ends[place], place), (4 * side, 0), ha="left" if side > 0 else "right")
     axes.set_xlim(low - 0.2 * (high - low), high + 0.2 * (high - low))
 
 
-def _ends_marked(axes: Any, count: int, start: float, final: float) -> None:
+def _mark_ends(axes: Any, count: int, start: float, final: float) -> None:
     axes.set_ylim(count - 0.3, -0.95)
     axes.axvline(start, color=style.MUTED, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0.5)
     axes.axvline(final, color=style.INK, linewidth=0.9, zorder=0.5)

@@ -133,6 +133,11 @@ def _with_positive(content: ReportContent, level: str, folder: Path) -> ReportCo
     assert predictions is not None
     anew = partial(evaluate, "classification", predictions.truth, classes=classes, positive=label)
     metrics["test"] = anew(probabilities=predictions.probabilities)
+    assert content.data is not None
+    assert content.data.class_counts is not None
+    counts = content.data.class_counts["train"].reindex(classes).to_numpy(dtype=np.float64)
+    constant = np.tile(counts / counts.sum(), (len(predictions.truth), 1))
+    metrics["constant"] = {**content.constant, **anew(probabilities=constant)}
     if str(metrics.get("positive", classes[1])) != label:
         unknown = dict.fromkeys(("average_precision", "lift"))
         guesses = read_guesses(folder, classes, len(predictions.truth))

@@ -104,17 +104,15 @@ def leak_words(target: str, leaks: Sequence[Mapping[str, Any]], most: int = 5) -
 
 def sentences(metrics: Mapping[str, Any], target: str, leaks: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
     """Return what is to be said of a run before anything else, each sentence with the facts behind it."""
-    from permgrad.report.page.competitor_words import against_competitors, unseen_words
-    from permgrad.report.page.constant import skill_words
+    from permgrad.report.sentences import against_competitors, skill_words, unseen_words
 
     verdict: list[dict[str, Any]] = []
     if sentence := leak_words(target, leaks):
         verdict.append({"sentence": sentence, "facts": {"kind": "leak", "columns": list(leaks)}})
     constant = metrics["constant"]
-    words = skill_words(target, metrics["task"], metrics["test"], constant) if "learnt" in constant else None
-    if words is not None:
+    if words := skill_words(target, metrics["task"], metrics["test"], constant) if "learnt" in constant else "":
         facts = {"kind": "skill", "learnt": constant["learnt"], "ahead": constant["ahead"]}
-        verdict.append({"sentence": words.text, "facts": facts})
+        verdict.append({"sentence": words, "facts": facts})
     if sentence := unseen_words(target, metrics["test"]):
         verdict.append({"sentence": sentence, "facts": {"kind": "unseen", "rows": metrics["test"]["unseen"]}})
     if sentence := against_competitors(metrics["task"], metrics):

@@ -155,7 +155,7 @@ def summarise(folder: Path, *, already: bool = False) -> Outcome:
 
 
 def _summary(folder: Path, already: bool) -> Outcome:
-    from permgrad.report.page.paths import entries_of
+    from permgrad.report.sentences import entries_of
     from permgrad.runs.commands.report import related_pairs
 
     metrics, branches = read_metrics(folder / METRICS), read_json(folder / BRANCHES)
@@ -257,7 +257,7 @@ def _cut_lines(metrics: Mapping[str, Any]) -> list[str]:
 def _feature_lines(
     top: Any, related: Sequence[Mapping[str, Any]] = (), most: int = 8, *, learnt: bool = True
 ) -> list[str]:
-    from permgrad.report.page.headline import related_words
+    from permgrad.report.sentences import related_words
 
     adjusted_p = top["p_adjusted"] if "p_adjusted" in top else top["importance"] * math.nan
     clear, tests = clearly(top["importance"], adjusted_p), int(adjusted_p.notna().sum())
@@ -288,7 +288,7 @@ def _feature_lines(
 
 
 def _branch_lines(branches: Mapping[str, Any]) -> list[str]:
-    from permgrad.report.page.paths import entries_of, is_hybrid, no_share_words, path_words
+    from permgrad.report.sentences import entries_of, is_hybrid, no_share_words, path_words
 
     entries = entries_of(branches)
     if len(entries) < 2:
