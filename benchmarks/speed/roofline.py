@@ -29,8 +29,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks._results import markdown_table, parser, record
+from permgrad.models.fast.folding import channels_last
 from permgrad.models.fast.inference import FoldedNetwork
-from permgrad.models.fast.kernels import channels_last
 
 FLOOR, AIM = 0.60, 0.85
 #: Rows of a batch of ``predict_encoded``.
@@ -70,7 +70,7 @@ def convolution(segment: Any, number: int) -> Work:
 
     per_place = 2 * int(weight[0].numel()) * own.out_channels
     name = f"convolution {number}: {segment.in_channels} → {own.out_channels}, {height} × {width}"
-    return Work(name, per_place * segment.convolved_size[0] * segment.convolved_size[1], bare, bare)
+    return Work(name, per_place * segment.slide.size[0] * segment.slide.size[1], bare, bare)
 
 
 def product(width: int, units: int) -> Work:

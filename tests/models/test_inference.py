@@ -16,10 +16,9 @@ from torch.nn import functional
 import permgrad as pg
 from permgrad.imaging import Renderer, StoredLayout
 from permgrad.imaging.layout import Blur
-from permgrad.models.fast.folding import DenseStack, MapTail
+from permgrad.models.fast.folding import DenseStack, MapTail, channels_first_to_last, channels_last, max_pool
 from permgrad.models.fast.image_chain import LinearPicture
 from permgrad.models.fast.inference import FoldedNetwork, fold
-from permgrad.models.fast.kernels import channels_first_to_last, channels_last, max_pool
 from permgrad.models.network.blocks import ACTIVATIONS
 from permgrad.models.network.network import HybridNetwork
 

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 import permgrad as pg
+from permgrad.models.fast.inference import TableEntry
 from permgrad.models.fast.replacement import ReplacementEngine
-from permgrad.models.fast.table_entry import TableEntry
 from permgrad.models.network.members import MemberLinear, MemberMean, MemberScale
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions

@@ -1,20 +1,19 @@
-"""Layers of a network that only predicts, with less to do: normalisation folded away, pooling before activations.
+"""Layers of a network that only predicts, with less to do; results differ from the layers' by rounding.
 
 In eval mode batch normalisation is an affine map per channel and dropout nothing; an activation that never falls may
-come after a maximum instead of before it, on a quarter of the numbers. Results differ from the layers' by rounding.
+come after a maximum instead of before it, on a quarter of the numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-
-from permgrad.models.fast.kernels import max_pool
 
 Step = Callable[[Tensor], Tensor]
 
@@ -26,6 +25,34 @@ _RISING = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.SELU)
 _FORWARDS: dict[type[nn.Module], Any] = {
     kind: kind.forward for kind in (nn.Linear, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d)
 }
+
+
+def channels_last(maps: Tensor) -> Tensor:
+    """Return maps ``(rows, channels, height, width)`` with channels next to each other in memory."""
+    if maps.shape[1] != 1:
+        return maps.contiguous(memory_format=torch.channels_last)
+    return maps[:, 0].contiguous().unsqueeze(-1).permute(0, 3, 1, 2)
+
+
+def flat_near(maps: Tensor) -> Tensor:
+    """Return maps as rows of numbers, channels last; without a copy where memory has them so."""
+    return maps.permute(0, 2, 3, 1).flatten(1)
+
+
+def channels_first_to_last(matrix: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return a matrix over flat maps of ``shape (channels, height, width)`` for maps flattened by ``flat_near``."""
+    return flat_near(matrix.reshape(len(matrix), *shape)).contiguous()
+
+
+def max_pool(values: Tensor, window: int) -> Tensor:
+    """Return the maximum of each square of maps, channels last; odd rows and columns are dropped."""
+    rows, channels, height, width = values.shape
+    high, wide = height // window, width // window
+    near = values.permute(0, 2, 3, 1)[:, : high * window, : wide * window]
+    # Long contiguous pieces first, then the short ones on what is left.
+    lines = near.reshape(rows, high, window, wide * window * channels).unbind(2)
+    across = reduce(torch.maximum, lines).view(rows, high, wide, window, channels)
+    return reduce(torch.maximum, across.unbind(3)).permute(0, 3, 1, 2)
 
 
 def pair(value: Any) -> tuple[int, int]:

@@ -17,10 +17,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from permgrad.imaging.render import Renderer
-from permgrad.models.fast.folding import DenseStack, MapTail, hooked, is_plain, pair
-from permgrad.models.fast.kernels import channels_first_to_last, channels_last
+from permgrad.models.fast.folding import (
+    DenseStack,
+    MapTail,
+    channels_first_to_last,
+    channels_last,
+    flat_near,
+    hooked,
+    is_plain,
+    pair,
+)
 from permgrad.models.network.network import HybridNetwork
 
+#: Rows and columns of a map, half open: first row, row behind the last, first column, column behind the last.
 Box = tuple[int, int, int, int]
 
 #: Layers that act on each number alone when the network is in eval mode.
@@ -36,6 +45,66 @@ _MOST_COLUMNS = 64
 _MOST_WINDOWS = 0.7
 
 
+def area(box: Box) -> int:
+    """Return how many places a box holds."""
+    return max(0, box[1] - box[0]) * max(0, box[3] - box[2])
+
+
+class Sliding:
+    """How a convolution or a pooling slides over a map, along each axis."""
+
+    def __init__(self, layer: Any, in_size: tuple[int, int]) -> None:
+        self.stride, self.padding = pair(layer.stride), pair(layer.padding)
+        #: how far behind its first input an output reads
+        dilation, window = pair(getattr(layer, "dilation", 1)), pair(layer.kernel_size)
+        self.reach = dilation[0] * (window[0] - 1), dilation[1] * (window[1] - 1)
+        self.size = self.outputs((in_size[0] + 2 * self.padding[0], in_size[1] + 2 * self.padding[1]))
+
+    def outputs(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return how many outputs there are for an input that is padded already."""
+        high, wide = (max(0, (size[a] - self.reach[a] - 1) // self.stride[a] + 1) for a in (0, 1))
+        return high, wide
+
+    def reached(self, box: Box) -> Box:
+        """Return the outputs that read any input of a box."""
+        edges: list[int] = []
+        for axis, (stride, padding, reach) in enumerate(zip(self.stride, self.padding, self.reach, strict=True)):
+            low, high = box[2 * axis : 2 * axis + 2]
+            first = max(0, math.ceil((low + padding - reach) / stride))
+            last = min(self.size[axis], (high - 1 + padding) // stride + 1)
+            # Strides may pass over a box; of nothing that changes, nothing follows.
+            edges += [first, max(first, last)] if high > low else [0, 0]
+        return edges[0], edges[1], edges[2], edges[3]
+
+    def read(self, box: Box) -> Box:
+        """Return the inputs that a box of outputs reads; they may lie beyond the edge."""
+        edges: list[int] = []
+        for axis, (stride, padding, reach) in enumerate(zip(self.stride, self.padding, self.reach, strict=True)):
+            low, high = box[2 * axis : 2 * axis + 2]
+            edges += [low * stride - padding, (high - 1) * stride - padding + reach + 1] if high > low else [0, 0]
+        return edges[0], edges[1], edges[2], edges[3]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a segment does for a box of its input that changes.
+
+    ``moved``: the convolution's outputs that change; ``needed``: its outputs that the pooling of ``result`` needs,
+    which read ``window`` of the input.
+    """
+
+    box: Box
+    moved: Box
+    needed: Box
+    window: Box
+    result: Box
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing of the change survives the pooling."""
+        return area(self.result) == 0
+
+
 class Segment:
     """A convolution and the pointwise and pooling layers that follow it, up to the next convolution."""
 
@@ -44,7 +113,12 @@ class Segment:
         assert isinstance(convolution, nn.Conv2d)
         self.convolution, self.in_size = convolution, in_size
         self.tail = MapTail(layers[1:])
-        self.pools = [layer for layer in layers[1:] if isinstance(layer, _POOLS)]
+        self.slide, self.pools = Sliding(convolution, in_size), list[Sliding]()
+        self.out_size = self.slide.size
+        for layer in layers[1:]:
+            if isinstance(layer, _POOLS):
+                self.pools.append(Sliding(layer, self.out_size))
+                self.out_size = self.pools[-1].size
         weight = convolution.weight.detach()
         bias = None if convolution.bias is None else convolution.bias.detach()
         if one_channel:
@@ -55,16 +129,7 @@ class Segment:
             weight = (weight.double() * scale[:, None, None, None]).to(weight.dtype)
         self.weight, self.bias = channels_last(weight), bias
         self.in_channels = int(weight.shape[1]) * convolution.groups
-        self.convolved_size = _sizes(_convolved(self, axis) for axis in (0, 1))
-        size = self.convolved_size
-        for pool in self.pools:
-            size = _sizes((size[a] - pair(pool.kernel_size)[a]) // pair(pool.stride)[a] + 1 for a in (0, 1))
-        self.out_size = size
-
-    @property
-    def channels(self) -> int:
-        """Channels of the result."""
-        return int(self.convolution.out_channels)
+        self.channels = int(convolution.out_channels)
 
     def convolve(self, values: Tensor, padding: Any = None, *, bias: bool = True) -> Tensor:
         """Return the convolution of maps; ``padding=0`` where ``values`` already holds what lies beyond the edge."""
@@ -75,10 +140,16 @@ class Segment:
             values, self.weight, added, convolution.stride, around, convolution.dilation, convolution.groups
         )
 
-
-def _sizes(numbers: Any) -> tuple[int, int]:
-    high, wide = numbers
-    return int(high), int(wide)
+    def step(self, box: Box) -> Step:
+        """Follow a box that changes through the segment."""
+        moved = result = self.slide.reached(box)
+        for pool in self.pools:
+            result = pool.reached(result)
+        # Back to the convolution's outputs that the pooling windows need, whole.
+        needed = result
+        for pool in reversed(self.pools):
+            needed = pool.read(needed)
+        return Step(box, moved, needed, self.slide.read(needed), result)
 
 
 @dataclass(frozen=True)
@@ -91,7 +162,7 @@ class BoxMatrix:
     factor: Tensor
     #: ``(height × width × channels, columns)``
     matrix: Tensor
-    bias: Tensor | None
+    bias: Tensor
     size: tuple[int, int]
 
 
@@ -105,8 +176,8 @@ class LinearPicture:
         kernel = segment.weight.shape[2] * segment.weight.shape[3]
         self.whole: BoxMatrix | None = None
         if len(placed) * segment.channels <= _MOST_COLUMNS * kernel:
-            everything = (0, segment.convolved_size[0], 0, segment.convolved_size[1])
-            self.whole = self.entry(everything, read_by(segment, everything))
+            everything = (0, segment.slide.size[0], 0, segment.slide.size[1])
+            self.whole = self.entry(everything, segment.slide.read(everything))
 
     @classmethod
     def read(cls, renderer: Any, segment: Segment) -> LinearPicture | None:
@@ -120,46 +191,26 @@ class LinearPicture:
         """Return the matrix to a box of the convolution, which reads a window of the picture."""
         top, bottom, left, right = window
         near = [(column, r - top, c - left) for column, r, c in self._places if top <= r < bottom and left <= c < right]
-        weight = self._segment.weight
-        size = box[1] - box[0], box[3] - box[2]
-        bias = None if self._segment.bias is None else self._segment.bias.repeat(size[0] * size[1])
-        matrix = weight.new_zeros(size[0] * size[1] * self._segment.channels, 0)
+        segment, size = self._segment, (box[1] - box[0], box[3] - box[2])
+        pictures = segment.weight.new_zeros(len(near), bottom - top, right - left)
+        for number, (_, row, place) in enumerate(near):
+            pictures[number, row, place] = 1
+        matrix = segment.weight.new_zeros(size[0] * size[1] * segment.channels, 0)
         if near:
-            pictures = weight.new_zeros(len(near), bottom - top, right - left, 1).permute(0, 3, 1, 2)
-            for number, (_, row, place) in enumerate(near):
-                pictures[number, 0, row, place] = 1
-            maps = self._segment.convolve(pictures, 0, bias=False)
+            maps = segment.convolve(channels_last(pictures.unsqueeze(1)), 0, bias=False)
             matrix = maps.permute(2, 3, 1, 0).flatten(0, 2).contiguous()
         columns = [column for column, _, _ in near]
-        return BoxMatrix(columns, *self._renderer.ranges(columns, weight), matrix, bias, size)
+        bias = segment.weight.new_zeros(segment.channels) if segment.bias is None else segment.bias
+        low, factor = self._renderer.ranges(columns, segment.weight)
+        return BoxMatrix(columns, low, factor, matrix, bias.repeat(size[0] * size[1]), size)
 
     def convolved(self, values: Tensor, entry: BoxMatrix) -> Tensor:
         """Return a box of the convolution from the values of its columns: maps, channels last."""
-        if entry.columns:
-            drawn = (values - entry.low) * entry.factor
-            if self._renderer.clip:
-                drawn = drawn.clamp(0.0, self._renderer.scale)
-            flat = functional.linear(drawn, entry.matrix, entry.bias)
-        else:
-            nothing = values.new_zeros(len(entry.matrix)) if entry.bias is None else entry.bias
-            flat = nothing.expand(len(values), -1).contiguous()
+        drawn = (values - entry.low) * entry.factor
+        if self._renderer.clip:
+            drawn = drawn.clamp(0.0, self._renderer.scale)
+        flat = functional.linear(drawn, entry.matrix, entry.bias)
         return flat.view(len(flat), *entry.size, -1).permute(0, 3, 1, 2)
-
-
-@dataclass(frozen=True)
-class Step:
-    """What a segment does for a box of its input that changes; boxes are half open."""
-
-    box: Box
-    moved: Box
-    needed: Box
-    window: Box
-    result: Box
-
-    @property
-    def empty(self) -> bool:
-        """Whether nothing of the change survives the pooling."""
-        return area(self.result) == 0
 
 
 class ImageChain:
@@ -189,17 +240,15 @@ class ImageChain:
         if flatten is None or not isinstance(layers[0], nn.Conv2d) or any(hooked(layer) for layer in layers):
             return None
         dense = layers[flatten + 1 :]
-        if dense and not is_plain(dense[0], nn.Linear):
-            return None
-        if not all(_known(layer) for layer in layers[:flatten]):
+        if (dense and not is_plain(dense[0], nn.Linear)) or not all(_can_follow(layer) for layer in layers[:flatten]):
             return None
         starts = [at for at, layer in enumerate(layers[:flatten]) if isinstance(layer, nn.Conv2d)]
         size = (int(module.image_shape[1]), int(module.image_shape[2]))
+        # All channels of a rendered picture are alike.
+        alike = isinstance(renderer, Renderer) and renderer.channels > 1 and layers[0].groups == 1
         segments: list[Segment] = []
         for start, stop in zip(starts, [*starts[1:], flatten], strict=True):
-            alike = not segments and isinstance(renderer, Renderer) and renderer.channels > 1
-            one = alike and layers[start].groups == 1
-            segments.append(Segment(layers[start:stop], size, one_channel=bool(one)))
+            segments.append(Segment(layers[start:stop], size, one_channel=alike and not segments))
             size = segments[-1].out_size
         return cls(module, segments, dense)
 
@@ -207,12 +256,10 @@ class ImageChain:
     def numbers(self) -> int:
         """How many numbers ``walk`` keeps for a row."""
         read = self.segments if self.picture is None else self.segments[1:]
-        numbers = sum(segment.in_channels * math.prod(segment.in_size) for segment in read)
-        numbers += sum(segment.channels * math.prod(segment.convolved_size) for segment in self.segments[1:])
-        last = self.segments[-1]
-        return (
-            numbers + last.channels * math.prod(last.out_size) + (0 if self.first is None else self.first.out_features)
-        )
+        last, dense = self.segments[-1], 0 if self.first is None else self.first.out_features
+        maps = [(segment.in_channels, segment.in_size) for segment in read]
+        maps += [(segment.channels, segment.slide.size) for segment in self.segments[1:]]
+        return dense + sum(channels * math.prod(size) for channels, size in [*maps, (last.channels, last.out_size)])
 
     def draw(self, encoded: Tensor) -> Tensor:
         """Return the pictures as the first segment reads them, channels last in memory."""
@@ -232,7 +279,10 @@ class ImageChain:
         return self.picture.convolved(encoded[:, self.picture.whole.columns], self.picture.whole)
 
     def walk(self, encoded: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Return the input of every segment with the last map behind them, and the convolutions but the first."""
+        """Return the input of every segment with the last map behind them, and the convolutions but the first.
+
+        The first input is empty where nobody needs it, because the first convolution is a matrix on the columns.
+        """
         needed = self.picture is None
         drawn = self.draw(encoded) if needed else encoded.new_empty(len(encoded), 1, 0, 0)
         first = self.segments[0].convolve(drawn) if needed else self._convolved_first(encoded)
@@ -246,7 +296,7 @@ class ImageChain:
         """Return the first dense layer's output from the last map; without one, the map itself."""
         if self.first is None or self._first_near is None:
             return last
-        return functional.linear(last.permute(0, 2, 3, 1).flatten(1), self._first_near, self.first.bias)
+        return functional.linear(flat_near(last), self._first_near, self.first.bias)
 
     def leave(self, entered: Tensor) -> Tensor:
         """Return the embedding from what ``enter`` gave; without dense layers it is a map, not flattened."""
@@ -256,102 +306,24 @@ class ImageChain:
         """Return what each segment does for a box of pixels that changes."""
         steps: list[Step] = []
         for segment in self.segments:
-            steps.append(_step(segment, box))
+            steps.append(segment.step(box))
             box = steps[-1].result
             if steps[-1].empty:
                 break
         return steps
 
 
-def _known(layer: nn.Module) -> bool:
+def _can_follow(layer: Any) -> bool:
     if getattr(layer, "inplace", False):
         return False  # it would write into the cache
     if isinstance(layer, nn.Conv2d):
         return is_plain(layer, nn.Conv2d) and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
     if isinstance(layer, nn.BatchNorm2d):
         return is_plain(layer, nn.BatchNorm2d) and layer.running_mean is not None
-    return isinstance(layer, _POINTWISE) or (isinstance(layer, _POOLS) and _plain_pool(layer))
-
-
-def _plain_pool(layer: Any) -> bool:
-    return (
-        not layer.ceil_mode
-        and pair(layer.padding) == (0, 0)
-        and pair(getattr(layer, "dilation", 1)) == (1, 1)
-        and not getattr(layer, "return_indices", False)
-    )
-
-
-# ---- boxes -----------------------------------------------------------------------------------------------------------
-
-
-def area(box: Box) -> int:
-    """Return how many places a box holds."""
-    return max(0, box[1] - box[0]) * max(0, box[3] - box[2])
-
-
-def _convolved_range(segment: Segment, axis: int, low: int, high: int) -> tuple[int, int]:
-    """Return the outputs of a segment's convolution that read any input in ``low … high − 1``, along one axis."""
-    stride, padding, reach = _sliding(segment.convolution, axis)
-    return _affected(low, high, reach, stride, padding, segment.convolved_size[axis])
-
-
-def _sliding(convolution: nn.Conv2d, axis: int) -> tuple[int, int, int]:
-    """Return stride, padding, and how far behind its first input an output reads, along one axis."""
-    reach = pair(convolution.dilation)[axis] * (pair(convolution.kernel_size)[axis] - 1)
-    return pair(convolution.stride)[axis], pair(convolution.padding)[axis], reach
-
-
-def _convolved(segment: Segment, axis: int) -> int:
-    stride, padding, reach = _sliding(segment.convolution, axis)
-    return (segment.in_size[axis] + 2 * padding - reach - 1) // stride + 1
-
-
-def _affected(low: int, high: int, reach: int, stride: int, padding: int, size: int) -> tuple[int, int]:
-    first = max(0, math.ceil((low + padding - reach) / stride))
-    last = min(size, (high - 1 + padding) // stride + 1)
-    return first, max(first, last)
-
-
-def read_by(segment: Segment, outputs: Box) -> Box:
-    """Return the input that outputs of a convolution read; it may reach beyond the edge."""
-    window = segment.convolution
-    edges: list[int] = []
-    for axis in (0, 1):
-        low, high = outputs[2 * axis], outputs[2 * axis + 1]
-        first = low * window.stride[axis] - int(window.padding[axis])
-        edges += [
-            first,
-            first + (high - 1 - low) * window.stride[axis] + window.dilation[axis] * (window.kernel_size[axis] - 1) + 1,
-        ]
-    return edges[0], edges[1], edges[2], edges[3]
-
-
-def _step(segment: Segment, box: Box) -> Step:
-    """Follow a box that changes through a segment."""
-    by_axis = [_along(segment, axis, box[2 * axis], box[2 * axis + 1]) for axis in (0, 1)]
-    moved, needed, window, result = ((*rows, *cols) for rows, cols in zip(*by_axis, strict=True))
-    return Step(box, moved, needed, window, result)
-
-
-def _along(segment: Segment, axis: int, low: int, high: int) -> tuple[tuple[int, int], ...]:
-    moved = _convolved_range(segment, axis, low, high)
-    result, size = moved, segment.convolved_size[axis]
-    for pool in segment.pools:
-        convolution, step = pair(pool.kernel_size)[axis], pair(pool.stride)[axis]
-        size = (size - convolution) // step + 1
-        # Of nothing that changes, nothing follows: strides may pass over a box.
-        result = _affected(*result, convolution - 1, step, 0, size) if result[1] > result[0] else (0, 0)
-    # Back from the result to the convolution's outputs that the pooling windows need, whole.
-    needed = result
-    for pool in reversed(segment.pools):
-        convolution, step = pair(pool.kernel_size)[axis], pair(pool.stride)[axis]
-        needed = (needed[0] * step, (needed[1] - 1) * step + convolution) if needed[1] > needed[0] else (0, 0)
-    if needed[1] <= needed[0]:
-        return moved, (0, 0), (0, 0), (result[0], result[0])
-    stride, padding, reach = _sliding(segment.convolution, axis)
-    window = needed[0] * stride - padding, (needed[1] - 1) * stride - padding + reach + 1
-    return moved, needed, window, result
+    if isinstance(layer, _POOLS):
+        plain = not layer.ceil_mode and pair(layer.padding) == (0, 0)
+        return plain and pair(getattr(layer, "dilation", 1)) == (1, 1) and not getattr(layer, "return_indices", False)
+    return isinstance(layer, _POINTWISE)
 
 
 # ---- windows of the pooling that can see a feature -----------------------------------------------------------------

@@ -3,17 +3,17 @@
 A replaced feature changes a few pixels. Through convolutions and pooling these reach a box of each map (the receptive
 field, read the other way round), and only these boxes are computed again. A convolution is linear, so that the change
 of what it gives is a small product with the change of what it reads, added to what it gave before; the last box moves
-the first dense layer by the columns that read it. Everything else comes from the unchanged row's cache. Where a network
-is not a plain chain, or the box is most of the image, it is computed whole; both give the same numbers up to rounding.
+the first dense layer by the columns that read it. Where a network is not a plain chain, or the box is most of the
+image, it is computed whole; both give the same numbers up to rounding.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +22,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from permgrad.base.threads import Undo, together
-from permgrad.models.fast.image_chain import Box, BoxMatrix, ImageChain, LinearPicture, Segment, Step, area, read_by
+from permgrad.models.fast.folding import flat_near
+from permgrad.models.fast.image_chain import Box, BoxMatrix, ImageChain, LinearPicture, Segment, Step, area
 from permgrad.models.fast.inference import FoldedNetwork
 from permgrad.models.network.network import HybridNetwork
 
 Coalition = frozenset[str]
+Kept = TypeVar("Kept")
 
 #: Where the boxes hold more than this share of the arithmetic, the image is computed whole.
 _MOST = 0.8
@@ -41,7 +43,7 @@ _KEPT = 64
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
     """Put every submodule into eval mode for the body, and back into its own mode afterwards, also after an error."""
     parts = list(module.modules())
-    with together({("mode", id(part)): partial(_kept_mode, part) for part in parts}):
+    with together({("mode", id(part)): partial(_remember_mode, part) for part in parts}):
         # Also where others have done so: a module may have an eval of its own.
         _evaluate(module)
         yield
@@ -57,13 +59,8 @@ def _evaluate(module: nn.Module) -> None:
             _evaluate(part)
 
 
-def _kept_mode(part: nn.Module) -> Undo:
-    training = part.training
-
-    def put_back() -> None:
-        part.training = training
-
-    return put_back
+def _remember_mode(part: nn.Module) -> Undo:
+    return partial(setattr, part, "training", part.training)
 
 
 @dataclass(frozen=True)
@@ -80,11 +77,11 @@ class Block:
     """The cache for a block of receivers."""
 
     encoded: Tensor
-    #: of each path; empty where the head is read in parts, which needs ``shares`` alone
-    embeddings: dict[str, Tensor]
-    #: each path's share of the head's first layer, before its bias
-    shares: dict[str, Tensor]
     outputs: Tensor
+    #: of each path; empty where the head is read in parts, which needs ``shares`` alone
+    embeddings: dict[str, Tensor] = field(default_factory=dict)
+    #: each path's share of the head's first layer, before its bias
+    shares: dict[str, Tensor] = field(default_factory=dict)
     #: input of every segment of the image branch, and its last map behind them; empty where it is computed whole
     maps: list[Tensor] = field(default_factory=list)
     #: the convolutions of all segments but the first
@@ -94,40 +91,18 @@ class Block:
     #: the table branch's first dense layer, before its activation, where that is how replacements enter
     table_dense: Tensor | None = None
 
-    def with_room(self, encoded: Tensor) -> Block:
-        """Return a block for more rows, of the same parts, not yet filled."""
-        rows = len(encoded)
-        return Block(
-            encoded,
-            {path: _room(tensor, rows) for path, tensor in self.embeddings.items()},
-            {path: _room(tensor, rows) for path, tensor in self.shares.items()},
-            _room(self.outputs, rows),
-            [_room(tensor, rows) for tensor in self.maps],
-            [_room(tensor, rows) for tensor in self.convolved],
-            None if self.image_dense is None else _room(self.image_dense, rows),
-            None if self.table_dense is None else _room(self.table_dense, rows),
-        )
 
-    def put(self, start: int, part: Block) -> None:
-        """Fill in the rows from ``start``."""
-        for target, filled in zip(self._parts(), part._parts(), strict=True):
-            target[start : start + len(filled)] = filled
-
-    def _parts(self) -> list[Tensor]:
-        single = [tensor for tensor in (self.image_dense, self.table_dense) if tensor is not None]
-        return [*self.embeddings.values(), *self.shares.values(), self.outputs, *self.maps, *self.convolved, *single]
-
-
-def _room(tensor: Tensor, rows: int) -> Tensor:
-    """Return an empty tensor of more rows; maps have their channels last in memory."""
-    if tensor.ndim != 4:
-        return tensor.new_empty(rows, *tensor.shape[1:])
-    _, channels, height, width = tensor.shape
-    return tensor.new_empty(rows, height, width, channels).permute(0, 3, 1, 2)
+def _joined(parts: list[Any]) -> Any:
+    """Return parts of blocks, in lists or dictionaries as they are, one behind the other; the parts are emptied."""
+    if isinstance(parts[0], dict):
+        return {name: _joined([part.pop(name) for part in parts]) for name in list(parts[0])}
+    if isinstance(parts[0], list):
+        return [_joined([part.pop(0) for part in parts]) for _ in list(parts[0])]
+    return None if parts[0] is None else torch.cat(parts)
 
 
 class ReplacementEngine:
-    """Replaces encoded columns of rows, in any set of paths, and predicts."""
+    """Replaces encoded columns of rows in any set of paths and predicts; not ``incremental``: by the network itself."""
 
     def __init__(self, module: HybridNetwork, *, incremental: bool = True) -> None:
         self.module = module
@@ -138,20 +113,16 @@ class ReplacementEngine:
         self._whole: FoldedNetwork | HybridNetwork = module if folded is None else folded
         self._chain: ImageChain | None = None if folded is None or self._head is None else folded.image
         self._table = None if folded is None or self._head is None else folded.table
-        self._plans: OrderedDict[tuple[int, ...], _Plan | None] = OrderedDict()
-        self._products: OrderedDict[tuple[object, ...], Tensor] = OrderedDict()
-        self._entries: OrderedDict[Box, BoxMatrix] = OrderedDict()
+        self._plans: dict[tuple[int, ...], _Plan | None] = {}
+        self._products: dict[tuple[object, ...], Tensor] = {}
+        self._entries: dict[Box, BoxMatrix] = {}
 
     # ---- what a player's replacement goes through ----------------------------------------------------------------
 
     def _plan(self, columns: Sequence[int]) -> _Plan | None:
         """Return the boxes a replacement of these columns goes through, or None where dense is cheaper or needed."""
-        key = tuple(int(column) for column in columns)
-        if key not in self._plans:
-            self._plans[key] = None if self._chain is None or not key else self._make_plan(self._chain, key)
-            if len(self._plans) > _KEPT:
-                self._plans.popitem(last=False)
-        return self._plans[key]
+        chain, key = self._chain, tuple(int(column) for column in columns)
+        return None if chain is None or not key else _remembered(self._plans, key, lambda: self._make_plan(chain, key))
 
     def _make_plan(self, chain: ImageChain, columns: tuple[int, ...]) -> _Plan | None:
         box: Box = chain.renderer.region_of(columns)
@@ -162,7 +133,7 @@ class ReplacementEngine:
         for segment, step in zip(chain.segments, steps, strict=False):
             weights = segment.convolution.weight.numel()
             cost += weights * area(step.needed if segment is chain.segments[0] else step.moved)
-            full += weights * segment.convolved_size[0] * segment.convolved_size[1]
+            full += weights * segment.slide.size[0] * segment.slide.size[1]
         if cost >= _MOST * full:
             return None
         if steps[-1].empty:
@@ -171,54 +142,49 @@ class ReplacementEngine:
         assert self._head is not None
         weight = self._head.columns("image") if chain.first is None else chain.first.weight.detach()
         read = weight.reshape(-1, last.channels, *last.out_size)[:, :, top:bottom, left:right]
-        return _Plan(steps, read.permute(0, 2, 3, 1).flatten(1).contiguous())
+        return _Plan(steps, flat_near(read).contiguous())
 
     def _product(self, number: int, segment: Segment, shape: Sequence[int], place: Box, read: Box) -> Tensor | None:
         """Return a convolution of a small box as a matrix, or None where the box is too large for one."""
-        height, width = read[1] - read[0], read[3] - read[2]
+        size = read[1] - read[0], read[3] - read[2]
         channels, high, wide = shape
         kernel = segment.weight.shape[2] * segment.weight.shape[3]
-        places = _slid(segment, height, 0) * _slid(segment, width, 1)
+        slid = segment.slide.outputs(size)
         numbers = channels * high * wide
         one_channel = segment.in_channels == 1  # torch convolves one channel at a fraction of a product's speed
         most = _PRODUCT_KERNELS * kernel * (4 if one_channel else 1)
-        if high * wide > most or numbers * places * segment.channels > _PRODUCT_NUMBERS:
+        if high * wide > most or numbers * slid[0] * slid[1] * segment.channels > _PRODUCT_NUMBERS:
             return None
         offset = (place[0] - read[0], place[2] - read[2])
-        key = (number, channels, high, wide, height, width, offset)
-        if key not in self._products:
+
+        def make() -> Tensor:
             units = torch.eye(numbers, dtype=segment.weight.dtype, device=segment.weight.device)
             units = units.view(numbers, high, wide, channels).permute(0, 3, 1, 2)
-            maps = segment.convolve(_framed(units, (height, width), offset), 0, bias=False)
-            self._products[key] = maps.permute(2, 3, 1, 0).flatten(0, 2).contiguous()
-            if len(self._products) > _KEPT:
-                self._products.popitem(last=False)
-        return self._products[key]
+            maps = segment.convolve(_framed(units, size, offset), 0, bias=False)
+            return maps.permute(2, 3, 1, 0).flatten(0, 2).contiguous()
+
+        return _remembered(self._products, (number, channels, high, wide, size, offset), make)
 
     # ---- computing ---------------------------------------------------------------------------------------------------
 
     def prepare(self, encoded: Tensor, *, batch_size: int = 256, light: bool = False) -> Block:
-        """Compute and keep what replacements in these rows will need."""
-        block = self._prepare(encoded[:batch_size], light)
-        if len(encoded) <= batch_size:
-            return block
-        block_of_all = block.with_room(encoded)
-        for start in range(0, len(encoded), batch_size):
-            block_of_all.put(start, self._prepare(encoded[start : start + batch_size], light) if start else block)
-        return block_of_all
+        """Compute and keep what replacements in these rows need; ``light``: outputs and what ``exchange`` needs."""
+        blocks = [self._prepare(part, light) for part in encoded.split(batch_size)]
+        if len(blocks) == 1:
+            return blocks[0]
+        names = [part.name for part in fields(Block) if part.name != "encoded"]
+        return Block(encoded, **{name: _joined([getattr(block, name) for block in blocks]) for name in names})
 
     def _prepare(self, encoded: Tensor, light: bool) -> Block:
-        block = Block(encoded, {}, {}, encoded[:, :0])
+        block = Block(encoded, encoded[:, :0])
         embeddings: dict[str, Tensor] = {}
         for path in self.paths:
-            if light:
-                embeddings[path] = self._whole.embed(path, encoded)
-            elif path == "image" and self._chain is not None:
+            if path == "image" and self._chain is not None and not light:
                 block.maps, block.convolved = self._chain.walk(encoded)
                 entered = self._chain.enter(block.maps[-1])
                 block.image_dense = None if self._chain.first is None else entered
                 embeddings[path] = self._chain.leave(entered)
-            elif path == "tabular" and self._table is not None:
+            elif path == "tabular" and self._table is not None and not light:
                 block.table_dense = self._table.enter(encoded)
                 embeddings[path] = self._table.leave(block.table_dense)
             else:
@@ -280,20 +246,16 @@ class ReplacementEngine:
             return self._head.share(path, self._whole.embed(path, _edited(part, columns, values)))
         if plan.read is None:
             return part.of(block.shares["image"])
-        return self._moved_share(part, plan, columns, values)
-
-    def _moved_share(self, part: _Part, plan: _Plan, columns: list[int], values: Tensor) -> Tensor:
-        """Return the image's share of the head's first layer, from the boxes that change."""
-        chain, block = self._chain, part.block
+        chain = self._chain
         assert chain is not None
-        assert self._head is not None
-        assert plan.read is not None
         change = self._redrawn(part, chain, plan.steps[0], columns, values)
         for number, (segment, step) in enumerate(zip(chain.segments[1:], plan.steps[1:], strict=True), start=1):
             convolved = part.box(block.convolved[number - 1], step.needed)
-            _add_box(convolved, self._convolved_change(number, segment, step, change), step)
+            change = self._convolved_change(number, segment, step, change)
+            if views := _shared_views(convolved, step.needed, change, step.moved):
+                views[0].add_(views[1])
             change = segment.tail(convolved) - part.box(block.maps[number + 1], step.result)
-        moved = functional.linear(change.permute(0, 2, 3, 1).flatten(1), plan.read)
+        moved = functional.linear(flat_near(change), plan.read)
         if chain.first is None:
             return moved.add_(part.of(block.shares["image"]))
         assert block.image_dense is not None
@@ -308,7 +270,8 @@ class ReplacementEngine:
         patch = _drawn(chain, part, step.box, columns, values)
         window = part.box(block.maps[0], step.window, padded=segment.in_size)
         # The patch may reach beyond the window where pooling drops an odd last row or column.
-        _set_box(window, patch, step)
+        if views := _shared_views(window, step.window, patch, step.box):
+            views[0].copy_(views[1])
         shape = (segment.in_channels, *window.shape[2:])
         product = self._product(0, segment, shape, step.window, step.window)
         if product is None:
@@ -316,36 +279,32 @@ class ReplacementEngine:
         else:
             size = step.needed[1] - step.needed[0], step.needed[3] - step.needed[2]
             bias = None if segment.bias is None else segment.bias.repeat(size[0] * size[1])
-            convolved = _maps(functional.linear(window.permute(0, 2, 3, 1).flatten(1), product, bias), size)
+            convolved = _maps(functional.linear(flat_near(window), product, bias), size)
         return segment.tail(convolved) - part.box(block.maps[1], step.result)
 
     def _reconvolved(
         self, part: _Part, picture: LinearPicture, step: Step, columns: list[int], values: Tensor
     ) -> Tensor:
         """Return a box of the first convolution where it is a matrix on the columns."""
-        if step.needed not in self._entries:
-            self._entries[step.needed] = picture.entry(step.needed, step.window)
-            if len(self._entries) > _KEPT:
-                self._entries.popitem(last=False)
-        entry = self._entries[step.needed]
+        entry = _remembered(self._entries, step.needed, lambda: picture.entry(step.needed, step.window))
         return picture.convolved(_seen(part, entry.columns, columns, values), entry)
 
     def _convolved_change(self, number: int, segment: Segment, step: Step, change: Tensor) -> Tensor:
         """Return by how much the convolution moves in ``step.moved`` where its input moves in ``step.box``."""
-        read = read_by(segment, step.moved)
+        read = segment.slide.read(step.moved)
         product = self._product(number, segment, change.shape[1:], step.box, read)
         if product is None:
             size, offset = (read[1] - read[0], read[3] - read[2]), (step.box[0] - read[0], step.box[2] - read[2])
             return segment.convolve(_framed(change, size, offset), 0, bias=False)
         size = step.moved[1] - step.moved[0], step.moved[3] - step.moved[2]
-        return _maps(functional.linear(change.permute(0, 2, 3, 1).flatten(1), product), size)
+        return _maps(functional.linear(flat_near(change), product), size)
 
     def exchange(self, block: Block, rows: Tensor, donors: Tensor, donor_block: Block, coalition: Coalition) -> Tensor:
         """Predict receivers ``rows (pairs,)`` with the whole embedding of the coalition's paths from donor rows."""
         source = {path: (donor_block, donors) if path in coalition else (block, rows) for path in self.paths}
         if self._head is not None:
-            return self._head.finish([held.shares[path][index] for path, (held, index) in source.items()])
-        return self._whole.fuse({path: held.embeddings[path][index] for path, (held, index) in source.items()})
+            return self._head.finish([part.shares[path][index] for path, (part, index) in source.items()])
+        return self._whole.fuse({path: part.embeddings[path][index] for path, (part, index) in source.items()})
 
     def bytes_per_row(self, *, light: bool = False) -> int:
         """Estimate how many bytes ``prepare`` keeps for each row."""
@@ -353,9 +312,17 @@ class ReplacementEngine:
         if self._head is not None:
             numbers = self.module.encoded + len(self.paths) * self._head.units
         if not light:
-            numbers += 0 if self._table is None else self._table.numbers
-            numbers += 0 if self._chain is None else self._chain.numbers
+            numbers += sum(part.numbers for part in (self._table, self._chain) if part is not None)
         return 4 * numbers
+
+
+def _remembered(cache: dict[Any, Kept], key: Any, make: Callable[[], Kept]) -> Kept:
+    """Return what is made for a key, once; the oldest of many goes."""
+    if key not in cache:
+        cache[key] = make()
+        if len(cache) > _KEPT:
+            del cache[next(iter(cache))]
+    return cache[key]
 
 
 # ---- rows and boxes --------------------------------------------------------------------------------------------------
@@ -377,17 +344,17 @@ class _Part:
     def box(self, maps: Tensor, box: Box, *, padded: tuple[int, int] | None = None) -> Tensor:
         """Return a copy of a box of cached maps, channels last; with ``padded``, their size, it may lie beyond them."""
         top, bottom, left, right = box
-        maps_of_rows = maps[self.span]
+        maps = maps[self.span]
         if padded is not None and (top < 0 or left < 0 or bottom > padded[0] or right > padded[1]):
-            inner = maps_of_rows[:, :, max(top, 0) : min(bottom, padded[0]), max(left, 0) : min(right, padded[1])]
-            maps_of_rows = _framed(inner, (bottom - top, right - left), (max(-top, 0), max(-left, 0)))
+            inner = maps[:, :, max(top, 0) : min(bottom, padded[0]), max(left, 0) : min(right, padded[1])]
+            maps = _framed(inner, (bottom - top, right - left), (max(-top, 0), max(-left, 0)))
         else:
-            maps_of_rows = maps_of_rows[:, :, top:bottom, left:right]
-        near = maps_of_rows.permute(0, 2, 3, 1).contiguous() if self.rows is None else maps_of_rows.permute(0, 2, 3, 1)
+            maps = maps[:, :, top:bottom, left:right]
+        near = maps.permute(0, 2, 3, 1).contiguous()
         if self.rows is not None:
             # Boxes are copied out once and rows then taken whole: several times faster than taking both at once.
-            near = near.contiguous().index_select(0, self.rows)
-        elif near.data_ptr() == maps_of_rows.data_ptr():
+            near = near.index_select(0, self.rows)
+        elif near.data_ptr() == maps.data_ptr():
             near = near.clone()
         return near.permute(0, 3, 1, 2)
 
@@ -420,23 +387,13 @@ def _drawn(chain: ImageChain, part: _Part, box: Box, columns: list[int], values:
     return patch[:, : chain.segments[0].in_channels]
 
 
-def _slid(segment: Segment, size: int, axis: int) -> int:
-    """Return how many outputs a convolution without padding gives along an axis."""
-    convolution = segment.convolution
-    reach = convolution.dilation[axis] * (convolution.kernel_size[axis] - 1)
-    return max(0, (size - reach - 1) // convolution.stride[axis] + 1)
-
-
 def _framed(values: Tensor, size: tuple[int, int], offset: tuple[int, int]) -> Tensor:
     """Return zeros with ``values`` at ``offset``, cut where they reach over; channels last."""
     rows, channels, high, wide = values.shape
     frame = torch.zeros(rows, *size, channels, dtype=values.dtype, device=values.device).permute(0, 3, 1, 2)
-    top, left = max(offset[0], 0), max(offset[1], 0)
-    bottom, right = min(offset[0] + high, size[0]), min(offset[1] + wide, size[1])
-    if bottom > top and right > left:
-        frame[:, :, top:bottom, left:right] = values[
-            :, :, top - offset[0] : bottom - offset[0], left - offset[1] : right - offset[1]
-        ]
+    inside = (offset[0], offset[0] + high, offset[1], offset[1] + wide)
+    if views := _shared_views(frame, (0, size[0], 0, size[1]), values, inside):
+        views[0].copy_(views[1])
     return frame
 
 
@@ -445,24 +402,15 @@ def _maps(values: Tensor, size: tuple[int, int]) -> Tensor:
     return values.view(len(values), *size, -1).permute(0, 3, 1, 2)
 
 
-def _common(first: Box, second: Box) -> Box:
-    return max(first[0], second[0]), min(first[1], second[1]), max(first[2], second[2]), min(first[3], second[3])
-
-
-def _within(maps: Tensor, covered: Box, box: Box) -> Tensor:
-    """Return the view of ``box`` in maps that cover the box ``own``."""
-    return maps[:, :, box[0] - covered[0] : box[1] - covered[0], box[2] - covered[2] : box[3] - covered[2]]
-
-
-def _add_box(maps: Tensor, moved: Tensor, step: Step) -> None:
-    """Add the change of a convolution in ``step.moved`` to its outputs in ``step.needed``."""
-    both = _common(step.moved, step.needed)
-    if area(both):
-        _within(maps, step.needed, both).add_(_within(moved, step.moved, both))
-
-
-def _set_box(window: Tensor, patch: Tensor, step: Step) -> None:
-    """Put the new pixels of ``step.box`` into ``step.window``."""
-    both = _common(step.box, step.window)
-    if area(both):
-        _within(window, step.window, both).copy_(_within(patch, step.box, both))
+def _shared_views(maps: Tensor, covered: Box, others: Tensor, covered_by_others: Box) -> tuple[Tensor, Tensor] | None:
+    """Return the views of two maps where the boxes that they cover meet; None if they do not."""
+    boxes = (covered, covered_by_others)
+    top, left = (max(box[edge] for box in boxes) for edge in (0, 2))
+    bottom, right = (min(box[edge] for box in boxes) for edge in (1, 3))
+    if not area((top, bottom, left, right)):
+        return None
+    first, second = (
+        each[:, :, top - box[0] : bottom - box[0], left - box[2] : right - box[2]]
+        for each, box in zip((maps, others), boxes, strict=True)
+    )
+    return first, second

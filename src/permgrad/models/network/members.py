@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from permgrad.base.errors import InputError
 from permgrad.models.network.blocks import initialize_
 
 
@@ -102,10 +101,8 @@ class MemberLinear(nn.Module):
             weight = weight * self.scale[:, None, self._place(path, common=True)]
         return weight.expand(self.members, -1, -1).flatten(0, 1)
 
-    def own_matrix(self, path: str) -> Tensor:
-        """Return the matrix ``(units, width)`` that all members use on their own vectors of a path."""
-        if not self.shared:
-            raise InputError("own_matrix needs members that share a matrix, however: shared=False; use share")
+    def shared_matrix(self, path: str) -> Tensor:
+        """Return the matrix ``(units, width)`` that all members use on their vectors of a path."""
         return self._slice(path)[0]
 
     def pull(self, slopes: Tensor) -> Tensor:
