@@ -26,6 +26,7 @@ from benchmarks.speed._speed import Line, line, take_turns
 from permgrad.attribution.maps.drawn import cam_layer
 from permgrad.data.datasets import load_dataset
 from permgrad.data.splitting import split_rows
+from permgrad.models.network.summary import count_numbers
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -119,7 +120,7 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     model, rows = trained()
-    print(f"Grad-CAM, preset paper ({model.module_.count_parameters():,} numbers), {len(rows)} HELOC test rows")
+    print(f"Grad-CAM, preset paper ({count_numbers(model.module_):,} numbers), {len(rows)} HELOC test rows")
     print(f"one thread, {platform.machine()}, torch {torch.__version__}, medians of {options.rounds} rounds")
     print(f"largest difference to captum's maps: {check_equal(model, rows[:200]):.1e} of the largest cell")
     runs = contestants(model, rows, options.loop_rows, options.batches)

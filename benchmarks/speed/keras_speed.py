@@ -130,6 +130,7 @@ def train_ours(work: dict[str, Any]) -> dict[str, Any]:
     from permgrad.imaging import Renderer, StoredLayout
     from permgrad.models.estimators.presets import PAPER
     from permgrad.models.network.network import HybridNetwork
+    from permgrad.models.network.summary import count_numbers
     from permgrad.models.train.learner import Course, TrainingOptions
     from permgrad.models.train.rows import Rows
     from permgrad.models.train.training import train
@@ -166,7 +167,7 @@ def train_ours(work: dict[str, Any]) -> dict[str, Any]:
     result = train(Course(network, rows("train"), rows("validation"), options, seed=0, progress=False), on_epoch=mark)
     taken = [(b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(marks)]
     losses = [epoch["validation_loss"] for epoch in result.history]
-    return {"epochs": taken, "parameters": network.count_parameters(), "val_loss": losses}
+    return {"epochs": taken, "parameters": count_numbers(network), "val_loss": losses}
 
 
 # ---- training --------------------------------------------------------------------------------------------------------

@@ -105,7 +105,7 @@ def test_the_image_alone_has_no_members() -> None:
 @pytest.mark.parametrize("shared", [True, False])
 def test_a_member_layer_is_one_matrix(shared: bool) -> None:
     torch.manual_seed(0)
-    layer = MemberLinear(4, {"tabular": 3, "image": 2}, 5, per_member=("tabular",), shared=shared).double()
+    layer = MemberLinear({"tabular": 3, "image": 2}, 5, members=4, per_member=("tabular",), shared=shared).double()
     with torch.no_grad():
         for number in layer.parameters():
             number.normal_()

@@ -33,7 +33,7 @@ import permgrad as pg  # noqa: E402
 from permgrad.attribution import methods  # noqa: E402
 from permgrad.data.parts.partitions import Part  # noqa: E402
 from permgrad.imaging import Renderer, StoredLayout, fit_layout, make_layout  # noqa: E402
-from permgrad.models.narrow import WITHOUT_FLOAT64, without_float64  # noqa: E402
+from permgrad.models.devices import WITHOUT_FLOAT64, without_float64  # noqa: E402
 from permgrad.models.network.network import HybridNetwork  # noqa: E402
 from permgrad.models.stream.streaming_rows import StreamedRows  # noqa: E402
 from permgrad.models.train.learner import Learner, TrainingOptions  # noqa: E402

@@ -33,9 +33,6 @@ Array = npt.NDArray[np.float64]
 class AssignmentLayout(PlacedLayout):
     """Gives every encoded column a pixel of its own, with correlated columns as neighbours.
 
-    The columns fill a compact, nearly square block in the middle of the picture. The layout is a function of the rows
-    and of ``random_state``, which matters only for the choice of a sample of rows from large tables.
-
     Args:
         pixels: Side of the grid; it grows when there are more columns than pixels.
         random_state: As in scikit-learn.

@@ -34,16 +34,11 @@ class ForeignRenderer(nn.Module):
         input ``(n, encoded)``, output ``(n, channels, height, width)`` on the input's device, in its dtype.
 
     Args:
-        images: A callable from a float64 array (n, encoded) to pictures, or a fitted TINTOlib method, fitted on a table
-            of *encoded* columns (see the estimator's ``encode``) with a target column behind them if its problem
-            has one. A method draws into a temporary folder, from which the pictures are read in the order of rows;
-            of PNG files the red, green and blue channels are kept, 0…1.
+        images: A callable from a float64 array (n, encoded) to pictures, or a TINTOlib method fitted on a table of
+            *encoded* columns (see the estimator's ``encode``) with a target column behind them if its problem has one.
+            Of the PNG files that it draws the red, green and blue channels are read, 0…1.
         names: Names of the encoded columns; with them a callable receives a DataFrame instead of an array.
         channels_last: Whether the last axis is that of the channels; None: found out as told above.
-
-    Raises:
-        InputError: if ``images`` is neither, or if what it returns is not one finite picture per row, always of one
-            shape.
 
     Examples:
         >>> renderer = ForeignRenderer(lambda rows: rows.reshape(-1, 1, 2))

@@ -34,9 +34,8 @@ class Blur:
     """TINTO's blur: around its pixel a column paints discs that fade with their radius.
 
     The disc of step ``s`` (1 … ``steps``) has the radius ``r = distance · s`` and the intensity ``min(amplification /
-    (π r²), 1)``; a pixel takes the smallest disc that holds it, the centre is 1 (Castillo-Cara et al. 2023, "TINTO:
-    Converting Tidy Data into Image for Classification with 2-Dimensional Convolutional Neural Networks", SoftwareX
-    22; as TINTOlib 1.3.1 computes it).
+    (π r²), 1)``; a pixel takes the smallest disc that holds it, the centre is 1 (Castillo-Cara et al. 2023, SoftwareX
+    22, 101391, as TINTOlib 1.3.1 computes it).
 
     Examples:
         >>> Blur(distance=1, steps=1).kernel().round(2)
@@ -105,15 +104,9 @@ layouts: Registry[Callable[..., Layout]] = Registry("layout")
 class PlacedLayout:
     """Base of the layouts here: checks its input, counts collisions, goes to and from a dictionary.
 
-    A subclass implements ``_place(encoded, generator_seed) -> positions`` and says through ``shares`` whether columns
-    may meet on a pixel. If they may not, the grid grows when there are more columns than pixels, and ``grown`` tells.
-
-    Attributes:
-        positions: Integers (encoded columns, 2), after `fit`.
-        pixels: Side of the grid; after `fit` perhaps larger than asked for.
-        overlap: What a pixel shows where columns meet.
-        blur: The blur, or None.
-        grown: Whether the grid had to grow.
+    A subclass implements ``_place(encoded, seed) -> positions (encoded columns, 2)`` and says through ``shares``
+    whether columns may meet on a pixel. If they may not, the grid grows when there are more columns than pixels, and
+    ``grown`` tells.
     """
 
     name: ClassVar[str] = ""
@@ -163,14 +156,7 @@ class PlacedLayout:
 
 
 class StoredLayout(PlacedLayout):
-    """A layout that is known already: read from a file, or written down by hand.
-
-    Args:
-        positions: Integers (encoded columns, 2): row and column of each encoded column's pixel.
-        pixels: Side of the grid.
-        overlap: What a pixel shows where columns meet.
-        blur: A blur, or None.
-        name: The name of the layout that made the positions.
+    """A layout that is known already: read from a file, or written down by hand; ``name`` of what made the positions.
 
     Examples:
         >>> layout = StoredLayout([[0, 0], [0, 1]], pixels=2)
@@ -191,9 +177,7 @@ class StoredLayout(PlacedLayout):
         super().__init__(pixels)
         _check_rules(overlap, blur)
         self.overlap, self.blur = overlap, blur
-        if not isinstance(name, str):
-            raise InputError(f"name must be text, however: name={shown(name)}; pass for example name='stored'")
-        self.name = name  # type: ignore[misc]  # the name of the layout that was stored, so not the class's
+        self.name = str(name)  # type: ignore[misc]  # the name of the layout that was stored, so not the class's
         self.positions = check_positions(positions, self.pixels)
 
     def _place(self, encoded: npt.NDArray[np.float64], seed: int) -> Positions:  # noqa: ARG002 — nothing is drawn
@@ -216,27 +200,18 @@ class StoredLayout(PlacedLayout):
             )
         blur = content.get("blur")
         positions = np.asarray(content["positions"], dtype=np.int64).reshape(-1, 2)
-        layout = cls(positions, content["pixels"], content["overlap"], Blur(**blur) if blur else None)
-        layout.name = str(content.get("name", "stored"))  # type: ignore[misc]
+        rules = content["overlap"], Blur(**blur) if blur else None
+        layout = cls(positions, content["pixels"], *rules, name=content.get("name", "stored"))
         layout.grown = bool(content.get("grown", False))
         return layout
 
 
 def make_layout(name_or_object: Any, pixels: int = 20, random_state: Any = None, **options: Any) -> Layout:
-    """Make an unfitted layout from its name, or take one that the user made.
+    """Make an unfitted layout from a registered name and its options, or copy one that the user made.
 
-    Args:
-        name_or_object: ``"assignment"``, ``"tinto"``, ``"random"``, another registered name, or an object with the
-            `Layout` protocol, which is copied, so that fitting does not change the caller's.
-        pixels: Side of the grid, for a name; an object brings its own.
-        random_state: As in scikit-learn; used by ``fit`` unless it is given one.
-        **options: The named layout's own options, such as ``blur=True`` for TINTO.
-
-    Raises:
-        InputError: for an unknown name or option, or an object without the protocol.
+    An object brings its own ``pixels``. ``random_state`` is used by ``fit`` unless it is given one.
 
     Examples:
-        >>> import numpy as np
         >>> rows = np.random.default_rng(0).normal(size=(50, 4))
         >>> make_layout("assignment", 20, 0).fit(rows).positions.shape
         (4, 2)
@@ -244,12 +219,13 @@ def make_layout(name_or_object: Any, pixels: int = 20, random_state: Any = None,
     if isinstance(name_or_object, str):
         maker = layouts.get(name_or_object)
         taken = [key for key in inspect.signature(maker).parameters if key not in ("pixels", "random_state")]
-        for option, value in options.items():
+        if options and not taken:
+            option, value = next(iter(options.items()))
+            raise InputError(
+                f"layout {name_or_object!r} takes no options, however: {option}={shown(value)}; leave it out"
+            )
+        for option in options:
             if option not in taken:
-                if not taken:
-                    raise InputError(
-                        f"layout {name_or_object!r} takes no options, however: {option}={shown(value)}; leave it out"
-                    )
                 raise unknown(f"option of layout {name_or_object!r}", option, taken)
         return maker(pixels=pixels, random_state=random_state, **options)
     if options:

@@ -48,18 +48,7 @@ def draw_layout(layout: Layout | Renderer, names: Sequence[str] | None = None, t
 
     Columns alone on a pixel carry a number, and a short name where there is room; pixels with several columns carry
     letters and the legend lists who meets there. The part of the grid in use is shown large, and a small frame shows
-    where it lies in the whole picture.
-
-    Args:
-        layout: A fitted layout, or a renderer.
-        names: Names of the encoded columns; None: ``x0``, ``x1``, ….
-        title: A title; None: the layout's name, the size of the grid and the number of columns.
-
-    Returns:
-        A Matplotlib Figure; ``figure.savefig("layout.png")`` or ``.svg`` writes it.
-
-    Raises:
-        InputError: if the layout is not fitted or the number of names is wrong.
+    where it lies in the whole picture. Without ``names`` columns are called ``x0``, ``x1``, ….
 
     Examples:
         >>> from permgrad.imaging import StoredLayout
@@ -96,16 +85,8 @@ def draw_row(
 ) -> Figure:
     """Draw one row's picture with its colour bar; pixels that no column reaches are left blank.
 
-    The colours span 0 … ``renderer.scale`` for every row, so that equal colours mean equal values in all pictures.
-
-    Args:
-        renderer: The renderer of a fitted model, or a foreign one (its whole picture is shown, without labels).
-        row: One encoded row (encoded,).
-        names: Names of the encoded columns; None: ``x0``, ``x1``, ….
-        title: A title; None: a plain one.
-
-    Returns:
-        A Matplotlib Figure.
+    The colours span 0 … ``renderer.scale`` for every row, so that equal colours mean equal values in all pictures. Of a
+    foreign renderer the picture is shown without labels.
 
     Examples:
         >>> from permgrad.imaging import Renderer, StoredLayout

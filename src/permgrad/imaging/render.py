@@ -53,14 +53,10 @@ class Renderer(nn.Module):
 
     Args:
         layout: A fitted layout; only its positions, pixels, overlap and blur are kept.
-        minimum: Training minimum of each encoded column.
-        maximum: Training maximum of each encoded column.
+        minimum, maximum: Training range of each encoded column.
         channels: Number of equal channels (3 in the published networks).
         scale: Value of a column at its training maximum (255 in the published networks).
         clip: Whether values outside the training range are drawn as 0 or 1.
-
-    Raises:
-        InputError: if the layout is not fitted or the range does not fit it.
 
     Examples:
         >>> from permgrad.imaging import StoredLayout

@@ -7,15 +7,19 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_flatten, tree_map
 
 from permgrad.base.checks import check_choice
 from permgrad.base.threads import Undo, is_fork, together
-from permgrad.models.narrow import without_float64
 
 #: How numbers may be kept while a network is trained; weights, losses and everything after training are float32.
 PRECISIONS: tuple[str, ...] = ("auto", "float32", "bfloat16")
+#: Kinds of devices without numbers of 64 bits: there float32 takes the place of float64.
+WITHOUT_FLOAT64 = {"mps"}
 
 
 def rows_at_once(device: torch.device, *, on_processor: int, on_accelerator: int) -> int:
@@ -113,3 +117,42 @@ def mixed_precision(device: torch.device, precision: str) -> contextlib.Abstract
     if precision in ("auto", "float32"):
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=getattr(torch, precision))
+
+
+def _lies_there(value: Any) -> bool:
+    """Return whether a value is a device without float64, or a tensor on one."""
+    if isinstance(value, Tensor):
+        value = value.device
+    if isinstance(value, torch.device):
+        return value.type in WITHOUT_FLOAT64
+    return isinstance(value, str) and value.partition(":")[0] in WITHOUT_FLOAT64
+
+
+def _narrowed(value: Any) -> Any:
+    """Return float32 for float64, and a tensor or array of it for one of float64."""
+    if isinstance(value, Tensor) and value.dtype == torch.float64:
+        return value.to(torch.float32)
+    if isinstance(value, np.ndarray) and value.dtype == np.float64:
+        return value.astype(np.float32)
+    return torch.float32 if value is torch.float64 else value
+
+
+class _Narrow(TorchFunctionMode):
+    """Asks for float32 wherever float64 is asked for on such a device."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if any(map(_lies_there, tree_flatten((args, kwargs))[0])):
+            func = Tensor.float if func is Tensor.double else func
+            args, kwargs = tree_map(_narrowed, (args, kwargs))
+        return func(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def without_float64() -> Iterator[None]:
+    """Let the body compute in float32 on devices that have no float64; other devices are not touched."""
+    if not torch.backends.mps.is_available() and {"mps"} == WITHOUT_FLOAT64:
+        yield
+        return
+    with _Narrow():
+        yield

@@ -33,11 +33,15 @@ class ArgumentRule:
     example: str
     holds: Callable[[Any], bool]
     none: bool = True
+    choices: Callable[[], Sequence[str]] | None = None
 
     def faults(self, value: Any) -> list[str]:
         """Return the sentence that refuses a value, if it is wrong."""
         if (value is None and self.none) or (value is not None and self.holds(value)):
             return []
+        if self.choices is not None:
+            words, guess = ", ".join(map(repr, self.choices())), suggest(value, self.choices())
+            return [f"{self.name} must be one of {words}, however: {self.name}={shown(value)}{guess}"]
         rule = f"None{',' if ' or ' in self.words else ' or'} {self.words}" if self.none else self.words
         if is_whole(value) and value > MOST:
             rule = _LEAST.sub(rf"\g<0> and at most {MOST}", rule)
@@ -45,21 +49,9 @@ class ArgumentRule:
         return [f"{self.name} must be {rule}, however: {fact}; pass for example {example}"]
 
 
-@dataclasses.dataclass(frozen=True)
-class NameRule:
-    """What an argument must be that is one of some names, read when it is checked."""
-
-    name: str
-    choices: Callable[[], Sequence[str]]
-    none: bool = True
-
-    def faults(self, value: Any) -> list[str]:
-        """Return the sentence that refuses a value, if it is wrong."""
-        choices = self.choices()
-        if (value is None and self.none) or (isinstance(value, str) and value in choices):
-            return []
-        words = ", ".join(map(repr, choices))
-        return [f"{self.name} must be one of {words}, however: {self.name}={shown(value)}{suggest(value, choices)}"]
+def _names(name: str, choices: Callable[[], Sequence[str]], *, none: bool = True) -> ArgumentRule:
+    """Return the rule of an argument that is one of some names, read when it is checked."""
+    return ArgumentRule(name, "", "", lambda value: isinstance(value, str) and value in choices(), none, choices)
 
 
 def _at_least_one(value: Any) -> bool:
@@ -79,7 +71,7 @@ def _is_mapping(value: Any) -> bool:
 
 
 #: Training options that are arguments of the estimators too, where None means: as the preset says.
-_TRAINING: tuple[ArgumentRule | NameRule, ...] = (
+_TRAINING: tuple[ArgumentRule, ...] = (
     ArgumentRule("max_epochs", "a whole number of at least 1", "50", _at_least_one),
     ArgumentRule(
         "batch_size", "'auto' or a whole number of at least 2", "128",
@@ -91,11 +83,11 @@ _TRAINING: tuple[ArgumentRule | NameRule, ...] = (
         "patience", "a whole number of at least 1, or float('inf')", "10",
         lambda epochs: _at_least_one(epochs) or (is_number(epochs) and epochs == math.inf),
     ),
-    NameRule("optimizer", lambda: OPTIMIZERS),
-    NameRule("schedule", schedules.names),
-    NameRule("precision", lambda: PRECISIONS),
+    _names("optimizer", lambda: OPTIMIZERS),
+    _names("schedule", schedules.names),
+    _names("precision", lambda: PRECISIONS),
 )  # fmt: skip
-_ARGUMENTS: tuple[ArgumentRule | NameRule, ...] = (
+_ARGUMENTS: tuple[ArgumentRule, ...] = (
     *_TRAINING,
     ArgumentRule("pixels", "a whole number of at least 1", "20", _at_least_one, none=False),
     ArgumentRule("validation_fraction", "a number from 0 to below 1", "0.1", _below_one),
@@ -112,26 +104,26 @@ _ARGUMENTS: tuple[ArgumentRule | NameRule, ...] = (
     ArgumentRule("kinds", "a mapping of column to kind", "{'postcode': 'categorical'}", _is_mapping),
     ArgumentRule("groups", "a mapping of group to a list of columns", "{'size': ['width', 'height']}", is_blocks),
     ArgumentRule("variables", "a mapping of variable to a list of columns", "{'soil': ['sand', 'clay']}", is_blocks),
-    NameRule("numeric", lambda: NUMERIC_ENCODINGS),
-    NameRule("calibration", lambda: CALIBRATIONS),
+    _names("numeric", lambda: NUMERIC_ENCODINGS),
+    _names("calibration", lambda: CALIBRATIONS),
 )  # fmt: skip
 #: Training options as a preset says them; None is right for the patience alone.
-_PRESET: tuple[ArgumentRule | NameRule, ...] = (
+_PRESET: tuple[ArgumentRule, ...] = (
     *(dataclasses.replace(rule, none=rule.name == "patience") for rule in _TRAINING),
     ArgumentRule("averaging", "a number from 0 to below 1", "0.99", _below_one, none=False),
     ArgumentRule("label_smoothing", "a number from 0 to below 1", "0.1", _below_one, none=False),
     ArgumentRule("refinement", "true or false", "true", lambda value: isinstance(value, bool), none=False),
-    NameRule("schedule_unit", lambda: ("epoch", "step"), none=False),
+    _names("schedule_unit", lambda: ("epoch", "step"), none=False),
 )
 
 
-def _faults(rules: Sequence[ArgumentRule | NameRule], values: Mapping[str, Any]) -> list[str]:
+def _faults(rules: Sequence[ArgumentRule], values: Mapping[str, Any]) -> list[str]:
     return [fault for rule in rules if rule.name in values for fault in rule.faults(values[rule.name])]
 
 
 def argument_faults(arguments: Mapping[str, Any], task: str) -> list[str]:
     """Return what is wrong with the arguments of an estimator that stand alone, a sentence each."""
-    faults = _faults((*_ARGUMENTS, NameRule("loss", lambda: TASK_LOSSES[task])), arguments)
+    faults = _faults((*_ARGUMENTS, _names("loss", lambda: TASK_LOSSES[task])), arguments)
     if arguments.get("layout") is not None:
         faults += layout_faults(arguments["layout"])
     try:
@@ -154,7 +146,7 @@ def training_faults(training: Mapping[str, Any], task: str) -> list[str]:
 
 def numeric_faults(numeric: Any) -> list[str]:
     """Return what is wrong with the name of a scaling of numbers."""
-    return NameRule("numeric", lambda: NUMERIC_ENCODINGS, none=False).faults(numeric)
+    return _names("numeric", lambda: NUMERIC_ENCODINGS, none=False).faults(numeric)
 
 
 def layout_faults(layout: Any) -> list[str]:

@@ -128,6 +128,7 @@ class _Trainee(nn.Module):
         return self.network.standardised(*rows.floats())
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class ImageTableModel:
     """A network of images and a table, with everything needed to read further rows.
 
@@ -153,56 +154,33 @@ class ImageTableModel:
         history_, best_epoch_, seed_, training_options_, class_weights_: how training went.
     """
 
-    history_: pd.DataFrame
-    best_epoch_: int
-    training_options_: dict[str, Any]
+    task: Task = "classification"
+    _: dataclasses.KW_ONLY
+    preset: str = "default"
+    network: Mapping[str, Any] | None = None
+    training: Mapping[str, Any] | None = None
+    class_weight: Any = None
+    image_size: int | None = None
+    na_codes: Any = None
+    variables: Mapping[str, Sequence[str]] | None = None
+    kinds: Mapping[str, Kind] | None = None
+    background_size: int = 200
+    device: Any = "auto"
+    random_state: Any = None
+    progress: ProgressMode = "auto"
 
-    def __init__(
-        self,
-        task: Task = "classification",
-        *,
-        preset: str = "default",
-        network: Mapping[str, Any] | None = None,
-        training: Mapping[str, Any] | None = None,
-        class_weight: Any = None,
-        image_size: int | None = None,
-        na_codes: Any = None,
-        variables: Mapping[str, Sequence[str]] | None = None,
-        kinds: Mapping[str, Kind] | None = None,
-        background_size: int = 200,
-        device: Any = "auto",
-        random_state: Any = None,
-        progress: ProgressMode = "auto",
-    ) -> None:
-        check_choice("task", task, tuple(TASK_LOSSES))
-        self.task = task
-        self.preset = preset
-        self.network = network
-        self.training = training
-        self.class_weight = class_weight
-        self.image_size = image_size
-        self.na_codes = na_codes
-        self.variables = variables
-        self.kinds = kinds
-        self.background_size = background_size
-        self.device = device
-        self.random_state = random_state
-        self.progress = progress
+    def __post_init__(self) -> None:
+        """Refuse another task."""
+        check_choice("task", self.task, tuple(TASK_LOSSES))
 
     # ---- fitting -----------------------------------------------------------------------------------------------------
 
     def fit(
         self, train_rows: Records, validation_rows: Records, *, checkpoint_folder: str | os.PathLike[str] | None = None
     ) -> Self:
-        """Fit encoders on training rows and train; the epoch with the best validation loss is kept.
+        """Fit encoders on training rows and train; the epoch with the best loss on the validation rows is kept.
 
-        Args:
-            train_rows: rows that everything is fitted on.
-            validation_rows: rows that early stopping looks at.
-            checkpoint_folder: where a killed training goes on from.
-
-        Raises:
-            InputError: options, images or values that cannot be used.
+        A killed training goes on from its ``checkpoint_folder``.
         """
         with untouched():
             return self._fit(train_rows, validation_rows, checkpoint_folder)
@@ -346,14 +324,12 @@ class ImageTableModel:
         together = _together([*pixels, encoded])
         device = device_of(self.module_)
         size = rows_at_once(device, on_processor=_ROWS, on_accelerator=_ROWS_ACCELERATOR)
-        outputs: list[npt.NDArray[np.float64]] = []
-
-        def some_rows(part: slice) -> None:
-            outputs.append(self.module_(*together[part].to(device).floats()).double().cpu().numpy())
-
+        outputs: list[Tensor] = []
         with sparing(), full_float32():
-            in_batches(len(together), size, some_rows)
-        return np.concatenate(outputs)
+            in_batches(
+                len(together), size, lambda part: outputs.append(self.module_(*together[part].to(device).floats()))
+            )
+        return torch.cat(outputs).double().cpu().numpy()
 
     def predict_proba(self, rows: Records) -> npt.NDArray[np.float64]:
         """Return each class's probability ``(rows, classes)``; rows sum to 1."""

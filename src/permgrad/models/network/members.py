@@ -44,10 +44,10 @@ class MemberLinear(nn.Module):
 
     def __init__(
         self,
-        members: int,
         widths: Mapping[str, int],
         units: int,
         *,
+        members: int,
         per_member: tuple[str, ...],
         shared: bool,
         initializer: str = "he_normal",
@@ -78,11 +78,10 @@ class MemberLinear(nn.Module):
         """Return what one path adds to the layer's output before the bias, ``(rows, members × units)``."""
         if path not in self.per_member:
             return functional.linear(embedding, self.columns(path))
-        weight = self._slice(path)
         vectors = embedding.unflatten(-1, (self.members, self.widths[path]))
         if self.shared:
-            return functional.linear(vectors, weight[0]).flatten(-2)
-        out: Tensor = torch.einsum("...kw,kuw->...ku", vectors, weight).flatten(-2)
+            return functional.linear(vectors, self.shared_matrix(path)).flatten(-2)
+        out: Tensor = torch.einsum("...kw,kuw->...ku", vectors, self._slice(path)).flatten(-2)
         return out
 
     def join(self, shares: list[Tensor]) -> Tensor:
@@ -112,7 +111,7 @@ class MemberLinear(nn.Module):
             if path not in self.per_member:
                 parts.append(slopes.flatten(-2) @ self.columns(path))
             elif self.shared:
-                parts.append((slopes @ self._slice(path)[0]).flatten(-2))
+                parts.append((slopes @ self.shared_matrix(path)).flatten(-2))
             else:
                 parts.append(torch.einsum("...ku,kuw->...kw", slopes, self._slice(path)).flatten(-2))
         return torch.cat(parts, dim=-1)
@@ -122,12 +121,8 @@ class MemberLinear(nn.Module):
 
     def _place(self, path: str, *, common: bool = False) -> slice:
         """Return where a path's columns lie in ``weight``, or among the columns that are scaled."""
-        start = 0
-        for name, width in self.widths.items():
-            if name == path:
-                break
-            if not common or name not in self.per_member:
-                start += width
+        names = [name for name in self.widths if not common or name not in self.per_member or name == path]
+        start = sum(self.widths[name] for name in names[: names.index(path)])
         return slice(start, start + self.widths[path])
 
 

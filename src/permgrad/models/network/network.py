@@ -20,27 +20,12 @@ PATHS: tuple[PathName, ...] = ("tabular", "image")
 
 
 class HybridNetwork(nn.Module):
-    """``f(x) = head(mlp(x), cnn(R(x)))`` over encoded rows ``x`` and their rendered images ``R(x)``.
+    """``f(x) = head(mlp(x), cnn(R(x)))`` over encoded rows ``x (rows, encoded)`` and their rendered images ``R(x)``.
 
     Either path may be left out. The parts are open: ``table_branch``, ``image_branch`` (a plain ``nn.Sequential`` that
     ends in a vector), ``head`` (an ``nn.Sequential`` that starts with a ``Linear`` on ``[tabular, image]``), and
-    ``numeric_columns``, the encoded columns that are continuous. In eval mode a row's result depends on that row alone.
-
-    Args:
-        encoded: number of encoded columns.
-        outputs: number of outputs: classes (logits), or 1 for regression.
-        options: the sizes and choices, as in ``network_options.NetworkOptions`` or a mapping of them.
-        renderer: draws the images; needed when ``"image"`` is among the paths.
-        paths: ``("tabular", "image")``, or one of them.
-        numeric_columns: encoded columns to embed as numbers; all of them if None.
-        level_blocks: for each category with many levels its encoded columns; the table branch embeds them if the option
-            ``level_embedding_size`` is not 0.
-
-    Shape:
-        Input ``(rows, encoded)`` float; output ``(rows, outputs)``.
-
-    Raises:
-        InputError: A path is unknown, or the image path has no renderer.
+    ``numeric_columns``, the encoded columns that are embedded as numbers (None: all). ``level_blocks``: for each
+    category with many levels its encoded columns, embedded if ``level_embedding_size`` is not 0.
 
     Examples:
         >>> net = HybridNetwork(5, 2, {"dense_units": [8]}, paths=("tabular",)).eval()
@@ -63,12 +48,9 @@ class HybridNetwork(nn.Module):
         self.paths = check_paths(paths)
         self.options = options if isinstance(options, NetworkOptions) else NetworkOptions.from_mapping(options or {})
         self.options.check()
-        self.encoded = int(encoded)
-        self.outputs = int(outputs)
-        self.numeric_columns = (
-            list(range(self.encoded)) if numeric_columns is None else [int(c) for c in numeric_columns]
-        )
-        self.level_blocks = [[int(column) for column in block] for block in level_blocks]
+        self.encoded, self.outputs = int(encoded), int(outputs)
+        self.numeric_columns = list(map(int, range(self.encoded) if numeric_columns is None else numeric_columns))
+        self.level_blocks = [list(map(int, block)) for block in level_blocks]
         self.table_branch: TableBranch | None = None
         self.image_branch: nn.Sequential | None = None
         self.renderer: nn.Module | None = None
@@ -106,20 +88,13 @@ class HybridNetwork(nn.Module):
             initialize_(last, for_output)
             return nn.Sequential(*layers, last)
         entries = {path: size // (self.members if path == "tabular" else 1) for path, size in self.widths.items()}
+        members: dict[str, Any] = {"members": self.members, "per_member": ("tabular",)}
         if layers:
-            layers[0] = MemberLinear(
-                self.members,
-                entries,
-                options.fusion_units[0],
-                per_member=("tabular",),
-                shared=True,
-                initializer=options.initializer,
-            )
+            units = options.fusion_units[0]
+            layers[0] = MemberLinear(entries, units, shared=True, initializer=options.initializer, **members)
             entries = {"tabular": width}
             layers.append(nn.Flatten())
-        last_layer = MemberLinear(
-            self.members, entries, self.outputs, per_member=("tabular",), shared=False, initializer=for_output
-        )
+        last_layer = MemberLinear(entries, self.outputs, shared=False, initializer=for_output, **members)
         return nn.Sequential(*layers, last_layer, MemberMean(self.members))
 
     def embed(self, path: str, encoded: Tensor) -> Tensor:
@@ -151,10 +126,8 @@ class HybridNetwork(nn.Module):
     def member_outputs(self, encoded: Tensor) -> Tensor:
         """Return what each member says, ``(rows, members, outputs)``; ``forward`` returns their mean."""
         if self.members == 1:
-            alone: Tensor = self(encoded).unsqueeze(1)
-            return alone
-        embeddings = [self.embed(path, encoded) for path in self.paths]
-        out: Tensor = self.head[:-1](embeddings[0] if len(embeddings) == 1 else torch.cat(embeddings, dim=1))
+            return torch.unsqueeze(self(encoded), 1)
+        out: Tensor = self.head[:-1](torch.cat([self.embed(path, encoded) for path in self.paths], dim=1))
         return out
 
     @torch.no_grad()
@@ -171,21 +144,10 @@ class HybridNetwork(nn.Module):
         convolutions = [layer for layer in self.image_branch if isinstance(layer, nn.Conv2d)]
         return {f"conv{number}": layer for number, layer in enumerate(convolutions, start=1)}
 
-    def count_parameters(self) -> int:
-        """Count trainable numbers and the statistics of batch normalisation (running mean and variance)."""
-        trained = sum(parameter.numel() for parameter in self.parameters())
-        statistics = sum(
-            int(buffer.numel())
-            for name, buffer in self.named_buffers()
-            if name.rsplit(".", 1)[-1] in ("running_mean", "running_var")
-        )
-        return trained + statistics
-
 
 def check_paths(paths: Any) -> tuple[str, ...]:
     """Return the paths in their fixed order, or say what is wrong with them."""
-    listed = isinstance(paths, Iterable)
-    names = (paths,) if isinstance(paths, str) or not listed else tuple(paths)
+    names = tuple(paths) if isinstance(paths, Iterable) and not isinstance(paths, str) else (paths,)
     for path in names:
         check_choice("branches", path, PATHS)
     if not names or len(set(names)) != len(names):

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from permgrad.base.checks import is_whole
+from permgrad.base.checks import is_finite_number, is_number, is_whole
 from permgrad.base.errors import InputError, shown, suggest
 from permgrad.models.network.blocks import ACTIVATIONS, INITIALIZERS, NORMALIZATIONS
 
@@ -15,59 +15,34 @@ MOST_UNITS = 1_000_000
 NUMERIC_EMBEDDINGS: tuple[str, ...] = ("none", "periodic")
 
 
-def _sizes(*, may_be_empty: bool) -> Callable[[Any], Any]:
-    """Return a converter of a size or a list of sizes to a tuple."""
-    rule = f"one or more whole numbers from 1 to {MOST_UNITS:,}"
+def _option(default: Any, words: str, holds: Callable[[Any], bool], choices: Sequence[str] = ()) -> Any:
+    """Return a field whose value must obey a rule; one number stands for a list of it where the default is a tuple."""
+    return dataclasses.field(default=default, metadata={"words": words, "holds": holds, "choices": choices})
+
+
+def _sizes(default: tuple[int, ...], *, may_be_empty: bool = False) -> Any:
+    words = f"one or more whole numbers from 1 to {MOST_UNITS:,}"
     if may_be_empty:
-        rule = f"a list of whole numbers from 1 to {MOST_UNITS:,}, which may be empty"
+        words = f"a list of whole numbers from 1 to {MOST_UNITS:,}, which may be empty"
 
-    def convert(value: Any) -> tuple[int, ...]:
-        items = [value] if is_whole(value) else value
-        listed = isinstance(items, Sequence) and not isinstance(items, str)
-        if not listed or not all(is_whole(item) and 1 <= item <= MOST_UNITS for item in items):
-            raise ValueError(rule)
-        if not items and not may_be_empty:
-            raise ValueError(rule)
-        return tuple(int(item) for item in items)
+    def holds(value: Any) -> bool:
+        listed = isinstance(value, Sequence) and not isinstance(value, str) and (may_be_empty or len(value) > 0)
+        return listed and all(is_whole(item) and 1 <= item <= MOST_UNITS for item in value)
 
-    return convert
+    return _option(default, words, holds)
 
 
-def _number(rule: str, holds: Callable[[float], bool], *, integer: bool = False) -> Callable[[Any], Any]:
-    """Return a converter of a number that must obey a rule."""
-
-    def convert(value: Any) -> float | int:
-        try:
-            number = float(value)
-        except (TypeError, ValueError, OverflowError):
-            raise ValueError(rule) from None
-        if isinstance(value, (bool, str)) or (integer and not is_whole(value)) or not holds(number):
-            raise ValueError(rule)
-        return int(value) if integer else number
-
-    return convert
+def _whole(default: int, least: int = 1) -> Any:
+    return _option(default, f"a whole number of at least {least}", lambda value: is_whole(value) and value >= least)
 
 
-def _truth(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError("True or False")  # noqa: TRY004 — every converter's error is a ValueError with the rule
-    return value
+def _above_zero(default: float) -> Any:
+    return _option(default, "a number above 0", lambda value: is_finite_number(value) and value > 0)
 
 
-def _choice(choices: Sequence[str]) -> Callable[[Any], Any]:
-    """Return a converter of a name in a list."""
-
-    def convert(value: Any) -> str:
-        if not isinstance(value, str) or value not in choices:
-            raise ValueError("one of " + ", ".join(map(repr, choices)) + suggest(str(value), choices))
-        return str(value)
-
-    return convert
-
-
-def _option(default: Any, convert: Callable[[Any], Any]) -> Any:
-    """Return a field whose values are converted, or refused with a ValueError that holds the rule."""
-    return dataclasses.field(default=default, metadata={"convert": convert})
+def _choice(default: str, choices: Sequence[str]) -> Any:
+    words = "one of " + ", ".join(map(repr, choices))
+    return _option(default, words, lambda value: isinstance(value, str) and value in choices, choices)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,28 +81,28 @@ class NetworkOptions:
         permgrad.InputError: network options must be known, however: 'dropuot' is not (did you mean...
     """
 
-    dense_units: tuple[int, ...] = _option((128, 128), _sizes(may_be_empty=False))
-    conv_filters: tuple[int, ...] = _option((32, 64), _sizes(may_be_empty=False))
-    fusion_units: tuple[int, ...] = _option((128, 128), _sizes(may_be_empty=True))
-    image_units: tuple[int, ...] = _option((), _sizes(may_be_empty=True))
-    dropout: float = _option(0.1, _number("a number from 0 to below 1", lambda x: 0 <= x < 1))
-    activation: str = _option("relu", _choice(tuple(ACTIVATIONS)))
-    initializer: str = _option("he_normal", _choice(INITIALIZERS))
-    normalization: str = _option("batch", _choice(NORMALIZATIONS))
-    conv_normalization: str = _option("batch", _choice(NORMALIZATIONS))
+    dense_units: tuple[int, ...] = _sizes((128, 128))
+    conv_filters: tuple[int, ...] = _sizes((32, 64))
+    fusion_units: tuple[int, ...] = _sizes((128, 128), may_be_empty=True)
+    image_units: tuple[int, ...] = _sizes((), may_be_empty=True)
+    dropout: float = _option(0.1, "a number from 0 to below 1", lambda value: is_number(value) and 0 <= value < 1)
+    activation: str = _choice("relu", tuple(ACTIVATIONS))
+    initializer: str = _choice("he_normal", INITIALIZERS)
+    normalization: str = _choice("batch", NORMALIZATIONS)
+    conv_normalization: str = _choice("batch", NORMALIZATIONS)
     kernel_size: int = _option(
-        3, _number("an odd whole number of at least 1", lambda x: x >= 1 and x % 2 == 1, integer=True)
+        3, "an odd whole number of at least 1", lambda value: is_whole(value) and value >= 1 and value % 2 == 1
     )
-    pooling: tuple[int, ...] = _option((2,), _sizes(may_be_empty=False))
-    numeric_embedding: str = _option("none", _choice(NUMERIC_EMBEDDINGS))
-    embedding_size: int = _option(4, _number("a whole number of at least 2", lambda x: x >= 2, integer=True))
-    embedding_frequencies: int = _option(16, _number("a whole number of at least 1", lambda x: x >= 1, integer=True))
-    embedding_scale: float = _option(0.1, _number("a number above 0", lambda x: 0 < x < float("inf")))
-    level_embedding_size: int = _option(0, _number("a whole number of at least 0", lambda x: x >= 0, integer=True))
-    single_logit: bool = _option(False, _truth)
-    members: int = _option(1, _number("a whole number of at least 1", lambda x: x >= 1, integer=True))
-    image_channels: int = _option(3, _number("a whole number of at least 1", lambda x: x >= 1, integer=True))
-    image_scale: float = _option(255.0, _number("a number above 0", lambda x: 0 < x < float("inf")))
+    pooling: tuple[int, ...] = _sizes((2,))
+    numeric_embedding: str = _choice("none", NUMERIC_EMBEDDINGS)
+    embedding_size: int = _whole(4, least=2)
+    embedding_frequencies: int = _whole(16)
+    embedding_scale: float = _above_zero(0.1)
+    level_embedding_size: int = _whole(0, least=0)
+    single_logit: bool = _option(False, "True or False", lambda value: isinstance(value, bool))
+    members: int = _whole(1)
+    image_channels: int = _whole(3)
+    image_scale: float = _above_zero(255.0)
 
     @classmethod
     def names(cls) -> list[str]:
@@ -166,7 +141,7 @@ def check_network(network: Any) -> tuple[dict[str, Any], list[str]]:
         return {}, [f"{fault}; pass for example network={{'dropout': 0.2}}"]
     values: dict[str, Any] = {}
     faults: list[str] = []
-    options = {field.name: field.metadata["convert"] for field in dataclasses.fields(NetworkOptions)}
+    options = {option.name: option for option in dataclasses.fields(NetworkOptions)}
     for name, value in network.items():
         if name not in options:
             guess = suggest(str(name), options)
@@ -174,8 +149,12 @@ def check_network(network: Any) -> tuple[dict[str, Any], list[str]]:
                 f"network options must be known, however: {name!r} is not{guess}; known: {', '.join(options)}"
             )
             continue
-        try:
-            values[str(name)] = options[name](value)
-        except ValueError as error:
-            faults.append(f"network option {name} must be {error}, however: {name}={value!r}")
+        option, rule = options[name], options[name].metadata
+        kind = type(option.default)
+        items = [value] if kind is tuple and is_whole(value) else value
+        if rule["holds"](items):
+            values[name] = tuple(map(int, items)) if kind is tuple else kind(items)
+        else:
+            guess = suggest(str(value), rule["choices"]) if rule["choices"] else ""
+            faults.append(f"network option {name} must be {rule['words']}{guess}, however: {name}={value!r}")
     return values, faults

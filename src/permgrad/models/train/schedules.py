@@ -14,8 +14,7 @@ schedules: Registry[Schedule] = Registry("schedule")
 
 _WARM_UP_START = 1e-5
 _WARM_UP_SHARE = 0.25
-_FLAT_SHARE = 0.5
-_ONE_CYCLE_SHARE, _ONE_CYCLE_START, _ONE_CYCLE_END = 0.3, 25, 1e4
+_FLAT_SHARE, _ONE_CYCLE_SHARE = 0.5, 0.3
 
 
 @schedules.register("warmup_cosine")
@@ -46,11 +45,11 @@ def one_cycle(done: float, rate: float) -> float:
     Smith & Topin 2018 (arXiv 1708.07120), with the constants of ``torch.optim.lr_scheduler.OneCycleLR``. NOTE[DIFF]:
     momentum does not cycle.
     """
-    low, peak = rate / _ONE_CYCLE_START, _ONE_CYCLE_SHARE
-    if done < peak:
-        return rate + (low - rate) * 0.5 * (1 + math.cos(math.pi * done / peak))
-    end = low / _ONE_CYCLE_END
-    return end + (rate - end) * 0.5 * (1 + math.cos(math.pi * (done - peak) / (1 - peak)))
+    low = rate / 25
+    if done < _ONE_CYCLE_SHARE:
+        return rate + (low - rate) * 0.5 * (1 + math.cos(math.pi * done / _ONE_CYCLE_SHARE))
+    end = low / 1e4
+    return end + (rate - end) * 0.5 * (1 + math.cos(math.pi * (done - _ONE_CYCLE_SHARE) / (1 - _ONE_CYCLE_SHARE)))
 
 
 @schedules.register("constant")
