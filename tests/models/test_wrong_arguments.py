@@ -8,7 +8,7 @@ import pytest
 
 from permgrad import HyNNClassifier, InputError, load
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.models.estimators.inputs import weights_of_counts
+from permgrad.models.estimators.inputs import class_weights
 
 X = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 3)), columns=["a", "b", "c"])
 Y = np.array(["no", "yes"])[np.arange(40) % 2]
@@ -91,10 +91,10 @@ def test_the_encoder_alone_refuses_what_is_no_mapping():
 
 def test_a_weight_of_zero_is_fine_while_another_class_counts():
     classes = np.array(["no", "yes"])
-    assert weights_of_counts({"yes": 0}, classes, np.array([3, 5])).tolist() == [1, 0]
-    assert weights_of_counts({"yes": np.float32(2)}, classes, np.array([3, 5])).tolist() == [1, 2]
+    assert class_weights({"yes": 0}, classes, np.array([3, 5])).tolist() == [1, 0]
+    assert class_weights({"yes": np.float32(2)}, classes, np.array([3, 5])).tolist() == [1, 2]
     with pytest.raises(InputError, match="leaves nothing to learn from"):  # the other class has no row
-        weights_of_counts({"yes": 0}, classes, np.array([0, 5]))
+        class_weights({"yes": 0}, classes, np.array([0, 5]))
 
 
 def test_columns_of_an_index_and_numbers_of_numpy_are_taken_and_saved(tmp_path):

@@ -6,7 +6,7 @@ import contextlib
 import copy
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -54,17 +54,15 @@ class HyNNBase(BaseEstimator):
 
     _task: str
     # Arguments that are read here, stored by the constructors of the two estimators.
-    network: Mapping[str, Any] | None
-    devices: int | Literal["auto"]
+    network: Any
     pixels: int
     background_size: int
     device: Any
+    devices: Any
     random_state: Any
     progress: ProgressMode
     na_codes: Any
-    groups: Mapping[str, Any] | None
-    variables: Mapping[str, Any] | None
-    kinds: Mapping[str, Any] | None
+    kinds: Any
     calibration: str | None
 
     # ---- parameters --------------------------------------------------------------------------------------------------
@@ -86,11 +84,8 @@ class HyNNBase(BaseEstimator):
 
     def set_params(self, **params: Any) -> Self:
         """Set arguments; ``network__dropout=0.2`` sets one option of ``network`` and leaves the others."""
-        options = {
-            name.removeprefix(_NETWORK_PREFIX): params.pop(name)
-            for name in list(params)
-            if name.startswith(_NETWORK_PREFIX)
-        }
+        named = [name for name in params if name.startswith(_NETWORK_PREFIX)]
+        options = {name.removeprefix(_NETWORK_PREFIX): params.pop(name) for name in named}
         for name in options:
             check_choice("network option", name, NetworkOptions.names())
         super().set_params(**params)
@@ -101,9 +96,7 @@ class HyNNBase(BaseEstimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        tags.input_tags.categorical = True
-        tags.input_tags.string = True
+        tags.input_tags.allow_nan = tags.input_tags.categorical = tags.input_tags.string = True
         tags.target_tags.required = True
         return tags
 
@@ -118,9 +111,6 @@ class HyNNBase(BaseEstimator):
             sample_weight: weight of each row's loss ``(rows,)``; rows of weight 0 are left out.
             eval_set: ``(X, y)`` for early stopping and calibration in the place of ``validation_fraction``; never
                 trained on.
-
-        Returns:
-            The estimator itself.
 
         Raises:
             InputError: Arguments or data cannot be used; all wrong arguments are listed at once.
@@ -173,9 +163,6 @@ class HyNNBase(BaseEstimator):
             block_rows: encoded rows in memory at once, within which rows are shuffled; None: 128 MiB of them.
             checkpoint_folder: where training's state is kept after each epoch; the same call goes on from there.
             on_epoch: called with each epoch's line of the history; True ends the training.
-
-        Returns:
-            The estimator itself.
 
         Raises:
             InputError: Arguments or files cannot be used, or files change while they are read.
@@ -232,7 +219,10 @@ class HyNNBase(BaseEstimator):
         weighty = np.flatnonzero(weights > 0)
         if len(weighty) < len(weights):
             frame, target, weights = frame.iloc[weighty], target[weighty], weights[weighty]
-            inputs.check_enough_rows(frame)
+            if len(frame) < 2:
+                raise InputError(
+                    f"training needs at least 2 rows, however: n_samples={len(frame)} have a weight above 0; add rows"
+                )
         seed = resolve_seed(self.random_state)
         # A class is stratified over; a number is not.
         coded = self._fit_target(target)
@@ -292,23 +282,18 @@ class HyNNBase(BaseEstimator):
         """Fit the layout on encoded training rows, or a sample of them, and build the network."""
         with sheltered(derive_seed(self.seed_, "weights")):
             self._build(encoded, settings)
-        self._keep_background(encoded, coded)
+        # Training rows from which explanations draw donors.
+        chosen = generator(self.seed_, "background").permutation(len(encoded))[: int(self.background_size)]
+        self.background_, self.background_target_ = encoded[np.sort(chosen)], coded[np.sort(chosen)]
         self._check_held_out(validation)
-        course = Course(
-            self.module_,
-            rows,
-            validation,
-            settings.training_for(len(rows)),
-            derive_seed(self.seed_, "training"),
-            self.progress,
-            columns=self.preprocessor_.encoded_names_,
-        )
+        options, seed = settings.training_for(len(rows)), derive_seed(self.seed_, "training")
+        columns = self.preprocessor_.encoded_names_
+        course = Course(self.module_, rows, validation, options, seed, self.progress, columns=columns)
         return Prepared(course, settings.device, count_devices(self.devices, settings.device), validation_weight)
 
     def _make_encoder(self, frame: pd.DataFrame, settings: FitSettings) -> TableEncoder:
         """Return an encoder with the estimator's arguments; ``frame`` shows what its columns are."""
-        numeric: Any = settings.numeric
-        kinds = self.kinds
+        kinds, numeric = self.kinds, cast("Any", settings.numeric)
         if settings.pairs_as_levels:
             kinds = {**inputs.pairs_as_levels(frame, self.na_codes, self.kinds), **(self.kinds or {})}
         arguments = {name: getattr(self, name) for name in ("na_codes", "groups", "variables")}
@@ -363,13 +348,6 @@ class HyNNBase(BaseEstimator):
         inputs.check_rows_match(frame, target, "eval_set's y")
         return FitRows(encoder.transform(frame), target, np.ones(len(frame)))
 
-    def _keep_background(self, encoded: npt.NDArray[np.float32], coded: npt.NDArray[Any]) -> None:
-        """Keep training rows from which explanations draw donors."""
-        count = min(int(self.background_size), len(encoded))
-        chosen = np.sort(generator(self.seed_, "background").permutation(len(encoded))[:count])
-        self.background_ = encoded[chosen].copy()
-        self.background_target_ = coded[chosen].copy()
-
     # ---- predicting --------------------------------------------------------------------------------------------------
 
     def encode(self, X: Any) -> npt.NDArray[np.float32]:
@@ -386,47 +364,35 @@ class HyNNBase(BaseEstimator):
     def predict_encoded(
         self, encoded: npt.ArrayLike, batch_size: int | Literal["auto"] = "auto"
     ) -> npt.NDArray[np.float32]:
-        """Return logits, or standardised predictions, of encoded rows.
+        """Return logits, or standardised predictions, of what ``encode`` returns, float32 ``(rows, outputs)``.
 
-        Shape:
-            encoded ``(rows, encoded)``; result float32 ``(rows, outputs)``.
-
-        Args:
-            encoded: what ``encode`` returns.
-            batch_size: rows at a time. ``"auto"`` keeps a batch's activations in the processor's cache, which is
-                faster than larger batches, and fills the last batch up, so that a row's prediction does not
-                depend on how many are asked for beside it; on a GPU it takes large batches.
+        ``batch_size="auto"`` keeps a batch's activations in the processor's cache, which is faster than larger batches,
+        and fills the last one up, so that a row's prediction does not depend on how many are asked for beside it.
         """
         check_is_fitted(self, "module_")
         rows = torch.from_numpy(contiguous(np.asarray(encoded)))
         device = device_of(self.module_)
-        filled = batch_size == "auto" and device.type == "cpu"
         usual = rows_at_once(device, on_processor=_ROWS_ON_CPU, on_accelerator=_ROWS_ON_GPU)
-        size = usual if batch_size == "auto" else int(batch_size)
-        blocks, missing = [rows], -len(rows) % size if filled else 0
-        if missing:
+        size, count = usual if batch_size == "auto" else int(batch_size), len(rows)
+        if batch_size == "auto" and device.type == "cpu":
             # Matrix products round differently for another number of rows.
-            last = len(rows) - len(rows) % size
-            blocks = [rows[:last], torch.cat([rows[last:], rows[-1:].expand(missing, -1)])]
-        outputs = [np.empty((0, self.module_.outputs), dtype=np.float32)]
+            rows = torch.cat([rows, rows[-1:].expand(-count % size, -1)])
+        outputs = torch.empty(len(rows), self.module_.outputs)
         with sparing(), torch.inference_mode(), full_float32():
             network = self.module_ if self.module_.training else FoldedNetwork(self.module_)
-            for block in blocks:
 
-                def predict(part: slice, block: torch.Tensor = block) -> None:
-                    outputs.append(network(block[part].to(device)).cpu().numpy())
+            def predict(part: slice) -> None:
+                outputs[part] = network(rows[part].to(device)).cpu()
 
-                in_batches(len(block), size, predict)
-        return np.concatenate(outputs)[: len(rows)]
+            in_batches(len(rows), size, predict)
+        return outputs[:count].numpy()
 
     # ---- saving, showing ---------------------------------------------------------------------------------------------
 
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write the fitted model into a folder: weights as safetensors, the rest JSON and npz; see ``permgrad.load``.
 
-        Args:
-            folder: made if it does not exist.
-            overwrite: whether a model that is already there is replaced; other folders never are.
+        ``overwrite``: whether a model that is already there is replaced; other folders never are.
 
         Raises:
             InputError: The folder holds something already.

@@ -148,7 +148,7 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
         return indexes
 
     def _class_weights(self, coded: npt.NDArray[Any], settings: FitSettings) -> npt.NDArray[np.float64] | None:
-        self.class_weights_ = inputs.class_weights(settings.class_weight, self.classes_, coded)
+        self.class_weights_ = inputs.class_weights(settings.class_weight, self.classes_, np.bincount(coded))
         return self.class_weights_
 
     def _outputs(self, network: NetworkOptions) -> int:

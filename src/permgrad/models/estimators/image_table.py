@@ -207,7 +207,7 @@ class ImageTableModel:
                 "does; add columns"
             )
         if self.task == "classification":
-            self.class_weights_ = class_weights(self.class_weight, self.classes_, target)
+            self.class_weights_ = class_weights(self.class_weight, self.classes_, np.bincount(target))
         chosen = generator(self.seed_, "background").permutation(len(encoded))[: self.background_size]
         arrays: list[npt.NDArray[Any]] = [*pixels, encoded]
         names = [*(column.name for column in self.images_), self.table_input]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from collections import Counter
@@ -76,13 +77,10 @@ def _validated(estimator: Any, X: Any, *, reset: bool) -> npt.NDArray[Any]:
 
 def _plain_rows(X: Any) -> Any:
     """Return rows whose cells are what they are: where one is text, NumPy would turn numbers and NaN into text too."""
-    if not isinstance(X, (list, tuple)):
-        return X
-    try:
-        turned = np.asarray(X).dtype.kind in "US"
-    except ValueError:  # rows of different lengths: scikit-learn says so in its own words
-        return X
-    return np.asarray(X, dtype=object) if turned else X
+    if isinstance(X, (list, tuple)):
+        with contextlib.suppress(ValueError):  # rows of different lengths: scikit-learn says so in its own words
+            return np.asarray(X, dtype=object) if np.asarray(X).dtype.kind in "US" else X
+    return X
 
 
 def _trained_names(estimator: Any) -> list[str]:
@@ -106,11 +104,10 @@ def _check_frame(frame: pd.DataFrame, least_rows: int) -> None:
         raise InputError(f"X must have at least {least}, however: n_samples={len(frame)}; add rows")
     names = [str(name) for name in frame.columns]
     check_characters(names, "column names")
-    if len(set(names)) < len(names) or frame.columns.has_duplicates:
-        # 0 and False are different as text, and the same as names.
-        twice = [name for name, count in Counter(names).items() if count > 1] or list(
-            map(str, frame.columns[frame.columns.duplicated(keep=False)])
-        )
+    # 0 and False are different as text, and the same as names.
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    twice = twice or list(map(str, frame.columns[frame.columns.duplicated(keep=False)]))
+    if twice:
         raise InputError(
             f"column names must differ, however: {', '.join(map(repr, twice[:5]))} "
             f"{by_count(len(twice), 'stands', 'stand')} more than once; rename them"
@@ -127,14 +124,6 @@ def _with_types(frame: pd.DataFrame) -> pd.DataFrame:
                     f"{name!r} holds a {type(cell).__name__}; turn it into values"
                 )
     return frame.infer_objects()
-
-
-def check_enough_rows(frame: pd.DataFrame) -> None:
-    """Refuse to train on what is left after rows of weight 0 are gone, if that is too little."""
-    if len(frame) < 2:
-        raise InputError(
-            f"training needs at least 2 rows, however: n_samples={len(frame)} have a weight above 0; add rows"
-        )
 
 
 def check_rows_match(frame: pd.DataFrame, y: Any, what: str = "y") -> None:
@@ -239,18 +228,15 @@ def class_target(y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.
 
 def number_target(y: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Return the target in float64."""
-    if y.dtype.kind in "USOMm":
-        text = y.dtype.kind in "USMm" or any(isinstance(value, str) for value in y.tolist())
-        try:
-            y = y.astype(np.float64) if not text else y
-        except (TypeError, ValueError):
-            text = True
-        if text:
-            raise InputError(
-                f"y must be numbers for regression, however: y holds {y.tolist()[0]!r} (type {y.dtype}); "
-                "use HyNNClassifier for labels, or turn the text into numbers"
-            )
-    numbers = y.astype(np.float64)
+    numbers = None
+    if y.dtype.kind not in "USMm" and not (y.dtype == object and any(isinstance(value, str) for value in y.tolist())):
+        with contextlib.suppress(TypeError, ValueError):
+            numbers = y.astype(np.float64)
+    if numbers is None:
+        raise InputError(
+            f"y must be numbers for regression, however: y holds {y.tolist()[0]!r} (type {y.dtype}); "
+            "use HyNNClassifier for labels, or turn the text into numbers"
+        )
     if not np.isfinite(numbers).all():
         count = int((~np.isfinite(numbers)).sum())
         raise InputError(
@@ -278,20 +264,11 @@ def scaled_target(y: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], 
     return np.asarray((y - mean) / scale), mean, scale
 
 
-def class_weights(
-    class_weight: Any, classes: npt.NDArray[Any], indexes: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
-    """Return one weight per class.
+def class_weights(class_weight: Any, classes: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Return one weight per class, of which there are ``rows (classes,)``.
 
     ``"balanced"``: rows / (classes × rows of the class); ``"pos_weight"``: rows of the first class / rows of the class.
     """
-    return weights_of_counts(class_weight, classes, np.bincount(indexes, minlength=len(classes)))
-
-
-def weights_of_counts(
-    class_weight: Any, classes: npt.NDArray[Any], rows: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
-    """Return ``class_weights`` of classes of which there are so many rows, ``(classes,)``."""
     if class_weight is None:
         return np.ones(len(classes))
     if isinstance(class_weight, str):

@@ -23,17 +23,16 @@ def contiguous(encoded: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     return np.ascontiguousarray(encoded, dtype=np.float32)
 
 
-def _listed(names: Any) -> str:
-    shown = [repr(str(name)) for name in list(names)[:5]]
-    return ", ".join(shown) + (", …" if len(names) > 5 else "")
-
-
 def encode_training(encoder: TableEncoder, frame: pd.DataFrame) -> npt.NDArray[np.float32]:
     """Return training rows as the network sees them; a table without a column that varies is refused."""
     encoded = contiguous(encoder.transform(frame))
     if encoded.shape[1] == 0:
         fused = fused_columns(encoder.schema_)
-        why = f" as float64: {listed(list(fused.values()))}" if fused else f" ({_listed(frame.columns)})"
+        why = (
+            f" as float64: {listed(list(fused.values()))}"
+            if fused
+            else f" ({listed(list(map(str, frame.columns)), 5, repr)})"
+        )
         fix = f"; declare kinds={{{next(iter(fused))!r}: 'categorical'}}, or" if fused else ";"
         raise InputError(
             "X must have a column that varies and is no identifier, "

@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -65,47 +65,35 @@ def layer_rows(network: HybridNetwork) -> list[LayerRow]:
     parameter = next(network.parameters())
     encoded = torch.zeros(1, network.encoded, device=parameter.device, dtype=parameter.dtype)
     rows: list[LayerRow] = []
+
+    def walk(part: str, layers: Iterable[nn.Module], values: Tensor, name: str = "input", count: int = 0) -> None:
+        rows.append(LayerRow(part, name, tuple(values.shape[1:]), count))
+        for layer in layers:
+            values = layer(values)
+            rows.append(LayerRow(part, type(layer).__name__, tuple(values.shape[1:]), count_numbers(layer)))
+
     with evaluation_mode(network), torch.no_grad():
         if network.table_branch is not None:
             embedding, values = network.table_branch.embedding, network.table_branch.embed(encoded)
             # The embedding is one line; what reaches the dense layers is its output beside the other columns.
-            name, count = ("input", 0) if embedding is None else (type(embedding).__name__, count_numbers(embedding))
-            rows.append(LayerRow("tabular", name, tuple(values.shape[1:]), count))
-            rows += _walk("tabular", network.table_branch.layers, values)
-        for part, layers, values in _chains(network, encoded):
-            rows.append(LayerRow(part, "input", tuple(values.shape[1:]), 0))
-            rows += _walk(part, layers, values)
-    return rows
-
-
-def _chains(network: HybridNetwork, encoded: Tensor) -> Iterator[tuple[str, Iterable[nn.Module], Tensor]]:
-    """Yield the layers and the input of the image branch and of the head."""
-    if network.image_branch is not None and network.renderer is not None:
-        yield "image", network.image_branch, network.renderer(encoded)
-    yield "head", network.head, encoded.new_zeros(1, sum(network.widths.values()))
-
-
-def _walk(part: str, layers: Iterable[nn.Module], values: Tensor) -> list[LayerRow]:
-    rows = []
-    for layer in layers:
-        values = layer(values)
-        rows.append(LayerRow(part, type(layer).__name__, tuple(values.shape[1:]), count_numbers(layer)))
+            first = () if embedding is None else (type(embedding).__name__, count_numbers(embedding))
+            walk("tabular", network.table_branch.layers, values, *first)
+        if network.image_branch is not None and network.renderer is not None:
+            walk("image", network.image_branch, network.renderer(encoded))
+        walk("head", network.head, encoded.new_zeros(1, sum(network.widths.values())))
     return rows
 
 
 def summarize(network: HybridNetwork) -> str:
     """Return a table of parts, layers, shapes per row and parameter counts."""
-    rows = layer_rows(network)
-    names = max(len(row.layer) for row in rows)
-    shapes = max(len(_shape(row.shape)) for row in rows)
+    rows = [(row, " × ".join(map(str, row.shape))) for row in layer_rows(network)]
+    names, shapes = max(len(row.layer) for row, _ in rows), max(len(shape) for _, shape in rows)
     lines: list[str] = []
-    part = ""
-    for row in rows:
-        if row.part != part:
-            part = row.part
-            lines.append(_PART_TITLES[part])
+    for number, (row, shape) in enumerate(rows):
+        if number == 0 or row.part != rows[number - 1][0].part:
+            lines.append(_PART_TITLES[row.part])
         count = f"{row.parameters:,}" if row.parameters else "–"
-        lines.append(f"  {row.layer:<{names}}  {_shape(row.shape):>{shapes}}  {count:>10}")
+        lines.append(f"  {row.layer:<{names}}  {shape:>{shapes}}  {count:>10}")
     total = count_numbers(network)
     trained = sum(parameter.numel() for parameter in network.parameters())
     lines.append(
@@ -113,10 +101,6 @@ def summarize(network: HybridNetwork) -> str:
         f"{total:,} parameters ({trained:,} trained, {total - trained:,} running statistics)"
     )
     return "\n".join(lines)
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return " × ".join(map(str, shape))
 
 
 def measure_training_time(course: Course, device: torch.device, *, steps: int = 8) -> TrainingTime:

@@ -187,7 +187,7 @@ def _learn_target(model: Any, scanned: Scan, settings: FitSettings) -> npt.NDArr
     coded = model._fit_target(labels.astype(scanned.label_type))  # noqa: SLF001
     counts = np.zeros(len(labels), dtype=np.int64)
     counts[coded] = list(scanned.labels.values())
-    weights = inputs.weights_of_counts(settings.class_weight, model.classes_, counts)
+    weights = inputs.class_weights(settings.class_weight, model.classes_, counts)
     model.class_weights_ = weights
     return weights
 

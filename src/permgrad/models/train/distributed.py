@@ -1,9 +1,7 @@
 """Training on several devices: one process for each, on torch's process groups.
 
 The processes run ``python -m permgrad.models.train.distributed``: nothing of the caller's script runs again in them,
-so that no ``if __name__ == "__main__"`` is needed, and notebooks work too. They share each batch (``team.Team``),
-and the first of them alone judges epochs, shows progress and writes checkpoints. They end with the process that
-started them.
+so that notebooks work too. They share each batch; the first alone judges epochs, shows progress and writes checkpoints.
 """
 
 from __future__ import annotations
@@ -177,17 +175,13 @@ def devices_faults(devices: Any, device: torch.device) -> list[str]:
     """Return what is wrong with a number of devices, in a sentence; nothing if it can be used."""
     if isinstance(devices, str) and devices == "auto":
         return []
+    fact = f"however: devices={shown(devices)}; pass devices"
     if not is_whole(devices) or devices < 1:
-        return [
-            f"devices must be 'auto' or a whole number of at least 1, however: devices={shown(devices)}; pass devices=1"
-        ]
-    # Two are allowed anywhere, so that what is written for several can be tried on the smallest machine.
-    most = max(2, os.cpu_count() or 1)
-    if device.type == "cpu" and devices > most:
-        return [f"devices must be at most {most} on this machine, however: devices={shown(devices)}; pass devices=1"]
-    if device.type == "cuda" and devices > torch.cuda.device_count():
-        there = torch.cuda.device_count()
-        return [f"devices must be at most {there} on this machine, however: devices={devices}; pass devices={there}"]
+        return [f"devices must be 'auto' or a whole number of at least 1, {fact}=1"]
+    # Two processors are allowed anywhere, so that what is written for several can be tried on the smallest machine.
+    most = torch.cuda.device_count() if device.type == "cuda" else max(2, os.cpu_count() or 1)
+    if device.type in ("cpu", "cuda") and devices > most:
+        return [f"devices must be at most {most} on this machine, {fact}={most if device.type == 'cuda' else 1}"]
     if device.index is not None and devices > 1:
         return [f"device={str(device)!r} names one device, however: devices={devices}; pass device={device.type!r}"]
     return []

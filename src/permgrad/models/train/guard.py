@@ -1,7 +1,4 @@
-"""Leaves the process as it was: random states, logging, warnings, folder, threads, signals, environment, torch's flags.
-
-What belongs to the user is put back after a training, also after an error and after Ctrl-C.
-"""
+"""Leaves the process as it was: random states, logs, warnings, folder, threads, signals, environment, torch's flags."""
 
 from __future__ import annotations
 
@@ -34,14 +31,13 @@ def untouched() -> Iterator[None]:
     before = [(read(), read, write) for read, write in _settings()]
     put_back_loggers = _logging()
     # Not warnings.catch_warnings: it also resets what each module has shown already, which would repeat warnings.
-    filters, shower = list(warnings.filters), warnings.showwarning
+    filters = list(warnings.filters)
     try:
         yield
     finally:
         if list(warnings.filters) != filters:
             warnings.filters[:] = filters  # type: ignore[index]
             _filters_changed()
-        warnings.showwarning = shower
         put_back_loggers()
         random.setstate(python_random)
         np.random.set_state(numpy_random)  # noqa: NPY002 — as above
@@ -71,6 +67,7 @@ def _settings() -> list[tuple[Read, Write]]:
         (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
         *((partial(getattr, cudnn, name), partial(setattr, cudnn, name)) for name in _CUDNN),
         (torch.is_grad_enabled, torch.set_grad_enabled),
+        (lambda: warnings.showwarning, partial(setattr, warnings, "showwarning")),
     ]
     if torch.cuda.is_initialized():
         settings.append((torch.cuda.current_device, torch.cuda.set_device))
@@ -106,12 +103,10 @@ def _determinism() -> tuple[bool, bool]:
 
 def _filters_changed() -> None:
     """Make the warnings module read its filters again, by the name this Python has for it."""
-    for name in ("_filters_mutated", "_filters_mutated_lock_held"):
-        function = getattr(warnings, name, None)
-        if function is not None:
-            with contextlib.suppress(RuntimeError):
-                function()
-            return
+    changed = getattr(warnings, "_filters_mutated", None) or getattr(warnings, "_filters_mutated_lock_held", None)
+    if changed is not None:
+        with contextlib.suppress(RuntimeError):
+            changed()
 
 
 def _logging() -> Callable[[], None]:
@@ -127,10 +122,8 @@ def _logging() -> Callable[[], None]:
         for logger, level, handlers, filters, propagate, disabled in states:
             if logger.level != level:
                 logger.setLevel(level)
-            logger.handlers[:] = handlers
-            logger.filters[:] = filters
-            logger.propagate = propagate
-            logger.disabled = disabled
+            logger.handlers[:], logger.filters[:] = handlers, filters
+            logger.propagate, logger.disabled = propagate, disabled
         logging.disable(disabled_below)
 
     return put_back

@@ -52,23 +52,16 @@ class TrainingOptions:
     """How a network is trained; the defaults are preset ``paper``'s.
 
     Attributes:
-        max_epochs: epochs at most.
-        batch_size: rows per step.
         learning_rate: peak of the schedule.
         optimizer: ``"adamw"``, ``"adam"`` or ``"sgd"`` (with Nesterov momentum 0.9).
-        weight_decay: as the optimizer understands it.
-        schedule: a name in ``schedules``.
         schedule_unit: whether the rate changes per ``"epoch"`` or per ``"step"``.
         patience: epochs without a better validation loss before training stops; None: never.
-        loss: ``"cross_entropy"`` or ``"squared_error"``.
         averaging: weight of the past in the moving average of the weights that is validated and kept; 0: no average.
         label_smoothing: share of each label spread over all classes, cross-entropy only.
         refinement: cross-entropy only: whether an epoch is judged by its validation loss at the temperature that is
-            best for it, and the outputs are divided by that temperature in the end. A network goes on learning which
-            row is which after it has become too sure of itself, or is made too unsure by label smoothing (Berta,
-            Holzmüller, Jordan & Bach 2025, arXiv 2501.19195, "refine, then calibrate").
-        precision: of the products in training steps, ``"float32"`` (also ``"auto"``), or ``"bfloat16"`` (mixed:
-            weights, losses, the optimizer and validation stay float32).
+            best for it, and the outputs are divided by that temperature in the end (Berta, Holzmüller, Jordan & Bach
+            2025, arXiv 2501.19195, "refine, then calibrate").
+        precision: of the products in training steps, ``"float32"`` (also ``"auto"``), or ``"bfloat16"`` (mixed).
     """
 
     max_epochs: int = 200
@@ -181,11 +174,9 @@ class Learner:
     @property
     def finished(self) -> bool:
         """Whether no further epoch is wanted."""
-        patience = self.options.patience
-        waited = self.epoch - self.best_epoch
-        out_of_patience = patience is not None and self.validation_rows is not None and waited >= patience
-        exhausted = self.epoch >= self.options.max_epochs or (out_of_patience and self.epoch > 0)
-        return exhausted or bool(self.diverged)
+        patience = math.inf if self.options.patience is None else self.options.patience
+        out_of_patience = self.validation_rows is not None and self.epoch - self.best_epoch >= patience
+        return self.epoch >= self.options.max_epochs or (out_of_patience and self.epoch > 0) or bool(self.diverged)
 
     def start_epoch(self) -> None:
         """Prepare what the next epoch's steps need."""
@@ -328,9 +319,7 @@ class Learner:
             raise damaged(source, "holds no options")
         rows = (len(self.train_rows), self.train_rows.identity)
         expected = (_CHECKPOINT_FORMAT, dataclasses.asdict(self.options), str(self.seed), *rows)
-        # Options that came later than the checkpoint have their defaults.
-        options = {**dataclasses.asdict(TrainingOptions()), **state.get("options", {})}
-        stored = (state.get("format"), options, state.get("seed"), state.get("rows"), state.get("source", ""))
+        stored = tuple(state.get(name) for name in ("format", "options", "seed", "rows", "source"))
         if stored != expected:
             raise InputError(
                 "a training can only go on with the options, seed and rows it began with, "

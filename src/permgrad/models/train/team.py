@@ -13,7 +13,7 @@ from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 @dataclasses.dataclass(frozen=True)
 class Team:
-    """One device of those that have the same weights and share each batch, on torch's process group."""
+    """One device of those that have the same weights and share each batch on torch's process group, number ``rank``."""
 
     rank: int = 0
     size: int = 1
