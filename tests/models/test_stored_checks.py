@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import permgrad as pg
+from permgrad.models.estimators.calibration import Calibration
 from permgrad.models.save.stored_checks import check_background, try_out
 
 
@@ -41,7 +42,7 @@ def _history(model):
 
 
 def _probabilities(model):
-    model.predict_proba = lambda rows: np.full((len(rows), 3), 1 / 3)
+    model.calibration_ = Calibration("prior", shift=(np.nan, 0.0))
 
 
 SPOILED = {
@@ -49,7 +50,11 @@ SPOILED = {
     "another number of features": ("classifier", _features, "or other features"),
     "a scale that is no number": ("regressor", _scale, "mean and scale that are not finite"),
     "a history of text": ("regressor", _history, "a history that does not hold numbers"),
-    "probabilities of other classes": ("classifier", _probabilities, "probabilities that are not one for each class"),
+    "probabilities that are no numbers": (
+        "classifier",
+        _probabilities,
+        "probabilities that are not one for each class",
+    ),
 }
 
 

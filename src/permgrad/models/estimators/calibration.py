@@ -1,8 +1,7 @@
 """From a classifier's outputs to probabilities: as the network says, or corrected by what is known or was held out.
 
 Training with class weights ``w`` fits the probabilities of a world in which class k is ``w_k`` times as frequent. The
-parametric corrections first divide the odds by the weights, ``log p_k = z_k − log w_k + const`` (Elkan 2001, theorem 2;
-"prior correction" in King & Zeng 2001), which is exact for the minimiser of the weighted log loss.
+parametric corrections first divide the odds by the weights, ``log p_k = z_k − log w_k + const`` (Elkan 2001).
 NOTE[DIFF]: Guo et al. 2017 scale the logits as they are; with class weights no single temperature could mend those.
 """
 
@@ -15,13 +14,12 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import logsumexp, softmax
+from scipy.special import log_softmax, logsumexp, softmax
 
 from permgrad.base.checks import is_number
 from permgrad.base.errors import InputError
 
 Floats = npt.NDArray[np.float64]
-
 _LOG_TEMPERATURES = (-5.0, 5.0)
 
 
@@ -55,16 +53,12 @@ class Calibration:
             logits = logits - np.asarray(self.shift)
         return np.asarray(softmax(logits / self.temperature, axis=1))
 
-    def _curve(self, k: int, odds: Floats) -> Floats:
-        knots, shares = self.curves[k]
-        return np.asarray(np.interp(odds, np.array(knots), np.array(shares)))
-
     def _isotonic(self, logits: Floats) -> Floats:
-        odds = one_versus_rest(logits)
-        if len(self.curves) == 1:
-            second = self._curve(0, odds[:, 1])
-            return np.column_stack([1 - second, second])
-        raw = np.column_stack([self._curve(k, odds[:, k]) for k in range(len(self.curves))])
+        odds, two = one_versus_rest(logits), len(self.curves) == 1
+        columns = odds[:, 1:] if two else odds
+        raw = np.column_stack([np.interp(columns[:, k], *map(np.array, curve)) for k, curve in enumerate(self.curves)])
+        if two:
+            return np.column_stack([1 - raw, raw])
         total = raw.sum(axis=1, keepdims=True)
         # Where every class's curve says 0, nothing is known about which it is.
         return np.where(total > 0, raw / np.where(total > 0, total, 1), 1 / raw.shape[1])
@@ -113,14 +107,14 @@ def fit_calibration(
     """Learn how outputs become probabilities."""
     if method is None:
         return Calibration()
+    shift = tuple(np.log(class_weights).tolist()) if method in ("prior", "temperature") else ()
     if method == "prior":
-        return Calibration("prior", _shift(class_weights))
+        return Calibration("prior", shift)
     assert outputs is not None
     assert y is not None
     rows = np.ones(len(y)) if weights is None else weights
     logits = class_logits(outputs)
     if method == "temperature":
-        shift = _shift(class_weights)
         return Calibration("temperature", shift, best_temperature(logits - np.asarray(shift), y, rows))
     return Calibration("isotonic", curves=_isotonic_curves(one_versus_rest(logits), y, rows))
 
@@ -150,10 +144,6 @@ def check_calibration(
         )
 
 
-def _shift(class_weights: Floats) -> tuple[float, ...]:
-    return tuple(np.log(class_weights).tolist())
-
-
 def best_temperature(logits: Floats, y: npt.NDArray[np.int64], weights: Floats, *, spread: float = math.inf) -> float:
     """Return the temperature of the least log loss, between exp(−5) and exp(5)."""
     from scipy.optimize import minimize_scalar
@@ -161,9 +151,8 @@ def best_temperature(logits: Floats, y: npt.NDArray[np.int64], weights: Floats, 
     rows = np.arange(len(y))
 
     def loss(log_temperature: float) -> float:
-        scaled = logits * np.exp(-log_temperature)
-        scaled = scaled - scaled.max(axis=1, keepdims=True)
-        likelihood = weights @ (np.log(np.exp(scaled).sum(axis=1)) - scaled[rows, y]) / weights.sum()
+        losses = -log_softmax(logits * np.exp(-log_temperature), axis=1)[rows, y]
+        likelihood = weights @ losses / weights.sum()
         return float(likelihood + (log_temperature / spread) ** 2 / 2 / len(y))
 
     best = minimize_scalar(loss, bounds=_LOG_TEMPERATURES, method="bounded", options={"xatol": 1e-6})

@@ -168,6 +168,7 @@ class ImageTableModel:
     device: Any = "auto"
     random_state: Any = None
     progress: ProgressMode = "auto"
+    training_options_: dict[str, Any] = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
         """Refuse another task."""

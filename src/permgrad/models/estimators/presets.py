@@ -1,8 +1,7 @@
 """Presets: named starting points for the whole model, network and training alike. One registry, or a JSON file.
 
-A preset file holds ``{"base": "default", "layout": …, "network": {…}, "training": {…}}`` and whatever else
-``Preset`` has: what stands in it replaces
-what the base preset says. That is the form in which a tuned preset is written.
+A preset file holds ``{"base": "default", "layout": …, "network": {…}, "training": {…}}`` and whatever else ``Preset``
+has; what stands in it replaces what the base preset says. That is the form in which a tuned preset is written.
 """
 
 from __future__ import annotations
@@ -31,13 +30,9 @@ class Preset:
     """A whole model's choices.
 
     Attributes:
-        layout: name of the layout.
         numeric: how the encoder scales numbers.
-        network: sizes and choices of the network.
-        training: what replaces the defaults of ``training.TrainingOptions``; ``batch_size`` may be ``"auto"``:
-            a power of two that grows with the rows, 32 to 256.
-        branches: the ways a row is read.
-        class_weight: None, ``"balanced"`` or ``"pos_weight"``, see ``HyNNClassifier``.
+        training: what replaces the defaults of ``TrainingOptions``; ``batch_size`` may be ``"auto"``: a power of two
+            that grows with the rows, 32 to 256.
         validation_fraction: share of the rows held out of training when nobody brings validation rows.
         pairs_as_levels: whether a column of yes and no is one-hot like any other category, instead of one 0/1 column.
     """
@@ -66,31 +61,23 @@ presets: Registry[Preset] = Registry("preset")
 # The published network, pinned: every speed benchmark runs on it.
 PAPER = presets.register("paper")(Preset(layout="tinto", numeric="minmax", network=NetworkOptions(), training={}))
 
+#: What fast and default networks have in common, and how they are trained.
+_PLAIN = NetworkOptions(
+    normalization="none",
+    conv_normalization="none",
+    conv_filters=(8, 16),
+    level_embedding_size=16,
+    image_channels=1,
+    image_scale=1.0,
+)
+_STEPWISE = {"batch_size": "auto", "schedule": "flat_cosine", "schedule_unit": "step"}
+
 FAST = presets.register("fast")(
     Preset(
         layout="assignment",
         numeric="robust",
-        network=NetworkOptions(
-            dense_units=(64, 64),
-            conv_filters=(8, 16),
-            fusion_units=(64,),
-            dropout=0.0,
-            normalization="none",
-            conv_normalization="none",
-            activation="relu",
-            level_embedding_size=16,
-            image_channels=1,
-            image_scale=1.0,
-        ),
-        training={
-            "max_epochs": 20,
-            "batch_size": "auto",
-            "learning_rate": 2e-3,
-            "weight_decay": 1e-4,
-            "schedule": "flat_cosine",
-            "schedule_unit": "step",
-            "patience": 5,
-        },
+        network=dataclasses.replace(_PLAIN, dense_units=(64, 64), fusion_units=(64,), dropout=0.0),
+        training={**_STEPWISE, "max_epochs": 20, "learning_rate": 2e-3, "weight_decay": 1e-4, "patience": 5},
     )
 )
 
@@ -98,28 +85,20 @@ DEFAULT = presets.register("default")(
     Preset(
         layout="assignment",
         numeric="robust",
-        network=NetworkOptions(
+        network=dataclasses.replace(
+            _PLAIN,
             dense_units=(256, 256),
-            conv_filters=(8, 16),
             fusion_units=(128,),
             image_units=(64,),
-            dropout=0.1,
-            normalization="none",
-            conv_normalization="none",
             activation="silu",
             numeric_embedding="periodic",
-            level_embedding_size=16,
             members=8,
-            image_channels=1,
-            image_scale=1.0,
         ),
         training={
+            **_STEPWISE,
             "max_epochs": 60,
-            "batch_size": "auto",
             "learning_rate": 3e-3,
             "weight_decay": 1e-2,
-            "schedule": "flat_cosine",
-            "schedule_unit": "step",
             "patience": 12,
             "averaging": 0.99,
             "label_smoothing": 0.1,
@@ -127,7 +106,6 @@ DEFAULT = presets.register("default")(
         },
     )
 )
-
 
 # The published network for UCI Bank Marketing, 51–80–30–10–1 with one logit and a weighted loss. NOTE[DIFF]: its
 # schedule, batches of 10 for 120 epochs, over-trains and takes minutes. Batches of 512, 45 epochs and averaged weights
@@ -189,10 +167,10 @@ def read_preset(path: str | os.PathLike[str]) -> Preset:
         content = parse_json(Path(path).read_bytes(), names_once=True)
     except FileNotFoundError as error:
         raise InputError(f"a preset file must exist, however: there is no {path}; correct the path") from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise InputError(f"a preset file must be readable JSON, however: {path}: {error}; correct the path") from error
+    except ValueError as error:
         rule, fix = "readable JSON that names nothing twice", "correct what the file holds"
-        if isinstance(error, OSError):
-            rule, fix = "readable JSON", "correct the path"
         raise InputError(f"a preset file must be {rule}, however: {path}: {error}; {fix}") from error
     if not isinstance(content, dict):
         raise InputError(f"a preset file must hold a JSON object, however: {path} holds a {type(content).__name__}")

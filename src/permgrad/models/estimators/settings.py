@@ -8,7 +8,6 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from permgrad.base.errors import InputError, shown, suggest
@@ -78,7 +77,8 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     paths: tuple[str, ...] = ()
     preset: Preset | None = None
     try:
-        paths = () if arguments.get("branches") is None else check_paths(_listed(arguments["branches"]))
+        branches = arguments.get("branches")
+        paths = () if branches is None else check_paths(branches)
     except InputError as error:
         faults.append(str(error))
     try:
@@ -153,12 +153,6 @@ def _preset_faults(
 def most_levels(paths: Sequence[str], network: NetworkOptions) -> int:
     """Return how many levels of a category are told apart unless the user says: more if they are embedded."""
     return MOST_EMBEDDED_LEVELS if network.level_embedding_size and "image" not in paths else MOST_LEVELS
-
-
-def _listed(branches: Any) -> Sequence[str]:
-    """Return the branches as a sequence; anything else is given on as one unknown branch."""
-    branches = branches.tolist() if isinstance(branches, np.ndarray) else branches
-    return branches if isinstance(branches, (str, list, tuple)) else (branches,)
 
 
 def device_faults(device: Any) -> list[str]:

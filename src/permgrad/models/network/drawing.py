@@ -106,14 +106,19 @@ def _label(axes: Any, left: float, level: float, words: str) -> None:
 def _box(axes: Any, left: float, level: float, block: _Block) -> None:
     from matplotlib.patches import FancyBboxPatch
 
-    style = {"boxstyle": "round,pad=0,rounding_size=0.08", "facecolor": _COLOURS[block.part], "edgecolor": _LINE}
+    style: dict[str, Any] = {
+        "boxstyle": "round,pad=0,rounding_size=0.08",
+        "facecolor": _COLOURS[block.part],
+        "edgecolor": _LINE,
+    }
     axes.add_patch(FancyBboxPatch((left, level - _HEIGHT / 2), _WIDTH, _HEIGHT, linewidth=0.8, **style))
     lines = [(block.title, 9.5, "bold"), (" × ".join(map(str, block.shape)), 9.5, "normal")]
     lines += [(text, 7.2, "normal") for text in _wrapped(block.extras)]
     if block.parameters:
         lines.append((f"{block.parameters:,} parameters", 7.2, "normal"))
     heights = [0.21 if size > 8 else 0.155 for _, size, _ in lines]
-    top, font = level + sum(heights) / 2, {"ha": "center", "va": "center", "family": "DejaVu Sans"}
+    font: dict[str, Any] = {"ha": "center", "va": "center", "family": "DejaVu Sans"}
+    top = level + sum(heights) / 2
     for (text, size, weight), height in zip(lines, heights, strict=True):
         axes.text(left + _WIDTH / 2, top - height / 2, text, fontsize=size, fontweight=weight, **font)
         top -= height
@@ -131,5 +136,12 @@ def _wrapped(words: list[str], longest: int = 24) -> list[str]:
 
 
 def _arrow(axes: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
-    style = {"arrowstyle": "-|>", "mutation_scale": 10, "color": _LINE, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 0}
+    style: dict[str, Any] = {
+        "arrowstyle": "-|>",
+        "mutation_scale": 10,
+        "color": _LINE,
+        "linewidth": 0.9,
+        "shrinkA": 0,
+        "shrinkB": 0,
+    }
     axes.annotate("", end, start, arrowprops=style)

@@ -150,7 +150,7 @@ def check_network(network: Any) -> tuple[dict[str, Any], list[str]]:
             )
             continue
         option, rule = options[name], options[name].metadata
-        kind = type(option.default)
+        kind: Any = type(option.default)
         items = [value] if kind is tuple and is_whole(value) else value
         if rule["holds"](items):
             values[name] = tuple(map(int, items)) if kind is tuple else kind(items)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -129,9 +130,8 @@ def _read_description(source: Path) -> dict[str, Any]:
     if not source.is_dir():
         raise InputError(f"a model is a folder, however: {source} is none; pass the folder that save wrote")
     path = source / DESCRIPTION
-    content = _read(path)
     try:
-        description = parse_json(content)
+        description = parse_json(_read(path))
     except ValueError as error:
         raise _damaged(path, f"it is no complete JSON ({error})") from error
     if not isinstance(description, dict) or description.get("format") != FORMAT_NAME:
@@ -206,16 +206,15 @@ def _restore(model: Any, description: Mapping[str, Any], arrays: Mapping[str, np
 def _rebuild(
     description: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]], weights: dict[str, Tensor], images: Any
 ) -> Any:
-    kinds: dict[str, Callable[..., Any]] = {"HyNNClassifier": HyNNClassifier, "HyNNRegressor": HyNNRegressor}
+    kinds: dict[str, Callable[..., Any]] = {kind.__name__: kind for kind in (HyNNClassifier, HyNNRegressor)}
     renderer = None if description["renderer"] is None else renderer_from_dict(description["renderer"], images)
     parameters = dict(description["parameters"])
-    if isinstance(parameters["layout"], dict):
+    layout = parameters["layout"]
+    if isinstance(layout, dict):  # it was fitted: its positions are the renderer's
         parameters["layout"] = None
         layout = images if images is not None else getattr(renderer, "layout", None)
-    elif isinstance(parameters["layout"], (str, type(None))):
-        layout = parameters["layout"]
-    else:
-        raise TypeError(f"the layout {parameters['layout']!r:.40}, which is no name")
+    elif not isinstance(layout, (str, type(None))):
+        raise TypeError(f"the layout {layout!r:.40}, which is no name")
     model: Any = kinds[description["estimator"]](**{name: _unpack(value) for name, value in parameters.items()})
     model.layout = layout
     _restore(model, description, arrays)
@@ -239,7 +238,7 @@ def _rebuild_images(
     model.images_ = tuple(ImageColumn.from_dict(column) for column in description["images"])
     _restore(model, description, arrays)
     options = ImageTableOptions.from_dict(description["network"])
-    _check_layers([options.filters, options.table_units, options.head_units], weights)
+    _check_layers(options, weights)
     model.module_ = built(lambda: model.build(len(model.preprocessor_.encoded_names_), options), weights)
     model.training_options_ = dict(description["training_options"])
     model.background_ = {
@@ -248,11 +247,12 @@ def _rebuild_images(
     return model
 
 
-def _check_layers(sizes: Sequence[Sequence[int]], weights: Mapping[str, Tensor]) -> None:
-    """Refuse more layers than there are weights, before any is made."""
-    layers = sum(map(len, sizes))
-    if layers > len(weights) + 1:
-        raise ValueError(f"a network of {layers} layers for {len(weights)} weights")
+def _check_layers(options: NetworkOptions | ImageTableOptions, weights: Mapping[str, Tensor]) -> None:
+    """Refuse more layers, or members, than there are weights, before any is made."""
+    layers = sum(len(sizes) for sizes in dataclasses.asdict(options).values() if isinstance(sizes, tuple))
+    members, numbers = getattr(options, "members", 1), sum(weight.numel() for weight in weights.values())
+    if layers > len(weights) + 1 or members > numbers:
+        raise ValueError(f"a network of {layers} layers and {members} members for {len(weights)} weights")
 
 
 def _rebuild_network(
@@ -265,9 +265,7 @@ def _rebuild_network(
         check_columns(columns, encoded)
     if content["encoded"] != encoded:
         raise ValueError(f"a network of {content['encoded']!r} columns for an encoder of {encoded}")
-    _check_layers([sizes for sizes in options.to_dict().values() if isinstance(sizes, list)], weights)
-    if options.members > sum(weight.numel() for weight in weights.values()):
-        raise ValueError(f"a network of {options.members} members for its weights")
+    _check_layers(options, weights)
     # Only somebody else's code knows the size of its images, and tells it by drawing one.
     size: tuple[int, ...] | None = None
     if isinstance(renderer, ForeignRenderer):
@@ -275,18 +273,10 @@ def _rebuild_network(
     elif renderer is not None:
         size = renderer.channels, renderer.height, renderer.width
 
-    def make() -> HybridNetwork:
-        return HybridNetwork(
-            encoded,
-            int(content["outputs"]),
-            options,
-            renderer=None if size is None else Outline((size[0], size[1], size[2])),
-            paths=content["paths"],
-            numeric_columns=numeric,
-            level_blocks=blocks,
-        )
-
-    module = built(make, weights)
+    drawn = None if size is None else Outline((size[0], size[1], size[2]))
+    columns = {"numeric_columns": numeric, "level_blocks": blocks, "paths": content["paths"]}
+    outputs = int(content["outputs"])
+    module = built(lambda: HybridNetwork(encoded, outputs, options, renderer=drawn, **columns), weights)
     if "image" in module.paths:
         module.renderer = renderer
     return module

@@ -59,8 +59,8 @@ def check_columns(columns: Any, encoded: int) -> None:
         raise ValueError(f"columns {columns!r:.60} of {encoded}")
 
 
-def _check_encoder(encoder: Any) -> None:
-    """Refuse, with a ValueError, an encoder of strange columns, or that cannot encode a row without a cell."""
+def _encoded_row(encoder: Any) -> npt.NDArray[np.float32]:
+    """Encode a row without a cell; refuse, with a ValueError, an encoder of strange columns, or that cannot."""
     names = encoder.feature_names_in_
     if len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
         raise ValueError("names of features that are no text, or stand more than once")
@@ -70,9 +70,10 @@ def _check_encoder(encoder: Any) -> None:
     if np.any(np.diff(encoder.feature_of_) < 0):
         raise ValueError("encoded columns that are not in the order of their features")
     encoder.to_dict()  # what an encoder was made with is not needed to encode, but to save it again
-    encoded = encoder.transform(_empty_row(names))
+    encoded = np.asarray(encoder.transform(pd.DataFrame([[None] * len(names)], columns=names, dtype=object)))
     if encoded.shape != (1, len(encoder.encoded_names_)) or not np.isfinite(encoded).all():
         raise ValueError("an encoder that gives no finite numbers for a row without a cell")
+    return encoded
 
 
 def check_background(
@@ -107,19 +108,21 @@ def try_out(model: Any) -> None:
     """Predict a row with a fitted model, and look at all that it brings along."""
     with warning_filters, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        _check_encoder(model.preprocessor_)
-        (_try_images if hasattr(model, "images_") else _try_hybrid)(model)
+        encoded = _encoded_row(model.preprocessor_)
+        if hasattr(model, "images_"):
+            _try_images(model)
+        else:
+            _try_hybrid(model, encoded)
     if not all(model.history_[name].dtype.kind in "biuf" for name in model.history_):
         raise ValueError("a history that does not hold numbers")
     if hasattr(model, "target_mean_") and not np.isfinite([model.target_mean_, model.target_scale_]).all():
         raise ValueError("a target's mean and scale that are not finite")
 
 
-def _try_hybrid(model: Any) -> None:
-    """Predict a row without a cell."""
+def _try_hybrid(model: Any, encoded: npt.NDArray[np.float32]) -> None:
+    """Predict an encoded row."""
     names, outputs = model.preprocessor_.feature_names_in_, model.module_.outputs
-    row = _empty_row(names)
-    predicted = model.predict_encoded(model.preprocessor_.transform(row))
+    predicted = model.predict_encoded(encoded)
     if predicted.shape != (1, outputs) or model.n_features_in_ != len(names):
         raise ValueError(f"outputs of shape {predicted.shape} in the place of {(1, outputs)}, or other features")
     if [str(name) for name in getattr(model, "feature_names_in_", names)] != list(names):
@@ -127,7 +130,7 @@ def _try_hybrid(model: Any) -> None:
     check_background({"table": model.background_}, {"table": (model.module_.encoded,)}, model.background_target_)
     if hasattr(model, "classes_"):
         _check_classes(model, outputs)
-        probabilities = model.predict_proba(row)
+        probabilities = model.calibration_.probabilities(predicted)
         if probabilities.shape != (1, len(model.classes_)) or not np.isfinite(probabilities).all():
             raise ValueError("probabilities that are not one for each class")
 
@@ -151,7 +154,3 @@ def _try_images(model: Any) -> None:
         predicted = model.module_(*tensors)
     if tuple(predicted.shape) != (1, outputs) or not bool(torch.isfinite(predicted).all()):
         raise ValueError(f"outputs of shape {tuple(predicted.shape)} in the place of {(1, outputs)}, or not finite")
-
-
-def _empty_row(names: Any) -> pd.DataFrame:
-    return pd.DataFrame([[None] * len(names)], columns=names, dtype=object)
