@@ -147,35 +147,31 @@ def _read(source: Any) -> tuple[Positions, int, str, bool]:
     return positions, pixels, name, overlap == "last" and blur is None
 
 
-def _checked_names(names: Sequence[str] | None, columns: int) -> list[str]:
-    if names is None:
-        return [f"x{index}" for index in range(columns)]
-    names = check_names("names", names, "pass the encoder's encoded_names_")
-    if len(names) != columns:
-        raise InputError(
-            f"names must hold one name for each encoded column, however: {len(names)} names, {columns} columns; "
-            "pass the encoder's encoded_names_"
-        )
-    return list(names)
-
-
 def _title(title: str | None, otherwise: str) -> str:
     if title is not None and not isinstance(title, str):
         raise InputError(f"title must be text, however: title={shown(title)}; pass text, or leave it out")
     return title or otherwise
 
 
-def _entries(positions: Positions, names: list[str]) -> list[_Entry]:
+def _entries(positions: Positions, names: Sequence[str] | None) -> list[_Entry]:
     """Return the occupied pixels in reading order, so that the legend can be followed with the eye."""
+    columns = len(positions)
+    named = [f"x{index}" for index in range(columns)] if names is None else names
+    named = check_names("names", named, "pass the encoder's encoded_names_")
+    if len(named) != columns:
+        raise InputError(
+            f"names must hold one name for each encoded column, however: {len(named)} names, {columns} columns; "
+            "pass the encoder's encoded_names_"
+        )
     members: dict[tuple[int, int], list[str]] = {}
-    for (row, place), name in zip(positions.tolist(), names, strict=True):
+    for (row, place), name in zip(positions.tolist(), named, strict=True):
         members.setdefault((row, place), []).append(name)
     entries: list[_Entry] = []
     shared = 0
-    for (row, place), columns in sorted(members.items()):
-        mark = str(len(entries) - shared + 1) if len(columns) == 1 else _letters(shared)
-        shared += len(columns) > 1
-        entries.append(_Entry(row, place, mark, tuple(columns)))
+    for (row, place), together in sorted(members.items()):
+        mark = str(len(entries) - shared + 1) if len(together) == 1 else _letters(shared)
+        shared += len(together) > 1
+        entries.append(_Entry(row, place, mark, tuple(together)))
     return entries
 
 
@@ -212,7 +208,7 @@ def _figure(
     """Return the grid as ``paint`` draws it, with marks, and beside it the legend and a small view of the whole."""
     from matplotlib.figure import Figure
 
-    entries = _entries(positions, _checked_names(names, len(positions)))
+    entries = _entries(positions, names)
     frame = _frame(positions, pixels, reach)
     legend = _Legend.of(entries)
     legend_width = legend.inches * legend.columns
@@ -222,7 +218,11 @@ def _figure(
     inset = figure.add_axes((left / width, (height - 1.45) / height, 1.05 / width, 1.05 / height))
     legend.draw(figure.add_axes((left / width, 0.25 / height, legend_width / width, (height - 1.85) / height)))
     _draw_marks(axes, entries, frame, paint(axes, entries, frame))
-    _finish_grid(axes, frame)
+    step = max(1, math.ceil((frame[1] - frame[0]) / 20))
+    axes.set(xlim=(frame[2] - 0.5, frame[3] - 0.5), ylim=(frame[1] - 0.5, frame[0] - 0.5))
+    axes.set(xticks=range(frame[2], frame[3], step), yticks=range(frame[0], frame[1], step))
+    axes.tick_params(labelsize=7, colors=_EDGE_COLOUR, length=0)
+    axes.spines[:].set_edgecolor(_SPINE_COLOUR)
     axes.set_title(title, loc="left", fontsize=11, color=_INK, pad=10)
     _draw_whole(inset, positions, pixels, frame)
     return figure
@@ -279,16 +279,6 @@ def _readable_on(colour: Sequence[float]) -> str:
     """Return dark ink on light colours and white on dark ones (relative luminance, ITU-R BT.709)."""
     luminance = 0.2126 * colour[0] + 0.7152 * colour[1] + 0.0722 * colour[2]
     return _INK if luminance > 0.45 else "white"
-
-
-def _finish_grid(axes: Axes, frame: Frame) -> None:
-    axes.set_xlim(frame[2] - 0.5, frame[3] - 0.5)
-    axes.set_ylim(frame[1] - 0.5, frame[0] - 0.5)
-    step = max(1, math.ceil((frame[1] - frame[0]) / 20))
-    axes.set_xticks(range(frame[2], frame[3], step))
-    axes.set_yticks(range(frame[0], frame[1], step))
-    axes.tick_params(labelsize=7, colors=_EDGE_COLOUR, length=0)
-    axes.spines[:].set_edgecolor(_SPINE_COLOUR)
 
 
 def _draw_whole(axes: Axes, positions: Positions, pixels: int, frame: Frame) -> None:

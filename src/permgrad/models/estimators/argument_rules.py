@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from permgrad.base.checks import MOST, is_number, is_whole
 from permgrad.base.errors import InputError, shown, suggest
 from permgrad.data.encode.groups import is_blocks
 from permgrad.data.read.cells import MissingCodes
+from permgrad.imaging.foreign import is_foreign
+from permgrad.imaging.layout import make_layout
 from permgrad.models.devices import PRECISIONS
 from permgrad.models.estimators.presets import CLASS_WEIGHTS
 from permgrad.models.train.learner import OPTIMIZERS
@@ -117,6 +120,15 @@ _PRESET: tuple[ArgumentRule, ...] = (
 )
 
 
+@contextlib.contextmanager
+def collecting(faults: list[str]) -> Iterator[None]:
+    """Put the sentence that the body is refused with, if it is, to other faults."""
+    try:
+        yield
+    except InputError as error:
+        faults.append(str(error))
+
+
 def _faults(rules: Sequence[ArgumentRule], values: Mapping[str, Any]) -> list[str]:
     return [fault for rule in rules if rule.name in values for fault in rule.faults(values[rule.name])]
 
@@ -126,10 +138,8 @@ def argument_faults(arguments: Mapping[str, Any], task: str) -> list[str]:
     faults = _faults((*_ARGUMENTS, _names("loss", lambda: TASK_LOSSES[task])), arguments)
     if arguments.get("layout") is not None:
         faults += layout_faults(arguments["layout"])
-    try:
+    with collecting(faults):
         MissingCodes.of(arguments.get("na_codes"))
-    except InputError as error:
-        faults.append(str(error))
     return faults
 
 
@@ -151,14 +161,9 @@ def numeric_faults(numeric: Any) -> list[str]:
 
 def layout_faults(layout: Any) -> list[str]:
     """Return what is wrong with a layout; nothing if it is a name or an object that can be one."""
-    from permgrad.imaging import make_layout
-    from permgrad.imaging.foreign import is_foreign
-
+    faults: list[str] = []
     # An object is looked at when it is fitted: only then is it known what it does.
-    if not isinstance(layout, str) and (is_foreign(layout) or callable(getattr(layout, "fit", None))):
-        return []
-    try:
-        make_layout(layout)
-    except InputError as error:
-        return [str(error)]
-    return []
+    if isinstance(layout, str) or not (is_foreign(layout) or callable(getattr(layout, "fit", None))):
+        with collecting(faults):
+            make_layout(layout)
+    return faults

@@ -24,10 +24,10 @@ from permgrad.data.image_table import ImageColumn, Pixels
 from permgrad.data.types.column_types import Kind
 from permgrad.models.batches import in_batches, sparing
 from permgrad.models.devices import device_of, full_float32, rows_at_once
-from permgrad.models.estimators.argument_rules import TASK_LOSSES, argument_faults, training_faults
+from permgrad.models.estimators.argument_rules import TASK_LOSSES, argument_faults, collecting, training_faults
 from permgrad.models.estimators.inputs import class_target, class_weights, number_target, scaled_target
 from permgrad.models.estimators.prepared import Prepared, train_model
-from permgrad.models.estimators.settings import choose_device, device_faults, raise_faults
+from permgrad.models.estimators.settings import choose_device, raise_faults
 from permgrad.models.network.multimodal import ImageTableNetwork, ImageTableOptions
 from permgrad.models.save.writing import save
 from permgrad.models.train.guard import sheltered, untouched
@@ -238,8 +238,10 @@ class ImageTableModel:
                 faults.append(f"{name} must be None or a mapping of options, however: {fact}; leave it out")
         if isinstance(self.training, Mapping):
             faults += training_faults(self.training, self.task)
-        raise_faults(faults + device_faults(self.device))
-        return choose_device(self.device)
+        with collecting(faults):
+            device = choose_device(self.device)
+        raise_faults(faults)
+        return device
 
     def _fit_target(self, rows: Records) -> npt.NDArray[Any]:
         if rows.y is None:

@@ -145,7 +145,7 @@ def one_column(y: Any, *, estimator: Any) -> npt.NDArray[Any]:
             "passed, but the target y is None; pass y"
         )
     if isinstance(y, (pd.DataFrame, pd.Series, pd.Index)) or hasattr(y, "to_numpy"):
-        values = np.asarray(y.to_numpy() if not isinstance(y, pd.Series) else _plain_series(y))
+        values = np.asarray(_plain_series(y) if isinstance(y, pd.Series) else y.to_numpy())
     else:
         try:
             values = np.asarray(y)
@@ -184,12 +184,11 @@ def one_column(y: Any, *, estimator: Any) -> npt.NDArray[Any]:
 
 def _plain_series(y: pd.Series[Any]) -> Any:
     """Return plain NumPy values of a series, whatever its extension type."""
-    if isinstance(y.dtype, pd.CategoricalDtype):
-        return y.to_numpy()
-    if pd.api.types.is_bool_dtype(y.dtype) and not y.hasnans:
-        return y.to_numpy(dtype=bool)
-    if pd.api.types.is_numeric_dtype(y.dtype) and pd.api.types.is_extension_array_dtype(y.dtype) and not y.hasnans:
-        return y.to_numpy(dtype=np.int64 if pd.api.types.is_integer_dtype(y.dtype) else np.float64)
+    if not isinstance(y.dtype, pd.CategoricalDtype) and not y.hasnans:
+        if pd.api.types.is_bool_dtype(y.dtype):
+            return y.to_numpy(dtype=bool)
+        if pd.api.types.is_numeric_dtype(y.dtype) and pd.api.types.is_extension_array_dtype(y.dtype):
+            return y.to_numpy(dtype=np.int64 if pd.api.types.is_integer_dtype(y.dtype) else np.float64)
     return y.to_numpy()
 
 

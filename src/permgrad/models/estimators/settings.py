@@ -14,6 +14,7 @@ from permgrad.base.errors import InputError, shown, suggest
 from permgrad.models.estimators.argument_rules import (
     TASK_LOSSES,
     argument_faults,
+    collecting,
     layout_faults,
     numeric_faults,
     training_faults,
@@ -76,23 +77,16 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     faults: list[str] = []
     paths: tuple[str, ...] = ()
     preset: Preset | None = None
-    try:
-        branches = arguments.get("branches")
-        paths = () if branches is None else check_paths(branches)
-    except InputError as error:
-        faults.append(str(error))
-    try:
+    with collecting(faults):
+        paths = () if arguments.get("branches") is None else check_paths(arguments["branches"])
+    with collecting(faults):
         preset = get_preset(arguments["preset"])
-    except InputError as error:
-        faults.append(str(error))
     network, network_faults = check_network(arguments.get("network"))
     faults += network_faults + argument_faults(arguments, task)
-    # Whether several devices can share a batch can only be said of a device that is one.
-    try:
+    with collecting(faults):
+        # Whether several devices can share a batch can only be said of a device that is one.
         device = choose_device(arguments.get("device"))
         faults += devices_faults(arguments.get("devices", 1), device)
-    except InputError as error:
-        faults.append(str(error))
     raise_faults(faults)
     assert preset is not None
     training = {name: arguments[name] for name in _OF_TRAINING if arguments.get(name) is not None}
@@ -106,11 +100,15 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     if automatic:
         del training["batch_size"]
 
+    paths = paths or preset.branches
+    # More levels of a category are told apart where they are embedded; where an image is drawn each takes a pixel.
+    most = MOST_EMBEDDED_LEVELS if options.level_embedding_size and "image" not in paths else MOST_LEVELS
+
     def chosen(name: str, otherwise: Any) -> Any:
         return otherwise if arguments.get(name) is None else arguments[name]
 
     return FitSettings(
-        paths=paths or preset.branches,
+        paths=paths,
         layout=chosen("layout", preset.layout),
         numeric=chosen("numeric", preset.numeric),
         network=options,
@@ -120,7 +118,7 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
         class_weight=chosen("class_weight", preset.class_weight),
         validation_fraction=float(chosen("validation_fraction", preset.validation_fraction)),
         pairs_as_levels=preset.pairs_as_levels,
-        max_levels=int(chosen("max_levels", most_levels(paths or preset.branches, options))),
+        max_levels=int(chosen("max_levels", most)),
     )
 
 
@@ -142,26 +140,17 @@ def _preset_faults(
     if not isinstance(arguments["preset"], Preset):
         words = f"however: preset {os.fspath(arguments['preset'])} has "
         faults = [fault.replace("however: ", words, 1) for fault in faults]
-    try:
-        network.check()
-    except InputError as error:
-        # Either of the options that exclude each other may be an argument.
-        faults.append(str(error))
+    with collecting(faults):
+        network.check()  # either of the options that exclude each other may be an argument
     return faults
-
-
-def most_levels(paths: Sequence[str], network: NetworkOptions) -> int:
-    """Return how many levels of a category are told apart unless the user says: more if they are embedded."""
-    return MOST_EMBEDDED_LEVELS if network.level_embedding_size and "image" not in paths else MOST_LEVELS
 
 
 def device_faults(device: Any) -> list[str]:
     """Return what is wrong with a device, in a sentence; nothing if it can be used."""
-    try:
+    faults: list[str] = []
+    with collecting(faults):
         choose_device(device)
-    except InputError as error:
-        return [str(error)]
-    return []
+    return faults
 
 
 def choose_device(device: Any) -> torch.device:

@@ -180,7 +180,14 @@ class MapTail:
             self.before = steps[1]
             steps = [_Bound(steps[1]), *steps[2:]]
         pool = next((at for at, step in enumerate(steps) if isinstance(step, nn.MaxPool2d)), 0)
-        if all(_rising(step) for step in steps[:pool]):
+        # Steps that never fall and a maximum may change places.
+        rising = [
+            bool((step.scale >= 0).all())
+            if isinstance(step, ChannelMap)
+            else isinstance(step, _Bound) or (type(step) in _RISING and not hooked(step))
+            for step in steps[:pool]
+        ]
+        if all(rising):
             steps = [*steps[pool : pool + 1], *steps[:pool], *steps[pool + 1 :]]
         self._steps = [_map_step(step) for step in steps]
 
@@ -203,13 +210,6 @@ class _Bound:
     def __call__(self, values: Tensor) -> Tensor:
         above = torch.maximum(values, self._low)
         return above if self._high is None else torch.minimum(above, self._high)
-
-
-def _rising(step: Any) -> bool:
-    """Return whether a step and a maximum may change places."""
-    if isinstance(step, ChannelMap):
-        return bool((step.scale >= 0).all())
-    return isinstance(step, _Bound) or (type(step) in _RISING and not hooked(step))
 
 
 def _map_step(layer: ChannelMap | _Bound | nn.Module) -> Step:

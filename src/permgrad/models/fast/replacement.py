@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from permgrad.base.threads import Undo, together
 from permgrad.models.fast.folding import flat_near
-from permgrad.models.fast.image_chain import Box, BoxMatrix, ImageChain, LinearPicture, Segment, Step, area
+from permgrad.models.fast.image_chain import Box, BoxMatrix, ImageChain, Segment, Step, area
 from permgrad.models.fast.inference import FoldedNetwork
 from permgrad.models.network.network import HybridNetwork
 
@@ -265,7 +265,9 @@ class ReplacementEngine:
         """Return the change of the first segment's result in its box: its window is drawn and convolved anew."""
         segment, block = chain.segments[0], part.block
         if chain.picture is not None:
-            convolved = self._reconvolved(part, chain.picture, step, columns, values)
+            picture = chain.picture
+            entry = _remembered(self._entries, step.needed, lambda: picture.entry(step.needed, step.window))
+            convolved = picture.convolved(_seen(part, entry.columns, columns, values), entry)
             return segment.tail(convolved) - part.box(block.maps[1], step.result)
         patch = _drawn(chain, part, step.box, columns, values)
         window = part.box(block.maps[0], step.window, padded=segment.in_size)
@@ -281,13 +283,6 @@ class ReplacementEngine:
             bias = None if segment.bias is None else segment.bias.repeat(size[0] * size[1])
             convolved = _maps(functional.linear(flat_near(window), product, bias), size)
         return segment.tail(convolved) - part.box(block.maps[1], step.result)
-
-    def _reconvolved(
-        self, part: _Part, picture: LinearPicture, step: Step, columns: list[int], values: Tensor
-    ) -> Tensor:
-        """Return a box of the first convolution where it is a matrix on the columns."""
-        entry = _remembered(self._entries, step.needed, lambda: picture.entry(step.needed, step.window))
-        return picture.convolved(_seen(part, entry.columns, columns, values), entry)
 
     def _convolved_change(self, number: int, segment: Segment, step: Step, change: Tensor) -> Tensor:
         """Return by how much the convolution moves in ``step.moved`` where its input moves in ``step.box``."""

@@ -63,7 +63,13 @@ def _settings() -> list[tuple[Read, Write]]:
         (_working_folder, _change_folder),
         (torch.get_num_threads, torch.set_num_threads),
         (torch.get_default_dtype, torch.set_default_dtype),
-        (_determinism, lambda flags: torch.use_deterministic_algorithms(flags[0], warn_only=flags[1])),
+        (
+            lambda: (
+                torch.are_deterministic_algorithms_enabled(),
+                torch.is_deterministic_algorithms_warn_only_enabled(),
+            ),
+            lambda flags: torch.use_deterministic_algorithms(flags[0], warn_only=flags[1]),
+        ),
         (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
         *((partial(getattr, cudnn, name), partial(setattr, cudnn, name)) for name in _CUDNN),
         (torch.is_grad_enabled, torch.set_grad_enabled),
@@ -95,10 +101,6 @@ def _change_folder(folder: str | None) -> None:
     if folder is not None:
         with contextlib.suppress(OSError):
             os.chdir(folder)
-
-
-def _determinism() -> tuple[bool, bool]:
-    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
 
 
 def _filters_changed() -> None:

@@ -213,7 +213,14 @@ class Learner:
         self.optimizer.step()
         self._loss_sum += loss.detach().double() * len(batch)
         if self.average:
-            self._update_average()
+            # Early steps move the averaged weights further, so that the start is forgotten.
+            self._steps += 1
+            past = min(self.options.averaging, self._steps / (self._steps + 9))
+            state = self.network.state_dict()
+            floats = [name for name, value in state.items() if value.is_floating_point()]
+            torch._foreach_lerp_([self.average[n] for n in floats], [state[n] for n in floats], 1 - past)
+            for name in state.keys() - set(floats):
+                self.average[name].copy_(state[name])
 
     def _follow(self, rows: Rows, together: int) -> Tensor:
         """Return the loss of this device's rows and leave its gradients; ``together``: rows of all devices."""
@@ -232,16 +239,6 @@ class Learner:
         trained = (weight for group in self.optimizer.param_groups for weight in group["params"])
         self.team.add_up([weight.grad for weight in trained if weight.grad is not None])
         return loss
-
-    def _update_average(self) -> None:
-        """Move the averaged weights towards the present ones; early steps move further, so the start is forgotten."""
-        self._steps += 1
-        past = min(self.options.averaging, self._steps / (self._steps + 9))
-        state = self.network.state_dict()
-        floats = [name for name, value in state.items() if value.is_floating_point()]
-        torch._foreach_lerp_([self.average[n] for n in floats], [state[n] for n in floats], 1 - past)
-        for name in state.keys() - set(floats):
-            self.average[name].copy_(state[name])
 
     def end_epoch(self) -> None:
         """Validate, write the history, keep the weights if they are the best so far."""
