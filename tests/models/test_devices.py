@@ -12,9 +12,6 @@ from torch import nn
 import permgrad as pg
 from permgrad.models.devices import device_of, full_float32, mixed_precision, rows_at_once
 from permgrad.models.estimators.settings import choose_device, device_faults
-from permgrad.models.train.learner import Course, TrainingOptions
-from permgrad.models.train.rows import Rows
-from permgrad.models.train.training import train
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
 
@@ -103,33 +100,6 @@ def test_precision_is_checked():
         pg.HyNNClassifier(precision="half").fit(X, y)
     with pytest.raises(pg.InputError, match="bfloat16"):
         mixed_precision(torch.device("cpu"), "float16")
-
-
-def test_a_checkpoint_from_before_an_option_was_there(tmp_path):
-    X, y = data()
-    rows = Rows(torch.from_numpy(X).float(), torch.from_numpy(y), torch.ones(len(y)))
-
-    def stop(record):
-        return record["epoch"] >= 2
-
-    def network():
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            from permgrad.models.network.network import HybridNetwork
-
-            return HybridNetwork(5, 2, {"dense_units": [4]}, paths=("tabular",))
-
-    options = TrainingOptions(max_epochs=4, patience=None)
-    whole = network()
-    train(Course(whole, rows, None, options, seed=0, progress=False))
-    train(Course(network(), rows, None, options, seed=0, progress=False, checkpoint_folder=tmp_path), on_epoch=stop)
-    state = torch.load(tmp_path / "training.pt", weights_only=True)
-    assert state["options"].pop("precision") == "auto"
-    torch.save(state, tmp_path / "training.pt")
-    resumed = network()
-    train(Course(resumed, rows, None, options, seed=0, progress=False, checkpoint_folder=tmp_path))
-    for own, other in zip(resumed.parameters(), whole.parameters(), strict=True):
-        assert torch.equal(own, other)
 
 
 # ---- on a GPU ------------------------------------------------------------------------------------------------------

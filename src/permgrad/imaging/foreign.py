@@ -28,7 +28,7 @@ class ForeignRenderer(nn.Module):
     What may come back for n rows: ``(n, height, width)``, ``(n, channels, height, width)`` or
     ``(n, height, width, channels)``. Of the latter two, unless ``channels_last`` says which: if two adjacent axes are
     equal and the third differs, these two are height and width; else the axis of length 1, 3 or 4 is that of the
-    channels; if that does not decide either, an error asks for ``channels_last``.
+    channels.
 
     Shape:
         input ``(n, encoded)``, output ``(n, channels, height, width)`` on the input's device, in its dtype.
@@ -82,10 +82,8 @@ class ForeignRenderer(nn.Module):
         rows = encoded.detach().to(device="cpu", dtype=torch.float64).numpy().copy()
         try:
             drawn = self._drawn(rows)
-        except InputError:
-            raise
         except Exception as error:
-            if is_out_of_memory(error):
+            if isinstance(error, InputError) or is_out_of_memory(error):
                 raise
             raise InputError(
                 f"the foreign image method must draw every encoded row, however: on {len(rows)} rows it raised "
@@ -159,6 +157,8 @@ class ForeignRenderer(nn.Module):
 
     def _drawn(self, rows: Images) -> Any:
         """Call the callable, or let a TINTOlib method write its files and read them back in the order of rows."""
+        from matplotlib.image import imread
+
         if not _is_method(self.images):
             return self.images(rows if self.names is None else pd.DataFrame(rows, columns=self.names))
         frame = pd.DataFrame(rows, columns=self.names or [f"column{index}" for index in range(rows.shape[1])])
@@ -175,7 +175,11 @@ class ForeignRenderer(nn.Module):
                     f"however: {listed.name} was not written; use TINTOlib 1.3 or later"
                 )
             paths = pd.read_csv(listed, usecols=["images"])["images"]
-            return np.stack([_read_picture(Path(folder) / path) for path in paths])
+            pictures = [
+                np.load(path) if path.suffix == ".npy" else imread(path) for path in map(Path(folder).joinpath, paths)
+            ]
+            # Transparency carries nothing here.
+            return np.stack([picture[..., :3] if picture.ndim == 3 else picture for picture in pictures])
 
     def _checked(self, drawn: Any, rows: int) -> Images:
         """Return pictures as float64 ``(n, channels, height, width)``, or say what is wrong with them."""
@@ -237,16 +241,6 @@ def is_foreign(candidate: Any) -> bool:
 
 def _is_method(candidate: Any) -> bool:
     return callable(getattr(candidate, "transform", None)) and hasattr(candidate, "problem")
-
-
-def _read_picture(path: Path) -> Images:
-    if path.suffix == ".npy":
-        return np.asarray(np.load(path, allow_pickle=False), dtype=np.float64)
-    from matplotlib.image import imread
-
-    picture = np.asarray(imread(path), dtype=np.float64)
-    # Transparency carries nothing here.
-    return picture[..., :3] if picture.ndim == 3 else picture
 
 
 def renderer_from_dict(content: Mapping[str, Any], images: Any = None) -> Renderer | ForeignRenderer:

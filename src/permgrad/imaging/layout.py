@@ -79,14 +79,10 @@ class Blur:
 
 @runtime_checkable
 class Layout(Protocol):
-    """What the renderer needs to know, and how it is learned.
+    """What the renderer needs to know, and how it is learned: any object with these members can be ``layout=``.
 
-    Any object with these members can be passed as ``layout=``. ``blur`` (a `Blur` or None) may be left out.
-
-    Attributes:
-        positions: Integers (encoded columns, 2): the row and column of each encoded column's pixel.
-        pixels: Side of the square grid.
-        overlap: What a pixel shows where columns meet.
+    ``positions (encoded columns, 2)``: row and column of each encoded column's pixel; ``pixels``: side of the square
+    grid; ``overlap``: what a pixel shows where columns meet. ``blur`` (a `Blur` or None) may be left out.
     """
 
     positions: Positions
@@ -175,10 +171,10 @@ class StoredLayout(PlacedLayout):
         name: str = "stored",
     ) -> None:
         super().__init__(pixels)
-        _check_rules(overlap, blur)
         self.overlap, self.blur = overlap, blur
         self.name = str(name)  # type: ignore[misc]  # the name of the layout that was stored, so not the class's
-        self.positions = check_positions(positions, self.pixels)
+        self.positions = positions  # type: ignore[assignment]  # until it is checked
+        self.positions = check_layout(self)[0]
 
     def _place(self, encoded: npt.NDArray[np.float64], seed: int) -> Positions:  # noqa: ARG002 — nothing is drawn
         if encoded.shape[1] != len(self.positions):
@@ -260,7 +256,11 @@ def check_layout(layout: Any, columns: int | None = None) -> tuple[Positions, in
             f"{', '.join(missing)}; set them in its fit"
         )
     pixels, blur = check_pixels(layout.pixels), getattr(layout, "blur", None)
-    _check_rules(layout.overlap, blur)
+    check_choice("overlap", layout.overlap, get_args(Overlap))
+    if blur is not None and not isinstance(blur, Blur):
+        raise InputError(
+            f"a layout's blur must be None or a permgrad.imaging.Blur, however: blur={shown(blur)}; leave it out"
+        )
     return check_positions(layout.positions, pixels, columns), pixels, layout.overlap, blur
 
 
@@ -298,8 +298,7 @@ def check_encoded(encoded: Any, names: Sequence[str] | None = None) -> npt.NDArr
             f"a layout needs one name for each encoded column, however: {len(names)} names, {table.shape[1]} columns; "
             "pass the encoder's encoded_names_"
         )
-    infinite = int(np.isinf(table).any(axis=0).sum())
-    if infinite:
+    if infinite := int(np.isinf(table).any(axis=0).sum()):
         raise InputError(
             f"encoded values must be finite, however: {infinite} of {table.shape[1]} columns "
             f"{by_count(infinite, 'holds', 'hold')} infinity; clean {by_count(infinite, 'it', 'them')} first"
@@ -317,14 +316,6 @@ def check_pixels(pixels: Any) -> int:
             "pass for example pixels=20"
         )
     return int(pixels)
-
-
-def _check_rules(overlap: Any, blur: Any) -> None:
-    check_choice("overlap", overlap, get_args(Overlap))
-    if blur is not None and not isinstance(blur, Blur):
-        raise InputError(
-            f"a layout's blur must be None or a permgrad.imaging.Blur, however: blur={shown(blur)}; leave it out"
-        )
 
 
 def check_positions(positions: Any, pixels: int, columns: int | None = None) -> Positions:

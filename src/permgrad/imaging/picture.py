@@ -177,8 +177,7 @@ def _entries(positions: Positions, names: Sequence[str] | None) -> list[_Entry]:
 
 def _letters(index: int) -> str:
     """Count A … Z, AA, AB, … as spreadsheets do."""
-    text = ""
-    index += 1
+    text, index = "", index + 1
     while index:
         index, digit = divmod(index - 1, 26)
         text = string.ascii_uppercase[digit] + text

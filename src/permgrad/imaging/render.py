@@ -222,30 +222,22 @@ class Renderer(nn.Module):
         return {
             "kind": "renderer",
             "layout": layout_to_dict(self.layout),
-            "minimum": self.minimum.tolist(),
-            "maximum": self.maximum.tolist(),
-            "channels": self.channels,
-            "scale": self.scale,
-            "clip": self.clip,
+            **{name: getattr(self, name).tolist() for name in ("minimum", "maximum")},
+            **{name: getattr(self, name) for name in ("channels", "scale", "clip")},
         }
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Renderer:
         """Read what `to_dict` wrote; lists may be arrays; nothing in it is executed."""
-        missing = [key for key in ("layout", "minimum", "maximum") if key not in content]
+        names = ("layout", "minimum", "maximum", "channels", "scale", "clip")
+        missing = [key for key in names[:3] if key not in content]
         if missing:
             raise InputError(
                 "a stored renderer must have 'layout', 'minimum' and 'maximum', "
                 f"however: {', '.join(map(repr, missing))} missing; save the model again"
             )
-        return cls(
-            StoredLayout.from_dict(content["layout"]),
-            content["minimum"],
-            content["maximum"],
-            content.get("channels", 1),
-            content.get("scale", 1.0),
-            content.get("clip", False),
-        )
+        arguments = {name: content[name] for name in names if name in content}
+        return cls(**{**arguments, "layout": StoredLayout.from_dict(content["layout"])})
 
     def extra_repr(self) -> str:
         """Say what is drawn, for ``print(network)``."""

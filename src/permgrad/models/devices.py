@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -86,29 +86,23 @@ def _switches() -> dict[str, tuple[Any, tuple[Any, ...]]]:
     return {"cudnn": (cudnn, finer), "matmul": (matmul, (matmul,))}
 
 
-def _switch_off(owner: Any, finer: tuple[Any, ...]) -> Undo:
+def _switch_off(switch: Any, finer: tuple[Any, ...]) -> Undo:
     """Switch TF32 off and return what puts it back."""
+    name, off, parts = "allow_tf32", False, (switch,)
     try:
-        before = owner.allow_tf32
+        before: list[Any] = [switch.allow_tf32]
     except RuntimeError:
         # The user has set the finer switches; asked for the coarse one, torch refuses to answer.
-        precisions = [(part, part.fp32_precision) for part in finer]
-        for part, _ in precisions:
-            part.fp32_precision = "ieee"
+        name, off, parts = "fp32_precision", "ieee", finer
+        before = [part.fp32_precision for part in finer]
 
-        def put_back_finer() -> None:
-            for part, precision in precisions:
-                part.fp32_precision = precision
+    def put(values: Sequence[Any]) -> None:
+        for part, value, old in zip(parts, values, before, strict=True):
+            if old != off:
+                setattr(part, name, value)
 
-        return put_back_finer
-    if before:
-        owner.allow_tf32 = False
-
-    def put_back() -> None:
-        if before:
-            owner.allow_tf32 = True
-
-    return put_back
+    put([off] * len(before))
+    return partial(put, before)
 
 
 def mixed_precision(device: torch.device, precision: str) -> contextlib.AbstractContextManager[None]:

@@ -241,9 +241,7 @@ def _rebuild_images(
     _check_layers(options, weights)
     model.module_ = built(lambda: model.build(len(model.preprocessor_.encoded_names_), options), weights)
     model.training_options_ = dict(description["training_options"])
-    model.background_ = {
-        str(name): arrays[f"background.{place}"] for place, name in enumerate(description["background"])
-    }
+    model.background_ = {str(name): arrays[f"background.{at}"] for at, name in enumerate(description["background"])}
     return model
 
 

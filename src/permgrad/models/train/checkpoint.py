@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from permgrad.models.train.learner import Learner
 
 CHECKPOINT_NAME = "training.pt"
+#: What a learner has beside weights, optimizer, and what a training began with.
+RESUMED = ("average", "steps", "history", "best_epoch", "best_loss", "best_temperature", "best_state")
 #: What each epoch leaves in the history.
 EPOCH = ("epoch", "train_loss", "validation_loss", "learning_rate", "seconds")
 
@@ -72,8 +74,7 @@ def check_state(state: Mapping[str, Any], learner: Learner) -> None:
         for place in state["optimizer"]["state"]
     }
     expected = {
-        **{name: getattr(learner, name) for name in ("best_epoch", "best_loss", "best_temperature", "average")},
-        "steps": 0,
+        **{name: getattr(learner, name) for name in RESUMED},
         "network": learner.network.state_dict(),
         "best_state": learner.network.state_dict() if history else {},
         "history": [dict.fromkeys(EPOCH, 0.0)] * len(history),

@@ -28,7 +28,15 @@ from permgrad.models.estimators.calibration import best_temperature, class_logit
 from permgrad.models.fast.inference import fold
 from permgrad.models.losses import loss_rows
 from permgrad.models.network.members import MemberScale
-from permgrad.models.train.checkpoint import CHECKPOINT_NAME, check_state, damaged, read_checkpoint, write_checkpoint
+from permgrad.models.train.checkpoint import (
+    CHECKPOINT_NAME,
+    EPOCH,
+    RESUMED,
+    check_state,
+    damaged,
+    read_checkpoint,
+    write_checkpoint,
+)
 from permgrad.models.train.optimizers import Adam, Optimizer
 from permgrad.models.train.rows import Rows, TrainingRows
 from permgrad.models.train.schedules import schedules
@@ -135,7 +143,7 @@ class Learner:
         if self.options.averaging:
             self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self._schedule = schedules.get(self.options.schedule)
-        self._steps = 0
+        self.steps = 0
         self._loss_sum = torch.zeros((), dtype=torch.float64)
         self._started = time.perf_counter()
 
@@ -214,8 +222,8 @@ class Learner:
         self._loss_sum += loss.detach().double() * len(batch)
         if self.average:
             # Early steps move the averaged weights further, so that the start is forgotten.
-            self._steps += 1
-            past = min(self.options.averaging, self._steps / (self._steps + 9))
+            self.steps += 1
+            past = min(self.options.averaging, self.steps / (self.steps + 9))
             state = self.network.state_dict()
             floats = [name for name, value in state.items() if value.is_floating_point()]
             torch._foreach_lerp_([self.average[n] for n in floats], [state[n] for n in floats], 1 - past)
@@ -244,34 +252,28 @@ class Learner:
         """Validate, write the history, keep the weights if they are the best so far."""
         self.team.add_up([self._loss_sum])
         self.team.level([value for value in self.network.buffers() if value.is_floating_point()])
-        record: dict[str, float] = {
-            "epoch": float(self.epoch + 1),
-            "train_loss": float(self._loss_sum) / len(self.train_rows),
-            "validation_loss": math.nan,
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
-            "seconds": 0.0,
-        }
+        train_loss = float(self._loss_sum) / len(self.train_rows)
         present = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
-        weights = self.average or present
-        score, temperature = record["train_loss"], 1.0
+        weights, validation_loss, rate = self.average or present, math.nan, self.optimizer.param_groups[0]["lr"]
+        score, temperature = train_loss, 1.0
         if self.validation_rows is not None:
             if self.average:
                 self.network.load_state_dict(self.average)
             score, temperature = self.team.agree(partial(self._judge, self.validation_rows))
-            record["validation_loss"] = score
+            validation_loss = score
             if self.average:
                 self.network.load_state_dict(present)
         elif not all(bool(torch.isfinite(value).all()) for value in weights.values()):
             # The training loss was taken before the last step.
             score = math.nan
-        record["seconds"] = time.perf_counter() - self._started
-        if not math.isfinite(score) or not math.isfinite(record["train_loss"]):
-            wrong = record["train_loss"] if not math.isfinite(record["train_loss"]) else score
+        wrong = next((loss for loss in (train_loss, score) if not math.isfinite(loss)), None)
+        if wrong is not None:
             self.diverged = f"the loss became {wrong} in epoch {self.epoch + 1}"
             if not self.best_state:
                 raise DivergenceError(self.diverged)
             return
-        self.history.append(record)
+        numbers = (self.epoch + 1, train_loss, validation_loss, rate, time.perf_counter() - self._started)
+        self.history.append({name: float(number) for name, number in zip(EPOCH, numbers, strict=True)})
         # Without validation rows nothing can be compared honestly: the last weights are kept.
         if self.validation_rows is None or score < self.best_loss:
             self.best_loss, self.best_epoch, self.best_temperature = score, self.epoch, temperature
@@ -301,23 +303,15 @@ class Learner:
             "source": self.train_rows.identity,
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "average": self.average,
-            "steps": self._steps,
-            "history": self.history,
-            "best_epoch": self.best_epoch,
-            "best_loss": self.best_loss,
-            "best_temperature": self.best_temperature,
-            "best_state": self.best_state,
+            **{name: getattr(self, name) for name in RESUMED},
         }
 
     def load_state(self, state: dict[str, Any], source: Path) -> None:
         """Go on from ``state()`` of an earlier, killed training with the same data, options and seed."""
+        names = ("format", "options", "seed", "rows", "source")
         if not isinstance(state.get("options", {}), dict):
             raise damaged(source, "holds no options")
-        rows = (len(self.train_rows), self.train_rows.identity)
-        expected = (_CHECKPOINT_FORMAT, dataclasses.asdict(self.options), str(self.seed), *rows)
-        stored = tuple(state.get(name) for name in ("format", "options", "seed", "rows", "source"))
-        if stored != expected:
+        if [state.get(name) for name in names] != [self.state()[name] for name in names]:
             raise InputError(
                 "a training can only go on with the options, seed and rows it began with, "
                 f"however: {source} was written with others; delete it to begin anew"
@@ -328,25 +322,22 @@ class Learner:
             self.optimizer.load_state_dict(state["optimizer"])
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
             raise damaged(source, f"holds another state ({type(error).__name__}: {error})") from error
-        for name in ("average", "history", "best_epoch", "best_loss", "best_temperature", "best_state"):
+        for name in RESUMED:
             setattr(self, name, state[name])
-        self._steps = state["steps"]
 
 
 def build_optimizer(network: nn.Module, options: TrainingOptions) -> Optimizer:
     """Return the optimizer over all trainable weights."""
     scales = {id(layer.weight) for layer in network.modules() if isinstance(layer, MemberScale)}
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    parameters: list[dict[str, Any]] = [{"params": [parameter for parameter in trained if id(parameter) not in scales]}]
+    trained = [weight for weight in network.parameters() if weight.requires_grad]
+    parameters: list[dict[str, Any]] = [{"params": [weight for weight in trained if id(weight) not in scales]}]
     if scales:
         # Decay would draw the members' signs towards 0, and so the members towards each other.
-        parameters.append({"params": [p for p in trained if id(p) in scales], "weight_decay": 0.0})
+        parameters.append({"params": [weight for weight in trained if id(weight) in scales], "weight_decay": 0.0})
+    common: dict[str, Any] = {"lr": options.learning_rate, "weight_decay": options.weight_decay}
     if options.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters, lr=options.learning_rate, momentum=0.9, nesterov=True, weight_decay=options.weight_decay
-        )
-    decoupled = options.optimizer == "adamw"
-    return Adam(parameters, lr=options.learning_rate, weight_decay=options.weight_decay, decoupled=decoupled)
+        return torch.optim.SGD(parameters, momentum=0.9, nesterov=True, **common)
+    return Adam(parameters, decoupled=options.optimizer == "adamw", **common)
 
 
 def training_loss(outputs: Tensor, y: Tensor, weight: Tensor, options: TrainingOptions) -> Tensor:
@@ -377,10 +368,9 @@ def _mean(losses: Tensor, rows: Rows) -> float:
 @torch.no_grad()
 def predict(network: HybridNetwork, rows: Rows) -> Tensor:
     """Return the outputs ``(rows, outputs)`` in eval mode; the mode is put back."""
-    was_training = network.training
-    network.eval()
+    was_training, outputs = network.training, list[Tensor]()
     size = rows_at_once(rows.x.device, on_processor=_EVALUATION_ROWS, on_accelerator=_EVALUATION_ROWS_ACCELERATOR)
-    outputs: list[Tensor] = []
+    network.eval()
     try:
         with full_float32():
             # Two thirds of the time of the layers as they stand, for the published network.
