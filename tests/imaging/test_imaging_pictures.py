@@ -10,8 +10,8 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from permgrad import InputError
-from permgrad.imaging import Blur, ForeignRenderer, Renderer, StoredLayout, draw_layout, draw_row, make_layout
-from permgrad.imaging.picture import _letters, _readable_on, short_label
+from permgrad.imaging import Renderer, StoredLayout, draw_layout, make_layout
+from permgrad.imaging.picture import _letters, short_label
 
 
 def texts(figure):
@@ -27,22 +27,21 @@ def fitted(kind, columns, **options):
 @pytest.mark.parametrize("kind", ["assignment", "tinto"])
 @pytest.mark.parametrize("columns", [1, 8, 30, 54, 128])
 def test_every_column_is_in_the_legend_and_no_text_leaves_the_picture(kind, columns):
-    renderer, table = fitted(kind, columns)
+    renderer, _ = fitted(kind, columns)
     names = [f"a rather long name of column {index}" for index in range(columns)]
-    for figure in (draw_layout(renderer, names), draw_row(renderer, table[0], names)):
-        legend = [text.get_text() for text in figure.axes[1 if len(figure.axes) < 3 else 2].texts]
-        assert set(names) <= set(texts(figure))
-        assert legend
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-        width, height = figure.bbox.width, figure.bbox.height
-        for axes in figure.axes:
-            for text in axes.texts:
-                box = text.get_window_extent(canvas.get_renderer())
-                assert box.x0 >= 0
-                assert box.x1 <= width + 1
-                assert box.y0 >= -1
-                assert box.y1 <= height + 1
+    figure = draw_layout(renderer, names)
+    assert set(names) <= set(texts(figure))
+    assert figure.axes[2].texts
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    width, height = figure.bbox.width, figure.bbox.height
+    for axes in figure.axes:
+        for text in axes.texts:
+            box = text.get_window_extent(canvas.get_renderer())
+            assert box.x0 >= 0
+            assert box.x1 <= width + 1
+            assert box.y0 >= -1
+            assert box.y1 <= height + 1
 
 
 def test_shared_pixels_carry_letters_and_the_title_counts_them():
@@ -59,35 +58,12 @@ def test_ten_thousand_columns_are_drawn_without_a_label_each():
     assert len(texts(draw_layout(layout))) < 500
 
 
-@pytest.mark.parametrize("options", [{}, {"blur": True}, {"blur": True, "option": "maximum"}])
-def test_a_row_shows_the_renderers_values_on_a_scale_common_to_all_rows(options):
-    import torch
-
-    renderer, table = fitted("tinto", 12, **options)
-    figure = draw_row(renderer, table[3])
-    shown = figure.axes[0].images[0]
-    drawn = np.ma.filled(shown.get_array(), 0.0)
-    expected = renderer(torch.from_numpy(table[3:4]))[0, 0].numpy()
-    np.testing.assert_allclose(drawn, expected)
-    assert (shown.norm.vmin, shown.norm.vmax) == (0.0, 1.0)
-    assert expected.max() > 0, "precondition: not an empty picture"
-
-
-def test_a_foreign_row_is_shown():
-    renderer = ForeignRenderer(
-        lambda rows: np.stack([rows, rows * 0.5, rows * 0.1], axis=1)[:, :, None, :], channels_last=False
-    )
-    assert draw_row(renderer, [0.1, 0.9, 0.5]).axes[0].images
-    assert draw_row(ForeignRenderer(lambda rows: rows[:, None, :]), [1.0, 9.0]).axes[0].images
-
-
 def test_the_users_matplotlib_is_left_alone():
     import matplotlib.pyplot as plt
 
     settings, open_figures = dict(mpl.rcParams), plt.get_fignums()
-    renderer, table = fitted("assignment", 9)
+    renderer, _ = fitted("assignment", 9)
     draw_layout(renderer)
-    draw_row(renderer, table[0])
     assert dict(mpl.rcParams) == settings
     assert plt.get_fignums() == open_figures
 
@@ -148,15 +124,6 @@ def test_the_part_in_use_is_shown_with_a_margin_and_its_place_in_the_whole():
 def test_the_part_in_use_stays_inside_the_picture(positions, pixels, expected):
     grid = draw_layout(StoredLayout(positions, pixels)).axes[0]
     assert (grid.get_xlim(), grid.get_ylim()) == expected
-
-
-def test_a_blurred_row_shows_all_that_its_columns_reach():
-    blur = Blur(distance=1, steps=2)
-    renderer = Renderer(StoredLayout([[10, 10]], 30, "mean", blur), [0.0], [1.0])
-    grid = draw_row(renderer, [1.0]).axes[0]
-    assert (grid.get_xlim(), grid.get_ylim()) == ((6.5, 13.5), (13.5, 6.5))
-    shown = np.ma.masked_invalid(grid.images[0].get_array())
-    assert [tuple(cell) for cell in np.argwhere(~shown.mask)] == renderer.pixels_of(0), "blank where nothing is drawn"
 
 
 def test_marks_stand_on_their_cells_and_fit_into_them():
@@ -229,37 +196,9 @@ def test_the_legend_takes_another_column_for_34_lines_and_four_at_most():
     assert np.subtract(widths, widths[0]) == pytest.approx([0, 0, one, 2 * one, 3 * one, 3 * one])
 
 
-def test_ink_can_be_read_on_its_colour():
-    renderer = Renderer(StoredLayout([[0, 0], [0, 1]], pixels=2), [0.0, 0.0], [1.0, 1.0])
-    inks = [text.get_color() for text in draw_row(renderer, [0.0, 1.0]).axes[0].texts if text.get_text() in {"1", "2"}]
-    assert inks == ["white", "#1d2733"], "viridis goes from dark to light"
-    # Green carries most of what the eye sees as light, blue next to nothing (ITU-R BT.709).
-    assert [_readable_on(colour) for colour in ((0, 0.6, 0), (0, 0, 1), (1, 0, 0), (0.6, 0.5, 0))] == [
-        "white", "white", "white", "#1d2733",
-    ]  # fmt: skip
-    assert _readable_on((0, 0.7, 0)) == "#1d2733"
-
-
-@pytest.mark.parametrize(
-    ("row", "expected"), [([0.2, 0.9], "neither"), ([-0.2, 0.9], "min"), ([0.2, 1.9], "max"), ([-1.0, 2.0], "both")]
-)
-def test_the_colour_bar_tells_values_outside_the_training_range(row, expected):
-    renderer = Renderer(StoredLayout([[0, 0], [0, 1]], pixels=2), [0.0, 0.0], [1.0, 1.0], scale=255.0)
-    figure = draw_row(renderer, row)
-    bar = figure.axes[0].images[0].colorbar
-    assert bar.extend == expected
-    assert (bar.vmin, bar.vmax) == (0.0, 255.0)
-    assert figure.axes[0].images[0].norm.gamma == 1.0
-    place, grid = bar.ax.get_position(), figure.axes[0].get_position()
-    assert grid.x1 < place.x0 < place.x1 < figure.axes[1].get_position().x0, "between the grid and the legend"
-    assert (place.y0, place.y1) == pytest.approx((grid.y0, grid.y1))
-
-
 def test_titles_are_the_users_if_given():
-    renderer, table = fitted("assignment", 3)
+    renderer, _ = fitted("assignment", 3)
     assert draw_layout(renderer, title="Mine").axes[0].get_title(loc="left") == "Mine"
-    assert draw_row(renderer, table[0], title="Mine").axes[0].get_title(loc="left") == "Mine"
-    assert draw_row(renderer, table[0]).axes[0].get_title(loc="left") == "one row's picture"
     assert draw_layout(renderer).axes[0].get_title(loc="left") == "assignment layout: 3 columns on 20 × 20 pixels"
     shared = StoredLayout([[0, 0], [0, 0]], 2, "mean")
     assert draw_layout(shared).axes[0].get_title(loc="left") == (
@@ -274,30 +213,20 @@ def test_ticks_are_at_most_twenty(side, step):
 
 
 def test_the_parts_of_a_picture_lie_side_by_side():
-    renderer, table = fitted("random", 30)
-    for figure in (draw_layout(renderer), draw_row(renderer, table[0])):
-        width, height = figure.get_size_inches()
-        grid, whole, legend = (axes.get_position() for axes in figure.axes[:3])
-        assert grid.width * width == pytest.approx(grid.height * height), "pixels are square"
-        assert whole.width * width == pytest.approx(whole.height * height)
-        assert 0 < grid.x0 < grid.x1 < legend.x0 == whole.x0 < legend.x1 < 1
-        assert 0 < legend.y0 < legend.y1 < whole.y0 < whole.y1 < 1
-        assert 0 < grid.y0 < grid.y1 < 1
-        assert whole.width < grid.width / 4
+    renderer, _ = fitted("random", 30)
+    figure = draw_layout(renderer)
+    width, height = figure.get_size_inches()
+    grid, whole, legend = (axes.get_position() for axes in figure.axes[:3])
+    assert grid.width * width == pytest.approx(grid.height * height), "pixels are square"
+    assert whole.width * width == pytest.approx(whole.height * height)
+    assert 0 < grid.x0 < grid.x1 < legend.x0 == whole.x0 < legend.x1 < 1
+    assert 0 < legend.y0 < legend.y1 < whole.y0 < whole.y1 < 1
+    assert 0 < grid.y0 < grid.y1 < 1
+    assert whole.width < grid.width / 4
 
 
 def test_letters_count_as_in_spreadsheets():
     assert [_letters(index) for index in (0, 25, 26, 51, 52, 701, 702)] == ["A", "Z", "AA", "AZ", "BA", "ZZ", "AAA"]
-
-
-def test_three_foreign_channels_are_colours_and_others_their_mean():
-    colours = np.random.default_rng(0).random((1, 3, 4, 5))
-    shown = draw_row(ForeignRenderer(lambda _: colours, channels_last=False), [0.0]).axes[0].images[0].get_array()
-    assert np.array_equal(shown, np.moveaxis(colours[0], 0, 2))
-    for other in (colours[:, :2], colours * 3, colours - 0.5, np.repeat(colours[:, :1], 3, axis=1)):
-        figure = draw_row(ForeignRenderer(lambda _, other=other: other, channels_last=False), [0.0])
-        np.testing.assert_allclose(figure.axes[0].images[0].get_array(), other[0].mean(axis=0))
-        assert figure.axes[0].images[0].colorbar is not None
 
 
 @pytest.mark.parametrize("width", range(3, 40))
@@ -319,10 +248,6 @@ def test_short_labels_fit(width):
         (
             lambda: draw_layout(make_layout("random")),
             "a layout must be fitted before it is drawn, however: RandomLayout has no positions; call fit first",
-        ),
-        (
-            lambda: draw_row(fitted("random", 3)[0], np.zeros((1, 3))),
-            "row must be one encoded row, however: shape (1, 3); pass for example X[0]",
         ),
     ],
 )

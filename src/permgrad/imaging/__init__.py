@@ -21,14 +21,13 @@ from permgrad.imaging.tinto import TintoLayout
 
 if TYPE_CHECKING:
     from permgrad.imaging.foreign import ForeignRenderer
-    from permgrad.imaging.picture import draw_layout, draw_row
+    from permgrad.imaging.picture import draw_layout
     from permgrad.imaging.render import Renderer
 
 _LATER = {
     "Renderer": "permgrad.imaging.render",
     "ForeignRenderer": "permgrad.imaging.foreign",
     "draw_layout": "permgrad.imaging.picture",
-    "draw_row": "permgrad.imaging.picture",
 }
 
 __all__ = [
@@ -43,7 +42,6 @@ __all__ = [
     "StoredLayout",
     "TintoLayout",
     "draw_layout",
-    "draw_row",
     "fit_layout",
     "layout_to_dict",
     "layouts",

@@ -1,29 +1,23 @@
-"""Pictures for people: which column sits where, and what one row looks like.
-
-Figures are made with Matplotlib's object-oriented interface alone, so the user's pyplot state stays as it is.
-"""
+"""A picture for people: which column sits where, by Matplotlib's object-oriented interface alone."""
 
 from __future__ import annotations
 
 import math
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
-from permgrad.base.checks import as_numbers, check_names
+from permgrad.base.checks import check_names
 from permgrad.base.errors import InputError, shown
-from permgrad.imaging.layout import Layout, Positions, check_layout, count_collisions
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from permgrad.imaging.foreign import ForeignRenderer
-    from permgrad.imaging.render import Renderer
+from permgrad.imaging.layout import Positions, check_layout, count_collisions
 
 _LEGEND_ENTRIES, _LEGEND_CHARACTERS = 192, 48
 _NUMBERED_PIXELS = 1200
@@ -43,7 +37,7 @@ class _Entry:
     names: tuple[str, ...]
 
 
-def draw_layout(layout: Layout | Renderer, names: Sequence[str] | None = None, title: str | None = None) -> Figure:
+def draw_layout(layout: Any, names: Sequence[str] | None = None, title: str | None = None) -> Figure:
     """Draw where each encoded column sits, with a legend of full names.
 
     Columns alone on a pixel carry a number, and a short name where there is room; pixels with several columns carry
@@ -58,69 +52,24 @@ def draw_layout(layout: Layout | Renderer, names: Sequence[str] | None = None, t
     """
     positions, pixels, kind, overwrites = _read(layout)
     shared = count_collisions(positions)
-
-    def paint(axes: Axes, entries: list[_Entry], frame: Frame) -> None:
-        from matplotlib.colors import ListedColormap
-
-        side = frame[1] - frame[0]
-        occupied = np.zeros((side, side), dtype=np.int64)
-        for entry in entries:
-            occupied[entry.row - frame[0], entry.place - frame[2]] = 1 if len(entry.names) == 1 else 2
-        colours = ListedColormap([_EMPTY_COLOUR, _CELL_COLOUR, _SHARED_COLOUR])
-        extent = (frame[2] - 0.5, frame[3] - 0.5, frame[1] - 0.5, frame[0] - 0.5)
-        axes.imshow(occupied, cmap=colours, vmin=0, vmax=2, interpolation="nearest", extent=extent)
-
     hidden = len(positions) - len(np.unique(positions, axis=0)) if overwrites else 0
     heading = f"{kind} layout: {len(positions)} columns on {pixels} × {pixels} pixels"
     heading += f", {shared} share a pixel" if shared else ""
     heading += f" ({hidden} overwritten)" if hidden else ""
-    return _figure(positions, pixels, names, paint, _title(title, heading))
-
-
-def draw_row(
-    renderer: Renderer | ForeignRenderer,
-    row: npt.ArrayLike,
-    names: Sequence[str] | None = None,
-    title: str | None = None,
-) -> Figure:
-    """Draw one row's picture with its colour bar; pixels that no column reaches are left blank.
-
-    The colours span 0 … ``renderer.scale`` for every row, so that equal colours mean equal values in all pictures. Of a
-    foreign renderer the picture is shown without labels.
-
-    Examples:
-        >>> from permgrad.imaging import Renderer, StoredLayout
-        >>> renderer = Renderer(StoredLayout([[0, 0], [0, 1]], pixels=2), [0, 0], [1, 1])
-        >>> figure = draw_row(renderer, [0.2, 0.9], ["age", "height"])
-    """
-    import torch
-
-    from permgrad.imaging.foreign import ForeignRenderer
-    from permgrad.imaging.render import Renderer
-
-    if not isinstance(renderer, (Renderer, ForeignRenderer)):
-        raise InputError(
-            f"renderer must be one of permgrad.imaging, however: renderer={shown(renderer)}; pass model.renderer_"
-        )
-    heading = _title(title, "one row's picture")
-    encoded = torch.from_numpy(as_numbers("row", row, "pass for example encoded[0]").copy())
-    if encoded.ndim != 1:
-        raise InputError(f"row must be one encoded row, however: shape {tuple(encoded.shape)}; pass for example X[0]")
-    with torch.no_grad():
-        image = renderer(encoded[None])[0].numpy()
-    if not isinstance(renderer, Renderer):
-        return _draw_foreign(image, heading)
-    positions, pixels, _, _ = _read(renderer)
-    reach = 0 if renderer.blur is None else renderer.blur.radius
-    drawn = np.full(image.shape[1:], np.nan)
-    for place in renderer.pixels_of(range(len(positions))):
-        drawn[place] = image[0][place]
-
-    def paint(axes: Axes, entries: list[_Entry], frame: Frame) -> Callable[[int, int], Any]:  # noqa: ARG001
-        # Blurred means are mostly small: a root scale shows them, and is still the same for every row.
-        return _draw_values(axes, drawn, float(renderer.scale), power=0.5 if reach else 1.0)
-
-    return _figure(positions, pixels, names, paint, heading, reach)
+    if title is not None and not isinstance(title, str):
+        raise InputError(f"title must be text, however: title={shown(title)}; pass text, or leave it out")
+    entries, frame = _entries(positions, names), _frame(positions, pixels)
+    legend = _Legend.of(entries)
+    legend_width = legend.inches * legend.columns
+    width, height, left = _SIDE + legend_width + 1.6, _SIDE + 0.9, _SIDE + 1.45
+    figure = Figure(figsize=(width, height), dpi=110, facecolor="white")
+    axes = figure.add_axes((0.35 / width, 0.3 / height, _SIDE / width, _SIDE / height))
+    _draw_cells(axes, entries, frame)
+    axes.set_title(title or heading, loc="left", fontsize=11, color=_INK, pad=10)
+    inset = figure.add_axes((left / width, (height - 1.45) / height, 1.05 / width, 1.05 / height))
+    _draw_whole(inset, positions, pixels, frame)
+    legend.draw(figure.add_axes((left / width, 0.25 / height, legend_width / width, (height - 1.85) / height)))
+    return figure
 
 
 def short_label(name: str, width: int) -> str:
@@ -145,12 +94,6 @@ def _read(source: Any) -> tuple[Positions, int, str, bool]:
         )
     name = str(getattr(layout, "name", "") or type(layout).__name__)
     return positions, pixels, name, overlap == "last" and blur is None
-
-
-def _title(title: str | None, otherwise: str) -> str:
-    if title is not None and not isinstance(title, str):
-        raise InputError(f"title must be text, however: title={shown(title)}; pass text, or leave it out")
-    return title or otherwise
 
 
 def _entries(positions: Positions, names: Sequence[str] | None) -> list[_Entry]:
@@ -184,10 +127,10 @@ def _letters(index: int) -> str:
     return text
 
 
-def _frame(positions: Positions, pixels: int, reach: int) -> Frame:
+def _frame(positions: Positions, pixels: int) -> Frame:
     """Return the square part of the grid to show: what is in use and a margin of one pixel."""
-    low = np.maximum(positions.min(axis=0) - reach - 1, 0)
-    high = np.minimum(positions.max(axis=0) + reach + 2, pixels)
+    low = np.maximum(positions.min(axis=0) - 1, 0)
+    high = np.minimum(positions.max(axis=0) + 2, pixels)
     side = int((high - low).max())
     low = np.clip((low + high - side) // 2, 0, pixels - side)
     return int(low[0]), int(low[0]) + side, int(low[1]), int(low[1]) + side
@@ -196,64 +139,24 @@ def _frame(positions: Positions, pixels: int, reach: int) -> Frame:
 # ---- drawing ---------------------------------------------------------------------------------------------------------
 
 
-def _figure(
-    positions: Positions,
-    pixels: int,
-    names: Sequence[str] | None,
-    paint: Callable[..., Any],
-    title: str,
-    reach: int = 0,
-) -> Figure:
-    """Return the grid as ``paint`` draws it, with marks, and beside it the legend and a small view of the whole."""
-    from matplotlib.figure import Figure
-
-    entries = _entries(positions, names)
-    frame = _frame(positions, pixels, reach)
-    legend = _Legend.of(entries)
-    legend_width = legend.inches * legend.columns
-    width, height, left = _SIDE + legend_width + 1.6, _SIDE + 0.9, _SIDE + 1.45
-    figure = Figure(figsize=(width, height), dpi=110, facecolor="white")
-    axes = figure.add_axes((0.35 / width, 0.3 / height, _SIDE / width, _SIDE / height))
-    inset = figure.add_axes((left / width, (height - 1.45) / height, 1.05 / width, 1.05 / height))
-    legend.draw(figure.add_axes((left / width, 0.25 / height, legend_width / width, (height - 1.85) / height)))
-    _draw_marks(axes, entries, frame, paint(axes, entries, frame))
-    step = max(1, math.ceil((frame[1] - frame[0]) / 20))
-    axes.set(xlim=(frame[2] - 0.5, frame[3] - 0.5), ylim=(frame[1] - 0.5, frame[0] - 0.5))
-    axes.set(xticks=range(frame[2], frame[3], step), yticks=range(frame[0], frame[1], step))
+def _draw_cells(axes: Axes, entries: list[_Entry], frame: Frame) -> None:
+    """Draw the part of the grid in use, its ticks, and what stands on the pixels."""
+    top, bottom, left, right = frame
+    occupied = np.zeros((bottom - top, right - left), dtype=np.int64)
+    for entry in entries:
+        occupied[entry.row - top, entry.place - left] = 1 if len(entry.names) == 1 else 2
+    colours = ListedColormap([_EMPTY_COLOUR, _CELL_COLOUR, _SHARED_COLOUR])
+    extent = (left - 0.5, right - 0.5, bottom - 0.5, top - 0.5)
+    axes.imshow(occupied, cmap=colours, vmin=0, vmax=2, interpolation="nearest", extent=extent)
+    _draw_marks(axes, entries, bottom - top)
+    step = max(1, math.ceil((bottom - top) / 20))
+    axes.set(xlim=extent[:2], ylim=extent[2:], xticks=range(left, right, step), yticks=range(top, bottom, step))
     axes.tick_params(labelsize=7, colors=_EDGE_COLOUR, length=0)
     axes.spines[:].set_edgecolor(_SPINE_COLOUR)
-    axes.set_title(title, loc="left", fontsize=11, color=_INK, pad=10)
-    _draw_whole(inset, positions, pixels, frame)
-    return figure
 
 
-def _draw_values(axes: Axes, drawn: npt.NDArray[Any], scale: float, power: float) -> Callable[[int, int], Any]:
-    """Show values in colours and return a function from a value to its colour."""
-    import matplotlib as mpl
-    from matplotlib.colors import PowerNorm
-
-    axes.set_facecolor(_EMPTY_COLOUR)  # shines through where a pixel has no value
-    colours = mpl.colormaps["viridis"]
-    span = PowerNorm(power, 0.0, scale)
-    mappable = axes.imshow(drawn, cmap=colours, norm=span, interpolation="nearest")
-    below, above = bool(np.nanmin(drawn) < -1e-9), bool(np.nanmax(drawn) > scale * (1 + 1e-9))
-    extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
-    figure, place = axes.figure, axes.get_position()
-    width = figure.bbox.width / figure.dpi
-    bar_axes = figure.add_axes((place.x1 + 0.14 / width, place.y0, 0.16 / width, place.height))
-    bar = figure.colorbar(mappable, cax=bar_axes, extend=extend[below, above])
-    bar.ax.tick_params(labelsize=8, colors=_INK, length=2)
-    bar.outline.set_linewidth(0.5)
-    bar.set_label("pixel value (0: training minimum, top: maximum)", fontsize=8, color=_INK)
-    return lambda row, column: colours(span(drawn[row, column]))
-
-
-def _draw_marks(axes: Axes, entries: list[_Entry], frame: Frame, colour_of: Any) -> None:
+def _draw_marks(axes: Axes, entries: list[_Entry], side: int) -> None:
     """Write each pixel's number or letters, and a short name below where there is room."""
-    from matplotlib.collections import PatchCollection
-    from matplotlib.patches import Rectangle
-
-    side = frame[1] - frame[0]
     cell = _SIDE / side * 72.0  # in points
     boxes = [Rectangle((entry.place - 0.5, entry.row - 0.5), 1, 1) for entry in entries]
     line = 0.8 if cell > 6 else 0.2
@@ -266,25 +169,15 @@ def _draw_marks(axes: Axes, entries: list[_Entry], frame: Frame, colour_of: Any)
     centred: dict[str, Any] = {"ha": "center", "va": "center"}
     for entry in entries:
         alone = len(entry.names) == 1
-        ink = _INK if colour_of is None else _readable_on(colour_of(entry.row, entry.place))
         weight, height = "normal" if alone else "bold", entry.row - (0.16 if named else 0.0)
-        axes.text(entry.place, height, entry.mark, fontsize=size, color=ink, fontweight=weight, **centred)
+        axes.text(entry.place, height, entry.mark, fontsize=size, color=_INK, fontweight=weight, **centred)
         if named:
             below = short_label(entry.names[0] if alone else f"× {len(entry.names)}", room)
-            axes.text(entry.place, entry.row + 0.24, below, fontsize=7, color=ink, **centred)
-
-
-def _readable_on(colour: Sequence[float]) -> str:
-    """Return dark ink on light colours and white on dark ones (relative luminance, ITU-R BT.709)."""
-    luminance = 0.2126 * colour[0] + 0.7152 * colour[1] + 0.0722 * colour[2]
-    return _INK if luminance > 0.45 else "white"
+            axes.text(entry.place, entry.row + 0.24, below, fontsize=7, color=_INK, **centred)
 
 
 def _draw_whole(axes: Axes, positions: Positions, pixels: int, frame: Frame) -> None:
     """Show in small where the part in use lies in the whole picture."""
-    from matplotlib.colors import ListedColormap
-    from matplotlib.patches import Rectangle
-
     used = np.zeros((pixels, pixels))
     used[positions[:, 0], positions[:, 1]] = 1
     axes.imshow(used, cmap=ListedColormap([_EMPTY_COLOUR, "#8fa9c2"]), vmin=0, vmax=1, interpolation="nearest")
@@ -332,20 +225,3 @@ class _Legend:
             end, start = ((column + offset) / self.columns for offset in (mark_end, name_start))
             axes.text(end, height, mark, ha="right", fontweight="bold", color=_EDGE_COLOUR, **style)
             axes.text(start, height, short_label(name, self.longest), ha="left", color=_INK, **style)
-
-
-def _draw_foreign(image: npt.NDArray[Any], title: str) -> Figure:
-    """Show a picture drawn by foreign code: three channels as colours, else the mean of the channels."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(_SIDE + 1.4, _SIDE + 0.7), dpi=110, facecolor="white")
-    axes = figure.add_axes((0.06, 0.06, 0.76, 0.86))
-    coloured = len(image) == 3 and not np.allclose(image, image[:1])
-    if coloured and image.min() >= 0 and image.max() <= 1:
-        axes.imshow(np.moveaxis(image, 0, 2), interpolation="nearest")
-    else:
-        grey = axes.imshow(image.mean(axis=0), cmap="viridis", interpolation="nearest")
-        figure.colorbar(grey, ax=axes, fraction=0.045).ax.tick_params(labelsize=8)
-    axes.tick_params(labelsize=7, colors=_EDGE_COLOUR, length=0)
-    axes.set_title(title, loc="left", fontsize=11, color=_INK, pad=10)
-    return figure
