@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -88,7 +88,7 @@ def _switches() -> dict[str, tuple[Any, tuple[Any, ...]]]:
 
 def _switch_off(switch: Any, finer: tuple[Any, ...]) -> Undo:
     """Switch TF32 off and return what puts it back."""
-    name, off, parts = "allow_tf32", False, (switch,)
+    name, off, parts = "allow_tf32", cast("Any", False), (switch,)
     try:
         before: list[Any] = [switch.allow_tf32]
     except RuntimeError:

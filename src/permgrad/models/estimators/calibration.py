@@ -56,7 +56,8 @@ class Calibration:
     def _isotonic(self, logits: Floats) -> Floats:
         odds, two = one_versus_rest(logits), len(self.curves) == 1
         columns = odds[:, 1:] if two else odds
-        raw = np.column_stack([np.interp(columns[:, k], *map(np.array, curve)) for k, curve in enumerate(self.curves)])
+        curves = [[np.array(numbers) for numbers in curve] for curve in self.curves]
+        raw = np.column_stack([np.interp(columns[:, k], knots, shares) for k, (knots, shares) in enumerate(curves)])
         if two:
             return np.column_stack([1 - raw, raw])
         total = raw.sum(axis=1, keepdims=True)

@@ -31,11 +31,16 @@ class Adam:
         for group in self.param_groups:
             weights = [weight for weight in group["params"] if weight.grad is not None]
             states = [self._state_of(weight) for weight in weights]
-            moments = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq"))
-            (beta1, beta2), steps = group["betas"], [state["step"] for state in states]
-            numbers = {name: group[name] for name in ("lr", "weight_decay", "eps")}
-            how = {"fused": True, "amsgrad": False, "maximize": False, "beta1": beta1, "beta2": beta2, **numbers}
-            self._update(weights, [weight.grad for weight in weights], *moments, [], steps, **how)
+            (beta1, beta2), numbers = group["betas"], {name: group[name] for name in ("lr", "weight_decay", "eps")}
+            self._update(
+                weights,
+                [weight.grad for weight in weights],
+                [state["exp_avg"] for state in states],
+                [state["exp_avg_sq"] for state in states],
+                [],
+                [state["step"] for state in states],
+                **{"fused": True, "amsgrad": False, "maximize": False, "beta1": beta1, "beta2": beta2, **numbers},
+            )
 
     def _state_of(self, weight: nn.Parameter) -> dict[str, torch.Tensor]:
         if weight not in self._state:
