@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from permgrad.attribution.parts.engines.ray_session import session
-from permgrad.base.interrupts import interrupts_wait, uninterrupted_end
+from permgrad.base.startup import interrupts_wait, uninterrupted_end
 
 pytestmark = pytest.mark.usefixtures("ctrl_c_counts")
 
@@ -152,7 +152,7 @@ def test_ctrl_c_in_code_made_from_text_leaves_the_exit_code(tmp_path):
         code = f"""
 import signal, sys
 from contextlib import nullcontext, suppress
-from permgrad.base.interrupts import uninterrupted_end
+from permgrad.base.startup import uninterrupted_end
 signal.signal(signal.SIGINT, signal.default_int_handler)
 with {manager}():
     with suppress(KeyboardInterrupt):

@@ -10,6 +10,7 @@ is not known is compared byte for byte.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
 import re
@@ -237,9 +238,20 @@ def _csv(sides: Sides) -> Iterator[tuple[str, Any, Any]]:
 
 @comparers.register(".parquet")
 def _parquet(sides: Sides) -> Iterator[tuple[str, Any, Any]]:
-    from permgrad.data.read.parquet_footer import read_whole
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
-    tables = [read_whole(path.read_bytes()).to_pandas() for path in (sides.first, sides.second)]
+    from permgrad.data.read.parquet import cell_notes, read_footer, row_groups
+
+    tables = []
+    for content in (sides.first.read_bytes(), sides.second.read_bytes()):
+        metadata, _ = read_footer(io.BytesIO(content))
+        list(row_groups(metadata))  # damage that Arrow would end the process over is an error here
+        # Read by this thread alone: others can still hold the bytes when the process ends over an error.
+        table = pq.ParquetFile(pa.BufferReader(content), metadata=metadata).read(
+            use_threads=False, use_pandas_metadata=True
+        )
+        tables.append(table.replace_schema_metadata(cell_notes(table.schema)).to_pandas())
     yield from _tables(sides, *(table.astype(object).where(table.notna(), "").astype(str) for table in tables))
 
 

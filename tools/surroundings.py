@@ -36,7 +36,7 @@ FOREIGN = (
 )  # fmt: skip
 #: Resumed work, threads and processes, fast ways beside slow ones in float32, encoders, signals, locks.
 TESTS = (
-    "src/permgrad/base/interrupts.py",
+    "src/permgrad/base/startup.py",
     "src/permgrad/models/devices.py",
     "tests/test_interrupts.py",
     "tests/attribution/test_deeplift.py",

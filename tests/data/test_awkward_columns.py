@@ -14,16 +14,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from permgrad.base.errors import InputError, PermgradWarning
-from permgrad.data.read.cells import CellError
+from permgrad.data.read.cells import CellError, MissingCodes
 from permgrad.data.read.csv_table import numbered, parse_csv
 from permgrad.data.read.missing_texts import MISSING_ANYWAY
+from permgrad.data.read.reading import Reading
 from permgrad.data.read.table import read_table, read_written
 
 
 def read(tmp_path, content, **options):
     file = tmp_path / "t.csv"
     file.write_text(content, encoding="utf-8", newline="")
-    return read_written(file, **options)
+    if "codes" in options:
+        options["codes"] = MissingCodes.of(options["codes"])
+    return read_written(file, Reading(**options))
 
 
 # ---- names -----------------------------------------------------------------------------------------------------------
@@ -62,7 +65,7 @@ def test_row_numbers_that_pandas_writes_are_left_out(tmp_path, index):
     assert written.notes == ("left out, because it has no name and only numbers the rows: column 1",)
     assert written.lines.lines is not None
     assert written.lines.lines.tolist() == [2, 3, 4, 5, 6]
-    kept = read(tmp_path, TABLE.set_axis(pd.Index(index)).to_csv(), known=["column 1"])
+    kept = read(tmp_path, TABLE.set_axis(pd.Index(index)).to_csv(), named=["column 1"])
     assert kept.frame["column 1"].tolist() == list(index)
 
 
@@ -104,7 +107,7 @@ def test_each_row_begins_in_the_line_that_is_named(rows, blank_before, separator
         stream = io.StringIO()
         csv.writer(stream, quoting=csv.QUOTE_ALL, lineterminator="\n").writerow(["1", *row][:2])
         text += stream.getvalue()
-    read = parse_csv(text, Path("x.csv"))
+    read = parse_csv(text, Path("x.csv"), Reading())
     assert read.rows == len(rows)
     assert read.lines is not None
     assert read.lines.tolist() == expected

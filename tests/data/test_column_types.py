@@ -12,10 +12,11 @@ import pyarrow as pa
 import pytest
 
 from permgrad import InputError, PermgradWarning
-from permgrad.data.read.cells import MissingCodes, find_date_format
-from permgrad.data.read.spellings import several_ways, several_ways_said, tell_of_several_ways
-from permgrad.data.types.column_types import Schema, infer_schema, read_numbers
-from permgrad.data.types.identifiers import is_running, tell_of_identifiers
+from permgrad.data.read.cells import MissingCodes
+from permgrad.data.read.dates import find_date_format
+from permgrad.data.types.column_notes import several_ways_said, tell_of_columns
+from permgrad.data.types.column_types import Schema, infer_schema, read_numbers, several_ways
+from permgrad.data.types.identifiers import is_running
 
 
 def kind_of(values, name="a", **options):
@@ -126,13 +127,13 @@ def test_names_of_identifiers_in_no_order_are_said():
     schema = infer_schema(frame)
     assert schema["rand_id"].kind == "numeric"
     with pytest.warns(PermgradWarning, match="the name is that of an identifier: rand_id; if it is one leave it out"):
-        tell_of_identifiers(schema, {})
+        tell_of_columns(frame, schema, {})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        tell_of_identifiers(schema, {"rand_id": "numeric"})
+        tell_of_columns(frame, schema, {"rand_id": "numeric"})
     frame["case"] = np.arange(60)
     with pytest.warns(PermgradWarning, match="look like identifiers: case; to learn from one declare what it is"):
-        tell_of_identifiers(infer_schema(frame), {"rand_id": "numeric"})
+        tell_of_columns(frame, infer_schema(frame), {"rand_id": "numeric"})
 
 
 NUMBERS_WRITTEN = [f"{i},{i % 7}5" for i in range(240)]
@@ -150,7 +151,8 @@ DAYS_WRITTEN = [f"{i % 28 + 1:02}.{i % 12 + 1:02}.{1990 + i // 12}" for i in ran
 )
 def test_numbers_and_dates_written_in_several_ways_are_told(cells, odd, what, first):
     cells = [odd.get(i, cell) for i, cell in enumerate(cells)]
-    schema = infer_schema(pd.DataFrame({"a": cells, "b": cells[:120] * 2}))
+    frame = pd.DataFrame({"a": cells, "b": cells[:120] * 2})
+    schema = infer_schema(frame)
     said = f"looks like {what} written in several ways, first odd cell {first!r}"
     # Numbers with decimal commas are told as those with decimal points are.
     kind = {"numbers": "categorical", "dates": "identifier"}[what]
@@ -161,7 +163,7 @@ def test_numbers_and_dates_written_in_several_ways_are_told(cells, odd, what, fi
     assert said in schema["b"].reason
     fate = {"categorical": "taken for categories", "identifier": "left out like an identifier"}[kind]
     with pytest.warns(PermgradWarning, match=rf"column 'a' looks like .* {fate}; write all its"):
-        tell_of_several_ways(schema, {"b": "categorical"})
+        tell_of_columns(frame, schema, {"b": "categorical"})
     assert len(several_ways_said(schema, {})) == 2
 
 

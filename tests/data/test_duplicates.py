@@ -11,9 +11,9 @@ import pytest
 
 import permgrad as pg
 from permgrad import PermgradWarning
-from permgrad.data.types.column_notes import tell_of_columns, told_of_columns
+from permgrad.data.types.column_notes import duplicates_said, tell_of_columns, told_of_columns
 from permgrad.data.types.column_types import infer_schema
-from permgrad.data.types.duplicates import duplicates_said, same_columns
+from permgrad.data.types.duplicates import same_columns
 
 
 def slow_twin(frame: pd.DataFrame) -> list[tuple[str, ...]]:

@@ -14,7 +14,7 @@ import pytest
 from permgrad import InputError, PermgradWarning
 from permgrad.base.errors import keeping_warnings
 from permgrad.data.encode.encoding import TableEncoder, surprises_told_once
-from permgrad.data.read.cells import read_dates
+from permgrad.data.read.dates import read_dates
 from permgrad.data.types.column_types import infer_schema
 
 DAYS = pd.date_range("2021-11-20", periods=60, freq="D")

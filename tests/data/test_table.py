@@ -15,8 +15,10 @@ from permgrad import EnvironmentProblem, InputError, PermgradWarning
 from permgrad.base.csv_files import read_csv, write_csv
 from permgrad.data.parts.partitions import open_partitioned
 from permgrad.data.read.cells import MissingCodes
+from permgrad.data.read.csv_table import sniff_delimiter
 from permgrad.data.read.missing_texts import MISSING_ANYWAY, SPREADSHEET_ERRORS
-from permgrad.data.read.table import blank_codes, read_table, read_written, sniff_delimiter, unused_codes
+from permgrad.data.read.reading import Reading
+from permgrad.data.read.table import blank_codes, read_table, read_written, unused_codes
 from permgrad.data.types.column_types import infer_schema, read_numbers
 
 FRAME = pd.DataFrame({"age": [31, 40, 25], "town": ["Köln", "Ulm", "Bonn"], "height": [1.5, 2.25, 1.75]})
@@ -111,7 +113,7 @@ def test_a_code_does_not_keep_a_column_from_being_read_as_one_without_it(tmp_pat
         cells = [f"{number:.2f}".replace(".", decimal) for number in values]
         cells[3] = odd
         file.write_text("a;b\n" + "\n".join(f"{cell};{i % 3}" for i, cell in enumerate(cells)))
-        written = read_written(file, codes=codes, like=like)
+        written = read_written(file, Reading(codes=MissingCodes.of(codes), like=like or {}))
         return infer_schema(written.frame, na_codes=codes)["a"], written
 
     for decimal in ",.":
@@ -141,7 +143,7 @@ def test_a_code_does_not_keep_a_column_from_being_read_as_one_without_it(tmp_pat
 def test_codes_beside_thousands_and_per_cent_signs(tmp_path):
     file = tmp_path / "t.csv"
     file.write_text("a;b;c;d\n1.234,5;7,4 %;007;1,5\n?;?;?;2.5\n2.000,25;8 %;012;?\n")
-    written = read_written(file, codes=["?"])
+    written = read_written(file, Reading(codes=MissingCodes.of("?")))
     assert {name: own.tolist() for name, own in written.frame.items()} == {
         "a": ["1234.5", "?", "2000.25"],
         "b": ["7.4", "?", "8"],
@@ -363,10 +365,10 @@ def test_unreadable_file_is_the_environments_fault(tmp_path, monkeypatch):
     file = tmp_path / "t.csv"
     file.write_text("a,b\n1,2\n")
 
-    def refuse(_self):
+    def refuse(_self, *_options):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
+    monkeypatch.setattr("pathlib.Path.open", refuse)
     with pytest.raises(EnvironmentProblem, match="Permission denied; check its rights"):
         read_table(file)
 

@@ -25,6 +25,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from permgrad import InputError, PermgradWarning, read_table
+from permgrad.data.read.cells import MissingCodes
+from permgrad.data.read.reading import Reading
 from permgrad.data.read.table import read_written
 
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1", "cp1252", "ascii")
@@ -371,13 +373,13 @@ def test_a_table_is_read_like_the_one_that_was_learned_from(tmp_path):
     assert signs == {"a": ",", "b": ","}, "whole numbers are of the file's kind"
     new.write_text("a;b;c\n1.235;1.000;x\n")
     with pytest.warns(PermgradWarning, match="is read as 1235, as in the table that was learned from"):
-        table = read_written(new, like=signs).frame
+        table = read_written(new, Reading(like=signs)).frame
     assert table[["a", "b"]].to_numpy().tolist() == [[1235, 1000]]
     with pytest.warns(PermgradWarning, match="is read as 1.235, as no other column"):
         assert read_written(new).frame["a"][0] == 1.235
     new.write_text("a;b;c\n1.235;0.5;x\n")
     with pytest.warns(PermgradWarning, match="is read as 1.235, as other columns have decimal points"):
-        assert read_written(new, like=signs).frame["a"][0] == 1.235
+        assert read_written(new, Reading(like=signs)).frame["a"][0] == 1.235
 
 
 def test_proven_points_hold_for_later_tables(tmp_path):
@@ -389,15 +391,15 @@ def test_proven_points_hold_for_later_tables(tmp_path):
     with pytest.warns(PermgradWarning, match="is read as 2, as is usual with such delimiters"):
         assert read_table(new)["p"].tolist() == [2]
     with pytest.warns(PermgradWarning, match="is read as 2000, as in the table that was learned from"):
-        assert read_written(new, like=written.decimals).frame["p"].tolist() == [2000]
+        assert read_written(new, Reading(like=written.decimals)).frame["p"].tolist() == [2000]
     new.write_text("p;q\n1.575;1\n")
     with pytest.warns(PermgradWarning, match="is read as 1.575, as in the table that was learned from"):
-        assert read_written(new, like=written.decimals).frame["p"].tolist() == [1.575]
+        assert read_written(new, Reading(like=written.decimals)).frame["p"].tolist() == [1.575]
     # What the table itself shows goes before.
     new.write_text("p;q\n2,000;0,5\n")
-    assert read_written(new, like=written.decimals).frame.to_numpy().tolist() == [[2, 0.5]]
+    assert read_written(new, Reading(like=written.decimals)).frame.to_numpy().tolist() == [[2, 0.5]]
     new.write_text("p;q\n2,000;1\nx;007\n")
-    later = read_written(new, like=written.decimals).frame
+    later = read_written(new, Reading(like=written.decimals)).frame
     assert later["p"].tolist() == ["2000", "x"], "x is what is wrong with it"
 
 
@@ -418,12 +420,12 @@ def test_columns_that_were_text_are_read_as_text(tmp_path):
     learned, new = tmp_path / "learned.csv", tmp_path / "new.csv"
     # g: truth values and a gap, which a reader of CSV takes for truth values.
     learned.write_text("a,b,c,d,e,f,g\n01,TRUE,1.50,3,x,07,TRUE\n02,FALSE,2.00,4,y,?,\nA1,unknown,x,5,z,08,FALSE\n")
-    written = read_written(learned, codes="?")
+    written = read_written(learned, Reading(codes=MissingCodes.of("?")))
     assert (written.texts, written.coded) == (("a", "b", "c", "e"), ("f",))
     new.write_text("b,a,c,d,g\nTRUE,01,1.50,3,TRUE\nFALSE,,2.00,4,FALSE\n")
     usual = read_table(new)
     assert [usual[name].dtype.kind for name in "abc"] == ["f", "b", "f"], "the precondition: cells alone do not tell"
-    table = read_written(new, texts=written.texts).frame
+    table = read_written(new, Reading(texts=written.texts)).frame
     assert table["a"].tolist()[0] == "01"
     assert table["a"].isna().tolist() == [False, True]
     assert (table["b"].tolist(), table["c"].tolist()) == (["TRUE", "FALSE"], ["1.50", "2.00"])

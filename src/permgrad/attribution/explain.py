@@ -17,7 +17,7 @@ from permgrad.attribution.replace.scoring import explain_scores
 from permgrad.attribution.request import build_request, find_method
 from permgrad.base.errors import InputError, shown
 from permgrad.base.threads import captum_turn
-from permgrad.data.types.row_order import tell_of_other_order
+from permgrad.data.types.column_notes import tell_of_other_order
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 

@@ -40,14 +40,7 @@ def is_finite_number(value: Any) -> TypeGuard[float]:
 
 
 def check_whole(name: str, value: Any, fix: str, *, least: int | None = 1) -> int:
-    """Return a whole number as one of Python.
-
-    Args:
-        name: of the argument.
-        value: what was passed.
-        fix: what to do instead, the end of the message.
-        least: the smallest number allowed; None for any.
-    """
+    """Return a whole number of at least ``least`` (None: any) as one of Python; ``fix`` ends the message."""
     if not is_whole(value) or (least is not None and value < least):
         words = "" if least is None else f" of at least {least}"
         raise InputError(f"{name} must be an integer{words}, however: {name}={shown(value)}; {fix}")
@@ -101,37 +94,30 @@ def check_flag_or_auto(name: str, value: Any) -> bool | Literal["auto"]:
 
 
 def check_path(name: str, value: Any, fix: str = "pass text or a pathlib.Path") -> Path:
-    """Return a path; text and ``os.PathLike`` are, bytes and open files are not."""
-    if isinstance(value, (str, os.PathLike)):
-        path = os.fspath(value)
-        if isinstance(path, str):
-            if (why := _no_name(path)) is not None:
-                raise InputError(f"{name} must be a path, however: {name}={shown(value)} ({why}); {fix}")
+    """Return a path that a file can have; text and ``os.PathLike`` are, bytes and open files are not."""
+    path = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    why = ""
+    if isinstance(path, str):
+        try:
+            os.lstat(path)
+        except ValueError as error:  # a null character, or one that the system's encoding has not
+            why = f" ({error})"
+        except OSError as error:
+            why = " (the name is too long)" if error.errno == errno.ENAMETOOLONG else ""
+        if not why:
             return Path(path)
-    raise InputError(f"{name} must be a path, however: {name}={shown(value)}; {fix}")
-
-
-def _no_name(path: str) -> str | None:
-    """Return why no file can have this name, None if one can."""
-    try:
-        os.lstat(path)
-    except ValueError as error:  # a null character, or one that the system's encoding has not
-        return str(error)
-    except OSError as error:
-        return "the name is too long" if error.errno == errno.ENAMETOOLONG else None
-    return None
+    raise InputError(f"{name} must be a path, however: {name}={shown(value)}{why}; {fix}")
 
 
 def check_names(name: str, value: Any, fix: str) -> tuple[str, ...]:
     """Return names as a tuple; one name alone stands for itself."""
-    listed = [value] if isinstance(value, str) else value
     try:
-        names = None if isinstance(listed, (bytes, Mapping)) else tuple(listed)
+        names = (value,) if isinstance(value, str) else tuple(value)
     except TypeError:
-        names = None
-    if names is not None and all(isinstance(own, str) for own in names):
-        return names
-    raise InputError(f"{name} must list names, however: {name}={shown(value)}; {fix}")
+        names = (None,)
+    if isinstance(value, (bytes, Mapping)) or not all(isinstance(entry, str) for entry in names):
+        raise InputError(f"{name} must list names, however: {name}={shown(value)}; {fix}")
+    return names
 
 
 def check_class_names(names: Iterable[object]) -> None:
@@ -143,8 +129,8 @@ def check_class_names(names: Iterable[object]) -> None:
         )
 
 
-def check_choice(kind: str, given: object, known: Iterable[str]) -> None:
+def check_choice(kind: str, value: object, choices: Iterable[str]) -> None:
     """Refuse what is not one of some names, whatever it is: an array or a list as well."""
-    names = list(known)
-    if not isinstance(given, str) or given not in names:
-        raise unknown(kind, given, names)
+    names = list(choices)
+    if not isinstance(value, str) or value not in names:
+        raise unknown(kind, value, names)

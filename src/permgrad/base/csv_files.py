@@ -1,8 +1,7 @@
 """CSV files that a spreadsheet may open: texts that it would take for formulas are quoted, and read back as they were.
 
-A spreadsheet computes a cell that begins with ``=``, ``+``, ``-`` or ``@``, and a formula can send what stands in other
-cells elsewhere. Such a text gets one single quote in front, as OWASP advises. A text that begins with such quotes
-itself gets one more, so that taking one away always gives back what was there.
+A formula can send what stands in other cells elsewhere: a text that begins as one gets a single quote in front, as
+OWASP advises; a text that begins with such quotes itself gets one more, so that taking one away gives back the text.
 """
 
 from __future__ import annotations
@@ -60,59 +59,38 @@ def unquoted(text: str) -> str:
     return text[1:] if _QUOTED.match(text) else text
 
 
-def write_csv(frame: pd.DataFrame, target: str | os.PathLike[str]) -> int:
+def write_csv(frame: pd.DataFrame, target: str | os.PathLike[str] | io.StringIO) -> int:
     """Write a frame without its row labels, names of columns as cells too; return how many cells were quoted."""
-    safe, count = _safe(frame)
-    safe.to_csv(target, index=False, encoding="utf-8", errors="backslashreplace", quoting=_quoting(safe))
+    safe, count = _changed(frame, quoted) if _mode.get() == "quote" else (frame, 0)
+    # Python's writer leaves a carriage return as it is before version 3.13, and readers take what follows for the next
+    # line, which could be a formula: then all texts stand in double quotes.
+    columns = (safe.iloc[:, place] for place in range(safe.shape[1]))
+    texts = (text for column in columns if column.dtype.kind not in "biufcmM" for text in column.array)
+    is_torn = any(isinstance(text, str) and "\r" in text for text in chain(safe.columns, texts))
+    quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if is_torn else csv.QUOTE_MINIMAL
+    safe.to_csv(target, index=False, encoding="utf-8", errors="backslashreplace", quoting=quoting)
     return count
 
 
 def csv_text(frame: pd.DataFrame) -> tuple[str, int]:
     """Return what ``write_csv`` writes, and how many cells were quoted."""
-    safe, count = _safe(frame)
     stream = io.StringIO()
-    safe.to_csv(stream, index=False, quoting=_quoting(safe))
+    count = write_csv(frame, stream)
     return stream.getvalue().encode("utf-8", "backslashreplace").decode("utf-8"), count
 
 
 def read_csv(path: str | os.PathLike[str], **options: Any) -> pd.DataFrame:
-    """Read a file that ``write_csv`` wrote; what was quoted is as it was."""
+    """Read a file that ``write_csv`` wrote, each number as the nearest float64; what was quoted is as it was."""
     import pandas as pd
 
-    frame = pd.read_csv(path, **exact_numbers(), **options)
-    return _changed(frame, unquoted)[0]
-
-
-def exact_numbers() -> dict[str, Any]:
-    """Return what ``pandas.read_csv`` must be told to read each number as the nearest float64.
-
-    Before version 3.1 pandas is off by the last digit in places unless it is asked; from 3.1 on it never is, and warns
-    who asks.
-    """
-    import pandas as pd
-
+    # Before version 3.1 pandas is off by the last digit in places unless it is asked; later it never is, and warns.
     major, minor = (int(part) for part in pd.__version__.split(".")[:2])
-    return {"float_precision": "round_trip"} if (major, minor) < (3, 1) else {}
-
-
-def _safe(frame: pd.DataFrame) -> tuple[pd.DataFrame, int]:
-    return _changed(frame, quoted) if _mode.get() == "quote" else (frame, 0)
-
-
-def _quoting(frame: pd.DataFrame) -> Literal[0, 2]:
-    """Return which cells stand in double quotes: those that need it, or all texts where one holds a carriage return.
-
-    Python's writer leaves it as it is before version 3.13, and readers take what follows for the next line: the text
-    would be torn, and its second half could be a formula.
-    """
-    columns = (frame.iloc[:, place] for place in range(frame.shape[1]))
-    texts = (text for column in columns if column.dtype.kind not in "biufcmM" for text in column.array)
-    torn = any(isinstance(text, str) and "\r" in text for text in chain(frame.columns, texts))
-    return csv.QUOTE_NONNUMERIC if torn else csv.QUOTE_MINIMAL
+    exact: dict[str, Any] = {"float_precision": "round_trip"} if (major, minor) < (3, 1) else {}
+    return _changed(pd.read_csv(path, **exact, **options), unquoted)[0]
 
 
 def _changed(frame: pd.DataFrame, change: Any) -> tuple[pd.DataFrame, int]:
-    """Return a frame whose texts and names are changed, and how many of them were; the given one stays as it is."""
+    """Return a frame whose texts and names are changed, and how many of them were; the frame itself stays as it is."""
     import pandas as pd
 
     count, columns = 0, []

@@ -7,19 +7,15 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
 
 
 class PermgradError(Exception):
-    """Base of every error that permgrad raises on purpose.
-
-    ``exit_code`` is what the command line ends with.
-    """
+    """Base of every error that permgrad raises on purpose; ``exit_code`` is what the command line ends with."""
 
     __module__ = "permgrad"  # where users find it
-
     exit_code: int = 1
 
 
@@ -27,7 +23,6 @@ class InputError(PermgradError, ValueError):
     """What the user gave cannot be used: a file, a column, an option, a model. Exit code 2."""
 
     __module__ = "permgrad"  # where users find it
-
     exit_code = 2
 
 
@@ -35,7 +30,6 @@ class EnvironmentProblem(PermgradError, OSError):  # noqa: N818 — it is what t
     """The surroundings do not allow the work: network, disk, a missing extra. Exit code 3."""
 
     __module__ = "permgrad"  # where users find it
-
     exit_code = 3
 
 
@@ -51,23 +45,20 @@ _kept_warnings: ContextVar[list[str] | None] = ContextVar("permgrad_kept_warning
 
 @contextmanager
 def keeping_warnings() -> Iterator[list[str]]:
-    """Collect what the body would warn the user of as text, in the list that is given.
-
-    Not by ``warnings.catch_warnings``, which changes the filters of all threads.
-    """
-    said: list[str] = []
-    token = _kept_warnings.set(said)
+    """Collect what the body would warn the user of as text: ``warnings`` itself would change the filters of threads."""
+    warned: list[str] = []
+    token = _kept_warnings.set(warned)
     try:
-        yield said
+        yield warned
     finally:
         _kept_warnings.reset(token)
 
 
 def warn_user(message: str) -> None:
     """Warn with the line of the caller's own code, however deep inside the package it happens."""
-    said = _kept_warnings.get()
-    if said is not None:
-        said.append(message)
+    warned = _kept_warnings.get()
+    if warned is not None:
+        warned.append(message)
         return
     depth, frame = 1, sys._getframe(0)  # noqa: SLF001 — the documented way to walk up the stack
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __name__.partition(".")[0]:
@@ -102,19 +93,17 @@ def is_out_of_memory(error: BaseException) -> bool:
 _LISTED = 20
 
 
-def suggest(given: object, known: Iterable[str]) -> str:
-    """Return ``" (did you mean 'x'?)"`` for the nearest known name, or an empty string."""
-    near = difflib.get_close_matches(text_of(given), [str(name) for name in known], n=1, cutoff=0.6)
+def suggest(wanted: object, names: Iterable[str]) -> str:
+    """Return ``" (did you mean 'x'?)"`` for the nearest name, or an empty string."""
+    near = difflib.get_close_matches(text_of(wanted), [str(name) for name in names], n=1, cutoff=0.6)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def error_in_words(error: BaseException) -> str:
     """Return an error's type and text in one line, also where it cannot be printed."""
-    try:
+    text, name = "", type(error).__name__
+    with suppress(Exception):  # the user's own error may not even be printed
         text = " ".join(str(error).split())[:300]
-    except Exception:  # noqa: BLE001 — the user's own error may not even be printed
-        text = ""
-    name = type(error).__name__
     return f"{name}: {text}" if text else name
 
 
@@ -175,10 +164,10 @@ def _setting(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def unknown(kind: str, given: object, known: Iterable[str]) -> InputError:
+def unknown(kind: str, wanted: object, choices: Iterable[str]) -> InputError:
     """Build the error for a name that is not in a fixed list."""
-    names = list(known)
+    names = list(choices)
     listed = ", ".join(repr(name) for name in names[:_LISTED])
     if len(names) > _LISTED:
         listed += f" … ({len(names)} in all)"
-    return InputError(f"{kind} must be one of {listed}, however: {kind}={shown(given)}{suggest(given, names)}")
+    return InputError(f"{kind} must be one of {listed}, however: {kind}={shown(wanted)}{suggest(wanted, names)}")

@@ -35,19 +35,22 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(target, _make_file, target.suffix)
     try:
-        yield temporary
-        temporary.replace(target)
-    except OSError as error:
-        _name(error, target)
-        raise
+        with _named(target):
+            yield temporary
+            temporary.replace(target)
     finally:
         _remove(temporary)
 
 
-def _name(error: OSError, path: Path) -> None:
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
     """Say where the disk is full: opening a file names it in an error, writing to it does not."""
-    if error.errno is not None and error.filename is None:
-        error.filename = os.fspath(path)
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = os.fspath(path)
+        raise
 
 
 @contextmanager
@@ -68,11 +71,9 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(target, Path.mkdir)
     try:
-        yield temporary
-        _put_in_place(temporary, target)
-    except OSError as error:
-        _name(error, target)
-        raise
+        with _named(target):
+            yield temporary
+            _put_in_place(temporary, target)
     finally:
         _remove(temporary)
 
@@ -84,22 +85,19 @@ def _put_in_place(temporary: Path, target: Path) -> None:
     except OSError:
         if not os.path.lexists(target):
             raise
-        if not _exchange(temporary, target):
-            _step_aside(temporary, target)
-
-
-def _step_aside(temporary: Path, target: Path) -> None:
-    """Do it without the system's help: there is a moment in which neither has the name."""
-    aside = _beside(target, Path.mkdir)
-    try:
-        target.replace(aside / "old")
+        if _exchange(temporary, target):
+            return
+        # Without the system's help there is a moment in which neither has the name.
+        aside = _beside(target, Path.mkdir)
         try:
-            temporary.replace(target)
-        except OSError:
-            (aside / "old").replace(target)
-            raise
-    finally:
-        _remove(aside)
+            target.replace(aside / "old")
+            try:
+                temporary.replace(target)
+            except OSError:
+                (aside / "old").replace(target)
+                raise
+        finally:
+            _remove(aside)
 
 
 def _remove(path: Path) -> None:
@@ -120,12 +118,9 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def _beside(target: Path, make: Callable[[Path], None], ending: str = "") -> Path:
-    """Make a new file or folder beside ``target`` and return it.
-
-    Not by ``tempfile``, whose files only the owner may read: these follow the user's mask, as any file does.
-    """
+    """Make a new file or folder beside ``target``, which follows the user's mask, unlike those of ``tempfile``."""
     while True:
-        temporary = target.parent / f"{_beginning(target.name)}{secrets.token_hex(4)}{ending}"
+        temporary = target.parent / f".{target.name}{_UNDER_WAY}{secrets.token_hex(4)}{ending}"
         with suppress(FileExistsError):
             make(temporary)
             return temporary
@@ -133,11 +128,6 @@ def _beside(target: Path, make: Callable[[Path], None], ending: str = "") -> Pat
 
 def _make_file(path: Path) -> None:
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-
-
-def _beginning(name: str) -> str:
-    """Return how the name of what is written for a file or folder begins."""
-    return f".{name}{_UNDER_WAY}"
 
 
 def is_taken(path: str | os.PathLike[str]) -> bool:
@@ -163,12 +153,9 @@ def what_lies_at(path: Path) -> str:
 
 
 def sweep(folder: Path, name: str | None = None) -> None:
-    """Remove what killed processes left of files and folders that they were writing.
-
-    Only who holds a folder may do so: others may be writing there.
-    """
-    found = folder.rglob(f".*{_UNDER_WAY}*") if name is None else folder.glob(f"{glob.escape(_beginning(name))}*")
-    for leftover in list(found):
+    """Remove what killed processes left of what they were writing; only who holds the folder may do so."""
+    left = f"{_UNDER_WAY}*"
+    for leftover in list(folder.rglob(f".*{left}") if name is None else folder.glob(f".{glob.escape(name)}{left}")):
         _remove(leftover)
 
 

@@ -51,12 +51,7 @@ def release(lock: FileLock) -> None:
 
 @contextmanager
 def hold_folder(folder: Path, fix: str = "choose another folder with --out (out=)") -> Iterator[None]:
-    """Hold a folder, which must exist, for the body; the system lets go of it when the process ends, however it ends.
-
-    Raises:
-        InputError: another process is at work there.
-        EnvironmentProblem: the folder cannot be written.
-    """
+    """Hold a folder, which must exist, for the body; refused where another process is at work there."""
     with writing("a folder that is worked in must be writable", folder, fix):
         lock = _signed(folder / LOCK, "work in a folder", f"at work in {folder}", fix)
     try:
@@ -70,10 +65,6 @@ def hold_name(target: Path) -> Iterator[None]:
     """Hold the name of a file or folder that is written in one piece at the end: a lock file beside it.
 
     Folders that are made for it, and stay empty, are removed again; so is what killed processes left of it.
-
-    Raises:
-        InputError: another process is at work on it.
-        EnvironmentProblem: nothing can be written there.
     """
     fix = "choose another name with --out (out=)"
     made = [place for place in target.parents if not place.exists()]

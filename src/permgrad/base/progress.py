@@ -6,7 +6,6 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from types import TracebackType
 from typing import Any, Literal, Self, TextIO
 
 from permgrad.base.checks import check_flag_or_auto
@@ -51,22 +50,19 @@ class Progress:
         """Remove the bar, and write no more lines."""
         if self._bar is not None:
             self._bar.close()
-            self._bar = None
         if self._lines is not None:
             self._lines.ended.set()
-            self._lines = None
+        self._bar = self._lines = None
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
 class _Lines:
-    """Writes lines from a thread of its own: a single step may take minutes."""
+    """Writes lines from a thread: a single step may take minutes."""
 
     def __init__(self, total: int, label: str, stream: TextIO) -> None:
         self.done, self.ended = 0.0, threading.Event()

@@ -1,8 +1,7 @@
 """Random numbers that depend on a seed and on *what they are for*, never on order, batch or worker.
 
-Two tools: ``generator(seed, *keys)`` gives an independent NumPy stream per purpose, and ``uniform_integers`` is
-counter-based: element ``i`` is a function of the seed, the keys and ``counters[i]`` alone, so that one row can be drawn
-without the others.
+``generator(seed, *keys)`` gives an independent NumPy stream per purpose; ``uniform_integers`` is counter-based: element
+``i`` is a function of the seed, the keys and ``counters[i]`` alone, so that one row can be drawn without the others.
 """
 
 from __future__ import annotations
@@ -26,11 +25,7 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 
 
 def _load_rich() -> None:
-    """Import what draws from Python's own generator while it is imported, and put the caller's state back.
-
-    scikit-learn and Lightning import ``rich`` on the way to something else, whenever they happen to need it first: in
-    the middle of a fit, or when the caller asks for a score.
-    """
+    """Import what draws from Python's own generator as it is imported (by scikit-learn), and put the state back."""
     state = random.getstate()
     try:
         with suppress(ImportError):
@@ -43,23 +38,18 @@ _load_rich()
 
 
 def resolve_seed(random_state: Any) -> int:
-    """Turn ``None``, an integer, or a NumPy generator into one integer seed.
-
-    ``None`` draws fresh entropy without touching any global state; a generator advances by one draw.
-    """
+    """Turn ``None`` (fresh entropy), an integer, or a NumPy generator (advanced by one draw) into an integer seed."""
     if random_state is None:
         return secrets.randbits(63)
-    if isinstance(random_state, bool) or not isinstance(
-        random_state, (int, np.integer, np.random.Generator, np.random.RandomState)
-    ):
-        raise InputError(
-            "random_state must be None, an integer of at least 0, or a NumPy Generator or RandomState, "
-            f"however: random_state={shown(random_state)}; pass for example random_state=0"
-        )
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(0, 2**63 - 1))
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(0, 2**31 - 1))
+    if isinstance(random_state, bool) or not isinstance(random_state, (int, np.integer)):
+        raise InputError(
+            "random_state must be None, an integer of at least 0, or a NumPy Generator or RandomState, "
+            f"however: random_state={shown(random_state)}; pass for example random_state=0"
+        )
     if random_state < 0:
         raise InputError(
             f"random_state must be at least 0, however: random_state={random_state}; pass for example random_state=0"
@@ -86,16 +76,12 @@ def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 
 def uniform_integers(seed: int, keys: tuple[object, ...], counters: npt.ArrayLike, high: int) -> npt.NDArray[np.int64]:
-    """Draw integers in ``0 … high − 1``, one for each counter, independent of every other counter.
-
-    Shape:
-        counters ``(*)`` integers of at least 0; result ``(*)`` int64.
-    """
+    """Draw integers in ``0 … high − 1``, one for each counter, independent of every other counter."""
     return (uniform(seed, keys, counters) * high).astype(np.int64)
 
 
 def uniform(seed: int, keys: tuple[object, ...], counters: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Draw float64 in [0, 1) with 53 bits, one for each counter, independent of every other counter."""
+    """Draw float64 in [0, 1) with 53 bits, one for each counter of at least 0, independent of every other counter."""
     key = np.uint64(derive_seed(seed, *keys))
     with np.errstate(over="ignore"):
         words = np.asarray(counters).astype(np.uint64)
@@ -104,12 +90,9 @@ def uniform(seed: int, keys: tuple[object, ...], counters: npt.ArrayLike) -> npt
 
 
 def content_keys(arrays: Iterable[npt.NDArray[Any]]) -> npt.NDArray[np.uint64]:
-    """Return one 64-bit number for each row that depends on the row's bytes alone: equal rows have equal numbers.
+    """Return a 64-bit number for each row of arrays ``(rows, *)`` that depends on the row's bytes alone.
 
     Draws counted from such a number do not depend on where in a table, or in which partition of it, a row stands.
-
-    Args:
-        arrays: each ``(rows, *)``; together they are the rows.
     """
     total: npt.NDArray[np.uint64] | None = None
     with np.errstate(over="ignore"):
@@ -127,8 +110,7 @@ def content_keys(arrays: Iterable[npt.NDArray[Any]]) -> npt.NDArray[np.uint64]:
 def forked_torch(seed: int) -> Iterator[None]:
     """Seed torch's generators for the body and put back the caller's afterwards, also after an error.
 
-    The generators are the process's: of two threads inside at once neither has its numbers for itself, and who leaves
-    last puts back what the first had found.
+    The generators are the process's: of two threads inside at once neither has its numbers for itself.
     """
     import torch
 
@@ -146,11 +128,11 @@ def _kept_generators() -> Undo:
     import torch
 
     state = torch.get_rng_state()
-    others = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    on_devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
 
     def put_back() -> None:
         torch.set_rng_state(state)
-        if others:
-            torch.cuda.set_rng_state_all(others)
+        if on_devices:
+            torch.cuda.set_rng_state_all(on_devices)
 
     return put_back

@@ -29,8 +29,8 @@ class Registry(Generic[T]):
         return enter
 
     def get(self, name: str) -> T:
-        """Return the entry, or raise ``InputError`` that lists the known names and guesses."""
-        if not isinstance(name, str) or name not in self._entries:
+        """Return the entry, or raise ``InputError`` that lists the names and guesses."""
+        if name not in self:
             raise unknown(self.kind, name, self._entries)
         return self._entries[name]
 

@@ -22,19 +22,10 @@ NORMAL_95 = 1.959963984540054
 
 
 def adjusted(p_values: npt.ArrayLike) -> Floats:
-    """Adjust the p-values of features for how many there are, each output alone, by Holm's steps.
+    """Adjust p-values ``(*, features, outputs)`` for how many features there are, each output alone.
 
-    The k-th smallest of m is multiplied by m − k + 1, and no adjusted value is below that of a smaller one (Holm, "A
-    simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6, 1979). Undefined
-    p-values stay NaN and count as no test. A constant feature has p = 1 and counts: what is adjusted is every p-value
-    that stands in the table.
-
-    Shape:
-        p_values ``(*, features, outputs)``; result the same.
-
-    Examples:
-        >>> adjusted([[0.01], [np.nan], [0.04], [0.03]]).ravel().round(3).tolist()
-        [0.03, nan, 0.06, 0.06]
+    By Holm's steps (Scandinavian Journal of Statistics 6, 1979): the k-th smallest of m is multiplied by m − k + 1, and
+    no adjusted value is below that of a smaller one. Undefined p-values stay NaN and count as no test.
     """
     values = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(values, axis=-2, kind="stable")  # NaN last
@@ -69,49 +60,20 @@ def holm(p_values: npt.ArrayLike) -> Floats:
 
 
 def over_splits(p_values: npt.ArrayLike) -> Floats:
-    """Return one p-value for each feature from those of several splits: twice their median, at most 1.
+    """Return one p-value for each feature from ``(splits, features)``: twice their median, at most 1; one split's own.
 
-    This holds however the splits depend on each other (Meinshausen, Meier & Bühlmann, "p-values for high-dimensional
-    regression", Journal of the American Statistical Association 104, 2009). A single split keeps its own.
-
-    Shape:
-        p_values ``(splits, features)``; result ``(features,)``, NaN where a split has none.
-
-    Examples:
-        >>> over_splits([[0.01, 0.2], [0.02, 0.9], [0.5, 0.8]]).tolist()
-        [0.04, 1.0]
-        >>> over_splits([[0.01, 0.2]]).tolist()
-        [0.01, 0.2]
+    Holds however the splits depend on each other (Meinshausen, Meier & Bühlmann, Journal of the American Statistical
+    Association 104, 2009).
     """
     values = np.asarray(p_values, dtype=np.float64)
     return values[0] if len(values) == 1 else np.asarray(np.minimum(2 * np.median(values, axis=0), 1.0))
 
 
 def clearly(importance: npt.ArrayLike, p_adjusted: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-    """Tell which features clearly matter: the adjusted p-value passes at 5 %, and the estimate is above 0.
-
-    Shape:
-        importance, p_adjusted ``(*)``; result bool ``(*)``, False where either is undefined.
-
-    Examples:
-        >>> clearly([0.3, -0.3, 0.1], [0.01, 0.01, 0.2]).tolist()
-        [True, False, False]
-    """
+    """Tell which features clearly matter: p passes at 5 %, the estimate is above 0; False where either is undefined."""
     return (np.asarray(importance, dtype=np.float64) > 0) & (np.asarray(p_adjusted, dtype=np.float64) < LEVEL)
 
 
 def deserves_words(low: float, high: float, share: float) -> bool:
-    """Tell whether an effect deserves a sentence: its interval excludes 0, and it is at least 5 % of the total.
-
-    Args:
-        low: Lower end of its interval; NaN where it has none.
-        high: Upper end.
-        share: Its share of the total; its sign does not count.
-
-    Examples:
-        >>> deserves_words(0.1, 0.3, 0.2), deserves_words(0.1, 0.3, 0.012), deserves_words(-0.1, 0.3, 0.2)
-        (True, False, False)
-        >>> deserves_words(-0.3, -0.1, -0.2), deserves_words(np.nan, np.nan, 0.2)
-        (True, False)
-    """
+    """Tell whether an effect's interval, NaN where undefined, excludes 0, and it is at least 5 % of the total."""
     return (low > 0 or high < 0) and abs(share) >= LEAST_SHARE

@@ -1,18 +1,20 @@
-"""Loading libraries without searching for garbage among what stays.
+"""What a command does to its own process: the garbage collector while libraries load, and when Ctrl-C counts.
 
-Importing torch, its compiler, scikit-learn and pandas makes about a million objects, which live as long as the process.
-Python's garbage collector goes through them again and again while they come, and once more whenever enough new objects
-stand beside them: over a second of processor time of a short command.
+Importing torch, scikit-learn and pandas makes a million objects that stay; going through them again and again costs a
+short command over a second.
 """
 
 from __future__ import annotations
 
 import gc
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
+#: How many commands run in this process, one inside the other; 0 where permgrad is used as a library.
 _depth = 0
-"""How many commands run in this process, one inside the other; 0 where permgrad is used as a library."""
 
 
 @contextmanager
@@ -30,10 +32,7 @@ def own_process() -> Iterator[None]:
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Import libraries with the collector at rest, and leave what came out of its later rounds.
-
-    Only inside ``own_process``: elsewhere the objects of this process are the user's, and nothing happens.
-    """
+    """Import libraries with the collector at rest, within ``own_process``; elsewhere the objects are the user's."""
     if not (_depth and gc.isenabled()):
         yield
         return
@@ -43,3 +42,44 @@ def loading() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+@contextmanager
+def interrupts_wait() -> Iterator[None]:
+    """Let Ctrl-C wait until the body is through; a second one does not wait.
+
+    An interrupt amid the fork of a process can leave a lock of Python's held for ever, and one amid the start of a
+    library in C++ can leave it half started, so that its end crashes.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    # Python gives handlers to the main thread only; and what is ignored, or ends the process at once, stays so.
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    waiting: list[tuple[int, FrameType | None]] = []
+
+    def wait(number: int, frame: FrameType | None) -> None:
+        waiting.append((number, frame))
+        if len(waiting) > 1:
+            handler(number, frame)
+
+    signal.signal(signal.SIGINT, wait)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if len(waiting) == 1:
+            handler(*waiting[0])
+
+
+@contextmanager
+def uninterrupted_end() -> Iterator[None]:
+    """Let Ctrl-C count during the body, and no longer while libraries are taken down: the work is done by then."""
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            # `python -m` ends by signal 2, whatever the exit code, if Ctrl-C met code that was made from text (as
+            # dataclasses do it), also where it was caught; this is forgotten when the next such code runs.
+            exec("")  # noqa: S102 — see above

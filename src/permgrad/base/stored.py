@@ -28,66 +28,49 @@ _KINDS = "biufcSUmM"
 
 
 # ---- JSON ------------------------------------------------------------------------------------------------------------
-
-
 def parse_json(content: str | bytes, *, names_once: bool = False) -> Any:
-    """Return what a JSON document says.
+    """Return what a JSON document in UTF-8 says; ``names_once`` refuses an object that holds a name twice.
 
-    Args:
-        content: the document.
-        names_once: whether an object must hold each name once; else the last of equal names counts, as usual. For
-            files that people write: what stands first would be lost without a word.
-
-    Raises:
-        ValueError: it is no complete JSON in UTF-8, is nested too deeply to be worked with, or holds a number that is
-            none, which JSON does not know and permgrad never writes.
+    ``ValueError``: it is none, is nested too deeply, or holds a number that JSON does not know.
     """
     text = content.decode("utf-8") if isinstance(content, bytes) else content
     too_deep = f"it is nested more than {_DEEPEST} levels deep"
+    hook = _named_once if names_once else None
     try:
-        document = json.loads(
-            text,
-            parse_constant=_no_number,
-            parse_float=_finite,
-            object_pairs_hook=_named_once if names_once else None,
-        )
+        document = json.loads(text, parse_constant=_finite, parse_float=_finite, object_pairs_hook=hook)
     except RecursionError as error:
         raise ValueError(too_deep) from error
     level = [document]
     for _ in range(_DEEPEST):
-        level = [inner for outer in level if isinstance(outer, (dict, list)) for inner in _inside(outer)]
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, (dict, list))
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
         if not level:
             return document
     raise ValueError(too_deep)
 
 
-def _inside(outer: dict[str, Any] | list[Any]) -> Collection[Any]:
-    return outer.values() if isinstance(outer, dict) else outer
-
-
 def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     for name, value in pairs:
-        if name in found:
+        if name in entries:
             raise ValueError(f"it holds {name!r} twice in one object")
-        found[name] = value
-    return found
-
-
-def _no_number(name: str) -> float:
-    raise ValueError(f"it holds {name}, which is no number")
+        entries[name] = value
+    return entries
 
 
 def _finite(digits: str) -> float:
     number = float(digits)
     if not math.isfinite(number):
-        raise ValueError(f"it holds {digits}, which is beyond what a number can be")
+        fact = "beyond what a number can be" if digits[-1].isdigit() else "no number"
+        raise ValueError(f"it holds {digits}, which is {fact}")
     return number
 
 
 # ---- arrays ----------------------------------------------------------------------------------------------------------
-
-
 def write_npz(stream: BinaryIO | str | os.PathLike[str], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     """Write arrays as ``read_npz`` reads them: compressed, unless reading so many back is refused."""
     small = sum(np.asarray(array).nbytes for array in arrays.values()) <= MOST_UNPACKED // 2
@@ -97,19 +80,10 @@ def write_npz(stream: BinaryIO | str | os.PathLike[str], arrays: Mapping[str, np
 def read_npz(
     source: bytes | str | os.PathLike[str], names: Collection[str] | None = None
 ) -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays of an npz file. Nothing is executed, and nothing is larger than the file says its parts are.
+    """Return the arrays of an npz file, or of its content, or those with some names. Nothing is executed.
 
-    NumPy reserves as much memory as an array's header asks for, before it looks how much there is; and unpacks whatever
-    a file of a few kilobytes unpacks to.
-
-    Args:
-        source: the file, or its content.
-        names: arrays that are read; None: all.
-
-    Raises:
-        ValueError: it is no npz file, is damaged, holds a pickle, or an array whose size is not that of its numbers; or
-            it unpacks to more than 256 MB and a hundred times its size.
-        OSError: it cannot be read.
+    ``ValueError``: it is none, is damaged, holds a pickle, says of an array another size than it has, for which NumPy
+    would reserve memory, or unpacks to more than 256 MB and a hundred times its size.
     """
     stream: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")  # noqa: SIM115
     with stream:
@@ -139,11 +113,7 @@ def npz_names(path: str | os.PathLike[str]) -> list[str]:
 
 
 def check_archive(stream: BinaryIO) -> None:
-    """Refuse what is no zip file whose parts lie in it as they are, each in its own place.
-
-    Raises:
-        ValueError: it is none.
-    """
+    """Raise ``ValueError`` for what is no zip file whose parts lie in it as they are, each in its own place."""
     size = stream.seek(0, os.SEEK_END)
     with zipfile.ZipFile(stream) as file:
         parts = file.infolist()
@@ -154,7 +124,7 @@ def check_archive(stream: BinaryIO) -> None:
 
 
 def is_whole_npz(path: Path) -> bool:
-    """Whether an npz file is one, of a size that is believed, and its parts have their checksums; nothing is kept."""
+    """Whether an npz file is one, of a size that is believed, and its parts have their checksums."""
     try:
         with zipfile.ZipFile(path) as file:
             _check_sizes(file.infolist(), path.stat().st_size)
@@ -176,54 +146,39 @@ def _check_sizes(parts: Collection[zipfile.ZipInfo], size: int) -> None:
 
 
 def _read_array(file: zipfile.ZipFile, part: zipfile.ZipInfo) -> npt.NDArray[Any]:
+    which = f"its array {part.filename!r}"
     with cast("zipfile.ZipExtFile", file.open(part)) as stream:
-        shape, fortran, dtype = _read_header(part.filename, stream)
+        version = np.lib.format.read_magic(stream)
+        if version not in _HEADERS:
+            raise ValueError(f"{which} has format {version}, which is not known")
+        try:
+            shape, fortran, dtype = _HEADERS[version](stream)
+        except Exception as error:
+            # NumPy reads headers as Python does its source, and fails in as many ways.
+            raise ValueError(f"{which} has a header that cannot be read ({type(error).__name__})") from error
         if dtype.hasobject:
-            raise ValueError(
-                f"its array {part.filename!r} holds a pickle, which could run code on loading and is never opened"
-            )
+            raise ValueError(f"{which} holds a pickle, which could run code on loading and is never opened")
         if dtype.kind not in _KINDS or not dtype.itemsize:
-            raise ValueError(f"its array {part.filename!r} holds values of type {dtype}, which permgrad never writes")
-        count = 1
-        for length in shape:
-            count *= int(length)
+            raise ValueError(f"{which} holds values of type {dtype}, which permgrad never writes")
+        count = math.prod(map(int, shape))
         left = part.file_size - stream.tell()
         if any(length < 0 for length in shape) or count * dtype.itemsize != left:
-            raise ValueError(f"its array {part.filename!r} says it has {count:,} values of {dtype}, and has not")
+            raise ValueError(f"{which} says it has {count:,} values of {dtype}, and has not")
         numbers = np.empty(count, dtype)
         if left and stream.readinto(numbers.view(np.uint8).data) != left:
-            raise ValueError(f"its array {part.filename!r} is cut off")
+            raise ValueError(f"{which} is cut off")
         return numbers.reshape(shape, order="F" if fortran else "C")
 
 
-def _read_header(name: str, stream: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = np.lib.format.read_magic(stream)
-    if version not in _HEADERS:
-        raise ValueError(f"its array {name!r} has format {version}, which is not known")
-    try:
-        shape, fortran, dtype = _HEADERS[version](stream)
-    except Exception as error:
-        # NumPy reads headers as Python does its source, and fails in as many ways.
-        raise ValueError(f"its array {name!r} has a header that cannot be read ({type(error).__name__})") from error
-    return shape, fortran, dtype
-
-
 # ---- seals -----------------------------------------------------------------------------------------------------------
-
-
 def sealed(description: Mapping[str, Any]) -> dict[str, Any]:
     """Return a description with a checksum of all that it says, so that damage is seen."""
     content = {name: value for name, value in description.items() if name != _SEAL}
-    return {**content, _SEAL: _checksum(content)}
+    # What JSON gives back: tuples are lists, keys are text.
+    stored = json.loads(json.dumps(plain(content)))
+    return {**content, _SEAL: hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()}
 
 
 def is_intact(description: Mapping[str, Any]) -> bool:
     """Whether a description says what it said when it was sealed; one without a seal is older than seals."""
-    content = {name: value for name, value in description.items() if name != _SEAL}
-    return _SEAL not in description or description[_SEAL] == _checksum(content)
-
-
-def _checksum(content: Mapping[str, Any]) -> str:
-    # What JSON gives back: tuples are lists, keys are text.
-    said = json.loads(json.dumps(plain(dict(content))))
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    return _SEAL not in description or description[_SEAL] == sealed(description)[_SEAL]

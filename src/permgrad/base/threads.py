@@ -1,10 +1,7 @@
 """Threads that share a process: states that several of them change for a while, and what one at a time may do.
 
-Putting a state back as it was found is right for one thread alone: a second one finds what the first has changed, and
-puts that back when the first is gone. Here who comes first changes a state, and who leaves last puts it back.
-
-A forked child has the thread alone that forked. Locks that others held are free there, and what they had changed is put
-back.
+Who comes first changes a state, and who leaves last puts it back. A forked child has only the thread that forked: locks
+that others held are free there, and what they had changed is put back.
 """
 
 from __future__ import annotations
@@ -15,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 from weakref import WeakSet
 
@@ -56,7 +53,7 @@ class _State:
     """A state that was changed: how to put it back, and the threads that still need it, once for each time."""
 
     undo: Undo
-    holders: list[int]
+    holders: list[int] = field(default_factory=list)
 
 
 _states: dict[Hashable, _State] = {}
@@ -67,9 +64,7 @@ _asking = Turn()
 def together(changes: Mapping[Hashable, Change]) -> Iterator[None]:
     """Make changes for the body that threads may make at the same time; who leaves last has them put back.
 
-    Args:
-        changes: the name of each state, and what changes it and returns what puts it back. Of two under one name the
-            first is made, so that all of one name must make the same.
+    Each state's name has what changes it and returns what puts it back; of two under one name the first is made.
     """
     me = threading.get_ident()
     held: list[Hashable] = []
@@ -77,7 +72,7 @@ def together(changes: Mapping[Hashable, Change]) -> Iterator[None]:
         with _asking:
             for name, change in changes.items():
                 if name not in _states:
-                    _states[name] = _State(change(), [])
+                    _states[name] = _State(change())
                 _states[name].holders.append(me)
                 held.append(name)
         yield
@@ -102,8 +97,7 @@ _forked = (
 def is_fork() -> bool:
     """Whether this process was forked from one that may have computed with several threads.
 
-    Libraries that share work among threads of OpenMP wait forever in a forked child for threads that did not come
-    along: there one thread has to compute alone.
+    OpenMP waits forever in a forked child for threads that did not come along: there one thread computes alone.
     """
     return _forked
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from permgrad.base.interrupts import uninterrupted_end
+from permgrad.base.startup import uninterrupted_end
 from permgrad.cli import benchmark, compare, datasets, explain, predict, report, run, tune  # noqa: F401 — the order of --help
 from permgrad.cli.command import app
 

@@ -1,7 +1,6 @@
 """Reading MedMNIST: small medical images in one ``.npz`` file, from a path, the user's folder, the cache or their home.
 
-Source: Yang et al., MedMNIST v2, Scientific Data 10:41 (2023); sizes and checksums are those of the package medmnist
-3.0.2 (its ``info.py``).
+Source: Yang et al., MedMNIST v2, Scientific Data 10:41 (2023); checksums are those of the package medmnist 3.0.2.
 """
 
 from __future__ import annotations
@@ -27,18 +26,17 @@ PARTS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class ImageCard:
-    """What is known about a set of images: its name, address, MD5, the shape of an image, and images by part.
-
-    ``known`` has the MD5 of other versions of the file ``<name>.npz``, and what they are.
-    """
+    """A named set of images: its MD5, and the MD5 of other versions of the file, with what they are."""
 
     name: str
     title: str
-    url: str
     md5: str
-    shape: tuple[int, ...]
-    counts: tuple[int, int, int]
-    known: tuple[tuple[str, str], ...] = ()
+    versions: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def url(self) -> str:
+        """Where the file is downloaded from."""
+        return f"https://zenodo.org/records/10519652/files/{self.name}.npz?download=1"
 
     @property
     def file_name(self) -> str:
@@ -49,26 +47,13 @@ class ImageCard:
 image_cards: Registry[ImageCard] = Registry("image set")
 """Named sets of images; any other file of the same form can be read by its path."""
 
-_HOME = "https://zenodo.org/records/10519652/files/{}.npz?download=1"
+_SMALLER = ("f5b994ec7c2fe8bc81ae15cbab7c3df8", "a part of 5,030 images: 3,882 + 524 + 624")
 for _card in (
-    ImageCard(
-        "organamnist", "OrganAMNIST: abdominal CT, axial", _HOME.format("organamnist"),
-        "68e3f8846a6bd62f0c9bf841c0d9eacc", (28, 28), (34_561, 6_491, 17_778),
-    ),
-    ImageCard(
-        "organcmnist", "OrganCMNIST: abdominal CT, coronal", _HOME.format("organcmnist"),
-        "b9ceb9546e10131b32923c5bbeaea2b1", (28, 28), (12_975, 2_392, 8_216),
-    ),
-    ImageCard(
-        "organsmnist", "OrganSMNIST: abdominal CT, sagittal", _HOME.format("organsmnist"),
-        "9ab87b696fb54e2a387ebe992d6ed5f1", (28, 28), (13_932, 2_452, 8_827),
-    ),
-    ImageCard(
-        "pneumoniamnist", "PneumoniaMNIST: chest X-rays of children", _HOME.format("pneumoniamnist"),
-        "28209eda62fecd6e6a2d98b1501bb15f", (28, 28), (4_708, 524, 624),
-        known=(("f5b994ec7c2fe8bc81ae15cbab7c3df8", "a part of 5,030 images: 3,882 + 524 + 624"),),
-    ),
-):  # fmt: skip
+    ImageCard("organamnist", "OrganAMNIST: abdominal CT, axial", "68e3f8846a6bd62f0c9bf841c0d9eacc"),
+    ImageCard("organcmnist", "OrganCMNIST: abdominal CT, coronal", "b9ceb9546e10131b32923c5bbeaea2b1"),
+    ImageCard("organsmnist", "OrganSMNIST: abdominal CT, sagittal", "9ab87b696fb54e2a387ebe992d6ed5f1"),
+    ImageCard("pneumoniamnist", "PneumoniaMNIST: chest X-rays", "28209eda62fecd6e6a2d98b1501bb15f", (_SMALLER,)),
+):
     image_cards.register(_card.name)(_card)
 
 
@@ -87,31 +72,14 @@ class Images:
 
 
 def load_medmnist(name_or_path: str | os.PathLike[str], parts: Sequence[str] = PARTS) -> Images:
-    """Read a MedMNIST file.
+    """Read some parts of a MedMNIST file, by its name or the path of any ``.npz`` of the same form.
 
-    A name is looked for in the folder that ``PERMGRAD_DATA`` names, then in the cache, then downloaded. A file in
-    ``PERMGRAD_DATA`` is the user's own: unknown content gives a warning. A download and the cache must match the
-    checksum.
-
-    Args:
-        name_or_path: a name such as ``"pneumoniamnist"``, or the path of any ``.npz`` of the same form
-            (``train_images, train_labels, val_images, …``).
-        parts: which parts, in this order.
-
-    Returns:
-        The images with their labels.
+    A name is looked for in the folder that ``PERMGRAD_DATA`` names, where unknown content gives a warning, then in the
+    cache, then downloaded; these must match the checksum.
 
     Raises:
         InputError: no such name or file, an unknown part, or a file of another form.
         EnvironmentProblem: the file is nowhere and cannot be downloaded; the message says which file to put where.
-
-    Examples:
-        >>> import numpy as np, tempfile
-        >>> path = tempfile.mkdtemp() + "/tiny.npz"
-        >>> shown, label = np.zeros((2, 28, 28), np.uint8), np.zeros((2, 1), int)
-        >>> np.savez(path, **{f"{p}_images": shown for p in PARTS}, **{f"{p}_labels": label for p in PARTS})
-        >>> load_medmnist(path, ("train", "test")).pixels.shape
-        (4, 28, 28)
     """
     for part in parts:
         check_choice("part", part, PARTS)
@@ -129,10 +97,8 @@ def load_medmnist(name_or_path: str | os.PathLike[str], parts: Sequence[str] = P
             raise InputError(
                 f"all parts must have {kind} of one shape, however {str(path)!r} has {shapes}; write them alike"
             )
-    counts = [len(arrays_of_kind) for arrays_of_kind in pixels]
-    return Images(
-        name, np.concatenate(pixels), np.concatenate(labels), np.repeat(list(parts), counts), file_hash(path, "md5")
-    )
+    which = np.repeat(list(parts), [len(images) for images in pixels])
+    return Images(name, np.concatenate(pixels), np.concatenate(labels), which, file_hash(path, "md5"))
 
 
 def find_medmnist(name_or_path: str | os.PathLike[str]) -> tuple[Path, str]:
@@ -149,8 +115,7 @@ def find_medmnist(name_or_path: str | os.PathLike[str]) -> tuple[Path, str]:
             )
         return path, path.stem
     folder = os.environ.get("PERMGRAD_DATA")
-    file = Path(folder, f"{name}.npz") if folder else None
-    if file is not None and file.is_file():
+    if folder and (file := Path(folder, f"{name}.npz")).is_file():
         return file, name
     problem = unknown("image set", name, image_cards.names())
     raise InputError(f"{problem}; another set is read by its path (….npz), or put into the folder PERMGRAD_DATA names")
@@ -160,7 +125,7 @@ def fetch_medmnist(name: str) -> Path:
     """Make sure that a named set is on this machine and return its file, see ``store.find_file``."""
     card = image_cards.get(name)
     wanted = store.Wanted(f"image set {name!r}", card.file_name, "md5", card.md5, card.url)
-    return store.find_file(wanted, card.url, versions=dict(card.known))
+    return store.find_file(wanted, card.url, versions=dict(card.versions))
 
 
 def _read(path: Path, parts: Sequence[str]) -> dict[str, npt.NDArray]:

@@ -13,16 +13,8 @@ import pandas as pd
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, by_count, warn_user
 from permgrad.base.random import generator
-from permgrad.data.read.cells import (
-    Distinct,
-    Floats,
-    as_frame,
-    date_seconds,
-    find_date_format,
-    is_native_number,
-    series_seconds,
-    text_numbers,
-)
+from permgrad.data.read.cells import Distinct, Floats, as_frame, is_native_number, text_numbers
+from permgrad.data.read.dates import date_seconds, find_date_format, is_moment, series_seconds
 from permgrad.data.read.whole_numbers import are_inexact
 
 Task: TypeAlias = Literal["classification", "regression"]
@@ -31,14 +23,7 @@ Rows: TypeAlias = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Split:
-    """Row numbers of the three parts; no row is in two, every row is in one.
-
-    Attributes:
-        train: rows that are learnt from.
-        validation: rows that stop the training.
-        test: rows that are looked at once, in the end.
-        kind: how it was made: ``"stratified"``, ``"random"``, ``"grouped"`` or ``"temporal"``.
-    """
+    """Row numbers of the parts, every row in one; ``kind`` is stratified, random, grouped or temporal."""
 
     train: Rows
     validation: Rows
@@ -59,29 +44,16 @@ def split_rows(
     """Split rows into training, validation and test.
 
     By default the published split of the named data sets: ``train_test_split`` takes 40 % off (``random_state=seed``,
-    stratified for
-    classes); the same call halves what was taken off, and its first half is the validation part, its second half the
-    test part.
-
-    Args:
-        n: number of rows.
-        y: target ``(n,)``, needed to stratify.
-        task: ``"classification"`` stratifies by ``y``.
-        seed: ``random_state`` of both calls.
-        groups: ``(n,)``; rows of one group stay in one part, for example all visits of a patient.
-        time: ``(n,)`` numbers or dates; the oldest rows train, the newest test; rows of one moment stay together.
-        fractions: shares of training, validation, test.
-
-    Raises:
-        InputError: too few rows or groups, wrong lengths, unknown task, or fractions that are no shares of one.
-
-    Examples:
-        >>> split = split_rows(10, [0, 1] * 5, task="classification")
-        >>> len(split.train), len(split.validation), len(split.test)
-        (6, 2, 2)
+    stratified by ``y`` for classes); the same call halves that into the validation part and the test part. Rows of one
+    of the ``groups (n,)`` stay in one part; by ``time (n,)``, numbers or dates, the oldest rows train, the newest test.
     """
     check_choice("task", task, ("classification", "regression"))
-    shares = _checked_fractions(fractions)
+    shares = tuple(float(share) for share in fractions)
+    if len(shares) != 3 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
+        raise InputError(
+            f"fractions must be three positive shares that sum to 1, however: fractions={tuple(fractions)!r}; the"
+            " default is (0.6, 0.2, 0.2)"
+        )
     if n < 3:
         raise InputError(
             f"a table must have at least 3 rows to be split in three, however it has {n}; give more rows, or test and"
@@ -93,20 +65,7 @@ def split_rows(
         return _by_group(n, _codes(groups, n), seed, shares)
     if time is not None:
         return _by_time(n, _moments(time, n), shares)
-    labels = None
-    if task == "classification" and y is not None:
-        labels = _codes(y, n, "y")
-    return _at_random(n, labels, seed, shares)
-
-
-def _checked_fractions(fractions: Sequence[float]) -> tuple[float, float, float]:
-    shares = tuple(float(share) for share in fractions)
-    if len(shares) != 3 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
-        raise InputError(
-            f"fractions must be three positive shares that sum to 1, however: fractions={tuple(fractions)!r}; the"
-            " default is (0.6, 0.2, 0.2)"
-        )
-    return shares[0], shares[1], shares[2]
+    return _at_random(n, _codes(y, n, "y") if task == "classification" and y is not None else None, seed, shares)
 
 
 def _codes(values: Any, n: int, what: str = "groups") -> Rows:
@@ -122,7 +81,7 @@ def _codes(values: Any, n: int, what: str = "groups") -> Rows:
 
 
 # ---- at random ------------------------------------------------------------------------------------------------------
-def _at_random(n: int, labels: Rows | None, seed: int, shares: tuple[float, float, float]) -> Split:
+def _at_random(n: int, labels: Rows | None, seed: int, shares: tuple[float, ...]) -> Split:
     off_share = shares[1] + shares[2]
     rows = np.arange(n, dtype=np.int64)
     train, off, first = _halve(rows, labels, off_share, seed)
@@ -138,7 +97,7 @@ def _at_random(n: int, labels: Rows | None, seed: int, shares: tuple[float, floa
 
 
 def _halve(rows: Rows, labels: Rows | None, share: float, seed: int) -> tuple[Rows, Rows, bool]:
-    """Take ``share`` of the rows off; say whether the classes could be balanced."""
+    """Take ``share`` of the rows off; whether the classes could be balanced."""
     from sklearn.model_selection import train_test_split
 
     if labels is not None:
@@ -152,7 +111,7 @@ def _halve(rows: Rows, labels: Rows | None, share: float, seed: int) -> tuple[Ro
 
 
 # ---- by group -------------------------------------------------------------------------------------------------------
-def _by_group(n: int, codes: Rows, seed: int, shares: tuple[float, float, float]) -> Split:
+def _by_group(n: int, codes: Rows, seed: int, shares: tuple[float, ...]) -> Split:
     sizes = np.bincount(codes)
     if len(sizes) < 3:
         raise InputError(
@@ -183,7 +142,7 @@ def _moments(time: Any, n: int) -> Floats:
             f"time must have one value for each of the {n} rows, however it has {len(series)}; pass a column of the"
             " table"
         )
-    if series.dtype.kind in "mM" or isinstance(series.dtype, (pd.DatetimeTZDtype, pd.PeriodDtype)):
+    if is_moment(series):
         moments = series_seconds(series)
     elif is_native_number(series.dtype):
         moments = series.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -207,7 +166,7 @@ def _moments(time: Any, n: int) -> Floats:
     return moments
 
 
-def _by_time(n: int, moments: Floats, shares: tuple[float, float, float]) -> Split:
+def _by_time(n: int, moments: Floats, shares: tuple[float, ...]) -> Split:
     order = np.argsort(moments, kind="stable")
     # A cut is moved to the nearest change of time, so that one moment is never in two parts.
     changes = np.flatnonzero(np.diff(moments[order]) > 0) + 1
@@ -226,17 +185,7 @@ def _by_time(n: int, moments: Floats, shares: tuple[float, float, float]) -> Spl
 
 # ---- rows in both ---------------------------------------------------------------------------------------------------
 def count_shared_rows(train: Any, test: Any) -> int:
-    """Count the test rows that also stand in training, all columns equal; missing equals missing.
-
-    Pass features and target together: a row with the same features and another target is not the same row.
-
-    Raises:
-        InputError: the columns differ.
-
-    Examples:
-        >>> count_shared_rows([[1, "a"], [2, "b"]], [[2, "b"], [2, "c"]])
-        1
-    """
+    """Count the test rows that also stand in training, all columns, target included, equal; missing equals missing."""
     first, second = as_frame(train, allow_empty=True), as_frame(test, allow_empty=True)
     if list(first.columns) != list(second.columns):
         raise InputError(
@@ -248,7 +197,11 @@ def count_shared_rows(train: Any, test: Any) -> int:
     with np.errstate(over="ignore"):
         for name in first.columns:
             one, two = first[name], second[name]
-            if is_native_number(one.dtype) and is_native_number(two.dtype) and not _are_large(one, two):
+            # Whole numbers that float64 cannot hold are compared as text.
+            are_large = all(pd.api.types.is_integer_dtype(c.dtype) for c in (one, two)) and (
+                are_inexact(one) or are_inexact(two)
+            )
+            if is_native_number(one.dtype) and is_native_number(two.dtype) and not are_large:
                 values = np.concatenate(
                     [one.to_numpy(np.float64, na_value=np.nan), two.to_numpy(np.float64, na_value=np.nan)]
                 )
@@ -260,8 +213,3 @@ def count_shared_rows(train: Any, test: Any) -> int:
             keys = keys * np.uint64(0x9E3779B97F4A7C15) + codes
             keys ^= keys >> np.uint64(29)
     return int(np.isin(keys[len(first) :], keys[: len(first)]).sum())
-
-
-def _are_large(*columns: pd.Series[Any]) -> bool:
-    """Whether columns hold whole numbers alone, some of which float64 cannot hold."""
-    return all(pd.api.types.is_integer_dtype(column.dtype) for column in columns) and any(map(are_inexact, columns))

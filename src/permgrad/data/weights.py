@@ -1,4 +1,4 @@
-"""Weights of rows: what they may be, given for a table in memory or read from one of its columns."""
+"""Weights of rows: of rows in memory, and of a part of a table that is read in pieces."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ LEAST, MOST = 1e-100, 1e100
 
 def are_weights(values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     """Return whether each number can be a weight."""
-    right: npt.NDArray[np.bool_] = (values == 0) | ((values >= LEAST) & (values <= MOST))
-    return right
+    return np.asarray((values == 0) | ((values >= LEAST) & (values <= MOST)))
 
 
-def _rule_of(weight: float) -> tuple[str, str]:
-    """Return the rule that a number breaks which can be no weight, and how it is mended."""
+def _broken_rule(weight: float) -> tuple[str, str]:
+    """Return why a number cannot be a weight, and how to fix it."""
     if 0 < weight < np.inf:
         return f"0 or between {LEAST} and {MOST}", "only ratios count, so divide all by the largest"
     return "finite and at least 0", "correct it"
@@ -32,16 +31,7 @@ def _rule_of(weight: float) -> tuple[str, str]:
 def check_weights(sample_weight: Any, rows: int) -> npt.NDArray[np.float64]:
     """Return the weights of rows in memory, a new array ``(rows,)``; one number stands for all rows.
 
-    Raises:
-        InputError: Not one number per row, numbers that are no weights, or all zero.
-
-    Examples:
-        >>> check_weights([0, 2], 2), check_weights(3, 2)
-        (array([0., 2.]), array([3., 3.]))
-        >>> check_weights([1, 1e300], 2)
-        Traceback (most recent call last):
-        permgrad.InputError: sample_weight must be 0 or between 1e-100 and 1e+100, however: that of row 1 is \
-1e+300; only ratios count, so divide all by the largest, and write 0 for what does not count
+    ``InputError``: not one number per row, numbers that are no weights, or all zero.
     """
     weights = as_numbers("sample_weight", sample_weight, f"pass one for each of the {rows} rows").copy()
     if weights.ndim == 0:
@@ -53,7 +43,7 @@ def check_weights(sample_weight: Any, rows: int) -> npt.NDArray[np.float64]:
         )
     if (wrong := np.flatnonzero(~are_weights(weights))).size:
         value = float(weights[wrong[0]])
-        rule, fix = _rule_of(value)
+        rule, fix = _broken_rule(value)
         raise InputError(
             f"sample_weight must be {rule}, however: that of row {wrong[0]} is {value:g}; {fix}, and write 0 for what "
             "does not count"
@@ -68,11 +58,7 @@ def read_weights(values: pd.Series[Any]) -> npt.NDArray[np.float64]:
     weights = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     if (wrong := np.flatnonzero(~are_weights(weights))).size:
         place = int(wrong[0])
-        rule, fix = _rule_of(weights[place])
-        raise CellError.at(
-            place,
-            values.index,
-            f"sample_weight must be {rule}, however: ",
-            f" has {str(values.iloc[place])!r} in {str(values.name)!r}; {fix}",
-        )
+        rule, fix = _broken_rule(weights[place])
+        fact = f" has {str(values.iloc[place])!r} in {str(values.name)!r}; {fix}"
+        raise CellError.at(place, values.index, f"sample_weight must be {rule}, however: ", fact)
     return weights

@@ -75,7 +75,7 @@ def test_the_part_of_pneumoniamnist_is_known_and_gives_no_warning():
         warnings.simplefilter("error")
         found = load_medmnist("pneumoniamnist")
     assert found.pixels.shape == (5030, 28, 28)
-    assert found.md5 in dict(image_cards.get("pneumoniamnist").known)
+    assert found.md5 in dict(image_cards.get("pneumoniamnist").versions)
 
 
 def test_a_file_of_the_user_with_other_content_gives_a_warning(tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ from permgrad.base.files import atomic_path, is_taken, sweep, what_lies_at, writ
 from permgrad.base.locks import hold_folder
 from permgrad.base.stored import parse_json
 from permgrad.data.parts.partitions import MissingFileError
-from permgrad.data.read.parquet_footer import DAMAGE
+from permgrad.data.read.parquet import DAMAGE
 
 RECORD, PARTS, LOCAL, IMPORTANCE = "_stream.json", "parts", "local", "importance.csv"
 SCHEMA_VERSION = 1

@@ -8,25 +8,10 @@ import zipfile
 
 from permgrad.data.datasets.card import DataCard, Download, cards
 
-_COLUMNS = [
-    "poutcome",
-    "job",
-    "marital",
-    "education",
-    "default",
-    "housing",
-    "loan",
-    "contact",
-    "day",
-    "month",
-    "campaign",
-    "duration",
-    "pdays",
-    "previous",
-    "age",
-    "balance",
-    "y",
-]
+_COLUMNS = (
+    "poutcome", "job", "marital", "education", "default", "housing", "loan", "contact", "day", "month", "campaign",
+    "duration", "pdays", "previous", "age", "balance", "y",
+)  # fmt: skip
 
 
 def convert_bank(archive: bytes) -> bytes:

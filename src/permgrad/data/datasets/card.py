@@ -5,25 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import pandas as pd
 
 from permgrad.base.registry import Registry
-from permgrad.data.splitting import Split, split_rows
-
-Task: TypeAlias = Literal["classification", "regression"]
+from permgrad.data.splitting import Split, Task, split_rows
 
 
 @dataclass(frozen=True)
 class Download:
-    """Where a file can be fetched, and how what is fetched becomes the file of the card.
-
-    Attributes:
-        url: address of the home's file.
-        convert: from the downloaded bytes to the card's bytes; None: they are the same. The result is checked by the
-            card's hash.
-    """
+    """Where a file can be fetched, and how its bytes become those of the card's file; None: they are the same."""
 
     url: str
     convert: Callable[[bytes], bytes] | None = None
@@ -74,14 +66,14 @@ class DataCard:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able form for reports."""
+        simple = (
+            "name", "title", "home", "licence", "target", "task", "description", "rows", "columns", "file_name",
+            "sha256", "positive",
+        )  # fmt: skip
         return {
-            **{
-                key: getattr(self, key)
-                for key in ("name", "title", "home", "licence", "target", "task", "description", "rows", "columns")
-            },
-            **{key: getattr(self, key) for key in ("file_name", "sha256", "positive")},
+            **{key: getattr(self, key) for key in simple},
             "na_codes": list(self.na_codes),
-            "variables": {name: list(own) for name, own in self.variables.items()},
+            "variables": {name: list(columns) for name, columns in self.variables.items()},
             "not_features": list(self.not_features),
             "notes": list(self.notes),
             "download": self.download.url if self.download else None,
@@ -90,12 +82,7 @@ class DataCard:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A loaded data set: features and target in one frame, and its card.
-
-    Attributes:
-        frame: all columns of the file, codes for missing untouched.
-        card: the data card.
-    """
+    """A loaded data set: features and target in one frame, codes for missing untouched, and its card."""
 
     frame: pd.DataFrame
     card: DataCard
@@ -118,7 +105,7 @@ class Dataset:
     @property
     def variables(self) -> dict[str, list[str]]:
         """One-hot columns that are one variable each: ``TableEncoder(variables=…)``."""
-        return {name: list(own) for name, own in self.card.variables.items()}
+        return {name: list(columns) for name, columns in self.card.variables.items()}
 
     @property
     def groups(self) -> dict[str, list[str]]:

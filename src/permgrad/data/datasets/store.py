@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import pandas as pd
-
 from permgrad.base.errors import EnvironmentProblem, warn_user
 from permgrad.base.files import atomic_path, file_hash
 from permgrad.data.datasets.card import DataCard, Dataset, cards
@@ -21,20 +19,12 @@ from permgrad.data.read.table import read_table
 
 
 def list_datasets() -> list[str]:
-    """Return the names of all data sets.
-
-    Examples:
-        >>> "heloc" in list_datasets()
-        True
-    """
+    """Return the names of all data sets."""
     return cards.names()
 
 
 def get_card(name: str) -> DataCard:
-    """Return the data card of a named set.
-
-    Raises:
-        InputError: no such name.
+    """Return the data card of a named set; ``InputError``: no such name.
 
     Examples:
         >>> get_card("heloc").na_codes
@@ -58,33 +48,18 @@ def load_dataset(name: str) -> Dataset:
     card = cards.get(name)
     if card.build is not None:
         return Dataset(card.build(), card)
-    frame: pd.DataFrame = read_table(fetch_dataset(name) or "")
-    return Dataset(frame, card)
+    return Dataset(read_table(fetch_dataset(name) or ""), card)
 
 
 def cache_folder() -> Path:
     """Return the folder for downloads: ``PERMGRAD_CACHE``, or the platform's cache folder."""
-    named = os.environ.get("PERMGRAD_CACHE")
-    if named:
-        return Path(named)
     import pooch
 
-    return Path(pooch.os_cache("permgrad"))
+    return Path(os.environ.get("PERMGRAD_CACHE") or pooch.os_cache("permgrad"))
 
 
 def fetch_dataset(name: str) -> Path | None:
-    """Make sure that a data set is on this machine.
-
-    A file in ``PERMGRAD_DATA`` is the user's own: another content than the card's gives a warning. A file in the
-    cache must have the card's content.
-
-    Returns:
-        Path of the file, or None when the set ships inside a dependency.
-
-    Raises:
-        InputError: no such name.
-        EnvironmentProblem: the file is nowhere and cannot be downloaded.
-    """
+    """Return the file of a data set, downloaded if it is not on this machine; None when it ships in a dependency."""
     card = cards.get(name)
     if card.file_name is None:
         return None
@@ -103,11 +78,6 @@ class Wanted:
     checksum: str
     origin: str
 
-    @property
-    def algorithm(self) -> str:
-        """Name of the checksum, for people."""
-        return {"sha256": "SHA-256", "md5": "MD5"}[self.digest]
-
 
 def find_file(
     wanted: Wanted,
@@ -115,18 +85,13 @@ def find_file(
     convert: Callable[[bytes], bytes] | None = None,
     versions: Collection[str] = (),
 ) -> Path:
-    """Return a file from the folder that ``PERMGRAD_DATA`` names, from the cache, or downloaded into it.
+    """Return a file from the folder that ``PERMGRAD_DATA`` names, from the cache, or downloaded into it and converted.
 
-    Args:
-        wanted: The file.
-        url: What is downloaded; None: nothing can be.
-        convert: From what is downloaded to the file; None: they are the same.
-        versions: Checksums of other versions, of which the user need not be told.
-
-    Raises:
-        EnvironmentProblem: The file is nowhere, or in the cache with other content, and cannot be downloaded.
+    A file in ``PERMGRAD_DATA`` is the user's: content other than the card's, or of its other ``versions``, gives a
+    warning; elsewhere it is an ``EnvironmentProblem``.
     """
-    what, algorithm, checksum = wanted.what, wanted.algorithm, wanted.checksum
+    what, checksum = wanted.what, wanted.checksum
+    algorithm = {"sha256": "SHA-256", "md5": "MD5"}[wanted.digest]
     if folder := os.environ.get("PERMGRAD_DATA"):
         file = Path(folder, wanted.file_name)
         if file.is_file():
@@ -176,11 +141,7 @@ def find_file(
 
 
 def fetch_bytes(url: str) -> bytes:
-    """Download to memory; the content is checked by the caller, after conversion.
-
-    Raises:
-        OSError, ValueError: as pooch raises them.
-    """
+    """Download to memory; the content is checked by the caller, after conversion."""
     import pooch
 
     logger = pooch.get_logger()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Literal, TypeAlias
+from dataclasses import astuple
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ from permgrad.base.checks import check_choice, check_whole
 from permgrad.base.errors import InputError, counted, listed, suggest, unknown, warn_user
 from permgrad.data.encode.groups import check_blocks
 from permgrad.data.encode.planning import OTHER, Slot, date_wave, plan_slots
-from permgrad.data.encode.scaling import Scaling, ScalingMode, check_mode
+from permgrad.data.encode.scaling import Scaling, ScalingMode
 from permgrad.data.encode.statistics import TableStatistics, calendar_parts, numeric_cells
 from permgrad.data.read.cells import (
     BLANK,
@@ -33,18 +34,15 @@ Level: TypeAlias = Literal["column", "feature", "group"]
 Places: TypeAlias = npt.NDArray[np.int64]
 
 _FORMAT = 1
+#: How many columns one warning names, and how much of a long text is shown.
 _MOST_NAMED, _LONGEST = 5, 80
-"""How many columns one warning names, and how much of a long text is shown."""
 #: Columns whose new levels and words were told of; None: they are told of each time.
 _told: ContextVar[set[str] | None] = ContextVar("permgrad_told_of_surprises", default=None)
 
 
 @contextmanager
 def surprises_told_once() -> Iterator[None]:
-    """Within the body warn once for each column of levels and words that training did not have.
-
-    A run encodes its rows part by part, and some of them again and again.
-    """
+    """Within the body warn once for each column of levels and words that training did not have."""
     token = _told.set(set())
     try:
         yield
@@ -119,17 +117,9 @@ class TableEncoder:
 
     # ---- fitting ----------------------------------------------------------------------------------------------------
     def fit(self, X: Any, y: Any = None) -> TableEncoder:
-        """Learn types, scales and levels from training rows.
-
-        Args:
-            X: training rows.
-            y: ignored, for pipelines.
-
-        Raises:
-            InputError: an empty table, infinite or complex numbers, unknown options, blocks that name no column.
-        """
+        """Learn types, scales and levels from training rows; ``y`` is for pipelines."""
         del y
-        check_mode(self.numeric)
+        check_choice("numeric", self.numeric, get_args(ScalingMode))
         frame = as_frame(X)
         codes = MissingCodes.of(self.na_codes)
         schema = infer_schema(frame, na_codes=codes, kinds=self.kinds)
@@ -142,12 +132,7 @@ class TableEncoder:
         return self.fit(X, y).transform(X)
 
     def update(self, statistics: TableStatistics) -> TableEncoder:
-        """Fit from statistics of all training rows, gathered in chunks or by several workers.
-
-        Raises:
-            InputError: unknown options, no rows, blocks that name no column.
-        """
-        check_mode(self.numeric)
+        """Fit from statistics of all training rows, gathered in chunks or by several workers."""
         check_whole("max_levels", self.max_levels, "the default is 50")
         if statistics.rows == 0:
             raise InputError(
@@ -164,85 +149,68 @@ class TableEncoder:
         return self
 
     def _set_slots(self, slots: list[Slot]) -> None:
+        """Set what follows from the slots, and turn them into index arrays: encoding assigns whole matrices."""
         self.slots_ = slots
         self.feature_names_in_ = self.schema_.names
         self.n_features_in_ = len(self.schema_)
         self.encoded_names_ = [slot.name for slot in slots]
         self.kinds_ = [slot.kind for slot in slots]
         self.feature_of_ = np.array([slot.column for slot in slots], dtype=np.int64)
-        self.numeric_columns_ = np.flatnonzero([slot.kind in ("numeric", "date_part") for slot in slots]).astype(
-            np.int64
-        )
+        is_numeric = [slot.kind in ("numeric", "date_part") for slot in slots]
+        self.numeric_columns_ = np.flatnonzero(is_numeric).astype(np.int64)
         self.minimum_ = np.array([slot.minimum for slot in slots], dtype=np.float32)
         self.maximum_ = np.array([slot.maximum for slot in slots], dtype=np.float32)
-        self._compile()
-
-    def _compile(self) -> None:
-        """Turn the slots into index arrays, so that encoding is a few whole-matrix assignments."""
-        self._stored = [column for column in self.schema_ if column.kind != "identifier" and column.storage != "text"]
+        self._stored = self.schema_.stored
         place = {column.name: j for j, column in enumerate(self._stored)}
-        names = self.feature_names_in_
-        value: list[tuple[int, int]] = []
-        boolean: list[tuple[int, int]] = []
-        indicator: list[tuple[int, int, int]] = []
+        # Source in the matrix of stored numbers, target among the encoded columns, and the kind of missingness.
+        pairs: dict[str, list[tuple[int, int, int]]] = {"value": [], "boolean": [], "missing": []}
         self._parts: dict[int, list[tuple[int, str]]] = {}
         self._levels: dict[str, dict[str | int, int]] = {}
-        for target, slot in enumerate(self.slots_):
-            name = names[slot.column]
+        for target, slot in enumerate(slots):
+            name = self.feature_names_in_[slot.column]
             source = place.get(name)
             if source is None:
-                self._levels.setdefault(name, {})[slot.detail if slot.detail is not None else OTHER] = target
-            elif slot.kind == "missing":
-                indicator.append((source, int(slot.detail or 0), target))
-            elif slot.kind == "boolean":
-                boolean.append((source, target))
+                self._levels.setdefault(name, {})[OTHER if slot.detail is None else slot.detail] = target
+            elif slot.kind in ("missing", "boolean"):
+                pairs[slot.kind].append((source, target, int(slot.detail or 0)))
             elif slot.kind == "numeric" or slot.detail == "time":
-                value.append((source, target))
+                pairs["value"].append((source, target, 0))
             else:
                 self._parts.setdefault(source, []).append((target, str(slot.detail)))
-        self._value = np.array(value, dtype=np.int64).reshape(-1, 2)
-        self._boolean = np.array(boolean, dtype=np.int64).reshape(-1, 2)
-        self._indicator = np.array(indicator, dtype=np.int64).reshape(-1, 3)
+        self._pairs = {kind: np.array(rows, dtype=np.int64).reshape(-1, 3).T for kind, rows in pairs.items()}
 
     # ---- encoding ---------------------------------------------------------------------------------------------------
     def transform(self, X: Any) -> npt.NDArray[np.float32]:
-        """Encode rows; no row of the result has a NaN.
+        """Encode rows as float32 ``(rows, encoded)`` without any NaN; names in the training order, or none.
 
-        Args:
-            X: rows with the training columns in the training order; an array or list without names is taken by
-            position.
-
-        Returns:
-            float32 array ``(rows, encoded)``.
-
-        Raises:
-            InputError: other columns, text in a numeric column, text that is no date in a column of dates, infinite
-                numbers, or not fitted yet.
-
-        Warns:
-            PermgradWarning: levels or words that training did not have; one warning for all columns.
+        ``InputError``: other columns, text in a numeric column, text that is no date in a column of dates, infinite
+        numbers, or not fitted yet. One ``PermgradWarning`` names levels and words that training did not have.
         """
         frame = self._checked(X)
         values, kinds = numeric_cells(frame, self._stored, self.codes_)
         out = np.zeros((len(frame), len(self.slots_)), dtype=np.float32)
-        if len(self._value):
-            out[:, self._value[:, 1]] = self.scaling_.apply(values)[:, self._value[:, 0]]
-        if len(self._boolean):
-            source = self._boolean[:, 0]
-            raw = values[:, source]
-            # A number other than 0 and 1 at prediction time takes the nearer end.
-            out[:, self._boolean[:, 1]] = np.clip(
-                np.where(np.isnan(raw), np.round(self.scaling_.fill[source]), raw), 0.0, 1.0
-            )
-        if len(self._indicator):
-            source, kind, target = self._indicator.T
-            out[:, target] = kinds[:, source] == kind
-        for source_column, parts in self._parts.items():
-            self._write_dates(out, values[:, source_column], source_column, parts)
+        source, target, _ = self._pairs["value"]
+        if len(source):
+            out[:, target] = self.scaling_.apply(values)[:, source]
+        source, target, _ = self._pairs["boolean"]
+        raw = values[:, source]
+        # A number other than 0 and 1 at prediction time takes the nearer end.
+        out[:, target] = np.clip(np.where(np.isnan(raw), np.round(self.scaling_.fill[source]), raw), 0.0, 1.0)
+        source, target, kind = self._pairs["missing"]
+        out[:, target] = kinds[:, source] == kind
+        for place, parts in self._parts.items():
+            self._write_dates(out, values[:, place], place, parts)
         surprises = self._unread_words(frame, values)
         for name, targets in self._levels.items():
             distinct = Distinct.of(frame[name], name)
-            places = self._targets(distinct, name, targets)
+            kinds_of_texts = [self.codes_.kind_of(text, name) for text in distinct.texts]
+            places = np.array(
+                [
+                    targets.get(text, targets.get(OTHER, -1)) if kind == PRESENT else targets.get(kind, -1)
+                    for text, kind in zip(distinct.texts, kinds_of_texts, strict=True)
+                ],
+                dtype=np.int64,
+            )
             row_targets = distinct.spread(places, targets.get(BLANK, -1))
             rows = np.flatnonzero(row_targets >= 0)
             out[rows, row_targets[rows]] = 1.0
@@ -271,7 +239,7 @@ class TableEncoder:
     def _surprise(self, distinct: Distinct, name: str, bad: npt.NDArray[np.bool_], kind: Kind = "categorical") -> str:
         """Say how many cells hold a text marked in ``bad``, with examples; empty when all of these are codes."""
         counts = distinct.counts()
-        odd = [i for i in np.flatnonzero(bad) if self.codes_.kind_of(distinct.texts[i], name) == PRESENT]
+        odd = [i for i in np.flatnonzero(bad).tolist() if self.codes_.kind_of(distinct.texts[i], name) == PRESENT]
         n_odd = int(counts[odd].sum())
         if n_odd == 0:
             return ""
@@ -286,14 +254,6 @@ class TableEncoder:
             f"{n_odd} of {int(counts.sum())} values of {name!r} {what}"
             f" ({_some([distinct.texts[i] for i in odd], 3)}); {'it' if one else 'they'} {counted}"
         )
-
-    def _targets(self, distinct: Distinct, name: str, targets: Mapping[str | int, int]) -> Places:
-        """For each text the encoded column that becomes 1, or −1."""
-        places = []
-        for text in distinct.texts:
-            kind = self.codes_.kind_of(text, name)
-            places.append(targets.get(text, targets.get(OTHER, -1)) if kind == PRESENT else targets.get(kind, -1))
-        return np.array(places, dtype=np.int64)
 
     def _write_dates(
         self, out: npt.NDArray[np.float32], seconds: Floats, source: int, parts: list[tuple[int, str]]
@@ -319,41 +279,14 @@ class TableEncoder:
                     f"is expecting {self.n_features_in_} features as input; pass them in their order"
                 )
             frame.columns = pd.Index(self.feature_names_in_, dtype=object)
-        check_names(list(frame.columns), self.feature_names_in_)
+        _check_order(list(frame.columns), self.feature_names_in_)
         return frame
-
-    def count_unseen(self, X: Any) -> dict[str, int]:
-        """Count, per column, cells that training never saw: levels, and kinds of missing without a column of their own.
-
-        Returns:
-            Column to number of rows, columns without any left out. Levels that went to "other" are not counted.
-        """
-        frame = self._checked(X)
-        counts: dict[str, int] = {}
-        for name, targets in self._levels.items():
-            distinct = Distinct.of(frame[name], name)
-            row_targets = distinct.spread(self._targets(distinct, name, targets), targets.get(BLANK, -1))
-            counts[name] = int((row_targets < 0).sum())
-        values, kinds = numeric_cells(frame, self._stored, self.codes_)
-        has_column = np.zeros((len(self.codes_.labels) + 2, len(self._stored)), dtype=bool)
-        has_column[PRESENT] = True
-        has_column[self._indicator[:, 1], self._indicator[:, 0]] = True
-        unseen = (
-            ~np.take_along_axis(has_column, kinds.astype(np.int64), axis=0)
-            if len(self._stored)
-            else np.zeros_like(kinds, dtype=bool)
-        )
-        for j, column in enumerate(self._stored):
-            outside = (values[:, j] < 0) | (values[:, j] > 1) if column.kind == "boolean" else False
-            counts[column.name] = int((unseen[:, j] | outside).sum())
-        return {name: counts[name] for name in self.feature_names_in_ if counts.get(name)}
 
     # ---- features ---------------------------------------------------------------------------------------------------
     def features(self, level: Level = "feature") -> dict[str, Places]:
         """Return the players of a level in order: name to encoded column indexes, empty for constants and identifiers.
 
-        Levels are each raw column (``"column"``), the columns of one variable together (``"feature"``), and declared
-        groups together (``"group"``).
+        Levels are each raw column, the columns of one variable together (``"feature"``), and groups together.
         """
         check_choice("level", level, ("column", "feature", "group"))
         blocks: dict[str, list[str]] = {}
@@ -375,54 +308,44 @@ class TableEncoder:
 
     def raw_columns_of(self, feature: str | int) -> list[str]:
         """Return the raw columns behind a column, variable or group."""
+        names = self.feature_names_in_
         if isinstance(feature, (int, np.integer)):
-            if not 0 <= feature < self.n_features_in_:
+            if not 0 <= feature < len(names):
                 raise InputError(
-                    f"a column index must be in 0 … {self.n_features_in_ - 1}, however: {feature}; pass a name or such"
-                    " an index"
+                    f"a column index must be in 0 … {len(names) - 1}, however: {feature}; pass a name or such an index"
                 )
-            return [self.feature_names_in_[int(feature)]]
-        for blocks in (self.variables_, self.groups_):
-            if feature in blocks:
-                return list(blocks[feature])
-        if feature in self.feature_names_in_:
-            return [feature]
-        raise unknown("feature", feature, [*self.feature_names_in_, *self.variables_, *self.groups_])
+            return [names[int(feature)]]
+        blocks = {**{name: [name] for name in names}, **self.groups_, **self.variables_}
+        if feature not in blocks:
+            raise unknown("feature", feature, [*names, *self.variables_, *self.groups_])
+        return list(blocks[feature])
 
     def columns_of(self, feature: str | int) -> Places:
         """Return the encoded column indexes of a raw column (name or index), variable or group."""
-        index = {name: i for i, name in enumerate(self.feature_names_in_)}
-        wanted = [index[name] for name in self.raw_columns_of(feature)]
+        wanted = [self.feature_names_in_.index(name) for name in self.raw_columns_of(feature)]
         return np.flatnonzero(np.isin(self.feature_of_, wanted)).astype(np.int64)
 
     # ---- storage ----------------------------------------------------------------------------------------------------
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able form from which ``from_dict`` makes an encoder that gives the same numbers, bit by bit."""
-        codes = self.codes_.to_json()
         return {
             "format": _FORMAT,
             "numeric": self.numeric,
             "max_levels": int(self.max_levels),
-            "na_codes": codes,
+            "na_codes": self.codes_.to_json(),
             "kinds": dict(self.kinds or {}),
             "variables": self.variables_,
             "groups": self.groups_,
             "named": self.named_,
             "schema": self.schema_.to_dict(),
             "scaling": self.scaling_.to_dict(),
-            "slots": [
-                [slot.column, slot.name, slot.kind, slot.detail, slot.minimum, slot.maximum] for slot in self.slots_
-            ],
+            "slots": [list(astuple(slot)) for slot in self.slots_],
             "years": {name: list(ends) for name, ends in self.years_.items()},
         }
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> TableEncoder:
-        """Read back what ``to_dict`` wrote.
-
-        Raises:
-            InputError: written by a newer version, or damaged.
-        """
+        """Read back what ``to_dict`` wrote; ``InputError``: written by a newer version, or damaged."""
         version = content.get("format")
         if version != _FORMAT:
             raise InputError(
@@ -443,7 +366,7 @@ class TableEncoder:
             made.schema_ = Schema.from_dict(content["schema"])
             made.scaling_ = Scaling.from_dict(content["scaling"])
             made.variables_, made.groups_ = (
-                {name: list(own) for name, own in content[key].items()} for key in ("variables", "groups")
+                {name: list(columns) for name, columns in content[key].items()} for key in ("variables", "groups")
             )
             made.years_ = {name: (int(ends[0]), int(ends[1])) for name, ends in content["years"].items()}
             made._set_slots([Slot(*slot) for slot in content["slots"]])
@@ -462,15 +385,12 @@ def _tell(surprises: Mapping[str, str]) -> None:
     if told_before is not None:
         told_before.update(surprises)
     if sentences:
-        more = (
-            f"; and so in {counted(len(sentences) - _MOST_NAMED, 'more column')}"
-            if len(sentences) > _MOST_NAMED
-            else ""
-        )
-        warn_user("; ".join(sentences[:_MOST_NAMED]) + more)
+        more = len(sentences) - _MOST_NAMED
+        further = f"; and so in {counted(more, 'more column')}" if more > 0 else ""
+        warn_user("; ".join(sentences[:_MOST_NAMED]) + further)
 
 
-def check_names(columns: Sequence[str], expected: Sequence[str]) -> None:
+def _check_order(columns: Sequence[str], expected: Sequence[str]) -> None:
     """Refuse other columns than those of training in their order, as scikit-learn does."""
     if list(columns) == list(expected):
         return
@@ -497,23 +417,16 @@ def align_columns(X: Any, names: Sequence[str]) -> pd.DataFrame:
     """Bring a table's columns into the order of training, by name: what the command line does before predicting.
 
     Columns that training did not have are dropped with a ``PermgradWarning``; a missing one is an ``InputError``.
-
-    Examples:
-        >>> align_columns(pd.DataFrame({"b": [1], "a": [2]}), ["a", "b"]).columns.tolist()
-        ['a', 'b']
     """
     frame = as_frame(X, allow_empty=True)
-    there = set(frame.columns)
-    missing = [name for name in names if name not in there]
-    if missing:
-        guess = suggest(missing[0], [name for name in frame.columns if name not in set(names)])
+    columns, wanted = set(frame.columns), set(names)
+    extra = [name for name in frame.columns if name not in wanted]
+    if missing := [name for name in names if name not in columns]:
         be = "is" if len(missing) == 1 else "are"
         raise InputError(
-            f"a table must have all columns of training, however {len(missing)} {be} missing: {_some(missing)}{guess};"
-            " add or rename them"
+            f"a table must have all columns of training, however {len(missing)} {be} missing: {_some(missing)}"
+            f"{suggest(missing[0], extra)}; add or rename them"
         )
-    wanted = set(names)
-    extra = [name for name in frame.columns if name not in wanted]
     if extra:
         be, whom = ("is", "it") if len(extra) == 1 else ("are", "them")
         warn_user(f"{counted(len(extra), 'column')} {be} not used, training did not have {whom}: {_some(extra)}")

@@ -29,67 +29,43 @@ def check_blocks(
 
     ``what`` they are, ``"variable"`` or ``"group"``, is for messages. A group may list ``variables`` by name, but must
     not split one.
-
-    Raises:
-        InputError: no mapping, an unknown column, a column in two blocks, an empty block, a name that is taken, or a
-        variable that is split.
-
-    Examples:
-        >>> check_blocks({"size": ["width", "height"]}, ["height", "width", "mass"], "group")
-        {'size': ['height', 'width']}
     """
     _check_mapping(blocks, what)
-    columns_of_table, variables = set(names), variables or {}
+    variables = variables or {}
     place = {name: i for i, name in enumerate(names)}
     spelled: dict[str, list[str]] = {}
-    owner: dict[str, str] = {}
     for block, members in (blocks or {}).items():
-        listed = [members] if isinstance(members, str) else [str(member) for member in members]
-        members_of_block = [
-            column
-            for member in listed
-            for column in ([member] if member in columns_of_table else variables.get(member, [member]))
+        listed = [members] if isinstance(members, str) else map(str, members)
+        spelled[str(block)] = [
+            column for member in listed for column in ([member] if member in place else variables.get(member, [member]))
         ]
-        for column in members_of_block:
-            if column not in columns_of_table:
+    for block, columns in spelled.items():
+        for column in columns:
+            if column not in place:
                 raise InputError(
                     f"a {what} must list columns of the table, however {what} {block!r} lists"
                     f" {column!r}{suggest(column, names)}; correct the name"
                 )
-            if column in owner:
-                raise InputError(
-                    f"a column must belong to one {what} only, however {column!r} is listed in {owner[column]!r} and"
-                    f" {block!r}; list it once"
-                )
-            owner[column] = str(block)
-        if not members_of_block:
+        if not columns:
             raise InputError(
                 f"a {what} must list at least one column, however {what} {block!r} is empty; add columns or remove it"
             )
-        if block in columns_of_table and block not in members_of_block:
+        if block in place and block not in columns:
             raise InputError(
                 f"the name of a {what} must not be the name of a column outside it, however: {block!r}; rename the"
                 f" {what}"
             )
-        spelled[str(block)] = sorted(members_of_block, key=place.__getitem__)
-    for variable, columns in variables.items():
-        owners = {owner.get(column) for column in columns}
-        if len(owners) > 1:
+        columns.sort(key=place.__getitem__)
+    owner = _owners(spelled, what)
+    for variable, parts in variables.items():
+        if len({owner.get(column) for column in parts}) > 1:
             raise InputError(
                 f"a group must hold all columns of a variable or none, however variable {variable!r} is split; list"
                 f" {variable!r} as a whole"
             )
-        if variable in spelled and set(spelled[variable]) != set(columns):
+        if variable in spelled and set(spelled[variable]) != set(parts):
             raise InputError(f"a group must not have the name of a variable, however: {variable!r}; rename the group")
     return spelled
-
-
-def is_blocks(value: Any) -> bool:
-    """Return whether a value maps names to columns; those of a set have no order, and an iterator gives them once."""
-    return isinstance(value, Mapping) and all(
-        isinstance(columns, Iterable) and not isinstance(columns, (bytes, AbstractSet, Mapping, Iterator))
-        for columns in value.values()
-    )
 
 
 def _check_mapping(blocks: Any, what: str) -> None:
@@ -100,16 +76,33 @@ def _check_mapping(blocks: Any, what: str) -> None:
         )
 
 
+def is_blocks(value: Any) -> bool:
+    """Return whether a value maps names to columns; those of a set have no order, and an iterator gives them once."""
+    return isinstance(value, Mapping) and all(
+        isinstance(columns, Iterable) and not isinstance(columns, (bytes, AbstractSet, Mapping, Iterator))
+        for columns in value.values()
+    )
+
+
+def _owners(blocks: Mapping[str, Sequence[str]], what: str) -> dict[str, str]:
+    """Return the block of each column; refuse a column in two of them."""
+    owner: dict[str, str] = {}
+    for block, columns in blocks.items():
+        for column in columns:
+            if column in owner:
+                raise InputError(
+                    f"a column must belong to one {what} only, however {column!r} is listed in {owner[column]!r} and"
+                    f" {block!r}; list it once"
+                )
+            owner[column] = block
+    return owner
+
+
 def propose_one_hot_blocks(X: Any) -> dict[str, list[str]]:
     """Find columns that look like one variable that arrived one-hot encoded: its stem, and its columns in order.
 
     A block is at least two 0/1 columns with a common stem (``Soil_Type1, Soil_Type2``, ``colour=red, colour_blue``)
-    of which every row sets at most one, and at least 5 % of the rows exactly one. It is a proposal: a person says
-    whether to declare it.
-
-    Examples:
-        >>> propose_one_hot_blocks({"size_S": [1, 0, 0], "size_M": [0, 1, 0], "size_L": [0, 0, 1], "age": [1, 5, 7]})
-        {'size': ['size_S', 'size_M', 'size_L']}
+    of which every row sets at most one, and at least 5 % of the rows exactly one.
     """
     frame = as_frame(X)
     names = [name for name, dtype in zip(frame.columns, frame.dtypes, strict=True) if is_native_number(dtype)]
@@ -118,9 +111,9 @@ def propose_one_hot_blocks(X: Any) -> dict[str, list[str]]:
     matrix = native_matrix(frame, names)
     binary = ((matrix == 0) | (matrix == 1)).all(axis=0)
     stems: dict[str, list[int]] = {}
-    for j in np.flatnonzero(binary):
+    for j in np.flatnonzero(binary).tolist():
         for stem in _stems(names[j]):
-            stems.setdefault(stem, []).append(int(j))
+            stems.setdefault(stem, []).append(j)
     blocks: dict[str, list[str]] = {}
     taken: set[int] = set()
     # The largest family first, then the longest stem: "Soil_Type" before "Soil".
@@ -138,24 +131,15 @@ def propose_one_hot_blocks(X: Any) -> dict[str, list[str]]:
 
 def _stems(name: str) -> list[str]:
     """Possible stems: what stands before a separator, or before final digits."""
-    stems = [
-        name[: match.start()]
-        for match in re.finditer(r"[_=.:\- ]+", name)
-        if match.start() > 0 and match.end() < len(name)
-    ]
-    digits = re.fullmatch(r"(.*\D)\d+", name)
-    if digits:
-        stems.append(digits.group(1).rstrip("_=.:- ") or digits.group(1))
+    separators = re.finditer(r"[_=.:\- ]+", name)
+    stems = [name[: match.start()] for match in separators if match.start() > 0 and match.end() < len(name)]
+    if digits := re.fullmatch(r"(.*\D)\d+", name):
+        stems.append(digits[1].rstrip("_=.:- ") or digits[1])
     return list(dict.fromkeys(stems))
 
 
 def read_groups(path: str | os.PathLike[str]) -> dict[str, list[str]]:
-    """Read groups from a file: JSON ``{"group": ["column", …]}``, or CSV with the header ``column,group``.
-
-    Raises:
-        InputError: no such file, neither of the two forms, or a column in two groups.
-        EnvironmentProblem: the file cannot be read.
-    """
+    """Read groups from a file: JSON ``{"group": ["column", …]}``, or CSV with the header ``column,group``."""
     file = Path(path)
     if not file.is_file():
         raise InputError(f"a groups file must be a JSON or CSV file, however {str(file)!r} is no file; check the path")
@@ -170,15 +154,7 @@ def read_groups(path: str | os.PathLike[str]) -> dict[str, list[str]]:
             f"a groups file must be readable, however {str(file)!r}: {error.strerror}; check its rights"
         ) from error
     groups = _json_groups(text, file) if text.lstrip()[:1] in ("{", "[") else _csv_groups(text, file)
-    owner: dict[str, str] = {}
-    for group, columns in groups.items():
-        for column in columns:
-            if column in owner:
-                raise InputError(
-                    f"a column must belong to one group only, however {column!r} is listed in {owner[column]!r} and"
-                    f" {group!r}; list it once"
-                )
-            owner[column] = group
+    _owners(groups, "group")
     if not groups:
         raise InputError(
             f"a groups file must name at least one group, however {str(file)!r} names none; add lines column,group"
@@ -193,32 +169,32 @@ def _json_groups(text: str, file: Path) -> dict[str, list[str]]:
         raise InputError(
             f"a groups file must be valid JSON, however {str(file)!r}, line {error.lineno}: {error.msg}; correct it"
         ) from None
-    good = isinstance(content, dict) and all(
+    if not isinstance(content, dict) or not all(
         isinstance(columns, list) and all(isinstance(name, str) for name in columns) for columns in content.values()
-    )
-    if not good:
+    ):
         raise InputError(
             f'a groups file must be a mapping {{"group": ["column", …]}}, however {str(file)!r} is not; correct it'
         )
-    return {str(group): list(columns) for group, columns in content.items()}
+    return content
 
 
 def _csv_groups(text: str, file: Path) -> dict[str, list[str]]:
     delimiter = next((sign for sign in (",", ";", "\t", "|") if sign in text.partition("\n")[0]), ",")
-    rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if row]
-    header = [cell.strip().lower() for cell in rows[0]] if rows else []
+    rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines(), delimiter=delimiter) if row]
+    header = [cell.lower() for cell in rows[0]] if rows else []
     if "column" not in header or "group" not in header:
         raise InputError(
             f"a groups file must be JSON, or CSV with the header column,group, however the header of {str(file)!r} is"
             f" {header}; add it"
         )
-    column, group = header.index("column"), header.index("group")
+    places = header.index("column"), header.index("group")
     groups: dict[str, list[str]] = {}
     for line, row in enumerate(rows[1:], start=2):
-        if len(row) <= max(column, group) or not row[column].strip() or not row[group].strip():
+        column, group = (row[place] if place < len(row) else "" for place in places)
+        if not column or not group:
             raise InputError(
                 f"each line of a groups file must hold a column and a group, however line {line} of {str(file)!r} does"
                 " not; complete it"
             )
-        groups.setdefault(row[group].strip(), []).append(row[column].strip())
+        groups.setdefault(group, []).append(column)
     return groups

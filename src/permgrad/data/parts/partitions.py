@@ -30,8 +30,17 @@ from permgrad.base.checks import check_path, check_whole
 from permgrad.base.errors import EnvironmentProblem, InputError, by_count, counted, listed, shown, suggest, warn_user
 from permgrad.base.files import file_hash, why_missing
 from permgrad.data.read.cells import CellError
-from permgrad.data.read.parquet_columns import ColumnLayout, check_notes, check_texts, exact_columns, index_formulas
-from permgrad.data.read.parquet_footer import DAMAGE, FooterFacts, read_footer, total
+from permgrad.data.read.parquet import (
+    DAMAGE,
+    ColumnLayout,
+    FooterFacts,
+    check_notes,
+    check_texts,
+    exact_columns,
+    index_formulas,
+    read_footer,
+    total,
+)
 from permgrad.data.read.text_files import check_fits
 
 #: Endings of the files of a folder that are read; others are left alone.

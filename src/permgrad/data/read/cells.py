@@ -1,19 +1,19 @@
-"""From what users hold (frames, arrays, lists) to plain cells: numbers, text, seconds, and the kind of missingness.
+"""From what users hold (frames, arrays, lists) to plain cells: numbers, text, and the kind of missingness.
 
-Everything that looks at single cells is here, and it works on distinct values or whole matrices, never row by row.
-The user's object is never changed.
+It works on distinct values or whole matrices, never row by row. The user's object is never changed.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import math
-import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -39,15 +39,7 @@ _CONTAINERS = (dict, list, tuple, set, frozenset, np.ndarray)
 
 # ---- tables ---------------------------------------------------------------------------------------------------------
 def as_frame(X: Any, *, allow_empty: bool = False) -> pd.DataFrame:
-    """Bring a frame, array or list of rows to a data frame with unique text names; arrays get ``x0, x1, …``.
-
-    Raises:
-        InputError: not two-dimensional, sparse, complex, no columns, duplicate names, or no rows (but ``allow_empty``).
-
-    Examples:
-        >>> as_frame([[1, "a"], [2, "b"]]).columns.tolist()
-        ['x0', 'x1']
-    """
+    """Bring a frame, array or list of rows to a data frame with unique text names; arrays get ``x0, x1, …``."""
     frame = _bare_frame(X)
     frame.columns = pd.Index([str(name) for name in frame.columns], dtype=object)
     check_characters(frame.columns, "column names")
@@ -57,16 +49,15 @@ def as_frame(X: Any, *, allow_empty: bool = False) -> pd.DataFrame:
             f"column names must be unique, however {listed(repeated, 5, repr)} "
             f"stand{'s' if len(repeated) == 1 else ''} there more than once; rename or drop the copies"
         )
-    if frame.shape[1] == 0:
-        raise InputError(
-            "a table must have at least one column, however it has 0 feature(s) (shape="
-            f"{frame.shape}) while a minimum of 1 is required; pass at least one column"
-        )
-    if len(frame) == 0 and not allow_empty:
-        raise InputError(
-            "a table must have at least one row, however it has 0 sample(s) (shape="
-            f"{frame.shape}) while a minimum of 1 is required; pass at least one row"
-        )
+    for lacks, what, unit in (
+        (frame.shape[1] == 0, "column", "feature(s)"),
+        (len(frame) == 0 and not allow_empty, "row", "sample(s)"),
+    ):
+        if lacks:
+            raise InputError(
+                f"a table must have at least one {what}, however it has 0 {unit} (shape={frame.shape}) while a minimum "
+                f"of 1 is required; pass at least one {what}"
+            )
     return frame
 
 
@@ -173,9 +164,8 @@ def _number_or_nan(text: str) -> float:
 class MissingCodes:
     """Values that stand for "missing", each its own kind: HELOC's −9, −8 and −7 say different things.
 
-    Attributes:
-        labels: text form of each code; its kind is its place in this list plus 2.
-        columns: which codes hold for which column; None: all codes hold everywhere.
+    The kind of a code is the place of its text among the ``labels`` plus 2. ``columns`` says which codes hold for which
+    column; None: all codes hold everywhere.
     """
 
     labels: tuple[str, ...] = ()
@@ -189,9 +179,8 @@ class MissingCodes:
         if isinstance(codes, MissingCodes):
             return codes
         if isinstance(codes, Mapping):
-            by_column = {str(name): _labels(own) for name, own in codes.items()}
-            merged = tuple(dict.fromkeys(label for own in by_column.values() for label in own))
-            return cls(merged, by_column)
+            by_column = {str(name): _labels(entry) for name, entry in codes.items()}
+            return cls(tuple(dict.fromkeys(label for labels in by_column.values() for label in labels)), by_column)
         return cls(_labels(codes))
 
     @property
@@ -206,11 +195,9 @@ class MissingCodes:
     def kind_of(self, text: str, name: str) -> int:
         """Return the kind of missingness that ``text`` stands for in column ``name``, or ``PRESENT``."""
         labels = self.holds_for(name)
-        if not labels:
-            return PRESENT
         if text.strip() in labels:
             return 2 + self.labels.index(text.strip())
-        number = _number_or_nan(text)
+        number = _number_or_nan(text) if labels else math.nan
         for label in labels:
             code = _number_or_nan(label)
             # NaN, which texts are, equals nothing.
@@ -220,15 +207,14 @@ class MissingCodes:
 
     def applies(self, names: Sequence[str]) -> npt.NDArray[np.bool_]:
         """Say which code holds for which column, shape ``(codes, columns)``."""
-        if self.columns is None:
-            return np.ones((len(self.labels), len(names)), dtype=bool)
-        return np.array(
-            [[label in self.columns.get(name, ()) for name in names] for label in self.labels], dtype=bool
-        ).reshape(len(self.labels), len(names))
+        applies = [[label in self.holds_for(name) for name in names] for label in self.labels]
+        return np.array(applies, dtype=bool).reshape(len(self.labels), len(names))
 
     def to_json(self) -> Any:
         """Return a form that ``MissingCodes.of`` reads back."""
-        return list(self.labels) if self.columns is None else {name: list(own) for name, own in self.columns.items()}
+        return (
+            list(self.labels) if self.columns is None else {name: list(labels) for name, labels in self.columns.items()}
+        )
 
 
 def _labels(codes: Sequence[Code] | Code) -> tuple[str, ...]:
@@ -304,24 +290,41 @@ class CellError(InputError):
 
     row: int = 0
     number: int | None = None
-    found: str = ""
+    before: str = ""
     fix: str = ""
 
     @classmethod
-    def at(cls, row: int, index: pd.Index[Any], before: str, fix: str, *, found: str | None = None) -> CellError:
-        """Return the error whose message is ``before``, the row, and ``fix``; ``found`` as in the attributes.
+    def at(cls, row: int, index: pd.Index[Any], before: str, fix: str, *, alone: str = "") -> CellError:
+        """Return the error whose message is ``before``, the row and ``fix``; with the row placed, ``alone`` goes first.
 
         Rows that are numbered by a frame's index keep their numbers where some of them were taken out.
         """
         number = int(index[row]) if index.dtype.kind in "iu" else None
         error = cls(f"{before}row {row if number is None else number}{fix}")
-        error.number = number
-        error.row, error.found, error.fix = row, before if found is None else found, fix
+        error.row, error.number, error.before, error.fix = row, number, alone or before, fix
         return error
 
     def placed(self, where: str) -> InputError:
         """Return the error with another name for its row."""
-        return InputError(f"{self.found}{where}{self.fix}")
+        return InputError(f"{self.before}{where}{self.fix}")
+
+
+@dataclass(frozen=True)
+class RowLines:
+    """The line, counted from 1, of a text file that each row begins in; None: not known, or the file has no lines."""
+
+    file: Path | None = None
+    lines: npt.NDArray[np.int64] | None = None
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Let an error about a cell of a frame whose rows are numbered as in the file name the line, if it is known."""
+        try:
+            yield
+        except CellError as error:
+            if self.lines is None or error.number is None:
+                raise
+            raise error.placed(f"line {self.lines[error.number]} of {str(self.file)!r}") from None
 
 
 def _container_error(series: pd.Series[Any], name: str) -> InputError:
@@ -347,123 +350,16 @@ def text_numbers(texts: Sequence[str]) -> Floats:
     return np.array(pd.to_numeric(pd.Series(list(texts), dtype=object), errors="coerce"), dtype=np.float64)
 
 
-# ---- dates ----------------------------------------------------------------------------------------------------------
-_DAYS = ("%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%m-%d-%Y", "%d-%m-%Y", "%d.%m.%y")
-DATE_FORMATS = (
-    "ISO8601",
-    *_DAYS,
-    *(f"{day} {clock}" for day in _DAYS for clock in ("%H:%M", "%H:%M:%S")),
-    "%d %b %Y", "%d-%b-%Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y",
-)  # fmt: skip
-"""Formats tried for text, in this order; on a tie the first wins, so 03/04/2020 is read month first."""
-_LOOKS_LIKE_DATE = (
-    r"^\s*(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}|\d{1,2}[ -][A-Za-z]{3,9}["
-    r" -]\d{4}|[A-Za-z]{3,9} \d{1,2}, \d{4})"
-)
-
-
-def find_date_format(texts: Sequence[str]) -> tuple[str, float, bool] | None:
-    """Find the format that reads (nearly) all texts as dates; None when they do not look like dates.
-
-    Returns:
-        The format, the share of texts that it reads, and whether a second format reads as many.
-
-    Examples:
-        >>> find_date_format(["2020-01-31", "2021-12-01"])
-        ('ISO8601', 1.0, False)
-    """
-    column = pd.Series(list(texts), dtype=object)
-    if column.empty or column.iloc[:200].str.match(_LOOKS_LIKE_DATE).mean() < 0.99:
-        return None
-    trial = column.iloc[:2000]
-    shares = [float(_parse_dates(trial, form).notna().mean()) for form in DATE_FORMATS]
-    best = int(np.argmax(shares))
-    share = float(_parse_dates(column, DATE_FORMATS[best]).notna().mean()) if len(column) > len(trial) else shares[best]
-    if share < 0.99:
-        return None
-    return DATE_FORMATS[best], share, sum(other == shares[best] for other in shares) > 1
-
-
-def _parse_dates(column: pd.Series[Any], form: str) -> pd.Series[Any]:
-    return pd.to_datetime(column, format=form, errors="coerce", utc=True)
-
-
-def date_seconds(texts: Sequence[str], form: str) -> Floats:
-    """Parse texts to seconds since 1970 (UTC), NaN where a text does not fit the format."""
-    return _seconds(_parse_dates(pd.Series(list(texts), dtype=object), form))
-
-
-def read_dates(texts: Sequence[str], form: str) -> Floats:
-    """Parse texts to seconds since 1970 (UTC), in the learned format first, then in any other that leaves no doubt.
-
-    What ``form`` does not read, surrounding blanks apart, is read as ISO 8601, then by the other known formats, where
-    all that read it agree; NaN where none does. The twin of ``form`` with day and month swapped is never tried: a
-    column that needs it is in another order throughout, and its other days would be read wrongly without a sign.
-    """
-    seconds = date_seconds(texts, form)
-    left = np.flatnonzero(np.isnan(seconds))
-    for trial in (form, "ISO8601"):
-        tried = [texts[i].strip() for i in left.tolist()]
-        if tried:
-            values = date_seconds(tried, trial)
-            if trial != form:
-                # Alone, ISO 8601 would read "2021" or "20211213", which may well be plain numbers.
-                values[~_looks_like_date(tried)] = np.nan
-            seconds[left] = values
-            left = left[np.isnan(values)]
-    tried = [texts[i].strip() for i in left.tolist()]
-    if not _looks_like_date(tried).any():
-        return seconds
-    formats = [other for other in DATE_FORMATS if other not in (form, "ISO8601") and not _are_swapped(form, other)]
-    readings = np.stack([date_seconds(tried, other) for other in formats])
-    earliest, latest = np.fmin.reduce(readings), np.fmax.reduce(readings)
-    seconds[left] = np.where(earliest == latest, earliest, np.nan)
-    return seconds
-
-
-def _looks_like_date(texts: Sequence[str]) -> npt.NDArray[np.bool_]:
-    return np.array([re.match(_LOOKS_LIKE_DATE, text) is not None for text in texts], dtype=bool)
-
-
-def _are_swapped(one: str, other: str) -> bool:
-    """Whether two formats differ by the order of day and month, the time of day left aside."""
-    turned = one.replace("%d", "%x").replace("%m", "%d").replace("%x", "%m")
-    return turned != one and turned.partition(" %H")[0] == other.partition(" %H")[0]
-
-
-def series_seconds(series: pd.Series[Any]) -> Floats:
-    """Return a datetime, period or timedelta column in seconds (dates: since 1970, UTC), NaN where missing."""
-    if isinstance(series.dtype, pd.PeriodDtype):
-        series = series.dt.to_timestamp()
-    elif isinstance(series.dtype, pd.ArrowDtype) and str(series.dtype).startswith("date"):
-        # Arrow's days, unlike its moments, know no time zone and refuse to be asked for it.
-        series = series.astype("datetime64[us]")
-    return _seconds(series)
-
-
-def _seconds(series: pd.Series[Any]) -> Floats:
-    if series.dtype.kind == "m":
-        return np.asarray(series.dt.total_seconds().to_numpy(dtype=np.float64, na_value=np.nan))
-    if getattr(series.dt, "tz", None) is not None:
-        series = series.dt.tz_convert("UTC").dt.tz_localize(None)
-    moments = series.to_numpy(dtype="datetime64[us]")
-    seconds = moments.astype(np.int64) / 1e6
-    seconds[np.isnat(moments)] = np.nan
-    return np.asarray(seconds, dtype=np.float64)
-
-
 # ---- whole matrices -------------------------------------------------------------------------------------------------
 def native_matrix(frame: pd.DataFrame, names: Sequence[str]) -> Floats:
     """Take numeric and boolean columns as one float64 matrix, NaN where missing; refuse complex and infinite values."""
     picked = frame[list(names)]
-    extension = [isinstance(dtype, pd.api.extensions.ExtensionDtype) for dtype in picked.dtypes]
-    if any(dtype.kind == "c" for dtype in picked.dtypes):
-        name = next(name for name, dtype in zip(names, picked.dtypes, strict=True) if dtype.kind == "c")
+    if name := next((name for name, dtype in zip(names, picked.dtypes, strict=True) if dtype.kind == "c"), None):
         raise InputError(
             f"Complex data not supported: columns must hold real numbers, however column {name!r} is complex; "
             "split it into its real and imaginary part"
         )
-    if any(extension):
+    if any(isinstance(dtype, pd.api.extensions.ExtensionDtype) for dtype in picked.dtypes):
         matrix = np.empty(picked.shape, dtype=np.float64)
         for j in range(picked.shape[1]):
             matrix[:, j] = picked.iloc[:, j].to_numpy(dtype=np.float64, na_value=np.nan)
@@ -476,10 +372,7 @@ def native_matrix(frame: pd.DataFrame, names: Sequence[str]) -> Floats:
 def refuse_infinite(
     matrix: Floats, names: Sequence[str], index: pd.Index[Any], places: npt.NDArray[np.int64] | None = None
 ) -> None:
-    """Raise a ``CellError`` when a value is infinite, naming the columns and the first such row.
-
-    Of distinct values ``places`` gives for each row the place of its value in ``matrix``.
-    """
+    """Raise a ``CellError`` for an infinite value; of distinct values ``places`` says which one each row has."""
     # A sum is infinite or NaN whenever an entry is infinite: one cheap pass for the usual case.
     with np.errstate(over="ignore"):
         if np.isfinite(np.nansum(np.abs(matrix), dtype=np.float64)):
@@ -497,5 +390,5 @@ def refuse_infinite(
             f" hold{'' if len(bad) > 1 else 's'} {int(infinite.sum())} infinite"
             f" value{'s' if several else ''} (inf), {'the first ' if several else ''}in ",
             "; replace inf by NaN (missing) or by a large number",
-            found=f"numbers must be finite, however column {first!r} holds an infinite value (inf) in ",
+            alone=f"numbers must be finite, however column {first!r} holds an infinite value (inf) in ",
         )

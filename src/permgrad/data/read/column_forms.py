@@ -9,7 +9,7 @@ all columns have been looked at.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -20,16 +20,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from permgrad.data.read.cells import PRESENT, MissingCodes, canonical
+from permgrad.data.read.cells import PRESENT, MissingCodes, RowLines, canonical
 from permgrad.data.read.csv_table import TextTable
-from permgrad.data.read.row_lines import RowLines
-from permgrad.data.read.whole_numbers import FIRST_INEXACT, NULLABLE, blank_numbers
+from permgrad.data.read.parquet import NULLABLE
+from permgrad.data.read.reading import Reading, Written, code_words
+from permgrad.data.read.whole_numbers import FIRST_INEXACT, blank_numbers
 from permgrad.data.read.written_numbers import (
     WAYS,
     Way,
-    Written,
     choose_way,
-    code_words,
     number_in,
     signs_in,
     warn_of_sign,
@@ -43,7 +42,7 @@ _WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
 _COUNTED = re.compile(r"0|-?[1-9]\d*")
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
 _DECIMALS = re.compile(r"-?(?:0|[1-9]\d*)\.(\d+)")
-_ZERO_DECIMALS = re.compile(r"\.0+$")
+_ZEROS = re.compile(r"\.0+$")
 _EXCHANGED = str.maketrans(",.", ".,")
 #: Cells of a column of thousands, written with points, that any reader of CSV takes for decimals.
 _DOTTED = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+")
@@ -52,22 +51,6 @@ _TRUTHS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": Fa
 _SHORTEST_CODE = 3
 #: Floats are whole from here on, and text alone says whether they were written so.
 _BEYOND_64_BITS = 2.0**63
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How the columns of a table are to be read, as ``read_written`` has it; ``missing`` are texts that mean so."""
-
-    na: MissingCodes
-    codes: MissingCodes
-    missing: frozenset[str] = frozenset()
-    as_text: frozenset[str] = frozenset()
-    decimal: str | None = None
-    like: Mapping[str, str] = field(default_factory=dict)
-    units: Mapping[str, str] = field(default_factory=dict)
-    classes: frozenset[str] = frozenset()
-    categories: frozenset[str] = frozenset()
-    identifiers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -93,7 +76,7 @@ class _TextColumn:
 
     @property
     def is_filled(self) -> bool:
-        """Return whether all cells are numbers, so that none of their texts means missing."""
+        """Whether all cells are numbers, so that none of their texts means missing."""
         numbers = self._cast
         return numbers is not None and (numbers.type != pa.float64() or not pc.any(pc.is_nan(numbers)).as_py())
 
@@ -118,6 +101,10 @@ class _TextColumn:
         series: pd.Series[Any] = self.cells.to_pandas()
         return series.where(series.notna(), np.nan) if series.dtype == object else series
 
+    def rewritten(self, texts: Sequence[str]) -> pd.Series[Any]:
+        """Return other texts in the place of the different ones."""
+        return pd.Series(self.spread(texts, np.nan, object))
+
     def plain_numbers(self) -> pd.Series[Any] | None:
         """Return the numbers of a column that any reader takes for numbers; None: it is no such column."""
         numbers = self._cast
@@ -126,13 +113,24 @@ class _TextColumn:
             if not all(map(_PLAIN.fullmatch, texts)):
                 return None
             levels = _cast(pa.chunked_array([pa.array([text.removeprefix("+") for text in texts], pa.string())]))
-            places = self._levels[0]
-            numbers = None if levels is None else levels.take(pa.array(places, mask=places < 0))
-            if numbers is None:
+            if levels is None:
                 return None
-        if _is_beyond(numbers) and all(_WHOLE.fullmatch(text.strip()) for text in self.texts):
-            return pd.Series(self.spread(list(map(int, self.texts)), np.nan, object), dtype=object)
-        return _as_series(numbers)
+            places = self._levels[0]
+            numbers = levels.take(pa.array(places, mask=places < 0))
+        if numbers.type == pa.float64():
+            largest = pc.max(pc.abs(numbers)).as_py()
+            is_beyond = largest is not None and _BEYOND_64_BITS <= largest < np.inf
+            if is_beyond and all(_WHOLE.fullmatch(text.strip()) for text in self.texts):
+                return pd.Series(self.spread(list(map(int, self.texts)), np.nan, object), dtype=object)
+        # As pandas reads them: floats where some are missing, unless that would round whole ones.
+        elif 0 < numbers.null_count < len(numbers):
+            ends = pc.min_max(numbers).as_py()
+            if max(ends["max"], -ends["min"]) >= FIRST_INEXACT:
+                exact: pd.Series[Any] = numbers.to_pandas(types_mapper=NULLABLE.get)
+                return exact
+        if numbers.null_count:
+            numbers = pc.cast(numbers, pa.float64(), safe=False)
+        return pd.Series(numbers.to_numpy())
 
 
 def _cast(cells: pa.ChunkedArray) -> pa.ChunkedArray | None:
@@ -146,25 +144,6 @@ def _cast(cells: pa.ChunkedArray) -> pa.ChunkedArray | None:
             continue
         return None if kind == pa.float64() and pc.any(pc.starts_with(cells, "+")).as_py() else numbers
     return None
-
-
-def _is_beyond(numbers: pa.ChunkedArray) -> bool:
-    if numbers.type != pa.float64():
-        return False
-    largest = pc.max(pc.abs(numbers)).as_py()
-    return largest is not None and _BEYOND_64_BITS <= largest < np.inf
-
-
-def _as_series(numbers: pa.ChunkedArray) -> pd.Series[Any]:
-    """Return numbers as pandas reads them: floats where some are missing, unless that would round whole ones."""
-    if numbers.type != pa.float64() and 0 < numbers.null_count < len(numbers):
-        ends = pc.min_max(numbers).as_py()
-        if max(ends["max"], -ends["min"]) >= FIRST_INEXACT:
-            exact: pd.Series[Any] = numbers.to_pandas(types_mapper=NULLABLE.get)
-            return exact
-    if numbers.null_count:
-        numbers = pc.cast(numbers, pa.float64(), safe=False)
-    return pd.Series(numbers.to_numpy())
 
 
 # ---- the forms ------------------------------------------------------------------------------------------------------
@@ -198,26 +177,20 @@ class _Decided:
         return bool(pd.api.types.is_numeric_dtype(self.values.dtype))
 
 
-class _Form:
-    """A way in which the cells of a column are written: which decimal signs that proves, and what the column becomes.
+@dataclass
+class _Plain:
+    """Whole numbers, truth values or text: no sign is in doubt.
 
-    ``signs`` is asked of all columns first, ``settle`` when the signs of the file are known.
+    Of this form, as of those below, ``signs`` says which decimal signs its cells prove, and is asked of all columns
+    first; ``settle`` makes of the column what it is when the signs of the file are known.
     """
+
+    values: pd.Series[Any]
+    is_text: bool = False
 
     def signs(self, file: _Signs) -> set[str]:
         del file
         return set()
-
-    def settle(self, file: _Signs) -> _Decided:
-        raise NotImplementedError
-
-
-@dataclass
-class _Plain(_Form):
-    """Whole numbers, truth values or text: no sign is in doubt."""
-
-    values: pd.Series[Any]
-    is_text: bool = False
 
     def settle(self, file: _Signs) -> _Decided:
         is_number = pd.api.types.is_numeric_dtype(self.values.dtype) and self.values.dtype != bool
@@ -225,7 +198,7 @@ class _Plain(_Form):
 
 
 @dataclass
-class _Pointed(_Form):
+class _Pointed:
     """Numbers with decimal points, unless they are points between thousands, which text alone can tell (1.500)."""
 
     column: _TextColumn
@@ -249,26 +222,22 @@ class _Pointed(_Form):
             return _Decided(self.values, "." if self.is_proven and file.decimal is None else file.sole)
         sign = file.sole or self.like
         if file.decimal is None and file.sole != ",":
-            self._warn(file.proven, sign)
+            example, why = self.dotted[0], "as in the table that was learned from"
+            if len(file.proven) == 2 and sign is None:
+                why = "although other columns have decimal commas"
+            elif sign is None or file.proven == {sign}:
+                points = "other columns have decimal points" if file.proven else "no other column shows a decimal comma"
+                why = f"as {points}"
+            warn_of_sign(self.column.name, example, float(example.replace(".", "") if sign == "," else example), why)
         if sign != ",":
             return _Decided(self.values, sign)
         thousands = self.column.spread([int(text.replace(".", "")) for text in self.column.texts], np.nan, object)
         numbers = pd.Series(pd.to_numeric(thousands)).where(self.values.notna())
         return _Decided(numbers if numbers.isna().any() else numbers.astype(np.int64), sign)
 
-    def _warn(self, proven: set[str], sign: str | None) -> None:
-        name, example = self.column.name, self.dotted[0]
-        if sign is not None and proven != {sign}:
-            value = float(example.replace(".", "") if sign == "," else example)
-            warn_of_sign(name, example, value, "as in the table that was learned from")
-            return
-        why = "as other columns have decimal points" if "." in proven else "as no other column shows a decimal comma"
-        why = "although other columns have decimal commas" if len(proven) == 2 else why
-        warn_of_sign(name, example, float(example), why)
-
 
 @dataclass
-class _Country(_Form):
+class _Country:
     """Numbers as some country writes them, all in one way: 1.234,5, also with a unit (not in ``bare``) or codes."""
 
     column: _TextColumn
@@ -292,11 +261,11 @@ class _Country(_Form):
         if all(_PLAIN.fullmatch(text.strip()) and float(text) == number for text, number in numbers.items()):
             return _Decided(self.column.series(), sign, self.unit, is_coded=True)
         written = [canonical(numbers[text]) if text in numbers else text for text in self.column.texts]
-        return _Decided(_text_series(self.column, written), sign, self.unit)
+        return _Decided(self.column.rewritten(written), sign, self.unit)
 
 
 @dataclass
-class _Text(_Form):
+class _Text:
     """Text, of which single cells may prove how the file writes numbers."""
 
     column: _TextColumn
@@ -328,11 +297,10 @@ class _Spoiled(_Text):
             # _Plain numbers stay as they are: 007 may be a name.
             is_plain = way is None or (way.point == "." and _PLAIN.fullmatch(bare.strip()))
             written.append(bare if way is None or is_plain else canonical(number_in(bare, way)))
-        return _Decided(_text_series(self.column, written), unit=self.unit)
+        return _Decided(self.column.rewritten(written), unit=self.unit)
 
 
-def _text_series(column: _TextColumn, written: Sequence[str]) -> pd.Series[Any]:
-    return pd.Series(column.spread(written, np.nan, object))
+_Form = _Plain | _Pointed | _Country | _Text
 
 
 def _may_be_thousands(values: npt.NDArray[np.float64]) -> bool:
@@ -342,39 +310,39 @@ def _may_be_thousands(values: npt.NDArray[np.float64]) -> bool:
 
 
 # ---- deciding -------------------------------------------------------------------------------------------------------
-def read_columns(table: TextTable, file: RowLines, reading: Reading) -> Written:
+def read_columns(table: TextTable, lines: RowLines, reading: Reading) -> Written:
     """Decide what each column of a table is, and return it so."""
     columns, missing = {}, {}
-    declared = {*reading.na.labels, *reading.codes.labels}
+    declared, missing_texts = {*reading.na.labels, *reading.codes.labels}, reading.missing
     for name, cells in table.columns.items():
-        columns[name], words = _without_missing(_TextColumn(name, cells, table.has_hexadecimal), reading.missing)
+        columns[name], words = _without_missing(_TextColumn(name, cells, table.has_hexadecimal), missing_texts)
         if words := {word: share for word, share in words.items() if word not in declared}:
             missing[name] = words
-    decided = _decide(columns, reading, comma_parts=table.delimiter == ",")
+    forms = {name: _form_of(column, reading) for name, column in columns.items()}
+    file = _Signs(reading.decimal, table.delimiter == ",")
+    # What points mean is told by the columns with other signs.
+    for is_pointed in (False, True):
+        some = [form for form in forms.values() if isinstance(form, _Pointed) == is_pointed]
+        file.proven |= set().union(*[form.signs(file) for form in some])
+    decided = {name: _as_declared(columns[name], form.settle(file), reading) for name, form in forms.items()}
     numbers = [name for name, one in decided.items() if one.is_number and one.values.dtype != bool]
     alike = {name: _alike(columns[name], reading.codes) for name in numbers if name in reading.classes}
     return Written(
         pd.DataFrame({name: one.values for name, one in decided.items()}, index=pd.RangeIndex(table.rows)),
         decimals={name: one.sign for name, one in decided.items() if one.sign is not None},
         units={name: one.unit for name, one in decided.items() if one.unit is not None},
-        texts=tuple(name for name, one in decided.items() if one.is_text and name not in reading.as_text),
+        texts=tuple(name for name, one in decided.items() if one.is_text and not _is_text(name, reading)),
         coded=tuple(name for name, one in decided.items() if one.is_coded),
         padded=tuple(name for name in numbers if _is_padded(columns[name])),
         alike={name: pair for name, pair in alike.items() if pair is not None},
         missing=missing,
-        lines=file,
+        lines=lines,
         notes=table.notes,
     )
 
 
-def _decide(columns: Mapping[str, _TextColumn], reading: Reading, *, comma_parts: bool) -> dict[str, _Decided]:
-    forms = {name: _form_of(column, reading) for name, column in columns.items()}
-    file = _Signs(reading.decimal, comma_parts)
-    # What points mean is told by the columns with other signs.
-    pointed = [form for form in forms.values() if isinstance(form, _Pointed)]
-    for some in ([form for form in forms.values() if not isinstance(form, _Pointed)], pointed):
-        file.proven |= set().union(*[form.signs(file) for form in some])
-    return {name: _as_declared(columns[name], form.settle(file), reading) for name, form in forms.items()}
+def _is_text(name: str, reading: Reading) -> bool:
+    return name in reading.text or name in reading.texts
 
 
 def _without_missing(column: _TextColumn, missing: Iterable[str]) -> tuple[_TextColumn, dict[str, float]]:
@@ -390,18 +358,18 @@ def _without_missing(column: _TextColumn, missing: Iterable[str]) -> tuple[_Text
     return replace(column, cells=cells), {word: words[word] / len(hit) for word in usual}
 
 
-def _form_of(column: _TextColumn, reading: Reading) -> _Form:
+def _form_of(column: _TextColumn, reading: Reading) -> _Form:  # noqa: PLR0911 — one return for each form
     """Return the form of a column: the first that fits all of its texts."""
-    name = column.name
-    if column.cells.null_count == len(column.cells) and name not in reading.as_text:
+    name, is_text = column.name, _is_text(column.name, reading)
+    if column.cells.null_count == len(column.cells) and not is_text:
         return _Plain(pd.Series(np.full(len(column.cells), np.nan)))
-    numbers = None if name in reading.as_text else column.plain_numbers()
+    numbers = None if is_text else column.plain_numbers()
     if numbers is None and reading.na.holds_for(name):
         coded = [text for text in column.texts if reading.na.kind_of(text, name) != PRESENT]
-        if coded and name not in reading.as_text:
-            return _form_of(column.without(coded), replace(reading, na=MissingCodes()))
         column = column.without(coded)
-    if name in reading.as_text:
+        if coded and not is_text:
+            return _form_of(column, replace(reading, na=MissingCodes()))
+    if is_text:
         return _Plain(column.series(), is_text=True)
     if numbers is not None:
         numbers = blank_numbers(numbers, reading.na, name) if numbers.dtype != object else numbers
@@ -409,21 +377,14 @@ def _form_of(column: _TextColumn, reading: Reading) -> _Form:
     if all(text in _TRUTHS for text in column.texts):
         values = column.spread([_TRUTHS[text] for text in column.texts], np.nan, object)
         return _Plain(pd.Series(values).astype(object if column.cells.null_count else bool))
-    return _form_of_text(column, reading)
-
-
-def _form_of_text(column: _TextColumn, reading: Reading) -> _Form:
-    """Return the form of a column that no reader takes for numbers."""
-    name = column.name
+    # No reader takes it for numbers.
     words = code_words(reading.codes, name)
     texts = [text for text in column.texts if text.strip() not in words]
     bare, unit = without_unit(texts, reading.units.get(name))
     like = reading.like.get(name)
     if ways := ways_of(list(bare.values())):
         return _Country(column, bare, ways, like, unit)
-    if like is not None or unit is not None:
-        return _Spoiled(column, bare, like or ".", unit)
-    return _Text(column, bare)
+    return _Text(column, bare) if like is None and unit is None else _Spoiled(column, bare, like or ".", unit)
 
 
 # ---- what the user declared -----------------------------------------------------------------------------------------
@@ -440,23 +401,18 @@ def _as_declared(column: _TextColumn, decided: _Decided, reading: Reading) -> _D
     texts = [text.strip() for text in column.texts]
     if all(map(_COUNTED.fullmatch, texts)):
         return decided
-    present = [text for text in texts if reading.codes.kind_of(text, column.name) == PRESENT]
-    return _Decided(column.series(), is_text=True) if is_name or _loses(present, decided.sign) else decided
-
-
-def _loses(texts: list[str], sign: str | None) -> bool:
-    """Return whether categories that are written with a decimal sign say more than their numbers."""
-    texts = [text.translate(_EXCHANGED) for text in texts] if sign == "," else texts
+    as_text = _Decided(column.series(), is_text=True)
+    if is_name:
+        return as_text
+    texts = [text for text in texts if reading.codes.kind_of(text, column.name) == PRESENT]
+    texts = [text.translate(_EXCHANGED) for text in texts] if decided.sign == "," else texts
     # Thousands and per cent signs are ways to write numbers, not codes.
     if not all(map(_NUMBER.fullmatch, texts)):
-        return False
-    decimals = [match and len(match[1]) for match in map(_DECIMALS.fullmatch, texts)]
-    return (None in decimals or len(set(decimals)) > 1) and not all(map(_is_plain, texts))
-
-
-def _is_plain(text: str) -> bool:
-    """Return whether a text is what its number is called, but for decimals that are zeros alone."""
-    return bool(_COUNTED.fullmatch(text)) or canonical(float(text)) == _ZERO_DECIMALS.sub("", text)
+        return decided
+    decimals = {match and len(match[1]) for match in map(_DECIMALS.fullmatch, texts)}
+    # Texts that are what their number is called, but for decimals that are zeros alone.
+    are_plain = all(_COUNTED.fullmatch(text) or canonical(float(text)) == _ZEROS.sub("", text) for text in texts)
+    return as_text if (None in decimals or len(decimals) > 1) and not are_plain else decided
 
 
 def _is_padded(column: _TextColumn) -> bool:

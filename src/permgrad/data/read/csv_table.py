@@ -1,4 +1,4 @@
-"""From the text of a CSV file to a frame: its delimiter, the names of its columns, and the line of each row."""
+"""From the text of a CSV file to columns of text: its delimiter, the names of its columns, and the line of each row."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from permgrad.base.errors import InputError, by_count, counted, listed, shown, warn_user
+from permgrad.data.read.reading import Reading
 from permgrad.data.types.identifiers import YEARS
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -33,15 +34,14 @@ _MOST_YEARS = 300
 #: Records of a text with quotes that are held as Python's texts.
 _CHUNK_ROWS = 16_384
 
+#: The line of each row, None where it is not known, and the columns.
+_Rows = tuple[npt.NDArray[np.int64] | None, list[pa.ChunkedArray]]
+
 
 def sniff_delimiter(text: str) -> str:
-    r"""Find the delimiter: the one that gives the most lines as many fields as the header has.
+    """Find the delimiter: the one that gives the most lines as many fields as the header has.
 
     One after which quotes stand where they belong, at both ends of a field, goes before all others.
-
-    Examples:
-        >>> sniff_delimiter("a;b\\n1,5;2\\n2,5;3\\n")
-        ';'
     """
     best, best_score = ",", (False, 0.0, 0)
     for delimiter in DELIMITERS:
@@ -49,21 +49,19 @@ def sniff_delimiter(text: str) -> str:
         if not records or len(records[0]) < 2:
             continue
         width = len(records[0])
-        agree = sum(len(record) == width for record in records[1:]) / max(len(records) - 1, 1)
-        if len(records) == 1:
-            agree = 1.0
+        agree = sum(len(record) == width for record in records[1:]) / (len(records) - 1) if len(records) > 1 else 1.0
         score = (bool(_records(text, delimiter, strict=True)), agree, width)
         if score > best_score:
             best, best_score = delimiter, score
     return best
 
 
-def _records(text: str, delimiter: str, *, strict: bool = False, most: int = _SAMPLE_RECORDS) -> list[list[str]]:
+def _records(text: str, delimiter: str, *, strict: bool = False) -> list[list[str]]:
     """Return the first records, quoted line breaks respected; none where they cannot be read."""
     try:
         lines = (match[0] for match in _LINE.finditer(text))
         reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=strict)
-        return [record for record in islice(reader, most) if record]
+        return [record for record in islice(reader, _SAMPLE_RECORDS) if record]
     except csv.Error:
         return []
 
@@ -88,31 +86,14 @@ class TextTable:
         return len(next(iter(self.columns.values()))) if self.columns else 0
 
 
-def parse_csv(
-    text: str,
-    file: Path,
-    as_text: Sequence[str] = (),
-    *,
-    named: Collection[str] = (),
-    once: Collection[str] = (),
-    missing: Collection[str] = (),
-) -> TextTable:
-    """Return the cells of a CSV file as text; columns without a name that say nothing are left out.
-
-    Args:
-        text: What is in the file.
-        file: Its name, for messages.
-        as_text: Columns that must be there.
-        once: Columns that must not stand twice.
-        named: Names, given by their place, of columns without one that are not left out.
-        missing: Texts that mean missing.
-
-    Raises:
-        InputError: The text is no table.
-    """
-    text, separator = _without_separator_line(text)
-    before = 0 if separator is None else 1
-    delimiter = separator or sniff_delimiter(text)
+def parse_csv(text: str, file: Path, reading: Reading) -> TextTable:
+    """Return the cells of a CSV file as text; columns without a name that say nothing are left out."""
+    # The line ``sep=;``, which Excel understands, names the delimiter.
+    first, _, below = text.partition("\n")
+    separator = first.strip('\r"')
+    has_separator = separator[:4].lower() == "sep=" and separator[4:] in DELIMITERS
+    text, delimiter = (below, separator[4:]) if has_separator else (text, sniff_delimiter(text))
+    source = _Source(text, delimiter, file, int(has_separator))
     records = _records(text, delimiter)
     if not records:
         raise InputError(
@@ -120,122 +101,206 @@ def parse_csv(
             f"{str(file)!r} is longer; check its quotes (one may not be closed), or shorten it"
         )
     written = [name.strip() for name in records[0]]
-    _check_header(written, records, delimiter, file)
-    header, notes = _unique_names(written, file, once)
-    absent = [name for name in as_text if name not in header]
-    if absent:
+    _check_header(written, records, source)
+    header, notes = _unique_names(written, file, reading.classes)
+    if absent := [name for name in reading.text if name not in header]:
         raise InputError(
             f"columns kept as text must be in the table, however: {shown(absent[0])} is not in {str(file)!r}; check "
             "the name"
         )
     is_plain = '"' not in text and "\r" not in text.replace("\r\n", "")
-    lines, cells = (_plain_rows if is_plain else _quoted_rows)(text, delimiter, len(header), file, before)
-    columns = dict(zip(header, cells, strict=True))
+    lines, cells = (source.plain_rows if is_plain else source.quoted_rows)(len(header))
     _warn_of_no_header(written, file)
+    columns = dict(zip(header, cells, strict=True))
     unnamed = [name for name, label in zip(header, written, strict=True) if not label]
-    in_doubt = [name for name in unnamed if name not in named]
-    numbering = [name for name in in_doubt if _only_numbers_rows(columns[name], name == header[0])]
-    nothing = pa.array(["", *missing])
-    blank = [name for name in in_doubt if pc.all(pc.is_in(columns[name], nothing)).as_py()]
-    notes += _unnamed_said(unnamed, numbering, blank)
-    left = {name: column for name, column in columns.items() if name not in {*numbering, *blank}}
-    return TextTable(left, delimiter, lines, tuple(notes), "0x" in text or "0X" in text)
+    notes += _leave_out(columns, unnamed, reading)
+    return TextTable(columns, delimiter, lines, tuple(notes), "0x" in text or "0X" in text)
 
 
 # ---- rows -----------------------------------------------------------------------------------------------------------
-def _plain_rows(
-    text: str, delimiter: str, width: int, file: Path, before: int
-) -> tuple[npt.NDArray[np.int64] | None, list[pa.ChunkedArray]]:
-    """Return the line of each row, counting those ``before`` the text, and the columns of a text without quotes."""
-    content = text.encode("utf-8")
-    signs = np.frombuffer(content, dtype=np.uint8)
-    ends = np.flatnonzero(signs == ord("\n"))
-    ends = np.append(ends, len(signs)) if len(ends) == 0 or ends[-1] != len(signs) - 1 else ends
-    starts = np.append(0, ends[:-1] + 1)
-    places = np.flatnonzero(signs == ord(delimiter))
-    fields = np.searchsorted(places, ends) - np.searchsorted(places, starts) + 1
-    # Blank lines are skipped; a line may end with a carriage return.
-    lengths = ends - starts
-    blank_signs = np.array([ord(sign) for sign in "\r \t" if sign != delimiter], dtype=np.uint8)
-    blank = (lengths == 0) | ((lengths == 1) & np.isin(signs[np.minimum(starts, len(signs) - 1)], blank_signs))
-    bad = np.flatnonzero((fields != width) & ~blank)
-    if len(bad):
-        raise _other_width(int(bad[0]) + 1 + before, int(fields[bad[0]]), width, delimiter, file)
-    rows = np.flatnonzero(~blank)
-    names = [str(place) for place in range(width)]
-    lines = rows[1:].astype(np.int64) + 1 + before
-    if len(rows) < 2:
-        return lines, [pa.chunked_array([], pa.string()) for _ in names]
-    table = pa.csv.read_csv(
-        pa.BufferReader(pa.py_buffer(content).slice(int(starts[rows[1]]))),
-        read_options=pa.csv.ReadOptions(
-            use_threads=False, column_names=names, block_size=max(2**22, 2 * int(lengths.max()) + 2)
-        ),
-        parse_options=pa.csv.ParseOptions(delimiter=delimiter, quote_char=False, invalid_row_handler=lambda _: "skip"),
-        convert_options=pa.csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
-        ),
-    )
-    if f"{delimiter} " in text or "\n " in text:
-        table = pa.table([pc.utf8_ltrim(column, " ") for column in table.columns], names=names)
-    if width == 1:
-        # No reader can tell a line of blanks from a cell of blanks.
-        table = table.filter(pc.not_equal(pc.utf8_trim_whitespace(table.column(0)), ""))
-    # Better no line than a wrong one.
-    return lines if len(lines) == len(table) else None, list(table.columns)
+@dataclass(frozen=True)
+class _Source:
+    """The text of a CSV file, and how many lines stand before it."""
+
+    text: str
+    delimiter: str
+    file: Path
+    before: int
+
+    def plain_rows(self, width: int) -> _Rows:
+        """Return lines and columns of a text without quotes."""
+        content = self.text.encode("utf-8")
+        signs = np.frombuffer(content, dtype=np.uint8)
+        ends = np.flatnonzero(signs == ord("\n"))
+        ends = np.append(ends, len(signs)) if len(ends) == 0 or ends[-1] != len(signs) - 1 else ends
+        starts = np.append(0, ends[:-1] + 1)
+        places = np.flatnonzero(signs == ord(self.delimiter))
+        fields = np.searchsorted(places, ends) - np.searchsorted(places, starts) + 1
+        # Blank lines are skipped; a line may end with a carriage return.
+        lengths = ends - starts
+        blank_signs = np.array([ord(sign) for sign in "\r \t" if sign != self.delimiter], dtype=np.uint8)
+        blank = (lengths == 0) | ((lengths == 1) & np.isin(signs[np.minimum(starts, len(signs) - 1)], blank_signs))
+        bad = np.flatnonzero((fields != width) & ~blank)
+        if len(bad):
+            raise self.other_width(int(bad[0]) + 1 + self.before, int(fields[bad[0]]), width)
+        rows = np.flatnonzero(~blank)
+        names = [str(place) for place in range(width)]
+        lines = rows[1:].astype(np.int64) + 1 + self.before
+        if len(rows) < 2:
+            return lines, [pa.chunked_array([], pa.string()) for _ in names]
+        table = pa.csv.read_csv(
+            pa.BufferReader(pa.py_buffer(content).slice(int(starts[rows[1]]))),
+            read_options=pa.csv.ReadOptions(
+                use_threads=False, column_names=names, block_size=max(2**22, 2 * int(lengths.max()) + 2)
+            ),
+            parse_options=pa.csv.ParseOptions(
+                delimiter=self.delimiter, quote_char=False, invalid_row_handler=lambda _: "skip"
+            ),
+            convert_options=pa.csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
+            ),
+        )
+        if f"{self.delimiter} " in self.text or "\n " in self.text:
+            table = pa.table([pc.utf8_ltrim(column, " ") for column in table.columns], names=names)
+        if width == 1:
+            # No reader can tell a line of blanks from a cell of blanks.
+            table = table.filter(pc.not_equal(pc.utf8_trim_whitespace(table.column(0)), ""))
+        # Better no line than a wrong one.
+        return lines if len(lines) == len(table) else None, list(table.columns)
+
+    def quoted_rows(self, width: int) -> _Rows:
+        """Return the same of a text with quotes, in which a row may go on over several lines."""
+        if '\\"' in self.text:
+            self._check_escapes()
+        lines: list[int] = []
+        columns: list[list[pa.Array]] = [[] for _ in range(width)]
+        records = self._whole_records(width)
+        while True:
+            # One flat list: thousands of small ones would keep the garbage collector busy.
+            cells: list[str] = []
+            for line, record in islice(records, _CHUNK_ROWS):
+                lines.append(line)
+                cells += record
+            if not cells:
+                # The first record is the header.
+                return np.array(lines[1:], dtype=np.int64), [pa.chunked_array(arrays).slice(1) for arrays in columns]
+            for place, arrays in enumerate(columns):
+                arrays.append(pa.array(cells[place::width], pa.string()))
+
+    def _whole_records(self, width: int) -> Iterator[tuple[int, list[str]]]:
+        """Yield each record that is not blank, with the line that it begins in."""
+        # An open quote at the end of the text swallows this line, which can be no cell.
+        end = "\0"
+        lines = chain(io.StringIO(self.text, newline=""), [end])
+        reader = csv.reader(lines, delimiter=self.delimiter, skipinitialspace=True)
+        first = 1 + self.before
+        try:
+            for record in reader:
+                last = reader.line_num + self.before
+                # Nearly all records: as wide as the header, in one line, and not the end.
+                if len(record) == width and last == first and record[0] != end:
+                    yield first, record
+                elif record == [end]:
+                    return
+                elif record:
+                    is_open = record[-1].endswith(end)
+                    if len(record) != width:
+                        self._check_quotes([field.removesuffix(end) for field in record], first, last - is_open, width)
+                        raise self.other_width(last - is_open, len(record), width)
+                    if is_open:
+                        raise csv.Error("a quote is never closed")  # noqa: TRY301 — as Python's reader says it
+                    yield first, record
+                first = last + 1
+        except csv.Error as error:
+            raise InputError(
+                f"a table must be well-formed CSV, however {str(self.file)!r}, from line {first} on: {error}; check "
+                "its quotes (one may not be closed), or correct the line"
+            ) from None
+
+    def other_width(self, line: int, fields: int, width: int) -> InputError:
+        """Return the error for a line of more or fewer fields than the header."""
+        titled = "delete the lines above the header, such as a title, or " if width == 1 else ""
+        return InputError(
+            f"every line must have as many fields as the header, however line {line} of {str(self.file)!r} has {fields}"
+            f" where the header has {width} (delimiter: {_NAMES[self.delimiter]}); {titled}correct the line or quote "
+            "its text"
+        )
+
+    def _check_quotes(self, record: list[str], first: int, last: int, width: int) -> None:
+        """Refuse a record one of whose fields goes on over whole lines: its quote is hardly closed."""
+        for place, field in enumerate(record):
+            # Only quotes let a field go on in the next line, and a text of several lines hardly looks like fields.
+            if self.delimiter in field.partition("\n")[2]:
+                line = first + sum(before.count("\n") for before in record[:place])
+                raise InputError(
+                    f"every quote must be closed, however one that a field of line {line} of {str(self.file)!r} begins "
+                    f"with is probably not: the field goes on to line {last}, and makes "
+                    f"{counted(len(record), 'field')} where the header has {width} (delimiter: "
+                    f"{_NAMES[self.delimiter]}); close the quote, or take it out"
+                )
+
+    def _check_escapes(self) -> None:
+        """Refuse quotes that a backslash is meant to escape: CSV doubles them, and would give other cells."""
+        lines = io.StringIO(self.text, newline="")
+        reader = csv.reader(lines, delimiter=self.delimiter, skipinitialspace=True, strict=True)
+        try:
+            for _ in reader:
+                pass
+        except csv.Error:
+            raise InputError(
+                f"a quote within quotes must be doubled, however line {reader.line_num + self.before} of "
+                f'{str(self.file)!r} escapes it with a backslash; write "" in its place'
+            ) from None
 
 
-def _quoted_rows(
-    text: str, delimiter: str, width: int, file: Path, before: int
-) -> tuple[npt.NDArray[np.int64] | None, list[pa.ChunkedArray]]:
-    """Return the same of a text with quotes, in which a row may go on over several lines."""
-    if '\\"' in text:
-        _check_escapes(text, delimiter, file, before)
-    lines: list[int] = []
-    columns: list[list[pa.Array]] = [[] for _ in range(width)]
-    records = _whole_records(text, delimiter, width, file, before)
-    while True:
-        # One flat list: thousands of small ones would keep the garbage collector busy.
-        cells: list[str] = []
-        for line, record in islice(records, _CHUNK_ROWS):
-            lines.append(line)
-            cells += record
-        if not cells:
-            # The first record is the header.
-            return np.array(lines[1:], dtype=np.int64), [pa.chunked_array(arrays).slice(1) for arrays in columns]
-        for place, arrays in enumerate(columns):
-            arrays.append(pa.array(cells[place::width], pa.string()))
-
-
-def _whole_records(text: str, delimiter: str, width: int, file: Path, before: int) -> Iterator[tuple[int, list[str]]]:
-    """Yield each record that is not blank, with the line that it begins in."""
-    # An open quote at the end of the text swallows this line, which can be no cell.
-    end = "\0"
-    reader = csv.reader(chain(io.StringIO(text, newline=""), [end]), delimiter=delimiter, skipinitialspace=True)
-    first = 1 + before
-    try:
-        for record in reader:
-            last = reader.line_num + before
-            # Nearly all records: as wide as the header, in one line, and not the end.
-            if len(record) == width and last == first and record[0] != end:
-                yield first, record
-            elif record == [end]:
-                return
-            elif record:
-                is_open = record[-1].endswith(end)
-                if len(record) != width:
-                    fields = [field.removesuffix(end) for field in record]
-                    _check_quotes(fields, first, last - is_open, width, delimiter, file)
-                    raise _other_width(last - is_open, len(record), width, delimiter, file)
-                if is_open:
-                    raise csv.Error("a quote is never closed")  # noqa: TRY301 — told like what Python's reader finds
-                yield first, record
-            first = last + 1
-    except csv.Error as error:
+# ---- names ----------------------------------------------------------------------------------------------------------
+def _check_header(header: list[str], records: list[list[str]], source: _Source) -> None:
+    """Refuse lines that are no header: comments, a title, delimiters where none belong."""
+    file, width = str(source.file), len(header)
+    if header[0].startswith(_COMMENTS) and (width == 1 or width < len(records[-1])):
         raise InputError(
-            f"a table must be well-formed CSV, however {str(file)!r}, from line {first} on: {error}; check "
-            "its quotes (one may not be closed), or correct the line"
-        ) from None
+            f"a table must begin with the names of its columns, however {file!r} begins with the comment "
+            f"{header[0][:40]!r}; take such lines out"
+        )
+    if width == 1:
+        _check_single(header[0], [record[0] for record in records], file)
+    empty = [place for place, name in enumerate(header, start=1) if not name]
+    if not empty:
+        return
+    if width > 1 and empty == [width] and all(record[width - 1 :] in ([], [""]) for record in records):
+        raise InputError(
+            f"a line must end with its last field, however every line of {file!r} ends with a "
+            f"{_NAMES[source.delimiter]}; take it off"
+        )
+    fix = ""
+    if empty == list(range(2, width, 2)) and not any(any(record[1::2]) for record in records):
+        fix = "two delimiters may stand in the place of one, take one off"
+    # A title, padded with delimiters by a spreadsheet: text in one cell, hardly any beside it.
+    elif (empty != [1] and 2 * len(empty) >= width) or len(empty) == width:
+        fix = "name it, or delete the lines above the header, such as a title"
+    if fix:
+        raise InputError(
+            f"every column must have a name, however column {empty[0]} of {file!r} has none ({len(empty)} in all); "
+            f"{fix}"
+        )
+
+
+def _check_single(header: str, cells: list[str], file: str) -> None:
+    """Refuse a table of one column that another sign seems to part."""
+    for sign in _UNCOMMON:
+        counts = {cell.count(sign) for cell in cells}
+        # A space is common inside a name: it must stand in every line, as often as in the header.
+        if len(cells) > 1 and len(counts) == 1 and counts.pop() > 0:
+            name = {" ": "a space", "\x01": "Ctrl-A"}.get(sign, repr(sign))
+            raise InputError(
+                f"the delimiter must be comma, semicolon, tab or pipe, however {file!r} seems to use {name}"
+                f" and gives the single column {header!r}; save it again with commas"
+            )
+    if any(sign in header for sign in DELIMITERS):
+        raise InputError(
+            f"a table must be split by one delimiter, however {file!r} gives the single column {header!r};"
+            " check its quotes and save it with commas"
+        )
 
 
 def _unique_names(written: list[str], file: Path, once: Collection[str]) -> tuple[list[str], list[str]]:
@@ -276,6 +341,27 @@ def numbered(names: Sequence[str]) -> list[str]:
     return different
 
 
+def _leave_out(columns: dict[str, pa.ChunkedArray], unnamed: Sequence[str], reading: Reading) -> list[str]:
+    """Take out columns without a name that say nothing, unless they are asked for; return what is said of them."""
+    asked_for = {*reading.named, *reading.categories, *reading.identifiers}
+    in_doubt = [name for name in unnamed if name not in asked_for]
+    first, nothing = next(iter(columns), None), pa.array(["", *reading.missing])
+    numbering = [name for name in in_doubt if _only_numbers_rows(columns[name], name == first)]
+    blank = [name for name in in_doubt if pc.all(pc.is_in(columns[name], nothing)).as_py()]
+    for name in {*numbering, *blank}:
+        del columns[name]
+    sentences = []
+    if numbering:
+        why = by_count(len(numbering), "it has no name and only numbers", "they have no names and only number")
+        sentences.append(f"left out, because {why} the rows: {listed(numbering)}")
+    if blank:
+        why = by_count(len(blank), "it has no name and", "they have no names and")
+        sentences.append(f"left out, because {why} no values: {listed(blank)}")
+    if by_place := [name for name in unnamed if name in columns]:
+        sentences.append(f"columns without a name are called by their place: {listed(by_place)}")
+    return sentences
+
+
 def _only_numbers_rows(cells: pa.ChunkedArray, is_first: bool) -> bool:
     """Return whether a column without a name numbers the rows: as ``to_csv()`` does in front, also of drawn rows."""
     try:
@@ -289,38 +375,16 @@ def _only_numbers_rows(cells: pa.ChunkedArray, is_first: bool) -> bool:
     return (steps and numbers[:1].tolist() in ([0], [1])) or (is_first and not are_years)
 
 
-def _unnamed_said(unnamed: Sequence[str], numbering: Sequence[str], blank: Sequence[str]) -> list[str]:
-    sentences = []
-    if numbering:
-        why = by_count(len(numbering), "it has no name and only numbers", "they have no names and only number")
-        sentences.append(f"left out, because {why} the rows: {listed(numbering)}")
-    if blank:
-        why = by_count(len(blank), "it has no name and", "they have no names and")
-        sentences.append(f"left out, because {why} no values: {listed(blank)}")
-    if by_place := [name for name in unnamed if name not in {*numbering, *blank}]:
-        sentences.append(f"columns without a name are called by their place: {listed(by_place)}")
-    return sentences
-
-
-def _without_separator_line(text: str) -> tuple[str, str | None]:
-    """Return the text without the line ``sep=;`` that Excel understands, and the delimiter that it names."""
-    first, _, table = text.partition("\n")
-    named = first.strip('\r"')
-    if named.lower().startswith("sep=") and len(named) == len("sep=;") and named[-1] in DELIMITERS:
-        return table, named[-1]
-    return text, None
-
-
 def _warn_of_no_header(header: list[str], file: Path) -> None:
     """Say so where names look like numbers of a row; years, pixels and wavelengths rise from column to column."""
-    numbers = [float(name) for name in header if _is_number(name)]
-    alike = len({"." in name for name in header if _is_number(name)}) == 1
+    labels = [name for name in header if _is_number(name)]
+    numbers, alike = list(map(float, labels)), len({"." in label for label in labels}) == 1
     rising = alike and len(numbers) > 1 and all(one < two for one, two in pairwise(numbers))
     if len(header) > 1 and numbers and 2 * len(numbers) >= len(header) and not rising:
-        shown = ", ".join(repr(name) for name in header[:4])
+        more = ", …" if len(header) > 4 else ""
         warn_user(
             f"the first line should hold the names of the columns, however that of {str(file)!r} looks like a row ("
-            f"{shown}{', …' if len(header) > 4 else ''}) and is taken for names; add a line with names"
+            f"{', '.join(map(repr, header[:4]))}{more}) and is taken for names; add a line with names"
         )
 
 
@@ -329,84 +393,3 @@ def _is_number(text: str) -> bool:
         return math.isfinite(float(text)) and "_" not in text
     except ValueError:
         return False
-
-
-def _check_header(header: list[str], records: list[list[str]], delimiter: str, file: Path) -> None:
-    if header[0].startswith(_COMMENTS) and (len(header) == 1 or len(header) < len(records[-1])):
-        raise InputError(
-            f"a table must begin with the names of its columns, however {str(file)!r} begins with the comment "
-            f"{header[0][:40]!r}; take such lines out"
-        )
-    if len(header) == 1:
-        _check_single(header[0], [record[0] for record in records], file)
-    empty = [i + 1 for i, name in enumerate(header) if not name]
-    ends = [record[len(header) - 1 :] for record in records]
-    if len(header) > 1 and empty == [len(header)] and all(end in ([], [""]) for end in ends):
-        raise InputError(
-            f"a line must end with its last field, however every line of {str(file)!r} ends with a "
-            f"{_NAMES[delimiter]}; take it off"
-        )
-    if empty and empty == list(range(2, len(header), 2)) and not any(any(record[1::2]) for record in records):
-        raise InputError(
-            f"every column must have a name, however column 2 of {str(file)!r} has none ({len(empty)} in all); two "
-            "delimiters may stand in the place of one, take one off"
-        )
-    # A title, padded with delimiters by a spreadsheet: text in one cell, hardly any beside it.
-    if (empty not in ([], [1]) and 2 * len(empty) >= len(header)) or len(empty) == len(header):
-        raise InputError(
-            f"every column must have a name, however column {empty[0]} of {str(file)!r} has none ({len(empty)} in all);"
-            " name it, or delete the lines above the header, such as a title"
-        )
-
-
-def _check_single(header: str, cells: list[str], file: Path) -> None:
-    """Refuse a table of one column that another sign seems to part."""
-    for sign in _UNCOMMON:
-        counts = {cell.count(sign) for cell in cells}
-        # A space is common inside a name: it must stand in every line, as often as in the header.
-        if len(cells) > 1 and len(counts) == 1 and counts.pop() > 0:
-            name = {" ": "a space", "\x01": "Ctrl-A"}.get(sign, repr(sign))
-            raise InputError(
-                f"the delimiter must be comma, semicolon, tab or pipe, however {str(file)!r} seems to use {name}"
-                f" and gives the single column {header!r}; save it again with commas"
-            )
-    if any(sign in header for sign in DELIMITERS):
-        raise InputError(
-            f"a table must be split by one delimiter, however {str(file)!r} gives the single column {header!r};"
-            " check its quotes and save it with commas"
-        )
-
-
-def _other_width(line: int, fields: int, width: int, delimiter: str, file: Path) -> InputError:
-    titled = "delete the lines above the header, such as a title, or " if width == 1 else ""
-    return InputError(
-        f"every line must have as many fields as the header, however line {line} of {str(file)!r} has {fields} where"
-        f" the header has {width} (delimiter: {_NAMES[delimiter]}); {titled}correct the line or quote its text"
-    )
-
-
-def _check_quotes(record: list[str], first: int, last: int, width: int, delimiter: str, file: Path) -> None:
-    """Refuse a record of too few or many fields one of which goes on over whole lines: its quote is hardly closed."""
-    for place, field in enumerate(record):
-        # Only quotes let a field go on in the next line, and a text of several lines hardly looks like fields.
-        if delimiter in field.partition("\n")[2]:
-            line = first + sum(before.count("\n") for before in record[:place])
-            raise InputError(
-                f"every quote must be closed, however one that a field of line {line} of {str(file)!r} begins with is "
-                f"probably not: the field goes on to line {last}, and makes {counted(len(record), 'field')} where the "
-                f"header has {width} (delimiter: {_NAMES[delimiter]}); close the quote, or take it out"
-            )
-
-
-def _check_escapes(text: str, delimiter: str, file: Path, before: int) -> None:
-    """Refuse quotes that a backslash is meant to escape: CSV doubles them, and would give other cells in silence."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
-    try:
-        for _ in reader:
-            pass
-    except csv.Error:
-        line = reader.line_num + before
-        raise InputError(
-            f"a quote within quotes must be doubled, however line {line} of {str(file)!r} escapes it with a backslash; "
-            'write "" in its place'
-        ) from None

@@ -34,40 +34,26 @@ MISSING_ANYWAY = frozenset((*SPREADSHEET_ERRORS, *_OF_PANDAS))
 def missing_said(missing: Mapping[str, Mapping[str, float]]) -> list[str]:
     """Return a sentence on the texts that were taken as missing, most frequent column first; none where there are none.
 
-    Examples:
-        >>> missing_said({"pool": {"None": 0.6, "NA": 0.004}})
-        ['taken as missing: "None" in pool (60 %), "NA" in pool (0.4 %); if a text is a level, keep it with --not-na \
-None (in Python: not_na=["None"])']
+    ``missing`` is the share of cells with each text, by column.
     """
     columns: dict[str, dict[str, float]] = {}
-    for name, words_of_column in missing.items():
-        for word, share in words_of_column.items():
+    for name, words in missing.items():
+        for word, share in words.items():
             columns.setdefault(word, {})[name] = share
     if not columns:
         return []
     usual = sorted(columns, key=lambda word: -max(columns[word].values()))
-    words = []
+    phrases = []
     for word in usual:
         shares = sorted(columns[word].items(), key=lambda pair: -pair[1])
-        words.append(f'"{word}" in {listed([f"{name} ({_per_cent(share)})" for name, share in shares], 3)}')
+        cells = [f"{name} ({f'{100 * share:.3g}' if share >= 0.001 else 'under 0.1'} %)" for name, share in shares]
+        phrases.append(f'"{word}" in {listed(cells, 3)}')
     fix = f'keep it with --not-na {shlex.quote(usual[0])} (in Python: not_na=["{usual[0]}"])'
-    return [f"taken as missing: {listed(words)}; if a text is a level, {fix}"]
-
-
-def _per_cent(share: float) -> str:
-    return f"{100 * share:.3g} %" if share >= 0.001 else "under 0.1 %"
+    return [f"taken as missing: {listed(phrases)}; if a text is a level, {fix}"]
 
 
 def check_not_na(texts: Iterable[str], na: MissingCodes) -> list[str]:
-    """Return texts that are kept though they usually mean missing.
-
-    Raises:
-        InputError: One is no such text, or is declared as missing as well.
-
-    Examples:
-        >>> check_not_na(["None"], MissingCodes.of("?"))
-        ['None']
-    """
+    """Return texts that are kept though they usually mean missing; others, or declared as missing, are refused."""
     names = list(check_names("not_na", texts, "pass for example not_na=['None']"))
     for name in names:
         if name not in MISSING_ANYWAY:

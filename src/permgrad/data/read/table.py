@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,18 +23,16 @@ from permgrad.data.read.cells import (
     CodesArgument,
     Distinct,
     MissingCodes,
+    RowLines,
     canonical,
     is_native_number,
 )
-from permgrad.data.read.column_forms import Reading, read_columns
-from permgrad.data.read.csv_table import parse_csv, sniff_delimiter
+from permgrad.data.read.column_forms import read_columns
+from permgrad.data.read.csv_table import parse_csv
 from permgrad.data.read.missing_texts import MISSING_ANYWAY, check_not_na, missing_said
-from permgrad.data.read.row_lines import RowLines
+from permgrad.data.read.reading import Reading, Written
 from permgrad.data.read.text_files import PARQUET, read_text, unzipped
 from permgrad.data.read.whole_numbers import as_stored, blank_numbers, masked
-from permgrad.data.read.written_numbers import Written
-
-__all__ = ["blank_codes", "read_table", "read_written", "sniff_delimiter", "unused_codes"]
 
 #: Rows of a part that is a whole file.
 _ALL_ROWS = 2**31 - 1
@@ -80,7 +77,12 @@ def read_table(
         ...     read_table(file).shape
         (2, 2)
     """
-    written = read_written(path, na=na, text=text, decimal=decimal, not_na=check_not_na(not_na, MissingCodes.of(na)))
+    codes = MissingCodes.of(na)
+    kept_texts = check_not_na(not_na, codes)
+    if decimal is not None and not (isinstance(decimal, str) and decimal in (",", ".")):
+        raise InputError(f"decimal must be ',' or '.', however: {shown(decimal)}; pass one of them, or None")
+    names = () if text is None else check_names("text", text, "pass for example text=['postcode']")
+    written = read_written(path, Reading(na=codes, text=names, decimal=decimal, not_na=kept_texts))
     # What every reader takes for missing among numbers is a level only among texts.
     among_texts = {name: words for name, words in written.missing.items() if name in written.texts}
     for sentence in (*written.notes, *missing_said(among_texts)):
@@ -88,95 +90,48 @@ def read_table(
     return written.frame
 
 
-def read_written(
-    path: str | os.PathLike[str],
-    *,
-    na: CodesArgument = (),
-    text: Iterable[str] | None = None,
-    decimal: str | None = None,
-    like: Mapping[str, str] | None = None,
-    texts: Iterable[str] = (),
-    codes: CodesArgument = (),
-    classes: Iterable[str] = (),
-    categories: Iterable[str] = (),
-    identifiers: Iterable[str] = (),
-    known: Iterable[str] = (),
-    not_na: Iterable[str] = (),
-    units: Mapping[str, str] | None = None,
-) -> Written:
-    """Return what ``read_table`` does, and how numbers were written.
-
-    Later tables are read ``like`` the decimals and in the ``units``, and ``texts`` are the columns that were text: of
-    them, unlike of ``text``, a later table may lack some. The cells with one of the ``codes`` keep it, unlike those of
-    ``na``, and do not keep their column from being read as numbers. The ``classes`` are columns in which 01 and 1 may
-    differ, and which must not stand twice; the ``categories`` and ``identifiers`` are kept as text where they do. A
-    column without a name is kept where its place is ``known``; ``not_na`` are texts that do not mean missing.
-    """
-    if decimal is not None and not (isinstance(decimal, str) and decimal in (",", ".")):
-        raise InputError(f"decimal must be ',' or '.', however: {shown(decimal)}; pass one of them, or None")
+def read_written(path: str | os.PathLike[str], reading: Reading | None = None) -> Written:
+    """Return what ``read_table`` does, and how numbers were written."""
+    reading = Reading() if reading is None else reading
     file = check_path("path", path, "pass the name of a file")
-    as_text = [] if text is None else list(check_names("text", text, "pass for example text=['postcode']"))
     if not is_parquet_folder(file):
         _check_file(file)
     if is_partitioned(file):
-        return _read_parquet(file, na, codes)
-    content = _content(file)
+        return _read_parquet(file, reading)
+    content = unzipped(_content(file), file)
+    if not content.strip():
+        raise _empty(file)
     if content[:4] == PARQUET:
         # It was packed.
         with TemporaryDirectory() as folder:
             unpacked = Path(folder, file.name).with_suffix(".parquet")
             unpacked.write_bytes(content)
-            return _read_parquet(unpacked, na, codes)
-    missing = MISSING_ANYWAY.difference(not_na)
-    table = parse_csv(
-        read_text(content, file),
-        file,
-        as_text,
-        named={*known, *categories, *identifiers},
-        once=set(classes),
-        missing=missing,
-    )
+            return _read_parquet(unpacked, reading)
+    table = parse_csv(read_text(content, file), file, reading)
     if table.rows == 0:
         raise InputError(
             f"a table must have at least one row, however {str(file)!r} has a header only "
             f"({counted(len(table.columns), 'column')}); check how it was written"
         )
-    reading = Reading(
-        na=MissingCodes.of(na),
-        codes=MissingCodes.of(codes),
-        missing=missing,
-        as_text=frozenset({*as_text, *texts}),
-        decimal=decimal,
-        like=like or {},
-        units=units or {},
-        classes=frozenset(classes),
-        categories=frozenset(categories),
-        identifiers=frozenset(identifiers),
-    )
     return read_columns(table, RowLines(file, table.lines), reading)
 
 
-def _read_parquet(path: Path, na: CodesArgument, codes: CodesArgument) -> Written:
-    return Written.typed(blank_codes(open_partitioned(path, rows_per_part=_ALL_ROWS).read_all(), na), codes)
+def _read_parquet(path: Path, reading: Reading) -> Written:
+    frame = open_partitioned(path, rows_per_part=_ALL_ROWS).read_all()
+    return Written.typed(blank_codes(frame, reading.na), reading.codes)
 
 
 def is_parquet_folder(path: Path) -> bool:
     """Whether a path is a folder with Parquet files, in it or in folders within it."""
-    return path.is_dir() and any(file.suffix.lower() in (".parquet", ".pq") for file in path.rglob("*"))
+    return path.is_dir() and any(file.suffix.lower() in SUFFIXES for file in path.rglob("*"))
 
 
-def blank_codes(X: pd.DataFrame, na: CodesArgument) -> pd.DataFrame:
-    """Return a frame in which the cells with a declared code are missing; the given frame stays as it is.
-
-    Examples:
-        >>> blank_codes(pd.DataFrame({"a": [1, -9], "b": ["?", "x"]}), [-9, "?"]).isna().sum().tolist()
-        [1, 1]
-    """
+# ---- codes for missing ----------------------------------------------------------------------------------------------
+def blank_codes(X: pd.DataFrame, na: CodesArgument | MissingCodes) -> pd.DataFrame:
+    """Return a frame in which the cells with a declared code are missing; ``X`` stays as it is."""
     codes = MissingCodes.of(na)
-    if not codes.labels:
-        return X
     changed: dict[str, Any] = {}
-    for name in X.columns:
+    for name in X.columns if codes.labels else ():
         series = X[name]
         if is_native_number(series.dtype):
             blanked = blank_numbers(series, codes, str(name))
@@ -192,18 +147,12 @@ def blank_codes(X: pd.DataFrame, na: CodesArgument) -> pd.DataFrame:
 
 
 def unused_codes(X: pd.DataFrame, na: CodesArgument) -> list[str]:
-    """Return the declared codes that no cell holds, but for those that are missing without being declared.
-
-    Examples:
-        >>> unused_codes(pd.DataFrame({"a": [1, -9], "b": ["?", "x"]}), [-9, "?", "foo", 7])
-        ['foo', '7']
-    """
+    """Return the declared codes that no cell holds, but for those that are missing without being declared."""
     codes = MissingCodes.of(na)
     used: set[int] = set()
     for name in X.columns if codes.labels else ():
         if is_native_number(X[name].dtype):
-            held = X[name].isin(as_stored(codes.numbers)).to_numpy(dtype=bool)
-            values = X[name][held].unique() if held.any() else ()
+            values = X[name][X[name].isin(as_stored(codes.numbers)).to_numpy(dtype=bool)].unique()
             used |= {codes.kind_of(canonical(value), str(name)) for value in values}
         else:
             used |= {codes.kind_of(text, str(name)) for text in Distinct.of(X[name], str(name)).texts}
@@ -228,13 +177,18 @@ def _check_file(file: Path) -> None:
     if file.is_char_device() or file.is_block_device() or file.is_socket():
         raise InputError(f"a table must be a file, however {str(file)!r} is a device; name the CSV or Parquet file")
     if not file.exists():
+        try:
+            names = [entry.name for entry in islice(file.parent.iterdir(), 1000) if entry.name != file.name]
+        except OSError:
+            names = []
+        near = difflib.get_close_matches(file.name, names, n=1, cutoff=0.75)
+        guess = f" (did you mean {near[0]!r}?)" if near else ""
         raise InputError(
-            f"a table must be an existing file, however {str(file)!r} {why_missing(file)}{_near(file)}; check the path"
+            f"a table must be an existing file, however {str(file)!r} {why_missing(file)}{guess}; check the path"
         )
     if file.suffix.lower() not in SUFFIXES:
         return
-    with _readable(file), file.open("rb") as stream:
-        head = stream.read(4096)
+    head = _content(file, 4096)
     if not head.strip():
         raise _empty(file)
     if head[:4] != PARQUET and b"\n" in head and not any(sign < 9 or 13 < sign < 32 for sign in head):
@@ -244,32 +198,15 @@ def _check_file(file: Path) -> None:
         )
 
 
-@contextmanager
-def _readable(file: Path) -> Iterator[None]:
+def _content(file: Path, size: int = -1) -> bytes:
     try:
-        yield
+        with file.open("rb") as stream:
+            return stream.read(size)
     except OSError as error:
         raise EnvironmentProblem(
             f"a table must be readable, however {str(file)!r}: {error.strerror}; check its rights"
         ) from error
 
 
-def _content(file: Path) -> bytes:
-    with _readable(file):
-        content = unzipped(file.read_bytes(), file)
-    if not content.strip():
-        raise _empty(file)
-    return content
-
-
 def _empty(file: Path) -> InputError:
     return InputError(f"a table must have a header and rows, however {str(file)!r} is empty; check how it was written")
-
-
-def _near(file: Path) -> str:
-    try:
-        names = [entry.name for entry in islice(file.parent.iterdir(), 1000) if entry.name != file.name]
-    except OSError:
-        return ""
-    near = difflib.get_close_matches(file.name, names, n=1, cutoff=0.75)
-    return f" (did you mean {near[0]!r}?)" if near else ""

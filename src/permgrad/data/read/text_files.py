@@ -19,7 +19,7 @@ from permgrad.base.files import free_memory
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
 
 #: First bytes of files of other kinds, and what to do with them.
-_SIGNS: tuple[tuple[bytes, str, str], ...] = (
+_KINDS: tuple[tuple[bytes, str, str], ...] = (
     (b"PK\x03\x04", "a zip or Excel file", "unpack it or save it as CSV"),
     (b"PK\x05\x06", "an empty zip file", "save the table as CSV"),
     (b"\xd0\xcf\x11\xe0", "a zip or Excel file", "unpack it or save it as CSV"),
@@ -34,12 +34,9 @@ _SIGNS: tuple[tuple[bytes, str, str], ...] = (
     (b"version https://git-lfs", "a pointer of Git LFS, not the file itself", "fetch it with git lfs pull"),
 )
 #: How other kinds of text begin, blanks and case apart.
-_TEXTS: tuple[tuple[str, str], ...] = (
-    (r"<(\?xml|!doctype|html)\b", "HTML or XML"),
-    (r"\{\s*[\"}]|\[\s*[\[{]", "JSON"),
-)
+_TEXTS = ((r"<(\?xml|!doctype|html)\b", "HTML or XML"), (r"\{\s*[\"}]|\[\s*[\[{]", "JSON"))
 #: Byte order marks; that of UTF-32 begins with that of UTF-16.
-_MARKS: tuple[tuple[bytes, str], ...] = (
+_MARKS = (
     (b"\xff\xfe\x00\x00", "utf-32"),
     (b"\x00\x00\xfe\xff", "utf-32"),
     (b"\xff\xfe", "utf-16"),
@@ -53,11 +50,7 @@ _MOST_UNPACKED, _MOST_TIMES = 2**26, 100
 
 
 def check_fits(needed: int, path: str) -> None:
-    """Refuse a table, of so many bytes, that is too large for the memory that is free to be read whole and trained on.
-
-    Raises:
-        InputError: it is.
-    """
+    """Refuse a table, of so many bytes, that is too large to be read whole and trained on in free memory."""
     free = free_memory()
     if free is not None and _COPIES * needed > free:
         raise InputError(
@@ -68,19 +61,15 @@ def check_fits(needed: int, path: str) -> None:
 
 
 def unzipped(content: bytes, file: Path) -> bytes:
-    """Return a file's bytes, unpacked where it is gzip.
-
-    Raises:
-        InputError: it is cut off or damaged, unpacks to far more than it is, or to more than there is room for.
-    """
+    """Return a file's bytes, unpacked where it is gzip; refuse what unpacks to far more, or than there is room for."""
     if content[:2] != GZIP:
         return content
     free = free_memory()
-    room = None if free is None else free // _COPIES
     most = max(_MOST_UNPACKED, _MOST_TIMES * len(content))
+    room = most if free is None else free // _COPIES
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
-            unpacked = stream.read((most if room is None else min(most, room)) + 1)
+            unpacked = stream.read(min(most, room) + 1)
     except (EOFError, OSError, zlib.error):
         raise InputError(
             f"a gzip file must be complete, however {str(file)!r} is cut off or damaged; copy it again"
@@ -90,7 +79,7 @@ def unzipped(content: bytes, file: Path) -> bytes:
             f"a gzip file must not unpack to more than {most:,} bytes, however {str(file)!r} of {len(content):,} bytes "
             "does; if you know whose it is, unpack it with gunzip and name the unpacked file"
         )
-    if room is not None and len(unpacked) > room:
+    if len(unpacked) > room:
         raise InputError(
             f"a gzip file must unpack to a table that fits in the free memory about 3 times, however {str(file)!r} "
             f"unpacks to more than {room:,} bytes; write it as Parquet, which is read in parts, or give fewer rows"
@@ -99,24 +88,20 @@ def unzipped(content: bytes, file: Path) -> bytes:
 
 
 def read_text(content: bytes, file: Path) -> str:
-    """Return the text of a table's bytes, without byte order marks.
-
-    Raises:
-        InputError: it is a file of another kind, in no encoding that is known, or damaged.
-    """
+    """Return the text of a table's bytes, without byte order marks; a file of another kind, or damaged, is refused."""
     if _holds_arrays(content, file):
         raise _another_kind(
             file,
             "a file of NumPy arrays (.npz)",
             "save its table as CSV; images go into files that a column of a table names (--image)",
         )
-    for sign, kind, fix in _SIGNS:
+    for sign, kind, fix in _KINDS:
         if content.startswith(sign):
             raise _another_kind(file, kind, fix)
     text = _decoded(content, file).lstrip("\ufeff")
     head = text[:_LOOKED_AT]
     # Windows-1252 reads nearly any byte: control characters give a picture or an archive away.
-    if len(re.findall(r"[\x02-\x08\x0e-\x1f\x7f]", head)) > 0.005 * len(head):
+    if _looks_binary(head):
         raise _binary(file)
     place = text.find("\x00")
     if place >= 0:
@@ -144,6 +129,7 @@ def _holds_arrays(content: bytes, file: Path) -> bool:
 
 
 def _decoded(content: bytes, file: Path) -> str:
+    head = content[:_LOOKED_AT]
     encoding = next((name for mark, name in _MARKS if content.startswith(mark)), None) or _without_mark(content)
     if encoding is not None:
         try:
@@ -153,55 +139,46 @@ def _decoded(content: bytes, file: Path) -> str:
                 f"a table must be whole, however {str(file)!r} is {encoding.upper()[:6]} that is cut off or damaged; "
                 "copy it again, or save it as UTF-8"
             ) from None
-    if b"\x00" in content[:_LOOKED_AT] and not _is_text(content):
+    # NUL bytes that are among text, and few, are refused with their line.
+    is_text = head.count(0) <= max(1, len(head) // 100) and not re.search(rb"[\x01-\x08\x0e-\x1a\x1c-\x1f]", head)
+    if b"\x00" in head and not is_text:
         raise _binary(file)
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        _refuse_damaged(content, error, file)
-    return _western(content, file)
+        return _western(content, error.start, file)
 
 
 def _without_mark(content: bytes) -> str | None:
     """Return which UTF-16 bytes without a mark are, None where they are none: every second byte of most text is 0."""
     head = content[: _LOOKED_AT // 2 * 2]
-    first, second = head[0::2].count(0) / max(len(head[0::2]), 1), head[1::2].count(0) / max(len(head[1::2]), 1)
+    first, second = (half.count(0) / max(len(half), 1) for half in (head[0::2], head[1::2]))
     if len(content) % 2 == 0 and min(first, second) < 0.01 and max(first, second) > 0.5:
         return "utf-16-le" if second > first else "utf-16-be"
     return None
 
 
-def _is_text(content: bytes) -> bool:
-    """Return whether NUL bytes are among text, and few: the line can then be named."""
-    head = content[:_LOOKED_AT]
-    return head.count(0) <= max(1, len(head) // 100) and not re.search(rb"[\x01-\x08\x0e-\x1a\x1c-\x1f]", head)
-
-
-def _refuse_damaged(content: bytes, error: UnicodeDecodeError, file: Path) -> None:
-    """Refuse text that is UTF-8 but for a few bytes: read in another encoding, all its letters would be wrong."""
+def _western(content: bytes, wrong: int, file: Path) -> str:
+    """Read text as Windows-1252, unless it is UTF-8 but for a few bytes, of which ``wrong`` is the first's place."""
     readable = content.decode("utf-8", errors="ignore")
     letters = len(readable) - len(readable.encode("ascii", errors="ignore"))
-    wrong = len(content) - len(readable.encode("utf-8"))
-    if letters > wrong:
-        line = content.count(b"\n", 0, error.start) + 1
+    if letters > (lost := len(content) - len(readable.encode("utf-8"))):
+        line = content.count(b"\n", 0, wrong) + 1
         raise InputError(
-            f"a table must be in one encoding, however {str(file)!r} is UTF-8 but for {counted(wrong, 'byte')}, the "
-            f"first in line {line} (0x{content[error.start]:02x}); save it as UTF-8"
+            f"a table must be in one encoding, however {str(file)!r} is UTF-8 but for {counted(lost, 'byte')}, the "
+            f"first in line {line} (0x{content[wrong]:02x}); save it as UTF-8"
         )
-
-
-def _western(content: bytes, file: Path) -> str:
     try:
         text = content.decode("cp1252")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        if len(re.findall(rb"[\x00-\x08\x0e-\x1f\x7f]", content[:_LOOKED_AT])) > 0.005 * len(content[:_LOOKED_AT]):
+        if _looks_binary(content[:_LOOKED_AT].decode("latin-1"), also=r"\x00\x01"):
             raise _binary(file) from None
+        line = content.count(b"\n", 0, error.start) + 1
         raise InputError(
             f"a table must be in UTF-8, UTF-16 or Windows-1252, however line {line} of {str(file)!r} has a byte that "
             f"none of them knows (0x{content[error.start]:02x}); save it as UTF-8"
         ) from None
-    if len(re.findall(r"[\x02-\x08\x0e-\x1f\x7f]", text[:_LOOKED_AT])) <= 0.005 * len(text[:_LOOKED_AT]):
+    if not _looks_binary(text[:_LOOKED_AT]):
         warn_user(
             f"text should be in UTF-8, however {str(file)!r} is not: it is read as Windows-1252 (Western European); if "
             "names or levels look wrong, save it as UTF-8"
@@ -209,10 +186,12 @@ def _western(content: bytes, file: Path) -> str:
     return text
 
 
+def _looks_binary(head: str, also: str = "") -> bool:
+    return len(re.findall(rf"[{also}\x02-\x08\x0e-\x1f\x7f]", head)) > 0.005 * len(head)
+
+
 def _binary(file: Path) -> InputError:
-    return InputError(
-        f"a table must be CSV or Parquet, however {str(file)!r} is a binary file of another kind; export it as CSV"
-    )
+    return _another_kind(file, "a binary file of another kind", "export it as CSV")
 
 
 def _another_kind(file: Path, kind: str, fix: str) -> InputError:

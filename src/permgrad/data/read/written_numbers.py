@@ -12,18 +12,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, NamedTuple
-
-import numpy as np
-import pandas as pd
+from typing import NamedTuple
 
 from permgrad.base.errors import listed, warn_user
-from permgrad.data.read.cells import CodesArgument, MissingCodes
-from permgrad.data.read.row_lines import RowLines
 
+#: How the name of a unit ends whose cells may have k, M or B behind the number.
 SCALED = "k"
-"""How the name of a unit ends whose cells may have k, M or B behind the number."""
 
 _SIGN, _POWER, _GROUP = r"[+\-−]?", r"(?:[eE][+-]?\d+)?", r"[1-9]\d{0,2}"
 _SPACES = " \u00a0\u2009\u202f'’"
@@ -33,13 +27,14 @@ _NUMBER_BEGINS = re.compile(r"\s*[+\-−]?[.,]?\d")
 #: A sign, also with the letters of its country (US$, R$), or a code.
 _CURRENCY = r"(?:[A-Z]{0,3}[$¢£¤¥฿₡₦₩₪₫€₱₴₹₺₽]|EUR|USD|GBP|CHF|JPY|CNY|INR|CAD|AUD|SEK|NOK|DKK|PLN)"
 _CELL = re.compile(
-    rf"(?P<minus>[+\-−]?)\s*(?P<before>{_CURRENCY})?\s*(?P<own>[+\-−]?)"
+    rf"(?P<minus>[+\-−]?)\s*(?P<before>{_CURRENCY})?\s*(?P<inner>[+\-−]?)"
     rf"(?P<number>\d[\d.,{_SPACES}]*(?:[eE][+-]?\d+)?|[.,]\d+)"
     rf"\s*(?P<scale>[kKmMbB])?\s*(?P<after>%|{_CURRENCY})?"
 )
 _POWERS = {"": "", "k": "E+3", "m": "E+6", "b": "E+9"}
 
 
+# ---- ways -----------------------------------------------------------------------------------------------------------
 class Way(NamedTuple):
     """A way to write a number: its cells, what stands between thousands, and the decimal sign."""
 
@@ -60,79 +55,8 @@ WAYS = tuple(
 )
 
 
-class Written(NamedTuple):
-    """A table whose columns of numbers are numbers, and how they were written.
-
-    Attributes:
-        frame: the table.
-        decimals: the decimal sign of columns of numbers, where it is known: ``{"price": ","}``; later tables are to be
-            read alike.
-        units: how numbers are written beside their digits, ``{"rate": "%", "price": "$", "views": "k"}``: ``7,4 %`` is
-            7.4, and 1.2k is 1200.
-        texts: columns of text, their cells as they are written; later tables are to be read alike, also those in which
-            such a column happens to hold numbers alone.
-        coded: columns of text that hold nothing but numbers and codes, as they are written.
-        padded: columns of numbers that are written like codes: digits alone, all of one length, some with zeros in
-            front.
-        alike: two cells that are one number, though zeros in front differ, ``{"y": ("001", "1")}``; of the columns that
-            this was asked for.
-        missing: the share of cells with each text that was taken as missing, by column: ``{"pool": {"None": 0.6}}``.
-        lines: the line of the file that each row begins in.
-        notes: what a user should know of the columns' names.
-    """
-
-    frame: pd.DataFrame
-    decimals: dict[str, str]
-    units: Mapping[str, str]
-    texts: tuple[str, ...] = ()
-    coded: tuple[str, ...] = ()
-    padded: tuple[str, ...] = ()
-    alike: Mapping[str, tuple[str, str]] = MappingProxyType({})
-    missing: Mapping[str, Mapping[str, float]] = MappingProxyType({})
-    lines: RowLines = RowLines()
-    notes: tuple[str, ...] = ()
-
-    @classmethod
-    def typed(cls, frame: pd.DataFrame, codes: CodesArgument = ()) -> Written:
-        """Return a table whose file says itself which columns are numbers.
-
-        Examples:
-            >>> Written.typed(pd.DataFrame({"a": ["01", "A1"], "b": ["01", "?"], "c": [1, 2]}), "?")[3:5]
-            (('a',), ('b',))
-        """
-        names, missing = [str(name) for name, column in frame.items() if _holds_text(column)], MissingCodes.of(codes)
-        coded = []
-        for name in names:
-            cells = [str(cell) for cell in pd.unique(frame[name].dropna())]
-            if ways_of([cell for cell in cells if cell.strip() not in code_words(missing, name)]):
-                coded.append(name)
-        return cls(frame, {}, {}, tuple(name for name in names if name not in coded), tuple(coded))
-
-
-def _holds_text(column: pd.Series[Any]) -> bool:
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        return any(isinstance(level, str) for level in column.cat.categories)
-    is_text = column.dtype == object or isinstance(column.dtype, pd.StringDtype)
-    return is_text and any(isinstance(cell, str) for cell in column.dropna().head(1))
-
-
-def code_words(codes: MissingCodes, name: str) -> set[str]:
-    """Return the codes of a column that are no numbers."""
-    return {
-        label
-        for label, number in zip(codes.labels, codes.numbers, strict=True)
-        if np.isnan(number) and label in codes.holds_for(name)
-    }
-
-
-# ---- ways -----------------------------------------------------------------------------------------------------------
 def ways_to_read(text: str) -> list[int]:
-    """Return in which of the known ways a number may be written, by their places; none where it is no number.
-
-    Examples:
-        >>> ways_to_read("1.5") == ways_to_read("1,5"), bool(ways_to_read("1.5")), ways_to_read("one")
-        (False, True, [])
-    """
+    """Return in which of the ways a number may be written, by their places; none where it is no number."""
     return [place for place, way in enumerate(WAYS) if way.cells.fullmatch(text)]
 
 
@@ -150,8 +74,6 @@ def signs_in(texts: Sequence[str]) -> set[str]:
 
     Only of a column of nothing but numbers: dates, versions and addresses hold points that are no decimal signs.
     """
-    if not texts or not _NUMBER_BEGINS.match(texts[0]):
-        return set()
     signs: set[str] = set()
     for text in texts:
         points = {WAYS[place].point for place in ways_to_read(text.strip())}
@@ -179,39 +101,26 @@ def choose_way(
 ) -> tuple[Way, str | None]:
     """Return the way in which a column is read, and its decimal sign; None where no cell tells it.
 
-    Args:
-        name: Of the column.
-        texts: Its different cells, without units.
-        ways: In which all of them may be written.
-        signs: The decimal sign of the file, and that of the same column in the table that was learned from.
-        unit: Of the column.
-        comma_parts: Whether commas part the fields of the file.
+    ``texts`` are its cells without ``unit``, which may all be written in ``ways``; ``signs`` that of the file, and that
+    of the same column in the table that was learned from; ``comma_parts`` whether commas part the fields of the file.
     """
     if len({way.point for way in ways}) == 1:
         return ways[0], ways[0].point
     texts = [text.strip() for text in texts]
     if all(len({number_in(text, way) for way in ways}) == 1 for text in texts):
         return ways[0], None
-    usual, is_clear = _usual_sign(texts, unit, comma_parts=comma_parts)
-    sign = signs[0] or signs[1] or usual
+    points_only = not any("," in text for text in texts)
+    # Of money three digits behind a sign are thousands, unless all cells have them, as the prices of fuel do.
+    is_money = unit is not None and unit.removesuffix(SCALED) not in ("", "%")
+    is_clear = is_money and not all(map(_MARKED.search, texts))
+    is_comma = points_only if is_clear else not (comma_parts or points_only)
+    sign = signs[0] or signs[1] or ("," if is_comma else ".")
     way = next(way for way in ways if way.point == sign)
     if signs[0] is None and not is_clear:
         example = next(filter(_MARKED.search, texts))
         why = "as in the table that was learned from" if signs[1] else "as is usual with such delimiters"
         warn_of_sign(name, example, number_in(example, way), why)
     return way, sign
-
-
-def _usual_sign(texts: Sequence[str], unit: str | None, *, comma_parts: bool) -> tuple[str, bool]:
-    """Return the decimal sign of numbers that may be thousands, and whether it is clear.
-
-    Of money three digits behind a sign are thousands, unless all cells have them, as the prices of fuel do.
-    """
-    points_only = not any("," in text for text in texts)
-    is_money = unit is not None and unit.removesuffix(SCALED) not in ("", "%")
-    if is_money and not all(map(_MARKED.search, texts)):
-        return "," if points_only else ".", True
-    return "." if comma_parts or points_only else ",", False
 
 
 def warn_of_sign(name: str, example: str, value: float, why: str) -> None:
@@ -234,9 +143,9 @@ class _Amount(NamedTuple):
     @classmethod
     def of(cls, text: str) -> _Amount | None:
         match = _CELL.fullmatch(text.strip())
-        if match is None or (match["before"] and match["after"]) or (match["minus"] and match["own"]):
+        if match is None or (match["before"] and match["after"]) or (match["minus"] and match["inner"]):
             return None
-        number = f"{match['minus']}{match['own']}{match['number'].strip()}"
+        number = f"{match['minus']}{match['inner']}{match['number'].strip()}"
         return cls(match["before"] or match["after"] or "", match["scale"] or "", number)
 
     def bare(self, unit: str, learned: str | None) -> str | None:
@@ -248,21 +157,10 @@ class _Amount(NamedTuple):
 
 
 def without_unit(texts: Sequence[str], learned: str | None = None) -> tuple[dict[str, str], str | None]:
-    """Return the number in each different text of a column, and the unit that they are written with.
+    """Return the number in each different text of a column (``"1.2E+3"`` for 1.2k), and the unit they are written with.
 
-    Args:
-        texts: of the column, at least one.
-        learned: unit of the column in another table: cells with that unit or none are then read so.
-
-    Returns:
-        The bare numbers (``"1.2k"`` is ``"1.2E+3"``), other texts as they are, and the unit: a sign, ``"k"`` behind it
-        where numbers have k, M or B; None where there is none, or it is in doubt.
-
-    Examples:
-        >>> without_unit(["$64,000", "-$1.5k"])
-        ({'$64,000': '64,000', '-$1.5k': '-1.5E+3'}, '$k')
-        >>> without_unit(["2B", "14B", "3"])[1], without_unit(["7", "$8"])[1], without_unit(["$7"], "€")[1]
-        (None, None, None)
+    Other texts stay as they are. The unit is a sign, with ``"k"`` behind it where numbers have k, M or B; None where
+    there is none, or it is in doubt. With a unit ``learned`` from another table cells with that or none are read so.
     """
     plain = {text: text for text in texts}
     # Most columns of text are told by their first cell.
@@ -296,30 +194,22 @@ def _unit(amounts: Iterable[_Amount | None]) -> str | None:
 
 
 def unit_said(unit: str) -> str:
-    """Return how the numbers of a column are written, for the table of columns.
-
-    Examples:
-        >>> unit_said("%"), unit_said("$k")
-        ('numbers with a per cent sign, as written: 7.4 % is 7.4', 'numbers in $, k, M or B behind them: 1.2k is 1200')
-    """
+    """Return how the numbers of a column are written, for the table of columns."""
     if unit == "%":
         return "numbers with a per cent sign, as written: 7.4 % is 7.4"
-    sign, scaled = unit.removesuffix(SCALED), unit.endswith(SCALED)
+    sign = unit.removesuffix(SCALED)
     words = f"numbers in {sign}" if sign else "numbers"
-    return f"{words}, k, M or B behind them: 1.2k is 1200" if scaled else words
+    return f"{words}, k, M or B behind them: 1.2k is 1200" if unit.endswith(SCALED) else words
 
 
 def units_said(units: Mapping[str, str], left_out: Mapping[str, str]) -> list[str]:
-    """Return the sentence that names columns read as numbers with a unit; none where there are none.
-
-    Examples:
-        >>> units_said({"views": "k", "row": "%"}, {"row": "left out"})
-        ['read as numbers with a unit: views (1.2k is 1200); for categories say --kind views=categorical']
-    """
-    shown = {name: unit for name, unit in units.items() if name not in left_out}
-    if not shown:
+    """Return the sentence that names columns read as numbers with a unit; none where there are none."""
+    words = []
+    for name, unit in units.items():
+        if name not in left_out:
+            marks = [unit.removesuffix(SCALED), "1.2k is 1200" if unit.endswith(SCALED) else ""]
+            words.append(f"{name} ({', '.join(filter(None, marks))})")
+    if not words:
         return []
-    scales = {name: ["1.2k is 1200"] if unit.endswith(SCALED) else [] for name, unit in shown.items()}
-    signs = {name: [sign] if (sign := unit.removesuffix(SCALED)) else [] for name, unit in shown.items()}
-    words = [f"{name} ({', '.join(signs[name] + scales[name])})" for name in shown]
-    return [f"read as numbers with a unit: {listed(words)}; for categories say --kind {next(iter(shown))}=categorical"]
+    first = next(name for name in units if name not in left_out)
+    return [f"read as numbers with a unit: {listed(words)}; for categories say --kind {first}=categorical"]

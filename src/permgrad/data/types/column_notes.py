@@ -1,22 +1,21 @@
-"""What users are told of the columns that a model learns from; once, by whoever comes first."""
+"""What users are told of the columns that a model learns from, once, and of rows in another order."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from permgrad.base.errors import warn_user
-from permgrad.data.read.spellings import tell_of_several_ways
-from permgrad.data.read.whole_numbers import tell_of_fused
-from permgrad.data.types.duplicates import as_groups, duplicates_said, same_columns
-from permgrad.data.types.identifiers import tell_of_identifiers
+import numpy as np
+import pandas as pd
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from permgrad.data.types.column_types import Schema
+from permgrad.base.errors import counted, listed, warn_user
+from permgrad.data.read.whole_numbers import FUSED
+from permgrad.data.types.column_types import ODD_SPELLING, SWAPPED, Schema
+from permgrad.data.types.duplicates import same_columns
+from permgrad.data.types.identifiers import SUSPECT
 
 #: Whether this thread, or the one that it runs in, was told of the columns in other words.
 _told: ContextVar[bool] = ContextVar("permgrad_told_of_columns", default=False)
@@ -43,19 +42,117 @@ def tell_of_columns(
 ) -> None:
     """Warn of identifiers, numbers in several spellings or with too many digits, and columns that determine each other.
 
-    Args:
-        frame: training rows, or as many of them as types are read from.
-        schema: types of their columns.
-        kinds: columns whose kind the user gave.
-        together: columns that the user declared to act as one, block by block.
-        suspects: columns that may number the rows; None: as the schema says.
-        rows: what one of these rows is called.
+    ``frame`` has rows that types are read from, called ``rows``; ``kinds`` the columns whose kind the user gave;
+    ``together`` those that act as one, block by block; ``suspects`` those that may number the rows (None: as in the
+    schema).
     """
     if _told.get():
         return
-    tell_of_identifiers(schema, kinds, suspects)
-    tell_of_several_ways(schema, kinds)
-    tell_of_fused(schema)
+    sentences = [*_identifiers_said(schema, kinds, suspects), *several_ways_said(schema, kinds)]
+    sentences += fused_said(schema, "declare kinds={{{!r}: 'categorical'}}")
     if groups := same_columns(frame, schema, together):
         fix = f"leave out all but one, or explain them together: pg.explain(..., groups={as_groups(groups)!r})"
-        warn_user(duplicates_said(groups, fix, rows=rows))
+        sentences.append(duplicates_said(groups, fix, rows=rows))
+    for sentence in sentences:
+        warn_user(sentence)
+
+
+def _identifiers_said(schema: Schema, kinds: Mapping[str, Any], suspects: Sequence[str] | None) -> Iterator[str]:
+    """Yield what is said of columns that are not learned from because they number the rows, and of those that may."""
+    left_out = [name for name in schema.of_kind("identifier") if name not in kinds]
+    if left_out:
+        usual = "numeric" if schema[left_out[0]].storage == "number" else "categorical"
+        yield (
+            f"left out, because they look like identifiers: {listed(left_out)}; to learn from one declare what it is, "
+            f"such as kinds={{{left_out[0]!r}: {usual!r}}}"
+        )
+    running = [column.name for column in schema if column.reason == SUSPECT] if suspects is None else suspects
+    running = [name for name in running if name not in kinds]
+    if running:
+        yield (
+            f"learned from, though each row has a number of its own there and the name is that of an identifier: "
+            f"{listed(running)}; if it is one leave it out, or declare kinds={{{running[0]!r}: 'identifier'}}"
+        )
+
+
+def several_ways_said(schema: Schema, kinds: Mapping[str, Any]) -> list[str]:
+    """Return what is said of dates whose day and month could be swapped, and of text by its spelling.
+
+    Such columns would be numbers or dates if all cells were written alike; the sentence names the first odd one.
+    """
+    swapped = [
+        f"dates should tell the day from the month, however column {column.name!r} is read as {column.date_format} "
+        "and in all its cells the two could be swapped; if that is wrong write them as 2024-01-31"
+        for column in schema
+        if SWAPPED in column.reason and kinds.get(column.name, "date") == "date"
+    ]
+    return swapped + [
+        "numbers and dates should be written plainly and in one way, however column "
+        f"{column.name!r} {column.reason[column.reason.index(ODD_SPELLING) :]}, and is "
+        f"{'left out like an identifier' if column.kind == 'identifier' else 'taken for categories'}; write all "
+        "its cells alike (1234.5, 2024-01-31), or declare a cell that means missing as a code"
+        for column in schema
+        if ODD_SPELLING in column.reason and column.name not in kinds
+    ]
+
+
+def fused_columns(schema: Schema, but_for: Collection[str] = ()) -> dict[str, str]:
+    """Return the columns of which different numbers are the same as float64, and what is said of each."""
+    return {
+        column.name: f"{column.name} ({column.reason.partition('; ')[2].removesuffix(FUSED)})"
+        for column in schema
+        if column.reason.endswith(FUSED) and column.kind in ("numeric", "constant") and column.name not in but_for
+    }
+
+
+def fused_said(schema: Schema, fix: str, but_for: Collection[str] = ()) -> list[str]:
+    """Return the sentence that names these columns; ``{}`` in ``fix`` is where the first one's name goes."""
+    columns = fused_columns(schema, but_for)
+    if not columns:
+        return []
+    sentence = (
+        f"some numbers differ only in digits that float64 does not hold: {listed(list(columns.values()))}; "
+        f"{fix.format(next(iter(columns)))}, or subtract a number from all of them, such as the smallest"
+    )
+    return [sentence]
+
+
+def duplicates_said(groups: Sequence[Sequence[str]], fix: str, *, rows: str = "training row", most: int = 5) -> str:
+    """Return the sentence that names groups of such columns; ``fix`` says what to do, ``rows`` which rows they were."""
+    shown = "; ".join(
+        " = ".join(group[:most]) + (f" and {len(group) - most} more" if len(group) > most else "")
+        for group in groups[:most]
+    )
+    more = f" and {counted(len(groups) - most, 'more group')}" if len(groups) > most else ""
+    return (
+        f"these columns determine each other one to one in every {rows}, so importance is split between them: {shown}"
+        f"{more}; {fix}"
+    )
+
+
+def as_groups(groups: Sequence[Sequence[str]]) -> dict[str, list[str]]:
+    """Return the first group under the name of its first column, as users are shown how to declare it."""
+    return {groups[0][0]: list(groups[0])}
+
+
+# ---- rows -----------------------------------------------------------------------------------------------------------
+def tell_of_other_order(X: Any, **beside: Any) -> None:
+    """Warn where a pandas object beside a frame ``X`` has the same labels of its rows in another order."""
+    if not isinstance(X, pd.DataFrame):
+        return
+    for name, other in beside.items():
+        if not isinstance(other, (pd.Series, pd.DataFrame)) or not _same_in_other_order(X.index, other.index):
+            continue
+        sort = f"pass {name}.loc[X.index]" if X.index.is_unique else "sort both alike"
+        row = int(np.argmax(np.asarray(X.index != other.index)))
+        warn_user(
+            f"X and {name} are matched by place, however their indexes hold the same labels in another order (row "
+            f"{row} is {X.index[row]} in X and {other.index[row]} in {name}); {sort}, or call "
+            "reset_index(drop=True) on both where the labels mean nothing"
+        )
+
+
+def _same_in_other_order(one: pd.Index[Any], other: pd.Index[Any]) -> bool:
+    if len(one) != len(other) or one.nlevels != other.nlevels or one.equals(other) or not other.isin(one).all():
+        return False
+    return (one.is_unique and other.is_unique) or Counter(one) == Counter(other)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args
@@ -23,16 +24,21 @@ from permgrad.data.read.cells import (
     MissingCodes,
     as_float32,
     as_frame,
-    find_date_format,
     is_native_number,
     native_matrix,
-    read_dates,
     refuse_infinite,
-    series_seconds,
     text_numbers,
 )
-from permgrad.data.read.spellings import SWAPPED, numbers_in_one_way, several_ways
+from permgrad.data.read.dates import (
+    DATE_FORMATS,
+    date_seconds,
+    find_date_format,
+    is_moment,
+    read_dates,
+    series_seconds,
+)
 from permgrad.data.read.whole_numbers import FUSED, fused_reason, fused_reason_of_texts
+from permgrad.data.read.written_numbers import ways_to_read
 from permgrad.data.types.identifiers import (
     FEWEST_FOR_IDENTIFIER,
     are_whole,
@@ -51,25 +57,23 @@ _TRUTH = {yes: 1.0 for yes, _ in _EVIDENT_PAIRS} | {no: 0.0 for _, no in _EVIDEN
 _NEARLY_UNIQUE = 0.95
 #: Fewer different cells say little of how most of them are written; they may well be categories.
 _FEWEST_SPELLED = 10
+#: What the reason of a column says that is text only by its spelling, and that of dates that fit two forms.
+ODD_SPELLING, SWAPPED = "looks like ", "the day and the month could be swapped"
+_SHARE_SPELLED, _LOOKED_AT = 0.8, 2000
+#: What may stand around a number: a currency, a per cent sign, the brackets or the last minus of accountants.
+_UNIT = r"[€$£¥%]|EUR|USD|GBP|CHF"
+_AROUND = re.compile(rf"\(?\s*(?P<before>{_UNIT})?\s*(?P<number>[^()]*?)\s*(?P<after>{_UNIT}|-)?\s*\)?")
+#: A day with all its parts, so that neither plain numbers nor codes such as 20-1 are dates.
+_DAY = re.compile(r"\s*(?:\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{1,2}([-/.])\d{1,2}\2\d{2,4}|.*[A-Za-z]{3,9}.*\d{4})")
 
 
 @dataclass(frozen=True)
 class ColumnType:
-    """One column: what it is, why, and what was seen in it.
+    """One column: what it is, why (one clause for people), and what was seen in it.
 
-    Attributes:
-        name: the column's name.
-        kind: how the column is treated.
-        storage: how its cells are read: as numbers, as dates (seconds), as a pair such as yes/no, or as text.
-        reason: why this kind was chosen, one clause for people.
-        n_rows: rows looked at.
-        n_missing: blank cells and cells with a declared code.
-        n_levels: different values, missing not counted.
-        date_format: format of a date that is stored as text, None for a date type.
-        true_level: for a pair, the text that counts as 1.
-        false_level: for a pair, the text that counts as 0.
-        n_unreadable: for dates stored as text, different texts that no format read; they count as missing. Where
-            there were none, a text that cannot be read is refused later on.
+    ``storage`` says how its cells are read: as numbers, dates (seconds), a pair such as yes/no, or text. Of a date that
+    is stored as text there is the format and how many different texts no format read: they count as missing, and where
+    there were none, a text that cannot be read is refused later on. Of a pair the ``true_level`` counts as 1.
     """
 
     name: str
@@ -87,13 +91,7 @@ class ColumnType:
 
 @dataclass(frozen=True)
 class Schema:
-    """The types of all columns of a table, in the table's order.
-
-    Examples:
-        >>> schema = infer_schema({"age": [31, 40, 25], "town": ["Bonn", "Ulm", "Bonn"]})
-        >>> [(column.name, column.kind) for column in schema]
-        [('age', 'numeric'), ('town', 'categorical')]
-    """
+    """The types of all columns of a table, in the table's order."""
 
     columns: tuple[ColumnType, ...]
 
@@ -101,6 +99,11 @@ class Schema:
     def names(self) -> list[str]:
         """Names of the columns in order."""
         return [column.name for column in self.columns]
+
+    @property
+    def stored(self) -> list[ColumnType]:
+        """The columns that are read as numbers, dates or pairs, but for identifiers."""
+        return [column for column in self.columns if column.kind != "identifier" and column.storage != "text"]
 
     def __iter__(self) -> Iterator[ColumnType]:
         return iter(self.columns)
@@ -120,30 +123,17 @@ class Schema:
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per column: column, kind, levels, missing, missing_share, reason."""
-        return pd.DataFrame(
-            {
-                "column": self.names,
-                "kind": [column.kind for column in self.columns],
-                "levels": [column.n_levels for column in self.columns],
-                "missing": [column.n_missing for column in self.columns],
-                "missing_share": [column.n_missing / max(column.n_rows, 1) for column in self.columns],
-                "reason": [column.reason for column in self.columns],
-            }
-        )
+        rows = [(c.name, c.kind, c.n_levels, c.n_missing, c.n_missing / max(c.n_rows, 1), c.reason) for c in self]
+        return pd.DataFrame(rows, columns=["column", "kind", "levels", "missing", "missing_share", "reason"])
 
     def to_text(self, most: int = 60) -> str:
         """Return a table for the terminal, at most ``most`` columns long."""
-        frame = self.to_frame().head(most)
-        frame["missing"] = [
-            f"{n} ({share:.1%})" if n else "0"
-            for n, share in zip(frame["missing"], frame["missing_share"], strict=True)
-        ]
-        frame = frame.drop(columns="missing_share")
-        cells = [list(frame.columns), *([str(cell) for cell in row] for row in frame.itertuples(index=False))]
-        widths = [max(len(row[j]) for row in cells) for j in range(frame.shape[1])]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
-        ]
+        rows = [("column", "kind", "levels", "missing", "reason")]
+        for c in self.columns[:most]:
+            missing = f"{c.n_missing} ({c.n_missing / max(c.n_rows, 1):.1%})" if c.n_missing else "0"
+            rows.append((c.name, c.kind, str(c.n_levels), missing, c.reason))
+        widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
         if len(self) > most:
             lines.append(f"… and {counted(len(self) - most, 'more column')}")
         return "\n".join(lines)
@@ -167,20 +157,7 @@ def infer_schema(
     yes/no: boolean; numbers, also as text, and durations (in seconds): numeric, however few values there are; dates,
     also as text: date; nearly unique text: identifier, as is a rising or falling whole number that is named like one
     (``id``, ``index``), or that counts the rows one by one and is no year or time; the rest: categorical. The order of
-    rows is that of the frame's row numbers, where it has some.
-
-    Args:
-        X: the table, training rows only.
-        na_codes: values that stand for missing: one, a list, or a mapping from column to list.
-        kinds: columns whose kind is known, for example ``{"postcode": "categorical"}``.
-
-    Raises:
-        InputError: infinite or complex numbers, cells that hold containers, a kind that the column cannot have, kinds
-            or codes for a column that is not there.
-
-    Examples:
-        >>> infer_schema({"a": [1, 1, 1], "b": ["x", "y", "x"]}).to_frame()["kind"].tolist()
-        ['constant', 'categorical']
+    rows is that of the frame's row numbers, where it has some. Only training rows should be passed.
     """
     frame = as_frame(X)
     codes = MissingCodes.of(na_codes)
@@ -214,10 +191,7 @@ def checked_kinds(kinds: Mapping[str, Kind] | None, names: Sequence[str]) -> dic
 
 # ---- numbers --------------------------------------------------------------------------------------------------------
 def missing_kinds(matrix: Floats, names: Sequence[str], codes: MissingCodes) -> Kinds:
-    """Say for each cell of ``(rows, columns)`` whether it is present, blank or which code it has.
-
-    Coded cells become NaN in ``matrix``.
-    """
+    """Say for each cell of ``(rows, columns)`` whether it is present, blank or which code it has, and make it NaN."""
     kinds = np.where(np.isnan(matrix), np.int16(BLANK), np.int16(PRESENT)).astype(np.int16)
     applies = codes.applies(names)
     for i, number in enumerate(codes.numbers):
@@ -270,24 +244,25 @@ def _number_type(
 
 
 def _constant(base: ColumnType) -> ColumnType:
-    """One value and nothing missing, or nothing at all; one value with gaps still says who has one.
-
-    Of numbers that are one value only as float64 the reason says so already.
-    """
+    """One value and nothing missing, or nothing at all; one value with gaps still says who has one."""
     if base.n_levels == 0:
         return replace(base, kind="constant", reason="no value at all")
-    if base.reason.endswith(FUSED):
-        return base if base.n_missing else replace(base, kind="constant")
-    if base.n_missing == 0:
-        return replace(base, kind="constant", reason="one value only")
-    return replace(base, reason="one value, and missing")
+    # Of numbers that are one value only as float64 the reason says so already.
+    reason = "one value, and missing" if base.n_missing else "one value only"
+    reason = base.reason if base.reason.endswith(FUSED) else reason
+    return replace(base, kind=base.kind if base.n_missing else "constant", reason=reason)
 
 
 # ---- everything else ------------------------------------------------------------------------------------------------
 def _other_type(series: pd.Series[Any], name: str, codes: MissingCodes) -> ColumnType:
     """Type of a column that is not stored as numbers."""
-    if _is_moment(series):
-        return _moment_type(series, name)
+    if is_moment(series):
+        seconds = series_seconds(series)
+        levels, n_missing = np.unique(seconds[~np.isnan(seconds)]), int(np.isnan(seconds).sum())
+        base = ColumnType(name, "date", "date", "date type", len(series), n_missing, len(levels))
+        if series.dtype.kind == "m":
+            base = replace(base, kind="numeric", storage="number", reason="durations, in seconds")
+        return _constant(base) if len(levels) <= 1 else base
     distinct = Distinct.of(series, name)
     texts, counts, n_missing = _without_codes(distinct, name, codes)
     base = ColumnType(name, "categorical", "text", "text", len(series), n_missing, len(texts))
@@ -299,17 +274,12 @@ def _other_type(series: pd.Series[Any], name: str, codes: MissingCodes) -> Colum
     return _pair_type(base, texts) or _date_type(base, texts) or _text_type(base, series, texts, counts)
 
 
-def _is_moment(series: pd.Series[Any]) -> bool:
-    """Whether the column holds dates or durations by its type."""
-    return series.dtype.kind in "mM" or isinstance(series.dtype, (pd.DatetimeTZDtype, pd.PeriodDtype))
-
-
 def _pair_type(base: ColumnType, texts: Sequence[str]) -> ColumnType | None:
     """Find a yes/no pair, whatever the capitals."""
     by_form = {_plain(text): text for text in texts}
-    for yes, no in _PAIRS:
-        if len(texts) == 2 and yes in by_form and no in by_form:
-            one, zero = by_form[yes], by_form[no]
+    for pair in _PAIRS:
+        if len(texts) == 2 and set(pair) == set(by_form):
+            one, zero = by_form[pair[0]], by_form[pair[1]]
             reason = f"{one} or {zero}"
             return replace(base, kind="boolean", storage="pair", reason=reason, true_level=one, false_level=zero)
     return None
@@ -321,16 +291,9 @@ def _date_type(base: ColumnType, texts: Sequence[str]) -> ColumnType | None:
         return None
     form, share, ambiguous = read
     partly = f", {share:.1%} readable" if share < 1 else ""
-    order = f" ({SWAPPED})" if ambiguous else ""
-    reason = f"dates as text, read as {form}{partly}{order}"
-    return replace(
-        base,
-        kind="date",
-        storage="date",
-        reason=reason,
-        date_format=form,
-        n_unreadable=int(np.isnan(read_dates(texts, form)).sum()),
-    )
+    reason = f"dates as text, read as {form}{partly}{f' ({SWAPPED})' if ambiguous else ''}"
+    n_unreadable = int(np.isnan(read_dates(texts, form)).sum())
+    return replace(base, kind="date", storage="date", reason=reason, date_format=form, n_unreadable=n_unreadable)
 
 
 def _text_type(
@@ -339,18 +302,63 @@ def _text_type(
     """Tell identifiers from categories, and say when a text spoils a column of numbers."""
     if isinstance(series.dtype, pd.CategoricalDtype):
         return replace(base, reason="categorical type")
-    numbers = numbers_in_one_way(texts)
+    numbers = _numbers_in_one_way(texts)
     n_present = int(counts.sum())
     share_numbers = float(counts[numbers].sum() / max(n_present, 1))
     spelled = several_ways(texts) if len(texts) >= _FEWEST_SPELLED else None
+    kind, reason = base.kind, base.reason
     if share_numbers >= 0.5 and not numbers.all():
         odd = texts[int(np.argmin(numbers))]
         reason = f"text; {share_numbers:.0%} are numbers, {odd!r} is not (if it means missing, declare it as a code)"
-        return replace(base, reason=f"{reason}; {spelled}" if spelled else reason)
-    if n_present >= FEWEST_FOR_IDENTIFIER and len(texts) >= _NEARLY_UNIQUE * n_present:
-        reason = f"text, {len(texts)} different values in {n_present} rows"
-        return replace(base, kind="identifier", reason=f"{reason}; {spelled}" if spelled else reason)
-    return replace(base, reason=f"text; {spelled}") if spelled else base
+    elif n_present >= FEWEST_FOR_IDENTIFIER and len(texts) >= _NEARLY_UNIQUE * n_present:
+        kind, reason = "identifier", f"text, {len(texts)} different values in {n_present} rows"
+    return replace(base, kind=kind, reason=f"{reason}; {spelled}" if spelled else reason)
+
+
+def _numbers_in_one_way(texts: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Say which texts are numbers if all are written as most of them are: in points, in commas, with thousands."""
+    plain = ~np.isnan(text_numbers(texts))
+    looked_at = [ways_to_read(text.strip()) for text in texts[:_LOOKED_AT]]
+    every = [way for ways in looked_at for way in ways]
+    if not every or 2 * plain[:_LOOKED_AT].sum() >= len(looked_at):
+        return plain
+    usual = max(dict.fromkeys(every), key=every.count)
+    if len(texts) > _LOOKED_AT and 2 * every.count(usual) >= len(looked_at):
+        looked_at = [ways_to_read(text.strip()) for text in texts]
+    written = np.zeros(len(texts), dtype=bool)
+    written[: len(looked_at)] = [usual in ways for ways in looked_at]
+    return written if written.sum() > plain.sum() else plain
+
+
+def several_ways(texts: Sequence[str]) -> str | None:
+    """Say that most of a column's different cells are numbers, or dates, in whatever spelling; None: they are not."""
+    looked_at = list(texts[:_LOOKED_AT])
+    for what, ways_of_texts in (("numbers", _number_ways(looked_at)), ("dates", _date_ways(looked_at))):
+        every = [way for ways in ways_of_texts for way in ways]
+        if every and sum(map(bool, ways_of_texts)) >= _SHARE_SPELLED * len(ways_of_texts):
+            usual = max(dict.fromkeys(every), key=every.count)
+            odd = [text for text, ways in zip(looked_at, ways_of_texts, strict=True) if usual not in ways]
+            if odd:
+                return f"{ODD_SPELLING}{what} written in several ways, first odd cell {odd[0]!r}"
+            return f"{ODD_SPELLING}{what} with other signs, such as {looked_at[0]!r}"
+    return None
+
+
+def _number_ways(texts: Sequence[str]) -> list[list[str]]:
+    ways = []
+    for text in texts:
+        parts = _AROUND.fullmatch(text.strip())
+        around = "" if parts is None else f"{parts['before'] or ''} {parts['after'] or ''} {text.strip()[:1] == '('}"
+        ways.append([] if parts is None else [f"{way} {around}" for way in ways_to_read(parts["number"])])
+    return ways
+
+
+def _date_ways(texts: Sequence[str]) -> list[list[str]]:
+    days = [text.strip() if _DAY.match(text) else "" for text in texts]
+    if sum(map(bool, days)) < _SHARE_SPELLED * len(texts):
+        return [[] for _ in texts]
+    read = np.stack([~np.isnan(date_seconds(days, form)) for form in DATE_FORMATS])
+    return [[form for form, hit in zip(DATE_FORMATS, hits, strict=True) if hit] for hits in read.T.tolist()]
 
 
 def _without_codes(distinct: Distinct, name: str, codes: MissingCodes) -> tuple[list[str], npt.NDArray[np.int64], int]:
@@ -360,25 +368,13 @@ def _without_codes(distinct: Distinct, name: str, codes: MissingCodes) -> tuple[
     return texts, counts[keep], int(len(distinct.index) - counts[keep].sum())
 
 
-def _moment_type(series: pd.Series[Any], name: str) -> ColumnType:
-    seconds = series_seconds(series)
-    n_missing = int(np.isnan(seconds).sum())
-    n_levels = len(np.unique(seconds[~np.isnan(seconds)]))
-    if series.dtype.kind == "m":
-        base = ColumnType(name, "numeric", "number", "durations, in seconds", len(series), n_missing, n_levels)
-    else:
-        base = ColumnType(name, "date", "date", "date type", len(series), n_missing, n_levels)
-    return _constant(base) if n_levels <= 1 else base
-
-
 def _text_number_type(base: ColumnType, series: pd.Series[Any], codes: MissingCodes, fused: str | None) -> ColumnType:
     base = replace(base, kind="numeric", storage="number", reason=fused or "numbers stored as text")
     values, _ = read_numbers(series, base, codes)
     seen = values[~np.isnan(values)]
-    is_whole = bool((seen == np.floor(seen)).all())
     base = replace(base, n_levels=len(np.unique(seen)))
     binary = bool(np.isin(seen, (0.0, 1.0)).all())
-    return _number_type(base, values, row_numbers(series.index), binary=binary, integer=is_whole)
+    return _number_type(base, values, row_numbers(series.index), binary=binary, integer=are_whole(values))
 
 
 # ---- declared kinds -------------------------------------------------------------------------------------------------
@@ -388,7 +384,7 @@ def _declared_type(
     guess = guessed if guessed is not None else _other_type(series, name, codes)
     fused = guess.reason.endswith(FUSED)
     # The texts 007 and 7 are two categories, though one number.
-    spelled = kind == "categorical" and guess.storage == "number" and guessed is None and not _is_moment(series)
+    spelled = kind == "categorical" and guess.storage == "number" and guessed is None and not is_moment(series)
     if spelled or (fused and kind != "numeric"):
         # As numbers they are fewer than they are.
         guess = replace(guess, n_levels=len(_without_codes(Distinct.of(series, name), name, codes)[0]))
@@ -445,14 +441,11 @@ def _declared_boolean(series: pd.Series[Any], column: ColumnType, codes: Missing
 def read_numbers(series: pd.Series[Any], column: ColumnType, codes: MissingCodes) -> tuple[Floats, Kinds]:
     """Read one column as float64 by its type: numbers, seconds for dates, 1 and 0 for pairs.
 
-    Returns:
-        Values ``(rows,)``, NaN where missing, and the kind of missingness ``(rows,)``.
-
-    Raises:
-        InputError: text in a numeric column, text that is no date in a column of dates, or an infinite value.
+    Returns values ``(rows,)``, NaN where missing, and the kind of missingness ``(rows,)``. Text in a numeric column or
+    in one of dates, and an infinite value, are a ``CellError``.
     """
     name = column.name
-    if _is_moment(series) and column.storage in ("number", "date"):
+    if is_moment(series) and column.storage in ("number", "date"):
         values = series_seconds(series)
         _refuse_other_moments(series, column, values)
         return values, np.where(np.isnan(values), BLANK, PRESENT).astype(np.int16)
@@ -482,48 +475,35 @@ def _refuse_other_moments(series: pd.Series[Any], column: ColumnType, seconds: F
         return
     row = int(np.argmax(present))
     wanted, odd = ("dates", "a duration") if is_duration else ("numbers", "a date")
-    raise CellError.at(
-        row,
-        series.index,
-        f"column {column.name!r} must hold {wanted}, as in training, however ",
-        f" has {odd}, {series.iloc[row]}; write it as in training",
-    )
+    before = f"column {column.name!r} must hold {wanted}, as in training, however "
+    raise CellError.at(row, series.index, before, f" has {odd}, {series.iloc[row]}; write it as in training")
 
 
 def _numbers_of_texts(distinct: Distinct, column: ColumnType, kinds: Kinds, index: pd.Index[Any]) -> Floats:
-    if column.storage == "date":
-        return _dates_of_texts(distinct, column, kinds, index)
+    """Read different texts by a column's type; one that is none, where the type allows for none, is refused."""
+    texts = distinct.texts
     if column.storage == "pair":
-        return _pair_of_texts(distinct.texts, column.true_level or "", column.false_level or "")
-    is_truth = column.kind == "boolean"
-    words = _TRUTH if is_truth else {"true": 1.0, "false": 0.0}
-    numbers = text_numbers([str(words.get(_plain(text), text)) for text in distinct.texts])
+        return _pair_of_texts(texts, column.true_level or "", column.false_level or "")
+    if column.storage == "date":
+        form = column.date_format or "ISO8601"
+        numbers = read_dates(texts, form)
+        must = f"hold dates, as {form} or in another form that leaves no doubt"
+        fix = "write it such as 2024-01-31"
+    else:
+        is_truth = column.kind == "boolean"
+        words = _TRUTH if is_truth else {"true": 1.0, "false": 0.0}
+        numbers = text_numbers([str(words.get(_plain(text), text)) for text in texts])
+        must = f"be {'0 or 1, or true or false' if is_truth else 'numeric'}"
+        fix = "correct the cell"
     bad = np.flatnonzero(np.isnan(numbers) & (kinds == PRESENT))
-    if len(bad):
-        row = int(np.argmax(distinct.index == bad[0]))
+    if len(bad) and not (column.storage == "date" and column.n_unreadable):
         raise CellError.at(
-            row,
+            int(np.argmax(distinct.index == bad[0])),
             index,
-            f"column {column.name!r} must be {'0 or 1, or true or false' if is_truth else 'numeric'}, however ",
-            f" has {distinct.texts[bad[0]]!r}; correct the cell, leave it empty, or declare it as a code for missing",
+            f"column {column.name!r} must {must}, however ",
+            f" has {texts[bad[0]]!r}; {fix}, leave it empty, or declare it as a code for missing",
         )
     return numbers
-
-
-def _dates_of_texts(distinct: Distinct, column: ColumnType, kinds: Kinds, index: pd.Index[Any]) -> Floats:
-    form = column.date_format or "ISO8601"
-    seconds = read_dates(distinct.texts, form)
-    bad = np.flatnonzero(np.isnan(seconds) & (kinds == PRESENT))
-    if len(bad) and not column.n_unreadable:
-        row = int(np.argmax(distinct.index == bad[0]))
-        raise CellError.at(
-            row,
-            index,
-            f"column {column.name!r} must hold dates, as {form} or in another form that leaves no doubt, however ",
-            f" has {distinct.texts[bad[0]]!r}; write it such as 2024-01-31, leave it empty, or declare it as a code for"
-            " missing",
-        )
-    return seconds
 
 
 def _pair_of_texts(texts: Sequence[str], yes: str, no: str) -> Floats:
@@ -532,13 +512,10 @@ def _pair_of_texts(texts: Sequence[str], yes: str, no: str) -> Floats:
     Of another pair, such as left and right, nobody knows which is true.
     """
     forms = _plain(yes), _plain(no)
-    if forms[0] == forms[1]:
-        # A declared pair may differ by nothing else than its capitals.
-        values = {yes: 1.0, no: 0.0}
-        return np.array([values.get(text, np.nan) for text in texts], dtype=np.float64)
-    values = dict(_TRUTH) if forms in _EVIDENT_PAIRS else {}
-    values |= {forms[0]: 1.0, forms[1]: 0.0}
-    return np.array([values.get(_plain(text), np.nan) for text in texts], dtype=np.float64)
+    # A declared pair may differ by nothing else than its capitals.
+    form_of = str if forms[0] == forms[1] else _plain
+    values = {**(_TRUTH if forms in _EVIDENT_PAIRS else {}), form_of(yes): 1.0, form_of(no): 0.0}
+    return np.array([values.get(form_of(text), np.nan) for text in texts], dtype=np.float64)
 
 
 def _plain(text: str) -> str:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.base.errors import counted
-from permgrad.data.read.cells import Distinct, as_frame, is_native_number, series_seconds, text_numbers
-from permgrad.data.read.whole_numbers import is_fused
-
-if TYPE_CHECKING:
-    from permgrad.data.types.column_types import Schema
+from permgrad.data.read.cells import Distinct, as_frame, is_native_number, text_numbers
+from permgrad.data.read.dates import is_moment, series_seconds
+from permgrad.data.read.whole_numbers import fused_reason
+from permgrad.data.types.column_types import Schema
 
 #: Columns that differ in these rows, spread over the table, need no look at the others.
 _LOOKED_AT = 1000
@@ -32,13 +30,6 @@ def same_columns(frame: pd.DataFrame, schema: Schema, together: Iterable[Sequenc
     its own are always codes of each other. Of these numbers do so that rise, or fall, strictly with each other, as a
     wage and its logarithm do, and texts that are equal. Constants, identifiers and groups that act ``together``, block
     by block, are passed over.
-
-    Examples:
-        >>> from permgrad.data.types.column_types import infer_schema
-        >>> rows = pd.DataFrame({"a": [1.5, 2.5, 3.5, 4.5], "b": list("xxyy"), "c": [7, 7, 9, 9]})
-        >>> rows["d"] = rows["a"]
-        >>> same_columns(rows, infer_schema(rows))
-        [('a', 'd'), ('b', 'c')]
     """
     # Names in a schema are text, whatever they are in the frame.
     frame = as_frame(frame)
@@ -53,39 +44,16 @@ def same_columns(frame: pd.DataFrame, schema: Schema, together: Iterable[Sequenc
     return sorted(apart, key=lambda group: order[group[0]])
 
 
-def duplicates_said(groups: Sequence[Sequence[str]], fix: str, *, rows: str = "training row", most: int = 5) -> str:
-    """Return the sentence that names groups of such columns; ``fix`` says what to do, ``rows`` which rows they were."""
-    shown = "; ".join(
-        " = ".join(group[:most]) + (f" and {len(group) - most} more" if len(group) > most else "")
-        for group in groups[:most]
-    )
-    more = f" and {counted(len(groups) - most, 'more group')}" if len(groups) > most else ""
-    return (
-        f"these columns determine each other one to one in every {rows}, so importance is split between them: {shown}"
-        f"{more}; {fix}"
-    )
-
-
-def as_groups(groups: Sequence[Sequence[str]]) -> dict[str, list[str]]:
-    """Return the first group under the name of its first column, as users are shown how to declare it."""
-    return {groups[0][0]: list(groups[0])}
-
-
 def _alike(frame: pd.DataFrame, names: Sequence[str], most: float) -> list[list[str]]:
-    """Return names whose columns are alike; where levels are more than this share of the cells, their values count."""
+    """Return names whose columns have the same rows alike; where levels are more than this share, values count too."""
     alike: dict[bytes, list[str]] = {}
     for name in names:
-        alike.setdefault(_signature(frame[name], name, most), []).append(name)
+        codes, values = column_levels(frame[name], name)
+        digest = hashlib.blake2b(np.ascontiguousarray(codes, dtype=np.int64).tobytes(), digest_size=16)
+        if len(values) > most * np.count_nonzero(codes >= 0):
+            digest.update(_order(values) if isinstance(values, np.ndarray) else "\0".join(values).encode())
+        alike.setdefault(digest.digest(), []).append(name)
     return [group for group in alike.values() if len(group) > 1]
-
-
-def _signature(series: pd.Series[Any], name: str, most: float) -> bytes:
-    """Return a digest of which rows are alike, and of the values too where these are hardly ever so."""
-    codes, values = column_levels(series, name)
-    digest = hashlib.blake2b(np.ascontiguousarray(codes, dtype=np.int64).tobytes(), digest_size=16)
-    if len(values) > most * np.count_nonzero(codes >= 0):
-        digest.update(_order(values) if isinstance(values, np.ndarray) else "\0".join(values).encode())
-    return digest.digest()
 
 
 def _order(values: npt.NDArray[np.float64]) -> bytes:
@@ -99,15 +67,15 @@ def _order(values: npt.NDArray[np.float64]) -> bytes:
 
 def column_levels(series: pd.Series[Any], name: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64] | list[str]]:
     """Return each row's level, −1 where it is missing, numbered as they first occur, and the levels in this order."""
-    moments = series.dtype.kind in "mM" or isinstance(series.dtype, (pd.DatetimeTZDtype, pd.PeriodDtype))
-    if moments or is_native_number(series.dtype):
-        if is_fused(series):
-            codes, levels = pd.factorize(series)
-            return codes, np.asarray(levels, dtype=np.float64)
-        cells = series_seconds(series) if moments else series.to_numpy(dtype=np.float64, na_value=np.nan)
-        # A minus zero is a zero.
-        codes, values = pd.factorize(cells + 0.0)
-        return codes, np.asarray(values, dtype=np.float64)
+    if is_moment(series) or is_native_number(series.dtype):
+        cells: Any = series
+        # Whole numbers that fall together as float64 are told apart.
+        if is_moment(series):
+            cells = series_seconds(series)
+        elif fused_reason(series) is None:
+            cells = series.to_numpy(dtype=np.float64, na_value=np.nan) + 0.0  # a minus zero is a zero
+        codes, levels = pd.factorize(cells)
+        return codes, np.asarray(levels, dtype=np.float64)
     distinct = Distinct.of(series, name)
     numbers = text_numbers(distinct.texts)
     return distinct.index, distinct.texts if np.isnan(numbers).any() else numbers

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.base.errors import listed, warn_user
 from permgrad.data.read.cells import Floats
-
-if TYPE_CHECKING:
-    from permgrad.data.types.column_types import Schema
 
 _IDENTIFIER_WORD = re.compile(
     r"(?:^|[_\W])(?:id|ids|index|idx|key|uuid|guid|rowid|record|row|nr|no|number|nummer)$|\w(?:nr|nummer|number)$|"
@@ -62,14 +58,14 @@ def kind_of_distinct(
 
     ``values`` are NaN where missing; ``rows`` are the numbers of the rows in the table, of which some may be lacking.
     """
-    values, rows = _known(values, rows)
+    present = ~np.isnan(values)
     named = named_like_identifier(name)
-    steps = np.diff(values[np.argsort(rows)])
+    steps = np.diff(values[present][np.argsort(rows[present])])
     if named and ((steps > 0).all() or (steps < 0).all()):
         return "identifier", "a running whole number, all different, with the name of an identifier"
     if counts_rows(name, values, rows):
         return "identifier", "whole numbers that count the rows one by one"
-    return "numeric", SUSPECT if named and len(values) >= _FEWEST_FOR_COUNT else None
+    return "numeric", SUSPECT if named and present.sum() >= _FEWEST_FOR_COUNT else None
 
 
 def codes_reason(name: str, values: Floats) -> str | None:
@@ -77,11 +73,6 @@ def codes_reason(name: str, values: Floats) -> str | None:
 
     Nearly all of them differ and have about as many digits, as numbers of parcels do, or they fill a stretch of numbers
     in another order; or there are a thousand different ones, and the name is that of a code, as with flights.
-
-    Examples:
-        >>> plots = np.random.default_rng(0).integers(10**8, 10**9, 400).astype(float)
-        >>> codes_reason("plot", plots), codes_reason("plot", np.round(plots / 1e7)), codes_reason("plot", plots / 7)
-        ('numbers, maybe codes: 400 different whole numbers in 400 rows', None, None)
     """
     present = values[~np.isnan(values)]
     if len(present) < _FEWEST_NEARLY or not are_whole(present) or _TIME_WORD.search(name):
@@ -105,7 +96,8 @@ def named_like_identifier(name: str) -> bool:
 
 def counts_rows(name: str, values: Floats, rows: npt.NDArray[np.int64]) -> bool:
     """Return whether whole numbers rise by one from row to row, whatever their start and name; those of years may."""
-    values, rows = _known(values, rows)
+    present = ~np.isnan(values)
+    values, rows = values[present], rows[present]
     if len(values) < _FEWEST_FOR_COUNT or _TIME_WORD.search(name) or not are_whole(values):
         return False
     if values.min() >= YEARS[0] and values.max() <= YEARS[1] and not named_like_identifier(name):
@@ -117,11 +109,6 @@ def are_whole(values: Floats) -> bool:
     """Return whether all numbers that are not missing are whole."""
     present = values[~np.isnan(values)]
     return bool((np.isfinite(present) & (present == np.floor(present))).all())
-
-
-def _known(values: Floats, rows: npt.NDArray[np.int64]) -> tuple[Floats, npt.NDArray[np.int64]]:
-    there = ~np.isnan(values)
-    return values[there], rows[there]
 
 
 def is_running(name: str, pieces: Sequence[Floats]) -> bool | None:
@@ -141,24 +128,3 @@ def is_running(name: str, pieces: Sequence[Floats]) -> bool | None:
     is_ordered = sum(map(len, steps)) >= len(values) / 2
     rise_or_fall = all((step > 0).all() for step in steps) or all((step < 0).all() for step in steps)
     return True if is_ordered and rise_or_fall else None
-
-
-def tell_of_identifiers(schema: Schema, kinds: Mapping[str, Any], suspects: Sequence[str] | None = None) -> None:
-    """Warn of columns that are not learned from because they number the rows, and of those that may number them.
-
-    ``kinds`` has the columns whose kind the user gave; the ``suspects`` are, without them, as the schema says.
-    """
-    left_out = [name for name in schema.of_kind("identifier") if name not in kinds]
-    if left_out:
-        usual = "numeric" if schema[left_out[0]].storage == "number" else "categorical"
-        warn_user(
-            f"left out, because they look like identifiers: {listed(left_out)}; to learn from one declare what it is, "
-            f"such as kinds={{{left_out[0]!r}: {usual!r}}}"
-        )
-    running = [column.name for column in schema if column.reason == SUSPECT] if suspects is None else suspects
-    running = [name for name in running if name not in kinds]
-    if running:
-        warn_user(
-            f"learned from, though each row has a number of its own there and the name is that of an identifier: "
-            f"{listed(running)}; if it is one leave it out, or declare kinds={{{running[0]!r}: 'identifier'}}"
-        )

@@ -28,15 +28,7 @@ def usual_positive(classes: Sequence[Any] | npt.NDArray[Any], codes: npt.ArrayLi
 
 
 def find_positive(classes: Sequence[Any] | npt.NDArray[Any], level: Any) -> int:
-    """Return the position of the class that a user calls positive; 1, 1.0 and "1" are one level.
-
-    Raises:
-        InputError: There are not two classes (none where a number is predicted), or none of them is the level.
-
-    Examples:
-        >>> find_positive([0, 1], "0")
-        0
-    """
+    """Return the position of the one of two classes that a user calls positive; 1, 1.0 and "1" are one level."""
     names = [canonical(label) for label in classes]
     if len(names) != 2:
         what = f"{len(names)} classes are predicted" if names else "a number is predicted"

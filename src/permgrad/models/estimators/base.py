@@ -20,8 +20,7 @@ from permgrad.base.errors import InputError, PermgradError, shown
 from permgrad.base.progress import ProgressMode
 from permgrad.base.random import derive_seed, generator, resolve_seed
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.data.types.column_notes import tell_of_columns
-from permgrad.data.types.row_order import tell_of_other_order
+from permgrad.data.types.column_notes import tell_of_columns, tell_of_other_order
 from permgrad.data.weights import check_weights
 from permgrad.imaging.foreign import ForeignRenderer, is_foreign
 from permgrad.imaging.layout import fit_layout, make_layout

@@ -13,7 +13,7 @@ import torch
 
 from permgrad.base.errors import InputError, listed
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.data.read.whole_numbers import fused_columns
+from permgrad.data.types.column_notes import fused_columns
 from permgrad.models.train.learner import Course, EpochWatcher
 from permgrad.models.train.training import train
 

@@ -16,8 +16,8 @@ from permgrad.base.errors import InputError, by_count, shown
 from permgrad.base.files import plain
 from permgrad.data.encode.groups import check_blocks
 from permgrad.data.read.cells import Code, CodesArgument, MissingCodes, as_frame
+from permgrad.data.types.column_notes import tell_of_other_order
 from permgrad.data.types.column_types import Kind, checked_kinds, infer_schema
-from permgrad.data.types.row_order import tell_of_other_order
 from permgrad.runs.compare.folds import Task
 from permgrad.runs.requests import TASKS, CompareRequest
 from permgrad.runs.run.inputs import configuration, load_inputs

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from permgrad.base.csv_files import read_csv
 from permgrad.base.errors import InputError, counted, keeping_warnings
 from permgrad.base.stored import parse_json
-from permgrad.data.read.cells import CellError
+from permgrad.data.read.cells import CellError, MissingCodes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,20 +68,21 @@ def read_data(path: Path) -> dict[str, Any]:
 def read_like(table: Path, data: Mapping[str, Any], features: Sequence[str] = ()) -> pd.DataFrame:
     """Read a table as the one that a run learned from: its decimal signs, its columns of text, its codes."""
     from permgrad.data.datasets import list_datasets, load_dataset
+    from permgrad.data.read.reading import Reading
     from permgrad.data.read.table import read_written
 
     if str(table) in list_datasets():
         return load_dataset(str(table)).frame
-    return read_written(
-        table,
-        like=data.get("decimals"),
-        texts=data.get("texts", ()),
-        codes=data.get("na_codes", ()),
+    reading = Reading(
+        like=data.get("decimals", {}),
+        texts=frozenset(data.get("texts", ())),
+        codes=MissingCodes.of(data.get("na_codes", ())),
         identifiers=data.get("identifiers", ()),
-        known=[*features, *(column["name"] for column in data.get("columns", ()))],
+        named=[*features, *(column["name"] for column in data.get("columns", ()))],
         not_na=data.get("not_na", ()),
-        units=data.get("units"),
-    ).frame
+        units=data.get("units", {}),
+    )
+    return read_written(table, reading).frame
 
 
 def check_cells(encoder: TableEncoder, rows: pd.DataFrame, table: Path) -> None:

@@ -12,8 +12,8 @@ import pandas as pd
 
 from permgrad.base.errors import InputError, by_count
 from permgrad.data.datasets import DataCard
-from permgrad.data.read.row_lines import RowLines
-from permgrad.data.read.written_numbers import Written
+from permgrad.data.read.cells import RowLines
+from permgrad.data.read.reading import Written
 from permgrad.data.splitting import count_shared_rows, split_rows
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run import gradients

@@ -10,12 +10,11 @@ import pandas as pd
 from permgrad.base.errors import keeping_warnings, listed
 from permgrad.data.datasets import DataCard
 from permgrad.data.encode.groups import propose_one_hot_blocks
-from permgrad.data.read.spellings import several_ways_said
+from permgrad.data.read.reading import Written
 from permgrad.data.read.table import unused_codes
-from permgrad.data.read.whole_numbers import fused_columns, fused_said
-from permgrad.data.read.written_numbers import Written
+from permgrad.data.types.column_notes import as_groups, duplicates_said, fused_columns, fused_said, several_ways_said
 from permgrad.data.types.column_types import Schema
-from permgrad.data.types.duplicates import as_groups, duplicates_said, same_columns
+from permgrad.data.types.duplicates import same_columns
 from permgrad.data.types.identifiers import CODES, MANY_CODES, SUSPECT
 from permgrad.runs.requests import RunRequest, parse_kinds
 from permgrad.runs.run.target import AS_TEXT, Task

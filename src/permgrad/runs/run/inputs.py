@@ -26,9 +26,11 @@ from permgrad.data.encode.groups import check_blocks, read_groups
 from permgrad.data.encode.statistics import TableStatistics, numeric_cells
 from permgrad.data.read.cells import MissingCodes
 from permgrad.data.read.missing_texts import missing_said
+from permgrad.data.read.reading import Reading, Written
 from permgrad.data.read.table import is_parquet_folder, read_written
-from permgrad.data.read.whole_numbers import FUSED, fused_columns
-from permgrad.data.read.written_numbers import Written, unit_said, units_said
+from permgrad.data.read.whole_numbers import FUSED
+from permgrad.data.read.written_numbers import unit_said, units_said
+from permgrad.data.types.column_notes import fused_columns
 from permgrad.data.types.column_types import ColumnType, Kind, Schema, infer_schema
 from permgrad.runs.folder.folder import folder_hash
 from permgrad.runs.requests import RunRequest, parse_kinds
@@ -294,7 +296,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
         alike_rows=alike,
         notes=notes,
         card=card,
-        decimals=written.decimals,
+        decimals=dict(written.decimals),
         units=dict(written.units),
         texts=text_columns(written, kinds),
         kinds={name: kind for name, kind in kinds.items() if name in features},
@@ -310,15 +312,15 @@ def _read(request: RunRequest, card: DataCard | None) -> Written:
     if card:
         return Written.typed(load_dataset(request.table).frame, card.na_codes)
     categories = [name for name, kind in parse_kinds(request.kind).items() if kind == "categorical"]
-    return read_written(
-        request.table,
-        codes=request.na_codes,
+    reading = Reading(
+        codes=MissingCodes.of(request.na_codes),
         classes=request.target[:1],
         categories=categories,
         identifiers=request.names_of_rows,
-        known=request.named_columns,
+        named=request.named_columns,
         not_na=request.kept_texts,
     )
+    return read_written(request.table, reading)
 
 
 def _check_names(request: RunRequest, columns: list[str], group: str | None, kept_group: str | None) -> None:

@@ -8,10 +8,9 @@ import pandas as pd
 
 from permgrad.base.errors import InputError, by_count
 from permgrad.data.encode.encoding import align_columns
-from permgrad.data.read.cells import canonical
-from permgrad.data.read.row_lines import RowLines
+from permgrad.data.read.cells import MissingCodes, RowLines, canonical
+from permgrad.data.read.reading import Reading, Written
 from permgrad.data.read.table import blank_codes, read_written
-from permgrad.data.read.written_numbers import Written
 from permgrad.data.types.column_types import Kind
 from permgrad.runs.requests import RunRequest, parse_kinds
 from permgrad.runs.run.target import find_column
@@ -29,24 +28,24 @@ def read_part_files(
 
     They have all their columns, rows without a target are left out.
     """
-    texts = text_columns(written, parse_kinds(request.kind))
+    texts = frozenset(text_columns(written, parse_kinds(request.kind)))
     files: dict[str, pd.DataFrame] = {}
     lines: dict[str, RowLines] = {}
     for part in ("test", "validation"):
         path = getattr(request, part)
         if path is None:
             continue
-        part_table = read_written(
-            path,
+        reading = Reading(
             like=written.decimals,
             texts=texts,
-            codes=codes,
+            codes=MissingCodes.of(codes),
             classes=[target],
             identifiers=request.names_of_rows,
-            known=written.frame.columns,
+            named=list(written.frame.columns),
             not_na=request.kept_texts,
             units=written.units,
         )
+        part_table = read_written(path, reading)
         find_column(target, list(part_table.frame.columns), f"target of the {part} file")
         files[part] = with_target(part_table.frame, target, codes, notes, f"the {part} file")
         lines[part] = part_table.lines

@@ -23,7 +23,7 @@ from types import ModuleType
 from typing import Any
 
 from permgrad.base.errors import EnvironmentProblem, InputError
-from permgrad.base.interrupts import interrupts_wait
+from permgrad.base.startup import interrupts_wait
 
 #: Seconds to wait for a cluster's head to answer; Ray itself waits for two minutes, and then ends the process.
 _PATIENCE = 5.0

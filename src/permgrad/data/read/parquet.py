@@ -1,0 +1,229 @@
+"""What a Parquet file says of its columns before any row is read, and how they become those of a frame."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from permgrad.data.read.whole_numbers import FIRST_INEXACT
+
+#: Types that keep whole numbers exact beside missing cells.
+NULLABLE = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
+#: What a Parquet file leads to whose notes are not as pandas writes them.
+DAMAGE = (
+    ValueError, KeyError, TypeError, IndexError, AttributeError, NotImplementedError, OverflowError,
+    SyntaxError, RecursionError,  # names of columns that are said to be tuples are parsed, not run
+)  # fmt: skip
+#: With a buffer of any size Arrow looks at all columns of a row group before it reads one.
+_BUFFER_BYTES = 4096
+
+
+# ---- the footer -----------------------------------------------------------------------------------------------------
+class _EnoughError(Exception):
+    """Arrow is done with the footer, and begins to read columns."""
+
+
+class _Guarded(io.RawIOBase):
+    """A file that can be read until it is closed to readers."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self.is_enough = False
+        self.tell, self.seek = stream.tell, stream.seek  # type: ignore[method-assign]
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        if self.is_enough:
+            raise _EnoughError
+        return self._stream.read(size)
+
+
+def read_footer(stream: BinaryIO) -> tuple[pq.FileMetaData, pa.Schema]:
+    """Read a file's footer, of which Arrow then gives each column's facts; the stream stays open.
+
+    Of a column whose facts contradict each other Python cannot ask: Arrow's exception ends the process. What reads the
+    column refuses it in good order, so that it is let look at all columns, and stopped before it reads one.
+    """
+    guarded = _Guarded(stream)
+    # Read by this thread and no other, which could still be at it when the process ends.
+    file = pq.ParquetFile(guarded, pre_buffer=False, buffer_size=_BUFFER_BYTES)
+    metadata, schema = file.metadata, file.schema_arrow
+    guarded.is_enough = True
+    # Without any column Arrow would make an empty batch for each row that the footer says there is.
+    for group in range(metadata.num_row_groups if metadata.num_columns else 0):
+        with contextlib.suppress(_EnoughError):
+            next(file.iter_batches(batch_size=1, row_groups=[group], use_threads=False), None)
+    return metadata, schema
+
+
+@dataclass(frozen=True)
+class FooterFacts:
+    """What a footer says: missing cells by column (None: unknown), columns of large numbers, bytes of a row group."""
+
+    null_counts: dict[str, int | None]
+    large: frozenset[str]
+    packed_bytes: int
+
+    @classmethod
+    def of(cls, footer: pq.FileMetaData, schema: pa.Schema) -> FooterFacts:
+        """Read a footer; ``ValueError``: a row group's types are not those of the schema."""
+        wide = {field.name for field in schema if pa.types.is_int64(field.type) or pa.types.is_uint64(field.type)}
+        nulls: dict[str, int | None] = dict.fromkeys(schema.names, 0)
+        large, all_rows, packed_bytes = set[str](), 0, 0
+        for rows, columns in row_groups(footer):
+            all_rows += rows
+            packed_bytes = max(packed_bytes, sum(column.total_compressed_size for column in columns))
+            for column in columns if rows else ():
+                name, statistics = column.path_in_schema, column.statistics
+                if name not in nulls:
+                    continue
+                missing = statistics.null_count if statistics is not None and statistics.has_null_count else None
+                nulls[name] = total([nulls[name], missing])
+                if name not in wide or missing == rows:
+                    continue
+                has_ends = statistics is not None and statistics.has_min_max
+                if not has_ends or statistics.max >= FIRST_INEXACT or statistics.min <= -FIRST_INEXACT:
+                    large.add(name)
+        # A column without any value has no type and no statistics.
+        nulls |= {field.name: all_rows for field in schema if pa.types.is_null(field.type)}
+        return cls(nulls, frozenset(large), packed_bytes)
+
+
+def row_groups(footer: pq.FileMetaData) -> Iterator[tuple[int, list[Any]]]:
+    """Yield the number of rows and the columns of each row group; ``ValueError``: of other types than the schema's.
+
+    Arrow would end the process as it reads such a column.
+    """
+    types = [footer.schema.column(index).physical_type for index in range(len(footer.schema))]
+    for number in range(footer.num_row_groups):
+        group = footer.row_group(number)
+        columns = [group.column(index) for index in range(group.num_columns)]
+        if [column.physical_type for column in columns] != types:
+            raise ValueError(f"a row group ({number}) whose columns are of other types than the schema's")
+        yield group.num_rows, columns
+
+
+def total(counts: Sequence[int | None]) -> int | None:
+    """Return a sum, or None where a part of it is not known."""
+    numbers = [count for count in counts if count is not None]
+    return sum(numbers) if len(numbers) == len(counts) else None
+
+
+# ---- columns --------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class ColumnLayout:
+    """How stored columns become those of a frame: an index that pandas stored is an ordinary column, if it has a name.
+
+    ``shown`` and ``stored`` are the names of the frame's columns, and of those that are stored; ``formulas`` those of
+    index columns that are stored as a start and a step; ``nullable`` those whose missing cells pandas keeps in a type
+    of its own; ``metadata`` is that of the schema, without the index.
+    """
+
+    shown: list[str]
+    stored: list[str]
+    formulas: list[str]
+    nullable: frozenset[str]
+    metadata: dict[bytes, bytes] | None
+
+    @classmethod
+    def of(cls, schema: pa.Schema) -> ColumnLayout:
+        """Read what pandas wrote into a schema; without that all columns are shown as they are stored."""
+        pandas: dict[str, Any] = schema.pandas_metadata or {}
+        described = {one.get("field_name") or one.get("name"): one for one in pandas.get("columns", ())}
+        hidden, first = set(), []
+        for one in pandas.get("index_columns", []):
+            if isinstance(one, dict):
+                first += [str(one["name"])] if one.get("name") is not None else []
+            elif described.get(one, {}).get("name") is None:
+                hidden.add(one)
+            else:
+                first.append(one)
+        stored = [name for name in schema.names if name not in hidden]
+        shown = [*first, *(name for name in stored if name not in first)]
+        types = {name: str(one.get("numpy_type")) for name, one in described.items()}
+        nullable = {name for name, kind in types.items() if kind[:1] in tuple("IUFb") and kind not in ("bool", "bytes")}
+        formulas = [name for name, _ in index_formulas(schema)]
+        return cls(shown, stored, formulas, frozenset(nullable), cell_notes(schema, index=False))
+
+
+def cell_notes(schema: pa.Schema, *, index: bool = True) -> dict[bytes, bytes] | None:
+    """Return what pandas noted of cells and index; not attributes, which it copies however deep they are."""
+    notes = schema.pandas_metadata
+    if not isinstance(notes, dict):
+        return cast("dict[bytes, bytes] | None", schema.metadata)
+    cells = {**notes, "column_indexes": [], "attributes": {}} | ({} if index else {"index_columns": []})
+    return {b"pandas": json.dumps(cells).encode()}
+
+
+def check_notes(schema: pa.Schema) -> None:
+    """Refuse what is said of an index and of columns if pandas did not write it so (TypeError, ValueError)."""
+    notes = schema.pandas_metadata
+    if notes is None:
+        return
+    index, columns = (notes.get(name, []) if isinstance(notes, dict) else None for name in ("index_columns", "columns"))
+    if not isinstance(index, list) or not isinstance(columns, list):
+        raise TypeError("notes of pandas that are no lists")
+    for one in columns:
+        names = (one.get("name"), one.get("field_name")) if isinstance(one, dict) else (0,)
+        if not all(isinstance(name, (str, type(None))) for name in names):
+            raise TypeError(f"a column {one!r}")
+    _check_index(index, schema.names)
+
+
+def _check_index(index: list[Any], stored: list[str]) -> None:
+    """Refuse index columns that are not there, or do not number the rows under a name of their own."""
+    counted: list[str] = []
+    # Whole numbers that stay within 64 bits, however many rows there are.
+    bounds = {"start": 2**62, "stop": 2**62, "step": 2**31}
+    for one in index:
+        if isinstance(one, str):
+            if one not in stored:
+                raise ValueError(f"an index of a column that is not there ({one!r})")
+            continue
+        if not isinstance(one, dict) or not isinstance(one.get("name"), (str, type(None))):
+            raise TypeError(f"an index column {one!r}")
+        ends = {name: one.get(name) for name in bounds}
+        if not (ends["step"] and all(isinstance(end, int) and abs(end) < bounds[name] for name, end in ends.items())):
+            raise ValueError(f"an index that does not number the rows ({one!r:.100})")
+        if one.get("name") is not None:
+            if one["name"] in (*counted, *stored):
+                raise ValueError(f"an index that is counted, and stored or counted again ({one['name']!r})")
+            counted.append(one["name"])
+
+
+def check_texts(table: pa.Table) -> None:
+    """Refuse text that is no UTF-8 (``ArrowInvalid``), which Arrow reads as it stands and Python cannot read at all."""
+    for column in table.columns:
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+            column.validate(full=True)
+
+
+def exact_columns(table: pa.Table) -> dict[str, pd.Series[Any]]:
+    """Return the columns of 64-bit whole numbers so that missing cells do not make floats of them, which round."""
+    return {
+        name: table.column(name).to_pandas(types_mapper=NULLABLE.get)
+        for name in table.column_names
+        if table.schema.field(name).type in NULLABLE
+    }
+
+
+def index_formulas(schema: pa.Schema) -> tuple[tuple[str, tuple[int, int]], ...]:
+    """Return the named index columns that are stored as a start and a step."""
+    index = (schema.pandas_metadata or {}).get("index_columns", [])
+    named = [one for one in index if isinstance(one, dict) and one.get("name") is not None]
+    return tuple((str(one["name"]), (int(one["start"]), int(one["step"]))) for one in named)
