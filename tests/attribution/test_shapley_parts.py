@@ -255,7 +255,7 @@ def test_orders_are_played_where_they_vary_clearly_less(monkeypatch, of_designs,
     def drawn(spread: float):
         def numbers(game, *given) -> np.ndarray:
             rows = next(own for own in given if isinstance(own, np.ndarray))
-            shape = (len(rows), game.players, game.measure.width)
+            shape = (len(rows), game.players, game.width)
             return spread * rng.normal(size=shape) + 10.0 * rows.reshape(-1, 1, 1)
 
         return numbers
@@ -304,7 +304,7 @@ def test_designs_and_orders_are_compared_between_rows_that_differ(monkeypatch, b
         def numbers(game, *given) -> np.ndarray:
             receivers, donors = [own for own in given if isinstance(own, np.ndarray)][:2]
             pairs.setdefault(name, list(zip(receivers.tolist(), donors[:, 0].tolist(), strict=True)))
-            return np.zeros((len(receivers), game.players, game.measure.width))
+            return np.zeros((len(receivers), game.players, game.width))
 
         return numbers
 

@@ -1,14 +1,12 @@
-"""Shapley values of rows from balanced coalitions; the mathematics stands in ``designs``.
+"""Shapley values of rows from balanced coalitions (``designs``), whose players are shuffled in each sample.
 
-Each sample takes one row and the donors that stand in for players who are not in a coalition, plays a design whose
-players are shuffled, and solves it. A player that is the same in the row and in all its donors takes no part, which
-makes the design smaller.
+A player that is the same in the row and in all its donors takes no part, which makes the design smaller.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -30,49 +28,20 @@ _NUMBERS = 2**22
 _TRIALS = (2, 14)
 
 
-@dataclass(frozen=True)
-class _Laid:
-    """Coalitions of samples with equally many players that take part.
-
-    Attributes:
-        samples: their numbers.
-        active: how many players take part.
-        sizes: which of ``weights`` is each sample's, ``(samples,)``.
-        weights: of the designs met here, ``(designs, active, coalitions)``.
-        kept: ``(samples × 2 × coalitions, players)``: the coalitions of each sample, then their complements.
-    """
-
-    samples: Integers
-    active: int
-    sizes: Integers
-    weights: Floats
-    kept: Booleans
-
-    @property
-    def coalitions(self) -> int:
-        """Predictions for each sample and donor."""
-        return 2 * int(self.weights.shape[2])
-
-
 def solve(game: ShapleyGame, rows: Integers, donors: Integers, counters: Counters, place: Floats) -> Floats:
     """Return each player's value from one design, ``(samples, players, V)``; their sum is exact.
 
-    Args:
-        game: what coalitions are worth.
-        rows: receiver of each sample, ``(samples,)``.
-        donors: donors of each sample, ``(samples, donors)``.
-        counters: number of each sample; how it shuffles the players depends on the seed and this number alone.
-        place: numbers in [0, 1), from which the sizes of the coalitions follow, ``(samples,)``.
+    A sample has a receiver, donors ``(samples, donors)`` and a number, on which and on the seed alone depends how it
+    shuffles the players; the sizes of its coalitions follow from ``place`` in [0, 1).
     """
-    values = np.empty((len(rows), game.players, game.measure.width))
+    values = np.empty((len(rows), game.players, game.width))
     for part in slices(len(rows), max(1, _NUMBERS // max(1, game.players**2))):
         values[part] = _solve(game, rows[part], donors[part], counters[part], place[part])
     return values
 
 
 def _solve(game: ShapleyGame, rows: Integers, donors: Integers, counters: Counters, place: Floats) -> Floats:
-    players = game.players
-    active = game.differs(rows, donors)
+    players, active = game.players, game.differs(rows, donors)
     count = active.sum(axis=1)
     total = game.full(rows) - game.empty(rows, donors)
     with np.errstate(over="ignore"):
@@ -80,58 +49,43 @@ def _solve(game: ShapleyGame, rows: Integers, donors: Integers, counters: Counte
     # Those who take no part come last.
     ranks = places(np.where(active, uniform(game.request.seed, ("design",), numbered), 2.0))
     values = np.where(active[..., None], (total / np.maximum(count, 1)[:, None])[:, None], 0.0)
-    laid = list(_lay_out(active, ranks, count, place))
-    if laid:
-        keeps = laid[0].kept if len(laid) == 1 else np.concatenate([some.kept for some in laid])
-        repeated = np.concatenate([np.repeat(some.samples, some.coalitions) for some in laid])
-        worth = game.values(rows[repeated], donors[repeated], keeps[:, None])[:, 0]
-        start = 0
-        for some in laid:
-            stop = start + len(some.kept)
-            _share_out(some, worth[start:stop], ranks, values)
-            start = stop
-    return values
-
-
-def _lay_out(active: Booleans, ranks: Integers, count: Integers, place: Floats) -> Iterator[_Laid]:
-    """Yield the coalitions of samples with equally many players that take part, at least two."""
+    # Samples with equally many players that take part, at least two, are laid out together, and all of them played at
+    # once.
+    laid: list[tuple[Integers, Integers, Floats, Booleans]] = []
     for number in np.unique(count[count > 1]).tolist():
         samples = np.flatnonzero(count == number)
         sizes, which = np.unique(drawn_size(number, place[samples]), return_inverse=True)
         designs = [make_design(number, int(size)) for size in sizes]
-        width = designs[0].sets.shape[0]
         # Whose place is the last one takes no part: in no coalition, where nothing depends on it.
-        table = np.zeros((len(designs), number + 1, 2 * width), dtype=bool)
-        for row, design in zip(table, designs, strict=True):
-            row[:number, :width], row[:number, width:] = design.sets.T, ~design.sets.T
-        whose = np.minimum(ranks[samples], number) + which[:, None] * (number + 1)
-        held = table.reshape(-1, 2 * width).take(whose.reshape(-1), axis=0)
-        keeps = held.reshape(len(samples), -1, 2 * width).transpose(0, 2, 1).reshape(-1, active.shape[1])
-        yield _Laid(samples, number, which, np.stack([design.weights for design in designs]), keeps)
-
-
-def _share_out(laid: _Laid, worth: Floats, ranks: Integers, values: Floats) -> None:
-    """Add what each player has beyond an equal share."""
-    half = laid.coalitions // 2
-    sides = worth.reshape(len(laid.samples), 2, half, -1)
-    solved = laid.weights[laid.sizes] @ ((sides[:, 0] - sides[:, 1]) / 2)
-    # Nobody whose place is beyond the last takes part.
-    padded = np.concatenate([solved, np.zeros_like(solved[:, :1])], axis=1)
-    places_of = np.minimum(ranks[laid.samples], laid.active)
-    values[laid.samples] += np.take_along_axis(padded, places_of[..., None], axis=1)
+        table = np.zeros((len(designs), number + 1, 2 * len(designs[0].sets)), dtype=bool)
+        table[:, :number] = [np.concatenate([design.sets, ~design.sets]).T for design in designs]
+        whose = np.minimum(ranks[samples], number)
+        held = table.reshape(-1, table.shape[2]).take((whose + which[:, None] * (number + 1)).reshape(-1), axis=0)
+        keeps = held.reshape(len(samples), players, -1).transpose(0, 2, 1)
+        laid.append((samples, whose, np.stack([design.weights for design in designs])[which], keeps))
+    if not laid:
+        return values
+    repeated = np.concatenate([np.repeat(samples, keeps.shape[1]) for samples, _, _, keeps in laid])
+    together = np.concatenate([keeps.reshape(-1, players) for *_, keeps in laid])
+    worth = game.values(rows[repeated], donors[repeated], together[:, None])[:, 0]
+    ends = np.cumsum([keeps.shape[0] * keeps.shape[1] for *_, keeps in laid])
+    for (samples, whose, weights, _), part in zip(laid, np.split(worth, ends[:-1]), strict=True):
+        sides = part.reshape(len(samples), 2, weights.shape[2], -1)
+        # What each player has beyond an equal share; nobody whose place is beyond the last takes part.
+        solved = weights @ ((sides[:, 0] - sides[:, 1]) / 2)
+        padded = np.concatenate([solved, np.zeros_like(solved[:, :1])], axis=1)
+        values[samples] += np.take_along_axis(padded, whose[..., None], axis=1)
+    return values
 
 
 # ---- players that change nothing -------------------------------------------------------------------------------------
 
 
 def all_used(game: ShapleyGame) -> bool:
-    """Return whether every player was seen to change every output, in a few trials between background rows.
+    """Return whether every player was seen to change every output, in a few trials between two or more background rows.
 
     A design mixes the players' contributions, so that one who adds nothing to any coalition would have a value near 0
     and not 0, where a step of an order is 0 exactly.
-
-    Args:
-        game: what coalitions are worth, with two background rows or more; its measure must not depend on the row.
     """
     grid = CoalitionGrid(replace(game.request, inputs=game.request.donors))
     rng, background = generator(game.request.seed, "used"), len(game.request.donors[0])
@@ -144,19 +98,12 @@ def all_used(game: ShapleyGame) -> bool:
         return game.measure(outputs.flatten(0, 1), np.repeat(row, 2)).reshape(len(player), 2, -1)
 
     used = _seen(np.ones((1, game.players), dtype=bool), game.rounding(np.zeros(1, dtype=np.int64), 1), play)
-    game.count(grid.evaluations)
+    game.elsewhere += grid.evaluations
     return bool(used[0])
 
 
 def all_used_in(game: ShapleyGame, rows: Integers, keys: Counters, donors: Integers) -> Booleans:
-    """Return ``all_used`` for each row, where there is a single donor, so that only the row itself can tell.
-
-    Args:
-        game: what coalitions are worth.
-        rows: receivers, ``(n,)``.
-        keys: one number for each row from which its draws are counted.
-        donors: donors of each, ``(n, 1)``.
-    """
+    """Return ``all_used`` for each row, where there is a single donor: draws are counted from one key for each row."""
 
     def play(row: Integers, player: Integers, trials: int) -> Floats:
         with np.errstate(over="ignore"):
@@ -169,13 +116,9 @@ def all_used_in(game: ShapleyGame, rows: Integers, keys: Counters, donors: Integ
 
 
 def _seen(doubted: Booleans, rounding: Floats, play: Callable[[Integers, Integers, int], Floats]) -> Booleans:
-    """Return for each row whether every player in doubt was seen to change every output, ``(rows,)``.
+    """Return for each row whether every player in doubt ``(rows, players)`` moved more than ``rounding`` ``(rows, V)``.
 
-    Args:
-        doubted: players that might change nothing, ``(rows, players)``; changed.
-        rounding: what a step must exceed, ``(rows, V)``.
-        play: what a coalition without and with a player is worth, ``(trials, 2, V)``, for rows and players
-            ``(trials,)``, each given in as many trials as its third argument says.
+    ``play`` gives what a coalition without and with a player is worth, ``(trials, 2, V)``, each in so many trials.
     """
     for trials in _TRIALS:
         row, player = np.nonzero(doubted)

@@ -44,11 +44,9 @@ _TRIANGLE = 3
 
 @dataclass(frozen=True)
 class Design:
-    """Coalitions of players, and what is made of them.
+    """Coalitions ``(coalitions, players)``, and weights ``(players, coalitions)``.
 
-    Attributes:
-        sets: which players a coalition holds, ``(coalitions, players)``; its complement is played beside it.
-        weights: ``(players, coalitions)``; times O they are the values minus the equal share of the whole.
+    Times O the values minus the equal share.
     """
 
     sets: Booleans
@@ -56,70 +54,41 @@ class Design:
 
 
 def make_design(players: int, size: int) -> Design:
-    """Return the design of a size, at most half of the players; for up to four players every coalition, of any size.
+    """Return the design of a size up to half of the players, at least 2.
 
-    Args:
-        players: at least 2.
-        size: 1 … players // 2.
-
-    Examples:
-        >>> design = make_design(7, 3)
-        >>> values = np.arange(7.0)
-        >>> odd = (design.sets - 0.5) @ values
-        >>> np.allclose(design.weights @ odd, values - values.mean())
-        True
+    Up to four players every coalition, of any size.
     """
     return _kept(players, size) if players <= _KEPT_PLAYERS else _made(players, size)
 
 
 def _made(players: int, size: int) -> Design:
     if players <= _FEW:
-        return _every_coalition(players)
+        exact = Tree.flat(players).coalitions()
+        # One of each coalition and its complement: those that hold the first player, but for that of all.
+        one_of_two = np.flatnonzero(exact.kept[:, 0] & ~exact.kept.all(axis=1))
+        return Design(exact.kept[one_of_two], 2 * exact.weights[:, one_of_two])
     if size == 2:
         sets = _cycles(players)
         return Design(sets, np.linalg.pinv(sets - size / players))
-    return _cyclic(players, size)
+    # All shifts of one block of players, the best of several.
+    block, solution = _best_block(players, size)
+    shifts = np.arange(players)[None] - np.arange(players)[:, None]
+    return Design(block[shifts % players], solution[-shifts % players])
 
 
 _kept = lru_cache(maxsize=1024)(_made)
 
 
 def drawn_size(players: int, place: Floats) -> npt.NDArray[np.int64]:
-    """Return the size of each design, from numbers in [0, 1): even over 1 … players − 1, larger halves folded back.
-
-    Examples:
-        >>> drawn_size(5, np.array([0.0, 0.3, 0.6, 0.9])).tolist()
-        [1, 2, 2, 1]
-    """
+    """Return the size of each design, from numbers in [0, 1): even over 1 … players − 1, larger halves folded back."""
     size = 1 + np.minimum((place * (players - 1)).astype(np.int64), players - 2)
     folded: npt.NDArray[np.int64] = np.minimum(size, players - size)
     return folded
 
 
-def _every_coalition(players: int) -> Design:
-    exact = Tree.flat(players).coalitions()
-    # One of each coalition and its complement: those that hold the first player, but for that of all.
-    one_of_two = np.flatnonzero(exact.kept[:, 0] & ~exact.kept.all(axis=1))
-    return Design(exact.kept[one_of_two], 2 * exact.weights[:, one_of_two])
-
-
-def _cyclic(players: int, size: int) -> Design:
-    """Return all shifts of one block of players, the best of several."""
-    block, solution = _best_block(players, size)
-    place = np.arange(players)
-    return Design(
-        block[(place[None] - place[:, None]) % players],
-        solution[(place[:, None] - place[None]) % players],
-    )
-
-
 @lru_cache(maxsize=4096)
 def _best_block(players: int, size: int) -> tuple[Booleans, Floats]:
-    """Return a block, and the first column of the matrix that solves for its shifts.
-
-    The matrix of the shifts is circulant: Fourier's transform turns it into a division, and the error of the solution
-    is the sum of the inverse squares of the block's coefficients.
-    """
+    """Return a block, and the first column of the circulant matrix that solves for its shifts."""
     if size == 1:
         blocks = np.eye(1, players, dtype=bool)
     else:
@@ -133,10 +102,7 @@ def _best_block(players: int, size: int) -> tuple[Booleans, Floats]:
 
 
 def _cycles(players: int) -> Booleans:
-    """Return pairs that form triangles and, for what is left, one or two cycles of five or seven.
-
-    Pairs are edges of a graph, and only a graph of odd cycles tells all its players apart.
-    """
+    """Return pairs that form triangles and, for what is left, one or two cycles of five or seven."""
     odd = {0: [], 1: [5, 5], 2: [5]}[players % _TRIANGLE]
     odd = [7] if players == 7 else odd
     lengths = [_TRIANGLE] * ((players - sum(odd)) // _TRIANGLE) + odd

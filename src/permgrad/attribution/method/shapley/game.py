@@ -1,14 +1,11 @@
 """The games that Shapley values share out: what a coalition of players is worth for each row explained.
 
-The players of a coalition keep the row's own values; all others come from background rows. What is measured then is
-the output, or minus a loss, so that a player's value is what it adds to the output or takes off the loss.
+The players of a coalition keep the row's own values; all others come from background rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -30,102 +27,11 @@ Booleans = npt.NDArray[np.bool_]
 _CHUNK_ROWS, _CHUNK_BYTES = 2**17, 2**25
 #: How much steeper a measure may be elsewhere than at the two ends of the game.
 _STEEPER = 4
-
-
-class Measure(Protocol):
-    """What a coalition is worth, given the network's outputs with each of several donors."""
-
-    @property
-    def width(self) -> int:
-        """V: how many numbers it gives for each row."""
-        ...
-
-    def __call__(self, outputs: Tensor, rows: Integers) -> Floats:
-        """Return ``(m, V)`` for outputs ``(m, donors, K)`` of the receivers ``rows`` ``(m,)``."""
-        ...
-
-
-@dataclass(frozen=True)
-class OutputMeasure:
-    """The mean output over the donors: logits, probabilities, or y's units."""
-
-    request: Request
-
-    @property
-    def width(self) -> int:
-        """Number of outputs explained."""
-        return len(self.request.targets)
-
-    def __call__(self, outputs: Tensor, rows: Integers) -> Floats:  # noqa: ARG002 — part of the protocol
-        """Return the mean outputs asked for, ``(m, targets)``."""
-        flat = self.request.subject.readout(outputs.flatten(0, 1).double(), self.request.output)
-        chosen = flat[:, list(self.request.targets)].reshape(*outputs.shape[:2], -1)
-        values: Floats = chosen.mean(dim=1).cpu().numpy()
-        return values
-
-
-@dataclass(frozen=True)
-class ExpectedLoss:
-    """Minus the mean, over the donors, of the loss of each prediction; without y the divergence from the row's own."""
-
-    request: Request
-    base: Tensor
-    width: int = 1
-
-    def __call__(self, outputs: Tensor, rows: Integers) -> Floats:
-        """Return minus the mean losses, ``(m, 1)``."""
-        subject, donors = self.request.subject, outputs.shape[1]
-        flat, repeated = outputs.flatten(0, 1).double(), np.repeat(rows, donors)
-        if self.request.y is None:
-            lost = subject.divergence_rows(flat, self.base[_index(repeated)].double())
-        else:
-            lost = subject.loss_rows(flat, self.request.y[repeated], subject.resolve_loss(self.request.loss))
-        mean: Floats = lost.reshape(-1, donors).mean(axis=1, keepdims=True)
-        return -mean
-
-
-@dataclass(frozen=True)
-class LossOfMean:
-    """Minus the loss of the prediction averaged over the donors (SAGE: Covert, Lundberg & Lee 2020, equation 2).
-
-    A classifier's probabilities are averaged. Without y it is minus the divergence from the row's own prediction.
-    """
-
-    request: Request
-    base: Tensor
-    width: int = 1
-
-    def __call__(self, outputs: Tensor, rows: Integers) -> Floats:
-        """Return minus the losses, ``(m, 1)``."""
-        subject, y = self.request.subject, self.request.y
-        wide = outputs.double()
-        if subject.task == "regression":
-            mean = wide.mean(dim=1)
-            unchanged = self.base[_index(rows)].double()
-            loss = subject.resolve_loss(self.request.loss)
-            lost = subject.divergence_rows(mean, unchanged) if y is None else subject.loss_rows(mean, y[rows], loss)
-            return -lost[:, None]
-        averaged = subject.probabilities(wide.flatten(0, 1)).reshape(*wide.shape[:2], -1).mean(dim=1)
-        # The softmax of log-probabilities are the probabilities, so that every loss of logits can be used.
-        logarithm = averaged.clamp_min(torch.finfo(torch.float64).tiny).log()
-        if y is not None:
-            target = torch.as_tensor(y[rows], device=logarithm.device)
-            rows_lost = losses.get(subject.resolve_loss(self.request.loss))(logarithm, target)
-        else:
-            unchanged = subject.probabilities(self.base[_index(rows)].double())
-            logarithm_own = unchanged.clamp_min(torch.finfo(torch.float64).tiny).log()
-            rows_lost = (unchanged * (logarithm_own - logarithm)).sum(dim=1).clamp_min(0)
-        negative: Floats = -rows_lost.cpu().numpy()[:, None]
-        return negative
+_TINY = torch.finfo(torch.float64).tiny
 
 
 class ShapleyGame:
-    """What coalitions are worth, for the rows of one call.
-
-    Args:
-        request: the call.
-        measured: ``"output"``, or for a loss game ``"prediction"`` or ``"expected"``.
-    """
+    """What coalitions are worth, for the rows of one call, in V numbers each: of the output, or of a loss."""
 
     def __init__(self, request: Request, measured: str) -> None:
         self.request = request
@@ -133,11 +39,46 @@ class ShapleyGame:
         self.base = finite_rows(self._network.base()).cpu()
         self.donor_outputs = self._network.donor_outputs().cpu()
         self._noise = self._network.noise()
-        self.measure: Measure = _make_measure(request, measured, self.base)
+        self.measured, self.width = measured, len(request.targets) if measured == "output" else 1
         self.players = len(request.space.names)
-        self._elsewhere = 0
+        #: Rows of the network evaluated in another way for this game.
+        self.elsewhere = 0
         #: Without players only the background is left; else what belongs to nobody stays as it is in the row.
         self.covered = request.space.covers()
+
+    def measure(self, outputs: Tensor, rows: Integers) -> Floats:
+        """Return what outputs ``(m, donors, K)`` of the receivers ``rows`` ``(m,)`` are worth, ``(m, V)``.
+
+        ``"output"``: their mean over the donors. Of a loss game ``"expected"``: minus the mean loss of each prediction,
+        or ``"prediction"``: minus the loss of the mean prediction, where a classifier's probabilities are averaged
+        (SAGE: Covert, Lundberg & Lee 2020, equation 2); without y the loss is the divergence from the row's own
+        prediction.
+        """
+        subject, y, donors = self.request.subject, self.request.y, outputs.shape[1]
+        flat = outputs.flatten(0, 1).double()
+        if self.measured == "output":
+            chosen = subject.readout(flat, self.request.output)[:, list(self.request.targets)]
+            values: Floats = chosen.reshape(*outputs.shape[:2], -1).mean(dim=1).cpu().numpy()
+            return values
+        base, loss = self.base[_index(rows)].double(), "" if y is None else subject.resolve_loss(self.request.loss)
+        if self.measured == "expected" or subject.task == "regression":
+            if self.measured == "prediction":
+                flat, donors = outputs.double().mean(dim=1), 1
+            if y is None:
+                lost = subject.divergence_rows(flat, base.repeat_interleave(donors, dim=0))
+            else:
+                lost = subject.loss_rows(flat, np.repeat(y[rows], donors), loss)
+            return -lost.reshape(-1, donors).mean(axis=1, keepdims=True)
+        # The softmax of log-probabilities are the probabilities, so that every loss of logits can be used.
+        averaged = subject.probabilities(flat).reshape(*outputs.shape[:2], -1).mean(dim=1)
+        logarithm = averaged.clamp_min(_TINY).log()
+        if y is not None:
+            of_rows = losses.get(loss)(logarithm, torch.as_tensor(y[rows], device=logarithm.device))
+        else:
+            unchanged = subject.probabilities(base)
+            of_rows = (unchanged * (unchanged.clamp_min(_TINY).log() - logarithm)).sum(dim=1).clamp_min(0)
+        negative: Floats = -of_rows.cpu().numpy()[:, None]
+        return negative
 
     def full(self, rows: Integers) -> Floats:
         """Return what the coalition of all players is worth, ``(n, V)``: the row as it is."""
@@ -154,18 +95,12 @@ class ShapleyGame:
         return np.concatenate(worths)
 
     def values(self, rows: Integers, donors: Integers, keeps: Booleans) -> Floats:
-        """Return what coalitions are worth.
+        """Return what coalitions are worth, ``(n, coalitions, V)``.
 
-        Args:
-            rows: receivers, ``(n,)``.
-            donors: donors of each receiver, ``(n, donors)``.
-            keeps: which players keep their own values: ``(n, coalitions, players)``.
-
-        Returns:
-            ``(n, coalitions, V)``.
+        ``keeps`` ``(n, coalitions, players)`` stay as in the row.
         """
         count, coalitions, width = len(rows), keeps.shape[1], donors.shape[1]
-        worths = np.empty((count, coalitions, self.measure.width))
+        worths = np.empty((count, coalitions, self.width))
         wide = max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // max(self.players, 1)) // max(width, 1))
         for columns in slices(coalitions, wide):
             size = columns.stop - columns.start
@@ -196,25 +131,17 @@ class ShapleyGame:
     @property
     def evaluations(self) -> int:
         """Rows of the network evaluated so far."""
-        return self._network.evaluations + self._grid.evaluations + self._elsewhere
-
-    def count(self, evaluations: int) -> None:
-        """Count rows of the network that were evaluated for this game in another way."""
-        self._elsewhere += evaluations
+        return self._network.evaluations + self._grid.evaluations + self.elsewhere
 
     def rounding(self, rows: Integers, donors: int) -> Floats:
-        """Return the difference of values below which it is the network's rounding, ``(n, V)``.
+        """Return the difference of values below which it is the network's rounding, ``(n, V)``, for so many donors.
 
         Found by moving each output by its rounding, at the row's own prediction and at the background's mean. In half
         precision real effects are as small: there the roundings of several donors' outputs are taken to average out.
-
-        Args:
-            rows: receivers, ``(n,)``.
-            donors: how many donors a value is taken over.
         """
         unchanged = self.base[_index(rows)]
         mean = self.donor_outputs.double().mean(dim=0).expand(len(rows), -1)
-        largest = np.zeros((len(rows), self.measure.width))
+        largest = np.zeros((len(rows), self.width))
         for point in (unchanged.double(), mean):
             size = rounding_size(point.to(self.base.dtype), self._noise)[:, 0].double()
             at_point = self.measure(point[:, None], rows)
@@ -225,16 +152,6 @@ class ShapleyGame:
                 moved += np.abs(self.measure(shifted[:, None], rows) - at_point)
             largest = np.maximum(largest, moved)
         return largest / np.sqrt(donors) if is_half(self.base.dtype) else _STEEPER * largest
-
-
-def _make_measure(request: Request, measured: str, base: Tensor) -> Measure:
-    makers: dict[str, Any] = {
-        "output": lambda: OutputMeasure(request),
-        "prediction": lambda: LossOfMean(request, base),
-        "expected": lambda: ExpectedLoss(request, base),
-    }
-    measure: Measure = makers[measured]()
-    return measure
 
 
 def _index(numbers: Integers) -> Tensor:

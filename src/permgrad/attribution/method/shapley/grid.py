@@ -25,15 +25,7 @@ _SAME_WIDTH = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 def select(mask: Tensor, one: Tensor, other: Tensor) -> Tensor:
     """Return ``one`` where ``mask``, else ``other``: ``torch.where``, several times faster on a processor.
 
-    The bits are combined as integers, which is exact for every number, infinite ones too, and vectorised, which
-    torch's selection by a mask of booleans is not.
-
-    Shape:
-        mask bool, one and other of one type; all broadcast.
-
-    Examples:
-        >>> select(torch.tensor([True, False]), torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0])).tolist()
-        [1.0, 4.0]
+    The bits are combined as integers, which is exact for every number and vectorised; all three broadcast.
     """
     width = _SAME_WIDTH.get(one.element_size())
     if width is None or one.device.type != "cpu" or one.dtype != other.dtype:
@@ -47,14 +39,8 @@ def select(mask: Tensor, one: Tensor, other: Tensor) -> Tensor:
 class CoalitionGrid:
     """Predicts every row with every one of its coalitions and every one of its donors.
 
-    The same as ``CoalitionGame.predict`` for all combinations, but rows, donors and masks are laid out by broadcasting:
-    a forward's inputs are written once, which matters where the network is small.
-
-    Args:
-        request: the call; its ``inputs``, ``donors`` and ``space`` are played with.
-
-    Attributes:
-        evaluations: rows of the network evaluated so far.
+    The same as ``CoalitionGame.predict`` for all combinations, but laid out by broadcasting: a forward's inputs are
+    written once, which matters where the network is small.
     """
 
     def __init__(self, request: Request) -> None:
@@ -70,23 +56,12 @@ class CoalitionGrid:
         self._straight = [torch.equal(tensor, straight) for tensor in self._owners]
 
     def outputs(self, rows: Integers, donors: Integers, keeps: Booleans) -> Tensor:
-        """Return the raw outputs, ``(n, coalitions, donors, K)``; batches are halved where memory does not suffice.
-
-        Args:
-            rows: receivers, ``(n,)``.
-            donors: donors of each receiver, ``(n, donors)``.
-            keeps: which players keep their own values, ``(n, coalitions, players)``.
-        """
+        """Return raw outputs ``(n, coalitions, donors, K)`` for ``donors`` ``(n, donors)``, in batches that fit."""
         # Copies: views of broadcast arrays cannot be shared with torch.
         return self._outputs(*(torch.from_numpy(np.array(array)) for array in (rows, donors, keeps)))
 
     def differs(self, rows: Integers, donors: Integers) -> Booleans:
-        """Return which players are not the same in a row and in all its donors, ``(n, players)``.
-
-        Args:
-            rows: receivers, ``(n,)``.
-            donors: donors of each receiver, ``(n, donors)``.
-        """
+        """Return which players are not the same in a row and in all its donors, ``(n, players)``."""
         request, players = self.request, len(self.request.space.names)
         differing = torch.zeros(len(rows), players + 1, dtype=torch.int32)
         own_rows, lenders = torch.from_numpy(np.array(rows)), torch.from_numpy(np.array(donors))
@@ -109,16 +84,11 @@ class CoalitionGrid:
                 self._laid_out = 0
                 return self._outputs(rows, donors, keeps)
         axis = next(axis for axis in range(3) if shape[axis] > 1)
-        size = max(1, most * shape[axis] // total)
-        parts = []
+        parts, size = [], max(1, most * shape[axis] // total)
         for start in range(0, shape[axis], size):
-            cut = slice(start, start + size)
-            if axis == 0:
-                parts.append(self._outputs(rows[cut], donors[cut], keeps[cut]))
-            elif axis == 1:
-                parts.append(self._outputs(rows, donors, keeps[:, cut]))
-            else:
-                parts.append(self._outputs(rows, donors[:, cut], keeps))
+            cut = [slice(None)] * 3
+            cut[axis] = slice(start, start + size)
+            parts.append(self._outputs(rows[cut[0]], donors[cut[0], cut[2]], keeps[cut[0], cut[1]]))
         return torch.cat(parts, dim=axis)
 
     def _forward(self, rows: Tensor, donors: Tensor, keeps: Tensor, shape: tuple[int, int, int]) -> Tensor:

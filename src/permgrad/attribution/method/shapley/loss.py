@@ -1,13 +1,13 @@
 """Shapley values of the loss (SAGE): how much each player takes off the model's loss over the rows explained.
 
 Each row has its own values, which add up to the loss without any information minus the row's loss. Their mean over the
-rows is the importance (Covert, Lundberg & Lee 2020), and their spread over the rows, which holds the spread of the
-samples as well, gives the interval. A sample of a row is an order of its players with its reverse, or a design of
-balanced coalitions (``designs``): both are unbiased for any loss, and their sums are exact.
+rows is the importance (Covert, Lundberg & Lee 2020), and their spread over the rows, samples included, gives the
+interval.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,13 +40,9 @@ _TURN = np.uint64(2**32)
 class LossPlan:
     """How a loss game is played.
 
-    Attributes:
-        expected: whether the loss of every prediction is averaged, not the loss of the averaged prediction taken.
-        references: background rows that each row's predictions are averaged over.
-        exact: whether all coalitions are enumerated.
-        designs: whether designs are played, not orders.
-        tolerance: standard error to stop at, as a share of the loss without any information.
-        most: largest number of walks per row.
+    ``expected``: the loss of every prediction is averaged, not the loss of the averaged prediction taken;
+    ``references`` are the background rows of each row's predictions; ``designs`` are played, not orders; ``tolerance``
+    is a share of the loss without any information; ``most`` is the largest number of walks per row.
     """
 
     expected: bool
@@ -57,82 +53,56 @@ class LossPlan:
     most: int
 
 
-@dataclass(frozen=True)
-class LossValues:
-    """Importance, error, interval ends and p-values ``(players, outputs)``; walks per row; the gap of the sums."""
+def play_loss(
+    game: ShapleyGame, tree: Tree, plan: LossPlan, groups: Sequence[int | None]
+) -> tuple[dict[str, Floats], int, float]:
+    """Play the loss game over all rows: fields of the explanation ``(players, groups)``, walks per row, and the gap.
 
-    mean: Floats
-    std: Floats
-    low: Floats
-    high: Floats
-    p_values: Floats
-    outputs: tuple[str, ...]
-    walks: int
-    gap: float
-
-
-def play_loss(game: ShapleyGame, tree: Tree, plan: LossPlan) -> LossValues:
-    """Play the loss game over all rows and return the importance of every player, overall and by class."""
-    request = game.request
-    classes, _ = receiver_classes(request, game.base)
-    names = request.subject.class_names
-    # Pairs with one donor each, so that the error holds the choice of donors: a mean over donors that all rows share
-    # would hide it, and intervals would be too narrow.
-    single = plan.expected
-    moments = PairMoments(
-        request.count,
-        len(request.donors[0]) if single else 1,
-        request.shared and single,
-        max(1, len(names)),
-        tree.players,
-    )
-    player = _Walks(game, tree, plan, moments, classes)
-    walks = player.enumerate() if plan.exact else player.sample()
-    return _tabulate(request, moments, names, walks, player.gap())
+    A group is a class, or None for all rows.
+    """
+    walks = _Walks(game, tree, plan)
+    count = walks.enumerate() if plan.exact else walks.sample()
+    columns = []
+    for group in groups:
+        mean, std, number = walks.moments.estimate(group)
+        columns.append((mean, std, *interval(mean, std, number, game.request.confidence)))
+    names = ("values", "std", "low", "high", "p_values")
+    fields = {name: np.stack(column, axis=1) for name, column in zip(names, zip(*columns, strict=True), strict=True)}
+    return fields, count, walks.gap()
 
 
 class _Walks:
     """Plays rows and collects what they give."""
 
-    def __init__(
-        self,
-        game: ShapleyGame,
-        tree: Tree,
-        plan: LossPlan,
-        moments: PairMoments,
-        classes: npt.NDArray[np.int64] | None,
-    ) -> None:
-        self.game, self.tree, self.plan, self.moments, self.classes = game, tree, plan, moments, classes
-        self.request = game.request
-        self.sums = np.zeros((self.request.count, tree.players))
-        self.squares = np.zeros_like(self.sums)
+    def __init__(self, game: ShapleyGame, tree: Tree, plan: LossPlan) -> None:
+        self.game, self.tree, self.plan, self.request = game, tree, plan, game.request
+        request, background = game.request, len(game.request.donors[0])
+        self.classes, _ = receiver_classes(request, game.base)
+        # Pairs with one donor each, so that the error holds the choice of donors: a mean over donors that all rows
+        # share would hide it, and intervals would be too narrow.
+        single, names = plan.expected, max(1, len(request.subject.class_names))
+        shared = request.shared and single
+        self.moments = PairMoments(request.count, background if single else 1, shared, names, tree.players)
+        self.sums, self.squares = np.zeros((2, request.count, tree.players))
         self._nothing, self._worth, self._values, self._plays = 0.0, 0.0, 0.0, 0
-        background = len(self.request.donors[0])
-        self.order = generator(self.request.seed, "references").permutation(background)
+        self.order = generator(request.seed, "references").permutation(background)
 
     def enumerate(self) -> int:
         """Play every coalition of every row once."""
-        exact, rows = Enumeration(self.game, self.tree), self.request.count
-        with Progress(rows, "shapley", self.request.progress) as progress:
-            for part in exact.blocks(rows):
-                receivers = np.arange(part.start, part.stop, dtype=np.int64)
-                donors = self._donors(receivers, 0)
-                if self.plan.expected:
-                    for column in donors.T:
-                        self._enumerate_pairs(exact, receivers, column)
-                else:
-                    self._add(receivers, donors, exact(receivers, donors)[:, :, 0], single=False)
-                progress.advance(len(receivers))
+        exact, request = Enumeration(self.game, self.tree), self.request
+        with Progress(request.count, "shapley", request.progress) as progress:
+            for part in exact.blocks(request.count):
+                rows = np.arange(part.start, part.stop, dtype=np.int64)
+                donors = self._donors(rows, 0)
+                for column in donors.T if self.plan.expected else ():
+                    # Never the row itself, where rows are their own background.
+                    other = (column != rows + request.row_offset) | (not request.shared)
+                    if other.any():
+                        self._add(rows[other], column[other, None], exact(rows[other], column[other, None]))
+                if not self.plan.expected:
+                    self._add(rows, donors, exact(rows, donors))
+                progress.advance(len(rows))
         return 0
-
-    def _enumerate_pairs(self, exact: Enumeration, rows: Integers, donors: Integers) -> None:
-        """Play every coalition of rows with one donor each; never the row itself, where rows are their background."""
-        if self.request.shared:
-            other = donors != rows + self.request.row_offset
-            rows, donors = rows[other], donors[other]
-        if len(rows):
-            single = donors[:, None]
-            self._add(rows, single, exact(rows, single)[:, :, 0], single=True)
 
     def sample(self) -> int:
         """Play each row one after the other, again and again, until errors are small or samples no longer matter."""
@@ -142,8 +112,7 @@ class _Walks:
             for number in range(self.plan.most):
                 for part in slices(len(rows), _WALKS):
                     receivers, donors = rows[part], self._donors(rows[part], number)
-                    effects = self._play(receivers, donors, shifted[part], number)
-                    self._add(receivers, donors, effects, single=self.plan.expected)
+                    self._add(receivers, donors, self._play(receivers, donors, shifted[part], number))
                     progress.advance(len(receivers))
                 if self._settled(number + 1):
                     break
@@ -153,11 +122,11 @@ class _Walks:
         """Return each player's value from the sample ``number`` of rows, ``(rows, players)``."""
         counters = shifted + np.uint64(number << 32)
         if not self.plan.designs:
-            return walk(self.game, self.tree, rows, donors, counters)[:, :, 0]
+            return walk(self.game, self.tree, rows, donors, counters)
         # Sizes lie evenly over neighbouring rows, and over the samples of a row.
         start = uniform(self.request.seed, ("design size",), np.zeros(1, dtype=np.uint64))
         place = (start + (shifted % _TURN).astype(np.float64) * GOLDEN + number * SILVER) % 1.0
-        return solve(self.game, rows, donors, counters, place)[:, :, 0]
+        return solve(self.game, rows, donors, counters, place)
 
     def gap(self) -> float:
         """Return how far the values are from adding up, relative to the loss without any information."""
@@ -177,10 +146,10 @@ class _Walks:
         places = ((start[:, None] + np.arange(count)) * (background / count)).astype(np.int64)
         return self.order[places % background]
 
-    def _add(self, rows: Integers, donors: Integers, effects: Floats, *, single: bool) -> None:
-        request = self.request
+    def _add(self, rows: Integers, donors: Integers, played: Floats) -> None:
+        request, effects = self.request, played[:, :, 0]
         weights = None if request.sample_weight is None else request.sample_weight[rows]
-        numbers = donors[:, 0] if single else np.full(len(rows), NO_DONOR, dtype=np.int64)
+        numbers = donors[:, 0] if self.plan.expected else np.full(len(rows), NO_DONOR, dtype=np.int64)
         groups = None if self.classes is None else self.classes[rows]
         self.moments.add(rows, numbers, effects, classes=groups, weights=weights)
         self.sums[rows] += effects
@@ -217,13 +186,3 @@ def _other_rows(
         # The last one stands in where a row would be its own donor.
         return np.where(chosen == rows, order[count - 1], chosen)
     return order[uniform_integers(request.seed, ("donor", number), shifted, count)]
-
-
-def _tabulate(request: Request, moments: PairMoments, names: tuple[str, ...], walks: int, gap: float) -> LossValues:
-    groups = [None, *range(len(names))]
-    columns = []
-    for group in groups:
-        mean, std, count = moments.estimate(group)
-        columns.append((mean, std, *interval(mean, std, count, request.confidence)))
-    mean, std, low, high, p_values = (np.stack(column, axis=1) for column in zip(*columns, strict=True))
-    return LossValues(mean, std, low, high, p_values, ("all", *names), walks, gap)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,14 +25,13 @@ from permgrad.attribution.method.shapley.sampled import (
     row_blocks,
     rows_that_prefer_designs,
     sample_rows,
-    warn_of_error,
 )
 from permgrad.attribution.replace.donors import need_background
 from permgrad.attribution.replace.importance import loss_scale
 from permgrad.attribution.replace.moments import interval
 from permgrad.attribution.subject.output_range import output_range
 from permgrad.base.checks import check_choice, check_number, check_whole
-from permgrad.base.errors import InputError
+from permgrad.base.errors import InputError, warn_user
 from permgrad.base.progress import Progress
 from permgrad.base.random import content_keys, generator
 
@@ -48,17 +47,6 @@ _EXACT_LOCAL, _EXACT_GLOBAL, _MOST_EXACT = 12, 6, 16
 _LEAST = 100
 #: Background rows that stand in for players, unless said otherwise.
 _REFERENCES_LOCAL, _REFERENCES_GLOBAL = 100, 50
-
-
-@dataclass(frozen=True)
-class _Options:
-    """Options after they have been checked."""
-
-    exact: int
-    references: int | None
-    structure: str
-    game: str
-    rule: StoppingRule
 
 
 @methods.register("shapley")
@@ -109,52 +97,40 @@ class Shapley:
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         options = _checked(request, {**self.options, **request.options})
-        tree = make_tree(request.space, options.structure)
+        tree = make_tree(request.space, options["structure"])
         explain = _explain_rows if request.scope == "local" else _explain_loss
         with request.subject.open():
             return explain(request, tree, options)
 
 
-def _checked(request: Request, chosen: Mapping[str, Any]) -> _Options:
-    """Refuse options that cannot be used."""
+def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
+    """Refuse options that cannot be used; return them with the most players that are enumerated."""
     need_background(request.count, shared=request.shared)
     if request.sampling != "marginal":
         raise InputError(
             "shapley replaces players by those of background rows, however: "
             f"sampling={request.sampling!r}; leave sampling out, or join dependent features with groups="
         )
-    _check_numbers(chosen)
-    for name, choices in (("structure", STRUCTURES), ("game", GAMES)):
-        check_choice(name, chosen[name], choices)
-    standard = _EXACT_LOCAL if request.scope == "local" else _EXACT_GLOBAL
-    return _Options(
-        exact=standard if chosen["exact"] is None else int(chosen["exact"]),
-        references=None if chosen["references"] is None else int(chosen["references"]),
-        structure=chosen["structure"],
-        game=chosen["game"],
-        rule=StoppingRule(
-            float(chosen["tolerance"]), int(chosen["min_permutations"] or _LEAST), int(chosen["max_permutations"])
-        ),
-    )
-
-
-def _check_numbers(chosen: Mapping[str, Any]) -> None:
-    check_whole("max_permutations", chosen["max_permutations"], "pass such a number", least=4)
+    check_whole("max_permutations", options["max_permutations"], "pass such a number", least=4)
     for name, least in (("exact", 0), ("references", 1), ("min_permutations", 2)):
-        if chosen[name] is not None:
-            check_whole(name, chosen[name], "pass such a number", least=least)
-    if chosen["exact"] is not None and chosen["exact"] > _MOST_EXACT:
+        if options[name] is not None:
+            check_whole(name, options[name], "pass such a number", least=least)
+    if options["exact"] is not None and options["exact"] > _MOST_EXACT:
         raise InputError(
             f"exact must be at most {_MOST_EXACT}, as every player more doubles the coalitions, however: "
-            f"exact={chosen['exact']}; leave it out, and pass a smaller tolerance"
+            f"exact={options['exact']}; leave it out, and pass a smaller tolerance"
         )
-    if (chosen["min_permutations"] or 0) > chosen["max_permutations"]:
+    if (options["min_permutations"] or 0) > options["max_permutations"]:
         raise InputError(
             "min_permutations must not be above max_permutations, however: "
-            f"min_permutations={chosen['min_permutations']}, max_permutations={chosen['max_permutations']}; lower the "
-            "one or raise the other"
+            f"min_permutations={options['min_permutations']}, max_permutations={options['max_permutations']}; lower "
+            "the one or raise the other"
         )
-    check_number("tolerance", chosen["tolerance"], "pass for example 0.01")
+    check_number("tolerance", options["tolerance"], "pass for example 0.01")
+    for name, choices in (("structure", STRUCTURES), ("game", GAMES)):
+        check_choice(name, options[name], choices)
+    standard = _EXACT_LOCAL if request.scope == "local" else _EXACT_GLOBAL
+    return {**options, "exact": standard if options["exact"] is None else options["exact"]}
 
 
 # ---- rows ------------------------------------------------------------------------------------------------------------
@@ -171,29 +147,39 @@ def choose_references(request: Request, wanted: int | None) -> Integers:
     return chosen
 
 
-def _explain_rows(request: Request, tree: Tree, options: _Options) -> Explanation:
+def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Explanation:
     """Explain each row's output."""
     started = time.perf_counter()
     game = ShapleyGame(request, "output")
-    references = choose_references(request, options.references)
+    references = choose_references(request, options["references"])
     rows = np.arange(request.count, dtype=np.int64)
-    # The outputs' range is taken over the background only, so that a row's result does not depend on which others are
-    # explained with it. Nobody's worth is the same for all rows, unless something belongs to nobody.
+    # Nobody's worth is the same for all rows, unless something belongs to nobody.
     first = rows[:1] if game.covered else rows
     nobody = game.empty(first, np.broadcast_to(references, (len(first), len(references))))
-    scale = _output_range(game)
-    estimates, estimator = _found(game, tree, rows, references, options, scale)
+    # The outputs' range is taken over the background only, so that a row's result does not depend on which others are
+    # explained with it; 1 where an output does not vary.
+    seen = game.measure(game.donor_outputs[:, None], np.zeros(len(game.donor_outputs), dtype=np.int64))
+    scale = output_range(torch.as_tensor(seen), request.subject.dtype, alike=len(seen) == 1).numpy()
+    least, most = int(options["min_permutations"] or _LEAST), int(options["max_permutations"])
+    rule = StoppingRule(float(options["tolerance"]), least, most)
+    estimates, estimator = _estimate(game, tree, references, int(options["exact"]), rule, scale)
     predictions = game.full(rows)
     gap = np.abs(estimates.values.sum(axis=1) - (predictions - nobody)) / scale
     low, high, p_values = interval(
         estimates.values, estimates.std, estimates.freedom[:, None, None] + 1, request.confidence
     )
-    warn_of_error(estimates.std, scale, options.rule)
+    relative = (estimates.std / scale).max(axis=(1, 2))
+    if (relative > rule.tolerance).any():
+        warn_user(
+            f"standard errors should fall to {rule.tolerance:g} of the output's range, however: after "
+            f"{most} orders {int((relative > rule.tolerance).sum())} of {len(relative)} rows have not (largest "
+            f"{relative.max():.2g}); raise max_permutations or tolerance, or lower references"
+        )
     facts = {
         "quantity": "output minus the mean output over the background",
         "baseline": f"mean over {len(references):,} background rows",
         "baseline_rows": len(references),
-        "structure": options.structure,
+        "structure": options["structure"],
         "estimator": estimator,
         "permutations": int(estimates.orders.max()),
         "mean_permutations": float(estimates.orders.mean()),
@@ -217,66 +203,44 @@ def _explain_rows(request: Request, tree: Tree, options: _Options) -> Explanatio
     )
 
 
-def _output_range(game: ShapleyGame) -> Floats:
-    """Return each output's range over the background, ``(V,)``; 1 where it does not vary."""
-    rows = np.zeros(len(game.donor_outputs), dtype=np.int64)
-    seen = game.measure(game.donor_outputs[:, None], rows)
-    ranges: Floats = output_range(torch.as_tensor(seen), game.request.subject.dtype, alike=len(seen) == 1).numpy()
-    return ranges
-
-
-def _found(
-    game: ShapleyGame, tree: Tree, rows: Integers, references: Integers, options: _Options, scale: Floats
+def _estimate(
+    game: ShapleyGame, tree: Tree, references: Integers, exact: int, rule: StoppingRule, scale: Floats
 ) -> tuple[RowValues, str]:
     """Return the values of all rows, and how they were found; rows may differ in that."""
-    shape = (len(rows), tree.players, game.measure.width)
-    estimates = RowValues(
-        np.zeros(shape), np.zeros(shape), np.full(len(rows), np.inf), np.zeros(len(rows), dtype=np.int64)
-    )
-    everyone = tree.freedom() <= options.exact
+    count, players = game.request.count, tree.players
+    values, std = np.zeros((2, count, players, game.width))
+    estimates = RowValues(values, std, np.full(count, np.inf), np.zeros(count, dtype=np.int64))
+    everyone = tree.freedom() <= exact
     all_by_designs = prefers_designs(game, tree) if not everyone and len(game.request.donors[0]) > 1 else None
     ways: set[str] = set()
-    with Progress(len(rows), "shapley", game.request.progress) as progress:
-        for part in row_blocks(game, len(rows), len(references)):
-            receivers = rows[part]
-            active = np.ones((len(receivers), tree.players), dtype=bool)
+    with Progress(count, "shapley", game.request.progress) as progress:
+        for part in row_blocks(game, count, len(references)):
+            rows = np.arange(part.start, part.stop, dtype=np.int64)
+            active = np.ones((len(rows), players), dtype=bool)
             if not everyone:
                 # Who is the same in the row and in all background rows changes nothing, and need not be counted.
-                active = game.differs(receivers, np.broadcast_to(references, (len(receivers), len(references))))
-            few = active.sum(axis=1) <= options.exact if not everyone else np.ones(len(receivers), dtype=bool)
-            _enumerate(game, tree, receivers[few], active[few], references, estimates)
-            sampled = receivers[~few]
-            # Counted from what a row holds, so that it makes no difference where it stands and beside which others.
-            keys = (
-                content_keys([_bytes(tensor[part]) for tensor in game.request.inputs])[~few] if len(sampled) else None
-            )
-            if keys is not None:
-                designs = np.full(len(sampled), bool(all_by_designs))
-                if all_by_designs is None:
-                    designs = rows_that_prefer_designs(game, tree, sampled, keys, int(references[0]))
-                for way in np.unique(designs).tolist():
-                    chosen = designs == way
-                    values = sample_rows(
-                        game,
-                        tree,
-                        sampled[chosen],
-                        keys[chosen],
-                        references,
-                        options.rule,
-                        scale,
-                        designs=way,
-                        progress=progress,
-                    )
-                    _put(estimates, sampled[chosen], values)
-                    ways.add(_DESIGNS if way else _ORDERS)
-            ways |= {_ENUMERATION} if few.any() else set()
+                active = game.differs(rows, np.broadcast_to(references, (len(rows), len(references))))
+            few = (active.sum(axis=1) <= exact) | everyone
+            _enumerate(game, tree, rows[few], active[few], references, estimates)
             progress.advance(int(few.sum()))
+            ways |= {_ENUMERATION} if few.any() else set()
+            rows = rows[~few]
+            if not len(rows):
+                continue
+            # Counted from what a row holds, so that it makes no difference where it stands and beside which others.
+            keys = content_keys([_bytes(tensor[part]) for tensor in game.request.inputs])[~few]
+            designs = np.full(len(rows), bool(all_by_designs))
+            if all_by_designs is None:
+                designs = rows_that_prefer_designs(game, tree, rows, keys, int(references[0]))
+            for way in np.unique(designs).tolist():
+                chosen = rows[designs == way]
+                some = sample_rows(
+                    game, tree, chosen, keys[designs == way], references, rule, scale, designs=way, progress=progress
+                )
+                for name in ("values", "std", "freedom", "orders"):
+                    getattr(estimates, name)[chosen] = getattr(some, name)
+                ways.add(_DESIGNS if way else _ORDERS)
     return estimates, " or ".join(sorted(ways))
-
-
-def _put(estimates: RowValues, rows: Integers, values: RowValues) -> None:
-    for name in ("values", "std", "freedom", "orders"):
-        getattr(estimates, name)[rows] = getattr(values, name)
 
 
 def _enumerate(
@@ -290,15 +254,12 @@ def _enumerate(
     """Write the exact values of rows; those with the same players that take part are enumerated together."""
     patterns, which = np.unique(active, axis=0, return_inverse=True)
     for number, pattern in enumerate(patterns):
-        if not pattern.any():
-            continue
-        exact, receivers = (
-            Enumeration(game, tree, None if pattern.all() else pattern),
-            rows[which.reshape(-1) == number],
-        )
-        for part in exact.blocks(len(receivers)):
-            donors = np.broadcast_to(references, (len(receivers[part]), len(references)))
-            estimates.values[receivers[part]] = exact(receivers[part], donors)
+        if pattern.any():
+            exact = Enumeration(game, tree, None if pattern.all() else pattern)
+            receivers = rows[which.reshape(-1) == number]
+            for part in exact.blocks(len(receivers)):
+                donors = np.broadcast_to(references, (len(receivers[part]), len(references)))
+                estimates.values[receivers[part]] = exact(receivers[part], donors)
 
 
 def _bytes(tensor: torch.Tensor) -> npt.NDArray[np.uint8]:
@@ -311,22 +272,22 @@ def _bytes(tensor: torch.Tensor) -> npt.NDArray[np.uint8]:
 # ---- loss ------------------------------------------------------------------------------------------------------------
 
 
-def _explain_loss(request: Request, tree: Tree, options: _Options) -> Explanation:
+def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Explanation:
     """Explain the loss over all rows, or, without y, the divergence from the model's own prediction."""
     started = time.perf_counter()
-    game = ShapleyGame(request, options.game)
-    exact, expected = tree.freedom() <= options.exact, options.game == "expected"
+    game = ShapleyGame(request, options["game"])
+    exact, expected = tree.freedom() <= options["exact"], options["game"] == "expected"
     standard = len(request.donors[0]) if expected and not exact else _REFERENCES_GLOBAL
     plan = LossPlan(
         expected=expected,
-        references=min(len(request.donors[0]), options.references or standard),
+        references=min(len(request.donors[0]), options["references"] or standard),
         exact=exact,
         designs=not exact and _designs_for_losses(game, tree),
-        tolerance=options.rule.tolerance,
+        tolerance=float(options["tolerance"]),
         most=request.n_repeats,
     )
-    result = play_loss(game, tree, plan)
-    shown = shown_outputs(request)
+    shown, every = shown_outputs(request), ("all", *request.subject.class_names)
+    fields, walks, gap = play_loss(game, tree, plan, [None if not place else place - 1 for place in shown])
     loss = "divergence" if request.y is None else request.subject.resolve_loss(request.loss)
     facts = {
         "quantity": "part of the fall of the loss" if request.y is not None else "part of the divergence",
@@ -334,27 +295,17 @@ def _explain_loss(request: Request, tree: Tree, options: _Options) -> Explanatio
         "loss": loss,
         "loss_scale": loss_scale(request),
         "baseline": f"{plan.references:,} of {len(request.donors[0]):,} background rows for each row explained",
-        "game": options.game,
-        "structure": options.structure,
+        "game": options["game"],
+        "structure": options["structure"],
         "estimator": _ENUMERATION if exact else _DESIGNS if plan.designs else _ORDERS,
-        "permutations": 2 * result.walks,
-        "completeness_gap": result.gap,
+        "permutations": 2 * walks,
+        "completeness_gap": gap,
         "classes_by": classes_by(request),
         "model_rows": game.evaluations,
         "seconds": time.perf_counter() - started,
     }
-    return build(
-        request,
-        "shapley",
-        result.mean[:, shown],
-        facts,
-        outputs=tuple(result.outputs[index] for index in shown),
-        std=result.std[:, shown],
-        low=result.low[:, shown],
-        high=result.high[:, shown],
-        p_values=result.p_values[:, shown],
-        additive=True,
-    )
+    outputs = tuple(every[place] for place in shown)
+    return build(request, "shapley", fields.pop("values"), facts, outputs=outputs, additive=True, **fields)
 
 
 def _designs_for_losses(game: ShapleyGame, tree: Tree) -> bool:
@@ -368,5 +319,5 @@ def _designs_for_losses(game: ShapleyGame, tree: Tree) -> bool:
     every = tuple(range(len(request.subject.output_names)))
     outputs = ShapleyGame(replace(request, inputs=request.donors, targets=every), "output")
     designs = prefers_designs(outputs, tree)
-    game.count(outputs.evaluations)
+    game.elsewhere += outputs.evaluations
     return designs

@@ -33,11 +33,9 @@ STRUCTURES = ("flat", "owen")
 class Coalitions:
     """All coalitions that exact values need, and what each of them contributes to whom.
 
-    Attributes:
-        kept: which players keep their own values, bool ``(coalitions, players)``.
-        weights: ``values = weights @ v(coalitions)``, ``(players, coalitions)``.
-        joined: every step by which one player joins: the player, and the positions of the coalitions without and with
-            it, ``(steps, 3)``.
+    ``values = weights @ v(kept)``, of shapes ``(players, coalitions)`` and ``(coalitions, players)``; ``joined``
+    ``(steps, 3)`` lists each step by which a player joins: the player, and the positions of the coalitions without and
+    with it.
     """
 
     kept: Booleans
@@ -49,16 +47,8 @@ class Coalitions:
 class Tree:
     """Blocks of players, from the top level down to the players themselves.
 
-    Args:
-        labels: for each level, top first, the block that each player belongs to; ``(levels, players)``. Every block
-            lies within one block of the level above, and the last level has one block per player.
-
-    Examples:
-        >>> tree = Tree.build(["image", "image", "table"])
-        >>> tree.labels.tolist()
-        [[0, 0, 1], [0, 1, 2]]
-        >>> Tree.flat(3).coalitions().weights.sum(axis=1).tolist()
-        [0.0, 0.0, 0.0]
+    ``labels`` ``(levels, players)`` say for each level, top first, the block that each player belongs to. Every block
+    lies within one block of the level above, and the last level has one block per player.
     """
 
     labels: Integers
@@ -92,18 +82,13 @@ class Tree:
         return len(self.labels) == 1
 
     def among(self, players: Booleans) -> Tree:
-        """Return the tree of some players alone, in which the others add nothing.
-
-        Examples:
-            >>> Tree.build(["image", "image", "table"]).among(np.array([False, True, True])).labels.tolist()
-            [[0, 1], [0, 1]]
-        """
+        """Return the tree of some players alone, in which the others add nothing."""
         return Tree(np.stack([np.unique(level[players], return_inverse=True)[1] for level in self.labels]))
 
     def freedom(self) -> int:
-        """Return the largest number of blocks that one player's contribution is a sum over all subsets of, plus one.
+        """Return the most blocks that a player's contribution is a sum over the subsets of, plus one; flat.
 
-        It is the number of players of a flat tree; exact values need at most players × 2^freedom coalitions.
+        The players.
         """
         return 1 + max(sum(len(siblings) for siblings in self._siblings(player)) for player in range(self.players))
 
@@ -122,15 +107,11 @@ class Tree:
         A player's contribution is weighted with the product, over its levels, of t!(n − 1 − t)!/n!, where t of the
         other n − 1 blocks beside its own have joined before (Owen 1977; for one level Shapley 1953).
         """
-        without: list[Booleans] = []
-        owners: list[Integers] = []
-        weights: list[Floats] = []
-        for player in range(self.players):
-            masks, weight = _contributions(self._siblings(player), self.players)
-            without.append(masks)
-            weights.append(weight)
-            owners.append(np.full(len(masks), player, dtype=np.int64))
-        before, owner, weight = np.concatenate(without), np.concatenate(owners), np.concatenate(weights)
+        masks, weights = zip(
+            *(_contributions(self._siblings(each), self.players) for each in range(self.players)), strict=True
+        )
+        before, weight = np.concatenate(masks), np.concatenate(weights)
+        owner = np.repeat(np.arange(self.players), [len(mask) for mask in masks])
         after = before.copy()
         after[np.arange(len(after)), owner] = True
         keeps, place = np.unique(np.concatenate([before, after]), axis=0, return_inverse=True)
@@ -143,13 +124,7 @@ class Tree:
     def ranks(self, seed: int, what: str, counters: npt.NDArray[np.uint64]) -> Integers:
         """Draw one order for each counter, uniform among those that the tree allows.
 
-        Args:
-            seed: of the whole call.
-            what: purpose of the draw.
-            counters: ``(n,)``; an order depends on the seed, the purpose and its own counter alone.
-
-        Returns:
-            Each player's place in the order, ``(n, players)``; 0 joins first.
+        Each player's place, ``(n, players)``.
         """
         composite = np.zeros((len(counters), self.players), dtype=np.int64)
         for level, labels in enumerate(self.labels):
@@ -162,11 +137,7 @@ class Tree:
 
 
 def make_tree(space: PlayerSpace, structure: str) -> Tree:
-    """Return the tree of a player space: flat, or modality, group and player.
-
-    Raises:
-        InputError: an unknown structure.
-    """
+    """Return the tree of a player space: flat, or modality, group and player."""
     check_choice("structure", structure, STRUCTURES)
     if structure == "flat":
         return Tree.flat(len(space.names))
@@ -195,7 +166,8 @@ def _contributions(siblings: list[list[Booleans]], players: int) -> tuple[Boolea
     weight = np.ones(len(subsets))
     edges = np.cumsum([0, *(len(level) for level in siblings)])
     for start, stop in pairwise(edges.tolist()):
-        table = np.array([shapley_weight(stop - start + 1, size) for size in range(stop - start + 1)])
+        near = stop - start
+        table = np.array([factorial(size) * factorial(near - size) / factorial(near + 1) for size in range(near + 1)])
         weight *= table[subsets[:, start:stop].sum(axis=1)]
     return masks, weight
 
@@ -204,13 +176,3 @@ def _contributions(siblings: list[list[Booleans]], players: int) -> tuple[Boolea
 def _subsets(count: int) -> Booleans:
     numbers = np.arange(2**count, dtype=np.int64)
     return (numbers[:, None] >> np.arange(count, dtype=np.int64) & 1).astype(bool)
-
-
-def shapley_weight(players: int, before: int) -> float:
-    """Return the share of orders of ``players`` in which given ``before`` players, and no others, precede a player.
-
-    Examples:
-        >>> shapley_weight(3, 0), shapley_weight(3, 1)
-        (0.3333333333333333, 0.16666666666666666)
-    """
-    return factorial(before) * factorial(players - 1 - before) / factorial(players)

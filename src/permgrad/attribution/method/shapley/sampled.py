@@ -1,14 +1,9 @@
 """Shapley and Owen values from samples, with their standard errors.
 
-A sample is a design of balanced coalitions (``designs``) or a walk. A *walk* takes one row, one order of its players
-and that order's reverse (paired or antithetic sampling: Mitchell, Cooper, Frank & Holmes 2022, section 4), and the
-donors that stand in for players who have not joined. Along the walk players join one by one, and each gets the change
-that its joining makes; the mean over both directions is exact for games in which at most two players interact. Nobody
-and everybody are the same for all walks and cost nothing.
-
-For outputs a sample has a single donor, and samples go round all background rows again and again, so that each is used
-equally often. The means then add up exactly, and the choice of donors adds nothing to the error: what is left is the
-spread of samples with the same donor, and this is what the standard error is computed from.
+A sample is a design of balanced coalitions (``designs``) or a *walk*: one row, one order of its players and that
+order's reverse (Mitchell, Cooper, Frank & Holmes 2022, section 4). Each player gets the change that its joining makes.
+For outputs a sample has a single donor, and samples go round the background rows: means add up exactly, and the error
+is the spread of samples with the same donor.
 """
 
 from __future__ import annotations
@@ -24,7 +19,6 @@ import torch
 from permgrad.attribution.method.shapley.balanced import all_used, all_used_in, solve
 from permgrad.attribution.method.shapley.game import ShapleyGame, slices
 from permgrad.attribution.method.shapley.owen import Tree
-from permgrad.base.errors import warn_user
 from permgrad.base.progress import Progress
 from permgrad.base.random import generator, uniform, uniform_integers
 
@@ -54,15 +48,10 @@ _STRIDE = np.uint64(0xD1B54A32D192ED03)
 def walk(game: ShapleyGame, tree: Tree, rows: Integers, donors: Integers, counters: Counters) -> Floats:
     """Return what each player adds along one order and its reverse, ``(walks, players, V)``.
 
-    Args:
-        game: what coalitions are worth.
-        tree: in which orders players may join.
-        rows: receiver of each walk, ``(walks,)``.
-        donors: donors of each walk, ``(walks, donors)``.
-        counters: number of each walk; its order depends on the seed and this number alone.
+    A walk has a receiver, donors ``(walks, donors)`` and a number, on which and on the seed alone its order depends.
     """
     players = tree.players
-    values = np.empty((len(rows), players, game.measure.width))
+    values = np.empty((len(rows), players, game.width))
     for part in slices(len(rows), max(1, _MASK_BYTES // max(1, 2 * players * players))):
         ranks = tree.ranks(game.request.seed, "order", counters[part])
         receivers, theirs = rows[part], donors[part]
@@ -75,16 +64,10 @@ def walk(game: ShapleyGame, tree: Tree, rows: Integers, donors: Integers, counte
 
 
 def _path(game: ShapleyGame, rows: Integers, donors: Integers, ranks: Integers) -> Floats:
-    """Return what the coalitions along orders are worth, ``(n, orders, players + 1, V)``.
+    """Return what the coalitions along ``ranks`` ``(n, orders, players)`` are worth, ``(n, orders, players + 1, V)``.
 
     A player that is the same in the row and in all its donors changes nothing by joining, so that the coalition with it
     is not computed: with codes, counts and levels this saves a good part of the work.
-
-    Args:
-        game: what coalitions are worth.
-        rows: receivers, ``(n,)``.
-        donors: donors of each receiver, ``(n, donors)``.
-        ranks: place of each player in each order, ``(n, orders, players)``.
     """
     count, orders, players = ranks.shape
     differs = np.broadcast_to(game.differs(rows, donors)[:, None], ranks.shape)
@@ -94,7 +77,7 @@ def _path(game: ShapleyGame, rows: Integers, donors: Integers, ranks: Integers) 
     source = np.maximum.accumulate(np.where(changed, np.arange(players + 1), 0), axis=2)
     source[source == source[:, :, -1:]] = players
     needed = changed & (source < players)
-    path = np.zeros((count, orders, players + 1, game.measure.width))
+    path = np.zeros((count, orders, players + 1, game.width))
     path[:, :, 0] = game.empty(rows, donors)[:, None]
     path[:, :, -1] = game.full(rows)[:, None]
     walk_of, order_of, size = np.nonzero(needed)
@@ -115,11 +98,10 @@ def walk_counters(keys: Counters, numbers: Integers) -> Counters:
 
 @dataclass(frozen=True)
 class StoppingRule:
-    """When a row's values are known well enough.
+    """When a row's values are known well enough: ``tolerance`` is a standard error, as a share of the output's range.
 
-    Attributes:
-        tolerance: largest standard error, as a share of the output's range.
-        least, most: orders per row, each walk being two; ``most`` is at least 4, which is two rounds of one walk.
+    A row takes at least ``least`` and at most ``most`` orders, each walk being two; ``most`` is at least 4: two rounds
+    of one walk.
     """
 
     tolerance: float
@@ -150,10 +132,9 @@ class RowValues:
 
 
 class Strata:
-    """Running means and spreads of walks, per row and stratum (Welford 1962, merged as in Chan et al. 1983).
+    """Running means and spreads of walks, ``(rows, strata, players, V)`` (Welford 1962, merged as in Chan et al.
 
-    Args:
-        shape: ``(rows, strata, players, V)``.
+    1983).
     """
 
     def __init__(self, shape: tuple[int, int, int, int]) -> None:
@@ -175,7 +156,7 @@ class Strata:
         """Return means and standard errors ``(rows, players, V)``, and the degrees of freedom.
 
         After a single round the spread within a stratum is not known; that of all walks holds the spread of the strata
-        as well, which the mean does not have, so that the error is told too large and never too small.
+        as well, so that the error is told too large and never too small.
         """
         strata, count = self.mean.shape[1], self.count
         if count == 1 and strata > 1:
@@ -190,7 +171,7 @@ class Strata:
 
 def row_blocks(game: ShapleyGame, rows: int, references: int) -> Iterator[slice]:
     """Yield the rows in blocks whose sums fit in memory."""
-    numbers = 3 * references * game.players * game.measure.width
+    numbers = 3 * references * game.players * game.width
     return slices(rows, max(1, min(1024, _BLOCK_NUMBERS // max(1, numbers))))
 
 
@@ -206,22 +187,16 @@ def sample_rows(
     designs: bool = False,
     progress: Progress | None = None,
 ) -> RowValues:
-    """Sample until every value of a row is known well enough; rows that are drop out.
+    """Sample until every value of a row is known well enough, to the rule's share of ``scale`` ``(V,)``.
 
-    Args:
-        game: what coalitions are worth.
-        tree: in which orders players may join.
-        rows: receivers, ``(n,)``.
-        keys: one number for each row from which its draws are counted.
-        references: background rows that stand in.
-        rule: when to stop.
-        scale: range of each output, ``(V,)``.
-        designs: whether designs are played, not orders.
-        progress: of the rows; most of a row is counted as its least rounds go by.
+    Rows that are drop out.
+
+    ``keys`` has one number for each row from which its draws are counted; ``references`` are the background rows that
+    stand in; ``designs`` says whether designs are played, not orders.
     """
     size, least, most = rule.walks(len(references))
     around = size == len(references)
-    shape = (len(rows), tree.players, game.measure.width)
+    shape = (len(rows), tree.players, game.width)
     estimates = RowValues(np.zeros(shape), np.zeros(shape), np.zeros(len(rows)), np.zeros(len(rows), dtype=np.int64))
     strata = Strata((len(rows), size if around else 1, *shape[1:]))
     open_rows = np.arange(len(rows))
@@ -232,13 +207,12 @@ def sample_rows(
         else:
             places = _spread_donors(game.request.seed, keys[open_rows], number * size, size, len(references))
             donors = references[places]
-        receivers = np.repeat(rows[open_rows], size)
-        theirs, numbers = donors.reshape(-1, 1), counters.reshape(-1)
+        drawn = np.repeat(rows[open_rows], size), donors.reshape(-1, 1), counters.reshape(-1)
         if designs:
             place = _sizes(game.request.seed, keys[open_rows], number, size, around=around).reshape(-1)
-            sample = solve(game, receivers, theirs, numbers, place)
+            sample = solve(game, *drawn, place)
         else:
-            sample = walk(game, tree, receivers, theirs, numbers)
+            sample = walk(game, tree, *drawn)
         by_row = sample.reshape(len(open_rows), size, *shape[1:])
         strata.add(by_row[:, :, None] if around else by_row[:, None])
         if progress is not None and number < least:
@@ -279,20 +253,18 @@ def prefers_designs(game: ShapleyGame, tree: Tree) -> bool:
     part in it, their values stay unbiased, and alike whoever stands beside them.
     """
     background = len(game.request.donors[0])
-    if not tree.free or background < 2:
-        return False
-    if not all_used(game):
+    if not tree.free or background < 2 or not all_used(game):
         return False
     chosen = generator(game.request.seed, "pilot").permutation(background)[: 2 * _PILOT_PAIRS * _PILOTS]
     parts = torch.from_numpy(chosen).split(2 * _PILOT_PAIRS)
-    designs, orders, telling = 0.0, 0.0, 0
+    sums, telling = np.zeros(2), 0
     for number, part in enumerate(piece for piece in parts if len(piece) > 1):
         both = _pilot(game, tree, part, number)
-        designs, orders = designs + float(both[0].sum()), orders + float(both[1].sum())
+        sums += both.sum(axis=1)
         telling += int((both > 0).any(axis=0).sum())
         if telling >= _PILOT_PAIRS - 1:
             break
-    return orders >= _CLEARLY_LESS * designs
+    return bool(sums[1] >= _CLEARLY_LESS * sums[0])
 
 
 def rows_that_prefer_designs(
@@ -306,24 +278,14 @@ def rows_that_prefer_designs(
     prefers = np.zeros(len(rows), dtype=bool)
     if not tree.free:
         return prefers
-    for part in slices(len(rows), max(1, _BLOCK_NUMBERS // (8 * game.players * game.measure.width))):
-        receivers_left = rows[part]
-        used = all_used_in(game, receivers_left, keys[part], np.full((len(receivers_left), 1), donor, dtype=np.int64))
-        if not used.any():
-            continue
-        receivers_left, counters = (
-            receivers_left[used],
-            walk_counters(keys[part][used, None], _PILOT_NUMBERS + np.arange(2 * _PILOTS_OF_ROW)),
-        )
-        receivers, numbers = np.repeat(receivers_left, counters.shape[1]), counters.reshape(-1)
-        donors = np.full((len(receivers), 1), donor, dtype=np.int64)
-        samples = (
-            solve(game, receivers, donors, numbers, uniform(game.request.seed, ("pilot",), numbers)),
-            walk(game, tree, receivers, donors, numbers),
-        )
-        both = np.stack(samples).reshape(2, len(receivers_left), _PILOTS_OF_ROW, 2, -1)
-        designs, orders = ((both[:, :, :, 0] - both[:, :, :, 1]) ** 2).sum(axis=(2, 3))
-        prefers[np.flatnonzero(used) + part.start] = orders >= _CLEARLY_LESS * designs
+    for part in slices(len(rows), max(1, _BLOCK_NUMBERS // (8 * game.players * game.width))):
+        used = all_used_in(game, rows[part], keys[part], np.full((len(rows[part]), 1), donor, dtype=np.int64))
+        if used.any():
+            counters = walk_counters(keys[part][used, None], _PILOT_NUMBERS + np.arange(2 * _PILOTS_OF_ROW))
+            receivers = np.repeat(rows[part][used], counters.shape[1])
+            varied = _varied(game, tree, receivers, np.full((len(receivers), 1), donor), counters.reshape(-1))
+            designs, orders = varied.reshape(2, -1, _PILOTS_OF_ROW).sum(axis=2)
+            prefers[np.flatnonzero(used) + part.start] = orders >= _CLEARLY_LESS * designs
     return prefers
 
 
@@ -332,14 +294,17 @@ def _pilot(game: ShapleyGame, tree: Tree, chosen: torch.Tensor, number: int) -> 
     few = tuple(tensor[chosen.to(tensor.device)] for tensor in game.request.donors)
     pilot = ShapleyGame(replace(game.request, inputs=few, donors=few), "output")
     receivers = np.repeat(np.arange(len(chosen) // 2, dtype=np.int64), 2)
-    donors = (len(chosen) - 1 - receivers)[:, None]
     counters = np.arange(len(receivers), dtype=np.uint64) + np.uint64(number * len(receivers))
-    sampled = (
-        solve(pilot, receivers, donors, counters, uniform(game.request.seed, ("pilot",), counters)),
-        walk(pilot, tree, receivers, donors, counters),
-    )
-    game.count(pilot.evaluations)
-    twice = np.stack(sampled).reshape(2, -1, 2, *sampled[0].shape[1:])
+    varied = _varied(pilot, tree, receivers, (len(chosen) - 1 - receivers)[:, None], counters)
+    game.elsewhere += pilot.evaluations
+    return varied
+
+
+def _varied(game: ShapleyGame, tree: Tree, rows: Integers, donors: Integers, counters: Counters) -> Floats:
+    """Return the squared differences of neighbouring samples of both kinds, ``(2, samples / 2)``: each pair twice."""
+    place = uniform(game.request.seed, ("pilot",), counters)
+    samples = np.stack([solve(game, rows, donors, counters, place), walk(game, tree, rows, donors, counters)])
+    twice = samples.reshape(2, -1, 2, *samples.shape[2:])
     varied: Floats = ((twice[:, :, 0] - twice[:, :, 1]) ** 2).sum(axis=(2, 3))
     return varied
 
@@ -354,15 +319,3 @@ def _sizes(seed: int, keys: Counters, number: int, samples: int, *, around: bool
     along = np.arange(samples) if around else np.arange(samples) + number * samples
     there: Floats = (start + along * GOLDEN + (number * SILVER if around else 0.0)) % 1.0
     return there
-
-
-def warn_of_error(std: Floats, scale: Floats, rule: StoppingRule) -> None:
-    """Warn about rows that stopped at the largest number of orders before they had settled."""
-    relative = (std / scale).max(axis=(1, 2))
-    loose = int((relative > rule.tolerance).sum())
-    if loose:
-        warn_user(
-            f"standard errors should fall to {rule.tolerance:g} of the output's range, however: after "
-            f"{rule.most} orders {loose} of {len(std)} rows have not (largest {relative.max():.2g}); raise "
-            "max_permutations or tolerance, or lower references"
-        )
