@@ -8,9 +8,10 @@ taken off again whatever happens.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from threading import get_ident
 from typing import Any
 
@@ -113,36 +114,28 @@ class _Listener(TorchFunctionMode):
         self._made: dict[tuple[int, int], _Heard] = {}
         self._thread = get_ident()
 
-    def enters(self, name: str) -> Callable[..., None]:
-        """Return the hook for when a layer is called."""
+    def enter(self, name: str, *_: Any) -> None:
+        """Hear that a layer is called; other threads call layers for themselves."""
+        if get_ident() == self._thread:
+            self._inside.append((name, len(self.heard)))
 
-        def enter(*_: Any) -> None:
-            if get_ident() == self._thread:
-                self._inside.append((name, len(self.heard)))
-
-        return enter
-
-    def leaves(self, name: str) -> Callable[[nn.Module, tuple[Any, ...], Any], Any]:
-        """Return the hook for when a layer has returned."""
-
-        def leave(_: nn.Module, arguments: tuple[Any, ...], value: Any) -> Any:
-            if get_ident() != self._thread:
-                return None  # another thread calls the layer for itself
-            self._inside.pop()
-            self._last = call = self._numbered(Call(name, 0))
-            if self.wanted is not None:
-                return self._handed_on(call, value)
-            if isinstance(value, Tensor):
-                if not self.follower.of(value):
-                    # A layer of code that calls no torch functions, such as a compiled one.
-                    self._hear(call, None, arguments, {}, [], value)
-                made = self._maker(value)
-                if made is not None and made.call.function:
-                    made.call = call
-                self.returned.append((call, value))
+    def leave(self, name: str, _: nn.Module, arguments: tuple[Any, ...], value: Any) -> Any:
+        """Hear what a layer has returned; return what the network goes on with, None for the same."""
+        if get_ident() != self._thread:
             return None
-
-        return leave
+        self._inside.pop()
+        self._last = call = self._numbered(Call(name, 0))
+        if self.wanted is not None:
+            return self._handed_on(call, value)
+        if isinstance(value, Tensor):
+            if not self.follower.of(value):
+                # A layer of code that calls no torch functions, such as a compiled one.
+                self._hear(call, None, arguments, {}, [], value)
+            made = self._maker(value)
+            if made is not None and made.call.function:
+                made.call = call
+            self.returned.append((call, value))
+        return None
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -169,8 +162,7 @@ class _Listener(TorchFunctionMode):
         return replace(call, again=before) if call.function else replace(call, number=before)
 
     def _handed_on(self, call: Call, value: Any) -> Any:
-        assert self.wanted is not None  # asked by the caller
-        if call not in self.wanted or not isinstance(value, Tensor) or not value.is_floating_point():
+        if call not in (self.wanted or ()) or not isinstance(value, Tensor) or not value.is_floating_point():
             return value
         if torch.is_grad_enabled() and not value.requires_grad:
             value.requires_grad_()
@@ -178,13 +170,7 @@ class _Listener(TorchFunctionMode):
         return value.clone()
 
     def _hear(
-        self,
-        call: Call,
-        func: Any,
-        args: Sequence[Any],
-        options: Mapping[str, Any],
-        sources: list[_Heard],
-        value: Any,
+        self, call: Call, func: Any, args: Sequence[Any], options: Mapping[str, Any], sources: list[_Heard], value: Any
     ) -> Any:
         """Follow the results of a function and keep them; return what the network goes on with."""
         followed = [tensor for tensor in tensors_in(args, options) if self.follower.of(tensor)]
@@ -221,8 +207,8 @@ def listening(layers: Mapping[str, nn.Module], listener: _Listener) -> Iterator[
     handles = []
     try:
         for name, layer in layers.items():
-            handles.append(layer.register_forward_pre_hook(listener.enters(name)))
-            handles.append(layer.register_forward_hook(listener.leaves(name)))
+            handles.append(layer.register_forward_pre_hook(partial(listener.enter, name)))
+            handles.append(layer.register_forward_hook(partial(listener.leave, name)))
         with listener:
             yield
     finally:
@@ -254,27 +240,25 @@ def image_calls(
     (a normalisation may lie between) belongs to it, unless ``before_activation``. The subject is open.
     """
     subject: Any = request.subject
-    modules = {name: module for name, module in subject.module.named_modules() if name}
+    modules = dict(subject.module.named_modules())
     if layer is not None:
-        check_choice("layer", layer, modules)
+        check_choice("layer", layer, [name for name in modules if name])
     rows = copied_rows(subject, request.inputs, slice(0, _PROBE_ROWS))
     listener = _Listener()
     with torch.inference_mode(mode=False), torch.enable_grad():
-        leaves = tuple(row.requires_grad_() if place in shapes and row.is_floating_point() else row
-                       for place, row in enumerate(rows))  # fmt: skip
         for place, shape in shapes.items():
-            listener.follower.enter(leaves[place], place, coordinates(leaves[place], shape.dimensions))
-        with listening(dict(subject.module.named_modules()), listener):
-            outputs = subject.forward(leaves)
+            listener.follower.enter(rows[place], place, coordinates(rows[place], shape.dimensions))
+            if rows[place].is_floating_point():
+                rows[place].requires_grad_()
+        with listening(modules, listener):
+            outputs = subject.forward(rows)
         if layer is None:
             read = _last_maps(listener, outputs, shapes, before_activation=before_activation)
             # A convolution that sees the whole image at once leaves a single cell, which has no extent.
-            convolutions = {
-                name for name, module in subject.module.named_modules() if isinstance(module, _CONVOLUTIONS)
-            }
-            read |= _named(listener, convolutions, leaves, [place for place in shapes if place not in read])
+            convolutions = {name for name, module in modules.items() if isinstance(module, _CONVOLUTIONS)}
+            read |= _named(listener, convolutions, rows, [place for place in shapes if place not in read])
         else:
-            read = _named(listener, {layer}, leaves, list(shapes))
+            read = _named(listener, {layer}, rows, list(shapes))
             if not before_activation and isinstance(modules[layer], _CONVOLUTIONS):
                 read = {place: _rectified(call, value, listener.heard) for place, (call, value) in read.items()}
         places = {}
@@ -310,60 +294,46 @@ def _last_maps(
         with differentiating():
             total = (outputs * weights.sqrt()).sum()
             slopes = torch.autograd.grad(total, [heard.value for heard in candidates], allow_unused=True)
-    reached = [
-        (heard, slope)
-        for heard, slope in zip(candidates, slopes, strict=True)
-        if not heard.inward and (slope is not None or not outputs.requires_grad)
-    ]
-    last = {place: _last_map(listener, reached[::-1], place) for place in shapes}
-    return {place: (heard.call, heard.value) for place, heard in last.items() if heard is not None}
-
-
-def _last_map(listener: _Listener, values: Sequence[tuple[_Heard, Tensor | None]], place: int) -> _Heard | None:
-    """Return the first value, of pairs with slopes, that is a map whose cells the output uses; else the first map."""
-    first: _Heard | None = None
-    for heard, slope in values:
-        cells = _cells(listener, heard.value, place)
-        if cells is not None:
-            first = first or heard
-            if slope is not None and bool((cells.take(slope) != 0).any()):
-                return heard
-    return first
+    last: dict[int, tuple[Call, Tensor]] = {}
+    for place in shapes:
+        for heard, slope in zip(candidates[::-1], slopes[::-1], strict=True):
+            cells = _cells(listener, heard.value, place)
+            if cells is None or heard.inward or (slope is None and outputs.requires_grad):
+                continue
+            used = slope is not None and bool((cells.take(slope) != 0).any())
+            # Where no map has cells that the output uses, the first that was met.
+            if used or place not in last:
+                last[place] = (heard.call, heard.value)
+            if used:
+                break
+    return last
 
 
 def _named(
     listener: _Listener, layers: set[str], rows: Tensors, places: Sequence[int]
 ) -> dict[int, tuple[Call, Tensor]]:
     """Return the last call of some layers that depends on each image: seen from where its value is, or by gradient."""
+
+    def depends(value: Tensor, place: int) -> bool:
+        sources = listener.follower.of(value)
+        if sources or not (value.requires_grad and rows[place].requires_grad):
+            return place in sources
+        with differentiating():
+            return torch.autograd.grad(value.sum(), rows[place], retain_graph=True, allow_unused=True)[0] is not None
+
     calls = [(call, value) for call, value in listener.returned if call.layer in layers and value.is_floating_point()]
-    last: dict[int, tuple[Call, Tensor]] = {}
-    for place in places:
-        for call, value in reversed(calls):
-            sources = listener.follower.of(value)
-            if place in sources or (not sources and _depends(value, rows[place])):
-                last[place] = (call, value)
-                break
-    return last
-
-
-def _depends(value: Tensor, rows: Tensor) -> bool:
-    if not (value.requires_grad and rows.requires_grad):
-        return False
-    with differentiating():
-        return torch.autograd.grad(value.sum(), rows, retain_graph=True, allow_unused=True)[0] is not None
+    last = {place: next((made for made in reversed(calls) if depends(made[1], place)), None) for place in places}
+    return {place: made for place, made in last.items() if made is not None}
 
 
 def _rectified(call: Call, value: Tensor, heard: list[_Heard]) -> tuple[Call, Tensor]:
     """Return the call of the activation that takes up a convolution's value; the convolution's where there is none."""
     current = next((candidate for candidate in heard if candidate.call == call), None)
-    while current is not None:
-        behind = (other for other in heard if any(source is current for source in other.sources))
-        current = next(behind, None)
-        if current is not None and current.function in _RECTIFYING:
-            return current.call, current.value
-        if current is not None and current.function not in _NORMALISING:
-            return call, value
-    return call, value
+    while current is not None and (current.call == call or current.function in _NORMALISING):
+        source = current
+        current = next((behind for behind in heard if any(made is source for made in behind.sources)), None)
+    rectified = current is not None and current.function in _RECTIFYING
+    return (current.call, current.value) if rectified and current is not None else (call, value)
 
 
 def _nothing_to_read(request: Request, images: list[int], layer: str | None) -> InputError:
@@ -419,15 +389,10 @@ class CalledMaps:
         self._places, numbers = image_calls(
             request, options.layer, self._shapes, before_activation=options.before_activation
         )
+        words = "of {!r} at layer {!r} are all zero, and so are their players' values"
         self.pictures = [
-            Picture(
-                f"maps:{inputs[place]}",
-                f"images:{inputs[place]}",
-                f"of {inputs[place]!r} at layer {str(read.call)!r} are all zero, and so are their players' values",
-                request,
-                options.maps,
-            )
-            for place, read in self._places.items()
+            Picture(f"maps:{name}", f"images:{name}", words.format(name, str(read.call)), request, options.maps)
+            for name, read in ((inputs[place], read) for place, read in self._places.items())
         ]
         space, places = request.space, list(self._places)
         self._space = PlayerSpace(

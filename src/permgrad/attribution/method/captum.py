@@ -43,12 +43,6 @@ class CaptumMethod(Method):
     players as ``feature_mask``, so that a segment acts as one, and then the player's value is the one they return. The
     options of the call go to ``attribute`` as they are; ``baselines`` may be given in the form of the inputs.
 
-    Args:
-        attribution: for example ``captum.attr.IntegratedGradients(net)``.
-
-    Raises:
-        InputError: the object offers no ``attribute``.
-
     Examples:
         >>> import permgrad as pg
         >>> from captum.attr import InputXGradient
@@ -105,7 +99,7 @@ class CaptumMethod(Method):
             values=values,
             names=request.space.names,
             modality=request.space.modality,
-            outputs=tuple(request.subject.output_names[target] for target in request.targets),
+            outputs=tuple(subject.output_names[target] for target in request.targets),
             method=self.name,
             scope="local",
             level=request.level,
@@ -144,9 +138,14 @@ class CaptumMethod(Method):
         inner = request.subject if isinstance(request.subject, InnerSubject) else None
         subject: Any = request.subject if inner is None else inner.outer
         sources = rows if inner is None else tuple(tensor[part] for tensor in subject.inputs)
-        order = _call_order(subject)
+        order, space = _call_order(subject), request.space
         options = self._options(request, subject, order, part, inside=inner is not None)
-        masked = inner is None and self._masks(request, order, options)
+        takes_mask = "feature_mask" in inspect.signature(self.attribution.attribute).parameters
+        if inner is None and takes_mask and "feature_mask" not in options:
+            # Players act as one; positions of nobody become one more feature, whose value is dropped.
+            segments = [space.segments[place].to(subject.device) for place in order]
+            masks = [torch.where(owners < 0, len(space), owners)[None] for owners in segments]
+            options["feature_mask"] = tuple(masks)
         if _takes_target(subject, sources):
             options.setdefault("target", target)
         returned = self._call(tuple(sources[place].to(subject.device).clone() for place in order), options)
@@ -157,10 +156,10 @@ class CaptumMethod(Method):
             # Inputs that are needed behind the layer belong to nobody.
             unowned = [torch.zeros_like(tensor, dtype=torch.float32) for tensor in rows[inner.calls :]]
             attributions = [*self._on_inputs(returned, list(rows[: inner.calls])), *unowned]
-        by_player = request.space.sums([values.detach() for values in attributions])
-        if masked:
+        by_player = space.sums([values.detach() for values in attributions])
+        if inner is None and "feature_mask" in options:
             # Every position of a segment holds the segment's value.
-            by_player = by_player / torch.as_tensor(request.space.sizes().clip(min=1), device=by_player.device)
+            by_player = by_player / torch.as_tensor(space.sizes().clip(min=1), device=by_player.device)
         return by_player.cpu().numpy()
 
     def _options(
@@ -168,10 +167,11 @@ class CaptumMethod(Method):
     ) -> dict[str, Any]:
         """Return the call's options for the rows at ``part``, baselines laid out as Captum takes them."""
         options, samples = dict(request.options), self.kind.endswith(_DISTRIBUTIONS)
-        if samples and not inside and "baselines" not in options:
-            options["baselines"] = tuple(request.donors[place].to(subject.device) for place in order)
-        if "baselines" in options and not isinstance(options["baselines"], (Tensor, int, float)):
-            baselines = subject.read(options["baselines"])
+        baselines = request.donors if samples and not inside else None
+        if "baselines" in options:
+            plain = isinstance(options["baselines"], (Tensor, int, float))
+            baselines = None if plain else subject.read(options["baselines"])
+        if baselines is not None:
             options["baselines"] = tuple(baselines[place].to(subject.device) for place in order)
         for_all_rows = {"feature_mask", *(["baselines"] if samples else [])}
         return {
@@ -195,19 +195,6 @@ class CaptumMethod(Method):
             ) from error
         return list(returned) if isinstance(returned, (tuple, list)) else [returned]
 
-    def _masks(self, request: Request, order: list[int], options: dict[str, Any]) -> bool:
-        """Hand the players over as ``feature_mask`` where the object takes one; return whether it was."""
-        takes = "feature_mask" in inspect.signature(self.attribution.attribute).parameters
-        if not takes or "feature_mask" in options:
-            return "feature_mask" in options
-        # Positions of nobody become one more feature, whose value is dropped.
-        spare = len(request.space)
-        options["feature_mask"] = tuple(
-            torch.where(owners < 0, spare, owners)[None].to(request.subject.device)
-            for owners in (request.space.segments[place] for place in order)
-        )
-        return True
-
     def _on_inputs(self, parts: list[Tensor], rows: list[Tensor]) -> list[Tensor]:
         """Return attributions shaped like the inputs.
 
@@ -216,18 +203,17 @@ class CaptumMethod(Method):
         pairs = list(zip(parts, rows, strict=False))
         if len(parts) == len(rows) and all(part.shape[: row.ndim] == row.shape for part, row in pairs):
             return [part.reshape(*row.shape, -1).sum(dim=-1) for part, row in pairs]
-        layouts = {place: image_shape(tuple(tensor.shape[1:])) for place, tensor in enumerate(rows)}
-        images = {place: layout for place, layout in layouts.items() if layout is not None}
+        layouts = [(place, image_shape(tuple(tensor.shape[1:]))) for place, tensor in enumerate(rows)]
+        images = [(place, layout) for place, layout in layouts if layout is not None]
         if len(parts) == len(images) == 1 and parts[0].ndim == 4:
-            ((place, layout),) = images.items()
+            ((place, layout),) = images
             attributions = [torch.zeros_like(tensor, dtype=torch.float32) for tensor in rows]
             attributions[place] = _spread(parts[0], layout, rows[place])
             return attributions
-        shapes = [tuple(part.shape) for part in parts]
-        wanted = [tuple(row.shape) for row in rows]
         raise InputError(
-            f"{self.name} must give one number for each number of the inputs {wanted}, however: it gave {shapes}; for "
-            "a layer's units pass layer= with its name too"
+            f"{self.name} must give one number for each number of the inputs {[tuple(row.shape) for row in rows]}, "
+            f"however: it gave {[tuple(part.shape) for part in parts]}; for a layer's units pass layer= with its name "
+            "too"
         )
 
 

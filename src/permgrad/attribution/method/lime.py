@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request, Scope, methods
 from permgrad.attribution.method.shapley.game import ShapleyGame, slices
 from permgrad.attribution.method.shapley.grid import select
+from permgrad.attribution.method.shapley.owen import Booleans, Floats, Integers
 from permgrad.attribution.replace.coalitions import forward_batch_size
 from permgrad.attribution.replace.donors import need_background
 from permgrad.attribution.replace.finite import finite_between_rows
@@ -30,9 +30,6 @@ from permgrad.base.progress import Progress
 from permgrad.base.random import generator
 from permgrad.models.batches import in_batches
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
-Booleans = npt.NDArray[np.bool_]
 #: From rows, per input ``(r, *)``, to their neighbours, per input ``(r, neighbours, *)``.
 Place = Callable[[list[Tensor]], list[Tensor]]
 

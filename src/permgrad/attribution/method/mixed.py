@@ -23,17 +23,8 @@ Floats = npt.NDArray[np.float64]
 def explain_mixed(arguments: Arguments) -> Explanation:
     """Explain each input by the method that was asked for it, while all other inputs stay as they are.
 
-    Args:
-        arguments: of the call; ``method`` is a dict from an input's name to a method, or to a method and a dict of its
-            options. Inputs that are not named are not explained.
-
-    Returns:
-        One explanation with ``method="mixed"``; ``meta["methods"]``, ``meta["units"]`` and ``meta["quantities"]`` say
-        what each modality's values are, and ``parts["share"]`` is each value's share of the absolute values of its own
-        modality. Local if all methods can be, else global.
-
-    Raises:
-        InputError: an unknown input or method, or options that cannot be used.
+    ``method`` is a dict from an input's name to a method, or to a method and a dict of its options; inputs that are not
+    named are not explained. Local if all methods can be, else global.
     """
     wanted: Mapping[Any, Any] = arguments.method
     if not wanted:
@@ -46,32 +37,27 @@ def explain_mixed(arguments: Arguments) -> Explanation:
         if not isinstance(options, Mapping):
             raise InputError(
                 f"method= gives each input a method, or a method and a dict of its options, however: {name!r} has "
-                f"{value!r}; "
-                "pass for example ('lime', {'samples': 500})"
+                f"{value!r}; pass for example ('lime', {{'samples': 500}})"
             )
         method, label = find_method(named)
         chosen[str(name)] = (method, label, dict(options))
     scope = _common_scope(arguments.scope, [method for method, _, _ in chosen.values()])
-    seed = resolve_seed(arguments.random_state)
-    parts = [
-        _explain_input(replace(arguments, random_state=seed), name, *settings, scope=scope)
-        for name, settings in chosen.items()
-    ]
-    return _combine(dict(zip(chosen, parts, strict=True)), scope)
+    arguments = replace(arguments, random_state=resolve_seed(arguments.random_state))
+    parts = {name: _explain_input(arguments, name, *settings, scope=scope) for name, settings in chosen.items()}
+    return _combine(parts, scope)
 
 
 def _common_scope(scope: str, used: Sequence[Method]) -> str:
-    if scope != "auto":
-        return scope
-    return "local" if all("local" in method.scopes for method in used) else "global"
+    usual = "local" if all("local" in method.scopes for method in used) else "global"
+    return usual if scope == "auto" else scope
 
 
 def _explain_input(
     arguments: Arguments, name: str, method: Method, label: str, options: dict[str, Any], *, scope: str
 ) -> Explanation:
-    own_scope = scope if scope in method.scopes else method.scopes[0]
+    used = scope if scope in method.scopes else method.scopes[0]
     options = {**arguments.options, **options}
-    request = build_request(replace(arguments, method=label, scope=own_scope, options=options), method, label)
+    request = build_request(replace(arguments, method=label, scope=used, options=options), method, label)
     if name not in request.space.modality:
         raise unknown("input", name, list(dict.fromkeys(request.space.modality)))
     if request.subject.paths:
@@ -103,6 +89,7 @@ def _combine(explanations: dict[str, Explanation], scope: str) -> Explanation:
     def beside(name: str) -> Floats:
         return np.concatenate([wide(part, getattr(part, name)) for part in parts], axis=-2)
 
+    alike = all(part.predictions is not None and part.outputs == outputs for part in parts)
     shares = np.concatenate([wide(part, _shares(part.values)) for part in parts], axis=-2)
     frames = [part.feature_values for part in parts if part.feature_values is not None]
     return Explanation(
@@ -120,7 +107,7 @@ def _combine(explanations: dict[str, Explanation], scope: str) -> Explanation:
         level=parts[0].level,
         groups={name: members for part in parts for name, members in part.groups.items()},
         feature_values=pd.concat(frames, axis=1) if frames else None,
-        predictions=_same_predictions(parts, outputs),
+        predictions=parts[0].predictions if alike else None,
         maps={name: array for part in parts for name, array in _renumbered(part, parts).items()},
         meta=_facts(explanations),
     )
@@ -150,13 +137,6 @@ def _shares(values: Floats) -> Floats:
     total = absolute.sum(axis=-2, keepdims=True)
     shares: Floats = np.divide(absolute, total, out=np.zeros_like(absolute), where=total > 0)
     return shares
-
-
-def _same_predictions(parts: Sequence[Explanation], outputs: tuple[str, ...]) -> Floats | None:
-    predictions = [part.predictions for part in parts]
-    if any(one is None for one in predictions) or any(part.outputs != outputs for part in parts):
-        return None
-    return predictions[0]
 
 
 def _renumbered(part: Explanation, parts: Sequence[Explanation]) -> dict[str, npt.NDArray[Any]]:

@@ -23,11 +23,12 @@ from permgrad.attribution.slopes.rescale_rules import (
     CURVED,
     SCALE_FREE,
     STRAIGHT,
-    Choice,
-    Elementwise,
-    InTheMiddle,
-    Maximum,
-    Softmax,
+    MeanSlopes,
+    choice,
+    elementwise,
+    in_the_middle,
+    maximum,
+    softmax,
 )
 
 Calls = list[tuple[Tensor, ...]]
@@ -131,8 +132,8 @@ def _fits(value: Tensor, first: Tensor) -> bool:
     return value.ndim <= first.ndim and all(size in (1, wide) for size, wide in sizes)
 
 
-def _apply(rule: Any, *arguments: Any) -> Any:
-    return rule.apply(*arguments)
+def _apply(rule: Any, arguments: tuple[Any, ...], *values: Tensor) -> Any:
+    return MeanSlopes.apply(functools.partial(rule, *arguments), *values)
 
 
 # ---- answers to calls ------------------------------------------------------------------------------------------------
@@ -149,7 +150,7 @@ def _elementwise(kind: str, mode: Rescale, func: Any, args: Any, kwargs: Any) ->
     # The secant is that of the first argument alone: where others depend on the inputs too, all keep their gradients.
     if starts is None or not args[0].requires_grad or any(value.requires_grad for value in others):
         return func(*args, **kwargs)
-    return _apply(Elementwise, args[0], lambda values: func(values, *args[1:], **kwargs), starts[0], kind)
+    return _apply(elementwise, (lambda values: func(values, *args[1:], **kwargs), starts[0], kind), args[0])
 
 
 def _product(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
@@ -159,7 +160,7 @@ def _product(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
     starts = mode.starts(*args[:2])
     if starts is None or not (args[0].requires_grad and args[1].requires_grad):
         return func(*args)
-    return _apply(InTheMiddle, lambda first, second: func(first, second, *args[2:]), starts, *args[:2])
+    return _apply(in_the_middle, (lambda first, second: func(first, second, *args[2:]), starts), *args[:2])
 
 
 def _einsum(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
@@ -178,7 +179,7 @@ def _softmax(logarithm: bool, mode: Rescale, func: Any, args: Any, kwargs: Any) 
     starts = mode.starts(values)
     if starts is None or not isinstance(dim, int) or not values.requires_grad:
         return func(*args, **kwargs)
-    return _apply(Softmax, values, starts[0], dim, logarithm)
+    return _apply(softmax, (starts[0], dim, logarithm), values)
 
 
 def _maximum_of(
@@ -188,7 +189,7 @@ def _maximum_of(
     starts = mode.starts(values)
     if starts is None or not values.requires_grad:
         return search(values)
-    return _apply(Maximum, values, starts[0], search, places), search(values.detach())[1]
+    return _apply(maximum, (search, starts[0], places), values), search(values.detach())[1]
 
 
 def _pooling(name: str, places: bool, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG001 — an answer
@@ -242,7 +243,7 @@ def _where(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
     starts = mode.starts(*wide)
     if starts is None or not (sides[0].requires_grad or sides[1].requires_grad):
         return func(*args)
-    return _apply(Choice, starts, *wide)
+    return _apply(choice, (wide[0], starts), *wide[1:])
 
 
 # ---- functions written as steps that have answers --------------------------------------------------------------------

@@ -8,7 +8,7 @@ permgrad's own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -65,73 +65,61 @@ def derivative(function: Function, points: Tensor) -> Tensor:
     return slope
 
 
-class Elementwise(torch.autograd.Function):
-    """An elementwise function whose backward pass multiplies by the mean slope from ``start``."""
+#: A function's output, and what carries slopes towards it back to each of its arguments.
+Answer = tuple[Tensor, Callable[[Tensor], Sequence[Tensor]]]
+
+
+class MeanSlopes(torch.autograd.Function):
+    """A function whose backward pass takes mean slopes: ``rule`` gives its output and what carries slopes back."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, function: Function, start: Tensor, kind: str) -> Tensor:
-        output: Tensor = function(values)
-        outputs = (function(start), output)
-        ctx.save_for_backward(secant((start, values), outputs, partial(derivative, function), kind))
+    def forward(ctx: Any, rule: Callable[..., Answer], *values: Tensor) -> Tensor:
+        output, ctx.back = rule(*values)
         return output
 
     @staticmethod
     def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor | None, ...]:
-        (mean,) = ctx.saved_tensors
-        return slopes * mean, None, None, None
+        return None, *ctx.back(slopes)
+
+
+def elementwise(function: Function, start: Tensor, kind: str, values: Tensor) -> Answer:
+    """Return a function of each number alone, with its secant from ``start``."""
+    output: Tensor = function(values)
+    mean = secant((start, values), (function(start), output), partial(derivative, function), kind)
+    return output, lambda slopes: (slopes * mean,)
 
 
 # ---- products --------------------------------------------------------------------------------------------------------
 
 
-class InTheMiddle(torch.autograd.Function):
-    """A function whose backward pass takes the gradient half-way between ``starts`` and the values given.
+def in_the_middle(function: Function, starts: tuple[Tensor, ...], *values: Tensor) -> Answer:
+    """Return a function with its gradient half-way.
 
-    Exact for whatever is linear in each of two factors, and for squares.
+    Exact for what is linear in each of two factors, and for squares.
     """
+    middles = [torch.lerp(start, value, 0.5) for start, value in zip(starts, values, strict=True)]
 
-    @staticmethod
-    def forward(ctx: Any, function: Function, starts: tuple[Tensor, ...], *values: Tensor) -> Tensor:
-        ctx.function = function
-        middles = [torch.lerp(start, value, 0.5) for start, value in zip(starts, values, strict=True)]
-        ctx.save_for_backward(*middles)
-        output: Tensor = function(*values)
-        return output
-
-    @staticmethod
-    def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor | None, ...]:
+    def back(slopes: Tensor) -> tuple[Tensor, ...]:
         with torch.enable_grad():
-            leaves = [
-                middle.detach().requires_grad_(needed)
-                for middle, needed in zip(ctx.saved_tensors, ctx.needs_input_grad[2:], strict=True)
-            ]
-            wanted = [leaf for leaf in leaves if leaf.requires_grad]
+            leaves = [middle.detach().requires_grad_() for middle in middles]
             # A sum, because slopes given to torch.autograd.grad make it load a library of symbols, which takes half a
             # second and changes the process's warning filters.
-            gradients = iter(torch.autograd.grad((ctx.function(*leaves) * slopes).sum(), wanted))
-        return None, None, *[next(gradients) if leaf.requires_grad else None for leaf in leaves]
+            return torch.autograd.grad((function(*leaves) * slopes).sum(), leaves)
+
+    return function(*values), back
 
 
 # ---- softmax ---------------------------------------------------------------------------------------------------------
 
 
-class Softmax(torch.autograd.Function):
-    """Softmax or its logarithm: ``Δp_i = l_i (Δx_i − Σ_j l_j Δx_j / Σ_j l_j)`` with ``l = Δp / Δ log p``."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, start: Tensor, dim: int, logarithm: bool) -> Tensor:
-        stop_log, start_log = torch.log_softmax(values, dim), torch.log_softmax(start, dim)
-        ctx.save_for_backward(_logarithmic_mean(start_log, stop_log))
-        ctx.dim, ctx.logarithm = dim, logarithm
-        return stop_log if logarithm else stop_log.exp()
-
-    @staticmethod
-    def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor | None, ...]:
-        (mean,) = ctx.saved_tensors
-        share = mean / mean.sum(dim=ctx.dim, keepdim=True)
-        if ctx.logarithm:
-            return slopes - share * slopes.sum(dim=ctx.dim, keepdim=True), None, None, None
-        return mean * (slopes - (slopes * share).sum(dim=ctx.dim, keepdim=True)), None, None, None
+def softmax(start: Tensor, dim: int, logarithm: bool, values: Tensor) -> Answer:
+    """Return softmax or its logarithm: ``Δp_i = l_i (Δx_i − Σ_j l_j Δx_j / Σ_j l_j)`` with ``l = Δp / Δ log p``."""
+    stop_log, start_log = torch.log_softmax(values, dim), torch.log_softmax(start, dim)
+    mean = _logarithmic_mean(start_log, stop_log)
+    share = mean / mean.sum(dim=dim, keepdim=True)
+    if logarithm:
+        return stop_log, lambda slopes: (slopes - share * slopes.sum(dim=dim, keepdim=True),)
+    return stop_log.exp(), lambda slopes: (mean * (slopes - (slopes * share).sum(dim=dim, keepdim=True)),)
 
 
 def _logarithmic_mean(start: Tensor, stop: Tensor) -> Tensor:
@@ -149,50 +137,32 @@ def _logarithmic_mean(start: Tensor, stop: Tensor) -> Tensor:
 # ---- one of two ------------------------------------------------------------------------------------------------------
 
 
-class Choice(torch.autograd.Function):
-    """``where(condition, first, second)``, with each side's slope in the share of the way for which it is taken.
+def choice(condition: Tensor, start: tuple[Tensor, ...], first: Tensor, second: Tensor) -> Answer:
+    """Return ``where(condition, first, second)``, with each side's slope in the share of the way for which it is taken.
 
     Where another side is taken at the stop than at the start, and the two are equal where one follows the other, with
     the differences d0 and d1 of the two sides at both ends the side taken last has the share ``d1 / (d1 − d0)``: what
     the rectifier's secant is, if it is written as a choice. A choice that jumps has no such share, and misses the jump.
     """
-
-    @staticmethod
-    def forward(ctx: Any, start: tuple[Tensor, ...], condition: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        before, after = start[1] - start[2], first - second
-        share = (after / (after - before)).clamp(0, 1)
-        share = torch.where(torch.isfinite(share), share, torch.ones_like(share))
-        share = torch.where(condition, share, 1 - share)
-        ctx.save_for_backward(torch.where(start[0] == condition, condition.to(share.dtype), share))
-        return torch.where(condition, first, second)
-
-    @staticmethod
-    def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor | None, ...]:
-        (share,) = ctx.saved_tensors
-        return None, None, slopes * share, slopes * (1 - share)
+    before, after = start[1] - start[2], first - second
+    share = (after / (after - before)).clamp(0, 1)
+    share = torch.where(torch.isfinite(share), share, torch.ones_like(share))
+    share = torch.where(condition, share, 1 - share)
+    share = torch.where(start[0] == condition, condition.to(share.dtype), share)
+    return torch.where(condition, first, second), lambda slopes: (slopes * share, slopes * (1 - share))
 
 
 # ---- the largest of a window -----------------------------------------------------------------------------------------
 
 
 def leaders(start: Tensor, stop: Tensor, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the slopes of a maximum towards the numbers that lead at its start and at its stop.
+    """Return the slopes of a maximum towards the numbers that lead at its start and at its stop, ``(…, windows)``.
 
-    Each has the share of the straight way for which it leads: with the leads d0 at the start and d1 at the stop, the
-    last leader has ``d1 / (d0 + d1)``. This adds up to the change always, and is exact if no third place leads in
-    between.
+    ``first`` and ``last`` are their places along the last dimension of the values. Each has the share of the straight
+    way for which it leads: with the leads d0 at the start and d1 at the stop, the last leader has ``d1 / (d0 + d1)``.
+    This adds up to the change always, and is exact if no third place leads in between.
 
-    NOTE[DIFF]: the paper has no rule for maxima. Captum and shap give the whole change to one of the two leaders;
-        with Captum 0.9.0 and a rectifier before the pooling, the values then do not add up.
-
-    Args:
-        start: the values at one end, the last dimension being that of the places.
-        stop: the values at the other end.
-        first: indexes of the leading place at the start, ``(…, windows)``.
-        last: the same at the stop.
-
-    Returns:
-        Slopes towards ``first`` and towards ``last``, ``(…, windows)``; where both are one place they are to be added.
+    NOTE[DIFF]: the paper has no rule for maxima. Captum and shap give the whole change to one of the two leaders.
     """
     lead = stop.gather(-1, last) - stop.gather(-1, first)
     led = start.gather(-1, first) - start.gather(-1, last)
@@ -201,34 +171,20 @@ def leaders(start: Tensor, stop: Tensor, first: Tensor, last: Tensor) -> tuple[T
     return 1 - share, share
 
 
-class Maximum(torch.autograd.Function):
-    """The largest values of windows, with slopes towards those who lead.
+def maximum(search: Callable[[Tensor], tuple[Tensor, Tensor]], start: Tensor, places: int, values: Tensor) -> Answer:
+    """Return the largest values of windows, with slopes towards those who lead.
 
     ``search`` gives the largest values and the place of each among the last ``places`` dimensions, flattened.
     """
+    (output, last), (_, first) = search(values), search(start)
+    keep, shape = values.ndim - places, values.shape
+    first, last = first.flatten(keep), last.flatten(keep)
+    to_first, to_last = leaders(start.flatten(keep), values.flatten(keep), first, last)
 
-    @staticmethod
-    def forward(
-        ctx: Any,
-        values: Tensor,
-        start: Tensor,
-        search: Callable[[Tensor], tuple[Tensor, Tensor]],
-        places: int,
-    ) -> Tensor:
-        output, last = search(values)
-        first = search(start)[1]
-        keep = values.ndim - places
-        flat = [tensor.flatten(keep) for tensor in (start, values, first, last)]
-        slopes = leaders(flat[0], flat[1], flat[2], flat[3])
-        ctx.save_for_backward(flat[2], flat[3], *slopes)
-        ctx.shape, ctx.keep = values.shape, keep
-        return output
+    def back(slopes: Tensor) -> tuple[Tensor]:
+        flat = slopes.flatten(keep)
+        wide = flat.new_zeros(*flat.shape[:-1], shape[keep:].numel())
+        wide.scatter_add_(-1, first, flat * to_first).scatter_add_(-1, last, flat * to_last)
+        return (wide.reshape(shape),)
 
-    @staticmethod
-    def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor | None, ...]:
-        first, last, to_first, to_last = ctx.saved_tensors
-        flat = slopes.flatten(ctx.keep)
-        places = torch.Size(ctx.shape[ctx.keep :]).numel()
-        back = flat.new_zeros(*flat.shape[:-1], places)
-        back.scatter_add_(-1, first, flat * to_first).scatter_add_(-1, last, flat * to_last)
-        return back.reshape(ctx.shape), None, None, None
+    return output, back

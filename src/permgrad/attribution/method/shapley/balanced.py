@@ -9,18 +9,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from permgrad.attribution.method.shapley.designs import drawn_size, make_design
 from permgrad.attribution.method.shapley.game import ShapleyGame, slices
 from permgrad.attribution.method.shapley.grid import CoalitionGrid
-from permgrad.attribution.method.shapley.owen import places
+from permgrad.attribution.method.shapley.owen import Booleans, Counters, Floats, Integers, places
 from permgrad.base.random import generator, uniform
-
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
-Booleans = npt.NDArray[np.bool_]
-Counters = npt.NDArray[np.uint64]
 
 #: Numbers of the matrices that are held at once.
 _NUMBERS = 2**22

@@ -24,13 +24,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 
-from permgrad.attribution.method.shapley.owen import Tree
+from permgrad.attribution.method.shapley.owen import Booleans, Floats, Integers, Tree
 from permgrad.base.random import generator
-
-Floats = npt.NDArray[np.float64]
-Booleans = npt.NDArray[np.bool_]
 
 #: Up to so many players all coalitions are few enough to be a design of their own.
 _FEW = 4
@@ -79,10 +75,10 @@ def _made(players: int, size: int) -> Design:
 _kept = lru_cache(maxsize=1024)(_made)
 
 
-def drawn_size(players: int, place: Floats) -> npt.NDArray[np.int64]:
+def drawn_size(players: int, place: Floats) -> Integers:
     """Return the size of each design, from numbers in [0, 1): even over 1 … players − 1, larger halves folded back."""
     size = 1 + np.minimum((place * (players - 1)).astype(np.int64), players - 2)
-    folded: npt.NDArray[np.int64] = np.minimum(size, players - size)
+    folded: Integers = np.minimum(size, players - size)
     return folded
 
 

@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
 from permgrad.attribution.method.shapley.game import ShapleyGame, slices
-from permgrad.attribution.method.shapley.owen import Tree
-
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
+from permgrad.attribution.method.shapley.owen import Booleans, Floats, Integers, Tree
 
 #: Numbers kept for the rows of one block.
 _BLOCK_NUMBERS = 2**21
@@ -23,7 +19,7 @@ class Enumeration:
     Those that are not ``active`` are the same in the rows and in all their donors.
     """
 
-    def __init__(self, game: ShapleyGame, tree: Tree, active: npt.NDArray[np.bool_] | None = None) -> None:
+    def __init__(self, game: ShapleyGame, tree: Tree, active: Booleans | None = None) -> None:
         self.game = game
         self.active = np.ones(tree.players, dtype=bool) if active is None else active
         tree = tree if active is None else tree.among(active)

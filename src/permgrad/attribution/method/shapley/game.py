@@ -8,20 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from permgrad.attribution.method import Request
 from permgrad.attribution.method.shapley.grid import CoalitionGrid
+from permgrad.attribution.method.shapley.owen import Booleans, Floats, Integers
 from permgrad.attribution.replace.coalitions import CoalitionGame
 from permgrad.attribution.replace.finite import finite_rows
 from permgrad.attribution.replace.rounding import is_half, rounding_size
 from permgrad.models.losses import losses
-
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
-Booleans = npt.NDArray[np.bool_]
 
 #: Network rows, and bytes of their masks, that are laid out at once.
 _CHUNK_ROWS, _CHUNK_BYTES = 2**17, 2**25

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from permgrad.attribution.method import Request
+from permgrad.attribution.method.shapley.owen import Booleans, Integers
 from permgrad.attribution.replace.coalitions import forward_batch_size
 from permgrad.attribution.replace.finite import finite_between_rows
 from permgrad.models.batches import halved
-
-Integers = npt.NDArray[np.int64]
-Booleans = npt.NDArray[np.bool_]
-
 
 #: Bytes, and batches, of the network's inputs that are laid out at once.
 _LAID_OUT_BYTES, _LAID_OUT_BATCHES = 2**20, 16

@@ -11,22 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from permgrad.attribution.method import Request
 from permgrad.attribution.method.shapley.balanced import solve
 from permgrad.attribution.method.shapley.exact import Enumeration
 from permgrad.attribution.method.shapley.game import ShapleyGame, slices
-from permgrad.attribution.method.shapley.owen import Tree
+from permgrad.attribution.method.shapley.owen import Counters, Floats, Integers, Tree
 from permgrad.attribution.method.shapley.sampled import GOLDEN, SILVER, walk
 from permgrad.attribution.replace.importance import receiver_classes
 from permgrad.attribution.replace.moments import NO_DONOR, PairMoments, interval
 from permgrad.base.progress import Progress
 from permgrad.base.random import generator, uniform, uniform_integers
-
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
-Counters = npt.NDArray[np.uint64]
 
 #: More walks per row stop to pay when what differs between them is below this share of the variance, over all players.
 _SMALL_SHARE = 0.2

@@ -17,7 +17,7 @@ from permgrad.attribution.method import Request, Scope, methods
 from permgrad.attribution.method.shapley.exact import Enumeration
 from permgrad.attribution.method.shapley.game import ShapleyGame
 from permgrad.attribution.method.shapley.loss import LossPlan, play_loss
-from permgrad.attribution.method.shapley.owen import STRUCTURES, Tree, make_tree
+from permgrad.attribution.method.shapley.owen import STRUCTURES, Booleans, Floats, Integers, Tree, make_tree
 from permgrad.attribution.method.shapley.sampled import (
     RowValues,
     StoppingRule,
@@ -34,9 +34,6 @@ from permgrad.base.checks import check_choice, check_number, check_whole
 from permgrad.base.errors import InputError, warn_user
 from permgrad.base.progress import Progress
 from permgrad.base.random import content_keys, generator
-
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 
 _ENUMERATION = "enumeration of all coalitions"
 _ORDERS, _DESIGNS = "pairs of an order and its reverse", "balanced coalitions and their complements"
@@ -247,7 +244,7 @@ def _enumerate(
     game: ShapleyGame,
     tree: Tree,
     rows: Integers,
-    active: npt.NDArray[np.bool_],
+    active: Booleans,
     references: Integers,
     estimates: RowValues,
 ) -> None:

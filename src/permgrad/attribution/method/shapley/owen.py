@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
+Counters = npt.NDArray[np.uint64]
 
 STRUCTURES = ("flat", "owen")
 
@@ -121,7 +122,7 @@ class Tree:
         np.add.at(matrix, (owner, second), weight)
         return Coalitions(keeps, matrix, np.stack([owner, first, second], axis=1).astype(np.int64))
 
-    def ranks(self, seed: int, what: str, counters: npt.NDArray[np.uint64]) -> Integers:
+    def ranks(self, seed: int, what: str, counters: Counters) -> Integers:
         """Draw one order for each counter, uniform among those that the tree allows.
 
         Each player's place, ``(n, players)``.

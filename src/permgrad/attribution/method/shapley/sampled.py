@@ -13,18 +13,13 @@ from dataclasses import dataclass, replace
 from math import gcd
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from permgrad.attribution.method.shapley.balanced import all_used, all_used_in, solve
 from permgrad.attribution.method.shapley.game import ShapleyGame, slices
-from permgrad.attribution.method.shapley.owen import Tree
+from permgrad.attribution.method.shapley.owen import Booleans, Counters, Floats, Integers, Tree
 from permgrad.base.progress import Progress
 from permgrad.base.random import generator, uniform, uniform_integers
-
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
-Counters = npt.NDArray[np.uint64]
 
 #: Bytes of the masks, and numbers of the sums, that are held at once.
 _MASK_BYTES, _BLOCK_NUMBERS = 2**25, 2**22
@@ -164,7 +159,7 @@ class Strata:
         variance = self.squares / (strata**2 * count * max(count - 1, 1))
         return self.mean.mean(axis=1), np.sqrt(variance), strata * (count - 1)
 
-    def keep(self, rows: npt.NDArray[np.bool_]) -> None:
+    def keep(self, rows: Booleans) -> None:
         """Go on with some rows only."""
         self.mean, self.squares = self.mean[rows], self.squares[rows]
 
@@ -267,9 +262,7 @@ def prefers_designs(game: ShapleyGame, tree: Tree) -> bool:
     return bool(sums[1] >= _CLEARLY_LESS * sums[0])
 
 
-def rows_that_prefer_designs(
-    game: ShapleyGame, tree: Tree, rows: Integers, keys: Counters, donor: int
-) -> npt.NDArray[np.bool_]:
+def rows_that_prefer_designs(game: ShapleyGame, tree: Tree, rows: Integers, keys: Counters, donor: int) -> Booleans:
     """Return for each row whether balanced coalitions have the smaller error, where there is a single background row.
 
     ``prefers_designs`` has no pair of background rows to ask, so each row answers for itself: beside which others it
