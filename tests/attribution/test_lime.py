@@ -81,13 +81,13 @@ def test_equals_the_twin_of_one_row():
     class Asked:
         donors, seed, space = (BACKGROUND,), 0, type("P", (), {"names": range(6)})
 
-    drawn = draw_neighbours(Asked, "coalition", 80)
-    assert drawn.coordinates[0].all()
-    assert set(drawn.coordinates[1:].sum(axis=1)) > {2.0, 3.0, 4.0}
-    assert (drawn.coordinates[1::2][:39] + drawn.coordinates[2::2] == 1).all()
+    coordinates, donors = draw_neighbours(Asked, "coalition", 80)
+    assert coordinates[0].all()
+    assert set(coordinates[1:].sum(axis=1)) > {2.0, 3.0, 4.0}
+    assert (coordinates[1::2][:39] + coordinates[2::2] == 1).all()
     for row in (0, 5):
         neighbours, weights, outputs = [], [], []
-        for kept, donor in zip(drawn.coordinates, drawn.donors, strict=True):
+        for kept, donor in zip(coordinates, donors, strict=True):
             neighbour = [ROWS[row, j].item() if kept[j] else BACKGROUND[donor, j].item() for j in range(6)]
             distance = sum((1 - own) ** 2 for own in kept) ** 0.5
             weights.append(np.sqrt(np.exp(-(distance**2) / (0.75 * 6**0.5) ** 2)))

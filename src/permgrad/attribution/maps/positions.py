@@ -1,9 +1,7 @@
 """Where in an input each number inside a network comes from: positions travel along with the values.
 
-A position is followed through every function that the network calls on torch tensors: what only moves numbers
-(``reshape``, ``cat``, ``roll``) moves their positions alike, what resamples a map (convolutions, pooling) resamples
-them, and what computes number by number hands them on. A class token beside the tokens of an image's patches has no
-position, windows that are cut and put back keep theirs, and a map whose channels stand last is read as it stands.
+What only moves numbers (``reshape``, ``cat``, ``roll``) moves their positions alike, what resamples a map
+(convolutions, pooling) resamples them, and what computes number by number hands them on. A class token has no position.
 """
 
 from __future__ import annotations
@@ -108,16 +106,14 @@ class Follower:
         with torch.no_grad():
             for place in places:
                 sources = [(tensor, self.of(tensor)[place]) for tensor in followed if place in self.of(tensor)]
-                if name in _MOVING:
-                    for axes_of, moved in zip(
-                        by_result, self._moved(func, args, kwargs, place, len(results)), strict=False
-                    ):
-                        axes_of[place] = moved
-                    continue
-                for axes_of, result in zip(by_result, results, strict=True):
-                    there = _handed_on(name, args, sources, result)
-                    if there is not None:
-                        axes_of[place] = there
+                there: Sequence[Coordinates | None] = (
+                    self._moved(func, args, kwargs, place, len(results))
+                    if name in _MOVING
+                    else [_handed_on(name, args, sources, result) for result in results]
+                )
+                for axes_of, axes in zip(by_result, there, strict=False):
+                    if axes is not None:
+                        axes_of[place] = axes
         for axes_of, result in zip(by_result, results, strict=True):
             if axes_of:
                 self.keep(result, axes_of)
@@ -158,11 +154,7 @@ def _handed_on(
     weights = name in _PRODUCTS and len(sources) == 1 and isinstance(args[-1], Tensor) and args[-1].ndim == 2
     if name == "linear" or weights:
         return _averaged(axes, source.ndim - 1, result) if source.shape[:-1] == result.shape[:-1] else None
-    return _of_same_shape(sources, result)
-
-
-def _of_same_shape(sources: list[tuple[Tensor, Coordinates]], result: Tensor) -> Coordinates | None:
-    """Return the coordinates of an argument as large as the result, or as large but for one dimension."""
+    # An argument as large as the result, or as large but for one dimension.
     fitting = [axes for tensor, axes in sources if tensor.shape == result.shape]
     if fitting:
         return next((axes for axes in fitting if len(fitting) == 1 or _spread(axes)), fitting[0])
@@ -186,13 +178,9 @@ def _padded(axis: Tensor, amounts: Sequence[int]) -> Tensor:
         size = axis.shape[dim]
         index = torch.arange(-before, size + after, device=axis.device)
         within = axis.index_select(dim, index.clamp(0, size - 1))
-        if size > 1:
-            beyond = (index - index.clamp(0, size - 1)).reshape(
-                [-1 if other == dim else 1 for other in range(axis.ndim)]
-            )
-            axis = within + beyond * (axis.narrow(dim, 1, 1) - axis.narrow(dim, 0, 1))
-        else:
-            axis = within
+        beyond = (index - index.clamp(0, size - 1)).reshape([-1 if each == dim else 1 for each in range(axis.ndim)])
+        step = axis.narrow(dim, 1, 1) - axis.narrow(dim, 0, 1) if size > 1 else 0
+        axis = within + beyond * step
     return axis
 
 

@@ -1,8 +1,4 @@
-"""Class activation maps from a layer's values and gradients, and what is kept of them.
-
-Grad-CAM: Selvaraju et al. 2017 (arXiv 1610.02391), equations 1 and 2. HiResCAM: Draelos & Carin 2020 (arXiv
-2011.08891), section 3. LayerCAM: Jiang et al. 2021 (IEEE TIP 30), equations 5 to 7.
-"""
+"""Class activation maps from a layer's values and gradients, and what is kept of them; sources: ``GradCam``."""
 
 from __future__ import annotations
 

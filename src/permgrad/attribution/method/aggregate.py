@@ -60,16 +60,26 @@ class Aggregate:
         for name, options in members.items():
             try:
                 explanation = _explain(request, name, options)
-            except BatchError:
-                # The network itself is at fault: that is no refusal of this member.
-                raise
             except InputError as error:
+                if isinstance(error, BatchError):
+                    raise  # The network itself is at fault: that is no refusal of this member.
                 left_out[name] = str(error)
                 continue
             shares[name] = _shares(explanation, outputs)
             quantities[name] = explanation.meta.get("quantity")
             evaluated += int(explanation.meta.get("model_rows") or 0)
-        _check_left(shares, left_out)
+        reasons = "; ".join(f"{name!r}: {reason}" for name, reason in left_out.items())
+        if len(shares) < 2:
+            remain = ", ".join(map(repr, shares)) or "none"
+            raise InputError(
+                f"aggregate needs at least two members that can explain the model, however: {remain} can ({reasons}); "
+                "pass other members="
+            )
+        if left_out:
+            warn_user(
+                f"aggregate should average all its members, however: it leaves out those that refuse ({reasons}); pass "
+                "members= without them"
+            )
         facts = {
             "quantity": "mean share of the importance over methods",
             "unit": "share",
@@ -124,34 +134,16 @@ def _explain(request: Request, name: str, options: Mapping[str, Any]) -> Explana
 
 def _shares(explanation: Explanation, outputs: tuple[str, ...]) -> Floats:
     """Return absolute values divided by their sum, ``(players, outputs)``; 0 where all are 0."""
-    values = np.abs(explanation.values)
-    columns = []
+    values, columns = np.abs(explanation.values), []
     for name in outputs:
         if name in explanation.outputs:
-            column = values[:, explanation.outputs.index(name)]
+            columns.append(values[:, explanation.outputs.index(name)])
         elif name == "all":
-            column = values.sum(axis=1)
+            columns.append(values.sum(axis=1))
         else:
             # A single output: what speaks for one class speaks against the other.
-            column = values[:, 0] if values.shape[1] == 1 else np.full(len(values), np.nan)
-        columns.append(column)
+            columns.append(values[:, 0] if values.shape[1] == 1 else np.full(len(values), np.nan))
     stacked = np.stack(columns, axis=1)
     total = stacked.sum(axis=0, keepdims=True)
     # NaN stays NaN: a class without rows has no importance.
     return np.where(total == 0, 0.0, stacked / np.where(total == 0, 1.0, total))
-
-
-def _check_left(shares: Mapping[str, Floats], left_out: Mapping[str, str]) -> None:
-    """Refuse a mean of fewer than two methods; name those that are missing."""
-    reasons = "; ".join(f"{name!r}: {reason}" for name, reason in left_out.items())
-    if len(shares) < 2:
-        remain = ", ".join(map(repr, shares)) or "none"
-        raise InputError(
-            f"aggregate needs at least two members that can explain the model, however: {remain} can ({reasons}); "
-            "pass other members="
-        )
-    if left_out:
-        warn_user(
-            f"aggregate should average all its members, however: it leaves out those that refuse ({reasons}); pass "
-            "members= without them"
-        )

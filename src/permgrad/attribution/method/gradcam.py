@@ -1,8 +1,4 @@
-"""Class activation maps, and what players have of them.
-
-Grad-CAM: Selvaraju et al. 2017 (arXiv 1610.02391), equations 1 and 2. HiResCAM: Draelos & Carin 2020 (arXiv
-2011.08891), section 3. LayerCAM: Jiang et al. 2021 (IEEE TIP 30), equations 5 to 7.
-"""
+"""Class activation maps, and what players have of them; sources: ``maps.weighted``."""
 
 from __future__ import annotations
 
@@ -51,7 +47,9 @@ class GradCam:
         maps: whether the result keeps ``maps["cam"]`` (rows, outputs, height, width) and ``maps["images"]`` (rows,
             height, width); ``"auto"``: up to 20 million numbers.
 
-    Sources: see the head of this file. The pull-back to features is permgrad's own.
+    Sources: Grad-CAM: Selvaraju et al. 2017 (arXiv 1610.02391), equations 1 and 2; HiResCAM: Draelos & Carin 2020
+    (arXiv 2011.08891), section 3; LayerCAM: Jiang et al. 2021 (IEEE TIP 30), equations 5 to 7. The pull-back is
+    permgrad's own.
 
     Examples:
         >>> import numpy as np, permgrad as pg
@@ -77,14 +75,31 @@ class GradCam:
         refuse_conditional(request, "gradcam")
         started = time.perf_counter()
         options = CamOptions.read({**self.options, **request.options})
-        values, predictions, reader = _read(request, options)
+        subject, targets = request.subject, list(request.targets)
+        predictions = np.zeros((request.count, len(targets)))
+        with subject.open(), differentiable(subject):
+            reader: DrawnMaps | CalledMaps = (DrawnMaps if subject.paths else CalledMaps)(request, options)
+            values = np.zeros((request.count, len(reader.names), len(targets)))
+
+            def work(part: slice) -> None:
+                maps, images, sizes, outputs = reader.read(part)
+                large = [enlarged(cells, size, options.upsample) for cells, size in zip(maps, sizes, strict=True)]
+                values[part] = reader.values(part, large)
+                predictions[part] = outputs[:, targets].double().cpu().numpy()
+                shown = maps if options.upsample == "none" else large
+                for picture, cells, image in zip(reader.pictures, shown, images, strict=True):
+                    picture.keep(part, cells, image)
+                progress.advance(part.stop - part.start)
+
+            with Progress(request.count, "gradcam", request.progress) as progress:
+                in_batches(request.count, reader.batch, work)
         for picture in reader.pictures:
             picture.warn_of_empty_maps()
         explanation = Explanation(
             values=values,
             names=reader.names,
             modality=reader.modality,
-            outputs=tuple(request.subject.output_names[target] for target in request.targets),
+            outputs=tuple(subject.output_names[target] for target in targets),
             method="gradcam",
             scope="local",
             level=request.level,
@@ -106,29 +121,6 @@ class GradCam:
                 seconds=time.perf_counter() - started,
             ),
         )
-        if request.subject.tells_unused:
+        if subject.tells_unused:
             refuse_nonsense(explanation)
         return explanation
-
-
-def _read(request: Request, options: CamOptions) -> tuple[Any, Any, DrawnMaps | CalledMaps]:
-    """Return the players' values, the outputs explained, and what has read the maps of all rows."""
-    subject, targets = request.subject, list(request.targets)
-    with subject.open(), differentiable(subject):
-        reader: DrawnMaps | CalledMaps = DrawnMaps(request, options) if subject.paths else CalledMaps(request, options)
-        values = np.zeros((request.count, len(reader.names), len(targets)))
-        predictions = np.zeros((request.count, len(targets)))
-
-        def work(part: slice) -> None:
-            maps, images, sizes, outputs = reader.read(part)
-            large = [enlarged(cells, size, options.upsample) for cells, size in zip(maps, sizes, strict=True)]
-            values[part] = reader.values(part, large)
-            predictions[part] = outputs[:, targets].double().cpu().numpy()
-            shown = maps if options.upsample == "none" else large
-            for picture, cells, image in zip(reader.pictures, shown, images, strict=True):
-                picture.keep(part, cells, image)
-            progress.advance(part.stop - part.start)
-
-        with Progress(request.count, "gradcam", request.progress) as progress:
-            in_batches(request.count, reader.batch, work)
-    return values, predictions, reader

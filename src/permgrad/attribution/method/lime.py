@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -53,20 +52,10 @@ _BLOCK_NUMBERS, _CHUNK_NUMBERS = 2**22, 2**23
 _TRIALS = 32
 
 
-@dataclass(frozen=True)
-class Neighbours:
-    """The neighbours of every row.
+def draw_neighbours(request: Request, neighbourhood: str, samples: int) -> tuple[Floats, Integers]:
+    """Draw neighbours ``(neighbours, players)`` and their background rows: the row itself, then pairs.
 
-    ``coordinates`` ``(neighbours, players)`` are 1 kept and 0 replaced, or offsets in standard deviations; ``donors``
-    are their background rows.
-    """
-
-    coordinates: Floats
-    donors: Integers
-
-
-def draw_neighbours(request: Request, neighbourhood: str, samples: int) -> Neighbours:
-    """Draw the row itself and pairs: coalitions with their complements and a background row each, or opposite offsets.
+    Pairs are coalitions with their complements, 1 kept and 0 replaced, or opposite offsets in standard deviations.
 
     NOTE[DIFF]: in pairs every player is kept in exactly half of the coalitions; the original draws each by itself.
     """
@@ -81,40 +70,51 @@ def draw_neighbours(request: Request, neighbourhood: str, samples: int) -> Neigh
         turns = [rng.permutation(background) for _ in range(-(-samples // background))]
         first, other, donors = np.ones((1, shape[1])), 1 - half, np.concatenate(turns)[:samples]
     pairs = np.stack([half, other], axis=1).reshape(-1, shape[1])[: samples - 1]
-    return Neighbours(np.concatenate([first, pairs]), donors)
+    return np.concatenate([first, pairs]), donors
 
 
-def _coalition_places(request: Request) -> Callable[[Neighbours], Place]:
+def _coalition_places(request: Request) -> Callable[[Floats, Integers], Place]:
     """Return what lays background rows and masks out, once for all rows: players that are not kept come from there."""
     device, owners = request.subject.device, _owners(request)
     background = [tensor.to(device) for tensor in request.donors]
 
-    def edit(design: Neighbours) -> Place:
-        chosen = torch.from_numpy(design.donors).to(device)
-        padded = np.pad(design.coordinates > 0.5, ((0, 0), (0, 1)), constant_values=True)
+    def edit(coordinates: Floats, donors: Integers) -> Place:
+        chosen = torch.from_numpy(donors).to(device)
+        padded = np.pad(coordinates > 0.5, ((0, 0), (0, 1)), constant_values=True)
         keeps = torch.from_numpy(padded).to(device)
-        donors = [tensor[chosen][None] for tensor in background]
+        values = [tensor[chosen][None] for tensor in background]
         masks = [keeps[:, each.reshape(-1)].reshape(1, len(keeps), *each.shape) for each in owners]
         return lambda rows: [
-            select(mask, row[:, None], donor) for row, donor, mask in zip(rows, donors, masks, strict=True)
+            select(mask, row[:, None], other) for row, other, mask in zip(rows, values, masks, strict=True)
         ]
 
     return edit
 
 
-def _gaussian_places(request: Request) -> Callable[[Neighbours], Place]:
+def _gaussian_places(request: Request) -> Callable[[Floats, Integers], Place]:
     """Return what lays offsets out, once for all rows, scaled to each number's spread over the background."""
-    _refuse_levels(request)
-    players, device, owners = len(request.space.names), request.subject.device, _owners(request)
-    spreads = []
+    subject, device, owners = request.subject, request.subject.device, _owners(request)
+    fix = "pass neighbourhood='coalition'"
+    for name, real in zip(subject.input_names, subject.real, strict=True):
+        if not real:
+            raise InputError(
+                f"neighbourhood='gaussian' moves numbers by a little, however: input {name!r} is whole numbers; {fix}"
+            )
+    spreads, movable = [], np.zeros(len(request.space) + 1, dtype=bool)
     for position, (donors, each) in enumerate(zip(request.donors, owners, strict=True)):
+        scale = subject.on_a_scale(position, each.shape).to(device)
+        movable[each[scale].unique().cpu().numpy()] = True
         # torch warns of the deviation of no columns.
         deviation = donors.double().std(dim=0, correction=0) if donors.numel() else torch.zeros(each.shape)
-        spread = deviation.double().to(device) * (each < players)
-        spreads.append(spread * request.subject.on_a_scale(position, each.shape).to(device))
+        spreads.append(deviation.double().to(device) * (each < len(request.space)) * scale)
+    for name, size, moves in zip(request.space.names, request.space.sizes(), movable[:-1], strict=True):
+        if size and not moves:
+            raise InputError(
+                f"neighbourhood='gaussian' moves numbers by a little, however: {name!r} has levels only; {fix}"
+            )
 
-    def edit(design: Neighbours) -> Place:
-        padded = torch.from_numpy(np.pad(design.coordinates, ((0, 0), (0, 1)))).to(device)
+    def edit(coordinates: Floats, _: Integers) -> Place:
+        padded = torch.from_numpy(np.pad(coordinates, ((0, 0), (0, 1)))).to(device)
         offsets = [
             (padded[:, each.reshape(-1)].reshape(len(padded), *each.shape) * spread).to(donors.dtype)[None]
             for each, spread, donors in zip(owners, spreads, request.donors, strict=True)
@@ -127,25 +127,6 @@ def _gaussian_places(request: Request) -> Callable[[Neighbours], Place]:
 def _owners(request: Request) -> list[Tensor]:
     """Return the player of each position, that of nobody's being one more."""
     return [owners.to(request.subject.device).remainder(len(request.space) + 1) for owners in request.space.segments]
-
-
-def _refuse_levels(request: Request) -> None:
-    fix = "pass neighbourhood='coalition'"
-    for name, real in zip(request.subject.input_names, request.subject.real, strict=True):
-        if not real:
-            raise InputError(
-                f"neighbourhood='gaussian' moves numbers by a little, however: input {name!r} is whole numbers; {fix}"
-            )
-    sizes = request.space.sizes()
-    for player, name in enumerate(request.space.names):
-        movable = [
-            bool((request.subject.on_a_scale(position, owners.shape) & (owners.cpu() == player)).any())
-            for position, owners in enumerate(request.space.segments)
-        ]
-        if sizes[player] and not any(movable):
-            raise InputError(
-                f"neighbourhood='gaussian' moves numbers by a little, however: {name!r} has levels only; {fix}"
-            )
 
 
 # ---- regression ------------------------------------------------------------------------------------------------------
@@ -293,10 +274,10 @@ def _on_a_scale(request: Request) -> bool:
     return varies
 
 
-def _kernel(design: Neighbours, width: float) -> Floats:
+def _kernel(coordinates: Floats, width: float) -> Floats:
     """Return the weights of neighbours; refuse a width that leaves all the weight to the row itself."""
     # A coalition's distance is that from the coalition of all; the row itself comes first.
-    distances = np.sqrt(((design.coordinates - design.coordinates[0]) ** 2).sum(axis=1))
+    distances = np.sqrt(((coordinates - coordinates[0]) ** 2).sum(axis=1))
     with np.errstate(over="ignore"):
         weights: Floats = np.exp(-((distances / width) ** 2) / 2)
     away = distances > 0
@@ -317,14 +298,14 @@ class _Rows:
         self.game = ShapleyGame(request, "output")
         self._coalitions = options["neighbourhood"] == "coalition"
         self._places = (_coalition_places if self._coalitions else _gaussian_places)(request)
-        self.design = draw_neighbours(request, options["neighbourhood"], options["samples"])
-        weights = _kernel(self.design, options["kernel_width"])
-        self.surrogate = Surrogate(self.design.coordinates, weights, options["ridge"])
+        self.coordinates, self.donors = draw_neighbours(request, options["neighbourhood"], options["samples"])
+        weights = _kernel(self.coordinates, options["kernel_width"])
+        self.surrogate = Surrogate(self.coordinates, weights, options["ridge"])
         self._batch = forward_batch_size(request)
 
     def explain(self, rows: Integers) -> tuple[Floats, Floats, Floats]:
         """Return coefficients and errors ``(n, players, targets)`` and R² ``(n, targets)``."""
-        outputs = self.outputs(rows, self.design)
+        outputs = self.outputs(rows, self.coordinates, self.donors)
         flat = outputs.transpose(1, 0, 2).reshape(outputs.shape[1], -1)
         coefficients, std, explained = self.surrogate.solve(flat)
         idle = self._idle(rows, outputs)
@@ -334,18 +315,17 @@ class _Rows:
         )
         return values, errors, explained.reshape(len(rows), -1)
 
-    def outputs(self, rows: Integers, design: Neighbours) -> Floats:
+    def outputs(self, rows: Integers, coordinates: Floats, donors: Integers) -> Floats:
         """Return the outputs asked for at all neighbours of all rows, ``(n, neighbours, targets)``."""
         request = self.request
-        outputs_of_all = np.empty((len(rows), len(design.donors), len(request.targets)))
+        outputs_of_all = np.empty((len(rows), len(donors), len(request.targets)))
         chosen = torch.from_numpy(rows)
         # Views, where the block is the whole; batches of them go to the network's device.
         tensors = [tensor[chosen.to(tensor.device)] for tensor in request.inputs]
         positions = sum(tensor[0].numel() for tensor in tensors)
 
         def some_neighbours(part: slice) -> None:
-            place = self._places(Neighbours(design.coordinates[part], design.donors[part]))
-            count = part.stop - part.start
+            place, count = self._places(coordinates[part], donors[part]), part.stop - part.start
             raw: list[Tensor] = []
 
             def some_rows(some: slice) -> None:
@@ -364,24 +344,24 @@ class _Rows:
             outputs_of_all[:, part] = measured.reshape(len(rows), count, -1)
 
         size = max(1, min(self._batch, _CHUNK_NUMBERS // max(1, positions)))
-        in_batches(len(design.donors), size, some_neighbours)
+        in_batches(len(donors), size, some_neighbours)
         return outputs_of_all
 
     def _idle(self, rows: Integers, outputs: Floats) -> Booleans:
         """Return which players change an output in no trial by more than rounding, ``(n, players, targets)``."""
         rounding = self.game.rounding(rows, 1)
-        idle = np.ones((len(rows), self.design.coordinates.shape[1], outputs.shape[2]), dtype=bool)
-        for neighbour in range(1, min(_TRIALS + 1, len(self.design.donors))):
+        idle = np.ones((len(rows), self.coordinates.shape[1], outputs.shape[2]), dtype=bool)
+        for neighbour in range(1, min(_TRIALS + 1, len(self.donors))):
             open_rows = np.flatnonzero(idle.any(axis=(1, 2)))
             players = np.flatnonzero(idle.any(axis=(0, 2)))
             if not len(open_rows):
                 break
             # Kept becomes replaced and the other way round; an offset becomes none.
-            coordinates = np.repeat(self.design.coordinates[[neighbour]], len(players), axis=0)
+            coordinates = np.repeat(self.coordinates[[neighbour]], len(players), axis=0)
             places = np.arange(len(players)), players
             coordinates[places] = 1.0 - coordinates[places] if self._coalitions else 0.0
-            donors = np.full(len(players), self.design.donors[neighbour])
-            moved = self.outputs(rows[open_rows], Neighbours(coordinates, donors))
+            donors = np.full(len(players), self.donors[neighbour])
+            moved = self.outputs(rows[open_rows], coordinates, donors)
             change = np.abs(moved - outputs[open_rows, neighbour][:, None])
             still = change <= rounding[open_rows][:, None]
             idle[np.ix_(open_rows, players)] &= still

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.special import softmax
 from torch import Tensor
 
 from permgrad.attribution.build import build, shown_outputs
@@ -132,31 +133,7 @@ def _read_maps(request: Request, layer: CamLayer, options: Mapping[str, Any], pr
     return totals / len(request.encoded), empty
 
 
-def _by_player(per_column: Floats, players: Mapping[str, npt.NDArray[np.intp]]) -> Floats:
-    """Return the mean over each player's columns; NaN where it has none.
-
-    NOTE[DIFF]: the published tables have one pixel for each feature. A feature that is encoded as several columns
-    gets the mean of what is read at their pixels.
-    """
-    means = [
-        per_column[columns].mean(axis=0) if len(columns) else np.full(per_column.shape[1], np.nan)
-        for columns in players.values()
-    ]
-    return np.stack(means)
-
-
 # ---- stage 3: weights and sum ----------------------------------------------------------------------------------------
-
-
-def stable_softmax(values: npt.ArrayLike) -> Floats:
-    """Return the softmax of loss differences of any size.
-
-    NOTE[DIFF]: the published code takes exp of the raw difference, which overflows from 710 on.
-    """
-    array = np.asarray(values, dtype=np.float64)
-    powers = np.exp(array - array.max())
-    total: Floats = powers / powers.sum()
-    return total
 
 
 def scale_to_unit(values: Floats) -> Floats:
@@ -218,8 +195,13 @@ class PermGradPaper:
         with Progress(2 * len(request.encoded), "permgrad-paper", request.progress) as progress, request.subject.open():
             permutation, base, without = _measure_losses(request, int(options["shuffles"]), progress)
             per_column, empty = _read_maps(request, layer, options, progress)
-        cam = _by_player(per_column, request.players)
-        weights = stable_softmax(without - base)
+        # NOTE[DIFF]: the published tables have one pixel for each feature. A feature that is encoded as several columns
+        # gets the mean of what is read at their pixels; NaN where it has none.
+        nothing = np.full(per_column.shape[1], np.nan)
+        owned = request.players.values()
+        cam = np.stack([per_column[columns].mean(axis=0) if len(columns) else nothing for columns in owned])
+        # NOTE[DIFF]: the published code takes exp of the raw difference, which overflows from 710 on.
+        weights = softmax(without - base)
         parts = _fuse(permutation, cam, weights)
         paths, shown, every = ("tabular", "image"), shown_outputs(request), ("all", *request.subject.class_names)
         facts = {

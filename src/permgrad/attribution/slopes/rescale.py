@@ -133,7 +133,8 @@ def _fits(value: Tensor, first: Tensor) -> bool:
 
 
 def _apply(rule: Any, arguments: tuple[Any, ...], *values: Tensor) -> Any:
-    return MeanSlopes.apply(functools.partial(rule, *arguments), *values)
+    function: Any = MeanSlopes
+    return function.apply(functools.partial(rule, *arguments), *values)
 
 
 # ---- answers to calls ------------------------------------------------------------------------------------------------

@@ -64,7 +64,8 @@ class ShapleyGame:
                 lost = subject.divergence_rows(flat, base.repeat_interleave(donors, dim=0))
             else:
                 lost = subject.loss_rows(flat, np.repeat(y[rows], donors), loss)
-            return -lost.reshape(-1, donors).mean(axis=1, keepdims=True)
+            mean: Floats = lost.reshape(-1, donors).mean(axis=1, keepdims=True)
+            return -mean
         # The softmax of log-probabilities are the probabilities, so that every loss of logits can be used.
         averaged = subject.probabilities(flat).reshape(*outputs.shape[:2], -1).mean(dim=1)
         logarithm = averaged.clamp_min(_TINY).log()
