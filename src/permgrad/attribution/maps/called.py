@@ -35,13 +35,7 @@ from permgrad.attribution.maps.weighted import CamOptions, Picture, weighted_map
 from permgrad.attribution.method import Request
 from permgrad.attribution.players.segments import ImageShape
 from permgrad.attribution.players.space import PlayerSpace
-from permgrad.attribution.slopes.gradients import (
-    Tensors,
-    batch_size,
-    copied_rows,
-    differentiating,
-    output_gradients,
-)
+from permgrad.attribution.slopes.gradients import Tensors, batch_size, copied_rows, differentiating, output_gradients
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError
 from permgrad.models.network.blocks import ACTIVATIONS

@@ -22,13 +22,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request
 from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.slopes.baselines import Baseline
-from permgrad.attribution.slopes.gradients import (
-    Tensors,
-    batch_size,
-    copied_rows,
-    differentiable,
-    output_gradients,
-)
+from permgrad.attribution.slopes.gradients import Tensors, batch_size, copied_rows, differentiable, output_gradients
 from permgrad.attribution.slopes.rescale import SecantWalk
 from permgrad.attribution.subject.output_range import output_range
 from permgrad.base.errors import InputError

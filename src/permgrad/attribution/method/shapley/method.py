@@ -241,12 +241,7 @@ def _estimate(
 
 
 def _enumerate(
-    game: ShapleyGame,
-    tree: Tree,
-    rows: Integers,
-    active: Booleans,
-    references: Integers,
-    estimates: RowValues,
+    game: ShapleyGame, tree: Tree, rows: Integers, active: Booleans, references: Integers, estimates: RowValues
 ) -> None:
     """Write the exact values of rows; those with the same players that take part are enumerated together."""
     patterns, which = np.unique(active, axis=0, return_inverse=True)
