@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from permgrad.attribution.method.shapley.grid import CoalitionGrid, select
+from permgrad.attribution.method.shapley.game import CoalitionGrid, select
 from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.replace.coalitions import CoalitionGame
 from permgrad.attribution.subject.subject import Subject

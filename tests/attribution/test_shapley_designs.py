@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import permgrad as pg
-from permgrad.attribution.method.shapley.designs import drawn_size, make_design
+from permgrad.attribution.method.shapley.balanced import drawn_size, make_design
 from permgrad.attribution.method.shapley.owen import Tree
 
 

@@ -11,8 +11,7 @@ from torch import nn
 
 import permgrad as pg
 from permgrad.attribution.method.shapley import sampled
-from permgrad.attribution.method.shapley.balanced import _with_and_without
-from permgrad.attribution.method.shapley.designs import drawn_size
+from permgrad.attribution.method.shapley.balanced import _with_and_without, drawn_size
 from permgrad.attribution.method.shapley.loss import LossPlan, _other_rows, _Walks
 from permgrad.attribution.method.shapley.method import choose_references
 from permgrad.attribution.method.shapley.sampled import _sizes, _spread_donors

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import permgrad as pg
 from permgrad.attribution.method.shapley import method as shapley_method
 from permgrad.attribution.method.shapley import sampled as shapley_sampled
-from permgrad.attribution.method.shapley.grid import CoalitionGrid
+from permgrad.attribution.method.shapley.game import CoalitionGrid
 from permgrad.attribution.method.shapley.owen import Tree
 from permgrad.attribution.method.shapley.sampled import StoppingRule, Strata
 from permgrad.base.random import content_keys

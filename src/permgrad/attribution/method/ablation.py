@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
 
 from permgrad.attribution.build import explain_plays
 from permgrad.attribution.explanation import Explanation
@@ -15,7 +14,6 @@ from permgrad.attribution.method import Request, Scope, methods
 from permgrad.attribution.replace.donors import need_background
 from permgrad.attribution.replace.importance import GAME_OPTIONS
 from permgrad.attribution.replace.plays import Plays, path_plays, single_plays
-from permgrad.attribution.subject.typical import median_row, typical_row
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError
 
@@ -53,20 +51,12 @@ class Ablation:
         check_choice("baseline", value, BASELINES)
         fixed = tuple(torch.zeros_like(tensor[:1]) for tensor in request.donors)
         if value == "typical":
-            fixed = typical_rows(request)
+            if request.subject.preprocessor is None:
+                need_background(request.count, shared=request.shared)
+            fixed = request.subject.typical(request.donors)
         paths = request.subject.paths
         plays = path_plays(request.space, paths) if paths else single_plays(request.space)
         words = "median of numbers, most frequent whole number" if value == "typical" else "zeros"
         facts = {"baseline": words} if request.subject.preprocessor is None else {}
         request = replace(request, n_repeats=1, options={**request.options, "tolerance": None})
         return request, replace(plays, fixed=fixed, facts=facts)
-
-
-def typical_rows(request: Request) -> tuple[Tensor, ...]:
-    """Return the typical row of the background, ``(1, *)`` per input."""
-    encoder = request.subject.preprocessor
-    if encoder is not None:
-        rows = request.encoded if request.background is None else request.background
-        return (torch.from_numpy(median_row(rows, encoder.kinds_, encoder.features("feature").values()))[None],)
-    need_background(request.count, shared=request.shared)
-    return tuple(typical_row(tensor) for tensor in request.donors)

@@ -146,7 +146,9 @@ class CaptumMethod(Method):
             segments = [space.segments[place].to(subject.device) for place in order]
             masks = [torch.where(owners < 0, len(space), owners)[None] for owners in segments]
             options["feature_mask"] = tuple(masks)
-        if _takes_target(subject, sources):
+        with torch.no_grad():
+            outputs = subject.form.call(subject.module, [tensor[:2].to(subject.device).clone() for tensor in sources])
+        if isinstance(outputs, Tensor) and outputs.ndim > 1:  # columns to choose from
             options.setdefault("target", target)
         returned = self._call(tuple(sources[place].to(subject.device).clone() for place in order), options)
         if inner is None:
@@ -239,14 +241,6 @@ def _call_order(subject: NetworkSubject) -> list[int]:
             "dict, or None before an input). Wrap it in a module whose forward has one parameter for each input."
         )
     return order
-
-
-def _takes_target(subject: NetworkSubject, rows: tuple[Tensor, ...]) -> bool:
-    """Return whether the network's own output has columns to choose from."""
-    with torch.no_grad():
-        moved = [tensor[:2].to(subject.device).clone() for tensor in rows]
-        returned = subject.form.call(subject.module, moved)
-    return isinstance(returned, Tensor) and returned.ndim > 1
 
 
 def _of_rows(value: Any, part: slice, count: int) -> Any:

@@ -16,8 +16,7 @@ from torch import Tensor
 from permgrad.attribution.build import build
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request, Scope, methods
-from permgrad.attribution.method.shapley.game import ShapleyGame, slices
-from permgrad.attribution.method.shapley.grid import select
+from permgrad.attribution.method.shapley.game import ShapleyGame, select, slices
 from permgrad.attribution.method.shapley.owen import Booleans, Floats, Integers
 from permgrad.attribution.replace.coalitions import forward_batch_size
 from permgrad.attribution.replace.donors import need_background

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -82,17 +82,27 @@ class Rescale(TorchFunctionMode):
         finally:
             self._opened.pop()
 
-    def starts(self, *values: Tensor) -> tuple[Tensor, ...] | None:
-        """Write down what goes into a function, and return what went into it in the earlier run."""
-        place = len(self.calls)
-        self.calls.append(tuple(value.detach().clone() for value in values) if self.keep else ())
+    def answer(
+        self,
+        plain: Callable[[], Any],
+        rule: Callable[..., Any],
+        *values: Tensor,
+        recorded: Sequence[Tensor] | None = None,
+        needed: Callable[[Iterable[bool]], bool] = any,
+    ) -> Any:
+        """Write down what goes into a function; return its output by a rule if values need slopes, else plain."""
+        recorded, place = values if recorded is None else recorded, len(self.calls)
+        self.calls.append(tuple(value.detach().clone() for value in recorded) if self.keep else ())
         if self.before is None:
-            return None
+            return plain()
         starts = self.before[place] if place < len(self.before) else ()
-        if [value.shape for value in starts] != [value.shape for value in values]:
+        if [value.shape for value in starts] != [value.shape for value in recorded]:
             self.matched = False
-            return None
-        return starts
+            return plain()
+        if not needed(value.requires_grad for value in values):
+            return plain()
+        function: Any = MeanSlopes
+        return function.apply(functools.partial(rule, starts), *values)
 
 
 def _on_copy(func: Callable[..., Any], first: Tensor, *further: Any, **named: Any) -> Any:
@@ -132,11 +142,6 @@ def _fits(value: Tensor, first: Tensor) -> bool:
     return value.ndim <= first.ndim and all(size in (1, wide) for size, wide in sizes)
 
 
-def _apply(rule: Any, arguments: tuple[Any, ...], *values: Tensor) -> Any:
-    function: Any = MeanSlopes
-    return function.apply(functools.partial(rule, *arguments), *values)
-
-
 # ---- answers to calls ------------------------------------------------------------------------------------------------
 
 
@@ -147,21 +152,18 @@ def _elementwise(kind: str, mode: Rescale, func: Any, args: Any, kwargs: Any) ->
         return NotImplemented
     if isinstance(func, types.FunctionType) and func.__name__ != "__rpow__":
         return NotImplemented  # Written in Python, it calls another, which says whether it works in place.
-    starts = mode.starts(args[0])
     # The secant is that of the first argument alone: where others depend on the inputs too, all keep their gradients.
-    if starts is None or not args[0].requires_grad or any(value.requires_grad for value in others):
-        return func(*args, **kwargs)
-    return _apply(elementwise, (lambda values: func(values, *args[1:], **kwargs), starts[0], kind), args[0])
+    alone = not any(value.requires_grad for value in others)
+    rule = functools.partial(elementwise, lambda values: func(values, *args[1:], **kwargs), kind)
+    return mode.answer(lambda: func(*args, **kwargs), rule, args[0], needed=lambda needs: alone and all(needs))
 
 
 def _product(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
     """Answer a function that is linear in each of its two first arguments."""
     if kwargs or len(args) < 2 or not (_varies(args[0]) and _varies(args[1])) or any(map(_varies, args[2:])):
         return NotImplemented
-    starts = mode.starts(*args[:2])
-    if starts is None or not (args[0].requires_grad and args[1].requires_grad):
-        return func(*args)
-    return _apply(in_the_middle, (lambda first, second: func(first, second, *args[2:]), starts), *args[:2])
+    rule = functools.partial(in_the_middle, lambda first, second: func(first, second, *args[2:]))
+    return mode.answer(lambda: func(*args), rule, *args[:2], needed=all)
 
 
 def _einsum(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
@@ -172,25 +174,20 @@ def _einsum(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _softmax(logarithm: bool, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
-    if isinstance(func, types.FunctionType) or not _varies(args[0]):
-        return NotImplemented  # The function in Python chooses a dimension and calls the other.
     dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
+    if isinstance(func, types.FunctionType) or not _varies(args[0]) or not isinstance(dim, int):
+        return NotImplemented  # The function in Python chooses a dimension and calls the other.
     dtype = kwargs.get("dtype", args[2] if len(args) > 2 else None)
     values = args[0] if dtype is None else args[0].to(dtype)
-    starts = mode.starts(values)
-    if starts is None or not isinstance(dim, int) or not values.requires_grad:
-        return func(*args, **kwargs)
-    return _apply(softmax, (starts[0], dim, logarithm), values)
+    return mode.answer(lambda: func(*args, **kwargs), functools.partial(softmax, dim, logarithm), values)
 
 
 def _maximum_of(
     mode: Rescale, values: Tensor, search: Callable[[Tensor], tuple[Tensor, Tensor]], places: int
 ) -> tuple[Tensor, Tensor]:
     """Return the largest values and their indexes."""
-    starts = mode.starts(values)
-    if starts is None or not values.requires_grad:
-        return search(values)
-    return _apply(maximum, (search, starts[0], places), values), search(values.detach())[1]
+    best, index = search(values)
+    return mode.answer(lambda: best, functools.partial(maximum, search, places), values), index
 
 
 def _pooling(name: str, places: bool, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG001 — an answer
@@ -241,10 +238,7 @@ def _where(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
     dtype, device = torch.result_type(first, second), condition.device
     sides = [torch.as_tensor(side, dtype=dtype, device=device) for side in (first, second)]
     wide = torch.broadcast_tensors(condition, *sides)
-    starts = mode.starts(*wide)
-    if starts is None or not (sides[0].requires_grad or sides[1].requires_grad):
-        return func(*args)
-    return _apply(choice, (wide[0], starts), *wide[1:])
+    return mode.answer(lambda: func(*args), functools.partial(choice, wide[0]), *wide[1:], recorded=wide)
 
 
 # ---- functions written as steps that have answers --------------------------------------------------------------------
@@ -326,16 +320,15 @@ def _weighted(values: Tensor, call: dict[str, Any], shape: tuple[int, ...] | Non
     return values
 
 
-def _layer_norm(call: dict[str, Any]) -> Tensor:
-    dims = tuple(range(-len(call["normalized_shape"]), 0))
-    return _weighted(_scaled(call["input"], dims, call.get("eps", 1e-5)), call)
+def _row_norm(centred: bool, call: dict[str, Any]) -> Tensor:
+    """Return values over the spread of their last dimensions.
 
-
-def _rms_norm(call: dict[str, Any]) -> Tensor:
-    values, epsilon = call["input"], call.get("eps")
+    ``layer_norm``, and ``rms_norm``, which does not centre.
+    """
+    values, epsilon = call["input"], call.get("eps", 1e-5 if centred else None)
     epsilon = torch.finfo(values.dtype).eps if epsilon is None else epsilon
     dims = tuple(range(-len(call["normalized_shape"]), 0))
-    return _weighted(_scaled(values, dims, epsilon, centred=False), call)
+    return _weighted(_scaled(values, dims, epsilon, centred=centred), call)
 
 
 def _group_norm(call: dict[str, Any]) -> Tensor:
@@ -373,8 +366,8 @@ _FORMULAS: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
     "std": ("input dim unbiased keepdim", functools.partial(_variance, True)),
     "var": ("input dim unbiased keepdim", functools.partial(_variance, False)),
     "logsumexp": ("input dim keepdim", _logsumexp),
-    "layer_norm": ("input normalized_shape weight bias eps", _layer_norm),
-    "rms_norm": ("input normalized_shape weight eps", _rms_norm),
+    "layer_norm": ("input normalized_shape weight bias eps", functools.partial(_row_norm, True)),
+    "rms_norm": ("input normalized_shape weight eps", functools.partial(_row_norm, False)),
     "group_norm": ("input num_groups weight bias eps", _group_norm),
     "instance_norm": ("input weight bias running_mean running_var use_input_stats momentum eps", _instance_norm),
     "scaled_dot_product_attention": ("query key value attn_mask dropout_p is_causal", _attention),

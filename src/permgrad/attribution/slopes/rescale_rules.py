@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 Function = Callable[..., Any]
+Tensors = tuple[Tensor, ...]
 
 #: Elementwise functions made of straight pieces: their secant is exact however close the ends are.
 STRAIGHT = frozenset({
@@ -82,17 +83,17 @@ class MeanSlopes(torch.autograd.Function):
         return None, *ctx.back(slopes)
 
 
-def elementwise(function: Function, start: Tensor, kind: str, values: Tensor) -> Answer:
-    """Return a function of each number alone, with its secant from ``start``."""
+def elementwise(function: Function, kind: str, starts: Tensors, values: Tensor) -> Answer:
+    """Return a function of each number alone, with its secant from its start."""
     output: Tensor = function(values)
-    mean = secant((start, values), (function(start), output), partial(derivative, function), kind)
+    mean = secant((*starts, values), (function(*starts), output), partial(derivative, function), kind)
     return output, lambda slopes: (slopes * mean,)
 
 
 # ---- products --------------------------------------------------------------------------------------------------------
 
 
-def in_the_middle(function: Function, starts: tuple[Tensor, ...], *values: Tensor) -> Answer:
+def in_the_middle(function: Function, starts: Tensors, *values: Tensor) -> Answer:
     """Return a function with its gradient half-way.
 
     Exact for what is linear in each of two factors, and for squares.
@@ -112,9 +113,9 @@ def in_the_middle(function: Function, starts: tuple[Tensor, ...], *values: Tenso
 # ---- softmax ---------------------------------------------------------------------------------------------------------
 
 
-def softmax(start: Tensor, dim: int, logarithm: bool, values: Tensor) -> Answer:
+def softmax(dim: int, logarithm: bool, starts: Tensors, values: Tensor) -> Answer:
     """Return softmax or its logarithm: ``Δp_i = l_i (Δx_i − Σ_j l_j Δx_j / Σ_j l_j)`` with ``l = Δp / Δ log p``."""
-    stop_log, start_log = torch.log_softmax(values, dim), torch.log_softmax(start, dim)
+    stop_log, start_log = torch.log_softmax(values, dim), torch.log_softmax(starts[0], dim)
     mean = _logarithmic_mean(start_log, stop_log)
     share = mean / mean.sum(dim=dim, keepdim=True)
     if logarithm:
@@ -137,18 +138,18 @@ def _logarithmic_mean(start: Tensor, stop: Tensor) -> Tensor:
 # ---- one of two ------------------------------------------------------------------------------------------------------
 
 
-def choice(condition: Tensor, start: tuple[Tensor, ...], first: Tensor, second: Tensor) -> Answer:
+def choice(condition: Tensor, starts: Tensors, first: Tensor, second: Tensor) -> Answer:
     """Return ``where(condition, first, second)``, with each side's slope in the share of the way for which it is taken.
 
     Where another side is taken at the stop than at the start, and the two are equal where one follows the other, with
     the differences d0 and d1 of the two sides at both ends the side taken last has the share ``d1 / (d1 − d0)``: what
     the rectifier's secant is, if it is written as a choice. A choice that jumps has no such share, and misses the jump.
     """
-    before, after = start[1] - start[2], first - second
+    before, after = starts[1] - starts[2], first - second
     share = (after / (after - before)).clamp(0, 1)
     share = torch.where(torch.isfinite(share), share, torch.ones_like(share))
     share = torch.where(condition, share, 1 - share)
-    share = torch.where(start[0] == condition, condition.to(share.dtype), share)
+    share = torch.where(starts[0] == condition, condition.to(share.dtype), share)
     return torch.where(condition, first, second), lambda slopes: (slopes * share, slopes * (1 - share))
 
 
@@ -171,15 +172,15 @@ def leaders(start: Tensor, stop: Tensor, first: Tensor, last: Tensor) -> tuple[T
     return 1 - share, share
 
 
-def maximum(search: Callable[[Tensor], tuple[Tensor, Tensor]], start: Tensor, places: int, values: Tensor) -> Answer:
+def maximum(search: Callable[[Tensor], tuple[Tensor, Tensor]], places: int, starts: Tensors, values: Tensor) -> Answer:
     """Return the largest values of windows, with slopes towards those who lead.
 
     ``search`` gives the largest values and the place of each among the last ``places`` dimensions, flattened.
     """
-    (output, last), (_, first) = search(values), search(start)
+    (output, last), (_, first) = search(values), search(*starts)
     keep, shape = values.ndim - places, values.shape
     first, last = first.flatten(keep), last.flatten(keep)
-    to_first, to_last = leaders(start.flatten(keep), values.flatten(keep), first, last)
+    to_first, to_last = leaders(starts[0].flatten(keep), values.flatten(keep), first, last)
 
     def back(slopes: Tensor) -> tuple[Tensor]:
         flat = slopes.flatten(keep)

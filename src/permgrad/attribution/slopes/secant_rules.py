@@ -94,10 +94,6 @@ class Affine(Rule):
         return self.pull(slopes)
 
 
-def _through_members(layer: MemberMean, slopes: Tensor, _: torch.Size) -> Tensor:
-    return (slopes / layer.members).unsqueeze(-2).expand(*slopes.shape[:-1], layer.members, slopes.shape[-1])
-
-
 def _through_batch_normalization(layer: Any, slopes: Tensor, _: torch.Size) -> Tensor:
     """In eval mode it is a scale and a shift of each channel."""
     scale = (layer.running_var + layer.eps).rsqrt()
@@ -301,7 +297,11 @@ _RULES: list[tuple[tuple[type[nn.Module], ...], Callable[[Any], Rule], Callable[
     ((nn.Linear, LevelEmbeddingLinear), _affine(lambda layer, slopes, _: slopes @ layer.weight.detach()), None),
     ((MemberScale,), _affine(lambda layer, slopes, _: (slopes * layer.weight.detach()).sum(dim=-2)), None),
     ((MemberLinear,), _affine(lambda layer, slopes, _: layer.pull(slopes).detach()), None),
-    ((MemberMean,), _affine(_through_members), None),
+    (
+        (MemberMean,),
+        _affine(lambda layer, slopes, _: (slopes / layer.members).unsqueeze(-2).repeat_interleave(layer.members, -2)),
+        None,
+    ),
     ((nn.Flatten,), _affine(lambda _, slopes, size: slopes.unflatten(2, size)), None),
     (STRAIGHT_PIECES, partial(ByNumber, kind="straight"), None),
     (SMOOTH, partial(ByNumber, kind="curved"), None),

@@ -196,27 +196,18 @@ class SecantLines(Lines):
                 path: torch.lerp(begin[path], end[path], times.reshape(-1, *[1] * begin[path].ndim))
                 for path in self._chains
             }
-            for path, slopes in self._stretch_slopes(entered).items():
+            seen = self._walk(entered)
+            slopes = self._head.back(self._readout_slopes(seen[-1][-1]), seen[-1])
+            parts = slopes.split([layers[-1].shape[2] for layers in seen[:-1]], dim=2)
+            for path, part, layers in zip(self._chains, parts, seen[:-1], strict=True):
+                slopes = self._chains[path].back(part, layers)
                 # Slopes that are the same in all stretches come once.
                 alike = slopes.shape[0] == 1 < stretches * len(line)
                 wide = slopes.expand(stretches * len(line), *slopes.shape[1:]) if alike else slopes
                 sums[path] = sums.get(path, 0) + wide.unflatten(0, (stretches, len(line))).sum(dim=0)
         difference = (rows[owner].double() - baselines[baseline].double())[:, :, None]
-        parts = [
-            self._chains[path].leave(sums[path] / intervals).double().transpose(1, 2) * difference
-            for path in self._chains
-        ]
-        return torch.stack(parts, dim=1)
-
-    def _stretch_slopes(self, entered: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return each path's mean slopes towards the end of its front: ``(stretches · lines or 1, targets, *)``."""
-        seen = self._walk(entered)
-        slopes = self._head.back(self._readout_slopes(seen[-1][-1]), seen[-1])
-        parts = slopes.split([layers[-1].shape[2] for layers in seen[:-1]], dim=2)
-        return {
-            path: self._chains[path].back(part, layers)
-            for path, part, layers in zip(self._chains, parts, seen[:-1], strict=True)
-        }
+        means = [chain.leave(sums[path] / intervals).double() for path, chain in self._chains.items()]
+        return torch.stack([mean.transpose(1, 2) * difference for mean in means], dim=1)
 
     def _readout_slopes(self, outputs: Tensor) -> Tensor:
         """Return the slopes of what is explained towards the network's outputs ``(points, lines, outputs)``.

@@ -14,8 +14,7 @@ import numpy as np
 
 from permgrad.attribution.method import Request
 from permgrad.attribution.method.shapley.balanced import solve
-from permgrad.attribution.method.shapley.exact import Enumeration
-from permgrad.attribution.method.shapley.game import ShapleyGame, slices
+from permgrad.attribution.method.shapley.game import Enumeration, ShapleyGame, slices
 from permgrad.attribution.method.shapley.owen import Counters, Floats, Integers, Tree
 from permgrad.attribution.method.shapley.sampled import GOLDEN, SILVER, walk
 from permgrad.attribution.replace.importance import receiver_classes

@@ -14,8 +14,7 @@ import torch
 from permgrad.attribution.build import build, classes_by, loss_unit, shown_outputs
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request, Scope, methods
-from permgrad.attribution.method.shapley.exact import Enumeration
-from permgrad.attribution.method.shapley.game import ShapleyGame
+from permgrad.attribution.method.shapley.game import Enumeration, ShapleyGame
 from permgrad.attribution.method.shapley.loss import LossPlan, play_loss
 from permgrad.attribution.method.shapley.owen import STRUCTURES, Booleans, Floats, Integers, Tree, make_tree
 from permgrad.attribution.method.shapley.sampled import (
