@@ -50,7 +50,8 @@ def explain(rows: Tensor = ROWS, **options) -> pg.Explanation:
 @pytest.fixture
 def no_pilot(monkeypatch):
     """Designs are played wherever they can be, and nothing is tried before."""
-    monkeypatch.setattr(shapley_method, "prefers_designs", lambda game, tree: tree.free)
+    for module in (shapley_method, shapley_sampled):
+        monkeypatch.setattr(module, "prefers_designs", lambda game, tree: tree.free)
 
 
 # ---- what holds exactly ----------------------------------------------------------------------------------------------
@@ -172,7 +173,8 @@ def test_what_is_tried_before_is_counted_too(monkeypatch):
 
     monkeypatch.setattr(nn.Linear, "forward", forward)
     counted, for_reading = rows_of_a_run()
-    monkeypatch.setattr(shapley_method, "prefers_designs", lambda game, tree: tree.free)
+    for module in (shapley_method, shapley_sampled):
+        monkeypatch.setattr(module, "prefers_designs", lambda game, tree: tree.free)
     without, known = rows_of_a_run()
     assert counted > without
     assert for_reading == known

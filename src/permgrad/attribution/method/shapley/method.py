@@ -8,22 +8,21 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from permgrad.attribution.build import build, classes_by, loss_unit, shown_outputs
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request, Scope, methods
-from permgrad.attribution.method.shapley.game import Enumeration, ShapleyGame
+from permgrad.attribution.method.shapley.game import ShapleyGame
 from permgrad.attribution.method.shapley.loss import LossPlan, play_loss
-from permgrad.attribution.method.shapley.owen import STRUCTURES, Booleans, Floats, Integers, Tree, make_tree
+from permgrad.attribution.method.shapley.owen import STRUCTURES, Integers, Tree, make_tree
 from permgrad.attribution.method.shapley.sampled import (
+    DESIGNS,
+    ENUMERATION,
+    ORDERS,
     RowValues,
     StoppingRule,
     prefers_designs,
-    row_blocks,
-    rows_that_prefer_designs,
-    sample_rows,
 )
 from permgrad.attribution.replace.donors import need_background
 from permgrad.attribution.replace.importance import loss_scale
@@ -31,11 +30,8 @@ from permgrad.attribution.replace.moments import interval
 from permgrad.attribution.subject.output_range import output_range
 from permgrad.base.checks import check_choice, check_number, check_whole
 from permgrad.base.errors import InputError, warn_user
-from permgrad.base.progress import Progress
-from permgrad.base.random import content_keys, generator
+from permgrad.base.random import generator
 
-_ENUMERATION = "enumeration of all coalitions"
-_ORDERS, _DESIGNS = "pairs of an order and its reverse", "balanced coalitions and their complements"
 GAMES = ("prediction", "expected")
 #: Players up to which all coalitions are enumerated; over many rows, the rows carry the error and not the orders.
 _EXACT_LOCAL, _EXACT_GLOBAL, _MOST_EXACT = 12, 6, 16
@@ -158,7 +154,8 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
     scale = output_range(torch.as_tensor(seen), request.subject.dtype, alike=len(seen) == 1).numpy()
     least, most = int(options["min_permutations"] or _LEAST), int(options["max_permutations"])
     rule = StoppingRule(float(options["tolerance"]), least, most)
-    estimates, estimator = _estimate(game, tree, references, int(options["exact"]), rule, scale)
+    estimates = RowValues(game, tree, references, int(options["exact"]), rule, scale)
+    estimates.fill()
     predictions = game.full(rows)
     gap = np.abs(estimates.values.sum(axis=1) - (predictions - nobody)) / scale
     low, high, p_values = interval(
@@ -176,7 +173,7 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         "baseline": f"mean over {len(references):,} background rows",
         "baseline_rows": len(references),
         "structure": options["structure"],
-        "estimator": estimator,
+        "estimator": " or ".join(sorted(estimates.ways)),
         "permutations": int(estimates.orders.max()),
         "mean_permutations": float(estimates.orders.mean()),
         "completeness_gap": float(gap.max()),
@@ -199,67 +196,6 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
     )
 
 
-def _estimate(
-    game: ShapleyGame, tree: Tree, references: Integers, exact: int, rule: StoppingRule, scale: Floats
-) -> tuple[RowValues, str]:
-    """Return the values of all rows, and how they were found; rows may differ in that."""
-    count, players = game.request.count, tree.players
-    values, std = np.zeros((2, count, players, game.width))
-    estimates = RowValues(values, std, np.full(count, np.inf), np.zeros(count, dtype=np.int64))
-    everyone = tree.freedom() <= exact
-    all_by_designs = prefers_designs(game, tree) if not everyone and len(game.request.donors[0]) > 1 else None
-    ways: set[str] = set()
-    with Progress(count, "shapley", game.request.progress) as progress:
-        for part in row_blocks(game, count, len(references)):
-            rows = np.arange(part.start, part.stop, dtype=np.int64)
-            active = np.ones((len(rows), players), dtype=bool)
-            if not everyone:
-                # Who is the same in the row and in all background rows changes nothing, and need not be counted.
-                active = game.differs(rows, np.broadcast_to(references, (len(rows), len(references))))
-            few = (active.sum(axis=1) <= exact) | everyone
-            _enumerate(game, tree, rows[few], active[few], references, estimates)
-            progress.advance(int(few.sum()))
-            ways |= {_ENUMERATION} if few.any() else set()
-            rows = rows[~few]
-            if not len(rows):
-                continue
-            # Counted from what a row holds, so that it makes no difference where it stands and beside which others.
-            keys = content_keys([_bytes(tensor[part]) for tensor in game.request.inputs])[~few]
-            designs = np.full(len(rows), bool(all_by_designs))
-            if all_by_designs is None:
-                designs = rows_that_prefer_designs(game, tree, rows, keys, int(references[0]))
-            for way in np.unique(designs).tolist():
-                chosen = rows[designs == way]
-                some = sample_rows(
-                    game, tree, chosen, keys[designs == way], references, rule, scale, designs=way, progress=progress
-                )
-                for name in ("values", "std", "freedom", "orders"):
-                    getattr(estimates, name)[chosen] = getattr(some, name)
-                ways.add(_DESIGNS if way else _ORDERS)
-    return estimates, " or ".join(sorted(ways))
-
-
-def _enumerate(
-    game: ShapleyGame, tree: Tree, rows: Integers, active: Booleans, references: Integers, estimates: RowValues
-) -> None:
-    """Write the exact values of rows; those with the same players that take part are enumerated together."""
-    patterns, which = np.unique(active, axis=0, return_inverse=True)
-    for number, pattern in enumerate(patterns):
-        if pattern.any():
-            exact = Enumeration(game, tree, None if pattern.all() else pattern)
-            receivers = rows[which.reshape(-1) == number]
-            for part in exact.blocks(len(receivers)):
-                donors = np.broadcast_to(references, (len(receivers[part]), len(references)))
-                estimates.values[receivers[part]] = exact(receivers[part], donors)
-
-
-def _bytes(tensor: torch.Tensor) -> npt.NDArray[np.uint8]:
-    # A copy even of what torch calls contiguous: where there is one column its strides may be anything.
-    flat = tensor.detach().cpu().reshape(len(tensor), -1).clone(memory_format=torch.contiguous_format)
-    raw: npt.NDArray[np.uint8] = flat.view(torch.uint8).numpy()
-    return raw
-
-
 # ---- loss ------------------------------------------------------------------------------------------------------------
 
 
@@ -269,11 +205,19 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
     game = ShapleyGame(request, options["game"])
     exact, expected = tree.freedom() <= options["exact"], options["game"] == "expected"
     standard = len(request.donors[0]) if expected and not exact else _REFERENCES_GLOBAL
+    designs = not exact and tree.free
+    if designs:
+        # Whether designs vary less is told by the outputs of the background: losses are taken to be alike. Neither the
+        # rows explained nor the outputs asked for have a part in it: values do not depend on them.
+        every_output = tuple(range(len(request.subject.output_names)))
+        outputs_game = ShapleyGame(replace(request, inputs=request.donors, targets=every_output), "output")
+        designs = prefers_designs(outputs_game, tree)
+        game.elsewhere += outputs_game.evaluations
     plan = LossPlan(
         expected=expected,
         references=min(len(request.donors[0]), options["references"] or standard),
         exact=exact,
-        designs=not exact and _designs_for_losses(game, tree),
+        designs=designs,
         tolerance=float(options["tolerance"]),
         most=request.n_repeats,
     )
@@ -288,7 +232,7 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         "baseline": f"{plan.references:,} of {len(request.donors[0]):,} background rows for each row explained",
         "game": options["game"],
         "structure": options["structure"],
-        "estimator": _ENUMERATION if exact else _DESIGNS if plan.designs else _ORDERS,
+        "estimator": ENUMERATION if exact else DESIGNS if plan.designs else ORDERS,
         "permutations": 2 * walks,
         "completeness_gap": gap,
         "classes_by": classes_by(request),
@@ -297,18 +241,3 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
     }
     outputs = tuple(every[place] for place in shown)
     return build(request, "shapley", fields.pop("values"), facts, outputs=outputs, additive=True, **fields)
-
-
-def _designs_for_losses(game: ShapleyGame, tree: Tree) -> bool:
-    """Return whether designs vary less than orders for the outputs of the background: losses are taken to be alike.
-
-    Neither the rows explained nor the outputs asked for have a part in it: values do not depend on them.
-    """
-    if not tree.free:
-        return False
-    request = game.request
-    every = tuple(range(len(request.subject.output_names)))
-    outputs = ShapleyGame(replace(request, inputs=request.donors, targets=every), "output")
-    designs = prefers_designs(outputs, tree)
-    game.elsewhere += outputs.evaluations
-    return designs

@@ -8,19 +8,21 @@ is the spread of samples with the same donor.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import gcd
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from permgrad.attribution.method.shapley.balanced import all_used, all_used_in, solve
-from permgrad.attribution.method.shapley.game import ShapleyGame, slices
+from permgrad.attribution.method.shapley.game import Enumeration, ShapleyGame, slices
 from permgrad.attribution.method.shapley.owen import Booleans, Counters, Floats, Integers, Tree
 from permgrad.base.progress import Progress
-from permgrad.base.random import generator, uniform, uniform_integers
+from permgrad.base.random import content_keys, generator, uniform, uniform_integers
 
+ENUMERATION = "enumeration of all coalitions"
+ORDERS, DESIGNS = "pairs of an order and its reverse", "balanced coalitions and their complements"
 #: Bytes of the masks, and numbers of the sums, that are held at once.
 _MASK_BYTES, _BLOCK_NUMBERS = 2**25, 2**22
 #: Part of a row's progress that its least rounds make up; whether it needs more is not known before.
@@ -116,21 +118,8 @@ class StoppingRule:
         return size, min(most, max(2, -(-self.least // (2 * size)))), most
 
 
-@dataclass
-class RowValues:
-    """Sampled values ``(rows, players, V)``, their standard errors, and per row the degrees of freedom and orders."""
-
-    values: Floats
-    std: Floats
-    freedom: Floats
-    orders: Integers
-
-
 class Strata:
-    """Running means and spreads of walks, ``(rows, strata, players, V)`` (Welford 1962, merged as in Chan et al.
-
-    1983).
-    """
+    """Running means and spreads of walks, ``(rows, strata, players, V)``, merged as in Chan et al. 1983."""
 
     def __init__(self, shape: tuple[int, int, int, int]) -> None:
         self.mean = np.zeros(shape)
@@ -164,68 +153,108 @@ class Strata:
         self.mean, self.squares = self.mean[rows], self.squares[rows]
 
 
-def row_blocks(game: ShapleyGame, rows: int, references: int) -> Iterator[slice]:
-    """Yield the rows in blocks whose sums fit in memory."""
-    numbers = 3 * references * game.players * game.width
-    return slices(rows, max(1, min(1024, _BLOCK_NUMBERS // max(1, numbers))))
+class RowValues:
+    """Values of all rows of an output game ``(rows, players, V)``, their errors, and each row's freedom and orders.
 
-
-def sample_rows(
-    game: ShapleyGame,
-    tree: Tree,
-    rows: Integers,
-    keys: Counters,
-    references: Integers,
-    rule: StoppingRule,
-    scale: Floats,
-    *,
-    designs: bool = False,
-    progress: Progress | None = None,
-) -> RowValues:
-    """Sample until every value of a row is known well enough, to the rule's share of ``scale`` ``(V,)``.
-
-    Rows that are drop out.
-
-    ``keys`` has one number for each row from which its draws are counted; ``references`` are the background rows that
-    stand in; ``designs`` says whether designs are played, not orders.
+    Rows with up to ``exact`` players that take part are enumerated; others are sampled with the ``references``,
+    background rows that stand in, until the rule's share of ``scale`` ``(V,)``.
     """
-    size, least, most = rule.walks(len(references))
-    around = size == len(references)
-    shape = (len(rows), tree.players, game.width)
-    estimates = RowValues(np.zeros(shape), np.zeros(shape), np.zeros(len(rows)), np.zeros(len(rows), dtype=np.int64))
-    strata = Strata((len(rows), size if around else 1, *shape[1:]))
-    open_rows = np.arange(len(rows))
-    for number in range(most):
-        counters = walk_counters(keys[open_rows, None], number * size + np.arange(size, dtype=np.int64))
-        if around:
-            donors = np.broadcast_to(references, counters.shape)
-        else:
-            places = _spread_donors(game.request.seed, keys[open_rows], number * size, size, len(references))
-            donors = references[places]
-        drawn = np.repeat(rows[open_rows], size), donors.reshape(-1, 1), counters.reshape(-1)
-        if designs:
-            place = _sizes(game.request.seed, keys[open_rows], number, size, around=around).reshape(-1)
-            sample = solve(game, *drawn, place)
-        else:
-            sample = walk(game, tree, *drawn)
-        by_row = sample.reshape(len(open_rows), size, *shape[1:])
-        strata.add(by_row[:, :, None] if around else by_row[:, None])
-        if progress is not None and number < least:
-            progress.advance(_BEFORE_SETTLED * len(open_rows) / least)
-        if number + 1 < least:
-            continue
-        mean, std, freedom = strata.estimate()
-        settled = np.asarray((std <= rule.tolerance * scale).all(axis=(1, 2)) | (number + 1 == most))
-        done = open_rows[settled]
-        estimates.values[done], estimates.std[done] = mean[settled], std[settled]
-        estimates.freedom[done], estimates.orders[done] = freedom, 2 * size * (number + 1)
-        if progress is not None:
+
+    def __init__(
+        self, game: ShapleyGame, tree: Tree, references: Integers, exact: int, rule: StoppingRule, scale: Floats
+    ) -> None:
+        self.game, self.tree, self.references, self.rule, self.scale = game, tree, references, rule, scale
+        self.exact, self.ways = exact, set[str]()
+        count = game.request.count
+        self.values, self.std = np.zeros((2, count, tree.players, game.width))
+        self.freedom, self.orders = np.full(count, np.inf), np.zeros(count, dtype=np.int64)
+
+    def fill(self) -> None:
+        """Find the values of all rows, in blocks whose sums fit in memory; ``ways`` says how.
+
+        Rows may differ in that.
+        """
+        game, tree, references = self.game, self.tree, self.references
+        count, background = game.request.count, len(game.request.donors[0])
+        everyone = tree.freedom() <= self.exact
+        all_by_designs = prefers_designs(game, tree) if not everyone and background > 1 else None
+        size = max(1, min(1024, _BLOCK_NUMBERS // max(1, 3 * len(references) * game.players * game.width)))
+        with Progress(count, "shapley", game.request.progress) as progress:
+            for part in slices(count, size):
+                rows = np.arange(part.start, part.stop, dtype=np.int64)
+                active = np.ones((len(rows), tree.players), dtype=bool)
+                if not everyone:
+                    # Who is the same in the row and in all background rows changes nothing, and need not be counted.
+                    active = game.differs(rows, np.broadcast_to(references, (len(rows), len(references))))
+                few = (active.sum(axis=1) <= self.exact) | everyone
+                self._enumerate(rows[few], active[few])
+                progress.advance(int(few.sum()))
+                rows = rows[~few]
+                if not len(rows):
+                    continue
+                # Counted from what a row holds, so that it makes no difference where it stands and beside which others.
+                keys = content_keys([_bytes(tensor[part]) for tensor in game.request.inputs])[~few]
+                designs = np.full(len(rows), bool(all_by_designs))
+                if all_by_designs is None:
+                    designs = rows_that_prefer_designs(game, tree, rows, keys, int(references[0]))
+                for way in np.unique(designs).tolist():
+                    self._sample(rows[designs == way], keys[designs == way], way, progress)
+
+    def _enumerate(self, rows: Integers, active: Booleans) -> None:
+        """Find exact values; rows with the same players that take part are enumerated together."""
+        self.ways |= {ENUMERATION} if len(rows) else set()
+        patterns, which = np.unique(active, axis=0, return_inverse=True)
+        for number, pattern in enumerate(patterns):
+            if pattern.any():
+                exact = Enumeration(self.game, self.tree, None if pattern.all() else pattern)
+                receivers = rows[which.reshape(-1) == number]
+                for part in exact.blocks(len(receivers)):
+                    donors = np.broadcast_to(self.references, (len(receivers[part]), len(self.references)))
+                    self.values[receivers[part]] = exact(receivers[part], donors)
+
+    def _sample(self, rows: Integers, keys: Counters, designs: bool, progress: Progress) -> None:
+        """Sample designs, or orders, until every value of a row is known well enough; rows that are drop out.
+
+        ``keys`` has one number for each row from which its draws are counted.
+        """
+        self.ways.add(DESIGNS if designs else ORDERS)
+        game, seed, count = self.game, self.game.request.seed, len(self.references)
+        size, least, most = self.rule.walks(count)
+        around = size == count
+        strata = Strata((len(rows), size if around else 1, *self.values.shape[1:]))
+        for number in range(most):
+            counters = walk_counters(keys[:, None], number * size + np.arange(size, dtype=np.int64))
+            places = np.broadcast_to(np.arange(count), counters.shape)
+            if not around:
+                places = _spread_donors(seed, keys, number * size, size, count)
+            drawn = np.repeat(rows, size), self.references[places].reshape(-1, 1), counters.reshape(-1)
+            if designs:
+                sample = solve(game, *drawn, _sizes(seed, keys, number, size, around=around).reshape(-1))
+            else:
+                sample = walk(game, self.tree, *drawn)
+            by_row = sample.reshape(len(rows), size, *sample.shape[1:])
+            strata.add(by_row[:, :, None] if around else by_row[:, None])
+            # Most of a row is counted as its least rounds go by.
+            progress.advance(_BEFORE_SETTLED * len(rows) / least if number < least else 0)
+            if number + 1 < least:
+                continue
+            mean, std, freedom = strata.estimate()
+            settled = np.asarray((std <= self.rule.tolerance * self.scale).all(axis=(1, 2)) | (number + 1 == most))
+            done = rows[settled]
+            self.values[done], self.std[done] = mean[settled], std[settled]
+            self.freedom[done], self.orders[done] = freedom, 2 * size * (number + 1)
             progress.advance((1 - _BEFORE_SETTLED) * len(done))
-        open_rows = open_rows[~settled]
-        strata.keep(~settled)
-        if not len(open_rows):
-            break
-    return estimates
+            rows, keys = rows[~settled], keys[~settled]
+            strata.keep(~settled)
+            if not len(rows):
+                break
+
+
+def _bytes(tensor: torch.Tensor) -> npt.NDArray[np.uint8]:
+    # A copy even of what torch calls contiguous: where there is one column its strides may be anything.
+    flat = tensor.detach().cpu().reshape(len(tensor), -1).clone(memory_format=torch.contiguous_format)
+    raw: npt.NDArray[np.uint8] = flat.view(torch.uint8).numpy()
+    return raw
 
 
 def _spread_donors(seed: int, keys: Counters, first: int, walks: int, references: int) -> Integers:
