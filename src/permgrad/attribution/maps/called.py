@@ -31,7 +31,7 @@ from permgrad.attribution.maps.positions import (
     name_of,
     tensors_in,
 )
-from permgrad.attribution.maps.weighted import CamOptions, Picture, weighted_maps
+from permgrad.attribution.maps.weighted import Picture, weighted_maps
 from permgrad.attribution.method import Request
 from permgrad.attribution.players.segments import ImageShape
 from permgrad.attribution.players.space import PlayerSpace
@@ -376,16 +376,16 @@ class CalledMaps:
 
     quantity = "mean of the class activation map over the player's pixels"
 
-    def __init__(self, request: Request, options: CamOptions) -> None:
+    def __init__(self, request: Request, options: Mapping[str, Any]) -> None:
         self.request, self.options = request, options
         subject, inputs = request.subject, request.subject.input_names
         self._shapes = {place: shape for place, shape in enumerate(request.shapes) if shape is not None}
         self._places, numbers = image_calls(
-            request, options.layer, self._shapes, before_activation=options.before_activation
+            request, options["layer"], self._shapes, before_activation=options["before_activation"]
         )
         words = "of {!r} at layer {!r} are all zero, and so are their players' values"
         self.pictures = [
-            Picture(f"maps:{name}", f"images:{name}", words.format(name, str(read.call)), request, options.maps)
+            Picture(f"maps:{name}", f"images:{name}", words.format(name, str(read.call)), request, options["maps"])
             for name, read in ((inputs[place], read) for place, read in self._places.items())
         ]
         space, places = request.space, list(self._places)
@@ -423,7 +423,7 @@ class CalledMaps:
             for place, value, gradient in zip(places, activations, gradients, strict=True):
                 take = place.cells.take if place.cells is not None else Tensor.detach
                 cells = weighted_maps(
-                    take(value.detach()), take(gradient), self.options.variant, relu=self.options.relu
+                    take(value.detach()), take(gradient), self.options["variant"], relu=self.options["relu"]
                 )
                 maps.append(cells.float())
         sizes = [self._shapes[place].size for place in self._places]

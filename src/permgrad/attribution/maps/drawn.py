@@ -5,7 +5,7 @@ No hook is set: the image branch is a chain, and walking its two halves leaves n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from permgrad.attribution.maps.weighted import CamOptions, Picture, weighted_maps
+from permgrad.attribution.maps.weighted import Picture, weighted_maps
 from permgrad.attribution.method import Request
 from permgrad.attribution.slopes.gradients import copied_rows, output_gradients
 from permgrad.attribution.subject.subject import Subject
@@ -107,11 +107,11 @@ class DrawnMaps:
 
     quantity = "mass of the class activation map on the feature's pixels"
 
-    def __init__(self, request: Request, options: CamOptions) -> None:
+    def __init__(self, request: Request, options: Mapping[str, Any]) -> None:
         self.request, self.options = request, options
-        self.layer = cam_layer(request.subject.module, options.layer, before_activation=options.before_activation)
+        self.layer = cam_layer(request.subject.module, options["layer"], before_activation=options["before_activation"])
         words = f"at layer {self.layer.name!r} are all zero, and so are their features' values"
-        self.pictures = [Picture("cam", "images", words, request, options.maps)]
+        self.pictures = [Picture("cam", "images", words, request, options["maps"])]
         self.names, self.modality = request.space.names, request.space.modality
         self.batch = maps_at_once(request)
         self.layer_facts = {"layer": self.layer.name}
@@ -133,7 +133,7 @@ class DrawnMaps:
         (rows,) = copied_rows(request.subject, request.inputs, part)
         subject, output = request.subject, request.output
         maps, outputs, images = class_maps(
-            subject, rows, self.layer, output, request.targets, options.variant, relu=options.relu
+            subject, rows, self.layer, output, request.targets, options["variant"], relu=options["relu"]
         )
         return [maps], [images.mean(dim=1)], [tuple(images.shape[2:])], outputs
 

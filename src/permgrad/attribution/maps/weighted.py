@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -13,7 +9,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from permgrad.attribution.method import Request
-from permgrad.base.checks import check_choice, check_flag_or_auto
 from permgrad.base.errors import warn_user
 
 #: The variants, by the names that their papers give them.
@@ -22,29 +17,6 @@ VARIANTS = tuple(MAP_NAMES)
 UPSAMPLING = ("bilinear", "nearest", "none")
 #: With ``maps="auto"``, maps of more numbers than this are not kept.
 KEPT_NUMBERS = 20_000_000
-
-
-@dataclass(frozen=True)
-class CamOptions:
-    """The options of ``GradCam``, checked: ``relu`` says whether negative cells become 0."""
-
-    variant: str
-    upsample: str
-    relu: bool
-    maps: bool | str
-    layer: str | None
-    before_activation: bool
-
-    @classmethod
-    def read(cls, options: Mapping[str, Any]) -> CamOptions:
-        """Check a call's options."""
-        variant, upsample = options["variant"], options["upsample"]
-        check_choice("variant", variant, VARIANTS)
-        check_choice("upsample", upsample, UPSAMPLING)
-        relu, maps = (check_flag_or_auto(name, options[name]) for name in ("relu", "maps"))
-        # NOTE: HiResCAM's equation has no rectifier, so that its cells add up to what the rest of the network computes.
-        relu = variant != "hirescam" if relu == "auto" else bool(relu)
-        return cls(variant, upsample, relu, maps, options["layer"], bool(options["before_activation"]))
 
 
 def weighted_maps(values: Tensor, gradients: Tensor, variant: str, *, relu: bool) -> Tensor:

@@ -12,9 +12,10 @@ from permgrad.attribution.build import describe, refuse_nonsense, shown_values
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.maps.called import CalledMaps
 from permgrad.attribution.maps.drawn import DrawnMaps
-from permgrad.attribution.maps.weighted import CamOptions, enlarged
+from permgrad.attribution.maps.weighted import UPSAMPLING, VARIANTS, enlarged
 from permgrad.attribution.method import Request, Scope, methods, refuse_conditional
 from permgrad.attribution.slopes.gradients import differentiable
+from permgrad.base.checks import check_choice, check_flag_or_auto
 from permgrad.base.progress import Progress
 from permgrad.models.batches import in_batches
 
@@ -74,7 +75,14 @@ class GradCam:
         """Compute the explanation."""
         refuse_conditional(request, "gradcam")
         started = time.perf_counter()
-        options = CamOptions.read({**self.options, **request.options})
+        options = {**self.options, **request.options}
+        check_choice("variant", options["variant"], VARIANTS)
+        check_choice("upsample", options["upsample"], UPSAMPLING)
+        for name in ("relu", "maps"):
+            options[name] = check_flag_or_auto(name, options[name])
+        if options["relu"] == "auto":
+            # HiResCAM's equation has no rectifier: its cells add up to what the rest of the network computes.
+            options["relu"] = options["variant"] != "hirescam"
         subject, targets = request.subject, list(request.targets)
         predictions = np.zeros((request.count, len(targets)))
         with subject.open(), differentiable(subject):
@@ -83,10 +91,10 @@ class GradCam:
 
             def work(part: slice) -> None:
                 maps, images, sizes, outputs = reader.read(part)
-                large = [enlarged(cells, size, options.upsample) for cells, size in zip(maps, sizes, strict=True)]
+                large = [enlarged(cells, size, options["upsample"]) for cells, size in zip(maps, sizes, strict=True)]
                 values[part] = reader.values(part, large)
                 predictions[part] = outputs[:, targets].double().cpu().numpy()
-                shown = maps if options.upsample == "none" else large
+                shown = maps if options["upsample"] == "none" else large
                 for picture, cells, image in zip(reader.pictures, shown, images, strict=True):
                     picture.keep(part, cells, image)
                 progress.advance(part.stop - part.start)
@@ -113,10 +121,10 @@ class GradCam:
                 quantity=reader.quantity,
                 unit="map",
                 output=request.output,
-                variant=options.variant,
+                variant=options["variant"],
                 **reader.layer_facts,
-                upsample=options.upsample,
-                rectified=options.relu,
+                upsample=options["upsample"],
+                rectified=options["relu"],
                 **reader.facts(),
                 seconds=time.perf_counter() - started,
             ),
