@@ -82,6 +82,8 @@ def weigh_modalities(played: Played, request: Request) -> dict[str, Any]:
     result, total = _weights(
         request.space.names, lambda name: _entry(*(array[0] for array in estimates[name])), alone_and_last
     )
+    for entry in result.values():
+        entry["share"] = entry.pop("share")  # last, as in saved explanations
     return {**result, "total": total, "quantity": quantity_of(request)}
 
 
