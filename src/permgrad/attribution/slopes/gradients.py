@@ -21,12 +21,15 @@ _NUMBERS_CPU, _NUMBERS_ACCELERATOR = 1_000_000, 200_000_000
 _MOST_CPU, _MOST_ACCELERATOR = 4096, 65_536
 
 
-def batch_size(request: Request, numbers: int) -> int:
-    """Return the rows per backward pass, where each row's layers hold about so many numbers."""
+def batch_size(
+    request: Request, numbers: int, cpu: tuple[int, int] | None = None, accelerator: tuple[int, int] | None = None
+) -> int:
+    """Return the rows per pass, where each row's layers hold so many numbers; pairs are a budget and the most rows."""
     if request.batch_size != "auto":
         return int(request.batch_size)
     on_cpu = request.subject.device.type == "cpu"
-    budget, most = (_NUMBERS_CPU, _MOST_CPU) if on_cpu else (_NUMBERS_ACCELERATOR, _MOST_ACCELERATOR)
+    usual = (_NUMBERS_CPU, _MOST_CPU) if on_cpu else (_NUMBERS_ACCELERATOR, _MOST_ACCELERATOR)
+    budget, most = (cpu if on_cpu else accelerator) or usual
     return max(1, min(most, budget // max(numbers, 1)))
 
 

@@ -147,13 +147,13 @@ def _fits(value: Tensor, first: Tensor) -> bool:
 
 def _elementwise(kind: str, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
     """Answer a function that acts on each number of its first argument alone."""
-    others = [value for value in (*args[1:], *kwargs.values()) if _varies(value) and value.ndim]
-    if not args or not _varies(args[0]) or not all(_fits(value, args[0]) for value in others):
+    companions = [value for value in (*args[1:], *kwargs.values()) if _varies(value) and value.ndim]
+    if not args or not _varies(args[0]) or not all(_fits(value, args[0]) for value in companions):
         return NotImplemented
     if isinstance(func, types.FunctionType) and func.__name__ != "__rpow__":
         return NotImplemented  # Written in Python, it calls another, which says whether it works in place.
     # The secant is that of the first argument alone: where others depend on the inputs too, all keep their gradients.
-    alone = not any(value.requires_grad for value in others)
+    alone = not any(value.requires_grad for value in companions)
     rule = functools.partial(elementwise, lambda values: func(values, *args[1:], **kwargs), kind)
     return mode.answer(lambda: func(*args, **kwargs), rule, args[0], needed=lambda needs: alone and all(needs))
 

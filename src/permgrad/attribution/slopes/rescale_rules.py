@@ -40,9 +40,7 @@ SCALE_FREE = frozenset({
 # ---- elementwise functions -------------------------------------------------------------------------------------------
 
 
-def secant(
-    ends: tuple[Tensor, Tensor], outputs: tuple[Tensor, Tensor], slope_at: Callable[[Tensor], Tensor], kind: str
-) -> Tensor:
+def secant(ends: Tensors, outputs: Tensors, slope_at: Callable[[Tensor], Tensor], kind: str) -> Tensor:
     """Return the mean slope of an elementwise function between two ends, of which the outputs are given."""
     start, stop = ends
     change = stop - start

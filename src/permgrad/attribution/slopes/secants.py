@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from permgrad.attribution.slopes.gradients import Tensors
+from permgrad.attribution.slopes.gradients import Tensors, batch_size
 from permgrad.attribution.slopes.lines import Lines
 from permgrad.attribution.slopes.secant_rules import (
     Affine,
@@ -95,7 +95,10 @@ class SecantLines(Lines):
         self._complement = slopes.constant_sum and len(every) == len(self.subject.output_names) > 1
         self._targets = every[:-1] if self._complement else every
         self._places = [every.index(target) for target in slopes.targets]
-        self._points = self._points_at_once()
+        with torch.no_grad():
+            numbers = sum(value.numel() for layers in self._walk_at(baselines[0][:1]) for value in layers)
+        cpu, accelerator = (_NUMBERS_CPU, _MOST_POINTS_CPU), (_NUMBERS_ACCELERATOR, _MOST_POINTS_ACCELERATOR)
+        self._points = batch_size(slopes.request, numbers, cpu, accelerator)
 
     @classmethod
     def fitting(cls, slopes: Slopes, baselines: Tensors, most: int) -> SecantLines | None:
@@ -113,16 +116,6 @@ class SecantLines(Lines):
             return None
         close = (outputs - reference).abs().max() <= _SAME_OUTPUTS * (1 + reference.abs().max())
         return lines if bool(close) else None
-
-    def _points_at_once(self) -> int:
-        """Return how many points may be walked through together."""
-        if self.slopes.request.batch_size != "auto":
-            return int(self.slopes.request.batch_size)
-        with torch.no_grad():
-            numbers = sum(value.numel() for layers in self._walk_at(self.baselines[0][:1]) for value in layers)
-        on_cpu = self.subject.device.type == "cpu"
-        budget = _NUMBERS_CPU if on_cpu else _NUMBERS_ACCELERATOR
-        return min(_MOST_POINTS_CPU if on_cpu else _MOST_POINTS_ACCELERATOR, max(1, budget // max(numbers, 1)))
 
     def by_player(self, values: Tensor) -> Tensor:
         """Return the estimates of each player's encoded columns together."""
