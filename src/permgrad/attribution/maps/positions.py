@@ -154,7 +154,11 @@ def _handed_on(
     weights = name in _PRODUCTS and len(sources) == 1 and isinstance(args[-1], Tensor) and args[-1].ndim == 2
     if name == "linear" or weights:
         return _averaged(axes, source.ndim - 1, result) if source.shape[:-1] == result.shape[:-1] else None
-    # An argument as large as the result, or as large but for one dimension.
+    return _of_same_shape(sources, result)
+
+
+def _of_same_shape(sources: list[tuple[Tensor, Coordinates]], result: Tensor) -> Coordinates | None:
+    """Return the coordinates of an argument as large as the result, or as large but for one dimension."""
     fitting = [axes for tensor, axes in sources if tensor.shape == result.shape]
     if fitting:
         return next((axes for axes in fitting if len(fitting) == 1 or _spread(axes)), fitting[0])

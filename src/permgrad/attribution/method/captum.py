@@ -140,12 +140,6 @@ class CaptumMethod(Method):
         sources = rows if inner is None else tuple(tensor[part] for tensor in subject.inputs)
         order, space = _call_order(subject), request.space
         options = self._options(request, subject, order, part, inside=inner is not None)
-        takes_mask = "feature_mask" in inspect.signature(self.attribution.attribute).parameters
-        if inner is None and takes_mask and "feature_mask" not in options:
-            # Players act as one; positions of nobody become one more feature, whose value is dropped.
-            segments = [space.segments[place].to(subject.device) for place in order]
-            masks = [torch.where(owners < 0, len(space), owners)[None] for owners in segments]
-            options["feature_mask"] = tuple(masks)
         with torch.no_grad():
             outputs = subject.form.call(subject.module, [tensor[:2].to(subject.device).clone() for tensor in sources])
         if isinstance(outputs, Tensor) and outputs.ndim > 1:  # columns to choose from
@@ -167,7 +161,7 @@ class CaptumMethod(Method):
     def _options(
         self, request: Request, subject: Any, order: list[int], part: slice, *, inside: bool
     ) -> dict[str, Any]:
-        """Return the call's options for the rows at ``part``, baselines laid out as Captum takes them."""
+        """Return the call's options for the rows at ``part``, baselines and players laid out as Captum takes them."""
         options, samples = dict(request.options), self.kind.endswith(_DISTRIBUTIONS)
         baselines = request.donors if samples and not inside else None
         if "baselines" in options:
@@ -175,6 +169,11 @@ class CaptumMethod(Method):
             baselines = None if plain else subject.read(options["baselines"])
         if baselines is not None:
             options["baselines"] = tuple(baselines[place].to(subject.device) for place in order)
+        takes_mask = "feature_mask" in inspect.signature(self.attribution.attribute).parameters
+        if not inside and takes_mask and "feature_mask" not in options:
+            # Players act as one; positions of nobody become one more feature, whose value is dropped.
+            segments = [request.space.segments[place].to(subject.device) for place in order]
+            options["feature_mask"] = tuple(torch.where(each < 0, len(request.space), each)[None] for each in segments)
         for_all_rows = {"feature_mask", *(["baselines"] if samples else [])}
         return {
             name: value if name in for_all_rows else _of_rows(value, part, request.count)

@@ -64,15 +64,37 @@ class DeepLift:
         refuse_conditional(request, "deeplift")
         options = {**self.options, **request.options}
         references = check_whole("references", options["references"], "pass for example 50")
-        result = Additive(
-            Slopes(request, "deeplift", by_path=True), baseline_rows(request, options["baseline"], references)
-        )
-        slopes = result.slopes
+        slopes = Slopes(request, "deeplift", by_path=True)
+        result = Additive(slopes, baseline_rows(request, options["baseline"], references))
+        count, matched = len(result.baseline), True
+
+        def work(part: slice) -> None:
+            nonlocal matched
+            rows = slopes.rows(part)
+            values: Any = 0.0
+            outputs = base = torch.zeros(len(rows[0]), len(slopes.targets), dtype=torch.float64, device=rows[0].device)
+            for place in range(count):
+                start = slopes.at_baseline(rows, [tensor[place : place + 1] for tensor in baselines])
+                before, outputs, added, met = slopes.step(start, rows)
+                values, base, matched = values + added, base + before[:, slopes.targets], matched and met
+            few = tuple(tensor[:_FEW] for tensor in rows)
+            if part.start == 0 and not walks_truly(slopes, few, outputs[: len(few[0])]):
+                raise InputError(
+                    "deeplift needs a network whose forward does not differentiate, however: its outputs are others "
+                    "where slopes between two points take the place of gradients; choose "
+                    "method='integrated_gradients' or 'shapley'"
+                )
+            slopes.evaluations += count * len(outputs)
+            slopes.model_rows += 2 * count * len(outputs)
+            result.keep(part, values / count, outputs[:, slopes.targets], base / count)
+            progress.advance(len(outputs))
+
         with Progress(request.count, "deeplift", request.progress) as progress, slopes.open():
-            matched = _rescale(result, progress)
+            baselines = slopes.rows(slice(0, count), result.baseline.rows)
+            in_batches(request.count, slopes.batch, work)
             base = result.base[:1] if slopes.whole else result.base
             scale = slopes.output_range(torch.as_tensor(base, device=request.subject.device)).cpu().numpy()
-        explanation = result.explanation("deeplift", scale, rule="Rescale", references=int(references))
+        explanation = result.explanation("deeplift", scale, rule="Rescale", references=references)
         gap = explanation.meta["completeness_gap"]
         if gap > _GAP or not matched:
             why = (
@@ -85,37 +107,3 @@ class DeepLift:
                 f"{gap:.2g} of the output's range is missing, because {why}; choose method='integrated_gradients'"
             )
         return explanation
-
-
-def _rescale(result: Additive, progress: Progress) -> bool:
-    """Compute, in batches of rows that go through all baseline rows; return whether all calls had their partners."""
-    slopes, count, matched = result.slopes, len(result.baseline), True
-    baselines = slopes.rows(slice(0, count), result.baseline.rows)
-
-    def work(part: slice) -> None:
-        nonlocal matched
-        rows = slopes.rows(part)
-        shape = (part.stop - part.start, len(slopes.targets))
-        values = torch.zeros(shape[0], *result.values.shape[1:], dtype=torch.float64, device=slopes.subject.device)
-        base, outputs = values.new_zeros(shape), values.new_zeros(shape)
-        for place in range(count):
-            start = slopes.at_baseline(rows, [tensor[place : place + 1] for tensor in baselines])
-            walk = slopes.walk(rows)
-            base += walk.stand(slopes.leaves(start))[:, slopes.targets]
-            outputs, means = walk.step(slopes.leaves(rows), slopes.targets, constant_sum=slopes.constant_sum, last=True)
-            values += slopes.attributions(means, start, rows)
-            matched &= walk.matched
-        few = tuple(tensor[:_FEW] for tensor in rows)
-        if part.start == 0 and not walks_truly(slopes, few, outputs[: len(few[0])]):
-            raise InputError(
-                "deeplift needs a network whose forward does not differentiate, however: its outputs are others where "
-                "slopes between two points take the place of gradients; choose method='integrated_gradients' or "
-                "'shapley'"
-            )
-        slopes.evaluations += count * shape[0]
-        slopes.model_rows += 2 * count * shape[0]
-        result.keep(part, values / count, outputs[:, slopes.targets], base / count)
-        progress.advance(shape[0])
-
-    in_batches(slopes.request.count, slopes.batch, work)
-    return matched

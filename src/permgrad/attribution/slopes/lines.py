@@ -114,14 +114,12 @@ class SecantIntegral(Lines):
         """Return whether a single step from the first baseline adds up, so that every function called has a rule."""
         slopes = self.slopes
         start = slopes.at_baseline(rows, [tensor[:1] for tensor in self.baselines])
-        walk = slopes.walk(rows)
-        before = walk.stand(slopes.leaves(start))
-        after, means = walk.step(slopes.leaves(rows), slopes.targets, constant_sum=slopes.constant_sum, last=True)
+        before, after, attributions, matched = slopes.step(start, rows)
         if not walks_truly(slopes, rows, after):
             return False
-        total = slopes.attributions(means, start, rows).sum(dim=(1, 2))
-        gap = ((total - (after - before)[:, slopes.targets].double()).abs() / scale).max()
-        return walk.matched and bool(gap <= max(_COMPLETE, 64 * torch.finfo(after.dtype).eps))
+        change = (after - before)[:, slopes.targets].double()
+        gap = ((attributions.sum(dim=(1, 2)) - change).abs() / scale).max()
+        return matched and bool(gap <= max(_COMPLETE, 64 * torch.finfo(after.dtype).eps))
 
     def estimate(self, rows: Tensors, intervals: int, coarser: Tensor | None = None) -> Tensor:  # noqa: ARG002 — of no use here
         """Return estimates; nothing of coarser ones can be reused."""

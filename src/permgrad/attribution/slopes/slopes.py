@@ -123,6 +123,13 @@ class Slopes:
         """Return a walk of secants for rows whose other inputs are ``fixed``."""
         return SecantWalk(partial(self.explained, fixed))
 
+    def step(self, start: Tensors, stop: Tensors) -> tuple[Tensor, Tensor, Tensor, bool]:
+        """Return all outputs at both ends, the attributions of a single step, and whether all calls had partners."""
+        walk = self.walk(stop)
+        before = walk.stand(self.leaves(start))
+        after, means = walk.step(self.leaves(stop), self.targets, constant_sum=self.constant_sum, last=True)
+        return before, after, self.attributions(means, start, stop), walk.matched
+
     def outputs(self, points: Tensors) -> Tensor:
         """Return the outputs asked for, float64 ``(b, targets)``."""
         count = len(points[0])
