@@ -1,9 +1,4 @@
-"""Class activation maps of any network: one for each image input, also where inputs share an encoder.
-
-Where a map is read is found by following positions (``positions``): every value inside the network knows which inputs
-it comes from, and from where in them. Values are heard by forward hooks and a mode that sees torch functions, which are
-taken off again whatever happens.
-"""
+"""Class activation maps of any network, read where a layer or function is called: one for each image input."""
 
 from __future__ import annotations
 
@@ -89,10 +84,9 @@ class _Heard:
 
 
 class _Listener(TorchFunctionMode):
-    """Hears what layers and functions return, in order.
+    """Hears what layers and functions return, in order, and follows it to the inputs.
 
-    The values of ``wanted`` calls are kept, and the network goes on with a copy of each, so that a layer that works in
-    place leaves the value as it was. None: all are kept in ``heard``, and followed to the inputs.
+    Of ``wanted`` calls alone the values are kept; a copy goes on, so that what works in place leaves them as they were.
     """
 
     def __init__(self, wanted: Collection[Call] | None = None) -> None:
@@ -227,11 +221,9 @@ def image_calls(
 ) -> tuple[dict[int, Place], int]:
     """Return, for each image input that a layer sees, where its map is read; and numbers held for each row.
 
-    It is the last value with spatial extent on the way to the output: what only moves, copies or pools a map is left
-    out, and so are values whose cells the output does not use (the patches behind the last attention of a network that
-    reads its class token), and queries, keys and values. A layer that is named is read at its last call that depends on
-    the input. The three papers read rectified maps, so that an activation which takes up a named convolution's result
-    (a normalisation may lie between) belongs to it, unless ``before_activation``. The subject is open.
+    It is the last value with spatial extent whose cells the output uses, but for what only moves, copies or pools a
+    map, and for queries, keys and values. To a named convolution belongs the activation that takes it up, as the papers
+    read rectified maps.
     """
     subject: Any = request.subject
     modules = dict(subject.module.named_modules())

@@ -37,8 +37,7 @@ class CamLayer:
 def cam_layer(module: HybridNetwork, name: str | None = None, *, before_activation: bool = False) -> CamLayer:
     """Cut the image branch behind a convolution, the last one if ``name`` is None.
 
-    The three papers read *rectified* maps, as Keras' ``Conv2D(activation="relu")`` returns them, so the activation that
-    directly follows the convolution belongs to it unless ``before_activation``.
+    An activation that directly follows belongs to it, as the papers read rectified maps, unless ``before_activation``.
     """
     layers = module.image_layers()
     if module.image_branch is None or not layers:
@@ -58,11 +57,7 @@ def cam_layer(module: HybridNetwork, name: str | None = None, *, before_activati
 def class_maps(
     subject: Subject, encoded: Tensor, layer: CamLayer, output: str, targets: Sequence[int], variant: str, *, relu: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return maps ``(rows, targets, height, width)``, all outputs, and the images ``(rows, channels, height, width)``.
-
-    The subject is open. The gradient is taken at the layer and not one step further; what each variant is:
-    ``weighted_maps``.
-    """
+    """Return maps ``(rows, targets, height, width)``, all outputs, and images ``(rows, channels, height, width)``."""
     module = subject.module
     with torch.inference_mode(mode=False):
         with torch.no_grad():

@@ -1,8 +1,4 @@
-"""Where in an input each number inside a network comes from: positions travel along with the values.
-
-What only moves numbers (``reshape``, ``cat``, ``roll``) moves their positions alike, what resamples a map
-(convolutions, pooling) resamples them, and what computes number by number hands them on. A class token has no position.
-"""
+"""Where in an input each number inside a network comes from: positions travel along with the values."""
 
 from __future__ import annotations
 
@@ -212,10 +208,9 @@ def _spread(axes: Coordinates) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """How a layer's value ``(rows, *dimensions)`` is read as a map of an input, of ``size`` cells.
+    """How a layer's value ``(rows, *dimensions)`` is read as a map of ``size`` cells of an input.
 
-    ``features`` are the dimensions that hold a cell's features, ``spatial`` those along which positions differ;
-    ``order`` is for each cell its place among the flattened spatial dimensions.
+    ``order`` is for each cell its place among the flattened ``spatial`` dimensions, along which positions differ.
     """
 
     size: tuple[int, ...]

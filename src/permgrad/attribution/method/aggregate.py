@@ -1,9 +1,4 @@
-"""``aggregate``: the mean of several methods' importances, each brought to shares of its own sum.
-
-This is AGG of the work on multimodal explanations that the benchmark follows. Methods measure different things
-in different units, which must not be added; their shares can be compared and averaged, and where methods disagree, the
-parts show it.
-"""
+"""``aggregate``: the mean of several methods' importances, each brought to shares of its own sum (AGG)."""
 
 from __future__ import annotations
 

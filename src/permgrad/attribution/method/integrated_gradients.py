@@ -1,9 +1,4 @@
-"""Integrated gradients, on hybrid networks through both paths at once.
-
-The renderer is differentiable, so slopes reach the encoded columns by way of the table branch and by way of the
-picture. Source: Sundararajan, Taly & Yan 2017 (arXiv 1703.01365), equation 1; averaged over background rows: expected
-gradients, Erion et al. 2021 (arXiv 1906.10670), equation 3. How the integral is taken: ``slopes.integrals``.
-"""
+"""Integrated gradients, on hybrid networks through both paths at once; how they are taken: ``slopes.integrals``."""
 
 from __future__ import annotations
 
@@ -56,6 +51,9 @@ class IntegratedGradients:
         max_steps: intervals of the quadrature at most.
         steps: exactly so many gradients for each row and baseline, by the midpoint rule and without any refinement, as
             other libraries count them; None: as many as it takes.
+
+    Source: Sundararajan, Taly & Yan 2017 (arXiv 1703.01365), equation 1; expected gradients: Erion et al. 2021 (arXiv
+    1906.10670), equation 3.
 
     Examples:
         >>> import numpy as np, permgrad as pg

@@ -52,9 +52,9 @@ _TRIALS = 32
 
 
 def draw_neighbours(request: Request, neighbourhood: str, samples: int) -> tuple[Floats, Integers]:
-    """Draw neighbours ``(neighbours, players)`` and their background rows: the row itself, then pairs.
+    """Draw the row itself, 1 kept and 0 replaced or offsets, then pairs ``(neighbours, players)``.
 
-    Pairs are coalitions with their complements, 1 kept and 0 replaced, or opposite offsets in standard deviations.
+    And their background rows.
 
     NOTE[DIFF]: in pairs every player is kept in exactly half of the coalitions; the original draws each by itself.
     """
@@ -148,8 +148,8 @@ class Surrogate:
     def solve(self, outputs: Floats) -> tuple[Floats, Floats, Floats]:
         """Return coefficients and errors ``(players, n)`` and the weighted R² ``(n,)`` for outputs ``(neighbours, n)``.
 
-        The errors are robust to unequal noise (White 1980), each residual divided by one minus its leverage (HC3:
-        MacKinnon & White 1985): neighbours differ in how well a line fits them, and kernel weights are no variances.
+        Errors are robust to unequal noise (White 1980; HC3: MacKinnon & White 1985), as kernel weights are no
+        variances.
         """
         mean = self.weights @ outputs
         coefficients = self.solver @ outputs
@@ -251,11 +251,11 @@ def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _on_a_scale(request: Request) -> bool:
-    """Return whether every player is a single number on a scale: no level, no segment.
+    """Return whether every player is a single number on a scale.
 
-    A number of two values is a level, and so may whole numbers be, such as codes of categories that an embedding looks
-    up: half a step away from one there may be nothing. One of a single value, in the rows explained and in the
-    background, says nothing.
+    No segment, no level, no whole numbers, which may be codes.
+
+    A number of a single value, in the rows explained and in the background, says nothing.
     """
     if request.subject.preprocessor is not None or not all(request.subject.real) or (request.space.sizes() > 1).any():
         return False

@@ -1,9 +1,4 @@
-"""PermGrad, the default: the path game of DESIGN section 3.
-
-For each feature, what replacing its raw column by a donor's does to the loss, in the table, in the image and in both;
-the total effect is shared out between the paths by the two-player Shapley value. Nothing is rescaled, nothing is
-weighted by a softmax.
-"""
+"""PermGrad, the default: the path game of DESIGN section 3."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""PermGrad as it was published, kept for comparison; the default ``permgrad`` is another method.
+"""PermGrad as it was published, kept for comparison.
 
-Source: the published notebooks "HyNN" for classification and regression (github.com/felescgon/PermGrad), whose every
-step is written here again, in batches. Known faults of the method are listed in docs/methods.md.
+Every step of the notebooks "HyNN" (github.com/felescgon/PermGrad).
 """
 
 from __future__ import annotations
@@ -103,9 +102,8 @@ def nearest_cells(
 
 
 def _read_maps(request: Request, layer: CamLayer, options: Mapping[str, Any], progress: Progress) -> tuple[Floats, int]:
-    """Return the mean over rows of each map, divided by its maximum, at each encoded column ``(encoded, classes)``.
+    """Return the mean over all rows of each map over its maximum, at each encoded column ``(encoded, classes)``.
 
-    The mean runs over all rows for every class: a class's map says where the network would look for it in any row.
     Maps that are all zero stay zero, as published. Also returns how many of them there were.
     """
     subject, count = request.subject, len(request.subject.output_names)

@@ -39,11 +39,7 @@ class Baseline:
 
 
 def baseline_rows(request: Request, choice: Any, references: int, reference_class: Any = None) -> Baseline:
-    """Return the rows that the explained rows are compared with; ``choice`` is as ``IntegratedGradients`` says.
-
-    ``"auto"`` is zeros where the rows of a network are their own background, so that a row's values do not depend on
-    which others are explained with it.
-    """
+    """Return the rows that the explained rows are compared with; ``choice`` is as ``IntegratedGradients`` says."""
     if not isinstance(choice, str):
         return _users_rows(request, choice, reference_class)
     if choice == "auto":

@@ -36,12 +36,9 @@ def batch_size(
 def output_gradients(
     outputs: Tensor, targets: Sequence[int], leaves: Sequence[Tensor], *, constant_sum: bool = False
 ) -> list[Tensor]:
-    """Return the gradients ``(targets, rows, *)`` of outputs ``(rows, outputs)`` with respect to each leaf.
+    """Return the gradients ``(targets, rows, *)`` of outputs ``(rows, outputs)`` towards each leaf; 0 where unused.
 
-    0 where unused.
-
-    One forward pass serves all targets. Where all outputs are asked for and their sum is constant, the last gradient is
-    minus the sum of the others: a binary classifier's probabilities cost one backward pass, not two.
+    Where all outputs are asked for and their sum is constant, the last gradient is minus the sum of the others.
     """
     wanted = list(dict.fromkeys(targets))
     complement = constant_sum and len(wanted) == outputs.shape[1] > 1

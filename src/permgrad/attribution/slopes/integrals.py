@@ -1,9 +1,4 @@
-"""Integrated gradients, refined row by row until they have settled: one driver for every network.
-
-The integral along the straight line from baseline to row is taken in the first of three ways that serves the network:
-mean slopes of each layer (``secants``), mean slopes of each function that it calls (``SecantIntegral``), plain
-gradients (``GradientIntegral``).
-"""
+"""Integrated gradients, refined row by row until they have settled: one driver for every network."""
 
 from __future__ import annotations
 
@@ -31,10 +26,10 @@ _PROBE_ROWS = 8
 def _settle(
     lines: Lines, rows: Tensors, wanted: Tensor, scale: Tensor, tolerance: float, most: int
 ) -> tuple[Tensor, Floats]:
-    """Integrate, refining rows until they have settled to ``tolerance`` of ``scale`` ``(targets,)``.
+    """Integrate until rows have settled to ``tolerance`` of ``scale`` ``(targets,)``, or ``most`` intervals are taken.
 
-    ``wanted`` ``(b, targets)`` is what the values of each row add up to. Returns the values and, as ``(3, b)``, each
-    row's relative gap, the last change of its values, and the intervals that it took, ``most`` of them at most.
+    Values should add up to ``wanted`` ``(b, targets)``. Also returns each row's gap, last change and intervals ``(3,
+    b)``.
     """
     intervals = lines.first
     values = result = lines.estimate(rows, intervals)

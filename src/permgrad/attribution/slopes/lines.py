@@ -24,11 +24,8 @@ _COMPLETE = 1e-3
 class Lines:
     """Straight lines from every baseline to every row, and estimates of the integrals of slopes along them.
 
-    Attributes:
-        rule: how slopes are found, for the explanation's facts.
-        factor: by how much a refinement multiplies the intervals.
-        first: intervals of the first estimate.
-        settled_from: the number of intervals from which on an integral may count as settled.
+    From ``first`` intervals each refinement makes ``factor`` times as many; from ``settled_from`` on they count as
+    settled.
     """
 
     rule: str
@@ -166,10 +163,9 @@ class SecantIntegral(Lines):
 
 
 class GradientIntegral(Lines):
-    """The midpoint rule over plain gradients, which needs nothing of a network but that they exist.
+    """The midpoint rule over plain gradients; ``steps`` of them without refinement, or as many as it takes.
 
-    A third of each interval is again an interval around a point that is known, so nothing is computed twice. ``steps``:
-    exactly so many gradients for each line, without any refinement; None: as many as it takes.
+    A third of each interval is again an interval around a point that is known, so nothing is computed twice.
     """
 
     rule = "midpoint rule over gradients"

@@ -1,8 +1,7 @@
 """Mean slopes of any network between two points: DeepLIFT's Rescale rule without hooks.
 
-A first run writes down what goes into every function that is not linear, in the order of the calls; in the second each
-takes its slope between the two (``rescale_rules``), and an ordinary backward pass multiplies them. What is not known
-keeps its gradient at the stop.
+A first run writes down what goes into every function that is not linear; in the second each takes its slope between the
+two. What is not known keeps its gradient at the stop.
 """
 
 from __future__ import annotations
@@ -44,11 +43,7 @@ _QUESTIONS = ("has_torch_function", "has_torch_function_unary", "has_torch_funct
 
 
 class Rescale(TorchFunctionMode):
-    """Records what goes into functions that are not linear, and gives them their mean slope from an earlier run.
-
-    ``before`` is what that run wrote down, None for the first; ``keep`` says whether this one writes down for a next.
-    ``matched``: whether every call had its partner.
-    """
+    """Records what goes into functions that are not linear, and gives them their slope from a run ``before``."""
 
     def __init__(self, before: Calls | None, *, keep: bool = True) -> None:
         super().__init__()
@@ -418,10 +413,9 @@ class SecantWalk:
     def step(
         self, points: Sequence[Tensor], targets: Sequence[int], *, constant_sum: bool = False, last: bool = False
     ) -> tuple[Tensor, list[Tensor]]:
-        """Go on to points; return the outputs there and, for each leaf, the mean slopes ``(targets, rows, *)``.
+        """Go on to points, maybe for the last time.
 
-        ``points`` has as many rows as where the walk stands; ``last``: the walk ends here, so that nothing need be
-        remembered.
+        Return the outputs there and mean slopes ``(targets, rows, *)`` per leaf.
         """
         mode = Rescale(self._calls, keep=not last)
         with torch.inference_mode(mode=False), torch.enable_grad():

@@ -1,9 +1,8 @@
 # ruff: noqa: D102 — forward and backward are those of torch.autograd.Function
 """The slope of one function between two points, for any function that a network may call.
 
-Slopes times changes add up to the change of the output. Of an elementwise function it is the secant ``(φ(v) − φ(u)) /
-(v − u)``, the Rescale rule of DeepLIFT (Shrikumar et al. 2017, arXiv 1704.02685, section 3.5.1); the others are
-permgrad's own.
+Of an elementwise function it is the secant, the Rescale rule of DeepLIFT (Shrikumar et al. 2017, arXiv 1704.02685,
+section 3.5.1); the others, which add up to the output's change too, are permgrad's own.
 """
 
 from __future__ import annotations
@@ -139,9 +138,8 @@ def _logarithmic_mean(start: Tensor, stop: Tensor) -> Tensor:
 def choice(condition: Tensor, starts: Tensors, first: Tensor, second: Tensor) -> Answer:
     """Return ``where(condition, first, second)``, with each side's slope in the share of the way for which it is taken.
 
-    Where another side is taken at the stop than at the start, and the two are equal where one follows the other, with
-    the differences d0 and d1 of the two sides at both ends the side taken last has the share ``d1 / (d1 − d0)``: what
-    the rectifier's secant is, if it is written as a choice. A choice that jumps has no such share, and misses the jump.
+    For differences d0 and d1 of the sides at both ends the side taken last has ``d1 / (d1 − d0)``, as in a rectifier's
+    secant, if they are equal where one follows the other; a choice that jumps misses the jump.
     """
     before, after = starts[1] - starts[2], first - second
     share = (after / (after - before)).clamp(0, 1)
@@ -155,13 +153,10 @@ def choice(condition: Tensor, starts: Tensors, first: Tensor, second: Tensor) ->
 
 
 def leaders(start: Tensor, stop: Tensor, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the slopes of a maximum towards the numbers that lead at its start and at its stop, ``(…, windows)``.
+    """Return the slopes of a maximum towards the places that lead at its start and at its stop, ``(…, windows)``.
 
-    ``first`` and ``last`` are their places along the last dimension of the values. Each has the share of the straight
-    way for which it leads: with the leads d0 at the start and d1 at the stop, the last leader has ``d1 / (d0 + d1)``.
-    This adds up to the change always, and is exact if no third place leads in between.
-
-    NOTE[DIFF]: the paper has no rule for maxima. Captum and shap give the whole change to one of the two leaders.
+    With leads d0 and d1 the last has ``d1 / (d0 + d1)``, exact if no third leads in between. NOTE[DIFF]: the paper has
+    no rule for maxima; Captum and shap give the whole change to one of the two.
     """
     lead = stop.gather(-1, last) - stop.gather(-1, first)
     led = start.gather(-1, first) - start.gather(-1, last)

@@ -1,8 +1,6 @@
 """The mean slope of each layer of a hybrid network over stretches of a line, from its values at both ends.
 
-Affine layers have one slope everywhere, elementwise ones their secant. Multiplied back from the output to the input,
-the slopes of a stretch add up to the output's change over it, to rounding (Shrikumar et al. 2017, arXiv 1704.02685,
-equation 7).
+Multiplied back, they add up to the output's change (Shrikumar et al. 2017, arXiv 1704.02685, equation 7).
 """
 
 from __future__ import annotations

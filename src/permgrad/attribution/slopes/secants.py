@@ -1,9 +1,6 @@
 """Mean slopes along straight lines by walking through a hybrid network's layers, without an automatic gradient.
 
-Every line is cut into equal intervals; in each the slope of the output towards the input is the product of the layers'
-own mean slopes (``secant_rules``). The products telescope: the sum of the attributions is the output's difference
-whatever the number of intervals. The affine beginning of each path is run once per row and baseline, not once per
-point.
+The sum of the attributions is the output's difference whatever the number of intervals: the products telescope.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Any network seen from the inputs that players own: leaves to differentiate by, and sums over players.
-
-Nothing of the user's takes part: leaves are copies, gradients are asked for by name and never accumulate, weights that
-are frozen stay so, and it does not matter whether the caller switched gradients off.
-"""
+"""Any network seen from the inputs that players own: leaves to differentiate by, and sums over players."""
 
 from __future__ import annotations
 
@@ -35,11 +31,10 @@ _FORWARD_ROWS = 128
 
 
 class Slopes:
-    """Gradients of the outputs asked for towards the inputs that players own, for the method of a name.
+    """Gradients of the outputs asked for towards the ``free`` inputs, in which players own positions.
 
-    ``by_path`` keeps the paths of a hybrid network apart: ``parts`` names them, or one nameless part. ``free`` are the
-    positions of the inputs that players own; ``whole`` says whether they own every position of all, so that a baseline
-    is one row for all rows.
+    ``parts`` names the paths of a hybrid network that are kept apart, or is one nameless part; ``whole``: players own
+    all.
     """
 
     def __init__(self, request: Request, method: str, *, by_path: bool = False) -> None:
@@ -194,11 +189,7 @@ def walks_truly(slopes: Slopes, rows: Tensors, outputs: Tensor) -> bool:
 
 
 class Additive:
-    """Values that add up to the difference between a row's output and that at a baseline, filled part by part.
-
-    ``values`` are ``(rows, parts, players, targets)``, ``predictions`` and ``base`` the outputs at the row and, on
-    average, at the baselines, ``(rows, targets)``.
-    """
+    """Values that add up to the output less that at a baseline, ``(rows, parts, players, targets)``."""
 
     def __init__(self, slopes: Slopes, baseline: Baseline) -> None:
         self.slopes, self.baseline, self.started = slopes, baseline, time.perf_counter()

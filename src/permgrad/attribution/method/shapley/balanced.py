@@ -110,8 +110,8 @@ _TRIALS = (2, 14)
 def solve(game: ShapleyGame, rows: Integers, donors: Integers, counters: Counters, place: Floats) -> Floats:
     """Return each player's value from one design, ``(samples, players, V)``; their sum is exact.
 
-    A sample has a receiver, donors ``(samples, donors)`` and a number, on which and on the seed alone depends how it
-    shuffles the players; the sizes of its coalitions follow from ``place`` in [0, 1).
+    The players are shuffled by the seed and a sample's counter; the sizes of coalitions follow from ``place`` in [0,
+    1).
     """
     values = np.empty((len(rows), game.players, game.width))
     for part in slices(len(rows), max(1, _NUMBERS // max(1, game.players**2))):
@@ -161,10 +161,9 @@ def _solve(game: ShapleyGame, rows: Integers, donors: Integers, counters: Counte
 
 
 def all_used(game: ShapleyGame) -> bool:
-    """Return whether every player was seen to change every output, in a few trials between two or more background rows.
+    """Return whether every player was seen to change every output between background rows.
 
-    A design mixes the players' contributions, so that one who adds nothing to any coalition would have a value near 0
-    and not 0, where a step of an order is 0 exactly.
+    One who adds nothing to any coalition would have a value near 0 by a design, where a step of an order is 0 exactly.
     """
     grid = CoalitionGrid(replace(game.request, inputs=game.request.donors))
     rng, background = generator(game.request.seed, "used"), len(game.request.donors[0])

@@ -40,10 +40,9 @@ def select(mask: Tensor, one: Tensor, other: Tensor) -> Tensor:
 
 
 class CoalitionGrid:
-    """Predicts every row with every one of its coalitions and every one of its donors.
+    """Predicts every row with every one of its coalitions and donors, laid out by broadcasting.
 
-    The same as ``CoalitionGame.predict`` for all combinations, but laid out by broadcasting: a forward's inputs are
-    written once, which matters where the network is small.
+    Inputs are written once.
     """
 
     def __init__(self, request: Request) -> None:
@@ -146,10 +145,8 @@ class ShapleyGame:
     def measure(self, outputs: Tensor, rows: Integers) -> Floats:
         """Return what outputs ``(m, donors, K)`` of the receivers ``rows`` ``(m,)`` are worth, ``(m, V)``.
 
-        ``"output"``: their mean over the donors. Of a loss game ``"expected"``: minus the mean loss of each prediction,
-        or ``"prediction"``: minus the loss of the mean prediction, where a classifier's probabilities are averaged
-        (SAGE: Covert, Lundberg & Lee 2020, equation 2); without y the loss is the divergence from the row's own
-        prediction.
+        ``"output"``: their mean. ``"expected"``: minus the mean loss of each; ``"prediction"``: minus the loss of their
+        mean (SAGE: Covert, Lundberg & Lee 2020, equation 2); without y the divergence from the row's own prediction.
         """
         subject, y, donors = self.request.subject, self.request.y, outputs.shape[1]
         flat = outputs.flatten(0, 1).double()
@@ -209,11 +206,7 @@ class ShapleyGame:
         return worths
 
     def _outputs(self, rows: Integers, donors: Integers, keeps: Booleans) -> Tensor:
-        """Return raw outputs ``(n, coalitions, donors, K)``, in the way that costs least.
-
-        With several inputs the coalition game runs each branch once per row, wherever whole inputs are kept or
-        replaced; with one there is no such branch, and laying everything out by broadcasting is faster.
-        """
+        """Return raw outputs ``(n, coalitions, donors, K)``: of several inputs each branch runs once per row."""
         if len(self.request.inputs) == 1:
             return self._grid.outputs(rows, donors, keeps)
         shape = (len(rows), keeps.shape[1], donors.shape[1])
@@ -232,10 +225,12 @@ class ShapleyGame:
         return self._network.evaluations + self._grid.evaluations + self.elsewhere
 
     def rounding(self, rows: Integers, donors: int) -> Floats:
-        """Return the difference of values below which it is the network's rounding, ``(n, V)``, for so many donors.
+        """Return the difference of values below which it is the network's rounding, ``(n, V)``.
 
-        Found by moving each output by its rounding, at the row's own prediction and at the background's mean. In half
-        precision real effects are as small: there the roundings of several donors' outputs are taken to average out.
+        That of each output moved.
+
+        In half precision real effects are as small: there the roundings of several donors' outputs are taken to average
+        out.
         """
         unchanged = self.base[_index(rows)]
         mean = self.donor_outputs.double().mean(dim=0).expand(len(rows), -1)

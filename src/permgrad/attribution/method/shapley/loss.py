@@ -1,8 +1,6 @@
 """Shapley values of the loss (SAGE): how much each player takes off the model's loss over the rows explained.
 
-Each row has its own values, which add up to the loss without any information minus the row's loss. Their mean over the
-rows is the importance (Covert, Lundberg & Lee 2020), and their spread over the rows, samples included, gives the
-interval.
+The importance is the mean of rows' own values (Covert, Lundberg & Lee 2020); their spread gives the interval.
 """
 
 from __future__ import annotations
@@ -32,11 +30,10 @@ _TURN = np.uint64(2**32)
 
 @dataclass(frozen=True)
 class LossPlan:
-    """How a loss game is played.
+    """How a loss game is played, at most so many walks per row.
 
-    ``expected``: the loss of every prediction is averaged, not the loss of the averaged prediction taken;
-    ``references`` are the background rows of each row's predictions; ``designs`` are played, not orders; ``tolerance``
-    is a share of the loss without any information; ``most`` is the largest number of walks per row.
+    ``expected``: the loss of every prediction is averaged, not the loss of the averaged prediction taken; ``tolerance``
+    is a share of the loss without any information.
     """
 
     expected: bool

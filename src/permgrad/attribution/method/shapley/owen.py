@@ -1,9 +1,4 @@
-"""In which orders players may join: freely, or block by block along a tree (Owen 1977).
-
-A player's Shapley value is its mean contribution over all orders in which players join. The Owen value takes the mean
-over those orders only in which the players of one block join one directly after the other; the blocks' sums are then
-the Shapley values of the game that the blocks play. A flat tree has one level, the players themselves.
-"""
+"""In which orders players may join: freely, or block by block along a tree (Owen 1977)."""
 
 from __future__ import annotations
 
@@ -32,11 +27,9 @@ STRUCTURES = ("flat", "owen")
 
 @dataclass(frozen=True)
 class Coalitions:
-    """All coalitions that exact values need, and what each of them contributes to whom.
+    """All coalitions that exact values need: ``values = weights @ v(kept)``.
 
-    ``values = weights @ v(kept)``, of shapes ``(players, coalitions)`` and ``(coalitions, players)``; ``joined``
-    ``(steps, 3)`` lists each step by which a player joins: the player, and the positions of the coalitions without and
-    with it.
+    ``joined`` ``(steps, 3)``: each player that joins, and the positions of the coalitions without and with it.
     """
 
     kept: Booleans
@@ -46,10 +39,9 @@ class Coalitions:
 
 @dataclass(frozen=True)
 class Tree:
-    """Blocks of players, from the top level down to the players themselves.
+    """Blocks of players: ``labels`` ``(levels, players)``, top first, each within one of the level above.
 
-    ``labels`` ``(levels, players)`` say for each level, top first, the block that each player belongs to. Every block
-    lies within one block of the level above, and the last level has one block per player.
+    Last the players.
     """
 
     labels: Integers
@@ -105,8 +97,8 @@ class Tree:
     def coalitions(self) -> Coalitions:
         """Return all coalitions of the exact values with their weights.
 
-        A player's contribution is weighted with the product, over its levels, of t!(n − 1 − t)!/n!, where t of the
-        other n − 1 blocks beside its own have joined before (Owen 1977; for one level Shapley 1953).
+        They are products, over levels, of t!(n − 1 − t)!/n!, where t of n − 1 other blocks have joined before (Owen
+        1977).
         """
         masks, weights = zip(
             *(_contributions(self._siblings(each), self.players) for each in range(self.players)), strict=True

@@ -1,9 +1,8 @@
 """Shapley and Owen values from samples, with their standard errors.
 
-A sample is a design of balanced coalitions (``designs``) or a *walk*: one row, one order of its players and that
-order's reverse (Mitchell, Cooper, Frank & Holmes 2022, section 4). Each player gets the change that its joining makes.
-For outputs a sample has a single donor, and samples go round the background rows: means add up exactly, and the error
-is the spread of samples with the same donor.
+A sample is a design (``balanced``) or a *walk*: one row, an order of its players and its reverse (Mitchell et al. 2022,
+section 4). Samples go round the background: means add up exactly, and the error is the spread of samples with the same
+donor.
 """
 
 from __future__ import annotations
@@ -61,10 +60,9 @@ def walk(game: ShapleyGame, tree: Tree, rows: Integers, donors: Integers, counte
 
 
 def _path(game: ShapleyGame, rows: Integers, donors: Integers, ranks: Integers) -> Floats:
-    """Return what the coalitions along ``ranks`` ``(n, orders, players)`` are worth, ``(n, orders, players + 1, V)``.
+    """Return what the coalitions along ``ranks`` ``(n, orders, players)`` are worth.
 
-    A player that is the same in the row and in all its donors changes nothing by joining, so that the coalition with it
-    is not computed: with codes, counts and levels this saves a good part of the work.
+    ``(n, orders, players + 1, V)``.
     """
     count, orders, players = ranks.shape
     differs = np.broadcast_to(game.differs(rows, donors)[:, None], ranks.shape)
@@ -95,22 +93,14 @@ def walk_counters(keys: Counters, numbers: Integers) -> Counters:
 
 @dataclass(frozen=True)
 class StoppingRule:
-    """When a row's values are known well enough: ``tolerance`` is a standard error, as a share of the output's range.
-
-    A row takes at least ``least`` and at most ``most`` orders, each walk being two; ``most`` is at least 4: two rounds
-    of one walk.
-    """
+    """When a row's values are known well enough: to a share of the output's range, in so many orders (two a walk)."""
 
     tolerance: float
     least: int
     most: int
 
     def walks(self, references: int) -> tuple[int, int, int]:
-        """Return the walks of a round, and the least and largest number of rounds.
-
-        A round is one walk with each background row if that can be afforded, else a fixed number of walks. A single
-        round is all there is where two cannot be afforded.
-        """
+        """Return the walks of a round, one with each background row if possible, and the least and most rounds."""
         if 2 * references <= self.most < 4 * references and references <= _SINGLE_ROUND:
             return references, 1, 1
         size = references if 4 * references <= self.most else min(_LOOSE_WALKS, self.most // 4)
@@ -139,8 +129,8 @@ class Strata:
     def estimate(self) -> tuple[Floats, Floats, int]:
         """Return means and standard errors ``(rows, players, V)``, and the degrees of freedom.
 
-        After a single round the spread within a stratum is not known; that of all walks holds the spread of the strata
-        as well, so that the error is told too large and never too small.
+        After a single round the spread of the strata is in the error as well, which is too large then and never too
+        small.
         """
         strata, count = self.mean.shape[1], self.count
         if count == 1 and strata > 1:
@@ -156,8 +146,8 @@ class Strata:
 class RowValues:
     """Values of all rows of an output game ``(rows, players, V)``, their errors, and each row's freedom and orders.
 
-    Rows with up to ``exact`` players that take part are enumerated; others are sampled with the ``references``,
-    background rows that stand in, until the rule's share of ``scale`` ``(V,)``.
+    Up to ``exact`` players are enumerated; else they are sampled with the ``references`` until the rule's share of
+    ``scale``.
     """
 
     def __init__(
@@ -224,9 +214,8 @@ class RowValues:
         strata = Strata((len(rows), size if around else 1, *self.values.shape[1:]))
         for number in range(most):
             counters = walk_counters(keys[:, None], number * size + np.arange(size, dtype=np.int64))
-            places = np.broadcast_to(np.arange(count), counters.shape)
-            if not around:
-                places = _spread_donors(seed, keys, number * size, size, count)
+            in_turn = np.broadcast_to(np.arange(size), counters.shape)
+            places = in_turn if around else _spread_donors(seed, keys, number * size, size, count)
             drawn = np.repeat(rows, size), self.references[places].reshape(-1, 1), counters.reshape(-1)
             if designs:
                 sample = solve(game, *drawn, _sizes(seed, keys, number, size, around=around).reshape(-1))
@@ -271,10 +260,8 @@ def _spread_donors(seed: int, keys: Counters, first: int, walks: int, references
 def prefers_designs(game: ShapleyGame, tree: Tree) -> bool:
     """Return whether balanced coalitions have the smaller error; only they know no tree.
 
-    They have where most interactions are of a few players. Where a coalition is worth something only if all of certain
-    players are in it, a step of an order names the last of them, which a coalition does not. So both are played twice
-    for some pairs of background rows, and orders are taken where they vary clearly less; since rows explained have no
-    part in it, their values stay unbiased, and alike whoever stands beside them.
+    Not where a coalition is worth something only if certain players are all in it. So both are played twice for some
+    pairs of background rows, and orders are taken where they vary clearly less; rows explained have no part in it.
     """
     background = len(game.request.donors[0])
     if not tree.free or background < 2 or not all_used(game):
@@ -292,10 +279,9 @@ def prefers_designs(game: ShapleyGame, tree: Tree) -> bool:
 
 
 def rows_that_prefer_designs(game: ShapleyGame, tree: Tree, rows: Integers, keys: Counters, donor: int) -> Booleans:
-    """Return for each row whether balanced coalitions have the smaller error, where there is a single background row.
+    """Return ``prefers_designs`` for each row, where there is a single background row.
 
-    ``prefers_designs`` has no pair of background rows to ask, so each row answers for itself: beside which others it
-    stands makes no difference, and what its values are sampled from is drawn apart from what is drawn here.
+    It is drawn apart from the values.
     """
     prefers = np.zeros(len(rows), dtype=bool)
     if not tree.free:
@@ -332,11 +318,7 @@ def _varied(game: ShapleyGame, tree: Tree, rows: Integers, donors: Integers, cou
 
 
 def _sizes(seed: int, keys: Counters, number: int, samples: int, *, around: bool) -> Floats:
-    """Return where on [0, 1) the sizes of a round's designs lie, ``(rows, samples)``.
-
-    Each is even by itself, since every row starts anywhere; together they lie more evenly than chance, over the
-    background rows of a round and over the rounds of a background row.
-    """
+    """Return where on [0, 1) the sizes of a round's designs lie, ``(rows, samples)``: more evenly than chance."""
     start = uniform(seed, ("design size",), keys)[:, None]
     along = np.arange(samples) if around else np.arange(samples) + number * samples
     there: Floats = (start + along * GOLDEN + (number * SILVER if around else 0.0)) % 1.0
