@@ -27,7 +27,6 @@ TABLE = pd.DataFrame(ROWS, columns=NAMES)
 Y, SCORES = (ROWS[:, 0] > 0).astype(int), 1 / (1 + np.exp(-ROWS[:, 0]))
 SPLITS = np.random.default_rng(1).random((3, 5))
 FITTED = imaging.fit_layout(imaging.AssignmentLayout(6), ROWS, NAMES, 0)
-RENDERER = imaging.Renderer(FITTED, ROWS.min(axis=0), ROWS.max(axis=0))
 #: Arguments that any text means something to, or a number of any size.
 WORDS = {"title", "name", "na_codes", "address"}
 LONG = {"random_state", "na_codes", "seed"}
@@ -68,7 +67,6 @@ PARTS: dict[str, tuple[Callable[..., Any], Any, dict[str, Any]]] = {
     }),
     "layout_to_dict": (imaging.layout_to_dict, None, {}),
     "draw_layout": (drawn(imaging.draw_layout), imaging.draw_layout, {"layout": FITTED}),
-    "draw_row": (drawn(imaging.draw_row), imaging.draw_row, {"renderer": RENDERER, "row": ROWS[0]}),
     "TableEncoder.fit_transform": (lambda **given: TableEncoder(**given).fit_transform(TABLE), TableEncoder, {}),
     "get_space": (tuning.get_space, None, {}),
     "read_space": (tuning.read_space, None, {}),

@@ -172,7 +172,9 @@ class StoredLayout(PlacedLayout):
     ) -> None:
         super().__init__(pixels)
         self.overlap, self.blur = overlap, blur
-        self.name = str(name)  # type: ignore[misc]  # the name of the layout that was stored, so not the class's
+        if not isinstance(name, str):
+            raise InputError(f"name must be text, however: name={shown(name)}; pass for example name='stored'")
+        self.name = name  # type: ignore[misc]  # the name of the layout that was stored, so not the class's
         self.positions = positions  # type: ignore[assignment]  # until it is checked
         self.positions = check_layout(self)[0]
 
@@ -241,7 +243,11 @@ def make_layout(name_or_object: Any, pixels: int = 20, random_state: Any = None,
 def fit_layout(layout: Layout, encoded: npt.NDArray[Any], names: Sequence[str] | None, random_state: Any) -> Layout:
     """Fit a layout and check what came out, so that somebody else's mistake is named here and not in the network."""
     seed = resolve_seed(random_state)
-    returned = layout.fit(encoded, None if names is None else list(names), seed)
+    if names is not None:
+        names = list(check_names("names", names, "pass the encoder's encoded_names_"))
+    if not callable(getattr(layout, "fit", None)):
+        raise InputError(f"layout must have a fit, however: layout={shown(layout)}; pass what make_layout gives")
+    returned = layout.fit(encoded, names, seed)
     fitted = layout if returned is None else returned
     check_layout(fitted, np.shape(encoded)[1])
     return fitted
