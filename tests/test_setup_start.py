@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-HEAVY = ("torch", "sklearn", "pandas", "numpy", "matplotlib", "lightning", "scipy", "rich")
+HEAVY = ("torch", "sklearn", "pandas", "numpy", "matplotlib", "scipy", "rich")
 
 
 def run(code: str) -> str:
@@ -66,7 +66,7 @@ try:
     app({words!r})
 except SystemExit as end:
     assert not end.code
-print(json.dumps([name for name in ("torch._dynamo", "matplotlib", "lightning") if name in sys.modules]))
+print(json.dumps([name for name in ("torch._dynamo", "matplotlib") if name in sys.modules]))
 """
     assert json.loads(run(code).splitlines()[-1]) == []
     assert len((tmp_path / "found.csv").read_text(encoding="utf-8").splitlines()) == 3

@@ -44,19 +44,19 @@ def test_rows_of_images_keep_their_class_where_the_first_has_none(labels):
 
 
 def test_a_class_named_all_is_not_all_rows(tmp_path):
-    lines = ["feature,modality,class,importance,std,ci_low,ci_high,p_value"]
-    lines += [f"{name},table,{label},{value},0.1,{value - 0.2},{value + 0.2},0.01"
+    lines = ["feature,modality,class,importance,std,ci_low,ci_high,p_value,p_adjusted"]
+    lines += [f"{name},table,{label},{value},0.1,{value - 0.2},{value + 0.2},0.01,0.02"
               for name, own in (("a", (1.0, 9.0, 0.5)), ("b", (2.0, 0.1, 3.0)))
               for label, value in zip(("all", "all", "some"), own, strict=True)]  # fmt: skip
     (tmp_path / "importance.csv").write_text("\n".join(lines) + "\n")
     scores = {"accuracy": 0.5}
     metrics = {"task": "classification", "rows": {"train": 6, "validation": 2, "test": 2}, "baselines": {}}
-    (tmp_path / "metrics.json").write_text(json.dumps(metrics | {"validation": scores, "test": scores}))
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics | {"validation": scores, "test": scores, "verdict": []}))
     (tmp_path / "branches.json").write_text("{}")
+    (tmp_path / "explanations").mkdir()
+    (tmp_path / "explanations" / "related.json").write_text('{"pairs": []}')
     facts = summarise(tmp_path).facts
     assert [(row["feature"], row["importance"]) for row in facts["top_features"]] == [("b", 2.0), ("a", 1.0)]
-    # The file is of an older permgrad, which did not adjust: two features are tested, and the classes are not.
-    assert [row["p_adjusted"] for row in facts["top_features"]] == [0.02, 0.02]
 
 
 ALL_ROWS = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)

@@ -108,18 +108,6 @@ def test_baselines_are_measured_anew_for_the_other_class():
     assert "keeps no predictions" not in Path("usual/report.html").read_text()
 
 
-def test_a_run_from_before_says_what_its_baselines_lack(tmp_path):
-    shutil.copytree("usual", tmp_path / "run")
-    (tmp_path / "run" / "baseline_predictions.npz").unlink()
-    record = json.loads((tmp_path / "run" / "run.json").read_text())
-    record["stages"]["model"]["files"].remove("baseline_predictions.npz")
-    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
-    call("report", tmp_path / "run", "--positive", "good")
-    page = (tmp_path / "run" / "report.html").read_text()
-    assert figures_of(page, LINEAR).count("–") == 2
-    assert f"For this network on validation rows, {LINEAR} the run keeps no predictions, so both are left out" in page
-
-
 @pytest.mark.parametrize("damage", ["cut", "fewer rows", "other classes"])
 def test_damaged_predictions_of_baselines_are_refused(tmp_path, damage):
     path = Path(shutil.copy("usual/baseline_predictions.npz", tmp_path))
@@ -190,20 +178,3 @@ def test_a_class_that_is_never_predicted_is_a_sentence():
     (facts,) = metrics_of("vague")["never_predicted"]
     assert facts["found"] == ((rows["truth"] == "bad") & (rows["probability_bad"] >= facts["threshold"])).sum() > 0
     assert metrics_of("usual")["never_predicted"] == []
-
-
-def test_runs_and_models_from_before_speak_of_the_second_class(monkeypatch):
-    for name, added in (("metrics.json", ("positive", "never_predicted")), ("data.json", ("positive",))):
-        content = json.loads(Path("other", name).read_text())
-        older = {key: value for key, value in content.items() if key not in added}
-        monkeypatch.setattr("permgrad.runs.folder.folder.lost_files", lambda *_: None)
-        Path("other", name).write_text(json.dumps(older))
-    explanation = pg.Explanation.load("other/explanations/permgrad")
-    del explanation.meta["positive"]
-    explanation.save("other/explanations/permgrad", overwrite=True)
-    monkeypatch.setattr("permgrad.runs.commands.report.lost_files", lambda *_: None)
-    call("report", "other")
-    page = Path("other/report.html").read_text()
-    assert "the positive class" not in page
-    assert "Observed share of good by predicted probability" in page
-    call("explain", "other", "table.csv", "--method", "gradient", "--out", "older")

@@ -9,7 +9,7 @@ import pytest
 from permgrad import Explanation
 from permgrad.models.estimators.calibration import Calibration
 from permgrad.runs.commands.report import before_calibration
-from permgrad.runs.run import strongest
+from permgrad.runs.run.explaining import read_strongest, write_strongest
 
 
 def test_values_come_back_by_row(tmp_path):
@@ -17,14 +17,14 @@ def test_values_come_back_by_row(tmp_path):
     values = np.array([[9.0], [4.0], [3.0], [2.0], [1.0]])
     explanation = Explanation(values, names, ("table",) * 5, ("all",), "permutation", "global")
     X = pd.DataFrame({"d": [1, 2, 3], "c": [0.5, -9.0, 1.5], "town": ["a,b", "x\ny", None], "row": [7, 8, 9]})
-    strongest.write(tmp_path, explanation, X, np.array([10, 20, 30]), na_codes=["-9"])
-    found = strongest.stored(tmp_path, np.array([30, 10, 99]))
+    write_strongest(tmp_path, explanation, X, np.array([10, 20, 30]), na_codes=["-9"])
+    found = read_strongest(tmp_path, np.array([30, 10, 99]))
     assert list(found.columns) == ["row", "town", "c"]
     assert found["row"].tolist()[:2] == [9, 7]
     assert found["town"].tolist()[1] == "a,b"
     assert found.iloc[2].isna().all()
-    assert np.isnan(strongest.stored(tmp_path, np.array([20]))["c"][0])
-    assert strongest.stored(tmp_path / "elsewhere", np.array([1])) is None
+    assert np.isnan(read_strongest(tmp_path, np.array([20]))["c"][0])
+    assert read_strongest(tmp_path / "elsewhere", np.array([1])) is None
 
 
 @pytest.mark.parametrize(

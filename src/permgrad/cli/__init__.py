@@ -1,4 +1,4 @@
-"""The command line: thin. A file for each command, which calls ``permgrad.runs``; the options are the requests' fields.
+"""The command line: thin. The commands call ``permgrad.runs``; their options are the requests' fields.
 
 Only the standard library and typer are imported here, so that ``permgrad --help`` answers at once.
 """
@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from permgrad.base.startup import uninterrupted_end
-from permgrad.cli import benchmark, compare, datasets, explain, predict, report, run, tune  # noqa: F401 — the order of --help
+from permgrad.cli import commands as _entered  # noqa: F401 — every command is entered
 from permgrad.cli.command import app
 
 

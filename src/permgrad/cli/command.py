@@ -55,7 +55,14 @@ def command(
         def invoked(*, as_json: bool, debug: bool, csv_formulas: str | None = None, **values: Any) -> None:
             with _ending(csv_formulas, debug=debug):
                 _use_threads(values.get("threads"))
-                _print(function(request(**_converted(request, values))), as_json=as_json)
+                outcome = function(request(**_converted(request, values)))
+                text = outcome.text
+                if as_json:
+                    from permgrad.base.files import json_text, plain
+
+                    text = json_text(plain(dict(outcome.facts)))
+                # A table on stdout ends its last line itself.
+                sys.stdout.write(text if text.endswith("\n") and not as_json else f"{text}\n")
 
         parameters = _parameters(request)
         invoked.__doc__, invoked.__name__ = function.__doc__, function.__name__
@@ -85,10 +92,10 @@ def _parameter(name: str, option: Option, hint: Any, request: Any) -> inspect.Pa
     default = getattr(request, name, inspect.Parameter.empty)
     facts: dict[str, Any] = {"help": option.text, "metavar": option.metavar}
     if hint in (Path, Path | None) or option.table:
-        facts["parser"] = (table_path if hint is not str else named) if option.table else named_path
+        facts["parser"] = (table_path if hint is not str else named) if option.table else lambda text: Path(named(text))
     if hint is bool and _turns_off(option):
         default = False
-    if get_origin(hint) is tuple and get_args(hint)[-1] is ...:
+    if _is_list(hint):
         # A list that is not given is told from one that is empty.
         required = default is inspect.Parameter.empty
         hint, default = (list[str], default) if required else (list[str] | None, None)
@@ -100,7 +107,11 @@ def _parameter(name: str, option: Option, hint: Any, request: Any) -> inspect.Pa
 
 def _turns_off(option: Option) -> bool:
     """Whether an option says that something is not done, such as ``--no-pruning``."""
-    return bool(option.name) and str(option.name).startswith("--no-")
+    return (option.name or "").startswith("--no-")
+
+
+def _is_list(hint: Any) -> bool:
+    return get_origin(hint) is tuple and get_args(hint)[-1] is ...
 
 
 def _converted(request: type, values: dict[str, Any]) -> dict[str, Any]:
@@ -109,39 +120,28 @@ def _converted(request: type, values: dict[str, Any]) -> dict[str, Any]:
     for name, value in values.items():
         if hints[name] is bool and _turns_off(options[name]):
             values[name] = not value
-        if get_origin(hints[name]) is tuple and get_args(hints[name])[-1] is ...:
-            texts = tuple(value or ())
-            lists = options[name].lists
-            values[name] = _names(texts, once=lists == "names") if lists in ("names", "entries") else texts
-            if get_args(hints[name])[0] is int:
-                values[name] = _numbers(values[name], name)
+        if not _is_list(hints[name]):
+            continue
+        values[name] = texts = tuple(value or ())
+        if options[name].lists in ("names", "entries"):
+            texts = separated(texts)
+            if value and not texts:
+                raise InputError(
+                    "an option that lists names must hold at least one, however: it is empty; leave the option out"
+                )
+            values[name] = tuple(dict.fromkeys(texts)) if options[name].lists == "names" else texts
+        if get_args(hints[name])[0] is int:
+            if strange := [text for text in texts if not text.isdecimal()]:
+                raise InputError(
+                    f"seeds of {name} must be whole numbers, however: --{name} has {strange[0]!r}; give for example "
+                    "42,43,44"
+                )
+            values[name] = tuple(map(int, texts))
     return values
 
 
-def _names(texts: tuple[str, ...], *, once: bool) -> tuple[str, ...]:
-    names = separated(texts)
-    if texts and not names:
-        raise InputError(
-            "an option that lists names must hold at least one, however: it is empty; leave the option out"
-        )
-    return tuple(dict.fromkeys(names)) if once else names
-
-
-def _numbers(texts: tuple[str, ...], name: str) -> tuple[int, ...]:
-    for text in texts:
-        if not text.isdecimal():
-            raise InputError(
-                f"seeds of {name} must be whole numbers, however: --{name} has {text!r}; give for example 42,43,44"
-            )
-    return tuple(int(text) for text in texts)
-
-
 def named(text: str) -> str:
-    """Return a name as it is.
-
-    Raises:
-        typer.BadParameter: It is empty: ``Path("")`` would be the folder that the command is called in.
-    """
+    """Return a name as it is; an empty one, such as an unset variable leaves, would be the folder that one is in."""
     if not text:
         raise typer.BadParameter(
             "a file or folder must have a name, however: it is empty; name one, or a dot for the folder that you are in"
@@ -149,24 +149,9 @@ def named(text: str) -> str:
     return text
 
 
-def named_path(text: str) -> Path:
-    """Return the path that a text names; an empty one, such as an unset variable leaves, names none.
-
-    Examples:
-        >>> named_path("runs/a").name
-        'a'
-    """
-    return Path(named(text))
-
-
 def table_path(text: str) -> Path:
-    """Return the path that a text names, or the name of a data set; ``./heloc`` is a file of such a name.
-
-    Examples:
-        >>> table_path("heloc").is_absolute(), table_path("./heloc").is_absolute()
-        (False, True)
-    """
-    path = named_path(text)
+    """Return the path that a text names, or the name of a data set; ``./heloc`` is a file of such a name."""
+    path = Path(named(text))
     return path if text == str(path) else path.absolute()
 
 
@@ -190,25 +175,11 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)  # noqa: T201 — the command line's voice
 
 
-def _print(outcome: Outcome, *, as_json: bool) -> None:
-    """Print what the user asked for: one JSON object, or text for a person."""
-    text = outcome.text
-    if as_json:
-        from permgrad.base.files import json_text, plain
-
-        text = json_text(plain(dict(outcome.facts)))
-    # A table on stdout ends its last line itself.
-    sys.stdout.write(text if text.endswith("\n") and not as_json else f"{text}\n")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
 def _outcome(error: BaseException) -> tuple[int, str]:
     """Return the exit code and the sentence for an error."""
+    sentence = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, PermgradError):
-        return error.exit_code, _one_line(error)
+        return error.exit_code, sentence
     if isinstance(error, KeyboardInterrupt):
         # Commands that know better what was done say so themselves.
         return 130, str(error) or "interrupted; the same command goes on after the last finished stage"
@@ -217,11 +188,11 @@ def _outcome(error: BaseException) -> tuple[int, str]:
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         sentence = (
-            f"files must be readable and the disk writable, however: {where}{error.strerror or _one_line(error)}; "
+            f"files must be readable and the disk writable, however: {where}{error.strerror or sentence}; "
             "mend this, or choose another place with --out"
         )
         return EnvironmentProblem.exit_code, sentence
-    return 1, f"a fault in permgrad: {type(error).__name__}: {_one_line(error)}; run again with --debug and report it"
+    return 1, f"a fault in permgrad: {type(error).__name__}: {sentence}; run again with --debug and report it"
 
 
 @contextmanager

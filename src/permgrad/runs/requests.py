@@ -6,7 +6,7 @@ The command line reads this before it knows which command is called, so that it 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from permgrad.data.types.column_types import Kind
 
 TASKS = ("auto", "classification", "regression")
-DEFAULT_PARENT = Path("permgrad-runs")
 DATABASE, STUDY_NAME, DEFAULT_SPACE = "study.db", "permgrad", "default"
 #: Options that stand behind the others, in this order.
 _LAST = (
@@ -26,6 +25,7 @@ _LAST = (
 )
 #: What ``--kind`` may say. A constant column is what its cells say; who wants one without effect leaves it out.
 KINDS: tuple[Kind, ...] = ("numeric", "categorical", "boolean", "date", "identifier")
+Names = tuple[str, ...]
 
 
 # ---- options ---------------------------------------------------------------------------------------------------------
@@ -35,33 +35,33 @@ class Option:
 
     ``lists`` says how several values are written: ``"each"``, an option for each; ``"names"``, also with commas, each
     once; ``"entries"``, the same where a name may come twice; ``"codes"``, with commas that stay. ``table``: a file, or
-    a named data set.
+    a named data set. ``place``: what is written where nothing is named.
     """
 
     text: str
-    name: str | None = None
     metavar: str | None = None
+    name: str | None = None
     least: int | None = None
     most: int | None = None
     positional: bool = False
     lists: str = "each"
     table: bool = False
+    place: str = ""
 
 
-def option(text: str, default: Any, /, **facts: Any) -> Any:
+def option(text: str, default: Any, metavar: str | None = None, /, **facts: Any) -> Any:
     """Return a field with an option on the command line."""
-    return field(default=default, metadata={"option": Option(text, **facts)})
+    return field(default=default, metadata={"option": Option(text, metavar, **facts)})
 
 
-def argument(text: str, metavar: str, /, **facts: Any) -> Any:
+def argument(text: str, metavar: str, /, *, table: bool = False, **facts: Any) -> Any:
     """Return a field with an argument on the command line; without a ``default`` it must be given."""
-    metadata = {"option": Option(text, metavar=metavar, positional=True, table=facts.pop("table", False))}
-    return field(metadata=metadata, **facts)
+    return field(metadata={"option": Option(text, metavar, positional=True, table=table)}, **facts)
 
 
-def output(default: str, what: str = "Folder") -> Any:
+def output(place: str, what: str = "Folder") -> Any:
     """Return a field that names the folder to write."""
-    return option(f"{what} (default: {default}).", None, metavar="DIR")
+    return option(f"{what} (default: {place}).", None, "DIR", place=place)
 
 
 def options_of(request: Any) -> dict[str, Option]:
@@ -70,20 +70,14 @@ def options_of(request: Any) -> dict[str, Option]:
     return dict(sorted(options.items(), key=lambda item: _LAST.index(item[0]) if item[0] in _LAST else -1))
 
 
-def command_line(command: str, request: Any, **shown: Any) -> str:
-    """Return the command line that asks for a request, with only the options that differ from their defaults.
-
-    Args:
-        command: Its name.
-        request: What is asked.
-        **shown: Values to be shown in the place of the request's own.
-    """
-    words = ["permgrad", command]
+def command_line(request: Any, **shown: Any) -> str:
+    """Return the command line that asks for a request, or ``shown`` values in its place, without what are defaults."""
+    words = ["permgrad", request.command_name]
     defaults = {entry.name: entry.default for entry in fields(request)}
-    for name, option in options_of(request).items():
+    for name, entry in options_of(request).items():
         value = shown.get(name, getattr(request, name))
-        flag = option.name or f"--{name.replace('_', '-')}"
-        if option.positional:
+        flag = entry.name or f"--{name.replace('_', '-')}"
+        if entry.positional:
             words.append(str(value))
         elif value == defaults[name] or name in ("from_stage", "overwrite"):  # they belong to one call
             continue
@@ -91,30 +85,25 @@ def command_line(command: str, request: Any, **shown: Any) -> str:
             words.append(flag.rpartition("/")[2] if defaults[name] else flag)
         elif not isinstance(value, tuple):
             words += [flag, str(value)]
-        elif option.lists == "codes":
+        elif entry.lists == "codes":
             words.append(f"{flag}={','.join(separated(value))}")
-        elif option.lists != "each":
+        elif entry.lists != "each":
             words += [flag, ",".join(map(str, value))]
         elif isinstance(value[0], float):
             words += [flag, *(f"{number:g}" for number in value)]
         else:
-            words += [word for entry in value for word in (flag, str(entry))]
+            words += [word for each in value for word in (flag, str(each))]
     return shlex.join(words)
 
 
-def separated(texts: Iterable[str]) -> tuple[str, ...]:
+def separated(texts: Iterable[str]) -> Names:
     """Return what stands between the commas of an option that may be given several times."""
     return tuple(part.strip() for text in texts for part in text.split(",") if part.strip())
 
 
 # ---- several commands ------------------------------------------------------------------------------------------------
 def table_name(table: str | Path) -> str:
-    """Return a table's name without folder and endings.
-
-    Examples:
-        >>> table_name("data/heloc.csv.gz")
-        'heloc'
-    """
+    """Return a table's name without folder and endings: ``data/heloc.csv.gz`` is ``heloc``."""
     # A folder may be named by a dot.
     name = Path(table).name or Path(table).resolve().name
     for ending in (".gz", ".csv", ".tsv", ".txt", ".parquet", ".pq"):
@@ -123,32 +112,9 @@ def table_name(table: str | Path) -> str:
     return name
 
 
-def parse_kinds(texts: Sequence[str]) -> dict[str, Kind]:
-    """Read what was given with ``--kind``; a name may hold equal signs, a kind does not.
-
-    Raises:
-        InputError: Another form, an unknown kind, or two kinds for one column.
-
-    Examples:
-        >>> parse_kinds(["postcode=categorical", "a=b=numeric"])
-        {'postcode': 'categorical', 'a=b': 'numeric'}
-    """
-    kinds: dict[str, Kind] = {}
-    for text in texts:
-        name, sign, word = (part.strip() for part in text.rpartition("="))
-        if not sign or not name:
-            raise InputError(
-                f"--kind must have the form COL=KIND, however: --kind {text!r}; give for example "
-                "--kind postcode=categorical"
-            )
-        kind = next((known for known in KINDS if known == word), None)
-        if kind is None:
-            raise unknown(f"kind of column {name!r}", word, KINDS)
-        if kinds.setdefault(name, kind) != kind:
-            raise InputError(
-                f"a column has one kind, however: --kind {name}={kinds[name]} and --kind {name}={kind}; leave one out"
-            )
-    return kinds
+def run_of(folder: Path) -> Path:
+    """Return the folder of the run that a model's folder belongs to; that of a run is its own."""
+    return folder if (folder / "model").is_dir() else folder.parent
 
 
 _THREADS = "Number of threads to compute with, at least 1 (default: as the machine is set)."
@@ -160,6 +126,9 @@ _POSITIVE = "Of two classes the positive one (default: the rarer)."
 _SEED = "Seed of everything random but the split."
 _MODEL = "A run's folder, or the model folder in it."
 _PARQUET = "CSV or Parquet file, folder of Parquet files, or named data set, to"
+_KIND = "What a column is: numeric, categorical, boolean, date or identifier; may be given several times."
+_NOT_NA = "Texts that are categories though they usually mean missing, such as None,NA."
+_GROUPS = 'JSON file of columns that act as one feature: {"name": ["column", ...]}.'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,31 +137,16 @@ class TableRequest:
 
     command_name: ClassVar[str] = "run"
     table: str = argument("A CSV or Parquet file, or a named data set (permgrad datasets list).", "TABLE", table=True)
-    target: tuple[str, ...] = option("Column to predict (known for named data sets).", (), metavar="COL")
+    target: Names = option("Column to predict (known for named data sets).", (), "COL")
     task: str = option("auto, classification or regression.", "auto")
-    positive: str | None = option(_POSITIVE, None, metavar="LEVEL")
-    drop: tuple[str, ...] = option("Column to leave out; may be given several times.", (), metavar="COL")
-    identifier: tuple[str, ...] = option(
-        "Column that names rows: not a feature, kept in predictions.", (), name="--id", metavar="COL"
-    )
-    kind: tuple[str, ...] = option(
-        "What a column is: numeric, categorical, boolean, date or identifier; may be given several times.",
-        (),
-        metavar="COL=KIND",
-    )
-    na: tuple[str, ...] = option(
-        "Codes that mean missing, separated by commas, such as -9,-8,-7.", (), metavar="CODES", lists="codes"
-    )
-    not_na: tuple[str, ...] = option(
-        "Texts that are categories though they usually mean missing, such as None,NA.",
-        (),
-        metavar="TEXTS",
-        lists="codes",
-    )
-    groups: Path | None = option(
-        'JSON file of columns that act as one feature: {"name": ["column", ...]}.', None, metavar="FILE"
-    )
-    group: str | None = option("Column whose equal values stay in one part of the split.", None, metavar="COL")
+    positive: str | None = option(_POSITIVE, None, "LEVEL")
+    drop: Names = option("Column to leave out; may be given several times.", (), "COL")
+    identifier: Names = option("Column that names rows: not a feature, kept in predictions.", (), "COL", name="--id")
+    kind: Names = option(_KIND, (), "COL=KIND")
+    na: Names = option("Codes that mean missing, separated by commas, such as -9,-8,-7.", (), "CODES", lists="codes")
+    not_na: Names = option(_NOT_NA, (), "TEXTS", lists="codes")
+    groups: Path | None = option(_GROUPS, None, "FILE")
+    group: str | None = option("Column whose equal values stay in one part of the split.", None, "COL")
     out: Path | None = output("permgrad-runs/<table>-<seed>")
     seed: int = option(_SEED, 0, least=0)
     device: str = option("Where to compute: auto, cpu, cuda (or gpu; one of several: cuda:1) or mps.", "auto")
@@ -205,6 +159,12 @@ class TableRequest:
         return table_name(self.table)
 
     @property
+    def folder(self) -> Path:
+        """The folder to write."""
+        place = options_of(self)["out"].place.replace("<seed>", str(self.seed))
+        return self.out if self.out is not None else Path(place.replace("<table>", self.name))
+
+    @property
     def files(self) -> dict[str, Path | None]:
         """The files and folders that are read, by what they are; None: none is."""
         from permgrad.data.datasets import list_datasets
@@ -212,19 +172,40 @@ class TableRequest:
         return {"table": None if self.table in list_datasets() else Path(self.table), "groups file": self.groups}
 
     @property
-    def na_codes(self) -> tuple[str, ...]:
+    def na_codes(self) -> Names:
         """The single codes of ``--na``."""
         return separated(self.na)
 
     @property
-    def kept_texts(self) -> tuple[str, ...]:
+    def kept_texts(self) -> Names:
         """The single texts of ``--not-na``."""
         return separated(self.not_na)
 
     @property
+    def kinds(self) -> dict[str, Kind]:
+        """What ``--kind`` says of columns; a name may hold equal signs, a kind does not."""
+        kinds: dict[str, Kind] = {}
+        for text in self.kind:
+            name, sign, word = (part.strip() for part in text.rpartition("="))
+            if not sign or not name:
+                raise InputError(
+                    f"--kind must have the form COL=KIND, however: --kind {text!r}; give for example "
+                    "--kind postcode=categorical"
+                )
+            kind = next((kind for kind in KINDS if kind == word), None)
+            if kind is None:
+                raise unknown(f"kind of column {name!r}", word, KINDS)
+            if kinds.setdefault(name, kind) != kind:
+                raise InputError(
+                    f"a column has one kind, however: --kind {name}={kinds[name]} and --kind {name}={kind}; leave one "
+                    "out"
+                )
+        return kinds
+
+    @property
     def command(self) -> str:
         """The command line that asks for this."""
-        return command_line(self.command_name, self)
+        return command_line(self)
 
     def shared_with(self, kind: type[TableRequest]) -> dict[str, Any]:
         """Return the fields that another request has as well, by name."""
@@ -235,9 +216,9 @@ class TableRequest:
 class SplitRequest(TableRequest):
     """What a command is asked that divides a table into training, validation and test rows once."""
 
-    test: Path | None = option("Test rows of your own.", None, metavar="FILE")
-    validation: Path | None = option("Validation rows of your own.", None, metavar="FILE")
-    time: str | None = option("Column to split by: the latest rows become the test rows.", None, metavar="COL")
+    test: Path | None = option("Test rows of your own.", None, "FILE")
+    validation: Path | None = option("Validation rows of your own.", None, "FILE")
+    time: str | None = option("Column to split by: the latest rows become the test rows.", None, "COL")
     split_seed: int = option("Seed of the split.", 42, least=0, most=2**32 - 1)
 
     @property
@@ -246,7 +227,7 @@ class SplitRequest(TableRequest):
         return {**super().files, "test file": self.test, "validation file": self.validation}
 
     @property
-    def names_of_rows(self) -> tuple[str, ...]:
+    def names_of_rows(self) -> Names:
         """The identifiers that stay as they are written; a time is read as a number, whatever else it is."""
         return tuple(name for name in self.identifier if name != self.time)
 
@@ -257,29 +238,23 @@ class RunRequest(SplitRequest):
     """The options of ``permgrad run``."""
 
     out: Path | None = output("permgrad-runs/<table>-<seed>", "Folder of the run")
-    images: tuple[str, ...] = option(
-        "Column of paths of images beside the table; may be given several times.", (), name="--image", metavar="COL"
+    images: Names = option(
+        "Column of paths of images beside the table; may be given several times.", (), "COL", name="--image"
     )
     image_size: int | None = option(
         "Pixels that images are brought to (default: their median, at most 64).", None, least=8, most=1024
     )
     preset: str = option("Network and training: default, fast, paper, ...", "default")
-    batch_size: int | None = option("Rows per training step (default: the preset's).", None, metavar="ROWS", least=2)
+    batch_size: int | None = option("Rows per training step (default: the preset's).", None, "ROWS", least=2)
     baselines: bool = option("Also train trees, a linear model and a plain MLP, for comparison.", False)
-    named_baselines: tuple[str, ...] = option(
-        "Also train this one, such as tabm or realmlp (minutes); may be repeated.",
-        (),
-        name="--baseline",
-        metavar="NAME",
+    named_baselines: Names = option(
+        "Also train this one, such as tabm or realmlp (minutes); may be repeated.", (), "NAME", name="--baseline"
     )
     cost: tuple[float, float] | None = option(
-        "What a false and a missed positive cost: adds the threshold of least cost.", None, metavar="A B"
+        "What a false and a missed positive cost: adds the threshold of least cost.", None, "A B"
     )
     from_stage: str | None = option(
-        "Do this stage and all after it again: data, layout, model, explain, report.",
-        None,
-        name="--from",
-        metavar="STAGE",
+        "Do this stage and all after it again: data, layout, model, explain, report.", None, "STAGE", name="--from"
     )
 
     @property
@@ -288,12 +263,7 @@ class RunRequest(SplitRequest):
         return {**super().files, "preset": Path(self.preset) if self.preset.endswith(".json") else None}
 
     def check(self) -> None:
-        """Refuse what can be refused before any file is read.
-
-        Raises:
-            InputError: Options that are unknown or do not go together.
-            EnvironmentProblem: A baseline that is named has no library here.
-        """
+        """Refuse options that are unknown or do not go together, before any file is read."""
         from permgrad.base.checks import check_choice
         from permgrad.data.read.cells import MissingCodes
         from permgrad.data.read.missing_texts import check_not_na
@@ -313,7 +283,7 @@ class RunRequest(SplitRequest):
                 f"{self.cost[0]:g} {self.cost[1]:g}; give for example --cost 1 5"
             )
         self._check_images()
-        parse_kinds(self.kind)
+        _ = self.kinds
         check_not_na(self.kept_texts, MissingCodes.of(self.na_codes))
         if self.named_baselines:
             from permgrad.evaluation.competitors import check_available
@@ -337,13 +307,13 @@ class RunRequest(SplitRequest):
             raise InputError("--image-size belongs to --image, however: no --image is given; name the column of paths")
 
     @property
-    def named_columns(self) -> tuple[str, ...]:
+    def named_columns(self) -> Names:
         """The columns that an option names: they are read, also where they only number the rows."""
         single = [name for name in (self.group, self.time) if name is not None]
-        return (*self.target, *self.drop, *self.identifier, *parse_kinds(self.kind), *self.images, *single)
+        return (*self.target, *self.drop, *self.identifier, *self.kinds, *self.images, *single)
 
     @property
-    def wanted_baselines(self) -> tuple[str, ...]:
+    def wanted_baselines(self) -> Names:
         """Names of the baselines to train, in the order of tables."""
         if not self.baselines and not self.named_baselines:
             return ()
@@ -352,11 +322,6 @@ class RunRequest(SplitRequest):
         cheap = [name for name in competitors if self.baselines and not competitors.get(name).costly]
         return tuple(name for name in competitors if name in cheap or name in self.named_baselines)
 
-    @property
-    def folder(self) -> Path:
-        """The run's folder."""
-        return self.out if self.out is not None else DEFAULT_PARENT / f"{self.name}-{self.seed}"
-
 
 # ---- compare, tune ---------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, kw_only=True)
@@ -364,45 +329,40 @@ class CompareRequest(TableRequest):
     """The options of ``permgrad compare``."""
 
     command_name = "compare"
-    identifier: tuple[str, ...] = option("Column that names rows: not a feature.", (), name="--id", metavar="COL")
-    group: str | None = option("Column whose equal values stay in one fold.", None, metavar="COL")
+    identifier: Names = option("Column that names rows: not a feature.", (), "COL", name="--id")
+    group: str | None = option("Column whose equal values stay in one fold.", None, "COL")
     out: Path | None = output("permgrad-runs/compare-<table>-<seed>")
     seed: int = option("Seed of folds, models and explanations.", 0, least=0)
-    models: tuple[str, ...] = option(
+    models: Names = option(
         "Presets (or preset files; default:tabular and default:image are one branch alone) and baselines, separated by "
         "commas (default: default,lightgbm,random_forest,linear).",
         (),
-        metavar="NAMES",
+        "NAMES",
         lists="entries",
     )
-    folds: int | None = option("Number of folds (default: 5).", None, metavar="K")
-    repeats: int = option("How often the rows are divided into folds.", 1, metavar="R")
+    folds: int | None = option("Number of folds (default: 5).", None, "K")
+    repeats: int = option("How often the rows are divided into folds.", 1, "R")
     splits: tuple[int, ...] = option(
         "Seeds of 60/20/20 splits in the place of folds, separated by commas, such as 42,43,44.",
         (),
-        metavar="SEEDS",
+        "SEEDS",
         lists="entries",
     )
     metric: str | None = option("What decides (default: roc_auc, accuracy or rmse, by the task).", None)
     explain: bool = option("Also ask what each model relies on.", True, name="--explain/--no-explain")
-    methods: tuple[str, ...] = option(
+    methods: Names = option(
         "How to explain, separated by commas (default: permutation,permgrad). permutation is always played; permgrad, "
         "ablation, gradient, integrated_gradients, deeplift and shapley apply to networks only.",
         (),
+        "NAMES",
         name="--method",
-        metavar="NAMES",
         lists="names",
     )
 
-    @property
-    def folder(self) -> Path:
-        """Where everything goes."""
-        return self.out if self.out is not None else DEFAULT_PARENT / f"compare-{self.name}-{self.seed}"
-
     def run_request(self) -> RunRequest:
         """Return the request of a run on the same table: what it reads and refuses is the same."""
-        kept = (self.group,) if self.group is not None and self.group not in self.identifier else ()
-        changed: dict[str, Any] = {"identifier": (*self.identifier, *kept), "group": None}
+        grouping = (self.group,) if self.group is not None and self.group not in self.identifier else ()
+        changed: dict[str, Any] = {"identifier": (*self.identifier, *grouping), "group": None}
         changed |= {"out": None, "threads": None, "overwrite": False}
         return RunRequest(**(self.shared_with(TableRequest) | changed))
 
@@ -411,19 +371,16 @@ class CompareRequest(TableRequest):
 class TuneRequest(SplitRequest):
     """The options of ``permgrad tune``."""
 
+    command_name = "tune"
     out: Path | None = output("permgrad-runs/<table>-tuned-<seed>")
-    trials: int | None = option("The study's total of finished trials (default: as the space says).", None, metavar="N")
-    storage: str | None = option("URL of the study's database (default: sqlite:///DIR/study.db).", None, metavar="URL")
+    trials: int | None = option("The study's total of finished trials (default: as the space says).", None, "N")
+    storage: str | None = option("URL of the study's database (default: sqlite:///DIR/study.db).", None, "URL")
     study: str = option("The study's name in the database.", STUDY_NAME)
     space: str = option("What is searched: default, paper, or a JSON file (docs/tuning.md).", DEFAULT_SPACE)
     pruning: bool = option("Train every trial to its end.", True, name="--no-pruning")
 
     def check(self) -> None:
-        """Refuse what can be refused before any file is read.
-
-        Raises:
-            InputError: Options that are unknown or do not go together.
-        """
+        """Refuse options that are unknown or do not go together, before any file is read."""
         if self.trials is not None and self.trials < 1:
             raise InputError(
                 f"a study has at least one trial, however: --trials {self.trials}; give for example --trials 30"
@@ -431,11 +388,6 @@ class TuneRequest(SplitRequest):
         if not self.study.strip():
             raise InputError("a study must have a name, however: --study is empty; leave the option out")
         self.run_request("default").check()
-
-    @property
-    def folder(self) -> Path:
-        """The study's folder."""
-        return self.out if self.out is not None else DEFAULT_PARENT / f"{self.name}-tuned-{self.seed}"
 
     @property
     def url(self) -> str:
@@ -457,7 +409,7 @@ class TuneRequest(SplitRequest):
     @property
     def command(self) -> str:
         """The command line that asks for this."""
-        return command_line("tune", self, storage=self.shown_storage)
+        return command_line(self, storage=self.shown_storage)
 
 
 # ---- predict, explain, report ----------------------------------------------------------------------------------------
@@ -471,7 +423,7 @@ class PredictRequest:
         "CSV file to write (default: <table>-predictions.csv here; - for stdout); with --stream a folder of Parquet "
         "files (default: <table>-predictions here).",
         None,
-        metavar="PATH",
+        "PATH",
     )
     stream: bool | None = option(_STREAM, None, name="--stream/--no-stream")
     overwrite: bool = option("Replace what is there.", False)
@@ -480,11 +432,7 @@ class PredictRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainRequest:
-    """The options of ``permgrad explain``.
-
-    Attributes:
-        test_rows: Numbers ``(rows,)`` of the rows of ``table`` that are meant; None: all.
-    """
+    """The options of ``permgrad explain``; of its table ``test_rows`` ``(rows,)`` are meant, or all."""
 
     model_folder: Path = argument(_MODEL, "MODEL_DIR")
     table: Path | None = argument(
@@ -492,13 +440,11 @@ class ExplainRequest:
     )
     method: str = option("How to explain: permgrad, permutation, integrated_gradients, ...", "permgrad")
     row: int | None = option("Explain this row only, counted from 0.", None, least=0)
-    where: tuple[str, ...] = option(
-        "Explain the rows with this value only; may be given several times.", (), metavar="COL=VALUE"
-    )
+    where: Names = option("Explain the rows with this value only; may be given several times.", (), "COL=VALUE")
     baseline: str | None = option("For integrated_gradients: median, mean, zeros, background or class:<label>.", None)
-    target: tuple[str, ...] = option("Output to explain: a class (default: all).", (), metavar="CLASS")
-    y: str | None = option("Column of targets (default: that of the model's run).", None, metavar="COL")
-    positive: str | None = option(_POSITIVE, None, metavar="LEVEL")
+    target: Names = option("Output to explain: a class (default: all).", (), "CLASS")
+    y: str | None = option("Column of targets (default: that of the model's run).", None, "COL")
+    positive: str | None = option(_POSITIVE, None, "LEVEL")
     scope: str = option("auto, global or local.", "auto")
     repeats: int = option("Number of donors per row, for the methods that draw.", 10, least=1)
     stream: bool | None = option(_STREAM, None, name="--stream/--no-stream")
@@ -511,8 +457,8 @@ class ExplainRequest:
     address: str | None = option(
         "With --engine ray: the cluster's head, as host:port or auto (default: RAY_ADDRESS, else this machine).",
         None,
+        "ADDRESS",
         name="--ray-address",
-        metavar="ADDRESS",
     )
     seed: int = option(_SEED, 0, least=0)
     out: Path | None = output("<table>-<method> here, with -row<N>", "Folder to write")
@@ -537,17 +483,12 @@ class ExplainRequest:
         return Path(f"{table_name(named)}-{self.method}{row}{chosen}")
 
 
-def run_of(folder: Path) -> Path:
-    """Return the folder of the run that a model's folder belongs to; that of a run is its own."""
-    return folder if (folder / "model").is_dir() else folder.parent
-
-
 @dataclass(frozen=True, kw_only=True)
 class ReportRequest:
     """The options of ``permgrad report``."""
 
     folder: Path = argument("A run's folder.", "DIR")
-    positive: str | None = option(_POSITIVE, None, metavar="LEVEL")
+    positive: str | None = option(_POSITIVE, None, "LEVEL")
 
 
 # ---- benchmark ---------------------------------------------------------------------------------------------
@@ -555,20 +496,17 @@ class ReportRequest:
 class BenchmarkRequest:
     """The options of ``permgrad benchmark``; names that are left out mean all of the suite."""
 
+    command_name: ClassVar[str] = "benchmark"
     suite: str = argument("multimodal, tabular or all.", "SUITE")
     out: Path | None = output("permgrad-runs/benchmark-<suite>")
     seeds: int | None = option("How many seeds, from 0 (default: 3; 1 with --quick).", None, least=1)
-    functions: tuple[str, ...] = option(
-        "Known functions, separated by commas (default: all).", (), metavar="NAMES", lists="names"
-    )
-    methods: tuple[str, ...] = option(
-        "Methods, separated by commas (default: all).", (), metavar="NAMES", lists="names"
-    )
-    images: tuple[str, ...] = option(
+    functions: Names = option("Known functions, separated by commas (default: all).", (), "NAMES", lists="names")
+    methods: Names = option("Methods, separated by commas (default: all).", (), "NAMES", lists="names")
+    images: Names = option(
         "Image set of the multimodal suite, or one for each image, separated by a comma: organamnist, organcmnist, "
         "another MedMNIST set, or FILE.npz in their form.",
         (),
-        metavar="SETS",
+        "SETS",
         lists="names",
     )
     quick: bool = option("Less of everything, to see that it runs; no results.", False)
@@ -579,7 +517,7 @@ class BenchmarkRequest:
     @property
     def folder(self) -> Path:
         """Where the results go."""
-        return self.out if self.out is not None else DEFAULT_PARENT / f"benchmark-{self.suite}"
+        return self.out if self.out is not None else Path(f"permgrad-runs/benchmark-{self.suite}")
 
     @property
     def seed_list(self) -> range:
@@ -589,7 +527,7 @@ class BenchmarkRequest:
     @property
     def command(self) -> str:
         """The command line that asks for this."""
-        return command_line("benchmark", self)
+        return command_line(self)
 
 
 @dataclass(frozen=True)

@@ -23,15 +23,7 @@ MOST_ROWS, _READ_ROWS, _GUESSED = 100_000, 50_000, 1000
 
 
 class Conditions:
-    """What ``--where`` asks of a row: the table may be shown a piece at a time.
-
-    Args:
-        texts: each of the form ``COLUMN=VALUE``.
-        columns: names of the table's columns.
-
-    Raises:
-        InputError: no value, or no such column.
-    """
+    """What ``--where`` asks of a row, each ``COLUMN=VALUE``: the table may be shown a piece at a time."""
 
     def __init__(self, texts: Sequence[str], columns: Sequence[str]) -> None:
         self.conditions: list[tuple[str, str]] = []
@@ -41,42 +33,27 @@ class Conditions:
                 raise InputError(f"--where must have the form COLUMN=VALUE, however: --where {text!r}; add the value")
             find_column(name, list(columns), "where")
             self.conditions.append((name, value))
-        self._found = [False] * len(self.conditions)
-        self._values: list[set[str]] = [set() for _ in self.conditions]
-
-    @property
-    def columns(self) -> list[str]:
-        """The columns that are looked at."""
-        return list(dict.fromkeys(name for name, _ in self.conditions))
+        #: Values that a column has in the place of the one that is asked for; None: some row has that.
+        self._instead: list[set[str] | None] = [set() for _ in self.conditions]
 
     def fits(self, frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
         """Return which rows fulfil all conditions."""
         fits = np.ones(len(frame), dtype=bool)
         for place, (name, value) in enumerate(self.conditions):
-            # Compared as text, so that 1, 1.0 and "1" are one value, as they are for the encoder.
-            codes, written, is_text = _texts(frame[name])
-            # What is written as text is that text alone: "07" is no "7".
-            as_text, as_number = canonical(value), canonical(_as_number(value))
-            fitting = [
-                text == as_text or (text == as_number and not quoted)
-                for text, quoted in zip(written, is_text, strict=True)
-            ]
-            fitting_rows = np.array(fitting, dtype=bool)[codes]
-            self._found[place] |= bool(fitting_rows.any())
-            if not self._found[place] and len(self._values[place]) < _GUESSED:
-                self._values[place].update(sorted(text for text in written if text is not None)[:_GUESSED])
-            fits &= fitting_rows
+            fitting = _equal(frame[name], value)
+            instead = self._instead[place]
+            if fitting.any():
+                self._instead[place] = None
+            elif instead is not None and len(instead) < _GUESSED:
+                instead.update(canonical(cell) for cell in frame[name].dropna().unique()[:_GUESSED].tolist())
+            fits &= fitting
         return fits
 
     def check(self, rows: int) -> None:
-        """Refuse a choice of no row, once the whole table was shown.
-
-        Raises:
-            InputError: no row has such a value, or none has all of them.
-        """
-        for (name, value), met, values in zip(self.conditions, self._found, self._values, strict=True):
-            if not met:
-                near = suggest(value, sorted(values)[:_GUESSED])
+        """Refuse a choice of no row, once the whole table was shown."""
+        for (name, value), instead in zip(self.conditions, self._instead, strict=True):
+            if instead is not None:
+                near = suggest(value, sorted(instead)[:_GUESSED])
                 raise InputError(
                     f"--where must choose a row, however: no row has {name} = {value}{near}; check the value"
                 )
@@ -84,23 +61,23 @@ class Conditions:
             raise InputError("--where must choose a row, however: no row has all of these values; give fewer of them")
 
 
-def _texts(values: pd.Series[Any]) -> tuple[npt.NDArray[np.intp], list[str], list[bool]]:
-    """Return a column's cells as text: for each row a place in the list of texts, and which of these are texts."""
-    if values.dtype == object:
-        # Single cells: True and 1 would be one value here, and are not.
-        codes, cells = np.arange(len(values)), values.tolist()
-    else:
-        codes, distinct = pd.factorize(values, use_na_sentinel=False)
-        cells = distinct.tolist()
-    return codes, [canonical(cell) for cell in cells], [isinstance(cell, str) for cell in cells]
-
-
-def _as_number(text: str) -> Any:
+def _equal(values: pd.Series[Any], text: str) -> npt.NDArray[np.bool_]:
+    """Return which cells are what a text says; 1, 1.0 and "1" are one value, as they are for the encoder."""
     try:
         # A float would be one with its neighbours from 2^53 on.
-        return int(text) if re.fullmatch(r"[+-]?[0-9]{1,18}", text.strip()) else float(text)
+        number: Any = int(text) if re.fullmatch(r"[+-]?[0-9]{1,18}", text.strip()) else float(text)
     except ValueError:
-        return text
+        number = text
+    # What is written as text is that text alone: "07" is no "7".
+    as_text, as_number = canonical(text), canonical(number)
+    # Of objects single cells: True and 1 would be one value here, and are not.
+    is_object = values.dtype == object
+    codes, distinct = (np.arange(len(values)), values) if is_object else pd.factorize(values, use_na_sentinel=False)
+    fitting = [
+        canonical(cell) == as_text or (not isinstance(cell, str) and canonical(cell) == as_number)
+        for cell in distinct.tolist()
+    ]
+    return np.array(fitting, dtype=bool)[codes]
 
 
 def selected(request: ExplainRequest, table: pd.DataFrame) -> npt.NDArray[np.int64] | None:
@@ -119,23 +96,20 @@ def read_selected(
     request: ExplainRequest, table: PartitionedTable, columns: Sequence[str]
 ) -> tuple[pd.DataFrame, npt.NDArray[np.int64]]:
     """Return the chosen rows of a long table, and their numbers in it; only they are held in memory."""
-    if request.row is not None:
-        check_row(request, table.rows)
-        part = next(part for part in table.parts if request.row < part.first_row + part.rows)
-        for first, frame in table.batches(part, _READ_ROWS, columns):
-            if request.row < first + len(frame):
-                place = request.row - first
-                return frame.iloc[place : place + 1].reset_index(drop=True), np.array([request.row], dtype=np.int64)
+    check_row(request, table.rows)
     conditions = Conditions(request.where, table.columns)
-    wanted = list(dict.fromkeys([*columns, *conditions.columns]))
+    wanted = list(dict.fromkeys([*columns, *(name for name, _ in conditions.conditions)]))
     frames: list[pd.DataFrame] = []
     numbers: list[npt.NDArray[np.int64]] = []
     for part in table.parts:
+        if request.row is not None and not part.first_row <= request.row < part.first_row + part.rows:
+            continue
         for first, frame in table.batches(part, _READ_ROWS, wanted):
-            places = np.flatnonzero(conditions.fits(frame))
-            if len(places):
-                frames.append(frame.iloc[places])
-                numbers.append(places + first)
+            rows = np.arange(first, first + len(frame), dtype=np.int64)
+            fits = conditions.fits(frame) if request.row is None else rows == request.row
+            if fits.any():
+                frames.append(frame[fits])
+                numbers.append(rows[fits])
         count = sum(map(len, numbers))
         if count > MOST_ROWS:
             raise InputError(
@@ -148,11 +122,7 @@ def read_selected(
 
 
 def check_row(request: ExplainRequest, rows: int) -> None:
-    """Refuse a row that the table does not have.
-
-    Raises:
-        InputError: its number is too large.
-    """
+    """Refuse a row that the table does not have."""
     if request.row is not None and request.row >= rows:
         raise InputError(
             f"row must be below the number of rows, however: --row {request.row} and {request.source} has "

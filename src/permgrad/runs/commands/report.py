@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -44,7 +44,8 @@ from permgrad.runs.folder.documents import (
 )
 from permgrad.runs.folder.folder import RUN, STAGES, believed, lost_files, read_record
 from permgrad.runs.requests import Outcome
-from permgrad.runs.run import images, strongest
+from permgrad.runs.run import images
+from permgrad.runs.run.explaining import read_strongest
 from permgrad.runs.run.gradients import SUMMARY
 from permgrad.runs.run.judging import leak_words, read_guesses
 from permgrad.runs.run.reading import FILE as READING
@@ -54,27 +55,19 @@ REPORT = "report.html"
 
 
 def rebuild_report(folder: str | os.PathLike[str], *, positive: str | None = None) -> Outcome:
-    """Write a run's ``report.html`` again.
-
-    Args:
-        folder: The run's folder.
-        positive: Of two classes the one that the page speaks of; None: the run's own.
+    """Write a run's ``report.html`` again; of two classes the page speaks of ``positive``, or of the run's own.
 
     Raises:
         InputError: The folder holds no run, or one that is not explained yet; or there is no such class.
         EnvironmentProblem: The folder cannot be written.
     """
     path = Path(folder)
-    if not path.is_dir():
-        what = "is a file" if path.exists() else "does not exist"
-        raise InputError(
-            f"report needs a run's folder, however: {path} {what}; give the folder that permgrad run wrote"
-        )
     RUN.refuse_damaged(path, "run again with --overwrite")
     record = read_record(path)
     if record is None:
+        what = "has no run.json" if path.is_dir() else "is a file" if path.exists() else "does not exist"
         raise InputError(
-            f"report needs a run's folder, however: {path} has no run.json; give the one permgrad run wrote"
+            f"report needs a run's folder, however: {path} {what}; give the folder that permgrad run wrote"
         )
     missing = [stage for stage in STAGES if stage != "report" and stage not in record["finished_stages"]]
     if missing:
@@ -95,12 +88,7 @@ def rebuild_report(folder: str | os.PathLike[str], *, positive: str | None = Non
 
 
 def command_for(folder: Path, record: Mapping[str, Any]) -> str:
-    """Return the command that a run was asked for with, for the folder where the run is now.
-
-    Examples:
-        >>> command_for(Path("copy"), {"command": "permgrad run 'my table.csv' --target y --out runs/one --seed 3"})
-        "permgrad run 'my table.csv' --target y --seed 3 --out copy"
-    """
+    """Return the command that a run was asked for with, for the folder where the run is now."""
     try:
         words = shlex.split(str(record.get("command") or ""))
     except ValueError:  # of a record that somebody has changed
@@ -116,21 +104,23 @@ def write_run_report(
     folder: Path, record: Mapping[str, Any], *, model: Any = None, positive: str | None = None
 ) -> Path:
     """Write ``report.html`` into a run's folder."""
-    content = report_content(folder, record, open_run_model(folder) if model is None else model)
-    return _write(folder, content if positive is None else _with_positive(content, positive, folder))
+    with loading():
+        from permgrad.models.save.saving import load
+        from permgrad.report.page.html import write_report
+
+    content = report_content(folder, record, load(folder / "model") if model is None else model)
+    write_report(folder / REPORT, content if positive is None else _with_positive(content, positive, folder))
+    return folder / REPORT
 
 
 def _with_positive(content: ReportContent, level: str, folder: Path) -> ReportContent:
-    """Return the same with another positive class: metrics that speak of it anew.
-
-    Where the run kept no predictions there are none, and ``not_kept`` names the baselines of which that is so.
-    """
+    """Return the same with another positive class: metrics that speak of it anew, where predictions are kept."""
     from permgrad.evaluation.metrics import evaluate
 
     predictions, metrics = content.predictions, dict(content.metrics or {})
-    classes = [] if predictions is None else list(predictions.classes)
-    label = classes[find_positive(classes, level)]
     assert predictions is not None
+    classes = list(predictions.classes)
+    label = classes[find_positive(classes, level)]
     anew = partial(evaluate, "classification", predictions.truth, classes=classes, positive=label)
     metrics["test"] = anew(probabilities=predictions.probabilities)
     assert content.data is not None
@@ -138,16 +128,19 @@ def _with_positive(content: ReportContent, level: str, folder: Path) -> ReportCo
     counts = content.data.class_counts["train"].reindex(classes).to_numpy(dtype=np.float64)
     constant = np.tile(counts / counts.sum(), (len(predictions.truth), 1))
     metrics["constant"] = {**content.constant, **anew(probabilities=constant)}
-    if str(metrics.get("positive", classes[1])) != label:
+    if str(metrics["positive"]) != label:
         unknown = dict.fromkeys(("average_precision", "lift"))
         guesses = read_guesses(folder, classes, len(predictions.truth))
         metrics["validation"], metrics["not_kept"] = metrics["validation"] | unknown, []
-        metrics["baselines"] = dict(metrics["baselines"])
-        for name, entry in metrics["baselines"].items():
-            measured = anew(probabilities=guesses[name]) if name in guesses else {}
-            metrics["baselines"][name] = entry | {metric: measured.get(metric) for metric in unknown}
-            if not measured and not entry.get("problem"):
-                metrics["not_kept"].append(name)
+        metrics["baselines"] = {
+            name: entry
+            | (
+                {metric: anew(probabilities=guesses[name])[metric] for metric in unknown}
+                if name in guesses
+                else unknown
+            )
+            for name, entry in metrics["baselines"].items()
+        }
     explanations = {name: getattr(content, name) for name in ("explanation", "local")}
     changed = {
         name: replace(entry, meta={**entry.meta, "positive": label})
@@ -157,57 +150,43 @@ def _with_positive(content: ReportContent, level: str, folder: Path) -> ReportCo
     return replace(content, metrics=metrics, positive=label, **changed)
 
 
-def open_run_model(folder: Path) -> Any:
-    """Return the model of a run."""
-    with loading():
-        from permgrad.models.save.saving import load
-
-    return load(folder / "model")
-
-
-def _write(folder: Path, content: ReportContent) -> Path:
-    with loading():
-        from permgrad.report.page.html import write_report
-
-    target = folder / REPORT
-    write_report(target, content)
-    return target
-
-
 def report_content(folder: Path, record: Mapping[str, Any], model: Any) -> ReportContent:
     """Gather what the report shows from the files of a run."""
-    data = read_data(folder / DATA)
-    explanation = saved_explanation(folder, "permgrad")
-    paper = saved_explanation(folder, "permgrad-paper")
-    local = saved_explanation(folder, "integrated_gradients")
-    task = cast("Any", data["task"])
+    data, store = read_data(folder / DATA), folder / "explanations"
+    paper, local = (saved_explanation(folder, name) for name in ("permgrad-paper", "integrated_gradients"))
     with_images = images.is_image_model(model)
     rows = _row_sections(folder, local)
     metrics = read_metrics(folder / METRICS, data["task"])
+    gradient_facts = store / "integrated_gradients.json"
     return ReportContent(
         title=data["table"],
         target=data["target"],
-        task=task,
+        task=cast("Any", data["task"]),
         metrics=metrics,
         positive=metrics.get("positive"),
         data=_data_section(data),
-        network=images.network_section(record, model) if with_images else _network_section(record, model),
+        network=_network_section(record, model, with_images=with_images),
         training=_training_section(folder, model),
-        predictions=_prediction_section(folder, task, model, int(data["rows"]["test"])),
-        explanation=explanation,
+        predictions=_prediction_section(folder, data["task"], model, int(data["rows"]["test"])),
+        explanation=saved_explanation(folder, "permgrad"),
         compared={} if paper is None else {"permgrad-paper": paper},
         branches=read_json(folder / BRANCHES),
         # Of few rows a beeswarm shows nothing.
         local=None if with_images else local,
         rows=images.with_overlays(rows, folder) if with_images else rows,
-        gradients=_gradient_section(folder),
-        reading=_reading(folder),
+        gradients=_gradient_section(folder, gradient_facts) if gradient_facts.is_file() else None,
+        reading=None if with_images else read_json(store / READING),
         related=related_pairs(folder),
         layout=_layout_section(folder) if not with_images and "image" in model.module_.paths else None,
         provenance=_provenance_section(record),
         warnings=[*_warnings(data), *never_predicted_words(metrics.get("never_predicted") or [])],
         extra=images.where_in_images(folder) if with_images else (),
     )
+
+
+def related_pairs(folder: Path) -> list[dict[str, Any]]:
+    """Return which features of a run move together."""
+    return list(read_json(folder / "explanations" / RELATED)["pairs"])
 
 
 def _data_section(data: Mapping[str, Any]) -> DataSection:
@@ -218,28 +197,46 @@ def _data_section(data: Mapping[str, Any]) -> DataSection:
         columns=pd.DataFrame(data["columns"]),
         split=data["split"],
         shared_rows=data["shared_rows"],
-        alike_rows=data.get("alike_rows"),
+        alike_rows=data["alike_rows"],
         class_counts=None if counts is None else pd.DataFrame.from_dict(counts, orient="index"),
         notes=[f"Task: {data['task']} ({data['task_reason']}).", *data["notes"], *card.get("notes", ())],
         card={name: str(card[name]) for name in ("title", "description", "home", "licence") if card.get(name)},
     )
 
 
-def _network_section(record: Mapping[str, Any], model: Any) -> NetworkSection:
+def _network_section(record: Mapping[str, Any], model: Any, *, with_images: bool) -> NetworkSection:
+    """Describe the network: its branches, its layers with weights, and the images it takes or a drawing of it."""
     from permgrad.models.network.summary import layer_rows
 
-    layers = pd.DataFrame(
-        [(row.part, row.layer, " × ".join(map(str, row.shape)), row.parameters) for row in layer_rows(model.module_)],
-        columns=["part", "layer", "shape per row", "parameters"],
-    )
-    options = {**model.network_options_, **model.training_options_}
+    module, notes, drawing = model.module_, [], None
+    if with_images:
+        layers = [
+            (name.partition(".")[0], name.partition(".")[2] or name, repr(layer), sum(p.numel() for p in weights))
+            for name, layer in module.named_modules()
+            if name and not list(layer.children()) and (weights := list(layer.parameters()))
+        ]
+        notes = [
+            f"Images of column {image.name}: {image.height} × {image.width} pixels, "
+            f"{'red, green and blue' if image.channels == 3 else 'grey'}."
+            for image in model.images_
+        ]
+        columns, options, branches = (
+            ["part", "name", "layer", "parameters"],
+            asdict(module.options),
+            ("images", "table"),
+        )
+    else:
+        layers = [(row.part, row.layer, " × ".join(map(str, row.shape)), row.parameters) for row in layer_rows(module)]
+        columns, options = ["part", "layer", "shape per row", "parameters"], model.network_options_
+        branches, drawing = tuple(module.paths), model.draw_network()
     return NetworkSection(
         preset=str(record["configuration"].get("preset", "")),
-        branches=tuple(model.module_.paths),
-        parameters=sum(parameter.numel() for parameter in model.module_.parameters()),
-        drawing=model.draw_network(),
-        summary=layers,
-        options=options,
+        branches=branches,
+        parameters=sum(parameter.numel() for parameter in module.parameters()),
+        drawing=drawing,
+        summary=pd.DataFrame(layers, columns=columns),
+        options={**options, **model.training_options_},
+        notes=notes,
     )
 
 
@@ -257,7 +254,6 @@ def _training_section(folder: Path, model: Any) -> TrainingSection:
 
 
 def _prediction_section(folder: Path, task: str, model: Any, rows: int) -> PredictionSection:
-    text = {"truth": str, "prediction": str} if task == "classification" else None
     classes = [str(label) for label in getattr(model, "classes_", np.zeros(0)).tolist()]
     chances = [f"probability_{label}" for label in classes]
     table = read_table_of(
@@ -266,7 +262,7 @@ def _prediction_section(folder: Path, task: str, model: Any, rows: int) -> Predi
         needs=("row", "truth", "prediction", *chances),
         numbers=("row", *(chances or ("truth", "prediction"))),
         rows=rows,
-        dtype=text,
+        dtype={"truth": str, "prediction": str} if task == "classification" else None,
         keep_default_na=False,
     )
     if task == "regression":
@@ -274,7 +270,7 @@ def _prediction_section(folder: Path, task: str, model: Any, rows: int) -> Predi
             truth=table["truth"].to_numpy(),
             predictions=table["prediction"].to_numpy(),
             training_mean=float(model.target_mean_),
-            strongest=strongest.stored(folder, table["row"].to_numpy()),
+            strongest=read_strongest(folder, table["row"].to_numpy()),
         )
     probabilities = table[chances].to_numpy(dtype=np.float64)
     calibrated = getattr(model, "calibration_", None)
@@ -290,27 +286,25 @@ def before_calibration(calibrated: Any, probabilities: npt.NDArray[np.float64]) 
     """Return what probabilities were before a calibration that can be undone; None for others, and for none.
 
     ``p ∝ exp((z − shift) / temperature)`` gives the logits back but for a constant, which the softmax does not see.
-
-    Args:
-        calibrated: The model's ``Calibration``.
-        probabilities: Calibrated ones ``(rows, classes)``.
     """
     if calibrated.method not in ("prior", "temperature"):
         return None
+    from scipy.special import softmax
+
     logits = np.log(np.clip(probabilities, np.finfo(np.float64).tiny, None)) * calibrated.temperature
-    logits += np.asarray(calibrated.shift) if calibrated.shift else 0.0
-    raw = np.exp(logits - logits.max(axis=1, keepdims=True))
-    uncalibrated: npt.NDArray[np.float64] = raw / raw.sum(axis=1, keepdims=True)
+    uncalibrated = softmax(logits + (np.asarray(calibrated.shift) if calibrated.shift else 0.0), axis=1)
     return None if np.allclose(uncalibrated, probabilities, atol=1e-6) else uncalibrated
 
 
 def _row_sections(folder: Path, local: Any) -> list[RowSection]:
-    path = folder / "explanations" / "rows.json"
-    if local is None or not path.is_file():
+    from permgrad.attribution.maps.weighted import MAP_NAMES
+
+    if local is None:
         return []
     maps = saved_explanation(folder, "gradcam")
+    name = MAP_NAMES["gradcam" if maps is None else maps.meta.get("variant", "gradcam")]
     sections = []
-    for place, row in enumerate(read_json(path)["rows"]):
+    for place, row in enumerate(read_json(folder / "explanations" / "rows.json")["rows"]):
         image = heat = None
         if maps is not None and {"cam", "images"} <= set(maps.maps):
             image, heat = maps.maps["images"][place], maps.maps["cam"][place, row["output"]]
@@ -324,40 +318,19 @@ def _row_sections(folder: Path, local: Any) -> list[RowSection]:
                 output=row["output"],
                 image=image,
                 heat=heat,
-                heat_title=_map_title(maps) + ("" if label == "all" else f", class {label}"),
+                heat_title=f"{name} of the last convolution" + ("" if label == "all" else f", class {label}"),
                 text=f"Chosen as {row['why']}." + (empty if heat is not None and not np.any(heat) else ""),
             )
         )
     return sections
 
 
-def _map_title(maps: Any) -> str:
-    from permgrad.attribution.maps.weighted import MAP_NAMES
-
-    variant = "gradcam" if maps is None else maps.meta.get("variant", "gradcam")
-    return f"{MAP_NAMES[variant]} of the last convolution"
-
-
-def _gradient_section(folder: Path) -> GradientSection | None:
-    facts, table = folder / "explanations" / "integrated_gradients.json", folder / SUMMARY
-    if not (facts.is_file() and table.is_file()):
-        return None
-    text = {"level": str, "feature": str, "name": str}
-    summary = read_table_of(
-        table, "explanation", needs=("level", "feature", "name"), numbers=(), dtype=text, keep_default_na=False
+def _gradient_section(folder: Path, facts: Path) -> GradientSection:
+    text = dict.fromkeys(("level", "feature", "name"), str)
+    table = read_table_of(
+        folder / SUMMARY, "explanation", needs=tuple(text), numbers=(), dtype=text, keep_default_na=False
     )
-    return GradientSection(table=summary, facts=read_json(facts))
-
-
-def _reading(folder: Path) -> dict[str, Any] | None:
-    path = folder / "explanations" / READING
-    return read_json(path) if path.is_file() else None  # a run of an older permgrad has none
-
-
-def related_pairs(folder: Path) -> list[dict[str, Any]]:
-    """Return which features of a run move together; none of a run of an older permgrad."""
-    path = folder / "explanations" / RELATED
-    return read_json(path)["pairs"] if path.is_file() else []
+    return GradientSection(table=table, facts=read_json(facts))
 
 
 def _layout_section(folder: Path) -> LayoutSection:
@@ -390,7 +363,7 @@ def _provenance_section(record: Mapping[str, Any]) -> ProvenanceSection:
 
 
 def _warnings(data: Mapping[str, Any]) -> list[str]:
-    alarm = leak_words(data["target"], data.get("leaks", []))
+    alarm = leak_words(data["target"], data["leaks"])
     alarms = [f"Alarm: {alarm}"] if alarm else []
     if not data["shared_rows"]:
         return alarms

@@ -6,16 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from permgrad.base.errors import InputError, warn_user
 from permgrad.base.startup import loading
+from permgrad.base.stored import read_npz
 from permgrad.data.encode.encoding import align_columns
 from permgrad.data.image_table import locate_images, pages_said
 from permgrad.runs.folder.documents import DATA, read_data, read_like
-from permgrad.runs.folder.folder import read_record
+from permgrad.runs.folder.folder import believed, read_record
 from permgrad.runs.requests import run_of
 from permgrad.runs.run.images import is_image_model
+from permgrad.runs.run.inputs import content_of
 
 
 def check_model(folder: Path) -> None:
@@ -32,11 +36,7 @@ def check_model(folder: Path) -> None:
 
 
 def open_model(folder: Path) -> tuple[Any, dict[str, Any]]:
-    """Return the model of a run's folder (or of the model folder in it), and what ``data.json`` says, if it is there.
-
-    Raises:
-        InputError: There is no model.
-    """
+    """Return the model of a run's folder (or of the model folder in it), and what ``data.json`` says, if there."""
     check_model(folder)
     run = run_of(folder)
     with loading():
@@ -47,12 +47,33 @@ def open_model(folder: Path) -> tuple[Any, dict[str, Any]]:
     return model, data
 
 
+def own_test_rows(folder: Path) -> tuple[Path, npt.NDArray[np.int64]]:
+    """Return the table with a run's test rows, and their numbers in it."""
+    run = run_of(folder)
+    record = read_record(run)
+    if record is None or "data" not in record["finished_stages"]:
+        raise InputError(f"The test rows of {folder} are not known, because it is no run. Name the TABLE to explain.")
+    with believed(run):
+        sources = record["facts"]["sources"]
+        role = "test" if "test" in sources else "table"
+        wanted = record["configuration"]["test" if role == "test" else "table content"]
+        rows = np.asarray(read_npz(run / "split.npz")["test"], dtype=np.int64)
+    table = str(sources[role])
+    try:
+        fact = None if content_of(table, role) == wanted else "has changed since the run"
+    except InputError:
+        fact = "is not there any more"
+    if fact is not None:
+        raise InputError(f"The {role} file of this run, {table}, {fact}. Name a TABLE with rows to explain.")
+    return Path(table), rows
+
+
 def read_rows(model: Any, data: Mapping[str, Any], path: Path) -> tuple[Any, pd.DataFrame]:
     """Return a table's rows as the model takes them, and the whole table.
 
     Columns that the model does not know are left out with a warning, but for the run's target and identifiers.
     """
-    features = _features(model)
+    features = [str(name) for name in model.preprocessor_.feature_names_in_]
     table = read_like(path, data, features)
     if not is_image_model(model):
         silent = [name for name in known_columns(data) if name in table.columns and name not in features]
@@ -72,10 +93,6 @@ def read_rows(model: Any, data: Mapping[str, Any], path: Path) -> tuple[Any, pd.
 def table_of(rows: Any) -> pd.DataFrame:
     """Return the table in rows as a model takes them."""
     return rows if isinstance(rows, pd.DataFrame) else rows.table
-
-
-def _features(model: Any) -> list[str]:
-    return [str(name) for name in model.preprocessor_.feature_names_in_]
 
 
 def known_columns(data: Mapping[str, Any]) -> list[str]:

@@ -1,14 +1,12 @@
 """Explanations that were computed before, found again by what they were computed from.
 
-The key of an explanation is a hash of the saved model, the rows, the method and all its options, so that a changed
-model or table computes anew. Each entry is a folder that holds an explanation as ``Explanation.save`` writes it and,
-beside it, the hashes of its files: an entry that a disk or a person damaged is noticed, and built again.
+The key is a hash of the saved model, the rows, the method and all its options. An entry is a folder as
+``Explanation.save`` writes it with the hashes of its files: one that was damaged is noticed, and built again.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -20,10 +18,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from permgrad import __version__
 from permgrad.base.errors import InputError, warn_user
-from permgrad.base.files import atomic_folder, file_hash, plain, write_json_atomic
+from permgrad.base.files import atomic_folder, file_hash, write_json_atomic
 from permgrad.base.stored import parse_json
-from permgrad.runs.folder.folder import CACHE, read_record
+from permgrad.runs.folder.folder import CACHE, configuration_hash, read_record
+from permgrad.runs.requests import run_of
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -33,24 +33,15 @@ _SUMS = "sums.json"
 
 @dataclass(frozen=True)
 class Cache:
-    """The explanations kept in a run's folder.
-
-    Attributes:
-        folder: Where entries lie, or None: nothing is kept.
-        model: Hash of the saved model.
-    """
+    """The explanations kept in a folder, of a model by its hash; without a folder nothing is kept."""
 
     folder: Path | None
     model: str = ""
 
     @classmethod
     def of(cls, model_folder: Path) -> Cache:
-        """Return the cache beside a run's model; a model that stands alone has none.
-
-        Args:
-            model_folder: A run's folder, or the model folder in it.
-        """
-        run = model_folder if (model_folder / "model").is_dir() else model_folder.parent
+        """Return the cache of a run by its folder or its model's; a model that stands alone has none."""
+        run = run_of(model_folder)
         saved = run / "model"
         if not saved.is_dir() or model_folder not in (run, saved) or read_record(run) is None:
             return cls(None)
@@ -58,12 +49,8 @@ class Cache:
 
     def key(self, method: str, X: pd.DataFrame, y: npt.NDArray[Any] | None, options: Mapping[str, Any]) -> str:
         """Return the name of the entry that belongs to these rows, this method and these options."""
-        from permgrad import __version__
-
         facts = {"version": __version__, "model": self.model, "method": method, "data": rows_hash(X, y)}
-        text = json.dumps([facts, plain(dict(options))], sort_keys=True, ensure_ascii=False)
-        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-        return f"{method}-{digest[:24]}"
+        return f"{method}-{configuration_hash({'facts': facts, 'options': dict(options)})[:24]}"
 
     def explain(
         self,
@@ -78,17 +65,8 @@ class Cache:
     ) -> Explanation:
         """Return an explanation: from its file if it is there and whole, else computed and kept.
 
-        Args:
-            compute: ``permgrad.explain``.
-            model: The fitted estimator that was saved in the folder.
-            X: Rows, as the estimator takes them.
-            y: Their targets, or None.
-            method: Name of the method.
-            store: A folder to save it in as well.
-            **options: Everything else that ``permgrad.explain`` takes; the seed must be among them.
-
-        Returns:
-            The explanation; ``meta["cached"]`` says whether it was read.
+        It is also saved in the folder ``store``; ``meta["cached"]`` says whether it was read. ``compute`` is
+        ``permgrad.explain``, the seed is among its options.
         """
         entry = None if self.folder is None else self.folder / self.key(method, X, y, options)
         cached = None if entry is None else _read(entry)
@@ -139,15 +117,7 @@ def folder_hash(folder: Path) -> str:
 
 
 def rows_hash(X: pd.DataFrame, y: npt.NDArray[Any] | None = None) -> str:
-    """Return the SHA-256 of a table's column names and values, in their order, and of the targets.
-
-    Row labels do not count: the same rows cut out of another file are the same rows.
-
-    Examples:
-        >>> frame = pd.DataFrame({"a": [1.0, None], "b": ["x", "y"]})
-        >>> rows_hash(frame) == rows_hash(frame.set_axis([7, 9])), rows_hash(frame) == rows_hash(frame.iloc[::-1])
-        (True, False)
-    """
+    """Return the SHA-256 of a table's column names and values in their order, row labels left out, and of targets."""
     total = hashlib.sha256()
     columns = [(str(name), X[name]) for name in X.columns]
     columns += [] if y is None else [("\0target", pd.Series(np.asarray(y)))]

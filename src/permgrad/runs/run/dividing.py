@@ -12,19 +12,21 @@ import pandas as pd
 
 from permgrad.base.errors import InputError, by_count
 from permgrad.data.datasets import DataCard
-from permgrad.data.read.cells import RowLines
-from permgrad.data.read.reading import Written
+from permgrad.data.read.cells import MissingCodes, RowLines, canonical
+from permgrad.data.read.reading import Reading, Written
+from permgrad.data.read.table import blank_codes, read_written
 from permgrad.data.splitting import count_shared_rows, split_rows
+from permgrad.data.types.column_types import Kind
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run import gradients
-from permgrad.runs.run.part_files import read_part_files, with_target
-from permgrad.runs.run.target import Task, choose_task, doubt_on_task, target_values
+from permgrad.runs.run.target import Task, choose_task, doubt_on_task, find_column, target_values
 
 PARTS = ("train", "validation", "test")
 #: Fewer rows than these are not divided in three.
 FEWEST_ROWS = 10
 #: Why a named data set has its task.
-OF_CARD = "known from its data card"
+_OF_CARD = "known from its data card"
+Codes = Sequence[str | int | float]
 Rows = npt.NDArray[np.int64]
 
 
@@ -49,55 +51,58 @@ class Divided:
     lines: dict[str, RowLines]
 
 
+def text_columns(written: Written, kinds: Mapping[str, Kind]) -> list[str]:
+    """Return the columns that are text also in a table in which they happen to hold numbers alone."""
+    return [*written.texts, *(name for name in written.coded if kinds.get(name) == "categorical")]
+
+
 def divided(
     request: RunRequest,
     card: DataCard | None,
     written: Written,
     target: str,
-    codes: Sequence[str | int | float],
+    codes: Codes,
     notes: list[str],
     *,
     undivided: bool,
 ) -> Divided:
     """Return the rows whose target is known, in three parts; all of them in the first if they stay undivided."""
-    frame = with_target(written.frame, target, codes, notes)
-    files, lines = read_part_files(request, written, target, codes, notes)
-    _check_rows(len(frame), files)
-    task, reason = _task(request, card, frame[target], target)
-    if request.task == "auto" and reason != OF_CARD:
-        notes += doubt_on_task(frame[target], task, target)
-    all_tables = {"table": frame, **files}
-    alike = {"table": written.alike.get(target)}
-    labels = {}
-    for name, table in all_tables.items():
-        with lines.get(name, written.lines).named():
-            labels[name] = target_values(table[target], task, target, alike=alike.get(name))
-    _check_labels(labels, task, target, request)
-    places, split = _undivided(len(frame)) if undivided else _divide(request, frame, labels["table"], task, files)
-    tables = {part: frame.iloc[places[part]] if part in places else files[part] for part in PARTS}
-    truths = {part: labels["table"][places[part]] if part in places else labels[part] for part in PARTS}
-    _check_training(truths["train"], task, target)
-    places_of_rows = {part: lines.get(part, written.lines) for part in PARTS}
-    return Divided(task, reason, files, tables, truths, split, places_of_rows)
-
-
-def _check_rows(count: int, files: Mapping[str, pd.DataFrame]) -> None:
+    sources = {"table": written}
+    for part in ("test", "validation"):
+        if (path := getattr(request, part)) is not None:
+            reading = Reading(
+                like=written.decimals,
+                texts=frozenset(text_columns(written, request.kinds)),
+                codes=MissingCodes.of(codes),
+                classes=[target],
+                identifiers=request.names_of_rows,
+                named=list(written.frame.columns),
+                not_na=request.kept_texts,
+                units=written.units,
+            )
+            sources[part] = read_written(path, reading)
+            find_column(target, list(sources[part].frame.columns), f"target of the {part} file")
+    tables = {
+        name: _with_target(source.frame, target, codes, notes, "the table" if name == "table" else f"the {name} file")
+        for name, source in sources.items()
+    }
+    frame, files = tables["table"], {part: table for part, table in tables.items() if part != "table"}
     fewest, why = (2, "to learn from") if len(files) == 2 else (FEWEST_ROWS, "to be divided")
-    if count < fewest:
+    if len(frame) < fewest:
         fix = "give more rows" + ("" if len(files) == 2 else ", or --test and --validation files")
         raise InputError(
-            f"a table must have at least {fewest} rows with a target {why}, however: it has {count}; {fix}"
+            f"a table must have at least {fewest} rows with a target {why}, however: it has {len(frame)}; {fix}"
         )
-
-
-def _task(request: RunRequest, card: DataCard | None, values: pd.Series[Any], target: str) -> tuple[Task, str]:
     if card is not None and request.task == "auto" and target == card.target:
-        return card.task, OF_CARD
-    return choose_task(values, request.task, target)
-
-
-def _check_labels(labels: Mapping[str, npt.NDArray[Any]], task: Task, target: str, request: RunRequest) -> None:
-    """Refuse classes of one kind in the table and of another in the files."""
+        task, reason = card.task, _OF_CARD
+    else:
+        task, reason = choose_task(frame[target], request.task, target)
+        notes += doubt_on_task(frame[target], task, target) if request.task == "auto" else []
+    labels = {}
+    for name, table in tables.items():
+        with sources[name].lines.named():
+            alike = written.alike.get(target) if name == "table" else None
+            labels[name] = target_values(table[target], task, target, alike=alike)
     kinds = {name: ("text" if values.dtype.kind in "UO" else "numbers") for name, values in labels.items()}
     if task == "classification" and len(set(kinds.values())) > 1:
         raise InputError(
@@ -105,14 +110,37 @@ def _check_labels(labels: Mapping[str, npt.NDArray[Any]], task: Task, target: st
             f"{', '.join(f'{kind} in the {name} file' for name, kind in kinds.items())}; "
             f"write them alike in {request.table} and the other files"
         )
-
-
-def _check_training(y: npt.NDArray[Any], task: Task, target: str) -> None:
-    if task == "classification" and len(np.unique(y)) < 2:
+    if undivided:
+        none = np.zeros(0, dtype=np.int64)
+        places, split = {"train": np.arange(len(frame)), "validation": none, "test": none}, "not divided"
+    else:
+        places, split = _divide(request, frame, labels["table"], task, files)
+    truths = {part: labels["table"][places[part]] if part in places else labels[part] for part in PARTS}
+    if task == "classification" and len(np.unique(truths["train"])) < 2:
         raise InputError(
             f"training rows must have at least two classes, however: with this split column {target!r} holds only "
-            f"{y[0].item()!r} in them; choose another --split-seed, --group or --time, or give more rows"
+            f"{truths['train'][0].item()!r} in them; choose another --split-seed, --group or --time, or give more rows"
         )
+    parts = {part: frame.iloc[places[part]] if part in places else files[part] for part in PARTS}
+    lines = {part: sources.get(part, written).lines for part in PARTS}
+    return Divided(task, reason, files, parts, truths, split, lines)
+
+
+def _with_target(frame: pd.DataFrame, target: str, codes: Codes, notes: list[str], where: str) -> pd.DataFrame:
+    """Return the rows whose target is known, numbered as in the file; what is left out is noted."""
+    blanked = blank_codes(frame[[target]], list(codes))[target]
+    if not pd.api.types.is_numeric_dtype(blanked.dtype):
+        blanked = blanked.mask(blanked.astype(str).str.strip() == "")
+    missing = blanked.isna().to_numpy()
+    if missing.all():
+        raise InputError(
+            f"the target must be known, however: column {target!r} of {where} is missing in every row; "
+            "choose another target, or check --na"
+        )
+    if count := int(missing.sum()):
+        words = f"{by_count(count, 'has', 'have')} no target and {by_count(count, 'is', 'are')} left out"
+        notes.append(f"{count} of {len(frame)} rows of {where} {words}")
+    return frame.assign(**{target: blanked}).loc[~missing]
 
 
 def _divide(
@@ -122,7 +150,6 @@ def _divide(
     by: dict[str, Any] = {} if request.group is None else {"groups": frame[request.group].to_numpy()}
     if request.time is not None:
         by["time"] = frame[request.time]
-    how = f"by groups of {request.group!r}" if request.group else f"by time, {request.time!r}" if request.time else ""
     sources = " and ".join(f"{part} rows from {getattr(request, part)}" for part in files)
     if len(files) == 2:
         return {"train": np.arange(len(frame), dtype=np.int64)}, sources
@@ -138,28 +165,34 @@ def _divide(
         wanted = "validation" if "test" in files else "test"
         places = {"train": split.train, wanted: np.sort(np.concatenate([split.validation, split.test]))}
         text = f"80 % training, 20 % {wanted}; {sources}"
+    how = f"by groups of {request.group!r}" if request.group else f"by time, {request.time!r}" if request.time else ""
     how = how or ("stratified by class" if split.kind == "stratified" else "at random")
     seed = "" if request.time is not None else f", seed {request.split_seed}"
     return places, f"{text}; {how}{seed}"
 
 
-def _undivided(count: int) -> tuple[dict[str, Rows], str]:
-    none = np.zeros(0, dtype=np.int64)
-    return {"train": np.arange(count, dtype=np.int64), "validation": none, "test": none}, "not divided"
+def notes_on_division(request: RunRequest, train: pd.DataFrame, files: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Say which groups of the training rows stand in the files, too, and where nothing is left to be divided."""
+    notes = [
+        f"--{name} divides nothing, because --test and --validation are both given; the column is left out all the same"
+        for name in ("group", "time")
+        if len(files) == 2 and getattr(request, name) is not None
+    ]
+    for part, table in files.items() if request.group is not None else ():
+        if request.group not in table.columns:
+            continue
+        there, learned = (set(map(canonical, rows[request.group].dropna().unique())) for rows in (table, train))
+        if shared := len(there & learned):
+            notes.append(
+                f"{shared} of {len(there)} groups of {request.group!r} in the {part} file also "
+                f"{by_count(shared, 'stands', 'stand')} in the training rows"
+            )
+    return notes
 
 
 def shared_rows(notes: list[str], train: pd.DataFrame, test: pd.DataFrame, read: Sequence[str]) -> tuple[int, int]:
-    """Count the test rows that are equal to a training row, and note it.
-
-    Args:
-        notes: Take the sentence.
-        train: The training rows with every column of their file.
-        test: The test rows alike; columns that only one of the two files has cannot be compared.
-        read: The columns that the model learns from, and the target.
-
-    Returns:
-        Rows that are equal in every column, and rows that are equal at least in the columns that are read.
-    """
+    """Return how many test rows equal a training row in every column, and in those that are ``read``; note both."""
+    # Columns that only one of the two files has cannot be compared.
     columns = [name for name in train.columns if name in test.columns]
     alike = count_shared_rows(train[list(read)], test[list(read)])
     equal = count_shared_rows(train[columns], test[columns]) if alike else 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,18 +12,18 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.base.csv_files import write_csv
+from permgrad.base.csv_files import read_csv, write_csv
 from permgrad.base.errors import PermgradWarning, by_count, counted
 from permgrad.base.files import atomic_path, write_json_atomic
 from permgrad.base.random import generator
 from permgrad.data.read.table import blank_codes
-from permgrad.runs.run import gradients, images, related, strongest
+from permgrad.runs.run import gradients, images, related
 from permgrad.runs.run.cache import Cache
 from permgrad.runs.run.reading import FILE, Attributions, reading_help, shown_output
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
-    from permgrad.runs.run.inputs import Inputs
+    from permgrad.runs.run.stages import RunWork
 
 #: Rows explained one by one in the report, and rows behind its beeswarm.
 SHOWN_ROWS = 4
@@ -41,34 +41,16 @@ IMAGE_REPEATS, MOST_IMAGE_ROWS = 5, 300
 MAPS = "layercam"
 #: Features up to which each one's direction is traced; beyond, that would take longer than the ranking.
 MOST_DIRECTIONS = 2000
-
-
-def donors_per_row(features: int) -> int:
-    """Return how many donors each row gets: fewer for very wide tables, where time would grow with every column.
-
-    The intervals hold for any number of donors; fewer make them a little wider.
-
-    Examples:
-        >>> [donors_per_row(features) for features in (10, 1000, 3000, 10_000)]
-        [10, 10, 3, 2]
-    """
-    return REPEATS if features <= 1000 else max(2, REPEATS * 1000 // features)
+#: Raw values of so many features that the model relies on most: residuals are drawn by them.
+STRONGEST, MOST_STRONGEST = Path("explanations") / "strongest.csv", 3
 
 
 @dataclass(frozen=True)
 class _Explained:
-    """The test rows that a run explains, and how.
+    """The test rows that a run explains: as the model takes them, their targets, and their numbers in the file."""
 
-    Attributes:
-        rows: As the model takes them, ``y`` their targets, ``numbers`` theirs in the file.
-        predicted: What the model says of them.
-    """
-
+    work: RunWork
     model: Any
-    inputs: Inputs
-    folder: Path
-    seed: int
-    say: Callable[[str], None]
     rows: Any
     y: npt.NDArray[Any]
     numbers: npt.NDArray[np.int64]
@@ -77,7 +59,7 @@ class _Explained:
 
     @property
     def store(self) -> Path:
-        return self.folder / "explanations"
+        return self.work.folder / "explanations"
 
     @property
     def classes(self) -> list[Any] | None:
@@ -88,116 +70,106 @@ class _Explained:
         from permgrad.attribution.explain import explain
 
         place = None if name is None else self.store / name
-        options = {"random_state": self.seed, "positive": self.inputs.positive, **options}
-        if isinstance(rows, pd.DataFrame) and name != "gradcam":
+        options = {"random_state": self.work.request.seed, "positive": self.work.inputs.positive, **options}
+        with_images = not isinstance(rows, pd.DataFrame)
+        if not with_images and name != "gradcam":
             return self.cache.explain(explain, self.model, rows, y, store=place, **options)
-        compute = explain if isinstance(rows, pd.DataFrame) else images.explain_records
-        explanation = compute(self.model, rows, y, **options)
+        explanation = (images.explain_records if with_images else explain)(self.model, rows, y, **options)
         if place is not None:
             explanation.save(place, overwrite=True)
         return explanation
 
 
-def explain_run(
-    model: Any,
-    inputs: Inputs,
-    folder: Path,
-    *,
-    seed: int,
-    say: Callable[[str], None],
-    predicted: Mapping[str, npt.NDArray[Any]],
-) -> None:
+def explain_run(work: RunWork) -> None:
     """Explain a run's model on its test rows; writes ``explanations/``, ``importance.csv`` and ``branches.json``."""
     from permgrad.attribution.explanation import file_frame
 
-    with_images = images.is_image_model(model)
-    places = _explained_places(model, inputs, seed, say, most=MOST_IMAGE_ROWS if with_images else None)
-    part = inputs.parts["test"]
+    model, folder, part, with_images = work.load_model(), work.folder, work.inputs.parts["test"], work.request.images
+    places = _explained_places(work, most=MOST_IMAGE_ROWS if with_images else None)
     run = _Explained(
+        work=work,
         model=model,
-        inputs=inputs,
-        folder=folder,
-        seed=seed,
-        say=say,
         rows=images.model_rows(part).take(places),
         y=part.y[places],
         numbers=part.rows[places],
-        predicted={name: values[places] for name, values in predicted.items()},
-        cache=Cache.of(folder),
+        predicted={name: values[places] for name, values in work.predictions("test").items()},
+        cache=Cache.of(folder.path),
     )
     main = run.explain("permgrad", run.rows, run.y, **({"n_repeats": IMAGE_REPEATS} if with_images else _width(run)))
     with atomic_path(folder / "importance.csv") as temporary:
         write_csv(file_frame(main), temporary)
     _write_related(run, main)
     if with_images:
-        modalities = run.explain("modality", run.rows, run.y, level="modality")
-        write_json_atomic(folder / "branches.json", images.inputs_importance(modalities))
+        branches = images.inputs_importance(run.explain("modality", run.rows, run.y, level="modality"))
     else:
-        write_json_atomic(folder / "branches.json", _paths(run, main))
+        both = {"tabular", "image"} <= set(model.module_.paths)
+        paper = run.explain("permgrad-paper", run.rows, run.y, method="permgrad-paper").branches if both else None
+        branches = {**(main.branches or {}), "paper": paper}
+    write_json_atomic(folder / "branches.json", branches)
     chosen = choose_rows(run.predicted, run.y, run.classes)
     shown = np.array(list(chosen), dtype=np.int64)
     facts: dict[str, Any] = {"rows": [describe_row(run, place, why) for place, why in chosen.items()]}
     if with_images:
         run.explain("integrated_gradients", run.rows.take(shown), method="integrated_gradients")
     else:
-        swarm = _explain_swarm(run, main, shown)
-        facts["swarm"] = run.numbers[swarm]
+        facts["swarm"] = run.numbers[_explain_swarm(run, main, shown)]
     _write_maps(run, shown)
     write_json_atomic(run.store / "rows.json", facts)
 
 
-def _explained_places(
-    model: Any, inputs: Inputs, seed: int, say: Callable[[str], None], most: int | None
-) -> npt.NDArray[np.int64]:
+def _explained_places(work: RunWork, most: int | None) -> npt.NDArray[np.int64]:
     """Return which test rows are explained: those of a class that the model knows, at most so many of them."""
-    y = inputs.parts["test"].y
-    places = np.arange(len(y)) if inputs.task == "regression" else np.flatnonzero(np.isin(y, model.classes_))
+    y, classes = work.inputs.parts["test"].y, getattr(work.load_model(), "classes_", None)
+    places = np.arange(len(y)) if classes is None else np.flatnonzero(np.isin(y, classes))
     if unknown := len(y) - len(places):
         rows = f"{counted(unknown, 'test row')} {by_count(unknown, 'has', 'have')} a class that no training row has"
-        say(f"note: {rows}; {by_count(unknown, 'it is', 'they are')} not explained")
+        work.say(f"note: {rows}; {by_count(unknown, 'it is', 'they are')} not explained")
     if most is None or len(places) <= most:
         return places
-    say(f"note: {most} of {len(places):,} test rows, drawn at random, are explained")
-    return np.sort(generator(seed, "explained rows").permutation(places)[:most])
+    work.say(f"note: {most} of {len(places):,} test rows, drawn at random, are explained")
+    return np.sort(generator(work.request.seed, "explained rows").permutation(places)[:most])
 
 
 def _width(run: _Explained) -> dict[str, Any]:
-    """Return what the number of features leaves time for."""
+    """Return what the number of features leaves time for.
+
+    The intervals hold for any number of donors; fewer make them a little wider.
+    """
     features = len(run.model.preprocessor_.features())
     repeats, direction = donors_per_row(features), features <= MOST_DIRECTIONS
     if repeats < REPEATS:
-        run.say(
+        run.work.say(
             f"note: the table is wide, so each row gets {repeats} donors instead of {REPEATS}; intervals widen a little"
         )
     if not direction:
-        run.say(f"note: the table is wide, so directions are left out (beyond {MOST_DIRECTIONS:,} features)")
+        run.work.say(f"note: the table is wide, so directions are left out (beyond {MOST_DIRECTIONS:,} features)")
     return {"n_repeats": repeats, "direction": direction}
 
 
-def _paths(run: _Explained, main: Explanation) -> dict[str, Any]:
-    """Return what ``branches.json`` holds of a hybrid network, and explain it as published."""
-    paper = None
-    if {"tabular", "image"} <= set(run.model.module_.paths):
-        paper = run.explain("permgrad-paper", run.rows, run.y, method="permgrad-paper")
-    return {**(main.branches or {}), "paper": None if paper is None else paper.branches}
+def donors_per_row(features: int) -> int:
+    """Return how many donors each row gets: fewer for very wide tables, where time would grow with every column.
+
+    Examples:
+        >>> [donors_per_row(features) for features in (10, 1000, 3000, 10_000)]
+        [10, 10, 3, 2]
+    """
+    return REPEATS if features <= 1000 else max(2, REPEATS * 1000 // features)
 
 
 def _explain_swarm(run: _Explained, main: Explanation, shown: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Explain the rows of the beeswarm, and write what helps to read them; return these rows, those shown first."""
-    drawn = np.setdiff1d(generator(run.seed, "swarm rows").permutation(len(run.rows))[:SWARM_ROWS], shown)
-    swarm = np.concatenate([shown, np.sort(drawn)])
+    inputs, folder = run.work.inputs, run.work.folder.path
+    shuffled = generator(run.work.request.seed, "swarm rows").permutation(len(run.rows))
+    swarm = np.concatenate([shown, np.sort(np.setdiff1d(shuffled[:SWARM_ROWS], shown))])
     method = {"method": "integrated_gradients", "tolerance": SWARM_TOLERANCE}
     local = run.explain("integrated_gradients", run.rows.iloc[swarm], **method)
-    output = 0 if run.classes is None else local.outputs.index(shown_output(run.inputs, run.classes, run.y))
+    output = 0 if run.classes is None else local.outputs.index(shown_output(inputs, run.classes, run.y))
     attributions = Attributions(local.names, local.values[:, :, output], swarm, local, output)
     if gradients.led(run.model):
-        encoded, table = gradients.explain_all(run.explain, run.model, run.inputs, run.rows)
-        names, sums = gradients.by_feature(encoded[0], run.model.preprocessor_)
-        attributions = Attributions(names, sums, np.arange(len(run.rows)), encoded[0], 0)
-        gradients.write(run.folder, encoded, table)
-    if run.inputs.task == "regression":
-        strongest.write(run.folder, main, run.rows, run.numbers, run.inputs.na_codes)
-    write_json_atomic(run.store / FILE, reading_help(run.inputs, main, run.rows, run.y, attributions))
+        attributions = gradients.explain_all(run.explain, run.model, inputs, run.rows, folder)
+    if inputs.task == "regression":
+        write_strongest(folder, main, run.rows, run.numbers, inputs.na_codes)
+    write_json_atomic(run.store / FILE, reading_help(inputs, main, run.rows, run.y, attributions))
     return swarm
 
 
@@ -216,12 +188,38 @@ def _write_maps(run: _Explained, shown: npt.NDArray[np.int64]) -> None:
 
 def _write_related(run: _Explained, main: Explanation) -> None:
     """Write which columns move with the features that clearly matter."""
-    inputs, train = run.inputs, run.inputs.parts["train"].X
+    inputs, train = run.work.inputs, run.work.inputs.parts["train"].X
     names = main.clearly_matter()[: related.FEATURES]
     dates = inputs.schema.of_kind("date")
     cells = blank_codes(train.drop(columns=[name for name in dates if name in train]), list(inputs.na_codes))
     pairs = related.related_features(cells, names) if names else []
     write_json_atomic(run.store / related.FILE, {"rows": min(len(train), related.ROWS), "pairs": pairs})
+
+
+def write_strongest(
+    folder: Path,
+    explanation: Explanation,
+    X: pd.DataFrame,
+    rows: npt.NDArray[np.int64],
+    na_codes: Sequence[str | int | float] = (),
+) -> None:
+    """Write each row's number in the file, then its values of the strongest features that are one column."""
+    names = [name for name in explanation.ranking() if name in X.columns][:MOST_STRONGEST]
+    table = blank_codes(X[names], list(na_codes)).reset_index(drop=True)
+    table.insert(0, "row", rows, allow_duplicates=True)
+    with atomic_path(folder / STRONGEST) as temporary:
+        write_csv(table, temporary)
+
+
+def read_strongest(folder: Path, rows: npt.NDArray[Any]) -> pd.DataFrame | None:
+    """Return these values for rows of the file; None where a run has left none."""
+    path = folder / STRONGEST
+    if not path.is_file():
+        return None
+    names = read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0].tolist()
+    table = read_csv(path, header=None, skiprows=1, index_col=0)
+    table.columns = pd.Index(names[1:])
+    return table.reindex(rows).reset_index(drop=True)
 
 
 # ---- single rows -----------------------------------------------------------------------------------------------------
@@ -234,14 +232,12 @@ def choose_rows(
         predictions = predicted["prediction"]
         order = np.argsort(predictions, kind="stable")
         for share, why in ((0.1, "a low prediction"), (0.5, "a middling prediction"), (0.9, "a high prediction")):
-            chosen.setdefault(int(order[min(int(share * len(order)), len(order) - 1)]), why)
+            chosen.setdefault(int(order[int(share * len(order))]), why)
         chosen.setdefault(int(np.abs(predictions - y).argmax()), "the row with the largest error")
         return chosen
     probabilities = predicted["probabilities"]
-    place_of = {label: place for place, label in enumerate(classes)}
-    truth = np.array([place_of[label] for label in y.tolist()])
-    best = probabilities.argmax(axis=1)
-    of_truth = probabilities[np.arange(len(y)), truth]
+    truth = pd.Index(classes).get_indexer(pd.Index(y.tolist()))
+    best, of_truth = probabilities.argmax(axis=1), probabilities[np.arange(len(y)), truth]
     frequent = np.argsort(-np.bincount(truth, minlength=len(classes)), kind="stable")
     for label in frequent[: SHOWN_ROWS - 1]:
         right = np.flatnonzero((best == label) & (truth == label))

@@ -1,9 +1,8 @@
 """The workflow of the presets that are explained by integrated gradients first: plain network, two uneven classes.
 
-With a weighted loss the network's logit is not the log odds of the data, so where to cut it is a choice of its own.
-Training with weight w for the second class shifts the logit by log w (Elkan 2001, theorem 2); the published example
-cuts at 0.5, which is neither that nor the middle. Here all these cuts are reported, beside thresholds chosen on
-held-out rows.
+With a weighted loss the network's logit is not the log odds of the data: weight w for the second class shifts it by log
+w (Elkan 2001, theorem 2), and the published example cuts at 0.5, which is neither that nor the middle. All these cuts
+are reported, beside thresholds chosen on held-out rows.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import pandas as pd
 
 from permgrad.base.csv_files import write_csv
 from permgrad.base.files import atomic_path, write_json_atomic
+from permgrad.runs.run.reading import Attributions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,12 +51,7 @@ _REPORTED = (
 
 
 def leads(preset: Any) -> bool:
-    """Whether a preset's runs are explained by integrated gradients first: one logit, the table alone.
-
-    Examples:
-        >>> leads("ig-example"), leads("default")
-        (True, False)
-    """
+    """Whether a preset's runs are explained by integrated gradients first: one logit, the table alone."""
     from permgrad.models.estimators.presets import get_preset
 
     settings = get_preset(preset)
@@ -72,13 +67,7 @@ def led(model: Any) -> bool:
 
 
 def divide(n: int, y: npt.NDArray[Any], seed: int) -> dict[str, Rows]:
-    """Split as published, 80/20 and stratified; of the 80 a tenth is held out of training to choose thresholds on.
-
-    Args:
-        n: Number of rows.
-        y: Classes ``(n,)``.
-        seed: ``random_state`` of both splits.
-    """
+    """Split as published, 80/20 and stratified; of the 80 a tenth is held out of training to choose thresholds on."""
     from sklearn.model_selection import train_test_split
 
     def halve(rows: Rows, share: float) -> tuple[Rows, Rows]:
@@ -94,33 +83,20 @@ def divide(n: int, y: npt.NDArray[Any], seed: int) -> dict[str, Rows]:
 
 # ---- cuts ------------------------------------------------------------------------------------------------------------
 def scores_at(positive: Flags, decided: Flags) -> dict[str, float]:
-    """Return accuracy, balanced accuracy, precision, recall and F1 of decisions; undefined ratios are 0.
+    """Return accuracy, balanced accuracy, precision, recall and F1 of decisions; undefined ratios are 0."""
+    from sklearn.metrics import precision_recall_fscore_support, recall_score
 
-    Examples:
-        >>> scores_at(np.array([True, False, False, False]), np.array([True, True, False, False]))["accuracy"]
-        0.75
-    """
-    hit, miss = int((positive & decided).sum()), int((positive & ~decided).sum())
-    false, right = int((~positive & decided).sum()), int((~positive & ~decided).sum())
-    recall, specificity = hit / max(hit + miss, 1), right / max(false + right, 1)
-    return {
-        "accuracy": (hit + right) / max(len(positive), 1),
-        "balanced_accuracy": (recall + specificity) / 2,
-        "precision": hit / max(hit + false, 1),
-        "recall": recall,
-        "f1": 2 * hit / max(2 * hit + miss + false, 1),
-    }
+    precision, recall, f1, _ = precision_recall_fscore_support(positive, decided, average="binary", zero_division=0)
+    specificity = recall_score(~positive, ~decided, zero_division=0)
+    balanced = (recall + specificity) / 2
+    scores = {"accuracy": (positive == decided).mean(), "balanced_accuracy": balanced, "precision": precision}
+    return {name: float(score) for name, score in (scores | {"recall": recall, "f1": f1}).items()}
 
 
 def choose_cut(logits: Floats, positive: Flags, aim: Criterion, cost: tuple[float, float] = (1.0, 1.0)) -> float:
     """Return the cut that is best on some rows; a row is called positive when its logit is above the cut.
 
-    It is that of ``evaluation.thresholds``, but always finite, and one class alone is enough: then all rows are called
-    what they are.
-
-    Examples:
-        >>> choose_cut(np.array([0.0, 1.0, 2.0, 3.0]), np.array([False, False, True, True]), "f1")
-        1.5
+    It is that of ``evaluation.thresholds``, but always finite, and one class alone is enough.
     """
     from permgrad.evaluation.thresholds import choose_threshold
 
@@ -136,20 +112,19 @@ def choose_cut(logits: Floats, positive: Flags, aim: Criterion, cost: tuple[floa
 
 
 def cuts(model: Any, inputs: Inputs, cost: tuple[float, float] | None = None) -> dict[str, Any]:
-    """Measure every cut of the logit on the test rows.
+    """Measure every cut of the logit on the test rows; thresholds are chosen on the validation rows.
 
-    Args:
-        model: A fitted classifier of two classes.
-        inputs: The run's tables; thresholds are chosen on the validation rows, which training did not learn from.
-        cost: What a false positive and a false negative cost, if the user said.
-
-    Returns:
-        ``{"positive", "shift", "held_out_rows", "cost", "test": [{"cut", "logit", "accuracy", ...}]}``.
+    ``cost`` is what a false positive and a false negative cost, if the user said.
     """
     place = model.classes_.tolist().index(inputs.positive)
     label = model.classes_[place].item()
-    logits = {part: _logits(model, inputs.parts[part].X, place) for part in ("validation", "test")}
-    truth = {part: np.asarray(inputs.parts[part].y == label) for part in ("validation", "test")}
+    logits: dict[str, Floats] = {}
+    for part in ("validation", "test"):
+        outputs = np.asarray(model.predict_encoded(model.encode(inputs.parts[part].X)), dtype=np.float64)
+        # The log odds of the positive class, as the network gives them.
+        second = outputs[:, 0] if outputs.shape[1] == 1 else outputs[:, 1] - outputs[:, 0]
+        logits[part] = second if place == 1 else -second
+    truth = {part: np.asarray(inputs.parts[part].y == label) for part in logits}
     weights = np.ones(2) if model.class_weights_ is None else np.asarray(model.class_weights_, dtype=np.float64)
     shift = float(np.log(weights[place]) - np.log(weights[1 - place]))
     named_cuts: list[tuple[str, float]] = [("logit 0", 0.0), ("logit 0.5, as published", PUBLISHED_CUT)]
@@ -176,38 +151,32 @@ def cuts(model: Any, inputs: Inputs, cost: tuple[float, float] | None = None) ->
     }
 
 
-def _logits(model: Any, X: pd.DataFrame, place: int) -> Floats:
-    """Return the log odds of one of two classes, as the network gives them."""
-    outputs = np.asarray(model.predict_encoded(model.encode(X)), dtype=np.float64)
-    if outputs.shape[1] == 1:
-        return np.asarray(outputs[:, 0] if place == 1 else -outputs[:, 0])
-    return np.asarray(outputs[:, place] - outputs[:, 1 - place])
-
-
 # ---- integrated gradients of all test rows ---------------------------------------------------------------------------
 def explain_all(
-    explain: Callable[..., Explanation], model: Any, inputs: Inputs, X: pd.DataFrame
-) -> tuple[list[Explanation], pd.DataFrame]:
-    """Explain every test row from each of ``BASELINES``, and sum up over rows for encoded inputs and for features."""
+    explain: Callable[..., Explanation], model: Any, inputs: Inputs, X: pd.DataFrame, folder: Path
+) -> Attributions:
+    """Explain every test row from each of ``BASELINES``, and write their sums over rows, and what the report says.
+
+    Returns:
+        The attributions of features from the first baseline.
+    """
     label = str(model.classes_[model.classes_.tolist().index(inputs.positive)])
     options = {"method": "integrated_gradients", "players": "encoded", "target": label}
     explanations = [explain(None, X, baseline=baseline, **options) for baseline in BASELINES]
     tables = [summary(encoded, model.preprocessor_) for encoded in explanations]
     for baseline, table in zip(BASELINES, tables, strict=True):
         table.insert(0, "baseline", baseline)
-    return explanations, pd.concat(tables, ignore_index=True)
-
-
-def write(folder: Path, explanations: list[Explanation], table: pd.DataFrame) -> None:
-    """Write the summary of integrated gradients over all test rows, and what the report says about it."""
     with atomic_path(folder / SUMMARY) as temporary:
-        write_csv(table, temporary)
+        write_csv(pd.concat(tables, ignore_index=True), temporary)
+    first = explanations[0]
     facts = {
-        "output": explanations[0].outputs[0],
-        "rows": len(explanations[0].values),
+        "output": first.outputs[0],
+        "rows": len(first.values),
         "baselines": [{name: encoded.meta.get(name) for name in _REPORTED} for encoded in explanations],
     }
     write_json_atomic(folder / "explanations" / "integrated_gradients.json", facts)
+    names, sums = by_feature(first, model.preprocessor_)
+    return Attributions(names, sums, np.arange(len(X)), first, 0)
 
 
 def by_feature(encoded: Explanation, encoder: Any) -> tuple[list[str], Floats]:
@@ -221,23 +190,25 @@ def summary(encoded: Explanation, encoder: Any) -> pd.DataFrame:
     """Return one line for each encoded input, then one for each feature."""
     names, sums = by_feature(encoded, encoder)
     owner = {int(column): name for name, places in encoder.features().items() for column in places}
-    inputs = _summary(encoded.values[:, :, 0], list(encoded.names))
-    inputs.insert(0, "feature", [owner[column] for column in range(len(inputs))])
-    features = _summary(sums, names)
-    features.insert(0, "feature", names)
-    inputs.insert(0, "level", "input")
-    features.insert(0, "level", "feature")
-    return pd.concat([inputs, features], ignore_index=True)
+    values = encoded.values[:, :, 0]
+    return pd.concat(
+        [
+            _summary("input", [owner[column] for column in range(values.shape[1])], list(encoded.names), values),
+            _summary("feature", names, names, sums),
+        ],
+        ignore_index=True,
+    )
 
 
-def _summary(values: Floats, names: list[str]) -> pd.DataFrame:
+def _summary(level: str, features: list[str], names: list[str], values: Floats) -> pd.DataFrame:
     total = values.sum(axis=0)
     norm = float(np.abs(total).sum())
-    return pd.DataFrame(
-        {
-            "name": names,
-            "mean": values.mean(axis=0),
-            "mean_absolute": np.abs(values).mean(axis=0),
-            "published": total / norm if norm > 0 else np.zeros_like(total),
-        }
-    )
+    columns = {
+        "level": level,
+        "feature": features,
+        "name": names,
+        "mean": values.mean(axis=0),
+        "mean_absolute": np.abs(values).mean(axis=0),
+        "published": total / norm if norm > 0 else np.zeros_like(total),
+    }
+    return pd.DataFrame(columns)

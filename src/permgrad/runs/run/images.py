@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ import pandas as pd
 from permgrad.base.errors import InputError
 from permgrad.data.image_table import check_images, locate_images, pages_said, shared_images
 from permgrad.data.read.table import read_table
-from permgrad.report.page.content import ExtraSection, NetworkSection, RowSection
+from permgrad.report.page.content import ExtraSection, RowSection
 from permgrad.runs.folder.documents import saved_explanation
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.target import find_column
@@ -142,33 +142,6 @@ def image_inputs(explanation: Explanation) -> list[str]:
 
 
 # ---- report ----------------------------------------------------------------------------------------------------------
-def network_section(record: Mapping[str, Any], model: ImageTableModel) -> NetworkSection:
-    """Describe the network: its parts, its layers with weights, the images it takes."""
-    module = model.module_
-    layers = [
-        (*_part_and_name(name), repr(layer), sum(p.numel() for p in layer.parameters()))
-        for name, layer in module.named_modules()
-        if name and not list(layer.children()) and list(layer.parameters())
-    ]
-    return NetworkSection(
-        preset=str(record["configuration"].get("preset", "")),
-        branches=("images", "table"),
-        parameters=sum(parameter.numel() for parameter in module.parameters()),
-        summary=pd.DataFrame(layers, columns=["part", "name", "layer", "parameters"]),
-        options={**asdict(module.options), **model.training_options_},
-        notes=[
-            f"Images of column {image.name}: {image.height} × {image.width} pixels, "
-            f"{'red, green and blue' if image.channels == 3 else 'grey'}."
-            for image in model.images_
-        ],
-    )
-
-
-def _part_and_name(layer: str) -> tuple[str, str]:
-    part, _, name = layer.partition(".")
-    return part, name or layer
-
-
 def where_in_images(folder: Path) -> list[ExtraSection]:
     """Show the ranking's patches on the mean image of each column."""
     from permgrad.report import plots

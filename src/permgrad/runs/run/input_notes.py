@@ -16,7 +16,7 @@ from permgrad.data.types.column_notes import as_groups, duplicates_said, fused_c
 from permgrad.data.types.column_types import Schema
 from permgrad.data.types.duplicates import same_columns
 from permgrad.data.types.identifiers import CODES, MANY_CODES, SUSPECT
-from permgrad.runs.requests import RunRequest, parse_kinds
+from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.target import AS_TEXT, Task
 
 #: Why a column is no feature, in the words of the table of columns.
@@ -30,38 +30,34 @@ def notes_on_codes(request: RunRequest, tables: Sequence[pd.DataFrame]) -> list[
     return [f"codes for missing that never occur: {listed(unused, show=repr)}; check --na"] if unused else []
 
 
-def note_target(notes: list[str], target: str, task: Task, written: Written) -> None:
+def notes_on_target(target: str, task: Task, written: Written) -> list[str]:
     """Say where zeros in front of the target's values, read as numbers, are passed over."""
     alike = written.alike.get(target)
     if alike is not None and task == "classification":
-        notes.append(
+        words = (
             f"classes of {target!r} that differ only by zeros in front are one class, such as {alike[0]!r} and "
             f"{alike[1]!r}, because they are read as numbers; if they are not the same {AS_TEXT}"
         )
-    elif target in written.padded:
-        notes.append(
-            f"the target {target!r} is read as numbers, though zeros stand in front as in codes, and is predicted "
-            f"without them; if it holds codes {AS_TEXT}"
-        )
+        return [words]
+    words = (
+        f"the target {target!r} is read as numbers, though zeros stand in front as in codes, and is predicted "
+        f"without them; if it holds codes {AS_TEXT}"
+    )
+    return [words] if target in written.padded else []
 
 
-def note_columns(
-    notes: list[str],
-    schema: Schema,
-    left_out: Mapping[str, str],
-    request: RunRequest,
-    card: DataCard | None,
-    padded: Sequence[str] = (),
-) -> None:
+def notes_on_columns(
+    schema: Schema, left_out: Mapping[str, str], request: RunRequest, card: DataCard | None, padded: Sequence[str]
+) -> list[str]:
     """Name columns that are left out, doubtful, constant or written in several ways."""
+    notes: list[str] = []
     identifiers = [name for name in schema.of_kind("identifier") if left_out.get(name) == LIKE_AN_IDENTIFIER]
     if identifiers:
         usual = "numeric" if schema[identifiers[0]].storage == "number" else "categorical"
         fix = "" if request.identifier else "; keep them in the predictions with --id"
         fix += f"{', or' if fix else ';'} learn from one with --kind {identifiers[0]}={usual}"
         notes.append(f"left out, because they look like identifiers: {listed(identifiers)}{fix}")
-    left_out_by_option = {name: why for name, why in left_out.items() if why != LIKE_AN_IDENTIFIER}
-    notes += several_ways_said(schema, left_out_by_option)
+    notes += several_ways_said(schema, {name: why for name, why in left_out.items() if why != LIKE_AN_IDENTIFIER})
     notes += fused_said(schema, "say --kind {}=categorical", left_out)
     suspects = [column.name for column in schema if column.reason == SUSPECT and column.name not in left_out]
     if suspects:
@@ -70,7 +66,7 @@ def note_columns(
             f"{listed(suspects)}; if it is one leave it out with --id or --drop, "
             f"else say --kind {suspects[0]}=numeric"
         )
-    decided = {*left_out, *parse_kinds(request.kind)}
+    decided = {*left_out, *request.kinds}
     notes += _codes_said(schema, decided)
     codes = [name for name in padded if name in schema.of_kind("numeric") and name not in decided]
     if codes:
@@ -84,6 +80,7 @@ def note_columns(
         notes.append(f"constant in the training rows, hence without any effect: {listed(constant)}")
     if card is not None and card.not_features:
         notes.append(f"not features by the data card: {listed(card.not_features)}")
+    return notes
 
 
 def _codes_said(schema: Schema, decided: Collection[str]) -> list[str]:
@@ -106,32 +103,27 @@ def _codes_said(schema: Schema, decided: Collection[str]) -> list[str]:
     return notes
 
 
-def note_blocks(
-    notes: list[str], features: pd.DataFrame, variables: Mapping[str, Sequence[str]], request: RunRequest
-) -> list[list[str]]:
-    """Name blocks of columns that look like one variable each, and return them."""
+def notes_on_blocks(
+    features: pd.DataFrame, schema: Schema, variables: Mapping[str, Sequence[str]], request: RunRequest
+) -> list[str]:
+    """Name blocks of columns that look like one variable each, and columns that determine each other one to one."""
+    notes = []
     declared = {column for columns in variables.values() for column in columns}
     with keeping_warnings():
-        proposed = propose_one_hot_blocks(features[[name for name in features.columns if name not in declared]])
-    if not proposed or request.groups is not None:
-        return []
-    blocks = "; ".join(f"{name}: {listed(columns)}" for name, columns in list(proposed.items())[:5])
-    notes.append(
-        f"these columns look like one-hot blocks of one variable each: {blocks}; to treat each as one feature, "
-        'write them into a JSON file {"name": ["column", ...]} and give it with --groups'
-    )
-    return list(proposed.values())
-
-
-def note_duplicates(
-    notes: list[str], features: pd.DataFrame, schema: Schema, together: Sequence[Sequence[str]]
-) -> None:
-    """Name columns that determine each other one to one; those that count as one feature belong together."""
+        blocks = propose_one_hot_blocks(features[[name for name in features.columns if name not in declared]])
+    blocks = {} if request.groups is not None else blocks
+    if blocks:
+        shown = "; ".join(f"{name}: {listed(columns)}" for name, columns in list(blocks.items())[:5])
+        notes.append(
+            f"these columns look like one-hot blocks of one variable each: {shown}; to treat each as one feature, "
+            'write them into a JSON file {"name": ["column", ...]} and give it with --groups'
+        )
     types = Schema(tuple(column for column in schema if column.name in features.columns))
-    if groups := same_columns(features, types, together):
-        example = json.dumps(as_groups(groups), ensure_ascii=False)
+    # Those that count as one feature belong together.
+    if groups := same_columns(features, types, [*variables.values(), *blocks.values()]):
         fix = (
             "leave out all but one with --drop, or treat them as one feature: write them into a JSON file "
-            f"{example} and give it with --groups"
+            f"{json.dumps(as_groups(groups), ensure_ascii=False)} and give it with --groups"
         )
         notes.append(duplicates_said(groups, fix))
+    return notes

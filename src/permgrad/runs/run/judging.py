@@ -35,14 +35,8 @@ def judge(
 ) -> None:
     """Compare what a network says of the test rows with a constant and with baselines; enters both into the metrics.
 
-    Args:
-        metrics: The content of ``metrics.json``; gets ``constant``, ``verdict`` and, for each baseline, ``ahead``.
-        inputs: The run's tables.
-        classes: The classes that the network knows, in the order of its probabilities.
-        predicted: What it says of the test rows, ``prediction`` and for classes ``probabilities``.
-        guesses: What the baselines say of them, ``(rows,)`` or ``(rows, classes)``.
-        leaks: Columns that alone give the target, as in ``data.json``.
-        seed: Of the run.
+    These get ``constant``, ``verdict`` and, for each baseline, ``ahead``. The ``classes`` are those that the network
+    knows; ``guesses`` is what the baselines say of the test rows, ``(rows,)`` or ``(rows, classes)``.
     """
     from permgrad.evaluation.metrics import evaluate
     from permgrad.evaluation.skill import Predicted, against_others, skill
@@ -82,12 +76,7 @@ def find_leaks(inputs: Inputs) -> list[dict[str, Any]]:
 
 
 def leak_words(target: str, leaks: Sequence[Mapping[str, Any]], most: int = 5) -> str:
-    """Return the alarm that names columns which alone give the target; empty where there is none.
-
-    Examples:
-        >>> leak_words("died", [{"column": "boat", "metric": "balanced_accuracy", "score": 0.991, "rows": 1309}])
-        "Column 'boat' alone predicts 'died' nearly perfectly (balanced accuracy 0.991 on rows held out). If it is ..."
-    """
+    """Return the alarm that names columns which alone give the target; empty where there is none."""
     if not leaks:
         return ""
     words = {"r2": "R²", "r2_of_ranks": "R² of the ranks", "balanced_accuracy": "balanced accuracy"}
@@ -131,16 +120,7 @@ def write_guesses(folder: Path, inputs: Inputs, classes: Array, guesses: Mapping
 
 
 def read_guesses(folder: Path, classes: Sequence[str], rows: int) -> dict[str, npt.NDArray[np.float64]]:
-    """Return the probabilities ``(rows, classes)`` that each baseline gives the test rows; empty where none are kept.
-
-    Args:
-        folder: Of the run; those from before baselines' predictions were kept have none.
-        classes: The classes of the run's model, as text.
-        rows: How many test rows there are.
-
-    Raises:
-        InputError: What is kept is damaged.
-    """
+    """Return the probabilities ``(rows, classes)`` that each baseline gives the test rows; empty: none are kept."""
     path = folder / BASELINE_PREDICTIONS
     if not path.exists():
         return {}

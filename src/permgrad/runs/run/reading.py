@@ -1,14 +1,14 @@
 """Beside what the model does with a feature: what the data say about it, and where the two disagree.
 
-For each of the leading features the rows are counted level by level (or between quantiles), with the mean outcome and
-the mean attribution of each. An attribution is relative to a baseline and given all other features, a mean outcome is
-neither: they may disagree without either being wrong, and a reader should see that they do.
+Rows of the leading features are counted level by level, with the mean outcome and the mean attribution of each. An
+attribution is relative to a baseline and given all other features: the two may disagree without either being wrong.
 """
 
 from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,6 @@ import pandas as pd
 from permgrad.base.significance import LEAST_SHARE, deserves_words
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from permgrad.attribution.explanation import Explanation
     from permgrad.runs.run.inputs import Inputs
 
@@ -62,7 +60,7 @@ def reading_help(
         levels = cut[name]
         if levels is None:
             continue
-        table = level_table(levels, outcome, attributions.of(name), attributions.places)
+        table = level_table(levels, outcome, attributions.columns.get(name), attributions.places)
         rank_by_data = by_data.index(name) + 1
         notes = sign_notes(name, table, float(outcome.mean())) if name in deserving else []
         if name in deserving and (rank < rank_by_data or goes_along(levels[0], outcome)):
@@ -91,10 +89,9 @@ def reading_help(
 
 
 def like_output(main: Explanation, label: str) -> int:
-    """Return the position of the importances that compare with attributions to a class.
+    """Return the position of the importances that compare with attributions to a class: of many, those on its rows.
 
-    Of many classes these are the importances on the rows of that class. Attributions to one of two classes are those to
-    the other with the sign turned, and concern all rows, as an attribution to a number does.
+    Attributions to one of two classes are those to the other with the sign turned, and concern all rows.
     """
     classes = main.outputs[1:]
     return 1 + classes.index(label) if len(classes) > 2 and label in classes else 0
@@ -109,29 +106,16 @@ def told_features(main: Explanation, output: int, shares: dict[str, float]) -> s
 
 
 class Attributions:
-    """Local attributions of one output, by feature.
-
-    Args:
-        names: Features.
-        values: ``(rows, features)``.
-        places: Positions of these rows among the rows explained.
-        source: The explanation, for the words.
-        output: The output's position.
-    """
+    """Local attributions of one output ``(rows, features)``, of rows at some ``places`` among those explained."""
 
     def __init__(
         self, names: Sequence[str], values: Floats, places: npt.NDArray[np.int64], source: Explanation, output: int
     ) -> None:
-        self.places = places
-        self.label = source.outputs[output]
+        self.places, self.label = places, source.outputs[output]
         self.baseline = str(source.meta.get("baseline", ""))
         about = "" if self.label == "all" else f" to {self.label}"
         self.words = f"mean attribution{about} by {source.method.replace('_', ' ')}"
-        self._columns = {str(name): values[:, place] for place, name in enumerate(names)}
-
-    def of(self, name: str) -> Floats | None:
-        """Return a feature's attributions ``(rows,)``, or None if it has none."""
-        return self._columns.get(name)
+        self.columns = {str(name): values[:, place] for place, name in enumerate(names)}
 
 
 def outcome_of(inputs: Inputs, y: npt.NDArray[Any], label: str) -> tuple[str, Floats]:
@@ -154,13 +138,7 @@ Levels = tuple[npt.NDArray[np.int64], list[str]]
 
 
 def levels_of(values: pd.Series[Any]) -> Levels | None:
-    """Return each row's level and the levels' names: quantile ranges of numbers, frequent values of all else.
-
-    Examples:
-        >>> codes, names = levels_of(pd.Series(["b", "a", "b", None]))
-        >>> codes.tolist(), names
-        ([0, 1, 0, 2], ['b', 'a', 'missing'])
-    """
+    """Return each row's level and the levels' names: quantile ranges of numbers, frequent values of all else."""
     if isinstance(values.dtype, pd.DatetimeTZDtype) or values.dtype.kind in "mM":
         return None
     missing = values.isna().to_numpy()
@@ -168,23 +146,19 @@ def levels_of(values: pd.Series[Any]) -> Levels | None:
     if numeric and values.nunique() > LEVELS:
         codes, names = _ranges(values.to_numpy(dtype=np.float64, na_value=np.nan), missing)
     else:
-        present = values[~missing]
-        counts = present.map(_text).value_counts() if len(present) else pd.Series(dtype=int)
-        shown = [str(name) for name in counts.index[: LEVELS if len(counts) <= LEVELS else LEVELS - 1]]
+        texts = values.map(lambda value: f"{value:g}" if isinstance(value, float) else str(value)).astype(object)
+        counts = texts[~missing].value_counts()
+        shown = counts.index[: LEVELS if len(counts) <= LEVELS else LEVELS - 1].tolist()
         if numeric:
             shown.sort(key=float)
-        place = {name: position for position, name in enumerate(shown)}
-        codes = np.array([place.get(_text(value), len(shown)) for value in values.tolist()], dtype=np.int64)
+        codes = pd.Index(shown, dtype=object).get_indexer(texts)
+        codes = np.where(codes < 0, len(shown), codes)
         further = len(counts) - len(shown)
         names = [*shown, f"{further} others"] if further else shown
     if missing.any():
         codes = np.where(missing, len(names), codes)
         names = [*names, "missing"]
     return codes.astype(np.int64), names
-
-
-def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _ranges(values: Floats, missing: npt.NDArray[np.bool_]) -> Levels:
@@ -203,42 +177,29 @@ def _ranges(values: Floats, missing: npt.NDArray[np.bool_]) -> Levels:
 def level_table(
     levels: Levels, outcome: Floats, attribution: Floats | None, places: npt.NDArray[np.int64]
 ) -> list[dict[str, Any]]:
-    """Return for each level its rows, their mean outcome and their mean attribution."""
+    """Return for each level its rows, their mean outcome and their mean attribution, both with standard errors."""
     codes, names = levels
+
+    def means(values: Floats, at: npt.NDArray[np.bool_]) -> tuple[float | None, float | None]:
+        count = int(at.sum())
+        error = float(values[at].std(ddof=1) / math.sqrt(count)) if count > 1 else None
+        return float(values[at].mean()) if count else None, error
+
     rows = []
     for code, name in enumerate(names):
         at_level = codes == code
-        count = int(at_level.sum())
         explained = at_level[places]
-        some = attribution is not None and bool(explained.any())
-        rows.append(
-            {
-                "level": name,
-                "rows": count,
-                "share": count / max(len(codes), 1),
-                "outcome": float(outcome[at_level].mean()) if count else None,
-                "deviation": _standard_error(outcome[at_level]) if count > 1 else None,
-                "attribution": float(attribution[explained].mean()) if some and attribution is not None else None,
-                "attribution_error": _standard_error(attribution[explained])
-                if some and attribution is not None and int(explained.sum()) > 1
-                else None,
-                "explained": int(explained.sum()),
-            }
+        row: dict[str, Any] = {"level": name, "rows": int(at_level.sum()), "share": float(at_level.mean())}
+        row["outcome"], row["deviation"] = means(outcome, at_level)
+        row["attribution"], row["attribution_error"] = (
+            (None, None) if attribution is None else means(attribution, explained)
         )
+        rows.append(row | {"explained": int(explained.sum())})
     return rows
 
 
-def _standard_error(values: Floats) -> float:
-    return float(values.std(ddof=1) / math.sqrt(len(values)))
-
-
 def explained_share(codes: npt.NDArray[np.int64], outcome: Floats) -> float:
-    """Return the share of the outcome's variance that lies between levels (the correlation ratio η²).
-
-    Examples:
-        >>> explained_share(np.array([0, 0, 1, 1]), np.array([0.0, 0.0, 1.0, 1.0]))
-        1.0
-    """
+    """Return the share of the outcome's variance that lies between levels (the correlation ratio η²)."""
     total = float(((outcome - outcome.mean()) ** 2).sum())
     if total == 0:
         return 0.0
@@ -250,15 +211,7 @@ def explained_share(codes: npt.NDArray[np.int64], outcome: Floats) -> float:
 
 # ---- sentences -------------------------------------------------------------------------------------------------------
 def goes_along(codes: npt.NDArray[np.int64], outcome: Floats) -> bool:
-    """Whether the outcome's mean differs between levels by more than chance would have it: an F test at 1 %.
-
-    Examples:
-        >>> outcome = np.tile([0.0, 1.0], 50)
-        >>> goes_along(np.tile([0, 1], 50), outcome), goes_along(np.repeat([0, 1], 50), outcome)
-        (True, False)
-        >>> goes_along(np.zeros(100, dtype=np.int64), outcome)
-        False
-    """
+    """Whether the outcome's mean differs between levels by more than chance would have it: an F test at 1 %."""
     from scipy.stats import f as f_distribution
 
     levels, rows = len(np.unique(codes)), len(codes)
@@ -281,38 +234,28 @@ def sign_notes(name: str, table: Sequence[dict[str, Any]], overall: float) -> li
     explained = [row for row in table if row["attribution"] is not None and row["explained"] >= FEWEST]
     if len(explained) < 2:
         return []
-    weights = np.array([row["explained"] for row in explained], dtype=np.float64)
-    raw = np.array([row["outcome"] for row in explained]) - overall
-    attributed = np.array([row["attribution"] for row in explained], dtype=np.float64)
-    attributed -= np.average(attributed, weights=weights)
+    facts = pd.DataFrame(explained)
+    raw = facts["outcome"] - overall
+    attributed = facts["attribution"] - np.average(facts["attribution"], weights=facts["explained"])
+    clear = raw * attributed < 0
+    for differences, error, counts in ((raw, "deviation", "rows"), (attributed, "attribution_error", "explained")):
+        sizes = differences.abs() * facts[counts]
+        beyond = differences.abs() - 2 * facts[error]
+        shares = sizes / sizes.sum() if sizes.sum() > 0 else sizes
+        deserving = [deserves_words(low, math.inf, share) for low, share in zip(beyond, shares, strict=True)]
+        clear &= np.array(deserving)
     opposite = []
-    for place, row in enumerate(explained):
-        clear = all(
-            deserves_words(abs(differences[place]) - 2 * (row[error] or 0), math.inf, _part(differences, counts, place))
-            for differences, error, counts in (
-                (raw, "deviation", np.array([other["rows"] for other in explained])),
-                (attributed, "attribution_error", weights),
-            )
+    for place in np.flatnonzero(clear):
+        side, way = ("below", "above") if raw[place] < 0 else ("above", "below")
+        opposite.append(
+            f"{facts['level'][place]} (outcome {abs(raw[place]):.2g} {side} its average, attribution "
+            f"{abs(attributed[place]):.2g} {way} its own)"
         )
-        if clear and raw[place] * attributed[place] < 0:
-            side, way = ("below", "above") if raw[place] < 0 else ("above", "below")
-            opposite.append(
-                f"{row['level']} (outcome {abs(raw[place]):.2g} {side} its average, attribution "
-                f"{abs(attributed[place]):.2g} {way} its own)"
-            )
-    if not opposite:
-        return []
     words = (
         f"Attribution and raw association disagree in sign for {name} at {'; '.join(opposite)}: other features "
         "that go with this level explain its raw mean, or the model is wrong here."
     )
-    return [words]
-
-
-def _part(differences: Floats, counts: npt.NDArray[Any], place: int) -> float:
-    """Return a level's part of what all levels differ by, rows times absolute difference."""
-    sizes = np.abs(differences) * counts
-    return float(sizes[place] / sizes.sum()) if sizes.sum() > 0 else 0.0
+    return [words] if opposite else []
 
 
 def rank_notes(name: str, by_model: tuple[int, float], by_data: tuple[int, float], features: int) -> list[str]:

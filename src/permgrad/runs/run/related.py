@@ -1,10 +1,8 @@
 """Features that move with those that clearly matter, so that importance may be shared between them.
 
-Each is compared in the training rows with every other: numbers by the correlation of their ranks (Spearman 1904), and
-categories by Cramér's V, corrected for its bias (Bergsma, "A bias-correction for Cramér's V and Tschuprow's T", Journal
-of the Korean Statistical Society 42, 2013); of a number and a category V is the root of the share of the ranks'
-variance that lies between levels. All of them are 0 where two columns have nothing to do with each other, and 1 where
-one gives the other.
+Numbers are compared by the correlation of their ranks (Spearman 1904); categories by Cramér's V, corrected for its bias
+(Bergsma, Journal of the Korean Statistical Society 42, 2013); of a number and a category V is the root of the share of
+the ranks' variance that lies between levels. 0: nothing to do with each other; 1: one gives the other.
 """
 
 from __future__ import annotations
@@ -30,21 +28,21 @@ FEATURES, ROWS, CATEGORIES = 8, 2000, 500
 
 
 def related_features(frame: pd.DataFrame, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the columns that move with some of the features, for each feature the closest first.
-
-    Examples:
-        >>> x = np.arange(100.0)
-        >>> found = related_features(pd.DataFrame({"x": x, "y": -x, "z": x % 7}), ["x"])
-        >>> [(pair["other"], round(pair["strength"], 2)) for pair in found]
-        [('y', -1.0)]
-    """
+    """Return the columns that move with some of the features, for each feature the closest first."""
     if len(frame) > ROWS:
         frame = frame.iloc[np.linspace(0, len(frame) - 1, ROWS).astype(np.int64)]
     bases = _bases(frame, names)
     chosen = [name for name in names if name in bases][:FEATURES]
-    least = max(LEAST, _chance(len(frame), len(chosen) * (len(bases) - 1)))
+    rows = len(frame)
+    if rows < 4 or not chosen:
+        return []
+    from scipy.stats import t
+
+    # What none of so many pairs of unrelated columns reaches, at 5 %.
+    chance = float(t.isf(0.025 / max(len(chosen) * (len(bases) - 1), 1), rows - 2))
+    least = max(LEAST, chance / math.sqrt(rows - 2 + chance**2))
     numbers = [name for name, basis in bases.items() if basis.shape[1] == 1]
-    stacked = np.column_stack([bases[name] for name in numbers]) if numbers else np.zeros((len(frame), 0))
+    stacked = np.column_stack([bases[name] for name in numbers]) if numbers else np.zeros((rows, 0))
     pairs = []
     for name in chosen:
         strengths = dict(zip(numbers, _with_numbers(bases[name], stacked), strict=True))
@@ -62,7 +60,7 @@ def related_features(frame: pd.DataFrame, names: Sequence[str]) -> list[dict[str
 def _bases(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Floats]:
     """Return for each column an orthonormal basis of what it says ``(rows, 1 or levels)``: its ranks, or its levels."""
     bases: dict[str, Floats] = {}
-    numeric = [name for name in frame.columns if _is_number(frame[name])]
+    numeric = [name for name in frame.columns if pd.api.types.is_numeric_dtype(frame[name].dtype)]
     cells = frame[numeric].to_numpy(dtype=np.float64, na_value=np.nan)
     places = pd.DataFrame(cells).rank()
     ranks: Floats = (places - places.mean()).fillna(0.0).to_numpy()
@@ -82,11 +80,6 @@ def _bases(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Floats]:
     return bases
 
 
-def _is_number(column: pd.Series[Any]) -> bool:
-    kinds = pd.api.types
-    return bool(kinds.is_numeric_dtype(column.dtype) and not kinds.is_complex_dtype(column.dtype))
-
-
 def _with_numbers(basis: Floats, numbers: Floats) -> Floats:
     """Return how a column goes with each of many numbers ``(numbers,)``."""
     products: Floats = basis.T @ numbers
@@ -101,13 +94,3 @@ def _corrected(first: Floats, second: Floats) -> float:
     squared = float(((first.T @ second) ** 2).sum()) - (first.shape[1] > 1)
     smallest = min(count - count**2 / (rows - 1) for count in freedom) if first.shape[1] > 1 else 1.0
     return math.sqrt(min(max(squared - freedom[0] * freedom[1] / (rows - 1), 0.0) / max(smallest, 1e-9), 1.0))
-
-
-def _chance(rows: int, pairs: int) -> float:
-    """Return the correlation that none of so many pairs of unrelated columns reaches, at 5 %."""
-    if rows < 4:
-        return math.inf
-    from scipy.stats import t
-
-    least = float(t.isf(0.025 / max(pairs, 1), rows - 2))
-    return least / math.sqrt(rows - 2 + least**2)

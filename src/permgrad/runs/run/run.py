@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from permgrad.base.errors import InputError, suggest
-from permgrad.base.significance import adjusted, clearly
+from permgrad.base.significance import clearly
 from permgrad.base.startup import loading
 from permgrad.data.encode.encoding import surprises_told_once
 from permgrad.runs.folder.documents import BRANCHES, METRICS, read_json, read_metrics, read_table_of
@@ -39,14 +39,7 @@ Say = Callable[[str], None]
 
 
 def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
-    """Do a run, or the part of it that is not done yet.
-
-    Args:
-        request: What is asked.
-        say: Takes lines that tell how it goes.
-
-    Returns:
-        The summary of the run.
+    """Do a run, or the part of it that is not done yet; ``say`` takes lines that tell how it goes.
 
     Raises:
         InputError: The options, the table or the folder cannot be used; nothing was written.
@@ -117,44 +110,31 @@ def replaces_a_model(request: RunRequest) -> bool:
 
 def headline(inputs: Inputs) -> str:
     """Say in a line what is learnt from what."""
-    rows = {part: f"{len(table.X):,} {part}" for part, table in inputs.parts.items()}
+    rows = ", ".join(f"{len(table.X):,} {part}" for part, table in inputs.parts.items())
     source = "table" if inputs.card is None else "data set"
-    return (
-        f"{source} {inputs.name}: {inputs.task} of {inputs.target!r} ({inputs.task_reason}); rows: "
-        f"{', '.join(rows.values())} ({inputs.split})"
-    )
+    why = f"{inputs.task} of {inputs.target!r} ({inputs.task_reason})"
+    return f"{source} {inputs.name}: {why}; rows: {rows} ({inputs.split})"
 
 
 def lost_line(lost: Lost) -> str:
-    """Say that files of a finished stage are gone or damaged, and what follows from it.
-
-    Examples:
-        >>> lost_line(Lost("report", ["report.html"], "gone"))
-        "note: report.html of stage 'report' is gone; the stage that writes it, and those after it, are done again"
-    """
+    """Say that files of a finished stage are gone or damaged, and what follows from it."""
     what = "them" if len(lost.files) > 1 else "it"
     return f"note: {lost.words()}; the stage that writes {what}, and those after it, are done again"
 
 
 # ---- the summary -----------------------------------------------------------------------------------------------------
 _PATHS = ("tabular", "image")
+#: With more models each has a line instead of a column.
+_MODELS_SIDE_BY_SIDE = 3
 
 
 def summarise(folder: Path, *, already: bool = False) -> Outcome:
-    """Return the summary of a finished run, read from its folder.
-
-    Args:
-        folder: Of the run.
-        already: Whether it was finished before, and nothing was done now.
-
-    Raises:
-        InputError: A file is missing or damaged: also a run that goes on finds files of an earlier day.
-    """
+    """Return the summary of a finished run, read from its folder; ``already`` says that nothing was done now."""
     with believed(folder):
-        return _summary(folder, already)
+        return _summary(folder, already=already)
 
 
-def _summary(folder: Path, already: bool) -> Outcome:
+def _summary(folder: Path, *, already: bool) -> Outcome:
     from permgrad.report.sentences import entries_of
     from permgrad.runs.commands.report import related_pairs
 
@@ -162,92 +142,66 @@ def _summary(folder: Path, already: bool) -> Outcome:
     frame = read_table_of(
         folder / "importance.csv",
         "explanation",
-        needs=("feature", "class", "importance", "ci_low", "ci_high", "p_value"),
+        needs=("feature", "class", "importance", "ci_low", "ci_high", "p_value", "p_adjusted"),
         numbers=("importance", "ci_low", "ci_high", "p_value", "p_adjusted", *_PATHS),
         keep_default_na=False,
         na_values=[""],
         dtype={"class": str},
     )
     # The first line of a feature is that of all rows; a class may have its name.
-    top = (
-        frame[frame["class"] == "all"]
-        .drop_duplicates("feature")
-        .sort_values("importance", ascending=False, kind="stable")
-    )
-    if "p_adjusted" not in top:  # of a run of an older permgrad
-        top["p_adjusted"] = adjusted(top[["p_value"]])[:, 0]
-    report = folder / "report.html"
+    top = frame[frame["class"] == "all"].drop_duplicates("feature")
+    top = top.sort_values("importance", ascending=False, kind="stable")
+    report, verdict = folder / "report.html", metrics["verdict"]
     facts: dict[str, Any] = {
         "folder": os.fspath(folder),
         "report": os.fspath(report),
         "already_finished": already,
-        "task": metrics["task"],
-        "rows": metrics["rows"],
-        "test": metrics["test"],
-        "baselines": metrics["baselines"],
-        "verdict": metrics.get("verdict") or [],
+        **{name: metrics[name] for name in ("task", "rows", "test", "baselines", "verdict")},
         **{name: metrics[name] for name in ("positive", "never_predicted", "cuts") if name in metrics},
-        "top_features": [_plain_row(row) for row in top.head(10).to_dict(orient="records")],
+        "top_features": top.drop(columns=["class", "modality"]).head(10).to_dict(orient="records"),
         "branches": entries_of(branches),
     }
     lines = [f"This run is finished already; nothing was changed. ({folder})"] if already else []
-    # Runs of older permgrads have none.
-    verdict = metrics.get("verdict") or []
     lines += [f"ALARM: {one['sentence']}" if one["facts"]["kind"] == "leak" else one["sentence"] for one in verdict]
     learnt = all(one["facts"].get("learnt", True) for one in verdict)
-    lines += [*_metric_lines(metrics), *_class_lines(metrics), *_cut_lines(metrics)]
+    lines += [*_metric_lines(metrics), *_class_lines(metrics)]
     lines += [*_feature_lines(top, related_pairs(folder), learnt=learnt), *_branch_lines(branches)]
     return Outcome(facts, "\n".join([*lines, f"Report: {report}"]))
-
-
-def _plain_row(row: Mapping[Any, Any]) -> dict[str, Any]:
-    return {str(name): value for name, value in row.items() if name not in ("class", "modality")}
-
-
-_MODELS_SIDE_BY_SIDE = 3
-"""With more models each has a line instead of a column."""
 
 
 def _metric_lines(metrics: Mapping[str, Any]) -> list[str]:
     from permgrad.evaluation.metrics import metrics as registry
 
     models = {"permgrad": metrics["test"], **metrics["baselines"]}
-    names = [name for name in registry if name in metrics["test"]]
-    lines = [f"Test rows ({metrics['rows']['test']:,}):"]
+    labels = {name: registry.get(name).label for name in registry if name in metrics["test"]}
     if len(models) > _MODELS_SIDE_BY_SIDE:
-        labels = {name: registry.get(name).label for name in names}
-        width = max(map(len, models))
-        lines.append(" " * (width + 2) + "".join(f"{label:>{max(len(label), 8) + 2}}" for label in labels.values()))
-        for model, scores in models.items():
-            cells = "".join(f"{_number(scores.get(name)):>{max(len(label), 8) + 2}}" for name, label in labels.items())
-            lines.append(f"  {model:<{width}}{cells}")
-        return lines
-    width = max(len(registry.get(name).label) for name in names)
-    lines.append(" " * (width + 2) + "".join(f"{model:>15}" for model in models))
-    for name in names:
-        cells = "".join(f"{_number(scores.get(name)):>15}" for scores in models.values())
-        lines.append(f"  {registry.get(name).label:<{width}}{cells}")
+        rows = list(models)
+        columns = [
+            (label, max(len(label), 8) + 2, [scores.get(name) for scores in models.values()])
+            for name, label in labels.items()
+        ]
+    else:
+        rows = list(labels.values())
+        columns = [(model, 15, [scores.get(name) for name in labels]) for model, scores in models.items()]
+    width = max(map(len, rows))
+    lines = [f"Test rows ({metrics['rows']['test']:,}):"]
+    lines.append(" " * (width + 2) + "".join(f"{head:>{size}}" for head, size, _ in columns))
+    for place, row in enumerate(rows):
+        texts = ["–" if cells[place] is None else f"{cells[place]:.4g}" for _, _, cells in columns]
+        cells = "".join(f"{text:>{size}}" for text, (_, size, _) in zip(texts, columns, strict=True))
+        lines.append(f"  {row:<{width}}{cells}")
     return lines
 
 
-def _number(value: Any) -> str:
-    return "–" if value is None else f"{value:.4g}"
-
-
 def _class_lines(metrics: Mapping[str, Any]) -> list[str]:
-    """Say which class is the positive one, and which are never predicted."""
+    """Say which class is the positive one, which are never predicted, and where a logit may be cut."""
     from permgrad.evaluation.thresholds import never_predicted_words
 
-    never = metrics.get("never_predicted") or []
-    return [*positive_words(metrics.get("positive")), *never_predicted_words(never)]
-
-
-def _cut_lines(metrics: Mapping[str, Any]) -> list[str]:
-    stored = metrics.get("cuts")
-    if not stored:
-        return []
+    lines = [*positive_words(metrics.get("positive")), *never_predicted_words(metrics.get("never_predicted") or [])]
+    if not (stored := metrics.get("cuts")):
+        return lines
     width = max(len(row["cut"]) for row in stored["test"])
-    lines = [f"Where to say {stored['positive']!r}:{'':<{width - 12}}  accuracy  balanced      F1"]
+    lines.append(f"Where to say {stored['positive']!r}:{'':<{width - 12}}  accuracy  balanced      F1")
     for row in stored["test"]:
         numbers = f"{row['accuracy']:>8.3f}  {row['balanced_accuracy']:>8.3f}  {row['f1']:>6.3f}"
         lines.append(f"  {row['cut']:<{width}}  {numbers}")
@@ -293,11 +247,9 @@ def _branch_lines(branches: Mapping[str, Any]) -> list[str]:
     entries = entries_of(branches)
     if len(entries) < 2:
         return []
-    hybrid = is_hybrid(entries)
-    what = "Paths (rise of the loss when a path" if hybrid else "Inputs (rise of the loss when an input"
-    whose = "Branch" if hybrid else "Input"
+    what, whose, one = ("Paths", "Branch", "a path") if is_hybrid(entries) else ("Inputs", "Input", "an input")
     if words := path_words(entries):
-        return [f"{what} is exchanged): {words}"]
+        return [f"{what} (rise of the loss when {one} is exchanged): {words}"]
     if why := no_share_words(branches):
         return [f"{whose} shares: none, because {why}"]
     shares = [

@@ -8,6 +8,7 @@ import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,9 +30,8 @@ from permgrad.runs.run import gradients
 from permgrad.runs.run.dividing import PARTS
 from permgrad.runs.run.explaining import explain_run
 from permgrad.runs.run.images import model_rows
-from permgrad.runs.run.inputs import Inputs
+from permgrad.runs.run.inputs import Inputs, is_named
 from permgrad.runs.run.judging import find_leaks, judge, leak_words, write_guesses
-from permgrad.runs.run.own_rows import sources
 
 if TYPE_CHECKING:
     from permgrad.data.encode.encoding import TableEncoder
@@ -77,270 +77,29 @@ class RunWork:
         return self.predicted[part]
 
 
-# ---- data ------------------------------------------------------------------------------------------------------------
-def data_stage(work: RunWork) -> None:
-    """Write what the table is taken for and how it is split."""
-    inputs, folder = work.inputs, work.folder
-    for line in inputs.shown.to_text(most=40).splitlines():
-        work.say(f"  {line}")
-    for note in inputs.notes:
-        work.say(f"note: {note}")
-    leaks = find_leaks(inputs)
-    if leaks:
-        work.say(f"ALARM: {leak_words(inputs.target, leaks)}")
-    counts = {part: len(inputs.parts[part].X) for part in PARTS}
-    content: dict[str, Any] = {
-        "table": inputs.name,
-        "target": inputs.target,
-        "task": inputs.task,
-        "task_reason": inputs.task_reason,
-        "rows": counts,
-        "split": inputs.split,
-        "shared_rows": inputs.shared_rows,
-        "alike_rows": inputs.alike_rows,
-        "columns": inputs.columns.to_dict(orient="records"),
-        "identifiers": list(work.request.identifier),
-        "variables": inputs.variables,
-        "na_codes": list(inputs.na_codes),
-        "decimals": inputs.decimals,
-        "units": inputs.units,
-        "texts": inputs.texts,
-        "not_na": list(work.request.kept_texts),
-        "notes": inputs.notes,
-        "leaks": leaks,
-        "card": None if inputs.card is None else inputs.card.to_dict(),
-        "class_counts": None,
-        "positive": plain(inputs.positive),
-    }
-    if inputs.task == "classification":
-        tables = {part: pd.Series(inputs.parts[part].y).value_counts() for part in PARTS}
-        classes = np.unique(np.concatenate([inputs.parts[part].y for part in PARTS]))
-        content["class_counts"] = {
-            str(label): {part: int(tables[part].get(label, 0)) for part in PARTS} for label in classes.tolist()
-        }
-    write_json_atomic(folder / "data.json", content)
-    with atomic_path(folder / "split.npz") as temporary, temporary.open("wb") as stream:
-        np.savez(stream, **{part: inputs.parts[part].rows for part in PARTS})  # type: ignore[arg-type]
-    folder.note(versions=versions(), machine=machine(work.request), sources=sources(work.request))
+# ---- before the stages -----------------------------------------------------------------------------------------------
+def use_threads(threads: int | None) -> None:
+    """Limit torch to a number of threads, for the whole process."""
+    if threads is not None and "torch" in sys.modules:
+        import torch
 
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the libraries that matter for the result."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    from permgrad import __version__
-
-    numbers = {"permgrad": __version__, "python": platform.python_version()}
-    for package in ("numpy", "pandas", "scikit-learn", "torch", "lightning", "matplotlib", "lightgbm", "xgboost"):
-        try:
-            numbers[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return numbers
-
-
-def machine(request: RunRequest) -> str:
-    """Say in a few words what the run is computed on."""
-    import torch
-
-    from permgrad.models.estimators.settings import choose_device
-
-    threads = f"{torch.get_num_threads()} thread{'s' * (torch.get_num_threads() != 1)}"
-    device = choose_device(request.device)
-    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {threads}, device {device}"
-
-
-# ---- layout ----------------------------------------------------------------------------------------------------------
-def layout_stage(work: RunWork) -> None:
-    """Place the encoded columns on the pixel grid, and draw where they are; images that are given need no layout."""
-    if work.request.images:
-        files = {name: len(set(paths)) for name, paths in work.inputs.parts["train"].images.items()}
-        work.say("  images are given: " + ", ".join(f"{name} ({n:,} training files)" for name, n in files.items()))
-        return
-    from matplotlib import rc_context
-
-    from permgrad.imaging import draw_layout, layout_to_dict
-    from permgrad.models.estimators.presets import get_preset
-
-    preset = get_preset(work.request.preset)
-    work.encoder = fit_encoder(make_estimator(work.request, work.inputs, None), work.inputs, work.settings)
-    layout, names = place_columns(*work.encoder, preset, work.request.seed)
-    if layout.pixels > 20:
-        work.say(f"note: the image has grown to {layout.pixels} × {layout.pixels} pixels for {len(names)} columns")
-    stream = io.StringIO()
-    # The same layout gives the same bytes.
-    with rc_context({"svg.hashsalt": "permgrad"}):
-        draw_layout(layout, names).savefig(stream, format="svg", metadata={"Date": None})
-    write_text_atomic(work.folder / "layout.svg", stream.getvalue())
-    write_json_atomic(work.folder / "layout.json", {**layout_to_dict(layout), "columns": names})
-
-
-def fit_encoder(
-    model: Any, inputs: Inputs, settings: FitSettings | None = None
-) -> tuple[TableEncoder, npt.NDArray[np.float32]]:
-    """Return the encoder that an estimator would fit on the training rows, and these rows encoded.
-
-    Raises:
-        InputError: No column varies.
-    """
-    from permgrad.models.estimators.settings import resolve_settings
-
-    frame = inputs.parts["train"].X
-    settings = resolve_settings(model.get_params(deep=False), inputs.task) if settings is None else settings
-    encoder = inputs.fit(model._make_encoder(frame, settings))  # noqa: SLF001 — see docs/architecture.md
-    encoded = np.ascontiguousarray(encoder.transform(frame), dtype=np.float32)
-    if encoded.shape[1] == 0:
-        raise InputError(
-            "a table must have a column that varies and is no identifier, however: among the training rows none does; "
-            "add columns, or check --na"
-        )
-    return encoder, encoded
-
-
-def place_columns(
-    encoder: TableEncoder, encoded: npt.NDArray[np.float32], preset: Preset, seed: int
-) -> tuple[Any, list[str]]:
-    """Return the fitted layout of the encoded training columns, and their names."""
-    from permgrad.imaging import fit_layout, make_layout
-
-    # The seed that the estimator would use itself, so that a run equals a fit in Python with the same random_state.
-    layout_seed = derive_seed(resolve_seed(seed), "layout") % 2**31
-    names = list(encoder.encoded_names_)
-    return fit_layout(make_layout(preset.layout, 20, layout_seed), encoded, names, layout_seed), names
-
-
-def stored_layout(work: RunWork) -> Any:
-    """Return the layout of the layout stage."""
-    from permgrad.imaging import StoredLayout
-
-    with believed(work.folder.path):
-        return StoredLayout.from_dict(parse_json((work.folder / "layout.json").read_bytes()))
-
-
-# ---- model -----------------------------------------------------------------------------------------------------------
-def model_stage(work: RunWork) -> None:
-    """Train the network, measure it on validation and test rows, and train the baselines if asked for."""
-    held = validation_rows(work.inputs)
-    work.folder.checkpoint.mkdir(exist_ok=True)
-    # The notes of the data stage have said what there is to say of columns.
-    with told_of_columns():
-        work.model = fit_on_images(work) if work.request.images else fit_on_table(work, *held)
-    work.model.save(work.folder / "model", overwrite=True)
-    write_measures(work)
-    say_skipped(work, len(work.inputs.parts["validation"].y) - len(held[1]))
-
-
-def fit_on_table(work: RunWork, X: pd.DataFrame, y: npt.NDArray[Any]) -> Any:
-    """Return the trained network of a table; training stops by the rows ``X, y``."""
-    from permgrad.models.estimators.prepared import FitRows
-    from permgrad.models.train.guard import untouched
-
-    model = make_estimator(work.request, work.inputs, stored_layout(work))
-    encoder, encoded = work.encoder or fit_encoder(model, work.inputs, work.settings)
-    train = FitRows(encoded, work.inputs.parts["train"].y, np.ones(len(encoded)))
-    held = FitRows(encoder.transform(X), y, np.ones(len(y)))
-    done = say_resumed(work)
-    with untouched():
-        ready = model._prepare_encoded(encoder, train, held)  # noqa: SLF001 — see docs/architecture.md
-        work.say(f"  training: {model._training_time(ready).after(done)}")  # noqa: SLF001 — as above
-        say_baselines(work)
-        return model._train(ready, work.folder.checkpoint, None)  # noqa: SLF001 — as above
-
-
-def fit_on_images(work: RunWork) -> Any:
-    """Return the trained network of a table and its images."""
-    model = make_estimator(work.request, work.inputs, None)
-    say_resumed(work)
-    say_baselines(work)
-    train, held = (model_rows(work.inputs.parts[part]) for part in ("train", "validation"))
-    model.fit(train, held, checkpoint_folder=work.folder.checkpoint)
-    for image in model.images_:
-        colours = "colour" if image.channels == 3 else "grey"
-        work.say(f"  images of {image.name!r}: {image.height} × {image.width} pixels, {colours}")
-    if work.request.wanted_baselines:
-        # What the images add to the table is seen beside models of the table alone.
-        work.say("  baselines see the table alone")
-    return model
-
-
-def say_resumed(work: RunWork) -> int:
-    """Say from which epoch an interrupted training goes on; return how many it has behind it."""
-    from permgrad.models.train.checkpoint import epochs_in
-
-    done = epochs_in(work.folder.checkpoint)
-    if done:
-        work.say(f"  training resumes from epoch {done + 1}: {counted(done, 'epoch')} were done before")
-    return done
-
-
-def say_baselines(work: RunWork) -> None:
-    """Say about how long the baselines will take, and which cannot be trained here and why."""
-    from permgrad.base.progress import readable
-    from permgrad.evaluation.competitors import CompetitorRows, competitors, estimate_seconds, why_absent
-
-    train, request = work.inputs.parts["train"], work.request
-    for name in request.wanted_baselines:
-        if why := why_absent(name):
-            work.say(f"note: {name} is left out, because {why}")
-    names = [name for name in request.wanted_baselines if competitors.get(name).available()]
-    quick = [name for name in names if not competitors.get(name).costly]
-    slow = [name for name in names if name not in quick]
-    if quick:
-        part, threads = (
-            CompetitorRows(work.inputs.standard_encoder.transform(train.X), train.y),
-            request.threads or os.cpu_count() or 1,
-        )
-        seconds = estimate_seconds(work.inputs.task, part, quick, seed=request.seed, threads=threads)
-        work.say(f"  baselines: about {readable(seconds)} more for {listed(quick)}")
-    if slow:
-        work.say(f"  baselines: minutes more for {listed(slow)}")
-
-
-def say_skipped(work: RunWork, count: int) -> None:
-    """Say how many validation rows had no say in when to stop."""
-    if count:
-        rows = f"{counted(count, 'validation row')} {by_count(count, 'has', 'have')} a class that no training row has"
-        work.say(f"note: {rows}; {by_count(count, 'it', 'they')} did not stop the training")
-
-
-def write_measures(work: RunWork) -> None:
-    """Measure the trained network on validation and test rows, train the baselines if asked for, and write it down."""
-    inputs, request = work.inputs, work.request
-    model = work.load_model()
-    with atomic_path(work.folder / "history.csv") as temporary:
-        write_csv(model.history_, temporary)
-    predicted = {part: work.predictions(part) for part in ("validation", "test")}
-    metrics = measures(inputs, predicted, model)
-    train_baselines(work, model, metrics, predicted["test"])
-    leads = not request.images and gradients.leads(request.preset)
-    if len(getattr(model, "classes_", ())) == 2 and (leads or request.cost is not None):
-        metrics["cuts"] = gradients.cuts(model, inputs, request.cost)
-    test = inputs.parts["test"]
-    with atomic_path(work.folder / "predictions.csv") as temporary:
-        write_csv(prediction_table(test.rows, test.identifiers, predicted["test"], model, truth=test.y), temporary)
-    write_json_atomic(work.folder / "metrics.json", metrics)
+        torch.set_num_threads(threads)
 
 
 def check_model_options(request: RunRequest) -> None:
-    """Refuse a preset or a device that cannot be used, before anything is written."""
+    """Refuse a preset or a device that cannot be used, before a table is read."""
+    from permgrad.models.estimators.argument_rules import TASK_LOSSES
+    from permgrad.models.estimators.image_table import image_presets
     from permgrad.models.estimators.settings import device_faults, resolve_settings
 
     if request.images:
-        from permgrad.models.estimators.image_table import image_presets
-
         image_presets.get(request.preset)
         if faults := device_faults(request.device):
             raise InputError(faults[0])
         return
-    from permgrad.models.estimators.argument_rules import TASK_LOSSES
-    from permgrad.models.estimators.hynn import HyNNClassifier
-
     # Which loss the preset may say is known with the table, see check_inputs.
-    task = "classification"
-    estimator = HyNNClassifier(
-        preset=request.preset, batch_size=request.batch_size, device=request.device, loss=TASK_LOSSES[task][0]
-    )
-    resolve_settings(estimator.get_params(deep=False), task)
+    arguments = {"preset": request.preset, "batch_size": request.batch_size, "device": request.device}
+    resolve_settings({**arguments, "loss": TASK_LOSSES["classification"][0]}, "classification")
 
 
 def check_inputs(request: RunRequest, inputs: Inputs) -> FitSettings | None:
@@ -351,28 +110,18 @@ def check_inputs(request: RunRequest, inputs: Inputs) -> FitSettings | None:
     """
     from permgrad.models.estimators.settings import resolve_settings
 
-    _check_cost(request, inputs)
-    settings = None
-    if not request.images:
-        settings = resolve_settings(make_estimator(request, inputs, None).get_params(deep=False), inputs.task)
-    validation_rows(inputs)
-    return settings
-
-
-def _check_cost(request: RunRequest, inputs: Inputs) -> None:
-    """Refuse costs where no threshold between two classes can be chosen."""
-    if request.cost is None:
-        return
-    if inputs.task == "regression":
-        fact = f"{inputs.target!r} is a number"
-    else:
-        classes = len(np.unique(inputs.parts["train"].y))
+    classes = len(np.unique(inputs.parts["train"].y)) if inputs.task == "classification" else 0
+    if request.cost is not None and classes != 2:
         fact = f"the training rows of {inputs.target!r} hold {classes} class{'es' * (classes != 1)}"
-        if classes == 2:
-            return
-    raise InputError(
-        f"--cost must go with a target of two classes, however: {fact}; leave --cost out, or choose another --target"
-    )
+        fact = fact if classes else f"{inputs.target!r} is a number"
+        raise InputError(
+            f"--cost must go with a target of two classes, however: {fact}; leave --cost out, or choose another "
+            "--target"
+        )
+    validation_rows(inputs)
+    if request.images:
+        return None
+    return resolve_settings(make_estimator(request, inputs, None).get_params(deep=False), inputs.task)
 
 
 def rehearse(request: RunRequest, inputs: Inputs) -> None:
@@ -426,51 +175,248 @@ def validation_rows(inputs: Inputs) -> tuple[pd.DataFrame, npt.NDArray[Any]]:
     return part.X[learned], part.y[learned]
 
 
-def predictions_of(model: Any, rows: Any) -> Predicted:
-    """Return ``{"prediction": (rows,)}``, for classifiers also ``"probabilities": (rows, classes)``."""
-    if not hasattr(model, "classes_"):
-        return {"prediction": model.predict(rows)}
-    probabilities = model.predict_proba(rows)
-    return {"prediction": np.asarray(model.classes_)[probabilities.argmax(axis=1)], "probabilities": probabilities}
+# ---- data ------------------------------------------------------------------------------------------------------------
+def data_stage(work: RunWork) -> None:
+    """Write what the table is taken for and how it is split."""
+    import torch
+
+    from permgrad.models.estimators.settings import choose_device
+
+    inputs, folder, request = work.inputs, work.folder, work.request
+    for line in inputs.shown.to_text(most=40).splitlines():
+        work.say(f"  {line}")
+    for note in inputs.notes:
+        work.say(f"note: {note}")
+    leaks = find_leaks(inputs)
+    if leaks:
+        work.say(f"ALARM: {leak_words(inputs.target, leaks)}")
+    same = "target", "task", "task_reason", "split", "shared_rows", "alike_rows", "variables", "decimals", "units"
+    content: dict[str, Any] = {
+        "table": inputs.name,
+        **{name: getattr(inputs, name) for name in (*same, "texts", "notes")},
+        "rows": {part: len(inputs.parts[part].X) for part in PARTS},
+        "columns": inputs.columns.to_dict(orient="records"),
+        "identifiers": list(request.identifier),
+        "na_codes": list(inputs.na_codes),
+        "not_na": list(request.kept_texts),
+        "leaks": leaks,
+        "card": None if inputs.card is None else inputs.card.to_dict(),
+        "class_counts": None,
+        "positive": plain(inputs.positive),
+    }
+    if inputs.task == "classification":
+        counts = {part: pd.Series(inputs.parts[part].y).value_counts() for part in PARTS}
+        classes = np.unique(np.concatenate([inputs.parts[part].y for part in PARTS])).tolist()
+        content["class_counts"] = {
+            str(label): {part: int(counts[part].get(label, 0)) for part in PARTS} for label in classes
+        }
+    write_json_atomic(folder / "data.json", content)
+    with atomic_path(folder / "split.npz") as temporary, temporary.open("wb") as stream:
+        np.savez(stream, **{part: inputs.parts[part].rows for part in PARTS})  # type: ignore[arg-type]
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    machine += f", {counted(torch.get_num_threads(), 'thread')}, device {choose_device(request.device)}"
+    # Paths that hold in any folder, or names of data sets.
+    files = {"table": request.table, "test": request.test}
+    sources = {
+        role: os.fspath(path) if is_named(os.fspath(path)) else os.fspath(Path(path).absolute())
+        for role, path in files.items()
+        if path is not None
+    }
+    folder.note(versions=versions(), machine=machine, sources=sources)
 
 
-def measures(inputs: Inputs, predicted: Mapping[str, Predicted], model: Any) -> dict[str, Any]:
-    """Return what ``metrics.json`` says of a model, but for its baselines; ``predicted`` is by part of the split."""
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that matter for the result."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    from permgrad import __version__
+
+    numbers = {"permgrad": __version__, "python": platform.python_version()}
+    for package in ("numpy", "pandas", "scikit-learn", "torch", "matplotlib", "lightgbm", "xgboost"):
+        try:
+            numbers[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return numbers
+
+
+# ---- layout ----------------------------------------------------------------------------------------------------------
+def layout_stage(work: RunWork) -> None:
+    """Place the encoded columns on the pixel grid, and draw where they are; images that are given need no layout."""
+    if work.request.images:
+        files = {name: len(set(paths)) for name, paths in work.inputs.parts["train"].images.items()}
+        work.say("  images are given: " + ", ".join(f"{name} ({n:,} training files)" for name, n in files.items()))
+        return
+    from matplotlib import rc_context
+
+    from permgrad.imaging import draw_layout, layout_to_dict
+    from permgrad.models.estimators.presets import get_preset
+
+    work.encoder = fit_encoder(make_estimator(work.request, work.inputs, None), work.inputs, work.settings)
+    layout, names = place_columns(*work.encoder, get_preset(work.request.preset), work.request.seed)
+    if layout.pixels > 20:
+        work.say(f"note: the image has grown to {layout.pixels} × {layout.pixels} pixels for {len(names)} columns")
+    stream = io.StringIO()
+    # The same layout gives the same bytes.
+    with rc_context({"svg.hashsalt": "permgrad"}):
+        draw_layout(layout, names).savefig(stream, format="svg", metadata={"Date": None})
+    write_text_atomic(work.folder / "layout.svg", stream.getvalue())
+    write_json_atomic(work.folder / "layout.json", {**layout_to_dict(layout), "columns": names})
+
+
+def fit_encoder(
+    model: Any, inputs: Inputs, settings: FitSettings | None = None
+) -> tuple[TableEncoder, npt.NDArray[np.float32]]:
+    """Return the encoder that an estimator would fit on the training rows, and these rows encoded."""
+    from permgrad.models.estimators.settings import resolve_settings
+
+    frame = inputs.parts["train"].X
+    settings = resolve_settings(model.get_params(deep=False), inputs.task) if settings is None else settings
+    encoder = inputs.fit(model._make_encoder(frame, settings))  # noqa: SLF001 — see docs/architecture.md
+    encoded = np.ascontiguousarray(encoder.transform(frame), dtype=np.float32)
+    if encoded.shape[1] == 0:
+        raise InputError(
+            "a table must have a column that varies and is no identifier, however: among the training rows none does; "
+            "add columns, or check --na"
+        )
+    return encoder, encoded
+
+
+def place_columns(
+    encoder: TableEncoder, encoded: npt.NDArray[np.float32], preset: Preset, seed: int
+) -> tuple[Any, list[str]]:
+    """Return the fitted layout of the encoded training columns, and their names."""
+    from permgrad.imaging import fit_layout, make_layout
+
+    # The seed that the estimator would use itself, so that a run equals a fit in Python with the same random_state.
+    layout_seed = derive_seed(resolve_seed(seed), "layout") % 2**31
+    names = list(encoder.encoded_names_)
+    return fit_layout(make_layout(preset.layout, 20, layout_seed), encoded, names, layout_seed), names
+
+
+# ---- model -----------------------------------------------------------------------------------------------------------
+def model_stage(work: RunWork) -> None:
+    """Train the network, measure it on validation and test rows, and train the baselines if asked for."""
+    X, y = validation_rows(work.inputs)
+    work.folder.checkpoint.mkdir(exist_ok=True)
+    # The notes of the data stage have said what there is to say of columns.
+    with told_of_columns():
+        work.model = fit_on_images(work) if work.request.images else fit_on_table(work, X, y)
+    work.model.save(work.folder / "model", overwrite=True)
+    write_measures(work)
+    if count := len(work.inputs.parts["validation"].y) - len(y):
+        rows = f"{counted(count, 'validation row')} {by_count(count, 'has', 'have')} a class that no training row has"
+        work.say(f"note: {rows}; {by_count(count, 'it', 'they')} did not stop the training")
+
+
+def fit_on_table(work: RunWork, X: pd.DataFrame, y: npt.NDArray[Any]) -> Any:
+    """Return the trained network of a table; training stops by the rows ``X, y``."""
+    from permgrad.imaging import StoredLayout
+    from permgrad.models.estimators.prepared import FitRows
+    from permgrad.models.train.guard import untouched
+
+    with believed(work.folder.path):
+        layout = StoredLayout.from_dict(parse_json((work.folder / "layout.json").read_bytes()))
+    model = make_estimator(work.request, work.inputs, layout)
+    encoder, encoded = work.encoder or fit_encoder(model, work.inputs, work.settings)
+    train = FitRows(encoded, work.inputs.parts["train"].y, np.ones(len(encoded)))
+    held = FitRows(encoder.transform(X), y, np.ones(len(y)))
+    done = say_resumed(work)
+    with untouched():
+        ready = model._prepare_encoded(encoder, train, held)  # noqa: SLF001 — see docs/architecture.md
+        work.say(f"  training: {model._training_time(ready).after(done)}")  # noqa: SLF001 — as above
+        say_baselines(work)
+        return model._train(ready, work.folder.checkpoint, None)  # noqa: SLF001 — as above
+
+
+def fit_on_images(work: RunWork) -> Any:
+    """Return the trained network of a table and its images."""
+    model = make_estimator(work.request, work.inputs, None)
+    say_resumed(work)
+    say_baselines(work)
+    train, held = (model_rows(work.inputs.parts[part]) for part in ("train", "validation"))
+    model.fit(train, held, checkpoint_folder=work.folder.checkpoint)
+    for image in model.images_:
+        colours = "colour" if image.channels == 3 else "grey"
+        work.say(f"  images of {image.name!r}: {image.height} × {image.width} pixels, {colours}")
+    if work.request.wanted_baselines:
+        # What the images add to the table is seen beside models of the table alone.
+        work.say("  baselines see the table alone")
+    return model
+
+
+def say_resumed(work: RunWork) -> int:
+    """Say from which epoch an interrupted training goes on; return how many it has behind it."""
+    from permgrad.models.train.checkpoint import epochs_in
+
+    done = epochs_in(work.folder.checkpoint)
+    if done:
+        work.say(f"  training resumes from epoch {done + 1}: {counted(done, 'epoch')} were done before")
+    return done
+
+
+def say_baselines(work: RunWork) -> None:
+    """Say about how long the baselines will take, and which cannot be trained here and why."""
+    from permgrad.base.progress import readable
+    from permgrad.evaluation.competitors import CompetitorRows, competitors, estimate_seconds, why_absent
+
+    train, request = work.inputs.parts["train"], work.request
+    reasons = {name: why_absent(name) for name in request.wanted_baselines}
+    for name, why in reasons.items():
+        if why:
+            work.say(f"note: {name} is left out, because {why}")
+    names = [name for name, why in reasons.items() if not why]
+    quick = [name for name in names if not competitors.get(name).costly]
+    if quick:
+        rows = CompetitorRows(work.inputs.standard_encoder.transform(train.X), train.y)
+        threads = request.threads or os.cpu_count() or 1
+        seconds = estimate_seconds(work.inputs.task, rows, quick, seed=request.seed, threads=threads)
+        work.say(f"  baselines: about {readable(seconds)} more for {listed(quick)}")
+    if slow := [name for name in names if name not in quick]:
+        work.say(f"  baselines: minutes more for {listed(slow)}")
+
+
+def write_measures(work: RunWork) -> None:
+    """Measure the trained network on validation and test rows, train the baselines if asked for, and write it down."""
     from permgrad.evaluation.metrics import evaluate
     from permgrad.evaluation.thresholds import never_predicted
 
-    parts = inputs.parts
+    inputs, request, parts = work.inputs, work.request, work.inputs.parts
+    model = work.load_model()
+    with atomic_path(work.folder / "history.csv") as temporary:
+        write_csv(model.history_, temporary)
     metrics: dict[str, Any] = {"task": inputs.task, "rows": {part: len(parts[part].X) for part in PARTS}}
-    if inputs.task == "regression":
-        for part, values in predicted.items():
-            metrics[part] = evaluate("regression", parts[part].y, predictions=values["prediction"])
-        return metrics
-    pairs = {part: (parts[part].y, values["probabilities"]) for part, values in predicted.items()}
-    for part, (y, probabilities) in pairs.items():
-        metrics[part] = evaluate(
-            "classification", y, probabilities=probabilities, classes=model.classes_, positive=inputs.positive
-        )
-    metrics["positive"] = plain(inputs.positive)
-    metrics["never_predicted"] = never_predicted(np.asarray(model.classes_), pairs["validation"], pairs["test"])
-    return metrics
-
-
-def train_baselines(work: RunWork, model: Any, metrics: dict[str, Any], predicted: Predicted) -> None:
-    """Train the baselines that are asked for, and compare the network with them and with a constant."""
-    inputs, classes = work.inputs, getattr(model, "classes_", np.zeros(0))
+    predicted = {part: work.predictions(part) for part in ("validation", "test")}
+    classes = getattr(model, "classes_", np.zeros(0))
+    for part, says in predicted.items():
+        if inputs.task == "regression":
+            metrics[part] = evaluate("regression", parts[part].y, predictions=says["prediction"])
+        else:
+            options = {"classes": classes, "positive": inputs.positive}
+            metrics[part] = evaluate("classification", parts[part].y, probabilities=says["probabilities"], **options)
+    if inputs.task == "classification":
+        pairs = [(parts[part].y, says["probabilities"]) for part, says in predicted.items()]
+        metrics |= {"positive": plain(inputs.positive), "never_predicted": never_predicted(classes, *pairs)}
     guesses: dict[str, npt.NDArray[Any]] = {}
-    metrics["baselines"] = _fit_baselines(work, model, classes, guesses) if work.request.wanted_baselines else {}
+    metrics["baselines"] = _fit_baselines(work, guesses) if request.wanted_baselines else {}
     if guesses:
         write_guesses(work.folder.path, inputs, classes, guesses)
     leaks = read_json(work.folder / DATA).get("leaks", [])
-    judge(metrics, inputs, classes, predicted, guesses, leaks=leaks, seed=work.request.seed)
+    judge(metrics, inputs, classes, predicted["test"], guesses, leaks=leaks, seed=request.seed)
+    leads = not request.images and gradients.leads(request.preset)
+    if len(classes) == 2 and (leads or request.cost is not None):
+        metrics["cuts"] = gradients.cuts(model, inputs, request.cost)
+    test = parts["test"]
+    with atomic_path(work.folder / "predictions.csv") as temporary:
+        write_csv(prediction_table(test.rows, test.identifiers, predicted["test"], model, truth=test.y), temporary)
+    write_json_atomic(work.folder / "metrics.json", metrics)
 
 
-def _fit_baselines(work: RunWork, model: Any, classes: Any, guesses: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
+def _fit_baselines(work: RunWork, guesses: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
     """Train baselines on the rows that the network sees; some read categories as categories."""
     from permgrad.evaluation.competitors import CompetitorRows, competitors, natural_table, run_competitors
 
-    inputs, names = work.inputs, work.request.wanted_baselines
+    inputs, names, model = work.inputs, work.request.wanted_baselines, work.load_model()
     natural: dict[str, pd.DataFrame | None] = dict.fromkeys(inputs.parts)
     if any(competitors.get(name).takes_natural for name in names):
         encoder = inputs.standard_encoder
@@ -479,10 +425,8 @@ def _fit_baselines(work: RunWork, model: Any, classes: Any, guesses: dict[str, n
     parts = {part: CompetitorRows(encode(rows.X), rows.y, natural[part]) for part, rows in inputs.parts.items()}
     return run_competitors(
         inputs.task,
-        parts["train"],
-        parts["validation"],
-        parts["test"],
-        classes=classes,
+        *(parts[part] for part in PARTS),
+        classes=getattr(model, "classes_", np.zeros(0)),
         names=names,
         seed=work.request.seed,
         threads=work.request.threads or os.cpu_count() or 1,
@@ -492,13 +436,17 @@ def _fit_baselines(work: RunWork, model: Any, classes: Any, guesses: dict[str, n
     )
 
 
-def identifier_names(identifiers: Sequence[str], model: Any) -> dict[str, str]:
-    """Return the names of identifiers among predictions: their own, with ``_`` behind one that predictions have.
+# ---- predictions -----------------------------------------------------------------------------------------------------
+def predictions_of(model: Any, rows: Any) -> Predicted:
+    """Return ``{"prediction": (rows,)}``, for classifiers also ``"probabilities": (rows, classes)``."""
+    if not hasattr(model, "classes_"):
+        return {"prediction": model.predict(rows)}
+    probabilities = model.predict_proba(rows)
+    return {"prediction": np.asarray(model.classes_)[probabilities.argmax(axis=1)], "probabilities": probabilities}
 
-    Examples:
-        >>> identifier_names(["patient", "prediction"], None)
-        {'patient': 'patient', 'prediction': 'prediction_'}
-    """
+
+def identifier_names(identifiers: Sequence[str], model: Any) -> dict[str, str]:
+    """Return the names of identifiers among predictions: their own, with ``_`` behind one that predictions have."""
     taken = {"row", "truth", "prediction", *(f"probability_{label}" for label in getattr(model, "classes_", ()))}
     names: dict[str, str] = {}
     for name in identifiers:
@@ -530,37 +478,15 @@ def prediction_table(
     return table
 
 
-# ---- explanation, report ---------------------------------------------------------------------------------------------
-def explanation_stage(work: RunWork) -> None:
-    """Explain the model on the test rows."""
-    explain_run(
-        work.load_model(),
-        work.inputs,
-        work.folder.path,
-        seed=work.request.seed,
-        say=work.say,
-        predicted=work.predictions("test"),
-    )
-
-
 def report_stage(work: RunWork) -> None:
     """Write ``report.html`` from the files of the folder."""
-    record = dict(work.folder.record)
-    write_run_report(work.folder.path, record, model=work.load_model())
+    write_run_report(work.folder.path, dict(work.folder.record), model=work.load_model())
 
 
 STAGE_WORK: dict[str, Callable[[RunWork], None]] = {
     "data": data_stage,
     "layout": layout_stage,
     "model": model_stage,
-    "explanation": explanation_stage,
+    "explanation": explain_run,
     "report": report_stage,
 }
-
-
-def use_threads(threads: int | None) -> None:
-    """Limit torch to a number of threads, for the whole process."""
-    if threads is not None and "torch" in sys.modules:
-        import torch
-
-        torch.set_num_threads(threads)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.base.checks import check_class_names
-from permgrad.base.errors import InputError, counted, suggest
+from permgrad.base.errors import InputError, counted, listed, suggest
 from permgrad.data.read.cells import CellError, canonical
 from permgrad.data.types.column_types import Kind
 from permgrad.data.types.positive import find_positive, usual_positive
@@ -27,23 +27,15 @@ _MOST_DOUBTFUL = 50
 AS_TEXT = "write them as text, for example with a letter in front"
 #: So few different numbers, or fewer, may well be classes written with a decimal point.
 _FEW_NUMBERS = 5
+#: What a target's kind says of the task.
+_TASK_OF: Mapping[str, str] = {"categorical": "classification", "boolean": "classification", "numeric": "regression"}
 
 
-def find_column(name: str, names: list[str], role: str) -> None:
-    """Refuse a column that is not in the table, with a guess and a hint at a wrong delimiter.
-
-    Raises:
-        InputError: There is no such column.
-
-    Examples:
-        >>> find_column("agee", ["age", "town"], "target")
-        Traceback (most recent call last):
-        permgrad.InputError: target must be a column of the table, however: there is no column 'agee'...
-    """
+def find_column(name: str, names: Sequence[str], role: str) -> None:
+    """Refuse a column that is not in the table, with a guess and a hint at a wrong delimiter."""
     if name in names:
         return
-    listed = ", ".join(repr(column) for column in names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    fix = f"its columns are {listed}"
+    fix = f"its columns are {listed(names, 8, repr)}"
     if len(names) == 1:
         fix += "; is the file's delimiter one of , ; tab | or space?"
     raise InputError(
@@ -52,24 +44,17 @@ def find_column(name: str, names: list[str], role: str) -> None:
 
 
 def choose_task(values: pd.Series[Any], wanted: str, name: str) -> tuple[Task, str]:
-    """Return the task and why.
+    """Return the task and why; the values must not be missing.
 
     Text, booleans and categories are classes, and so are whole numbers with at most 10 different values, each in at
-    least 5 rows, and two whole numbers anyhow; other numbers are for regression. The values must not be missing.
-
-    Raises:
-        InputError: Regression was asked for, but the values are not numbers.
-
-    Examples:
-        >>> import pandas as pd
-        >>> choose_task(pd.Series([1, 2, 1, 2] * 10), "auto", "kind")
-        ('classification', 'whole numbers with 2 different values')
+    least 5 rows, and two whole numbers anyhow; other numbers are for regression.
     """
-    is_number = pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype)
+    is_flag = pd.api.types.is_bool_dtype(values.dtype)
+    is_number = pd.api.types.is_numeric_dtype(values.dtype) and not is_flag
     if wanted == "classification":
         return "classification", "asked for"
     if wanted == "regression":
-        if not is_number and not pd.api.types.is_bool_dtype(values.dtype):
+        if not is_number and not is_flag:
             raise InputError(
                 f"a regression target must hold numbers, however: column {name!r} holds text such as "
                 f"{str(values.iloc[0])!r}; choose another target, or --task classification"
@@ -93,20 +78,7 @@ def choose_task(values: pd.Series[Any], wanted: str, name: str) -> tuple[Task, s
 
 
 def doubt_on_task(values: pd.Series[Any], task: Task, name: str, option: str = "--task classification") -> list[str]:
-    """Return a sentence if a target that is taken for numbers, though nobody said so, may well hold classes.
-
-    Args:
-        values: The target.
-        task: As it was inferred.
-        name: Of the column.
-        option: How to ask for classes.
-
-    Examples:
-        >>> import pandas as pd
-        >>> doubt_on_task(pd.Series([8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18] * 9), "regression", "school")
-        ["target 'school' is predicted as a number: whole numbers with 11 different values; if they are classes, pass \
---task classification"]
-    """
+    """Return a sentence if a target that is taken for numbers, though nobody said so, may well hold classes."""
     if task == "classification":
         return []
     numbers = np.unique(values.to_numpy(dtype=np.float64))
@@ -117,21 +89,9 @@ def doubt_on_task(values: pd.Series[Any], task: Task, name: str, option: str = "
 
 
 def positive_label(y: npt.NDArray[Any], task: Task, wanted: Any, stated: Any = None) -> Any:
-    """Return the positive one of two classes as Python's own value; None where there are more, or a number.
+    """Return the positive one of two classes of training rows ``(rows,)``, as Python's value; None: not two classes.
 
-    Args:
-        y: The target, of the training rows ``(rows,)``.
-        task: What it asks for.
-        wanted: The class that the user calls positive; None: the one that the data card names, else the rarer one.
-        stated: The one that the data card names.
-
-    Raises:
-        InputError: There is no such class, or there are not two.
-
-    Examples:
-        >>> y = np.array(["bad", "good", "good"])
-        >>> positive_label(y, "classification", None), positive_label(y, "classification", "good")
-        ('bad', 'good')
+    It is the class that the user ``wanted``, else the one that the data card ``stated``, else the rarer one.
     """
     classes = np.unique(y) if task == "classification" else np.zeros(0)
     if wanted is not None:
@@ -143,12 +103,7 @@ def positive_label(y: npt.NDArray[Any], task: Task, wanted: Any, stated: Any = N
 
 
 def positive_words(positive: Any) -> list[str]:
-    """Return a sentence that says which of two classes metrics are of; nothing where there are not two.
-
-    Examples:
-        >>> positive_words("bad")
-        ["Average precision and lift are of 'bad', the positive class (--positive chooses another)."]
-    """
+    """Return a sentence that says which of two classes metrics are of; nothing where there are not two."""
     if positive is None:
         return []
     return [f"Average precision and lift are of {str(positive)!r}, the positive class (--positive chooses another)."]
@@ -200,41 +155,19 @@ def target_values(
     return np.asarray(classes)
 
 
-# ---- kinds that are given --------------------------------------------------------------------------------------------
-#: What a target's kind says of the task.
-_TASK_OF: Mapping[str, str] = {"categorical": "classification", "boolean": "classification", "numeric": "regression"}
-
-
 def task_of_target(kinds: dict[str, Kind], target: str, task: str) -> str:
-    """Take the target's kind from the kinds and return the task that it asks for; without one the ``task`` as it is.
-
-    Examples:
-        >>> kinds = {"school": "categorical", "ward": "numeric"}
-        >>> task_of_target(kinds, "school", "auto"), kinds
-        ('classification', {'ward': 'numeric'})
-    """
+    """Take the target's kind from the kinds and return the task that it asks for; without one the ``task`` as it is."""
     kind = kinds.pop(target, None)
     if kind is None:
         return task
-    asked_task = _TASK_OF.get(kind)
-    if asked_task is None:
+    kind_task = _TASK_OF.get(kind)
+    if kind_task is None:
         raise InputError(
             f"The target {target!r} cannot be of kind {kind}. Say --kind {target}=categorical to predict classes, or "
             f"--kind {target}=numeric to predict a number."
         )
-    if task not in ("auto", asked_task):
+    if task not in ("auto", kind_task):
         raise InputError(
-            f"--kind {target}={kind} asks for a {asked_task}, --task {task} does not. Leave one of them out."
+            f"--kind {target}={kind} asks for a {kind_task}, --task {task} does not. Leave one of them out."
         )
-    return asked_task
-
-
-def check_kinds(kinds: Mapping[str, Kind], columns: Sequence[str], left_out: Mapping[str, str]) -> None:
-    """Refuse kinds for columns that are not there or are no features."""
-    for name, kind in kinds.items():
-        find_column(name, list(columns), "--kind")
-        if name in left_out:
-            raise InputError(
-                f"--kind is for columns to predict from, however: --kind {name}={kind} and {name!r} is "
-                f"{left_out[name]}; leave one of them out"
-            )
+    return kind_task
