@@ -14,7 +14,7 @@ import pytest
 
 from permgrad import EnvironmentProblem, InputError, PermgradWarning, load_dataset
 from permgrad.data.datasets import cards, fetch_dataset, get_card, list_datasets, store
-from permgrad.data.datasets.bank import convert_bank
+from permgrad.data.datasets.sets import convert_bank
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.groups import propose_one_hot_blocks
 from permgrad.data.splitting import count_shared_rows

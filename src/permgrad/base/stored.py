@@ -77,10 +77,8 @@ def write_npz(stream: BinaryIO | str | os.PathLike[str], arrays: Mapping[str, np
     (np.savez_compressed if small else np.savez)(stream, **arrays)  # type: ignore[arg-type]
 
 
-def read_npz(
-    source: bytes | str | os.PathLike[str], names: Collection[str] | None = None
-) -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays of an npz file, or of its content, or those with some names. Nothing is executed.
+def read_npz(source: bytes | str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays of an npz file, or of its content. Nothing is executed.
 
     ``ValueError``: it is none, is damaged, holds a pickle, says of an array another size than it has, for which NumPy
     would reserve memory, or unpacks to more than 256 MB and a hundred times its size.
@@ -94,22 +92,12 @@ def read_npz(
             with zipfile.ZipFile(stream) as file:
                 parts = file.infolist()
                 _check_sizes(parts, size)
-                listed = [(part.filename.removesuffix(".npy"), part) for part in parts]
-                return {name: _read_array(file, part) for name, part in listed if names is None or name in names}
+                return {part.filename.removesuffix(".npy"): _read_array(file, part) for part in parts}
         except ValueError:
             raise
         except Exception as error:
             # Broken archives lead to errors of many kinds: of zip, of what unpacks, of what reads the headers.
             raise ValueError(f"it is no complete npz file ({type(error).__name__})") from error
-
-
-def npz_names(path: str | os.PathLike[str]) -> list[str]:
-    """Return the names of an npz file's arrays; none where it is no such file."""
-    try:
-        with zipfile.ZipFile(path) as file:
-            return [name.removesuffix(".npy") for name in file.namelist()]
-    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
-        return []
 
 
 def check_archive(stream: BinaryIO) -> None:
@@ -126,11 +114,10 @@ def check_archive(stream: BinaryIO) -> None:
 def is_whole_npz(path: Path) -> bool:
     """Whether an npz file is one, of a size that is believed, and its parts have their checksums."""
     try:
-        with zipfile.ZipFile(path) as file:
-            _check_sizes(file.infolist(), path.stat().st_size)
-            return file.testzip() is None
-    except Exception:  # noqa: BLE001 — broken archives lead to errors of many kinds: of zip, and of what unpacks
+        read_npz(path)
+    except (OSError, ValueError):
         return False
+    return True
 
 
 def _check_sizes(parts: Collection[zipfile.ZipInfo], size: int) -> None:

@@ -115,10 +115,7 @@ class ImageColumn:
         return cls(name, height, width, channels, mean, spread), pixels
 
     def read(self, files: Sequence[Path]) -> Pixels:
-        """Read images in this column's size and channels: uint8 ``(rows, channels, height, width)``.
-
-        ``InputError``: files cannot be read, or their levels have no scale.
-        """
+        """Read images in this column's size and channels: uint8 ``(rows, channels, height, width)``."""
         places = {file: place for place, file in enumerate(dict.fromkeys(files))}
         pixels = np.empty((len(places), self.channels, self.height, self.width), dtype=np.uint8)
 

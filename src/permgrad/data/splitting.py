@@ -15,7 +15,7 @@ from permgrad.base.errors import InputError, by_count, warn_user
 from permgrad.base.random import generator
 from permgrad.data.read.cells import Distinct, Floats, as_frame, is_native_number, text_numbers
 from permgrad.data.read.dates import date_seconds, find_date_format, is_moment, series_seconds
-from permgrad.data.read.whole_numbers import are_inexact
+from permgrad.data.types.duplicates import column_levels
 
 Task: TypeAlias = Literal["classification", "regression"]
 Rows: TypeAlias = npt.NDArray[np.int64]
@@ -193,23 +193,10 @@ def count_shared_rows(train: Any, test: Any) -> int:
         )
     if len(first) == 0 or len(second) == 0:
         return 0
-    keys = np.zeros(len(first) + len(second), dtype=np.uint64)
-    with np.errstate(over="ignore"):
-        for name in first.columns:
-            one, two = first[name], second[name]
-            # Whole numbers that float64 cannot hold are compared as text.
-            are_large = all(pd.api.types.is_integer_dtype(c.dtype) for c in (one, two)) and (
-                are_inexact(one) or are_inexact(two)
-            )
-            if is_native_number(one.dtype) and is_native_number(two.dtype) and not are_large:
-                values = np.concatenate(
-                    [one.to_numpy(np.float64, na_value=np.nan), two.to_numpy(np.float64, na_value=np.nan)]
-                )
-                codes = pd.util.hash_array(values + 0.0)  # minus zero equals zero
-            else:
-                both = pd.concat([one.astype(object), two.astype(object)], ignore_index=True)
-                codes = pd.util.hash_array(Distinct.of(both, name).index)
-            # A polynomial hash over columns: order matters, 64 bits.
-            keys = keys * np.uint64(0x9E3779B97F4A7C15) + codes
-            keys ^= keys >> np.uint64(29)
+    levels = {}
+    for name in first.columns:
+        pair = [first[name], second[name]]
+        pair = pair if pair[0].dtype == pair[1].dtype else [column.astype(object) for column in pair]
+        levels[name] = column_levels(pd.concat(pair, ignore_index=True), name)[0]
+    keys = pd.util.hash_pandas_object(pd.DataFrame(levels), index=False).to_numpy()
     return int(np.isin(keys[len(first) :], keys[: len(first)]).sum())

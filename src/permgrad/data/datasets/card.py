@@ -107,10 +107,8 @@ class Dataset:
         """One-hot columns that are one variable each: ``TableEncoder(variables=…)``."""
         return {name: list(columns) for name, columns in self.card.variables.items()}
 
-    @property
-    def groups(self) -> dict[str, list[str]]:
-        """The same as ``variables``: the blocks of columns that act as one."""
-        return self.variables
+    #: The same under another name: the blocks of columns that act as one.
+    groups = variables
 
     @property
     def not_features(self) -> tuple[str, ...]:

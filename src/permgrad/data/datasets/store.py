@@ -64,8 +64,7 @@ def fetch_dataset(name: str) -> Path | None:
     if card.file_name is None:
         return None
     url, convert = (card.download.url, card.download.convert) if card.download else (None, None)
-    wanted = Wanted(f"data set {name!r}", card.file_name, "sha256", card.sha256 or "", card.home)
-    return find_file(wanted, url, convert)
+    return find_file(Wanted(f"data set {name!r}", card.file_name, "sha256", card.sha256 or "", card.home), url, convert)
 
 
 @dataclass(frozen=True)

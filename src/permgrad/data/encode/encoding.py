@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.base.checks import check_choice, check_whole
-from permgrad.base.errors import InputError, counted, listed, suggest, unknown, warn_user
+from permgrad.base.errors import InputError, by_count, counted, listed, suggest, unknown, warn_user
 from permgrad.data.encode.groups import check_blocks
 from permgrad.data.encode.planning import OTHER, Slot, date_wave, plan_slots
 from permgrad.data.encode.scaling import Scaling, ScalingMode
@@ -56,35 +56,30 @@ class TableEncoder:
     The encoding is *per column*: what a raw cell becomes depends on that cell alone, so replacing a raw value and
     encoding again equals copying encoded columns.
 
-    - Numbers are scaled (see ``scaling.Scaling``); a missing one is imputed with the training median,
-      and one 0/1 column per kind of missing seen in training (blank, and each declared code) says so.
+    - Numbers are scaled (see ``scaling.Scaling``); a missing one is imputed with the training median, and one 0/1
+      column per kind of missing seen in training (blank, and each declared code) says so.
     - Categories are one-hot, the most frequent first; each kind of missing seen in training is a level; beyond
       ``max_levels`` the rare ones share a level "other", which also takes unseen ones; without it an unseen level is
-      all zeros, with a ``PermgradWarning``.
-    - Booleans are one column of 0 and 1, whatever the capitals of yes and no; a third word counts as missing, with a
-      ``PermgradWarning``.
+      all zeros.
+    - Booleans are one column of 0 and 1, whatever the capitals of yes and no; a third word counts as missing.
     - Dates give time, year, and sine and cosine of month, weekday and hour. As text they may come in any form that
       leaves no doubt; other text is refused where the training rows had none.
     - Constants and identifiers are features with no encoded column.
 
     Args:
         numeric: ``"robust"``, ``"standard"``, ``"minmax"`` or ``"quantile"``.
-        max_levels: levels of a categorical column before the rest becomes "other", at least 1.
-        na_codes: values that stand for missing: one, a list, or a mapping from column to list; each is its own kind
-            of missing.
+        max_levels: levels of a categorical column before the rest becomes "other".
+        na_codes: values that stand for missing: one, a list, or a mapping from column to list.
         groups: columns (or variables) that act as one at level "group", ``{"weather": ["wind", "rain"]}``.
-        variables: columns that arrived one-hot encoded and are *one* variable, hence one feature: ``{"Soil":
-            ["Soil1", "Soil2"]}``.
+        variables: columns that arrived one-hot encoded and are *one* variable, ``{"Soil": ["Soil1", "Soil2"]}``.
         kinds: columns whose kind is known, ``{"postcode": "categorical"}``.
 
     Attributes:
-        feature_names_in_: raw columns, ``x0, x1, …`` for arrays.
-        encoded_names_: names of the encoded columns.
-        feature_of_: for each encoded column the index of its raw column.
-        kinds_: for each encoded column ``"numeric"``, ``"boolean"``, ``"level"``, ``"missing"`` or ``"date_part"``.
+        feature_names_in_: raw columns, ``x0, x1, …`` for arrays; ``schema_`` has their types.
+        encoded_names_, feature_of_, kinds_: of each encoded column the name, the index of its raw column, and
+            ``"numeric"``, ``"boolean"``, ``"level"``, ``"missing"`` or ``"date_part"``.
         numeric_columns_: indexes of the encoded columns that are continuous.
         minimum_, maximum_: extremes of each encoded column over training rows, float32.
-        schema_: the columns' types.
         groups_, variables_: the declared blocks, by name.
 
     Examples:
@@ -94,8 +89,6 @@ class TableEncoder:
         ['age', 'age=<missing>', 'town=Bonn', 'town=Ulm']
         >>> encoder.transform(table[:1]).tolist()
         [[0.0, 0.0, 1.0, 0.0]]
-        >>> {name: columns.tolist() for name, columns in encoder.features().items()}
-        {'age': [0, 1], 'town': [2, 3]}
     """
 
     def __init__(
@@ -199,18 +192,22 @@ class TableEncoder:
         source, target, kind = self._pairs["missing"]
         out[:, target] = kinds[:, source] == kind
         for place, parts in self._parts.items():
-            self._write_dates(out, values[:, place], place, parts)
+            seconds = np.where(np.isnan(values[:, place]), self.scaling_.fill[place], values[:, place])
+            calendar = calendar_parts(seconds)
+            for column, part in parts:
+                if part == "year":
+                    first, last = self.years_[self._stored[place].name]
+                    out[:, column] = (calendar["year"] - first) / (last - first)
+                else:
+                    out[:, column] = date_wave(part, calendar)
         surprises = self._unread_words(frame, values)
         for name, targets in self._levels.items():
             distinct = Distinct.of(frame[name], name)
-            kinds_of_texts = [self.codes_.kind_of(text, name) for text in distinct.texts]
-            places = np.array(
-                [
-                    targets.get(text, targets.get(OTHER, -1)) if kind == PRESENT else targets.get(kind, -1)
-                    for text, kind in zip(distinct.texts, kinds_of_texts, strict=True)
-                ],
-                dtype=np.int64,
-            )
+            other = targets.get(OTHER, -1)
+            places = np.empty(len(distinct.texts), dtype=np.int64)
+            for i, text in enumerate(distinct.texts):
+                code = self.codes_.kind_of(text, name)
+                places[i] = targets.get(text, other) if code == PRESENT else targets.get(code, -1)
             row_targets = distinct.spread(places, targets.get(BLANK, -1))
             rows = np.flatnonzero(row_targets >= 0)
             out[rows, row_targets[rows]] = 1.0
@@ -224,16 +221,15 @@ class TableEncoder:
         numeric_cells(self._checked(X), self._stored, self.codes_)
 
     def _unread_words(self, frame: pd.DataFrame, values: Floats) -> dict[str, str]:
-        """For columns of yes/no or of dates: what is said of words that could not be read."""
+        """Return, for columns of yes/no or of dates, what is said of words that could not be read."""
         surprises = {}
         for j, column in enumerate(self._stored):
-            if column.kind in ("boolean", "date") and column.storage in ("pair", "date"):
-                unread = np.isnan(values[:, j])
-                if unread.any():
-                    distinct = Distinct.of(frame[column.name], column.name)
-                    bad = np.zeros(len(distinct.texts), dtype=bool)
-                    bad[distinct.index[unread & (distinct.index >= 0)]] = True
-                    surprises[column.name] = self._surprise(distinct, column.name, bad, column.kind)
+            unread = np.isnan(values[:, j])
+            if column.kind in ("boolean", "date") and column.storage in ("pair", "date") and unread.any():
+                distinct = Distinct.of(frame[column.name], column.name)
+                bad = np.zeros(len(distinct.texts), dtype=bool)
+                bad[distinct.index[unread & (distinct.index >= 0)]] = True
+                surprises[column.name] = self._surprise(distinct, column.name, bad, column.kind)
         return surprises
 
     def _surprise(self, distinct: Distinct, name: str, bad: npt.NDArray[np.bool_], kind: Kind = "categorical") -> str:
@@ -243,28 +239,16 @@ class TableEncoder:
         n_odd = int(counts[odd].sum())
         if n_odd == 0:
             return ""
-        one = n_odd == 1
-        what = {
-            "categorical": f"{'is a level' if one else 'are levels'} that the training rows did not have",
-            "boolean": f"{'is no word' if one else 'are no words'} of the pair in the training rows",
-            "date": f"{'is no date' if one else 'are no dates'} that can be read",
+        one, many, after = {
+            "categorical": ("is a level", "are levels", "that the training rows did not have"),
+            "boolean": ("is no word", "are no words", "of the pair in the training rows"),
+            "date": ("is no date", "are no dates", "that can be read"),
         }[kind]
-        counted = f"count{'s' if one else ''} as {'no level known' if kind == 'categorical' else 'missing'}"
+        fate = "no level known" if kind == "categorical" else "missing"
         return (
-            f"{n_odd} of {int(counts.sum())} values of {name!r} {what}"
-            f" ({_some([distinct.texts[i] for i in odd], 3)}); {'it' if one else 'they'} {counted}"
+            f"{n_odd} of {int(counts.sum())} values of {name!r} {by_count(n_odd, one, many)} {after}"
+            f" ({_some([distinct.texts[i] for i in odd], 3)}); {by_count(n_odd, 'it counts', 'they count')} as {fate}"
         )
-
-    def _write_dates(
-        self, out: npt.NDArray[np.float32], seconds: Floats, source: int, parts: list[tuple[int, str]]
-    ) -> None:
-        calendar = calendar_parts(np.where(np.isnan(seconds), self.scaling_.fill[source], seconds))
-        for target, part in parts:
-            if part == "year":
-                first, last = self.years_[self._stored[source].name]
-                out[:, target] = (calendar["year"] - first) / (last - first)
-            else:
-                out[:, target] = date_wave(part, calendar)
 
     def _checked(self, X: Any) -> pd.DataFrame:
         if not hasattr(self, "slots_"):
@@ -289,14 +273,9 @@ class TableEncoder:
         Levels are each raw column, the columns of one variable together (``"feature"``), and groups together.
         """
         check_choice("level", level, ("column", "feature", "group"))
-        blocks: dict[str, list[str]] = {}
-        if level != "column":
-            blocks.update(self.variables_)
-        if level == "group":
-            taken = {name for columns in self.groups_.values() for name in columns}
-            blocks = {name: columns for name, columns in blocks.items() if not taken.issuperset(columns)}
-            blocks.update(self.groups_)
-        block_of = {column: block for block, columns in blocks.items() for column in columns}
+        # A group holds all columns of a variable or none, and comes after it.
+        blocks = [self.variables_, self.groups_][: ("column", "feature", "group").index(level)]
+        block_of = {column: name for named in blocks for name, columns in named.items() for column in columns}
         members: dict[str, list[int]] = {}
         for i, name in enumerate(self.feature_names_in_):
             members.setdefault(block_of.get(name, name), []).append(i)
@@ -402,11 +381,8 @@ def _check_order(columns: Sequence[str], expected: Sequence[str]) -> None:
             "The feature names should match those that were passed during fit: they must be in the same order, however"
             " the same names stand in another order; pass X[encoder.feature_names_in_]"
         )
-    parts = [
-        f"{len(names)} {what} ({_some(names)})"
-        for what, names in (("unseen in training", extra), ("missing", missing))
-        if names
-    ]
+    facts = (("unseen in training", extra), ("missing", missing))
+    parts = [f"{len(odd)} {what} ({_some(odd)})" for what, odd in facts if odd]
     raise InputError(
         f"The feature names should match those that were passed during fit, however {' and '.join(parts)}; pass the"
         " columns of training"
@@ -422,10 +398,9 @@ def align_columns(X: Any, names: Sequence[str]) -> pd.DataFrame:
     columns, wanted = set(frame.columns), set(names)
     extra = [name for name in frame.columns if name not in wanted]
     if missing := [name for name in names if name not in columns]:
-        be = "is" if len(missing) == 1 else "are"
         raise InputError(
-            f"a table must have all columns of training, however {len(missing)} {be} missing: {_some(missing)}"
-            f"{suggest(missing[0], extra)}; add or rename them"
+            f"a table must have all columns of training, however {len(missing)} {by_count(len(missing), 'is', 'are')} "
+            f"missing: {_some(missing)}{suggest(missing[0], extra)}; add or rename them"
         )
     if extra:
         be, whom = ("is", "it") if len(extra) == 1 else ("are", "them")

@@ -20,18 +20,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.base.errors import InputError, listed, shown
+from permgrad.base.errors import InputError, by_count, listed, shown
 
 Code: TypeAlias = str | int | float
 CodesArgument: TypeAlias = Code | Sequence[Code] | Mapping[str, Sequence[Code] | Code] | None
 Floats: TypeAlias = npt.NDArray[np.float64]
 Kinds: TypeAlias = npt.NDArray[np.int16]
 
-PRESENT = 0
-"""Kind of a cell that has a value."""
-BLANK = 1
-"""Kind of a cell that is NaN, None, NaT or an empty text; the declared codes follow as 2, 3, …"""
-
+#: Kinds of cells: with a value; NaN, None, NaT or an empty text. The declared codes follow as 2, 3, …
+PRESENT, BLANK = 0, 1
 #: As Python's own number: beside one of NumPy's a larger code would be cast first, with a warning.
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 _CONTAINERS = (dict, list, tuple, set, frozenset, np.ndarray)
@@ -47,7 +44,7 @@ def as_frame(X: Any, *, allow_empty: bool = False) -> pd.DataFrame:
     if repeated:
         raise InputError(
             f"column names must be unique, however {listed(repeated, 5, repr)} "
-            f"stand{'s' if len(repeated) == 1 else ''} there more than once; rename or drop the copies"
+            f"{by_count(len(repeated), 'stands', 'stand')} there more than once; rename or drop the copies"
         )
     for lacks, what, unit in (
         (frame.shape[1] == 0, "column", "feature(s)"),
@@ -113,22 +110,21 @@ def _bare_frame(X: Any) -> pd.DataFrame:
                 " None"
             )
         # Not through an array: that would turn a mixed row into text.
-        return _named(pd.DataFrame([list(row) for row in X]))
-    array = np.asarray(X)
-    if array.ndim != 2:
-        raise InputError(
-            f"X must be a table of rows and columns, however: Expected 2D array, got {array.ndim}D array instead, shape"
-            f" {array.shape}; Reshape your data, X.reshape(-1, 1) for one feature or X.reshape(1, -1) for one row"
-        )
-    if array.dtype.kind == "c":
-        raise InputError(
-            "X must hold real numbers, however: Complex data not supported; pass X.real and X.imag as columns"
-        )
-    frame = _named(pd.DataFrame(array))
-    return frame.infer_objects() if array.dtype == object else frame
-
-
-def _named(frame: pd.DataFrame) -> pd.DataFrame:
+        frame = pd.DataFrame([list(row) for row in X])
+    else:
+        array = np.asarray(X)
+        if array.ndim != 2:
+            raise InputError(
+                f"X must be a table of rows and columns, however: Expected 2D array, got {array.ndim}D array instead, "
+                f"shape {array.shape}; Reshape your data, X.reshape(-1, 1) for one feature or X.reshape(1, -1) for one "
+                "row"
+            )
+        if array.dtype.kind == "c":
+            raise InputError(
+                "X must hold real numbers, however: Complex data not supported; pass X.real and X.imag as columns"
+            )
+        frame = pd.DataFrame(array)
+        frame = frame.infer_objects() if array.dtype == object else frame
     frame.columns = pd.Index([f"x{i}" for i in range(frame.shape[1])], dtype=object)
     return frame
 
@@ -218,23 +214,21 @@ class MissingCodes:
 
 
 def _labels(codes: Sequence[Code] | Code) -> tuple[str, ...]:
-    if isinstance(codes, (str, int, float, np.integer, np.floating)):
-        listed_codes: list[Any] = [codes]
-    elif isinstance(codes, (bytes, AbstractSet, Mapping, Iterator)) or not isinstance(codes, Iterable):
+    single = (str, int, float, np.integer, np.floating)
+    if not isinstance(codes, single) and (
+        isinstance(codes, (bytes, AbstractSet, Mapping, Iterator)) or not isinstance(codes, Iterable)
+    ):
         # The codes of a set have no order, and each is a kind of its own by its place; an iterator gives them once.
         raise InputError(
             "codes for missing must be one code, a list of codes, or a mapping from column to its codes, however: they "
             f"are of the type {type(codes).__name__} ({shown(codes)}); pass for example [-9, '?']"
         )
-    else:
-        listed_codes = list(codes)
-    for code in listed_codes:
-        if not isinstance(code, (str, int, float, np.integer, np.floating)) or isinstance(code, bool):
+    labels = []
+    for code in [codes] if isinstance(codes, single) else codes:
+        if not isinstance(code, single) or isinstance(code, bool):
             raise InputError(
                 f"a code for missing must be a number or text, however: {shown(code)}; pass for example -9 or '?'"
             )
-    labels = []
-    for code in listed_codes:
         text = canonical(code).strip()
         number = _number_or_nan(text)
         labels.append(canonical(number) if math.isfinite(number) else text)
@@ -379,16 +373,15 @@ def refuse_infinite(
             return
     infinite = np.isinf(matrix)
     if infinite.any():
-        bad = [names[j] for j in np.flatnonzero(infinite.any(axis=0)).tolist()]
+        count, bad = int(infinite.sum()), [names[j] for j in np.flatnonzero(infinite.any(axis=0)).tolist()]
         place = int(np.argmax(infinite.any(axis=1)))
         first = names[int(np.argmax(infinite[place]))]
-        several = int(infinite.sum()) > 1
         raise CellError.at(
             place if places is None else int(np.argmax(places == place)),
             index,
-            f"numbers must be finite, however column{'s' if len(bad) > 1 else ''} {listed(bad, 5, repr)}"
-            f" hold{'' if len(bad) > 1 else 's'} {int(infinite.sum())} infinite"
-            f" value{'s' if several else ''} (inf), {'the first ' if several else ''}in ",
+            f"numbers must be finite, however {by_count(len(bad), 'column', 'columns')} {listed(bad, 5, repr)} "
+            f"{by_count(len(bad), 'holds', 'hold')} {count} infinite "
+            f"{by_count(count, 'value (inf), in ', 'values (inf), the first in ')}",
             "; replace inf by NaN (missing) or by a large number",
             alone=f"numbers must be finite, however column {first!r} holds an infinite value (inf) in ",
         )

@@ -91,10 +91,9 @@ class _TextColumn:
         levels[:-1], levels[-1] = values, blank
         return levels[self._levels[0]]
 
-    def without(self, texts: Sequence[str]) -> _TextColumn:
-        """Return the column with the cells of some texts missing."""
-        hit = pc.is_in(self.cells, pa.array(texts, pa.string()))
-        return replace(self, cells=pc.if_else(hit, pa.scalar(None, pa.string()), self.cells)) if texts else self
+    def without(self, hit: pa.ChunkedArray) -> _TextColumn:
+        """Return the column with some cells missing."""
+        return replace(self, cells=pc.if_else(hit, pa.scalar(None, pa.string()), self.cells))
 
     def series(self) -> pd.Series[Any]:
         """Return the texts as they are written."""
@@ -181,16 +180,13 @@ class _Decided:
 class _Plain:
     """Whole numbers, truth values or text: no sign is in doubt.
 
-    Of this form, as of those below, ``signs`` says which decimal signs its cells prove, and is asked of all columns
-    first; ``settle`` makes of the column what it is when the signs of the file are known.
+    Of this form, as of those below, ``proven`` says which decimal signs its cells prove; ``settle`` makes of the column
+    what it is when the signs of the file are known.
     """
 
     values: pd.Series[Any]
     is_text: bool = False
-
-    def signs(self, file: _Signs) -> set[str]:
-        del file
-        return set()
+    proven: frozenset[str] = frozenset()
 
     def settle(self, file: _Signs) -> _Decided:
         is_number = pd.api.types.is_numeric_dtype(self.values.dtype) and self.values.dtype != bool
@@ -207,7 +203,12 @@ class _Pointed:
     dotted: list[str] = field(default_factory=list)
     is_proven: bool = False
 
-    def signs(self, file: _Signs) -> set[str]:
+    @property
+    def proven(self) -> set[str]:
+        return {"."} if self.is_proven else set()
+
+    def look(self, file: _Signs) -> None:
+        """Find out what points mean, which the columns with other signs tell."""
         if not _may_be_thousands(self.values.to_numpy(np.float64)):
             self.is_proven = True
         elif not file.comma_parts or "," in (*file.proven, file.decimal, self.like):
@@ -215,7 +216,6 @@ class _Pointed:
             broken = [text for text in texts if not _WHOLE.fullmatch(text)]
             self.dotted = broken if all(map(_DOTTED.fullmatch, broken)) else []
             self.is_proven = not self.dotted and any("." in text for text in texts)
-        return {"."} if self.is_proven else set()
 
     def settle(self, file: _Signs) -> _Decided:
         if not self.dotted:
@@ -246,8 +246,8 @@ class _Country:
     like: str | None
     unit: str | None
 
-    def signs(self, file: _Signs) -> set[str]:
-        del file
+    @property
+    def proven(self) -> set[str]:
         signs = {way.point for way in self.ways}
         return signs if len(signs) == 1 else set()
 
@@ -271,8 +271,8 @@ class _Text:
     column: _TextColumn
     bare: dict[str, str]
 
-    def signs(self, file: _Signs) -> set[str]:
-        del file
+    @property
+    def proven(self) -> set[str]:
         return signs_in(list(self.bare.values()))
 
     def settle(self, file: _Signs) -> _Decided:
@@ -320,10 +320,11 @@ def read_columns(table: TextTable, lines: RowLines, reading: Reading) -> Written
             missing[name] = words
     forms = {name: _form_of(column, reading) for name, column in columns.items()}
     file = _Signs(reading.decimal, table.delimiter == ",")
-    # What points mean is told by the columns with other signs.
-    for is_pointed in (False, True):
-        some = [form for form in forms.values() if isinstance(form, _Pointed) == is_pointed]
-        file.proven |= set().union(*[form.signs(file) for form in some])
+    file.proven |= set().union(*[form.proven for form in forms.values()])
+    pointed = [form for form in forms.values() if isinstance(form, _Pointed)]
+    for form in pointed:
+        form.look(file)
+    file.proven |= set().union(*[form.proven for form in pointed])
     decided = {name: _as_declared(columns[name], form.settle(file), reading) for name, form in forms.items()}
     numbers = [name for name, one in decided.items() if one.is_number and one.values.dtype != bool]
     alike = {name: _alike(columns[name], reading.codes) for name in numbers if name in reading.classes}
@@ -347,15 +348,12 @@ def _is_text(name: str, reading: Reading) -> bool:
 
 def _without_missing(column: _TextColumn, missing: Iterable[str]) -> tuple[_TextColumn, dict[str, float]]:
     """Return a column whose cells are missing where their text means so, and the share of cells with each text."""
-    if column.is_filled:
-        return column, {}
-    hit = pc.is_in(column.cells, pa.array(["", *missing], pa.string()))
-    if not pc.any(hit).as_py():
+    hit = None if column.is_filled else pc.is_in(column.cells, pa.array(["", *missing], pa.string()))
+    if hit is None or not pc.any(hit).as_py():
         return column, {}
     words = {one["values"]: one["counts"] for one in column.cells.filter(hit).value_counts().to_pylist()}
-    cells = pc.if_else(hit, pa.scalar(None, pa.string()), column.cells)
-    usual = sorted((word for word in words if word), key=lambda word: -words[word])
-    return replace(column, cells=cells), {word: words[word] / len(hit) for word in usual}
+    usual = sorted(filter(None, words), key=lambda word: -words[word])
+    return column.without(hit), {word: words[word] / len(hit) for word in usual}
 
 
 def _form_of(column: _TextColumn, reading: Reading) -> _Form:  # noqa: PLR0911 â€” one return for each form
@@ -366,7 +364,7 @@ def _form_of(column: _TextColumn, reading: Reading) -> _Form:  # noqa: PLR0911 â
     numbers = None if is_text else column.plain_numbers()
     if numbers is None and reading.na.holds_for(name):
         coded = [text for text in column.texts if reading.na.kind_of(text, name) != PRESENT]
-        column = column.without(coded)
+        column = column.without(pc.is_in(column.cells, pa.array(coded, pa.string()))) if coded else column
         if coded and not is_text:
             return _form_of(column, replace(reading, na=MissingCodes()))
     if is_text:

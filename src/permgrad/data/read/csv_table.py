@@ -68,11 +68,7 @@ def _records(text: str, delimiter: str, *, strict: bool = False) -> list[list[st
 
 @dataclass(frozen=True)
 class TextTable:
-    """A CSV file as text: its columns, its delimiter, the line of each row, and what to say of the names.
-
-    Cells are as written, without the blanks in front; empty where there is nothing. Lines are counted from 1; None: not
-    known.
-    """
+    """A CSV file as text, cells as written, without the blanks in front; the line of each row, None where not known."""
 
     columns: dict[str, pa.ChunkedArray]
     delimiter: str

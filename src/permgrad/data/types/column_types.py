@@ -36,7 +36,7 @@ from permgrad.data.read.dates import (
     is_moment,
     read_dates,
     series_seconds,
-)
+)  # fmt: skip
 from permgrad.data.read.whole_numbers import FUSED, fused_reason, fused_reason_of_texts
 from permgrad.data.read.written_numbers import ways_to_read
 from permgrad.data.types.identifiers import (
@@ -383,33 +383,35 @@ def _declared_type(
 ) -> ColumnType:
     guess = guessed if guessed is not None else _other_type(series, name, codes)
     fused = guess.reason.endswith(FUSED)
+
+    def texts() -> list[str]:
+        return _without_codes(Distinct.of(series, name), name, codes)[0]
+
     # The texts 007 and 7 are two categories, though one number.
     spelled = kind == "categorical" and guess.storage == "number" and guessed is None and not is_moment(series)
     if spelled or (fused and kind != "numeric"):
         # As numbers they are fewer than they are.
-        guess = replace(guess, n_levels=len(_without_codes(Distinct.of(series, name), name, codes)[0]))
+        guess = replace(guess, n_levels=len(texts()))
     declared = replace(guess, kind=kind, reason=guess.reason if fused and kind == "numeric" else "declared")
     if guess.n_levels == 0 or kind in ("constant", "identifier"):
         return replace(declared, kind=kind if guess.n_levels else "constant")
     if kind == "categorical":
         return replace(declared, storage="text", date_format=None, true_level=None, false_level=None)
     if kind == "date":
-        return _declared_date(series, declared, codes)
+        return declared if guess.storage == "date" else _declared_date(declared, texts())
     if kind == "boolean":
         # Training rows may lack a rare value; the other alone says as little as in a column that is not declared.
-        return guess if guess.n_levels == 1 else _declared_boolean(series, declared, codes)
-    if guess.storage == "number":
-        return declared
-    raise InputError(
-        f"a column declared numeric must hold numbers, however column {name!r} is {guess.kind} ({guess.reason}); "
-        "declare it categorical, or declare the texts that mean missing as codes"
-    )
+        is_decided = guess.n_levels == 1 or guess.storage == "pair"
+        return (guess if guess.n_levels == 1 else declared) if is_decided else _declared_boolean(declared, texts())
+    if guess.storage != "number":
+        raise InputError(
+            f"a column declared numeric must hold numbers, however column {name!r} is {guess.kind} ({guess.reason}); "
+            "declare it categorical, or declare the texts that mean missing as codes"
+        )
+    return declared
 
 
-def _declared_date(series: pd.Series[Any], column: ColumnType, codes: MissingCodes) -> ColumnType:
-    if column.storage == "date":
-        return column
-    texts, _, _ = _without_codes(Distinct.of(series, column.name), column.name, codes)
+def _declared_date(column: ColumnType, texts: list[str]) -> ColumnType:
     read = find_date_format(texts)
     if read is None:
         raise InputError(
@@ -420,10 +422,7 @@ def _declared_date(series: pd.Series[Any], column: ColumnType, codes: MissingCod
     return replace(column, storage="date", date_format=read[0], n_unreadable=unreadable)
 
 
-def _declared_boolean(series: pd.Series[Any], column: ColumnType, codes: MissingCodes) -> ColumnType:
-    if column.storage == "pair":
-        return column
-    texts, _, _ = _without_codes(Distinct.of(series, column.name), column.name, codes)
+def _declared_boolean(column: ColumnType, texts: list[str]) -> ColumnType:
     if len(texts) != 2:
         raise InputError(
             f"a column declared boolean must hold at most two values, however column {column.name!r} holds {len(texts)}"

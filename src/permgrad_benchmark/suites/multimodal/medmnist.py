@@ -17,7 +17,7 @@ from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, unknown
 from permgrad.base.files import file_hash
 from permgrad.base.registry import Registry
-from permgrad.base.stored import npz_names, read_npz
+from permgrad.base.stored import read_npz
 from permgrad.data.datasets import store
 
 #: The three parts that every file has.
@@ -132,16 +132,16 @@ def _read(path: Path, parts: Sequence[str]) -> dict[str, npt.NDArray]:
     """Read the arrays of some parts and check that they are what a MedMNIST file holds."""
     wanted = [f"{part}_{kind}" for part in parts for kind in ("images", "labels")]
     try:
-        arrays = read_npz(path, wanted)
+        arrays = read_npz(path)
     except (OSError, ValueError) as error:
         raise InputError(
             f"the images must be an .npz file as MedMNIST writes it, however {str(path)!r} cannot be read "
             f"({error}); download it again"
         ) from error
-    if len(arrays) < len(wanted):
+    if not arrays.keys() >= set(wanted):
         raise InputError(
             f"a MedMNIST file must hold {', '.join(wanted)}, however {str(path)!r} holds "
-            f"{', '.join(npz_names(path)) or 'nothing'}; name the arrays so"
+            f"{', '.join(arrays) or 'nothing'}; name the arrays so"
         )
     for part in parts:
         images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
