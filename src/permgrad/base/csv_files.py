@@ -1,8 +1,4 @@
-"""CSV files that a spreadsheet may open: texts that it would take for formulas are quoted, and read back as they were.
-
-A formula can send what stands in other cells elsewhere: a text that begins as one gets a single quote in front, as
-OWASP advises; a text that begins with such quotes itself gets one more, so that taking one away gives back the text.
-"""
+"""CSV files that a spreadsheet may open: texts that it would take for formulas are quoted, as OWASP advises."""
 
 from __future__ import annotations
 

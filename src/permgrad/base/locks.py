@@ -62,10 +62,7 @@ def hold_folder(folder: Path, fix: str = "choose another folder with --out (out=
 
 @contextmanager
 def hold_name(target: Path) -> Iterator[None]:
-    """Hold the name of a file or folder that is written in one piece at the end: a lock file beside it.
-
-    Folders that are made for it, and stay empty, are removed again; so is what killed processes left of it.
-    """
+    """Hold the name of a file or folder written in one piece by a lock file beside it; made folders go again."""
     fix = "choose another name with --out (out=)"
     made = [place for place in target.parents if not place.exists()]
     try:

@@ -1,8 +1,4 @@
-"""Random numbers that depend on a seed and on *what they are for*, never on order, batch or worker.
-
-``generator(seed, *keys)`` gives an independent NumPy stream per purpose; ``uniform_integers`` is counter-based: element
-``i`` is a function of the seed, the keys and ``counters[i]`` alone, so that one row can be drawn without the others.
-"""
+"""Random numbers that depend on a seed and on *what they are for*, never on order, batch or worker."""
 
 from __future__ import annotations
 
@@ -90,10 +86,7 @@ def uniform(seed: int, keys: tuple[object, ...], counters: npt.ArrayLike) -> npt
 
 
 def content_keys(arrays: Iterable[npt.NDArray[Any]]) -> npt.NDArray[np.uint64]:
-    """Return a 64-bit number for each row of arrays ``(rows, *)`` that depends on the row's bytes alone.
-
-    Draws counted from such a number do not depend on where in a table, or in which partition of it, a row stands.
-    """
+    """Return a 64-bit number for each row of arrays ``(rows, *)`` that depends on the row's bytes alone."""
     total: npt.NDArray[np.uint64] | None = None
     with np.errstate(over="ignore"):
         for position, array in enumerate(arrays):
@@ -108,10 +101,7 @@ def content_keys(arrays: Iterable[npt.NDArray[Any]]) -> npt.NDArray[np.uint64]:
 
 @contextmanager
 def forked_torch(seed: int) -> Iterator[None]:
-    """Seed torch's generators for the body and put back the caller's afterwards, also after an error.
-
-    The generators are the process's: of two threads inside at once neither has its numbers for itself.
-    """
+    """Seed torch's generators, which are the process's, for the body and put back the caller's, also after an error."""
     import torch
 
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []

@@ -1,7 +1,4 @@
-"""What counts as shown: which p-values pass for many features at once, and which effects deserve a sentence.
-
-Every sentence of a report or of the terminal that says that a feature matters, or what an effect is, asks here.
-"""
+"""What counts as shown, for every sentence: which p-values pass for many features, which effects deserve words."""
 
 from __future__ import annotations
 
@@ -60,11 +57,7 @@ def holm(p_values: npt.ArrayLike) -> Floats:
 
 
 def over_splits(p_values: npt.ArrayLike) -> Floats:
-    """Return one p-value for each feature from ``(splits, features)``: twice their median, at most 1; one split's own.
-
-    Holds however the splits depend on each other (Meinshausen, Meier & Bühlmann, Journal of the American Statistical
-    Association 104, 2009).
-    """
+    """Return twice the median of p-values ``(splits, features)``, at most 1 (Meinshausen, Meier & Bühlmann 2009)."""
     values = np.asarray(p_values, dtype=np.float64)
     return values[0] if len(values) == 1 else np.asarray(np.minimum(2 * np.median(values, axis=0), 1.0))
 

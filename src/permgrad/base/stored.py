@@ -29,10 +29,7 @@ _KINDS = "biufcSUmM"
 
 # ---- JSON ------------------------------------------------------------------------------------------------------------
 def parse_json(content: str | bytes, *, names_once: bool = False) -> Any:
-    """Return what a JSON document in UTF-8 says; ``names_once`` refuses an object that holds a name twice.
-
-    ``ValueError``: it is none, is nested too deeply, or holds a number that JSON does not know.
-    """
+    """Return what a JSON document says; ``ValueError``: too deep, no finite number, or (``names_once``) names twice."""
     text = content.decode("utf-8") if isinstance(content, bytes) else content
     too_deep = f"it is nested more than {_DEEPEST} levels deep"
     hook = _named_once if names_once else None

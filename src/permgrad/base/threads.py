@@ -62,10 +62,7 @@ _asking = Turn()
 
 @contextmanager
 def together(changes: Mapping[Hashable, Change]) -> Iterator[None]:
-    """Make changes for the body that threads may make at the same time; who leaves last has them put back.
-
-    Each state's name has what changes it and returns what puts it back; of two under one name the first is made.
-    """
+    """Make changes, by name, for the body that threads may make at the same time; who leaves last has them put back."""
     me = threading.get_ident()
     held: list[Hashable] = []
     try:
@@ -95,10 +92,7 @@ _forked = (
 
 
 def is_fork() -> bool:
-    """Whether this process was forked from one that may have computed with several threads.
-
-    OpenMP waits forever in a forked child for threads that did not come along: there one thread computes alone.
-    """
+    """Whether this process was forked from one that may have computed with several threads, for which OpenMP waits."""
     return _forked
 
 

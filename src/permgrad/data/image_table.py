@@ -1,8 +1,4 @@
-"""A table whose rows name image files: finding them, reading them into arrays of one size, and what is wrong with them.
-
-A column of paths (relative to the table's folder, or absolute) stands beside columns of numbers and categories. What
-depends on data, the size and the channels and their mean and spread, is fitted on training rows only.
-"""
+"""A table whose rows name image files: finding them, reading them into arrays of one size, and their faults."""
 
 from __future__ import annotations
 
@@ -60,10 +56,7 @@ class _LevelsError(ValueError):
 
 @dataclass(frozen=True)
 class ImageColumn:
-    """One column of image paths as fitted on training rows: its name, and the size that every image is brought to.
-
-    It has 1 channel (grey) or 3; ``mean`` and ``spread`` are those of each over the training images, pixels in 0 … 1.
-    """
+    """A column of image paths, fitted: size, channels (1 or 3), and of each the mean and spread of pixels in 0 … 1."""
 
     name: str
     height: int
@@ -74,10 +67,7 @@ class ImageColumn:
 
     @classmethod
     def fit(cls, name: str, files: Sequence[Path], *, size: int | None = None) -> tuple[ImageColumn, Pixels]:
-        """Choose size and channels from training images, one file each row, and read them, see ``read``.
-
-        Without a ``size`` in pixels it is the median height and width, at most 64 on the longer side.
-        """
+        """Choose size (None: the median, at most 64) and channels from training images, and read them, see ``read``."""
         if size is not None and not (is_whole(size) and _FEWEST_PIXELS <= size <= _MOST_SIDE):
             raise InputError(
                 f"the size of images must be from {_FEWEST_PIXELS} to {_MOST_SIDE:,} pixels, however: {shown(size)}; "

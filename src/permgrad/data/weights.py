@@ -29,10 +29,7 @@ def _broken_rule(weight: float) -> tuple[str, str]:
 
 
 def check_weights(sample_weight: Any, rows: int) -> npt.NDArray[np.float64]:
-    """Return the weights of rows in memory, a new array ``(rows,)``; one number stands for all rows.
-
-    ``InputError``: not one number per row, numbers that are no weights, or all zero.
-    """
+    """Return the weights of rows in memory, a new array ``(rows,)``; one number stands for all rows."""
     weights = as_numbers("sample_weight", sample_weight, f"pass one for each of the {rows} rows").copy()
     if weights.ndim == 0:
         weights = np.full(rows, float(weights))

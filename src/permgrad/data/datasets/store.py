@@ -24,12 +24,7 @@ def list_datasets() -> list[str]:
 
 
 def get_card(name: str) -> DataCard:
-    """Return the data card of a named set; ``InputError``: no such name.
-
-    Examples:
-        >>> get_card("heloc").na_codes
-        (-9, -8, -7)
-    """
+    """Return the data card of a named set; ``InputError``: no such name."""
     return cards.get(name)
 
 
@@ -84,11 +79,7 @@ def find_file(
     convert: Callable[[bytes], bytes] | None = None,
     versions: Collection[str] = (),
 ) -> Path:
-    """Return a file from the folder that ``PERMGRAD_DATA`` names, from the cache, or downloaded into it and converted.
-
-    A file in ``PERMGRAD_DATA`` is the user's: content other than the card's, or of its other ``versions``, gives a
-    warning; elsewhere it is an ``EnvironmentProblem``.
-    """
+    """Return a file from ``PERMGRAD_DATA`` (content in no ``versions`` warns), the cache, or downloaded into it."""
     what, checksum = wanted.what, wanted.checksum
     algorithm = {"sha256": "SHA-256", "md5": "MD5"}[wanted.digest]
     if folder := os.environ.get("PERMGRAD_DATA"):

@@ -268,10 +268,7 @@ class TableEncoder:
 
     # ---- features ---------------------------------------------------------------------------------------------------
     def features(self, level: Level = "feature") -> dict[str, Places]:
-        """Return the players of a level in order: name to encoded column indexes, empty for constants and identifiers.
-
-        Levels are each raw column, the columns of one variable together (``"feature"``), and groups together.
-        """
+        """Return the players of a level in order: name to encoded columns, none for constants and identifiers."""
         check_choice("level", level, ("column", "feature", "group"))
         # A group holds all columns of a variable or none, and comes after it.
         blocks = [self.variables_, self.groups_][: ("column", "feature", "group").index(level)]
@@ -390,10 +387,7 @@ def _check_order(columns: Sequence[str], expected: Sequence[str]) -> None:
 
 
 def align_columns(X: Any, names: Sequence[str]) -> pd.DataFrame:
-    """Bring a table's columns into the order of training, by name: what the command line does before predicting.
-
-    Columns that training did not have are dropped with a ``PermgradWarning``; a missing one is an ``InputError``.
-    """
+    """Bring a table's columns into the order of training, by name; others are dropped with a warning."""
     frame = as_frame(X, allow_empty=True)
     columns, wanted = set(frame.columns), set(names)
     extra = [name for name in frame.columns if name not in wanted]

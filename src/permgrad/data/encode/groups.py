@@ -25,11 +25,7 @@ def check_blocks(
     what: str,
     variables: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, list[str]]:
-    """Check declared blocks and spell them out as raw columns in the table's order.
-
-    ``what`` they are, ``"variable"`` or ``"group"``, is for messages. A group may list ``variables`` by name, but must
-    not split one.
-    """
+    """Spell out ``what`` was declared (variables, or groups, which may name ``variables``) as raw columns in order."""
     _check_mapping(blocks, what)
     variables = variables or {}
     place = {name: i for i, name in enumerate(names)}

@@ -1,8 +1,4 @@
-"""What an encoder must know about a table, gathered chunk by chunk and merged across workers.
-
-Everything is a sum, an extreme, a count or a *bottom-k sample*: the k rows whose hash of the row number is smallest.
-The result is therefore the same whatever the chunks and their order (means and squares to rounding).
-"""
+"""What an encoder must know about a table: sums, extremes, counts and a bottom-k sample, whatever the chunks."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""From what users hold (frames, arrays, lists) to plain cells: numbers, text, and the kind of missingness.
-
-It works on distinct values or whole matrices, never row by row. The user's object is never changed.
-"""
+"""From what users hold (frames, arrays, lists) to plain cells: numbers, text, and the kind of missingness."""
 
 from __future__ import annotations
 
@@ -277,10 +274,7 @@ class Distinct:
 
 
 class CellError(InputError):
-    """A cell that cannot be read, with its row's place in the frame and its number in the index (None: it has none).
-
-    Whoever knows more of the row may say so, see ``placed``: ``before`` is the message up to the row, ``fix`` the rest.
-    """
+    """A cell that cannot be read, with its row's place in the frame and its number in the index (None: it has none)."""
 
     row: int = 0
     number: int | None = None
@@ -289,10 +283,7 @@ class CellError(InputError):
 
     @classmethod
     def at(cls, row: int, index: pd.Index[Any], before: str, fix: str, *, alone: str = "") -> CellError:
-        """Return the error whose message is ``before``, the row and ``fix``; with the row placed, ``alone`` goes first.
-
-        Rows that are numbered by a frame's index keep their numbers where some of them were taken out.
-        """
+        """Return the error of ``before``, the row and ``fix``; once the row is placed, ``alone`` goes first."""
         number = int(index[row]) if index.dtype.kind in "iu" else None
         error = cls(f"{before}row {row if number is None else number}{fix}")
         error.row, error.number, error.before, error.fix = row, number, alone or before, fix

@@ -39,10 +39,7 @@ _Rows = tuple[npt.NDArray[np.int64] | None, list[pa.ChunkedArray]]
 
 
 def sniff_delimiter(text: str) -> str:
-    """Find the delimiter: the one that gives the most lines as many fields as the header has.
-
-    One after which quotes stand where they belong, at both ends of a field, goes before all others.
-    """
+    """Find the delimiter: quotes stand where they belong, and the most lines have as many fields as the header."""
     best, best_score = ",", (False, 0.0, 0)
     for delimiter in DELIMITERS:
         records = _records(text, delimiter)

@@ -27,10 +27,7 @@ _LOOKS_LIKE_DATE = (
 
 
 def find_date_format(texts: Sequence[str]) -> tuple[str, float, bool] | None:
-    """Return the format that reads (nearly) all texts as dates, the share that it reads, and whether another does too.
-
-    None when they do not look like dates.
-    """
+    """Return the format that reads (nearly) all texts as dates, the share, and whether another does too; None: none."""
     if not texts or _looks_like_date(texts[:200]).mean() < 0.99:
         return None
     trial = texts[:2000]

@@ -32,10 +32,7 @@ MISSING_ANYWAY = frozenset((*SPREADSHEET_ERRORS, *_OF_PANDAS))
 
 
 def missing_said(missing: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """Return a sentence on the texts that were taken as missing, most frequent column first; none where there are none.
-
-    ``missing`` is the share of cells with each text, by column.
-    """
+    """Return a sentence, or none, on the texts taken as missing, from the share of cells with each, by column."""
     columns: dict[str, dict[str, float]] = {}
     for name, words in missing.items():
         for word, share in words.items():

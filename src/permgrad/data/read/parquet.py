@@ -104,10 +104,7 @@ class FooterFacts:
 
 
 def row_groups(footer: pq.FileMetaData) -> Iterator[tuple[int, list[Any]]]:
-    """Yield the number of rows and the columns of each row group; ``ValueError``: of other types than the schema's.
-
-    Arrow would end the process as it reads such a column.
-    """
+    """Yield rows and columns of each row group; ``ValueError``: types other than the schema's, where Arrow crashes."""
     types = [footer.schema.column(index).physical_type for index in range(len(footer.schema))]
     for number in range(footer.num_row_groups):
         group = footer.row_group(number)

@@ -1,8 +1,4 @@
-"""From a file's bytes to its text: which encoding it is in, and which files are no table in text at all.
-
-UTF-8 and UTF-16 are told by their bytes. Other bytes are read as Windows-1252, the most usual of the old encodings,
-with a warning: nothing in a file says which of them it is in.
-"""
+"""From a file's bytes to its text: which encoding it is in, and which files are no table in text at all."""
 
 from __future__ import annotations
 

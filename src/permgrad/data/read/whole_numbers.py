@@ -1,7 +1,4 @@
-"""Whole numbers that float64 cannot hold: identifiers of 17 digits must stay themselves where a cell is missing.
-
-And where they are read as numbers all the same, nobody may think that those which fall together are equal.
-"""
+"""Whole numbers that float64 cannot hold: they stay themselves beside missing cells, or are said to fall together."""
 
 from __future__ import annotations
 

@@ -70,10 +70,7 @@ def ways_of(texts: Sequence[str]) -> list[Way]:
 
 
 def signs_in(texts: Sequence[str]) -> set[str]:
-    """Return the decimal signs that single cells of a column prove, which as a whole is written in no one way.
-
-    Only of a column of nothing but numbers: dates, versions and addresses hold points that are no decimal signs.
-    """
+    """Return the decimal signs that single cells prove, of nothing but numbers that are written in no one way."""
     signs: set[str] = set()
     for text in texts:
         points = {WAYS[place].point for place in ways_to_read(text.strip())}

@@ -76,10 +76,7 @@ def _identifiers_said(schema: Schema, kinds: Mapping[str, Any], suspects: Sequen
 
 
 def several_ways_said(schema: Schema, kinds: Mapping[str, Any]) -> list[str]:
-    """Return what is said of dates whose day and month could be swapped, and of text by its spelling.
-
-    Such columns would be numbers or dates if all cells were written alike; the sentence names the first odd one.
-    """
+    """Return what is said of dates whose day and month could be swapped, and of columns that are text by spelling."""
     swapped = [
         f"dates should tell the day from the month, however column {column.name!r} is read as {column.date_format} "
         "and in all its cells the two could be swapped; if that is wrong write them as 2024-01-31"

@@ -506,10 +506,7 @@ def _numbers_of_texts(distinct: Distinct, column: ColumnType, kinds: Kinds, inde
 
 
 def _pair_of_texts(texts: Sequence[str], yes: str, no: str) -> Floats:
-    """Read texts as 1 and 0 whatever their capitals and surrounding blanks; also y, true, 1, … for a pair such as yes.
-
-    Of another pair, such as left and right, nobody knows which is true.
-    """
+    """Read texts as 1 and 0 whatever their capitals; also y, true, 1, … for a pair such as yes, not left and right."""
     forms = _plain(yes), _plain(no)
     # A declared pair may differ by nothing else than its capitals.
     form_of = str if forms[0] == forms[1] else _plain

@@ -54,10 +54,7 @@ def row_numbers(index: pd.Index[Any]) -> npt.NDArray[np.int64]:
 def kind_of_distinct(
     name: str, values: Floats, rows: npt.NDArray[np.int64]
 ) -> tuple[Literal["numeric", "identifier"], str | None]:
-    """Tell what a column is whose whole numbers are all different, and why; None: nothing to say.
-
-    ``values`` are NaN where missing; ``rows`` are the numbers of the rows in the table, of which some may be lacking.
-    """
+    """Tell what a column is whose whole numbers (NaN: missing) in ``rows`` are all different, and why or None."""
     present = ~np.isnan(values)
     named = named_like_identifier(name)
     steps = np.diff(values[present][np.argsort(rows[present])])

@@ -16,10 +16,7 @@ _YES = ("1", "yes", "true")
 
 
 def usual_positive(classes: Sequence[Any] | npt.NDArray[Any], codes: npt.ArrayLike) -> int:
-    """Return the position of the positive one of two classes: the rarer; of equal ones 1, yes or true; else the second.
-
-    ``codes`` has the position of each row's class ``(rows,)``; others than 0 and 1 do not count.
-    """
+    """Return the place of the positive class by rows' ``codes``: the rarer; of equals 1, yes or true; or the second."""
     first, second = (int(np.sum(np.asarray(codes) == place)) for place in (0, 1))
     if first != second:
         return int(second < first)
