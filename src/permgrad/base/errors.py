@@ -133,9 +133,9 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
-def by_count(count: int, one: str, many: str) -> str:
+def by_count(count: int, one: str, several: str) -> str:
     """Return the words that go with a count of one, or with another."""
-    return one if count == 1 else many
+    return one if count == 1 else several
 
 
 def listed(names: Sequence[Any], most: int = 6, show: Callable[[Any], str] = str) -> str:
