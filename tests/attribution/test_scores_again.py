@@ -12,9 +12,8 @@ from torch import nn
 
 import permgrad as pg
 from permgrad.attribution.replace.donors import donor_rows
-from permgrad.attribution.replace.jackknife import deal_groups
 from permgrad.attribution.replace.moments import interval
-from permgrad.attribution.replace.scoring import resolve_scorers
+from permgrad.attribution.replace.scoring import deal_groups, resolve_scorers
 
 ROWS, REPEATS, GROUPS = 90, 3, 20
 

@@ -11,7 +11,7 @@ from scipy import stats
 from torch import nn
 
 import permgrad as pg
-from permgrad.attribution.replace.jackknife import deal_groups, jackknife_variance
+from permgrad.attribution.replace.scoring import deal_groups, jackknife_variance
 from permgrad.base.errors import PermgradWarning
 
 DRAWN = {"method": "permutation", "n_repeats": 4, "random_state": 0, "progress": False}

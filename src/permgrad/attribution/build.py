@@ -14,7 +14,7 @@ from permgrad import __version__
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request
 from permgrad.attribution.replace.finite import LARGEST
-from permgrad.attribution.replace.importance import LossTable, RowEffects, loss_scale, play_losses, play_rows
+from permgrad.attribution.replace.importance import Numbers, Played, loss_scale, play_losses, play_rows
 from permgrad.attribution.replace.plays import Plays
 from permgrad.base.errors import InputError, warn_user
 
@@ -174,21 +174,28 @@ def input_maps(request: Request, *, numbers: int = 20_000_000) -> dict[str, npt.
 
 def explain_plays(method: str, request: Request, plays: Plays) -> Explanation:
     """Play a method's plays and build the explanation: of a loss over all rows, or of each row's output."""
-    if request.scope == "local":
-        return _local_explanation(method, request, plays, play_rows(request, plays, method))
-    return global_explanation(method, request, plays, play_losses(request, plays, method).table(request, plays))
+    if request.scope == "global":
+        return global_explanation(method, request, plays, play_losses(request, plays, method))
+    mean, std, predictions, facts = play_rows(request, plays, method)
+    return build(
+        request,
+        method,
+        mean[..., 0],
+        {"quantity": "output minus the mean output with the feature replaced", **facts},
+        std=std[..., 0],
+        parts={name: mean[..., index] for index, name in enumerate(plays.names) if index},
+        part_std={name: std[..., index] for index, name in enumerate(plays.names) if index},
+        predictions=predictions,
+    )
 
 
 def global_explanation(
-    method: str,
-    request: Request,
-    plays: Plays,
-    table: LossTable,
-    *,
-    branches: dict[str, Any] | None = None,
-    direction: dict[str, dict[str, Any]] | None = None,
+    method: str, request: Request, plays: Plays, played: Played, numbers: Numbers | None = None, **fields: Any
 ) -> Explanation:
-    """Build the result of a loss game: the first quantity is the importance, the others are parts."""
+    """Build the result of a loss game: the first quantity is the importance, the others are parts.
+
+    ``numbers``: None: those of the game; ``fields``: further ones of ``Explanation``.
+    """
     shown = shown_outputs(request)
     loss = "divergence" if request.y is None else request.subject.resolve_loss(request.loss)
     facts = {
@@ -196,26 +203,29 @@ def global_explanation(
         "unit": loss_unit(request, loss),
         "loss": loss,
         "loss_scale": loss_scale(request),
-        "repeats": table.repeats,
-        "seconds": table.seconds,
-        "model_rows": table.model_rows,
+        "repeats": played.repeats,
+        "seconds": played.seconds,
+        "model_rows": played.model_rows,
         "classes_by": classes_by(request),
-        **table.facts,
+        **played.game.back_end.facts,
+        **plays.facts,
     }
+    mean, std, low, high, p_values = (
+        array[:, shown] for array in (played.numbers(request, plays) if numbers is None else numbers)
+    )
     return build(
         request,
         method,
-        table.mean[:, shown, 0],
+        mean[..., 0],
         facts,
-        outputs=tuple(table.outputs[index] for index in shown),
-        std=table.std[:, shown, 0],
-        low=table.low[:, shown, 0],
-        high=table.high[:, shown, 0],
-        p_values=table.p_values[:, shown, 0],
-        parts={name: table.mean[:, shown, index] for index, name in enumerate(plays.names) if index},
-        part_std={name: table.std[:, shown, index] for index, name in enumerate(plays.names) if index},
-        branches=branches,
-        direction=direction,
+        outputs=tuple(played.outputs[index] for index in shown),
+        std=std[..., 0],
+        low=low[..., 0],
+        high=high[..., 0],
+        p_values=p_values[..., 0],
+        parts={name: mean[..., index] for index, name in enumerate(plays.names) if index},
+        part_std={name: std[..., index] for index, name in enumerate(plays.names) if index},
+        **fields,
     )
 
 
@@ -236,26 +246,6 @@ def loss_unit(request: Request, loss: str) -> str:
     if request.subject.task == "classification":
         return "nats" if loss in ("cross_entropy", "divergence") else loss
     return "y²" if loss in ("squared_error", "divergence") else "y"
-
-
-def _local_explanation(method: str, request: Request, plays: Plays, effects: RowEffects) -> Explanation:
-    """Build the result of a row game."""
-    facts = {
-        "quantity": "output minus the mean output with the feature replaced",
-        "seconds": effects.seconds,
-        **({} if effects.model_rows is None else {"model_rows": effects.model_rows}),
-        **plays.facts,
-    }
-    return build(
-        request,
-        method,
-        effects.mean[..., 0],
-        facts,
-        std=effects.std[..., 0],
-        parts={name: effects.mean[..., index] for index, name in enumerate(plays.names) if index},
-        part_std={name: effects.std[..., index] for index, name in enumerate(plays.names) if index},
-        predictions=effects.predictions,
-    )
 
 
 def build(

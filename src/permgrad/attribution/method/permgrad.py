@@ -58,9 +58,7 @@ class PermGrad:
         trends = None
         if played.game.engine is not None and request.options.get("direction", True):
             trends = direction(request, played.game.engine)
-        return global_explanation(
-            "permgrad", request, plays, played.table(request, plays), branches=weights, direction=trends
-        )
+        return global_explanation("permgrad", request, plays, played, branches=weights, direction=trends)
 
     @staticmethod
     def game(request: Request) -> tuple[Request, Plays]:

@@ -19,7 +19,7 @@ from permgrad.attribution.parts.folder import part_name, written_lines
 from permgrad.attribution.parts.plan import StreamPlan
 from permgrad.attribution.parts.sums import BRANCHES, EFFECTS, RowSums, SummedMoments, Sums, merge_sums
 from permgrad.attribution.replace.branch_weights import branch_moments, weigh_branches
-from permgrad.attribution.replace.importance import LossTable, play_losses, tabulate
+from permgrad.attribution.replace.importance import play_losses, tabulate
 from permgrad.attribution.replace.moments import interval
 from permgrad.base.errors import InputError, keeping_warnings, warn_first
 from permgrad.base.files import plain
@@ -132,8 +132,8 @@ def _play(plan: StreamPlan, game: LossGame, request: Request) -> tuple[Sums, dic
     """Play a loss game over some rows; return its sums and the header."""
     request, plays = game.game(request)
     played = play_losses(request, plays, plan.method)
-    names = [name for name in request.players if name in played.collector.moments]
-    sums: Sums = {EFFECTS: SummedMoments.of(played.collector.moments[name] for name in names)} if names else {}
+    names = [name for name in request.players if name in played.moments]
+    sums: Sums = {EFFECTS: SummedMoments.of(played.moments[name] for name in names)} if names else {}
     engine = played.game.engine
     weighs = plan.method == "permgrad" and request.options.get("branches", True) and len(request.subject.paths) == 2
     if engine is not None and weighs:
@@ -141,9 +141,8 @@ def _play(plan: StreamPlan, game: LossGame, request: Request) -> tuple[Sums, dic
     if request.y is not None:
         sums["target"] = RowSums.of_targets(request.y, len(request.subject.class_names), request.sample_weight)
     missing = np.full((len(request.players), len(played.outputs), len(plays.names)), np.nan)
-    facts = {**played.game.back_end.facts, **plays.facts}
-    empty = LossTable(missing, missing, missing, missing, missing, played.outputs, played.repeats, 0.0, 0, facts)
-    shown = global_explanation(plan.method, request, plays, empty)
+    unplayed = replace(played, seconds=0.0, model_rows=0)
+    shown = global_explanation(plan.method, request, plays, unplayed, (missing,) * 5)
     return sums, _header(
         shown,
         all_outputs=played.outputs,

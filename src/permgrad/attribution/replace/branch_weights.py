@@ -7,7 +7,7 @@ there is nothing to share out, and two negative effects are no parts of a whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,116 +17,109 @@ import torch
 from permgrad.attribution.method import Request
 from permgrad.attribution.replace.donors import donor_rows
 from permgrad.attribution.replace.engine import Replacement
-from permgrad.attribution.replace.game import Effects, Game, LossValue
+from permgrad.attribution.replace.game import Game, loss_value
 from permgrad.attribution.replace.importance import Estimable, Played, play_losses
 from permgrad.attribution.replace.moments import PairMoments, interval
-from permgrad.attribution.replace.plays import SHARES, TOTAL, Play, shapley_plays, with_total
+from permgrad.attribution.replace.plays import (
+    SHARES,
+    TOTAL,
+    TWO_PATHS,
+    Effects,
+    Floats,
+    Play,
+    shapley_plays,
+    with_total,
+)
 
 _PAIRS = 4096
+#: Keys of an entry.
+_NUMBERS = ("importance", "std", "ci_low", "ci_high", "p_value")
 
 
 def branch_weights(request: Request, game: Game) -> dict[str, Any] | None:
-    """Return the weight of each branch, as written to ``branches.json``; None for a network with one branch."""
-    quantity = quantity_of(request)
+    """Return the weight of each branch, as written to ``branches.json``; None for a network with one branch.
+
+    Keys: for each path (or modality) ``importance, std, ci_low, ci_high, p_value, share, alone, last``; then ``total``,
+    of paths with the interval of the interaction too, and ``interaction``. ``alone`` is the effect of exchanging this
+    branch only, ``last`` that of exchanging it after the others.
+    """
     if game.engine is not None:
-        paths = request.subject.paths
-        if len(paths) != 2:
+        if len(request.subject.paths) != 2:
             return None
-        return weigh_branches(branch_moments(request, game.engine), paths, request.confidence, quantity)
+        moments = branch_moments(request, game.engine)
+        return weigh_branches(moments, request.subject.paths, request.confidence, _quantity(request))
     modalities = request.space.modalities()
     if len(modalities) < 2:
         return None
     request = replace(request, space=modalities)
-    return weigh_modalities(
-        play_losses(request, with_total(shapley_plays(modalities, request.seed)), "modalities"), request
-    )
+    plays = with_total(shapley_plays(modalities, request.seed))
+    return weigh_modalities(play_losses(request, plays, "modalities"), request)
 
 
-def quantity_of(request: Request) -> str:
-    """Return what is shared out: ``"loss"``, or without y ``"divergence"``."""
+def _quantity(request: Request) -> str:
     return "divergence" if request.y is None else "loss"
 
 
-def _weights(
-    names: Sequence[str],
-    estimate: Callable[[str], dict[str, float]],
-    alone_and_last: Callable[[str], tuple[float, float]],
-) -> tuple[dict[str, Any], dict[str, float]]:
-    """Return an entry for each name, and that of the total; a share where the total is certainly above 0."""
-    total = estimate(TOTAL)
+def _weights(numbers: Mapping[str, Floats], ends: Mapping[str, tuple[float, float]]) -> dict[str, Any]:
+    """Return an entry for each name and the total, of ``_NUMBERS`` ``(5,)`` and of the effects alone and last."""
+    entries = {name: dict(zip(_NUMBERS, each.tolist(), strict=True)) for name, each in numbers.items()}
+    total = entries.pop(TOTAL)
     result: dict[str, Any] = {}
-    for name in names:
-        entry = estimate(name)
+    for name, entry in entries.items():
         share = entry["importance"] / total["importance"] if total["ci_low"] > 0 else None
-        alone, last = alone_and_last(name)
-        result[name] = {**entry, "share": share, "alone": alone, "last": last}
-    return result, {key: number for key, number in total.items() if key != "p_value"}
+        result[name] = {**entry, "share": share, "alone": float(ends[name][0]), "last": float(ends[name][1])}
+    del total["p_value"]
+    return {**result, "total": total}
 
 
-def _entry(mean: Any, std: Any, low: Any, high: Any, p_value: Any) -> dict[str, float]:
-    numbers = {"importance": mean, "std": std, "ci_low": low, "ci_high": high, "p_value": p_value}
-    return {key: float(number) for key, number in numbers.items()}
+def _estimate(moments: Estimable, confidence: float) -> Floats:
+    """Return ``_NUMBERS`` of each quantity, ``(5, quantities)``."""
+    mean, std, count = moments.estimate()
+    return np.stack([mean, std, *interval(mean, std, count, confidence)])
 
 
 def weigh_modalities(played: Played, request: Request) -> dict[str, Any]:
     """Return what ``branch_weights`` does, from the played game of all modalities and their total."""
-    estimates = {}
-    for name in (*request.space.names, TOTAL):
-        mean, std, count = played.collector.moments[name].estimate()
-        estimates[name] = mean, std, *interval(mean, std, count, request.confidence)
-
-    def alone_and_last(name: str) -> tuple[float, float]:
-        mean = estimates[name][0]
-        return float(mean[1]), float(mean[2])
-
-    result, total = _weights(
-        request.space.names, lambda name: _entry(*(array[0] for array in estimates[name])), alone_and_last
-    )
-    for entry in result.values():
-        entry["share"] = entry.pop("share")  # last, as in saved explanations
-    return {**result, "total": total, "quantity": quantity_of(request)}
+    names = (*request.space.names, TOTAL)
+    numbers = {name: _estimate(played.moments[name], request.confidence) for name in names}
+    ends = {name: (each[0, 1], each[0, 2]) for name, each in numbers.items()}
+    result = _weights({name: each[:, 0] for name, each in numbers.items()}, ends)
+    for name in request.space.names:
+        result[name]["share"] = result[name].pop("share")  # last, as in saved explanations
+    return {**result, "quantity": _quantity(request)}
 
 
 def weigh_branches(moments: Estimable, paths: Sequence[str], confidence: float, quantity: str) -> dict[str, Any]:
     """Return what ``branch_weights`` does, from the sums over pairs of rows that exchanged their branches."""
-    mean, std, count = moments.estimate()
-    low, high, p_values = interval(mean, std, count, confidence)
-    place = {TOTAL: 0, **{path: index for index, path in enumerate(paths, start=1)}}
-    half = mean[3] / 2
-
-    def alone_and_last(path: str) -> tuple[float, float]:
-        return float(mean[place[path]] - half), float(mean[place[path]] + half)
-
-    result, total = _weights(
-        paths,
-        lambda name: _entry(*(array[place[name]] for array in (mean, std, low, high, p_values))),
-        alone_and_last,
-    )
-    total |= {"interaction_low": float(low[3]), "interaction_high": float(high[3])}
-    return {**result, "interaction": float(mean[3]), "total": total, "quantity": quantity}
+    numbers = _estimate(moments, confidence)
+    interaction = numbers[0, 3]
+    places = dict(zip((TOTAL, *paths), range(3), strict=True))
+    ends = {name: (numbers[0, k] - interaction / 2, numbers[0, k] + interaction / 2) for name, k in places.items()}
+    result = _weights({name: numbers[:, k] for name, k in places.items()}, ends)
+    total = result.pop("total") | {"interaction_low": float(numbers[2, 3]), "interaction_high": float(numbers[3, 3])}
+    return {**result, "interaction": float(interaction), "total": total, "quantity": quantity}
 
 
 def branch_moments(request: Request, engine: Replacement) -> PairMoments:
     """Exchange whole branches between rows and their donors, and keep the sums over the pairs."""
-    value, paths = LossValue(request), request.subject.paths
-    channels = np.array([[True, False], [False, True], [True, True]])
-    play = Play("branches", paths, np.arange(1), channels[:, None], SHARES[None], within=((), (), (0, 1)))
+    value, paths, device = loss_value(request), request.subject.paths, request.subject.device
+    play = Play("branches", paths, np.arange(1), TWO_PATHS[:, None], SHARES[None], within=((), (), (0, 1)))
     coalitions = (frozenset(paths[:1]), frozenset(paths[1:]), frozenset(paths))
     rows, donors = request.count, len(request.donors[0])
+    numbers = np.arange(rows, dtype=np.int64)
     moments = PairMoments(rows, donors, request.shared, 1, len(SHARES))
     with torch.inference_mode(), request.subject.open():
         cache = engine.light(engine.encoded)
         donor_cache = cache if request.background is None else engine.light(request.background)
         base = value(cache.outputs, slice(0, rows), cache.outputs)
-        measure = Effects(play, value, base, 0, engine.noise)
+        measure = Effects(play, value, base, 0, engine.noise())
         for repeat in range(request.n_repeats):
-            numbers = np.arange(rows, dtype=np.int64)
             shifted = numbers + request.row_offset
             drawn = donor_rows(request.seed, play.key, repeat, shifted, donors, shared=request.shared)
             effects = np.empty((rows, len(SHARES)))
             for start in range(0, rows, _PAIRS):
                 part = slice(start, min(start + _PAIRS, rows))
-                index, donor = (torch.as_tensor(n[part], device=request.subject.device) for n in (numbers, drawn))
+                index, donor = (torch.as_tensor(each[part], device=device) for each in (numbers, drawn))
                 outputs = [engine.engine.exchange(cache, index, donor, donor_cache, one) for one in coalitions]
                 effects[part] = measure(outputs, cache.outputs[part], numbers[part])[0, :, :, 0]
             moments.add(numbers, drawn, effects, weights=request.sample_weight)

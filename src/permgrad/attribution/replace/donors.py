@@ -5,12 +5,9 @@ The draw for one row does not depend on any other row, on the batch, the thread 
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 import numpy.typing as npt
 
-from permgrad.attribution.replace.moments import NO_DONOR
 from permgrad.base.errors import InputError
 from permgrad.base.random import uniform_integers
 
@@ -50,19 +47,6 @@ def need_background(rows: int, *, shared: bool) -> None:
         )
 
 
-class Sampler(Protocol):
-    """Gives replacement values for a player's encoded columns."""
-
-    shared: bool
-    donors: int
-
-    def draw(
-        self, player: str, columns: npt.NDArray[np.intp], rows: Integers, repeat: int
-    ) -> tuple[Integers, npt.NDArray[np.float32]]:
-        """Return donor numbers ``(pairs,)`` (−1: none) and new values ``(pairs, columns)``."""
-        ...
-
-
 class MarginalSampler:
     """Copies the player's columns from a donor row of the background."""
 
@@ -84,23 +68,3 @@ class MarginalSampler:
         """Return donor numbers and the donors' values of ``columns``."""
         donors = donor_rows(self.seed, player, repeat, rows + self.row_offset, self.donors, shared=self.shared)
         return donors, self.background[donors[:, None], columns[None, :]]
-
-
-class FixedSampler:
-    """Replaces by the same values everywhere; there is no donor, so receivers alone carry the uncertainty."""
-
-    shared = True
-
-    def __init__(self, baseline: npt.NDArray[np.float32], rows: int) -> None:
-        self.baseline = baseline
-        self.donors = rows
-
-    def draw(
-        self,
-        player: str,  # noqa: ARG002 — part of the protocol
-        columns: npt.NDArray[np.intp],
-        rows: Integers,
-        repeat: int,  # noqa: ARG002 — part of the protocol
-    ) -> tuple[Integers, npt.NDArray[np.float32]]:
-        """Return no donors, and the baseline's values."""
-        return np.full(len(rows), NO_DONOR, dtype=np.int64), np.tile(self.baseline[columns], (len(rows), 1))

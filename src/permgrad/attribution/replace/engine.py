@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,21 +15,18 @@ import torch
 from torch import Tensor
 
 from permgrad.attribution.method import Request
-from permgrad.attribution.replace.conditional import conditional_sampler, sampler_facts
-from permgrad.attribution.replace.donors import FixedSampler, MarginalSampler, Sampler
+from permgrad.attribution.replace.conditional import ConditionalSampler, conditional_sampler, sampler_facts
+from permgrad.attribution.replace.donors import MarginalSampler
 from permgrad.attribution.replace.finite import finite_rows
-from permgrad.attribution.replace.plays import Play
+from permgrad.attribution.replace.moments import NO_DONOR
+from permgrad.attribution.replace.plays import Effects, Floats, Integers, Play
 from permgrad.base.random import content_keys
 from permgrad.models.batches import halved, in_batches
 from permgrad.models.devices import rows_at_once
 from permgrad.models.fast.replacement import Block, ReplacementEngine
 
-if TYPE_CHECKING:
-    from permgrad.attribution.replace.game import Effects
-
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 Encoded = npt.NDArray[np.float32]
+Columns = npt.NDArray[np.intp]
 
 #: How much the caches of one block of receivers may take.
 _BLOCK_BYTES = 512 * 2**20
@@ -41,16 +37,17 @@ _MOST_NUMBERS, _NUMBERS_PER_PAIR = 2**23, 16
 
 
 class Replacement:
-    """Answers plays of single players, each in any set of paths."""
+    """Answers plays of single players, each in any set of paths; ``fixed`` as for ``Game``."""
 
     evaluations: int | None = None
-    noise: float | None = None
 
     def __init__(self, request: Request, fixed: Sequence[Tensor] | None = None) -> None:
         self.request, self.subject = request, request.subject
         self.encoded, self.columns = request.encoded, list(request.players.values())
-        self.sampler = make_sampler(request, fixed)
-        self.donors, self.shared = self.sampler.donors, self.sampler.shared
+        self.fixed = None if fixed is None else fixed[0][0].cpu().numpy()
+        self.sampler = _make_sampler(request) if fixed is None else None
+        self.donors = request.count if self.sampler is None else self.sampler.donors
+        self.shared = True if self.sampler is None else self.sampler.shared
         self.workers = int(request.options.get("workers", 1))
         self.engine = ReplacementEngine(self.subject.module, incremental=bool(request.options.get("incremental", True)))
         cached = _BATCH_IMAGE if "image" in self.subject.paths else _BATCH_TABLE
@@ -58,6 +55,9 @@ class Replacement:
         self._batch = automatic if request.batch_size == "auto" else int(request.batch_size)
         self._ready: tuple[slice, Block] | None = None
         self._light: Block | None = None
+
+    def noise(self) -> None:
+        """Return None: rounding is that of outputs around 1."""
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -84,15 +84,15 @@ class Replacement:
             self._ready = rows, self._computed(self.encoded[rows], light=False)
         return self._ready[1]
 
-    def base(self, rows: slice) -> Tensor:
-        """Return the outputs of one block, and get ready for playing it."""
+    def unchanged(self, rows: slice) -> Tensor:
+        """Return the outputs of one block's rows as they are, and get ready for playing it."""
         return self.block(rows).outputs
 
-    def outputs(self, span: slice | None = None) -> Tensor:
-        """Return the network's own outputs for all rows, or those of a span, ``(rows, K)``."""
+    def checked(self, span: slice | None = None) -> Tensor:
+        """Return the network's own outputs for all rows, or those of a span, ``(rows, K)``; all of them finite."""
         blocks = self.blocks(span)
         if len(blocks) == 1:
-            outputs = self.base(blocks[0])
+            outputs = self.unchanged(blocks[0])
         elif self._small and span is None:
             outputs = self.light(self.encoded).outputs
         else:
@@ -102,7 +102,7 @@ class Replacement:
     def light(self, encoded: Encoded) -> Block:
         """Return what rows bring to the head and their outputs, without the maps that only replacements need.
 
-        What is known of the rows explained is not computed again.
+        What was computed of the rows explained is not computed again.
         """
         if encoded is not self.encoded:
             return self._computed(encoded, light=True)
@@ -143,30 +143,34 @@ class Replacement:
         """Yield rows, their donors and effects, repeat by repeat; distinct replacements are computed once."""
         block, numbers = self.block(rows), np.arange(rows.start, rows.stop, dtype=np.int64)
         columns = np.concatenate([self.columns[player] for player in play.players])
-        each = len(numbers) * max(len(columns), _NUMBERS_PER_PAIR)
-        together = max(1, _MOST_NUMBERS // each)
+        together = max(1, _MOST_NUMBERS // (len(numbers) * max(len(columns), _NUMBERS_PER_PAIR)))
         for first in range(0, len(repeats), together):
-            draws = [
-                self.sampler.draw(play.key, columns, numbers, repeat) for repeat in repeats[first : first + together]
-            ]
-            pairs = distinct_pairs(self.encoded[rows][:, columns], [values for _, values in draws])
-            effects = self._effects(play, columns, pairs, block, measure)
-            for (donors, _), places in zip(draws, pairs.places, strict=True):
-                yield numbers, donors, effects[:, places]
+            draws = [self._draw(play.key, columns, numbers, repeat) for repeat in repeats[first : first + together]]
+            receivers, values, places = distinct_pairs(self.encoded[rows][:, columns], [values for _, values in draws])
+            effects = self._effects(play, columns, (receivers, values), block, measure)
+            for (donors, _), places_of_draw in zip(draws, places, strict=True):
+                yield numbers, donors, effects[:, places_of_draw]
+
+    def _draw(self, key: str, columns: Columns, rows: Integers, repeat: int) -> tuple[Integers, Encoded]:
+        """Return donor numbers ``(rows,)`` (−1: none) and the new values ``(rows, columns)``."""
+        if self.sampler is not None:
+            return self.sampler.draw(key, columns, rows, repeat)
+        assert self.fixed is not None
+        return np.full(len(rows), NO_DONOR, dtype=np.int64), np.tile(self.fixed[columns], (len(rows), 1))
 
     def _effects(
-        self, play: Play, columns: npt.NDArray[np.intp], pairs: DistinctPairs, block: Block, measure: Effects
+        self, play: Play, columns: Columns, pairs: tuple[Integers, Encoded], block: Block, measure: Effects
     ) -> Floats:
         """Return the effects of each distinct replacement; the last line stands for all that change nothing."""
-        effects = measure.nothing(len(pairs.rows) + 1)
+        rows, values = pairs[0], torch.as_tensor(pairs[1], device=self.subject.device).to(block.encoded.dtype)
+        effects = measure.nothing(len(rows) + 1)
         channels: npt.NDArray[np.bool_] = np.asarray(play.mask.any(axis=1))
         coalitions = [
             frozenset(path for path, taken in zip(self.subject.paths, mask, strict=True) if taken) for mask in channels
         ]
-        values = torch.as_tensor(pairs.values, device=self.subject.device).to(block.encoded.dtype)
 
         def some_pairs(part: slice) -> None:
-            receivers = pairs.rows[part]
+            receivers = rows[part]
             start, stop = int(receivers[0]), int(receivers[-1]) + 1
             in_order = bool((np.diff(receivers) == 1).all())
             places = None if in_order else torch.as_tensor(receivers - start, device=self.subject.device)
@@ -174,33 +178,23 @@ class Replacement:
             unchanged = block.outputs[start:stop] if places is None else block.outputs[start:stop][places]
             effects[:, part] = measure([outputs[one] for one in coalitions], unchanged, receivers + measure.start)
 
-        self._batch = in_batches(len(pairs.rows), self._batch, some_pairs)
+        self._batch = in_batches(len(rows), self._batch, some_pairs)
         return effects
 
 
-def make_sampler(request: Request, fixed: Sequence[Tensor] | None = None) -> Sampler:
+def _make_sampler(request: Request) -> MarginalSampler | ConditionalSampler:
     """Return where replacement values of a table come from, as asked for by ``sampling`` and ``background``."""
-    if fixed is not None:
-        return FixedSampler(fixed[0][0].cpu().numpy(), request.count)
     if request.sampling == "conditional":
         return conditional_sampler(request)
     background = request.encoded if request.background is None else request.background
     return MarginalSampler(background, request.seed, shared=request.shared, row_offset=request.row_offset)
 
 
-@dataclass(frozen=True)
-class DistinctPairs:
-    """The distinct replacements among many draws for the same rows."""
+def distinct_pairs(current: Encoded, drawn: Sequence[Encoded]) -> tuple[Integers, Encoded, tuple[Integers, ...]]:
+    """Find the distinct replacements among draws ``(rows, columns)`` for the same rows, whose values are ``current``.
 
-    rows: Integers  # the row of each, counted from the first, in rising order ``(pairs,)``
-    values: Encoded  # the new values ``(pairs, columns)``
-    places: tuple[Integers, ...]  # per draw the pair of each row ``(rows,)``; −1: the drawn value is the row's own
-
-
-def distinct_pairs(current: Encoded, drawn: Sequence[Encoded]) -> DistinctPairs:
-    """Find equal replacements of a row, and those that replace a value by itself: codes, counts and levels have many.
-
-    What a network answers to equal questions is equal, so that it is asked once; donors and counts are as drawn.
+    What a network answers to equal questions is equal, so that it is asked once. Returned are the row of each, rising
+    ``(pairs,)``; its new values ``(pairs, columns)``; per draw each row's pair ``(rows,)``, −1 where nothing changes.
     """
     values = np.stack(drawn, axis=1)  # one row's draws next to each other
     count, repeats, columns = values.shape
@@ -217,4 +211,4 @@ def distinct_pairs(current: Encoded, drawn: Sequence[Encoded]) -> DistinctPairs:
     first[1:] = (sorted_rows[1:] != sorted_rows[:-1]) | (sorted_values[1:] != sorted_values[:-1]).any(axis=1)
     places = np.full(count * repeats, -1, dtype=np.int64)
     places[new[order]] = np.cumsum(first) - 1
-    return DistinctPairs(sorted_rows[first], sorted_values[first], tuple(places.reshape(count, repeats).T))
+    return sorted_rows[first], sorted_values[first], tuple(places.reshape(count, repeats).T)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,37 +12,16 @@ import numpy.typing as npt
 from torch import Tensor
 
 from permgrad.attribution.method import Request
-from permgrad.attribution.replace.game import (
-    Floats,
-    Game,
-    Integers,
-    LossValue,
-    MomentCollector,
-    ReadoutValue,
-    doubling_rounds,
-)
-from permgrad.attribution.replace.moments import interval
-from permgrad.attribution.replace.plays import Play, Plays
+from permgrad.attribution.replace.game import Game, MomentCollector, loss_value, readout_value
+from permgrad.attribution.replace.moments import PairMoments, interval
+from permgrad.attribution.replace.plays import Floats, Integers, Play, Plays
 from permgrad.base.progress import Progress
 
 #: Options of every game; ``tolerance`` is a half-width of the interval, as a share of the loss scale.
 GAME_OPTIONS: dict[str, Any] = {"tolerance": None, "incremental": True, "workers": 1}
 
-
-@dataclass(frozen=True)
-class LossTable:
-    """Numbers per player, output and quantity, with errors; arrays are ``(players, outputs, quantities)``."""
-
-    mean: Floats
-    std: Floats
-    low: Floats
-    high: Floats
-    p_values: Floats
-    outputs: tuple[str, ...]
-    repeats: dict[str, int]
-    seconds: float
-    model_rows: int
-    facts: dict[str, Any] = field(default_factory=dict)
+#: Mean, standard error, both ends of the interval and p-value, ``(players, outputs, quantities)`` each.
+Numbers = tuple[Floats, Floats, Floats, Floats, Floats]
 
 
 def receiver_classes(request: Request, outputs: Tensor) -> tuple[npt.NDArray[np.int64] | None, int]:
@@ -59,7 +38,7 @@ def receiver_classes(request: Request, outputs: Tensor) -> tuple[npt.NDArray[np.
 
 
 def loss_scale(request: Request) -> float:
-    """Return the mean loss of the constant predictor, the natural size of an importance.
+    """Return the mean loss of the constant predictor, the natural size of an importance; NaN without y.
 
     The entropy of the classes for cross entropy, the variance of y for squared error (the mean over the outputs whose
     losses are averaged); for other losses that of the best constant among the model's own mean prediction.
@@ -72,10 +51,8 @@ def loss_scale(request: Request) -> float:
         columns = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
         chosen = list(request.subject.outputs_form.columns) or slice(None)
         return float(np.mean([_spread(column, weights, loss) for column in columns[:, chosen].T]))
-    shares = np.bincount(np.asarray(y, dtype=np.int64), weights=weights) / (
-        len(y) if weights is None else weights.sum()
-    )
-    return scale_of_shares(shares, loss)
+    counts = np.bincount(np.asarray(y, dtype=np.int64), weights=weights)
+    return scale_of_shares(counts / counts.sum(), loss)
 
 
 def _spread(y: Floats, weights: Floats | None, loss: str) -> float:
@@ -94,8 +71,7 @@ def weighted_median(values: Floats, weights: Floats | None) -> float:
     below = np.cumsum(weights[order])
     # The first values up to which half of the weight has come, and more than half.
     first, last = (int(np.searchsorted(below, below[-1] / 2, side=side)) for side in ("left", "right"))
-    ends = values[order][[first, min(last, len(order) - 1)]]
-    return float(ends.mean())
+    return float(values[order][[first, min(last, len(order) - 1)]].mean())
 
 
 def scale_of_shares(shares: Floats, loss: str) -> float:
@@ -103,34 +79,24 @@ def scale_of_shares(shares: Floats, loss: str) -> float:
     shares = shares[shares > 0]
     if loss == "cross_entropy":
         return float(-(shares * np.log(shares)).sum())
-    if loss == "brier":
-        return float(1 - (shares**2).sum())
-    return float(1 - shares.max())
+    return float(1 - (shares**2).sum()) if loss == "brier" else float(1 - shares.max())
 
 
 @dataclass(frozen=True)
 class Played:
     """A loss game that was played: the sums it left, and what is needed to read them."""
 
-    collector: MomentCollector
+    moments: dict[str, PairMoments]
     game: Game
     outputs: tuple[str, ...]
     repeats: dict[str, int]
     seconds: float
     model_rows: int
 
-    def table(self, request: Request, plays: Plays) -> LossTable:
+    def numbers(self, request: Request, plays: Plays) -> Numbers:
         """Return means, errors and intervals of all players, per class and overall."""
-        numbers = tabulate(
-            request.space.names,
-            self.collector.moments,
-            self.outputs,
-            self.repeats,
-            len(plays.names),
-            request.confidence,
-        )
-        facts = {**self.game.back_end.facts, **plays.facts}
-        return LossTable(*numbers, self.outputs, self.repeats, self.seconds, self.model_rows, facts)
+        names, count = request.space.names, len(plays.names)
+        return tabulate(names, self.moments, self.outputs, self.repeats, count, request.confidence)
 
 
 def class_outputs(request: Request) -> tuple[str, ...]:
@@ -144,41 +110,32 @@ def play_losses(request: Request, plays: Plays, label: str) -> Played:
         played: Played = request.engine(request, plays, label)
         return played
     started = time.perf_counter()
-    game = Game(request, LossValue(request), plays.fixed)
-    classes, class_count = receiver_classes(request, game.outputs())
-    collector = MomentCollector(
-        receivers=request.count,
-        donors=game.back_end.donors,
-        shared=game.back_end.shared,
-        classes=classes,
-        class_count=class_count,
-        quantities=len(plays.names),
-        weights=request.sample_weight,
-    )
+    game = Game(request, loss_value(request), plays.fixed)
+    collector = game.moments(*receiver_classes(request, game.outputs()), len(plays.names))
     repeats = _play_until_settled(request, game, plays, collector, label)
     seconds = time.perf_counter() - started
-    return Played(collector, game, class_outputs(request), repeats, seconds, game.model_rows)
+    return Played(collector.moments, game, class_outputs(request), repeats, seconds, game.model_rows)
 
 
 def _play_until_settled(
     request: Request, game: Game, plays: Plays, collector: MomentCollector, label: str
 ) -> dict[str, int]:
-    """Play ``n_repeats``, or, with a tolerance, in rounds until every interval of a play is narrow enough.
+    """Play ``n_repeats``; with a tolerance in rounds 0–1, 2–3, 4–7, 8–15 … until every interval is narrow enough.
 
     Only widths decide, never the size or the sign of an effect, so that intervals keep their coverage.
     """
     tolerance = request.options.get("tolerance")
-    rounds = [range(request.n_repeats)] if tolerance is None else list(doubling_rounds(request.n_repeats))
     wanted = None if tolerance is None else float(tolerance) * loss_scale(request)
     repeats = dict.fromkeys(request.space.names, 0)
     waiting: Sequence[Play] = plays.plays
+    done = 0
     with Progress(len(waiting) * request.n_repeats * request.count, label, request.progress) as progress:
-        for block in rounds:
-            if not waiting:
-                break
-            game.play(waiting, block, collector, progress)
+        while waiting and done < request.n_repeats:
+            stop = request.n_repeats if wanted is None else min(request.n_repeats, max(2, 2 * done))
+            game.play(waiting, range(done, stop), collector, progress)
+            done = stop
             for play in waiting:
-                repeats |= dict.fromkeys(play.names, block.stop)
+                repeats |= dict.fromkeys(play.names, done)
             if wanted is not None:
                 waiting = [play for play in waiting if not _is_narrow(collector, play, wanted, request.confidence)]
     return repeats
@@ -208,38 +165,24 @@ def tabulate(
     repeats: Mapping[str, int],
     quantities: int,
     confidence: float,
-) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+) -> Numbers:
     """Return means, standard errors, both ends of the intervals and p-values, ``(players, outputs, quantities)``."""
-    shape = (len(players), len(outputs), quantities)
-    arrays = [np.full(shape, np.nan) for _ in range(5)]
+    numbers = np.zeros((5, len(players), len(outputs), quantities))
+    # A player without encoded columns (a constant column) cannot change anything: exactly 0, and certain.
+    numbers[4] = 1.0
     for position, name in enumerate(players):
-        if repeats[name] == 0:
-            # A player without encoded columns (a constant column) cannot change anything: exactly 0, and certain.
-            for array, number in zip(arrays, (0.0, 0.0, 0.0, 0.0, 1.0), strict=True):
-                array[position] = number
-            continue
-        for column in range(len(outputs)):
+        for column in range(len(outputs) if repeats[name] else 0):
             mean, std, count = moments[name].estimate(None if column == 0 else column - 1)
-            low, high, p_values = interval(mean, std, count, confidence)
-            for array, numbers in zip(arrays, (mean, std, low, high, p_values), strict=True):
-                array[position, column] = numbers
-    return arrays[0], arrays[1], arrays[2], arrays[3], arrays[4]
+            numbers[:, position, column] = mean, std, *interval(mean, std, count, confidence)
+    return tuple(numbers)  # type: ignore[return-value]
 
 
-@dataclass(frozen=True)
-class RowEffects:
-    """Effects on every row's output: ``mean`` and ``std`` over repeats, ``(rows, players, targets, quantities)``."""
+def play_rows(request: Request, plays: Plays, label: str) -> tuple[Floats, Floats, Floats, dict[str, Any]]:
+    """Play the output game for every row: what the row's own values add to its output, against donors.
 
-    mean: Floats
-    std: Floats
-    predictions: Floats
-    seconds: float
-    model_rows: int | None
-
-
-def play_rows(request: Request, plays: Plays, label: str) -> RowEffects:
-    """Play the output game for every row: what the row's own values add to its output, against donors."""
-    started = time.perf_counter()
+    Mean, standard error over repeats ``(rows, players, targets, quantities)``; predictions ``(rows, targets)``; facts.
+    """
+    started, repeats = time.perf_counter(), request.n_repeats
     shape = (request.count, len(request.space), len(request.targets), len(plays.names))
     sums, squares = np.zeros(shape), np.zeros(shape)
     place = {name: index for index, name in enumerate(request.space.names)}
@@ -249,15 +192,17 @@ def play_rows(request: Request, plays: Plays, label: str) -> RowEffects:
         sums[rows, place[player]] += turned
         squares[rows, place[player]] += turned**2
 
-    value = ReadoutValue(request.subject, request.output, request.targets)
+    value = readout_value(request)
     game = Game(request, value, plays.fixed)
     outputs = game.outputs()
-    with Progress(len(plays.plays) * request.n_repeats * request.count, label, request.progress) as progress:
-        game.play(plays.plays, range(request.n_repeats), collect, progress)
-    repeats = request.n_repeats
+    with Progress(len(plays.plays) * repeats * request.count, label, request.progress) as progress:
+        game.play(plays.plays, range(repeats), collect, progress)
     mean, std = sums / repeats, np.zeros(shape)
-    for name in {name for play in plays.plays for name in play.names}:
-        spread = np.maximum(squares[:, place[name]] / repeats - mean[:, place[name]] ** 2, 0)
-        std[:, place[name]] = np.sqrt(spread / (repeats - 1)) if repeats > 1 else np.nan
+    played = [place[name] for play in plays.plays for name in play.names]
+    spread = np.maximum(squares[:, played] / repeats - mean[:, played] ** 2, 0)
+    std[:, played] = np.sqrt(spread / (repeats - 1)) if repeats > 1 else np.nan
     predictions = -value(outputs, slice(0, request.count), outputs)
-    return RowEffects(mean, std, predictions, time.perf_counter() - started, game.back_end.evaluations)
+    facts: dict[str, Any] = {"seconds": time.perf_counter() - started}
+    if game.back_end.evaluations is not None:
+        facts["model_rows"] = game.back_end.evaluations
+    return mean, std, predictions, facts | plays.facts

@@ -67,29 +67,32 @@ class PairMoments:
         weights: Floats | None = None,
     ) -> None:
         """Add pairs."""
-        count = len(rows)
-        weight = np.ones(count) if weights is None else np.asarray(weights, dtype=np.float64)
-        group = np.zeros(count, dtype=np.int64) if classes is None else np.asarray(classes, dtype=np.int64)
-        weighted = effects * weight[:, None]
+        weight = np.ones(len(rows)) if weights is None else np.asarray(weights, dtype=np.float64)
+        group = np.zeros(len(rows), dtype=np.int64) if classes is None else np.asarray(classes, dtype=np.int64)
+        # Only pairs with a donor are counted twice in S, so only their noise is taken off again.
+        lent: Any = slice(None) if (donors >= 0).all() else donors >= 0
+        flat = group[lent] * self.donors + donors[lent]
+
+        def by_row(numbers: Floats) -> Floats:
+            return np.bincount(rows, numbers, self.receivers)
+
+        def by_donor(numbers: Floats) -> Floats:
+            return np.bincount(flat, numbers[lent], self.classes * self.donors).reshape(self.classes, -1)
+
+        def by_class(numbers: Floats) -> Floats:
+            return np.bincount(group[lent], numbers[lent], self.classes)
+
+        self.pairs += len(rows)
         self.receiver_class[rows] = group
-        self.receiver_weight += np.bincount(rows, weights=weight, minlength=self.receivers)
-        has_donor = donors >= 0
-        flat = group[has_donor] * self.donors + donors[has_donor]
-        size = self.classes * self.donors
-        self.donor_weight += np.bincount(flat, weights=weight[has_donor], minlength=size).reshape(self.classes, -1)
-        for quantity in range(self.quantities):
-            column = weighted[:, quantity]
-            self.receiver_sum[quantity] += np.bincount(rows, weights=column, minlength=self.receivers)
-            donated = np.bincount(flat, weights=column[has_donor], minlength=size)
-            self.donor_sum[:, quantity] += donated.reshape(self.classes, -1)
-            # Only pairs with a donor are counted twice in S, so only their noise is taken off again.
-            lent, own_group = column[has_donor], group[has_donor]
-            self.square_sum[:, quantity] += np.bincount(own_group, weights=lent * lent, minlength=self.classes)
-            self.square_cross[:, quantity] += np.bincount(
-                own_group, weights=lent * weight[has_donor], minlength=self.classes
-            )
-        self.weight_squares += np.bincount(group[has_donor], weights=weight[has_donor] ** 2, minlength=self.classes)
-        self.pairs += count
+        self.receiver_weight += by_row(weight)
+        self.donor_weight += by_donor(weight)
+        self.weight_squares += by_class(weight**2)
+        for quantity, effect in enumerate(effects.T):
+            weighted = effect * weight
+            self.receiver_sum[quantity] += by_row(weighted)
+            self.donor_sum[:, quantity] += by_donor(weighted)
+            self.square_sum[:, quantity] += by_class(weighted**2)
+            self.square_cross[:, quantity] += by_class(weighted * weight)
 
     def merge(self, other: PairMoments) -> PairMoments:
         """Add another partition's sums to these, in place, and return self."""

@@ -1,4 +1,4 @@
-"""What is played: which players are replaced in which channels, and how effects of coalitions become quantities.
+"""What is played: which players are replaced in which channels, and how outputs of coalitions become quantities.
 
 A *play* is a mask, coalitions × players × channels, and a matrix: every quantity that is kept is a fixed linear
 combination of the effects Δ_S of coalitions. A network as it is has one channel; a hybrid network shows a raw column in
@@ -7,26 +7,32 @@ two, the table and the image, in which it can be replaced apart.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from permgrad.attribution.method.shapley.owen import Tree
 from permgrad.attribution.players.space import PlayerSpace
+from permgrad.attribution.replace.finite import settle
 from permgrad.base.random import generator
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
+#: Measures predictions: ``(outputs (b, K), rows, outputs as they are (b, K)) -> (b, V)``.
+Value = Callable[[Tensor, slice | Integers, Tensor], Floats]
 
 #: Most modalities for which all coalitions are played.
 EXACT_PLAYERS = 12
 #: The whole game among the names of its players; no input can have this name.
 TOTAL = "\0total"
+#: Numbers of outputs that are measured together.
+_MEASURED = 2**22
 
 
 @dataclass(frozen=True)
@@ -38,8 +44,9 @@ class Play:
     players: Integers  # positions in the space of the players that the mask speaks of, ``(players,)``
     mask: Booleans  # who is replaced where, bool ``(coalitions, players, channels)``
     combine: Floats  # ``(names, quantities, coalitions)``: how effects of coalitions become quantities
-    #: for each coalition the smaller ones that it contains; empty: none is looked at
-    within: tuple[tuple[int, ...], ...] = ()
+    within: tuple[
+        tuple[int, ...], ...
+    ] = ()  # for each coalition the smaller ones that it contains, if they are looked at
     #: for each name ``(steps, 2)``: the coalitions with and without the player (−1: nobody is replaced). A row whose
     #: output none of the steps changes has effects of exactly 0, not sums of rounding
     steps: tuple[Integers, ...] = ()
@@ -60,8 +67,56 @@ class Plays:
         return len(self.plays[0].mask) if self.plays else 0
 
 
+@dataclass(frozen=True)
+class Effects:
+    """Turns the outputs of one play into effects."""
+
+    play: Play
+    value: Value
+    base: Floats  # what is measured of the rows of a block as they are, ``(rows, V)``
+    start: int  # the block's first row
+    noise: float | None  # how far rounding moves outputs; None: as for outputs around 1
+
+    def __call__(self, outputs: Sequence[Tensor], unchanged: Tensor, rows: Integers) -> Floats:
+        """Return effects ``(names, b, quantities, V)`` of rows ``(b,)``, from each coalition's outputs ``(b, K)``."""
+        settled = [settle(one, unchanged, self.noise) for one in outputs]
+        for place, smaller in enumerate(self.play.within):
+            # A path that the head does not read thereby adds exactly 0 to a coalition, as it does alone.
+            for other in smaller:
+                settled[place] = settle(settled[place], settled[other], self.noise)
+        changes = np.empty((len(settled), len(rows), self.base.shape[1]))
+        together = max(1, _MEASURED // max(unchanged.numel(), 1))
+        for first in range(0, len(settled), together):
+            some = settled[first : first + together]
+            measured = self.value(torch.cat(some), np.tile(rows, len(some)), unchanged.repeat(len(some), 1))
+            changes[first : first + together] = measured.reshape(len(some), len(rows), -1)
+        changes -= self.base[rows - self.start]
+        effects: Floats = np.tensordot(self.play.combine, changes, axes=1).swapaxes(1, 2)
+        for name_effects, steps in zip(effects, self.play.steps, strict=False):
+            name_effects[self._unmoved(outputs, unchanged, steps)] = 0.0
+        return effects
+
+    def nothing(self, count: int) -> Floats:
+        """Return effects of 0, ``(names, count, quantities, V)``."""
+        names, quantities, _ = self.play.combine.shape
+        return np.zeros((names, count, quantities, self.base.shape[1]))
+
+    def _unmoved(self, outputs: Sequence[Tensor], unchanged: Tensor, steps: Integers) -> Booleans:
+        """Return the rows whose output no step changes by more than rounding, ``(b,)``."""
+        unmoved = np.ones(len(unchanged), dtype=bool)
+        for taken, before in steps.tolist():
+            left = unchanged if before < 0 else outputs[before]
+            unmoved &= (settle(outputs[taken], left, noise=self.noise) == left).all(dim=1).cpu().numpy()
+            if not unmoved.any():
+                break
+        return unmoved
+
+
+# ---- the plays of the methods ----------------------------------------------------------------------------------------
+
+
 def single_plays(space: PlayerSpace, paths: Sequence[str] = (), through: Sequence[str] | None = None) -> Plays:
-    """Return the plays in which each player is replaced by itself: its total effect."""
+    """Return the plays in which each player is replaced by itself, through some paths (None: all): its total effect."""
     channels = np.array([[path in (paths if through is None else through) for path in paths] or [True]])
     return Plays(("total",), _for_each(space, channels, np.ones((1, 1, 1))))
 
@@ -73,14 +128,14 @@ def path_plays(space: PlayerSpace, paths: Sequence[str]) -> Plays:
     """
     if len(paths) == 1:
         return Plays(("total", paths[0]), _for_each(space, np.array([[True]]), np.ones((1, 2, 1))))
-    channels = np.array([[True, False], [False, True], [True, True]])
     return Plays(
         ("total", *paths, "interaction"),
-        _for_each(space, channels, SHARES[None], within=((), (), (0, 1))),
+        _for_each(space, TWO_PATHS, SHARES[None], within=((), (), (0, 1))),
     )
 
 
-#: Total effect, both shares and interaction from Δ_first, Δ_second and Δ_both.
+#: The channels of the coalitions of two paths; total effect, both shares and interaction from their Δ.
+TWO_PATHS = np.array([[True, False], [False, True], [True, True]])
 SHARES = np.array([[0.0, 0.0, 1.0], [0.5, -0.5, 0.5], [-0.5, 0.5, 0.5], [-1.0, -1.0, 1.0]])
 
 
@@ -115,7 +170,12 @@ def shapley_plays(space: PlayerSpace, seed: int) -> Plays:
     over sampled permutations with their reverses.
     """
     count = len(space)
-    coalitions, values = _all_coalitions(count) if count <= EXACT_PLAYERS else _sampled_coalitions(seed, count)
+    if count <= EXACT_PLAYERS:
+        exact = Tree.flat(count).coalitions()
+        somebody = exact.kept.any(axis=1)
+        coalitions, values = exact.kept[somebody], exact.weights[:, somebody]
+    else:
+        coalitions, values = _sampled_coalitions(seed, count)
     combine = np.zeros((count, 3, len(coalitions)))
     combine[:, 0] = values
     sizes = coalitions.sum(axis=1)
@@ -134,24 +194,9 @@ def with_total(plays: Plays) -> Plays:
     everybody = play.mask.all(axis=(1, 2))
     total = np.zeros((1, *play.combine.shape[1:]))
     total[0, 0, everybody] = 1.0
-    return replace(
-        plays,
-        plays=(
-            replace(
-                play,
-                names=(*play.names, TOTAL),
-                combine=np.concatenate([play.combine, total]),
-                steps=(*play.steps, np.array([[int(everybody.argmax()), -1]])),
-            ),
-        ),
-    )
-
-
-def _all_coalitions(count: int) -> tuple[Booleans, Floats]:
-    """Return all coalitions but nobody, and their weights in each player's Shapley value."""
-    exact = Tree.flat(count).coalitions()
-    somebody = exact.kept.any(axis=1)
-    return exact.kept[somebody], exact.weights[:, somebody]
+    combine = np.concatenate([play.combine, total])
+    steps = (*play.steps, np.array([[int(everybody.argmax()), -1]]))
+    return replace(plays, plays=(replace(play, names=(*play.names, TOTAL), combine=combine, steps=steps),))
 
 
 def _sampled_coalitions(seed: int, count: int, permutations: int = 128) -> tuple[Booleans, Floats]:

@@ -47,18 +47,17 @@ def check_apart(predict: Predict, rows: Sequence[Tensor], outputs: Tensor) -> No
         seen.append(moved)
         rounding = max(rounding, largest)
     moved_by = f"{max(seen):.3g}, where outputs range over {_spread(outputs):.3g}"
+    remedy = "or, if it is rounding, pass the network and its inputs in float64"
     if max(seen) > max(rounding, _SHARE * _spread(outputs)):
         raise InputError(
             "a row's output must depend on that row alone, however: it changes with the rows beside it in the batch "
             f"(by {moved_by}); take out what mixes rows (a mean, sort or attention over the first dimension, batch "
-            "normalisation without running statistics), or, if it is rounding, pass the network and its inputs in "
-            "float64"
+            f"normalisation without running statistics), {remedy}"
         )
     if max(seen) > rounding:
         warn_user(
             "a row's output should depend on that row alone, however: it changes with the rows beside it in the "
-            f"batch (by {moved_by}), so that values are no more exact than that; take out what mixes rows, or, if it "
-            "is rounding, pass the network and its inputs in float64"
+            f"batch (by {moved_by}), so that values are no more exact than that; take out what mixes rows, {remedy}"
         )
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -24,7 +22,6 @@ from permgrad.models.network.network import HybridNetwork
 class HybridSubject(Subject):
     """A fitted ``HyNNClassifier`` or ``HyNNRegressor``."""
 
-    kind: Literal["hybrid", "network"] = "hybrid"
     input_names: tuple[str, ...] = ("table",)
     real: tuple[bool, ...] = (True,)
     tells_unused = False
@@ -37,7 +34,6 @@ class HybridSubject(Subject):
         self.model = model
         self.module: HybridNetwork = model.module_
         self.preprocessor = model.preprocessor_
-        self.renderer = model.renderer_ if "image" in self.module.paths else None
         self.paths = tuple(self.module.paths)
         classes = tuple(str(name) for name in model.classes_) if is_classifier(model) else ()
         self.outputs_form = OutputForm(
@@ -51,29 +47,18 @@ class HybridSubject(Subject):
             scale=float(getattr(model, "target_scale_", 1.0)),
         )
         parameter = next(self.module.parameters())
-        self.device = parameter.device
-        self.dtype = parameter.dtype
+        self.device, self.dtype = parameter.device, parameter.dtype
         self._folded: FoldedNetwork | None = None
 
-    @contextmanager
-    def open(self) -> Iterator[None]:
+    def open(self) -> Any:
         """Eval mode for the body; every submodule's own mode afterwards."""
-        with evaluation_mode(self.module):
-            yield
+        return evaluation_mode(self.module)
 
     # ---- rows --------------------------------------------------------------------------------------------------------
 
-    def raw_frame(self, inputs: Any) -> pd.DataFrame:
-        """Return the rows with their column names, for showing values; the user's object is not changed."""
-        names = list(self.preprocessor.feature_names_in_)
-        if isinstance(inputs, pd.DataFrame):
-            return inputs.reset_index(drop=True)
-        return pd.DataFrame(np.asarray(inputs), columns=names)
-
-    def encode(self, inputs: Any) -> npt.NDArray[np.float32]:
-        """Return the rows as the network sees them, ``(rows, encoded)``."""
-        encoded: npt.NDArray[np.float32] = self.model.encode(inputs)
-        return encoded
+    def read(self, inputs: Any) -> tuple[Tensor, ...]:
+        """Return rows as the network sees them, ``(rows, encoded)``."""
+        return (torch.from_numpy(np.ascontiguousarray(self.model.encode(inputs))),)
 
     def encode_target(self, y: Any, rows: int) -> npt.NDArray[Any]:
         """Return class indexes int64, or the target in float64 and its own units, ``(rows,)``."""
@@ -100,27 +85,20 @@ class HybridSubject(Subject):
                     f"{by_count(broken, 'that row', 'those rows')} out"
                 )
             return numbers
-        classes = np.asarray(self.model.classes_)
-        positions = {label: index for index, label in enumerate(classes.tolist())}
+        positions = {label: index for index, label in enumerate(self.class_labels.tolist())}
         indexes = np.array([positions.get(label, -1) for label in values.tolist()], dtype=np.int64)
         if (indexes < 0).any():
-            strange = values[indexes < 0].tolist()[0]
+            classes = ", ".join(map(str, self.class_labels[:10]))
             raise InputError(
-                f"y must hold the classes the model was fitted on ({', '.join(map(str, classes[:10]))}), however: "
-                f"y holds {strange!r}; leave those rows out"
+                f"y must hold the classes the model was fitted on ({classes}), however: "
+                f"y holds {values[indexes < 0].tolist()[0]!r}; leave those rows out"
             )
         return indexes
 
-    def read(self, inputs: Any) -> tuple[Tensor, ...]:
-        """Return further rows, encoded."""
-        return (torch.from_numpy(np.ascontiguousarray(self.encode(inputs))),)
-
     def typical(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return a row that could stand in the table, see ``median_row``."""
-        encoder = self.preprocessor
-        return (
-            torch.from_numpy(median_row(rows[0].numpy(), encoder.kinds_, encoder.features("feature").values()))[None],
-        )
+        features = self.preprocessor.features("feature").values()
+        return (torch.from_numpy(median_row(rows[0].numpy(), self.preprocessor.kinds_, features))[None],)
 
     def check_slopes(self, method: str, places: Sequence[int]) -> None:  # noqa: ARG002 — there is one input
         """Refuse pictures that are drawn without a gradient."""
@@ -132,8 +110,7 @@ class HybridSubject(Subject):
 
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return the raw outputs of encoded rows ``(b, encoded)``; both paths show the same row."""
-        (rows,) = tensors
-        outputs: Tensor = self.module(rows.to(device=self.device, dtype=self.dtype))
+        outputs: Tensor = self.module(tensors[0].to(device=self.device, dtype=self.dtype))
         return outputs
 
     def predict(self, tensors: Sequence[Tensor]) -> Tensor:
@@ -142,8 +119,7 @@ class HybridSubject(Subject):
             return self.forward(tensors)
         if self._folded is None:
             self._folded = FoldedNetwork(self.module)
-        (rows,) = tensors
-        return self._folded(rows.to(device=self.device, dtype=self.dtype))
+        return self._folded(tensors[0].to(device=self.device, dtype=self.dtype))
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the folded network out of copies: it is made again on first use."""
@@ -159,9 +135,3 @@ class HybridSubject(Subject):
         movable = torch.zeros(shape, dtype=torch.bool)
         movable[torch.as_tensor(np.asarray(self.preprocessor.numeric_columns_, dtype=np.int64))] = True
         return movable
-
-    @property
-    def background(self) -> npt.NDArray[np.float32]:
-        """Encoded training rows kept for donors, ``(≤ background_size, encoded)``."""
-        rows: npt.NDArray[np.float32] = self.model.background_
-        return rows

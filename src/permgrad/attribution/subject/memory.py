@@ -26,13 +26,7 @@ class _Written(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.sizes: list[int] = []
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         strided = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor) and leaf.layout == torch.strided]
         self.sizes += [leaf.untyped_storage().nbytes() for leaf in strided]
@@ -40,17 +34,15 @@ class _Written(TorchDispatchMode):
 
 
 def bytes_per_row(forward: Callable[[list[Tensor]], Any], row: Sequence[Tensor]) -> int:
-    """Return the most bytes that one operation of a network writes for one row.
+    """Return the most bytes that one operation of a network writes for one row, ``(1, *shape)`` per input.
 
-    What does not grow with the rows, such as a weight that is transposed, does not count. Where memory does not suffice
-    for two rows, the number is larger than any bound.
+    What does not grow with the rows, such as a weight that is transposed, does not count.
     """
     sizes = []
     for count in (1, 2):
-        rows = [torch.cat([tensor] * count) for tensor in row]
         try:
             with torch.no_grad(), _Written() as seen:
-                forward(rows)
+                forward([torch.cat([tensor] * count) for tensor in row])
         except (RuntimeError, MemoryError) as error:
             if count == 1 or not is_out_of_memory(error):
                 raise

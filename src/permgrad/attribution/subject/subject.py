@@ -7,7 +7,7 @@ is. ``HybridSubject`` is a fitted estimator of permgrad, ``NetworkSubject`` any 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,23 +22,24 @@ from permgrad.models.losses import losses
 if TYPE_CHECKING:
     from permgrad.attribution.subject.branches import BranchCut
 
-#: Rows of a network whose activations are known to be small.
+#: Rows of a network whose activations are small.
 _ANY_ROWS = 2**20
 
 
 class Subject:
-    """The model being explained."""
+    """The model being explained.
 
-    kind: Literal["hybrid", "network"]
-    module: Any  # the network
-    device: torch.device  # where and in what precision it computes
+    Where there are paths there is a fast replacement: ``models.fast.ReplacementEngine``.
+    """
+
+    module: Any
+    device: torch.device
     dtype: torch.dtype
-    outputs_form: OutputForm  # what its outputs are
-    #: the channels in which it shows a raw column, ``"tabular"`` and ``"image"``; empty where inputs go in as they
-    #: are. Where there are paths there is a fast replacement: ``models.fast.ReplacementEngine``
+    outputs_form: OutputForm
+    #: the channels in which it shows a raw column, ``"tabular"`` and ``"image"``; empty where inputs go in as they are
     paths: tuple[str, ...] = ()
     model: Any = None  # the fitted estimator, which keeps training rows; None for a network as it is
-    preprocessor: Any = None  # the estimator's encoder; None for a network as it is
+    preprocessor: Any = None  # the estimator's encoder
     tells_unused: bool = True  # whether inputs without any effect are worth a warning: the user built the network
 
     # ---- inputs ------------------------------------------------------------------------------------------------------
@@ -73,7 +74,7 @@ class Subject:
 
     @property
     def background_classes(self) -> npt.NDArray[Any] | None:
-        """Class of each training row that the model keeps; None where none is known."""
+        """Class of each training row that the model keeps; None where there are none."""
         return None if self.model is None else np.asarray(self.model.background_target_)
 
     def typical(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -16,10 +16,10 @@ _one_traces = Turn()
 
 
 class OwnThreadTracer(fx.Tracer):
-    """Traces the calls of its own thread alone, one tracer at a time.
+    """Traces the calls of its own thread alone, one tracer at a time: torch lets every module of the process call it.
 
-    While torch traces, every module of the process calls the tracer, in whatever thread, and two tracers at once leave
-    the first one's hold on all modules behind.
+    A forward that keeps what it computes as an attribute would keep stand-ins for tensors, and torch hangs constants of
+    the graph on the network: what it had is put back.
     """
 
     def trace(self, root: Any, concrete_args: dict[str, Any] | None = None) -> fx.Graph:
@@ -31,14 +31,12 @@ class OwnThreadTracer(fx.Tracer):
             try:
                 return super().trace(root, concrete_args)
             finally:
-                attributes_now = vars(root)
-                self._constants = {
-                    name: attributes_now[name]
-                    for name in getattr(self, "tensor_attrs", {}).values()
-                    if name in attributes_now
-                }
+                names = getattr(self, "tensor_attrs", {}).values()
+                self._constants = {name: vars(root)[name] for name in names if name in vars(root)}
                 for part, attributes in before:
-                    _put_back(part, attributes)
+                    for name in vars(part).keys() - attributes.keys():
+                        del vars(part)[name]
+                    vars(part).update(attributes)
 
     def as_module(self, graph: fx.Graph) -> fx.GraphModule:
         """Return a graph, the traced one or a part of it, as a module with the parts of the network.
@@ -47,8 +45,9 @@ class OwnThreadTracer(fx.Tracer):
         Call its ``forward``: the module itself prints to stderr what a part of the network raises.
         """
         names = {str(node.target) for node in graph.nodes if node.op in ("call_module", "get_attr")}
-        parts = {name: attrgetter(name)(self.root) for name in names - self._constants.keys()}
-        parts |= {name: constant for name, constant in self._constants.items() if name in names}
+        parts = {
+            name: self._constants[name] if name in self._constants else attrgetter(name)(self.root) for name in names
+        }
         made = fx.GraphModule(parts, graph)
         source = made.forward.__code__.co_filename
         linecache.cache.pop(source, None)
@@ -69,20 +68,7 @@ class OwnThreadTracer(fx.Tracer):
 
 
 def erase_unused(graph: fx.Graph, keep: Callable[[fx.Node], bool]) -> None:
-    """Erase nodes whose result is not used, but the output and what is kept.
-
-    A module in eval mode has no effect but its result.
-    """
+    """Erase nodes whose result is not used, but the output and what is kept: in eval mode they have no other effect."""
     for node in reversed(list(graph.nodes)):
         if node.op != "output" and not node.users and not keep(node):
             graph.erase_node(node)
-
-
-def _put_back(part: nn.Module, attributes: dict[str, Any]) -> None:
-    """Put back attributes that were replaced, and take away those that came along."""
-    current = vars(part)
-    for name in [name for name in current if name not in attributes]:
-        del current[name]
-    for name, value in attributes.items():
-        if name not in current or current[name] is not value:
-            current[name] = value

@@ -16,10 +16,9 @@ _ON_A_SCALE = ("numeric", "date_part")
 def median_row(
     rows: npt.NDArray[np.float32], kinds: Iterable[str], features: Iterable[npt.NDArray[np.intp]]
 ) -> npt.NDArray[np.float32]:
-    """Return a row that could stand in the table: medians of numbers, most frequent levels of categories.
+    """Return a row that could stand in the encoded table: medians of numbers, most frequent levels of categories.
 
-    The levels of one feature (a one-hot block, a flag for missing values) are kept together, so that no half levels
-    appear.
+    Levels of one feature (a one-hot block, a flag for missing values) are kept together: no half levels appear.
     """
     row = np.median(rows, axis=0).astype(np.float32)
     switches = ~np.isin(np.asarray(list(kinds), dtype=object), _ON_A_SCALE)
@@ -33,7 +32,7 @@ def median_row(
 
 
 def typical_row(rows: Tensor) -> Tensor:
-    """Return the median of real numbers, the most frequent value of whole ones, position by position.
+    """Return the median of real numbers, the most frequent value of whole ones, position by position, ``(1, *)``.
 
     Of an even number of rows the median is the mean of the two in the middle; where one is no number, neither is it.
     """
@@ -53,6 +52,5 @@ def mean_row(rows: Tensor) -> Tensor:
 
 
 def _most_frequent(rows: Tensor) -> Tensor:
-    if rows.dtype is torch.bool:
-        return rows.byte().mode(dim=0).values.bool()
-    return rows.mode(dim=0).values
+    modes = rows.byte().mode(dim=0) if rows.dtype is torch.bool else rows.mode(dim=0)
+    return modes.values.to(rows.dtype)

@@ -48,8 +48,8 @@ def kept(module: nn.Module) -> Iterator[None]:
     Threads may do so at the same time: who leaves last puts back what the first had found.
     """
     changes: dict[Hashable, Change] = {
-        "Python's generator": _kept_python,
-        "NumPy's generator": _kept_numpy,
+        "Python's generator": lambda: partial(random.setstate, random.getstate()),
+        "NumPy's generator": lambda: partial(np.random.set_state, np.random.get_state()),  # noqa: NPY002 — the user's
         ("network", id(module)): partial(_kept_network, module),
     }
     # A forward may switch gradients: what is switched on here is what they are already, and is put back at the end.
@@ -58,14 +58,6 @@ def kept(module: nn.Module) -> Iterator[None]:
         random.seed(0)
         np.random.seed(0)  # noqa: NPY002 — it is the user's that is kept
         yield
-
-
-def _kept_python() -> Undo:
-    return partial(random.setstate, random.getstate())
-
-
-def _kept_numpy() -> Undo:
-    return partial(np.random.set_state, np.random.get_state())  # noqa: NPY002 — it is the user's that is kept
 
 
 def _kept_network(module: nn.Module) -> Undo:

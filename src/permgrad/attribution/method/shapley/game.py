@@ -14,8 +14,7 @@ from torch import Tensor
 from permgrad.attribution.method import Request
 from permgrad.attribution.method.shapley.owen import Booleans, Floats, Integers, Tree
 from permgrad.attribution.replace.coalitions import CoalitionGame, forward_batch_size
-from permgrad.attribution.replace.finite import finite_between_rows, finite_rows
-from permgrad.attribution.replace.rounding import is_half, rounding_size
+from permgrad.attribution.replace.finite import finite_between_rows, finite_rows, is_half, rounding_size
 from permgrad.models.batches import halved
 from permgrad.models.losses import losses
 

@@ -21,7 +21,7 @@ import torch
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request, loss_game, loss_games, methods
 from permgrad.attribution.parts.engines.base import Engine, settle_model
-from permgrad.attribution.replace.game import Game, LossValue, MomentCollector
+from permgrad.attribution.replace.game import Game, loss_value
 from permgrad.attribution.replace.importance import Played, class_outputs, receiver_classes
 from permgrad.attribution.replace.moments import PairMoments
 from permgrad.attribution.replace.plays import Plays
@@ -154,7 +154,7 @@ class _PlaysParts(_OnRows):
         """Return the sums of every player over the pairs of a part's receivers."""
         if self.opened is None:
             request = self.open()
-            self.opened = request, Game(request, LossValue(request), self.plays.fixed)
+            self.opened = request, Game(request, loss_value(request), self.plays.fixed)
         request, game = self.opened
         y = None if request.y is None else request.y[span.rows]
         classes, count = receiver_classes(replace(request, y=y), game.outputs(span.rows))
@@ -162,9 +162,7 @@ class _PlaysParts(_OnRows):
             everywhere = np.zeros(request.count, dtype=np.int64)
             everywhere[span.rows] = classes
             classes = everywhere
-        back_end = game.back_end
-        sizes = (request.count, back_end.donors, back_end.shared, classes, count, len(self.plays.names))
-        collector = MomentCollector(*sizes, weights=request.sample_weight)
+        collector = game.moments(classes, count, len(self.plays.names))
         with Progress(0, "part", mode=False) as progress:
             game.play(self.plays.plays, range(request.n_repeats), collector, progress, span.rows)
         return {name: packed(moments) for name, moments in collector.moments.items()}
@@ -173,20 +171,18 @@ class _PlaysParts(_OnRows):
 def _play_parts(engine: Engine, request: Request, plays: Plays, label: str) -> Played:
     """Play a loss game for all players in parts: what ``play_losses`` does in one piece."""
     started = time.perf_counter()
-    game = Game(request, LossValue(request), plays.fixed)
-    rows, subject, back_end = request.count, request.subject, game.back_end
-    count = len(subject.class_names) if subject.task == "classification" else 1
-    collector = MomentCollector(rows, back_end.donors, back_end.shared, None, count, len(plays.names))
+    game = Game(request, loss_value(request), plays.fixed)
+    moments: dict[str, PairMoments] = {}
     results = _run(engine, _PlaysParts(request, plays), label)
     # Merged in the order of the rows, so that the last digits do not depend on who was first.
     for number in sorted(results):
         for name, arrays in results.pop(number).items():
             part = unpacked(arrays)
-            collector.moments[name] = collector.moments[name].merge(part) if name in collector.moments else part
+            moments[name] = moments[name].merge(part) if name in moments else part
     repeats = dict.fromkeys(request.space.names, 0)
     repeats |= {name: request.n_repeats for play in plays.plays for name in play.names}
-    played = sum(repeats.values()) * rows * plays.coalitions
-    return Played(collector, game, class_outputs(request), repeats, time.perf_counter() - started, played)
+    played = sum(repeats.values()) * request.count * plays.coalitions
+    return Played(moments, game, class_outputs(request), repeats, time.perf_counter() - started, played)
 
 
 def packed(moments: PairMoments) -> dict[str, Any]:
