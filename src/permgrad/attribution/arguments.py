@@ -21,11 +21,6 @@ SAMPLINGS = ("marginal", "conditional")
 LEVELS = ("column", "feature", "group", "modality")
 
 
-def level_of(level: str, groups: Any) -> str:
-    """Return the level that is meant: groups that are given are the players."""
-    return "group" if groups is not None and level == "feature" else level
-
-
 @dataclass(frozen=True)
 class Arguments:
     """What the user passed, unchanged; see ``pg.explain`` for what each means."""
@@ -53,10 +48,21 @@ class Arguments:
     positive: Any = None
 
     def __post_init__(self) -> None:
-        """Refuse a choice that is none before anything is read."""
+        """Refuse what can be used with no model, before anything is read; groups that are given are the players."""
         check_choice("level", self.level, LEVELS)
         check_choice("sampling", self.sampling, SAMPLINGS)
         check_choice("output", self.output, ("logit", "probability"))
+        check_confidence(self.confidence)
+        check_whole("n_repeats", self.n_repeats, "pass for example 10")
+        automatic = isinstance(self.batch_size, str) and self.batch_size == "auto"
+        if not automatic and not (is_whole(self.batch_size) and self.batch_size >= 1):
+            raise InputError(
+                f"batch_size must be 'auto' or an integer of at least 1, however: batch_size={shown(self.batch_size)}; "
+                "pass for example 'auto'"
+            )
+        _check_groups(self.groups, self.level)
+        if self.groups is not None and self.level == "feature":
+            object.__setattr__(self, "level", "group")
 
     def common(self, subject: Subject, rows: int) -> dict[str, Any]:
         """Check what does not depend on the kind of model, and return it as fields of a ``Request``."""
@@ -79,18 +85,7 @@ class Arguments:
         }
 
 
-def check_numbers(confidence: float, n_repeats: int, batch_size: int | str) -> None:
-    """Refuse a confidence, a number of repeats or a batch size that cannot be used."""
-    check_confidence(confidence)
-    check_whole("n_repeats", n_repeats, "pass for example 10")
-    if not (isinstance(batch_size, str) and batch_size == "auto") and not (is_whole(batch_size) and batch_size >= 1):
-        raise InputError(
-            f"batch_size must be 'auto' or an integer of at least 1, however: batch_size={shown(batch_size)}; "
-            "pass for example 'auto'"
-        )
-
-
-def check_groups(groups: Any, level: str) -> None:
+def _check_groups(groups: Any, level: str) -> None:
     """Refuse groups that are no mapping from names to features, or that a level of other players would drop."""
     if groups is not None and not isinstance(groups, Mapping):
         raise InputError(
@@ -118,36 +113,23 @@ def resolve_options(chosen: Method, method: str, options: dict[str, Any], *, hin
     """
     if "**" in chosen.options:
         return dict(options)
+    parameters = {each.name for each in fields(Arguments)} - {"model", "inputs", "y", "method", "options"}
     for name, value in options.items():
         if name not in chosen.options:
             listed = ", ".join(chosen.options) or "none"
             raise InputError(
                 f"options of method={method!r} are: {listed}, however: {name}={shown(value)} is not one of them"
-                f"{suggest(name, [*chosen.options, *_parameters()])}; leave it out{hint}"
+                f"{suggest(name, [*chosen.options, *sorted(parameters)])}; leave it out{hint}"
             )
     for name, default in chosen.options.items():
         if isinstance(default, bool) and name in options:
             check_flag(name, options[name])
     chosen_options = {**chosen.options, **options}
     if "workers" in chosen_options:
-        _check_game_options(chosen_options.get("tolerance"), chosen_options["workers"])
+        if chosen_options.get("tolerance") is not None:
+            check_number("tolerance", chosen_options["tolerance"], "pass for example 0.01, or None")
+        check_whole("workers", chosen_options["workers"], "pass for example 2")
     return chosen_options
-
-
-def _check_game_options(tolerance: Any, workers: Any) -> None:
-    """Refuse a width to stop at, or a number of threads, that is none."""
-    if tolerance is not None:
-        check_number("tolerance", tolerance, "pass for example 0.01, or None")
-    check_whole("workers", workers, "pass for example 2")
-
-
-def _parameters() -> list[str]:
-    """Return the names of the keyword arguments of ``pg.explain`` that may have been meant."""
-    return [
-        parameter.name
-        for parameter in fields(Arguments)
-        if parameter.name not in ("model", "inputs", "y", "method", "options")
-    ]
 
 
 def resolve_scope(chosen: Method, method: str, scope: Literal["auto", "global", "local"]) -> Scope:

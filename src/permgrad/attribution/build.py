@@ -3,76 +3,52 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 
 from permgrad import __version__
-from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.explanation import Explanation, Floats
 from permgrad.attribution.method import Request
 from permgrad.attribution.replace.finite import LARGEST
 from permgrad.attribution.replace.importance import Numbers, Played, loss_scale, play_losses, play_rows
 from permgrad.attribution.replace.plays import Plays
-from permgrad.base.errors import InputError, warn_user
+from permgrad.base.errors import InputError, listed, warn_user
 
 
 def describe(request: Request, **facts: Any) -> dict[str, Any]:
     """Return the facts every explanation carries: seed, repeats, background, versions, and what the caller adds."""
-    background = len(request.donors[0])
-    return {
+    about: dict[str, Any] = {
         "seed": request.seed,
         "n_repeats": request.n_repeats,
         "rows_explained": request.count,
-        "background": {"kind": request.background_kind, "rows": background},
+        "background": {"kind": request.background_kind, "rows": len(request.donors[0])},
         "sampling": request.sampling,
         "confidence": request.confidence,
         "task": request.subject.task,
-        **({} if request.positive is None else {"positive": request.positive}),
-        "paths": list(request.subject.paths),
-        **request.subject.facts,
-        **_weights_of_rows(request),
-        "versions": {
-            "permgrad": __version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
-        **facts,
     }
+    if request.positive is not None:
+        about["positive"] = request.positive
+    about |= {"paths": list(request.subject.paths), **request.subject.facts}
+    if request.sample_weight is not None and request.scope == "local":
+        # A summary over the rows is taken with them.
+        about["sample_weight"] = request.sample_weight.tolist()
+    versions = {"permgrad": __version__, "torch": torch.__version__, "numpy": np.__version__}
+    return {**about, "versions": {**versions, "python": platform.python_version()}, **facts}
 
 
-def _weights_of_rows(request: Request) -> dict[str, Any]:
-    """Keep the weights beside the values of the rows: a summary over the rows is taken with them."""
-    if request.sample_weight is None or request.scope != "local":
-        return {}
-    return {"sample_weight": request.sample_weight.tolist()}
+def shown_values(request: Request) -> pd.DataFrame | None:
+    """Return the raw values of the players, rows × players, missing where one is several columns; None without any.
 
-
-def modalities(request: Request) -> tuple[str, ...]:
-    """Return the modality of each player."""
-    return request.space.modality
-
-
-def shown_values(request: Request) -> Any:
-    """Return the raw values of the players, rows × players; missing where a player is several columns."""
-    import pandas as pd
-
-    if request.raw is None:
-        return _network_values(request)
-    columns = {
-        name: request.raw[name] if name in request.raw.columns else pd.Series([None] * len(request.raw), dtype=object)
-        for name in request.players
-    }
-    return pd.DataFrame({name: column.to_numpy() for name, column in columns.items()}, columns=list(request.players))
-
-
-def _network_values(request: Request) -> Any:
-    """Return the values of the players that are one number each, rows × those players; None where there is none."""
-    import pandas as pd
-
+    Of a network's inputs they are those of the players that are one number each.
+    """
+    if request.raw is not None:
+        raw = request.raw.reindex(columns=list(request.players))
+        return pd.DataFrame({name: column.to_numpy() for name, column in raw.items()}, columns=raw.columns)
     sizes, shown = request.space.sizes(), {}
     for tensor, segments in zip(request.inputs, request.space.segments, strict=True):
         if tensor.ndim > 2:
@@ -88,26 +64,26 @@ def _network_values(request: Request) -> Any:
 
 def finish(request: Request, explanation: Explanation) -> Explanation:
     """Return the explanation after a warning that names the inputs whose values are all exactly 0."""
-    if request.subject.tells_unused:
-        refuse_nonsense(explanation)
-        values = np.abs(explanation.values)
-        values = values.max(axis=0) if explanation.scope == "local" else values
-        unused = [
-            name
-            for name in dict.fromkeys(explanation.modality)
-            if not values[[modality == name for modality in explanation.modality]].any()
-        ]
-        inputs = [name for name in unused if name in request.subject.input_names]
-        # What a layer gives has the modality of the inputs behind it, or none.
-        units = [
-            name for name, modality in zip(explanation.names, explanation.modality, strict=True) if modality in unused
-        ]
-        units = [] if inputs else units
-        if unused:
-            kind = "inputs" if inputs else "units" if "layer" in vars(request.subject) else "features"
-            listed = ", ".join(inputs or units[:_LISTED]) + f" and {len(units) - _LISTED} more" * (len(units) > _LISTED)
-            warn_user(f"the importance of these {kind} is exactly 0: {listed}; {_why_zero(explanation)}")
+    if not request.subject.tells_unused:
+        return explanation
+    refuse_nonsense(explanation)
+    modality = np.array(explanation.modality, dtype=object)
+    moved = (np.nan_to_num(explanation.values, nan=1.0) != 0).any(axis=-1)
+    used = set(modality[moved.any(axis=0) if explanation.scope == "local" else moved])
+    unused = [name for name in dict.fromkeys(explanation.modality) if name not in used]
+    if unused:
+        names = [name for name in unused if name in request.subject.input_names]
+        kind = "inputs"
+        if not names:
+            # What a layer gives has the modality of the inputs behind it, or none.
+            kind = "units" if "layer" in vars(request.subject) else "features"
+            names = [name for name, of in zip(explanation.names, explanation.modality, strict=True) if of in unused]
+        warn_user(f"the importance of these {kind} is exactly 0: {listed(names, 8)}; {_why_zero(explanation)}")
     return explanation
+
+
+#: Methods that see an input through the gradient alone.
+_BY_GRADIENT = ("gradient", "integrated_gradients", "deeplift", "gradcam")
 
 
 def _why_zero(explanation: Explanation) -> str:
@@ -123,40 +99,30 @@ def _why_zero(explanation: Explanation) -> str:
     return "they do not change the output; check that the network is meant to leave them out"
 
 
-#: Methods that see an input through the gradient alone.
-#: Units that a warning names.
-_LISTED = 8
-_BY_GRADIENT = ("gradient", "integrated_gradients", "deeplift", "gradcam")
-
-
 def refuse_nonsense(explanation: Explanation) -> None:
-    """Refuse rows for which the network predicts NaN or infinity: nothing can be said about them."""
-    predictions, base = explanation.predictions, explanation.base_values
-    if predictions is not None and not (np.abs(predictions) <= LARGEST).all():
-        finite = (np.abs(predictions) <= LARGEST).reshape(len(predictions), -1)
-        rows = np.asarray(~finite.all(axis=1))
+    """Refuse rows for which the network predicts NaN or infinity, or has slopes over values that are missing."""
+
+    def broken(fine: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
+        return np.flatnonzero(~fine.reshape(len(fine), -1).all(axis=1))
+
+    predictions, base, values = explanation.predictions, explanation.base_values, explanation.values
+    rows = broken(np.abs(predictions) <= LARGEST) if predictions is not None else np.arange(0)
+    if len(rows):
         raise InputError(
-            f"the model must predict finite numbers, however: {int(rows.sum())} of {len(rows)} rows got NaN, infinity "
-            f"or more than {LARGEST:g} (the first is row {int(np.argmax(rows))}); check those rows"
+            f"the model must predict finite numbers, however: {len(rows)} of {len(values)} rows got NaN, infinity "
+            f"or more than {LARGEST:g} (the first is row {rows[0]}); check those rows"
         )
     if base is not None and not np.isfinite(base).all():
         raise InputError(
             "the model must predict finite numbers for the background, however: it predicts NaN or infinity; check the "
             "rows of background= or baseline="
         )
-    _refuse_undefined_slopes(explanation)
-
-
-def _refuse_undefined_slopes(explanation: Explanation) -> None:
-    """Refuse slopes over values that are missing: a network may read them, but they lie on no line."""
-    if explanation.method not in _BY_GRADIENT or np.isfinite(explanation.values).all():
-        return
-    finite = np.isfinite(explanation.values).reshape(len(explanation.values), -1)
-    rows = np.asarray(~finite.all(axis=1))
-    raise InputError(
-        f"{explanation.method} needs finite slopes, however: {int(rows.sum())} of {len(rows)} rows have NaN or "
-        "infinite ones, as where inputs are missing; fill them in, or choose method='shapley' or 'permutation'"
-    )
+    rows = broken(np.isfinite(values)) if explanation.method in _BY_GRADIENT else np.arange(0)
+    if len(rows):
+        raise InputError(
+            f"{explanation.method} needs finite slopes, however: {len(rows)} of {len(values)} rows have NaN or "
+            "infinite ones, as where inputs are missing; fill them in, or choose method='shapley' or 'permutation'"
+        )
 
 
 def input_maps(request: Request, *, numbers: int = 20_000_000) -> dict[str, npt.NDArray[Any]]:
@@ -182,10 +148,8 @@ def explain_plays(method: str, request: Request, plays: Plays) -> Explanation:
         method,
         mean[..., 0],
         {"quantity": "output minus the mean output with the feature replaced", **facts},
-        std=std[..., 0],
-        parts={name: mean[..., index] for index, name in enumerate(plays.names) if index},
-        part_std={name: std[..., index] for index, name in enumerate(plays.names) if index},
         predictions=predictions,
+        **by_quantity(plays.names, mean, std),
     )
 
 
@@ -219,14 +183,21 @@ def global_explanation(
         mean[..., 0],
         facts,
         outputs=tuple(played.outputs[index] for index in shown),
-        std=std[..., 0],
         low=low[..., 0],
         high=high[..., 0],
         p_values=p_values[..., 0],
-        parts={name: mean[..., index] for index, name in enumerate(plays.names) if index},
-        part_std={name: std[..., index] for index, name in enumerate(plays.names) if index},
+        **by_quantity(plays.names, mean, std),
         **fields,
     )
+
+
+def by_quantity(names: Sequence[str], mean: Floats, std: Floats) -> dict[str, Any]:
+    """Return the fields of an explanation whose first quantity is its importance, and whose others are its parts."""
+    return {
+        "std": std[..., 0],
+        "parts": {name: mean[..., index] for index, name in enumerate(names) if index},
+        "part_std": {name: std[..., index] for index, name in enumerate(names) if index},
+    }
 
 
 def shown_outputs(request: Request) -> list[int]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy.typing as npt
 from torch import nn
 
-from permgrad.attribution.arguments import Arguments, check_groups, check_numbers, level_of
+from permgrad.attribution.arguments import Arguments
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method.mixed import explain_mixed
 from permgrad.attribution.replace.scoring import explain_scores
@@ -110,30 +110,25 @@ def explain(
         >>> explanation.ranking()[0]
         'x0'
     """
-    arguments = dict(locals())
-    own_options = arguments.pop("options")
+    arguments = Arguments(**locals())
     if isinstance(model, type):
         raise InputError(f"model must be a fitted model, however: {model.__name__} is a class; make one and fit it")
     if background is not None and isinstance(background, (int, float, str, os.PathLike)):
         raise InputError(f"background must be rows like inputs, however: background={shown(background)}; pass a table")
-    check_numbers(confidence, n_repeats, batch_size)
-    check_groups(groups, level)
-    arguments["level"] = level_of(level, groups)
     if isinstance(inputs, (str, os.PathLike)) and not isinstance(model, nn.Module):
         from permgrad.attribution.parts.stream import explain_stream
 
-        further = {name: value for name, value in arguments.items() if name not in ("model", "inputs", "y")}
-        return explain_stream(model, inputs, y, **further, **own_options)
+        further = {
+            name: value for name, value in vars(arguments).items() if name not in ("model", "inputs", "y", "options")
+        }
+        return explain_stream(model, inputs, y, **options, **further)
     tell_of_other_order(inputs, y=y, sample_weight=sample_weight)
-    engine = take_engine(own_options)
+    engine = take_engine(arguments.options)
     with sparing(), full_float32():
-        return _explain(Arguments(**arguments, options=own_options), engine)
+        return _explain(arguments) if engine is None else _explain_on(engine, arguments)
 
 
-def _explain(arguments: Arguments, engine: Engine | None = None) -> Explanation:
-    """Explain with arguments that stand alone already checked."""
-    if engine is not None:
-        return _explain_on(engine, arguments)
+def _explain(arguments: Arguments) -> Explanation:
     if isinstance(arguments.method, Mapping):
         return explain_mixed(arguments)
     chosen, name = find_method(arguments.method)
@@ -159,9 +154,10 @@ def _explain_on(engine: Engine, arguments: Arguments) -> Explanation:
     from permgrad.attribution.parts.engines.frames import explain_on
 
     if not isinstance(arguments.method, str) or arguments.scoring is not None:
-        given = "scoring=" if isinstance(arguments.method, str) else f"method={arguments.method!r}"
+        argument = "scoring=" if isinstance(arguments.method, str) else f"method={arguments.method!r}"
         raise InputError(
-            f"an engine takes one registered method and no scores, however: {given} is given; leave it or engine= out"
+            f"an engine takes one registered method and no scores, however: {argument} is given; leave it or engine= "
+            "out"
         )
     chosen, name = find_method(arguments.method)
     return explain_on(engine, build_request(arguments, chosen, name), name)

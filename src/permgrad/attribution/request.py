@@ -15,17 +15,18 @@ from torch import Tensor, nn
 from permgrad.attribution.arguments import Arguments, resolve_options, resolve_scope
 from permgrad.attribution.method import Method, Request, Scope, methods
 from permgrad.attribution.method.captum import CaptumMethod
-from permgrad.attribution.players.segments import ImageShape, build_space, shapes_of
+from permgrad.attribution.players.segments import build_space, shapes_of
 from permgrad.attribution.players.space import NOBODY, PlayerSpace
 from permgrad.attribution.replace.conditional import check_conditional
 from permgrad.attribution.subject.hybrid import HybridSubject
 from permgrad.attribution.subject.inner import at_layer
 from permgrad.attribution.subject.inputs import shapes_in_words
 from permgrad.attribution.subject.network import NetworkSubject
-from permgrad.attribution.subject.subject import Subject
 from permgrad.base.checks import is_whole
-from permgrad.base.errors import InputError, listed, suggest
+from permgrad.base.errors import InputError, listed
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
+
+Tensors = tuple[Tensor, ...]
 
 #: Options that describe a network, not the method, and that of any rows.
 NETWORK_OPTIONS = ("head", "output_kind", "task", "class_names", "layer", "segments", "row_offset")
@@ -39,19 +40,6 @@ class EncodedBackground:
 
     rows: npt.NDArray[np.float32]  # ``(donors, encoded)``
     kind: str  # what ``meta["background"]["kind"]`` will say
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """The subject with the rows of one call, its background and its players, as ``Request`` has them."""
-
-    subject: Subject
-    inputs: tuple[Tensor, ...]
-    donors: tuple[Tensor, ...]
-    space: PlayerSpace
-    background_kind: str
-    raw: pd.DataFrame | None = None
-    shapes: tuple[ImageShape | None, ...] = ()
 
 
 def find_method(method: Any) -> tuple[Method, str]:
@@ -79,30 +67,8 @@ def build_request(arguments: Arguments, chosen: Method, name: str) -> Request:
     of_method = {key: value for key, value in arguments.options.items() if key not in settings}
     options = resolve_options(chosen, name, of_method, hint=hint)
     scope = resolve_scope(chosen, name, arguments.scope)
-    rows = (_read_network if network else _read_table)(arguments, name, scope, settings)
-    row_offset = settings.get("row_offset", 0)
-    _check_row_offset(row_offset, rows.donors is rows.inputs)
-    common = arguments.common(rows.subject, len(rows.inputs[0]))
-    rows.subject.choose(common["targets"])
-    return Request(**vars(rows), scope=scope, options=options, row_offset=int(row_offset), **common)
-
-
-def _own_background(
-    inputs: tuple[Tensor, ...], donors: tuple[Tensor, ...], scope: Scope, *, is_part: bool
-) -> tuple[Tensor, ...]:
-    """Return the background, which is ``inputs`` itself where the rows explained were given as their own background.
-
-    Not where they are one part of a longer table: they draw the donors that they draw among all of it.
-    """
-    pairs = list(zip(donors, inputs, strict=True))
-    same = len(inputs[0]) > 1 and all(
-        a.shape == b.shape and a.dtype == b.dtype and bool(torch.equal(a, b.to(a.device))) for a, b in pairs
-    )
-    return inputs if same and scope == "global" and not is_part else donors
-
-
-def _check_row_offset(row_offset: Any, shared: bool) -> None:
-    """Refuse a number that is no row number, and parts of a table that would be their own background."""
+    rows = _read_network(arguments, name, scope, settings) if network else _read_table(arguments, scope, settings)
+    row_offset, shared = settings.get("row_offset", 0), rows["donors"] is rows["inputs"]
     if not is_whole(row_offset) or row_offset < 0:
         raise InputError(
             "row_offset is the number of the first row explained within a longer table, "
@@ -113,12 +79,28 @@ def _check_row_offset(row_offset: Any, shared: bool) -> None:
             "row_offset explains one part of a longer table, so that donors must not come from the part itself, "
             f"however: row_offset={row_offset} and background=None; pass the same background= for every part"
         )
+    common = arguments.common(rows["subject"], len(rows["inputs"][0]))
+    rows["subject"].choose(common["targets"])
+    return Request(**rows, scope=scope, options=options, row_offset=int(row_offset), **common)
+
+
+def _own_background(inputs: Tensors, donors: Tensors, scope: Scope, settings: Mapping[str, Any]) -> Tensors:
+    """Return the background, which is ``inputs`` itself where the rows explained were given as their own background.
+
+    Not where they are one part of a longer table: they draw the donors that they draw among all of it.
+    """
+    same = len(inputs[0]) > 1 and all(
+        a.shape == b.shape and a.dtype == b.dtype and bool(torch.equal(a, b.to(a.device)))
+        for a, b in zip(donors, inputs, strict=True)
+    )
+    return inputs if same and scope == "global" and "row_offset" not in settings else donors
 
 
 # ---- a torch network -------------------------------------------------------------------------------------------------
 
 
-def _read_network(arguments: Arguments, name: str, scope: Scope, settings: Mapping[str, Any]) -> _Rows:
+def _read_network(arguments: Arguments, name: str, scope: Scope, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the subject, its rows, background and players, as fields of a ``Request``."""
     outputs = {key: settings.get(key) for key in ("head", "output_kind", "task", "class_names")}
     subject = NetworkSubject(arguments.model, arguments.inputs, arguments.y, **outputs)
     inputs, layer, segments = subject.inputs, settings.get("layer"), settings.get("segments")
@@ -126,7 +108,7 @@ def _read_network(arguments: Arguments, name: str, scope: Scope, settings: Mappi
         check_conditional(name, subject.input_names, inputs, layer)
     donors = inputs
     if arguments.background is not None:
-        donors = _own_background(inputs, subject.read(arguments.background), scope, is_part="row_offset" in settings)
+        donors = _own_background(inputs, subject.read(arguments.background), scope, settings)
     subject.settle(None if donors is inputs else donors)
     if layer is not None:
         subject, inputs, donors, space = at_layer(subject, inputs, donors, layer, segments)
@@ -138,120 +120,78 @@ def _read_network(arguments: Arguments, name: str, scope: Scope, settings: Mappi
             f"inputs must have a feature to explain, however: there is none ({shapes}); pass inputs with columns or "
             "pixels"
         )
-    kind = "rows explained" if arguments.background is None else "given"
-    shapes_of_inputs = shapes_of(subject.input_names, inputs, segments, subject.readings())
-    return _Rows(subject, inputs, donors, _at_level(space, arguments), kind, shapes=shapes_of_inputs)
-
-
-def _at_level(space: PlayerSpace, arguments: Arguments) -> PlayerSpace:
-    """Return the players of the level asked for."""
     if arguments.level == "modality":
-        return space.modalities()
-    if arguments.level == "group":
+        space = space.modalities()
+    elif arguments.level == "group":
         if arguments.groups is None:
             raise InputError(
                 "level='group' needs groups, however: groups=None; pass groups={'name': ['feature', …]} with the names "
                 f"of features ({', '.join(space.names[:5])}{', …' if len(space) > 5 else ''})"
             )
-        return space.grouped(arguments.groups)
-    return space
+        space = space.grouped(arguments.groups)
+    return {
+        "subject": subject,
+        "inputs": inputs,
+        "donors": donors,
+        "space": space,
+        "background_kind": "rows explained" if arguments.background is None else "given",
+        "shapes": shapes_of(subject.input_names, inputs, segments, subject.readings()),
+    }
 
 
 # ---- a fitted estimator ----------------------------------------------------------------------------------------------
 
 
-def _read_table(arguments: Arguments, name: str, scope: Scope, settings: Mapping[str, Any]) -> _Rows:  # noqa: ARG001 — as for networks
+def _read_table(arguments: Arguments, scope: Scope, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the subject, its encoded rows, background and players, as fields of a ``Request``."""
     subject = HybridSubject(arguments.model)
     inputs = subject.read(arguments.inputs)
-    rows = len(inputs[0])
-    if rows == 0:
+    if len(inputs[0]) == 0:
         raise InputError("explain needs at least one row, however: inputs has none; pass the rows to explain")
-    players, groups = _players(subject, arguments.level, arguments.groups)
+    encoder, background, raw = subject.preprocessor, arguments.background, arguments.inputs
     donors, kind = inputs, "rows explained"
-    background = arguments.background
     if isinstance(background, EncodedBackground):
         donors, kind = _tensors(background.rows), background.kind
     elif background is not None:
-        rows_given = _tensors(encode_background(subject.model, background))
-        donors, kind = _own_background(inputs, rows_given, scope, is_part="row_offset" in settings), "given"
-    elif rows < _OWN_BACKGROUND or scope == "local":
-        donors, kind = _tensors(subject.background), "training rows"
-    owner = torch.full((inputs[0].shape[1],), NOBODY, dtype=torch.int64)
-    for index, columns in enumerate(players.values()):
-        owner[torch.as_tensor(columns, dtype=torch.int64)] = index
-    space = PlayerSpace(tuple(players), ("table",) * len(players), ("table",), (owner,), groups)
-    return _Rows(subject, inputs, donors, space, kind, raw=subject.raw_frame(arguments.inputs))
+        encoded = _tensors(encode_background(subject.model, background))
+        donors, kind = _own_background(inputs, encoded, scope, settings), "given"
+    elif len(inputs[0]) < _OWN_BACKGROUND or scope == "local":
+        donors, kind = _tensors(subject.model.background_), "training rows"
+    if isinstance(raw, pd.DataFrame):
+        raw = raw.reset_index(drop=True)
+    else:
+        raw = pd.DataFrame(np.asarray(raw), columns=list(encoder.feature_names_in_))
+    return {
+        "subject": subject,
+        "inputs": inputs,
+        "donors": donors,
+        "space": _table_space(encoder, arguments.level, arguments.groups),
+        "background_kind": kind,
+        "raw": raw,
+    }
 
 
-def _tensors(encoded: npt.NDArray[np.float32]) -> tuple[Tensor, ...]:
+def _tensors(encoded: npt.NDArray[np.float32]) -> Tensors:
     return (torch.from_numpy(np.ascontiguousarray(encoded)),)
 
 
-def _players(
-    subject: HybridSubject, level: str, groups: Mapping[str, Iterable[str]] | None
-) -> tuple[dict[str, npt.NDArray[np.intp]], dict[str, list[str]]]:
-    """Return the encoded columns of each player, and the members of groups."""
-    encoder = subject.preprocessor
+def _table_space(encoder: Any, level: str, groups: Mapping[str, Iterable[str]] | None) -> PlayerSpace:
+    """Return the players of an encoded table."""
+    count = len(encoder.encoded_names_)
+    members = {name: list(columns) for name, columns in getattr(encoder, "groups_", {}).items()}
     if level == "modality":
-        return {"table": np.arange(len(encoder.encoded_names_), dtype=np.intp)}, {}
+        players = {"table": np.arange(count)}
+    else:
+        players = dict(encoder.features(level if groups is None else "column"))
+    owner = torch.full((count,), NOBODY, dtype=torch.int64)
+    for index, columns in enumerate(players.values()):
+        owner[torch.as_tensor(columns, dtype=torch.int64)] = index
+    declared = members if level == "group" and groups is None else {}
+    space = PlayerSpace(tuple(players), ("table",) * len(players), ("table",), (owner,), declared)
     if groups is None:
-        declared = {name: list(members) for name, members in getattr(encoder, "groups_", {}).items()}
-        return dict(encoder.features(level)), declared if level == "group" else {}
-    return _grouped_players(dict(encoder.features("feature")), dict(encoder.features("column")), groups)
-
-
-def _grouped_players(
-    features: dict[str, npt.NDArray[np.intp]],
-    columns: dict[str, npt.NDArray[np.intp]],
-    groups: Mapping[str, Iterable[str]],
-) -> tuple[dict[str, npt.NDArray[np.intp]], dict[str, list[str]]]:
-    """Return one player for each group and one for each feature that is in none."""
-    players: dict[str, npt.NDArray[np.intp]] = {}
-    taken: dict[str, str] = {}
-    owner: dict[int, str] = {}
-    for group, members in groups.items():
-        listed = [members] if isinstance(members, str) else [str(member) for member in members]
-        for member in listed:
-            if member not in features and member not in columns:
-                raise InputError(
-                    f"a group's members must be features of the model, however: group {group!r} has {member!r}"
-                    f"{suggest(member, [*features, *columns])}; "
-                    "name columns of the table"
-                )
-            if member in taken:
-                raise InputError(
-                    f"a feature may be in one group only, however: {member!r} is in {taken[member]!r} and {group!r}; "
-                    "take it out of one"
-                )
-            taken[member] = str(group)
-        if not listed:
-            raise InputError(
-                f"a group must have at least one feature, however: {group!r} is empty; "
-                "name its features, or leave it out"
-            )
-        parts = [features[member] if member in features else columns[member] for member in listed]
-        _take_columns(owner, str(group), dict(zip(listed, parts, strict=True)))
-        players[str(group)] = np.unique(np.concatenate(parts)).astype(np.intp)
-    for name, block in features.items():
-        # A variable of which a group has some columns is what is left of it: no column is two players'.
-        ungrouped = block[~np.isin(block, np.array(sorted(owner), dtype=np.intp))]
-        if name in taken or (len(block) and not len(ungrouped)):
-            continue
-        if name in players:
-            raise InputError(f"a group must not have the name of a feature outside it, however: {name!r}; rename it")
-        players[name] = ungrouped
-    return players, {name: [str(m) for m in ([v] if isinstance(v, str) else v)] for name, v in groups.items()}
-
-
-def _take_columns(owner: dict[int, str], group: str, members: Mapping[str, npt.NDArray[np.intp]]) -> None:
-    """Note which group each encoded column is in; a variable and a column of it must not be in two."""
-    for member, columns in members.items():
-        for column in columns.tolist():
-            if owner.setdefault(column, group) != group:
-                raise InputError(
-                    f"a feature may be in one group only, however: columns of {member!r} are in {owner[column]!r} and "
-                    f"{group!r}; take them out of one"
-                )
+        return space
+    variables = {column: name for name, columns in encoder.variables_.items() for column in columns}
+    return space.grouped(groups, {column: variables.get(column, column) for column in space.names})
 
 
 def encode_background(model: Any, background: Any) -> npt.NDArray[np.float32]:
@@ -277,11 +217,8 @@ def _check_background_columns(model: Any, background: pd.DataFrame) -> None:
         return
     missing = [name for name in trained if name not in names]
     further = [name for name in names if name not in trained]
-    faults = [
-        f"{word} {listed(columns, show=repr)}"
-        for word, columns in (("lacks", missing), ("also has", further))
-        if columns
-    ]
+    pairs = (("lacks", missing), ("also has", further))
+    faults = [f"{word} {listed(columns, show=repr)}" for word, columns in pairs if columns]
     raise InputError(
         "background must have the columns that the model was trained on, in their order, however: it "
         f"{' and '.join(faults) or 'has them in another order'}; pass "

@@ -17,9 +17,6 @@ import torch
 from permgrad import __version__
 from permgrad.attribution.arguments import (
     Arguments,
-    check_groups,
-    check_numbers,
-    level_of,
     resolve_options,
     resolve_scope,
 )
@@ -217,9 +214,6 @@ def make_plan(
         )
     chosen = methods.get(method)
     further = {name: options.pop(name, default) for name, default in ARGUMENTS.items()}
-    check_numbers(*(further[name] for name in ("confidence", "n_repeats", "batch_size")))
-    check_groups(further["groups"], further["level"])
-    further["level"] = level_of(further["level"], further["groups"])
     arguments = Arguments(
         model=None,
         inputs=None,

@@ -14,11 +14,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from permgrad.base.errors import InputError, suggest
+from permgrad.base.errors import InputError, listed, suggest
 
 NOBODY = -1
-#: How many names a message lists.
-_LISTED = 8
 
 
 @dataclass(frozen=True)
@@ -99,25 +97,23 @@ class PlayerSpace:
                 owner[player] = above[0]
         return owner
 
-    def coarse(self, owners: Mapping[str, str], groups: Mapping[str, list[str]] | None = None) -> PlayerSpace:
+    def coarse(
+        self, owners: Mapping[str, str], groups: Mapping[str, list[str]] | None = None, first: Sequence[str] = ()
+    ) -> PlayerSpace:
         """Join players: each goes to the player named by ``owners``, those not named stay by themselves.
 
-        A joined player whose members belong to several modalities has these modalities' names joined by ``+``.
+        A joined player whose members belong to several modalities has these modalities' names joined by ``+``; those
+        named in ``first`` lead, the others follow as they come.
         """
-        names: list[str] = []
-        target = np.empty(len(self.names) + 1, dtype=np.int64)
-        target[-1] = NOBODY
-        modality: dict[str, list[str]] = {}
-        for index, name in enumerate(self.names):
-            joined = owners.get(name, name)
-            if joined not in names:
-                names.append(joined)
-            target[index] = names.index(joined)
-            modality.setdefault(joined, []).append(self.modality[index])
-        table = torch.as_tensor(target)
+        joined = [owners.get(name, name) for name in self.names]
+        names = tuple(dict.fromkeys([*first, *joined]))
+        place = {name: index for index, name in enumerate(names)}
+        table = torch.tensor([*(place[name] for name in joined), NOBODY])
+        modality: dict[str, dict[str, None]] = {name: {} for name in names}
+        for name, each in zip(joined, self.modality, strict=True):
+            modality[name][each] = None
         segments = tuple(table[owners_of.cpu()] for owners_of in self.segments)
-        shown = tuple("+".join(dict.fromkeys(modality[name])) for name in names)
-        return PlayerSpace(tuple(names), shown, self.inputs, segments, dict(groups or {}))
+        return PlayerSpace(names, tuple(map("+".join, modality.values())), self.inputs, segments, dict(groups or {}))
 
     def only(self, modality: str) -> PlayerSpace:
         """Return the space of one modality's players; all other positions belong to nobody."""
@@ -133,38 +129,48 @@ class PlayerSpace:
         """Return the space whose players are whole modalities."""
         return self.coarse(dict(zip(self.names, self.modality, strict=True)))
 
-    def grouped(self, groups: Mapping[str, Iterable[str]]) -> PlayerSpace:
-        """Return the space in which every group acts as one player."""
+    def grouped(self, groups: Mapping[str, Iterable[str]], variables: Mapping[str, str] | None = None) -> PlayerSpace:
+        """Return the space in which every group acts as one player, or refuse the groups.
+
+        Where players are columns of ``variables``, a member may be either; a variable of which a group has some columns
+        is what is left of it, so that no column is two players'.
+        """
+        variable_of = dict(zip(self.names, self.names, strict=True)) if variables is None else variables
+        parts: dict[str, list[str]] = {name: [name] for name in self.names}
+        parts |= {variable: [] for variable in variable_of.values()}
+        for player, variable in variable_of.items():
+            parts[variable].append(player)
         owners: dict[str, str] = {}
-        listed: dict[str, list[str]] = {}
-        for group, members in groups.items():
-            features = [members] if isinstance(members, str) else [str(member) for member in members]
-            if not features:
+        taken: dict[str, str] = {}
+        members: dict[str, list[str]] = {}
+        for group, features in ((str(name), features) for name, features in groups.items()):
+            members[group] = [features] if isinstance(features, str) else [str(feature) for feature in features]
+            if not members[group]:
                 raise InputError(
                     f"a group must have at least one feature, however: {group!r} is empty; name its features, or "
                     "leave it out"
                 )
-            for member in features:
-                if member not in self.names:
+            for member in members[group]:
+                if member not in parts:
                     raise InputError(
                         f"a group's members must be features of the model, however: group {group!r} has {member!r}"
-                        f"{suggest(member, list(self.names))}; they are {_listed(self.names)}"
+                        f"{suggest(member, list(parts))}; they are {listed(list(parts), show=repr)}"
                     )
-                if member in owners:
+                if taken.setdefault(member, group) != group or members[group].count(member) > 1:
                     raise InputError(
                         "a feature may be in one group only, however: "
-                        f"{member!r} is in {owners[member]!r} and {str(group)!r}; take it out of one"
+                        f"{member!r} is in {taken[member]!r} and {group!r}; take it out of one"
                     )
-                owners[member] = str(group)
-            listed[str(group)] = features
-        for name in self.names:
-            if name in listed and name not in owners:
-                raise InputError(
-                    f"a group must not have the name of a feature outside it, however: {name!r}; rename it"
-                )
-        return self.coarse(owners, listed)
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Return the first names, for error messages."""
-    return ", ".join(map(repr, names[:_LISTED])) + ", …" * (len(names) > _LISTED)
+                for player in parts[member]:
+                    if owners.setdefault(player, group) != group:
+                        raise InputError(
+                            f"a feature may be in one group only, however: columns of {member!r} are in "
+                            f"{owners[player]!r} and {group!r}; take them out of one"
+                        )
+        left = {player: variable for player, variable in variable_of.items() if player not in owners}
+        outside = [variable for variable in left.values() if variable in members]
+        if outside:
+            raise InputError(
+                f"a group must not have the name of a feature outside it, however: {outside[0]!r}; rename it"
+            )
+        return self.coarse(owners | left, members, () if variables is None else tuple(members))

@@ -73,13 +73,13 @@ class PairMoments:
         lent: Any = slice(None) if (donors >= 0).all() else donors >= 0
         flat = group[lent] * self.donors + donors[lent]
 
-        def by_row(numbers: Floats) -> Floats:
+        def by_row(numbers: Floats) -> npt.NDArray[Any]:
             return np.bincount(rows, numbers, self.receivers)
 
-        def by_donor(numbers: Floats) -> Floats:
+        def by_donor(numbers: Floats) -> npt.NDArray[Any]:
             return np.bincount(flat, numbers[lent], self.classes * self.donors).reshape(self.classes, -1)
 
-        def by_class(numbers: Floats) -> Floats:
+        def by_class(numbers: Floats) -> npt.NDArray[Any]:
             return np.bincount(group[lent], numbers[lent], self.classes)
 
         self.pairs += len(rows)

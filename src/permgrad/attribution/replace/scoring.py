@@ -25,7 +25,7 @@ import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
-from permgrad.attribution.build import build
+from permgrad.attribution.build import build, by_quantity
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request, loss_game
 from permgrad.attribution.replace.game import Game
@@ -154,12 +154,10 @@ def explain_scores(request: Request, method: str) -> Explanation:
         mean[..., 0],
         facts,
         outputs=tuple(scorers),
-        std=std[..., 0],
         low=low[..., 0],
         high=high[..., 0],
         p_values=p_values[..., 0],
-        parts={part: mean[..., k] for k, part in enumerate(plays.names) if k},
-        part_std={part: std[..., k] for k, part in enumerate(plays.names) if k},
+        **by_quantity(plays.names, mean, std),
         maps={},
     )
 
