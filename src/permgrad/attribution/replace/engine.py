@@ -56,8 +56,9 @@ class Replacement:
         self._ready: tuple[slice, Block] | None = None
         self._light: Block | None = None
 
-    def noise(self) -> None:
+    def noise(self) -> float | None:
         """Return None: rounding is that of outputs around 1."""
+        return None
 
     @property
     def facts(self) -> dict[str, Any]:
