@@ -5,12 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
+from torch import nn
 
-if TYPE_CHECKING:
-    from torch import nn
+from permgrad.base.random import forked_torch
 
 
 @contextmanager
@@ -19,8 +19,6 @@ def other_packages(network: nn.Module, seed: int) -> Iterator[None]:
 
     The network's weights are frozen meanwhile: some packages would collect gradients in them.
     """
-    from permgrad.base.random import forked_torch
-
     state = np.random.get_state()  # noqa: NPY002 — shap and Captum draw from the global generator
     weights = [(weight, weight.requires_grad) for weight in network.parameters()]
     try:
@@ -34,3 +32,17 @@ def other_packages(network: nn.Module, seed: int) -> Iterator[None]:
         np.random.set_state(state)  # noqa: NPY002 — as above
         for weight, before in weights:
             weight.requires_grad_(before)
+
+
+def captum() -> Any:
+    """Return Captum's methods, imported when they are called for: it takes seconds, and may not be installed."""
+    import captum.attr
+
+    return captum.attr
+
+
+def shap() -> Any:
+    """Return shap, imported when it is called for, as Captum is."""
+    import shap as package
+
+    return package

@@ -12,15 +12,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError
 from permgrad.base.files import atomic_path, write_json_atomic
 from permgrad.base.stored import parse_json
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 #: The columns of ``results.csv``, in order.
 COLUMNS = ("suite", "function", "seed", "method", "estimand", "metric", "value")
@@ -83,8 +82,6 @@ class Records:
 
     def to_frame(self) -> pd.DataFrame:
         """Return a frame with exactly the columns of ``results.csv``."""
-        import pandas as pd
-
         columns = {name: [getattr(record, name) for record in self._records] for name in COLUMNS}
         frame = pd.DataFrame(columns)
         return frame.astype({"seed": "int64", "value": "float64"}) if len(frame) else frame

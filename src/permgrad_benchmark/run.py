@@ -17,22 +17,22 @@ from contextlib import suppress
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from permgrad import __version__
 from permgrad.base.checks import check_choice
 from permgrad.base.csv_files import read_csv
 from permgrad.base.errors import InputError, unknown
 from permgrad.base.files import write_json_atomic, write_text_atomic
+from permgrad.base.registry import Registry
 from permgrad.runs.folder.folder import FolderKind, believed, now, open_configured, writable_folder
 from permgrad.runs.requests import BenchmarkRequest, Outcome
+from permgrad.runs.run.stages import use_threads
+from permgrad_benchmark import Records, Settings, Suite, benchmark_metrics, load_suites
 from permgrad_benchmark.records import CELLS, RESULTS_JSON, RESULTS_TABLE
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from permgrad.base.registry import Registry
-    from permgrad_benchmark import Settings, Suite
+from permgrad_benchmark.standing import summarise
 
 RECORD, REPORT = "benchmark.json", "report.html"
 FOLDER = FolderKind("benchmark", (RECORD, RESULTS_TABLE, RESULTS_JSON, REPORT, CELLS), empty="all")
@@ -44,9 +44,6 @@ Cell = tuple[str, str, int]
 
 def run_benchmark(request: BenchmarkRequest, *, say: Say = print) -> Outcome:
     """Do a benchmark, or the part of it that is not done yet."""
-    from permgrad.runs.run.stages import use_threads
-    from permgrad_benchmark import Settings, load_suites
-
     registry = load_suites()
     if request.suite != EVERY and request.suite not in registry:
         raise unknown("suite", request.suite, [*registry.names(), EVERY])
@@ -107,8 +104,6 @@ def _cells(request: BenchmarkRequest, settings: Settings, chosen: list[Suite]) -
 
 
 def _do_cell(folder: Path, suite: Suite, function: str, seed: int, settings: Settings, say: Say, number: str) -> None:
-    from permgrad_benchmark import Records
-
     words = f"{number}{suite.name} {function}, seed {seed}"
     if Records.read_cell(folder, suite.name, function, seed) is not None:
         say(f"{words}: finished before")
@@ -135,8 +130,6 @@ def _stored_cells(folder: Path, registry: Registry[Suite]) -> list[Cell]:
 # ---- what it leaves --------------------------------------------------------------------------------------------------
 def _write_results(folder: Path, registry: Registry[Suite], settings: Settings, record: Mapping[str, Any]) -> None:
     """Write the tables and the page from all finished cells."""
-    from permgrad_benchmark import Records
-
     records = Records()
     for cell in _stored_cells(folder, registry):
         records.extend(Records.read_cell(folder, *cell) or ())
@@ -153,9 +146,6 @@ def _facts(
     registry: Registry[Suite], frame: pd.DataFrame, settings: Settings, record: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Collect what the page and ``results.json`` say beside the numbers."""
-    from permgrad_benchmark import benchmark_metrics
-    from permgrad_benchmark.standing import summarise
-
     described = {}
     for name in dict.fromkeys(frame["suite"]):
         suite = registry.get(name)
@@ -224,8 +214,6 @@ def _table_lines(frame: pd.DataFrame) -> list[str]:
 
 
 def _finished(folder: Path, cells: list[Cell]) -> bool:
-    from permgrad_benchmark import Records
-
     record = FOLDER.read(folder)
     if record is None or record.get("finished") is None:
         return False

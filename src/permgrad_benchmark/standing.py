@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from scipy.stats import t
 
 from permgrad.base.errors import InputError
 from permgrad.evaluation.measures import bias_and_variance
 from permgrad_benchmark.metrics import BenchmarkMetric, metric_named
 from permgrad_benchmark.records import ANY
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def standings(frame: pd.DataFrame, metric: str, methods: Iterable[str], estimand: str = ANY) -> pd.DataFrame:
@@ -40,8 +39,6 @@ def standings(frame: pd.DataFrame, metric: str, methods: Iterable[str], estimand
     Raises:
         InputError: The metric has no better or worse, or nobody has it.
     """
-    import pandas as pd
-
     measure = metric_named(metric)
     if measure.direction == "none":
         raise InputError(f"standings need a metric with a direction, however: {metric!r} only states a fact")
@@ -114,8 +111,6 @@ def _loss(measure: BenchmarkMetric, values: Any) -> Any:
 
 def _interval(differences: Any) -> tuple[float, float]:
     """Return the 95 % t-interval of a mean; infinite with a single number, a point where all are equal."""
-    from scipy.stats import t
-
     count, mean = len(differences), float(np.mean(differences))
     if count < 2:
         return (mean, mean) if mean == 0 else (-math.inf, math.inf)
@@ -125,8 +120,6 @@ def _interval(differences: Any) -> tuple[float, float]:
 
 def share_bias(frame: pd.DataFrame, estimands: dict[str, str]) -> pd.DataFrame:
     """Split each method's error against its own truth into bias and spread over seeds."""
-    import pandas as pd
-
     rows: list[dict[str, Any]] = []
     truth = frame[(frame["method"] == "truth") & frame["metric"].str.startswith("truth_share:")]
     shares = frame[frame["metric"].str.startswith("share:")]

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+from scipy.special import ndtr
 
 from permgrad.data.read.cells import Floats
 from permgrad_benchmark.truth.base import Truth, truths
@@ -153,8 +154,6 @@ class Categorical(Truth):
 
     def margin(self, z: Floats) -> Floats:
         """Map Gaussian numbers to levels 0, 1, … or leave them."""
-        from scipy.special import ndtr
-
         x = np.array(z, dtype=np.float64)
         for j, count in enumerate(self.levels):
             if count:

@@ -6,6 +6,7 @@ import math
 from typing import ClassVar
 
 import numpy as np
+from scipy.special import ndtr
 
 from permgrad.data.read.cells import Floats
 from permgrad_benchmark.truth.base import Truth, truths
@@ -20,8 +21,6 @@ class Uniform(Truth):
 
     def margin(self, z: Floats) -> Floats:
         """Map Gaussian numbers to 0 … 1."""
-        from scipy.special import ndtr
-
         return np.asarray(ndtr(z))
 
     def _draw(self, n: int, rng: np.random.Generator) -> Floats:

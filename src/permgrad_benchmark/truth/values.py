@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit, ndtri, xlog1py, xlogy
+from scipy.stats import qmc
 
 from permgrad.base.checks import check_choice
 from permgrad.base.random import derive_seed
@@ -82,9 +84,6 @@ def sampled(truth: Truth, estimand: str, *, sets: int = SETS, points: int = POIN
 
 def latent_points(truth: Truth, n: int, number: int, what: str, extra: int = 0) -> tuple[Floats, Floats]:
     """Return scrambled Sobol points as correlated latent Gaussians ``(n, features)``, and ``extra`` further columns."""
-    from scipy.special import ndtri
-    from scipy.stats import qmc
-
     generator = np.random.default_rng(derive_seed(number, "truth points", truth.name, what))
     # "seed" is what SciPy before 1.15 calls it; later ones, which say "rng", take a generator under either name.
     uniform = qmc.Sobol(truth.n_features + extra, scramble=True, seed=generator).random(n)
@@ -246,13 +245,9 @@ def shapley_of_subsets(size: int, game: Callable[[tuple[int, ...]], float]) -> F
 
 def sigmoid(f: Floats) -> Floats:
     """Return 1 / (1 + exp(−f))."""
-    from scipy.special import expit
-
     return np.asarray(expit(f))
 
 
 def cross_entropy(truth: Floats, predicted: Floats) -> Floats:
     """Return the expected log loss of predicting probability ``predicted`` where it is ``truth``, in nats."""
-    from scipy.special import xlog1py, xlogy
-
     return np.asarray(-xlogy(truth, predicted) - xlog1py(1 - truth, -predicted))

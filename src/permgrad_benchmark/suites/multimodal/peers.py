@@ -15,6 +15,7 @@ import torch
 
 from permgrad.base.random import generator
 from permgrad_benchmark.contestants import Contestant, Scores, enrol
+from permgrad_benchmark.other_packages import captum, shap
 from permgrad_benchmark.records import ANY
 from permgrad_benchmark.suites.entries import enrol_peer
 from permgrad_benchmark.suites.multimodal.case import PairsCase
@@ -26,34 +27,30 @@ Floats = npt.NDArray[np.float64]
 
 def captum_feature_permutation(case: PairsCase) -> Any:
     """``captum.attr.FeaturePermutation``: one shuffle of each feature, the change of the output in each row."""
-    from captum.attr import FeaturePermutation
-
     with torch.no_grad():
-        return FeaturePermutation(case.head()).attribute(case.fused)
+        return captum().FeaturePermutation(case.head()).attribute(case.fused)
 
 
 def captum_shapley(case: PairsCase) -> Any:
     """``captum.attr.ShapleyValueSampling`` from the mean row."""
-    from captum.attr import ShapleyValueSampling
-
     with torch.no_grad():
-        return ShapleyValueSampling(case.head()).attribute(
-            case.fused[: case.sizes.some], baselines=_mean_row(case), n_samples=max(2, case.sizes.draws // 16)
+        return (
+            captum()
+            .ShapleyValueSampling(case.head())
+            .attribute(
+                case.fused[: case.sizes.some], baselines=_mean_row(case), n_samples=max(2, case.sizes.draws // 16)
+            )
         )
 
 
 def captum_kernel_shap(case: PairsCase) -> Any:
     """``captum.attr.KernelShap`` from the mean row, a row at a time as it works."""
-    from captum.attr import KernelShap
-
-    return _row_by_row(KernelShap, case)
+    return _row_by_row(captum().KernelShap, case)
 
 
 def captum_lime(case: PairsCase) -> Any:
     """``captum.attr.Lime`` from the mean row, a row at a time as it works."""
-    from captum.attr import Lime
-
-    return _row_by_row(Lime, case)
+    return _row_by_row(captum().Lime, case)
 
 
 def _row_by_row(kind: Callable[[torch.nn.Module], Any], case: PairsCase) -> Any:
@@ -70,38 +67,34 @@ def _row_by_row(kind: Callable[[torch.nn.Module], Any], case: PairsCase) -> Any:
 
 def captum_integrated_gradients(case: PairsCase) -> Any:
     """``captum.attr.IntegratedGradients`` from the mean row, 50 steps."""
-    from captum.attr import IntegratedGradients
-
-    return IntegratedGradients(case.head()).attribute(
-        case.fused[: case.sizes.some].clone(), baselines=_mean_row(case), n_steps=50, internal_batch_size=4096
+    return (
+        captum()
+        .IntegratedGradients(case.head())
+        .attribute(
+            case.fused[: case.sizes.some].clone(), baselines=_mean_row(case), n_steps=50, internal_batch_size=4096
+        )
     )
 
 
 def shap_kernel(case: PairsCase) -> Any:
     """``shap.KernelExplainer``."""
-    import shap
-
-    explainer = shap.KernelExplainer(_numpy(case), case.background().double().numpy())
+    explainer = shap().KernelExplainer(_numpy(case), case.background().double().numpy())
     rows = case.fused[: max(2, case.sizes.few // 2)].double().numpy()
     return explainer.shap_values(rows, nsamples=case.sizes.draws, silent=True)
 
 
 def shap_permutation(case: PairsCase) -> Any:
     """``shap.PermutationExplainer``, one order and its reverse per row."""
-    import shap
-
     background = case.background().double().numpy()
-    masker = shap.maskers.Independent(background, max_samples=len(background))
-    explainer = shap.PermutationExplainer(_numpy(case), masker, seed=case.integer_seed("shap permutation"))
+    masker = shap().maskers.Independent(background, max_samples=len(background))
+    explainer = shap().PermutationExplainer(_numpy(case), masker, seed=case.integer_seed("shap permutation"))
     rows = case.fused[: max(2, case.sizes.few // 2)].double().numpy()
     return explainer(rows, max_evals=2 * FEATURES + 1, silent=True).values
 
 
 def shap_gradient(case: PairsCase) -> Any:
     """``shap.GradientExplainer`` (expected gradients)."""
-    import shap
-
-    explainer = shap.GradientExplainer(case.head(), case.fused[-case.sizes.some :])
+    explainer = shap().GradientExplainer(case.head(), case.fused[-case.sizes.some :])
     return explainer.shap_values(case.fused[: case.sizes.few].clone(), nsamples=100)
 
 

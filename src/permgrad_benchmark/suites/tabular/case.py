@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
+from torch import Tensor, nn
 
-from permgrad.base.random import derive_seed, generator
+from permgrad.base.random import derive_seed, forked_torch, generator
+from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad_benchmark.suites.suite import Case, Meter, Sizes
 from permgrad_benchmark.truth import Truth
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 
 Floats = npt.NDArray[np.float64]
 
@@ -119,8 +118,6 @@ class TabularCase(Case):
 
     def module(self, *, flat: bool = False) -> nn.Module:
         """Return ``margin`` as a torch module that counts its rows: ``(rows,)`` for Captum, ``(rows, 1)`` for shap."""
-        import torch
-
         case = self
 
         class Margin(torch.nn.Module):
@@ -143,8 +140,6 @@ class TabularCase(Case):
 
     def tensor(self, encoded: npt.NDArray[Any]) -> Tensor:
         """Return encoded rows as a tensor of their own."""
-        import torch
-
         return torch.from_numpy(np.array(encoded, dtype=np.float32))
 
     @property
@@ -166,8 +161,6 @@ def fit_network(
     ``network_seed`` is another seed of the network and the contestants; with ``shuffled`` training targets there is
     nothing to learn.
     """
-    from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
-
     X_train, y_train = truth.sample(sizes.train, random_state=derive_seed(seed, "benchmark", "train") % 2**63)
     X, y = truth.sample(sizes.test, random_state=derive_seed(seed, "benchmark", "test") % 2**63)
     if shuffled:
@@ -198,10 +191,6 @@ def network_quality(case: TabularCase) -> dict[str, float]:
 
 def randomised(case: TabularCase) -> TabularCase:
     """Return the case with the network's weights drawn anew, as before any training."""
-    import copy
-
-    from permgrad.base.random import forked_torch
-
     model = copy.deepcopy(case.model)
     with forked_torch(derive_seed(case.seed, "benchmark", "randomised")):
         for module in model.module_.modules():

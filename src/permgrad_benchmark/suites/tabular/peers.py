@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from sklearn.inspection import permutation_importance
+from torch import Tensor
 
 from permgrad_benchmark.contestants import Contestant, Scores, enrol
+from permgrad_benchmark.other_packages import captum, shap
 from permgrad_benchmark.records import ANY
 from permgrad_benchmark.suites.entries import enrol_peer
 from permgrad_benchmark.suites.tabular.case import TabularCase
 from permgrad_benchmark.suites.tabular.sage import sage_permutation
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 Floats = npt.NDArray[np.float64]
 
@@ -60,8 +61,6 @@ def sage(case: TabularCase) -> Scores:
 # ---- scikit-learn ----------------------------------------------------------------------------------------------------
 def sklearn_permutation(case: TabularCase) -> Floats:
     """``permutation_importance`` of the estimator on the raw table, by the loss."""
-    from sklearn.inspection import permutation_importance
-
     y = case.y.astype(np.int64) if case.classify else case.y
     result = permutation_importance(
         case.model,
@@ -102,31 +101,25 @@ def _mean_absolute(values: Any) -> Floats:
 
 def shap_kernel(case: TabularCase) -> Floats:
     """``shap.KernelExplainer``."""
-    import shap
-
     rows = max(2, case.sizes.few // 2)
     predict, explained, background = _by_row_numbers(case, rows)
-    explainer = shap.KernelExplainer(predict, background)
+    explainer = shap().KernelExplainer(predict, background)
     return _mean_absolute(explainer.shap_values(explained, nsamples=case.sizes.draws, silent=True))
 
 
 def shap_permutation(case: TabularCase) -> Floats:
     """``shap.PermutationExplainer``, two orders and their reverses per row."""
-    import shap
-
     predict, explained, background = _by_row_numbers(case, case.sizes.few)
-    masker = shap.maskers.Independent(background, max_samples=len(background))
-    explainer = shap.PermutationExplainer(predict, masker, seed=case.integer_seed("shap permutation"))
+    masker = shap().maskers.Independent(background, max_samples=len(background))
+    explainer = shap().PermutationExplainer(predict, masker, seed=case.integer_seed("shap permutation"))
     result = explainer(explained, max_evals=2 * (2 * len(case.names) + 1), silent=True)
     return _mean_absolute(result.values)
 
 
 def shap_gradient(case: TabularCase) -> Floats:
     """``shap.GradientExplainer`` (expected gradients) on the encoded rows, encoded columns summed by feature."""
-    import shap
-
     background = case.tensor(case.background[: case.sizes.some])
-    explainer = shap.GradientExplainer(case.module(), background)
+    explainer = shap().GradientExplainer(case.module(), background)
     values = explainer.shap_values(case.tensor(case.encoded[: case.sizes.some]), nsamples=50)
     return _by_feature(case, np.asarray(values, dtype=np.float64).reshape(-1, case.encoded.shape[1]))
 
@@ -139,8 +132,6 @@ def _by_feature(case: TabularCase, attributions: Floats) -> Floats:
 
 # ---- Captum ----------------------------------------------------------------------------------------------------------
 def _mask(case: TabularCase) -> Tensor:
-    import torch
-
     return torch.from_numpy(case.owner)[None, :]
 
 
@@ -152,15 +143,12 @@ def _one_column(case: TabularCase, attributions: Tensor) -> Floats:
 
 def captum_feature_permutation(case: TabularCase) -> Floats:
     """``captum.attr.FeaturePermutation`` of each row's loss, several times; the fall of minus the loss."""
-    import torch
-    from captum.attr import FeaturePermutation
-
     y = case.y
 
     def minus_loss(encoded: Tensor) -> Tensor:
         return torch.from_numpy(-case.loss_of(case.margin(encoded.numpy()), y))
 
-    attribution = FeaturePermutation(minus_loss)
+    attribution = captum().FeaturePermutation(minus_loss)
     rows = case.tensor(case.encoded)
     values = [
         _one_column(case, attribution.attribute(rows, feature_mask=_mask(case))).mean(axis=0)
@@ -175,8 +163,6 @@ def _average_row(case: TabularCase) -> Tensor:
 
 def _from_mean_row(case: TabularCase, attribution: Any, rows: int, **options: Any) -> Floats:
     """Return the mean absolute attribution from the mean row, features masked together."""
-    import torch
-
     with torch.no_grad():
         values = attribution.attribute(
             case.tensor(case.encoded[:rows]), baselines=_average_row(case), feature_mask=_mask(case), **options
@@ -186,38 +172,35 @@ def _from_mean_row(case: TabularCase, attribution: Any, rows: int, **options: An
 
 def captum_shapley(case: TabularCase) -> Floats:
     """``captum.attr.ShapleyValueSampling`` from the mean row, features masked together."""
-    from captum.attr import ShapleyValueSampling
-
-    attribution = ShapleyValueSampling(case.module(flat=True))
+    attribution = captum().ShapleyValueSampling(case.module(flat=True))
     return _from_mean_row(case, attribution, case.sizes.some, n_samples=max(2, case.sizes.draws // 10))
 
 
 def captum_kernel_shap(case: TabularCase) -> Floats:
     """``captum.attr.KernelShap`` from the mean row."""
-    from captum.attr import KernelShap
-
-    attribution = KernelShap(case.module(flat=True))
+    attribution = captum().KernelShap(case.module(flat=True))
     return _from_mean_row(case, attribution, case.sizes.few, n_samples=case.sizes.draws, perturbations_per_eval=64)
 
 
 def captum_lime(case: TabularCase) -> Floats:
     """``captum.attr.Lime`` from the mean row, with its own similarity, and a weak ridge in place of its lasso."""
     from captum._utils.models.linear_model import SkLearnRidge
-    from captum.attr import Lime
 
-    attribution = Lime(case.module(flat=True), interpretable_model=SkLearnRidge(alpha=0.01))
+    attribution = captum().Lime(case.module(flat=True), interpretable_model=SkLearnRidge(alpha=0.01))
     return _from_mean_row(case, attribution, case.sizes.few, n_samples=case.sizes.draws, perturbations_per_eval=64)
 
 
 def captum_integrated_gradients(case: TabularCase) -> Floats:
     """``captum.attr.IntegratedGradients`` from the mean row, 50 steps."""
-    from captum.attr import IntegratedGradients
-
-    values = IntegratedGradients(case.module(flat=True)).attribute(
-        case.tensor(case.encoded[: case.sizes.some]),
-        baselines=_average_row(case),
-        n_steps=50,
-        internal_batch_size=1024,
+    values = (
+        captum()
+        .IntegratedGradients(case.module(flat=True))
+        .attribute(
+            case.tensor(case.encoded[: case.sizes.some]),
+            baselines=_average_row(case),
+            n_steps=50,
+            internal_batch_size=1024,
+        )
     )
     return _by_feature(case, np.asarray(values.detach().numpy(), dtype=np.float64))
 

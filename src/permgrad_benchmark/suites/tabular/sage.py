@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import ndtr
 
 from permgrad.base.errors import InputError
 
@@ -42,8 +43,6 @@ class SageValues:
 
     def p_values(self) -> Floats:
         """Return two-sided p-values of "the value is 0" ``(features,)``; 1 where value and error are exactly 0."""
-        from scipy.special import ndtr
-
         z = np.divide(self.values, self.std, out=np.zeros_like(self.values), where=self.std > 0)
         return np.asarray(2 * ndtr(-np.abs(z)))
 
