@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from permgrad.models.network.options import NetworkOptions
@@ -31,7 +32,7 @@ def initialize_(layer: nn.Linear | nn.Conv2d, initializer: str) -> None:
 
     He et al. 2015 (arXiv 1502.01852), equation 10, for ``he_*``; Glorot & Bengio 2010, equation 16.
     """
-    if initializer == "torch":
+    if initializer == "torch" or layer.weight.is_meta:
         return
     if initializer == "he_normal":
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -41,6 +42,12 @@ def initialize_(layer: nn.Linear | nn.Conv2d, initializer: str) -> None:
         nn.init.xavier_uniform_(layer.weight)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
+
+
+def normal_numbers(*shape: int) -> Tensor:
+    """Draw standard normal numbers; on the meta device, where drawing loads the compiler, only shapes count."""
+    empty = torch.empty(shape)
+    return empty if empty.is_meta else empty.normal_()
 
 
 def dense_stack(inputs: int, units: Sequence[int], options: NetworkOptions) -> tuple[list[nn.Module], int]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from permgrad.base.errors import InputError
-from permgrad.models.network.blocks import convolution_block, dense_stack, initialize_
+from permgrad.models.network.blocks import convolution_block, dense_stack, initialize_, normal_numbers
 from permgrad.models.network.members import MemberScale
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class PeriodicDenseEmbedding(nn.Module):
         super().__init__()
         self.columns = columns
         self.size = size
-        self.frequency = nn.Parameter(torch.randn(columns, frequencies) * scale)
+        self.frequency = nn.Parameter(normal_numbers(columns, frequencies) * scale)
         self.phase = nn.Parameter(torch.rand(columns, frequencies) - 0.5)
         bound = frequencies**-0.5
         self.weight = nn.Parameter((torch.rand(columns, frequencies, size - 1) * 2 - 1) * bound)
@@ -83,7 +83,9 @@ class LevelEmbeddingLinear(nn.Linear):
         mixing = nn.Linear(self.rest + size * len(blocks), out_features)
         initialize_(mixing, initializer)
         self.mixing, self.bias = mixing.weight, mixing.bias
-        self.tables = nn.ParameterList(nn.Parameter(_TABLE_SCALE * torch.randn(len(block), size)) for block in blocks)
+        self.tables = nn.ParameterList(
+            nn.Parameter(_TABLE_SCALE * normal_numbers(len(block), size)) for block in blocks
+        )
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
