@@ -16,7 +16,7 @@ from permgrad.report.page.content import DataSection, PredictionSection, ReportC
 from permgrad.report.page.headline import facts, headline, second_sentence, verdict
 from permgrad.report.page.html import render_report
 from permgrad.report.page.results import results
-from permgrad.report.plots.beeswarm import _ranks
+from permgrad.report.plots.rows import _ranks
 from permgrad.report.sentences import map_words, no_share_words, path_shares, path_words
 from permgrad.runs.run.run import _branch_lines
 

@@ -15,61 +15,36 @@ from typing import Any
 
 from permgrad.base.threads import warning_filters
 
-INK = "#20272b"
-MUTED = "#667077"
-RULE = "#dfddd4"
-PAPER = "#fdfcf9"
-TABULAR = "#2a6a8e"
-IMAGE = "#dd9637"
-INTERACTION = "#8b7fa8"
-NEUTRAL = "#8a9499"
-POSITIVE = "#2b6b8f"
-NEGATIVE = "#c8643c"
-FIXED_DARK = "#20262a"
-FIXED_LIGHT = "#ffffff"
-"""Text on coloured cells: these two stay as they are when the page turns dark."""
-
+#: Name of each colour's CSS variable to the colour on light and on dark paper. Those of series are of classes and lines,
+#: after Okabe and Ito (2008), quieter; line styles tell them apart beyond eight.
+TOKENS = {
+    "ink": ("#20272b", "#e8e6df"),
+    "muted": ("#667077", "#9fa8ab"),
+    "rule": ("#dfddd4", "#3a4145"),
+    "paper": ("#fdfcf9", "#191d20"),
+    "tabular": ("#2a6a8e", "#6fb0d2"),
+    "image": ("#dd9637", "#e7ad5f"),
+    "interaction": ("#8b7fa8", "#ada2c9"),
+    "neutral": ("#8a9499", "#8c979c"),
+    "positive": ("#2b6b8f", "#70b1d3"),
+    "negative": ("#c8643c", "#e58a63"),
+    "series-0": ("#2c6d90", "#6eafd1"),
+    "series-1": ("#de9838", "#e8ae60"),
+    "series-2": ("#3f8f74", "#69bd9f"),
+    "series-3": ("#a8527f", "#d585ad"),
+    "series-4": ("#76a9c6", "#93bdd6"),
+    "series-5": ("#7a6a3f", "#b5a371"),
+    "series-6": ("#6c62a3", "#a29ad6"),
+    "series-7": ("#b7b1a3", "#c5c0b4"),
+}
+#: A colour on light paper to the name of its variable, and to the colour on dark paper.
+VARIABLES = {light: name for name, (light, _) in TOKENS.items()}
+DARK = dict(TOKENS.values())
+INK, MUTED, RULE, PAPER, TABULAR, IMAGE, INTERACTION, NEUTRAL, POSITIVE, NEGATIVE, *SERIES = VARIABLES
+#: Texts on coloured cells, which stay as they are when the page turns dark.
+FIXED_DARK, FIXED_LIGHT = "#20262a", "#ffffff"
 PATH_COLOURS = {"tabular": TABULAR, "image": IMAGE, "table": TABULAR, "interaction": INTERACTION}
-SERIES = ("#2c6d90", "#de9838", "#3f8f74", "#a8527f", "#76a9c6", "#7a6a3f", "#6c62a3", "#b7b1a3")
-"""Colours of classes and lines, after Okabe and Ito (2008), quieter; line styles tell them apart beyond eight."""
-
 LINE_STYLES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
-
-DARK = {
-    INK: "#e8e6df",
-    MUTED: "#9fa8ab",
-    RULE: "#3a4145",
-    PAPER: "#191d20",
-    TABULAR: "#6fb0d2",
-    IMAGE: "#e7ad5f",
-    INTERACTION: "#ada2c9",
-    NEUTRAL: "#8c979c",
-    POSITIVE: "#70b1d3",
-    NEGATIVE: "#e58a63",
-    **dict(
-        zip(
-            SERIES,
-            ("#6eafd1", "#e8ae60", "#69bd9f", "#d585ad", "#93bdd6", "#b5a371", "#a29ad6", "#c5c0b4"),
-            strict=True,
-        )
-    ),
-}
-"""Light token to dark token."""
-
-VARIABLES = {
-    INK: "ink",
-    MUTED: "muted",
-    RULE: "rule",
-    PAPER: "paper",
-    TABULAR: "tabular",
-    IMAGE: "image",
-    INTERACTION: "interaction",
-    NEUTRAL: "neutral",
-    POSITIVE: "positive",
-    NEGATIVE: "negative",
-    **{colour: f"series-{number}" for number, colour in enumerate(SERIES)},
-}
-"""Token to the name of its CSS variable."""
 
 SANS = ("Inter", "Source Sans 3", "Helvetica Neue", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans")
 OTHER_SCRIPTS = (
@@ -86,11 +61,8 @@ OTHER_SCRIPTS = (
     "Noto Emoji",
 )
 
-WIDTH = 7.2
-"""Width of an ordinary figure in inches."""
-ROW = 0.27
-"""Height of one row of bars in inches."""
-
+#: Width of an ordinary figure and height of one row of bars in inches.
+WIDTH, ROW = 7.2, 0.27
 SIZE_TITLE, SIZE_LABEL, SIZE_SMALL = 11.0, 9.0, 8.0
 
 
@@ -106,17 +78,15 @@ def fonts() -> tuple[str, ...]:
 
 
 def settings() -> dict[str, Any]:
-    """Return the matplotlib settings of the house style."""
+    """Return the matplotlib settings of the house style, beside matplotlib's defaults."""
+    ticks = {"color": RULE, "labelcolor": MUTED, "labelsize": SIZE_SMALL, "major.size": 3.0}
     return {
         "axes.axisbelow": True,
         "axes.edgecolor": RULE,
         "axes.facecolor": "none",
-        "axes.formatter.use_mathtext": False,
         "axes.formatter.useoffset": False,
-        "axes.grid": False,
         "axes.labelcolor": MUTED,
         "axes.labelsize": SIZE_LABEL,
-        "axes.linewidth": 0.8,
         "axes.spines.right": False,
         "axes.spines.top": False,
         "axes.titlecolor": INK,
@@ -124,7 +94,6 @@ def settings() -> dict[str, Any]:
         "axes.titlepad": 9.0,
         "axes.titlesize": SIZE_TITLE,
         "axes.titleweight": "bold",
-        "axes.unicode_minus": True,
         "figure.facecolor": "none",
         "figure.dpi": 160.0,  # also of pictures inside a drawing, which itself has no dots
         "font.family": list(fonts()),
@@ -144,17 +113,7 @@ def settings() -> dict[str, Any]:
         "svg.hashsalt": "permgrad",
         "text.color": INK,
         "text.parse_math": False,
-        "text.usetex": False,
-        "xtick.color": RULE,
-        "xtick.labelcolor": MUTED,
-        "xtick.labelsize": SIZE_SMALL,
-        "xtick.major.size": 3.0,
-        "xtick.major.width": 0.8,
-        "ytick.color": RULE,
-        "ytick.labelcolor": MUTED,
-        "ytick.labelsize": SIZE_SMALL,
-        "ytick.major.size": 3.0,
-        "ytick.major.width": 0.8,
+        **{f"{axis}tick.{name}": value for axis in "xy" for name, value in ticks.items()},
     }
 
 
@@ -170,51 +129,37 @@ def house_style() -> Iterator[None]:
     if getattr(_drawing, "in_style", False):
         yield
         return
+    import matplotlib as mpl
+
+    defaults: dict[Any, Any] = dict(mpl.rcParamsDefault)
+    base = {key: value for key, value in defaults.items() if not key.startswith(("backend", "webagg"))} | settings()
     _drawing.in_style = True
     try:
         # Matplotlib's settings are the process's, as the filters are: threads draw one after the other.
-        with warning_filters, _house_style():
+        with warning_filters, warnings.catch_warnings(), mpl.rc_context():
+            # A name in a script that no installed font has is drawn as boxes; a warning per sign would not help.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")
+            warnings.filterwarnings("ignore", category=mpl.MatplotlibDeprecationWarning)
+            mpl.rcParams.update(base)
             yield
     finally:
         _drawing.in_style = False
 
 
-@contextmanager
-def _house_style() -> Iterator[None]:
-    import matplotlib as mpl
-
-    defaults: dict[Any, Any] = dict(mpl.rcParamsDefault)
-    base = {key: value for key, value in defaults.items() if not key.startswith(("backend", "webagg"))} | settings()
-    with warnings.catch_warnings():
-        # A name in a script that no installed font has is drawn as boxes; a warning per sign would not help.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        warnings.filterwarnings("ignore", category=mpl.MatplotlibDeprecationWarning)
-        with mpl.rc_context():
-            mpl.rcParams.update(base)
-            yield
+_MAPS = {
+    # From paper to blue, for amounts.
+    "sequential": ("#f4f2ea", "#a9c8d8", "#4c8aad", "#1d5171"),
+    # Orange – paper – blue, for signed numbers around 0.
+    "diverging": ("#a3441f", "#d98b62", "#f2d9c6", "#f6f4ee", "#c4dae5", "#6ba0bd", "#1d5171"),
+    # Feature values, low to high; both ends stand out on light and on dark paper.
+    "values": ("#3f7fb0", "#8d8fa3", "#e08a3c"),
+    # Activation maps; lightness rises with the value.
+    "heat": ("#15181f", "#5b2a4f", "#b5443f", "#ec9a3c", "#fbf0c0"),
+}
 
 
-def sequential() -> Any:
-    """Return the colour map from paper to blue, for amounts."""
-    return _colour_map("sequential", "#f4f2ea", "#a9c8d8", "#4c8aad", "#1d5171")
-
-
-def diverging() -> Any:
-    """Return the colour map orange – paper – blue, for signed numbers around 0."""
-    return _colour_map("diverging", "#a3441f", "#d98b62", "#f2d9c6", "#f6f4ee", "#c4dae5", "#6ba0bd", "#1d5171")
-
-
-def low_to_high() -> Any:
-    """Return the colour map of feature values, low to high; both ends stand out on light and on dark paper."""
-    return _colour_map("values", "#3f7fb0", "#8d8fa3", "#e08a3c")
-
-
-def heat() -> Any:
-    """Return the colour map of activation maps; lightness rises with the value."""
-    return _colour_map("heat", "#15181f", "#5b2a4f", "#b5443f", "#ec9a3c", "#fbf0c0")
-
-
-def _colour_map(name: str, *colours: str) -> Any:
+def colour_map(name: str) -> Any:
+    """Return a colour map: ``"sequential"``, ``"diverging"``, ``"values"`` or ``"heat"``."""
     from matplotlib.colors import LinearSegmentedColormap
 
-    return LinearSegmentedColormap.from_list(f"permgrad_{name}", colours)
+    return LinearSegmentedColormap.from_list(f"permgrad_{name}", _MAPS[name])

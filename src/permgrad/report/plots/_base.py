@@ -276,7 +276,7 @@ def heat_table(
 ) -> None:
     """Draw a table of shades from 0 to ``most`` with a text in each cell."""
     table = np.ma.masked_invalid(shades)
-    axes.imshow(table, cmap=style.sequential(), vmin=0.0, vmax=most, aspect=aspect)
+    axes.imshow(table, cmap=style.colour_map("sequential"), vmin=0.0, vmax=most, aspect=aspect)
     for row, column in np.ndindex(*table.shape) if texts is not None else ():
         text, shade = str(np.asarray(texts)[row, column]), float(table.data[row, column])
         cell_text(axes, (column, row), text, shade / most, size)

@@ -140,10 +140,12 @@ def activation(
     # Strong activation covers the image, weak activation lets it show through.
     strength = 0.25 + 0.65 * np.clip((grid - low) / max(top - low, 1e-300), 0, 1)
     scale = Normalize(low, top)
-    over.imshow(grid, cmap=style.heat(), norm=scale, extent=extent, alpha=None if grey is None else strength)
+    over.imshow(
+        grid, cmap=style.colour_map("heat"), norm=scale, extent=extent, alpha=None if grey is None else strength
+    )
     over.set_xlabel("activation map" + ("" if grey is None else " over it"))
     # The bar shows the full colours, not those that let the image through.
-    base.colour_bar(over, scale, style.heat(), label, fraction=0.04, pad=0.03)
+    base.colour_bar(over, scale, style.colour_map("heat"), label, fraction=0.04, pad=0.03)
     where = _strongest(grid, "largest") if grid.any() else "all zero."
     figure.description = f"Activation map of {grid.shape[0]} by {grid.shape[1]} cells, {where}"
     return figure
@@ -167,7 +169,7 @@ def overlay(
     figure, plain, over = _panels(image is not None, 0.6, title)
     top = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
     scale, strength = Normalize(-top, top), np.abs(np.nan_to_num(values)) / top
-    colours = style.diverging()(scale(np.nan_to_num(values)))
+    colours = style.colour_map("diverging")(scale(np.nan_to_num(values)))
     if image is not None:
         plain.imshow(image, cmap="gray", vmin=0, vmax=1, extent=extent)
         plain.set_xlabel("the image")
@@ -177,7 +179,7 @@ def overlay(
     colours[~np.isfinite(values), 3] = 0.0
     over.imshow(colours, extent=extent)
     over.set_xlabel("attribution" + ("" if image is None else " over it"))
-    base.colour_bar(over, scale, style.diverging(), label, fraction=0.045, pad=0.03)
+    base.colour_bar(over, scale, style.colour_map("diverging"), label, fraction=0.045, pad=0.03)
     where = _strongest(values, "strongest") if strength.any() else "zero everywhere."
     figure.description = f"Signed map of {values.shape[0]} by {values.shape[1]} cells over the image, {where}"
     return figure

@@ -196,7 +196,7 @@ def _slice(axes: Any, table: pd.DataFrame, name: str, *, log: bool, best: Any) -
         x = np.array([levels.index(str(value)) for value in values]) + (trials * 0.618034 % 1 - 0.5) * 0.36
         axes.set_xticks(range(len(levels)), [shorten(level, 12) for level in levels])
         axes.set_xlim(-0.6, len(levels) - 0.4)
-    pruned, chosen, colours = state == "pruned", trials == best, style.low_to_high()(shade.to_numpy())
+    pruned, chosen, colours = state == "pruned", trials == best, style.colour_map("values")(shade.to_numpy())
     axes.scatter(x[pruned], losses[pruned], s=14, linewidths=0.9, facecolors="none", edgecolors=style.NEUTRAL)
     axes.scatter(x[~pruned], losses[~pruned], s=17, linewidths=0, c=colours[~pruned])
     axes.scatter(x[chosen], losses[chosen], s=75, facecolors="none", edgecolors=style.INK, linewidths=1.5)

@@ -15,7 +15,7 @@ from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError, counted
 from permgrad.base.files import atomic_folder, atomic_path, is_taken, sweep, what_lies_at, writing
 from permgrad.base.locks import hold_folder
-from permgrad.report.plots.waterfall import stacks
+from permgrad.report.plots.rows import stacks
 from permgrad.runs.requests import ExplainRequest, Outcome
 from permgrad.runs.run.images import image_inputs
 

@@ -1,10 +1,14 @@
-"""One row: how its features move the output from the baseline to the prediction."""
+"""Of single rows: every row's attribution as a point, and one row step by step."""
 
 from __future__ import annotations
 
+import datetime as dt
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
+from matplotlib.colors import Normalize
 
 from permgrad.base.errors import InputError
 from permgrad.report import style
@@ -14,6 +18,136 @@ from permgrad.report.words import clean, labels_of, number, numbers, quantity_of
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
+
+
+#: More rows than this are thinned evenly; the order and the description use all of them.
+MOST_POINTS = 1500
+#: Text like 2024-05-31 or 2024-05-31 12:30, whose alphabetical order is the order in time.
+ISO_DATE = re.compile(r"\d{4}-\d{2}(-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?)?Z?")
+
+
+@styled
+def beeswarm(
+    explanation: Explanation,
+    *,
+    top_n: int | None = 12,
+    output: str | int | None = None,
+    title: str | None = None,
+) -> PlotFigure:
+    """Draw one point per row and feature: left or right is the attribution, colour is the feature's value.
+
+    Colours follow the rank of numbers, dates (also ISO dates as text) and ordered categories; values that have no
+    order, and missing ones, are grey.
+
+    Args:
+        explanation: A local explanation.
+        top_n: How many features, by mean absolute attribution; None: all.
+        output: Which output; None: the first, or the second of two classes.
+        title: Title; None: a default; empty: none.
+
+    Raises:
+        InputError: If the explanation is global.
+    """
+    base.check_one_unit(explanation, "beeswarm")
+    base.check_local(explanation, "beeswarm")
+    column = base.pick_output(explanation, output)
+    values = np.asarray(explanation.values[:, :, column], dtype=np.float64)
+    order = base.largest(_mean_size(values), top_n)
+    rows = base.thinned(len(values), MOST_POINTS)
+    title = base.heading(f"{explanation.method}: every row", title)
+    figure, axes = base.one_panel(style.WIDTH, 1.1 + 0.36 * len(order), title)
+    low, high = base.padded_around([0.0, *values[:, order].ravel()], 0.04)
+    for place, feature in enumerate(order):
+        _swarm(axes, place, values[rows, feature], _ranks(explanation, int(feature))[rows], (low, high))
+    axes.set_xlim(low, high)
+    axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0.5)
+    base.name_rows(axes, labels_of([explanation.names[i] for i in order]))
+    axes.grid(visible=False, axis="x")
+    axes.grid(axis="y", linewidth=0.5)
+    name = clean(explanation.outputs[column])
+    axes.set_xlabel(quantity_of(explanation) + ("" if name == "all" else f", towards {name}"))
+    scale, colours = Normalize(0, 1), style.colour_map("values")
+    bar = base.colour_bar(axes, scale, colours, "feature value", fraction=0.018, pad=0.02, aspect=40)
+    bar.set_ticks([0.02, 0.98], labels=["low", "high"])
+    bar.ax.tick_params(length=0)
+    drawn = f", {len(rows)} drawn" if len(rows) < len(values) else ""
+    figure.description = (
+        f"One point per row for {len(order)} of {len(explanation.names)} features, {len(values)} rows{drawn}. "
+        f"Widest spread: {', '.join(clean(explanation.names[i]) for i in order[:4])}."
+    )
+    return figure
+
+
+def _mean_size(values: Floats) -> Floats:
+    """Return each feature's mean absolute value ``(features,)`` over the rows where it is finite; NaN without any."""
+    finite = np.isfinite(values)
+    with np.errstate(all="ignore"):
+        return np.asarray(np.where(finite, np.abs(values), 0.0).sum(axis=0) / finite.sum(axis=0))
+
+
+def _ranks(explanation: Explanation, feature: int) -> Floats:
+    """Return each row's value as a rank 0 … 1, NaN where the value has no order or is missing."""
+    rows = explanation.values.shape[0]
+    frame = explanation.feature_values
+    name = explanation.names[feature]
+    column = _ordered(frame[name]) if frame is not None and name in frame.columns else None
+    if column is None:
+        return np.full(rows, np.nan)
+    ranks = column.rank(pct=True, method="average").to_numpy()
+    spread = np.nanmax(ranks, initial=0.0) - np.nanmin(ranks, initial=1.0)
+    return (ranks - np.nanmin(ranks)) / spread if spread > 0 else np.where(np.isfinite(ranks), 0.5, np.nan)
+
+
+def _ordered(values: pd.Series[Any]) -> pd.Series[Any] | None:
+    """Return numbers in the order of the values: of numbers, dates, times, ISO dates as text, ordered categories."""
+    codes: pd.Series[Any]
+    kinds = pd.api.types
+    dtype, present = values.dtype, values.dropna()
+    if kinds.is_numeric_dtype(values):
+        return pd.Series(pd.to_numeric(values).to_numpy(dtype=np.float64, na_value=np.nan))
+    if isinstance(dtype, pd.CategoricalDtype) and dtype.ordered:
+        codes = values.cat.codes.where(values.cat.codes >= 0)
+    elif not len(present):
+        return None
+    elif kinds.is_datetime64_any_dtype(dtype) or kinds.is_timedelta64_dtype(dtype):
+        codes = values.rank(method="dense")
+    elif all(isinstance(each, (dt.date, np.datetime64)) for each in present):
+        codes = pd.Series(pd.to_datetime(values, errors="coerce", utc=True)).rank(method="dense")
+    elif all(isinstance(each, str) and ISO_DATE.fullmatch(each.strip()) for each in present):
+        codes = values.map(str.strip, na_action="ignore").astype(object).rank(method="dense")
+    else:
+        return None
+    return codes.astype(np.float64).reset_index(drop=True)
+
+
+def _swarm(axes: Any, place: int, values: Floats, ranks: Floats, limits: tuple[float, float]) -> None:
+    present = np.isfinite(values)
+    values, ranks = values[present], ranks[present]
+    offsets = _spread(values, limits)
+    grey = ~np.isfinite(ranks)
+    options: dict[str, Any] = {"s": 9, "linewidths": 0, "rasterized": True, "alpha": 0.85}
+    axes.scatter(values[grey], place + offsets[grey], color=style.NEUTRAL, **options)
+    axes.scatter(
+        values[~grey],
+        place + offsets[~grey],
+        c=ranks[~grey],
+        cmap=style.colour_map("values"),
+        vmin=0,
+        vmax=1,
+        **options,
+    )
+
+
+def _spread(values: Floats, limits: tuple[float, float], bins: int = 90) -> Floats:
+    """Stack the points of one narrow bin up and down around the line, denser bins wider, never random."""
+    if not len(values):
+        return np.zeros(0)
+    low, high = limits
+    at = pd.Series(np.clip(((values - low) / (high - low) * bins).astype(int), 0, bins))
+    # In the order of the rows: sorted by value they would form arrows.
+    nth = at.groupby(at).cumcount().to_numpy()
+    ladder = (nth + 1) // 2 * np.where(nth % 2, 1, -1)
+    return np.asarray(ladder * min(0.09, 0.76 / (nth.max() + 1)))
 
 
 def stacks(explanation: Explanation) -> bool:
@@ -59,7 +193,7 @@ def waterfall(
     column = base.pick_output(explanation, output)
     values = np.nan_to_num(np.asarray(explanation.values[place, :, column], dtype=np.float64))
     order = base.largest(np.abs(values), top_n)
-    start, final = _ends(explanation, place, column, values)
+    start, final = _start_and_end(explanation, place, column, values)
     names, steps = _labels(explanation, order, place), list(values[order])
     if hidden := len(values) - len(order):
         names.append(f"{hidden} other {'feature' if hidden == 1 else 'features'}")
@@ -89,7 +223,7 @@ def _output_of(explanation: Explanation, column: int) -> str:
     return quantity if name == "all" else f"{quantity}, towards {name}"
 
 
-def _ends(explanation: Explanation, row: int, column: int, values: Floats) -> tuple[float, float]:
+def _start_and_end(explanation: Explanation, row: int, column: int, values: Floats) -> tuple[float, float]:
     """Return the baseline's output and the row's; steps from 0 where the baseline's is not known."""
     if explanation.base_values is None:
         return 0.0, float(values.sum())

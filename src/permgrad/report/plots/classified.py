@@ -1,0 +1,216 @@
+"""Of classes and their probabilities: the confusion matrix, ROC curves, reliability curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad.base.errors import InputError
+from permgrad.evaluation.calibration import reliability
+from permgrad.report import style
+from permgrad.report.plots import _base as base
+from permgrad.report.plots._base import (
+    Floats,
+    PlotFigure,
+    class_table,
+    heat_table,
+    name_columns,
+    new_figure,
+    one_panel,
+    series_style,
+    styled,
+    thinned,
+    unit_square,
+)
+from permgrad.report.words import labels_of, number, shorten
+
+
+@styled
+def confusion_matrix(matrix: npt.ArrayLike, labels: Sequence[Any], *, title: str = "") -> PlotFigure:
+    """Draw counts (numbers) ``(classes, classes)`` and the share of each true class (colour); rows are the truth."""
+    counts = np.asarray(matrix, dtype=np.float64)
+    if counts.shape != (len(labels), len(labels)) or not len(labels):
+        raise InputError(
+            "matrix must have shape (classes, classes) with one label per class, however: "
+            f"its shape is {counts.shape} with {len(labels)} labels"
+        )
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
+    size = float(np.clip(0.72 * len(labels), 2.2, 6.6))
+    figure, axes = one_panel(size + 1.7, size + 0.9, title)
+    texts = np.array([[f"{count:,.0f}" for count in row] for row in counts]) if len(labels) <= 12 else None
+    names = labels_of(labels, 14)
+    heat_table(axes, shares, texts, (names, names), size=style.SIZE_LABEL if len(labels) <= 8 else style.SIZE_SMALL - 1)
+    name_columns(axes, names, slanted=len(labels) > 3 and max(map(len, names)) > 5)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("truth")
+    figure.description = "Confusion matrix, found of each true class: " + ", ".join(
+        f"{name} {share:.0%}" for name, share in list(zip(names, np.diag(shares), strict=True))[:20]
+    )
+    return figure
+
+
+MOST_CURVES = 10
+MOST_POINTS = 400
+
+
+@styled
+def roc_curves(
+    truth: npt.ArrayLike, probabilities: npt.ArrayLike, classes: Sequence[Any], *, positive: int = 1, title: str = ""
+) -> PlotFigure:
+    """Draw one curve per class (of two classes the positive one), with its area; of more than ten the ten worst.
+
+    Classes that no row has, or every row has, have no curve and are named below the others.
+    """
+    codes, table = class_table(truth, probabilities, classes)
+    wanted = [positive] if len(classes) == 2 else list(range(len(classes)))
+    curves = {k: _roc_curve(codes == k, table[:, k]) for k in wanted if 0 < np.sum(codes == k) < len(codes)}
+    absent = [k for k in wanted if k not in curves][:3]
+    shown = sorted(curves, key=lambda k: curves[k][2])[:MOST_CURVES] if len(curves) > MOST_CURVES else list(curves)
+    names = {k: shorten(classes[k], 16) for k in [*shown, *absent]}
+    outside = len(classes) > 2
+    axes = _square(1.15 + 0.085 * max(10, *map(len, names.values())) if outside and names else 0.0, title)
+    axes.plot([0, 1], [0, 1], color=style.RULE, linewidth=1)
+    for place, k in enumerate(shown):
+        x, y, area = curves[k]
+        axes.plot(x, y, label=f"{names[k]}  {area:.3f}", **series_style(place))
+    for k in absent:
+        axes.plot([], [], linestyle="none", label=f"{names[k]}  undefined")
+    unit_square(axes)
+    axes.set_xlabel("false positives, share")
+    axes.set_ylabel("true positives, share")
+    if names:
+        axes.legend(
+            loc="upper left" if outside else "lower right",
+            bbox_to_anchor=(1.01, 1.0) if outside else None,
+            title="area under curve" if outside else "area",
+            title_fontsize=style.SIZE_SMALL, alignment="left", handlelength=1.6,
+        )  # fmt: skip
+    figure: PlotFigure = axes.figure
+    figure.description = "ROC curves, area by class: " + ", ".join(
+        f"{shorten(classes[k], 30)} {curves[k][2]:.3f}" for k in shown
+    )
+    return figure
+
+
+def _square(legend: float, title: str) -> Any:
+    """Return square axes in a figure with room (in inches) for a legend at the right, and a title.
+
+    They are placed by hand: the automatic arrangement does not know that square axes cannot give way to a legend, and
+    would push the labels at the left off the page.
+    """
+    left, below, side, edge = 0.6, 0.5, 3.3, 0.1
+    width, height = left + side + edge + legend, below + side + edge
+    figure = new_figure(width, height, title)
+    figure.set_layout_engine("none")
+    height = figure.get_figheight()
+    return figure.add_axes((left / width, below / height, side / width, side / height))
+
+
+def _roc_curve(positive: npt.NDArray[np.bool_], scores: Floats) -> tuple[Floats, Floats, float]:
+    from sklearn.metrics import roc_auc_score, roc_curve
+
+    scores = np.nan_to_num(scores)
+    x, y, _ = roc_curve(positive, scores)
+    points = thinned(len(x), MOST_POINTS)
+    return x[points], y[points], float(roc_auc_score(positive, scores))
+
+
+#: Classes that have a panel; of more, those with the most rows.
+MOST_CALIBRATION_PANELS = 9
+_HISTOGRAM = np.linspace(0, 1, 21)
+
+
+@styled
+def calibration(
+    truth: npt.ArrayLike,
+    probabilities: npt.ArrayLike,
+    classes: Sequence[Any],
+    *,
+    before: npt.ArrayLike | None = None,
+    positive: int = 1,
+    title: str = "",
+) -> PlotFigure:
+    """Draw a reliability curve with its 95 % band, and below it how probabilities are distributed.
+
+    Of two classes the positive one is drawn; of more each has a panel, one versus the rest. Beneath the calibration
+    error stands what a perfectly calibrated model would show on as many rows by chance; a dashed line is ``before``,
+    the probabilities before they were calibrated.
+    """
+    codes, table = base.class_table(truth, probabilities, classes)
+    earlier = None if before is None else base.class_table(truth, before, classes)[1]
+    if not len(codes):
+        raise InputError("calibration needs at least one row, however: there is none; pass rows that were predicted")
+    counts = np.array([np.sum(codes == k) for k in range(len(classes))])
+    shown = (
+        [positive]
+        if len(classes) == 2
+        else sorted(np.argsort(-counts, kind="stable")[:MOST_CALIBRATION_PANELS].tolist())
+    )
+    names = [shorten(classes[k], 24) for k in shown]
+    if single := len(shown) == 1:
+        figure = base.new_figure(3.9, 4.5, title)
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4.2, 1))
+        panels = [above]
+        above.set_ylabel(f"observed share of {names[0]}")
+        below.set_xlabel(f"predicted probability of {names[0]}")
+        below.set_ylabel("rows")
+        base.count_axis(below.yaxis)
+    else:
+        figure, panels = base.small_panels(len(shown), (style.WIDTH / 3, 2.25), title, room=0.5, sharex=True)
+        for axes, name in zip(panels, names, strict=True):
+            axes.set_title(name, fontsize=style.SIZE_LABEL, pad=4)
+        for axes in panels[-3:]:
+            axes.tick_params(labelbottom=True)
+        figure.supxlabel("predicted probability", fontsize=style.SIZE_LABEL, color=style.MUTED)
+        figure.supylabel("observed share", fontsize=style.SIZE_LABEL, color=style.MUTED)
+    errors = []
+    for k, axes in zip(shown, panels, strict=True):
+        scores, older = np.clip(table[:, k], 0, 1), None if earlier is None else np.clip(earlier[:, k], 0, 1)
+        error = _reliability_curves(axes, codes == k, scores, older, single=single)
+        _histogram(below if single else axes, scores, behind=not single)
+        errors.append(f"{shorten(classes[k], 30)} {number(error, 2)}")
+    figure.description = "Reliability curves; calibration error: " + ", ".join(errors)
+    return figure
+
+
+def _reliability_curves(
+    axes: Any, positive: npt.NDArray[np.bool_], scores: Floats, before: Floats | None, *, single: bool
+) -> float:
+    """Draw the curves of one class and return its calibration error."""
+    curve = reliability(positive, scores)
+    axes.plot([0, 1], [0, 1], color=style.MUTED, linewidth=0.9, zorder=1)
+    if before is not None:
+        older = reliability(positive, before)
+        axes.plot(
+            older.predicted, older.observed, color=style.NEUTRAL, linestyle=style.LINE_STYLES[1], linewidth=1.2,
+            label=f"before calibration, error {number(older.error, 2)}", zorder=2,
+        )  # fmt: skip
+    axes.fill_between(
+        curve.predicted, curve.low, curve.high, color=style.TABULAR, alpha=0.16, linewidth=0, label="95 % interval"
+    )
+    axes.plot(
+        curve.predicted, curve.observed, "o-", color=style.TABULAR, markersize=4.2 if single else 3, linewidth=1.4,
+        markeredgecolor=style.PAPER, markeredgewidth=0.5, label="this network", zorder=3,
+    )  # fmt: skip
+    base.unit_square(axes)
+    words = f"calibration error {number(curve.error, 2)}\n(by chance {number(curve.chance, 2)})"
+    size = style.SIZE_SMALL if single else style.SIZE_SMALL - 1
+    look: dict[str, Any] = {"ha": "right", "va": "bottom", "fontsize": size, "color": style.INK, "linespacing": 1.3}
+    base.note(axes, words, (0.97, 0.04 if single else 0.2), of="axes fraction", **look)
+    if single:
+        axes.legend(loc="upper left", handlelength=1.6, fontsize=style.SIZE_SMALL)
+    return curve.error
+
+
+def _histogram(axes: Any, scores: Floats, *, behind: bool) -> None:
+    """Draw how many rows get which probability: on its own axes, or low and pale behind the curves."""
+    counts, _ = np.histogram(scores[np.isfinite(scores)], bins=_HISTOGRAM)
+    heights, look = counts, {}
+    if behind:
+        heights, look = 0.16 * counts / max(int(counts.max()), 1), {"alpha": 0.45, "zorder": 0}
+    width = 0.9 * (_HISTOGRAM[1] - _HISTOGRAM[0])
+    axes.bar(_HISTOGRAM[:-1], heights, width=width, align="edge", color=style.NEUTRAL, linewidth=0, **look)

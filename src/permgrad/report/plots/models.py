@@ -1,0 +1,289 @@
+"""Of several models: their scores on the same folds, what they rely on, and what error they reach at what cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.patches import Rectangle
+from matplotlib.transforms import Bbox
+
+from permgrad.base.errors import InputError
+from permgrad.evaluation.ranking import importance_shares
+from permgrad.report import style
+from permgrad.report.plots import _base as base
+from permgrad.report.plots._base import BESIDE_ROW, Floats, PlotFigure, note, one_panel, plain_axis, styled
+from permgrad.report.words import clean, labels_of, number, numbers, shorten
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+#: Folds whose dots are joined from model to model; more lines would hide the dots.
+MOST_LINES = 12
+
+
+@styled
+def scores(
+    values: Mapping[str, npt.ArrayLike], *, label: str = "score", level: tuple[str, ...] = (), title: str = ""
+) -> PlotFigure:
+    """Draw each model's score on every fold as a dot and the mean as a diamond; thin lines join a fold's dots.
+
+    Models stand from the top, best first; ``level`` are drawn in full colour, empty: all. Lines that run alike say that
+    folds differ in difficulty; lines that cross say that models differ from fold to fold.
+    """
+    arrays = {name: np.asarray(folds, dtype=np.float64).ravel() for name, folds in values.items()}
+    lengths = {len(folds) for folds in arrays.values()}
+    if not arrays or len(lengths) != 1 or lengths == {0}:
+        raise InputError(
+            "scores needs as many values of each model as there are folds, however: "
+            f"{ {clean(name): len(folds) for name, folds in arrays.items()} }"
+        )
+    table, count = np.stack(list(arrays.values())), len(arrays)
+    figure, axes = base.one_panel(style.WIDTH, 0.85 + 0.42 * count, title)
+    places = np.arange(count)
+    means = np.array([folds[np.isfinite(folds)].mean() if np.isfinite(folds).any() else np.nan for folds in table])
+    near = within_reach(means)
+    if table.shape[1] <= MOST_LINES and near.sum() > 1:
+        axes.plot(table[near], places[near], color=style.RULE, linewidth=0.9, zorder=1)
+    for place, (name, folds) in enumerate(zip(arrays, table, strict=True)):
+        if not near[place]:
+            above = means[place] > np.nanmean(means[near])
+            words, side, at = ("off the scale →", "right", 0.99) if above else ("← off the scale", "left", 0.01)
+            base.note(axes, words, (at, place), of=BESIDE_ROW, ha=side)
+            continue
+        colour = style.TABULAR if not level or name in level else style.NEUTRAL
+        axes.plot(folds, np.full(len(folds), place), "o", color=colour, alpha=0.45, markersize=4.6, markeredgewidth=0)
+        axes.plot(means[place], place, "D", color=colour, markersize=7, markeredgecolor=style.PAPER, zorder=4)
+    base.name_rows(axes, labels_of(list(arrays), 30))
+    axes.set_xlim(*base.padded_around(table[near], 0.06))
+    axes.set_xlabel(clean(label))
+    texts = numbers(means, 4)
+    look: dict[str, Any] = {"ha": "right", "fontsize": style.SIZE_LABEL, "color": style.INK}
+    for place, text in enumerate(texts):
+        base.note(axes, text, (1.0, place), (10 + 4.8 * max(map(len, texts)), 0), of=BESIDE_ROW, **look)
+    figure.description = f"{clean(label)} of {count} models on {table.shape[1]} folds; means: " + ", ".join(
+        f"{clean(name)} {number(float(mean), 4)}" for name, mean in zip(arrays, means, strict=True)
+    )
+    return figure
+
+
+def within_reach(means: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Say which models lie on a common scale: one far worse than all others would press these into one point.
+
+    A model is out of reach if it is more than four times as far from the first as the next nearer one; at least three
+    stay.
+    """
+    away = np.abs(means - means[0])
+    order = np.argsort(np.nan_to_num(away, nan=-1.0), kind="stable")
+    steps = away[order]
+    far = np.flatnonzero((steps[2:-1] > 0) & (steps[3:] > 4 * steps[2:-1]))
+    near = np.ones(len(means), dtype=np.bool_)
+    near[order[far[0] + 3 :] if len(far) else order[:0]] = False
+    return near
+
+
+#: Models that can be told apart as dots in one row; more are drawn as the cells of a heat map.
+MOST_DOTS = 5
+
+
+@styled
+def reliance(
+    importances: Mapping[str, npt.ArrayLike], names: Sequence[str], *, top_n: int | None = 12, title: str = ""
+) -> PlotFigure:
+    """Draw the share of importance that each model gives to each feature: mean and range over folds.
+
+    ``importances`` are ``(folds, features)`` for each model. Shares are of those above 0 of one model on one fold,
+    because the losses of different models differ in size. Features are ordered by their mean share over models.
+    """
+    arrays = {name: np.asarray(values, dtype=np.float64) for name, values in importances.items()}
+    if not arrays or any(one.ndim != 2 or one.shape[1] != len(names) or not len(one) for one in arrays.values()):
+        raise InputError(
+            f"reliance needs importances of shape (folds, {len(names)}) for each model, however: "
+            f"{ {clean(name): values.shape for name, values in arrays.items()} }"
+        )
+    shares = {name: np.stack([importance_shares(fold) for fold in folds]) for name, folds in arrays.items()}
+    means = np.stack([folds.mean(axis=0) for folds in shares.values()], axis=1)
+    order = base.largest(means.mean(axis=1), top_n)
+    labels = labels_of([names[i] for i in order])
+    if len(shares) <= MOST_DOTS:
+        figure = _dots({name: folds[:, order] for name, folds in shares.items()}, labels, title)
+    else:
+        figure = _cells(list(shares), means[order], labels, title)
+    base.note_hidden(figure.axes[0], len(names) - len(order))
+    leading = "; ".join(
+        f"{clean(name)}: {', '.join(clean(names[i]) for i in np.argsort(-column, kind='stable')[:3])}"
+        for name, column in zip(shares, means.T, strict=True)
+    )
+    figure.description = (
+        f"Shares of importance of {len(order)} of {len(names)} features by {len(shares)} models. Strongest: {leading}."
+    )
+    return figure
+
+
+def _dots(shares: Mapping[str, Floats], labels: Sequence[str], title: str) -> PlotFigure:
+    count = len(shares)
+    figure, axes = base.one_panel(style.WIDTH, 1.05 + (0.2 + 0.085 * count) * len(labels), title)
+    places = np.arange(len(labels))
+    for band in places[::2]:
+        axes.axhspan(band - 0.5, band + 0.5, color=style.RULE, alpha=0.28, linewidth=0, zorder=0)
+    for model, (folds, label) in enumerate(zip(shares.values(), labels_of(list(shares), 24), strict=True)):
+        at = places + (model - (count - 1) / 2) * 0.72 / count
+        colour = style.SERIES[model % len(style.SERIES)]
+        axes.hlines(at, folds.min(axis=0), folds.max(axis=0), color=colour, linewidth=1.4, alpha=0.55)
+        axes.plot(
+            folds.mean(axis=0), at, "o", color=colour, markersize=5.2, markeredgecolor=style.PAPER,
+            markeredgewidth=0.6, label=label, zorder=3,
+        )  # fmt: skip
+    base.name_rows(axes, labels)
+    axes.set_xlim(-0.005, max(0.02, 1.04 * max(float(folds.max()) for folds in shares.values())))
+    axes.set_xlabel("share of the model's importance (dot: mean over folds, line: lowest to highest)")
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=min(count, 3), handletextpad=0.1, columnspacing=1.4,
+        borderpad=0.1, borderaxespad=0.2,
+    )  # fmt: skip
+    return figure
+
+
+def _cells(models: Sequence[str], table: Floats, labels: Sequence[str], title: str) -> PlotFigure:
+    figure, axes = base.one_panel(min(3.2 + 0.75 * len(models), 12.0), 1.7 + style.ROW * 1.1 * len(labels), title)
+    texts = [[f"{value:.2f}".replace("0.", ".") if value >= 0.005 else "<.01" for value in row] for row in table]
+    names, most = labels_of(models, 26), float(table.max()) or 1.0
+    base.heat_table(axes, table, texts, (labels, names), most=most, size=style.SIZE_SMALL, aspect="auto")
+    axes.xaxis.tick_top()
+    base.name_columns(axes, names, slanted=True, degrees=32, side="left")
+    return figure
+
+
+@styled
+def agreement_matrix(matrix: npt.ArrayLike, labels: Sequence[str], *, title: str = "") -> PlotFigure:
+    """Draw how far models agree ``(models, models)``: a cell for each pair, and, framed, each model with itself.
+
+    That diagonal, the same model fitted on other rows, is the ceiling: no other model can agree more, but by chance.
+    """
+    table = np.asarray(matrix, dtype=np.float64)
+    if table.shape != (len(labels), len(labels)) or not len(labels):
+        raise InputError(
+            "matrix must have shape (models, models) with one label per model, however: "
+            f"its shape is {table.shape} with {len(labels)} labels"
+        )
+    size = float(np.clip(0.62 * len(labels), 1.5, 5.5))
+    figure, axes = base.one_panel(size + 1.75, size + 1.2, title)
+    names = labels_of(labels, 26)
+    base.heat_table(axes, table, np.reshape(numbers(table.ravel(), 2), table.shape), (names, names))
+    for place in range(len(labels)):
+        corner = (place - 0.46, place - 0.46)
+        axes.add_patch(Rectangle(corner, 0.92, 0.92, fill=False, edgecolor=style.INK, linewidth=1.3))
+    base.name_columns(axes, names, slanted=True, degrees=32)
+    figure.description = "Agreement of models, each with itself first: " + ", ".join(
+        f"{clean(labels[row])} and {clean(labels[column])} {number(float(table[row, column]), 2)}"
+        for row, column in np.argwhere(np.triu(np.ones(table.shape))).tolist()
+    )
+    return figure
+
+
+Points = tuple[npt.ArrayLike, npt.ArrayLike]
+
+
+@styled
+def tradeoff(
+    points: Mapping[str, Points], *, x_label: str, y_label: str, quiet: tuple[str, ...] = (), name_quiet: bool = True
+) -> PlotFigure:
+    """Draw each method's mean error against its mean cost; small dots are single runs.
+
+    ``points`` are for each method its costs and its errors, run by run; axes are logarithmic where their numbers are
+    above 0. ``quiet`` methods are grey, for comparison, with their names only if ``name_quiet``.
+    """
+    runs = _checked(points)
+    figure, axes = one_panel(style.WIDTH, 4.4)
+    axes.set_xscale("log")
+    if min(float(y.min()) for _, y in runs.values()) > 0:
+        axes.set_yscale("log")
+    means = {}
+    for place, (name, (x, y)) in enumerate(runs.items()):
+        colour = style.NEUTRAL if name in quiet else style.SERIES[place % len(style.SERIES)]
+        axes.plot(x, y, "o", color=colour, markersize=2.6, alpha=0.35, linestyle="none")
+        means[name] = (float(np.exp(np.log(x).mean())), float(y.mean()))
+        axes.plot(*means[name], "o", color=colour, markersize=7.5, markeredgecolor=style.PAPER, linestyle="none")
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.grid(axis="both")
+    axes.margins(0.08)
+    for which, values in zip("xy", map(np.concatenate, zip(*runs.values(), strict=True)), strict=True):
+        _widen(axes, which, values)
+    _place_labels(figure, axes, means, [name for name in means if name_quiet or name not in quiet])
+    for axis in (axes.xaxis, axes.yaxis):
+        if axis.get_scale() == "log":
+            # Powers would be written as mathematics, which names in this house are never read as.
+            axis.set_major_formatter(lambda value, _: number(value, 2))
+            axis.set_minor_formatter("")
+        else:
+            plain_axis(axes, axis.axis_name)
+    best = min(means, key=lambda name: means[name][1])
+    figure.description = (
+        f"{len(means)} methods by {clean(y_label)} and {clean(x_label)}. Smallest error: {clean(best)}, "
+        f"{number(means[best][1])} at {number(means[best][0])}."
+    )
+    return figure
+
+
+def _checked(points: Mapping[str, Points]) -> dict[str, tuple[Floats, Floats]]:
+    """Return the runs that have a cost above 0 and an error; refuse lengths that differ, and no such run at all."""
+    runs = {}
+    for name, pair in points.items():
+        x, y = (np.asarray(values, dtype=np.float64) for values in pair)
+        if x.shape != y.shape or x.ndim != 1:
+            raise InputError(
+                f"each method needs as many costs as errors, however: {name!r} has {x.shape} and {y.shape}; pass two "
+                "lists of one length"
+            )
+        drawn = np.isfinite(x) & np.isfinite(y) & (x > 0)
+        if drawn.any():
+            runs[name] = (x[drawn], y[drawn])
+    if not runs:
+        raise InputError(
+            "tradeoff needs a method with a cost above 0 and an error, however: there is none; pass finite "
+            'numbers, as in points={"permutation": ([0.2], [0.01])}'
+        )
+    return runs
+
+
+def _widen(axes: Axes, which: str, values: Floats) -> None:
+    """Give an axis a length where values differ by rounding alone, as a mean from its only value."""
+    low, high = float(values.min()), float(values.max())
+    if high - low <= 1e-6 * abs(high) and high:
+        log = getattr(axes, f"get_{which}scale")() == "log"
+        axes.set(**{f"{which}lim": (low / 2, high * 2) if log else (low - abs(low), high + abs(high))})
+
+
+def _place_labels(
+    figure: PlotFigure, axes: Axes, means: Mapping[str, tuple[float, float]], named: Sequence[str]
+) -> None:
+    """Write names beside the marks, each where it hides no other name and no other mark."""
+    figure.draw_without_rendering()
+    edge, dot = axes.get_window_extent(), figure.dpi / 72
+    marks = {name: axes.transData.transform(place) for name, place in means.items()}
+    taken = [Bbox([mark - 3.6 * dot, mark + 3.6 * dot]) for mark in marks.values()]
+    offsets = np.array([(dx, dy) for dy in (0, 10, -10, 20, -20, 30, -30) for dx in (9, -9)], dtype=np.float64)
+    for name in named:
+        text = shorten(name, 28)
+        width, half = 4.94 * len(text) * dot, 5.5 * dot
+        ends = marks[name] + offsets * dot
+        boxes = [
+            Bbox([(x if dx > 0 else x - width, y - half), (x + width if dx > 0 else x, y + half)])
+            for (x, y), (dx, _) in zip(ends, offsets, strict=True)
+        ]
+        hidden = [sum(_overlap(box, other) for other in taken) for box in boxes]
+        outside = [max(0.0, box.x1 - edge.x1) + max(0.0, edge.x0 - box.x0) for box in boxes]
+        best = int(np.argmin(np.add(hidden, np.multiply(1e3, outside)) + 0.01 * np.arange(len(boxes))))
+        taken.append(boxes[best])
+        side = "left" if offsets[best][0] > 0 else "right"
+        note(axes, text, means[name], offsets[best], ha=side, color=style.INK)
+
+
+def _overlap(one: Bbox, other: Bbox) -> float:
+    """Return the area that two boxes share."""
+    both = Bbox.intersection(one, other)
+    return 0.0 if both is None else float(both.width * both.height)
