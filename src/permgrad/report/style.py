@@ -15,8 +15,8 @@ from typing import Any
 
 from permgrad.base.threads import warning_filters
 
-#: Name of each colour's CSS variable to the colour on light and on dark paper. Those of series are of classes and lines,
-#: after Okabe and Ito (2008), quieter; line styles tell them apart beyond eight.
+#: Name of each colour's CSS variable to the colour on light and on dark paper. Those of series, after Okabe and Ito
+#: (2008), quieter, are of classes and lines; line styles tell them apart beyond eight.
 TOKENS = {
     "ink": ("#20272b", "#e8e6df"),
     "muted": ("#667077", "#9fa8ab"),

@@ -252,11 +252,8 @@ def _cells(axes: Any, table: Floats, positions: Floats, *, numbered: bool) -> An
     """Draw the cells, whose columns do not stand at whole numbers, and return what gave them their colours."""
     bound = float(np.nanmax(np.abs(table), initial=0.0)) or 1.0
     signed = bool(np.nanmin(table, initial=0.0) < -0.1 * bound)
-    scale, colours = (
-        Normalize(-bound if signed else 0.0, bound),
-        style.colour_map("diverging") if signed else style.colour_map("sequential"),
-    )
-    shades: Any = ScalarMappable(scale, colours)
+    scale = Normalize(-bound if signed else 0.0, bound)
+    shades: Any = ScalarMappable(scale, style.colour_map("diverging" if signed else "sequential"))
     cells = list(np.ndindex(*table.shape))
     squares = [Rectangle((float(positions[column]) - 0.48, row - 0.46), 0.96, 0.92) for row, column in cells]
     faces = [shades.to_rgba(value) if np.isfinite(value) else (0.5, 0.5, 0.5, 0.12) for value in table.ravel()]

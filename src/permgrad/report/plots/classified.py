@@ -145,11 +145,8 @@ def calibration(
     if not len(codes):
         raise InputError("calibration needs at least one row, however: there is none; pass rows that were predicted")
     counts = np.array([np.sum(codes == k) for k in range(len(classes))])
-    shown = (
-        [positive]
-        if len(classes) == 2
-        else sorted(np.argsort(-counts, kind="stable")[:MOST_CALIBRATION_PANELS].tolist())
-    )
+    most = np.argsort(-counts, kind="stable")[:MOST_CALIBRATION_PANELS]
+    shown = [positive] if len(classes) == 2 else sorted(most.tolist())
     names = [shorten(classes[k], 24) for k in shown]
     if single := len(shown) == 1:
         figure = base.new_figure(3.9, 4.5, title)

@@ -139,13 +139,11 @@ def activation(
     low = min(float(grid.min()), 0.0)
     # Strong activation covers the image, weak activation lets it show through.
     strength = 0.25 + 0.65 * np.clip((grid - low) / max(top - low, 1e-300), 0, 1)
-    scale = Normalize(low, top)
-    over.imshow(
-        grid, cmap=style.colour_map("heat"), norm=scale, extent=extent, alpha=None if grey is None else strength
-    )
+    scale, colours = Normalize(low, top), style.colour_map("heat")
+    over.imshow(grid, cmap=colours, norm=scale, extent=extent, alpha=None if grey is None else strength)
     over.set_xlabel("activation map" + ("" if grey is None else " over it"))
     # The bar shows the full colours, not those that let the image through.
-    base.colour_bar(over, scale, style.colour_map("heat"), label, fraction=0.04, pad=0.03)
+    base.colour_bar(over, scale, colours, label, fraction=0.04, pad=0.03)
     where = _strongest(grid, "largest") if grid.any() else "all zero."
     figure.description = f"Activation map of {grid.shape[0]} by {grid.shape[1]} cells, {where}"
     return figure

@@ -127,15 +127,8 @@ def _swarm(axes: Any, place: int, values: Floats, ranks: Floats, limits: tuple[f
     grey = ~np.isfinite(ranks)
     options: dict[str, Any] = {"s": 9, "linewidths": 0, "rasterized": True, "alpha": 0.85}
     axes.scatter(values[grey], place + offsets[grey], color=style.NEUTRAL, **options)
-    axes.scatter(
-        values[~grey],
-        place + offsets[~grey],
-        c=ranks[~grey],
-        cmap=style.colour_map("values"),
-        vmin=0,
-        vmax=1,
-        **options,
-    )
+    colours = style.colour_map("values")
+    axes.scatter(values[~grey], place + offsets[~grey], c=ranks[~grey], cmap=colours, vmin=0, vmax=1, **options)
 
 
 def _spread(values: Floats, limits: tuple[float, float], bins: int = 90) -> Floats:
