@@ -11,7 +11,6 @@ import re
 from html.parser import HTMLParser
 
 import numpy as np
-import pandas as pd
 import pytest
 from browsing import needs_browser, visit
 
@@ -78,7 +77,7 @@ def light_content(**changes) -> ReportContent:
 @pytest.fixture(name="hostile", scope="module")
 def _hostile() -> str:
     content = report_content(HOSTILE, HOSTILE[:3], title=HOSTILE[1], target=HOSTILE[2])
-    section = ExtraSection(title=HOSTILE[1], text=HOSTILE, table=pd.DataFrame({HOSTILE[1]: HOSTILE}))
+    section = ExtraSection(title=HOSTILE[1], text=HOSTILE)
     network = NetworkSection(preset=HOSTILE[1], options={HOSTILE[1]: HOSTILE[2]}, notes=HOSTILE)
     return render_report(dataclasses.replace(content, extra=[section], network=network, warnings=HOSTILE))
 
@@ -204,11 +203,6 @@ def test_only_a_paired_interval_says_who_is_ahead(factor, difference, p, words):
     text = Page(render_report(dataclasses.replace(content, metrics=stored))).text
     assert words in text
     assert ("better" in words) == ("does better" in text), "nobody else is said to be ahead"
-
-
-def test_a_headline_that_was_given_stands_first():
-    content = dataclasses.replace(light_content(), headline="What <b>we</b> found.")
-    assert "What <b>we</b> found." in Page(render_report(content)).text
 
 
 def test_importances_without_intervals_and_p_explain_neither():

@@ -35,7 +35,6 @@ def skill_words(
     judged: Mapping[str, Any],
     *,
     subject: str = "The model",
-    unit: str = "",
 ) -> str:
     """Say that a model is no better than a constant, wholly or in its probabilities or its classes alone; else "".
 
@@ -45,7 +44,7 @@ def skill_words(
     first = metrics.get(next(iter(ahead))) if ahead else primary_metric(task, known_classes(test))
 
     def pair(name: str) -> str:
-        return f"{metrics.get(name).label} {number(test.get(name))} against {number(judged.get(name))}{unit}"
+        return f"{metrics.get(name).label} {number(test.get(name))} against {number(judged.get(name))}"
 
     def above(name: str) -> bool:
         return name in ahead and ahead[name]["ci_low"] > 0

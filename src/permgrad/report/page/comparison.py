@@ -27,12 +27,14 @@ from permgrad.report.page.comparison_words import (
 )
 from permgrad.report.page.html import render_page
 from permgrad.report.page.views import (
+    Builder,
     Cell,
     Column,
     Fact,
     Mark,
     SectionView,
     TableView,
+    built,
     cell,
     figures_of,
     metric_heading,
@@ -96,7 +98,7 @@ def comparison_page(comparison: Comparison) -> str:
         second=about[0] if about else "",
         facts=_facts(comparison),
         warnings=failure_sentences(comparison),
-        sections=[build(comparison) for build in (_standing, _reliance, _paths, _all_metrics, _reading, _provenance)],
+        sections=[built(builder, comparison) for builder in _SECTIONS],
     )
 
 
@@ -116,8 +118,7 @@ def _models(comparison: Comparison, models: Iterable[Any], heading: str = "model
 
 
 # ---- who is ahead ----------------------------------------------------------------------------------------------------
-def _standing(comparison: Comparison) -> SectionView:
-    section = SectionView("standing", "Which is best")
+def _standing(section: SectionView, comparison: Comparison) -> None:
     section.items(standing_sentences(comparison))
     frame, word = comparison.standing, fold_word(comparison)
     wide = comparison.table_of(comparison.metric)
@@ -142,7 +143,6 @@ def _standing(comparison: Comparison) -> SectionView:
     columns = [_models(comparison, wide), *(figures_of(f"{word} {fold}", row, write) for fold, row in wide.iterrows())]
     caption = f"{comparison.measure.label} on the test rows of every {word}."
     section.table(table_of(caption, columns), f"Every {word}")
-    return section
 
 
 def _standing_table(comparison: Comparison) -> TableView:
@@ -179,10 +179,9 @@ def _difference(comparison: Comparison, frame: pd.DataFrame, heading: str) -> li
 
 
 # ---- what they rely on -----------------------------------------------------------------------------------------------
-def _reliance(comparison: Comparison) -> SectionView:
-    section = SectionView("reliance", "Do they rely on the same features?")
+def _reliance(section: SectionView, comparison: Comparison) -> None:
     if not comparison.reliance:
-        return section
+        return
     section.items(reliance_sentences(comparison))
     order = [name for name in comparison.standing["model"] if name in comparison.reliance]
     labelled = {comparison.label(name): comparison.reliance[name] for name in order}
@@ -196,7 +195,6 @@ def _reliance(comparison: Comparison) -> SectionView:
     if len(order) > 1:
         _agreement(comparison, section, order)
     _share_table(comparison, section, order)
-    return section
 
 
 def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -> None:
@@ -274,11 +272,10 @@ def _share_table(comparison: Comparison, section: SectionView, order: list[str])
     section.table(table_of(caption, columns), f"All {len(places)} features")
 
 
-def _paths(comparison: Comparison) -> SectionView:
-    section = SectionView("paths", "Table or image")
+def _paths(section: SectionView, comparison: Comparison) -> None:
     lines = path_lines(comparison)
     if not lines:
-        return section
+        return
     section.text(
         "A hybrid network reads each row twice, as numbers and as an image. The path game shares each feature's "
         "importance out between the two; here the shares are summed over all features."
@@ -289,12 +286,10 @@ def _paths(comparison: Comparison) -> SectionView:
         columns.append(figures_of(path, [line[place] for line in lines], texts))
     caption = "Share of each path in the summed importances, mean ± standard deviation over folds."
     section.table(table_of(caption, columns, sortable=False))
-    return section
 
 
 # ---- the rest --------------------------------------------------------------------------------------------------------
-def _all_metrics(comparison: Comparison) -> SectionView:
-    section = SectionView("metrics", "By every metric")
+def _all_metrics(section: SectionView, comparison: Comparison) -> None:
     order, word = list(comparison.standing["model"]), fold_word(comparison)
     means, spreads = [_models(comparison, order)], [_models(comparison, order)]
     for metric in (metrics.get(str(name)) for name in comparison.scores if name in metrics):
@@ -312,19 +307,15 @@ def _all_metrics(comparison: Comparison) -> SectionView:
         spreads.append(figures_of(heading, spread, partial(number, digits=2)))
     section.table(table_of(f"Means over {word}s; the best of each column is bold.", means))
     section.table(table_of(f"Standard deviations over {word}s.", spreads, sortable=False), f"Spread over {word}s")
-    return section
 
 
-def _reading(comparison: Comparison) -> SectionView:
-    section = SectionView("reading", "How to read this")
+def _reading(section: SectionView, comparison: Comparison) -> None:
     networks = any(one.kind == "network" for one in comparison.contestants)
     terms = {name: words for name, words in _HOW_TO_READ.items() if comparison.reliance or name in _ALWAYS}
     section.terms({"HyNN": _HYNN, **terms} if networks else terms)
-    return section
 
 
-def _provenance(comparison: Comparison) -> SectionView:
-    section = SectionView("run", "What was run")
+def _provenance(section: SectionView, comparison: Comparison) -> None:
     facts = comparison.facts
     section.code(str(facts.get("command", "")))
     pairs = {
@@ -343,4 +334,13 @@ def _provenance(comparison: Comparison) -> SectionView:
     }
     section.pairs({name: value for name, value in pairs.items() if value is not None and value != ""})
     section.items([str(note) for note in facts.get("notes", ())])
-    return section
+
+
+_SECTIONS: tuple[Builder, ...] = (
+    ("standing", "Which is best", _standing),
+    ("reliance", "Do they rely on the same features?", _reliance),
+    ("paths", "Table or image", _paths),
+    ("metrics", "By every metric", _all_metrics),
+    ("reading", "How to read this", _reading),
+    ("run", "What was run", _provenance),
+)

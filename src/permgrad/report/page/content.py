@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from permgrad.report.words import clean
-
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -136,20 +134,19 @@ class GradientSection:
 
 @dataclass(kw_only=True)
 class ExtraSection:
-    """A section of one's own: a title, paragraphs, a picture, a table, each but the title optional."""
+    """A section of one's own: a title, paragraphs, a picture, each but the title optional."""
 
     title: str
     text: Sequence[str] = ()
     drawing: Figure | str | None = None
     drawing_text: str = ""
-    table: pd.DataFrame | None = None
 
 
 @dataclass(kw_only=True)
 class ReportContent:
     """Everything a report can show; only ``title``, ``target`` and ``task`` are needed.
 
-    ``headline`` replaces the sentence that stands first; ``metrics``, ``branches``, ``reading`` and ``related`` are the
+    ``metrics``, ``branches``, ``reading`` and ``related`` are the
     contents of the files of these names; ``explanation`` is the global one, ``compared`` further ones by other methods,
     ``local`` one of many rows; ``positive`` is the class of two that metrics and plots speak of; ``warnings`` stand
     under the headline, ``extra`` before "What was run"; plots show ``top_n`` features, tables always all.
@@ -158,8 +155,6 @@ class ReportContent:
     title: str
     target: str
     task: Literal["classification", "regression"]
-    target_unit: str = ""
-    headline: str | None = None
     metrics: Mapping[str, Any] | None = None
     data: DataSection | None = None
     network: NetworkSection | None = None
@@ -201,8 +196,3 @@ class ReportContent:
         if self.branches is not None:
             return self.branches
         return (self.explanation.branches if self.explanation is not None else None) or {}
-
-    @property
-    def unit(self) -> str:
-        """The unit of the target, with a space before it; empty where none is known."""
-        return f" {clean(self.target_unit)}" if self.target_unit and self.task == "regression" else ""

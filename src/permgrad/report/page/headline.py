@@ -47,7 +47,7 @@ def verdict(content: ReportContent, subject: str = "This model") -> str:
     """Say that the model is no better than a constant, wholly or in part; empty where it is."""
     if "learnt" not in content.constant:
         return ""
-    return skill_words(content.target, content.task, content.test, content.constant, subject=subject, unit=content.unit)
+    return skill_words(content.target, content.task, content.test, content.constant, subject=subject)
 
 
 def drivers(explanation: Explanation, count: int = 3) -> list[str]:
@@ -57,8 +57,6 @@ def drivers(explanation: Explanation, count: int = 3) -> list[str]:
 
 def headline(content: ReportContent) -> str:
     """Compose the first sentence."""
-    if content.headline is not None:
-        return clean(content.headline)
     network = kind_of_network(content.network.branches if content.network else ())
     if not content.learnt:
         return verdict(content, network)
@@ -71,14 +69,13 @@ def headline(content: ReportContent) -> str:
     value_words = percent(value) if metric.name == "accuracy" else number(value)
     article = "a" if metric.name == "roc_auc" else "an"
     measure = f"{article} {metric.label}".replace("-", "\u2011")  # the hyphen that does not break the line
-    return f"{network} predicts {target} with {measure} of {value_words}{content.unit}{where}."
+    return f"{network} predicts {target} with {measure} of {value_words}{where}."
 
 
 def second_sentence(content: ReportContent) -> str:
     """Say first what speaks against the model; then name the drivers and, if shares cannot, the paths."""
     if not content.learnt:
-        warning = f"What it relies on says nothing about {shorten(content.target, 60)}."
-        return warning if content.headline is None else f"{verdict(content)} {warning}"
+        return f"What it relies on says nothing about {shorten(content.target, 60)}."
     return " ".join(filter(None, (verdict(content), _drivers_sentence(content), path_words(content.paths))))
 
 

@@ -36,12 +36,11 @@ if TYPE_CHECKING:
 _Model = tuple[str, Mapping[str, Any], Mark]
 
 
-def results(content: ReportContent) -> SectionView | None:
+def results(section: SectionView, content: ReportContent) -> None:
     """Test metrics beside the baselines, then where the model errs."""
     stored = content.metrics or {}
     if not content.test and content.predictions is None:
-        return None
-    section = SectionView("results", "How good it is")
+        return
     relation = against_competitors(content.task, stored)
     section.text(
         f"{relation} All models had the same rows and were scored on test rows, which nothing was fitted on."
@@ -64,7 +63,6 @@ def results(content: ReportContent) -> SectionView | None:
         _residuals(content, section)
     else:
         _class_mistakes(content, section)
-    return section
 
 
 def _constant_words(content: ReportContent) -> str:
@@ -232,11 +230,11 @@ def _residuals(content: ReportContent, section: SectionView) -> None:
     if scored is None or scored.predictions is None:
         return
     truth, guess = (np.asarray(values, dtype=np.float64) for values in (scored.truth, scored.predictions))
-    error, unit = truth - guess, content.unit.strip()
+    error = truth - guess
     section.heading("Where it errs")
-    section.text(_error_words(error[np.isfinite(error)], content.unit))
+    section.text(_error_words(error[np.isfinite(error)]))
     section.figure(
-        plots.residuals(truth, guess, unit=unit),
+        plots.residuals(truth, guess),
         "Predictions against the truth; the error (truth − prediction) by prediction, with its running median and "
         "middle half; how errors are distributed.",
     )
@@ -245,17 +243,17 @@ def _residuals(content: ReportContent, section: SectionView) -> None:
         count = min(features.shape[1], 3)
         which = "strongest feature" if count == 1 else f"{count} strongest features"
         section.figure(
-            plots.residuals_by_feature(features, error, unit=unit),
+            plots.residuals_by_feature(features, error),
             f"The error by the values of the {which}. A running median away from 0 is something about the feature that "
             "the model has not learnt.",
         )
 
 
-def _error_words(error: npt.NDArray[np.float64], unit: str) -> str:
+def _error_words(error: npt.NDArray[np.float64]) -> str:
     if len(error) < 2:
         return ""
     half, nine = np.quantile(np.abs(error), [0.5, 0.9])
-    words = f"Half of the test rows are predicted to within {number(half)}{unit}, nine in ten to within {number(nine)}."
+    words = f"Half of the test rows are predicted to within {number(half)}, nine in ten to within {number(nine)}."
     bias, doubt = float(error.mean()), 1.96 * float(error.std(ddof=1)) / math.sqrt(len(error))
     if abs(bias) <= doubt:
         return f"{words} On average errors cancel ({number(bias, 2)} ± {number(doubt, 2)})."
@@ -264,13 +262,12 @@ def _error_words(error: npt.NDArray[np.float64], unit: str) -> str:
 
 
 # ---- cuts ------------------------------------------------------------------------------------------------------------
-def cuts(content: ReportContent) -> SectionView | None:
+def cuts(section: SectionView, content: ReportContent) -> None:
     """What becomes of the test rows when the logit is cut here or there."""
     stored = (content.metrics or {}).get("cuts")
     if not stored:
-        return None
+        return
     positive = clean(stored["positive"])
-    section = SectionView("cuts", "Where to cut")
     section.text(
         f"A row is called {positive} when its logit is above the cut. The loss of the training was weighted, which "
         f"moves every logit by about {number(stored['shift'])} (the logarithm of the weight): 0 is not where both "
@@ -284,4 +281,3 @@ def cuts(content: ReportContent) -> SectionView | None:
     for name, heading in {**headings, "f1": "F1"}.items():
         columns.append(figures_of(heading, (line[name] for line in lines), fixed))
     section.table(table_of("Decisions on the test rows by cut.", columns))
-    return section

@@ -15,9 +15,11 @@ from permgrad.evaluation.ranking import spearman
 from permgrad.report import plots
 from permgrad.report.page.results import cuts, results
 from permgrad.report.page.views import (
+    Builder,
     Column,
     SectionView,
     TableView,
+    built,
     cell,
     figures_of,
     frame_table,
@@ -30,19 +32,18 @@ from permgrad.report.words import clean, duration, number, numbers, p_text, perc
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
-    from permgrad.report.page.content import ReportContent, RowSection
+    from permgrad.report.page.content import ExtraSection, ReportContent
 
 Floats = npt.NDArray[np.float64]
 
 
 # ---- drivers ---------------------------------------------------------------------------------------------------------
-def ranking(content: ReportContent) -> SectionView | None:
+def ranking(section: SectionView, content: ReportContent) -> None:
     """The ranking with intervals, and the direction of each feature."""
     explanation = content.explanation
     if explanation is None:
-        return None
-    title = "What drives it" if content.learnt else "What it uses without having learnt anything"
-    section = SectionView("drivers", title)
+        return
+    section.title = section.title if content.learnt else "What it uses without having learnt anything"
     section.text(
         "The importance of a feature is how much worse the model's loss becomes, per row on average, when the "
         "feature's raw value is taken from another row. 0 means that the model does not need it."
@@ -65,7 +66,6 @@ def ranking(content: ReportContent) -> SectionView | None:
         )
     if content.compared:
         _compared(explanation, content.compared, section)
-    return section
 
 
 def _confidence(explanation: Explanation) -> str:
@@ -129,13 +129,13 @@ def _like_ranking(other: Explanation, explanation: Explanation) -> list[str]:
     return [other.names[place] for place in order]
 
 
-def branches(content: ReportContent) -> SectionView | None:
+def branches(section: SectionView, content: ReportContent) -> None:
     """How much each path of the network matters as a whole."""
     stored = content.paths
     if not entries_of(stored):
-        return None
+        return
     hybrid = is_hybrid(stored)
-    section = SectionView("paths", "Table or image" if hybrid else "Input by input")
+    section.title = section.title if hybrid else "Input by input"
     why, words = no_share_words(stored), path_words(stored)
     section.text(
         "Here a whole path is exchanged: its embedding of a row is replaced by that of another row. The bar is the "
@@ -151,30 +151,26 @@ def branches(content: ReportContent) -> SectionView | None:
     caption = f"Importance of each {what} with its interval. Circle: exchanged alone. Square: exchanged after {after}."
     section.figure(plots.branches(stored, label=label), caption)
     section.text(interaction_words(stored))
-    return section
 
 
-def classes(content: ReportContent) -> SectionView | None:
+def classes(section: SectionView, content: ReportContent) -> None:
     """What drives each class."""
     explanation = content.explanation
     if explanation is None or len(explanation.outputs) < 3:
-        return None
-    section = SectionView("classes", "Class by class")
+        return
     if explanation.outputs[0] == "all":
         section.text("Each column is the importance on the rows of that class alone, in the same unit as above.")
     section.figure(
         plots.classes(explanation, top_n=content.top_n, title=""), "Importance by class (columns) and feature (rows)."
     )
-    return section
 
 
 # ---- gradients, and the data beside them -----------------------------------------------------------------------------
-def gradients(content: ReportContent) -> SectionView | None:
+def gradients(section: SectionView, content: ReportContent) -> None:
     """Integrated gradients over all test rows, for features and for encoded inputs."""
     if content.gradients is None:
-        return None
+        return
     facts, frame = content.gradients.facts, content.gradients.table
-    section = SectionView("gradients", "Integrated gradients")
     section.text(
         f"Attributions of {facts['rows']:,} test rows to the logit of {clean(facts['output'])}; those of a row add "
         "up to its logit minus the baseline's. Another baseline gives other numbers: below are two.",
@@ -191,7 +187,6 @@ def gradients(content: ReportContent) -> SectionView | None:
         )
         rows = frame[frame["baseline"] == baseline["baseline_name"]]
         _one_baseline(section, rows, clean(baseline["baseline"]), clean(facts["output"]))
-    return section
 
 
 def _one_baseline(section: SectionView, frame: pd.DataFrame, baseline: str, output: str) -> None:
@@ -217,12 +212,11 @@ def _one_baseline(section: SectionView, frame: pd.DataFrame, baseline: str, outp
         section.table(table_of(caption, columns), fold)
 
 
-def beside_the_data(content: ReportContent) -> SectionView | None:
+def beside_the_data(section: SectionView, content: ReportContent) -> None:
     """Values, mean outcome and mean attribution of the leading features, and where the last two disagree."""
     stored = content.reading
     if not stored or not stored.get("features"):
-        return None
-    section = SectionView("beside", "Beside the raw data")
+        return
     label = stored.get("class")  # of more than two classes, whose importances on their own rows compare
     whose = "" if label is None else f" for class {clean(label)} (on its rows)"
     section.text(
@@ -246,7 +240,6 @@ def beside_the_data(content: ReportContent) -> SectionView | None:
         )
         section.text(_extremes(entry["levels"], str(stored["outcome"])))
         section.items(entry["notes"])
-    return section
 
 
 def _extremes(levels: Sequence[Mapping[str, Any]], outcome: str) -> str:
@@ -264,11 +257,8 @@ def _extremes(levels: Sequence[Mapping[str, Any]], outcome: str) -> str:
 
 
 # ---- rows ------------------------------------------------------------------------------------------------------------
-def rows(content: ReportContent) -> SectionView | None:
+def rows(section: SectionView, content: ReportContent) -> None:
     """Many rows at a glance, then a few one by one."""
-    if content.local is None and not content.rows:
-        return None
-    section = SectionView("rows", "Row by row")
     if content.local is not None:
         section.text(
             "Each point is one row. Right: the feature pushes this row's output up. Left: down. "
@@ -281,12 +271,19 @@ def rows(content: ReportContent) -> SectionView | None:
         )
     if any(row.heat is not None for row in content.rows):
         section.text(map_words(content.paths))
-    label = None
-    if content.task == "regression":
-        label = clean(content.target) + (f" ({content.unit.strip()})" if content.unit else "")
-    for each in content.rows:
-        _one_row(section, each, label)
-    return section
+    label = clean(content.target) if content.task == "regression" else None
+    for row in content.rows:
+        section.heading(clean(row.title))
+        section.text(clean(row.text) if row.text else "")
+        section.figure(
+            plots.waterfall(row.explanation, row=row.row, output=row.output, title="", label=label),
+            "From the baseline's output (below) to this row's output (above), feature by feature."
+            + baseline_words(row.explanation),
+        )
+        if row.heat is not None:
+            section.figure(plots.activation(row.image, row.heat), clean(row.heat_title))
+        for picture, caption in row.pictures:
+            section.figure(picture, clean(caption))
 
 
 def baseline_words(explanation: Explanation) -> str:
@@ -295,31 +292,12 @@ def baseline_words(explanation: Explanation) -> str:
     return f" Baseline: {clean(baseline)}." if isinstance(baseline, str) and baseline else ""
 
 
-def _one_row(section: SectionView, row: RowSection, label: str | None) -> None:
-    output = row.output
-    if output is None and row.explanation.predictions is not None:
-        output = int(np.argmax(row.explanation.predictions[row.row]))
-    section.heading(clean(row.title or f"Row {row.row}"))
-    section.text(clean(row.text) if row.text else "")
-    section.figure(
-        plots.waterfall(row.explanation, row=row.row, output=output, title="", label=label),
-        "From the baseline's output (below) to this row's output (above), feature by feature."
-        + baseline_words(row.explanation),
-    )
-    if row.heat is not None:
-        picture = plots.activation(row.image, row.heat)
-        section.figure(picture, clean(row.heat_title or "Activation map over the row's image."))
-    for further, caption in row.pictures:
-        section.figure(further, clean(caption))
-
-
 # ---- materials -------------------------------------------------------------------------------------------------------
-def data(content: ReportContent) -> SectionView | None:
+def data(section: SectionView, content: ReportContent) -> None:
     """The table, its columns and its split."""
     table = content.data
     if table is None:
-        return None
-    section = SectionView("data", "Data and split")
+        return
     counts = [f"{count:,} {part}" for part, count in table.rows.items() if count is not None]
     total = sum(count for count in table.rows.values() if count is not None)
     section.text(f"{total:,} rows: {', '.join(counts)}." + (f" Split: {clean(table.split)}." if table.split else ""))
@@ -335,7 +313,6 @@ def data(content: ReportContent) -> SectionView | None:
         shown = frame_table(frame, "Columns of the table and what they were taken for.", sortable=True)
         section.table(shown, f"Columns ({len(frame)})")
     section.pairs(table.card)
-    return section
 
 
 def _equal_rows(equal: int, alike: int) -> str:
@@ -348,12 +325,9 @@ def _equal_rows(equal: int, alike: int) -> str:
     return f"{words}."
 
 
-def network(content: ReportContent) -> SectionView | None:
+def network(section: SectionView, content: ReportContent) -> None:
     """The network and how it was trained."""
     trained, training = content.network, content.training
-    if trained is None and training is None:
-        return None
-    section = SectionView("network", "Network and training")
     if trained is not None:
         words = [
             f"Preset {clean(trained.preset)}" if trained.preset else "",
@@ -376,34 +350,23 @@ def network(content: ReportContent) -> SectionView | None:
             plots.learning_curves(training.history, best_epoch=training.best_epoch, label=clean(training.loss)),
             "Loss on the training rows and on the validation rows after each epoch.",
         )
-    return section
 
 
-def layout(content: ReportContent) -> SectionView | None:
+def layout(section: SectionView, content: ReportContent) -> None:
     """Where each column sits in the image."""
     drawn = content.layout
     if drawn is None:
-        return None
-    section = SectionView("layout", "How a row becomes an image")
+        return
     grid = f", {drawn.pixels} × {drawn.pixels} pixels" if drawn.pixels else ""
     section.text(f"Layout {clean(drawn.name)}{grid}." if drawn.name else "", clean(drawn.text) if drawn.text else "")
     section.figure(drawn.drawing, "Where each column sits.", "Labelled picture of the layout.")
     if drawn.table is not None:
         section.table(frame_table(drawn.table, "Positions.", sortable=True), "Positions")
-    return section
 
 
-def extras(content: ReportContent) -> list[SectionView]:
-    """Sections of the user's own."""
-    sections = []
-    for place, extra in enumerate(content.extra):
-        section = SectionView(f"extra-{place}", clean(extra.title))
-        section.text(*map(clean, extra.text))
-        section.figure(extra.drawing, clean(extra.drawing_text) if extra.drawing_text else "")
-        if extra.table is not None:
-            section.table(frame_table(extra.table, clean(extra.title), sortable=True))
-        sections.append(section)
-    return sections
+def _extra(section: SectionView, extra: ExtraSection) -> None:
+    section.text(*map(clean, extra.text))
+    section.figure(extra.drawing, clean(extra.drawing_text) if extra.drawing_text else "")
 
 
 LIMITS = {
@@ -431,9 +394,8 @@ PATHS = (
 )
 
 
-def reading(content: ReportContent) -> SectionView:
+def reading(section: SectionView, content: ReportContent) -> None:
     """How to read the report, in plain words."""
-    section = SectionView("reading", "How to read this")
     explanation = content.explanation
     terms: dict[str, str] = {}
     if explanation is not None:
@@ -450,15 +412,13 @@ def reading(content: ReportContent) -> SectionView:
         if len(explanation.parts) > 1:
             terms["Paths"] = PATHS
     section.terms(terms | LIMITS)
-    return section
 
 
-def provenance(content: ReportContent) -> SectionView | None:
+def provenance(section: SectionView, content: ReportContent) -> None:
     """What was run."""
     origin = content.provenance
     if origin is None:
-        return None
-    section = SectionView("run", "What was run")
+        return
     section.code(origin.command)
     pairs: dict[str, Any] = {
         "started": origin.started or None,
@@ -473,11 +433,26 @@ def provenance(content: ReportContent) -> SectionView | None:
         pairs["time"] = f"{stages}; together {duration(sum(origin.seconds.values()))}"
     section.pairs({name: plain_text(value) for name, value in pairs.items() if value is not None})
     section.pairs(origin.configuration, "Whole configuration")
-    return section
+
+
+#: The report, in the order of reading: anchor, title, what fills it. A section that nothing is added to is left out.
+_SECTIONS: tuple[Builder, ...] = (
+    ("results", "How good it is", results),
+    ("cuts", "Where to cut", cuts),
+    ("drivers", "What drives it", ranking),
+    ("gradients", "Integrated gradients", gradients),
+    ("beside", "Beside the raw data", beside_the_data),
+    ("paths", "Table or image", branches),
+    ("classes", "Class by class", classes),
+    ("rows", "Row by row", rows),
+    ("data", "Data and split", data),
+    ("network", "Network and training", network),
+    ("layout", "How a row becomes an image", layout),
+)
+_LAST: tuple[Builder, ...] = (("reading", "How to read this", reading), ("run", "What was run", provenance))
 
 
 def all_sections(content: ReportContent) -> list[SectionView]:
-    """Build every section that has something to show, in the order of reading."""
-    first = (results, cuts, ranking, gradients, beside_the_data, branches, classes, rows, data, network, layout)
-    built = [*(build(content) for build in first), *extras(content), reading(content), provenance(content)]
-    return [section for section in built if section is not None]
+    """Build the sections of a report, those of one's own before how to read it."""
+    extra = [built((f"extra-{place}", clean(one.title), _extra), one) for place, one in enumerate(content.extra)]
+    return [*(built(one, content) for one in _SECTIONS), *extra, *(built(one, content) for one in _LAST)]

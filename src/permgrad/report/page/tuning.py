@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from permgrad.evaluation.metrics import metrics
 from permgrad.report.page.html import render_page
-from permgrad.report.page.views import Cell, Column, Fact, Kind, Mark, SectionView, cell, table_of
+from permgrad.report.page.views import Builder, Cell, Column, Fact, Kind, Mark, SectionView, built, cell, table_of
 from permgrad.report.plots.tuning import (
     MOST_SLICES,
     setting_importances,
@@ -49,9 +49,7 @@ def tuning_page(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
         second=_second(table, facts),
         facts=_facts(table, facts),
         warnings=_warnings(table, facts),
-        sections=[
-            build(table, facts) for build in (_winner, _history, _importance, _slices, _curves, _trials, _origin)
-        ],
+        sections=[built(builder, table, facts) for builder in _SECTIONS],
     )
 
 
@@ -96,11 +94,10 @@ def _warnings(table: pd.DataFrame, facts: Mapping[str, Any]) -> list[str]:
 
 
 # ---- sections --------------------------------------------------------------------------------------------------------
-def _winner(table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:
-    section = SectionView("winner", "The winner")
+def _winner(section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any]) -> None:
     best = facts.get("best")
     if best is None:
-        return section
+        return
     if facts.get("has_report"):
         section.text(
             Markup(
@@ -122,7 +119,6 @@ def _winner(table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:
     if facts.get("again"):
         section.text("The same model again, by itself:")
         section.code(str(facts["again"]))
-    return section
 
 
 def _test_words(test: Mapping[str, Any]) -> str:
@@ -132,8 +128,7 @@ def _test_words(test: Mapping[str, Any]) -> str:
     return f"On the test rows, seen by no trial: {listed(words)}." if words else ""
 
 
-def _history(table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:
-    section = SectionView("history", "History")
+def _history(section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any]) -> None:
     if table["validation_loss"].notna().any():
         start = facts.get("starts_with")
         section.figure(
@@ -142,22 +137,18 @@ def _history(table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:
             "early, because at the same epoch half of the trials before were better. What is far worse than most is "
             "drawn at the upper edge.",
         )
-    return section
 
 
-def _importance(_table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:
-    section = SectionView("importance", "Which settings matter")
+def _importance(section: SectionView, _table: pd.DataFrame, facts: Mapping[str, Any]) -> None:
     if facts.get("importances"):
         section.figure(
             setting_importances(facts["importances"]),
             "How differently a setting is distributed among the best trials and among all (PED-ANOVA, Watanabe et al. "
             "2023), of complete trials alone. With few trials this is a hint, not a finding.",
         )
-    return section
 
 
-def _slices(table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:
-    section = SectionView("slices", "Setting by setting")
+def _slices(section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any]) -> None:
     order = list(facts.get("importances", {}))
     usable = table[table["state"] != "failed"]
     names = [name for name in settings_of(table) if usable[name].notna().any()]
@@ -171,11 +162,9 @@ def _slices(table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:
             caption += f" The first {MOST_SLICES} of {len(names)} settings."
         drawn = tuning_slices(table, names, log=facts.get("log_scales", ()), best=facts.get("best"))
         section.figure(drawn, caption)
-    return section
 
 
-def _curves(table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:
-    section = SectionView("curves", "Learning curves")
+def _curves(section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any]) -> None:
     curves = {int(trial): losses for trial, losses in facts.get("curves", {}).items() if len(losses)}
     if curves:
         pruned = [int(trial) for trial in table.loc[table["state"] == "pruned", "trial"]]
@@ -183,11 +172,9 @@ def _curves(table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:
             trial_curves(curves, best=facts.get("best"), pruned=pruned),
             "Validation loss after each epoch. A cross is where a trial was pruned.",
         )
-    return section
 
 
-def _trials(table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:
-    section = SectionView("trials", "All trials")
+def _trials(section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any]) -> None:
     best, seconds = facts.get("best"), facts.get("seconds", {})
     marks: list[Mark] = [
         "quiet" if state != "complete" else "best" if trial == best else ""
@@ -218,15 +205,13 @@ def _trials(table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:
         reasons = [Cell("" if pd.isna(reason) else clean(reason), None, "quiet") for reason in table["reason"]]
         columns.append(Column("reason", reasons, "text"))
     section.table(table_of("Click a heading to sort. The same without times is in trials.csv.", columns))
-    return section
 
 
 def _sort(value: Any) -> float | str:
     return float(value) if isinstance(value, (int, float, np.number)) and not isinstance(value, bool) else str(value)
 
 
-def _origin(_table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:
-    section = SectionView("provenance", "How this was done")
+def _origin(section: SectionView, _table: pd.DataFrame, facts: Mapping[str, Any]) -> None:
     section.code(str(facts.get("command") or ""))
     section.text(
         "Settings are chosen by tree-structured Parzen estimators (Optuna) on the validation rows; no trial sees the "
@@ -234,4 +219,14 @@ def _origin(_table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:
     )
     labels = {"study": "study", "space": "space", "seed": "seed", "split_seed": "seed of the split", "split": "split"}
     section.pairs({words: facts[name] for name, words in labels.items() if facts.get(name) is not None})
-    return section
+
+
+_SECTIONS: tuple[Builder, ...] = (
+    ("winner", "The winner", _winner),
+    ("history", "History", _history),
+    ("importance", "Which settings matter", _importance),
+    ("slices", "Setting by setting", _slices),
+    ("curves", "Learning curves", _curves),
+    ("trials", "All trials", _trials),
+    ("provenance", "How this was done", _origin),
+)

@@ -137,6 +137,18 @@ class SectionView:
             self.blocks.append(("code", text))
 
 
+#: Anchor and title of a section, and what adds its blocks, given the section and the facts of the page.
+Builder = tuple[str, str, Callable[..., None]]
+
+
+def built(builder: Builder, *facts: Any) -> SectionView:
+    """Return a section with its blocks."""
+    anchor, title, fill = builder
+    section = SectionView(anchor, title)
+    fill(section, *facts)
+    return section
+
+
 # ---- figures ---------------------------------------------------------------------------------------------------------
 def figure_view(drawing: Figure | str, caption: str = "", alt: str = "") -> FigureView:
     """Turn a figure into markup.
