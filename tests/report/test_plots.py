@@ -233,16 +233,6 @@ def test_roc_of_absent_classes_and_residuals_of_nothing():
         ),
         (lambda *_: plots.confusion_matrix([[1]], ["a", "b"]), "matrix must have shape"),
         (lambda *_: plots.activation(None, [1.0]), "heat must have shape"),
-        (
-            lambda *_: plots.tradeoff({"a": ([1.0], [1.0, 2.0])}, x_label="seconds", y_label="error"),
-            "each method needs as many costs as errors, however: 'a' has (1,) and (2,); pass two lists of one length",
-        ),
-        (
-            lambda *_: plots.tradeoff(
-                {"a": ([0.0], [1.0]), "b": ([1.0], [np.nan])}, x_label="seconds", y_label="error"
-            ),
-            "tradeoff needs a method with a cost above 0 and an error, however: there is none; pass finite num",
-        ),
         (lambda *_: plots.branches({"paper": {}}), "however: there is none; pass explanation.branches of a model with"),
         (lambda *_: plots.shares({}, {}), "however: there is none; pass explanation.branches of a model with several"),
         (

@@ -7,9 +7,7 @@ import re
 
 import numpy as np
 import pandas as pd
-import pytest
 
-from permgrad.base.errors import InputError
 from permgrad.report.page.tuning import settings_of, tuning_page
 from permgrad.report.plots.tuning import loss_limits, setting_importances, trial_curves, tuning_history, tuning_slices
 
@@ -105,17 +103,3 @@ def test_figures_say_what_they_show():
     assert "network.dropout" in tuning_slices(own, ["network.dropout"]).description
     assert "trial 6 in front" in trial_curves({6: [0.5, 0.4], 1: [0.6]}, best=6, pruned=[1]).description
     assert "layout 30%" in setting_importances({"network.dropout": 0.7, "layout": 0.3}).description
-
-
-@pytest.mark.parametrize(
-    ("draw", "given"),
-    [
-        (tuning_history, table(0)),
-        (trial_curves, {}),
-        (setting_importances, {}),
-        (lambda own: tuning_slices(own, []), table()),
-    ],
-)
-def test_nothing_to_draw(draw, given):
-    with pytest.raises(InputError, match="however: there is none; "):
-        draw(given)

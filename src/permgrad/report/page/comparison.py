@@ -34,13 +34,13 @@ from permgrad.report.page.views import (
     Mark,
     SectionView,
     TableView,
+    as_count,
     built,
     cell,
     figures_of,
     metric_heading,
     names,
     table_of,
-    whole,
 )
 from permgrad.report.words import clean, duration, fixed, number, numbers, p_text
 
@@ -161,7 +161,7 @@ def _standing_table(comparison: Comparison) -> TableView:
         figures_of("p", frame["p_holm"], p_text),
         figures_of("time to fit", frame["fit_seconds"], duration),
     ]
-    columns += [figures_of("failed", frame["failed"], whole)] if frame["failed"].any() else []
+    columns += [figures_of("failed", frame["failed"], as_count)] if frame["failed"].any() else []
     caption = (
         f"Means over {word}s (times: the median); ± is the standard deviation over {word}s. ≈: not told from the best "
         "(p of at least 0.05, adjusted for the number of models)."
@@ -267,7 +267,7 @@ def _share_table(comparison: Comparison, section: SectionView, order: list[str])
     for name in order:
         means = comparison.reliance[name].mean(axis=0)[places]
         columns.append(figures_of(clean(comparison.label(name)), means, numbers(means)))
-        columns.append(figures_of("rank", ranks[name].iloc[places], whole, "quiet"))
+        columns.append(figures_of("rank", ranks[name].iloc[places], as_count, "quiet"))
     caption = "Importance (increase of the loss) of every feature, mean over folds, and its rank in each model."
     section.table(table_of(caption, columns), f"All {len(places)} features")
 

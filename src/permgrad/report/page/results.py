@@ -20,11 +20,11 @@ from permgrad.report.page.views import (
     Mark,
     SectionView,
     TableView,
+    as_count,
     figures_of,
     metric_heading,
     names,
     table_of,
-    whole,
 )
 from permgrad.report.sentences import against_competitors, competitor_label, unseen_words
 from permgrad.report.words import clean, duration, fixed, number, percent, shorten
@@ -164,8 +164,8 @@ def _class_table(scored: PredictionSection) -> TableView:
     """What each class's rows come to."""
     probabilities = np.asarray(scored.probabilities, dtype=np.float64)
     frame = per_class(_texts(scored.truth), probabilities, _texts(scored.classes))
-    columns = [names(frame["class"], "class"), figures_of("rows", frame["rows"], whole)]
-    columns.append(figures_of("called so", frame["predicted"], whole))
+    columns = [names(frame["class"], "class"), figures_of("rows", frame["rows"], as_count)]
+    columns.append(figures_of("called so", frame["predicted"], as_count))
     headings = {"precision": "precision", "recall": "recall", "f1": "F1", "roc_auc": "ROC\u2011AUC"}
     headings |= {"average_precision": "average precision", "calibration_error": "calibration error"}
     columns += [figures_of(words, frame[name], fixed) for name, words in headings.items()]

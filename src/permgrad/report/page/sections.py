@@ -19,13 +19,13 @@ from permgrad.report.page.views import (
     Column,
     SectionView,
     TableView,
+    as_count,
     built,
     cell,
     figures_of,
     frame_table,
     names,
     table_of,
-    whole,
 )
 from permgrad.report.sentences import entries_of, interaction_words, is_hybrid, map_words, no_share_words, path_words
 from permgrad.report.words import clean, duration, number, numbers, p_text, percent, plain_text, quantity_of
@@ -88,7 +88,7 @@ def ranking_table(explanation: Explanation) -> TableView:
     intervals = [f"{a} to {b}" if math.isfinite(end) else "–" for end, a, b in ends]
     ranked = [explanation.names[at] for at in order]
     columns = [
-        figures_of("", range(1, len(order) + 1), whole, "quiet"),
+        figures_of("", range(1, len(order) + 1), as_count, "quiet"),
         Column(explanation.level, [cell(clean(one), mark="best" if one in clear else "") for one in ranked], "text"),
         column("importance", explanation.values),
         figures_of(f"{_confidence(explanation)} interval", low, intervals),

@@ -254,7 +254,7 @@ def figures_of(
     return Column(heading, [cell(value, text, mark) for value, text in zip(array, texts, strict=True)])
 
 
-def whole(value: float) -> str:
+def as_count(value: float) -> str:
     """Write a count."""
     return fixed(value, 0)
 

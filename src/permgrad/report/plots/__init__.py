@@ -77,7 +77,9 @@ def _method(
 class PlotAccessor:
     """The plots of one explanation: ``explanation.plot.bar()``; ``explanation.plot()`` draws the one that suits it.
 
-    Every method returns a figure with ``save(path)`` for PNG, SVG and PDF.
+    Every method returns a figure with ``save(path)`` for PNG, SVG and PDF. Common options: ``top_n``, how many features
+    are drawn (None: all); ``output``, by name or position (None: the first, of single rows the positive one of two
+    classes); ``title`` (None: a default; empty: none).
     """
 
     def __init__(self, explanation: Explanation) -> None:

@@ -35,12 +35,6 @@ def bar(
     parts above 0 stand to the right of the line, parts below 0 to its left, and the dot is their sum. The whisker is
     the confidence interval of the sum. A local explanation is shown as its mean absolute attribution.
 
-    Args:
-        explanation: What to draw.
-        top_n: How many features; None: all.
-        output: Which output, by name or position; None: the first.
-        title: Title; None: a default; empty: none.
-
     Examples:
         >>> from permgrad import Explanation
         >>> figure = bar(Explanation(np.array([[2.0], [1.0]]), ("a", "b"), ("table", "table"), ("all",), "permutation",
@@ -84,14 +78,7 @@ def features(
 
     Panels never share an axis: where modalities were explained by different methods, their units differ, and where
     they were not, a modality of many small players would vanish beside one of few large players. A local explanation is
-    shown as its mean absolute attribution.
-
-    Args:
-        explanation: What to draw. ``meta["methods"]`` and ``meta["units"]`` name each modality's method and unit where
-            they differ.
-        top_n: How many features of each modality; None: all.
-        output: Which output, by name or position; None: the first.
-        title: Title; None: a default; empty: none.
+    shown as its mean absolute attribution; ``top_n`` is of each modality.
 
     Examples:
         >>> from permgrad import Explanation
@@ -128,11 +115,11 @@ def features(
 
 @styled
 def signed_bars(
-    names: Sequence[str], values: Floats, *, label: str = "attribution", top_n: int | None = 20, title: str = ""
+    names: Sequence[str], values: Floats, *, label: str = "attribution", top_n: int | None = 20
 ) -> PlotFigure:
     """Draw signed values by falling size, such as attributions that were divided by their L1 norm."""
     order = base.largest(np.abs(values), top_n)
-    figure, axes = base.one_panel(style.WIDTH, 0.95 + style.ROW * max(len(order), 1), title)
+    figure, axes = base.one_panel(style.WIDTH, 0.95 + style.ROW * max(len(order), 1))
     base.signed_bars(axes, np.asarray(values, dtype=np.float64)[order])
     axes.axvline(0, color=style.INK, linewidth=0.8)
     axes.set_yticks(np.arange(len(order)), labels_of([names[place] for place in order], 30))
@@ -148,12 +135,8 @@ def classes(explanation: Explanation, *, top_n: int | None = 15, title: str | No
     """Draw features (rows) by classes (columns); colour and number are the importance for the rows of that class.
 
     Features are ordered by their largest absolute importance over the columns, unless the explanation has a column for
-    all rows, which then gives the order and stands apart on the left.
-
-    Args:
-        explanation: What to draw; a local one is shown as its mean absolute attribution per output.
-        top_n: How many features; None: all.
-        title: Title; None: a default; empty: none.
+    all rows, which then gives the order and stands apart on the left. A local explanation is shown as its mean absolute
+    attribution per output.
     """
     base.check_one_unit(explanation, "classes")
     shown = base.as_global(explanation)

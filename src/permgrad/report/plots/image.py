@@ -38,13 +38,8 @@ def image(
     Activation maps (``maps["maps:<input>"]``; of a hybrid network ``maps["cam"]``) are drawn as they are; attributions
     of pixels or segments (``maps["segments:<input>"]``) are signed: blue pushes the output up, orange down.
 
-    Args:
-        explanation: A local explanation with maps or segments of an image input, or a global one with segments, which
-            is drawn over the mean image.
-        row: Position of the row, for a local explanation.
-        input: Which image input; None: the only one.
-        output: Which output; None: the first, or the second of two classes.
-        title: Title; None: a default; empty: none.
+    The explanation is local, then ``row`` is the position of the row, or global with segments, then drawn over the mean
+    image. ``input`` is the image input; None: the only one.
 
     Raises:
         InputError: If the explanation has nothing to draw over an image, or several image inputs and none is named.

@@ -34,14 +34,8 @@ def modality(
     """Draw the importance of whole branches or modalities.
 
     Uses ``explanation.branches`` where there is one; else, for additive methods, the signed sum over the features
-    of each path or modality.
-
-    Args:
-        explanation: What to draw.
-        truth: Known shares, ``{"image": 0.5, "table": 0.5}``, or several truths by name, ``{"published": {...},
-            "effect": {...}}``. The bars are then shares, and a mark stands at each known share.
-        output: Which output, where branches are not given; None: the first.
-        title: Title; None: a default; empty: none.
+    of each path or modality. With ``truth``, known shares such as ``{"image": 0.5, "table": 0.5}`` or several by name,
+    ``{"published": {...}, "effect": {...}}``, bars are shares, and a mark stands at each known one.
 
     Raises:
         InputError: If the values cannot be summed (the message names the call to make), if the modalities were

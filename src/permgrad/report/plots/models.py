@@ -10,7 +10,6 @@ import numpy.typing as npt
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import Bbox
 
-from permgrad.base.errors import InputError
 from permgrad.evaluation.ranking import importance_shares
 from permgrad.report import style
 from permgrad.report.plots import _base as base
@@ -26,23 +25,15 @@ MOST_LINES = 12
 
 
 @styled
-def scores(
-    values: Mapping[str, npt.ArrayLike], *, label: str = "score", level: tuple[str, ...] = (), title: str = ""
-) -> PlotFigure:
+def scores(values: Mapping[str, npt.ArrayLike], *, label: str = "score", level: tuple[str, ...] = ()) -> PlotFigure:
     """Draw each model's score on every fold as a dot and the mean as a diamond; thin lines join a fold's dots.
 
     Models stand from the top, best first; ``level`` are drawn in full colour, empty: all. Lines that run alike say that
     folds differ in difficulty; lines that cross say that models differ from fold to fold.
     """
     arrays = {name: np.asarray(folds, dtype=np.float64).ravel() for name, folds in values.items()}
-    lengths = {len(folds) for folds in arrays.values()}
-    if not arrays or len(lengths) != 1 or lengths == {0}:
-        raise InputError(
-            "scores needs as many values of each model as there are folds, however: "
-            f"{ {clean(name): len(folds) for name, folds in arrays.items()} }"
-        )
     table, count = np.stack(list(arrays.values())), len(arrays)
-    figure, axes = base.one_panel(style.WIDTH, 0.85 + 0.42 * count, title)
+    figure, axes = base.one_panel(style.WIDTH, 0.85 + 0.42 * count)
     places = np.arange(count)
     means = np.array([folds[np.isfinite(folds)].mean() if np.isfinite(folds).any() else np.nan for folds in table])
     near = within_reach(means)
@@ -90,28 +81,20 @@ MOST_DOTS = 5
 
 
 @styled
-def reliance(
-    importances: Mapping[str, npt.ArrayLike], names: Sequence[str], *, top_n: int | None = 12, title: str = ""
-) -> PlotFigure:
+def reliance(importances: Mapping[str, npt.ArrayLike], names: Sequence[str], *, top_n: int | None = 12) -> PlotFigure:
     """Draw the share of importance that each model gives to each feature: mean and range over folds.
 
     ``importances`` are ``(folds, features)`` for each model. Shares are of those above 0 of one model on one fold,
     because the losses of different models differ in size. Features are ordered by their mean share over models.
     """
-    arrays = {name: np.asarray(values, dtype=np.float64) for name, values in importances.items()}
-    if not arrays or any(one.ndim != 2 or one.shape[1] != len(names) or not len(one) for one in arrays.values()):
-        raise InputError(
-            f"reliance needs importances of shape (folds, {len(names)}) for each model, however: "
-            f"{ {clean(name): values.shape for name, values in arrays.items()} }"
-        )
-    shares = {name: np.stack([importance_shares(fold) for fold in folds]) for name, folds in arrays.items()}
+    shares = {name: np.stack(list(map(importance_shares, np.asarray(one)))) for name, one in importances.items()}
     means = np.stack([folds.mean(axis=0) for folds in shares.values()], axis=1)
     order = base.largest(means.mean(axis=1), top_n)
     labels = labels_of([names[i] for i in order])
     if len(shares) <= MOST_DOTS:
-        figure = _dots({name: folds[:, order] for name, folds in shares.items()}, labels, title)
+        figure = _dots({name: folds[:, order] for name, folds in shares.items()}, labels)
     else:
-        figure = _cells(list(shares), means[order], labels, title)
+        figure = _cells(list(shares), means[order], labels)
     base.note_hidden(figure.axes[0], len(names) - len(order))
     leading = "; ".join(
         f"{clean(name)}: {', '.join(clean(names[i]) for i in np.argsort(-column, kind='stable')[:3])}"
@@ -123,9 +106,9 @@ def reliance(
     return figure
 
 
-def _dots(shares: Mapping[str, Floats], labels: Sequence[str], title: str) -> PlotFigure:
+def _dots(shares: Mapping[str, Floats], labels: Sequence[str]) -> PlotFigure:
     count = len(shares)
-    figure, axes = base.one_panel(style.WIDTH, 1.05 + (0.2 + 0.085 * count) * len(labels), title)
+    figure, axes = base.one_panel(style.WIDTH, 1.05 + (0.2 + 0.085 * count) * len(labels))
     places = np.arange(len(labels))
     for band in places[::2]:
         axes.axhspan(band - 0.5, band + 0.5, color=style.RULE, alpha=0.28, linewidth=0, zorder=0)
@@ -147,8 +130,8 @@ def _dots(shares: Mapping[str, Floats], labels: Sequence[str], title: str) -> Pl
     return figure
 
 
-def _cells(models: Sequence[str], table: Floats, labels: Sequence[str], title: str) -> PlotFigure:
-    figure, axes = base.one_panel(min(3.2 + 0.75 * len(models), 12.0), 1.7 + style.ROW * 1.1 * len(labels), title)
+def _cells(models: Sequence[str], table: Floats, labels: Sequence[str]) -> PlotFigure:
+    figure, axes = base.one_panel(min(3.2 + 0.75 * len(models), 12.0), 1.7 + style.ROW * 1.1 * len(labels))
     texts = [[f"{value:.2f}".replace("0.", ".") if value >= 0.005 else "<.01" for value in row] for row in table]
     names, most = labels_of(models, 26), float(table.max()) or 1.0
     base.heat_table(axes, table, texts, (labels, names), most=most, size=style.SIZE_SMALL, aspect="auto")
@@ -158,19 +141,14 @@ def _cells(models: Sequence[str], table: Floats, labels: Sequence[str], title: s
 
 
 @styled
-def agreement_matrix(matrix: npt.ArrayLike, labels: Sequence[str], *, title: str = "") -> PlotFigure:
+def agreement_matrix(matrix: npt.ArrayLike, labels: Sequence[str]) -> PlotFigure:
     """Draw how far models agree ``(models, models)``: a cell for each pair, and, framed, each model with itself.
 
     That diagonal, the same model fitted on other rows, is the ceiling: no other model can agree more, but by chance.
     """
     table = np.asarray(matrix, dtype=np.float64)
-    if table.shape != (len(labels), len(labels)) or not len(labels):
-        raise InputError(
-            "matrix must have shape (models, models) with one label per model, however: "
-            f"its shape is {table.shape} with {len(labels)} labels"
-        )
     size = float(np.clip(0.62 * len(labels), 1.5, 5.5))
-    figure, axes = base.one_panel(size + 1.75, size + 1.2, title)
+    figure, axes = base.one_panel(size + 1.75, size + 1.2)
     names = labels_of(labels, 26)
     base.heat_table(axes, table, np.reshape(numbers(table.ravel(), 2), table.shape), (names, names))
     for place in range(len(labels)):
@@ -196,7 +174,9 @@ def tradeoff(
     ``points`` are for each method its costs and its errors, run by run; axes are logarithmic where their numbers are
     above 0. ``quiet`` methods are grey, for comparison, with their names only if ``name_quiet``.
     """
-    runs = _checked(points)
+    pairs = {name: np.asarray(pair, dtype=np.float64) for name, pair in points.items()}
+    runs = {name: pair[:, np.isfinite(pair).all(axis=0) & (pair[0] > 0)] for name, pair in pairs.items()}
+    runs = {name: pair for name, pair in runs.items() if pair.size}
     figure, axes = one_panel(style.WIDTH, 4.4)
     axes.set_xscale("log")
     if min(float(y.min()) for _, y in runs.values()) > 0:
@@ -227,27 +207,6 @@ def tradeoff(
         f"{number(means[best][1])} at {number(means[best][0])}."
     )
     return figure
-
-
-def _checked(points: Mapping[str, Points]) -> dict[str, tuple[Floats, Floats]]:
-    """Return the runs that have a cost above 0 and an error; refuse lengths that differ, and no such run at all."""
-    runs = {}
-    for name, pair in points.items():
-        x, y = (np.asarray(values, dtype=np.float64) for values in pair)
-        if x.shape != y.shape or x.ndim != 1:
-            raise InputError(
-                f"each method needs as many costs as errors, however: {name!r} has {x.shape} and {y.shape}; pass two "
-                "lists of one length"
-            )
-        drawn = np.isfinite(x) & np.isfinite(y) & (x > 0)
-        if drawn.any():
-            runs[name] = (x[drawn], y[drawn])
-    if not runs:
-        raise InputError(
-            "tradeoff needs a method with a cost above 0 and an error, however: there is none; pass finite "
-            'numbers, as in points={"permutation": ([0.2], [0.01])}'
-        )
-    return runs
 
 
 def _widen(axes: Axes, which: str, values: Floats) -> None:

@@ -22,7 +22,7 @@ MOST_FEATURES = 3
 
 
 @styled
-def residuals(truth: npt.ArrayLike, predictions: npt.ArrayLike, *, unit: str = "", title: str = "") -> PlotFigure:
+def residuals(truth: npt.ArrayLike, predictions: npt.ArrayLike, *, title: str = "") -> PlotFigure:
     """Draw predictions against the truth (left), errors against the prediction (right) and how errors are distributed.
 
     The line through the errors is their running median with the middle half of them: where it leaves 0, predictions of
@@ -36,13 +36,12 @@ def residuals(truth: npt.ArrayLike, predictions: npt.ArrayLike, *, unit: str = "
     error = y - guess
     figure = base.new_figure(style.WIDTH, 3.3, title)
     left, right, beside = figure.subplots(1, 3, width_ratios=(1, 1, 0.26))
-    unit = f" ({unit})" if unit else ""
     limits, errors = padded_around([y, guess]), padded_around(error)
     left.plot(limits, limits, color=style.MUTED, linewidth=0.9)
     _points(left, y, guess)
-    left.set(xlim=limits, ylim=limits, xlabel=f"truth{unit}", ylabel=f"prediction{unit}", box_aspect=1)
+    left.set(xlim=limits, ylim=limits, xlabel="truth", ylabel="prediction", box_aspect=1)
     _errors_against(right, guess, error)
-    right.set(xlim=padded_around(guess), ylim=errors, xlabel=f"prediction{unit}", ylabel=f"error{unit}", box_aspect=1)
+    right.set(xlim=padded_around(guess), ylim=errors, xlabel="prediction", ylabel="error", box_aspect=1)
     beside.hist(error, bins=30, orientation="horizontal", color=style.NEUTRAL, linewidth=0, rwidth=0.9)
     beside.axhline(0, color=style.MUTED, linewidth=0.9)
     beside.set(ylim=errors, xlabel="rows", box_aspect=1 / 0.26)
@@ -61,30 +60,23 @@ def residuals(truth: npt.ArrayLike, predictions: npt.ArrayLike, *, unit: str = "
 
 
 @styled
-def residuals_by_feature(
-    features: pd.DataFrame, errors: npt.ArrayLike, *, unit: str = "", title: str = ""
-) -> PlotFigure:
+def residuals_by_feature(features: pd.DataFrame, errors: npt.ArrayLike) -> PlotFigure:
     """Draw errors (truth − prediction) against the first three raw features: numbers as points, categories by level.
 
     A running median that leaves 0 is something about the feature that the model has not learnt.
     """
     error = np.asarray(errors, dtype=np.float64).ravel()
-    if len(features) != len(error) or not features.shape[1]:
-        raise InputError(
-            "features must have a column and as many rows as there are errors, however: "
-            f"its shape is {features.shape} and there are {len(error)} errors"
-        )
     defined = np.isfinite(error)
     shown = features.loc[:, ~features.columns.duplicated()].iloc[defined, :MOST_FEATURES]
     error, count = error[defined], shown.shape[1]
-    figure = base.new_figure(style.WIDTH if count > 1 else 3.9, 2.75, title)
+    figure = base.new_figure(style.WIDTH if count > 1 else 3.9, 2.75)
     panels = np.atleast_1d(figure.subplots(1, count, sharey=True))
     for axes, name in zip(panels, shown.columns, strict=True):
         _one_feature(axes, shown[name], error)
         axes.set_xlabel(shorten(name, 28))
         axes.axhline(0, color=style.MUTED, linewidth=0.9, zorder=1)
         axes.grid(axis="y")
-    panels[0].set_ylabel(f"error ({unit})" if unit else "error")
+    panels[0].set_ylabel("error")
     panels[0].set_ylim(*padded_around(error))
     plain_axis(panels[0], "y")
     figure.description = "Errors by " + ", ".join(clean(name) for name in shown.columns)

@@ -39,12 +39,6 @@ def beeswarm(
     Colours follow the rank of numbers, dates (also ISO dates as text) and ordered categories; values that have no
     order, and missing ones, are grey.
 
-    Args:
-        explanation: A local explanation.
-        top_n: How many features, by mean absolute attribution; None: all.
-        output: Which output; None: the first, or the second of two classes.
-        title: Title; None: a default; empty: none.
-
     Raises:
         InputError: If the explanation is global.
     """
@@ -161,15 +155,8 @@ def waterfall(
     """Draw one row's attributions as steps from the baseline's output (bottom) to the row's output (top).
 
     Features beyond ``top_n`` make one step together. If the attributions do not add up to the difference, the gap is a
-    step of its own, called "not attributed", so that nothing is hidden.
-
-    Args:
-        explanation: A local explanation.
-        row: Position of the row.
-        top_n: How many features by absolute attribution; None: all.
-        output: Which output; None: the first, or the second of two classes.
-        title: Title; None: a default; empty: none.
-        label: What the output is, written along the axis; None: "output" with its unit if known.
+    step of its own, called "not attributed", so that nothing is hidden. ``row`` is the row's position, ``label`` says
+    along the axis what the output is (None: "output" with its unit if known).
 
     Raises:
         InputError: If the explanation is global or does not add up, or there is no such row.

@@ -10,7 +10,6 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from permgrad.base.errors import InputError
 from permgrad.report import style
 from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import Floats, PlotFigure, padded, plain_axis, styled
@@ -38,10 +37,6 @@ def loss_limits(losses: Floats) -> tuple[float, float]:
     return padded(low, high, 0.08)
 
 
-def _needed(plot: str, what: str, fix: str) -> InputError:
-    return InputError(f"{plot} needs {what}, however: there is none; {fix}")
-
-
 def _loss_axes(axes: Any, limits: tuple[float, float], label: str) -> None:
     """Set what every axes of losses has: limits, a grid, plain numbers, names."""
     axes.set_ylim(*limits)
@@ -52,16 +47,14 @@ def _loss_axes(axes: Any, limits: tuple[float, float], label: str) -> None:
 
 
 @styled
-def tuning_history(table: pd.DataFrame, *, reference: str = "", title: str = "") -> PlotFigure:
+def tuning_history(table: pd.DataFrame, *, reference: str = "") -> PlotFigure:
     """Draw each trial's validation loss and the best so far.
 
     The table has columns ``trial, state, validation_loss``; a state is ``"complete"``, ``"pruned"`` or ``"failed"``.
     ``reference`` says what trial 0 is, if it is no ordinary trial; a line shows its loss.
     """
-    if table.empty:
-        raise _needed("tuning_history", "a finished trial", "let one finish")
     trials, losses, state = _columns(table)
-    figure, axes = base.one_panel(style.WIDTH, 3.5, title)
+    figure, axes = base.one_panel(style.WIDTH, 3.5)
     low, high = loss_limits(losses)
     shown = np.clip(losses, low, high - 0.025 * (high - low))
     shown[state == "failed"] = high - 0.03 * (high - low)
@@ -106,13 +99,11 @@ def _mark_winner(axes: Any, trials: npt.NDArray[np.int64], place: int, loss: flo
 
 @styled
 def trial_curves(
-    curves: Mapping[int, Sequence[float]], *, best: int | None = None, pruned: Sequence[int] = (), title: str = ""
+    curves: Mapping[int, Sequence[float]], *, best: int | None = None, pruned: Sequence[int] = ()
 ) -> PlotFigure:
     """Draw the validation loss of all trials by epoch, the winner in front; a cross marks where a trial was pruned."""
     drawn = {trial: np.asarray(losses, dtype=np.float64) for trial, losses in curves.items() if len(losses)}
-    if not drawn:
-        raise _needed("trial_curves", "a trial with an epoch", "let a trial begin")
-    figure, axes = base.one_panel(style.WIDTH, 3.3, title)
+    figure, axes = base.one_panel(style.WIDTH, 3.3)
     for trial, losses in drawn.items():
         epochs = np.arange(1, len(losses) + 1)
         if trial != best:
@@ -133,12 +124,10 @@ def trial_curves(
 
 
 @styled
-def setting_importances(importances: Mapping[str, float], *, title: str = "") -> PlotFigure:
+def setting_importances(importances: Mapping[str, float]) -> PlotFigure:
     """Draw which share each setting explains, largest first."""
-    if not importances:
-        raise _needed("setting_importances", "a setting", "pass {setting: share}")
     ordered = dict(sorted(importances.items(), key=lambda item: -item[1]))
-    figure, axes = base.one_panel(style.WIDTH, 0.7 + style.ROW * len(ordered), title)
+    figure, axes = base.one_panel(style.WIDTH, 0.7 + style.ROW * len(ordered))
     axes.barh(range(len(ordered)), list(ordered.values()), height=0.62, color=style.TABULAR)
     for place, value in enumerate(ordered.values()):
         base.note(axes, f"{value:.0%}", (value, place), (4, 0))
@@ -163,8 +152,6 @@ def tuning_slices(
     """
     ended = table[table["state"] != "failed"]
     names = list(names)[:MOST_SLICES]
-    if ended.empty or not names:
-        raise _needed("tuning_slices", "a trial with a loss and a setting", "let one finish, and name settings")
     columns = min(3, len(names))
     figure, panels = base.small_panels(len(names), (style.WIDTH / columns, 1.75), room=0.25)
     losses = _columns(ended)[1]

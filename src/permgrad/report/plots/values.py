@@ -30,11 +30,6 @@ def direction(explanation: Explanation, *, top_n: int | None = 9, title: str | N
     All panels share the vertical axis, so that their slopes compare. Of two classes only the positive one is drawn, of
     more than six only the first six.
 
-    Args:
-        explanation: An explanation with ``direction``.
-        top_n: How many features, by importance; None: all.
-        title: Title; None or empty: none.
-
     Raises:
         InputError: If the explanation has no direction.
     """
