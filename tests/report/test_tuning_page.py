@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from permgrad.report.page.tuning import settings_of, tuning_page
-from permgrad.report.plots.tuning import loss_limits, setting_importances, trial_curves, tuning_history, tuning_slices
+from permgrad.report.plots.training import loss_limits, setting_importances, trial_curves, tuning_history, tuning_slices
 
 from .conftest import HOSTILE
 

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from permgrad.evaluation.metrics import metrics
 from permgrad.report.page.html import render_page
 from permgrad.report.page.views import Builder, Cell, Column, Fact, Kind, Mark, SectionView, built, cell, table_of
-from permgrad.report.plots.tuning import (
+from permgrad.report.plots.training import (
     MOST_SLICES,
     setting_importances,
     trial_curves,

@@ -63,7 +63,7 @@ def _method(
     """Return a plot as a method, which names the baseline under the axis: another baseline gives another picture."""
 
     @functools.wraps(plot)
-    def method(self: PlotAccessor, *args: P.args, **options: P.kwargs) -> PlotFigure:
+    def method(self: PlotAccessor, /, *args: P.args, **options: P.kwargs) -> PlotFigure:
         figure = plot(self._explanation, *args, **options)
         baseline = self._explanation.meta.get("baseline")
         if isinstance(baseline, str) and figure.axes and plot in (bar, beeswarm, waterfall):

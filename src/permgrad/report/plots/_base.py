@@ -338,17 +338,10 @@ def count_axis(axis: Any) -> None:
     axis.set_major_formatter(lambda value, _: f"{value:,.0f}")
 
 
-_WIDEST = 1e300
-
-
 def padded(low: float, high: float, share: float = 0.05) -> tuple[float, float]:
     """Return limits with some air; a range of nothing becomes a small one around it, an undefined one 0 to 1."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return 0.0, 1.0
-    # The width of a wider range is no number of float64, and what lies beyond is drawn at the edge.
-    low, high = (min(max(end, -_WIDEST), _WIDEST) for end in (low, high))
-    if _WIDEST in (abs(low), abs(high)):
-        return low, high
     if high <= low:
         room = abs(high) * 0.1 or 1.0
         return low - room, high + room
