@@ -242,6 +242,12 @@ def note(
     axes.annotate(text, at, xycoords=of, xytext=offset, textcoords="offset points", **look)
 
 
+def beside_rows(axes: Any, texts: Sequence[str], room: float, **look: Any) -> None:
+    """Write a text to the right of each row, ``room`` points from the axes."""
+    for place, text in enumerate(texts):
+        note(axes, text, (1.0, place), (room, 0), of=BESIDE_ROW, **look)
+
+
 def note_hidden(axes: Any, count: int) -> None:
     """Say beneath the names of rows how many are not shown."""
     if count:

@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 
 from permgrad.report import style
 from permgrad.report.plots import _base as base
-from permgrad.report.plots._base import BESIDE_ROW, Floats, PlotFigure, styled
+from permgrad.report.plots._base import Floats, PlotFigure, styled
 from permgrad.report.words import clean, labels_of, number, numbers, quantity_of
 
 if TYPE_CHECKING:
@@ -213,9 +213,7 @@ def _ranked_rows(
     axes.set_xlim(*(base.padded_around(ends, 0.03) if np.any(ends[np.isfinite(ends)]) else (0.0, 1.0)))
     axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0.5)
     texts = numbers(values)
-    room = 6 + 4.6 * max(map(len, texts), default=0)
-    for place, text in enumerate(texts):
-        base.note(axes, text, (1.0, place), (room, 0), of=BESIDE_ROW, ha="right")
+    base.beside_rows(axes, texts, 6 + 4.6 * max(map(len, texts), default=0), ha="right")
 
 
 def _size_words(explanation: Explanation) -> str:

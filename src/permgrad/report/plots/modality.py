@@ -13,7 +13,7 @@ from permgrad.base.errors import InputError, shown
 from permgrad.evaluation.ranking import importance_shares
 from permgrad.report import style
 from permgrad.report.plots import _base as base
-from permgrad.report.plots._base import BESIDE_ROW, PlotFigure, styled
+from permgrad.report.plots._base import PlotFigure, styled
 from permgrad.report.sentences import entries_of, path_words, value_of
 from permgrad.report.words import clean, labels_of, number, quantity_of
 
@@ -80,15 +80,17 @@ def shares(content: Mapping[str, Any], truth: Mapping[str, Any], *, title: str =
     estimated = importance_shares([np.nan_to_num(value_of(content[name], "importance")) for name in names])
     figure, axes = base.one_panel(style.WIDTH, 1.35 + 0.5 * len(names), title)
     axes.barh(range(len(names)), estimated, height=0.52, color=_colours(names), linewidth=0)
-    for place, (name, share) in enumerate(zip(names, estimated, strict=True)):
-        true = " | ".join(f"{mark[name] * 100:.0f}" for mark in marks.values() if name in mark)
-        _beside(axes, f"{share * 100:.0f} %" + (f" · truth {true} %" if true else ""), place)
+    marked = [[f"{mark[name] * 100:.0f}" for mark in marks.values() if name in mark] for name in names]
+    words = [
+        f"{share * 100:.0f} %" + (f" · truth {' | '.join(one)} %" if one else "")
+        for share, one in zip(estimated, marked, strict=True)
+    ]
     look: dict[str, Any] = {"markersize": 7, "markeredgewidth": 1.4, "clip_on": False, "zorder": 3, **_OPEN}
     for (label, mark), marker in zip(marks.items(), "DoDs", strict=False):
         places = [place for place, name in enumerate(names) if name in mark]
         axes.plot([mark[names[place]] for place in places], places, marker, label=clean(label), **look)
     reach = [0.0, float(estimated.max()), *(value for mark in marks.values() for value in mark.values())]
-    _frame(axes, names, reach, "share of the sum over modalities")
+    _frame(axes, names, words, reach, "share of the sum over modalities")
     axes.set_xlim(0, max(reach) * 1.04 or 1.0)
     axes.tick_params(axis="y", pad=8)  # a mark at 0 must not cover the end of a name
     figure.description = "Shares of the modalities, estimated and true: " + "; ".join(
@@ -107,9 +109,8 @@ def _true_shares(truth: Any, names: list[str]) -> dict[str, dict[str, float]]:
             f"{{{names[0]!r}: 0.5}}"
         )
     marks = {}
-    for label, entry in (
-        truth if all(isinstance(one, Mapping) for one in truth.values()) else {"truth": truth}
-    ).items():
+    several = all(isinstance(entry, Mapping) for entry in truth.values())
+    for label, entry in (truth if several else {"truth": truth}).items():
         for name in entry:
             check_choice("truth", str(name), names)
         checked = {
@@ -135,17 +136,16 @@ def branches(content: Mapping[str, Any], *, title: str = "", label: str = "impor
     keys = ("importance", "ci_low", "ci_high", "alone", "last")
     numbers = np.array([[value_of(content[name], key) for key in keys] for name in names])
     value, low, high, alone, last = numbers.T
-    places, with_shares = np.arange(len(names)), not path_words(content)
+    places = np.arange(len(names))
     axes.barh(places, np.nan_to_num(value), height=0.52, color=_colours(names), linewidth=0)
     base.intervals(axes, low, high, linewidth=1.2)
     for effects, key, marker in ((alone, "alone", "o"), (last, "last", "s")):
         legend = key if np.isfinite(effects[0]) else None
         axes.plot(effects, places, marker, markersize=5, markeredgewidth=1.0, label=legend, **_OPEN)
-    for place, name in enumerate(names):
-        share = value_of(content[name], "share")
-        words = f"{share * 100:.0f} %" if np.isfinite(share) else "undefined" if "share" in content[name] else ""
-        _beside(axes, f"{words} · {number(value[place])}" if words and with_shares else number(value[place]), place)
-    _frame(axes, names, [0.0, *numbers[np.isfinite(numbers)]], label)
+    words = [number(importance) for importance in value]
+    if not path_words(content):
+        words = [_share_words(content[name]) + one for name, one in zip(names, words, strict=True)]
+    _frame(axes, names, words, [0.0, *numbers[np.isfinite(numbers)]], label)
     figure.description = "Importance of whole branches: " + ", ".join(
         f"{clean(name)} {number(importance)}" for name, importance in zip(names, value, strict=True)
     )
@@ -170,12 +170,15 @@ def _colours(names: list[str]) -> list[str]:
     return [style.SERIES[place % len(style.SERIES)] for place in range(len(names))]
 
 
-def _beside(axes: Any, words: str, place: int) -> None:
-    base.note(axes, words, (1.0, place), (8, 0), of=BESIDE_ROW, color=style.INK, fontsize=style.SIZE_LABEL)
+def _share_words(entry: Mapping[str, Any]) -> str:
+    share = value_of(entry, "share")
+    return f"{share * 100:.0f} % · " if np.isfinite(share) else "undefined · " if "share" in entry else ""
 
 
-def _frame(axes: Any, names: list[str], reach: list[float], label: str) -> None:
+def _frame(axes: Any, names: list[str], words: list[str], reach: list[float], label: str) -> None:
+    """Name the rows, with words to their right."""
     base.name_rows(axes, labels_of(names))
+    base.beside_rows(axes, words, 8, color=style.INK, fontsize=style.SIZE_LABEL)
     axes.set_xlim(*base.padded_around(reach, 0.04))
     axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0.5)
     axes.set_xlabel(label)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -52,9 +52,8 @@ def scores(values: Mapping[str, npt.ArrayLike], *, label: str = "score", level: 
     axes.set_xlim(*base.padded_around(table[near], 0.06))
     axes.set_xlabel(clean(label))
     texts = numbers(means, 4)
-    look: dict[str, Any] = {"ha": "right", "fontsize": style.SIZE_LABEL, "color": style.INK}
-    for place, text in enumerate(texts):
-        base.note(axes, text, (1.0, place), (10 + 4.8 * max(map(len, texts)), 0), of=BESIDE_ROW, **look)
+    look = {"ha": "right", "fontsize": style.SIZE_LABEL, "color": style.INK}
+    base.beside_rows(axes, texts, 10 + 4.8 * max(map(len, texts)), **look)
     figure.description = f"{clean(label)} of {count} models on {table.shape[1]} folds; means: " + ", ".join(
         f"{clean(name)} {number(float(mean), 4)}" for name, mean in zip(arrays, means, strict=True)
     )
