@@ -13,7 +13,7 @@ import pytest
 from permgrad.base.errors import InputError
 from permgrad.evaluation.comparison import ComparedModel, Comparison
 from permgrad.evaluation.paired import corrected_paired_test
-from permgrad.report.page.comparison_words import agreement_line, agreement_words, path_lines, sentences
+from permgrad.report.page.comparison import agreement_line, agreement_words, path_lines, sentences
 from permgrad.report.words import number
 
 NAMES = ("a", "b", "c")

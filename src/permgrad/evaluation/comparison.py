@@ -283,7 +283,7 @@ class Comparison:
     # ---- leaving it --------------------------------------------------------------------------------------------------
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the frames of scores and importances as JSON-able facts."""
-        from permgrad.report.page.comparison_words import sentences
+        from permgrad.report.page.comparison import sentences
 
         measured = [name for name in self.scores if name in metrics]
         by_model = self.scores[measured].astype(float).groupby(self.scores["model"], sort=False)
