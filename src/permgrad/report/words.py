@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,6 +74,11 @@ def numbers(values: Sequence[float] | npt.NDArray[np.float64], digits: int = 3) 
 def fixed(value: float, decimals: int = 3) -> str:
     """Write a number with so many decimals; a tiny negative number is not ``−0.000``."""
     return f"{value:z,.{decimals}f}".replace("-", "−") if math.isfinite(value) else "–"
+
+
+def valued(names: Iterable[object], values: Iterable[float], write: Callable[[float], str] = number) -> str:
+    """Write names with their values: ``a 0.100, b 0.200``."""
+    return ", ".join(f"{clean(name)} {write(float(value))}" for name, value in zip(names, values, strict=True))
 
 
 def compact(value: float, digits: int = 3) -> str:

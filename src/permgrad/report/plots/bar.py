@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from permgrad.report import style
 from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import Floats, PlotFigure, styled
-from permgrad.report.words import clean, labels_of, number, numbers, quantity_of
+from permgrad.report.words import clean, labels_of, numbers, quantity_of, valued
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -58,7 +58,7 @@ def bar(
     if paths:
         place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1.0), "ncols": len(paths)}
         axes.legend(handlelength=0.9, handleheight=0.9, borderpad=0.1, borderaxespad=0.1, **place)
-    leading = ", ".join(f"{clean(shown.names[i])} {number(values[i])}" for i in order[:5])
+    leading = valued([shown.names[i] for i in order[:5]], values[order[:5]])
     figure.description = (
         f"Bars of {len(order)} of {len(values)} {explanation.level}s by importance with confidence intervals. "
         f"Largest: {leading}."
@@ -106,7 +106,7 @@ def features(
         axes.set_title(clean(name) + method, fontsize=style.SIZE_LABEL, fontweight="bold")
         axes.set_xlabel(_size_words(explanation) + _unit(explanation, name))
     leading = "; ".join(
-        f"{clean(name)}: " + ", ".join(f"{clean(explanation.names[i])} {number(values[i])}" for i in order[:3])
+        f"{clean(name)}: {valued([explanation.names[i] for i in order[:3]], values[order[:3]])}"
         for name, order in chosen.items()
     )
     figure.description = f"Bars of the leading {explanation.level}s of each input, each on its own axis. {leading}."
@@ -125,7 +125,7 @@ def signed_bars(
     axes.set_yticks(np.arange(len(order)), labels_of([names[place] for place in order], 30))
     axes.invert_yaxis()
     axes.set_xlabel(label)
-    leading = ", ".join(f"{clean(names[place])} {number(float(values[place]))}" for place in order[:8])
+    leading = valued([names[place] for place in order[:8]], np.asarray(values)[order[:8]])
     figure.description = f"Signed bars of {len(order)} of {len(values)}, largest first: {leading}."
     return figure
 

@@ -25,7 +25,7 @@ from permgrad.report.plots._base import (
     thinned,
     unit_square,
 )
-from permgrad.report.words import labels_of, number, shorten
+from permgrad.report.words import labels_of, number, shorten, valued
 
 
 @styled
@@ -47,9 +47,8 @@ def confusion_matrix(matrix: npt.ArrayLike, labels: Sequence[Any], *, title: str
     name_columns(axes, names, slanted=len(labels) > 3 and max(map(len, names)) > 5)
     axes.set_xlabel("predicted")
     axes.set_ylabel("truth")
-    figure.description = "Confusion matrix, found of each true class: " + ", ".join(
-        f"{name} {share:.0%}" for name, share in list(zip(names, np.diag(shares), strict=True))[:20]
-    )
+    recall = valued(names[:20], np.diag(shares)[:20], "{:.0%}".format)
+    figure.description = f"Confusion matrix, found of each true class: {recall}"
     return figure
 
 
@@ -90,9 +89,8 @@ def roc_curves(
             title_fontsize=style.SIZE_SMALL, alignment="left", handlelength=1.6,
         )  # fmt: skip
     figure: PlotFigure = axes.figure
-    figure.description = "ROC curves, area by class: " + ", ".join(
-        f"{shorten(classes[k], 30)} {curves[k][2]:.3f}" for k in shown
-    )
+    areas = valued([shorten(classes[k], 30) for k in shown], [curves[k][2] for k in shown], "{:.3f}".format)
+    figure.description = f"ROC curves, area by class: {areas}"
     return figure
 
 

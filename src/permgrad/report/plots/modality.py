@@ -15,7 +15,7 @@ from permgrad.report import style
 from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import PlotFigure, styled
 from permgrad.report.sentences import entries_of, path_words, value_of
-from permgrad.report.words import clean, labels_of, number, quantity_of
+from permgrad.report.words import clean, labels_of, number, quantity_of, valued
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -146,9 +146,7 @@ def branches(content: Mapping[str, Any], *, title: str = "", label: str = "impor
     if not path_words(content):
         words = [_share_words(content[name]) + one for name, one in zip(names, words, strict=True)]
     _frame(axes, names, words, [0.0, *numbers[np.isfinite(numbers)]], label)
-    figure.description = "Importance of whole branches: " + ", ".join(
-        f"{clean(name)} {number(importance)}" for name, importance in zip(names, value, strict=True)
-    )
+    figure.description = f"Importance of whole branches: {valued(names, value)}"
     return figure
 
 

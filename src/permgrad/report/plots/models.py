@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ from permgrad.evaluation.ranking import importance_shares
 from permgrad.report import style
 from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import BESIDE_ROW, Floats, PlotFigure, note, one_panel, plain_axis, styled
-from permgrad.report.words import clean, labels_of, number, numbers, shorten
+from permgrad.report.words import clean, labels_of, number, numbers, shorten, valued
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,9 +55,8 @@ def scores(values: Mapping[str, npt.ArrayLike], *, label: str = "score", level: 
     texts = numbers(means, 4)
     look = {"ha": "right", "fontsize": style.SIZE_LABEL, "color": style.INK}
     base.beside_rows(axes, texts, 10 + 4.8 * max(map(len, texts)), **look)
-    figure.description = f"{clean(label)} of {count} models on {table.shape[1]} folds; means: " + ", ".join(
-        f"{clean(name)} {number(float(mean), 4)}" for name, mean in zip(arrays, means, strict=True)
-    )
+    described = valued(arrays, means, partial(number, digits=4))
+    figure.description = f"{clean(label)} of {count} models on {table.shape[1]} folds; means: {described}"
     return figure
 
 

@@ -14,7 +14,7 @@ from permgrad.base.errors import InputError
 from permgrad.report import style
 from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import Floats, PlotFigure, styled
-from permgrad.report.words import clean, labels_of, number, numbers, quantity_of, value_text
+from permgrad.report.words import clean, labels_of, number, numbers, quantity_of, value_text, valued
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -188,7 +188,7 @@ def waterfall(
     base.name_rows(axes, names)
     _mark_ends(axes, len(steps), start, final)
     axes.set_xlabel(_output_of(explanation, column) if label is None else clean(label))
-    leading = ", ".join(f"{clean(explanation.names[i])} {number(float(values[i]))}" for i in order[:5])
+    leading = valued([explanation.names[i] for i in order[:5]], values[order[:5]])
     figure.description = f"Steps from {number(start)} (baseline) to {number(final)} (this row). Largest: {leading}."
     return figure
 

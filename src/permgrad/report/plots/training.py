@@ -14,7 +14,7 @@ from permgrad.base.errors import InputError
 from permgrad.report import style
 from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import Floats, PlotFigure, padded, plain_axis, styled
-from permgrad.report.words import clean, labels_of, number, shorten
+from permgrad.report.words import clean, labels_of, number, shorten, valued
 
 CURVES = (("train_loss", "training", style.NEUTRAL), ("validation_loss", "validation", style.TABULAR))
 #: Slices in one picture.
@@ -209,8 +209,7 @@ def setting_importances(importances: Mapping[str, float]) -> PlotFigure:
     axes.set_xlim(0, max(ordered.values()) * 1.12 or 1.0)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_xlabel("share of importance")
-    words = ", ".join(f"{clean(name)} {value:.0%}" for name, value in ordered.items())
-    figure.description = f"Importance of settings: {words}"
+    figure.description = f"Importance of settings: {valued(ordered, ordered.values(), '{:.0%}'.format)}"
     return figure
 
 
