@@ -28,14 +28,10 @@ OWN = ("trial", "state", "validation_loss", "epochs", "best_epoch", "seed", "rea
 
 
 def tuning_page(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
-    """Return a study's page as one HTML file that asks nothing of the network.
+    """Return a study's page, from ``trials.csv`` and what else is known (absent facts are left out).
 
-    Args:
-        table: ``trials.csv``: columns ``trial, state, validation_loss, epochs, best_epoch, seed``, the settings, and
-            ``reason``.
-        facts: what else is known: ``table, target, task, space, space_text, total, best, importances, curves, seconds,
-            log_scales, starts_with, command, again, study, seed, split_seed, split, test, has_report``; what is absent
-            is left out.
+    ``table, target, task, space, space_text, total, best, importances, curves, seconds, log_scales, starts_with,
+    command, again, study, seed, split_seed, split, test, has_report``.
     """
     best = facts.get("best")
     count = len(table)

@@ -97,8 +97,7 @@ def roc_curves(
 def _square(legend: float, title: str) -> Any:
     """Return square axes in a figure with room (in inches) for a legend at the right, and a title.
 
-    They are placed by hand: the automatic arrangement does not know that square axes cannot give way to a legend, and
-    would push the labels at the left off the page.
+    By hand: the automatic arrangement would give way to the legend on the left, where the labels stand.
     """
     left, below, side, edge = 0.6, 0.5, 3.3, 0.1
     width, height = left + side + edge + legend, below + side + edge
@@ -132,11 +131,9 @@ def calibration(
     positive: int = 1,
     title: str = "",
 ) -> PlotFigure:
-    """Draw a reliability curve with its 95 % band, and below it how probabilities are distributed.
+    """Draw a reliability curve with its 95 % band, of each class where there are more than two, and the probabilities.
 
-    Of two classes the positive one is drawn; of more each has a panel, one versus the rest. Beneath the calibration
-    error stands what a perfectly calibrated model would show on as many rows by chance; a dashed line is ``before``,
-    the probabilities before they were calibrated.
+    A dashed line is ``before``, the probabilities before they were calibrated.
     """
     codes, table = base.class_table(truth, probabilities, classes)
     earlier = None if before is None else base.class_table(truth, before, classes)[1]

@@ -72,8 +72,7 @@ def _content(explanation: Explanation, output: str | int | None) -> dict[str, di
 def shares(content: Mapping[str, Any], truth: Mapping[str, Any], *, title: str = "") -> PlotFigure:
     """Draw modalities as shares of a whole, with a mark at each share that is known to be true.
 
-    ``content`` is as ``branches`` takes it; a negative importance counts as 0, because shares are parts of a whole.
-    ``truth`` is ``{modality: share}``, or several by name, ``{name: {modality: share}}``.
+    ``truth`` is ``{modality: share}``, or several by name; a negative importance counts as 0.
     """
     names = _names(content, "shares needs at least one modality")
     marks = _true_shares(truth, names)
@@ -127,9 +126,8 @@ def _true_shares(truth: Any, names: list[str]) -> dict[str, dict[str, float]]:
 def branches(content: Mapping[str, Any], *, title: str = "", label: str = "importance") -> PlotFigure:
     """Draw the content of ``branches.json``; entries that are missing or null are left out.
 
-    The bar is a branch's importance with its interval; the open circle is its effect alone, the open square its effect
-    when it is replaced last. A branch whose share is undefined says so; where one share lies outside 0 … 1, none is
-    written, because they are not parts of a whole.
+    The bar is the importance with its interval, the open circle the effect alone, the open square that when replaced
+    last. Shares are written beside them unless one lies outside 0 … 1.
     """
     names = _names(content, "branches needs at least one branch")
     figure, axes = base.one_panel(style.WIDTH, 1.15 + 0.5 * len(names), title)

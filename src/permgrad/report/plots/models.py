@@ -27,10 +27,9 @@ MOST_LINES = 12
 
 @styled
 def scores(values: Mapping[str, npt.ArrayLike], *, label: str = "score", level: tuple[str, ...] = ()) -> PlotFigure:
-    """Draw each model's score on every fold as a dot and the mean as a diamond; thin lines join a fold's dots.
+    """Draw each model's score on every fold as a dot, the best on top, and the mean as a diamond; lines join a fold.
 
-    Models stand from the top, best first; ``level`` are drawn in full colour, empty: all. Lines that run alike say that
-    folds differ in difficulty; lines that cross say that models differ from fold to fold.
+    Models of ``level`` are drawn in full colour; empty: all.
     """
     arrays = {name: np.asarray(folds, dtype=np.float64).ravel() for name, folds in values.items()}
     table, count = np.stack(list(arrays.values())), len(arrays)
@@ -61,10 +60,9 @@ def scores(values: Mapping[str, npt.ArrayLike], *, label: str = "score", level: 
 
 
 def within_reach(means: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Say which models lie on a common scale: one far worse than all others would press these into one point.
+    """Say which models lie on a common scale: none four times as far from the first as the next nearer one.
 
-    A model is out of reach if it is more than four times as far from the first as the next nearer one; at least three
-    stay.
+    At least three stay.
     """
     away = np.abs(means - means[0])
     order = np.argsort(np.nan_to_num(away, nan=-1.0), kind="stable")
@@ -81,10 +79,9 @@ MOST_DOTS = 5
 
 @styled
 def reliance(importances: Mapping[str, npt.ArrayLike], names: Sequence[str], *, top_n: int | None = 12) -> PlotFigure:
-    """Draw the share of importance that each model gives to each feature: mean and range over folds.
+    """Draw the share of importance ``(folds, features)`` that models give to features: mean and range over folds.
 
-    ``importances`` are ``(folds, features)`` for each model. Shares are of those above 0 of one model on one fold,
-    because the losses of different models differ in size. Features are ordered by their mean share over models.
+    Shares are of the importances above 0 of one model on one fold: the losses of different models differ in size.
     """
     shares = {name: np.stack(list(map(importance_shares, np.asarray(one)))) for name, one in importances.items()}
     means = np.stack([folds.mean(axis=0) for folds in shares.values()], axis=1)
@@ -141,10 +138,7 @@ def _cells(models: Sequence[str], table: Floats, labels: Sequence[str]) -> PlotF
 
 @styled
 def agreement_matrix(matrix: npt.ArrayLike, labels: Sequence[str]) -> PlotFigure:
-    """Draw how far models agree ``(models, models)``: a cell for each pair, and, framed, each model with itself.
-
-    That diagonal, the same model fitted on other rows, is the ceiling: no other model can agree more, but by chance.
-    """
+    """Draw how far models agree ``(models, models)``: framed each with itself on other rows, which is the ceiling."""
     table = np.asarray(matrix, dtype=np.float64)
     size = float(np.clip(0.62 * len(labels), 1.5, 5.5))
     figure, axes = base.one_panel(size + 1.75, size + 1.2)
@@ -168,10 +162,9 @@ Points = tuple[npt.ArrayLike, npt.ArrayLike]
 def tradeoff(
     points: Mapping[str, Points], *, x_label: str, y_label: str, quiet: tuple[str, ...] = (), name_quiet: bool = True
 ) -> PlotFigure:
-    """Draw each method's mean error against its mean cost; small dots are single runs.
+    """Draw each method's mean error against its mean cost, from its costs and errors run by run; small dots are runs.
 
-    ``points`` are for each method its costs and its errors, run by run; axes are logarithmic where their numbers are
-    above 0. ``quiet`` methods are grey, for comparison, with their names only if ``name_quiet``.
+    ``quiet`` methods are grey, for comparison, with their names only if ``name_quiet``.
     """
     pairs = {name: np.asarray(pair, dtype=np.float64) for name, pair in points.items()}
     runs = {name: pair[:, np.isfinite(pair).all(axis=0) & (pair[0] > 0)] for name, pair in pairs.items()}

@@ -25,8 +25,7 @@ MOST_FEATURES = 3
 def residuals(truth: npt.ArrayLike, predictions: npt.ArrayLike, *, title: str = "") -> PlotFigure:
     """Draw predictions against the truth (left), errors against the prediction (right) and how errors are distributed.
 
-    The line through the errors is their running median with the middle half of them: where it leaves 0, predictions of
-    that size are off on one side; where the band widens, they are less sure.
+    The line through the errors is their running median with the middle half of them.
     """
     y, guess = np.asarray(truth, dtype=np.float64).ravel(), np.asarray(predictions, dtype=np.float64).ravel()
     if y.shape != guess.shape:

@@ -121,9 +121,8 @@ def _apart(axes: Any, ends: list[float]) -> list[float]:
 # ---- a study ---------------------------------------------------------------------------------------------------------
 @styled
 def tuning_history(table: pd.DataFrame, *, reference: str = "") -> PlotFigure:
-    """Draw each trial's validation loss and the best so far.
+    """Draw each trial's validation loss and the best so far; of the columns ``trial, state, validation_loss``.
 
-    The table has columns ``trial, state, validation_loss``; a state is ``"complete"``, ``"pruned"`` or ``"failed"``.
     ``reference`` says what trial 0 is, if it is no ordinary trial; a line shows its loss.
     """
     trials, losses, state = _columns(table)
@@ -219,8 +218,7 @@ def tuning_slices(
 ) -> PlotFigure:
     """Draw for each setting the trials' losses against its values; blue is early, orange late; a ring marks the winner.
 
-    The table has columns ``trial, state, validation_loss`` and the settings; trials that do not have a setting are left
-    out of its panel. ``log`` are settings with a logarithmic axis.
+    ``log`` are settings with a logarithmic axis.
     """
     ended = table[table["state"] != "failed"]
     names = list(names)[:MOST_SLICES]

@@ -152,8 +152,7 @@ def _describe(names: list[str], means: list[Floats], chosen: list[int]) -> str:
 def levels(table: Sequence[Mapping[str, Any]], *, outcome: str = "mean outcome", overall: float = 0.0) -> PlotFigure:
     """Draw three panels that share their rows: counts, mean outcome with the overall mean, mean attribution.
 
-    Each level of the table has ``level, rows, outcome, deviation, attribution, attribution_error``; the two errors are
-    standard errors, and undefined is None.
+    A level has ``level, rows, outcome, deviation, attribution, attribution_error``, the two standard errors or None.
     """
     places = np.arange(len(table))
     figure = base.new_figure(style.WIDTH, 0.95 + style.ROW * max(len(table), 2))
