@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from permgrad.base.errors import InputError, PermgradWarning
 from permgrad.data.read.cells import CellError, MissingCodes
 from permgrad.data.read.csv_table import numbered, parse_csv
-from permgrad.data.read.missing_texts import MISSING_ANYWAY
-from permgrad.data.read.reading import Reading
+from permgrad.data.read.reading import MISSING_ANYWAY, Reading
 from permgrad.data.read.table import read_table, read_written
 
 

@@ -33,7 +33,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary sibling of ``path``; it takes the name ``path`` when the body ends well, else it is removed."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(target, _make_file, target.suffix)
+    temporary = _beside(target, partial(Path.touch, exist_ok=False), target.suffix)
     try:
         with _named(target):
             yield temporary
@@ -124,10 +124,6 @@ def _beside(target: Path, make: Callable[[Path], None], ending: str = "") -> Pat
         with suppress(FileExistsError):
             make(temporary)
             return temporary
-
-
-def _make_file(path: Path) -> None:
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
 
 
 def is_taken(path: str | os.PathLike[str]) -> bool:

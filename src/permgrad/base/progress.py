@@ -16,10 +16,7 @@ FIRST, AGAIN = 10.0, 30.0
 
 
 class Progress:
-    """A bar of ``total`` steps, shown if ``mode`` is true, or ``"auto"`` and stderr is a terminal.
-
-    Where it is none, ``"auto"`` with ``lines`` writes a line after 10 seconds, and one every 30 seconds from then on.
-    """
+    """A bar of ``total`` steps if ``mode``, or ``"auto"`` on a terminal; elsewhere a line every half minute."""
 
     def __init__(self, total: int, label: str, mode: ProgressMode = "auto", *, lines: bool = True) -> None:
         wanted = check_flag_or_auto("progress", mode)

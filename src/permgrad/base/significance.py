@@ -19,11 +19,7 @@ NORMAL_95 = 1.959963984540054
 
 
 def adjusted(p_values: npt.ArrayLike) -> Floats:
-    """Adjust p-values ``(*, features, outputs)`` for how many features there are, each output alone.
-
-    By Holm's steps (Scandinavian Journal of Statistics 6, 1979): the k-th smallest of m is multiplied by m − k + 1, and
-    no adjusted value is below that of a smaller one. Undefined p-values stay NaN and count as no test.
-    """
+    """Adjust p-values ``(*, features, outputs)`` by Holm's steps (1979), each output alone; NaN is no test."""
     values = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(values, axis=-2, kind="stable")  # NaN last
     tests = np.isfinite(values).sum(axis=-2, keepdims=True)

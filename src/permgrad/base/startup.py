@@ -1,8 +1,4 @@
-"""What a command does to its own process: the garbage collector while libraries load, and when Ctrl-C counts.
-
-Importing torch, scikit-learn and pandas makes a million objects that stay; going through them again and again costs a
-short command over a second.
-"""
+"""What a command does to its own process: the garbage collector while libraries load, and when Ctrl-C counts."""
 
 from __future__ import annotations
 
@@ -46,11 +42,7 @@ def loading() -> Iterator[None]:
 
 @contextmanager
 def interrupts_wait() -> Iterator[None]:
-    """Let Ctrl-C wait until the body is through; a second one does not wait.
-
-    An interrupt amid the fork of a process can leave a lock of Python's held for ever, and one amid the start of a
-    library in C++ can leave it half started, so that its end crashes.
-    """
+    """Let Ctrl-C wait, a second one not, while processes fork or a library in C++ starts: amid it neither survives."""
     handler = signal.getsignal(signal.SIGINT)
     # Python gives handlers to the main thread only; and what is ignored, or ends the process at once, stays so.
     if threading.current_thread() is not threading.main_thread() or not callable(handler):

@@ -1,8 +1,4 @@
-"""Threads that share a process: states that several of them change for a while, and what one at a time may do.
-
-Who comes first changes a state, and who leaves last puts it back. A forked child has only the thread that forked: locks
-that others held are free there, and what they had changed is put back.
-"""
+"""Threads that share a process: states that several of them change for a while, and what one at a time may do."""
 
 from __future__ import annotations
 

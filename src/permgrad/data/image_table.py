@@ -264,10 +264,7 @@ def _read(file: Path, channels: int, height: int, width: int) -> Pixels:
 
 
 def _eight_bits(values: npt.NDArray[Any]) -> Pixels:
-    """Bring grey levels of more than 8 bits to 0 … 255: real numbers by 1, integers, also of 32 bits, by 65,535.
-
-    A scale from the image's own levels would make one brighter than another for what neither file says.
-    """
+    """Bring grey levels of more than 8 bits to 0 … 255: real numbers by 1, integers by 65,535, alike for all images."""
     if not np.isfinite(values).all():
         raise ValueError("it has pixels that are not finite numbers")
     rule, top, slack = ("real", 1.0, _ROUNDING) if values.dtype.kind == "f" else ("integer", 65535.0, 0.0)

@@ -266,7 +266,7 @@ class RunRequest(SplitRequest):
         """Refuse options that are unknown or do not go together, before any file is read."""
         from permgrad.base.checks import check_choice
         from permgrad.data.read.cells import MissingCodes
-        from permgrad.data.read.missing_texts import check_not_na
+        from permgrad.data.read.reading import check_not_na
 
         check_choice("task", self.task, TASKS)
         if len(self.target) > 1:

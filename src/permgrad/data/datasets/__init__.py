@@ -1,8 +1,4 @@
-"""Named data sets, each with a data card.
-
-Lookup order: the folder that ``PERMGRAD_DATA`` names, the cache (``PERMGRAD_CACHE`` or the platform's), a download. A
-new data set registers a ``DataCard``.
-"""
+"""Named data sets with their cards; looked up in ``PERMGRAD_DATA``, then the cache, then downloaded."""
 
 from permgrad.data.datasets import sets
 from permgrad.data.datasets.card import DataCard, Dataset, Download, cards

@@ -174,11 +174,7 @@ class TableEncoder:
 
     # ---- encoding ---------------------------------------------------------------------------------------------------
     def transform(self, X: Any) -> npt.NDArray[np.float32]:
-        """Encode rows as float32 ``(rows, encoded)`` without any NaN; names in the training order, or none.
-
-        ``InputError``: other columns, text in a numeric column, text that is no date in a column of dates, infinite
-        numbers, or not fitted yet. One ``PermgradWarning`` names levels and words that training did not have.
-        """
+        """Encode rows as float32 ``(rows, encoded)`` without NaN; levels that training did not have give a warning."""
         frame = self._checked(X)
         values, kinds = numeric_cells(frame, self._stored, self.codes_)
         out = np.zeros((len(frame), len(self.slots_)), dtype=np.float32)
@@ -239,14 +235,14 @@ class TableEncoder:
         n_odd = int(counts[odd].sum())
         if n_odd == 0:
             return ""
-        one, many, after = {
+        one, several, after = {
             "categorical": ("is a level", "are levels", "that the training rows did not have"),
             "boolean": ("is no word", "are no words", "of the pair in the training rows"),
             "date": ("is no date", "are no dates", "that can be read"),
         }[kind]
         fate = "no level known" if kind == "categorical" else "missing"
         return (
-            f"{n_odd} of {int(counts.sum())} values of {name!r} {by_count(n_odd, one, many)} {after}"
+            f"{n_odd} of {int(counts.sum())} values of {name!r} {by_count(n_odd, one, several)} {after}"
             f" ({_some([distinct.texts[i] for i in odd], 3)}); {by_count(n_odd, 'it counts', 'they count')} as {fate}"
         )
 

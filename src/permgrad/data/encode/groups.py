@@ -95,11 +95,7 @@ def _owners(blocks: Mapping[str, Sequence[str]], what: str) -> dict[str, str]:
 
 
 def propose_one_hot_blocks(X: Any) -> dict[str, list[str]]:
-    """Find columns that look like one variable that arrived one-hot encoded: its stem, and its columns in order.
-
-    A block is at least two 0/1 columns with a common stem (``Soil_Type1, Soil_Type2``, ``colour=red, colour_blue``)
-    of which every row sets at most one, and at least 5 % of the rows exactly one.
-    """
+    """Find 0/1 columns with a common stem of which each row sets at most one, and 5 % of the rows exactly one."""
     frame = as_frame(X)
     names = [name for name, dtype in zip(frame.columns, frame.dtypes, strict=True) if is_native_number(dtype)]
     if len(names) < 2:

@@ -37,11 +37,7 @@ class Slot:
 def plan_slots(
     statistics: TableStatistics, scaling: Scaling, max_levels: int
 ) -> tuple[Schema, list[Slot], dict[str, tuple[int, int]]]:
-    """Decide the encoded columns of a table from statistics of all training rows and the scaling fitted on them.
-
-    Returns the schema as the statistics have it (a column that was constant in the first chunk need not be in the end),
-    the encoded columns in order, and the first and last training year of each date.
-    """
+    """Return the schema as all training rows have it, the encoded columns in order, and the years of each date."""
     numeric = statistics.numeric
     place = {name: j for j, name in enumerate(statistics.numeric_names)}
     # What the smallest training value becomes, and the largest.

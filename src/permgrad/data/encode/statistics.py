@@ -133,11 +133,7 @@ def _bottom(rows: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.intp]:
 
 # ---- text -----------------------------------------------------------------------------------------------------------
 class LevelCounts:
-    """How often each level of a text column occurs.
-
-    At most 65,536 levels are kept, those with the smallest hash of their text: a level kept at the end was kept in
-    every part, so its count is exact, whatever the chunks and their order.
-    """
+    """How often each level of a text column occurs; of the 65,536 with the smallest hash, which makes counts exact."""
 
     def __init__(self, n_kinds: int = 1, most: int = _MOST_LEVELS) -> None:
         self.most = most

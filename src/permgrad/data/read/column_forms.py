@@ -1,10 +1,4 @@
-"""What each column of a CSV file is, decided once from its texts.
-
-Missing texts and codes are taken out first. A column of plain numbers is then read by Arrow at once. Of every other
-column the different texts decide: truth values, numbers as some country writes them, also with a unit or beside codes,
-or text. Where a sign leaves two readings (1.575), the other columns of the file decide, so that a form is settled when
-all columns have been looked at.
-"""
+"""What each column of a CSV file is, decided from its texts, and where these leave two readings by other columns."""
 
 from __future__ import annotations
 

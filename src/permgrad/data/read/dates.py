@@ -46,12 +46,7 @@ def date_seconds(texts: Sequence[str], form: str) -> Floats:
 
 
 def read_dates(texts: Sequence[str], form: str) -> Floats:
-    """Parse texts to seconds since 1970 (UTC), in the learned format first, then in any other that leaves no doubt.
-
-    What ``form`` does not read, surrounding blanks apart, is read as ISO 8601, then by the other known formats, where
-    all that read it agree; NaN where none does. The twin of ``form`` with day and month swapped is never tried: a
-    column that needs it is in another order throughout, and its other days would be read wrongly without a sign.
-    """
+    """Parse texts in the learned format, then as ISO 8601, then in the others where they agree; NaN where none does."""
     seconds = date_seconds(texts, form)
     for trial in (form, "ISO8601"):
         left = np.flatnonzero(np.isnan(seconds))
@@ -61,6 +56,7 @@ def read_dates(texts: Sequence[str], form: str) -> Floats:
         seconds[left] = values if trial == form else np.where(_looks_like_date(tried), values, np.nan)
     left = np.flatnonzero(np.isnan(seconds))
     tried = [texts[i].strip() for i in left.tolist()]
+    # A column that needs day and month swapped is in another order throughout: its other days would be read wrongly.
     if _looks_like_date(tried).any():
         formats = [other for other in DATE_FORMATS if other not in (form, "ISO8601") and not _are_swapped(form, other)]
         readings = np.stack([date_seconds(tried, other) for other in formats])

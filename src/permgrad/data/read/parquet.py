@@ -53,11 +53,8 @@ class _Guarded(io.RawIOBase):
 
 
 def read_footer(stream: BinaryIO) -> tuple[pq.FileMetaData, pa.Schema]:
-    """Read a file's footer, of which Arrow then gives each column's facts; the stream stays open.
-
-    Of a column whose facts contradict each other Python cannot ask: Arrow's exception ends the process. What reads the
-    column refuses it in good order, so that it is let look at all columns, and stopped before it reads one.
-    """
+    """Read a footer after Arrow looked at all columns, which refuses facts over which it would else end the process."""
+    # Of a column whose facts contradict each other nobody can ask: Arrow's exception would end the process.
     guarded = _Guarded(stream)
     # Read by this thread and no other, which could still be at it when the process ends.
     file = pq.ParquetFile(guarded, pre_buffer=False, buffer_size=_BUFFER_BYTES)

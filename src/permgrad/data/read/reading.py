@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import shlex
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -10,9 +11,31 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from permgrad.base.checks import check_names
+from permgrad.base.errors import InputError, listed, shown
 from permgrad.data.read.cells import CodesArgument, MissingCodes, RowLines
-from permgrad.data.read.missing_texts import MISSING_ANYWAY
 from permgrad.data.read.written_numbers import ways_of
+
+#: What a spreadsheet shows in the place of a value that it could not compute or look up: in English, then as German,
+#: French, Spanish, Italian, Dutch and Portuguese ones show it where that is another word.
+SPREADSHEET_ERRORS = (
+    "#N/A", "#VALUE!", "#REF!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!", "#SPILL!", "#CALC!", "#FIELD!", "#BLOCKED!",
+    "#CONNECT!", "#UNKNOWN!", "#BUSY!", "#GETTING_DATA",
+    "#NV", "#WERT!", "#BEZUG!", "#ZAHL!", "#ÜBERLAUF!", "#KALK!", "#FELD!", "#BLOCKIERT!", "#VERBINDEN!",
+    "#VALEUR!", "#NOM?", "#NOMBRE!", "#NUL!", "#PROPAGATION!",
+    "#¡VALOR!", "#¡REF!", "#¡DIV/0!", "#¿NOMBRE?", "#¡NUM!", "#¡NULO!",
+    "#N/D", "#VALORE!", "#RIF!", "#NOME?", "#NULLO!",
+    "#N/B", "#WAARDE!", "#VERW!", "#DEEL/0!", "#NAAM?", "#GETAL!", "#LEEG!",
+    "#VALOR!", "#NÚM!", "#NULO!",
+)  # fmt: skip
+
+_OF_PANDAS = (
+    "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN",
+    "None", "n/a", "nan", "null",
+)  # fmt: skip
+
+#: A code that is declared for nothing, but is no mistake: its cells are missing before anybody looks for it.
+MISSING_ANYWAY = frozenset((*SPREADSHEET_ERRORS, *_OF_PANDAS))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,3 +124,36 @@ def code_words(codes: MissingCodes, name: str) -> set[str]:
     """Return the codes of a column that are no numbers."""
     words = {label for label, number in zip(codes.labels, codes.numbers, strict=True) if np.isnan(number)}
     return words.intersection(codes.holds_for(name))
+
+
+# ---- texts that mean missing ----------------------------------------------------------------------------------------
+def missing_said(missing: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Return a sentence, or none, on the texts taken as missing, from the share of cells with each, by column."""
+    columns: dict[str, dict[str, float]] = {}
+    for name, words in missing.items():
+        for word, share in words.items():
+            columns.setdefault(word, {})[name] = share
+    if not columns:
+        return []
+    usual = sorted(columns, key=lambda word: -max(columns[word].values()))
+    phrases = []
+    for word in usual:
+        shares = sorted(columns[word].items(), key=lambda pair: -pair[1])
+        cells = [f"{name} ({f'{100 * share:.3g}' if share >= 0.001 else 'under 0.1'} %)" for name, share in shares]
+        phrases.append(f'"{word}" in {listed(cells, 3)}')
+    fix = f'keep it with --not-na {shlex.quote(usual[0])} (in Python: not_na=["{usual[0]}"])'
+    return [f"taken as missing: {listed(phrases)}; if a text is a level, {fix}"]
+
+
+def check_not_na(texts: Iterable[str], na: MissingCodes) -> list[str]:
+    """Return texts that are kept though they usually mean missing; others, or declared as missing, are refused."""
+    names = list(check_names("not_na", texts, "pass for example not_na=['None']"))
+    for name in names:
+        if name not in MISSING_ANYWAY:
+            raise InputError(
+                f"Text {shown(name)} is not taken as missing, so there is nothing to keep. "
+                f"The texts taken as missing are {', '.join(sorted(_OF_PANDAS))} and the errors of spreadsheets."
+            )
+        if name in na.labels:
+            raise InputError(f"Text {shown(name)} is given as missing and as not missing. Leave one of the two out.")
+    return names

@@ -29,8 +29,7 @@ from permgrad.data.read.cells import (
 )
 from permgrad.data.read.column_forms import read_columns
 from permgrad.data.read.csv_table import parse_csv
-from permgrad.data.read.missing_texts import MISSING_ANYWAY, check_not_na, missing_said
-from permgrad.data.read.reading import Reading, Written
+from permgrad.data.read.reading import MISSING_ANYWAY, Reading, Written, check_not_na, missing_said
 from permgrad.data.read.text_files import PARQUET, read_text, unzipped
 from permgrad.data.read.whole_numbers import as_stored, blank_numbers, masked
 

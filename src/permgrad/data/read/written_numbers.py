@@ -1,12 +1,4 @@
-r"""Numbers as they are written in different countries: decimal commas, signs between thousands, units.
-
-A column is read as numbers only where all of its cells are written in one way. Where that leaves two readings (1,234
-may be a thousand or a little more than one, and so may 1.234), the other columns of the file decide; where they do not
-tell, the usual reading is taken, with a warning.
-
-A unit is a currency or per cent sign beside each number, or k, M and B for thousands, millions and billions. Letters
-that may mean something else, as in the addresses 2B and 14B or the sizes 10M and 11M, leave a column text.
-"""
+"""Numbers as they are written in different countries: decimal commas, signs between thousands, units."""
 
 from __future__ import annotations
 
@@ -154,11 +146,7 @@ class _Amount(NamedTuple):
 
 
 def without_unit(texts: Sequence[str], learned: str | None = None) -> tuple[dict[str, str], str | None]:
-    """Return the number in each different text of a column (``"1.2E+3"`` for 1.2k), and the unit they are written with.
-
-    Other texts stay as they are. The unit is a sign, with ``"k"`` behind it where numbers have k, M or B; None where
-    there is none, or it is in doubt. With a unit ``learned`` from another table cells with that or none are read so.
-    """
+    """Return the number in each text (``"1.2E+3"`` for 1.2k; or the text) and the unit, such as ``"$k"``, or None."""
     plain = {text: text for text in texts}
     # Most columns of text are told by their first cell.
     if not texts or _Amount.of(texts[0]) is None:

@@ -40,12 +40,7 @@ def tell_of_columns(
     suspects: Sequence[str] | None = None,
     rows: str = "training row",
 ) -> None:
-    """Warn of identifiers, numbers in several spellings or with too many digits, and columns that determine each other.
-
-    ``frame`` has rows that types are read from, called ``rows``; ``kinds`` the columns whose kind the user gave;
-    ``together`` those that act as one, block by block; ``suspects`` those that may number the rows (None: as in the
-    schema).
-    """
+    """Warn of identifiers, odd spellings, too many digits, and columns that determine each other one to one."""
     if _told.get():
         return
     sentences = [*_identifiers_said(schema, kinds, suspects), *several_ways_said(schema, kinds)]

@@ -438,11 +438,7 @@ def _declared_boolean(column: ColumnType, texts: list[str]) -> ColumnType:
 
 # ---- reading cells by type ------------------------------------------------------------------------------------------
 def read_numbers(series: pd.Series[Any], column: ColumnType, codes: MissingCodes) -> tuple[Floats, Kinds]:
-    """Read one column as float64 by its type: numbers, seconds for dates, 1 and 0 for pairs.
-
-    Returns values ``(rows,)``, NaN where missing, and the kind of missingness ``(rows,)``. Text in a numeric column or
-    in one of dates, and an infinite value, are a ``CellError``.
-    """
+    """Read a column ``(rows,)`` by its type: numbers, seconds, 1 and 0, NaN where missing; and the kinds of missing."""
     name = column.name
     if is_moment(series) and column.storage in ("number", "date"):
         values = series_seconds(series)

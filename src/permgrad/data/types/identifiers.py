@@ -109,12 +109,7 @@ def are_whole(values: Floats) -> bool:
 
 
 def is_running(name: str, pieces: Sequence[Floats]) -> bool | None:
-    """Return whether whole numbers in several pieces of a table, in whatever order, number its rows; None: they may.
-
-    They do if the column is named like an identifier, no two values are alike, and they rise, or fall, within each
-    piece: files of a folder need not be in the order of their rows. Where they are different but in no order, nobody
-    but the user knows. Missing ones, NaN, are passed over.
-    """
+    """Whether whole numbers named like an identifier rise, or fall, within each piece of a table; None: in no order."""
     pieces = [piece[~np.isnan(piece)] for piece in pieces]
     values = np.concatenate(pieces)
     if len(values) < FEWEST_FOR_IDENTIFIER or not named_like_identifier(name):

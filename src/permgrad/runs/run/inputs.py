@@ -25,8 +25,7 @@ from permgrad.data.encode.encoding import TableEncoder, align_columns
 from permgrad.data.encode.groups import check_blocks, read_groups
 from permgrad.data.encode.statistics import TableStatistics, numeric_cells
 from permgrad.data.read.cells import MissingCodes
-from permgrad.data.read.missing_texts import missing_said
-from permgrad.data.read.reading import Reading, Written
+from permgrad.data.read.reading import Reading, Written, missing_said
 from permgrad.data.read.table import is_parquet_folder, read_written
 from permgrad.data.read.whole_numbers import FUSED
 from permgrad.data.read.written_numbers import unit_said, units_said
