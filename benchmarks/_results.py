@@ -82,7 +82,7 @@ def head_of(seeds: Any) -> dict[str, Any]:
 
     versions = f"permgrad {permgrad.__version__}, torch {torch.__version__}, NumPy {np.__version__}"
     return {
-        "command": f"python benchmarks/{Path(sys.argv[0]).name}" + "".join(f" {part}" for part in sys.argv[1:]),
+        "command": command(),
         "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
         "seeds": seeds,
         "versions": f"{versions}, Python {platform.python_version()}",
@@ -103,6 +103,13 @@ def store(path: Path, page: str, head: Mapping[str, Any], data: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
     path.with_suffix(".json").write_text(json.dumps({**head, "results": data}, indent=1) + "\n", encoding="utf-8")
+
+
+def command() -> str:
+    """Return how this process was started: as a module, as scripts are."""
+    specification = sys.modules["__main__"].__spec__
+    name = f"-m {specification.name}" if specification else sys.argv[0]
+    return " ".join(["python", name, *sys.argv[1:]])
 
 
 def commit() -> str:

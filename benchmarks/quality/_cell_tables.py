@@ -5,16 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import json
 import platform
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from benchmarks._results import RESULTS, commit
+from benchmarks._results import RESULTS, command, commit
 from benchmarks.quality._cells import SETS, Cells
 from permgrad.base.significance import holm
 from permgrad.evaluation.metrics import metrics
@@ -234,7 +232,7 @@ def dated_versions(cells: Cells, labels: Labels, sets: Sequence[str], splits: Se
 def write(name: str, title: str, head: Mapping[str, Any], text: str, data: Any, *, keep: bool = True) -> None:
     """Print a page and keep it beside the other results."""
     full = {
-        "command": f"python benchmarks/{Path(sys.argv[0]).name}" + "".join(f" {part}" for part in sys.argv[1:]),
+        "command": command(),
         "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
         "commit": commit(),
         "machine": f"{platform.machine()}, one thread",
