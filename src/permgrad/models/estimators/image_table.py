@@ -20,7 +20,7 @@ from permgrad.base.progress import ProgressMode
 from permgrad.base.random import derive_seed, generator, resolve_seed
 from permgrad.base.registry import Registry
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.data.image_table import ImageColumn, Pixels
+from permgrad.data.image_table import ImageColumn
 from permgrad.data.types.column_types import Kind
 from permgrad.models.batches import in_batches, sparing
 from permgrad.models.devices import device_of, full_float32, rows_at_once
@@ -36,6 +36,8 @@ from permgrad.models.train.rows import Rows
 
 Task = Literal["classification", "regression"]
 Files = Sequence[Path]
+#: Rows of each input: images as they are stored, and the encoded table.
+Arrays = dict[str, npt.NDArray[Any]]
 
 #: Name of the encoded table among a network's inputs.
 TABLE = "table"
@@ -55,14 +57,9 @@ class ImageTablePreset:
 #: Presets by name.
 image_presets: Registry[ImageTablePreset] = Registry("preset")
 _TRAINING = {
-    "max_epochs": 30,
-    "batch_size": 64,
-    "learning_rate": 2e-3,
-    "weight_decay": 1e-2,
-    "schedule": "flat_cosine",
-    "schedule_unit": "step",
-    "patience": 8,
-}
+    "max_epochs": 30, "batch_size": 64, "learning_rate": 2e-3, "weight_decay": 1e-2, "schedule": "flat_cosine",
+    "schedule_unit": "step", "patience": 8,
+}  # fmt: skip
 image_presets.register("default")(ImageTablePreset(training=_TRAINING))
 image_presets.register("fast")(
     ImageTablePreset(
@@ -197,11 +194,11 @@ class ImageTableModel:
         held, held_target = self._code(held)
         fitted = [ImageColumn.fit(name, files, size=self.image_size) for name, files in rows.images.items()]
         self.images_ = tuple(column for column, _ in fitted)
-        pixels = [array for _, array in fitted]
+        arrays: Arrays = {column.name: pixels for column, pixels in fitted}
         self.preprocessor_ = TableEncoder(
             preset.numeric, na_codes=self.na_codes, variables=self.variables, kinds=self.kinds
         )
-        encoded = self.preprocessor_.fit_transform(rows.table)
+        encoded = arrays[self.table_input] = self.preprocessor_.fit_transform(rows.table)
         if encoded.shape[1] == 0:
             raise InputError(
                 "the table beside the images must have a column that varies, however: among the training rows none "
@@ -210,17 +207,14 @@ class ImageTableModel:
         if self.task == "classification":
             self.class_weights_ = class_weights(self.class_weight, self.classes_, np.bincount(target))
         chosen = generator(self.seed_, "background").permutation(len(encoded))[: self.background_size]
-        arrays: list[npt.NDArray[Any]] = [*pixels, encoded]
-        names = [*(column.name for column in self.images_), self.table_input]
-        self.background_ = {name: array[chosen] for name, array in zip(names, arrays, strict=True)}
+        self.background_ = {name: array[chosen] for name, array in arrays.items()}
         self.background_target_ = np.asarray(rows.y)[chosen]
         with sheltered(derive_seed(self.seed_, "weights")):
             self.module_ = self.build(encoded.shape[1], options)
-        held_pixels, held_encoded = self.encode(held)
         course = Course(
             cast("Any", _Trainee(self.module_)),
             self._rows(arrays, target),
-            self._rows([*held_pixels, held_encoded], held_target),
+            self._rows(self._arrays(held), held_target),
             training,
             derive_seed(self.seed_, "training"),
             self.progress,
@@ -273,7 +267,7 @@ class ImageTableModel:
         made = ImageTableNetwork(columns, encoded, outputs, options, centre=self.target_mean_, scale=self.target_scale_)
         return made.eval()
 
-    def _rows(self, inputs: Sequence[npt.NDArray[Any]], y: npt.NDArray[Any]) -> Rows:
+    def _rows(self, inputs: Arrays, y: npt.NDArray[Any]) -> Rows:
         """Put rows into tensors; classes weigh as ``class_weights_`` says, and the mean weight is 1."""
         weights = self.class_weights_[y] if self.task == "classification" else np.ones(len(y))
         target = torch.from_numpy(y)
@@ -296,36 +290,30 @@ class ImageTableModel:
         players = self.preprocessor_.features("feature")
         return {feature: [names[column] for column in columns] for feature, columns in players.items() if len(columns)}
 
-    def encode(self, rows: Records) -> tuple[list[Pixels], npt.NDArray[np.float32]]:
+    def _arrays(self, rows: Records) -> Arrays:
         """Read the images, uint8 ``(rows, channels, height, width)`` each, and encode the table."""
-        pixels = [column.read(rows.images[column.name]) for column in self.images_]
-        return pixels, self.preprocessor_.transform(rows.table)
+        pixels: Arrays = {column.name: column.read(rows.images[column.name]) for column in self.images_}
+        return {**pixels, self.table_input: self.preprocessor_.transform(rows.table)}
 
     def inputs(self, rows: Records) -> dict[str, Any]:
         """Return what ``pg.explain(model.module_, ...)`` takes: images in 0 … 1, and the encoded table as a frame."""
-        pixels, encoded = self.encode(rows)
-        return self._named(pixels, encoded)
+        return self._shown(self._arrays(rows))
 
     def background(self) -> dict[str, Any]:
         """Return the kept training rows in the form of ``inputs``."""
-        return self._named(
-            [self.background_[column.name] for column in self.images_], self.background_[self.table_input]
-        )
+        return self._shown(self.background_)
 
-    def _named(self, pixels: Sequence[Pixels], encoded: npt.NDArray[np.float32]) -> dict[str, Any]:
-        named: dict[str, Any] = {
-            column.name: array.astype(np.float32) / np.float32(255)
-            for column, array in zip(self.images_, pixels, strict=True)
+    def _shown(self, arrays: Arrays) -> dict[str, Any]:
+        inputs: dict[str, Any] = {
+            column.name: arrays[column.name].astype(np.float32) / np.float32(255) for column in self.images_
         }
-        named[self.table_input] = pd.DataFrame(encoded, columns=list(self.preprocessor_.encoded_names_))
-        return named
+        frame = pd.DataFrame(arrays[self.table_input], columns=list(self.preprocessor_.encoded_names_))
+        return {**inputs, self.table_input: frame}
 
     @torch.no_grad()
     def outputs(self, rows: Records) -> npt.NDArray[np.float64]:
         """Return logits, or predictions in the target's units, ``(rows, outputs)``."""
-        pixels, encoded = self.encode(rows)
-        together = _together([*pixels, encoded])
-        device = device_of(self.module_)
+        together, device = _together(self._arrays(rows)), device_of(self.module_)
         size = rows_at_once(device, on_processor=_ROWS, on_accelerator=_ROWS_ACCELERATOR)
         outputs: list[Tensor] = []
         with sparing(), full_float32():
@@ -351,14 +339,13 @@ class ImageTableModel:
         save(self, folder, overwrite=overwrite)
 
 
-def _together(arrays: Iterable[npt.NDArray[Any]]) -> InputRows:
-    return InputRows(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
+def _together(arrays: Arrays) -> InputRows:
+    return InputRows(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays.values())
 
 
 def _changed(base: Any, changes: Mapping[str, Any] | None, kind: str) -> Any:
     names = [field.name for field in dataclasses.fields(base)]
-    for name in changes or {}:
-        if name not in names:
-            raise unknown(kind, name, names)
+    if strange := [name for name in changes or {} if name not in names]:
+        raise unknown(kind, strange[0], names)
     plain = {name: tuple(value) if isinstance(value, list) else value for name, value in (changes or {}).items()}
     return dataclasses.replace(base, **plain)

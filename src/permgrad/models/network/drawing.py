@@ -6,15 +6,15 @@ import dataclasses
 from typing import Any
 
 from permgrad.models.network.network import HybridNetwork
-from permgrad.models.network.summary import LayerRow, count_numbers, layer_rows
+from permgrad.models.network.summary import count_numbers, layer_rows
 
 # From Okabe & Ito's palette, light enough for black text; told apart without colour by their lane.
 _COLOURS = {"input": "#E6E6E6", "tabular": "#A9D3F0", "image": "#F6D7A0", "head": "#A8DCC9", "output": "#E6E6E6"}
 _LINE = "#555555"
+_LABEL: dict[str, Any] = {"fontsize": 9, "color": "#444444", "family": "DejaVu Sans"}
 _WIDTH, _HEIGHT, _GAP, _LANE = 1.78, 1.2, 0.45, 1.75
 _STEP = _WIDTH + _GAP
 _TITLES = {"Linear": "Dense", "Conv2d": "Convolution", "PeriodicDenseEmbedding": "Embedding"}
-_OWN_BLOCK = (*_TITLES, "input")
 _SHORT = {"BatchNorm1d": "BatchNorm", "BatchNorm2d": "BatchNorm", "MaxPool2d": "max pool", "Dropout": "dropout"}
 
 
@@ -27,33 +27,30 @@ class _Block:
     parameters: int
 
 
-def _blocks(rows: list[LayerRow]) -> list[_Block]:
+def _blocks(network: HybridNetwork) -> list[_Block]:
     """Join each weighted layer and what follows it into one block."""
     blocks: list[_Block] = []
-    for row in rows:
+    for row in layer_rows(network):
         if row.layer == "input":
             if row.part == "image":
                 blocks.append(_Block("image", "Renderer", ["row to picture"], row.shape, 0))
-            continue
-        if row.layer == "Flatten" and blocks:
+        elif row.layer == "Flatten" and blocks:
             blocks[-1].extras.append(f"flattened to {row.shape[0]:,}")
-            continue
-        if row.layer in _OWN_BLOCK or not blocks or blocks[-1].part != row.part:
+        elif row.layer in _TITLES or not blocks or blocks[-1].part != row.part:
             blocks.append(_Block(row.part, _TITLES.get(row.layer, row.layer), [], row.shape, row.parameters))
-            continue
-        block = blocks[-1]
-        block.extras.append(_SHORT.get(row.layer, row.layer))
-        block.shape = row.shape
-        block.parameters += row.parameters
+        else:
+            block = blocks[-1]
+            block.extras.append(_SHORT.get(row.layer, row.layer))
+            block.shape, block.parameters = row.shape, block.parameters + row.parameters
     blocks[-1].title = "Output"
     return blocks
 
 
 def draw_network(network: HybridNetwork) -> Any:
-    """Return a ``matplotlib.figure.Figure``; nothing global of matplotlib's is touched."""
+    """Return a figure of blocks: layers, the shape of what leaves them for one row, and their number of parameters."""
     from matplotlib.figure import Figure
 
-    blocks = _blocks(layer_rows(network))
+    blocks = _blocks(network)
     lanes = {part: [block for block in blocks if block.part == part] for part in ("tabular", "image", "head")}
     # All sizes are in inches, so that text fits its box whatever the network's length.
     longest = max(len(lanes["tabular"]), len(lanes["image"]))
@@ -78,13 +75,12 @@ def draw_network(network: HybridNetwork) -> Any:
         last = (longest + 1) * _STEP - _GAP
         axes.plot([end, last], [level, level], color=_LINE, linewidth=0.9, solid_capstyle="butt")
         _arrow(axes, (last, level), (head_left, middle))
-        _label(axes, _STEP, level, words)
+        axes.text(_STEP, level + _HEIGHT / 2 + 0.13, words, **_LABEL)
     _lane(axes, lanes["head"], head_left, middle)
-    _label(axes, head_left, middle, "head")
-    outputs = f"{network.outputs} output{'s' * (network.outputs != 1)}"
-    columns, total = f"{network.encoded} encoded columns", f"{count_numbers(network):,} parameters"
-    title = f"{' and '.join(network.paths)} network: {columns} to {outputs}, {total}"
-    title = title[0].upper() + title[1:]
+    axes.text(head_left, middle + _HEIGHT / 2 + 0.13, "head", **_LABEL)
+    paths = " and ".join(network.paths).capitalize()
+    outputs = f"{network.outputs} output{'s' * (network.outputs != 1)}, {count_numbers(network):,} parameters"
+    title = f"{paths} network: {network.encoded} encoded columns to {outputs}"
     axes.text(0, high + heading - 0.2, title, fontsize=11, fontweight="bold", va="center", family="DejaVu Sans")
     return figure
 
@@ -97,10 +93,6 @@ def _lane(axes: Any, blocks: list[_Block], left: float, level: float) -> float:
         _box(axes, left, level, block)
         left += _STEP
     return left - _GAP
-
-
-def _label(axes: Any, left: float, level: float, words: str) -> None:
-    axes.text(left, level + _HEIGHT / 2 + 0.13, words, fontsize=9, color="#444444", family="DejaVu Sans")
 
 
 def _box(axes: Any, left: float, level: float, block: _Block) -> None:

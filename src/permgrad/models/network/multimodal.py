@@ -1,8 +1,4 @@
-"""A network for rows that have both images and a table: an image branch, a table branch, a fusion and a head.
-
-It is an ordinary ``torch.nn.Module`` without anything that explanations would need: ``pg.explain`` takes it as it takes
-any other network.
-"""
+"""A network for rows that have both images and a table, an ordinary module as ``pg.explain`` takes any other."""
 
 from __future__ import annotations
 
@@ -14,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from permgrad.base.checks import is_whole
 from permgrad.base.errors import InputError, shown
 
 
@@ -39,9 +36,10 @@ class ImageTableOptions:
 
     def __post_init__(self) -> None:
         """Refuse sizes that no network can have."""
-        sizes = {"filters": self.filters, "table_units": self.table_units, "head_units": self.head_units}
-        for name, units in [*sizes.items(), ("cells", (self.cells,)), ("image_units", (self.image_units,))]:
-            if not units or any(isinstance(unit, bool) or not isinstance(unit, int) or unit < 1 for unit in units):
+        for name in ("filters", "table_units", "head_units", "cells", "image_units"):
+            units = getattr(self, name)
+            listed = units if isinstance(units, tuple | list) else (units,)
+            if not listed or not all(is_whole(unit) and unit >= 1 for unit in listed):
                 raise InputError(
                     f"Sizes must be whole numbers of at least 1, got {name}={shown(units)}. Pass for example (32,)."
                 )

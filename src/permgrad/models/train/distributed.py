@@ -95,13 +95,12 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     assert process.stdin is not None
     with contextlib.suppress(OSError):
         process.stdin.close()
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(_GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    process.terminate()
+    try:
+        process.wait(_GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _raise(folder: Path, rank: int, code: int) -> None:
@@ -129,19 +128,16 @@ def main(folder: Path, rank: int) -> int:
         outcome = _work(task, folder, rank)
         if rank == 0:
             torch.save(dataclasses.asdict(outcome), folder / _RESULT)
-    except PermgradError as error:
-        return _tell(folder, rank, type(error).__name__, str(error))
     except Exception as error:  # noqa: BLE001 — told to the user by the process that started us
-        text = f"training on several devices failed in process {rank}: {type(error).__name__}: {error}"
-        return _tell(folder, rank, "EnvironmentProblem", f"{text}; pass devices=1 to train on one")
+        kind, text = type(error).__name__, str(error)
+        if not isinstance(error, PermgradError):
+            kind, text = "EnvironmentProblem", f"training on several devices failed in process {rank}: {kind}: {text}"
+            text = f"{text}; pass devices=1 to train on one"
+        temporary = folder / f"{rank}.tmp"
+        temporary.write_text(json.dumps({"kind": kind, "text": text}), encoding="utf-8")
+        temporary.rename(folder / f"{rank}-{_ERROR}")
+        return 1
     return 0
-
-
-def _tell(folder: Path, rank: int, kind: str, text: str) -> int:
-    temporary = folder / f"{rank}.tmp"
-    temporary.write_text(json.dumps({"kind": kind, "text": text}), encoding="utf-8")
-    temporary.rename(folder / f"{rank}-{_ERROR}")
-    return 1
 
 
 def _end_with_parent() -> None:
