@@ -76,16 +76,7 @@ class RandomLayout(PlacedLayout):
     """Places columns at random on the compact block that the assignment layout uses.
 
     It answers the question whether it matters that correlated columns are neighbours, so it differs from
-    `AssignmentLayout` in nothing else: the same block, one column per pixel.
-
-    Args:
-        pixels: Side of the grid; it grows when there are more columns than pixels.
-        random_state: As in scikit-learn.
-
-    Examples:
-        >>> layout = RandomLayout(20, random_state=0).fit(np.eye(6))
-        >>> layout.collisions
-        0
+    `AssignmentLayout` in nothing else.
     """
 
     name: ClassVar[str] = "random"

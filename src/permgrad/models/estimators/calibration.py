@@ -25,18 +25,12 @@ _LOG_TEMPERATURES = (-5.0, 5.0)
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """How outputs become probabilities.
+    """How outputs become probabilities, by ``method`` None, ``"prior"``, ``"temperature"`` or ``"isotonic"``.
 
     Attributes:
-        method: None, ``"prior"``, ``"temperature"`` or ``"isotonic"``.
         shift: what is taken off each class's logit ``(classes,)``, the logs of the class weights; empty: nothing.
         temperature: what the shifted logits are divided by (Guo et al. 2017, arXiv 1706.04599, section 4.2).
-        curves: ``"isotonic"``: for each class its knots, log odds and rising probabilities; of two classes the
-            second's only.
-
-    Examples:
-        >>> Calibration("prior", shift=(0.0, float(np.log(3)))).probabilities(np.array([[np.log(3)]])).round(6).tolist()
-        [[0.5, 0.5]]
+        curves: for each class its knots, log odds and rising probabilities; of two classes the second's only.
     """
 
     method: str | None = None

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from permgrad.models.network.options import NetworkOptions
-
-ActivationName = Literal["relu", "gelu", "silu", "mish", "selu", "tanh"]
-InitializerName = Literal["he_normal", "he_uniform", "glorot_uniform", "torch"]
-NormalizationName = Literal["batch", "layer", "none"]
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,

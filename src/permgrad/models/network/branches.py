@@ -32,8 +32,7 @@ class PeriodicDenseEmbedding(nn.Module):
         if size < 2:
             raise InputError(f"embedding_size must be at least 2, however: embedding_size={size}; pass for example 4")
         super().__init__()
-        self.columns = columns
-        self.size = size
+        self.columns, self.size = columns, size
         self.frequency = nn.Parameter(normal_numbers(columns, frequencies) * scale)
         self.phase = nn.Parameter(torch.rand(columns, frequencies) - 0.5)
         bound = frequencies**-0.5
@@ -42,17 +41,12 @@ class PeriodicDenseEmbedding(nn.Module):
 
     def forward(self, numbers: Tensor) -> Tensor:
         """Embed every column."""
-        return self._embed(numbers, self.frequency, self.phase, self.weight, self.bias)
+        return self.embed_some(numbers, slice(None))
 
-    def embed_some(self, numbers: Tensor, columns: Tensor) -> Tensor:
+    def embed_some(self, numbers: Tensor, columns: Tensor | slice) -> Tensor:
         """Embed ``numbers (rows, len(columns))`` of some columns, given by their places."""
-        parts = (self.frequency, self.phase, self.weight, self.bias)
-        return self._embed(numbers, *(part[columns] for part in parts))
-
-    @staticmethod
-    def _embed(numbers: Tensor, frequency: Tensor, phase: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        waves = torch.cos(2 * torch.pi * (numbers.unsqueeze(-1) * frequency + phase))
-        mixed = torch.einsum("ncf,cfs->ncs", waves, weight) + bias
+        waves = torch.cos(2 * torch.pi * (numbers.unsqueeze(-1) * self.frequency[columns] + self.phase[columns]))
+        mixed = torch.einsum("ncf,cfs->ncs", waves, self.weight[columns]) + self.bias[columns]
         return torch.cat([numbers.unsqueeze(-1), mixed], dim=-1).flatten(1)
 
 

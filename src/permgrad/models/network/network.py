@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,7 @@ from permgrad.models.network.branches import TableBranch, image_branch
 from permgrad.models.network.members import MemberLinear, MemberMean
 from permgrad.models.network.options import NetworkOptions
 
-PathName = Literal["tabular", "image"]
-PATHS: tuple[PathName, ...] = ("tabular", "image")
+PATHS: tuple[str, ...] = ("tabular", "image")
 
 
 class HybridNetwork(nn.Module):
