@@ -17,6 +17,7 @@ from permgrad.base.checks import check_class_names, is_number
 from permgrad.base.errors import InputError, by_count, counted, shown, warn_user
 from permgrad.base.random import generator
 from permgrad.data.read.cells import check_characters
+from permgrad.data.types.column_types import infer_schema
 
 FEWEST_EMBEDDED_LEVELS = 50
 #: Weights of classes scale the loss and are not brought to a mean of 1; beyond these the optimiser's steps suffer.
@@ -323,8 +324,6 @@ def held_out(
 
 def pairs_as_levels(frame: pd.DataFrame, na_codes: Any, kinds: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return ``kinds`` that make a category of every column of yes and no that is text."""
-    from permgrad.data.types.column_types import infer_schema
-
     schema = infer_schema(frame, na_codes=na_codes, kinds=kinds)
     return {column.name: "categorical" for column in schema if column.kind == "boolean" and column.storage == "pair"}
 

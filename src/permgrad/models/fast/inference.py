@@ -33,9 +33,9 @@ class TableEntry:
     """
 
     def __init__(
-        self, branch: TableBranch, scale: MemberScale | None, first: nn.Linear, rest: Sequence[nn.Module]
+        self, branch: TableBranch, scale: MemberScale | None, first: nn.Linear, later: Sequence[nn.Module]
     ) -> None:
-        self.branch, self.scale, self.first, self._rest = branch, scale, first, DenseStack(rest)
+        self.branch, self.scale, self.first, self._rest = branch, scale, first, DenseStack(later)
         # A layer with embedded categories composes its matrix at every look.
         self._weight = first.weight.detach()
         size = 0 if branch.embedding is None else branch.embedding.size
@@ -94,8 +94,8 @@ class TableEntry:
 class HeadEntry:
     """The head up to its first layer, affine in the joined embeddings: a path that did not change keeps its share."""
 
-    def __init__(self, first: nn.Linear | MemberLinear, widths: dict[str, int], rest: Sequence[nn.Module]) -> None:
-        self.first, self._rest = first, DenseStack(rest)
+    def __init__(self, first: nn.Linear | MemberLinear, widths: dict[str, int], later: Sequence[nn.Module]) -> None:
+        self.first, self._rest = first, DenseStack(later)
         self.units = int(first.out_features)
         #: per path its matrix on one vector, or on the vector of each member
         self._columns: dict[str, Tensor] = {}

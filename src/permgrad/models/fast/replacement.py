@@ -397,15 +397,15 @@ def _maps(values: Tensor, size: tuple[int, int]) -> Tensor:
     return values.view(len(values), *size, -1).permute(0, 3, 1, 2)
 
 
-def _shared_views(maps: Tensor, covered: Box, others: Tensor, covered_by_others: Box) -> tuple[Tensor, Tensor] | None:
+def _shared_views(maps: Tensor, covered: Box, second_maps: Tensor, second_covered: Box) -> tuple[Tensor, Tensor] | None:
     """Return the views of two maps where the boxes that they cover meet; None if they do not."""
-    boxes = (covered, covered_by_others)
+    boxes = (covered, second_covered)
     top, left = (max(box[edge] for box in boxes) for edge in (0, 2))
     bottom, right = (min(box[edge] for box in boxes) for edge in (1, 3))
     if not area((top, bottom, left, right)):
         return None
     first, second = (
         each[:, :, top - box[0] : bottom - box[0], left - box[2] : right - box[2]]
-        for each, box in zip((maps, others), boxes, strict=True)
+        for each, box in zip((maps, second_maps), boxes, strict=True)
     )
     return first, second

@@ -71,9 +71,9 @@ class LevelEmbeddingLinear(nn.Linear):
         nn.Module.__init__(self)  # not Linear's own, whose weight is a parameter; here it is composed
         self.in_features, self.out_features, self.size = in_features, out_features, size
         embedded = [int(column) for block in blocks for column in block]
-        rest = sorted(set(range(in_features)) - set(embedded))
-        self.register_buffer("order", torch.argsort(torch.tensor([*rest, *embedded])), persistent=False)
-        self.rest = len(rest)
+        plain = sorted(set(range(in_features)) - set(embedded))
+        self.register_buffer("order", torch.argsort(torch.tensor([*plain, *embedded])), persistent=False)
+        self.rest = len(plain)
         mixing = nn.Linear(self.rest + size * len(blocks), out_features)
         initialize_(mixing, initializer)
         self.mixing, self.bias = mixing.weight, mixing.bias
@@ -84,9 +84,9 @@ class LevelEmbeddingLinear(nn.Linear):
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
         """The layer's matrix ``(out_features, in_features)``, composed of mixing and tables."""
-        rest, *mixes = self.mixing.split([self.rest, *[self.size] * len(self.tables)], dim=1)
+        plain, *mixes = self.mixing.split([self.rest, *[self.size] * len(self.tables)], dim=1)
         parts = [mix @ table.T for mix, table in zip(mixes, self.tables, strict=True)]
-        return torch.cat([rest, *parts], dim=1)[:, self.order]
+        return torch.cat([plain, *parts], dim=1)[:, self.order]
 
 
 class TableBranch(nn.Module):
