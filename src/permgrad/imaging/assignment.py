@@ -1,8 +1,6 @@
 """The default layout: one pixel per column, correlated columns side by side; and the control that leaves it to chance.
 
-Columns are put on a plane by classical scaling of the distance 1 − |correlation|; an optimal assignment gives each its
-own pixel of a compact block; swaps then raise the correlation between neighbouring pixels, which is what a convolution
-kernel sees: columns that stand alone among background pixels would meet nobody before the last layers.
+A compact block, because a convolution kernel mixes a pixel with its neighbours only.
 """
 
 from __future__ import annotations

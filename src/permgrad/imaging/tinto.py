@@ -1,9 +1,6 @@
-"""TINTO: columns sit where a projection of the transposed training table puts them.
+"""TINTO: columns sit where a projection of the transposed training table puts them (Castillo-Cara et al. 2023).
 
-The method is that of Castillo-Cara et al. 2023 (TINTO, SoftwareX 22, 101391), with the numerical choices of TINTOlib
-1.3.1, so that pictures equal the arrays TINTOlib writes in its npy format: training columns are brought to 0…1,
-transposed, projected to two dimensions, centred, framed by a square with a whole-number half side, and rounded to
-pixels.
+The numerical choices are TINTOlib 1.3.1's, so that pictures equal the arrays that it writes in its npy format.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """From a classifier's outputs to probabilities: as the network says, or corrected by what is known or was held out.
 
-Training with class weights ``w`` fits the probabilities of a world in which class k is ``w_k`` times as frequent. The
-parametric corrections first divide the odds by the weights, ``log p_k = z_k − log w_k + const`` (Elkan 2001).
-NOTE[DIFF]: Guo et al. 2017 scale the logits as they are; with class weights no single temperature could mend those.
+Class weights ``w`` fit a world in which class k is ``w_k`` times as frequent: odds are first divided by them (Elkan
+2001). NOTE[DIFF]: Guo et al. 2017 scale the logits as they are; no single temperature could mend weights.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Presets: named starting points for the whole model, network and training alike. One registry, or a JSON file.
 
-A preset file holds ``{"base": "default", "layout": …, "network": {…}, "training": {…}}`` and whatever else ``Preset``
-has; what stands in it replaces what the base preset says. That is the form in which a tuned preset is written.
+A file holds ``{"base": "default", "layout": …, "network": {…}, "training": {…}, …}``, which replaces the base's values.
 """
 
 from __future__ import annotations

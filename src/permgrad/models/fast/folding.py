@@ -1,7 +1,6 @@
 """Layers of a network that only predicts, with less to do; results differ from the layers' by rounding.
 
-In eval mode batch normalisation is an affine map per channel and dropout nothing; an activation that never falls may
-come after a maximum instead of before it, on a quarter of the numbers.
+Normalisation is an affine map in eval mode; an activation that never falls may come after a maximum, on fewer numbers.
 """
 
 from __future__ import annotations

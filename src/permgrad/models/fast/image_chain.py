@@ -1,7 +1,6 @@
 """The image branch read as a chain: convolutions, each with what follows it, up to the first dense layer.
 
-Whoever knows the chain can walk it faster than layer by layer (``folding``), and can say which box of each map a
-changed pixel reaches: the receptive field, read the other way round.
+Whoever knows the chain walks it faster, and can say which box of each map a changed pixel reaches.
 """
 
 from __future__ import annotations

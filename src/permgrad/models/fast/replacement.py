@@ -1,10 +1,7 @@
 """Predictions after a replacement, recomputing only what the replacement touches.
 
-A replaced feature changes a few pixels. Through convolutions and pooling these reach a box of each map (the receptive
-field, read the other way round), and only these boxes are computed again. A convolution is linear, so that the change
-of what it gives is a small product with the change of what it reads, added to what it gave before; the last box moves
-the first dense layer by the columns that read it. Where a network is not a plain chain, or the box is most of the
-image, it is computed whole; both give the same numbers up to rounding.
+The few pixels of a feature reach a box of each map (the receptive field, read the other way round). A convolution is
+linear: the change of its box is a small product with the change that it reads. All else comes from the row's cache.
 """
 
 from __future__ import annotations

@@ -1,12 +1,9 @@
 """Layers of a network that is many: members that share nearly all weights, and differ in a scale of what they read.
 
-Parameter-efficient ensembling after TabM (Gorishniy, Kotelnikov & Babenko 2024, arXiv 2410.24210): k members read the
-same row, each scales its columns by numbers of its own, all go through the same dense layers, and each has an output
-layer of its own. They are trained as k networks, each by its own loss, and predict their mean. Between the layers a
-row is ``(rows, members, width)``: dense layers, activations and dropout act on the last dimension as they are.
-
-NOTE[DIFF] TabM means probabilities of the members; here their logits are meant, so that the network's output stays
-an affine function of its members' outputs and every attribution that is exact for a network is exact for many.
+After TabM (Gorishniy et al. 2024, arXiv 2410.24210): k members read the same row, each scales its columns
+by numbers of its own, all go through the same dense layers, ``(rows, members, width)``, and each has an output layer of
+its own. They are trained as k networks, each by its own loss, and predict their mean. NOTE[DIFF] TabM means
+probabilities; here logits are meant, so that every attribution that is exact for a network is exact for many.
 """
 
 from __future__ import annotations

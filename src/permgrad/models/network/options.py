@@ -50,25 +50,19 @@ class NetworkOptions:
     """The sizes and choices of a ``HybridNetwork``; the defaults are preset ``paper``'s.
 
     Attributes:
-        dense_units: widths of the table branch's dense blocks.
-        conv_filters: filters of the image branch's convolution blocks.
-        fusion_units: widths of the head's dense blocks; may be empty.
-        image_units: widths of dense blocks after the convolutions; may be empty.
-        dropout: share of activations dropped in each block while training, 0 to below 1.
-        activation: name of the nonlinearity.
+        dense_units, conv_filters: widths of the table branch's blocks, filters of the image branch's.
+        fusion_units, image_units: widths of the head's dense blocks, and of those after the convolutions; may be empty.
+        dropout: share of activations dropped in each block while training.
         initializer: how weights are drawn; ``"torch"`` keeps torch's own way.
-        normalization: of dense blocks.
-        conv_normalization: of convolution blocks.
+        normalization, conv_normalization: of dense and of convolution blocks.
         kernel_size: of the convolutions, an odd number of pixels.
         pooling: max-pooling window of each convolution block, 1 for none; the last entry goes on for further blocks.
         numeric_embedding: ``"none"`` or ``"periodic"``, how continuous columns enter the table branch.
-        embedding_size: numbers per embedded column.
-        embedding_frequencies: cosines per embedded column.
+        embedding_size, embedding_frequencies: numbers and cosines per embedded column.
         embedding_scale: standard deviation of the first frequencies; larger fits rougher functions.
         level_embedding_size: numbers per embedded category: a categorical column with at least 50 encoded levels enters
             the table branch through a learned embedding of this size; 0: as it is, one-hot, like all others.
-        single_logit: whether two classes share one output, the log odds of the second, instead of one output each;
-            more than two classes always have one each.
+        single_logit: whether two classes share one output, the log odds of the second, instead of one output each.
         members: how many networks share nearly all weights and predict their mean, see ``members``; 1: a single one.
         image_channels: equal channels of the rendered image.
         image_scale: value of a pixel whose feature stands at its training maximum.

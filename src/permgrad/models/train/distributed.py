@@ -1,7 +1,7 @@
 """Training on several devices: one process for each, on torch's process groups.
 
-The processes run ``python -m permgrad.models.train.distributed``: nothing of the caller's script runs again in them,
-so that notebooks work too. They share each batch; the first alone judges epochs, shows progress and writes checkpoints.
+The processes run this module, nothing of the caller's script, so that notebooks work too. They share each batch; the
+first alone judges epochs, shows progress and writes checkpoints.
 """
 
 from __future__ import annotations
