@@ -133,11 +133,15 @@ def main(folder: Path, rank: int) -> int:
         if not isinstance(error, PermgradError):
             kind, text = "EnvironmentProblem", f"training on several devices failed in process {rank}: {kind}: {text}"
             text = f"{text}; pass devices=1 to train on one"
-        temporary = folder / f"{rank}.tmp"
-        temporary.write_text(json.dumps({"kind": kind, "text": text}), encoding="utf-8")
-        temporary.rename(folder / f"{rank}-{_ERROR}")
-        return 1
+        return _tell(folder, rank, kind, text)
     return 0
+
+
+def _tell(folder: Path, rank: int, kind: str, text: str) -> int:
+    temporary = folder / f"{rank}.tmp"
+    temporary.write_text(json.dumps({"kind": kind, "text": text}), encoding="utf-8")
+    temporary.rename(folder / f"{rank}-{_ERROR}")
+    return 1
 
 
 def _end_with_parent() -> None:
