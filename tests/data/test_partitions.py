@@ -257,9 +257,6 @@ def test_rows_are_found_by_their_number(tmp_path: Path) -> None:
     mixed(9).to_parquet(tmp_path / "t.parquet")
     table = open_partitioned(tmp_path / "t.parquet")
     assert "8" in table.where(8)
-    for number in (-1, 9):
-        with pytest.raises(pg.InputError, match=f"below the number of rows, however: {number} of 9; rows are counted"):
-            table.where(number)
 
 
 def test_what_is_no_table(tmp_path: Path) -> None:

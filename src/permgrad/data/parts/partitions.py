@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import numpy.typing as npt
@@ -73,7 +74,7 @@ class Part:
 
 @dataclass(frozen=True)
 class _File:
-    """What the footer of one file says."""
+    """What the footer of one file says: ``keys`` in names of folders, ``formulas`` of counted index columns."""
 
     name: str
     digest: str
@@ -97,15 +98,6 @@ class PartitionedTable:
         large: columns of whole numbers that floats may round.
         keys: columns that stand in the names of folders (``year=2024/``), with whether they are whole numbers.
         path: as the user gave it, for messages.
-
-    Examples:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     for number in range(3):
-        ...         pd.DataFrame({"a": [number, number]}).to_parquet(Path(folder, f"{number}.parquet"))
-        ...     table = open_partitioned(folder)
-        ...     [(part.first_row, table.read(part)["a"].tolist()) for part in table.parts]
-        [(0, [0, 0]), (2, [1, 1]), (4, [2, 2])]
     """
 
     root: str
@@ -135,8 +127,11 @@ class PartitionedTable:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of all files' names and contents: two cells that change places leave footers as they were."""
-        text = json.dumps([[file.name, _content_digest(Path(self.root, file.name))] for file in self.files])
-        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        hashes = []
+        for file in self.files:
+            with _readable(path := Path(self.root, file.name)):
+                hashes.append([file.name, file_hash(path)])
+        return hashlib.sha256(json.dumps(hashes).encode("utf-8", "surrogatepass")).hexdigest()
 
     @cached_property
     def _by_name(self) -> dict[str, tuple[_File, int]]:
@@ -151,11 +146,10 @@ class PartitionedTable:
     def read(self, part: Part, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return all rows of a part, or some columns of them, numbered from 0, with the types of the whole table.
 
-        Raises:
-            InputError: no such column, or the file has changed since the table was opened.
-            EnvironmentProblem: the file cannot be read.
+        ``InputError``: no such column, or the file has changed since the table was opened.
         """
-        return self._frame(pa.Table.from_batches(list(self._records(part, columns, _READ_ROWS))), part, columns)
+        records = list(self._records(part, columns, _READ_ROWS))
+        return self._frame(pa.Table.from_batches(records), part, columns, part.first_row)
 
     def batches(
         self, part: Part, rows: int, columns: Sequence[str] | None = None
@@ -187,15 +181,12 @@ class PartitionedTable:
         if len(frames) == 1:
             return frames[0]
         # Parts may list other levels, and pandas would make plain text of them.
-        levels = [
-            name for name in frames[0] if all(isinstance(frame[name].dtype, pd.CategoricalDtype) for frame in frames)
-        ]
-        joined = {str(name): pd.api.types.union_categoricals([frame[name] for frame in frames]) for name in levels}
+        joined = {
+            str(name): pd.api.types.union_categoricals([frame[name] for frame in frames])
+            for name in frames[0]
+            if all(isinstance(frame[name].dtype, pd.CategoricalDtype) for frame in frames)
+        }
         return pd.concat(frames, ignore_index=True).assign(**joined)
-
-    def first_rows(self, rows: int) -> pd.DataFrame:
-        """Return the first rows of the table."""
-        return next(self.batches(self.parts[0], rows))[1]
 
     def check_cells(self, columns: Sequence[str], fix: str) -> None:
         """Refuse columns whose cells hold several values each, by their types, before any row is read."""
@@ -206,18 +197,20 @@ class PartitionedTable:
                     f"{self.schema.field(name).type}; {fix}"
                 )
 
+    def check_columns(self, columns: Sequence[str]) -> None:
+        """Refuse names that are not columns of the table, with an ``InputError``."""
+        for name in columns:
+            if name not in self.columns:
+                raise InputError(
+                    f"a column that is asked for must be in the table, however: {self.path!r} has no column "
+                    f"{shown(name)}{suggest(name, self.columns)}; check the name"
+                )
+
     def where(self, number: int) -> str:
         """Say in which row of which file a row of the table stands, both counted from 0."""
-        if not 0 <= number < self.rows:
-            raise InputError(
-                f"a row's number must be below the number of rows, however: {number} of {self.rows}; rows are counted "
-                "from 0"
-            )
-        name, start = "", 0
-        for file, begin in self._by_name.values():
-            if begin <= number and any(file.row_groups):
-                name, start = file.name, begin
-        path = str(Path(self.root, name))
+        filled = [(file, start) for file, start in self._by_name.values() if any(file.row_groups)]
+        file, start = next(pair for pair in reversed(filled) if pair[1] <= number)
+        path = str(Path(self.root, file.name))
         return f"row {number} of {path!r}" if start == 0 else f"row {number - start} of {path!r} (row {number} in all)"
 
     @contextmanager
@@ -228,25 +221,14 @@ class PartitionedTable:
         except CellError as error:
             raise error.placed(self.where(int(numbers[error.row]))) from None
 
-    def check_columns(self, columns: Sequence[str]) -> None:
-        """Refuse names that are not columns of the table, with an ``InputError``."""
-        for name in columns:
-            if name not in self.columns:
-                raise InputError(
-                    f"a column that is asked for must be in the table, however: {self.path!r} has no column "
-                    f"{shown(name)}{suggest(name, self.columns)}; check the name"
-                )
-
     # ---- rows --------------------------------------------------------------------------------------------------------
 
     def _records(self, part: Part, columns: Sequence[str] | None, rows: int) -> Iterator[pa.RecordBatch]:
         """Yield the stored columns that are needed, as they stand in the file."""
         self.check_columns(columns or ())
-        wanted = self.columns if columns is None else list(columns)
         inside = [name for name in self._layout.stored if name not in self.keys]
-        stored = [name for name in wanted if name in set(inside)]
         # Columns that stand in names of folders alone: one that is stored says how many rows there are.
-        stored = stored or inside[:1]
+        stored = inside if columns is None else [name for name in columns if name in set(inside)] or inside[:1]
         path, groups = Path(self.root, part.file), range(part.row_group_start, part.row_group_stop)
         described, _ = self._by_name[part.file]
         buffer = 0 if described.packed_bytes <= _HELD_BYTES else _BUFFER_BYTES
@@ -265,54 +247,53 @@ class PartitionedTable:
             if rows_read != part.rows:
                 raise ValueError(f"{rows_read} rows where the footer says {part.rows}")
 
-    def _frame(
-        self, table: pa.Table, part: Part, columns: Sequence[str] | None, first: int | None = None
-    ) -> pd.DataFrame:
-        """Turn stored columns into a frame with the types of the whole table."""
-        layout = self._layout
-        wanted = self.columns if columns is None else list(columns)
+    @cached_property
+    def _types(self) -> tuple[dict[str, pa.Field], set[str]]:
+        """Stored columns as they are read, and those of whole numbers that stay exact.
+
+        Whole numbers with missing cells are read as floats, as pandas does for a whole table, but for those that a
+        float would round, such as identifiers of 17 digits.
+        """
+        fields, exact = {column.name: column for column in self.schema}, set()
+        for name, column in fields.items():
+            if pa.types.is_integer(column.type) and name not in self._layout.nullable and self._may_miss(name):
+                if name in self.large:
+                    exact.add(name)
+                else:
+                    fields[name] = column.with_type(pa.float64())
+        return fields, exact
+
+    def _may_miss(self, name: str) -> bool:
+        return self.null_counts.get(name, 0) != 0
+
+    def _frame(self, table: pa.Table, part: Part, columns: Sequence[str] | None, first: int) -> pd.DataFrame:
+        """Turn stored columns into a frame with the types of the whole table; ``first`` is the first row's number."""
+        layout, (fields, exact) = self._layout, self._types
         file, file_start = self._by_name[part.file]
-        keys, made = dict(file.keys), dict[str, Any]()
-        fields = [self.schema.field(name) for name in table.column_names]
+        names = table.column_names
         with _readable(Path(self.root, part.file)):
             check_texts(table)
-            stored = pa.schema([self._stored_type(column) for column in fields], metadata=layout.metadata)
+            stored = pa.schema([fields[name] for name in names], metadata=layout.metadata)
             frame = table.cast(stored, safe=False).to_pandas(ignore_metadata=False)
-        frame.columns = pd.Index(table.column_names, dtype=object)
-        exact = [column.name for column in fields if self._stays_exact(column)]
-        if exact:
-            column = table.select(exact).cast(pa.schema([self.schema.field(name) for name in exact]))
-            frame = frame.assign(**exact_columns(column))
-        for name in frame.columns:
-            if frame[name].dtype == bool and self._may_miss(name):
-                frame[name] = frame[name].astype(object)
+        frame.columns = pd.Index(names, dtype=object)
+        made: dict[str, Any] = {}
+        if large := [name for name in names if name in exact]:
+            schema = pa.schema([self.schema.field(name) for name in large])
+            made |= exact_columns(table.select(large).cast(schema))
+        booleans = [name for name in names if frame[name].dtype == bool and self._may_miss(name)]
+        made |= {name: frame[name].astype(object) for name in booleans}
+        wanted = self.columns if columns is None else list(columns)
+        keys, formulas = dict(file.keys), dict(file.formulas)
         for name in wanted:
             if name in self.keys:
                 value = keys[name]
                 made[name] = int(value) if self.keys[name] and value is not None else value
             elif name in layout.formulas:
-                begin, step = dict(file.formulas)[name]
-                place = (part.first_row if first is None else first) - file_start
-                made[name] = range(begin + place * step, begin + (place + table.num_rows) * step, step)
+                begin, step = formulas[name]
+                begin += (first - file_start) * step
+                made[name] = range(begin, begin + table.num_rows * step, step)
         result: pd.DataFrame = frame.assign(**made)[wanted].reset_index(drop=True)
         return result
-
-    def _stored_type(self, own: pa.Field) -> pa.Field:
-        """Whole numbers with missing cells are read as floats, as pandas does for a whole table."""
-        if self._is_read_as_float(own) and not self._stays_exact(own):
-            return own.with_type(pa.float64())
-        return own
-
-    def _stays_exact(self, own: pa.Field) -> bool:
-        """But for those that a float would round, such as identifiers of 17 digits."""
-        return own.name in self.large and self._is_read_as_float(own)
-
-    def _is_read_as_float(self, own: pa.Field) -> bool:
-        is_plain = pa.types.is_integer(own.type) and own.name not in self._layout.nullable
-        return is_plain and self._may_miss(own.name)
-
-    def _may_miss(self, name: str) -> bool:
-        return self.null_counts.get(name, 0) != 0
 
 
 # ---- opening ---------------------------------------------------------------------------------------------------------
@@ -336,12 +317,7 @@ def open_partitioned(path: str | os.PathLike[str], *, rows_per_part: int | None 
     Files are sorted by name; those in folders named ``column=value`` get that column, other folders are searched too,
     names that begin with a point or an underscore are left out, tables in other forms with a warning. A part never
     spans two files and is never smaller than one row group; neighbouring row groups are put together up to
-    ``rows_per_part``.
-
-    Args:
-        path: a file or a folder.
-        rows_per_part: rows that a part is meant to have; None: 50,000, or a thousandth of a table of more than
-            50 million rows.
+    ``rows_per_part`` (None: 50,000, or a thousandth of a table of more than 50 million rows).
 
     Raises:
         InputError: there is no Parquet file or no row, a file is damaged, or files differ in their columns or types.
@@ -349,20 +325,13 @@ def open_partitioned(path: str | os.PathLike[str], *, rows_per_part: int | None 
     """
     if rows_per_part is not None:
         rows_per_part = check_whole("rows_per_part", rows_per_part, "pass for example 50_000")
-    place = check_path("path", path, "pass a Parquet file or a folder of them")
-    root, paths = _find(place)
-    files, schemas, facts = [], [], []
-    for one in paths:
-        file, schema, facts_of_file = _read_footer(one, root)
-        files.append(file)
-        schemas.append(schema)
-        facts.append(facts_of_file)
+    root, paths = _find(check_path("path", path, "pass a Parquet file or a folder of them"))
+    files, schemas, facts = zip(*(_read_footer(one, root) for one in paths), strict=True)
     schema, keys = _common_schema(files, schemas), _keys(files)
-    taken = next((name for name in keys if name in schema.names), None)
-    if taken is not None:
+    if taken := [name for name in keys if name in schema.names]:
         raise InputError(
-            f"a column that stands in the names of folders must not stand in the files too, however: {taken!r} does in "
-            f"{str(path)!r}; rename one of them"
+            f"a column that stands in the names of folders must not stand in the files too, however: {taken[0]!r} does "
+            f"in {str(path)!r}; rename one of them"
         )
     rows = sum(sum(file.row_groups) for file in files)
     if rows == 0:
@@ -370,14 +339,11 @@ def open_partitioned(path: str | os.PathLike[str], *, rows_per_part: int | None 
             f"a table must have at least one row, however: {str(path)!r} has none; check how it was written"
         )
     parts = list(_cut(files, rows_per_part or max(ROWS_PER_PART, -(-rows // MOST_PARTS))))
-    all_columns = schema
+    null_counts = {name: total([one.null_counts.get(name, 0) for one in facts]) for name in schema.names}
     for name, number in keys.items():
-        all_columns = all_columns.append(pa.field(name, pa.int64() if number else pa.string()))
-    missing = {
-        name: total([facts_of_file.null_counts.get(name, 0) for facts_of_file in facts]) for name in schema.names
-    }
-    large = frozenset[str]().union(*(facts_of_file.large for facts_of_file in facts))
-    table = PartitionedTable(str(root), tuple(files), parts, all_columns, missing, large, keys, os.fspath(path))
+        schema = schema.append(pa.field(name, pa.int64() if number else pa.string()))
+    large = frozenset[str]().union(*(one.large for one in facts))
+    table = PartitionedTable(str(root), files, parts, schema, null_counts, large, keys, os.fspath(path))
     _check_names(table.columns, table.path)
     return table
 
@@ -440,21 +406,14 @@ def _readable(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _content_digest(path: Path) -> str:
-    with _readable(path):
-        return file_hash(path)
-
-
 def _footer_digest(path: Path) -> str:
     """Return the hash of a file's footer: schema, sizes, places and statistics of all its row groups."""
     with path.open("rb") as stream:
         size = stream.seek(0, os.SEEK_END)
         stream.seek(max(0, size - 8))
         (length,) = struct.unpack("<I", stream.read(8)[:4])
-        # The length is what the file says: no more is read, nor room made for it, than there is.
-        length = min(length, max(0, size - 8))
-        stream.seek(size - 8 - length if size > 8 else 0)
-        return hashlib.sha256(stream.read(length)).hexdigest()
+        stream.seek(max(0, size - 8 - length))
+        return hashlib.sha256(stream.read()).hexdigest()
 
 
 def _read_footer(path: Path, root: Path) -> tuple[_File, pa.Schema, FooterFacts]:
@@ -468,39 +427,31 @@ def _read_footer(path: Path, root: Path) -> tuple[_File, pa.Schema, FooterFacts]
         name = path.relative_to(root).as_posix()
         keys = tuple(_key(step) for step in name.split("/")[:-1] if "=" in step)
         groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
-        file = _File(
-            name,
-            digest,
-            sum(group.total_byte_size for group in groups),
-            facts.packed_bytes,
-            tuple(group.num_rows for group in groups),
-            keys,
-            index_formulas(schema),
-        )
+        size, rows = sum(group.total_byte_size for group in groups), tuple(group.num_rows for group in groups)
+        file = _File(name, digest, size, facts.packed_bytes, rows, keys, index_formulas(schema))
     return file, schema, facts
 
 
 def _key(step: str) -> tuple[str, str | None]:
-    from urllib.parse import unquote
-
     name, _, value = step.partition("=")
     return name, None if value == "__HIVE_DEFAULT_PARTITION__" else unquote(value)
 
 
 def _keys(files: Sequence[_File]) -> dict[str, bool]:
     """Return the columns that stand in names of folders, with whether all their values are whole numbers."""
-    names = [name for name, _ in files[0].keys]
+    values: dict[str, list[str | None]] = {name: [] for name, _ in files[0].keys}
     for file in files:
-        keys = [name for name, _ in file.keys]
-        if keys != names:
+        keys = dict(file.keys)
+        if list(keys) != list(values):
             raise InputError(
                 "all files of a table must have the same columns in the names of their folders, however: "
-                f"{files[0].name!r} has {names} and {file.name!r} has {keys}; move the files that differ"
+                f"{files[0].name!r} has {list(values)} and {file.name!r} has {list(keys)}; move the files that differ"
             )
-    values = {name: [dict(file.keys)[name] for file in files] for name in names}
+        for name, value in keys.items():
+            values[name].append(value)
     return {
-        name: all(value is not None and value.lstrip("-").isdecimal() and str(int(value)) == value for value in keys)
-        for name, keys in values.items()
+        name: all(value is not None and value.lstrip("-").isdecimal() and str(int(value)) == value for value in column)
+        for name, column in values.items()
     }
 
 
@@ -511,25 +462,22 @@ def _common_schema(files: Sequence[_File], schemas: Sequence[pa.Schema]) -> pa.S
     telling = telling or list(zip(files, schemas, strict=True))
     first, common = telling[0]
     for file, schema in telling:
-        own_names, names = ({*one.names, *dict(index_formulas(one))} for one in (schema, telling[0][1]))
-        odd = sorted(own_names ^ names)
-        if odd:
-            without, having = (file, first) if odd[0] not in own_names else (first, file)
+        columns, expected = ({*one.names, *dict(index_formulas(one))} for one in (schema, common))
+        if odd := sorted(columns ^ expected):
+            without, having = (file, first) if odd[0] not in columns else (first, file)
             raise InputError(
                 f"all files of a table must have the same columns, however: {having.name!r} has the column {odd[0]!r} "
                 f"and {without.name!r} has not; add it, or move the files that differ"
             )
-        if moved := sorted(set(schema.names) ^ set(telling[0][1].names)):
-            stored, counted = (file, first) if moved[0] in schema.names else (first, file)
+        if moved := sorted(set(schema.names) ^ set(common.names)):
+            stored, index = (file, first) if moved[0] in schema.names else (first, file)
             raise InputError(
                 f"a column must be stored alike in all files of a table, however: {moved[0]!r} is a column in "
-                f"{stored.name!r} and an index that is counted in {counted.name!r}; write the files that differ again"
+                f"{stored.name!r} and an index that is counted in {index.name!r}; write the files that differ again"
             )
         for name in schema.names:
             kind, so_far = schema.field(name).type, common.field(name).type
-            if kind == so_far:
-                continue
-            wider = _wider(so_far, kind)
+            wider = so_far if kind == so_far else _wider(so_far, kind)
             if wider is None:
                 raise InputError(
                     f"a column must have one kind of values in all files of a table, however: {name!r} is {so_far} in "
@@ -542,9 +490,9 @@ def _common_schema(files: Sequence[_File], schemas: Sequence[pa.Schema]) -> pa.S
 def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     """Return a type for both: longer numbers, plain text for text in other codings; None where they do not fit."""
     plain = [kind.value_type if pa.types.is_dictionary(kind) else kind for kind in (one, other)]
-    fields = [pa.schema([pa.field("x", kind)]) for kind in plain]
+    schemas = [pa.schema({"x": kind}) for kind in plain]
     try:
-        return pa.unify_schemas(fields, promote_options="permissive").field("x").type
+        return pa.unify_schemas(schemas, promote_options="permissive").field("x").type
     except (pa.ArrowTypeError, pa.ArrowInvalid):
         return None
 
@@ -552,8 +500,8 @@ def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
 def _check_names(names: Sequence[str], path: str) -> None:
     if not names:
         raise InputError(f"a table must have at least one column, however {path!r} has none; write it again")
-    repeated = next((name for name, count in Counter(names).items() if count > 1), None)
-    if repeated is not None:
+    if len(set(names)) < len(names):
+        (repeated, _), *_ = Counter(names).most_common(1)
         raise InputError(
             f"column names must be unique, however {repeated!r} stands more than once in {path!r}; rename the copies"
         )
@@ -563,11 +511,8 @@ def _cut(files: Sequence[_File], rows_per_part: int) -> Iterator[Part]:
     number, first_row = 0, 0
     for file in files:
         start, count = 0, 0
-        for index, rows in enumerate(file.row_groups):
+        for index, rows in enumerate((*file.row_groups, rows_per_part)):
             if count and count + rows > rows_per_part:
                 yield Part(number, file.name, start, index, first_row, count)
                 number, first_row, start, count = number + 1, first_row + count, index, 0
             count += rows
-        if count:
-            yield Part(number, file.name, start, len(file.row_groups), first_row, count)
-            number, first_row = number + 1, first_row + count
