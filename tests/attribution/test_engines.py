@@ -126,7 +126,7 @@ def test_what_a_worker_cannot_have_is_refused(options: dict[str, Any], message: 
 
 
 def has(cpus: float, gpus: float = 0, *, shared: bool = False) -> RaySession:
-    return RaySession(cpus=cpus, gpus=gpus, free=cpus, shared=shared)
+    return RaySession(cpus=cpus, gpus=gpus, shared=shared)
 
 
 @pytest.mark.parametrize(
@@ -179,15 +179,13 @@ class PretendedRay:
     def cluster_resources(self) -> dict[str, float]:
         return {"CPU": 2.0 * self.machines}
 
-    available_resources = cluster_resources
-
 
 @pytest.mark.parametrize("machines", [1, 2])
 def test_a_session_of_one_machine_is_shared_with_nobody(monkeypatch: pytest.MonkeyPatch, machines: int) -> None:
     monkeypatch.setattr(ray_session, "import_ray", lambda: PretendedRay(machines))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with ray_session.session(workers=None, address=None) as found:
-        assert found == RaySession(2.0 * machines, 0.0, 2.0 * machines, shared=machines > 1)
+        assert found == RaySession(2.0 * machines, 0.0, shared=machines > 1)
 
 
 def test_the_address_in_the_environment_is_looked_at_before_ray_starts(monkeypatch: pytest.MonkeyPatch) -> None:

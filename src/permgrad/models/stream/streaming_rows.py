@@ -13,7 +13,6 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from torch import Tensor
 
 from permgrad.base.random import generator
 from permgrad.data.parts.partitions import Part
@@ -72,31 +71,19 @@ class BlockOrder:
         return count_batches(self.rows.rows, self.batch_size)
 
     def __iter__(self) -> Iterator[Rows]:
-        batches, made = len(self), 0
-        wanted, held = self._size(0), list[Rows]()
-        for block, order in self._shuffled_blocks():
-            start = 0
-            while start < len(block):
-                stop = min(len(block), start + wanted - sum(map(len, held)))
-                held.append(block.take(order[start:stop]))
-                start = stop
-                if sum(map(len, held)) == wanted:
-                    yield _joined(held)
-                    made += 1
-                    wanted, held = self._size(made) if made < batches else 1, []
-        if held or made != batches:
-            raise RuntimeError(f"{made} of {batches} batches could be made: the files changed while they were read")
-
-    def _size(self, batch: int) -> int:
-        return self.rows.rows - batch * self.batch_size if batch == len(self) - 1 else self.batch_size
-
-    def _shuffled_blocks(self) -> Iterator[tuple[Rows, Tensor]]:
-        """Yield blocks of rows on the device, each with the order in which its rows are taken."""
+        batches, made, left = len(self), 0, list[Rows]()
         for number, block in enumerate(self._blocks()):
             # The only block has the order that rows in memory have.
             keys = ("row order", self.epoch, number) if number else ("row order", self.epoch)
-            order = torch.from_numpy(generator(self.seed, *keys).permutation(len(block)))
-            yield block, order.to(block.device)
+            order = torch.from_numpy(generator(self.seed, *keys).permutation(len(block))).to(block.device)
+            start, size = 0, self.batch_size - sum(map(len, left))
+            while made < batches - 1 and len(block) - start >= size:
+                yield _joined([*left, block.take(order[start : start + size])])
+                start, size, made, left = start + size, self.batch_size, made + 1, []
+            left.append(block.take(order[start:]))
+        if made < batches - 1 or sum(map(len, left)) != self.rows.rows - made * self.batch_size:
+            raise RuntimeError(f"{made} of {batches} batches could be made: the files changed while they were read")
+        yield _joined([rows for rows in left if len(rows)])
 
     def _blocks(self) -> Iterator[Rows]:
         rows = self.rows

@@ -125,11 +125,6 @@ class RayEngine:
                 f"the Ray cluster has room for {room} of {wanted} workers; the others join when it has grown, "
                 "if it grows"
             )
-        if resources.free < self.cpus:
-            warn_user(
-                f"a worker needs {self.cpus} processors and the Ray session has {resources.free:g} free ones: the work "
-                "begins when others are done"
-            )
         gpus = self.gpus if self.gpus != "auto" else float(resources.gpus >= wanted)
         if gpus * min(wanted, room) > resources.gpus and not resources.shared:
             raise InputError(
@@ -141,14 +136,7 @@ class RayEngine:
 
 
 class _Pool:
-    """Hands tasks to workers that are free, and replaces those that die.
-
-    Args:
-        ray: the library.
-        tasks: what is to be done.
-        start: starts a worker.
-        is_shared: whether other machines take part.
-    """
+    """Hands tasks to workers that are free, and replaces those that die; ``start`` starts a worker."""
 
     def __init__(self, ray: ModuleType, tasks: Sequence[Any], start: Callable[[], Any], *, is_shared: bool) -> None:
         self.ray, self.tasks, self.start, self.is_shared = ray, tasks, start, is_shared

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import shutil
 import signal
 import socket
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -29,27 +27,16 @@ from permgrad.base.startup import interrupts_wait
 _PATIENCE = 5.0
 #: Least shared memory for results on their way; Ray would take a third of the machine's memory.
 _STORE_BYTES = 256 * 2**20
-#: What lets Ray's C++ part speak of nothing less than its end, and Ray report no usage to its makers.
-_ENVIRONMENT = {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_USAGE_STATS_ENABLED": "0"}
-#: A line that the C++ part writes all the same.
-_BACKEND_LINE = re.compile(rb"^\[\d{4}-\d\d-\d\d [^]]*\] \w+\.(cc|h):\d+: ")
 #: Longest name of a folder in which Ray can still make its sockets.
 _LONGEST_FOLDER = 32
 
 
 @dataclass(frozen=True)
 class RaySession:
-    """Where the work is done.
-
-    Attributes:
-        cpus, gpus: logical processors and accelerators that Ray may give away.
-        free: processors that nobody has at the moment.
-        shared: whether other machines may take part, so that files must lie where all can read them.
-    """
+    """Logical processors and accelerators that Ray may give away, and whether other machines take part."""
 
     cpus: float
     gpus: float
-    free: float
     shared: bool
 
 
@@ -77,16 +64,9 @@ def cores() -> int:
 def session(*, workers: int | None, address: str | None, store_bytes: int = 0) -> Iterator[RaySession]:
     """Give a Ray session: the one this process has, the cluster at ``address``, or a new one on this machine.
 
-    Args:
-        workers: processes wanted; a new session has as many logical processors (None: one for each real one).
-        address: ``"auto"`` or ``"host:port"`` of a cluster's head; None: the environment's ``RAY_ADDRESS``, else a new
-            session on this machine.
-        store_bytes: what the work puts into shared memory.
-
-    Raises:
-        EnvironmentProblem: Ray is not installed, cannot start, or does not answer.
-        InputError: the address is none, another than that of the session at hand, or more workers are asked for than
-            there are processors.
+    ``address`` None: the environment's ``RAY_ADDRESS``, else a new session, with ``workers`` logical processors (None:
+    as many as there are) and shared memory for ``store_bytes``. ``EnvironmentProblem``: Ray is not installed, cannot
+    start, or does not answer; ``InputError``: no address, another than that of the session at hand, too many workers.
     """
     ray = import_ray()
     address = address or os.environ.get("RAY_ADDRESS") or "local"
@@ -110,8 +90,7 @@ def session(*, workers: int | None, address: str | None, store_bytes: int = 0) -
         options |= {"_temp_dir": folder} if len(folder) <= _LONGEST_FOLDER else {}
     with _restored(), _silent(ray):
         try:
-            for name, value in _ENVIRONMENT.items():
-                os.environ.setdefault(name, value)
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
             _start(ray, address=address, log_to_driver=False, configure_logging=False, **options)
             yield _look(ray, shared=address != "local")
         finally:
@@ -125,7 +104,7 @@ def _start(ray: ModuleType, **options: Any) -> None:
     main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGTERM) if main else None
     try:
-        with _held_back(), interrupts_wait():
+        with interrupts_wait():
             ray.init(**options)
         # Ray's handler ends the process in an orderly way, so that no worker stays behind; the user's own comes first.
         if main and callable(handler):
@@ -148,12 +127,8 @@ def _refused(address: str, error: BaseException) -> EnvironmentProblem:
 
 
 def _look(ray: ModuleType, *, shared: bool) -> RaySession:
-    resources, free, begun = ray.cluster_resources(), 0.0, time.monotonic()
-    # Workers of work that has just ended are still on their way out.
-    while not free and time.monotonic() - begun < _PATIENCE:
-        free = float(ray.available_resources().get("CPU", 0))
-        time.sleep(0 if free else 0.2)
-    return RaySession(float(resources.get("CPU", 0)), float(resources.get("GPU", 0)), free, shared)
+    resources = ray.cluster_resources()
+    return RaySession(float(resources.get("CPU", 0)), float(resources.get("GPU", 0)), shared)
 
 
 def _check_same(ray: ModuleType, address: str) -> None:
@@ -207,30 +182,6 @@ def _restored() -> Iterator[None]:
         logger.setLevel(level)
         if main and handler is not None:
             signal.signal(signal.SIGTERM, handler)
-
-
-@contextmanager
-def _held_back() -> Iterator[None]:
-    """Hold back what is written on stderr, and then write all of it but the log lines of Ray's C++ part."""
-    try:
-        sys.stderr.flush()
-        kept = os.dup(2)
-    except (OSError, ValueError, AttributeError):  # there is no stderr
-        yield
-        return
-    with tempfile.TemporaryFile() as written:
-        os.dup2(written.fileno(), 2)
-        try:
-            yield
-        finally:
-            with suppress(OSError, ValueError):
-                sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
-            written.seek(0)
-            lines = [line for line in written if not _BACKEND_LINE.match(line)]
-            with suppress(OSError):
-                os.write(2, b"".join(lines))
 
 
 @contextmanager
