@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from permgrad.attribution.parts.targets import read_targets
+from permgrad.attribution.parts.plan import read_targets
 from permgrad.base.errors import InputError
 
 REGRESSOR, CLASSIFIER = SimpleNamespace(), SimpleNamespace(classes_=np.array([0, 1]))

@@ -42,10 +42,7 @@ def part_name(number: int) -> str:
 
 @contextmanager
 def written_lines(path: Path | None, facts: Mapping[str, Any]) -> Iterator[Callable[[pa.Table], None]]:
-    """Give a function that adds lines to a Parquet file, which takes its name, with the facts, when all are there.
-
-    Where no line was added there is no file; ``path`` None: lines are dropped.
-    """
+    """Give a function that adds lines to a Parquet file of the facts; of no lines, or no path, there is no file."""
     with ExitStack() as stack:
         writers: list[pq.ParquetWriter] = []
 
@@ -88,8 +85,8 @@ class StreamedWork:
     def hold(self, *, overwrite: bool) -> Iterator[dict[str, Any] | None]:
         """Hold the folder against other processes; give the record of the same work, None where it begins here.
 
-        Of work that began here and is refused half-way nothing is left: mended tables begin anew. Where a file is gone
-        for now, and after Ctrl-C or a full disk, what is finished stays, to be gone on with.
+        Of work that began here and is refused half-way nothing is left; where a file is gone for now, and after Ctrl-C
+        or a full disk, what is finished stays.
         """
         # Before anything is made: a folder that is refused is not even locked.
         self.find(overwrite=overwrite)
@@ -119,10 +116,7 @@ class StreamedWork:
                     place.rmdir()
 
     def find(self, *, overwrite: bool) -> dict[str, Any] | None:
-        """Return the record of the same work; None where there is none and the folder may be used.
-
-        ``InputError``: a file, other files, or other work is there.
-        """
+        """Return the record of the same work, or None; ``InputError``: a file, other files, or other work is there."""
         folder, kind = self.folder, self.kind
         if is_taken(folder) and not folder.is_dir():
             raise InputError(

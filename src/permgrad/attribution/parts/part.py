@@ -36,17 +36,11 @@ _WARNINGS = 5
 
 @dataclass(frozen=True)
 class PartResult:
-    """What one part adds to an explanation.
+    """What one part adds to an explanation: its number, and how many of its rows were explained.
 
-    Attributes:
-        number: of the part.
-        rows: how many of its rows were explained.
-        sums: that merge; their size does not depend on the rows.
-        header: everything else that an explanation says, alike for all parts; None where no row was explained.
-        file: name of the file of local explanations that was written, or None.
-        gap: the largest gap of completeness.
-        warnings: what was said, at most a few.
-        seconds: that it took.
+    ``sums`` merge, and their size does not depend on the rows; ``header`` is everything else that an explanation says,
+    alike for all parts (None where no row was explained); ``file`` is that of local explanations; ``gap`` the largest of
+    completeness; ``warnings`` are a few of those that were given.
     """
 
     number: int
@@ -156,11 +150,7 @@ def _play(plan: StreamPlan, game: LossGame, request: Request) -> tuple[Sums, dic
 
 
 def local_table(explanation: Explanation, numbers: Integers, form: str) -> pa.Table:
-    """Return the rows of a local explanation as they are written.
-
-    ``"tidy"``: the columns of ``Explanation.to_frame``. ``"wide"``: ``row, class, prediction, base`` and one column for
-    each feature.
-    """
+    """Return the rows of a local explanation as they are written: as ``to_frame``, or a column for each feature."""
     rows, names, outputs = explanation.values.shape
     columns: dict[str, Any]
     if form == "wide":
@@ -206,10 +196,9 @@ def _filled(values: npt.NDArray[Any] | None, shape: tuple[int, ...]) -> npt.NDAr
 
 
 def merge(plan: StreamPlan, results: Iterable[PartResult]) -> Explanation:
-    """Merge the parts of one explanation; one part is held at a time.
+    """Merge the parts of one explanation, in any order up to rounding; one part is held at a time.
 
-    In the order of the parts the sums are identical, in whatever order these were computed; in another order they
-    differ by rounding. ``InputError``: no row was explained, or a part came twice.
+    ``InputError``: no row was explained, or a part came twice.
     """
     whole, seconds, numbers, notes = PartResult(-1, 0), 0.0, set[int](), dict[str, int]()
     for result in results:

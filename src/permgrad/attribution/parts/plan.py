@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any, Literal
 
 import numpy as np
@@ -21,7 +23,6 @@ from permgrad.attribution.arguments import (
     resolve_scope,
 )
 from permgrad.attribution.method import Request, loss_game, loss_games, methods
-from permgrad.attribution.parts.targets import read_targets
 from permgrad.attribution.replace.donors import RowNumbers
 from permgrad.attribution.request import EncodedBackground, build_request, encode_background
 from permgrad.base.checks import check_choice, check_whole
@@ -30,7 +31,7 @@ from permgrad.base.files import plain
 from permgrad.base.random import resolve_seed, uniform
 from permgrad.data.parts.known_rows import Integers, KnownRows, RowBatch, find_known, numbered
 from permgrad.data.parts.partitions import Part, PartitionedTable
-from permgrad.data.read.cells import CodesArgument
+from permgrad.data.read.cells import CellError, CodesArgument, MissingCodes, canonical
 from permgrad.data.weights import read_weights
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 
@@ -67,18 +68,10 @@ _DRAWN = 2**20
 class StreamPlan:
     """What is explained, how, and by which random numbers. Picklable; holds no rows but the background.
 
-    Attributes:
-        arguments: those of ``pg.explain``: ``y`` and ``sample_weight`` name columns, the background is encoded,
-            ``random_state`` is the seed; model and rows are put in by ``request``.
-        na_codes: values of the column ``y`` that stand for missing.
-        features: the model's columns, in its order.
-        form: how rows of a local explanation are written.
-        sample: how many rows of the table are explained; None: all.
-        threshold: a row is explained if its random number is at most this.
-        batch_rows: rows in memory at a time; results do not depend on it beyond rounding.
-        model, table: hashes of the model, and of the table and how it is cut.
-        known: the rows that have a target, where some have none: the others are as if they were not in the table.
-        model_folder: where a process that does not have the model finds it.
+    Of the ``arguments`` of ``pg.explain`` ``y`` and ``sample_weight`` name columns, the background is encoded and
+    ``random_state`` is the seed; model and rows are put in by ``request``. Rows are explained whose random number is at
+    most ``threshold``, ``sample`` in all (None: all rows); ``batch_rows`` are in memory at a time. ``known`` are those that
+    have a target, where some have none. ``model`` and ``table`` are hashes.
     """
 
     arguments: Arguments
@@ -188,6 +181,54 @@ class StreamPlan:
         return replace(request, row_offset=RowNumbers(batch.places), kept=kept)
 
 
+# ---- rows --------------------------------------------------------------------------------------------------------
+
+
+def read_targets(values: pd.Series[Any], model: Any, na_codes: CodesArgument = ()) -> npt.NDArray[Any]:
+    """Return known targets as ``pg.explain`` takes them; classes are compared as text, as a file may hold 1 for 1.0.
+
+    ``InputError``: a target is no finite number (regression) or no class of the model.
+    """
+    if hasattr(model, "classes_"):
+        return _match_classes(values, model.classes_)
+    name, numbers = str(values.name), values
+    if MissingCodes.of(na_codes).labels and not pd.api.types.is_numeric_dtype(values.dtype):
+        # A code such as "?" kept the column from being numbers; the rows that have it are gone.
+        numbers = pd.to_numeric(values.astype(object), errors="coerce")
+        numbers = values if numbers.isna().any() else numbers
+    if numbers.dtype == object and all(isinstance(cell, Decimal) for cell in numbers):
+        numbers = numbers.astype(np.float64)
+    if not pd.api.types.is_numeric_dtype(numbers.dtype):
+        cell = numbers.iloc[0]
+        what = "text" if isinstance(cell, str) else "dates" if isinstance(cell, dt.date) else type(cell).__name__
+        raise InputError(
+            f"y must hold numbers as in training, however: column {name!r} holds {what}; correct it, or leave y out"
+        )
+    targets = numbers.to_numpy(dtype=np.float64)
+    if not np.isfinite(targets).all():
+        row = int(np.argmin(np.isfinite(targets)))
+        fact = f"y must hold finite numbers, however: column {name!r} holds {targets[row]} in "
+        raise CellError.at(row, values.index, fact, "; correct it, or leave such rows out")
+    return targets
+
+
+def _match_classes(values: pd.Series[Any], classes: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    labels = {canonical(label): place for place, label in enumerate(classes.tolist())}
+    codes, distinct = pd.factorize(values)
+    places = np.array([labels.get(canonical(cell), -1) for cell in distinct.tolist()], dtype=np.int64)[codes]
+    if (places < 0).any():
+        row = int(np.argmax(places < 0))
+        cell = values.iloc[row]
+        shown = cell.item() if isinstance(cell, np.generic) else cell
+        fact = f"y must hold classes of the model ({', '.join(map(str, classes.tolist()[:10]))}), however: "
+        fix = f" has {shown!r} in {str(values.name)!r}; leave such rows out, or leave y out"
+        raise CellError.at(row, values.index, fact, fix)
+    return np.asarray(classes)[places]
+
+
+# ---- plans -----------------------------------------------------------------------------------------------------------
+
+
 def make_plan(
     model: Any,
     table: PartitionedTable,
@@ -224,8 +265,8 @@ def make_plan(
         options=options,
         **further,
     )
-    _check_streamable(arguments, resolve_options(chosen(), method, options))
-    _check_form(form, arguments)
+    check_choice("form", form, ("tidy", "wide"))
+    _check_streamable(arguments, form, resolve_options(chosen(), method, options))
     features = tuple(str(name) for name in model.preprocessor_.feature_names_in_)
     _check_table(table, features, {"y": y, "sample_weight": arguments.sample_weight})
     known = None
@@ -272,7 +313,7 @@ def _check_model(model: Any) -> None:
         )
 
 
-def _check_streamable(arguments: Arguments, options: Mapping[str, Any]) -> None:
+def _check_streamable(arguments: Arguments, form: Form, options: Mapping[str, Any]) -> None:
     """Refuse what needs all rows at once."""
     method, scope, weight = arguments.method, arguments.scope, arguments.sample_weight
     if arguments.scoring is not None:
@@ -297,13 +338,9 @@ def _check_streamable(arguments: Arguments, options: Mapping[str, Any]) -> None:
             f"once; leave tolerance={options['tolerance']!r} out, or read a sample of the rows into memory "
             "(permgrad.read_table) and pass it to permgrad.explain"
         )
-
-
-def _check_form(form: Any, arguments: Arguments) -> None:
-    check_choice("form", form, ("tidy", "wide"))
-    if form == "wide" and arguments.scope == "global":
+    if scope == "global" and form == "wide":
         raise InputError(
-            f"form says how explanations of single rows are written, however: method={arguments.method!r} is global "
+            f"form says how explanations of single rows are written, however: method={method!r} is global "
             "here; leave form='wide' out, or choose a method for rows"
         )
 

@@ -152,11 +152,7 @@ def explain_stream(
 
 
 class Work:
-    """Explains one part after the other; what an engine sends to its workers.
-
-    A worker that does not have the model loads it once, from the plan's ``model_folder``; without such a folder the
-    model travels with the work.
-    """
+    """Explains one part after the other; what an engine sends to its workers, without the model where one lies saved."""
 
     def __init__(self, plan: StreamPlan, table: PartitionedTable, folder: Path | None, model: Any = None) -> None:
         self.plan, self.table, self.folder, self.model = plan, table, folder, model
@@ -179,10 +175,9 @@ class Work:
 
 
 class StreamFolder:
-    """Where one streamed explanation keeps what is done.
+    """Where one streamed explanation keeps what is done, and then the explanation, as ``Explanation.save`` does.
 
-    ``parts/part-00012.npz`` holds the sums of part 12 and ``local/part-00012.parquet`` its rows' explanations. When all
-    parts are there the explanation is written beside them, as ``Explanation.save`` does, and the sums are removed.
+    ``parts/part-00012.npz`` holds the sums of part 12 and ``local/part-00012.parquet`` its rows' explanations.
     """
 
     def __init__(self, work: StreamedWork, plan: StreamPlan) -> None:

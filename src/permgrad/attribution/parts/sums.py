@@ -25,14 +25,9 @@ Arrays = dict[str, npt.NDArray[Any]]
 class SummedMoments:
     """``PairMoments`` of a separate background, summed over the receivers of each class; players first if several.
 
-    Attributes:
-        count: receivers ``(classes,)``.
-        nonzero: receivers whose effects do not sum to exactly 0, ``(classes, quantities)``.
-        weight, weight_squares: Σ w and Σ w² of receivers, where w is a receiver's weight over all its pairs.
-        total: Σ of the receivers' sums of effects, ``(classes, quantities)``.
-        spread, lean: Σ (received − m w)² and Σ (received − m w) w, where m is the mean effect of the class.
-        donor_sum ``(classes, quantities, donors)``, donor_weight ``(classes, donors)``; square_sum, square_cross
-            ``(classes, quantities)`` and pair_weights ``(classes,)``: as in ``PairMoments``.
+    Of receivers ``(classes,)``: their count, Σ w and Σ w², where w is a receiver's weight over all its pairs. Of their
+    sums of effects ``(classes, quantities)``: how many are not 0, Σ, spread Σ (received − m w)² and lean
+    Σ (received − m w) w, where m is the mean effect of the class. The others are as in ``PairMoments``.
     """
 
     count: npt.NDArray[np.int64]

@@ -78,8 +78,8 @@ def find_known(
 ) -> KnownRows | None:
     """Count the rows of each part that have a value in a column, and say how many have none; None if all have one.
 
-    The footers say how many cells are missing, but nothing of NaN and of declared codes: where there may be such cells,
-    the column is read, a part at a time. ``none`` is the message of the error where no row has a value.
+    The footers say nothing of NaN and of codes: where there may be such cells the column is read, a part at a time.
+    ``none`` is the message of the error where no row has a value.
     """
     stored = table.schema.field(column).type if column in table.schema.names else None
     may_be_nan = stored is None or pa.types.is_floating(stored) or column in table.keys

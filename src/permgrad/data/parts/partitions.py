@@ -89,15 +89,9 @@ class _File:
 class PartitionedTable:
     """A table of Parquet files. Small and picklable: it holds what the footers say, and no rows.
 
-    Attributes:
-        root: folder of the files.
-        files: what their footers say, in the order of the rows.
-        parts: the table, cut.
-        schema: types of all columns, over all files; the names are those of the frames that are read.
-        null_counts: missing cells of each column; None where a file does not say.
-        large: columns of whole numbers that floats may round.
-        keys: columns that stand in the names of folders (``year=2024/``), with whether they are whole numbers.
-        path: as the user gave it, for messages.
+    ``schema`` has the types of all columns, over all files; ``null_counts`` the missing cells of each (None where a file
+    does not say); ``large`` are columns of whole numbers that floats may round; ``keys`` those that stand in the names of
+    folders (``year=2024/``), with whether they are whole numbers; ``path`` is as the user gave it, for messages.
     """
 
     root: str
@@ -144,10 +138,7 @@ class PartitionedTable:
         return ColumnLayout.of(self.schema)
 
     def read(self, part: Part, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Return all rows of a part, or some columns of them, numbered from 0, with the types of the whole table.
-
-        ``InputError``: no such column, or the file has changed since the table was opened.
-        """
+        """Return all rows of a part, or some columns of them, numbered from 0, with the types of the whole table."""
         records = list(self._records(part, columns, _READ_ROWS))
         return self._frame(pa.Table.from_batches(records), part, columns, part.first_row)
 

@@ -40,15 +40,9 @@ _TYPE_PARTS = 64
 
 @dataclasses.dataclass(frozen=True)
 class StreamSource:
-    """Which columns of a long table are features, target and weight, and which of its rows are held out.
+    """Which columns of a long table are features, target and weight, and which share of its rows is held out.
 
-    Attributes:
-        table: the files.
-        features, target: names of columns, features in order.
-        weight: name of the column of row weights, or None.
-        held_out: share of rows held out of training.
-        seed: of the draw of rows held out.
-        known: the rows that have a target, where some have none: the others are as if they were not in the table.
+    ``known`` are the rows that have a target, where some have none: the others are as if they were not in the table.
     """
 
     table: PartitionedTable
@@ -100,17 +94,10 @@ class StreamSource:
 
 @dataclasses.dataclass
 class Scan:
-    """What the first pass found of the training rows.
+    """What the first pass found of the training rows: how many each part has and in all, and the sum of their weights.
 
-    Attributes:
-        statistics: of the features.
-        target: moments of the target; None for classes.
-        part_rows: how many rows each part has.
-        labels: classes and how many rows each has; for numbers empty.
-        label_type: NumPy's type of the labels.
-        rows, weight: number of rows, and sum of their weights.
-        sample: a uniform sample of the rows in the table's order, or all of them if they are few.
-        held: the rows held out of training.
+    ``target`` has the moments of numbers; of classes ``labels`` says how many rows each has. ``sample`` is a uniform
+    sample of the rows in the table's order, or all of them if they are few; ``held`` are those held out of training.
     """
 
     statistics: TableStatistics

@@ -28,14 +28,10 @@ class Engine(Protocol):
         ...
 
     def run(self, tasks: Sequence[T], work: Callable[[T], R]) -> Iterator[R]:
-        """Yield each task's result once, in any order.
+        """Yield each task's result once, in any order; raise what ``work`` raises.
 
-        Args:
-            tasks: small descriptions of what is to be done; they can be pickled.
-            work: the same for all of them; it can be pickled and, where it needs a model, holds or loads it once.
-
-        Raises:
-            PermgradError: what ``work`` raises, and what keeps the engine from working.
+        Tasks are small descriptions of what is to be done; they and ``work``, which is the same for all of them and
+        holds or loads a model once, can be pickled.
         """
         ...
 
@@ -45,12 +41,7 @@ engines: Registry[Callable[..., Engine]] = Registry("engine")
 
 @engines.register("local")
 class LocalEngine:
-    """Runs tasks in this process, in their order; memory holds one of them.
-
-    Examples:
-        >>> list(LocalEngine().run(["a", "b"], str.upper))
-        ['A', 'B']
-    """
+    """Runs tasks in this process, in their order; memory holds one of them."""
 
     def __init__(self, *, workers: int | None = None, address: str | None = None) -> None:
         if address is not None:
@@ -75,15 +66,7 @@ class LocalEngine:
 
 
 def make_engine(engine: str | Engine, *, workers: int | None = None, address: str | None = None) -> Engine:
-    """Return the engine of that name, or the engine itself.
-
-    Raises:
-        InputError: there is no such engine, or an option does not go with it.
-
-    Examples:
-        >>> list(make_engine("local").run([1, 2, 3], lambda number: number**2))
-        [1, 4, 9]
-    """
+    """Return the engine of that name, or the engine itself; ``InputError``: an option does not go with it."""
     if isinstance(engine, str):
         return engines.get(engine)(workers=check_workers(workers), address=address)
     if not isinstance(engine, Engine) or isinstance(engine, type):
@@ -105,9 +88,6 @@ def check_workers(workers: Any) -> int | None:
 
 
 def settle_model(model: Any) -> None:
-    """Bring a model that has just arrived to this worker's accelerator, if it has one and the model may use it.
-
-    Models are sent without an accelerator, because another worker may have another, or none.
-    """
+    """Bring a model, which is sent without an accelerator, to this worker's if there is one that it may use."""
     wanted = getattr(model, "device", "auto")
     model.module_.to(choose_device("cpu" if str(wanted) == "cpu" else "auto"))

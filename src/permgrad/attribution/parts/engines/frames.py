@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -34,24 +34,10 @@ from permgrad.models.devices import full_float32
 _PARTS, _FEWEST, _MOST = 32, 500, 20_000
 
 
-@dataclass(frozen=True)
-class Span:
-    """The rows ``start`` to ``stop`` of those explained."""
-
-    number: int
-    start: int
-    stop: int
-
-    @property
-    def rows(self) -> slice:
-        """The rows."""
-        return slice(self.start, self.stop)
-
-
-def spans(rows: int) -> list[Span]:
+def spans(rows: int) -> list[slice]:
     """Cut rows into parts."""
     size = min(_MOST, max(_FEWEST, -(-rows // _PARTS)))
-    return [Span(number, start, min(start + size, rows)) for number, start in enumerate(range(0, rows, size))]
+    return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
 
 
 def explain_on(engine: Engine, request: Request, method: str) -> Explanation:
@@ -77,26 +63,25 @@ def explain_on(engine: Engine, request: Request, method: str) -> Explanation:
             )
         explanation = methods.get(method)()(replace(request, engine=partial(_play_parts, engine)))
     else:
-        results = _run(engine, _ExplainsRows(request, method), method)
-        explanation = join_rows([results[number] for number in sorted(results)])
+        explanation = join_rows(_run(engine, OnRows(request, method), request.progress))
     return replace(explanation, meta={**explanation.meta, "engine": engine.facts})
 
 
-class _OnRows:
-    """What the workers of one explanation hold: the model and all rows; the network is put where a worker can compute.
+class OnRows:
+    """What the workers of one explanation hold: the model and all rows, and what is done with a part of them.
 
-    What a worker makes of it once, in ``opened``, is not sent on.
+    The network is put where a worker can compute. What a worker makes once, in ``opened``, is not sent on.
     """
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, method: str, plays: Plays | None = None) -> None:
         self.model = request.subject.model
         self.encoded, self.background = request.encoded, request.background
         # What is not sent: the subject is made anew where the model arrives, and tensors that show the same rows again.
         nothing: Any = None
         self.request = replace(request, subject=nothing, engine=None, progress=False, inputs=(), donors=(), raw=None)
-        self.raw = request.raw if request.scope == "local" else None
-        self.progress = request.progress
-        self.opened: Any = None
+        self.raw = request.raw if plays is None else None
+        self.method, self.plays = method, plays
+        self.opened: tuple[Request, Game | None] | None = None
 
     @property
     def store_bytes(self) -> int:
@@ -108,64 +93,60 @@ class _OnRows:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "opened": None}
 
-    def open(self) -> Request:
-        """Return the request, with the model at hand."""
+    def __call__(self, rows: slice) -> tuple[slice, Any, list[str]]:
+        """Return a part, its explanation (or the sums of a loss game), and the warnings to be passed on."""
+        with full_float32(), keeping_warnings() as notes:
+            request, game = self.opened = self.opened or self._open()
+            return rows, self._explained(request, rows) if game is None else self._played(request, game, rows), notes
+
+    def _open(self) -> tuple[Request, Game | None]:
         settle_model(self.model)
         # Arrays in shared memory cannot be written to, which PyTorch warns of.
         inputs = (torch.from_numpy(np.array(self.encoded)),)
         donors = inputs if self.background is None else (torch.from_numpy(np.array(self.background)),)
-        return replace(self.request, subject=HybridSubject(self.model), inputs=inputs, donors=donors, raw=self.raw)
+        request = replace(self.request, subject=HybridSubject(self.model), inputs=inputs, donors=donors, raw=self.raw)
+        return request, None if self.plays is None else Game(request, loss_value(request), self.plays.fixed)
 
-    def __call__(self, span: Span) -> tuple[Span, Any, list[str]]:
-        """Return a part, its result, and the warnings to be passed on."""
-        with full_float32(), keeping_warnings() as notes:
-            return span, self.work(span), notes
+    def _explained(self, request: Request, rows: slice) -> Explanation:
+        assert self.raw is not None
+        y, weight, offset = request.y, request.sample_weight, request.row_offset
+        part = replace(
+            request,
+            raw=self.raw.iloc[rows].reset_index(drop=True),
+            y=None if y is None else y[rows],
+            sample_weight=None if weight is None else weight[rows],
+            inputs=(request.inputs[0][rows],),
+            row_offset=offset + rows.start,
+        )
+        return methods.get(self.method)()(part)
 
-    def work(self, span: Span) -> Any:
-        """Return a part's result."""
-        raise NotImplementedError
-
-
-def _run(engine: Engine, work: _OnRows, label: str) -> dict[int, Any]:
-    """Return each part's result by its number; pass on what was warned of, once."""
-    results: dict[int, Any] = {}
-    notes: list[str] = []
-    parts = spans(len(work.encoded))
-    with Progress(len(work.encoded), label, work.progress) as progress:
-        for span, result, warned in engine.run(parts, work):
-            results[span.number] = result
-            notes += warned
-            progress.advance(span.stop - span.start)
-    warn_first(notes, "in a part of the rows: " if len(parts) > 1 else "")
-    return results
-
-
-# ---- global ----------------------------------------------------------------------------------------------------------
-
-
-class _PlaysParts(_OnRows):
-    """Plays a loss game for the receivers of a part."""
-
-    def __init__(self, request: Request, plays: Plays) -> None:
-        super().__init__(request)
-        self.plays = plays
-
-    def work(self, span: Span) -> dict[str, dict[str, Any]]:
+    def _played(self, request: Request, game: Game, rows: slice) -> dict[str, dict[str, Any]]:
         """Return the sums of every player over the pairs of a part's receivers."""
-        if self.opened is None:
-            request = self.open()
-            self.opened = request, Game(request, loss_value(request), self.plays.fixed)
-        request, game = self.opened
-        y = None if request.y is None else request.y[span.rows]
-        classes, count = receiver_classes(replace(request, y=y), game.outputs(span.rows))
+        assert self.plays is not None
+        y = None if request.y is None else request.y[rows]
+        classes, count = receiver_classes(replace(request, y=y), game.outputs(rows))
         if classes is not None:
             everywhere = np.zeros(request.count, dtype=np.int64)
-            everywhere[span.rows] = classes
+            everywhere[rows] = classes
             classes = everywhere
         collector = game.moments(classes, count, len(self.plays.names))
         with Progress(0, "part", mode=False) as progress:
-            game.play(self.plays.plays, range(request.n_repeats), collector, progress, span.rows)
+            game.play(self.plays.plays, range(request.n_repeats), collector, progress, rows)
         return {name: packed(moments) for name, moments in collector.moments.items()}
+
+
+def _run(engine: Engine, work: OnRows, mode: Any) -> list[Any]:
+    """Return the parts' results in the order of the rows; pass on what was warned of, once."""
+    results: dict[int, Any] = {}
+    notes: list[str] = []
+    parts = spans(len(work.encoded))
+    with Progress(len(work.encoded), work.method, mode) as progress:
+        for rows, result, warned in engine.run(parts, work):
+            results[rows.start] = result
+            notes += warned
+            progress.advance(rows.stop - rows.start)
+    warn_first(notes, "in a part of the rows: " if len(parts) > 1 else "")
+    return [results[rows.start] for rows in parts]
 
 
 def _play_parts(engine: Engine, request: Request, plays: Plays, label: str) -> Played:
@@ -173,10 +154,9 @@ def _play_parts(engine: Engine, request: Request, plays: Plays, label: str) -> P
     started = time.perf_counter()
     game = Game(request, loss_value(request), plays.fixed)
     moments: dict[str, PairMoments] = {}
-    results = _run(engine, _PlaysParts(request, plays), label)
     # Merged in the order of the rows, so that the last digits do not depend on who was first.
-    for number in sorted(results):
-        for name, arrays in results.pop(number).items():
+    for result in _run(engine, OnRows(request, label, plays), request.progress):
+        for name, arrays in result.items():
             part = unpacked(arrays)
             moments[name] = moments[name].merge(part) if name in moments else part
     repeats = dict.fromkeys(request.space.names, 0)
@@ -204,29 +184,6 @@ def unpacked(arrays: dict[str, Any]) -> PairMoments:
 
 
 # ---- local -----------------------------------------------------------------------------------------------------------
-
-
-class _ExplainsRows(_OnRows):
-    """Explains the rows of a part."""
-
-    def __init__(self, request: Request, method: str) -> None:
-        super().__init__(request)
-        self.method = method
-
-    def work(self, span: Span) -> Explanation:
-        """Return the part's explanation."""
-        self.opened = self.opened or self.open()
-        request, rows, (y, weight) = self.opened, span.rows, (self.request.y, self.request.sample_weight)
-        part = replace(
-            request,
-            raw=request.raw.iloc[rows].reset_index(drop=True),
-            y=None if y is None else y[rows],
-            sample_weight=None if weight is None else weight[rows],
-            inputs=(request.inputs[0][rows],),
-            row_offset=request.row_offset + span.start,
-        )
-        return methods.get(self.method)()(part)
-
 
 #: Fields of a local explanation with one entry for each row.
 _BY_ROW = ("values", "std", "low", "high", "p_values", "predictions")

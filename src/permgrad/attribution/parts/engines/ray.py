@@ -81,11 +81,10 @@ class RayEngine:
         return {"engine": "ray", "workers": self.workers, **died}
 
     def run(self, tasks: Sequence[T], work: Callable[[T], R]) -> Iterator[R]:
-        """Yield each task's result once, as they come.
+        """Yield each task's result once, as they come; raise what ``work`` raises.
 
-        Raises:
-            InputError: more workers are asked for than the session has processors, or what ``work`` raises.
-            EnvironmentProblem: Ray is missing, does not start or answer; workers cannot load the work, or keep dying.
+        ``InputError``: more workers than processors; ``EnvironmentProblem``: Ray is missing, does not start or answer;
+        workers cannot load the work, or keep dying.
         """
         if not tasks:
             return
