@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from permgrad.attribution.parts.engines.ray_session import session
+from permgrad.attribution.parts.engines.ray import session
 from permgrad.base.startup import interrupts_wait, uninterrupted_end
 
 pytestmark = pytest.mark.usefixtures("ctrl_c_counts")
@@ -80,7 +80,7 @@ def test_ray_is_started_and_ended_whole(monkeypatch):
             done.append("at work")
 
     stand_in = SimpleNamespace(is_initialized=lambda: False, init=start, shutdown=shutdown)
-    monkeypatch.setattr("permgrad.attribution.parts.engines.ray_session.import_ray", lambda: stand_in)
+    monkeypatch.setattr("permgrad.attribution.parts.engines.ray.import_ray", lambda: stand_in)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with pytest.raises(KeyboardInterrupt):
         work()

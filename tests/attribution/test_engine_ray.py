@@ -20,7 +20,7 @@ import pytest
 
 import permgrad as pg
 from permgrad.attribution.parts.engines import RayEngine, make_engine
-from permgrad.attribution.parts.engines.ray_session import _refused, cores
+from permgrad.attribution.parts.engines.ray import _refused, cores
 from permgrad.models.devices import torch_threads
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'permgrad[ray]'")

@@ -15,9 +15,10 @@ import pytest
 import torch
 
 import permgrad as pg
-from permgrad.attribution.parts.engines import Engine, LocalEngine, RayEngine, engines, make_engine, ray_session
+from permgrad.attribution.parts.engines import Engine, LocalEngine, RayEngine, engines, make_engine
+from permgrad.attribution.parts.engines import ray as ray_session
 from permgrad.attribution.parts.engines.frames import join_rows, packed, spans, unpacked
-from permgrad.attribution.parts.engines.ray_session import RaySession, _check_address
+from permgrad.attribution.parts.engines.ray import RaySession, _check_address
 from permgrad.attribution.replace.moments import PairMoments
 
 ROWS = 1300

@@ -39,8 +39,8 @@ class PartResult:
     """What one part adds to an explanation: its number, and how many of its rows were explained.
 
     ``sums`` merge, and their size does not depend on the rows; ``header`` is everything else that an explanation says,
-    alike for all parts (None where no row was explained); ``file`` is that of local explanations; ``gap`` the largest of
-    completeness; ``warnings`` are a few of those that were given.
+    alike for all parts (None where no row was explained); ``file`` is that of local explanations; ``gap`` is the
+    largest of completeness; ``warnings`` are a few of those that were given.
     """
 
     number: int

@@ -70,8 +70,8 @@ class StreamPlan:
 
     Of the ``arguments`` of ``pg.explain`` ``y`` and ``sample_weight`` name columns, the background is encoded and
     ``random_state`` is the seed; model and rows are put in by ``request``. Rows are explained whose random number is at
-    most ``threshold``, ``sample`` in all (None: all rows); ``batch_rows`` are in memory at a time. ``known`` are those that
-    have a target, where some have none. ``model`` and ``table`` are hashes.
+    most ``threshold``, ``sample`` in all (None: all rows); ``batch_rows`` are in memory at a time. ``known`` are
+    those that have a target, where some have none. ``model`` and ``table`` are hashes.
     """
 
     arguments: Arguments

@@ -152,7 +152,7 @@ def explain_stream(
 
 
 class Work:
-    """Explains one part after the other; what an engine sends to its workers, without the model where one lies saved."""
+    """Explains one part after the other; an engine sends it to its workers, without the model where one lies saved."""
 
     def __init__(self, plan: StreamPlan, table: PartitionedTable, folder: Path | None, model: Any = None) -> None:
         self.plan, self.table, self.folder, self.model = plan, table, folder, model

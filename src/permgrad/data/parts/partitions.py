@@ -89,9 +89,9 @@ class _File:
 class PartitionedTable:
     """A table of Parquet files. Small and picklable: it holds what the footers say, and no rows.
 
-    ``schema`` has the types of all columns, over all files; ``null_counts`` the missing cells of each (None where a file
-    does not say); ``large`` are columns of whole numbers that floats may round; ``keys`` those that stand in the names of
-    folders (``year=2024/``), with whether they are whole numbers; ``path`` is as the user gave it, for messages.
+    ``schema`` has the types of all columns, over all files; ``null_counts`` the missing cells of each (None where a
+    file does not say); ``large`` are columns of whole numbers that floats may round; ``keys`` those that stand in the
+    names of folders (``year=2024/``), with whether they are whole numbers; ``path`` is as the user gave it.
     """
 
     root: str
