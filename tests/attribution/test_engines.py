@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -217,7 +216,6 @@ def test_a_cluster_is_joined_quietly_and_left_again(monkeypatch: pytest.MonkeyPa
     ray = SimpleNamespace(is_initialized=lambda: False, shutdown=lambda: left.append("ray"))
     monkeypatch.setattr(ray_session, "import_ray", lambda: ray)
     monkeypatch.setattr(ray_session, "_start", lambda _, **options: asked.update(options))
-    monkeypatch.setattr(ray_session, "_silent", lambda _: nullcontext())
     monkeypatch.setattr(ray_session, "_look", lambda _, **found: found)
     monkeypatch.setattr(ray_session, "_check_address", lambda _: None)
     with ray_session.session(workers=None, address="head:6379") as found:

@@ -23,7 +23,7 @@ from permgrad.attribution.parts.part import explain_part, merge
 from permgrad.attribution.parts.plan import StreamPlan, make_plan, model_digest
 from permgrad.attribution.parts.sums import pack
 from permgrad.attribution.replace.donors import donor_rows
-from permgrad.base.files import _beginning
+from permgrad.base.files import _UNDER_WAY
 from permgrad.base.random import uniform
 from permgrad.data.parts.partitions import Part, open_partitioned
 
@@ -345,9 +345,9 @@ def test_stopped_half_way_and_gone_on_with(
     with pytest.raises(KeyboardInterrupt):
         pg.explain_stream(classifier, folder, "y", engine=Stopping(2), **options)
     # What a process leaves that is killed while it writes.
-    (tmp_path / "out" / "parts" / f"{_beginning('part-00002.npz')}abc.npz").write_bytes(b"half")
+    (tmp_path / "out" / "parts" / f".part-00002.npz{_UNDER_WAY}abc.npz").write_bytes(b"half")
     (tmp_path / "out" / "local").mkdir(exist_ok=True)
-    (tmp_path / "out" / "local" / f"{_beginning('part-00002.parquet')}abc.parquet").write_bytes(b"half")
+    (tmp_path / "out" / "local" / f".part-00002.parquet{_UNDER_WAY}abc.parquet").write_bytes(b"half")
     going_on = Stopping(99)
     found = pg.explain_stream(classifier, folder, "y", engine=going_on, **options)
     assert going_on.done == [2, 3, 4, 5]

@@ -55,8 +55,8 @@ ARGUMENTS: dict[str, Any] = {
     "random_state": None,
     "positive": None,
 }
-#: Of these, what a plan's facts list under the name "arguments".
-_LISTED = tuple(name for name in ARGUMENTS if name not in ("background", "scoring", "sample_weight", "random_state"))
+#: Of these, what a plan's facts name otherwise.
+_ELSEWHERE = ("background", "scoring", "sample_weight", "random_state")
 #: Cells of a frame that are held at a time, numbers of a local explanation, and rows whatever the cells.
 _CELLS, _NUMBERS = 2_000_000, 2_000_000
 _FEWEST_ROWS, _MOST_ROWS = 256, 50_000
@@ -115,7 +115,7 @@ class StreamPlan:
                 "permgrad": __version__,
                 "method": arguments.method,
                 "scope": arguments.scope,
-                "arguments": {name: getattr(arguments, name) for name in _LISTED},
+                "arguments": {name: getattr(arguments, name) for name in ARGUMENTS if name not in _ELSEWHERE},
                 "options": _identified(arguments.options),
                 "seed": arguments.random_state,
                 "y": arguments.y,

@@ -178,10 +178,13 @@ class HyNNBase(BaseEstimator):
             >>> model.predict(table[["a", "b"]]).shape
             (400,)
         """
-        from permgrad.models.stream.streaming import StreamRequest, prepare_stream  # loads pyarrow.parquet
+        from permgrad.models.stream.streaming import prepare_stream  # loads pyarrow.parquet
 
-        request = StreamRequest(path, target, validation, features, sample_weight, block_rows)
-        return self._prepare_and_train(lambda: prepare_stream(self, request), checkpoint_folder, on_epoch)
+        return self._prepare_and_train(
+            lambda: prepare_stream(self, path, target, validation, features, sample_weight, block_rows),
+            checkpoint_folder,
+            on_epoch,
+        )
 
     def _prepare_and_train(
         self,

@@ -38,29 +38,28 @@ _BLOCK_BYTES, _FEWEST_BLOCK_ROWS, _MOST_BLOCK_ROWS = 2**27, 4096, 1_000_000
 _ROWS_PER_PART = 16_384
 
 
-@dataclasses.dataclass(frozen=True)
-class StreamRequest:
-    """The arguments of ``fit_stream``."""
-
-    path: Any
-    target: str
-    validation: Any
-    features: Sequence[str] | None
-    sample_weight: str | None
-    block_rows: int | None
-
-
-def prepare_stream(model: HyNNBase, request: StreamRequest) -> Prepared:
-    """Check everything, read the table once, fit encoder and layout, build the network."""
+def prepare_stream(
+    model: HyNNBase,
+    path: Any,
+    target: str,
+    validation: Any,
+    features: Sequence[str] | None,
+    sample_weight: str | None,
+    block_rows: int | None,
+) -> Prepared:
+    """Check the arguments of ``fit_stream``, read the table once, fit encoder and layout, build the network."""
     settings = resolve_settings(model.get_params(deep=False), model._task)  # noqa: SLF001 — a part of the estimator
-    _check(request)
-    seed = resolve_seed(model.random_state)
-    source = _source(request, seed, settings.validation_fraction if request.validation is None else 0.0)
-    judging = source if request.validation is None else _judging_source(request.validation, source)
-    table, typed = source.table, type_rows(source)
-    if len(typed.frame) == 0 and request.sample_weight is not None:
+    _check(path, target, sample_weight, block_rows)
+    seed, held_out = resolve_seed(model.random_state), settings.validation_fraction if validation is None else 0.0
+    table = open_partitioned(path, rows_per_part=_ROWS_PER_PART)
+    source = _with_known(
+        table, _features(table, target, sample_weight, features), target, sample_weight, held_out, seed
+    )
+    judging = source if validation is None else _judging_source(validation, source)
+    typed = type_rows(source)
+    if len(typed.frame) == 0 and sample_weight is not None:
         raise InputError(
-            f"sample_weight must be above 0 for some row, however: {request.sample_weight!r} is 0 in every training "
+            f"sample_weight must be above 0 for some row, however: {sample_weight!r} is 0 in every training "
             "row read; name another column, or leave it out"
         )
     if len(typed.frame) < 2:
@@ -81,14 +80,14 @@ def prepare_stream(model: HyNNBase, request: StreamRequest) -> Prepared:
         if not pieces:
             raise InputError("validation must hold at least one row, however: none has a weight above 0; pass others")
         held = RowBatch.joined(pieces)
-    validation, held_weights = None, np.zeros(0)
+    judged, held_weights = None, np.zeros(0)
     if held is not None:
         held_weights = judging.weights_of(held)
         if scanned.target is None:
             _check_classes(model, judging.values_of(held, model), drawn=judging is source)
-        validation = coder.rows(judging, held)
+        judged = coder.rows(judging, held)
     fitting = int(np.clip(_BLOCK_BYTES // (4 * encoded.shape[1]), _FEWEST_BLOCK_ROWS, _MOST_BLOCK_ROWS))
-    block = request.block_rows or min(fitting, scanned.rows)
+    block = block_rows or min(fitting, scanned.rows)
     rows = StreamedRows(
         [part for part in table.parts if part.number in scanned.part_rows],
         scanned.rows,
@@ -98,42 +97,43 @@ def prepare_stream(model: HyNNBase, request: StreamRequest) -> Prepared:
         identity=f"{derive_seed(0, source.describe(), block):016x}",
     )
     targets = model._code_target(source.values_of(scanned.sample, model))  # noqa: SLF001
-    return model._ready(settings, encoded, targets, rows, validation, held_weights)  # noqa: SLF001
+    return model._ready(settings, encoded, targets, rows, judged, held_weights)  # noqa: SLF001
 
 
 # ---- arguments -----------------------------------------------------------------------------------------------------
 
 
-def _check(request: StreamRequest) -> None:
-    if not isinstance(request.path, (str, os.PathLike)):
+def _check(path: Any, target: Any, sample_weight: Any, block_rows: Any) -> None:
+    if not isinstance(path, (str, os.PathLike)):
         raise InputError(
             "fit_stream needs the path of a Parquet file or of a folder of them, however: path is a "
-            f"{type(request.path).__name__}; give tables in memory to fit"
+            f"{type(path).__name__}; give tables in memory to fit"
         )
-    if not isinstance(request.target, str):
-        raise InputError(f"target must be the name of a column, however: target={shown(request.target)}")
-    if request.block_rows is not None:
-        check_whole("block_rows", request.block_rows, "pass for example block_rows=100_000", least=2)
-    if request.sample_weight is not None and not isinstance(request.sample_weight, str):
+    if not isinstance(target, str):
+        raise InputError(f"target must be the name of a column, however: target={shown(target)}")
+    if block_rows is not None:
+        check_whole("block_rows", block_rows, "pass for example block_rows=100_000", least=2)
+    if sample_weight is not None and not isinstance(sample_weight, str):
         raise InputError(
-            f"sample_weight must be the name of a column, however: sample_weight={shown(request.sample_weight)}; pass "
+            f"sample_weight must be the name of a column, however: sample_weight={shown(sample_weight)}; pass "
             "a name, or None"
         )
-    if request.sample_weight == request.target:
+    if sample_weight == target:
         raise InputError(
-            f"sample_weight must name another column than the target, however: both are {shown(request.target)}; name "
+            f"sample_weight must name another column than the target, however: both are {shown(target)}; name "
             "the column of weights, or leave it out"
         )
 
 
-def _source(request: StreamRequest, seed: int, held_out: float) -> StreamSource:
-    """Return the training files with the share of rows that is held out, of which memory bounds the number."""
-    table = open_partitioned(request.path, rows_per_part=_ROWS_PER_PART)
-    named = [request.target] if request.sample_weight is None else [request.target, request.sample_weight]
+def _features(
+    table: PartitionedTable, target: str, sample_weight: str | None, chosen: Sequence[str] | None
+) -> tuple[str, ...]:
+    """Return the names of the features: those chosen, or all columns but target and weight."""
+    named = [target] if sample_weight is None else [target, sample_weight]
     table.check_columns(named)
     features = [name for name in table.columns if name not in named]
-    if request.features is not None:
-        features = list(check_names("features", request.features, "pass for example features=['age', 'income']"))
+    if chosen is not None:
+        features = list(check_names("features", chosen, "pass for example features=['age', 'income']"))
         table.check_columns(features)
         if taken := [name for name in named if name in features]:
             raise InputError(
@@ -141,8 +141,8 @@ def _source(request: StreamRequest, seed: int, held_out: float) -> StreamSource:
             )
     if not features:
         raise InputError(f"a table needs a feature beside {', '.join(map(repr, named))}, however: it has none")
-    table.check_cells([*features, request.target], "name the columns to learn from with features=, without it")
-    return _with_known(table, tuple(features), request.target, request.sample_weight, held_out, seed)
+    table.check_cells([*features, target], "name the columns to learn from with features=, without it")
+    return tuple(features)
 
 
 def _judging_source(validation: Any, source: StreamSource) -> StreamSource:

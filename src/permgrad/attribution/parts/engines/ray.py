@@ -32,7 +32,7 @@ from permgrad import __version__
 from permgrad.attribution.parts.engines.base import check_workers, engines
 from permgrad.base.checks import check_whole, is_number
 from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, shown, warn_user
-from permgrad.base.interrupts import interrupts_wait
+from permgrad.base.startup import interrupts_wait
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -357,7 +357,7 @@ def session(*, workers: int | None, address: str | None, store_bytes: int = 0) -
         options = {"num_cpus": workers or cores(), "include_dashboard": False}
         options["object_store_memory"] = _STORE_BYTES + 2 * store_bytes
         options |= {"_temp_dir": folder} if len(folder) <= _LONGEST_FOLDER else {}
-    with _restored(), _silent(ray):
+    with _restored(ray):
         try:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
             _start(ray, address=address, log_to_driver=False, configure_logging=False, **options)
@@ -432,12 +432,20 @@ def _check_address(address: str) -> None:
 
 
 @contextmanager
-def _restored() -> Iterator[None]:
-    """Put back the environment, the hook of uncaught errors, the handler of SIGTERM and the logger of Ray."""
+def _restored(ray: ModuleType) -> Iterator[None]:
+    """Put back what Ray changes: the environment, the hook of uncaught errors, the handler of SIGTERM, its logger.
+
+    The driver shows what happens to workers on stdout, whatever is asked for. There is no public switch for it; where
+    Ray has moved its private one, it prints.
+    """
     environment, hook, logger = dict(os.environ), sys.excepthook, logging.getLogger("ray")
     main, level = threading.current_thread() is threading.main_thread(), logger.level
     handler = signal.getsignal(signal.SIGTERM) if main else None
+    worker = getattr(getattr(ray, "_private", None), "worker", None)
+    prints = getattr(worker, "_worker_logs_enabled", None)
     logger.setLevel(logging.CRITICAL)
+    if prints is not None:
+        worker._worker_logs_enabled = False  # noqa: SLF001 — see above
     try:
         yield
     finally:
@@ -446,22 +454,7 @@ def _restored() -> Iterator[None]:
         os.environ.update(environment)
         sys.excepthook = hook
         logger.setLevel(level)
+        if prints is not None:
+            worker._worker_logs_enabled = prints  # noqa: SLF001
         if main and handler is not None:
             signal.signal(signal.SIGTERM, handler)
-
-
-@contextmanager
-def _silent(ray: ModuleType) -> Iterator[None]:
-    """Keep a session of ours from printing: the driver shows what happens to workers on stdout, whatever is asked for.
-
-    There is no public switch for it; where Ray has moved its private one, it prints.
-    """
-    module = getattr(getattr(ray, "_private", None), "worker", None)
-    shown = getattr(module, "_worker_logs_enabled", None)
-    if module is not None and shown is not None:
-        module._worker_logs_enabled = False  # noqa: SLF001 — see above
-    try:
-        yield
-    finally:
-        if module is not None and shown is not None:
-            module._worker_logs_enabled = shown  # noqa: SLF001
