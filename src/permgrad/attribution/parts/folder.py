@@ -1,7 +1,7 @@
 """The folder of streamed work, explanations or predictions: whose it is, who works in it, and the files of its parts.
 
-``_stream.json`` says what is computed, by its facts and their hash, so that a killed process goes on where it was.
-Every file is written under another name and then renamed: what has its name is whole.
+``_stream.json`` says what is computed, by its facts and their hash. What has its name is whole: every file is renamed
+when it is written.
 """
 
 from __future__ import annotations
@@ -85,8 +85,7 @@ class StreamedWork:
     def hold(self, *, overwrite: bool) -> Iterator[dict[str, Any] | None]:
         """Hold the folder against other processes; give the record of the same work, None where it begins here.
 
-        Of work that began here and is refused half-way nothing is left; where a file is gone for now, and after Ctrl-C
-        or a full disk, what is finished stays.
+        Of work that began here and is refused half-way nothing is left; after anything else what is finished stays.
         """
         # Before anything is made: a folder that is refused is not even locked.
         self.find(overwrite=overwrite)

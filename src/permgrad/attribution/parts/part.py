@@ -64,7 +64,7 @@ def explain_part(
 ) -> PartResult:
     """Explain the rows of one part, a batch at a time; local explanations go to a file in ``folder``, if there is one.
 
-    ``kept`` holds what was fitted on the background for other parts: it spares work and changes no number.
+    ``kept`` holds what was fitted on the background for other parts: it changes no number.
     """
     started = time.perf_counter()
     kept = {} if kept is None else kept
@@ -196,10 +196,7 @@ def _filled(values: npt.NDArray[Any] | None, shape: tuple[int, ...]) -> npt.NDAr
 
 
 def merge(plan: StreamPlan, results: Iterable[PartResult]) -> Explanation:
-    """Merge the parts of one explanation, in any order up to rounding; one part is held at a time.
-
-    ``InputError``: no row was explained, or a part came twice.
-    """
+    """Merge the parts of one explanation, in any order up to rounding; one part is held at a time."""
     whole, seconds, numbers, notes = PartResult(-1, 0), 0.0, set[int](), dict[str, int]()
     for result in results:
         if result.number in numbers:

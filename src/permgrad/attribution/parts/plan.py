@@ -165,10 +165,7 @@ class StreamPlan:
     def request(
         self, model: Any, table: PartitionedTable, batch: RowBatch, kept: dict[str, Any] | None = None
     ) -> Request:
-        """Return the request for some rows of the table; ``kept``: what earlier batches left for later ones.
-
-        ``InputError``: a cell cannot be read, a target is no class of the model, a weight is no weight.
-        """
+        """Return the request for some rows of the table; ``kept``: what earlier batches left for later ones."""
         with table.cells_of(batch.numbers):
             arguments = replace(
                 self.arguments,
@@ -185,10 +182,7 @@ class StreamPlan:
 
 
 def read_targets(values: pd.Series[Any], model: Any, na_codes: CodesArgument = ()) -> npt.NDArray[Any]:
-    """Return known targets as ``pg.explain`` takes them; classes are compared as text, as a file may hold 1 for 1.0.
-
-    ``InputError``: a target is no finite number (regression) or no class of the model.
-    """
+    """Return known targets as ``pg.explain`` takes them; classes are compared as text, as a file may hold 1 for 1.0."""
     if hasattr(model, "classes_"):
         return _match_classes(values, model.classes_)
     name, numbers = str(values.name), values
@@ -241,10 +235,7 @@ def make_plan(
     na_codes: CodesArgument = (),
     **options: Any,
 ) -> StreamPlan:
-    """Check every argument of ``explain_stream`` and describe the explanation.
-
-    Nothing is computed but the sample's threshold. ``InputError``: an argument cannot be used for a table in parts.
-    """
+    """Check every argument of ``explain_stream`` and describe the explanation; nothing is explained yet."""
     import permgrad.attribution as _registered  # noqa: F401 — importing the package registers every method
 
     _check_model(model)

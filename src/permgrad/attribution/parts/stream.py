@@ -175,10 +175,7 @@ class Work:
 
 
 class StreamFolder:
-    """Where one streamed explanation keeps what is done, and then the explanation, as ``Explanation.save`` does.
-
-    ``parts/part-00012.npz`` holds the sums of part 12 and ``local/part-00012.parquet`` its rows' explanations.
-    """
+    """Keeps the sums of part 12 in ``parts/part-00012.npz`` and its rows in ``local/part-00012.parquet``."""
 
     def __init__(self, work: StreamedWork, plan: StreamPlan) -> None:
         self.work, self.plan, self.path = work, plan, work.folder

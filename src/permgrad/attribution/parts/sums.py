@@ -1,8 +1,7 @@
 """What is left of one part of a table: sums that merge, of a size that does not grow with rows.
 
-``PairMoments`` keeps a number for each receiver, because a receiver may be a donor too. Where donors come from a
-separate background it need not: the estimate asks only for sums over receivers. Sums of squares are kept about the mean
-and moved when parts merge (Chan, Golub & LeVeque 1983): a small spread of large effects is not lost in rounding.
+Sums of squares are kept about the mean and moved when parts merge (Chan, Golub & LeVeque 1983): a small spread of large
+effects is not lost in rounding.
 """
 
 from __future__ import annotations

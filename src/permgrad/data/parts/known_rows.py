@@ -1,7 +1,6 @@
 """Rows of a long table, numbered: all of them, or those with a target, found by reading that column alone.
 
-Rows without one are treated as if they were not in the table. So the others keep the random numbers that they would
-have in a table without those rows, which go by a row's place among the rows that count.
+Rows without one are as if they were not in the table: draws go by a row's place among the rows that count.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
 """Parquet tables that need not fit in memory: a file, or a folder of files, as numbered parts read in batches.
 
-A part is a range of row groups of one file, together with the number of its first row in the whole table. Rows are
-numbered through the files in the order of their names, so that a row has one number however the table is cut. What a
-cell becomes (a number, text, a missing value) is decided from the footers of all files, never from the values of one
-part: every part has the column types that the whole table would have.
+Rows are numbered through the files in the order of their names. What a cell becomes is decided from the footers of all
+files, never from the values of one part.
 """
 
 from __future__ import annotations
@@ -242,8 +240,7 @@ class PartitionedTable:
     def _types(self) -> tuple[dict[str, pa.Field], set[str]]:
         """Stored columns as they are read, and those of whole numbers that stay exact.
 
-        Whole numbers with missing cells are read as floats, as pandas does for a whole table, but for those that a
-        float would round, such as identifiers of 17 digits.
+        With missing cells they become floats, as in pandas, but for those that a float would round.
         """
         fields, exact = {column.name: column for column in self.schema}, set()
         for name, column in fields.items():

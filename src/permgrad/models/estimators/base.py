@@ -180,11 +180,8 @@ class HyNNBase(BaseEstimator):
         """
         from permgrad.models.stream.streaming import prepare_stream  # loads pyarrow.parquet
 
-        return self._prepare_and_train(
-            lambda: prepare_stream(self, path, target, validation, features, sample_weight, block_rows),
-            checkpoint_folder,
-            on_epoch,
-        )
+        arguments = path, target, validation, features, sample_weight, block_rows
+        return self._prepare_and_train(lambda: prepare_stream(self, *arguments), checkpoint_folder, on_epoch)
 
     def _prepare_and_train(
         self,

@@ -1,7 +1,6 @@
 """``fit_stream``: from Parquet files that need not fit in memory to a fitted estimator.
 
-The table is read once to learn types, scales, levels, classes, layout and background (``streaming_scan``), then once
-per epoch (``streaming_rows``). What needs all rows at once in ``fit`` needs sums, or a sample, here.
+The table is read once to learn all that must be known (``streaming_scan``), then once per epoch (``streaming_rows``).
 """
 
 from __future__ import annotations

@@ -54,11 +54,7 @@ class StreamedRows:
 
 
 class BlockOrder:
-    """The batches of an epoch, block by block; a function of the seed and the epoch number.
-
-    The last rows of a block that fill no batch open the first batch of the next, so that batches are as many, and as
-    large, as those of the same rows in memory.
-    """
+    """The batches of an epoch, block by block, as large as in memory: a function of the seed and the epoch number."""
 
     def __init__(self, rows: StreamedRows, batch_size: int, seed: int) -> None:
         self.rows = rows

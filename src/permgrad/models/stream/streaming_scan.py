@@ -1,8 +1,7 @@
 """The first pass over a long table: everything that must be known before training, gathered in bounded memory.
 
-Types come from rows spread over the whole table; scales, levels and the target's classes or moments from all training
-rows, by mergeable sums; layout and background from a *bottom-k sample*: the rows whose number has the smallest hash.
-Nothing depends on how the table is cut into files or parts, but for the last digits of sums.
+Layout and background come from a *bottom-k sample*: the rows whose number has the smallest hash. Nothing depends on how
+the table is cut into files or parts, but for the last digits of sums.
 """
 
 from __future__ import annotations
@@ -40,10 +39,7 @@ _TYPE_PARTS = 64
 
 @dataclasses.dataclass(frozen=True)
 class StreamSource:
-    """Which columns of a long table are features, target and weight, and which share of its rows is held out.
-
-    ``known`` are the rows that have a target, where some have none: the others are as if they were not in the table.
-    """
+    """Features, target and weight of a long table, the share of its rows that is held out, and those with a target."""
 
     table: PartitionedTable
     features: tuple[str, ...]

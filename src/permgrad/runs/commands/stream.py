@@ -73,10 +73,7 @@ def with_target(model: Any, data: Mapping[str, Any], y: str | None) -> dict[str,
 
 
 def open_streamed(folder: Path, table: Path, y: str | None = None) -> tuple[Any, dict[str, Any], PartitionedTable]:
-    """Return the model, what its run says of its data (``y``: another column of targets), and the table.
-
-    ``InputError``: no model, a model of images, or a table without the model's columns.
-    """
+    """Return the model, what its run says of its data (``y``: another column of targets), and the table."""
     opened = open_partitioned(table)
     model, data = open_model(folder)
     if is_image_model(model):
@@ -99,10 +96,7 @@ def _features(model: Any) -> list[str]:
 
 
 def predict_stream(request: PredictRequest, *, progress: Any = "auto") -> Outcome:
-    """Predict the rows of Parquet files in parts; writes a folder of Parquet files, one for each part.
-
-    The same command goes on with the parts that are not finished, and does nothing when all are there.
-    """
+    """Predict the rows of Parquet files in parts, into a folder; the same command goes on with what is not finished."""
     target = Path(f"{table_name(request.table)}-predictions") if request.out is None else request.out
     if target.suffix.lower() in (".csv", ".gz", ".txt", ".parquet", ".pq") or str(target) == "-":
         raise InputError(
@@ -184,10 +178,7 @@ def target_column(data: Mapping[str, Any], table: PartitionedTable) -> str | Non
 
 
 def tell_no_targets(data: Mapping[str, Any], columns: Iterable[str], table: Path, *, named: bool) -> None:
-    """Tell that a table's column of targets holds none, so that no loss can be explained; without the column, nothing.
-
-    ``InputError``: the user ``named`` the column.
-    """
+    """Tell, or refuse where the user ``named`` it, that the column of targets holds none; without one, nothing."""
     name = data.get("target")
     if name is None or name not in columns:
         return

@@ -1,8 +1,7 @@
 """Rows in memory, explained in parts by an engine: each worker has all rows, and explains the parts it is given.
 
-A loss game is played part by part, each receiver with the donors that its number in the whole table gives it, and the
-sums over pairs are merged: the donors may be the rows explained themselves, which are at hand everywhere. The rows of
-a local explanation do not depend on each other; they are explained part by part and put together.
+Of a loss game, whose donors may be the rows themselves, the sums over pairs are merged, each receiver with the donors
+of its number in the whole table; rows of a local explanation are put together.
 """
 
 from __future__ import annotations
@@ -41,10 +40,7 @@ def spans(rows: int) -> list[slice]:
 
 
 def explain_on(engine: Engine, request: Request, method: str) -> Explanation:
-    """Explain the rows of a request, its parts computed by ``engine``.
-
-    ``InputError``: the model or the method cannot be taken apart.
-    """
+    """Explain the rows of a request in parts; ``InputError``: the model or the method cannot be taken apart."""
     if request.subject.model is None:
         raise InputError(
             "an engine explains a fitted HyNNClassifier or HyNNRegressor, however: model is a torch network; leave "
@@ -68,10 +64,7 @@ def explain_on(engine: Engine, request: Request, method: str) -> Explanation:
 
 
 class OnRows:
-    """What the workers of one explanation hold: the model and all rows, and what is done with a part of them.
-
-    The network is put where a worker can compute. What a worker makes once, in ``opened``, is not sent on.
-    """
+    """What workers hold: the model and all rows, and what is done with a part of them; ``opened`` is not sent on."""
 
     def __init__(self, request: Request, method: str, plays: Plays | None = None) -> None:
         self.model = request.subject.model

@@ -1,11 +1,7 @@
 """The engine for many processes and machines: Ray actors that hold the model, each with one task at a time.
 
-A part is what is handed out and what is computed again: an actor reads its part of the Parquet files itself, so that no
-row travels through shared memory. An actor that dies (out of memory, ``kill -9``, a machine that goes) is replaced, and
-its task is given to another. Actors that a cluster has no room for yet get tasks when it has.
-
-The Ray session is the user's own if there is one, a cluster by its address, or one of ours. What Ray changes in a
-process that starts it (environment variables, the handler of SIGTERM, loggers, what is printed) is put back.
+An actor reads its part of the files itself. One that dies is replaced, and its task is given to another; those that a
+cluster has no room for yet get tasks when it has. What Ray changes in a process that starts it is put back.
 """
 
 from __future__ import annotations
@@ -333,9 +329,7 @@ def cores() -> int:
 def session(*, workers: int | None, address: str | None, store_bytes: int = 0) -> Iterator[RaySession]:
     """Give a Ray session: the one this process has, the cluster at ``address``, or a new one on this machine.
 
-    ``address`` None: the environment's ``RAY_ADDRESS``, else a new session, with ``workers`` logical processors (None:
-    as many as there are) and shared memory for ``store_bytes``. ``EnvironmentProblem``: Ray is not installed, cannot
-    start, or does not answer; ``InputError``: no address, another than that of the session at hand, too many workers.
+    A new one has ``workers`` logical processors (None: all there are) and shared memory for ``store_bytes``.
     """
     ray = import_ray()
     address = address or os.environ.get("RAY_ADDRESS") or "local"
@@ -435,13 +429,12 @@ def _check_address(address: str) -> None:
 def _restored(ray: ModuleType) -> Iterator[None]:
     """Put back what Ray changes: the environment, the hook of uncaught errors, the handler of SIGTERM, its logger.
 
-    The driver shows what happens to workers on stdout, whatever is asked for. There is no public switch for it; where
-    Ray has moved its private one, it prints.
+    Its driver shows on stdout what happens to workers, for which there is a private switch alone.
     """
     environment, hook, logger = dict(os.environ), sys.excepthook, logging.getLogger("ray")
     main, level = threading.current_thread() is threading.main_thread(), logger.level
     handler = signal.getsignal(signal.SIGTERM) if main else None
-    worker = getattr(getattr(ray, "_private", None), "worker", None)
+    worker: Any = getattr(getattr(ray, "_private", None), "worker", None)
     prints = getattr(worker, "_worker_logs_enabled", None)
     logger.setLevel(logging.CRITICAL)
     if prints is not None:
