@@ -39,7 +39,7 @@ class NetworkSection:
 
     preset: str = ""
     branches: Sequence[str] = ()
-    parameters: int | None = None
+    parameters: int = 0
     drawing: Figure | str | None = None
     summary: pd.DataFrame | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -51,9 +51,9 @@ class TrainingSection:
     """How training went: ``history`` has ``epoch, train_loss, validation_loss``, ``loss`` is the name of the loss."""
 
     history: pd.DataFrame
-    best_epoch: int | None = None
-    seconds: float | None = None
-    loss: str = "loss"
+    best_epoch: int
+    seconds: float
+    loss: str
 
 
 @dataclass(kw_only=True)
@@ -97,11 +97,11 @@ class RowSection:
 class LayoutSection:
     """Where each encoded column sits in the image: its labelled picture (a Figure or SVG markup) and its legend."""
 
-    drawing: Figure | str | None = None
-    name: str = ""
-    pixels: int | None = None
+    drawing: Figure | str
+    name: str
+    pixels: int
+    text: str
     table: pd.DataFrame | None = None
-    text: str = ""
 
 
 @dataclass(kw_only=True)
@@ -146,10 +146,9 @@ class ExtraSection:
 class ReportContent:
     """Everything a report can show; only ``title``, ``target`` and ``task`` are needed.
 
-    ``metrics``, ``branches``, ``reading`` and ``related`` are the
-    contents of the files of these names; ``explanation`` is the global one, ``compared`` further ones by other methods,
-    ``local`` one of many rows; ``positive`` is the class of two that metrics and plots speak of; ``warnings`` stand
-    under the headline, ``extra`` before "What was run"; plots show ``top_n`` features, tables always all.
+    ``metrics``, ``branches``, ``reading`` and ``related`` are the contents of the files of these names;
+    ``explanation`` is the global one, ``compared`` further ones by other methods, ``local`` one of many rows;
+    ``positive`` is the class of two that metrics and plots speak of; ``warnings`` stand under the headline.
     """
 
     title: str
@@ -173,7 +172,6 @@ class ReportContent:
     positive: Any = None
     warnings: Sequence[str] = ()
     extra: Sequence[ExtraSection] = ()
-    top_n: int = 15
 
     @property
     def test(self) -> Mapping[str, Any]:

@@ -28,7 +28,7 @@ from permgrad.report.page.views import (
     table_of,
 )
 from permgrad.report.sentences import entries_of, interaction_words, is_hybrid, map_words, no_share_words, path_words
-from permgrad.report.words import clean, duration, number, numbers, p_text, percent, plain_text, quantity_of
+from permgrad.report.words import clean, duration, number, numbers, p_text, percent, quantity_of
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -53,7 +53,7 @@ def ranking(section: SectionView, content: ReportContent) -> None:
     caption = f"Importance: {quantity_of(explanation)}. Whiskers are {_confidence(explanation)} intervals."
     if len(explanation.parts) > 1:
         caption += " Colours say through which path the effect arises; the dot is their sum."
-    section.figure(plots.bar(explanation, top_n=content.top_n, title=""), caption)
+    section.figure(plots.bar(explanation, title=""), caption)
     section.table(ranking_table(explanation))
     if explanation.direction:
         section.heading("Which way")
@@ -160,9 +160,7 @@ def classes(section: SectionView, content: ReportContent) -> None:
         return
     if explanation.outputs[0] == "all":
         section.text("Each column is the importance on the rows of that class alone, in the same unit as above.")
-    section.figure(
-        plots.classes(explanation, top_n=content.top_n, title=""), "Importance by class (columns) and feature (rows)."
-    )
+    section.figure(plots.classes(explanation, title=""), "Importance by class (columns) and feature (rows).")
 
 
 # ---- gradients, and the data beside them -----------------------------------------------------------------------------
@@ -329,23 +327,17 @@ def network(section: SectionView, content: ReportContent) -> None:
     """The network and how it was trained."""
     trained, training = content.network, content.training
     if trained is not None:
-        words = [
-            f"Preset {clean(trained.preset)}" if trained.preset else "",
-            f"branches: {', '.join(clean(name) for name in trained.branches)}" if trained.branches else "",
-            f"{trained.parameters:,} trainable parameters" if trained.parameters is not None else "",
-        ]
-        sentence = "; ".join(filter(None, words))
-        section.text(f"{sentence}." if sentence else "")
+        words = [f"Preset {clean(trained.preset)}", f"branches: {', '.join(map(clean, trained.branches))}"]
+        section.text("; ".join([*words, f"{trained.parameters:,} trainable parameters."]))
         section.items(trained.notes)
         section.figure(trained.drawing, "", "Drawing of the network's branches and shapes.")
         if trained.summary is not None:
             section.table(frame_table(trained.summary, "Layers, output shapes and parameters."), "Layers")
         section.pairs(trained.options, "Options")
-    if training is not None and len(training.history):
+    if training is not None:
         section.heading("Learning curves")
-        best = f" The weights of epoch {training.best_epoch} were kept." if training.best_epoch is not None else ""
-        time = f" in {duration(training.seconds)}" if training.seconds is not None else ""
-        section.text(f"{len(training.history)} epochs{time}.{best}")
+        time = f"{len(training.history)} epochs in {duration(training.seconds)}"
+        section.text(f"{time}. The weights of epoch {training.best_epoch} were kept.")
         section.figure(
             plots.learning_curves(training.history, best_epoch=training.best_epoch, label=clean(training.loss)),
             "Loss on the training rows and on the validation rows after each epoch.",
@@ -357,8 +349,7 @@ def layout(section: SectionView, content: ReportContent) -> None:
     drawn = content.layout
     if drawn is None:
         return
-    grid = f", {drawn.pixels} × {drawn.pixels} pixels" if drawn.pixels else ""
-    section.text(f"Layout {clean(drawn.name)}{grid}." if drawn.name else "", clean(drawn.text) if drawn.text else "")
+    section.text(f"Layout {clean(drawn.name)}, {drawn.pixels} × {drawn.pixels} pixels.", clean(drawn.text))
     section.figure(drawn.drawing, "Where each column sits.", "Labelled picture of the layout.")
     if drawn.table is not None:
         section.table(frame_table(drawn.table, "Positions.", sortable=True), "Positions")
@@ -366,7 +357,7 @@ def layout(section: SectionView, content: ReportContent) -> None:
 
 def _extra(section: SectionView, extra: ExtraSection) -> None:
     section.text(*map(clean, extra.text))
-    section.figure(extra.drawing, clean(extra.drawing_text) if extra.drawing_text else "")
+    section.figure(extra.drawing, clean(extra.drawing_text))
 
 
 LIMITS = {
@@ -421,17 +412,17 @@ def provenance(section: SectionView, content: ReportContent) -> None:
         return
     section.code(origin.command)
     pairs: dict[str, Any] = {
-        "started": origin.started or None,
+        "started": origin.started,
         "seed": origin.seed,
         "seed of the split": origin.split_seed,
-        "machine": origin.machine or None,
-        "configuration": origin.configuration_hash or None,
-        "versions": ", ".join(f"{name} {version}" for name, version in origin.versions.items()) or None,
+        "machine": origin.machine,
+        "configuration": origin.configuration_hash,
+        "versions": ", ".join(f"{name} {version}" for name, version in origin.versions.items()),
     }
     if origin.seconds:
         stages = ", ".join(f"{clean(stage)} {duration(seconds)}" for stage, seconds in origin.seconds.items())
         pairs["time"] = f"{stages}; together {duration(sum(origin.seconds.values()))}"
-    section.pairs({name: plain_text(value) for name, value in pairs.items() if value is not None})
+    section.pairs({name: value for name, value in pairs.items() if value not in (None, "")})
     section.pairs(origin.configuration, "Whole configuration")
 
 

@@ -7,11 +7,10 @@ import re
 
 import numpy as np
 import pandas as pd
+from tests.report.conftest import HOSTILE
 
 from permgrad.report.page.tuning import settings_of, tuning_page
 from permgrad.report.plots.training import loss_limits, setting_importances, trial_curves, tuning_history, tuning_slices
-
-from .conftest import HOSTILE
 
 
 def table(count: int = 20, names: tuple[str, ...] = ("network.dropout", "layout")) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from browsing import needs_browser, visit
+from tests.report.conftest import HOSTILE, NAMES, global_explanation, report_content
 
 from permgrad.base.errors import InputError
 from permgrad.report import plots
@@ -21,8 +22,6 @@ from permgrad.report.page.html import render_report, write_report
 from permgrad.report.page.sections import P_VALUE
 from permgrad.report.page.views import _attribute
 from permgrad.report.words import p_text
-
-from .conftest import HOSTILE, NAMES, global_explanation, report_content
 
 VOID = {"meta", "link", "img", "br", "hr", "input", "wbr"}
 

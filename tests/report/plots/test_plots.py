@@ -12,13 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from tests.report.conftest import HOSTILE, NAMES, global_explanation, local_explanation
 
 from permgrad.base.errors import InputError
 from permgrad.report import plots, style
 from permgrad.report.plots import _base as base
 from permgrad.report.words import labels_of, number, numbers, shorten, value_text
-
-from .conftest import HOSTILE, NAMES, global_explanation, local_explanation
 
 MANY = [f"class {k}" for k in range(30)]
 

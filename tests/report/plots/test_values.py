@@ -8,11 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from tests.report.conftest import global_explanation
 
 from permgrad.attribution.direction import _points
 from permgrad.data.encode.encoding import TableEncoder
-
-from .conftest import global_explanation
 
 
 def entry(counts: dict[str, int]) -> dict:

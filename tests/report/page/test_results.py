@@ -7,14 +7,13 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from tests.report.conftest import HOSTILE
 
 from permgrad.base.errors import InputError
 from permgrad.evaluation.metrics import evaluate
 from permgrad.report import plots
 from permgrad.report.page.content import PredictionSection, ReportContent
 from permgrad.report.page.html import render_report
-
-from .conftest import HOSTILE
 
 
 def classified(classes=("no", "yes"), rows=600, sharper=1.0, seed=0):

@@ -9,6 +9,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from tests.report.conftest import constant_of, local_explanation, report_content
 
 from permgrad.evaluation.metrics import evaluate
 from permgrad.report import plots
@@ -19,8 +20,6 @@ from permgrad.report.page.sections import all_sections
 from permgrad.report.plots.rows import _ranks
 from permgrad.report.sentences import map_words, no_share_words, path_shares, path_words
 from permgrad.runs.run.run import _branch_lines
-
-from .conftest import constant_of, local_explanation, report_content
 
 CLASSES = ["Bad", "Good"]
 OUTSIDE = {

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from tests.report.conftest import global_explanation
-from tests.report.test_html import Page, light_content
+from tests.report.page.test_html import Page, light_content
 
 from permgrad.base.significance import holm
 from permgrad.report.page.headline import facts, second_sentence
