@@ -50,7 +50,7 @@ def beeswarm(
     rows = base.thinned(len(values), MOST_POINTS)
     title = base.heading(f"{explanation.method}: every row", title)
     figure, axes = base.one_panel(style.WIDTH, 1.1 + 0.36 * len(order), title)
-    low, high = base.padded_around([0.0, *values[:, order].ravel()], 0.04)
+    low, high = base.padded_around(np.append(values[:, order], 0.0), 0.04)
     for place, feature in enumerate(order):
         _swarm(axes, place, values[rows, feature], _ranks(explanation, int(feature))[rows], (low, high))
     axes.set_xlim(low, high)
