@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 import permgrad as pg
 from permgrad.attribution.explain import explain
-from permgrad.attribution.maps.drawn import cam_layer, pixel_shares
-from permgrad.attribution.maps.weighted import VARIANTS, enlarged
+from permgrad.attribution.maps.drawn import VARIANTS, cam_layer, enlarged, pixel_shares
 from permgrad.attribution.method.gradcam import GradCam
 from permgrad.base.errors import InputError, PermgradWarning
 from permgrad.imaging import ForeignRenderer

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 import permgrad as pg
 from permgrad.attribution.maps.called import _Listener, listening
-from permgrad.attribution.maps.weighted import enlarged
+from permgrad.attribution.maps.drawn import enlarged
 
 ROWS = 6
 

@@ -67,6 +67,8 @@ def finish(request: Request, explanation: Explanation) -> Explanation:
     if not request.subject.tells_unused:
         return explanation
     refuse_nonsense(explanation)
+    if explanation.method == "gradcam":
+        return explanation  # It says itself which maps are empty.
     modality = np.array(explanation.modality, dtype=object)
     moved = (np.nan_to_num(explanation.values, nan=1.0) != 0).any(axis=-1)
     used = set(modality[moved.any(axis=0) if explanation.scope == "local" else moved])
@@ -235,12 +237,10 @@ def build(
         fields.setdefault("feature_values", shown_values(request))
     else:
         maps = {name: array for name, array in maps.items() if name.startswith("segments:")}
-    fields.setdefault("maps", maps)
+    fields = {"maps": maps, "names": request.space.names, "modality": request.space.modality, **fields}
     chosen = tuple(request.subject.output_names[target] for target in request.targets)
     explanation = Explanation(
         values=values,
-        names=request.space.names,
-        modality=request.space.modality,
         outputs=chosen if outputs is None else outputs,
         method=method,
         scope=request.scope,

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from permgrad.attribution.maps.drawn import Picture, weighted_maps
 from permgrad.attribution.maps.positions import (
     Cells,
     Follower,
@@ -26,7 +27,6 @@ from permgrad.attribution.maps.positions import (
     name_of,
     tensors_in,
 )
-from permgrad.attribution.maps.weighted import Picture, weighted_maps
 from permgrad.attribution.method import Request
 from permgrad.attribution.players.segments import ImageShape
 from permgrad.attribution.players.space import PlayerSpace

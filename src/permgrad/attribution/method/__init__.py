@@ -99,13 +99,15 @@ class Request:
         return self.space.columns()
 
 
-def refuse_conditional(request: Request, name: str) -> None:
-    """Refuse ``sampling="conditional"`` for a method that draws no replacement values."""
+def refuse_conditional(
+    request: Request,
+    name: str,
+    does: str = "draws no values that could fit the rest of a row",
+    fix: str = "leave sampling out, or choose method='permgrad' or 'permutation'",
+) -> None:
+    """Refuse ``sampling="conditional"`` for a method that draws no such values."""
     if request.sampling != "marginal":
-        raise InputError(
-            f"{name} draws no values that could fit the rest of a row, however: sampling={request.sampling!r}; leave "
-            "sampling out, or choose method='permgrad' or 'permutation'"
-        )
+        raise InputError(f"{name} {does}, however: sampling={request.sampling!r}; {fix}")
 
 
 class Method(Protocol):

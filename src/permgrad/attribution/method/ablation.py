@@ -10,12 +10,11 @@ import torch
 
 from permgrad.attribution.build import explain_plays
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method import Request, Scope, methods
+from permgrad.attribution.method import Request, Scope, methods, refuse_conditional
 from permgrad.attribution.replace.donors import need_background
 from permgrad.attribution.replace.importance import GAME_OPTIONS
 from permgrad.attribution.replace.plays import Plays, path_plays, single_plays
 from permgrad.base.checks import check_choice
-from permgrad.base.errors import InputError
 
 #: What a feature can be set to.
 BASELINES = ("typical", "zeros")
@@ -43,10 +42,7 @@ class Ablation:
     @staticmethod
     def game(request: Request) -> tuple[Request, Plays]:
         """Return the request as it is played, once, and what is played with the fixed values."""
-        if request.sampling != "marginal":
-            raise InputError(
-                f"ablation sets one value and draws none, however: sampling={request.sampling!r}; leave sampling out"
-            )
+        refuse_conditional(request, "ablation", "sets one value and draws none", "leave sampling out")
         value = request.options.get("baseline", "typical")
         check_choice("baseline", value, BASELINES)
         fixed = tuple(torch.zeros_like(tensor[:1]) for tensor in request.donors)

@@ -1,4 +1,4 @@
-"""Class activation maps, and what players have of them; sources: ``maps.weighted``."""
+"""Class activation maps, and what players have of them; sources: ``maps.drawn``."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from permgrad.attribution.build import describe, refuse_nonsense, shown_values
+from permgrad.attribution.build import build, shown_values
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.maps.called import CalledMaps
-from permgrad.attribution.maps.drawn import DrawnMaps
-from permgrad.attribution.maps.weighted import UPSAMPLING, VARIANTS, enlarged
+from permgrad.attribution.maps.drawn import UPSAMPLING, VARIANTS, DrawnMaps, enlarged
 from permgrad.attribution.method import Request, Scope, methods, refuse_conditional
 from permgrad.attribution.slopes.gradients import differentiable
 from permgrad.base.checks import check_choice, check_flag_or_auto
@@ -103,32 +102,25 @@ class GradCam:
                 in_batches(request.count, reader.batch, work)
         for picture in reader.pictures:
             picture.warn_of_empty_maps()
-        explanation = Explanation(
-            values=values,
+        facts = {
+            "quantity": reader.quantity,
+            "unit": "map",
+            "output": request.output,
+            "variant": options["variant"],
+            **reader.layer_facts,
+            "upsample": options["upsample"],
+            "rectified": options["relu"],
+            **reader.facts(),
+            "seconds": time.perf_counter() - started,
+        }
+        return build(
+            request,
+            "gradcam",
+            values,
+            facts,
             names=reader.names,
             modality=reader.modality,
-            outputs=tuple(subject.output_names[target] for target in targets),
-            method="gradcam",
-            scope="local",
-            level=request.level,
-            additive=False,
-            groups=request.groups,
             feature_values=None if request.raw is None else shown_values(request),
             predictions=predictions,
             maps={key: array for picture in reader.pictures for key, array in picture.kept.items()},
-            meta=describe(
-                request,
-                quantity=reader.quantity,
-                unit="map",
-                output=request.output,
-                variant=options["variant"],
-                **reader.layer_facts,
-                upsample=options["upsample"],
-                rectified=options["relu"],
-                **reader.facts(),
-                seconds=time.perf_counter() - started,
-            ),
         )
-        if subject.tells_unused:
-            refuse_nonsense(explanation)
-        return explanation

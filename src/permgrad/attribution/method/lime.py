@@ -15,7 +15,7 @@ from torch import Tensor
 
 from permgrad.attribution.build import build
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method import Request, Scope, methods
+from permgrad.attribution.method import Request, Scope, methods, refuse_conditional
 from permgrad.attribution.method.shapley.game import ShapleyGame, select, slices
 from permgrad.attribution.method.shapley.owen import Booleans, Floats, Integers
 from permgrad.attribution.replace.coalitions import forward_batch_size
@@ -231,10 +231,7 @@ class Lime:
 def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
     """Return the options, defaults that depend on the players filled in; refuse what cannot be used."""
     need_background(request.count, shared=request.shared)
-    if request.sampling != "marginal":
-        raise InputError(
-            f"lime replaces players by those of background rows, however: sampling={request.sampling!r}; leave it out"
-        )
+    refuse_conditional(request, "lime", "replaces players by those of background rows", "leave it out")
     neighbourhood, players, samples = options["neighbourhood"], len(request.space), options["samples"]
     check_choice("neighbourhood", neighbourhood, NEIGHBOURHOODS)
     if neighbourhood == "auto":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -79,31 +79,26 @@ def _combine(explanations: dict[str, Explanation], scope: str) -> Explanation:
     parts = list(explanations.values())
     outputs = tuple(dict.fromkeys(output for part in parts for output in part.outputs))
 
-    def wide(part: Explanation, array: Floats | None) -> Floats:
-        shape = (*part.values.shape[:-1], len(outputs))
-        result = np.full(shape, np.nan)
-        if array is not None:
-            result[..., [outputs.index(output) for output in part.outputs]] = array
-        return result
-
-    def beside(name: str) -> Floats:
-        return np.concatenate([wide(part, getattr(part, name)) for part in parts], axis=-2)
+    def beside(arrays: Iterable[Floats | None]) -> Floats:
+        wide = []
+        for part, array in zip(parts, arrays, strict=True):
+            wide.append(np.full((*part.values.shape[:-1], len(outputs)), np.nan))
+            if array is not None:
+                wide[-1][..., [outputs.index(output) for output in part.outputs]] = array
+        return np.concatenate(wide, axis=-2)
 
     alike = all(part.predictions is not None and part.outputs == outputs for part in parts)
-    shares = np.concatenate([wide(part, _shares(part.values)) for part in parts], axis=-2)
+    names = ("values", "std", "low", "high", "p_values")
+    fields: dict[str, Any] = {name: beside(getattr(part, name) for part in parts) for name in names}
     frames = [part.feature_values for part in parts if part.feature_values is not None]
     return Explanation(
-        values=beside("values"),
+        **fields,
         names=tuple(name for part in parts for name in part.names),
         modality=tuple(modality for part in parts for modality in part.modality),
         outputs=outputs,
         method=MIXED,
         scope="local" if scope == "local" else "global",
-        std=beside("std"),
-        low=beside("low"),
-        high=beside("high"),
-        p_values=beside("p_values"),
-        parts={"share": shares},
+        parts={"share": beside(_shares(part.values) for part in parts)},
         level=parts[0].level,
         groups={name: members for part in parts for name, members in part.groups.items()},
         feature_values=pd.concat(frames, axis=1) if frames else None,

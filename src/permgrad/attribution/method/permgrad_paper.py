@@ -18,7 +18,7 @@ from torch import Tensor
 from permgrad.attribution.build import build, shown_outputs
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.maps.drawn import CamLayer, cam_layer, class_maps, maps_at_once
-from permgrad.attribution.method import Request, Scope, methods
+from permgrad.attribution.method import Request, Scope, methods, refuse_conditional
 from permgrad.base.checks import check_whole
 from permgrad.base.errors import InputError
 from permgrad.base.progress import Progress
@@ -250,8 +250,7 @@ def _check(request: Request, options: Mapping[str, Any]) -> None:
             "which does not say where features are; choose method='permgrad', 'permutation' or 'ablation', or a layout "
             "of permgrad"
         )
-    if request.sampling != "marginal":
-        raise InputError(f"permgrad-paper shuffles, however: sampling={request.sampling!r}; leave sampling out")
+    refuse_conditional(request, "permgrad-paper", "shuffles", "leave sampling out")
     if request.sample_weight is not None:
         raise InputError(
             "permgrad-paper is defined for rows of equal weight, however: sample_weight was given; "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -88,11 +89,7 @@ def copied_rows(subject: Subject, source: Sequence[Tensor], part: slice) -> Tens
 def _without_cudnn() -> Undo:
     cudnn = torch.backends.cudnn
     before, cudnn.enabled = cudnn.enabled, False
-
-    def put_back() -> None:
-        cudnn.enabled = before
-
-    return put_back
+    return partial(setattr, cudnn, "enabled", before)
 
 
 @contextmanager

@@ -50,12 +50,8 @@ class Lines:
 
     def blocks(self, rows: int) -> list[slice]:
         """Cut the rows so that a block's estimates fit in memory beside a few batches of points."""
-        size = max(1, min(4 * self.rows_together(), _BLOCK_NUMBERS // max(self.empty(1).numel(), 1)))
+        size = max(1, min(4 * self.slopes.batch, _BLOCK_NUMBERS // max(self.empty(1).numel(), 1)))
         return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
-
-    def rows_together(self) -> int:
-        """Return how many points go through the network together."""
-        return self.slopes.batch
 
     def empty(self, rows: int) -> Tensor:
         """Return zeros for the estimates of rows."""
@@ -76,24 +72,24 @@ class Lines:
         total = self.empty(rows)
         lines, done = rows * self.count, 0
         while done < lines:
-            line = torch.arange(done, min(done + self.lines_together(intervals), lines), device=total.device)
+            together, points = self.together(intervals)
+            line = torch.arange(done, min(done + together, lines), device=total.device)
             try:
                 added = work(line)
             except (RuntimeError, MemoryError) as error:
-                self.halve(len(line), intervals, error)
+                self.slopes.batch = halved(min(self.slopes.batch, len(line) * points), error)
                 continue
             total.index_add_(0, line // self.count, added)
             done += len(line)
         self.slopes.evaluations += lines * intervals
         return total / self.count
 
-    def lines_together(self, intervals: int) -> int:  # noqa: ARG002 — of use to some
-        """Return how many lines of so many intervals go through the network together."""
-        return self.slopes.batch
+    def together(self, intervals: int) -> tuple[int, int]:
+        """Return how many lines of so many intervals go in together, and the points of each that do.
 
-    def halve(self, lines: int, intervals: int, error: BaseException) -> None:
-        """Take fewer points together; fewer lines alone would only take more intervals at once."""
-        self.slopes.batch = halved(min(self.slopes.batch, lines * intervals), error)
+        Fewer lines alone would only take more intervals at once.
+        """
+        return self.slopes.batch, intervals
 
 
 class SecantIntegral(Lines):

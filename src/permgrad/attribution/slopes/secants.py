@@ -25,7 +25,6 @@ from permgrad.attribution.slopes.secant_rules import (
     through_drawing,
 )
 from permgrad.attribution.slopes.slopes import Slopes
-from permgrad.models.batches import halved
 from permgrad.models.network.network import HybridNetwork
 
 #: Numbers that the layers of a batch may hold: on a processor they should stay near its caches.
@@ -92,10 +91,6 @@ class SecantLines(Lines):
         self._complement = slopes.constant_sum and len(every) == len(self.subject.output_names) > 1
         self._targets = every[:-1] if self._complement else every
         self._places = [every.index(target) for target in slopes.targets]
-        with torch.no_grad():
-            numbers = sum(value.numel() for layers in self._walk_at(baselines[0][:1]) for value in layers)
-        cpu, accelerator = (_NUMBERS_CPU, _MOST_POINTS_CPU), (_NUMBERS_ACCELERATOR, _MOST_POINTS_ACCELERATOR)
-        self._points = batch_size(slopes.request, numbers, cpu, accelerator)
 
     @classmethod
     def fitting(cls, slopes: Slopes, baselines: Tensors, most: int) -> SecantLines | None:
@@ -108,11 +103,15 @@ class SecantLines(Lines):
         # The walk must be the network: a guard against forward passes that it does not know.
         few = baselines[0][:8]
         with torch.no_grad():
-            outputs, reference = lines._walk_at(few)[-1][-1][0], module(few)
-        if outputs.shape != reference.shape:
+            seen, reference = lines._walk_at(few), module(few)
+            numbers = sum(value.numel() for layers in lines._walk_at(few[:1]) for value in layers)
+        outputs = seen[-1][-1][0]
+        limit = _SAME_OUTPUTS * (1 + reference.abs().max())
+        if outputs.shape != reference.shape or not bool((outputs - reference).abs().max() <= limit):
             return None
-        close = (outputs - reference).abs().max() <= _SAME_OUTPUTS * (1 + reference.abs().max())
-        return lines if bool(close) else None
+        cpu, accelerator = (_NUMBERS_CPU, _MOST_POINTS_CPU), (_NUMBERS_ACCELERATOR, _MOST_POINTS_ACCELERATOR)
+        slopes.batch = batch_size(slopes.request, numbers, cpu, accelerator)
+        return lines
 
     def by_player(self, values: Tensor) -> Tensor:
         """Return the estimates of each player's encoded columns together."""
@@ -123,21 +122,10 @@ class SecantLines(Lines):
         shape = (rows, len(self._chains), self.baselines[0].shape[1], len(self._targets))
         return torch.zeros(shape, dtype=torch.float64, device=self.subject.device)
 
-    def rows_together(self) -> int:
-        """Return how many points are walked through together."""
-        return self._points
-
-    def lines_together(self, intervals: int) -> int:
-        """Return how many lines are walked along together."""
-        return max(1, self._points // (self._chunk(intervals) + 1))
-
-    def halve(self, lines: int, intervals: int, error: BaseException) -> None:
-        """Walk through fewer points together."""
-        self._points = halved(min(self._points, lines * (self._chunk(intervals) + 1)), error)
-
-    def _chunk(self, intervals: int) -> int:
-        """Return the intervals at a time: where memory does not suffice for one line, fewer of them go in at once."""
-        return min(intervals, max(1, self._points - 1))
+    def together(self, intervals: int) -> tuple[int, int]:
+        """Return how many lines are walked along together, and the points of each: not all, if there is no memory."""
+        points = min(intervals, max(1, self.slopes.batch - 1)) + 1
+        return max(1, self.slopes.batch // points), points
 
     # ---- forwards ----------------------------------------------------------------------------------------------------
 
@@ -159,7 +147,7 @@ class SecantLines(Lines):
         """Return estimates float64 ``(rows, paths, encoded, targets)``; nothing of coarser ones can be reused."""
 
         def work(line: Tensor) -> Tensor:
-            return self._line_slopes(rows[0], line, intervals, self._chunk(intervals))
+            return self._line_slopes(rows[0], line, intervals, self.together(intervals)[1] - 1)
 
         with torch.no_grad():
             total = self.add_lines(len(rows[0]), intervals, work)

@@ -12,7 +12,7 @@ import torch
 
 from permgrad.attribution.build import build, classes_by, loss_unit, shown_outputs
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method import Request, Scope, methods
+from permgrad.attribution.method import Request, Scope, methods, refuse_conditional
 from permgrad.attribution.method.shapley.game import ShapleyGame
 from permgrad.attribution.method.shapley.loss import LossPlan, play_loss
 from permgrad.attribution.method.shapley.owen import STRUCTURES, Integers, Tree, make_tree
@@ -98,11 +98,8 @@ class Shapley:
 def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
     """Refuse options that cannot be used; return them with the most players that are enumerated."""
     need_background(request.count, shared=request.shared)
-    if request.sampling != "marginal":
-        raise InputError(
-            "shapley replaces players by those of background rows, however: "
-            f"sampling={request.sampling!r}; leave sampling out, or join dependent features with groups="
-        )
+    fix = "leave sampling out, or join dependent features with groups="
+    refuse_conditional(request, "shapley", "replaces players by those of background rows", fix)
     check_whole("max_permutations", options["max_permutations"], "pass such a number", least=4)
     for name, least in (("exact", 0), ("references", 1), ("min_permutations", 2)):
         if options[name] is not None:
