@@ -39,22 +39,17 @@ class Permutation:
     @staticmethod
     def game(request: Request) -> tuple[Request, Plays]:
         """Return the request as it is played, and what is played."""
-        return request, single_plays(request.space, request.subject.paths, _through(request))
-
-
-def _through(request: Request) -> tuple[str, ...] | None:
-    """Return the paths that are replaced in; None is all of them."""
-    chosen, paths = request.options.get("paths"), request.subject.paths
-    if chosen is None:
-        return None
-    if not paths:
-        raise InputError(
-            "paths= names the paths of permgrad's own networks, however: model is a torch network; leave it out, and "
-            "pass level='modality' to replace whole inputs"
-        )
-    through = tuple(chosen) if isinstance(chosen, Iterable) and not isinstance(chosen, str) else (chosen,)
-    for path in through:
-        check_choice("paths", path, paths)
-    if not through:
-        raise InputError("paths must name at least one path, however: it is empty; leave it out for all")
-    return through
+        chosen, paths = request.options.get("paths"), request.subject.paths
+        if chosen is None:
+            return request, single_plays(request.space, paths)
+        if not paths:
+            raise InputError(
+                "paths= names the paths of permgrad's own networks, however: model is a torch network; leave it out, "
+                "and pass level='modality' to replace whole inputs"
+            )
+        through = tuple(chosen) if isinstance(chosen, Iterable) and not isinstance(chosen, str) else (chosen,)
+        for path in through:
+            check_choice("paths", path, paths)
+        if not through:
+            raise InputError("paths must name at least one path, however: it is empty; leave it out for all")
+        return request, single_plays(request.space, paths, through)

@@ -13,7 +13,7 @@ import numpy as np
 from permgrad.attribution.method import Request
 from permgrad.attribution.method.shapley.balanced import solve
 from permgrad.attribution.method.shapley.game import Enumeration, ShapleyGame, slices
-from permgrad.attribution.method.shapley.owen import Counters, Floats, Integers, Tree
+from permgrad.attribution.method.shapley.owen import Floats, Integers, Tree
 from permgrad.attribution.method.shapley.sampled import GOLDEN, SILVER, walk
 from permgrad.attribution.replace.importance import receiver_classes
 from permgrad.attribution.replace.moments import NO_DONOR, PairMoments, interval
@@ -75,7 +75,8 @@ class _Walks:
         shared = request.shared and single
         self.moments = PairMoments(request.count, background if single else 1, shared, names, tree.players)
         self.sums, self.squares = np.zeros((2, request.count, tree.players))
-        self._nothing, self._worth, self._values, self._plays = 0.0, 0.0, 0.0, 0
+        #: Sums over plays: the loss without information, what all players take off it, what they are given; the plays.
+        self._totals = np.zeros(4)
         self.order = generator(request.seed, "references").permutation(background)
 
     def enumerate(self) -> int:
@@ -99,29 +100,26 @@ class _Walks:
         """Play each row one after the other, again and again, until errors are small or samples no longer matter."""
         rows = np.arange(self.request.count, dtype=np.int64)
         shifted = (rows + self.request.row_offset).astype(np.uint64)
+        start = uniform(self.request.seed, ("design size",), np.zeros(1, dtype=np.uint64))
         with Progress(len(rows) * self.plan.most, "shapley", self.request.progress) as progress:
             for number in range(self.plan.most):
                 for part in slices(len(rows), _WALKS):
-                    receivers, donors = rows[part], self._donors(rows[part], number)
-                    self._add(receivers, donors, self._play(receivers, donors, shifted[part], number))
-                    progress.advance(len(receivers))
+                    drawn = rows[part], self._donors(rows[part], number), shifted[part] + np.uint64(number << 32)
+                    if self.plan.designs:
+                        # Sizes lie evenly over neighbouring rows, and over the samples of a row.
+                        turned = (shifted[part] % _TURN).astype(np.float64) * GOLDEN
+                        played = solve(self.game, *drawn, (start + turned + number * SILVER) % 1.0)
+                    else:
+                        played = walk(self.game, self.tree, *drawn)
+                    self._add(*drawn[:2], played)
+                    progress.advance(len(drawn[0]))
                 if self._settled(number + 1):
                     break
         return number + 1
 
-    def _play(self, rows: Integers, donors: Integers, shifted: Counters, number: int) -> Floats:
-        """Return each player's value from the sample ``number`` of rows, ``(rows, players)``."""
-        counters = shifted + np.uint64(number << 32)
-        if not self.plan.designs:
-            return walk(self.game, self.tree, rows, donors, counters)
-        # Sizes lie evenly over neighbouring rows, and over the samples of a row.
-        start = uniform(self.request.seed, ("design size",), np.zeros(1, dtype=np.uint64))
-        place = (start + (shifted % _TURN).astype(np.float64) * GOLDEN + number * SILVER) % 1.0
-        return solve(self.game, rows, donors, counters, place)
-
     def gap(self) -> float:
         """Return how far the values are from adding up, relative to the loss without any information."""
-        return abs(self._values - self._worth) / self._plays / self._scale()
+        return float(abs(self._totals[2] - self._totals[1]) / self._totals[3] / self._scale())
 
     def _donors(self, rows: Integers, number: int) -> Integers:
         """Return the donors of each row, ``(rows, donors)``: all, a systematic sample of its own, or a single one."""
@@ -146,14 +144,12 @@ class _Walks:
         self.sums[rows] += effects
         self.squares[rows] += effects**2
         nobody = self.game.empty(rows, donors)
-        self._nothing -= float(nobody.sum())
-        self._worth += float((self.game.full(rows) - nobody).sum())
-        self._values += float(effects.sum())
-        self._plays += len(rows)
+        worth = (self.game.full(rows) - nobody).sum()
+        self._totals += (-nobody.sum(), worth, effects.sum(), len(rows))
 
     def _scale(self) -> float:
         """Return the mean loss without any information, the natural size of all values."""
-        return max(self._nothing / self._plays, float(np.finfo(np.float64).tiny))
+        return max(float(self._totals[0] / self._totals[3]), float(np.finfo(np.float64).tiny))
 
     def _settled(self, walks: int) -> bool:
         if self.plan.tolerance == 0:

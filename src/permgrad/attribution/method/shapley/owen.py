@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from math import factorial
 from typing import TYPE_CHECKING
 
@@ -100,9 +99,16 @@ class Tree:
         They are products, over levels, of t!(n − 1 − t)!/n!, where t of n − 1 other blocks have joined before (Owen
         1977).
         """
-        masks, weights = zip(
-            *(_contributions(self._siblings(each), self.players) for each in range(self.players)), strict=True
-        )
+        masks, weights = [], []
+        for player in range(self.players):
+            siblings = self._siblings(player)
+            # Every coalition that the player can join, and the weight of its contribution there.
+            subsets = _subsets(sum(map(len, siblings)))
+            blocks = np.array([block for level in siblings for block in level], dtype=bool).reshape(-1, self.players)
+            masks.append(subsets @ blocks)
+            edges = np.cumsum([len(level) for level in siblings])[:-1]
+            parts = np.split(subsets, edges, axis=1)
+            weights.append(np.prod([_weights(part.shape[1])[part.sum(axis=1)] for part in parts], axis=0))
         before, weight = np.concatenate(masks), np.concatenate(weights)
         owner = np.repeat(np.arange(self.players), [len(mask) for mask in masks])
         after = before.copy()
@@ -144,25 +150,14 @@ def make_tree(space: PlayerSpace, structure: str) -> Tree:
 def places(keys: npt.NDArray[np.generic]) -> Integers:
     """Return each element's place in its row's order, ``(rows, elements)`` as the keys."""
     order = np.argsort(keys, axis=1, kind="stable")
-    places = np.empty_like(order)
-    np.put_along_axis(places, order, np.broadcast_to(np.arange(keys.shape[1]), keys.shape), axis=1)
-    return places
+    ranks = np.empty_like(order)
+    np.put_along_axis(ranks, order, np.broadcast_to(np.arange(keys.shape[1]), keys.shape), axis=1)
+    return ranks
 
 
-def _contributions(siblings: list[list[Booleans]], players: int) -> tuple[Booleans, Floats]:
-    """Return every coalition a player can join, ``(subsets, players)``, and the weight of its contribution there."""
-    blocks = [block for level in siblings for block in level]
-    subsets = _subsets(len(blocks))
-    masks = np.zeros((len(subsets), players), dtype=bool)
-    for column, block in enumerate(blocks):
-        masks |= subsets[:, column, None] & block
-    weight = np.ones(len(subsets))
-    edges = np.cumsum([0, *(len(level) for level in siblings)])
-    for start, stop in pairwise(edges.tolist()):
-        near = stop - start
-        table = np.array([factorial(size) * factorial(near - size) / factorial(near + 1) for size in range(near + 1)])
-        weight *= table[subsets[:, start:stop].sum(axis=1)]
-    return masks, weight
+def _weights(near: int) -> Floats:
+    """Return the share of orders in which so many of ``near`` blocks, and no more, precede one: Shapley's weights."""
+    return np.array([factorial(size) * factorial(near - size) / factorial(near + 1) for size in range(near + 1)])
 
 
 @lru_cache(maxsize=8)
