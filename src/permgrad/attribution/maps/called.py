@@ -29,7 +29,6 @@ from permgrad.attribution.maps.positions import (
 )
 from permgrad.attribution.method import Request
 from permgrad.attribution.players.segments import ImageShape
-from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.slopes.gradients import Tensors, batch_size, copied_rows, differentiating, output_gradients
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError
@@ -380,13 +379,9 @@ class CalledMaps:
             Picture(f"maps:{name}", f"images:{name}", words.format(name, str(read.call)), request, options["maps"])
             for name, read in ((inputs[place], read) for place, read in self._places.items())
         ]
-        space, places = request.space, list(self._places)
-        self._space = PlayerSpace(
-            space.names,
-            space.modality,
-            tuple(space.inputs[place] for place in places),
-            tuple(space.segments[place] for place in places),
-        )
+        space = request.space
+        segments = tuple(space.segments[place] for place in self._places)
+        self._space = replace(space, inputs=tuple(space.inputs[place] for place in self._places), segments=segments)
         # The players that own positions of inputs with maps.
         self._owners = np.flatnonzero(self._space.sizes()).tolist()
         self._sizes = torch.as_tensor(self._space.sizes()[self._owners], device=subject.device)
@@ -436,12 +431,9 @@ class CalledMaps:
 
     def facts(self) -> dict[str, Any]:
         """Return which inputs have no map, and how many maps are all zero."""
-        inputs = self.request.subject.input_names
+        inputs, empty = self.request.subject.input_names, [int(picture.empty.sum()) for picture in self.pictures]
         return {
             "without_map": [name for place, name in enumerate(inputs) if place not in self._places],
-            "empty_maps": {
-                inputs[place]: int(picture.empty.sum())
-                for place, picture in zip(self._places, self.pictures, strict=True)
-            },
+            "empty_maps": dict(zip(map(inputs.__getitem__, self._places), empty, strict=True)),
             "model_rows": self.request.count,
         }

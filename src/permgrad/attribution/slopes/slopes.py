@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,6 @@ from torch import Tensor
 from permgrad.attribution.build import build
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request
-from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.slopes.baselines import Baseline
 from permgrad.attribution.slopes.gradients import Tensors, batch_size, copied_rows, differentiable, output_gradients
 from permgrad.attribution.slopes.rescale import SecantWalk
@@ -54,12 +54,8 @@ class Slopes:
             None if bool((owners >= 0).all()) else (owners >= 0).to(self.subject.device) for owners in segments
         )
         self.whole = len(self.free) == len(segments) and all(mask is None for mask in self._masks)
-        self.space = PlayerSpace(
-            request.space.names,
-            request.space.modality,
-            tuple(request.space.inputs[place] for place in self.free),
-            tuple(segments[place] for place in self.free),
-        )
+        inputs = tuple(request.space.inputs[place] for place in self.free)
+        self.space = replace(request.space, inputs=inputs, segments=tuple(segments[place] for place in self.free))
         self.constant_sum = self.subject.sum_is_constant(request.output)
         self.batch = self._forward_batch = 1
         self.evaluations = 0
@@ -165,11 +161,8 @@ class Slopes:
         ``(b, parts, players, targets)``.
         """
         parts = [[value] for value in values] if self._by_path else [list(values)]
-        sums = []
-        for tensors in parts:
-            flat = self.space.sums([tensor.flatten(0, 1) for tensor in tensors])
-            sums.append(flat.unflatten(0, tensors[0].shape[:2]).permute(1, 2, 0))
-        return torch.stack(sums, dim=1)
+        flat = [self.space.sums([tensor.flatten(0, 1) for tensor in tensors]) for tensors in parts]
+        return torch.stack([sums.unflatten(0, values[0].shape[:2]).permute(1, 2, 0) for sums in flat], dim=1)
 
     def attributions(self, slopes: Sequence[Tensor], start: Tensors, stop: Tensors) -> Tensor:
         """Return slopes times changes from ``start`` to ``stop``, added up by player: float64."""
