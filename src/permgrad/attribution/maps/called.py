@@ -52,10 +52,7 @@ _PROBE_ROWS = 2
 
 @dataclass(frozen=True)
 class Call:
-    """A call of a layer (empty: the network), or of a function that is called after the layer has returned.
-
-    ``number`` and ``again`` count the calls before: of the layer, and since then of the function.
-    """
+    """A layer's call (empty: the network's), or a function's after it; ``number`` and ``again`` count those before."""
 
     layer: str
     number: int
@@ -83,10 +80,7 @@ class _Heard:
 
 
 class _Listener(TorchFunctionMode):
-    """Hears what layers and functions return, in order, and follows it to the inputs.
-
-    Of ``wanted`` calls alone the values are kept; a copy goes on, so that what works in place leaves them as they were.
-    """
+    """Hears what layers and functions return and follows it to the inputs, or keeps the values of ``wanted`` calls."""
 
     def __init__(self, wanted: Collection[Call] | None = None) -> None:
         super().__init__()

@@ -53,10 +53,7 @@ def enlarged(maps: Tensor, size: tuple[int, ...], how: str) -> Tensor:
 
 
 class Picture:
-    """A picture with a map for each row and output, and what is kept of both: ``"auto"``, up to ``KEPT_NUMBERS``.
-
-    ``maps_key`` and ``images_key`` are names in ``Explanation.maps``; ``words`` is what a warning calls the maps.
-    """
+    """A picture with a map for each row and output, and what is kept of both: ``"auto"``, up to ``KEPT_NUMBERS``."""
 
     def __init__(self, maps_key: str, images_key: str, words: str, request: Request, keep: bool | str) -> None:
         self.maps_key, self.images_key, self.words, self._keep = maps_key, images_key, words, keep
@@ -97,10 +94,7 @@ class CamLayer:
 
 
 def cam_layer(module: HybridNetwork, name: str | None = None, *, before_activation: bool = False) -> CamLayer:
-    """Cut the image branch behind a convolution, the last one if ``name`` is None.
-
-    An activation that directly follows belongs to it, as the papers read rectified maps, unless ``before_activation``.
-    """
+    """Cut the image branch behind a convolution, the last if ``name`` is None, and the activation that takes it up."""
     layers = module.image_layers()
     if module.image_branch is None or not layers:
         raise InputError(

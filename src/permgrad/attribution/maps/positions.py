@@ -208,10 +208,7 @@ def _spread(axes: Coordinates) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """How a layer's value ``(rows, *dimensions)`` is read as a map of ``size`` cells of an input.
-
-    ``order`` is for each cell its place among the flattened ``spatial`` dimensions, along which positions differ.
-    """
+    """How a value is read as a map of ``size`` cells: ``order`` is their places in the flattened spatial dimensions."""
 
     size: tuple[int, ...]
     features: tuple[int, ...]

@@ -197,10 +197,7 @@ class CaptumMethod(Method):
         return list(returned) if isinstance(returned, (tuple, list)) else [returned]
 
     def _on_inputs(self, parts: list[Tensor], rows: list[Tensor]) -> list[Tensor]:
-        """Return attributions shaped like the inputs.
-
-        What an embedding gives each token is added up; a layer's map is spread over the one image there is.
-        """
+        """Return attributions shaped like the inputs; a layer's map is spread over the one image there is."""
         pairs = list(zip(parts, rows, strict=False))
         if len(parts) == len(rows) and all(part.shape[: row.ndim] == row.shape for part, row in pairs):
             return [part.reshape(*row.shape, -1).sum(dim=-1) for part, row in pairs]

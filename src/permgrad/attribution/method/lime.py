@@ -1,7 +1,4 @@
-"""``lime``: a linear model of the network around each row (Ribeiro, Singh & Guestrin 2016), for all rows at once.
-
-All rows are given the same neighbourhood: the weighted ridge regression has one matrix for every row and output.
-"""
+"""``lime``: a linear model of the network around each row (Ribeiro, Singh & Guestrin 2016), one design for all rows."""
 
 from __future__ import annotations
 
@@ -52,11 +49,10 @@ _TRIALS = 32
 
 
 def draw_neighbours(request: Request, neighbourhood: str, samples: int) -> tuple[Floats, Integers]:
-    """Draw the row itself, 1 kept and 0 replaced or offsets, then pairs ``(neighbours, players)``.
+    """Return neighbours ``(neighbours, players)``, the row itself first, and their background rows.
 
-    And their background rows.
-
-    NOTE[DIFF]: in pairs every player is kept in exactly half of the coalitions; the original draws each by itself.
+    NOTE[DIFF]: in pairs, so that every player is kept in exactly half of the coalitions; the original draws each by
+    itself.
     """
     rng, shape = generator(request.seed, "lime"), (-(-(samples - 1) // 2), len(request.space.names))
     if neighbourhood == "gaussian":
@@ -146,11 +142,7 @@ class Surrogate:
         self.freedom = max(1, len(coordinates) - coordinates.shape[1] - 1)
 
     def solve(self, outputs: Floats) -> tuple[Floats, Floats, Floats]:
-        """Return coefficients and errors ``(players, n)`` and the weighted R² ``(n,)`` for outputs ``(neighbours, n)``.
-
-        Errors are robust to unequal noise (White 1980; HC3: MacKinnon & White 1985), as kernel weights are no
-        variances.
-        """
+        """Return coefficients, HC3 errors (MacKinnon & White 1985) ``(players, n)`` and R², from ``(neighbours, n)``."""
         mean = self.weights @ outputs
         coefficients = self.solver @ outputs
         # The weighted mean of the centred coordinates is 0, so that the mean needs no coefficient.
@@ -248,12 +240,7 @@ def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _on_a_scale(request: Request) -> bool:
-    """Return whether every player is a single number on a scale.
-
-    No segment, no level, no whole numbers, which may be codes.
-
-    A number of a single value, in the rows explained and in the background, says nothing.
-    """
+    """Return whether every player is a single number on a scale: no segment, level or whole number, maybe a code."""
     if request.subject.preprocessor is not None or not all(request.subject.real) or (request.space.sizes() > 1).any():
         return False
     varies = False

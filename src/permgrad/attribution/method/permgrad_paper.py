@@ -1,7 +1,4 @@
-"""PermGrad as it was published, kept for comparison.
-
-Every step of the notebooks "HyNN" (github.com/felescgon/PermGrad).
-"""
+"""PermGrad as it was published: every step of the notebooks "HyNN" (github.com/felescgon/PermGrad), for comparison."""
 
 from __future__ import annotations
 
@@ -37,10 +34,7 @@ def shuffle(seed: int, player: str, repeat: int, rows: int) -> npt.NDArray[np.in
 
 
 def _measure_losses(request: Request, shuffles: int, progress: Progress) -> tuple[Floats, Floats, Floats]:
-    """Return mean effects of shuffling ``(players, classes)``, the base loss, and the loss without each branch.
-
-    The picture is not shuffled with the table, as published; the image branch is therefore computed once for each row.
-    """
+    """Return effects of shuffling the table ``(players, classes)``, the base loss, and that without each branch."""
     subject, module, y = request.subject, request.subject.module, request.y
     assert y is not None
     rows, players, loss = len(request.encoded), request.players, subject.resolve_loss(request.loss)
@@ -91,10 +85,7 @@ def _tensor(request: Request, encoded: npt.NDArray[np.float32]) -> Tensor:
 def nearest_cells(
     positions: npt.NDArray[np.int64], pixels: npt.ArrayLike, cells: npt.ArrayLike, *, transposed: bool = False
 ) -> npt.NDArray[np.int64]:
-    """Return the (row, column) of the map's cell that covers each pixel, by scaling; nothing is interpolated.
-
-    ``positions`` are (row, column) of pixels; ``transposed`` reads at [column, row], as the published code does.
-    """
+    """Return the (row, column) of the cell that covers each pixel; ``transposed`` reads [column, row], as published."""
     places = positions[:, ::-1] if transposed else positions
     scaled = places * np.array(cells) // np.array(pixels)
     covering: npt.NDArray[np.int64] = np.clip(scaled, 0, np.asarray(cells) - 1).astype(np.int64)
@@ -102,10 +93,7 @@ def nearest_cells(
 
 
 def _read_maps(request: Request, layer: CamLayer, options: Mapping[str, Any], progress: Progress) -> tuple[Floats, int]:
-    """Return the mean over all rows of each map over its maximum, at each encoded column ``(encoded, classes)``.
-
-    Maps that are all zero stay zero, as published. Also returns how many of them there were.
-    """
+    """Return the mean over rows of maps over their maximum, ``(encoded, classes)``, and how many maps were all zero."""
     subject, count = request.subject, len(request.subject.output_names)
     positions = np.asarray(subject.module.renderer.positions)
     totals, empty = np.zeros((request.encoded.shape[1], count)), 0
@@ -260,10 +248,7 @@ def _check(request: Request, options: Mapping[str, Any]) -> None:
 
 
 def _fuse(permutation: Floats, cam: Floats, weights: Floats) -> dict[str, Floats]:
-    """Return both terms of the weighted sum: ``(players, 1 + classes)``, their mean first; regression ``(players, 1)``.
-
-    A player without encoded columns (a constant column) has no pixel and nothing to shuffle: exactly 0 in both.
-    """
+    """Return both terms of the sum ``(players, 1 + classes)``, their mean first; 0 for players without columns."""
     nobody = np.isnan(cam).all(axis=1, keepdims=True)
     lists = (np.where(nobody, np.nan, permutation), cam)
     terms: dict[str, Floats] = {}

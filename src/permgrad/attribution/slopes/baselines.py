@@ -24,10 +24,7 @@ _SUMMARISED_NUMBERS = 20_000_000
 
 @dataclass(frozen=True)
 class Baseline:
-    """What the explained rows are compared with: its rows, one tensor per input ``(baselines, *)``, on average.
-
-    ``name`` is as it was asked for; ``words`` is fit to be shown beside a plot.
-    """
+    """What rows are compared with on average, ``(baselines, *)`` per input, as it was asked for, and in words."""
 
     rows: tuple[Tensor, ...]
     name: str

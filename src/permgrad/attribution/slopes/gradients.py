@@ -37,10 +37,7 @@ def batch_size(
 def output_gradients(
     outputs: Tensor, targets: Sequence[int], leaves: Sequence[Tensor], *, constant_sum: bool = False
 ) -> list[Tensor]:
-    """Return the gradients ``(targets, rows, *)`` of outputs ``(rows, outputs)`` towards each leaf; 0 where unused.
-
-    Where all outputs are asked for and their sum is constant, the last gradient is minus the sum of the others.
-    """
+    """Return gradients ``(targets, rows, *)`` of outputs ``(rows, outputs)`` towards leaves; of a constant sum one is free."""
     wanted = list(dict.fromkeys(targets))
     complement = constant_sum and len(wanted) == outputs.shape[1] > 1
     computed = wanted[:-1] if complement else wanted
@@ -94,10 +91,7 @@ def _without_cudnn() -> Undo:
 
 @contextmanager
 def differentiable(subject: Subject) -> Iterator[None]:
-    """Let every part of a network be differentiated, and met where it calls torch.
-
-    cuDNN's recurrent layers refuse a gradient in eval mode; parts that the user has compiled run as they were written.
-    """
+    """Let every part of a network, recurrent or compiled ones too, be differentiated and met where it calls torch."""
     parts = list(subject.module.modules())
     with ExitStack() as stack:
         if subject.device.type == "cuda" and any(isinstance(part, nn.RNNBase) for part in parts):

@@ -98,10 +98,7 @@ def integrate(request: Request, options: Mapping[str, Any]) -> Explanation:
 
 
 def _lines(slopes: Slopes, baselines: Tensors, scale: Tensor, most: int) -> Lines:
-    """Return the fastest way that serves the network, tried on background rows.
-
-    The rows explained have no say in it.
-    """
+    """Return the fastest way that serves the network, tried on background rows: those explained have no say."""
     layers = SecantLines.fitting(slopes, baselines, most)
     if layers is not None:
         return layers

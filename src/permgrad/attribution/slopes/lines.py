@@ -38,10 +38,7 @@ class Lines:
         self.count = len(baselines[0])
 
     def estimate(self, rows: Tensors, intervals: int, coarser: Tensor | None = None) -> Tensor:
-        """Return estimates, float64 ``(rows, parts, players, targets)``.
-
-        ``coarser`` has ``factor`` times fewer intervals.
-        """
+        """Return ``(rows, parts, players, targets)``; ``coarser`` has ``factor`` times fewer intervals."""
         raise NotImplementedError
 
     def by_player(self, values: Tensor) -> Tensor:
@@ -65,10 +62,7 @@ class Lines:
         return self.slopes.at_baseline(stop, [tensor[line % self.count] for tensor in self.baselines]), stop
 
     def add_lines(self, rows: int, intervals: int, work: Callable[[Tensor], Tensor]) -> Tensor:
-        """Return the mean over each row's lines of what ``work`` gives of some lines.
-
-        Fewer where memory does not suffice.
-        """
+        """Return the mean over each row's lines of what ``work`` gives, fewer where memory does not suffice."""
         total = self.empty(rows)
         lines, done = rows * self.count, 0
         while done < lines:
@@ -85,10 +79,7 @@ class Lines:
         return total / self.count
 
     def together(self, intervals: int) -> tuple[int, int]:
-        """Return how many lines of so many intervals go in together, and the points of each that do.
-
-        Fewer lines alone would only take more intervals at once.
-        """
+        """Return how many lines go in together, and their points: fewer lines would only take more intervals."""
         return self.slopes.batch, intervals
 
 
@@ -159,10 +150,7 @@ class SecantIntegral(Lines):
 
 
 class GradientIntegral(Lines):
-    """The midpoint rule over plain gradients; ``steps`` of them without refinement, or as many as it takes.
-
-    A third of each interval is again an interval around a point that is known, so nothing is computed twice.
-    """
+    """The midpoint rule over plain gradients, ``steps`` or as many as it takes: thirds keep the points known before."""
 
     rule = "midpoint rule over gradients"
     factor = 3

@@ -316,10 +316,7 @@ def _weighted(values: Tensor, call: dict[str, Any], shape: tuple[int, ...] | Non
 
 
 def _row_norm(centred: bool, call: dict[str, Any]) -> Tensor:
-    """Return values over the spread of their last dimensions.
-
-    ``layer_norm``, and ``rms_norm``, which does not centre.
-    """
+    """Return ``layer_norm``, or ``rms_norm``, which does not centre."""
     values, epsilon = call["input"], call.get("eps", 1e-5 if centred else None)
     epsilon = torch.finfo(values.dtype).eps if epsilon is None else epsilon
     dims = tuple(range(-len(call["normalized_shape"]), 0))
@@ -393,10 +390,7 @@ _ANSWERS: dict[str, Answer] = {
 
 
 class SecantWalk:
-    """Goes with a network from points to points, and gives the mean slopes of each step.
-
-    ``forward`` leads from leaves to what is explained, ``(rows, outputs)``, differentiable.
-    """
+    """Goes with a network, from leaves to ``(rows, outputs)``, from point to point, and gives each step's slopes."""
 
     def __init__(self, forward: Callable[[Sequence[Tensor]], Tensor]) -> None:
         self.forward, self.matched = forward, True
@@ -413,10 +407,7 @@ class SecantWalk:
     def step(
         self, points: Sequence[Tensor], targets: Sequence[int], *, constant_sum: bool = False, last: bool = False
     ) -> tuple[Tensor, list[Tensor]]:
-        """Go on to points, maybe for the last time.
-
-        Return the outputs there and mean slopes ``(targets, rows, *)`` per leaf.
-        """
+        """Go on to points; return the outputs there and the mean slopes ``(targets, rows, *)`` towards each leaf."""
         mode = Rescale(self._calls, keep=not last)
         with torch.inference_mode(mode=False), torch.enable_grad():
             leaves = [point.detach().clone().requires_grad_() for point in points]

@@ -91,10 +91,7 @@ def elementwise(function: Function, kind: str, starts: Tensors, values: Tensor) 
 
 
 def in_the_middle(function: Function, starts: Tensors, *values: Tensor) -> Answer:
-    """Return a function with its gradient half-way.
-
-    Exact for what is linear in each of two factors, and for squares.
-    """
+    """Return a function with its gradient half-way: exact for squares, and what is linear in each of two factors."""
     middles = [torch.lerp(start, value, 0.5) for start, value in zip(starts, values, strict=True)]
 
     def back(slopes: Tensor) -> tuple[Tensor, ...]:
@@ -121,10 +118,7 @@ def softmax(dim: int, logarithm: bool, starts: Tensors, values: Tensor) -> Answe
 
 
 def _logarithmic_mean(start: Tensor, stop: Tensor) -> Tensor:
-    """Return ``(e^stop − e^start) / (stop − start)``; 0 where either is e^−∞, a masked place.
-
-    Near each other as ``e^middle · sinh(h) / h`` with h half the change, which loses no digits.
-    """
+    """Return ``(e^stop − e^start) / (stop − start)``, near each other as ``e^middle · sinh(h) / h``, which is exact."""
     half = (stop - start) / 2
     safe = torch.where(half == 0, torch.ones_like(half), half)
     bend = torch.where(half == 0, torch.ones_like(half), torch.sinh(safe) / safe)
@@ -166,10 +160,7 @@ def leaders(start: Tensor, stop: Tensor, first: Tensor, last: Tensor) -> tuple[T
 
 
 def maximum(search: Callable[[Tensor], tuple[Tensor, Tensor]], places: int, starts: Tensors, values: Tensor) -> Answer:
-    """Return the largest values of windows, with slopes towards those who lead.
-
-    ``search`` gives the largest values and the place of each among the last ``places`` dimensions, flattened.
-    """
+    """Return the largest values of windows, which ``search`` finds with their places in the last dimensions."""
     (output, last), (_, first) = search(values), search(*starts)
     keep, shape = values.ndim - places, values.shape
     first, last = first.flatten(keep), last.flatten(keep)

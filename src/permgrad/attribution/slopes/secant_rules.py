@@ -31,10 +31,7 @@ _BY_PLACE = (*NOTHING, *STRAIGHT_PIECES, *SMOOTH, nn.BatchNorm2d)
 
 
 class Ends:
-    """A layer's input and output at both ends of n stretches.
-
-    Neighbouring stretches share an end: values ``(points, lines, *)`` make ``(points − 1) · lines`` stretches.
-    """
+    """A layer's values ``(points, lines, *)`` at both ends of the (points − 1) · lines stretches between them."""
 
     def __init__(self, before: Tensor, after: Tensor) -> None:
         self.start, self.stop = before[:-1].flatten(0, 1), before[1:].flatten(0, 1)

@@ -35,10 +35,7 @@ _SAME_OUTPUTS = 1e-4
 
 
 class _Chain:
-    """Layers one after the other; the affine ones at its beginning are its front, if it may have one.
-
-    A straight line stays straight through the front, so the front is run at the two ends of a line alone.
-    """
+    """Layers one after the other; the affine ones in front, where a line stays straight, are run at its ends alone."""
 
     def __init__(self, rules: Sequence[Rule], *, with_front: bool) -> None:
         split = next((place for place, rule in enumerate(rules) if not rule.affine), len(rules)) if with_front else 0

@@ -156,10 +156,7 @@ class Slopes:
         return outputs.detach(), slopes
 
     def sums(self, values: Sequence[Tensor]) -> Tensor:
-        """Add up ``(targets, b, *)`` of each leaf over the positions of each player.
-
-        ``(b, parts, players, targets)``.
-        """
+        """Add up ``(targets, b, *)`` of each leaf by player: ``(b, parts, players, targets)``."""
         parts = [[value] for value in values] if self._by_path else [list(values)]
         flat = [self.space.sums([tensor.flatten(0, 1) for tensor in tensors]) for tensors in parts]
         return torch.stack([sums.unflatten(0, values[0].shape[:2]).permute(1, 2, 0) for sums in flat], dim=1)
@@ -197,10 +194,7 @@ class Additive:
         self.base[part] = base.double().cpu().numpy()
 
     def explanation(self, method: str, scale: npt.NDArray[np.float64], **facts: Any) -> Explanation:
-        """Return the result.
-
-        The gap is what is missing in a row's sums, as a share of ``scale``, the worst there is.
-        """
+        """Return the result, with the worst gap of a row's sums as a share of ``scale``."""
         # Predictions that are no numbers are refused once the explanation is made.
         with np.errstate(invalid="ignore"):
             gaps = np.abs(self.values.sum(axis=(1, 2)) - (self.predictions - self.base)) / scale

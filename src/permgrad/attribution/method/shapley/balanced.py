@@ -108,11 +108,7 @@ _TRIALS = (2, 14)
 
 
 def solve(game: ShapleyGame, rows: Integers, donors: Integers, counters: Counters, place: Floats) -> Floats:
-    """Return each player's value from one design, ``(samples, players, V)``; their sum is exact.
-
-    The players are shuffled by the seed and a sample's counter; the sizes of coalitions follow from ``place`` in [0,
-    1).
-    """
+    """Return each player's value from one shuffled design, ``(samples, players, V)``, sized by ``place`` in [0, 1)."""
     values = np.empty((len(rows), game.players, game.width))
     for part in slices(len(rows), max(1, _NUMBERS // max(1, game.players**2))):
         values[part] = _solve(game, rows[part], donors[part], counters[part], place[part])
@@ -161,10 +157,7 @@ def _solve(game: ShapleyGame, rows: Integers, donors: Integers, counters: Counte
 
 
 def all_used(game: ShapleyGame) -> bool:
-    """Return whether every player was seen to change every output between background rows.
-
-    One who adds nothing to any coalition would have a value near 0 by a design, where a step of an order is 0 exactly.
-    """
+    """Return whether every player was seen to change every output: designs give an idle one nearly, not quite 0."""
     grid = CoalitionGrid(replace(game.request, inputs=game.request.donors))
     rng, background = generator(game.request.seed, "used"), len(game.request.donors[0])
 
@@ -194,10 +187,7 @@ def all_used_in(game: ShapleyGame, rows: Integers, keys: Counters, donors: Integ
 
 
 def _seen(doubted: Booleans, rounding: Floats, play: Callable[[Integers, Integers, int], Floats]) -> Booleans:
-    """Return for each row whether every player in doubt ``(rows, players)`` moved more than ``rounding`` ``(rows, V)``.
-
-    ``play`` gives what a coalition without and with a player is worth, ``(trials, 2, V)``, each in so many trials.
-    """
+    """Return for each row whether every player ``doubted`` was seen to move what ``play`` gives, ``(trials, 2, V)``."""
     for trials in _TRIALS:
         row, player = np.nonzero(doubted)
         for part in slices(len(row), max(1, _NUMBERS // (trials * (doubted.shape[1] + 1)))):

@@ -1,7 +1,4 @@
-"""The games that Shapley values share out: what a coalition of players is worth for each row explained.
-
-The players of a coalition keep the row's own values; all others come from background rows.
-"""
+"""The games that Shapley values share out: players of a coalition keep the row's values, others come from donors."""
 
 from __future__ import annotations
 
@@ -25,10 +22,7 @@ _SAME_WIDTH = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def select(mask: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    """Return ``one`` where ``mask``, else ``other``: ``torch.where``, several times faster on a processor.
-
-    The bits are combined as integers, which is exact for every number and vectorised; all three broadcast.
-    """
+    """Return ``torch.where(mask, one, other)``, several times faster on a processor: bits are combined as integers."""
     width = _SAME_WIDTH.get(one.element_size())
     if width is None or one.device.type != "cpu" or one.dtype != other.dtype:
         return torch.where(mask, one, other)
@@ -39,10 +33,7 @@ def select(mask: Tensor, one: Tensor, other: Tensor) -> Tensor:
 
 
 class CoalitionGrid:
-    """Predicts every row with every one of its coalitions and donors, laid out by broadcasting.
-
-    Inputs are written once.
-    """
+    """Predicts every row with all its coalitions and donors, laid out by broadcasting: inputs are written once."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -189,10 +180,7 @@ class ShapleyGame:
         return np.concatenate(worths)
 
     def values(self, rows: Integers, donors: Integers, keeps: Booleans) -> Floats:
-        """Return what coalitions are worth, ``(n, coalitions, V)``.
-
-        ``keeps`` ``(n, coalitions, players)`` stay as in the row.
-        """
+        """Return what coalitions are worth, ``(n, coalitions, V)``, that keep players ``(n, coalitions, players)``."""
         count, coalitions, width = len(rows), keeps.shape[1], donors.shape[1]
         worths = np.empty((count, coalitions, self.width))
         wide = max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // max(self.players, 1)) // max(width, 1))
@@ -224,13 +212,7 @@ class ShapleyGame:
         return self._network.evaluations + self._grid.evaluations + self.elsewhere
 
     def rounding(self, rows: Integers, donors: int) -> Floats:
-        """Return the difference of values below which it is the network's rounding, ``(n, V)``.
-
-        That of each output moved.
-
-        In half precision real effects are as small: there the roundings of several donors' outputs are taken to average
-        out.
-        """
+        """Return the values' difference that is the network's rounding, ``(n, V)``: each output is moved by its own."""
         unchanged = self.base[_index(rows)]
         mean = self.donor_outputs.double().mean(dim=0).expand(len(rows), -1)
         largest = np.zeros((len(rows), self.width))
@@ -265,10 +247,7 @@ _BLOCK_NUMBERS = 2**21
 
 
 class Enumeration:
-    """Exact values of a tree's players.
-
-    Those that are not ``active`` are the same in the rows and in all their donors.
-    """
+    """Exact values of a tree's ``active`` players; the others are the same in the rows and in all their donors."""
 
     def __init__(self, game: ShapleyGame, tree: Tree, active: Booleans | None = None) -> None:
         self.game = game
@@ -285,10 +264,7 @@ class Enumeration:
         return slices(rows, max(1, min(8192, _BLOCK_NUMBERS // max(1, numbers))))
 
     def __call__(self, rows: Integers, donors: Integers) -> Floats:
-        """Return exact values ``(n, players, V)`` with all donors ``(n, donors)`` of each receiver.
-
-        They are exactly 0 for players that change nothing beyond rounding in any coalition.
-        """
+        """Return exact values ``(n, players, V)``, 0 for players that change nothing beyond rounding anywhere."""
         keeps = self.coalitions.kept
         worth = np.empty((len(rows), len(keeps), self.game.width))
         worth[:, self._nobody] = self.game.empty(rows, donors)

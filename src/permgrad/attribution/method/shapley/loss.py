@@ -1,7 +1,4 @@
-"""Shapley values of the loss (SAGE): how much each player takes off the model's loss over the rows explained.
-
-The importance is the mean of rows' own values (Covert, Lundberg & Lee 2020); their spread gives the interval.
-"""
+"""Shapley values of the loss (SAGE: Covert, Lundberg & Lee 2020): means of rows' values, errors from their spread."""
 
 from __future__ import annotations
 
@@ -30,11 +27,7 @@ _TURN = np.uint64(2**32)
 
 @dataclass(frozen=True)
 class LossPlan:
-    """How a loss game is played, at most so many walks per row.
-
-    ``expected``: the loss of every prediction is averaged, not the loss of the averaged prediction taken; ``tolerance``
-    is a share of the loss without any information.
-    """
+    """How a loss game is played; ``expected``: losses of single predictions are averaged, not predictions."""
 
     expected: bool
     references: int
@@ -47,10 +40,7 @@ class LossPlan:
 def play_loss(
     game: ShapleyGame, tree: Tree, plan: LossPlan, groups: Sequence[int | None]
 ) -> tuple[dict[str, Floats], int, float]:
-    """Play the loss game over all rows: fields of the explanation ``(players, groups)``, walks per row, and the gap.
-
-    A group is a class, or None for all rows.
-    """
+    """Return fields of the explanation ``(players, groups)``, walks per row, and the gap; a group of None is all."""
     walks = _Walks(game, tree, plan)
     count = walks.enumerate() if plan.exact else walks.sample()
     columns = []

@@ -26,10 +26,7 @@ STRUCTURES = ("flat", "owen")
 
 @dataclass(frozen=True)
 class Coalitions:
-    """All coalitions that exact values need: ``values = weights @ v(kept)``.
-
-    ``joined`` ``(steps, 3)``: each player that joins, and the positions of the coalitions without and with it.
-    """
+    """``values = weights @ v(kept)``; ``joined``: who joins, and the coalitions without and with it, ``(steps, 3)``."""
 
     kept: Booleans
     weights: Floats
@@ -38,10 +35,7 @@ class Coalitions:
 
 @dataclass(frozen=True)
 class Tree:
-    """Blocks of players: ``labels`` ``(levels, players)``, top first, each within one of the level above.
-
-    Last the players.
-    """
+    """Blocks of players: ``labels`` ``(levels, players)``, top first, each within one above, down to the players."""
 
     labels: Integers
 
@@ -78,10 +72,7 @@ class Tree:
         return Tree(np.stack([np.unique(level[players], return_inverse=True)[1] for level in self.labels]))
 
     def freedom(self) -> int:
-        """Return the most blocks that a player's contribution is a sum over the subsets of, plus one; flat.
-
-        The players.
-        """
+        """Return one more than the most blocks that a player's contribution is summed over the subsets of."""
         return 1 + max(sum(len(siblings) for siblings in self._siblings(player)) for player in range(self.players))
 
     def _siblings(self, player: int) -> list[list[Booleans]]:
@@ -94,11 +85,7 @@ class Tree:
         return blocks
 
     def coalitions(self) -> Coalitions:
-        """Return all coalitions of the exact values with their weights.
-
-        They are products, over levels, of t!(n − 1 − t)!/n!, where t of n − 1 other blocks have joined before (Owen
-        1977).
-        """
+        """Return all coalitions, weighted by products over levels of t!(n − 1 − t)!/n!, t blocks before (Owen 1977)."""
         masks, weights = [], []
         for player in range(self.players):
             siblings = self._siblings(player)
@@ -121,10 +108,7 @@ class Tree:
         return Coalitions(keeps, matrix, np.stack([owner, first, second], axis=1).astype(np.int64))
 
     def ranks(self, seed: int, what: str, counters: Counters) -> Integers:
-        """Draw one order for each counter, uniform among those that the tree allows.
-
-        Each player's place, ``(n, players)``.
-        """
+        """Draw an order that the tree allows for each counter: each player's place, ``(n, players)``."""
         composite = np.zeros((len(counters), self.players), dtype=np.int64)
         for level, labels in enumerate(self.labels):
             blocks = int(labels.max()) + 1

@@ -42,10 +42,7 @@ _STRIDE = np.uint64(0xD1B54A32D192ED03)
 
 
 def walk(game: ShapleyGame, tree: Tree, rows: Integers, donors: Integers, counters: Counters) -> Floats:
-    """Return what each player adds along one order and its reverse, ``(walks, players, V)``.
-
-    A walk has a receiver, donors ``(walks, donors)`` and a number, on which and on the seed alone its order depends.
-    """
+    """Return what each player adds along one order, drawn by a counter, and its reverse, ``(walks, players, V)``."""
     players = tree.players
     values = np.empty((len(rows), players, game.width))
     for part in slices(len(rows), max(1, _MASK_BYTES // max(1, 2 * players * players))):
@@ -60,10 +57,7 @@ def walk(game: ShapleyGame, tree: Tree, rows: Integers, donors: Integers, counte
 
 
 def _path(game: ShapleyGame, rows: Integers, donors: Integers, ranks: Integers) -> Floats:
-    """Return what the coalitions along ``ranks`` ``(n, orders, players)`` are worth.
-
-    ``(n, orders, players + 1, V)``.
-    """
+    """Return what the coalitions along ``ranks`` are worth, ``(n, orders, players + 1, V)``."""
     count, orders, players = ranks.shape
     differs = np.broadcast_to(game.differs(rows, donors)[:, None], ranks.shape)
     changed = np.zeros((count, orders, players + 1), dtype=bool)
@@ -127,11 +121,7 @@ class Strata:
         self.mean += change * (walks / self.count)
 
     def estimate(self) -> tuple[Floats, Floats, int]:
-        """Return means and standard errors ``(rows, players, V)``, and the degrees of freedom.
-
-        After a single round the spread of the strata is in the error as well, which is too large then and never too
-        small.
-        """
+        """Return means and errors ``(rows, players, V)``, too large after a single round, and degrees of freedom."""
         strata, count = self.mean.shape[1], self.count
         if count == 1 and strata > 1:
             return self.mean.mean(axis=1), self.mean.std(axis=1, ddof=1) / np.sqrt(strata), strata - 1
@@ -144,11 +134,7 @@ class Strata:
 
 
 class RowValues:
-    """Values of all rows of an output game ``(rows, players, V)``, their errors, and each row's freedom and orders.
-
-    Up to ``exact`` players are enumerated; else they are sampled with the ``references`` until the rule's share of
-    ``scale``.
-    """
+    """Values of all rows of an output game ``(rows, players, V)``, enumerated or sampled, and how good they are."""
 
     def __init__(
         self, game: ShapleyGame, tree: Tree, references: Integers, exact: int, rule: StoppingRule, scale: Floats
@@ -160,10 +146,7 @@ class RowValues:
         self.freedom, self.orders = np.full(count, np.inf), np.zeros(count, dtype=np.int64)
 
     def fill(self) -> None:
-        """Find the values of all rows, in blocks whose sums fit in memory; ``ways`` says how.
-
-        Rows may differ in that.
-        """
+        """Find the values of all rows, in blocks whose sums fit in memory; ``ways`` says how, which may differ."""
         game, tree, references = self.game, self.tree, self.references
         count, background = game.request.count, len(game.request.donors[0])
         everyone = tree.freedom() <= self.exact
@@ -203,10 +186,7 @@ class RowValues:
                     self.values[receivers[part]] = exact(receivers[part], donors)
 
     def _sample(self, rows: Integers, keys: Counters, designs: bool, progress: Progress) -> None:
-        """Sample designs, or orders, until every value of a row is known well enough; rows that are drop out.
-
-        ``keys`` has one number for each row from which its draws are counted.
-        """
+        """Sample until every value of a row is known well enough, by draws that are counted from the row's key."""
         self.ways.add(DESIGNS if designs else ORDERS)
         game, seed, count = self.game, self.game.request.seed, len(self.references)
         size, least, most = self.rule.walks(count)
@@ -247,10 +227,7 @@ def _bytes(tensor: torch.Tensor) -> npt.NDArray[np.uint8]:
 
 
 def _spread_donors(seed: int, keys: Counters, first: int, walks: int, references: int) -> Integers:
-    """Return which background rows stand in for the walks ``first …``, ``(rows, walks)``: none twice before all once.
-
-    Every row starts at a place of its own and goes on in steps of about the golden section, which lie evenly.
-    """
+    """Return which background rows stand in, ``(rows, walks)``: in golden steps, none twice before all once."""
     step = next(size for size in range(max(1, round(0.618 * references)), references + 1) if gcd(size, references) == 1)
     start = uniform_integers(seed, ("reference",), keys, references)
     places: Integers = (start[:, None] + (first + np.arange(walks, dtype=np.int64)) * step) % references
@@ -279,10 +256,7 @@ def prefers_designs(game: ShapleyGame, tree: Tree) -> bool:
 
 
 def rows_that_prefer_designs(game: ShapleyGame, tree: Tree, rows: Integers, keys: Counters, donor: int) -> Booleans:
-    """Return ``prefers_designs`` for each row, where there is a single background row.
-
-    It is drawn apart from the values.
-    """
+    """Return ``prefers_designs`` for each row where there is one background row; drawn apart from the values."""
     prefers = np.zeros(len(rows), dtype=bool)
     if not tree.free:
         return prefers
