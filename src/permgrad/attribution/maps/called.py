@@ -212,11 +212,11 @@ class Place:
 def image_calls(
     request: Request, layer: str | None, shapes: Mapping[int, ImageShape], *, before_activation: bool
 ) -> tuple[dict[int, Place], int]:
-    """Return, for each image input that a layer sees, where its map is read; and numbers held for each row.
+    """Return where the map of each image is read, and numbers held for each row.
 
     It is the last value with spatial extent whose cells the output uses, but for what only moves, copies or pools a
-    map, and for queries, keys and values. To a named convolution belongs the activation that takes it up, as the papers
-    read rectified maps.
+    map, and for queries, keys and values; to a named convolution belongs its activation, as the papers read rectified
+    maps.
     """
     subject: Any = request.subject
     modules = dict(subject.module.named_modules())

@@ -142,10 +142,7 @@ def maps_at_once(request: Request) -> int:
 
 
 def pixel_shares(influence: Tensor, players: Sequence[npt.NDArray[np.intp]]) -> Tensor:
-    """Return how much of each pixel belongs to each player: |∂R_p/∂x_j| / Σ_k |∂R_p/∂x_k|, summed over its columns.
-
-    From an influence ``(encoded, height, width)`` to ``(players, height × width)``; 0 on pixels that no column reaches.
-    """
+    """Return how much of each pixel is each player's: |∂R_p/∂x_j| / Σ_k |∂R_p/∂x_k|, ``(players, height × width)``."""
     flat = influence.flatten(1).double()
     total = flat.sum(dim=0)
     shares = torch.where(total > 0, flat / total.clamp_min(torch.finfo(torch.float64).tiny), 0.0)

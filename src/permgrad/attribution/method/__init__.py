@@ -80,8 +80,6 @@ class Request:
         """The members of each declared group."""
         return self.space.groups
 
-    # ---- where the network's only input is one table -----------------------------------------------------------------
-
     @cached_property
     def encoded(self) -> npt.NDArray[np.float32]:
         """The rows explained as the network sees them, ``(rows, encoded)``."""

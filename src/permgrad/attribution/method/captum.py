@@ -1,7 +1,4 @@
-"""Any Captum attribution object as ``method=``: its numbers in an ``Explanation``, by the players of the call.
-
-Captum is never imported here: an object is recognised by what it offers, so that it works with any version.
-"""
+"""Any Captum object as ``method=``, recognised by what it offers: Captum is never imported, any version works."""
 
 from __future__ import annotations
 
@@ -30,8 +27,6 @@ from permgrad.models.devices import rows_at_once
 
 #: Rows per call; Captum multiplies them by steps or perturbations itself.
 _BATCH, _BATCH_ACCELERATOR = 256, 4096
-#: These draw within the batch, so that all rows go in at once.
-_WHOLE = ("FeaturePermutation",)
 #: The baselines of these are a sample that every row meets, however many rows there are.
 _DISTRIBUTIONS = ("GradientShap", "DeepLiftShap")
 
@@ -90,7 +85,8 @@ class CaptumMethod(Method):
         # Captum keeps what it sees of a call in the object, and hooks on the network, for whoever calls it.
         bar = Progress(request.count * len(request.targets), self.name, request.progress)
         with bar, captum_turn, request.subject.open(), torch.inference_mode(mode=False), torch.enable_grad():
-            if self.kind in _WHOLE and request.batch_size == "auto":
+            # It draws within the batch, so that all rows go in at once.
+            if self.kind == "FeaturePermutation" and request.batch_size == "auto":
                 work(slice(0, request.count))
             else:
                 in_batches(request.count, size, work)

@@ -18,8 +18,6 @@ from permgrad.models.batches import in_batches
 
 #: The gap of the sums, as a share of the output's range, from which on values are called incomplete.
 _GAP = 0.01
-#: Rows on which the walk's outputs are compared with the network's.
-_FEW = 8
 
 
 @methods.register("deeplift")
@@ -77,7 +75,7 @@ class DeepLift:
                 start = slopes.at_baseline(rows, [tensor[place : place + 1] for tensor in baselines])
                 before, outputs, added, met = slopes.step(start, rows)
                 values, base, matched = values + added, base + before[:, slopes.targets], matched and met
-            few = tuple(tensor[:_FEW] for tensor in rows)
+            few = tuple(tensor[:8] for tensor in rows)
             if part.start == 0 and not walks_truly(slopes, few, outputs[: len(few[0])]):
                 raise InputError(
                     "deeplift needs a network whose forward does not differentiate, however: its outputs are others "

@@ -124,9 +124,6 @@ def _owners(request: Request) -> list[Tensor]:
     return [owners.to(request.subject.device).remainder(len(request.space) + 1) for owners in request.space.segments]
 
 
-# ---- regression ------------------------------------------------------------------------------------------------------
-
-
 class Surrogate:
     """Weighted ridge regression with one design ``(neighbours, players)`` for all rows; the intercept is free."""
 
@@ -142,7 +139,7 @@ class Surrogate:
         self.freedom = max(1, len(coordinates) - coordinates.shape[1] - 1)
 
     def solve(self, outputs: Floats) -> tuple[Floats, Floats, Floats]:
-        """Return coefficients, HC3 errors (MacKinnon & White 1985) ``(players, n)`` and R², from ``(neighbours, n)``."""
+        """Return coefficients, HC3 errors (MacKinnon & White 1985) ``(players, n)`` and R² for outputs."""
         mean = self.weights @ outputs
         coefficients = self.solver @ outputs
         # The weighted mean of the centred coordinates is 0, so that the mean needs no coefficient.
@@ -153,9 +150,6 @@ class Surrogate:
         std = np.sqrt(self.solver**2 @ residuals**2)
         explained = 1.0 - np.divide(unexplained, spread, out=np.zeros_like(spread), where=spread > 0)
         return coefficients, std, explained
-
-
-# ---- the method ------------------------------------------------------------------------------------------------------
 
 
 @methods.register("lime")
@@ -240,7 +234,7 @@ def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _on_a_scale(request: Request) -> bool:
-    """Return whether every player is a single number on a scale: no segment, level or whole number, maybe a code."""
+    """Return whether every player is one number on a scale: no segment, level or whole number, maybe a code."""
     if request.subject.preprocessor is not None or not all(request.subject.real) or (request.space.sizes() > 1).any():
         return False
     varies = False

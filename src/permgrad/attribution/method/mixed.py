@@ -21,11 +21,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def explain_mixed(arguments: Arguments) -> Explanation:
-    """Explain each input by the method that was asked for it, while all other inputs stay as they are.
-
-    ``method`` is a dict from an input's name to a method, or to a method and a dict of its options; inputs that are not
-    named are not explained. Local if all methods can be, else global.
-    """
+    """Explain each input that is a key of ``method`` by its method, or (method, options), while all others stay."""
     wanted: Mapping[Any, Any] = arguments.method
     if not wanted:
         raise InputError(

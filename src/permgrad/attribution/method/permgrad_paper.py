@@ -25,9 +25,6 @@ from permgrad.models.batches import in_batches
 Floats = npt.NDArray[np.float64]
 
 
-# ---- stage 1: permutation of the table -------------------------------------------------------------------------------
-
-
 def shuffle(seed: int, player: str, repeat: int, rows: int) -> npt.NDArray[np.intp]:
     """Return the order in which a player's column is shuffled: of all rows explained, keyed by what it is for."""
     return generator(seed, "permgrad-paper", player, repeat).permutation(rows)
@@ -79,9 +76,6 @@ def _tensor(request: Request, encoded: npt.NDArray[np.float32]) -> Tensor:
     return torch.as_tensor(np.ascontiguousarray(encoded), device=request.subject.device).to(dtype)
 
 
-# ---- stage 2: Grad-CAM at the features' pixels -----------------------------------------------------------------------
-
-
 def nearest_cells(
     positions: npt.NDArray[np.int64], pixels: npt.ArrayLike, cells: npt.ArrayLike, *, transposed: bool = False
 ) -> npt.NDArray[np.int64]:
@@ -117,9 +111,6 @@ def _read_maps(request: Request, layer: CamLayer, options: Mapping[str, Any], pr
 
     in_batches(len(request.encoded), maps_at_once(request), one_batch)
     return totals / len(request.encoded), empty
-
-
-# ---- stage 3: weights and sum ----------------------------------------------------------------------------------------
 
 
 def scale_to_unit(values: Floats) -> Floats:

@@ -37,7 +37,10 @@ def batch_size(
 def output_gradients(
     outputs: Tensor, targets: Sequence[int], leaves: Sequence[Tensor], *, constant_sum: bool = False
 ) -> list[Tensor]:
-    """Return gradients ``(targets, rows, *)`` of outputs ``(rows, outputs)`` towards leaves; of a constant sum one is free."""
+    """Return gradients ``(targets, rows, *)`` of outputs ``(rows, outputs)``.
+
+    Where their sum is constant one is free.
+    """
     wanted = list(dict.fromkeys(targets))
     complement = constant_sum and len(wanted) == outputs.shape[1] > 1
     computed = wanted[:-1] if complement else wanted

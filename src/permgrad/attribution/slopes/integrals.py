@@ -26,10 +26,9 @@ _PROBE_ROWS = 8
 def _settle(
     lines: Lines, rows: Tensors, wanted: Tensor, scale: Tensor, tolerance: float, most: int
 ) -> tuple[Tensor, Floats]:
-    """Integrate until rows have settled to ``tolerance`` of ``scale`` ``(targets,)``, or ``most`` intervals are taken.
+    """Integrate until gap and change are within ``tolerance`` of ``scale``.
 
-    Values should add up to ``wanted`` ``(b, targets)``. Also returns each row's gap, last change and intervals ``(3,
-    b)``.
+    Also return both and the intervals ``(3, b)``.
     """
     intervals = lines.first
     values = result = lines.estimate(rows, intervals)

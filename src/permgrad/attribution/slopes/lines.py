@@ -22,10 +22,9 @@ _COMPLETE = 1e-3
 
 
 class Lines:
-    """Straight lines from every baseline to every row, and estimates of the integrals of slopes along them.
+    """Straight lines from baselines to rows.
 
-    From ``first`` intervals each refinement makes ``factor`` times as many; from ``settled_from`` on they count as
-    settled.
+    ``first`` intervals, ``factor`` times more a step, done from ``settled_from`` on.
     """
 
     rule: str

@@ -1,8 +1,4 @@
-"""Mean slopes of any network between two points: DeepLIFT's Rescale rule without hooks.
-
-A first run writes down what goes into every function that is not linear; in the second each takes its slope between the
-two. What is not known keeps its gradient at the stop.
-"""
+"""Mean slopes of any network between two points: DeepLIFT's Rescale rule without hooks."""
 
 from __future__ import annotations
 

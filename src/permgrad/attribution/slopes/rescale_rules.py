@@ -36,9 +36,6 @@ SCALE_FREE = frozenset({
 })  # fmt: skip
 
 
-# ---- elementwise functions -------------------------------------------------------------------------------------------
-
-
 def secant(ends: Tensors, outputs: Tensors, slope_at: Callable[[Tensor], Tensor], kind: str) -> Tensor:
     """Return the mean slope of an elementwise function between two ends, of which the outputs are given."""
     start, stop = ends
@@ -87,9 +84,6 @@ def elementwise(function: Function, kind: str, starts: Tensors, values: Tensor) 
     return output, lambda slopes: (slopes * mean,)
 
 
-# ---- products --------------------------------------------------------------------------------------------------------
-
-
 def in_the_middle(function: Function, starts: Tensors, *values: Tensor) -> Answer:
     """Return a function with its gradient half-way: exact for squares, and what is linear in each of two factors."""
     middles = [torch.lerp(start, value, 0.5) for start, value in zip(starts, values, strict=True)]
@@ -102,9 +96,6 @@ def in_the_middle(function: Function, starts: Tensors, *values: Tensor) -> Answe
             return torch.autograd.grad((function(*leaves) * slopes).sum(), leaves)
 
     return function(*values), back
-
-
-# ---- softmax ---------------------------------------------------------------------------------------------------------
 
 
 def softmax(dim: int, logarithm: bool, starts: Tensors, values: Tensor) -> Answer:
@@ -126,9 +117,6 @@ def _logarithmic_mean(start: Tensor, stop: Tensor) -> Tensor:
     return torch.where(torch.isfinite(half), mean, torch.zeros_like(mean))
 
 
-# ---- one of two ------------------------------------------------------------------------------------------------------
-
-
 def choice(condition: Tensor, starts: Tensors, first: Tensor, second: Tensor) -> Answer:
     """Return ``where(condition, first, second)``, with each side's slope in the share of the way for which it is taken.
 
@@ -141,9 +129,6 @@ def choice(condition: Tensor, starts: Tensors, first: Tensor, second: Tensor) ->
     share = torch.where(condition, share, 1 - share)
     share = torch.where(starts[0] == condition, condition.to(share.dtype), share)
     return torch.where(condition, first, second), lambda slopes: (slopes * share, slopes * (1 - share))
-
-
-# ---- the largest of a window -----------------------------------------------------------------------------------------
 
 
 def leaders(start: Tensor, stop: Tensor, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,6 @@
-"""The mean slope of each layer of a hybrid network over stretches of a line, from its values at both ends.
+"""Mean slopes of a hybrid network's layers from values at both ends (Shrikumar et al.
 
-Multiplied back, they add up to the output's change (Shrikumar et al. 2017, arXiv 1704.02685, equation 7).
+2017, arXiv 1704.02685, eq. 7).
 """
 
 from __future__ import annotations

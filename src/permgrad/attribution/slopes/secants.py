@@ -1,7 +1,4 @@
-"""Mean slopes along straight lines by walking through a hybrid network's layers, without an automatic gradient.
-
-The sum of the attributions is the output's difference whatever the number of intervals: the products telescope.
-"""
+"""Mean slopes along lines by walking through a hybrid network's layers: products of theirs, which telescope."""
 
 from __future__ import annotations
 
@@ -124,8 +121,6 @@ class SecantLines(Lines):
         points = min(intervals, max(1, self.slopes.batch - 1)) + 1
         return max(1, self.slopes.batch // points), points
 
-    # ---- forwards ----------------------------------------------------------------------------------------------------
-
     def _enter(self, rows: Tensor) -> dict[str, Tensor]:
         return {path: chain.enter(rows) for path, chain in self._chains.items()}
 
@@ -137,8 +132,6 @@ class SecantLines(Lines):
         seen = [self._chains[path].walk(value) for path, value in entered.items()]
         joined = seen[0][-1] if len(seen) == 1 else torch.cat([layers[-1] for layers in seen], dim=2)
         return [*seen, self._head.walk(joined)]
-
-    # ---- slopes ------------------------------------------------------------------------------------------------------
 
     def estimate(self, rows: Tensors, intervals: int, coarser: Tensor | None = None) -> Tensor:  # noqa: ARG002 — of no use here
         """Return estimates float64 ``(rows, paths, encoded, targets)``; nothing of coarser ones can be reused."""
@@ -185,9 +178,9 @@ class SecantLines(Lines):
         return torch.stack([mean.transpose(1, 2) * difference for mean in means], dim=1)
 
     def _readout_slopes(self, outputs: Tensor) -> Tensor:
-        """Return the slopes of what is explained towards the network's outputs ``(points, lines, outputs)``.
+        """Return slopes of what is explained towards outputs ``(points, lines, outputs)``.
 
-        Those of a softmax are averaged between both ends by Gauss's rule, along straight logits.
+        A softmax's by Gauss's rule.
         """
         width = outputs.shape[2]
         spread = torch.eye(width, dtype=outputs.dtype, device=outputs.device)

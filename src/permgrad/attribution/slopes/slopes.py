@@ -31,11 +31,7 @@ _FORWARD_ROWS = 128
 
 
 class Slopes:
-    """Gradients of the outputs asked for towards the ``free`` inputs, in which players own positions.
-
-    ``parts`` names the paths of a hybrid network that are kept apart, or is one nameless part; ``whole``: players own
-    all.
-    """
+    """Gradients of the outputs asked for towards the ``free`` inputs; ``parts`` are the paths kept apart, or one."""
 
     def __init__(self, request: Request, method: str, *, by_path: bool = False) -> None:
         self.request, self.subject = request, request.subject
@@ -74,8 +70,6 @@ class Slopes:
             self._forward_batch = max(self.batch, min(least, self.subject.most_rows()))
             yield
 
-    # ---- rows --------------------------------------------------------------------------------------------------------
-
     def rows(self, part: slice, source: Sequence[Tensor] | None = None) -> Tensors:
         """Return copies of rows on the network's device, one tensor per input; fit to be differentiated by."""
         return copied_rows(self.subject, self.request.inputs if source is None else source, part)
@@ -88,8 +82,6 @@ class Slopes:
             other = baselines[place].to(row).expand_as(row)
             points[place] = other if mask is None else torch.where(mask, other, row)
         return tuple(points)
-
-    # ---- forwards ----------------------------------------------------------------------------------------------------
 
     def leaves(self, points: Tensors) -> list[Tensor]:
         """Return what is differentiated by at points: the free inputs, or the table once for each path."""
@@ -142,8 +134,6 @@ class Slopes:
         seen = torch.cat([self.outputs(self.rows(some, self.request.donors)), base])
         alike = all(torch.equal(tensor, tensor[:1].expand_as(tensor)) for tensor in self.request.donors)
         return output_range(seen, self.subject.dtype, alike=alike)
-
-    # ---- gradients ---------------------------------------------------------------------------------------------------
 
     def gradients(self, points: Tensors) -> tuple[Tensor, list[Tensor]]:
         """Return outputs ``(b, K)`` and gradients ``(targets, b, *)`` towards each leaf at points of one batch."""

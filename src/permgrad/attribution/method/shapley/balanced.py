@@ -26,8 +26,6 @@ _FEW = 4
 _KEPT_PLAYERS = 64
 #: Blocks that are looked at for the best cyclic design of a size.
 _CANDIDATES = 300
-#: Pairs of players: the shortest odd cycle.
-_TRIANGLE = 3
 
 
 @dataclass(frozen=True)
@@ -85,9 +83,9 @@ def _best_block(players: int, size: int) -> tuple[Booleans, Floats]:
 
 def _cycles(players: int) -> Booleans:
     """Return pairs that form triangles and, for what is left, one or two cycles of five or seven."""
-    odd = {0: [], 1: [5, 5], 2: [5]}[players % _TRIANGLE]
+    odd = {0: [], 1: [5, 5], 2: [5]}[players % 3]
     odd = [7] if players == 7 else odd
-    lengths = [_TRIANGLE] * ((players - sum(odd)) // _TRIANGLE) + odd
+    lengths = [3] * ((players - sum(odd)) // 3) + odd
     sets = np.zeros((players, players), dtype=bool)
     start = 0
     for length in lengths:
@@ -96,9 +94,6 @@ def _cycles(players: int) -> Booleans:
         sets[start + along, start + (along + 1) % length] = True
         start += length
     return sets
-
-
-# ---- values of rows --------------------------------------------------------------------------------------------------
 
 
 #: Numbers of the matrices that are held at once.
@@ -151,9 +146,6 @@ def _solve(game: ShapleyGame, rows: Integers, donors: Integers, counters: Counte
         padded = np.concatenate([solved, np.zeros_like(solved[:, :1])], axis=1)
         values[samples] += np.take_along_axis(padded, whose[..., None], axis=1)
     return values
-
-
-# ---- players that change nothing -------------------------------------------------------------------------------------
 
 
 def all_used(game: ShapleyGame) -> bool:

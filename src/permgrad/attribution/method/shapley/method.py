@@ -122,9 +122,6 @@ def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
     return {**options, "exact": standard if options["exact"] is None else options["exact"]}
 
 
-# ---- rows ------------------------------------------------------------------------------------------------------------
-
-
 def choose_references(request: Request, wanted: int | None) -> Integers:
     """Return which background rows stand in for players: all that were given, else up to 100; in rising order."""
     background = len(request.donors[0])
@@ -191,9 +188,6 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         base_values=nobody[0] if game.covered else nobody,
         predictions=predictions,
     )
-
-
-# ---- loss ------------------------------------------------------------------------------------------------------------
 
 
 def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Explanation:

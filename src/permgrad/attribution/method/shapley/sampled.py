@@ -1,8 +1,6 @@
 """Shapley and Owen values from samples, with their standard errors.
 
-A sample is a design (``balanced``) or a *walk*: one row, an order of its players and its reverse (Mitchell et al. 2022,
-section 4). Samples go round the background: means add up exactly, and the error is the spread of samples with the same
-donor.
+Designs, or walks along an order and its reverse.
 """
 
 from __future__ import annotations
@@ -237,8 +235,8 @@ def _spread_donors(seed: int, keys: Counters, first: int, walks: int, references
 def prefers_designs(game: ShapleyGame, tree: Tree) -> bool:
     """Return whether balanced coalitions have the smaller error; only they know no tree.
 
-    Not where a coalition is worth something only if certain players are all in it. So both are played twice for some
-    pairs of background rows, and orders are taken where they vary clearly less; rows explained have no part in it.
+    Both are played twice for some pairs of background rows, and orders are taken where they vary clearly less, as where
+    a coalition is worth something only if certain players are all in it; rows explained have no part in it.
     """
     background = len(game.request.donors[0])
     if not tree.free or background < 2 or not all_used(game):
