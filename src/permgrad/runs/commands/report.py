@@ -297,7 +297,7 @@ def before_calibration(calibrated: Any, probabilities: npt.NDArray[np.float64]) 
 
 
 def _row_sections(folder: Path, local: Any) -> list[RowSection]:
-    from permgrad.attribution.maps.weighted import MAP_NAMES
+    from permgrad.attribution.maps.drawn import MAP_NAMES
 
     if local is None:
         return []
