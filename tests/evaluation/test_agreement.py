@@ -157,15 +157,7 @@ def test_the_table_has_every_pair_and_measure():
             lambda: top_overlap([1, 2], [1, 2, 3], 1),
             r"both lists must be of the same features, however: their shapes are \(2,\) and \(3,\)",
         ),
-        (
-            lambda: agreement([[1, 2]], [[1, 2], [2, 1]]),
-            (
-                r"both models must have importances of shape \(splits, features\) for the same splits, however: "
-                r"their shapes are \(1, 2\) and \(2, 2\)"
-            ),
-        ),
         (lambda: agreement([[1, 2]], [[2, 1]], "tau"), "agreement measure must be one of 'kendall'"),
-        (lambda: agreement([[1, 2]], [[2, 1]], train_rows=0), "train_rows must be a finite number above 0"),
     ],
 )
 def test_bad_input(call, message):

@@ -15,7 +15,7 @@ from permgrad.evaluation.calibration import per_class, reliability
 def test_bins_hold_what_they_say():
     truth = np.array([0] * 90 + [1] * 10 + [0] * 30 + [1] * 70)
     said = np.repeat([0.2, 0.6], 100)
-    found = reliability(truth, said, bins=2)
+    found = reliability(truth, said)
     np.testing.assert_allclose(found.predicted, [0.2, 0.6])
     np.testing.assert_allclose(found.observed, [0.1, 0.7])
     assert found.rows.tolist() == [100, 100]
@@ -62,7 +62,6 @@ def test_edges():
         (lambda: reliability([], []), "reliability needs a row with a probability"),
         (lambda: reliability([1], [1.5]), "probabilities must lie between 0 and 1, however: one is 1.5"),
         (lambda: reliability([1], [0.5, 0.5]), "as many rows, however: 1 and 2"),
-        (lambda: reliability([1], [0.5], bins=0), "bins must be at least 1, however: bins=0"),
     ):
         with pytest.raises(InputError, match=message):
             call()
@@ -91,7 +90,3 @@ def test_classes_that_rows_do_not_define():
     assert found.loc["a", ["rows", "predicted"]].tolist() == [1, 2]
     assert found.loc["a", "precision"] == 0.5
     assert found.loc["b", ["precision", "recall", "f1", "roc_auc"]].isna().all()
-    given = per_class(["a", "b"], [[0.9, 0.1], [0.8, 0.2]], ["a", "b"], predictions=["b", "b"]).set_index("class")
-    assert given.loc["b", "recall"] == 1
-    with pytest.raises(InputError, match="probabilities must have one row per row of y"):
-        per_class(["a"], [[1.0]], ["a", "b"])

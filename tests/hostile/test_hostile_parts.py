@@ -18,7 +18,7 @@ from permgrad.attribution.parts.engines import RayEngine
 from permgrad.base import significance
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.image_table import locate_images
-from permgrad.evaluation import agreement, metrics, paired, ranking, thresholds
+from permgrad.evaluation import metrics, paired, ranking, thresholds
 from permgrad.models.estimators.image_table import ImageTableModel, Records
 
 NAMES = list("abcd")
@@ -89,8 +89,6 @@ PARTS: dict[str, tuple[Callable[..., Any], Any, dict[str, Any]]] = {
         "differences": [0.1, 0.2, 0.3], "train_rows": 100, "test_rows": 20,
     }),
     "holm": (significance.holm, None, {}),
-    "agreement": (agreement.agreement, None, {"first": SPLITS, "second": SPLITS[:, ::-1], "test_rows": 1}),
-    "agreement_table": (agreement.agreement_table, None, {"importances": {"a": SPLITS, "b": SPLITS[:, ::-1]}}),
     "strongest": (ranking.strongest, None, {"importance": SPLITS[0], "k": 2}),
     "locate_images": (locate_images, ("cells", "folder"), {"cells": pd.Series(["a"], name="scan"), "folder": "."}),
     "RayEngine": (RayEngine, None, {}),

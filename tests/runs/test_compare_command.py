@@ -338,7 +338,7 @@ def test_a_group_column_is_no_feature(frame, tmp_path, toys):
         ({"splits": (1,), "folds": None}, "a comparison needs at least 2 splits"),
         ({"splits": (1, 2)}, "rows are divided by folds or by splits, however: splits and folds are both given"),
         ({"metric": "auc"}, "metric must be one of 'accuracy'"),
-        ({"metric": "rmse"}, "for classification, however: 'rmse' is one for regression"),
+        ({"metric": "rmse"}, "metric for classification must be one of 'accuracy'"),
         ({"methods": ("lime",)}, "method must be one of 'permutation', 'permgrad'"),
         ({"methods": ("permgrad",), "explain": False}, "--no-explain is given as well"),
         ({"target": ("lable",)}, r"did you mean 'label'\?"),
@@ -368,7 +368,7 @@ def test_a_missing_library_is_the_environments_fault(table, tmp_path, toys):
     words = ["compare", str(table), "--target", "label", "--models", "toy,absent", "--out", str(tmp_path / "out")]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 3
-    assert result.stderr.startswith("error: models need their libraries")
+    assert result.stderr.startswith("error: baselines need their libraries")
     bad = CliRunner().invoke(app, [*words[:4], "--models", "toy,toy"])
     assert bad.exit_code == 2
     assert CliRunner().invoke(app, [*words[:4], "--splits", "1,x"]).exit_code == 2

@@ -55,7 +55,7 @@ def study(tmp_path):
 
 
 def loss_of(claim) -> float:
-    values = claim.proposal.parameters
+    values = claim.proposal["parameters"]
     return (values["network.dropout"] - 0.3) ** 2 + abs(values["training.learning_rate"] - 0.01)
 
 
@@ -89,14 +89,16 @@ def test_what_is_tried_depends_on_seed_and_number(tmp_path):
 def test_trial_0_is_the_base_and_has_the_studys_seed(study):
     study.enter(2)
     first, second = study.claim(2, SPACE, TASK, 7), None
-    assert first.proposal.seed == 7
-    assert first.proposal.preset == SPACE.base.to_dict()
+    assert first.proposal["seed"] == 7
+    assert first.proposal["preset"] == SPACE.base.to_dict()
     assert (
-        dict(first.proposal.parameters) == dict(SPACE.start) == {"network.dropout": 0.0, "training.learning_rate": 2e-3}
+        dict(first.proposal["parameters"])
+        == dict(SPACE.start)
+        == {"network.dropout": 0.0, "training.learning_rate": 2e-3}
     )
     second = study.claim(2, SPACE, TASK, 7)
     assert (second.number, second.resumed) == (1, False)
-    assert second.proposal.seed != 7
+    assert second.proposal["seed"] != 7
     assert study.claim(2, SPACE, TASK, 7) is None, "both have a living worker"
 
 
@@ -132,7 +134,7 @@ def test_the_trial_of_a_dead_worker_is_taken_over(tmp_path):
         assert orphan.params == {}
         taken = living.claim(3, SPACE, TASK, 0)
         assert (taken.number, taken.resumed) == (1, True)
-        assert living.trials()[1].params == dict(taken.proposal.parameters)
+        assert living.trials()[1].params == dict(taken.proposal["parameters"])
         assert living.claim(3, SPACE, TASK, 0).number == 2, "the trial of a living worker is left alone"
         assert living.trials()[0].user_attrs["owner"] == living.worker.owner
         living.finish(held, "complete", 1.0, {})

@@ -1,12 +1,8 @@
 """Whether predicted probabilities are right: reliability per bin and what a class is worth by itself.
 
-Rows are put into bins by their predicted probability; a calibrated model is right in each bin as often as it says. The
-expected calibration error (Naeini, Cooper & Hauskrecht 2015) is the mean distance of the two, weighted by rows. It is
-never 0 on a finite number of rows, so that it is given beside what chance alone would make of it.
-
-NOTE[DIFF]: bins are neither equally wide nor of equally many rows, but of equal Σ p (1 − p), what is uncertain in them:
-the many rows that are surely not of a rare class share one bin and leave the others for those of which there is
-something to learn.
+The expected calibration error (Naeini, Cooper & Hauskrecht 2015) is never 0 on a finite number of rows, so that it is
+given beside what chance alone would make of it. NOTE[DIFF]: bins are of equal Σ p (1 − p), what is uncertain in them:
+the many rows that are surely not of a rare class share one bin.
 """
 
 from __future__ import annotations
@@ -31,15 +27,10 @@ MOST_BINS, FEWEST_ROWS, LEAST_DOUBT = 10, 25, 2.0
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """How often the positive class occurs where the model gives it about a certain probability.
+    """How often the positive class occurs where the model gives it about a certain probability, ``(bins,)``, rising.
 
-    Attributes:
-        predicted: Mean predicted probability of each bin ``(bins,)``, rising.
-        observed: Share of positive rows in each bin.
-        low, high: 95 % interval of that share (Wilson 1927).
-        rows: Rows in each bin.
-        error: Expected calibration error: mean of |observed − predicted|, weighted by rows.
-        chance: What ``error`` would be on average for a model that is perfectly calibrated, on as many rows.
+    ``low`` and ``high`` are the 95 % interval of ``observed`` (Wilson 1927), ``error`` is the expected calibration
+    error, ``chance`` what it would be on average for a perfectly calibrated model, on as many rows.
     """
 
     predicted: Floats
@@ -51,10 +42,10 @@ class Reliability:
     chance: float
 
 
-def reliability(positive: npt.ArrayLike, probability: npt.ArrayLike, *, bins: int | None = None) -> Reliability:
+def reliability(positive: npt.ArrayLike, probability: npt.ArrayLike) -> Reliability:
     """Compare probabilities ``(rows,)`` with whether each row is positive; undefined probabilities are left out.
 
-    ``bins`` None: ten, fewer where rows are few or nearly certain. Equal probabilities always share a bin.
+    There are ten bins, fewer where rows are few or nearly certain; equal probabilities always share one.
     """
     truth = np.asarray(positive, dtype=np.float64).ravel()
     scores = np.asarray(probability, dtype=np.float64).ravel()
@@ -68,12 +59,9 @@ def reliability(positive: npt.ArrayLike, probability: npt.ArrayLike, *, bins: in
         raise InputError(
             f"probabilities must lie between 0 and 1, however: one is {scores[np.argmax(abs(scores - 0.5))]:g}"
         )
-    if bins is not None and bins < 1:
-        raise InputError(f"bins must be at least 1, however: bins={bins}")
     scores = np.clip(scores, 0, 1)
     doubt = float(np.sum(scores * (1 - scores)))
-    usual = max(1, min(MOST_BINS, len(scores) // FEWEST_ROWS, int(doubt / LEAST_DOUBT)))
-    member = _bins(scores, usual if bins is None else bins)
+    member = _bins(scores, max(1, min(MOST_BINS, len(scores) // FEWEST_ROWS, int(doubt / LEAST_DOUBT))))
     rows = np.bincount(member)
     predicted = np.bincount(member, weights=scores) / rows
     observed = np.bincount(member, weights=truth) / rows
@@ -87,43 +75,25 @@ def reliability(positive: npt.ArrayLike, probability: npt.ArrayLike, *, bins: in
 
 
 def per_class(
-    y: npt.ArrayLike,
-    probabilities: npt.ArrayLike,
-    classes: Sequence[Any] | npt.NDArray[Any],
-    predictions: npt.ArrayLike | None = None,
+    y: npt.ArrayLike, probabilities: npt.ArrayLike, classes: Sequence[Any] | npt.NDArray[Any]
 ) -> pd.DataFrame:
     """Compute every measure of single classes, one line each, from probabilities ``(rows, classes)``.
 
-    Columns: ``class, rows`` (that are of it), ``predicted`` (that are called so), ``precision, recall, f1``, and, one
-    versus the rest, ``roc_auc, average_precision, calibration_error``. What the rows do not define is NaN. Rows of a
-    class that the model does not know count as missed by all others.
+    What the rows do not define is NaN. Rows of a class that the model does not know count as missed by all others.
     """
-    from sklearn.metrics import average_precision_score, roc_auc_score
+    from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score
 
     truth, table = np.asarray(y), np.asarray(probabilities, dtype=np.float64)
-    if truth.ndim != 1 or table.shape != (len(truth), len(classes)):
-        raise InputError(
-            "probabilities must have one row per row of y and one column per class, however: "
-            f"the shape is {table.shape} and ({len(truth)}, {len(classes)}) is needed"
-        )
-    labels = pd.Index(np.asarray(classes))
-    codes = labels.get_indexer(pd.Index(truth))
-    if predictions is None:
-        called = table.argmax(axis=1) if len(truth) else np.zeros(0, dtype=np.int64)
-    else:
-        called = labels.get_indexer(pd.Index(np.asarray(predictions)))
-    frame = pd.DataFrame({"class": list(classes)})
-    members, predictions_of = (
-        np.array([values == place for place in range(len(labels))]) for values in (codes, called)
+    labels, called = np.asarray(classes), table.argmax(axis=1)
+    scores_of = precision_recall_fscore_support(truth, labels[called], labels=labels, zero_division=np.nan)
+    precision, recall, f1, rows = scores_of
+    frame = pd.DataFrame(
+        {"class": list(classes), "rows": rows, "predicted": np.bincount(called, minlength=len(labels))}
     )
-    rows, predicted = members.sum(axis=1), predictions_of.sum(axis=1)
-    hits = (members & predictions_of).sum(axis=1)
-    with np.errstate(invalid="ignore"):
-        values = [rows, predicted, hits / predicted, hits / rows, 2 * hits / (rows + predicted)]
-    frame[["rows", "predicted"]] = np.column_stack(values[:2])
-    frame[["precision", "recall", "f1"]] = np.column_stack(values[2:])
+    frame = frame.assign(precision=precision, recall=recall, f1=f1)
     areas = []
-    for one, scores in zip(members, table.T, strict=True):
+    for label, scores in zip(labels, table.T, strict=True):
+        one = truth == label
         both = one.any() and not one.all() and bool(np.all(np.isfinite(scores)))
         ranked = [score(one, scores) if both else math.nan for score in (roc_auc_score, average_precision_score)]
         defined = np.isfinite(scores).any()

@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from permgrad.base.errors import InputError
 from permgrad.evaluation.ranking import importance_shares, kendall
 
 Floats = npt.NDArray[np.float64]
@@ -26,46 +25,24 @@ Booleans = npt.NDArray[np.bool_]
 # ---- calling features relevant ---------------------------------------------------------------------------------------
 def discoveries(p_values: npt.ArrayLike, level: float = 0.05) -> Booleans:
     """Call features relevant at a rate of false discoveries (Benjamini & Hochberg 1995); NaN is never called."""
-    if not 0 < level < 1:
-        raise InputError(f"level must lie between 0 and 1, however: level={level!r}; pass for example 0.05")
-    p = np.asarray(p_values, dtype=np.float64)
-    if p.ndim != 1 or np.any((p < 0) | (p > 1)):
-        raise InputError(f"p_values must be of shape (features,) and between 0 and 1, however: they are {p_values!r}")
-    return np.asarray(stats.false_discovery_control(np.nan_to_num(p, nan=1.0)) <= level)
+    return np.asarray(stats.false_discovery_control(np.nan_to_num(np.asarray(p_values), nan=1.0)) <= level)
 
 
-def false_discovery_rate(relevant: npt.ArrayLike, called: npt.ArrayLike) -> float:
+def false_discovery_rate(relevant: Booleans, called: Booleans) -> float:
     """Return the share of irrelevant features among those called relevant; 0 if none is called."""
-    truth, flags = _flags(relevant, called)
-    return float(np.mean(~truth[flags])) if flags.any() else 0.0
+    return float(np.mean(~relevant[called])) if called.any() else 0.0
 
 
-def power(relevant: npt.ArrayLike, called: npt.ArrayLike) -> float:
+def power(relevant: Booleans, called: Booleans) -> float:
     """Return the share of relevant features that are called; NaN if none is relevant."""
-    truth, flags = _flags(relevant, called)
-    return float(np.mean(flags[truth])) if truth.any() else math.nan
+    return float(np.mean(called[relevant])) if relevant.any() else math.nan
 
 
 def interval_coverage(truth: npt.ArrayLike, low: npt.ArrayLike, high: npt.ArrayLike) -> float:
     """Return the share of the defined intervals that hold the truth, ends included; NaN if none is defined."""
     true, lower, upper = (np.asarray(values, dtype=np.float64) for values in (truth, low, high))
-    if true.ndim != 1 or true.shape != lower.shape or true.shape != upper.shape:
-        raise InputError(
-            "truth, low and high must all have shape (features,), however: "
-            f"their shapes are {true.shape}, {lower.shape} and {upper.shape}"
-        )
     defined = np.isfinite(lower) & np.isfinite(upper)
     return float(np.mean(((lower <= true) & (true <= upper))[defined])) if defined.any() else math.nan
-
-
-def _flags(relevant: npt.ArrayLike, called: npt.ArrayLike) -> tuple[Booleans, Booleans]:
-    truth, flags = np.asarray(relevant), np.asarray(called)
-    if truth.ndim != 1 or truth.shape != flags.shape or truth.dtype != bool or flags.dtype != bool:
-        raise InputError(
-            "relevant and called must be true or false for each feature, both of shape (features,), however: "
-            f"their shapes are {truth.shape} and {flags.shape}, their types {truth.dtype} and {flags.dtype}"
-        )
-    return truth, flags
 
 
 # ---- repetitions -----------------------------------------------------------------------------------------------------
@@ -84,11 +61,6 @@ class Stability:
 def stability(importances: npt.ArrayLike) -> Stability:
     """Compare repetitions of an explanation, ``(repetitions, features)``."""
     values = np.asarray(importances, dtype=np.float64)
-    if values.ndim != 2 or len(values) < 2:
-        raise InputError(
-            "importances must have shape (repetitions, features) with at least two repetitions, "
-            f"however: {values.shape}"
-        )
     taus = np.array([kendall(one, two) for one, two in itertools.combinations(values, 2)])
     taus = taus[~np.isnan(taus)]
     shares = np.stack([importance_shares(row) for row in values])
@@ -117,11 +89,6 @@ class BiasAndVariance:
 def bias_and_variance(true_shares: npt.ArrayLike, shares: npt.ArrayLike) -> BiasAndVariance:
     """Split the error of importance shares ``(repetitions, features)`` from the true ones ``(features,)``."""
     truth, values = np.asarray(true_shares, dtype=np.float64), np.asarray(shares, dtype=np.float64)
-    if values.ndim != 2 or values.shape[1:] != truth.shape or not len(values):
-        raise InputError(
-            "shares must have shape (repetitions, features) and true_shares (features,), however: "
-            f"{values.shape} and {truth.shape}"
-        )
     return BiasAndVariance(values.mean(axis=0) - truth, values.var(axis=0))
 
 
@@ -160,13 +127,6 @@ def faithfulness_curves(
     ``loss`` takes edited rows ``(rows, columns)``; replaced features come from the same row of ``donors``. Source:
     Petsiuk et al. 2018 (RISE, arXiv 1806.07421), who replace by constants.
     """
-    if sorted(ranking) != sorted(columns):
-        raise InputError(
-            "ranking must name each feature exactly once, however: "
-            f"it names {len(ranking)}, {len(set(ranking) & set(columns))} of the {len(columns)} features"
-        )
-    if rows.shape != donors.shape:
-        raise InputError(f"rows and donors must have one shape, however: {rows.shape} and {donors.shape}")
     deleted, inserted = rows.copy(), donors.copy()
     deletion, insertion = [np.mean(loss(deleted))], [np.mean(loss(inserted))]
     for name in ranking:

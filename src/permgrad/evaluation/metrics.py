@@ -49,7 +49,7 @@ class Case:
 
     truth: npt.NDArray[Any]
     predictions: npt.NDArray[Any]
-    probabilities: npt.NDArray[np.float64] | None = None
+    probabilities: npt.NDArray[np.float64] | Any = None
     n_classes: int = 0
     labels: tuple[Any, ...] = ()
     positive: int = 1
@@ -164,7 +164,7 @@ def log_loss(case: Case) -> float | None:
     seen = case.truth < case.n_classes
     if not seen.any():
         return None
-    probabilities, truth = _probabilities(case)[seen], case.truth[seen]
+    probabilities, truth = case.probabilities[seen], case.truth[seen]
     chosen = probabilities[np.arange(len(truth)), truth] / probabilities.sum(axis=1)
     return float(np.mean(-np.log(np.clip(chosen, np.finfo(np.float64).eps, 1.0))))
 
@@ -175,19 +175,13 @@ def confusion(case: Case) -> npt.NDArray[np.int64]:
     return np.bincount(case.truth * size + case.predictions, minlength=size * size).reshape(size, size)
 
 
-def _probabilities(case: Case) -> npt.NDArray[np.float64]:
-    assert case.probabilities is not None, "metrics that need probabilities are not called without them"
-    return case.probabilities
-
-
 def _one_versus_rest(case: Case, score: Callable[..., float]) -> float | None:
-    probabilities = _probabilities(case)
     counts = np.bincount(case.truth, minlength=case.n_classes)
     if case.n_classes < 2 or np.any(counts[: case.n_classes] == 0):
         return None
     if case.n_classes == 2:
-        return float(score(case.truth == case.positive, probabilities[:, case.positive]))
-    return float(np.mean([score(case.truth == k, probabilities[:, k]) for k in range(case.n_classes)]))
+        return float(score(case.truth == case.positive, case.probabilities[:, case.positive]))
+    return float(np.mean([score(case.truth == k, case.probabilities[:, k]) for k in range(case.n_classes)]))
 
 
 # ----------------------------------------------------------------------------------------------------- regression
@@ -217,10 +211,12 @@ def mape(case: Case) -> float | None:
 
 def r2(case: Case) -> float | None:
     """Share of the target's variance that is explained; undefined for fewer than two rows or a constant target."""
-    spread = np.sum((case.truth - case.truth.mean()) ** 2)
-    if len(case.truth) < 2 or spread == 0:
-        return None
-    return float(1.0 - np.sum((case.truth - case.predictions) ** 2) / spread)
+    spread = np.var(case.truth)
+    return (
+        None
+        if len(case.truth) < 2 or spread == 0
+        else 1.0 - float(np.mean((case.truth - case.predictions) ** 2) / spread)
+    )
 
 
 _UNIT, _POSITIVE = (0.0, 1.0), (0.0, math.inf)

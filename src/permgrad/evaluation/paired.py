@@ -1,8 +1,7 @@
 """Whether one model is really better than another when both were measured on the same random splits.
 
-Random splits share most of their training rows, so their scores are not independent and the usual paired t-test
-finds differences that are not there. The test here widens the variance accordingly: Nadeau & Bengio, "Inference for
-the Generalization Error", Machine Learning 52 (2003), 239-281, section 3.2 (the corrected resampled t-test).
+Splits share most of their training rows, so the usual paired t-test finds differences that are not there. The variance
+is widened accordingly: Nadeau & Bengio, Machine Learning 52 (2003), 239-281, section 3.2.
 """
 
 from __future__ import annotations
@@ -34,22 +33,12 @@ class PairedTest:
 
 
 def corrected_paired_test(differences: npt.ArrayLike, *, train_rows: int, test_rows: int) -> PairedTest:
-    """Test whether the mean difference of two models' scores is 0; ``p_value < 0.05`` iff the interval excludes it.
+    """Test whether the mean difference of two models' scores ``(splits,)`` is 0; p < 0.05 iff the interval excludes it.
 
     With J splits, differences d_1 … d_J and their sample variance s², the standard error of the mean is
     √((1/J + test_rows / train_rows) · s²), with J − 1 degrees of freedom (Nadeau & Bengio 2003, equation 12 ff.).
     Differences that are all equal say nothing of their spread: the p-value is that of their signs, 2 · 2^−J, and the
     interval is the one that belongs to it; if they are all 0, the p-value is 1 and the interval is 0.
-
-    Args:
-        differences: ``(splits,)``, score of one model minus score of the other on the same split.
-        train_rows: Number of rows that each split trains on.
-        test_rows: Number of rows that each split tests on.
-
-    Examples:
-        >>> test = corrected_paired_test([0.01, 0.02, 0.015, 0.012, 0.018], train_rows=600, test_rows=200)
-        >>> round(test.difference, 3), test.p_value < 0.05
-        (0.015, True)
     """
     values = as_numbers("differences", differences, "pass one for each split")
     if values.ndim != 1 or len(values) < 2:

@@ -103,8 +103,7 @@ def strongest(importance: npt.ArrayLike, k: int) -> Floats:
 def top_overlap(first: npt.ArrayLike, second: npt.ArrayLike, k: int) -> float:
     """Return the share of the ``k`` strongest features that two lists have in common; NaN if one has none.
 
-    Where fewer than ``k`` features have an importance above 0, the larger of both numbers of strongest features is the
-    total, so that a list of few features does not count as agreement with a list of many.
+    Where fewer are above 0, the larger number of strongest features is the total: few do not agree with many.
     """
     return _overlap(strongest(first, k), strongest(second, k))
 

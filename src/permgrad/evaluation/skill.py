@@ -1,9 +1,7 @@
 """Whether one model predicts the same rows better than another, or than a constant: the paired bootstrap.
 
-Rows are drawn with replacement, and both models are measured on each draw: what makes a row hard is hard for both, so
-the interval of the difference is narrower than that of either score. A metric is computed from sums over rows, so all
-draws are one product of two matrices. ROC-AUC is a mean over the rows of the one class plus a mean over the rows of
-the other, to first order (Hanley & McNeil 1982; DeLong, DeLong & Clarke-Pearson 1988).
+A metric is computed from sums over rows, so all draws are one product of two matrices. ROC-AUC is a mean over the rows
+of the one class plus one over the rows of the other, to first order (Hanley & McNeil 1982; DeLong et al. 1988).
 """
 
 from __future__ import annotations
@@ -39,6 +37,11 @@ class Predicted:
     truth: npt.NDArray[Any]
     guess: Floats
 
+    @property
+    def classes(self) -> int:
+        """How many classes; 0 for regression."""
+        return self.guess.shape[1] if self.guess.ndim == 2 else 0
+
 
 @dataclass(frozen=True)
 class Paired:
@@ -52,42 +55,37 @@ class Paired:
 
 
 # ---- what rows contribute to a metric --------------------------------------------------------------------------------
-#: Returns a matrix ``(rows, columns)`` and a function from sums of its columns ``(draws, columns)`` to ``(draws,)``.
+#: A matrix ``(rows, columns)`` and a function from sums of its columns ``(draws, columns)`` to ``(draws,)``.
 Sums = tuple[Floats, Callable[[Floats], Floats]]
 
 
-def _ratio(values: Floats, weight: Floats | None = None) -> Sums:
-    weight = np.ones(len(values)) if weight is None else weight
-    return np.column_stack([values * weight, weight]), lambda sums: sums[:, 0] / sums[:, 1]
-
-
-def _rmse(model: Predicted) -> Sums:
-    table, mean = _ratio((model.truth - model.guess) ** 2)
-    return table, lambda sums: np.sqrt(mean(sums))
-
-
-def _accuracy(model: Predicted) -> Sums:
-    return _ratio((model.guess.argmax(axis=1) == model.truth).astype(np.float64))
-
-
-def _log_loss(model: Predicted) -> Sums:
-    defined = (model.truth >= 0) & (model.truth < model.guess.shape[1])
-    at = np.where(defined, model.truth, 0)
-    chosen = model.guess[np.arange(len(at)), at] / model.guess.sum(axis=1)
-    return _ratio(-np.log(np.clip(chosen, np.finfo(np.float64).eps, 1.0)), defined.astype(np.float64))
+def _sums(metric: str, model: Predicted) -> Sums:
+    if metric == "roc_auc":
+        return _roc_auc(model)
+    weight = np.ones(len(model.truth))
+    if metric == "rmse":
+        values = (model.truth - model.guess) ** 2
+    elif metric == "accuracy":
+        values = (model.guess.argmax(axis=1) == model.truth).astype(np.float64)
+    else:
+        weight = ((model.truth >= 0) & (model.truth < model.classes)).astype(np.float64)
+        at = np.where(weight > 0, model.truth, 0)
+        chosen = model.guess[np.arange(len(at)), at] / model.guess.sum(axis=1)
+        values = -np.log(np.clip(chosen, np.finfo(np.float64).eps, 1.0))
+    power = 0.5 if metric == "rmse" else 1.0
+    return np.column_stack([values * weight, weight]), lambda sums: (sums[:, 0] / sums[:, 1]) ** power
 
 
 def _roc_auc(model: Predicted) -> Sums:
     """Mean over the classes that occur, of two classes the second one."""
-    classes = model.guess.shape[1]
     columns: list[Floats] = []
-    for k in [1] if classes == 2 else range(classes):
+    for k in [1] if model.classes == 2 else range(model.classes):
         members = model.truth == k
         if members.any() and not members.all():
             scores = model.guess[:, k]
             columns += [*_placements(scores, members), *_placements(scores, ~members)]
     if not columns:
-        return _ratio(np.full(len(model.truth), np.nan))
+        return np.full((len(model.truth), 1), np.nan), lambda sums: sums[:, 0]
     table = np.column_stack(columns)
     total = table.sum(axis=0)
     centre = total[0::4] / total[1::4]
@@ -96,9 +94,7 @@ def _roc_auc(model: Predicted) -> Sums:
         # The rows of the other class say with which probability a row of the class lies above them.
         with np.errstate(invalid="ignore", divide="ignore"):
             each = sums[:, 0::4] / sums[:, 1::4] + 1 - sums[:, 2::4] / sums[:, 3::4] - centre
-        drawn = np.isfinite(each)
-        mean: Floats = np.where(drawn, each, 0.0).sum(axis=1) / np.where(drawn.any(axis=1), drawn.sum(axis=1), np.nan)
-        return mean
+        return np.asarray(np.ma.masked_invalid(each).mean(axis=1).filled(np.nan))
 
     return table, area
 
@@ -112,14 +108,6 @@ def _placements(scores: Floats, members: npt.NDArray[np.bool_]) -> tuple[Floats,
     return placed, members.astype(np.float64)
 
 
-_SUMS: dict[str, Callable[[Predicted], Sums]] = {
-    "rmse": _rmse,
-    "accuracy": _accuracy,
-    "log_loss": _log_loss,
-    "roc_auc": _roc_auc,
-}
-
-
 # ---- the bootstrap ---------------------------------------------------------------------------------------------------
 def paired_bootstrap(metric: str, ours: Predicted, theirs: Predicted, *, seed: int) -> Paired | None:
     """Compare two models on the same rows, above 0 where the first is better; None where the metric is undefined.
@@ -129,7 +117,7 @@ def paired_bootstrap(metric: str, ours: Predicted, theirs: Predicted, *, seed: i
     """
     if len(ours.truth) < 2:
         return None
-    (first, value), (second, other) = _SUMS[metric](ours), _SUMS[metric](theirs)
+    (first, value), (second, other) = _sums(metric, ours), _sums(metric, theirs)
     sign = 1.0 if metrics.get(metric).direction == "higher" else -1.0
     width = first.shape[1]
 
@@ -191,7 +179,7 @@ def skill(task: Task, ours: Predicted, constant: Predicted, *, seed: int) -> Ski
     whatever their order. The model has learnt something if it is better in one of them at 5 % divided by their number:
     so noise is taken for knowledge in few tables (0 to 4 % in simulated settings).
     """
-    first = _first_metric(task, ours)
+    first = primary_metric(task, ours.classes).name
     names = [first] if task == "regression" else list(dict.fromkeys([first, "log_loss", "roc_auc"]))
     tests = {name: paired_bootstrap(name, ours, constant, seed=seed) for name in names}
     measures = {name: test for name, test in tests.items() if test is not None}
@@ -202,20 +190,15 @@ def skill(task: Task, ours: Predicted, constant: Predicted, *, seed: int) -> Ski
     return Skill(measures, learnt)
 
 
-def _first_metric(task: Task, model: Predicted) -> str:
-    return primary_metric(task, 0 if task == "regression" else model.guess.shape[1]).name
-
-
 def _orders_rows(ours: Predicted, area: Paired) -> bool:
     """Tell whether a ROC-AUC is above 0.5 by more than chance also where a class has few rows to be drawn from.
 
     Without any order, the area of one class versus the rest has variance (n + 1) / (12 n₁ n₀) (the rank sum's); for a
     mean over classes the mean of their deviations bounds its own.
     """
-    total, classes = len(ours.truth), ours.guess.shape[1]
-    counts = np.array([np.sum(ours.truth == k) for k in range(classes)], dtype=np.float64)
-    counts = counts[(counts > 0) & (counts < total)]
-    counts = counts[:1] if classes == 2 else counts
+    total = len(ours.truth)
+    counts = np.array([np.sum(ours.truth == k) for k in range(ours.classes)], dtype=np.float64)
+    counts = counts[(counts > 0) & (counts < total)][: 1 if ours.classes == 2 else None]
     if not len(counts):
         return False
     deviation = float(np.sqrt((total + 1) / (12 * counts * (total - counts))).mean())
@@ -226,7 +209,7 @@ def against_others(
     task: Task, ours: Predicted, rivals: Mapping[str, Predicted], *, seed: int
 ) -> dict[str, dict[str, Any]]:
     """Compare a model with others by the metric that stands first; ``p_holm`` is adjusted for their number."""
-    metric = _first_metric(task, ours)
+    metric = primary_metric(task, ours.classes).name
     tests = {name: paired_bootstrap(metric, ours, rival, seed=seed) for name, rival in rivals.items()}
     defined = {name: test for name, test in tests.items() if test is not None}
     adjusted = holm([test.p_value for test in defined.values()]).tolist() if defined else []

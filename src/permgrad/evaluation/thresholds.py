@@ -28,16 +28,9 @@ OUTCOMES = ("false_positive", "false_negative", "true_positive", "true_negative"
 
 @dataclass(frozen=True)
 class Threshold:
-    """A cut, and what it makes of the rows it was chosen on.
+    """A cut, and what it makes of the ``rows`` it was chosen on by a criterion, see ``metrics_at``.
 
-    Attributes:
-        value: a row is called positive if its score is at least this; inf: none is, −inf: all are.
-        by: the criterion.
-        score: the criterion at the cut.
-        positive: label of the positive class.
-        rows: number of rows that it was chosen on.
-        cost: the costs, if that is the criterion.
-        metrics: at the cut, as in ``metrics_at``.
+    A row is called positive if its score is at least ``value``; inf: none is, −inf: all are.
     """
 
     value: float
@@ -65,24 +58,16 @@ def choose_threshold(
     *,
     positive: Any = None,
 ) -> Threshold:
-    """Choose the cut of the scores that is best for a criterion, exactly, over all cuts.
+    """Choose the cut of the scores that is best for a criterion, exactly, over all cuts; of equals the highest.
 
-    Of equally good cuts the one with the fewest rows called positive is taken; it lies half way between two scores.
-
-    Args:
-        y: truth of rows held out of training, two labels ``(rows,)``.
-        scores: larger for the positive class, ``predict_proba(X)[:, 1]`` or a logit ``(rows,)``.
-        by: ``"f1"`` (of the positive class), ``"balanced_accuracy"``, or ``"cost"``, the sum over all rows.
-        cost: what each outcome of a row costs, those left out nothing: ``{"false_negative": 5, "false_positive": 1}``;
-            also ``"true_positive"`` and ``"true_negative"``; a gain is below 0.
-        positive: label of the positive class; the second of the sorted labels if None, as in ``predict_proba``.
+    ``y`` holds two labels ``(rows,)``, of which the second of the sorted ones is positive unless another is named;
+    scores ``(rows,)`` are larger for it. ``by="cost"`` is the sum over all rows of what outcomes cost, those left out
+    nothing: ``{"false_negative": 5, "false_positive": 1}``, also true ones; a gain is below 0.
 
     Examples:
         >>> chosen = choose_threshold([0, 0, 1, 0, 1], [0.1, 0.2, 0.4, 0.6, 0.9], by="balanced_accuracy")
         >>> round(chosen.value, 3), round(chosen.score, 3), chosen.metrics["recall"]
         (0.3, 0.833, 1.0)
-        >>> choose_threshold([0, 1], [0.2, 0.4], by="cost", cost={"false_positive": 1, "false_negative": 5}).score
-        0.0
     """
     check_choice("by", by, CRITERIA)
     prices = _checked_cost(by, cost)
@@ -116,13 +101,8 @@ def metrics_at(
 ) -> dict[str, Any]:
     """Return what a cut makes of some rows; ``y``, ``scores``, ``cost`` and ``positive`` as in ``choose_threshold``.
 
-    They are ``accuracy, balanced_accuracy, precision`` (None if no row is called positive), ``recall, specificity,
-    f1, called`` (share of rows called positive), ``confusion_matrix`` (rows are the truth, the positive class last),
-    and ``cost`` where costs are given.
-
-    Examples:
-        >>> metrics_at(["no", "yes", "no"], [0.2, 0.7, 0.8], 0.5)["confusion_matrix"]
-        [[1, 1], [0, 1]]
+    ``precision`` is None if no row is called positive, ``called`` is the share of rows that are; rows of the confusion
+    matrix are the truth, the positive class last.
     """
     if not is_number(value):
         raise InputError(f"a threshold must be a number, however: value={shown(value)}; pass for example 0.5")

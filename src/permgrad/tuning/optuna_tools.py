@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from permgrad.base.errors import EnvironmentProblem
+from permgrad.base.files import plain
 from permgrad.base.random import derive_seed
 from permgrad.tuning.spaces import Space
 
 #: Trials drawn at random before the sampler models what it has seen.
 RANDOM_TRIALS = 10
-_SEEDS = 2**32
 
 
 def need_optuna() -> Any:
@@ -55,42 +55,36 @@ def quiet_optuna() -> Iterator[None]:
         pool.setLevel(level)
 
 
-@dataclass(frozen=True)
-class Proposal:
-    """What a trial is to try: values by name, as Optuna stores them, their ranges, the preset they make, the seed."""
+def propose(space: Space, task: str, history: Sequence[Any], *, seed: int, number: int) -> dict[str, Any]:
+    """Choose what a trial tries, by tree-structured Parzen estimators (Bergstra et al. 2011; Optuna's TPESampler).
 
-    parameters: Mapping[str, Any]
-    distributions: Mapping[str, Any]
-    preset: Mapping[str, Any]
-    seed: int
-
-
-def training_seed(seed: int, number: int) -> int:
-    """Return the seed of a trial's network and training; trial 0 has the study's own, as ``permgrad run`` would."""
-    return seed if number == 0 else derive_seed(seed, "trial", number) % 2**31
-
-
-def propose(space: Space, task: str, history: Sequence[Any], *, seed: int, number: int) -> Proposal:
-    """Choose what a trial tries, by tree-structured Parzen estimators (Bergstra et al. 2011; Optuna's TPESampler)."""
+    It is, as JSON knows it: ``parameters`` by name as Optuna stores them, their ``distributions``, the ``preset`` that
+    they make, and the ``seed`` of network and training; trial 0 has the study's own, as ``permgrad run`` would.
+    """
     optuna = need_optuna()
     sampler = optuna.samplers.TPESampler(
-        seed=derive_seed(seed, "sampler", number) % _SEEDS,
+        seed=derive_seed(seed, "sampler", number) % 2**32,
         multivariate=True,
         constant_liar=True,
         n_startup_trials=RANDOM_TRIALS,
     )
     study = _study_of(history, sampler=sampler)
-    starts = number == 0 and space.base is not None
-    if starts:
+    base = space.base if number == 0 else None
+    if base is not None:
         study.enqueue_trial(dict(space.start))
     trial = study.ask()
     preset = space.build(trial, task)
-    parameters, distributions = dict(trial.params), dict(trial.distributions)
-    if starts and space.base is not None:
-        preset = space.base.to_dict()
-        parameters = {name: value for name, value in parameters.items() if name in space.start}
-        distributions = {name: distributions[name] for name in parameters}
-    return Proposal(parameters, distributions, preset, training_seed(seed, number))
+    names = [name for name in trial.params if base is None or name in space.start]
+    write = optuna.distributions.distribution_to_json
+    proposal: dict[str, Any] = plain(
+        {
+            "parameters": {name: trial.params[name] for name in names},
+            "distributions": {name: write(trial.distributions[name]) for name in names},
+            "preset": preset if base is None else base.to_dict(),
+            "seed": seed if number == 0 else derive_seed(seed, "trial", number) % 2**31,
+        }
+    )
+    return proposal
 
 
 class Pruner:
@@ -135,7 +129,7 @@ def importances(trials: Sequence[Any]) -> dict[str, float]:
     quantile = max(0.1, 2.0 / len(complete))
     evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=quantile)
     try:
-        found = optuna.importance.get_param_importances(study, evaluator=evaluator)
+        shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
     except (ValueError, RuntimeError, ZeroDivisionError):
         return {}  # too few different trials to tell anything
-    return {name: float(value) for name, value in found.items() if value == value}  # noqa: PLR0124 — NaN is left out
+    return {name: float(value) for name, value in shares.items() if not math.isnan(value)}

@@ -25,14 +25,9 @@ DERIVED = (DEPTH, WIDTH, BASE)
 
 @dataclass(frozen=True)
 class Parameter:
-    """A searched setting: a range, or a list of choices.
+    """A searched setting: a range (of whole numbers if both ends are), or a list of choices.
 
-    Attributes:
-        name: its path, see the module.
-        low, high: smallest and largest value; whole numbers if both are.
-        log: whether equal ratios are equally likely.
-        step: distance of neighbouring values, or None.
-        choices: what it may be, in the place of a range; lists and null are allowed.
+    Choices may be lists and null. Its name is a path, see the module; with ``log`` equal ratios are equally likely.
     """
 
     name: str
@@ -70,11 +65,17 @@ class Parameter:
 
     def own_value(self, content: Mapping[str, Any]) -> tuple[bool, Any]:
         """Return whether a preset's own value lies in this parameter's range, and the value as a trial knows it."""
-        value = self._read(content)
+        value: Any = content
+        for part in self.path:
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if self.derived:
+            sizes = list(value or ())
+            rule = doubled if self.derived == BASE else repeated
+            value = sizes[0] if sizes and sizes == rule(sizes[0], len(sizes)) else None
+            value = len(sizes) if self.derived == DEPTH else value
         if self.choices:
             labels = [choice_label(choice) for choice in self.choices]
-            label = choice_label(value)
-            return label in labels, label
+            return choice_label(value) in labels, choice_label(value)
         if not is_number(value):
             return False, value
         assert self.low is not None
@@ -84,18 +85,6 @@ class Parameter:
             steps = (value - self.low) / self.step
             inside = abs(steps - round(steps)) < 1e-8
         return inside, (int(value) if self.whole and inside else float(value))
-
-    def _read(self, content: Mapping[str, Any]) -> Any:
-        value: Any = content
-        for part in self.path:
-            value = value.get(part) if isinstance(value, Mapping) else None
-        if not self.derived:
-            return value
-        sizes = list(value or ())
-        if self.derived == DEPTH:
-            return len(sizes)
-        rule = doubled if self.derived == BASE else repeated
-        return sizes[0] if sizes and sizes == rule(sizes[0], len(sizes)) else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return what a space's file holds about it."""

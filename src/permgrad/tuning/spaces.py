@@ -1,18 +1,8 @@
 """Search spaces: which settings a study tries, by name in a registry or from a JSON file.
 
-A space is a function of a trial and the task that returns a preset: the mapping that a preset file holds, complete. A
-file holds the preset that the search starts from, which is trial 0, and a range or choices for each setting::
-
-    {
-      "base": "default",
-      "parameters": {
-        "training.learning_rate": {"low": 0.0001, "high": 0.01, "log": true},
-        "network.dense_units.width": {"low": 64, "high": 512, "step": 64},
-        "layout": {"choices": ["assignment", "tinto"]}
-      }
-    }
-
-Names are those of preset files, see ``parameters`` for the derived ones. Every fault of a file is listed at once.
+A space makes a preset of a trial and the task: the mapping that a preset file holds, complete. A file has the form of
+``DEFAULT_CONTENT``: the preset that the search starts from, which is trial 0, and a range or choices for each setting,
+by names of preset files and the derived ones of ``parameters``.
 """
 
 from __future__ import annotations
@@ -21,7 +11,7 @@ import copy
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -44,17 +34,11 @@ _FIXED = ("loss",)
 
 @dataclasses.dataclass(frozen=True)
 class Space:
-    """A search space.
+    """A search space: ``build`` makes the preset mapping of a trial and the task.
 
-    Attributes:
-        name, text: its name, or the path of its file; what it is, in a sentence.
-        build: ``(trial, task) -> preset mapping``.
-        content: what makes it this space and no other, as JSON knows it; part of a study's identity.
-        base_name: the preset that it starts from, by name or file.
-        trials: how many trials a study has by default, for each task.
-        base: the preset that the search starts from, or None: then trial 0 is drawn like any other.
-        start: base's own values of those parameters that can express them; what trial 0 is recorded with.
-        pruning: whether trials that do badly may be ended early.
+    ``content`` makes it this space and no other, as part of a study's identity. ``base`` is the preset that the search
+    starts from (None: trial 0 is drawn like any other), ``start`` its values of the parameters that can express them.
+    ``trials`` is how many a study has by default, for each task; ``pruning``: whether trials may be ended early.
     """
 
     name: str
@@ -73,23 +57,6 @@ class Space:
 
 
 spaces: Registry[Callable[[], Space]] = Registry("space")
-
-
-def _declared(name: str, base_name: str, parameters: Sequence[Parameter]) -> Space:
-    """Return the space of a base preset and a list of parameters; its trial 0 is the base preset itself."""
-    base = get_preset(base_name)
-    complete = base.to_dict()
-    content = {"base": complete, "parameters": {parameter.name: parameter.to_dict() for parameter in parameters}}
-    text = f"{len(parameters)} settings around preset {base_name}, which is trial 0"
-
-    def build(trial: Any, task: str) -> dict[str, Any]:  # noqa: ARG001 — every space has the same signature
-        made = copy.deepcopy(complete)
-        place_values(made, parameters, {parameter.name: parameter.suggest(trial) for parameter in parameters})
-        return made
-
-    start = {parameter.name: parameter.own_value(complete) for parameter in parameters}
-    inside = {name: value for name, (is_inside, value) in start.items() if is_inside}
-    return Space(name, text, build, content, base_name, base=base, start=inside)
 
 
 # ---- from files ------------------------------------------------------------------------------------------------------
@@ -123,11 +90,8 @@ def space_from_dict(content: Any, source: str = "the mapping") -> Space:
         raise InputError(
             f"a space must be a JSON object, however: {source} holds a {type(content).__name__}; see docs/tuning.md"
         )
-    faults = [
-        f"{key!r} is not known{suggest(str(key), ('base', 'parameters'))}"
-        for key in content
-        if key not in ("base", "parameters")
-    ]
+    entries = ("base", "parameters")
+    faults = [f"{key!r} is not known{suggest(str(key), entries)}" for key in content if key not in entries]
     base: Preset | None = None
     base_name = content.get("base", "default")
     try:
@@ -141,9 +105,9 @@ def space_from_dict(content: Any, source: str = "the mapping") -> Space:
         faults.append("'parameters' must be an object with at least one setting")
     else:
         for name, entry in settings.items():
-            wrong = _faults(str(name), entry)
-            faults += wrong
-            if not wrong:
+            if wrong := _faults(str(name), entry):
+                faults += wrong
+            else:
                 parameters.append(Parameter(str(name), **({**entry, "choices": tuple(entry.get("choices", ()))})))
         faults += _conflicts(parameters)
     if base is not None and not faults:
@@ -153,7 +117,22 @@ def space_from_dict(content: Any, source: str = "the mapping") -> Space:
             "a space must be {'base': preset, 'parameters': {setting: range or choices}}, however: "
             f"{source}: {'; '.join(faults)}"
         )
-    return _declared(source, base_name, parameters)
+    complete, own_values = base.to_dict(), {one.name: one.own_value(base.to_dict()) for one in parameters}
+
+    def build(trial: Any, task: str) -> dict[str, Any]:  # noqa: ARG001 — every space has the same signature
+        made = copy.deepcopy(complete)
+        place_values(made, parameters, {parameter.name: parameter.suggest(trial) for parameter in parameters})
+        return made
+
+    return Space(
+        name=source,
+        text=f"{len(parameters)} settings around preset {base_name}, which is trial 0",
+        build=build,
+        content={"base": complete, "parameters": {one.name: one.to_dict() for one in parameters}},
+        base_name=base_name,
+        base=base,
+        start={name: value for name, (is_inside, value) in own_values.items() if is_inside},
+    )
 
 
 def settings_names() -> list[str]:
@@ -254,14 +233,9 @@ _UNITS = (8, 256)
 def paper() -> Space:
     """Return the search space of the published comparison of TINTO hybrids.
 
-    Dropout 0.1 to 0.4; learning rate 1e-5 to 1e-2, logarithmic; 1 to 4 dense layers and as many fusion layers, of 8 to
-    256 units each; 1 to 4 convolutions whose filters double from a base of 8 to 256, any whole number; Adam, or AdamW
-    with weight decay 1e-6 to 1e-3, logarithmic; batches of 32; a learning rate that changes once per epoch, linear from
-    1e-5 over the first quarter, then a cosine; patience 6; no pruning; 75 trials for regression and 50 for
-    classification. NOTE[DIFF]: the publication leaves the number of epochs open; preset ``paper`` has at most 200.
-
-    All four poolings fit an image of 20 × 20 pixels (20, 10, 5, 2, 1), so nothing is bounded: 256 filters at the base
-    of four layers make 2,048 in the last, which is slow without a GPU.
+    NOTE[DIFF]: the publication leaves the number of epochs open; preset ``paper`` has at most 200. All four poolings
+    fit an image of 20 × 20 pixels, so nothing is bounded: 256 filters at the base of four layers make 2,048 in the
+    last, which is slow without a GPU.
     """
     base = get_preset("paper").to_dict()
 

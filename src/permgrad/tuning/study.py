@@ -24,7 +24,7 @@ from filelock import FileLock
 from permgrad.base.errors import EnvironmentProblem, InputError, differences
 from permgrad.base.files import plain
 from permgrad.base.locks import exclusive, release, take
-from permgrad.tuning.optuna_tools import Proposal, need_optuna, propose
+from permgrad.tuning.optuna_tools import need_optuna, propose
 from permgrad.tuning.spaces import Space
 
 #: The study's attribute that says what was tuned.
@@ -33,6 +33,8 @@ OWNER, PROPOSAL, REASON = "owner", "proposal", "reason"
 EPOCHS, BEST_EPOCH, SECONDS = "epochs", "best_epoch", "seconds"
 #: Seconds between two heartbeats, and how long a worker of another folder may be silent before it counts as dead.
 BEAT_SECONDS, SILENT_SECONDS = 15, 120
+#: Optuna's names of how a trial ended, and ours.
+STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 _SQLITE = "sqlite:///"
 _WAIT_FOR_LOCK = 120
 
@@ -82,18 +84,14 @@ class Worker:
 
 @dataclass(frozen=True)
 class Claim:
-    """A trial that this process is to do.
+    """A trial that this process is to do: its name in the storage, its number, and what it tries, see ``propose``.
 
-    Attributes:
-        identifier, number: the storage's name of the trial, and its number.
-        proposal: what it tries.
-        history: frozen trials of smaller number that were finished when it was claimed, for pruning.
-        resumed: whether somebody began it before.
+    ``history``: trials of smaller number that were finished when it was claimed; ``resumed``: somebody began it before.
     """
 
     identifier: int
     number: int
-    proposal: Proposal
+    proposal: Mapping[str, Any]
     history: Sequence[Any]
     resumed: bool
 
@@ -240,19 +238,19 @@ class Study:
 
     def _proposal(
         self, trial: Any, space: Space, task: str, seed: int, examples: Sequence[Any]
-    ) -> tuple[Proposal, bool]:
+    ) -> tuple[dict[str, Any], bool]:
         """Return what a trial tries: as it was chosen when it was first claimed, or chosen now."""
         identifier = trial._trial_id  # noqa: SLF001 — as above
-        chosen = trial.user_attrs.get(PROPOSAL)
-        resumed = chosen is not None
-        if chosen is None:
+        proposal = trial.user_attrs.get(PROPOSAL)
+        resumed = proposal is not None
+        if proposal is None:
             # One write, so that a process killed in between leaves the complete choice or none.
-            chosen = _packed(propose(space, task, examples, seed=seed, number=trial.number))
-            self._storage.set_trial_user_attr(identifier, PROPOSAL, chosen)
-        proposal = _unpacked(chosen)
-        for name, distribution in proposal.distributions.items():
+            proposal = propose(space, task, examples, seed=seed, number=trial.number)
+            self._storage.set_trial_user_attr(identifier, PROPOSAL, proposal)
+        for name, written in proposal["distributions"].items():
             if name not in trial.params:
-                value = distribution.to_internal_repr(proposal.parameters[name])
+                distribution = need_optuna().distributions.json_to_distribution(written)
+                value = distribution.to_internal_repr(proposal["parameters"][name])
                 self._storage.set_trial_param(identifier, name, value, distribution)
         return proposal, resumed
 
@@ -283,7 +281,7 @@ class Study:
 
     def finish(self, claim: Claim, state: str, value: float | None, facts: Mapping[str, Any]) -> None:
         """End a trial as ``"complete"``, ``"pruned"`` or ``"failed"``; what was ended before stays as it is."""
-        states = {"complete": self._states.COMPLETE, "pruned": self._states.PRUNED, "failed": self._states.FAIL}
+        states = {word: self._states[name] for name, word in STATES.items()}
         with contextlib.suppress(need_optuna().exceptions.UpdateFinishedTrialError):
             for name, fact in facts.items():
                 self._storage.set_trial_user_attr(claim.identifier, name, plain(fact))
@@ -298,34 +296,21 @@ class Study:
                     self._storage.set_trial_state_values(trial._trial_id, self._states.WAITING)  # noqa: SLF001 — as above
 
 
-def _packed(proposal: Proposal) -> dict[str, Any]:
-    """Return a proposal as JSON knows it."""
-    write = need_optuna().distributions.distribution_to_json
-    content: dict[str, Any] = plain(
-        {
-            "parameters": dict(proposal.parameters),
-            "distributions": {name: write(range_) for name, range_ in proposal.distributions.items()},
-            "preset": dict(proposal.preset),
-            "seed": proposal.seed,
-        }
-    )
-    return content
-
-
-def _unpacked(content: Mapping[str, Any]) -> Proposal:
-    read = need_optuna().distributions.json_to_distribution
-    distributions = {name: read(range_) for name, range_ in content["distributions"].items()}
-    return Proposal(content["parameters"], distributions, content["preset"], int(content["seed"]))
-
-
 @contextlib.contextmanager
 def open_study(
     url: str, name: str, identity: Mapping[str, Any], worker: Worker, *, overwrite: bool = False
 ) -> Iterator[Study]:
     """Open a study, or make it; one of that name must be of the same identity: what its trials' results depend on."""
     optuna = need_optuna()
-    guard = _guard(url, worker.folder)
-    storage = None
+    # One worker at a time holds this file while it changes the storage.
+    file, guard, storage = storage_file(url), worker.folder / "claim.guard", None
+    if file is not None:
+        guard = file.with_name(f"{file.name}.guard")
+        if not file.parent.is_dir():
+            raise EnvironmentProblem(
+                f"the study's storage must open, however: the folder {file.parent} of --storage {url} does not exist; "
+                "make it, or choose another storage"
+            )
     try:
         with exclusive(guard):
             storage = open_storage(url)
@@ -340,27 +325,14 @@ def open_study(
             storage.engine.dispose()
 
 
-def _guard(url: str, folder: Path) -> Path:
-    """Return the file that one worker at a time holds while it changes a storage."""
-    file = storage_file(url)
-    if file is None:
-        return folder / "claim.guard"
-    if not file.parent.is_dir():
-        raise EnvironmentProblem(
-            f"the study's storage must open, however: the folder {file.parent} of --storage {url} does not exist; "
-            "make it, or choose another storage"
-        )
-    return file.with_name(f"{file.name}.guard")
-
-
 def _check_identity(study: Any, identity: Mapping[str, Any], url: str) -> None:
     """Refuse a study that tunes something else; sign one that is new."""
     wanted = plain(dict(identity))
     there = study.user_attrs.get(IDENTITY)
-    if there is None and not study.get_trials(deepcopy=False):
-        study.set_user_attr(IDENTITY, wanted)
-        return
     if there is None:
+        if not study.get_trials(deepcopy=False):
+            study.set_user_attr(IDENTITY, wanted)
+            return
         raise InputError(
             f"a study must be one that permgrad made, however: study {study.study_name!r} in {without_password(url)} "
             "holds trials of another program; choose another name with --study, or another --storage"

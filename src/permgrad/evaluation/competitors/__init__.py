@@ -12,12 +12,10 @@ from permgrad.evaluation.competitors.fitting import (
     Competitor,
     CompetitorRows,
     FittedCompetitor,
-    Job,
     check_available,
     competitors,
     estimate_seconds,
     fit_competitor,
-    register,
     run_competitors,
     why_absent,
 )
@@ -28,7 +26,6 @@ __all__ = [
     "Competitor",
     "CompetitorRows",
     "FittedCompetitor",
-    "Job",
     "check_available",
     "competitors",
     "estimate_seconds",
@@ -36,7 +33,6 @@ __all__ = [
     "models",
     "natural_table",
     "peers",
-    "register",
     "run_competitors",
     "why_absent",
 ]

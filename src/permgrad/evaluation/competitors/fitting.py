@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,28 +34,11 @@ _MEASURED_PART, _FEWEST_MEASURED, _MOST_MEASURED = 0.1, 60, 500
 
 @dataclass(frozen=True)
 class CompetitorRows:
-    """Some rows.
-
-    Attributes:
-        encoded: The encoded table ``(rows, encoded)``.
-        y: The target ``(rows,)``.
-        natural: The same rows with categories as categories, see ``natural_table``; only models that take them look.
-    """
+    """Encoded rows ``(rows, encoded)`` and target; ``natural``: the same with categories, see ``natural_table``."""
 
     encoded: Array
     y: Array
     natural: pd.DataFrame | None = None
-
-    def __post_init__(self) -> None:
-        if np.ndim(self.encoded) != 2 or len(self.encoded) != len(self.y):
-            raise InputError(
-                "a part must have encoded rows of shape (rows, encoded) and as many y, however: "
-                f"{np.shape(self.encoded)} and {np.shape(self.y)}"
-            )
-        if self.natural is not None and len(self.natural) != len(self.y):
-            raise InputError(
-                f"a part's natural table must have as many rows as y, however: {len(self.natural)} and {len(self.y)}"
-            )
 
     def take(self, rows: Array) -> CompetitorRows:
         """Return the rows that a mask or row numbers choose."""
@@ -86,24 +69,21 @@ class Job:
         return ROUNDS if self.validation else ROUNDS_WITHOUT_VALIDATION
 
 
+Fit = Callable[[Job], Any]
+
+
 @dataclass(frozen=True)
 class Competitor:
-    """A model to compare with.
+    """A model to compare with: a function of a ``Job`` that returns a fitted model, and what must be installed for it.
 
-    Attributes:
-        name: Key in ``metrics.json``.
-        label: Name for people.
-        package: The package that must be importable.
-        fit: Function of a ``Job`` that returns a fitted model with ``predict`` or ``predict_proba``.
-        extra: The extra of permgrad that brings the package; empty where permgrad itself needs it.
-        costly: Takes minutes where the others take seconds, so it is fitted only when it is named.
-        takes_natural: Reads the natural table of rows that have one.
+    ``costly`` ones take minutes where the others take seconds, so they are fitted only when they are named; those that
+    take ``natural`` rows read them where there are any. ``extra`` is empty where permgrad itself needs the package.
     """
 
     name: str
     label: str
     package: str
-    fit: Callable[[Job], Any]
+    fit: Fit
     extra: str = ""
     costly: bool = False
     takes_natural: bool = False
@@ -117,12 +97,10 @@ class Competitor:
 competitors: Registry[Competitor] = Registry("baseline")
 
 
-def register(
-    name: str, label: str, package: str, **facts: Any
-) -> Callable[[Callable[[Job], Any]], Callable[[Job], Any]]:
+def register(name: str, label: str, package: str, **facts: Any) -> Callable[[Fit], Fit]:
     """Return a decorator that enters a fitting function as a competitor; ``facts`` are further fields of it."""
 
-    def enter(fit: Callable[[Job], Any]) -> Callable[[Job], Any]:
+    def enter(fit: Fit) -> Fit:
         competitors.register(name)(Competitor(name, label, package, fit, **facts))
         return fit
 
@@ -156,16 +134,9 @@ def _missing(*absent: Competitor) -> str:
 # ---- one -------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class FittedCompetitor:
-    """A fitted competitor in the classes of the task, whatever numbers the library works with.
+    """A fitted competitor in the classes of the task (none for regression), whatever numbers the library works with.
 
-    Attributes:
-        name: Its name.
-        model: The library's fitted model.
-        seconds: Time of the fit by the clock on the wall.
-        classes: All classes of the task (empty for regression).
-        seen: Positions in ``classes`` that occur in the training rows.
-        processor_seconds: Time of the fit on the processor, all threads together: other work does not count.
-        natural: Whether it was fitted on the natural table, so that it predicts for rows that have one.
+    ``seen`` are positions of classes in the training rows; the time on the processor is that of all threads together.
     """
 
     name: str
@@ -193,24 +164,21 @@ class FittedCompetitor:
         """Return predicted values ``(rows,)``, or probabilities ``(rows, classes)``."""
         return self.predict_proba(rows) if len(self.classes) else self.predict(rows)
 
-    def evaluate(
-        self, rows: CompetitorRows, positive: Any = None, guess: npt.NDArray[np.float64] | None = None
-    ) -> dict[str, Any]:
-        """Compute the metrics on some rows; ``guess`` is what the model says of them, if that is there already."""
-        guess = self.guess(rows) if guess is None else guess
+    def evaluate(self, rows: CompetitorRows, positive: Any = None) -> dict[str, Any]:
+        """Compute the metrics on some rows."""
+        return self.score(rows.y, self.guess(rows), positive)
+
+    def score(self, y: Array, guess: npt.NDArray[np.float64], positive: Any = None) -> dict[str, Any]:
+        """Compute the metrics of what it says of rows, see ``guess``."""
         if len(self.classes) == 0:
-            return evaluate("regression", rows.y, predictions=guess)
-        return evaluate("classification", rows.y, probabilities=guess, classes=list(self.classes), positive=positive)
+            return evaluate("regression", y, predictions=guess)
+        return evaluate("classification", y, probabilities=guess, classes=list(self.classes), positive=positive)
 
     def _readable(self, rows: Array | CompetitorRows) -> Any:
-        if not self.natural:
-            return rows.encoded if isinstance(rows, CompetitorRows) else rows
-        if not isinstance(rows, CompetitorRows) or rows.natural is None:
-            raise InputError(
-                f"{self.name!r} was fitted on natural tables and predicts for these, however: the rows have none; "
-                "pass CompetitorRows with natural=natural_table(encoder, encoded)"
-            )
-        return rows.natural
+        if self.natural:
+            assert isinstance(rows, CompetitorRows), "it was fitted on natural tables"
+            return rows.natural
+        return rows.encoded if isinstance(rows, CompetitorRows) else rows
 
 
 def fit_competitor(
@@ -233,11 +201,6 @@ def fit_competitor(
     check_available([name])
     competitor = competitors.get(name)
     natural = competitor.takes_natural and train.natural is not None
-    if natural and validation is not None and validation.natural is None:
-        raise InputError(
-            "all parts must have a natural table or none, however: the validation rows have none; "
-            "pass natural=natural_table(encoder, encoded) for them too"
-        )
     labels, seen = np.asarray([]), np.asarray([], dtype=np.int64)
     if task == "regression":
         train = replace(train, y=np.asarray(train.y, dtype=np.float64))
@@ -284,23 +247,17 @@ def run_competitors(
     names: Iterable[str] | None = None,
     seed: int = 0,
     threads: int = 1,
-    on_missing: Literal["report", "raise"] = "report",
     progress: ProgressMode = False,
     positive: Any = None,
     guesses: dict[str, Array] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Fit and score competitors: the entry ``baselines`` of ``metrics.json``.
 
-    Without names all are fitted that take seconds, which leaves out TabM and RealMLP. ``on_missing="report"`` enters a
-    library that is not installed with null metrics and a ``"problem"``, ``"raise"`` raises before anything is fitted.
-    ``guesses`` is filled with what each says of the test rows: values ``(rows,)`` or probabilities ``(rows, classes)``.
+    Without names all are fitted that take seconds, which leaves out TabM and RealMLP. One whose library is not
+    installed has null metrics and a ``"problem"``. ``guesses`` is filled with what each says of the test rows.
     """
-    if on_missing not in ("report", "raise"):
-        raise InputError(f"on_missing must be 'report' or 'raise', however: on_missing={on_missing!r}")
     cheap = [name for name in competitors if not competitors.get(name).costly]
     chosen = [competitors.get(name) for name in (cheap if names is None else names)]
-    if on_missing == "raise":
-        check_available([one.name for one in chosen])
     if not len(classes) and task == "classification":
         classes = np.unique(np.asarray(train.y))
     result: dict[str, dict[str, Any]] = {}
@@ -319,7 +276,7 @@ def run_competitors(
                 if guesses is not None:
                     guesses[competitor.name] = guess
                 result[competitor.name] = {
-                    **fitted.evaluate(test, positive, guess),
+                    **fitted.score(test.y, guess, positive),
                     "validation": None if validation is None else fitted.evaluate(validation, positive),
                     "fit_seconds": fitted.seconds,
                     "fit_processor_seconds": fitted.processor_seconds,

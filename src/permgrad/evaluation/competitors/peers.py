@@ -1,11 +1,8 @@
 """TabM and RealMLP as ``pytabkit`` brings them: its default parameters, its preprocessing, categories as categories.
 
-Sources: Gorishniy, Kotelnikov & Babenko 2025, "TabM" (arXiv 2410.24210);
-Holzmüller, Grinsztajn & Steinwart 2024, "Better by Default" (arXiv 2407.04491).
-
-By default both choose their best epoch by the validation rows' accuracy (regression: their squared error). For
-measures such as ROC-AUC the library recommends ``options={"val_metric_name": "cross_entropy"}``, and for RealMLP
-``"use_ls": False`` besides.
+Sources: Gorishniy, Kotelnikov & Babenko 2025, "TabM" (arXiv 2410.24210); Holzmüller, Grinsztajn & Steinwart 2024,
+"Better by Default" (arXiv 2407.04491). Both choose their best epoch by accuracy; for ROC-AUC the library recommends
+``options={"val_metric_name": "cross_entropy"}``, and for RealMLP ``"use_ls": False`` besides.
 """
 
 from __future__ import annotations

@@ -28,8 +28,14 @@ from permgrad.base.random import derive_seed, generator
 from permgrad.base.stored import parse_json
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.evaluation.comparison import AGREEMENT, IMPORTANCES, PAGE, RECORD, SCORES
-from permgrad.evaluation.competitors import CompetitorRows, competitors, fit_competitor, natural_table
-from permgrad.evaluation.metrics import evaluate, metrics
+from permgrad.evaluation.competitors import (
+    CompetitorRows,
+    FittedCompetitor,
+    competitors,
+    fit_competitor,
+    natural_table,
+)
+from permgrad.evaluation.metrics import metrics
 from permgrad.evaluation.predictor import loss_of, predictor_importance
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.presets import get_preset
@@ -55,16 +61,9 @@ FOLDER = FolderKind("comparison", (RECORD, *RESULTS, CELLS))
 
 @dataclass
 class ComparisonCell:
-    """What one model did on one fold.
+    """What one model did on one fold: rows by part, metrics (empty if it failed), seconds, and why it failed, if so.
 
-    Attributes:
-        model, fold: Their names.
-        rows: Number of rows by part.
-        metrics: Metrics on the test rows; empty if it failed.
-        fit_seconds, processor_seconds: Time of the fit by the clock on the wall, and on the processor.
-        explain_seconds: Time of the explanations.
-        importances: By method: ``names`` and, for each name, ``importance, std, ci_low, ci_high, p_value`` and parts.
-        problem: Why it failed; empty if it did not.
+    ``importances`` has by method ``names`` and, for each name, ``importance, std, ci_low, ci_high, p_value`` and parts.
     """
 
     model: str
@@ -103,12 +102,11 @@ def cell_path(folder: Path, model: str, fold: str) -> Path:
 # ---- what a cell is --------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class _Fitted:
-    """A fitted model behind one face: predictions in the classes of the whole task, and its explanations."""
+    """A fitted model in the classes of the whole task, the rows of a table as it takes them, and its explanations."""
 
-    predict: Callable[[pd.DataFrame], Array]
+    model: FittedCompetitor
+    rows_of: Callable[[pd.DataFrame], Any]
     explain: Callable[[str, pd.DataFrame, Array, ComparisonPlan], Any]
-    seconds: float
-    processor_seconds: float
 
 
 def do_cell(
@@ -126,13 +124,9 @@ def do_cell(
             fitted = _fit_network(model, table, fold, seed, device)
         else:
             fitted = _fit_competitor(model, table, fold, seed, threads or os.cpu_count() or 1)
-        cell.fit_seconds, cell.processor_seconds = fitted.seconds, fitted.processor_seconds
-        y, predicted = table.y[fold.test], fitted.predict(table.X.iloc[fold.test])
-        if table.task == "regression":
-            values = evaluate("regression", y, predictions=predicted)
-        else:
-            told: dict[str, Any] = {"classes": table.classes, "positive": table.positive}
-            values = evaluate("classification", y, probabilities=predicted, **told)
+        cell.fit_seconds, cell.processor_seconds = fitted.model.seconds, fitted.model.processor_seconds
+        guess = fitted.model.guess(fitted.rows_of(table.X.iloc[fold.test]))
+        values = fitted.model.score(table.y[fold.test], guess, table.positive)
         cell.metrics = {name: value for name, value in values.items() if name in metrics}
     except Exception as error:  # noqa: BLE001 — whatever a peer's library raises must not lose the other models
         cell.problem = _reason(error)
@@ -174,14 +168,8 @@ def _fit_network(model: Model, table: ComparedTable, fold: Fold, seed: int, devi
     started, worked = time.perf_counter(), time.process_time()
     network.fit(table.X.iloc[fold.train], table.y[fold.train], eval_set=stopping)
     seconds, worked = time.perf_counter() - started, time.process_time() - worked
-    classes = table.classes
-
-    def predict(rows: pd.DataFrame) -> Array:
-        if table.task == "regression":
-            return np.asarray(network.predict(rows))
-        spread = np.zeros((len(rows), len(classes)))
-        spread[:, np.isin(classes, network.classes_)] = network.predict_proba(rows)
-        return spread
+    seen = np.flatnonzero(np.isin(table.classes, getattr(network, "classes_", ())))
+    fitted = FittedCompetitor(model.name, network, seconds, table.classes, seen, worked, natural=False)
 
     def explain(method: str, rows: pd.DataFrame, y: Array, plan: ComparisonPlan) -> Any:
         options: dict[str, Any] = {"n_repeats": plan.n_repeats, "positive": table.positive}
@@ -192,7 +180,7 @@ def _fit_network(model: Model, table: ComparedTable, fold: Fold, seed: int, devi
         )
         return explanation.to_global("mean_abs") if explanation.scope == "local" else explanation
 
-    return _Fitted(predict, explain, seconds, worked)
+    return _Fitted(fitted, lambda rows: rows, explain)
 
 
 def _fit_competitor(model: Model, table: ComparedTable, fold: Fold, seed: int, threads: int) -> _Fitted:
@@ -210,18 +198,11 @@ def _fit_competitor(model: Model, table: ComparedTable, fold: Fold, seed: int, t
 
     classes, stop = table.classes, _stopping_rows(table, fold)
     train, stopping = (part_of(encode(table.X.iloc[rows]), table.y[rows]) for rows in (fold.train, stop))
-    fitted = fit_competitor(
-        model.name,
-        table.task,
-        train,
-        stopping if len(stop) else None,
-        classes=classes,
-        seed=seed,
-        threads=threads,
-    )
+    held = stopping if len(stop) else None
+    fitted = fit_competitor(model.name, table.task, train, held, classes=classes, seed=seed, threads=threads)
 
-    def of_encoded(encoded: Array) -> Array:
-        return fitted.guess(part_of(encoded, np.zeros(len(encoded))))
+    def unlabelled(encoded: Array) -> CompetitorRows:
+        return part_of(encoded, np.zeros(len(encoded)))
 
     def explain(method: str, rows: pd.DataFrame, y: Array, plan: ComparisonPlan) -> Any:
         assert method == "permutation", "a predictor that is no network has one method"
@@ -230,7 +211,7 @@ def _fit_competitor(model: Model, table: ComparedTable, fold: Fold, seed: int, t
             chosen = generator(seed, "background").permutation(len(fold.train))[:DONORS]
             background = encode(table.X.iloc[fold.train[np.sort(chosen)]])
         return predictor_importance(
-            of_encoded,
+            lambda encoded: fitted.guess(unlabelled(encoded)),
             encode(rows),
             np.searchsorted(classes, y).astype(np.int64) if len(classes) else y,
             encoder.features("feature"),
@@ -241,7 +222,7 @@ def _fit_competitor(model: Model, table: ComparedTable, fold: Fold, seed: int, t
             seed=seed,
         )
 
-    return _Fitted(lambda rows: of_encoded(encode(rows)), explain, fitted.seconds, fitted.processor_seconds)
+    return _Fitted(fitted, lambda rows: unlabelled(encode(rows)), explain)
 
 
 # ---- explanations ----------------------------------------------------------------------------------------------------

@@ -22,14 +22,14 @@ from permgrad.data.read.cells import CodesArgument
 from permgrad.data.types.column_notes import told_of_columns
 from permgrad.data.types.column_types import Kind
 from permgrad.evaluation.comparison import PAGE, RECORD, Comparison
-from permgrad.evaluation.metrics import metrics
+from permgrad.evaluation.metrics import metrics, primary_metric
 from permgrad.evaluation.predictor import loss_of
 from permgrad.models.devices import torch_threads
-from permgrad.models.estimators.settings import device_faults, raise_faults
+from permgrad.models.estimators.settings import check_preset, device_faults, raise_faults
 from permgrad.runs.compare.cells import FOLDER, RESULTS, ComparisonCell, do_cell, read_cell, write_cell
 from permgrad.runs.compare.folds import Fold, make_folds
 from permgrad.runs.compare.inputs import ComparedTable, from_arrays, from_request, request_configuration
-from permgrad.runs.compare.plan import ComparisonPlan, check_metric, check_task, make_plan
+from permgrad.runs.compare.plan import ComparisonPlan, make_plan
 from permgrad.runs.folder.folder import believed, configuration_hash, now, open_configured, writable_folder
 from permgrad.runs.folder.outputs import refuse_input
 from permgrad.runs.requests import CompareRequest, Outcome
@@ -123,15 +123,20 @@ class _Job:
 
 def _job(table: ComparedTable, plan: ComparisonPlan, metric: str | None, device: str, threads: int | None) -> _Job:
     """Check what only the table can tell, and divide its rows, before anything is written."""
-    check_task(plan, table.task)
+    for model in plan.models:
+        if model.kind == "network":
+            check_preset(model.preset, table.task)
     loss_of(table.task, plan.loss)
-    decides = check_metric(metric, table.task, len(set(table.y.tolist())))
+    if metric is None:
+        metric = primary_metric(table.task, len(table.classes)).name
+    names = [name for name in metrics if metrics.get(name).task == table.task]
+    check_choice(f"metric for {table.task}", metric, names)
     raise_faults(device_faults(device))
     folds = make_folds(
         table.y, table.task, folds=plan.folds, repeats=plan.repeats, splits=plan.splits, seed=plan.seed,
         groups=table.groups,
     )  # fmt: skip
-    return _Job(table, plan, folds, decides, device, threads)
+    return _Job(table, plan, folds, metric, device, threads)
 
 
 def _do_cells(job: _Job, folder: Path | None, say: Say, progress: ProgressMode) -> list[ComparisonCell]:
@@ -211,14 +216,11 @@ def _put_together(job: _Job, cells: Sequence[ComparisonCell], **facts: Any) -> C
 def _facts(job: _Job, cells: Sequence[ComparisonCell]) -> dict[str, Any]:
     table, plan = job.table, job.plan
     sizes = {part: [len(getattr(fold, part)) for fold in job.folds] for part in ("train", "validation", "test")}
-    classes = None
-    if table.task == "classification":
-        labels, counts = np.unique(table.y, return_counts=True)
-        classes = {str(label): int(count) for label, count in zip(labels.tolist(), counts, strict=True)}
+    counts = {str(label): int(np.sum(table.y == label)) for label in table.classes.tolist()}
     return {
         "rows": len(table.y),
         "columns": table.X.shape[1],
-        "classes": classes,
+        "classes": counts or None,
         "positive": plain(table.positive),
         "divided": _division(table, plan),
         "fold_word": "split" if plan.splits else "fold",

@@ -55,7 +55,6 @@ def make_folds(
     ``splits`` are seeds of splits in the place of folds: 60 % training, 20 % validation, 20 % test, those of
     ``permgrad run --split-seed``.
     """
-    check_numbers(folds=folds, repeats=repeats, splits=splits)
     if splits:
         # That a class is too rare to be balanced is said once, by the command that reads the table.
         with keeping_warnings():

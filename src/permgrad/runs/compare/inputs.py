@@ -26,16 +26,10 @@ from permgrad.runs.run.target import choose_task, doubt_on_task, positive_label,
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedTable:
-    """A checked table on which models are compared.
+    """A checked table on which models are compared: features, and the target ``(rows,)``, classes or float64.
 
-    Attributes:
-        X, y: Features, and target ``(rows,)``: classes, or float64.
-        groups: ``(rows,)``, or None.
-        variables: Columns that act as one feature.
-        na_codes: Codes that mean missing: a list, or one for each column.
-        kinds: Columns whose kind is declared.
-        positive: Of two classes the positive one; None: there are more, or none.
-        notes: Sentences for the user.
+    ``variables`` are columns that act as one feature; of two classes ``positive`` is the positive one; ``notes`` are
+    sentences for the user.
     """
 
     name: str
@@ -103,18 +97,14 @@ def from_request(request: CompareRequest) -> ComparedTable:
     groups = None
     if request.group is not None:
         groups = pd.factorize(rows.identifiers[request.group], use_na_sentinel=False)[0].astype(np.int64)
+    shared = ("target", "task", "variables", "na_codes", "kinds", "positive")
     return ComparedTable(
         name=request.name,
-        target=inputs.target,
         X=rows.X.reset_index(drop=True),
         y=rows.y,
-        task=inputs.task,
         groups=groups,
-        variables=inputs.variables,
-        na_codes=inputs.na_codes,
-        kinds=inputs.kinds,
-        positive=inputs.positive,
         notes=tuple(inputs.notes),
+        **{name: getattr(inputs, name) for name in shared},
     )
 
 

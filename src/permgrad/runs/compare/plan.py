@@ -9,13 +9,12 @@ from typing import Any
 
 from permgrad import __version__
 from permgrad.base.checks import check_choice, check_flag, check_names, check_whole
-from permgrad.base.errors import EnvironmentProblem, InputError, shown, suggest
+from permgrad.base.errors import InputError, shown, suggest
 from permgrad.evaluation.comparison import ComparedModel
-from permgrad.evaluation.competitors import competitors, why_absent
-from permgrad.evaluation.metrics import metrics, primary_metric
+from permgrad.evaluation.competitors import check_available, competitors, why_absent
 from permgrad.models.estimators.presets import get_preset, presets
 from permgrad.models.estimators.settings import check_preset
-from permgrad.runs.compare.folds import Task, check_numbers
+from permgrad.runs.compare.folds import check_numbers
 
 #: What models may be explained by; permutation is for all of them, the others for networks.
 METHODS = ("permutation", "permgrad", "ablation", "gradient", "integrated_gradients", "deeplift", "shapley")
@@ -53,16 +52,7 @@ def parse_models(names: Sequence[str]) -> tuple[Model, ...]:
         raise InputError(
             f"a comparison needs at least 2 models, however: {fact}; name more, as in --models default,lightgbm"
         )
-    absent = [
-        one for one in map(competitors.get, (m.name for m in models if m.kind == "baseline")) if not one.available()
-    ]
-    if absent:
-        packages = ", ".join(dict.fromkeys(baseline.package for baseline in absent))
-        extras = ",".join(dict.fromkeys(baseline.extra for baseline in absent if baseline.extra))
-        raise EnvironmentProblem(
-            f"models need their libraries, however: {packages} for {', '.join(repr(one.name) for one in absent)} "
-            f"cannot be imported; install the extra with: pip install 'permgrad[{extras}]', or leave the model out"
-        )
+    check_available(model.name for model in models if model.kind == "baseline")
     return models
 
 
@@ -101,15 +91,9 @@ def _parse(name: str) -> Model:
 class ComparisonPlan:
     """Everything that decides what cells hold, checked.
 
-    Attributes:
-        models: Who takes part.
-        folds, repeats, splits: How rows are divided; ``splits`` are seeds of splits in the place of folds.
-        methods: How models are explained; empty: not at all. ``named_methods`` are those that the user named.
-        loss: ``"auto"`` or a registered loss.
-        n_repeats: Donors per row and feature.
-        most_rows: Test rows of a fold that are explained at most.
-        seed: Of everything random but the seeds of ``splits``.
-        absent: Sentences on usual models that are not installed.
+    ``splits`` are seeds of splits in the place of folds; ``methods`` are empty where nothing is explained, and
+    ``named_methods`` those that the user named; ``most_rows`` test rows of a fold are explained at most, with
+    ``n_repeats`` donors; ``absent`` are sentences on usual models that are not installed.
     """
 
     models: tuple[Model, ...]
@@ -194,24 +178,3 @@ def make_plan(
         absent=() if models else tuple(absent.values()),
         **options,
     )
-
-
-def check_task(plan: ComparisonPlan, task: Task) -> None:
-    """Refuse presets that are for the other task, once the table has told which it is."""
-    for model in plan.models:
-        if model.kind == "network":
-            check_preset(model.preset, task)
-
-
-def check_metric(metric: str | None, task: str, n_classes: int) -> str:
-    """Return the metric that decides: the one asked for, or the task's first."""
-    if metric is None:
-        return primary_metric("regression" if task == "regression" else "classification", n_classes).name
-    names = [name for name in metrics if metrics.get(name).task == task]
-    if not isinstance(metric, str) or metric not in names:
-        other = isinstance(metric, str) and metric in metrics
-        what = f"{metric!r} is one for {metrics.get(metric).task}" if other else f"metric={shown(metric)}"
-        raise InputError(
-            f"metric must be one of {', '.join(names)} for {task}, however: {what}{suggest(metric, names)}"
-        )
-    return metric

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,29 +39,9 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_data(path: Path) -> dict[str, Any]:
     """Read ``data.json``: which column is the target, which are identifiers, what each was taken for."""
     data = read_json(path)
-    if data.get("task") not in TASKS:
-        raise _changed(path, f"has the task {data.get('task')!r:.40}")
-    if not isinstance(data.get("target"), str):
-        raise _changed(path, f"has the target {data.get('target')!r:.40}")
-    lists = {
-        "columns": _is_column,
-        "identifiers": _is_text,
-        "na_codes": _is_code,
-        "texts": _is_text,
-        "not_na": _is_text,
-    }
-    for name, is_one in lists.items():
-        entry = data.get(name, [])
-        if not isinstance(entry, list) or not all(map(is_one, entry)):
-            raise _changed(path, f"has {name} that are none")
-    named = data.get("identifiers", [])
-    if len(set(named)) < len(named):
-        raise _changed(path, "has an identifier twice")
-    decimals = data.get("decimals", {})
-    if not isinstance(decimals, dict) or not all(sign in (",", ".") for sign in decimals.values()):
-        raise _changed(path, "has decimal signs that are none")
-    if not isinstance(data.get("units", {}), dict) or not all(map(_is_text, data.get("units", {}).values())):
-        raise _changed(path, "has units that are none")
+    for name, is_ours in _ENTRIES.items():
+        if not is_ours(data.get(name)) and (name in data or name in ("task", "target")):
+            raise _changed(path, f"has {name}: {data.get(name)!r:.40}")
     return data
 
 
@@ -106,15 +86,12 @@ def read_metrics(path: Path, task: str | None = None) -> dict[str, Any]:
     from permgrad.evaluation.metrics import metrics as registry
 
     metrics = read_json(path)
-    if metrics.get("task") not in (TASKS if task is None else (task,)):
-        raise _changed(path, f"has the task {metrics.get('task')!r:.40}")
-    for name in ("rows", "validation", "test", "baselines"):
-        if not isinstance(metrics.get(name), dict):
-            raise _changed(path, f"has no {name}")
-    if not isinstance(metrics["rows"].get("test"), int):
-        raise _changed(path, "has no number of test rows")
-    if not any(name in registry and registry.get(name).task == metrics["task"] for name in metrics["test"]):
-        raise _changed(path, f"has no metric of a {metrics['task']}")
+    parts = [metrics.get(name) for name in ("rows", "validation", "test", "baselines")]
+    if metrics.get("task") not in (TASKS if task is None else (task,)) or not all(isinstance(p, dict) for p in parts):
+        raise _changed(path, "has no task, rows, validation, test or baselines of this run")
+    measured = [registry.get(name).task for name in metrics["test"] if name in registry]
+    if metrics["task"] not in measured or not isinstance(metrics["rows"].get("test"), int):
+        raise _changed(path, f"has no metric of a {metrics['task']}, or no number of test rows")
     if not all(isinstance(scores, dict) for scores in metrics["baselines"].values()):
         raise _changed(path, "has baselines without metrics")
     return metrics
@@ -154,16 +131,28 @@ def read_drawing(path: Path, stage: str) -> str:
     return text
 
 
-def _is_column(entry: Any) -> bool:
-    return isinstance(entry, Mapping) and _is_text(entry.get("name")) and _is_text(entry.get("role"))
+def _list_of(is_one: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda entry: isinstance(entry, list) and all(map(is_one, entry))
 
 
 def _is_text(entry: Any) -> bool:
     return isinstance(entry, str)
 
 
-def _is_code(entry: Any) -> bool:
-    return isinstance(entry, (str, int, float)) and not isinstance(entry, bool)
+#: What the entries of ``data.json`` that commands work with must be.
+_ENTRIES: dict[str, Callable[[Any], bool]] = {
+    "task": lambda entry: entry in TASKS,
+    "target": _is_text,
+    "columns": _list_of(
+        lambda entry: isinstance(entry, Mapping) and _is_text(entry.get("name")) and _is_text(entry.get("role"))
+    ),
+    "identifiers": lambda entry: _list_of(_is_text)(entry) and len(set(entry)) == len(entry),
+    "na_codes": _list_of(lambda entry: isinstance(entry, (str, int, float)) and not isinstance(entry, bool)),
+    "texts": _list_of(_is_text),
+    "not_na": _list_of(_is_text),
+    "decimals": lambda entry: isinstance(entry, dict) and all(sign in (",", ".") for sign in entry.values()),
+    "units": lambda entry: isinstance(entry, dict) and all(map(_is_text, entry.values())),
+}
 
 
 def _changed(path: Path, fact: str, fix: str = "run again with --from data") -> InputError:

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -70,26 +70,24 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+#: What the record of every folder holds that is known by a configuration.
+_CONFIGURED: dict[str, type] = {"configuration_hash": str, "configuration": dict, "started": str}
+
+
 # ---- a folder of any command -----------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class FolderKind:
-    """What a command's folder is, and how it is known.
+    """What a command's folder is: one of its ``owner``'s, known by the record, which is the first of its ``names``.
 
-    Attributes:
-        owner: What it is one of, such as ``"run"``.
-        names: What is written there; the first is the record, by which the command knows it.
-        same: What must be the same for the command to go on in it.
-        holds: Entries that every record has, with their types.
-        leftovers: How names begin that a process leaves which was killed before its first record.
-        empty: How a setting that is an empty list is shown.
+    ``same`` is what must be the same for the command to go on in it, ``holds`` the entries that every record has, with
+    their types, ``leftovers`` how names begin that a process leaves which was killed before its first record, ``empty``
+    how a setting that is an empty list is shown.
     """
 
     owner: str
     names: tuple[str, ...]
     same: str = "settings"
-    holds: Mapping[str, type] = field(
-        default_factory=lambda: {"configuration_hash": str, "configuration": dict, "started": str}
-    )
+    holds: Mapping[str, type] = field(default_factory=lambda: _CONFIGURED)
     leftovers: tuple[str, ...] = ()
     empty: Any = None
 
@@ -154,18 +152,16 @@ class FolderKind:
     ) -> None:
         """Refuse a folder whose record is damaged, with what to do."""
         if self._is_damaged(folder):
-            path = folder / self.names[0]
-            raise InputError(f"a {self.owner}'s folder must be as permgrad wrote it, however: {path} is damaged; {fix}")
+            fact = f"{folder / self.names[0]} is damaged"
+            raise InputError(f"a {self.owner}'s folder must be as permgrad wrote it, however: {fact}; {fix}")
 
     def refuse_foreign(self, folder: Path) -> None:
         """Refuse a folder that holds somebody else's files, or a damaged record; it may not be there."""
         if not folder.is_dir():
             return
         self.refuse_damaged(folder)
-        ours = (f".{self.names[0]}.", *self.leftovers)
-        foreign = sorted(
-            entry.name for entry in folder.iterdir() if entry.name != LOCK and not entry.name.startswith(ours)
-        )
+        ours = (LOCK, f".{self.names[0]}.", *self.leftovers)
+        foreign = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith(ours))
         if foreign:
             raise InputError(
                 f"a {self.owner}'s folder must be new, empty or of the same {self.owner}, however: {folder} holds "
@@ -277,25 +273,15 @@ def _remove(path: Path) -> None:
 
 
 # ---- that of a run ---------------------------------------------------------------------------------------------------
-RUN = FolderKind(
-    "run",
-    NAMES,
-    same="configuration",
-    holds={"configuration_hash": str, "configuration": dict, "started": str}
-    | {"finished_stages": list, "stages": dict, "facts": dict},
-)
-#: Return the content of a folder's ``run.json``, or None if the folder holds no readable record of a run.
-read_record: Callable[[str | os.PathLike[str]], dict[str, Any] | None] = RUN.read
-check_free = RUN.check_free
+_HOLDS = _CONFIGURED | {"finished_stages": list, "stages": dict, "facts": dict}
+RUN = FolderKind("run", NAMES, same="configuration", holds=_HOLDS)
+read_record, check_free = RUN.read, RUN.check_free
 
 
 class RunFolder:
-    """A run's folder that this process may write to. Made by :func:`open_run`.
+    """A run's folder that this process may write to, and the content of ``run.json``. Made by :func:`open_run`.
 
-    Attributes:
-        path: The folder.
-        record: The content of ``run.json``.
-        lost: Files of a finished stage that were gone or damaged when the folder was taken; it counts as unfinished.
+    ``lost``: files of a finished stage that were gone or damaged when it was taken; the stage counts as unfinished.
     """
 
     def __init__(self, path: Path, record: dict[str, Any]) -> None:
@@ -485,7 +471,8 @@ def open_run(
         keep = same and not (overwrite and from_stage is None)
         new = RUN.new_record(configuration, command) | {"finished_stages": [], "stages": {}, "facts": {}}
         run = RunFolder(folder, record if keep and record is not None else new)
-        _check_start(run, from_stage)
+        if from_stage is not None:
+            _check_start(run, from_stage)
         if record is not None and not (keep and from_stage is None):
             first = from_stage if keep and from_stage is not None else "data"
             _refuse_added(folder, record, _ORDER[_ORDER.index(first) :])
@@ -504,10 +491,10 @@ def open_run(
         yield run
 
 
-def _check_start(run: RunFolder, from_stage: str | None) -> None:
+def _check_start(run: RunFolder, from_stage: str) -> None:
     """Refuse to start from a stage whose predecessors are not finished."""
-    usable = whole_stages(run.path, run.record) if from_stage is not None else []
-    for stage in _ORDER[: _ORDER.index(from_stage)] if from_stage is not None else []:
+    usable = whole_stages(run.path, run.record)
+    for stage in _ORDER[: _ORDER.index(from_stage)]:
         if stage not in usable:
             raise InputError(
                 f"a run can only start from a stage whose predecessors are finished, however: from={from_stage!r} and "
@@ -518,11 +505,11 @@ def _check_start(run: RunFolder, from_stage: str | None) -> None:
 def _refuse_added(folder: Path, record: Mapping[str, Any], stages: Sequence[str]) -> None:
     """Refuse to remove what somebody laid into a folder that a finished stage wrote, such as notes beside the model."""
     added: list[str] = []
-    for stage in stages:
-        recorded = _recorded_files(record, stage) if stage in record["finished_stages"] else None
-        if recorded is not None:
-            # What a killed process left is hidden.
-            added += [name for name in written_files(folder, stage) if name not in recorded and "/." not in name]
+    for stage in [name for name in stages if name in record["finished_stages"]]:
+        recorded = _recorded_files(record, stage)
+        # What a killed process left is hidden.
+        there = [] if recorded is None else written_files(folder, stage)
+        added += [name for name in there if name not in (recorded or ()) and "/." not in name]
     if added:
         raise InputError(
             f"files that are no run's must not be removed, however: {folder} holds {', '.join(added[:5])}"

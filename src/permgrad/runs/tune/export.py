@@ -48,9 +48,8 @@ from permgrad.runs.run.inputs import Inputs, configuration
 from permgrad.runs.run.run import lost_line, summarise
 from permgrad.tuning.optuna_tools import importances
 from permgrad.tuning.spaces import Space
-from permgrad.tuning.study import BEST_EPOCH, EPOCHS, PROPOSAL, REASON, SECONDS, Study
+from permgrad.tuning.study import BEST_EPOCH, EPOCHS, PROPOSAL, REASON, SECONDS, STATES, Study
 
-STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 _COLUMNS = ("trial", "state", "validation_loss", "epochs", "best_epoch", "seed")
 TUNE_RECORD, WORKERS, TRIALS, TABLE = "tune.json", ".workers", "trials", "trials.csv"
 PRESET, PAGE, MODEL = "preset.json", "tuning.html", "model"
@@ -200,7 +199,16 @@ def export_winner(session: TuneSession) -> Outcome:
             f"a study needs a trial that ends well, however: all {len(reasons)} failed, the first of: {reasons[0]}; "
             "choose another --space, or look at the table"
         )
-    finished = _finished_note(session, best)
+    states = [STATES[trial.state.name] for trial in session.study.finished(session.total)]
+    finished = {
+        "trials": session.total,
+        "states": {state: states.count(state) for state in STATES.values()},
+        "best": best.number,
+        "value": best.value,
+        "seed": int(best.user_attrs[PROPOSAL]["seed"]),
+        "parameters": dict(best.params),
+        "again": _again(session, best),
+    }
     with exclusive(folder / WORKERS / "export.guard"):
         record = STUDY.read(folder) or {}
         if record.get("finished") == finished and (folder / PAGE).exists() and find_finished(folder):
@@ -217,19 +225,6 @@ def export_winner(session: TuneSession) -> Outcome:
         return _outcome(session.request, session.space, record, already=False)
 
 
-def _finished_note(session: TuneSession, best: Any) -> dict[str, Any]:
-    states = [STATES[trial.state.name] for trial in session.study.finished(session.total)]
-    return {
-        "trials": session.total,
-        "states": {state: states.count(state) for state in STATES.values()},
-        "best": best.number,
-        "value": best.value,
-        "seed": int(best.user_attrs[PROPOSAL]["seed"]),
-        "parameters": dict(best.params),
-        "again": _again(session, best),
-    }
-
-
 def _run_stages(session: TuneSession, best: Any) -> None:
     """Do the stages of a run with the winner's settings; its model is there already."""
     folder, seed = session.folder, int(best.user_attrs[PROPOSAL]["seed"])
@@ -243,10 +238,8 @@ def _run_stages(session: TuneSession, best: Any) -> None:
     def adopt(work: stages.RunWork) -> None:
         source = folder / TRIALS / str(best.number) / MODEL
         if not source.is_dir() or is_damaged_model(source):
-            fact = f"the model of trial {best.number} is damaged; the same training is done again"
-            if not source.is_dir():
-                fact = f"trial {best.number} was trained elsewhere; the same training is done again here"
-            session.say(f"  {fact}")
+            fact = "is damaged" if source.is_dir() else "is elsewhere"
+            session.say(f"  the model of trial {best.number} {fact}; the same training is done again here")
             stages.model_stage(work)
             return
         with atomic_folder(work.folder / "model") as temporary:

@@ -81,7 +81,7 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
     inputs = load_inputs(request.run_request(space.base_name))
     stages.validation_rows(inputs)
     say(headline(inputs))
-    with quiet_optuna(), _storage_problems(), _opened(request, identity) as study:
+    with quiet_optuna(), _opened(request, identity) as study:
         wanted = request.trials if request.trials is not None else space.trials_for(inputs.task)
         # A study that has more already is not cut.
         total = max([wanted, *(trial.number + 1 for trial in study.finished())])
@@ -111,33 +111,17 @@ def identity_of(request: TuneRequest, space: Space) -> dict[str, Any]:
     for name in ("preset", "baselines"):
         content.pop(name, None)
     rule = {"least_complete": LEAST_COMPLETE, "longest_warm_up": LONGEST_WARM_UP}
-    pruning = rule if _prunes(request, space) else None
+    pruning = rule if request.pruning and space.pruning else None
     space_name = Path(space.name).name
     return content | {"space": space_name, "space content": configuration_hash(space.content), "pruning": pruning}
-
-
-def _prunes(request: TuneRequest, space: Space) -> bool:
-    return request.pruning and space.pruning
-
-
-@contextlib.contextmanager
-def _storage_problems() -> Iterator[None]:
-    """Turn what a database refuses while it is at work into a sentence."""
-    optuna = need_optuna()
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield
-    except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
-        raise EnvironmentProblem(
-            f"the study's storage must stay reachable, however: {str(error).splitlines()[0]}; "
-            "mend this, then the same command goes on"
-        ) from error
 
 
 @contextlib.contextmanager
 def _opened(request: TuneRequest, identity: dict[str, Any]) -> Iterator[Study]:
     """Take the folder and the storage; a folder in which nothing came about goes again."""
+    optuna = need_optuna()
+    from sqlalchemy.exc import SQLAlchemyError
+
     folder = request.folder
     with made_folder(folder):
         try:
@@ -158,6 +142,11 @@ def _opened(request: TuneRequest, identity: dict[str, Any]) -> Iterator[Study]:
                         record = new_record(identity, request.shown_storage, request.study, request.command)
                         write_tune_record(folder, record)
                     yield study
+        except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
+            raise EnvironmentProblem(
+                f"the study's storage must stay reachable, however: {str(error).splitlines()[0]}; "
+                "mend this, then the same command goes on"
+            ) from error
         finally:
             if not (folder / TUNE_RECORD).exists():
                 for guard in (folder / WORKERS).glob("*.guard"):
@@ -191,9 +180,7 @@ def _claim_and_do(session: TuneSession) -> None:
             return
         else:
             if not waiting:
-                session.say(
-                    "other processes are at work on the last trials; waiting for them (Ctrl-C leaves it to them)"
-                )
+                session.say("other processes are at work on the last trials; waiting (Ctrl-C leaves it to them)")
             waiting = True
             time.sleep(_PAUSE)
 
@@ -201,12 +188,15 @@ def _claim_and_do(session: TuneSession) -> None:
 def _do_trial(session: TuneSession, claim: Claim) -> None:
     """Train one trial, keep its model, and tell the study."""
     place = session.folder / TRIALS / str(claim.number)
-    if place.exists() and not (claim.resumed and _same_preset(place / PRESET, claim)):
+    stored = None
+    with contextlib.suppress(OSError, ValueError):
+        stored = parse_json((place / PRESET).read_bytes())
+    if place.exists() and not (claim.resumed and stored == claim.proposal["preset"]):
         shutil.rmtree(place)  # of an older study in this folder
     sweep(place)
     with writable_folder(session.folder):
         (place / CHECKPOINT).mkdir(parents=True, exist_ok=True)
-        write_json_atomic(place / PRESET, claim.proposal.preset)
+        write_json_atomic(place / PRESET, claim.proposal["preset"])
     try:
         with session.study.at_work(claim):
             state, value, facts = _train(session, claim, place)
@@ -219,20 +209,13 @@ def _do_trial(session: TuneSession, claim: Claim) -> None:
     session.say(_trial_line(session, claim.number, state, value, facts))
 
 
-def _same_preset(path: Path, claim: Claim) -> bool:
-    try:
-        return bool(parse_json(path.read_bytes()) == claim.proposal.preset)
-    except (OSError, ValueError):
-        return False
-
-
 def _train(session: TuneSession, claim: Claim, place: Path) -> tuple[str, float, dict[str, Any]]:
     """Return how a trial ended, its smallest validation loss, and facts about it; its model is in its folder."""
-    preset = check_preset(claim.proposal.preset)
-    request = session.request.run_request(session.space.base_name, claim.proposal.seed)
+    preset = check_preset(claim.proposal["preset"])
+    request = session.request.run_request(session.space.base_name, claim.proposal["seed"])
     inputs, epochs = session.inputs, int(preset.training["max_epochs"])
     pruner = None
-    if _prunes(session.request, session.space):
+    if session.request.pruning and session.space.pruning:
         warm_up = min(max(epochs // 4, 1), LONGEST_WARM_UP)
         pruner = Pruner(claim.history, warm_up=warm_up, least=LEAST_COMPLETE)
     encoded = stages.fit_encoder(stages.make_estimator(request, inputs, None, preset=preset), inputs)
