@@ -15,8 +15,8 @@ import pandas as pd
 from benchmarks._results import RESULTS, command, commit
 from benchmarks.quality._cells import SETS, Cells
 from permgrad.base.significance import holm
+from permgrad.evaluation.comparison import corrected_paired_test
 from permgrad.evaluation.metrics import metrics
-from permgrad.evaluation.paired import corrected_paired_test
 
 Labels = Mapping[str, str]
 LEVEL = 0.05

@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks.quality import _cell_tables as tables
 from benchmarks.quality._cells import CACHE, SETS, SPLITS, Cells, Contender, out_of_date, run
 from permgrad.base.significance import holm
-from permgrad.evaluation.paired import corrected_paired_test
+from permgrad.evaluation.comparison import corrected_paired_test
 
 REFERENCE = "tabular_only"
 HYBRID = "default"

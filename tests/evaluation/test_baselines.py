@@ -51,6 +51,10 @@ def parts(task: str, n_classes: int = 3):
     return [CompetitorRows(X[keep], y[keep]) for keep in (slice(250), slice(250, 350), slice(350, 450))]
 
 
+def in_parts(*rows):
+    return dict(zip(("train", "validation", "test"), rows, strict=True))
+
+
 def test_the_contract_names():
     assert competitors.names() == NAMES
     assert tuple(name for name in NAMES if competitors.get(name).costly) == COSTLY
@@ -99,14 +103,14 @@ def test_a_class_without_training_rows_gets_probability_zero(name):
 
 def test_run_gives_metrics_times_and_validation():
     train, validation, test = parts("regression")
-    result = run_competitors("regression", train, validation, test, names=["extra_trees", "bagging"])
+    result = run_competitors("regression", in_parts(train, validation, test), names=["extra_trees", "bagging"])
     assert list(result) == ["extra_trees", "bagging"]
     for score in result.values():
         assert {name for name in metrics if metrics.get(name).task == "regression"} <= set(score)
         assert score["validation"]["rmse"] > 0
         assert score["fit_seconds"] > 0
         assert score["fit_processor_seconds"] > 0
-    without = run_competitors("regression", train, None, test, names=["extra_trees"])
+    without = run_competitors("regression", {"train": train, "test": test}, names=["extra_trees"])
     assert without["extra_trees"]["validation"] is None
 
 
@@ -124,7 +128,7 @@ def test_a_missing_library_is_reported_or_raised(monkeypatch):
         "baselines need their libraries, however: lightgbm for 'lightgbm' cannot be imported; "
         "install the extra with: pip install 'permgrad[baselines]'"
     )
-    result = run_competitors("classification", train, validation, test, names=["lightgbm", "extra_trees"])
+    result = run_competitors("classification", in_parts(train, validation, test), names=["lightgbm", "extra_trees"])
     assert result["lightgbm"]["problem"] == message
     assert result["lightgbm"]["accuracy"] is None
     assert result["extra_trees"]["accuracy"] > 0.7
@@ -137,10 +141,10 @@ def test_nothing_is_printed_and_no_global_state_changes(capfd, recwarn):
     from threadpoolctl import threadpool_info
 
     train, validation, test = parts("classification")
-    run_competitors("classification", train, validation, test, names=["random_forest"])
+    run_competitors("classification", in_parts(train, validation, test), names=["random_forest"])
     before, state = [pool["num_threads"] for pool in threadpool_info()], np.random.get_state()[1].copy()
     torch_state, torch_threads = torch.random.get_rng_state(), torch.get_num_threads()
-    result = run_competitors("classification", train, validation, test, threads=2)
+    result = run_competitors("classification", in_parts(train, validation, test), threads=2)
     assert list(result) == [name for name in NAMES if name not in COSTLY]
     after = [pool["num_threads"] for pool in threadpool_info()]
     assert after[: len(before)] == before

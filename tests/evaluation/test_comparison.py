@@ -11,8 +11,7 @@ import pandas as pd
 import pytest
 
 from permgrad.base.errors import InputError
-from permgrad.evaluation.comparison import ComparedModel, Comparison
-from permgrad.evaluation.paired import corrected_paired_test
+from permgrad.evaluation.comparison import ComparedModel, Comparison, corrected_paired_test
 from permgrad.report.page.comparison import agreement_line, agreement_words, path_lines, sentences
 from permgrad.report.words import number
 

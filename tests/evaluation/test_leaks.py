@@ -16,9 +16,9 @@ def told(frame: pd.DataFrame, target: str, task: str, seed: int = 0) -> dict[str
     cut = int(0.6 * len(rows))
     X, y = frame.drop(columns=target), frame[target].to_numpy()
     found = columns_that_tell((X.iloc[rows[:cut]], y[rows[:cut]]), (X.iloc[rows[cut:]], y[rows[cut:]]), task)
-    assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
-    assert all(ALONE <= one.score <= 1 for one in found)
-    return {one.column: one.score for one in found}
+    assert [one["score"] for one in found] == sorted((one["score"] for one in found), reverse=True)
+    assert all(ALONE <= one["score"] <= 1 for one in found)
+    return {one["column"]: one["score"] for one in found}
 
 
 def numbers(rows: int = 400) -> pd.DataFrame:

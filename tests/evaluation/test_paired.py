@@ -10,7 +10,7 @@ from scipy import integrate, special, stats
 
 from permgrad.base.errors import InputError
 from permgrad.base.significance import holm
-from permgrad.evaluation.paired import PairedTest, corrected_paired_test
+from permgrad.evaluation.comparison import PairedTest, corrected_paired_test
 
 NUMBERS = st.lists(st.floats(-5, 5, allow_subnormal=False), min_size=2, max_size=12)
 

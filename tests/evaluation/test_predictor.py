@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 
 from permgrad import HyNNClassifier, HyNNRegressor, explain
+from permgrad.attribution.replace.donors import MarginalSampler
 from permgrad.base.errors import InputError
+from permgrad.evaluation import predictor
 from permgrad.evaluation.predictor import loss_of, predictor_importance, row_losses
 
 
@@ -18,7 +20,12 @@ def test_linear_model_is_twice_the_squared_slope_times_the_variance():
     slopes = np.array([1.0, -2.0, 0.0])
     y = rows @ slopes
     found = predictor_importance(
-        lambda own: own @ slopes, rows, y, {name: np.array([at]) for at, name in enumerate("abc")}, loss="squared_error"
+        lambda own: own @ slopes,
+        rows,
+        y,
+        {name: np.array([at]) for at, name in enumerate("abc")},
+        MarginalSampler(rows, 0, shared=True),
+        loss="squared_error",
     )
     expected = 2 * slopes**2 * rows.var(axis=0)
     assert expected[1] > 7
@@ -30,7 +37,7 @@ def test_linear_model_is_twice_the_squared_slope_times_the_variance():
 
 @pytest.mark.parametrize("rows", [260, 90], ids=["own donors", "training donors"])
 @pytest.mark.parametrize("task", ["classification", "regression"])
-def test_a_network_has_the_numbers_of_its_own_explanation(task, rows):
+def test_a_network_has_the_numbers_of_its_own_explanation(task, rows, monkeypatch):
     rng = np.random.default_rng(1)
     X = pd.DataFrame({"a": rng.normal(size=500), "b": rng.choice(["x", "y", "z"], 500), "c": rng.normal(size=500)})
     signal = X["a"] + (X["b"] == "x") * 1.5
@@ -40,7 +47,9 @@ def test_a_network_has_the_numbers_of_its_own_explanation(task, rows):
     test = X.iloc[:rows]
     loss = loss_of(task, "auto")
     own = explain(model, test, y[:rows], method="permutation", loss=loss, n_repeats=3, random_state=7, progress=False)
-    background = None if rows >= 200 else model.background_
+    monkeypatch.setattr(predictor, "BATCH_ROWS", 400)
+    encoded = model.encode(test)
+    background = encoded if rows >= 200 else np.asarray(model.background_)
 
     def predict(encoded):
         raw = model.predict_encoded(encoded).astype(np.float64)
@@ -50,15 +59,13 @@ def test_a_network_has_the_numbers_of_its_own_explanation(task, rows):
 
     found = predictor_importance(
         predict,
-        model.encode(test),
+        encoded,
         y[:rows],
         model.preprocessor_.features("feature"),
+        MarginalSampler(background, 7, shared=background is encoded),
         loss=loss,
         class_names=own.outputs[1:],
-        background=background,
         n_repeats=3,
-        seed=7,
-        batch_rows=400,
     )
     assert found.names == own.names
     assert found.outputs == own.outputs
@@ -67,19 +74,22 @@ def test_a_network_has_the_numbers_of_its_own_explanation(task, rows):
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-6)
 
 
-def test_batches_change_nothing_and_seeds_do():
+def test_batches_change_nothing_and_seeds_do(monkeypatch):
     rng = np.random.default_rng(2)
     rows = rng.normal(size=(50, 2)).astype(np.float32)
     call = {"loss": "squared_error", "n_repeats": 4}
     players = {"a": np.array([0]), "b": np.array([0, 1])}
 
-    def found(**options):
+    def found(seed=0):
+        sampler = MarginalSampler(rows, seed, shared=True)
         return predictor_importance(
-            lambda own: own.sum(axis=1), rows, rows[:, 0].astype(float), players, **call, **options
-        )
+            lambda own: own.sum(axis=1), rows, rows[:, 0].astype(float), players, sampler, **call
+        ).values
 
-    np.testing.assert_allclose(found(batch_rows=7).values, found().values, rtol=1e-12)
-    assert (found(seed=1).values != found(seed=2).values).any()
+    at_once = found()
+    assert (found(seed=1) != found(seed=2)).any()
+    monkeypatch.setattr(predictor, "BATCH_ROWS", 7)
+    np.testing.assert_allclose(found(), at_once, rtol=1e-12)
 
 
 def test_a_probability_of_zero_has_a_finite_loss():

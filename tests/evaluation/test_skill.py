@@ -109,8 +109,8 @@ def test_rows_of_a_class_that_no_model_knows_are_left_out_of_the_log_loss():
 
 # ---- against a constant ----------------------------------------------------------------------------------------------
 def test_noise_is_hardly_ever_taken_for_knowledge_and_knowledge_is_found():
-    noise = [skill("classification", *classified(60, 0.0, seed), seed=seed).learnt for seed in range(100)]
-    known = [skill("classification", *classified(60, 1.5, seed), seed=seed).learnt for seed in range(20)]
+    noise = [skill("classification", *classified(60, 0.0, seed), seed=seed)["learnt"] for seed in range(100)]
+    known = [skill("classification", *classified(60, 1.5, seed), seed=seed)["learnt"] for seed in range(20)]
     assert sum(noise) <= 6
     assert all(known)
 
@@ -122,8 +122,8 @@ def test_two_rare_rows_in_front_are_no_knowledge(rare):
     score = np.r_[np.linspace(0.8, 0.7, rare), np.linspace(0.95, 0.2, 30)]
     ours = Predicted(truth, np.stack([1 - score, score], axis=1))
     found = skill("classification", ours, Predicted(truth, np.tile([0.9, 0.1], (len(truth), 1))), seed=0)
-    assert found.measures["roc_auc"].difference > 0
-    assert not found.learnt
+    assert found["ahead"]["roc_auc"]["difference"] > 0
+    assert not found["learnt"]
 
 
 def test_a_frequent_class_does_not_hide_a_good_order():
@@ -135,8 +135,8 @@ def test_a_frequent_class_does_not_hide_a_good_order():
     assert np.mean(ours.guess.argmax(axis=1) == truth) <= 1 - truth.mean() + 0.002, (
         "hardly more than the frequent class"
     )
-    assert list(found.measures) == ["roc_auc", "log_loss"]
-    assert found.learnt
+    assert list(found["ahead"]) == ["roc_auc", "log_loss"]
+    assert found["learnt"]
 
 
 # ---- against others --------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from permgrad.attribution.parts.engines import RayEngine
 from permgrad.base import significance
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.image_table import locate_images
-from permgrad.evaluation import metrics, paired, ranking, thresholds
+from permgrad.evaluation import comparison, metrics, ranking, thresholds
 from permgrad.models.estimators.image_table import ImageTableModel, Records
 
 NAMES = list("abcd")
@@ -85,7 +85,7 @@ PARTS: dict[str, tuple[Callable[..., Any], Any, dict[str, Any]]] = {
     "evaluate numbers": (lambda **given: metrics.evaluate("regression", **given), ("y", "predictions"), {
         "y": ROWS[:, 0], "predictions": ROWS[:, 1],
     }),
-    "corrected_paired_test": (paired.corrected_paired_test, None, {
+    "corrected_paired_test": (comparison.corrected_paired_test, None, {
         "differences": [0.1, 0.2, 0.3], "train_rows": 100, "test_rows": 20,
     }),
     "holm": (significance.holm, None, {}),

@@ -75,7 +75,7 @@ def command(folder):
         lambda _: pg.HyNNClassifier(preset="fast", max_epochs=1, progress=False).fit(ALL_ROWS, ALL_LABELS),
         lambda _: pg.explain(nn.Linear(3, 3), ALL_ROWS, class_names=["all", "none", "some"], method="gradient"),
         lambda _: predictor_importance(
-            lambda rows: rows, ALL_ROWS, np.arange(60) % 3, {"a": np.array([0])}, loss="cross_entropy",
+            lambda rows: rows, ALL_ROWS, np.arange(60) % 3, {"a": np.array([0])}, None, loss="cross_entropy",
             class_names=["all", "none", "some"],
         ),
     ],

@@ -11,8 +11,7 @@ from permgrad.base.errors import InputError
 from permgrad.models.estimators.presets import get_preset, preset_from_dict
 from permgrad.models.train.schedules import one_cycle
 from permgrad.tuning import get_space, read_space, space_from_dict, spaces
-from permgrad.tuning.parameters import Parameter, choice_label, doubled, place_values
-from permgrad.tuning.spaces import check_preset
+from permgrad.tuning.spaces import Parameter, check_preset, choice_label, doubled, place_values
 
 optuna = pytest.importorskip("optuna")
 

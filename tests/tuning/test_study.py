@@ -219,7 +219,7 @@ def finished_with(losses: list[float]) -> Any:
 
 
 def test_pruning_by_the_median_of_those_before():
-    from permgrad.tuning.optuna_tools import Pruner
+    from permgrad.tuning.study import Pruner
 
     history = [finished_with([1.0, 0.5 + 0.1 * number, 0.4]) for number in range(5)]  # medians 1, 0.7, 0.4
     pruner = Pruner(history, warm_up=1, least=5)
@@ -231,7 +231,7 @@ def test_pruning_by_the_median_of_those_before():
 
 
 def test_importances_need_trials():
-    from permgrad.tuning.optuna_tools import importances
+    from permgrad.tuning.study import importances
 
     assert importances([]) == {}
     dist = {"x": optuna.distributions.FloatDistribution(0, 1), "y": optuna.distributions.FloatDistribution(0, 1)}

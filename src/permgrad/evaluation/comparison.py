@@ -18,16 +18,16 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import special
 
+from permgrad.base.checks import as_numbers, check_number
 from permgrad.base.csv_files import Formulas, write_csv
 from permgrad.base.csv_files import csv_formulas as formulas_in_csv
 from permgrad.base.errors import InputError
 from permgrad.base.files import atomic_path, plain, write_json_atomic, write_text_atomic
 from permgrad.base.significance import adjusted, clearly, holm, over_splits
-from permgrad.evaluation.agreement import agreement_table, usual_k
 from permgrad.evaluation.metrics import Metric, metrics
-from permgrad.evaluation.paired import corrected_paired_test
-from permgrad.evaluation.ranking import importance_shares
+from permgrad.evaluation.ranking import agreement_table, importance_shares, usual_k
 from permgrad.evaluation.ranking import strongest as strongest_of
 
 Floats = npt.NDArray[np.float64]
@@ -136,8 +136,8 @@ class Comparison:
         """
         wide = self.table_of(self.metric).reindex(columns=self.names)
         higher = self.measure.direction == "higher"
-        others = [name for name in wide.columns[wide.notna().any()] if name != self.best]
-        tests = {name: self._test(wide, str(self.best), name) for name in others}
+        behind = [name for name in wide.columns[wide.notna().any()] if name != self.best]
+        tests = {name: self._test(wide, str(self.best), name) for name in behind}
         frame = pd.DataFrame(
             {
                 "model": self.names,
@@ -252,15 +252,14 @@ class Comparison:
 
     @cached_property
     def agreement(self) -> pd.DataFrame:
-        """Agreement of every pair of explained models, see ``permgrad.evaluation.agreement``."""
+        """Agreement of every pair of explained models, see ``permgrad.evaluation.ranking``."""
         train, test = self._sizes
         return agreement_table(self.reliance, k=self.k or None, train_rows=train, test_rows=test)
 
     def shares(self) -> pd.DataFrame:
         """Return each model's mean share of importance, features by models (permutation, folds averaged).
 
-        Importances below 0 count as 0, and those of a fold are divided by their sum: losses of different models have
-        different sizes, and what is compared is which features they rely on.
+        Importances below 0 count as 0: what is compared is which features models rely on, not the size of their losses.
         """
         columns = {
             name: np.mean([importance_shares(row) for row in values], axis=0) for name, values in self.reliance.items()
@@ -271,9 +270,7 @@ class Comparison:
     def strongest(self) -> dict[str, Floats]:
         """For each explained model how far each feature is one of its strongest: 1, 0, or a part where ties straddle.
 
-        They are those of the mean shares over folds, at most ``k``, and none that does not clearly matter or has less
-        than a hundredth of the importance: the order of such features says nothing. So a model may have fewer than
-        ``k``.
+        They are those of the mean shares, at most ``k``, and none that does not clearly matter or has less than 1 %.
         """
         return {
             str(name): strongest_of(np.where((share >= MATTERS) & self.clear[str(name)], share, 0.0), self.k)
@@ -364,3 +361,57 @@ def _adjusted(frame: pd.DataFrame) -> pd.DataFrame:
     if defined.any():
         frame.loc[defined, "p_holm"] = holm(frame.loc[defined, "p_value"].to_numpy())
     return frame
+
+
+_ROWS = "pass the number of rows of a split"
+#: Differences that are alike up to this share are the same.
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Mean difference in the unit of the score, its 95 % interval, two-sided p-value, number of splits."""
+
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    splits: int
+
+
+def corrected_paired_test(differences: npt.ArrayLike, *, train_rows: int, test_rows: int) -> PairedTest:
+    """Test whether the mean difference of two models' scores ``(splits,)`` is 0; p < 0.05 iff the interval excludes it.
+
+    With J splits, differences d_1 … d_J and their sample variance s², the standard error of the mean is
+    √((1/J + test_rows / train_rows) · s²), with J − 1 degrees of freedom (Nadeau & Bengio 2003, equation 12 ff.).
+    Differences that are all equal say nothing of their spread: the p-value is that of their signs, 2 · 2^−J, and the
+    interval is the one that belongs to it; if they are all 0, the p-value is 1 and the interval is 0.
+    """
+    values = as_numbers("differences", differences, "pass one for each split")
+    if values.ndim != 1 or len(values) < 2:
+        raise InputError(
+            "a paired test needs the differences of at least two splits, however: their shape is "
+            f"{values.shape}; measure both models on more splits"
+        )
+    if not np.all(np.isfinite(values)):
+        raise InputError(
+            f"differences must be finite, however: {int(np.sum(~np.isfinite(values)))} of {len(values)} are not; "
+            "leave out the splits on which a model has no score"
+        )
+    for name, rows in (("train_rows", train_rows), ("test_rows", test_rows)):
+        if check_number(name, rows, _ROWS) < 1:
+            raise InputError(f"{name} must be at least 1, however: {name}={rows!r}; {_ROWS}")
+    splits = len(values)
+    # Scores near 1 round at 1e-16, and so do their differences, however small these are.
+    largest = _ROUNDING * float(np.abs(values).max())
+    mean = float(values.mean())
+    mean = 0.0 if abs(mean) <= largest else mean
+    error = math.sqrt(float(values.var(ddof=1)) * (1 / splits + test_rows / train_rows))
+    if error <= largest:
+        # NOTE[DIFF]: the paper's variance is 0 here, and any difference certain.
+        if mean == 0:
+            return PairedTest(0.0, 0.0, 0.0, 1.0, splits)
+        error = -abs(mean) / float(special.stdtrit(splits - 1, 0.5**splits))
+    half = float(special.stdtrit(splits - 1, 0.975)) * error
+    p_value = float(2 * special.stdtr(splits - 1, -abs(mean) / error))
+    return PairedTest(mean, mean - half, mean + half, p_value, splits)

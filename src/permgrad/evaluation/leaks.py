@@ -8,7 +8,6 @@ out rows are each predicted from the other.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -35,26 +34,13 @@ _WORTH_MORE = 0.8
 _MOST_CELLS, _MOST_ROWS, _LEAST_ROWS = 4_000_000, 20_000, 2_000
 
 
-@dataclass(frozen=True)
-class Leak:
-    """A column that alone predicts ``rows`` held-out rows nearly perfectly, by its ``score`` in ``metric``.
-
-    That is ``"balanced_accuracy"``, ``"r2"`` or ``"r2_of_ranks"``: where few values are far from all others, what the
-    logarithm of a column says of these, which lie beyond all that was learned from, decides about R².
-    """
-
-    column: str
-    metric: str
-    score: float
-    rows: int
-
-
 def columns_that_tell(
     learned: tuple[pd.DataFrame, npt.NDArray[Any]], held: tuple[pd.DataFrame, npt.NDArray[Any]], task: Task
-) -> list[Leak]:
-    """Return the columns whose balanced accuracy or R² (of values or ranks) on held-out rows is at least 0.98.
+) -> list[dict[str, Any]]:
+    """Return ``{column, metric, score, rows}`` of columns with at least 0.98 on held-out rows, the highest first.
 
-    The highest comes first.
+    Metrics are ``balanced_accuracy``, ``r2`` and ``r2_of_ranks``: where few values are far from all others, what the
+    logarithm of a column says of these, which lie beyond all that was learned from, decides about R².
     """
     tables, targets = [], []
     for table, values in (learned, held):
@@ -74,14 +60,14 @@ def columns_that_tell(
         codes, names = pd.factorize(np.concatenate([values.astype(object) for values in targets]))
         classes, measures = len(names), {"balanced_accuracy": codes}
     halves = (np.arange(len(both)) < count, np.arange(len(both)) >= count)
-    leaks = []
+    leaks: list[dict[str, Any]] = []
     for place, name in enumerate(both.columns):
         for metric, truth in measures.items():
             score = _score(both.iloc[:, place], str(name), truth, classes, halves)
             if score >= ALONE:
-                leaks.append(Leak(str(name), metric, score, len(both)))
+                leaks.append({"column": str(name), "metric": metric, "score": score, "rows": len(both)})
                 break
-    return sorted(leaks, key=lambda one: -one.score)
+    return sorted(leaks, key=lambda leak: -leak["score"])
 
 
 def _score(
@@ -137,7 +123,7 @@ def _means(runs: Whole, count: int, values: npt.NDArray[Any], y: npt.NDArray[Any
         return np.asarray(np.bincount(runs, values, count) / np.bincount(runs, minlength=count))
     weights = 1 / np.maximum(np.bincount(y, minlength=classes), 1)
     votes = np.asarray(np.bincount(runs * classes + values, weights[values], count * classes))
-    return votes.reshape(count, classes).argmax(axis=1)
+    return np.argmax(votes.reshape(count, classes), axis=1)
 
 
 def _line(x: Floats, y: Floats, wanted: Floats) -> Floats:

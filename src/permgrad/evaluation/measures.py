@@ -46,50 +46,23 @@ def interval_coverage(truth: npt.ArrayLike, low: npt.ArrayLike, high: npt.ArrayL
 
 
 # ---- repetitions -----------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Stability:
-    """How alike repetitions are: mean Kendall's tau-b over their pairs (NaN where undefined), and spread of shares.
-
-    ``spread`` is the root mean square over features of the standard deviation of the shares.
-    """
-
-    kendall: float
-    spread: float
-    repetitions: int
+def mean_kendall(importances: npt.ArrayLike) -> float:
+    """Return the mean Kendall's tau-b over pairs of repetitions ``(repetitions, features)``; NaN where undefined."""
+    pairs = itertools.combinations(np.asarray(importances, dtype=np.float64), 2)
+    taus = np.array([kendall(one, two) for one, two in pairs])
+    return float(np.nanmean(taus)) if np.isfinite(taus).any() else math.nan
 
 
-def stability(importances: npt.ArrayLike) -> Stability:
-    """Compare repetitions of an explanation, ``(repetitions, features)``."""
-    values = np.asarray(importances, dtype=np.float64)
-    taus = np.array([kendall(one, two) for one, two in itertools.combinations(values, 2)])
-    taus = taus[~np.isnan(taus)]
-    shares = np.stack([importance_shares(row) for row in values])
-    spread = float(np.sqrt(np.mean(shares.var(axis=0, ddof=1))))
-    return Stability(float(taus.mean()) if len(taus) else math.nan, spread, len(values))
+def share_spread(importances: npt.ArrayLike) -> float:
+    """Return the root mean square over features of the standard deviation of shares over repetitions."""
+    shares = np.stack([importance_shares(row) for row in np.asarray(importances, dtype=np.float64)])
+    return float(np.sqrt(np.mean(shares.var(axis=0, ddof=1))))
 
 
-@dataclass(frozen=True, eq=False)
-class BiasAndVariance:
-    """Bias and variance (divisor n) of each share ``(features,)``: mean square error = bias² + variance."""
-
-    bias: Floats
-    variance: Floats
-
-    @property
-    def root_mean_square_bias(self) -> float:
-        """Over features."""
-        return float(np.sqrt(np.mean(self.bias**2)))
-
-    @property
-    def root_mean_variance(self) -> float:
-        """Over features, as a standard deviation."""
-        return float(np.sqrt(np.mean(self.variance)))
-
-
-def bias_and_variance(true_shares: npt.ArrayLike, shares: npt.ArrayLike) -> BiasAndVariance:
-    """Split the error of importance shares ``(repetitions, features)`` from the true ones ``(features,)``."""
-    truth, values = np.asarray(true_shares, dtype=np.float64), np.asarray(shares, dtype=np.float64)
-    return BiasAndVariance(values.mean(axis=0) - truth, values.var(axis=0))
+def bias_and_variance(true_shares: npt.ArrayLike, shares: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """Split the error of shares ``(repetitions, features)``: mean square error = bias² + variance, ``(features,)``."""
+    values = np.asarray(shares, dtype=np.float64)
+    return values.mean(axis=0) - np.asarray(true_shares, dtype=np.float64), values.var(axis=0)
 
 
 # ---- curves ----------------------------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
-"""Permutation importance of any predictor, by the same donors and the same estimate as ``method="permutation"``.
+"""Permutation importance of any predictor, a function from encoded rows, as ``method="permutation"`` estimates it.
 
-A model is a function from encoded rows to predictions here; players, counter-based donors, pair moments and intervals
-are those of the networks' own explanations: with the same rows, seed and loss the importances are equal up to rounding.
+With the same rows, seed and loss, a network has the importances of its own explanation up to rounding.
 """
 
 from __future__ import annotations
@@ -22,6 +21,9 @@ from permgrad.models.batches import in_batches, sparing
 Floats = npt.NDArray[np.float64]
 Predict = Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]]
 
+#: Rows per call of a predictor.
+BATCH_ROWS = 20_000
+CONFIDENCE = 0.95
 _LOSSES = {"classification": ("brier", "cross_entropy", "zero_one"), "regression": ("squared_error", "absolute_error")}
 
 
@@ -54,26 +56,21 @@ def predictor_importance(
     encoded: npt.NDArray[np.float32],
     y: npt.NDArray[Any],
     players: Mapping[str, npt.NDArray[Any]],
+    sampler: MarginalSampler,
     *,
     loss: str,
     class_names: Sequence[str] = (),
-    background: npt.NDArray[np.float32] | None = None,
     n_repeats: int = 10,
-    seed: int = 0,
-    confidence: float = 0.95,
-    batch_rows: int = 20_000,
 ) -> Explanation:
     """Return how much the loss grows when a feature's encoded columns are taken from a donor row.
 
     ``predict`` takes rows ``(rows, encoded)`` to probabilities ``(rows, classes)`` or numbers ``(rows,)``; ``y`` are
     class indexes, or numbers (without ``class_names``). ``players`` are the columns of each feature, without any its
-    importance is exactly 0. Donors come from ``background``, None: from the rows explained themselves.
+    importance is exactly 0.
     """
     started = time.perf_counter()
     check_class_names(class_names)
     rows = np.ascontiguousarray(encoded, dtype=np.float32)
-    donors = rows if background is None else np.ascontiguousarray(background, dtype=np.float32)
-    sampler = MarginalSampler(donors, seed, shared=background is None)
     every, base = np.arange(len(rows), dtype=np.int64), np.empty(len(rows))
 
     def measure(part: slice) -> None:
@@ -98,11 +95,11 @@ def predictor_importance(
     # Mean, standard error, both ends of the interval, p-value.
     numbers = np.zeros((5, len(players), len(outputs)))
     numbers[4] = 1.0
-    at_once = max(1, batch_rows // len(rows))
+    batch_rows, at_once = BATCH_ROWS, max(1, BATCH_ROWS // len(rows))
     for place, (name, columns) in enumerate(players.items()):
         if not len(columns):
             continue
-        moments = PairMoments(len(rows), len(donors), background is None, max(len(class_names), 1), 1)
+        moments = PairMoments(len(rows), sampler.donors, sampler.shared, max(len(class_names), 1), 1)
         for start in range(0, n_repeats, at_once):
             repeats = range(start, min(start + at_once, n_repeats))
             drawn = [sampler.draw(name, columns, every, repeat) for repeat in repeats]
@@ -112,7 +109,7 @@ def predictor_importance(
             moments.add(receivers, lenders, effects[:, None], classes=y[receivers] if class_names else None)
         for column in range(len(outputs)):
             mean, std, count = moments.estimate(column - 1 if column else None)
-            numbers[:, place, column] = np.concatenate([mean, std, *interval(mean, std, count, confidence)])
+            numbers[:, place, column] = np.concatenate([mean, std, *interval(mean, std, count, CONFIDENCE)])
     return Explanation(
         values=numbers[0],
         names=tuple(players),
@@ -125,11 +122,11 @@ def predictor_importance(
         high=numbers[3],
         p_values=numbers[4],
         meta={
-            "seed": seed,
+            "seed": sampler.seed,
             "n_repeats": n_repeats,
             "rows_explained": len(rows),
-            "background": {"kind": "rows explained" if background is None else "given", "rows": len(donors)},
-            "confidence": confidence,
+            "background": {"kind": "rows explained" if sampler.shared else "given", "rows": sampler.donors},
+            "confidence": CONFIDENCE,
             "quantity": "increase of the loss",
             "loss": loss,
             "seconds": time.perf_counter() - started,

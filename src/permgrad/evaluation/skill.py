@@ -112,8 +112,7 @@ def _placements(scores: Floats, members: npt.NDArray[np.bool_]) -> tuple[Floats,
 def paired_bootstrap(metric: str, ours: Predicted, theirs: Predicted, *, seed: int) -> Paired | None:
     """Compare two models on the same rows, above 0 where the first is better; None where the metric is undefined.
 
-    ``metric`` is ``"rmse"``, ``"accuracy"``, ``"log_loss"`` or ``"roc_auc"`` (more than two classes: the mean over
-    those that occur of one against the rest).
+    Metrics are rmse, accuracy, log_loss and roc_auc (of several classes: mean of one against the rest, as they occur).
     """
     if len(ours.truth) < 2:
         return None
@@ -159,20 +158,8 @@ def _drawn_sums(table: Floats, stream: np.random.Generator) -> Floats:
 
 
 # ---- against a constant, against other models ------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Skill:
-    """A model beside the prediction that looks at no feature; ``learnt``: it is better in one measure at least."""
-
-    measures: Mapping[str, Paired]
-    learnt: bool
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return both as JSON-able values."""
-        return {"learnt": self.learnt, "ahead": {name: asdict(one) for name, one in self.measures.items()}}
-
-
-def skill(task: Task, ours: Predicted, constant: Predicted, *, seed: int) -> Skill | None:
-    """Compare a model with a constant; None where nothing can be compared.
+def skill(task: Task, ours: Predicted, constant: Predicted, *, seed: int) -> dict[str, Any] | None:
+    """Return whether a model has learnt more than a constant, and by how much; None where nothing can be compared.
 
     For classes by the metric that stands first, the log loss and the ROC-AUC: where one class is frequent, a model may
     order the rows well and still name that class in every row; and probabilities that are too sure have a bad log loss,
@@ -187,7 +174,7 @@ def skill(task: Task, ours: Predicted, constant: Predicted, *, seed: int) -> Ski
         return None
     better = [test for test in measures.values() if test.difference > 0 and test.p_value * len(measures) < LEVEL]
     learnt = any(test.metric != "roc_auc" or _orders_rows(ours, test) for test in better)
-    return Skill(measures, learnt)
+    return {"learnt": learnt, "ahead": {name: asdict(one) for name, one in measures.items()}}
 
 
 def _orders_rows(ours: Predicted, area: Paired) -> bool:

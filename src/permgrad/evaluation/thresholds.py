@@ -20,7 +20,6 @@ from permgrad.base.files import plain
 
 Criterion = Literal["f1", "balanced_accuracy", "cost"]
 Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 
 CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
 OUTCOMES = ("false_positive", "false_negative", "true_positive", "true_negative")
@@ -71,9 +70,7 @@ def choose_threshold(
     """
     check_choice("by", by, CRITERIA)
     prices = _checked_cost(by, cost)
-    truth, label = _truth(y, positive)
-    numbers = _scores(scores)
-    _check_lengths(truth, numbers)
+    truth, numbers, label = _checked(y, scores, positive)
     order = np.argsort(-numbers, kind="stable")
     falling = numbers[order]
     # The last row of each run of equal scores: a cut below it, never within.
@@ -85,10 +82,11 @@ def choose_threshold(
     values = np.concatenate([[math.inf], middle, [-math.inf]])
     hits = np.concatenate([[0], np.cumsum(truth[order])[last]])
     alarms = np.concatenate([[0], last + 1]) - hits
-    goodness = _goodness(_outcomes(truth, hits, alarms), prices)[by]
-    best = int(np.argmax(-goodness if by == "cost" else goodness))
-    measures = _metrics(truth, int(hits[best]), int(alarms[best]), prices)
-    return Threshold(float(values[best]), by, float(goodness[best]) + 0.0, label, len(truth), prices, measures)
+    measures = _measures(truth, hits, alarms, prices)
+    goodness = -measures["cost"] if by == "cost" else measures[by]
+    best = int(np.argmax(goodness))
+    score = float(measures[by][best]) + 0.0
+    return Threshold(float(values[best]), by, score, label, len(truth), prices, _at(measures, best))
 
 
 def metrics_at(
@@ -106,11 +104,11 @@ def metrics_at(
     """
     if not is_number(value):
         raise InputError(f"a threshold must be a number, however: value={shown(value)}; pass for example 0.5")
-    truth, _ = _truth(y, positive)
-    called = _scores(scores) >= value
-    _check_lengths(truth, called)
+    truth, numbers, _ = _checked(y, scores, positive)
+    called = numbers >= value
     prices = _checked_cost("cost", cost) if cost is not None else {}
-    return _metrics(truth, int((truth & called).sum()), int((~truth & called).sum()), prices)
+    hits, alarms = (np.array([int((rows & called).sum())]) for rows in (truth, ~truth))
+    return _at(_measures(truth, hits, alarms, prices), 0)
 
 
 # ---- classes that are never predicted --------------------------------------------------------------------------------
@@ -122,8 +120,7 @@ def never_predicted(
     """Return facts about each class that some test rows have and no test row is predicted to have, the largest first.
 
     Rows are truth ``(rows,)`` and probabilities ``(rows, classes)``. ``threshold`` is the best for balanced accuracy on
-    the validation rows, None where they do not tell; ``found`` and ``called`` are rows of the class, and all rows, that
-    it then calls so.
+    the validation rows, None where they do not tell; ``found`` and ``called`` count the rows that it calls so.
     """
     missed: list[dict[str, Any]] = []
     predicted = np.unique(test[1].argmax(axis=1)) if len(test[0]) else ()
@@ -162,43 +159,34 @@ def never_predicted_words(missed: Sequence[dict[str, Any]], most: int = 3) -> li
 
 
 # ---- the parts -------------------------------------------------------------------------------------------------------
-def _outcomes(truth: npt.NDArray[np.bool_], hits: Any, alarms: Any) -> dict[str, Integers]:
-    """Return the number of rows with each outcome, of one cut or of many ``(cuts,)``."""
-    positives = int(truth.sum())
-    counts = (alarms, positives - hits, hits, len(truth) - positives - alarms)
-    return {name: np.asarray(count) for name, count in zip(OUTCOMES, counts, strict=True)}
-
-
-def _goodness(counts: Mapping[str, Integers], cost: Mapping[str, float]) -> dict[str, Floats]:
-    """Return every criterion of cuts; larger is better, but of costs."""
-    alarms, missed, hits, passed = (counts[name] for name in OUTCOMES)
-    positives, negatives = hits + missed, alarms + passed
-    # Balanced accuracy over one denominator, so that equal values are equal to the last bit.
-    return {
-        "f1": np.asarray(2 * hits / (positives + hits + alarms)),
-        "balanced_accuracy": np.asarray((hits * negatives + passed * positives) / (2 * positives * negatives)),
-        "cost": np.asarray(sum(price * counts[name] for name, price in cost.items()), dtype=np.float64),
+def _measures(truth: npt.NDArray[np.bool_], hits: Any, alarms: Any, cost: Mapping[str, float]) -> dict[str, Any]:
+    """Return what cuts make of the rows, see ``metrics_at``, from the rows that they call positive ``(cuts,)``."""
+    positives, rows = int(truth.sum()), len(truth)
+    negatives = rows - positives
+    missed, passed = positives - hits, negatives - alarms
+    counts = dict(zip(OUTCOMES, (alarms, missed, hits, passed), strict=True))
+    with np.errstate(invalid="ignore"):
+        precision = hits / (hits + alarms)
+    measures = {
+        "accuracy": (hits + passed) / rows,
+        # Over one denominator, so that equal values are equal to the last bit.
+        "balanced_accuracy": (hits * negatives + passed * positives) / (2 * positives * negatives),
+        "precision": precision,
+        "recall": hits / positives,
+        "specificity": passed / negatives,
+        "f1": 2 * hits / (positives + hits + alarms),
+        "called": (hits + alarms) / rows,
+        "confusion_matrix": np.stack([passed, alarms, missed, hits], axis=1).reshape(-1, 2, 2),
     }
+    return measures | ({"cost": sum(price * counts[name] for name, price in cost.items())} if cost else {})
 
 
-def _metrics(truth: npt.NDArray[np.bool_], hits: int, alarms: int, cost: Mapping[str, float]) -> dict[str, Any]:
-    counts = _outcomes(truth, hits, alarms)
-    goodness = {name: float(value) for name, value in _goodness(counts, cost).items()}
-    missed, passed = int(counts["false_negative"]), int(counts["true_negative"])
-    return {
-        "accuracy": (hits + passed) / len(truth),
-        "balanced_accuracy": goodness["balanced_accuracy"],
-        "precision": hits / (hits + alarms) if hits + alarms else None,
-        "recall": hits / (hits + missed),
-        "specificity": passed / (passed + alarms),
-        "f1": goodness["f1"],
-        "called": (hits + alarms) / len(truth),
-        "confusion_matrix": [[passed, alarms], [missed, hits]],
-        **({"cost": goodness["cost"]} if cost else {}),
-    }
+def _at(measures: Mapping[str, Any], place: int) -> dict[str, Any]:
+    return {name: plain(values[place]) for name, values in measures.items()}
 
 
-def _truth(y: npt.ArrayLike, positive: Any) -> tuple[npt.NDArray[np.bool_], Any]:
+def _checked(y: npt.ArrayLike, scores: npt.ArrayLike, positive: Any) -> tuple[npt.NDArray[np.bool_], Floats, Any]:
+    """Return which rows are positive, their scores, and the label of the positive class."""
     values = np.asarray(y)
     if values.ndim != 1:
         raise InputError(f"y must have shape (rows,), however: its shape is {values.shape}")
@@ -218,7 +206,10 @@ def _truth(y: npt.ArrayLike, positive: Any) -> tuple[npt.NDArray[np.bool_], Any]
         is_label = False
     if not is_label:
         raise unknown("positive", positive, list(map(str, labels)))
-    return np.asarray(values == positive, dtype=bool), positive
+    numbers = _scores(scores)
+    if len(values) != len(numbers):
+        raise InputError(f"y and scores must have as many rows, however: {len(values)} and {len(numbers)}")
+    return np.asarray(values == positive, dtype=bool), numbers, positive
 
 
 def _scores(scores: npt.ArrayLike) -> Floats:
@@ -233,11 +224,6 @@ def _scores(scores: npt.ArrayLike) -> Floats:
             "leave those rows out"
         )
     return numbers
-
-
-def _check_lengths(truth: npt.NDArray[Any], scores: npt.NDArray[Any]) -> None:
-    if len(truth) != len(scores):
-        raise InputError(f"y and scores must have as many rows, however: {len(truth)} and {len(scores)}")
 
 
 def _checked_cost(by: str, cost: Mapping[str, float] | None) -> dict[str, float]:

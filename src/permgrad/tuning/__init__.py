@@ -5,7 +5,6 @@ See docs/tuning.md. Optuna comes with the extra ``permgrad[tune]`` and is import
 
 from __future__ import annotations
 
-from permgrad.tuning.parameters import Parameter
-from permgrad.tuning.spaces import Space, get_space, read_space, space_from_dict, spaces
+from permgrad.tuning.spaces import Parameter, Space, get_space, read_space, space_from_dict, spaces
 
 __all__ = ["Parameter", "Space", "get_space", "read_space", "space_from_dict", "spaces"]

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad.base.progress import Progress
-from permgrad.evaluation.measures import faithfulness_curves, stability
+from permgrad.evaluation.measures import faithfulness_curves, mean_kendall, share_spread
 from permgrad.evaluation.ranking import importance_shares, kendall, relative_error, share_error, spearman
 from permgrad_benchmark.contestants import Contestant, Scores, enrolled
 from permgrad_benchmark.other_packages import other_packages
@@ -256,8 +256,8 @@ class Suite(ABC):
             for what, cases, start in (("retraining", retrained, [first[name]]), ("resampling", samples, [])):
                 values = np.stack([*start, *(scored(contestant, other).values for other in cases)])
                 rankings = np.stack([self.ranked(row) for row in values])
-                yield name, f"stability_kendall:{what}", stability(rankings).kendall
-                yield name, f"stability_spread:{what}", stability(values).spread
+                yield name, f"stability_kendall:{what}", mean_kendall(rankings)
+                yield name, f"stability_spread:{what}", share_spread(values)
             for what, other in changed.items():
                 yield name, f"randomised:{what}", spearman(first[name], scored(contestant, other).values)
 

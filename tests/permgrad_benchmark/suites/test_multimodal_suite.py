@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from permgrad.base.errors import EnvironmentProblem, InputError
-from permgrad.evaluation.measures import stability
+from permgrad.evaluation.measures import share_spread
 from permgrad.evaluation.ranking import share_error
 from permgrad_benchmark import Records, Settings, load_suites, metric_named, suites
 from permgrad_benchmark.contestants import Contestant, Scores, enrolled
@@ -229,4 +229,4 @@ def test_a_fully_trained_network_is_weighed_as_the_function_weighs():
         assert share_error(truths[estimand], found.values) <= floor, name
         exact = score(oracle, name, ENTRIES[name][0])
         assert share_error(truths[estimand], exact.values) <= min(floor, 0.03), f"oracle of {name}"
-    assert stability(np.stack([found.values, found.values])).spread == 0
+    assert share_spread(np.stack([found.values, found.values])) == 0

@@ -6,7 +6,6 @@ only when they are named. A new competitor is one function and one ``register``.
 """
 
 # The order of registration is the order of every table: trees first, as in the published comparison.
-from permgrad.evaluation.competitors import models, peers
 from permgrad.evaluation.competitors.fitting import (
     ROUNDS,
     Competitor,
@@ -19,7 +18,7 @@ from permgrad.evaluation.competitors.fitting import (
     run_competitors,
     why_absent,
 )
-from permgrad.evaluation.competitors.peers import natural_table
+from permgrad.evaluation.competitors.models import natural_table
 
 __all__ = [
     "ROUNDS",
@@ -30,9 +29,7 @@ __all__ = [
     "competitors",
     "estimate_seconds",
     "fit_competitor",
-    "models",
     "natural_table",
-    "peers",
     "run_competitors",
     "why_absent",
 ]

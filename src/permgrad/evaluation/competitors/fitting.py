@@ -17,7 +17,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from permgrad.base.errors import EnvironmentProblem, InputError, keeping_warnings
-from permgrad.base.progress import Progress, ProgressMode
+from permgrad.base.progress import Progress
 from permgrad.base.random import derive_seed, generator
 from permgrad.base.registry import Registry
 from permgrad.evaluation.metrics import Task, evaluate, metrics
@@ -239,29 +239,27 @@ def _numbered(
 # ---- many ------------------------------------------------------------------------------------------------------------
 def run_competitors(
     task: Task,
-    train: CompetitorRows,
-    validation: CompetitorRows | None,
-    test: CompetitorRows,
+    parts: Mapping[str, CompetitorRows],
     *,
     classes: Sequence[Any] | Array = (),
     names: Iterable[str] | None = None,
     seed: int = 0,
     threads: int = 1,
-    progress: ProgressMode = False,
     positive: Any = None,
     guesses: dict[str, Array] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Fit and score competitors: the entry ``baselines`` of ``metrics.json``.
+    """Fit and score competitors on ``train``, ``validation`` (if any) and ``test``: ``baselines`` of ``metrics.json``.
 
     Without names all are fitted that take seconds, which leaves out TabM and RealMLP. One whose library is not
     installed has null metrics and a ``"problem"``. ``guesses`` is filled with what each says of the test rows.
     """
+    train, validation, test = parts["train"], parts.get("validation"), parts["test"]
     cheap = [name for name in competitors if not competitors.get(name).costly]
     chosen = [competitors.get(name) for name in (cheap if names is None else names)]
     if not len(classes) and task == "classification":
         classes = np.unique(np.asarray(train.y))
     result: dict[str, dict[str, Any]] = {}
-    with Progress(len(chosen), "baselines", progress, lines=False) as bar:
+    with Progress(len(chosen), "baselines", lines=False) as bar:
         for competitor in chosen:
             bar.note(competitor.label)
             if not competitor.available():

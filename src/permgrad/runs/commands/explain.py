@@ -30,7 +30,7 @@ from permgrad.runs.commands.stream import (
 )
 from permgrad.runs.commands.trained import check_model, open_model, own_test_rows, read_rows, table_of
 from permgrad.runs.folder.documents import check_cells
-from permgrad.runs.folder.outputs import refuse_input, refuse_run_file
+from permgrad.runs.folder.folder import refuse_input, refuse_run_file
 from permgrad.runs.requests import ExplainRequest, Outcome
 from permgrad.runs.run.cache import Cache
 from permgrad.runs.run.images import explain_records, is_image_model

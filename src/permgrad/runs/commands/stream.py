@@ -30,7 +30,7 @@ from permgrad.data.read.cells import canonical
 from permgrad.data.types.positive import find_positive
 from permgrad.models.batches import sparing, with_fewer
 from permgrad.runs.commands.trained import known_columns, open_model
-from permgrad.runs.folder.outputs import refuse_input, refuse_run_file
+from permgrad.runs.folder.folder import refuse_input, refuse_run_file
 from permgrad.runs.requests import ExplainRequest, Outcome, PredictRequest, table_name
 from permgrad.runs.run.images import is_image_model
 from permgrad.runs.run.stages import identifier_names, prediction_table, predictions_of, use_threads

@@ -22,6 +22,7 @@ import pandas as pd
 from permgrad.attribution.explain import explain as explain_network
 from permgrad.attribution.explanation import positive_output
 from permgrad.attribution.method import methods
+from permgrad.attribution.replace.donors import MarginalSampler
 from permgrad.base.errors import InputError
 from permgrad.base.files import write_json_atomic
 from permgrad.base.random import derive_seed, generator
@@ -39,9 +40,8 @@ from permgrad.evaluation.metrics import metrics
 from permgrad.evaluation.predictor import loss_of, predictor_importance
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.presets import get_preset
-from permgrad.runs.compare.folds import Fold
 from permgrad.runs.compare.inputs import ComparedTable
-from permgrad.runs.compare.plan import ComparisonPlan, Model
+from permgrad.runs.compare.plan import ComparisonPlan, Fold, Model
 from permgrad.runs.folder.folder import FolderKind, writable_folder
 
 Array = npt.NDArray[Any]
@@ -112,10 +112,7 @@ class _Fitted:
 def do_cell(
     model: Model, table: ComparedTable, fold: Fold, plan: ComparisonPlan, *, device: str, threads: int | None
 ) -> ComparisonCell:
-    """Fit a model on a fold's training rows, score it on its test rows and explain it there.
-
-    The cell of a model that fails says why; only an interruption by the user ends the comparison.
-    """
+    """Fit a model on a fold's training rows, score and explain it on its test rows; the cell of a failure says why."""
     rows = {"train": len(fold.train), "validation": len(fold.validation), "test": len(fold.test)}
     cell = ComparisonCell(model.name, fold.name, rows)
     seed = derive_seed(plan.seed, "fold", fold.name) % 2**31
@@ -206,20 +203,19 @@ def _fit_competitor(model: Model, table: ComparedTable, fold: Fold, seed: int, t
 
     def explain(method: str, rows: pd.DataFrame, y: Array, plan: ComparisonPlan) -> Any:
         assert method == "permutation", "a predictor that is no network has one method"
-        background = None
+        encoded = background = encode(rows)
         if len(rows) < OWN_DONORS:
             chosen = generator(seed, "background").permutation(len(fold.train))[:DONORS]
             background = encode(table.X.iloc[fold.train[np.sort(chosen)]])
         return predictor_importance(
             lambda encoded: fitted.guess(unlabelled(encoded)),
-            encode(rows),
+            encoded,
             np.searchsorted(classes, y).astype(np.int64) if len(classes) else y,
             encoder.features("feature"),
+            MarginalSampler(background, seed, shared=background is encoded),
             loss=loss_of(table.task, plan.loss),
             class_names=[str(label) for label in classes.tolist()],
-            background=background,
             n_repeats=plan.n_repeats,
-            seed=seed,
         )
 
     return _Fitted(fitted, lambda rows: unlabelled(encode(rows)), explain)

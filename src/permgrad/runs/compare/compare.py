@@ -27,11 +27,16 @@ from permgrad.evaluation.predictor import loss_of
 from permgrad.models.devices import torch_threads
 from permgrad.models.estimators.settings import check_preset, device_faults, raise_faults
 from permgrad.runs.compare.cells import FOLDER, RESULTS, ComparisonCell, do_cell, read_cell, write_cell
-from permgrad.runs.compare.folds import Fold, make_folds
 from permgrad.runs.compare.inputs import ComparedTable, from_arrays, from_request, request_configuration
-from permgrad.runs.compare.plan import ComparisonPlan, make_plan
-from permgrad.runs.folder.folder import believed, configuration_hash, now, open_configured, writable_folder
-from permgrad.runs.folder.outputs import refuse_input
+from permgrad.runs.compare.plan import ComparisonPlan, Fold, make_folds, make_plan
+from permgrad.runs.folder.folder import (
+    believed,
+    configuration_hash,
+    now,
+    open_configured,
+    refuse_input,
+    writable_folder,
+)
 from permgrad.runs.requests import CompareRequest, Outcome
 from permgrad.runs.run.stages import versions
 from permgrad.runs.run.target import positive_words
@@ -52,15 +57,8 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
         request: What is asked.
         say: Takes lines that tell how it goes.
     """
-    plan = make_plan(
-        request.models,
-        folds=request.folds,
-        repeats=request.repeats,
-        splits=request.splits,
-        explain=request.explain,
-        methods=request.methods,
-        seed=request.seed,
-    )
+    names = ("folds", "repeats", "splits", "explain", "methods", "seed")
+    plan = make_plan(request.models, **{name: getattr(request, name) for name in names})
     if request.metric is not None:
         check_choice("metric", request.metric, metrics)
     raise_faults(device_faults(request.device))
@@ -99,8 +97,8 @@ def is_finished(folder: Path, configuration: Mapping[str, Any], metric: str | No
     record = FOLDER.read(folder)
     if record is None or record["configuration_hash"] != configuration_hash(configuration):
         return False
-    whole = record.get("finished") is not None and all((folder / name).exists() for name in RESULTS)
-    return whole and record.get("metric_asked") == metric
+    written = record.get("finished") is not None and all((folder / name).exists() for name in RESULTS)
+    return written and record.get("metric_asked") == metric
 
 
 def _save(comparison: Comparison, folder: Path, record: Mapping[str, Any], metric: str | None) -> None:
@@ -140,10 +138,7 @@ def _job(table: ComparedTable, plan: ComparisonPlan, metric: str | None, device:
 
 
 def _do_cells(job: _Job, folder: Path | None, say: Say, progress: ProgressMode) -> list[ComparisonCell]:
-    """Do all cells, fold by fold, so that a comparison cut short has every model on the first folds.
-
-    Each is written as soon as it is done, so that a killed comparison goes on with the next one.
-    """
+    """Do all cells, fold by fold, so that a comparison cut short has every model on the first folds; all are kept."""
     plan, done = job.plan, list[ComparisonCell]()
     total = len(job.folds) * len(plan.models)
     with Progress(total, "comparison", progress, lines=False) as bar, torch_threads(job.threads):

@@ -18,7 +18,7 @@ from permgrad.data.encode.groups import check_blocks
 from permgrad.data.read.cells import Code, CodesArgument, MissingCodes, as_frame
 from permgrad.data.types.column_notes import tell_of_other_order
 from permgrad.data.types.column_types import Kind, checked_kinds, infer_schema
-from permgrad.runs.compare.folds import Task
+from permgrad.evaluation.metrics import Task
 from permgrad.runs.requests import TASKS, CompareRequest
 from permgrad.runs.run.inputs import configuration, load_inputs
 from permgrad.runs.run.target import choose_task, doubt_on_task, positive_label, target_values

@@ -1,8 +1,7 @@
 """Work folders of commands, and that of a run: what is finished, under which configuration, nothing half-written.
 
-A reader meets each file in one piece or not at all, because files are written beside their place and renamed. A run
-that was killed is taken up after its last finished stage. Only one process works in a folder at a time, which the
-operating system guards, so that a killed process leaves no lock behind.
+Files are written beside their place and renamed. A run that was killed is taken up after its last finished stage. Only
+one process works in a folder at a time, which the operating system guards.
 """
 
 from __future__ import annotations
@@ -92,10 +91,7 @@ class FolderKind:
     empty: Any = None
 
     def read(self, folder: str | os.PathLike[str]) -> dict[str, Any] | None:
-        """Return the content of a folder's record, or None if there is no readable one; refuse that of a newer format.
-
-        Its entries are of the types that ``holds`` says.
-        """
+        """Return the content of a folder's record, or None if there is no readable one; refuse a newer format."""
         path = Path(folder) / self.names[0]
         try:
             record = parse_json(path.read_bytes())
@@ -170,10 +166,7 @@ class FolderKind:
             )
 
     def refuse_taken(self, folder: Path) -> None:
-        """Refuse a folder in which somebody else's files have names that would be written, also with ``--overwrite``.
-
-        It holds no readable record; one that is damaged is ours.
-        """
+        """Refuse files of others that have names which would be written; a damaged record is ours."""
         taken = [] if self._is_damaged(folder) else [name for name in self.names if os.path.lexists(folder / name)]
         if taken:
             raise InputError(
@@ -390,10 +383,7 @@ def lost_files(folder: Path, record: Mapping[str, Any]) -> Lost | None:
 
 
 def _damaged_files(folder: Path, names: Iterable[str]) -> list[str]:
-    """Return those of some files that are damaged, by the checksums that some carry; nothing is made of them.
-
-    A run that is finished says so without torch.
-    """
+    """Return those of some files that are damaged, by the checksums that some carry; without torch."""
     damaged: set[str] = set()
     for name in names:
         path = folder / name
@@ -516,3 +506,47 @@ def _refuse_added(folder: Path, record: Mapping[str, Any], stages: Sequence[str]
             f"{', ...' if len(added) > 5 else ''} in folders that are made anew; move "
             f"{'them' if len(added) > 1 else 'it'} away, or choose another folder with --out"
         )
+
+
+def refuse_input(target: Path, inputs: Mapping[str, Path | None], *, names: Iterable[str] | None = None) -> None:
+    """Refuse an output that is an input, or that would take the place of one, whatever links lead there.
+
+    ``names`` is what is written into the folder ``target``; None: the target itself is replaced.
+    """
+    written = [target] if names is None else [target / name for name in names]
+    for role, path in inputs.items():
+        if path is None or not path.exists():
+            continue
+        if any(_lies_in(path, place) for place in written):
+            raise InputError(
+                f"a command must not replace what it reads, however: {target} is or holds the {role} {path}; name "
+                "another place with --out"
+            )
+        if path.is_dir() and _lies_in(target, path) and not _lies_in(path, target):
+            raise InputError(
+                f"what is written must not become part of what is read, however: {target} lies in the {role} {path}; "
+                "name a place outside it with --out"
+            )
+
+
+def refuse_run_file(target: Path, folder: Path) -> None:
+    """Refuse an output that is one of the files of a run, given by its folder or that of its model."""
+    run = folder if (folder / "model").is_dir() else folder.parent
+    places = [folder] if run == folder.parent else []
+    if read_record(run) is not None:
+        places += [run / name for name in NAMES]
+    if any(_lies_in(target, place) or _lies_in(run, target) for place in places):
+        raise InputError(
+            f"a command must not replace what it reads, however: {target} belongs to the run in {run}; name another "
+            "place with --out"
+        )
+
+
+def _lies_in(path: Path, place: Path) -> bool:
+    """Whether a path is a place or lies in it, links resolved."""
+    try:
+        if path.exists() and place.exists() and path.samefile(place):
+            return True
+        return path.resolve().is_relative_to(place.resolve())
+    except (OSError, RuntimeError):
+        return False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +54,7 @@ def judge(
         constant = evaluate("classification", truth, probabilities=guess, classes=classes, positive=inputs.positive)
     ours = Predicted(codes, np.asarray(scores, dtype=np.float64))
     ahead_of_constant = skill(inputs.task, ours, Predicted(codes, guess), seed=seed)
-    metrics["constant"] = {**constant, **({} if ahead_of_constant is None else ahead_of_constant.to_dict())}
+    metrics["constant"] = {**constant, **(ahead_of_constant or {})}
     compared = against_others(
         inputs.task, ours, {name: Predicted(codes, scores) for name, scores in guesses.items()}, seed=seed
     )
@@ -72,7 +71,7 @@ def find_leaks(inputs: Inputs) -> list[dict[str, Any]]:
     X, y = ({part: getattr(values, name) for part, values in inputs.parts.items()} for name in ("X", "y"))
     held = pd.concat([X["validation"], X["test"]]), np.concatenate([y["validation"], y["test"]])
     sides = [(blank_codes(table, list(inputs.na_codes)), values) for table, values in ((X["train"], y["train"]), held)]
-    return [asdict(one) for one in columns_that_tell(sides[0], sides[1], inputs.task)]
+    return columns_that_tell(sides[0], sides[1], inputs.task)
 
 
 def leak_words(target: str, leaks: Sequence[Mapping[str, Any]], most: int = 5) -> str:

@@ -26,9 +26,9 @@ from permgrad.runs.folder.folder import (
     find_finished,
     open_run,
     read_record,
+    refuse_input,
     whole_stages,
 )
-from permgrad.runs.folder.outputs import refuse_input
 from permgrad.runs.requests import Outcome, RunRequest
 from permgrad.runs.run.inputs import Inputs, configuration, load_inputs
 from permgrad.runs.run.target import positive_words

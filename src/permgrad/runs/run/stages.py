@@ -425,12 +425,11 @@ def _fit_baselines(work: RunWork, guesses: dict[str, npt.NDArray[Any]]) -> dict[
     parts = {part: CompetitorRows(encode(rows.X), rows.y, natural[part]) for part, rows in inputs.parts.items()}
     return run_competitors(
         inputs.task,
-        *(parts[part] for part in PARTS),
+        parts,
         classes=getattr(model, "classes_", np.zeros(0)),
         names=names,
         seed=work.request.seed,
         threads=work.request.threads or os.cpu_count() or 1,
-        progress="auto",
         positive=inputs.positive,
         guesses=guesses,
     )

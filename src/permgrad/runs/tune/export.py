@@ -1,8 +1,7 @@
 """What a study leaves in its folder: trials, their table, the page, and the winner as a finished run.
 
-``tune.json`` says what is tuned; ``trials/<number>/`` holds a trial's preset, model and history; ``trials.csv`` all
-trials; ``preset.json`` the winner's settings; ``tuning.html`` the page. Beside them lie the files of a run: the
-winner's. ``.workers`` holds the locks of the processes at work.
+``tune.json`` says what is tuned; ``trials/<number>/`` holds a trial's preset, model and history. Beside them lie the
+files of the winner's run. ``.workers`` holds the locks of the processes at work.
 """
 
 from __future__ import annotations
@@ -46,9 +45,8 @@ from permgrad.runs.requests import DATABASE, Outcome, TuneRequest
 from permgrad.runs.run import stages
 from permgrad.runs.run.inputs import Inputs, configuration
 from permgrad.runs.run.run import lost_line, summarise
-from permgrad.tuning.optuna_tools import importances
 from permgrad.tuning.spaces import Space
-from permgrad.tuning.study import BEST_EPOCH, EPOCHS, PROPOSAL, REASON, SECONDS, STATES, Study
+from permgrad.tuning.study import BEST_EPOCH, EPOCHS, PROPOSAL, REASON, SECONDS, STATES, Study, importances
 
 _COLUMNS = ("trial", "state", "validation_loss", "epochs", "best_epoch", "seed")
 TUNE_RECORD, WORKERS, TRIALS, TABLE = "tune.json", ".workers", "trials", "trials.csv"
@@ -295,10 +293,8 @@ def _outcome(request: TuneRequest, space: Space, record: Mapping[str, Any], *, a
         "already_finished": already,
         "study": record["study"],
         "space": space.name,
-        "trials": finished["trials"],
-        "states": finished["states"],
+        **{name: finished[name] for name in ("trials", "states", "again")},
         "best": {name: finished[name] for name in ("best", "value", "seed", "parameters")},
-        "again": finished["again"],
         "run": run.facts,
     }
     states = ", ".join(f"{count} {state}" for state, count in finished["states"].items() if count)

@@ -17,8 +17,7 @@ from permgrad.base.stored import parse_json
 from permgrad.data.types.column_notes import told_of_columns
 from permgrad.imaging import StoredLayout, layout_to_dict
 from permgrad.models.estimators.settings import device_faults
-from permgrad.runs.folder.folder import configuration_hash, made_folder, read_record, writable_folder
-from permgrad.runs.folder.outputs import refuse_input
+from permgrad.runs.folder.folder import configuration_hash, made_folder, read_record, refuse_input, writable_folder
 from permgrad.runs.requests import Outcome, TuneRequest
 from permgrad.runs.run import stages
 from permgrad.runs.run.inputs import configuration, load_inputs
@@ -40,9 +39,20 @@ from permgrad.runs.tune.export import (
     write_tune_record,
 )
 from permgrad.tuning import get_space
-from permgrad.tuning.optuna_tools import Pruner, need_optuna, quiet_optuna
 from permgrad.tuning.spaces import Space, check_preset
-from permgrad.tuning.study import BEST_EPOCH, EPOCHS, REASON, SECONDS, Claim, Study, Worker, open_study
+from permgrad.tuning.study import (
+    BEST_EPOCH,
+    EPOCHS,
+    REASON,
+    SECONDS,
+    Claim,
+    Pruner,
+    Study,
+    Worker,
+    need_optuna,
+    open_study,
+    quiet_optuna,
+)
 
 __all__ = ["TuneRequest", "tune_table"]
 
@@ -127,10 +137,10 @@ def _opened(request: TuneRequest, identity: dict[str, Any]) -> Iterator[Study]:
         try:
             with Worker(folder / WORKERS) as worker:
                 if request.overwrite:
-                    if others := worker.others():
+                    if count := worker.others():
                         raise InputError(
-                            f"a study is only replaced when nobody works on it, however: {others} other process"
-                            f"{by_count(others, ' is', 'es are')} at work in {folder}; wait, or choose another --out"
+                            f"a study is only replaced when nobody works on it, however: {count} other process"
+                            f"{by_count(count, ' is', 'es are')} at work in {folder}; wait, or choose another --out"
                         )
                     if STUDY.read(folder) is None and read_record(folder) is None:
                         STUDY.refuse_taken(folder)
