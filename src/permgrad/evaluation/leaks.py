@@ -123,7 +123,7 @@ def _means(runs: Whole, count: int, values: npt.NDArray[Any], y: npt.NDArray[Any
         return np.asarray(np.bincount(runs, values, count) / np.bincount(runs, minlength=count))
     weights = 1 / np.maximum(np.bincount(y, minlength=classes), 1)
     votes = np.asarray(np.bincount(runs * classes + values, weights[values], count * classes))
-    return np.argmax(votes.reshape(count, classes), axis=1)
+    return np.asarray(np.argmax(votes.reshape(count, classes), axis=1))
 
 
 def _line(x: Floats, y: Floats, wanted: Floats) -> Floats:
