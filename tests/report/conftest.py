@@ -220,7 +220,7 @@ def constant_of(task: str, truth, said, classes=(), learned=None) -> dict:
         guess = np.tile(counts / counts.sum(), (len(truth), 1))
         scores = evaluate(task, truth, probabilities=guess, classes=list(classes))
     compared = skill(task, Predicted(codes, np.asarray(said, dtype=float)), Predicted(codes, guess), seed=0)
-    return {**scores, **compared.to_dict()}
+    return {**scores, **compared}
 
 
 def report_content(

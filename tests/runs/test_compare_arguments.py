@@ -109,8 +109,14 @@ def test_codes_that_are_none_are_refused(frame, tmp_path, codes, message):
         ({"folds": 2.0}, "folds must be an integer, however: folds=2.0"),
         ({"folds": "3"}, "folds must be an integer, however: folds='3'"),
         ({"repeats": 1.5}, "repeats must be an integer, however: repeats=1.5"),
-        ({"splits": [1, 2.5], "folds": None}, "seeds of splits must be integers, however: splits has 2.5"),
-        ({"splits": [1, 2**32], "folds": None}, "seeds of splits must be 0…4294967295, however: splits has 4294967296"),
+        (
+            {"splits": [1, 2.5], "folds": None},
+            "seeds of splits must be integers from 0 to 4294967295, however: splits has 2.5",
+        ),
+        (
+            {"splits": [1, 2**32], "folds": None},
+            "seeds of splits must be integers from 0 to 4294967295, however: splits has 4294967296",
+        ),
         ({"splits": 42, "folds": None}, "splits must list seeds, however: splits=42"),
     ],
     ids=str,

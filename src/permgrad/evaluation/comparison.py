@@ -25,15 +25,13 @@ from permgrad.base.csv_files import Formulas, write_csv
 from permgrad.base.csv_files import csv_formulas as formulas_in_csv
 from permgrad.base.errors import InputError
 from permgrad.base.files import atomic_path, plain, write_json_atomic, write_text_atomic
-from permgrad.base.significance import adjusted, clearly, holm, over_splits
+from permgrad.base.significance import LEVEL, adjusted, clearly, holm, over_splits
 from permgrad.evaluation.metrics import Metric, metrics
 from permgrad.evaluation.ranking import agreement_table, importance_shares, usual_k
 from permgrad.evaluation.ranking import strongest as strongest_of
 
 Floats = npt.NDArray[np.float64]
 
-#: Differences with a larger adjusted p-value are not told from chance.
-LEVEL = 0.05
 #: What a test of two models gives.
 _TEST = ["difference", "ci_low", "ci_high", "p_value"]
 #: Share of a model's importance from which on a feature may be one of its strongest.

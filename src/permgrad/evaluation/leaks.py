@@ -1,8 +1,7 @@
 """Columns that alone give the target: they may be made from it, or known only after it.
 
-A column's model is a lookup: the rows learned from, sorted by the column, are cut into runs of equal values or of a few
-neighbours, each with a mean or a most telling class; for numbers a straight line is tried too. Training rows and held
-out rows are each predicted from the other.
+A column's model is a lookup in runs of rows with equal values or of a few neighbours; for numbers a straight line is
+tried too. Training rows and held out rows are each predicted from the other.
 """
 
 from __future__ import annotations

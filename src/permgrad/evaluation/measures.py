@@ -1,8 +1,4 @@
-"""Measures of explanations over features: what is called relevant, what intervals cover, stability, bias, curves.
-
-A curve replaces features in a certain way, and favours methods that probe in the same way; on images it favours blurry
-maps. It tells whether a ranking fits *this network under this replacement*, not whether an importance is true.
-"""
+"""Measures of explanations over features: what is called relevant, what intervals cover, stability, bias, curves."""
 
 from __future__ import annotations
 
@@ -95,10 +91,10 @@ def faithfulness_curves(
     columns: Mapping[str, npt.NDArray[np.intp]],
     ranking: Sequence[str],
 ) -> Curves:
-    """Compute the deletion and the insertion curve of a ranking, from the most to the least important feature.
+    """Compute both curves of a ranking; ``loss`` takes edited rows, replaced features come from ``donors``.
 
-    ``loss`` takes edited rows ``(rows, columns)``; replaced features come from the same row of ``donors``. Source:
-    Petsiuk et al. 2018 (RISE, arXiv 1806.07421), who replace by constants.
+    Source: Petsiuk et al. 2018 (RISE, arXiv 1806.07421), who replace by constants. A curve favours methods that replace
+    alike, and blurry maps: it tells whether a ranking fits this network, not whether an importance is true.
     """
     deleted, inserted = rows.copy(), donors.copy()
     deletion, insertion = [np.mean(loss(deleted))], [np.mean(loss(inserted))]

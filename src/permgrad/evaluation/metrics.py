@@ -31,7 +31,6 @@ from permgrad.base.registry import Registry
 from permgrad.data.types.positive import find_positive
 
 Task = Literal["classification", "regression"]
-Direction = Literal["higher", "lower"]
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class Metric:
     name: str
     label: str
     task: Task
-    direction: Direction
+    direction: Literal["higher", "lower"]
     range: tuple[float, float]
     compute: Compute
     probabilistic: bool = False

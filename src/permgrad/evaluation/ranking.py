@@ -1,7 +1,4 @@
-"""How close two lists of importances are, and whether models rely on the same features.
-
-Importances are numbers per feature, ``(features,)``, where larger means more important. Ties are treated openly:
-nothing depends on the order in which tied features happen to stand.
+"""How close two lists of importances ``(features,)`` are, and whether models rely on the same features; ties are open.
 
 Two models: importances of A on split i are compared with those of B on *another* split j, and likewise within A and
 within B. Two that rely on the same features would agree by about √(W_A W_B), the *ceiling* (Spearman 1904). The

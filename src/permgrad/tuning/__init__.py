@@ -1,7 +1,4 @@
-"""Searching settings on validation rows: spaces, proposals, pruning, and a study that many processes may work on.
-
-See docs/tuning.md. Optuna comes with the extra ``permgrad[tune]`` and is imported on first use.
-"""
+"""Searching settings on validation rows: spaces, proposals, pruning, and a study that many processes may work on."""
 
 from __future__ import annotations
 

@@ -39,7 +39,6 @@ BEAT_SECONDS, SILENT_SECONDS = 15, 120
 #: Optuna's names of how a trial ended, and ours.
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 _SQLITE = "sqlite:///"
-_WAIT_FOR_LOCK = 120
 
 
 class Worker:
@@ -120,7 +119,7 @@ def open_storage(url: str) -> Any:
     options: dict[str, Any] = {"pool_pre_ping": True}
     if url.startswith("sqlite"):
         # How long a process waits while another one writes.
-        options = {"connect_args": {"timeout": _WAIT_FOR_LOCK}}
+        options = {"connect_args": {"timeout": 120}}
     try:
         return optuna.storages.RDBStorage(
             url, engine_kwargs=options, heartbeat_interval=BEAT_SECONDS, grace_period=SILENT_SECONDS

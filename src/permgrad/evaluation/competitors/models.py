@@ -138,8 +138,7 @@ _EXTRA = {"extra": "tabular-peers", "costly": True, "takes_natural": True}
 def natural_table(encoder: TableEncoder, encoded: Array) -> pd.DataFrame:
     """Turn encoded rows back into one column per number and one per category, as models with categories want them.
 
-    Columns of a feature that are 0 or 1 become one category, from 0 for "none of these"; a number with missing values
-    becomes two columns. With ``numeric="standard"`` numbers are those of the table but for a shift and a scale.
+    Columns of a feature that are 0 or 1 become one category, from 0 for "none of these". Wants ``numeric="standard"``.
     """
     features = {name: np.asarray(columns) for name, columns in encoder.features("feature").items()}
     continuous = np.zeros(np.shape(encoded)[1], dtype=bool)

@@ -51,12 +51,7 @@ Say = Callable[[str], None]
 
 # ---- the command -----------------------------------------------------------------------------------------------------
 def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
-    """Do a comparison, or the part of it that is not done yet: what ``permgrad compare`` does.
-
-    Args:
-        request: What is asked.
-        say: Takes lines that tell how it goes.
-    """
+    """Do a comparison, or the part of it that is not done yet, telling how it goes: what ``permgrad compare`` does."""
     names = ("folds", "repeats", "splits", "explain", "methods", "seed")
     plan = make_plan(request.models, **{name: getattr(request, name) for name in names})
     if request.metric is not None:
@@ -211,6 +206,12 @@ def _put_together(job: _Job, cells: Sequence[ComparisonCell], **facts: Any) -> C
 def _facts(job: _Job, cells: Sequence[ComparisonCell]) -> dict[str, Any]:
     table, plan = job.table, job.plan
     sizes = {part: [len(getattr(fold, part)) for fold in job.folds] for part in ("train", "validation", "test")}
+    explained = {
+        "methods": [name for name in plan.methods if any(name in cell.importances for cell in cells)],
+        "loss": loss_of(table.task, plan.loss),
+        "donors": plan.n_repeats,
+        "most_rows": plan.most_rows,
+    }
     counts = {str(label): int(np.sum(table.y == label)) for label in table.classes.tolist()}
     return {
         "rows": len(table.y),
@@ -220,14 +221,7 @@ def _facts(job: _Job, cells: Sequence[ComparisonCell]) -> dict[str, Any]:
         "divided": _division(table, plan),
         "fold_word": "split" if plan.splits else "fold",
         "fold_rows": {part: round(float(np.mean(counts))) for part, counts in sizes.items()},
-        "explained": {
-            "methods": [name for name in plan.methods if any(name in cell.importances for cell in cells)],
-            "loss": loss_of(table.task, plan.loss),
-            "donors": plan.n_repeats,
-            "most_rows": plan.most_rows,
-        }
-        if plan.methods
-        else None,
+        "explained": explained if plan.methods else None,
         "seed": plan.seed,
         "notes": [*table.notes, *plan.notes],
         "versions": versions(),

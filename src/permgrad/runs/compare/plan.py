@@ -97,11 +97,9 @@ def _parse(name: str) -> Model:
 # ---- everything that is asked ----------------------------------------------------------------------------------------
 @dataclass(frozen=True, kw_only=True)
 class ComparisonPlan:
-    """Everything that decides what cells hold, checked.
+    """Everything that decides what cells hold, checked: without ``methods`` nothing is explained.
 
-    ``splits`` are seeds of splits in the place of folds; ``methods`` are empty where nothing is explained, and
-    ``named_methods`` those that the user named; ``most_rows`` test rows of a fold are explained at most, with
-    ``n_repeats`` donors; ``absent`` are sentences on usual models that are not installed.
+    ``named_methods`` are those that the user named, ``absent`` sentences on usual models that are not installed.
     """
 
     models: tuple[Model, ...]
@@ -188,6 +186,7 @@ def make_plan(
     )
 
 
+# ---- folds -----------------------------------------------------------------------------------------------------------
 Rows = npt.NDArray[np.int64]
 
 #: Share of each training part that is held out for early stopping.
@@ -242,13 +241,10 @@ def check_numbers(*, folds: int, repeats: int, splits: Sequence[int] = ()) -> No
     check_whole("folds", folds, "pass for example 5", least=None)
     check_whole("repeats", repeats, "pass for example 1", least=None)
     for seed in splits:
-        if not is_whole(seed):
+        if not is_whole(seed) or not 0 <= seed <= LARGEST_SPLIT_SEED:
             raise InputError(
-                f"seeds of splits must be integers, however: splits has {shown(seed)}; pass for example 42"
-            )
-        if not 0 <= seed <= LARGEST_SPLIT_SEED:
-            raise InputError(
-                f"seeds of splits must be 0…{LARGEST_SPLIT_SEED}, however: splits has {seed}; pass for example 42"
+                f"seeds of splits must be integers from 0 to {LARGEST_SPLIT_SEED}, however: splits has {shown(seed)}; "
+                "pass for example 42"
             )
     if len(splits) != len(set(splits)):
         raise InputError(

@@ -78,9 +78,9 @@ _CONFIGURED: dict[str, type] = {"configuration_hash": str, "configuration": dict
 class FolderKind:
     """What a command's folder is: one of its ``owner``'s, known by the record, which is the first of its ``names``.
 
-    ``same`` is what must be the same for the command to go on in it, ``holds`` the entries that every record has, with
-    their types, ``leftovers`` how names begin that a process leaves which was killed before its first record, ``empty``
-    how a setting that is an empty list is shown.
+    ``same`` is what must be the same for the command to go on in it, ``holds`` the entries that every record has,
+    ``leftovers`` how names begin that a process leaves which was killed before its first record, ``empty`` how an
+    empty list is shown.
     """
 
     owner: str

@@ -1,7 +1,6 @@
-"""What a study leaves in its folder: trials, their table, the page, and the winner as a finished run.
+"""What a study leaves in its folder: ``tune.json``, trials, their table, the page, and the winner as a finished run.
 
-``tune.json`` says what is tuned; ``trials/<number>/`` holds a trial's preset, model and history. Beside them lie the
-files of the winner's run. ``.workers`` holds the locks of the processes at work.
+``.workers`` holds the locks of the processes at work.
 """
 
 from __future__ import annotations
