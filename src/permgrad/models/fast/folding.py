@@ -18,6 +18,10 @@ Step = Callable[[Tensor], Tensor]
 
 #: Layers that do nothing in eval mode.
 _NOTHING = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+#: What torch's layers compute, as it was when this was loaded: who patches a class wants to be called.
+_FORWARDS: dict[type[nn.Module], Any] = {
+    kind: kind.forward for kind in (nn.Linear, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d)
+}
 #: Activations that never fall, so that they and a maximum may change places.
 _RISING = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.SELU)
 
@@ -63,7 +67,7 @@ def hooked(module: nn.Module) -> bool:
 
 def is_plain(layer: nn.Module, kind: type[nn.Module]) -> bool:
     """Return whether a layer computes what its torch class computes; its weight may be composed of others."""
-    return isinstance(layer, kind) and type(layer).forward is kind.forward and not hooked(layer)
+    return isinstance(layer, kind) and type(layer).forward is _FORWARDS[kind] and not hooked(layer)
 
 
 @dataclass(frozen=True)
