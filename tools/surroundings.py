@@ -38,7 +38,7 @@ FOREIGN = (
 TESTS = (
     "src/permgrad/base/startup.py",
     "src/permgrad/models/devices.py",
-    "tests/test_interrupts.py",
+    "tests/base/test_startup_interrupts.py",
     "tests/attribution/method/test_deeplift.py",
     "tests/attribution/test_engine_parts.py",
     "tests/attribution/test_engine_ray.py::test_two_workers_are_killed_and_nothing_is_lost_or_counted_twice",
@@ -50,7 +50,7 @@ TESTS = (
     "tests/attribution/slopes/test_secant_windows.py",
     "tests/attribution/test_threads_and_processes.py::test_in_joblib_workers",
     "tests/attribution/test_threads_and_processes.py::test_in_a_forked_child",
-    "tests/data/test_encoding_surprises.py",
+    "tests/data/encode/test_encoding_surprises.py",
     "tests/evaluation/test_baselines.py::test_threads_to_come_compute_with_as_many_as_before",
     "tests/models/test_ig_example.py::test_explained_by_integrated_gradients",
     "tests/models/test_inference.py",

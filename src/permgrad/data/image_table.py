@@ -84,12 +84,9 @@ class ImageColumn:
                 modes.add(image.mode)
 
         _each(name, looked_at, look, len(files))
-        if size is None:
-            sides = np.median(np.array(shapes, dtype=np.float64), axis=0)
-            sides = sides * min(1.0, LONGEST_SIDE / sides.max())
-            height, width = (max(_FEWEST_PIXELS, round(side)) for side in sides.tolist())
-        else:
-            height = width = size
+        sides = np.median(np.array(shapes, dtype=np.float64), axis=0)
+        usual = (sides * min(1.0, LONGEST_SIDE / sides.max())).tolist()
+        height, width = (max(_FEWEST_PIXELS, round(side)) if size is None else size for side in usual)
         channels = 1 if modes <= _GREY_MODES else 3
         pixels = cls(name, height, width, channels, (), ()).read(files)
         if any(map(_is_deep, modes)) and (top := int(pixels.max(initial=0))) <= _DARK:

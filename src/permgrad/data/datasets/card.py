@@ -66,12 +66,9 @@ class DataCard:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able form for reports."""
-        simple = (
-            "name", "title", "home", "licence", "target", "task", "description", "rows", "columns", "file_name",
-            "sha256", "positive",
-        )  # fmt: skip
+        facts = {name: value for name, value in vars(self).items() if name not in ("build", "download")}
         return {
-            **{key: getattr(self, key) for key in simple},
+            **facts,
             "na_codes": list(self.na_codes),
             "variables": {name: list(columns) for name, columns in self.variables.items()},
             "not_features": list(self.not_features),

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from permgrad.base.errors import InputError, PermgradWarning
 from permgrad.data.read.cells import CellError, MissingCodes
 from permgrad.data.read.csv_table import numbered, parse_csv
-from permgrad.data.read.reading import MISSING_ANYWAY, Reading
+from permgrad.data.read.reading import MISSING_ANYWAY, Reading, Written
 from permgrad.data.read.table import read_table, read_written
+from permgrad.data.read.written_numbers import unit_said, units_said
 
 
 def read(tmp_path, content, **options):
@@ -236,3 +237,15 @@ def test_money_with_three_digits_everywhere_is_named(tmp_path):
     ):
         assert read(tmp_path, "fuel;b\n€1.459;x\n€1.799;y\n").frame["fuel"].tolist() == [1.459, 1.799]
     assert read(tmp_path, "rent;b\n€1.459;x\n€900;y\n").frame["rent"].tolist() == [1459, 900]
+
+
+def test_units_are_named():
+    assert unit_said("$k") == "numbers in $, k, M or B behind them: 1.2k is 1200"
+    said = ["read as numbers with a unit: views (1.2k is 1200); for categories say --kind views=categorical"]
+    assert units_said({"views": "k", "row": "%"}, {"row": "left out"}) == said
+    assert units_said({"row": "%"}, {"row": "left out"}) == []
+
+
+def test_text_of_a_file_with_types_may_hold_numbers_and_codes_alone():
+    written = Written.typed(pd.DataFrame({"a": ["01", "A1"], "b": ["01", "?"], "c": [1, 2]}), "?")
+    assert (written.texts, written.coded) == (("a",), ("b",))

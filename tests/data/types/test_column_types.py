@@ -16,7 +16,7 @@ from permgrad.data.read.cells import MissingCodes
 from permgrad.data.read.dates import find_date_format
 from permgrad.data.types.column_notes import several_ways_said, tell_of_columns
 from permgrad.data.types.column_types import Schema, infer_schema, read_numbers, several_ways
-from permgrad.data.types.identifiers import is_running
+from permgrad.data.types.identifiers import codes_reason, is_running
 
 
 def kind_of(values, name="a", **options):
@@ -358,3 +358,10 @@ def test_input_is_unchanged():
     before = frame.copy(deep=True)
     infer_schema(frame, na_codes=["?", -9])
     pd.testing.assert_frame_equal(frame, before)
+
+
+def test_whole_numbers_that_may_be_codes():
+    plots = np.random.default_rng(0).integers(10**8, 10**9, 400).astype(float)
+    assert codes_reason("plot", plots) == "numbers, maybe codes: 400 different whole numbers in 400 rows"
+    assert codes_reason("plot", np.round(plots / 1e7)) is None
+    assert codes_reason("plot", plots / 7) is None
