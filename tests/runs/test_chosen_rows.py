@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from permgrad.runs.commands.chosen_rows import Conditions
+from permgrad.runs.commands.explain import Conditions
 
 CODES = ["07", "7", "7.0", "A1"]
 

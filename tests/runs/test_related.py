@@ -7,7 +7,7 @@ from scipy import stats
 from tests.report.conftest import global_explanation
 
 from permgrad.report.sentences import related_words
-from permgrad.runs.run.related import LEAST, related_features
+from permgrad.runs.run.reading import LEAST, related_features
 from permgrad.runs.run.run import _feature_lines
 
 ROWS = 400

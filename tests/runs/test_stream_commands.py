@@ -317,7 +317,7 @@ def test_chosen_rows_are_explained_as_in_memory(tmp_path: Path, run: Path, chose
 
 def test_few_rows_are_held_in_memory(tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write(tmp_path / "rows", table(150, seed=5), size=60)
-    monkeypatch.setattr("permgrad.runs.commands.chosen_rows.MOST_ROWS", 30)
+    monkeypatch.setattr("permgrad.runs.commands.explain.MOST_ROWS", 30)
     said = call("explain", run, folder, "--where", "town=Ulm", "--out", tmp_path / "out", code=2)
     assert "however: up to row 1" in said
     assert "add another --where, or explain a sample of all rows with --rows" in said

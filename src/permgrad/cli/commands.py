@@ -10,21 +10,12 @@ import typer
 
 from permgrad.base.startup import loading
 from permgrad.cli.command import app, command, say
-from permgrad.runs.requests import (
-    BenchmarkRequest,
-    CompareRequest,
-    ExplainRequest,
-    Outcome,
-    PredictRequest,
-    ReportRequest,
-    RunRequest,
-    TuneRequest,
-    argument,
-)
+from permgrad.runs import requests
+from permgrad.runs.requests import Outcome
 
 
-@command(app, BenchmarkRequest)
-def benchmark(request: BenchmarkRequest) -> Outcome:
+@command(app, requests.BenchmarkRequest)
+def benchmark(request: requests.BenchmarkRequest) -> Outcome:
     """Hold every method against functions whose true importances are known.
 
     The same command goes on where an interrupted one stopped; more seeds or functions add to what is there.
@@ -34,8 +25,8 @@ def benchmark(request: BenchmarkRequest) -> Outcome:
     return run_benchmark(request, say=say)
 
 
-@command(app, CompareRequest)
-def compare(request: CompareRequest) -> Outcome:
+@command(app, requests.CompareRequest)
+def compare(request: requests.CompareRequest) -> Outcome:
     """Compare models on one table by cross-validation: which is best, and do they rely on the same features?
 
     The same command goes on where an interrupted one stopped, and does nothing when all is done.
@@ -45,24 +36,24 @@ def compare(request: CompareRequest) -> Outcome:
     return compare_table(request, say=say)
 
 
-@command(app, ExplainRequest)
-def explain(request: ExplainRequest) -> Outcome:
+@command(app, requests.ExplainRequest)
+def explain(request: requests.ExplainRequest) -> Outcome:
     """Explain a trained model on the rows of a table; if the target column is there, the loss is explained."""
     with loading():
         from permgrad.runs.commands.explain import explain_table
     return explain_table(request)
 
 
-@command(app, PredictRequest)
-def predict(request: PredictRequest) -> Outcome:
+@command(app, requests.PredictRequest)
+def predict(request: requests.PredictRequest) -> Outcome:
     """Predict the rows of a table with a trained model; columns are matched by name."""
     with loading():
         from permgrad.runs.commands.predict import predict_table
     return predict_table(request)
 
 
-@command(app, ReportRequest)
-def report(request: ReportRequest) -> Outcome:
+@command(app, requests.ReportRequest)
+def report(request: requests.ReportRequest) -> Outcome:
     """Build a run's report.html again from the files in its folder.
 
     It reads run.json, data.json, layout.json, layout.svg, model/, metrics.json, history.csv, predictions.csv,
@@ -74,8 +65,8 @@ def report(request: ReportRequest) -> Outcome:
     return rebuild_report(request.folder, positive=request.positive)
 
 
-@command(app, RunRequest)
-def run(request: RunRequest) -> Outcome:
+@command(app, requests.RunRequest)
+def run(request: requests.RunRequest) -> Outcome:
     """Train a network on a table, explain it, and write a report.
 
     The same command goes on where an interrupted run stopped, and does nothing when the run is finished.
@@ -85,8 +76,8 @@ def run(request: RunRequest) -> Outcome:
     return run_table(request, say=say)
 
 
-@command(app, TuneRequest)
-def tune(request: TuneRequest) -> Outcome:
+@command(app, requests.TuneRequest)
+def tune(request: requests.TuneRequest) -> Outcome:
     """Try many settings on validation rows, and export the best as a finished run.
 
     The same command goes on after an interruption, and may run several times at once to share the work; test rows
@@ -132,7 +123,7 @@ def datasets_list(_: _ListRequest) -> Outcome:
 class _FetchRequest:
     """The options of ``permgrad datasets fetch``."""
 
-    names: tuple[str, ...] = argument("Names of data sets, or all.", "NAME...")
+    names: tuple[str, ...] = requests.argument("Names of data sets, or all.", "NAME...")
 
 
 @command(datasets_app, _FetchRequest, "fetch")

@@ -70,12 +70,12 @@ def options_of(request: Any) -> dict[str, Option]:
     return dict(sorted(options.items(), key=lambda item: _LAST.index(item[0]) if item[0] in _LAST else -1))
 
 
-def command_line(request: Any, **shown: Any) -> str:
-    """Return the command line that asks for a request, or ``shown`` values in its place, without what are defaults."""
+def command_line(request: Any) -> str:
+    """Return the command line that asks for a request, without what are defaults, and without a password."""
     words = ["permgrad", request.command_name]
     defaults = {entry.name: entry.default for entry in fields(request)}
     for name, entry in options_of(request).items():
-        value = shown.get(name, getattr(request, name))
+        value = getattr(request, f"shown_{name}", getattr(request, name))
         flag = entry.name or f"--{name.replace('_', '-')}"
         if entry.positional:
             words.append(str(value))
@@ -169,7 +169,10 @@ class TableRequest:
         """The files and folders that are read, by what they are; None: none is."""
         from permgrad.data.datasets import list_datasets
 
-        return {"table": None if self.table in list_datasets() else Path(self.table), "groups file": self.groups}
+        files = {f"{role} file": getattr(self, role, None) for role in ("groups", "test", "validation")}
+        preset = str(getattr(self, "preset", ""))
+        files["preset"] = Path(preset) if preset.endswith(".json") else None
+        return {"table": None if self.table in list_datasets() else Path(self.table), **files}
 
     @property
     def na_codes(self) -> Names:
@@ -222,11 +225,6 @@ class SplitRequest(TableRequest):
     split_seed: int = option("Seed of the split.", 42, least=0, most=2**32 - 1)
 
     @property
-    def files(self) -> dict[str, Path | None]:
-        """The files and folders that are read, by what they are; None: none is."""
-        return {**super().files, "test file": self.test, "validation file": self.validation}
-
-    @property
     def names_of_rows(self) -> Names:
         """The identifiers that stay as they are written; a time is read as a number, whatever else it is."""
         return tuple(name for name in self.identifier if name != self.time)
@@ -256,11 +254,6 @@ class RunRequest(SplitRequest):
     from_stage: str | None = option(
         "Do this stage and all after it again: data, layout, model, explain, report.", None, "STAGE", name="--from"
     )
-
-    @property
-    def files(self) -> dict[str, Path | None]:
-        """The files and folders that are read, by what they are; None: none is."""
-        return {**super().files, "preset": Path(self.preset) if self.preset.endswith(".json") else None}
 
     def check(self) -> None:
         """Refuse options that are unknown or do not go together, before any file is read."""
@@ -405,11 +398,6 @@ class TuneRequest(SplitRequest):
         """Return the run of one preset and seed on the same rows."""
         changed = {"out": self.folder, "seed": self.seed if seed is None else seed, "overwrite": False}
         return RunRequest(preset=preset, **(self.shared_with(SplitRequest) | changed))
-
-    @property
-    def command(self) -> str:
-        """The command line that asks for this."""
-        return command_line(self, storage=self.shown_storage)
 
 
 # ---- predict, explain, report ----------------------------------------------------------------------------------------

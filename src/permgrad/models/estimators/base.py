@@ -28,7 +28,14 @@ from permgrad.imaging.render import Renderer
 from permgrad.models.batches import in_batches, sparing
 from permgrad.models.devices import device_of, full_float32, rows_at_once
 from permgrad.models.estimators import inputs
-from permgrad.models.estimators.prepared import FitRows, Prepared, contiguous, encode_training, train_model
+from permgrad.models.estimators.prepared import (
+    EncodedFrame,
+    FitRows,
+    Prepared,
+    contiguous,
+    encode_training,
+    train_model,
+)
 from permgrad.models.estimators.presets import get_preset
 from permgrad.models.estimators.settings import FitSettings, resolve_settings
 from permgrad.models.fast.inference import FoldedNetwork
@@ -245,12 +252,18 @@ class HyNNBase(BaseEstimator):
         rows = FitRows(encoded, target[training], weights[training] / mean)
         return self._learn_rows(encoder, rows, held, settings, seed)
 
-    def _prepare_encoded(self, encoder: TableEncoder, train_rows: FitRows, validation_rows: FitRows | None) -> Prepared:
+    def _prepare_encoded(
+        self,
+        encoder: TableEncoder,
+        train_rows: FitRows,
+        validation_rows: FitRows | None,
+        settings: FitSettings | None = None,
+    ) -> Prepared:
         """Do what ``_prepare`` does, for callers that hold the table's fitted encoder and its rows, such as a run.
 
         ``na_codes``, ``groups``, ``variables``, ``kinds``, ``max_levels`` and ``numeric`` are then the encoder's.
         """
-        settings = resolve_settings(self.get_params(deep=False), self._task)
+        settings = settings or resolve_settings(self.get_params(deep=False), self._task)
         self.feature_names_in_ = np.array(encoder.feature_names_in_, dtype=object)
         self.n_features_in_ = len(self.feature_names_in_)
         return self._learn_rows(encoder, train_rows, validation_rows, settings, resolve_seed(self.random_state))
@@ -357,6 +370,8 @@ class HyNNBase(BaseEstimator):
             ValueError: Other columns, or the same in another order, than in ``fit``.
         """
         check_is_fitted(self, "module_")
+        if isinstance(X, EncodedFrame) and X.encoder is self.preprocessor_:
+            return X.encoded.copy()
         frame = inputs.as_frame(self, X, reset=False)
         return contiguous(self.preprocessor_.transform(frame))
 

@@ -41,6 +41,21 @@ def encode_training(encoder: TableEncoder, frame: pd.DataFrame) -> npt.NDArray[n
     return encoded
 
 
+class EncodedFrame(pd.DataFrame):
+    """Rows with what an encoder makes of them, so that a model encodes them once; cut-outs are plain frames."""
+
+    _metadata = ["encoder", "encoded"]  # noqa: RUF012 — pandas reads it so
+    encoder: TableEncoder
+    encoded: npt.NDArray[np.float32]
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, encoder: TableEncoder) -> EncodedFrame:
+        """Encode the rows of a frame."""
+        rows = cls(frame)
+        rows.encoder, rows.encoded = encoder, contiguous(encoder.transform(frame))
+        return rows
+
+
 @dataclasses.dataclass(frozen=True)
 class Prepared:
     """What is ready for training; ``validation_weight`` is of the validation rows without that of their classes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,22 +13,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.attribution.parts.folder import refuse_inside
-from permgrad.base.errors import InputError, by_count, counted, warn_user
+from permgrad.base.errors import InputError, by_count, counted, suggest, warn_user
 from permgrad.base.locks import hold_name
 from permgrad.data.parts.partitions import is_partitioned
 from permgrad.data.read.cells import canonical
 from permgrad.data.read.table import blank_codes
-from permgrad.runs.commands.chosen_rows import check_row, read_selected, selected
+from permgrad.runs.commands import stream
 from permgrad.runs.commands.explained import check_folder, draw_once, outcome_of, write
-from permgrad.runs.commands.stream import (
-    explain_streamed,
-    is_streamed,
-    open_streamed,
-    positive_option,
-    target_column,
-    tell_no_targets,
-    with_target,
-)
 from permgrad.runs.commands.trained import check_model, open_model, own_test_rows, read_rows, table_of
 from permgrad.runs.folder.documents import check_cells
 from permgrad.runs.folder.folder import refuse_input, refuse_run_file
@@ -40,6 +32,10 @@ from permgrad.runs.run.target import find_column
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
     from permgrad.attribution.parts.engines import Engine
+    from permgrad.data.parts.partitions import PartitionedTable
+
+#: Rows of a long table that are read into memory at most, rows looked at together, and values kept for a guess.
+MOST_ROWS, _READ_ROWS, _GUESSED = 100_000, 50_000, 1000
 
 
 def explain_table(request: ExplainRequest) -> Outcome:
@@ -73,7 +69,7 @@ def explain_table(request: ExplainRequest) -> Outcome:
     engine = make_engine(request.engine, workers=request.workers, address=request.address)
     streamed = _is_in_parts(request)
     if streamed and request.row is None and not request.where:
-        explanation, finished = explain_streamed(request, engine)
+        explanation, finished = stream.explain_streamed(request, engine)
         draw_once(request.folder, explanation)
         outcome, count = outcome_of(request, explanation), explanation.meta["rows_explained"]
         lines = [f"{counted(count, 'row')} in {counted(explanation.meta['streamed']['parts'], 'part')}."]
@@ -90,16 +86,16 @@ def explain_table(request: ExplainRequest) -> Outcome:
 def _is_in_parts(request: ExplainRequest) -> bool:
     """Whether the table is read in parts; options that do not go with that are refused."""
     chosen_by = "--where" if request.where else "--row" if request.row is not None else None
-    stream = request.stream
+    in_parts = request.stream
     if request.rows is not None:
-        if stream is False or (request.source.is_file() and not is_partitioned(request.source)):
-            what = "it is no Parquet" if stream is not False else "--no-stream is given"
+        if in_parts is False or (request.source.is_file() and not is_partitioned(request.source)):
+            what = "it is no Parquet" if in_parts is not False else "--no-stream is given"
             raise InputError(
                 f"--rows draws rows of a Parquet table that is read in parts, however: {what} ({request.source}); "
                 "write it as Parquet and leave --no-stream out, or leave --rows out"
             )
-        stream = True
-    streamed = request.test_rows is None and is_streamed(request.source, stream)
+        in_parts = True
+    streamed = request.test_rows is None and stream.is_streamed(request.source, in_parts)
     if streamed and chosen_by is not None and request.rows is not None:
         raise InputError(
             f"rows are chosen by {chosen_by} or drawn by --rows, however: both are given; leave one of them out"
@@ -138,14 +134,7 @@ def _of_test_rows(request: ExplainRequest) -> ExplainRequest:
 # ---- in memory -------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class _Read:
-    """Rows to explain.
-
-    Attributes:
-        model: The trained model, ``data`` what its run says of its data.
-        columns: All columns of the table.
-        rows: As the model takes them; ``table`` with the target; ``numbers`` theirs in the file.
-        places: Those chosen among them; None: all are.
-    """
+    """Rows to explain, as the model takes them, their numbers in the file, and places of those chosen; None: all."""
 
     model: Any
     data: Mapping[str, Any]
@@ -159,16 +148,16 @@ class _Read:
 def _read(request: ExplainRequest, *, streamed: bool) -> _Read:
     """Read a table, of which all rows are explained, or some; of one that need not fit in memory only those chosen."""
     if streamed:
-        model, data, parts = open_streamed(request.model_folder, request.source, request.y)
+        model, data, parts = stream.open_streamed(request.model_folder, request.source, request.y)
         if request.y is not None:
             find_column(request.y, parts.columns, "y")
         features = [str(name) for name in model.preprocessor_.feature_names_in_]
-        target = target_column(data, parts)
+        target = stream.target_column(data, parts)
         wanted = features if target is None else list(dict.fromkeys([*features, target]))
         table, numbers = read_selected(request, parts, wanted)
         return _Read(model, data, parts.columns, table[features], table[wanted], numbers, np.arange(len(table)))
     model, data = open_model(request.model_folder)
-    data = with_target(model, data, request.y)
+    data = stream.with_target(model, data, request.y)
     rows, table = read_rows(model, data, request.source)
     columns = [str(column) for column in table.columns]
     if request.y is not None:
@@ -198,7 +187,7 @@ def _explain_in_memory(
     explained = np.intersect1d(places, measurable) if measured else places
     if measured:
         if truth is None:
-            tell_no_targets(read.data, read.columns, request.source, named=request.y is not None)
+            stream.tell_no_targets(read.data, read.columns, request.source, named=request.y is not None)
         _check_several(request, places, explained)
     rows, numbers = read.rows.take(explained), read.numbers[explained]
     y = None if truth is None else truth[explained]
@@ -251,7 +240,7 @@ def _computed(
     # A row explained alone draws the donors that it draws among all rows.
     options |= {} if request.row is None or scope != "local" else {"row_offset": request.row}
     options |= {} if request.baseline is None else {"baseline": request.baseline}
-    options |= positive_option(read.model, read.data, request.positive)
+    options |= stream.positive_option(read.model, read.data, request.positive)
     if not is_image_model(read.model):
         # Who computes changes nothing in the result but rounding, hence nothing in its entry.
         compute = partial(explain, engine=engine)
@@ -300,3 +289,112 @@ def _truth(
         rows = f"{counted(count, 'test row')} {by_count(count, 'has', 'have')} a class that no training row has"
         warn_user(f"{rows}; {by_count(count, 'it is', 'they are')} left out")
     return y, np.flatnonzero(present & ~strange)
+
+
+# ---- chosen rows -----------------------------------------------------------------------------------------------------
+class Conditions:
+    """What ``--where`` asks of a row, each ``COLUMN=VALUE``: the table may be shown a piece at a time."""
+
+    def __init__(self, texts: Sequence[str], columns: Sequence[str]) -> None:
+        self.conditions: list[tuple[str, str]] = []
+        for text in texts:
+            name, sign, value = text.partition("=")
+            if not sign:
+                raise InputError(f"--where must have the form COLUMN=VALUE, however: --where {text!r}; add the value")
+            find_column(name, list(columns), "where")
+            self.conditions.append((name, value))
+        #: Values that a column has in the place of the one that is asked for; None: some row has that.
+        self._instead: list[set[str] | None] = [set() for _ in self.conditions]
+
+    def fits(self, frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
+        """Return which rows fulfil all conditions."""
+        fits = np.ones(len(frame), dtype=bool)
+        for place, (name, value) in enumerate(self.conditions):
+            fitting = _equal(frame[name], value)
+            instead = self._instead[place]
+            if fitting.any():
+                self._instead[place] = None
+            elif instead is not None and len(instead) < _GUESSED:
+                instead.update(canonical(cell) for cell in frame[name].dropna().unique()[:_GUESSED].tolist())
+            fits &= fitting
+        return fits
+
+    def check(self, rows: int) -> None:
+        """Refuse a choice of no row, once the whole table was shown."""
+        for (name, value), instead in zip(self.conditions, self._instead, strict=True):
+            if instead is not None:
+                near = suggest(value, sorted(instead)[:_GUESSED])
+                raise InputError(
+                    f"--where must choose a row, however: no row has {name} = {value}{near}; check the value"
+                )
+        if not rows:
+            raise InputError("--where must choose a row, however: no row has all of these values; give fewer of them")
+
+
+def _equal(values: pd.Series[Any], text: str) -> npt.NDArray[np.bool_]:
+    """Return which cells are what a text says; 1, 1.0 and "1" are one value, as they are for the encoder."""
+    try:
+        # A float would be one with its neighbours from 2^53 on.
+        number: Any = int(text) if re.fullmatch(r"[+-]?[0-9]{1,18}", text.strip()) else float(text)
+    except ValueError:
+        number = text
+    # What is written as text is that text alone: "07" is no "7".
+    as_text, as_number = canonical(text), canonical(number)
+    # Of objects single cells: True and 1 would be one value here, and are not.
+    is_object = values.dtype == object
+    codes, distinct = (np.arange(len(values)), values) if is_object else pd.factorize(values, use_na_sentinel=False)
+    fitting = [
+        canonical(cell) == as_text or (not isinstance(cell, str) and canonical(cell) == as_number)
+        for cell in distinct.tolist()
+    ]
+    return np.array(fitting, dtype=bool)[codes]
+
+
+def selected(request: ExplainRequest, table: pd.DataFrame) -> npt.NDArray[np.int64] | None:
+    """Return the rows of a table in memory that are chosen by number or by value; None: all rows."""
+    if request.row is not None:
+        return np.array([request.row], dtype=np.int64)
+    if not request.where:
+        return None
+    conditions = Conditions(request.where, [str(column) for column in table.columns])
+    places = np.flatnonzero(conditions.fits(table)).astype(np.int64)
+    conditions.check(len(places))
+    return places
+
+
+def read_selected(
+    request: ExplainRequest, table: PartitionedTable, columns: Sequence[str]
+) -> tuple[pd.DataFrame, npt.NDArray[np.int64]]:
+    """Return the chosen rows of a long table, and their numbers in it; only they are held in memory."""
+    check_row(request, table.rows)
+    conditions = Conditions(request.where, table.columns)
+    wanted = list(dict.fromkeys([*columns, *(name for name, _ in conditions.conditions)]))
+    frames: list[pd.DataFrame] = []
+    numbers: list[npt.NDArray[np.int64]] = []
+    for part in table.parts:
+        if request.row is not None and not part.first_row <= request.row < part.first_row + part.rows:
+            continue
+        for first, frame in table.batches(part, _READ_ROWS, wanted):
+            rows = np.arange(first, first + len(frame), dtype=np.int64)
+            fits = conditions.fits(frame) if request.row is None else rows == request.row
+            if fits.any():
+                frames.append(frame[fits])
+                numbers.append(rows[fits])
+        count = sum(map(len, numbers))
+        if count > MOST_ROWS:
+            raise InputError(
+                f"--where must choose at most {MOST_ROWS:,} rows of a table that is read in parts, however: up to row "
+                f"{part.first_row + part.rows:,} it chooses {count:,}; add another --where, or explain "
+                "a sample of all rows with --rows"
+            )
+    conditions.check(sum(map(len, numbers)))
+    return pd.concat(frames, ignore_index=True), np.concatenate(numbers)
+
+
+def check_row(request: ExplainRequest, rows: int) -> None:
+    """Refuse a row that the table does not have."""
+    if request.row is not None and request.row >= rows:
+        raise InputError(
+            f"row must be below the number of rows, however: --row {request.row} and {request.source} has "
+            f"{counted(rows, 'row')}, counted from 0"
+        )

@@ -39,14 +39,12 @@ def check_folder(request: ExplainRequest) -> None:
             "with --out"
         )
     names = {entry.name for entry in folder.iterdir()}
-    if not names:
-        return
-    if "explanation.json" not in names or names - _OURS:
+    if names and ("explanation.json" not in names or names - _OURS):
         raise InputError(
             f"an explanation's folder must be new or empty, however: {folder} holds other files; "
             "name another with --out"
         )
-    if not request.overwrite:
+    if names and not request.overwrite:
         raise InputError(
             f"a folder must not be replaced in silence, however: {folder} holds an explanation; "
             "add --overwrite or name another with --out"
@@ -85,37 +83,40 @@ def draw_once(folder: Path, explanation: Explanation) -> None:
 # ---- plots -----------------------------------------------------------------------------------------------------------
 def _plots(explanation: Explanation) -> dict[str, Any]:
     """Return the plots that suit an explanation."""
-    plot = explanation.plot
+    plot, local = explanation.plot, explanation.scope == "local"
+    one = local and len(explanation.values) == 1
     if image_inputs(explanation):
-        return _network_plots(explanation)
-    if explanation.scope == "local" and len(explanation.values) == 1:
+        return _network_plots(explanation, one=one)
+    if one:
         figures = {"image": plot.image()} if "cam" in explanation.maps else {}
         if not stacks(explanation):
             return figures | {"bar": plot.bar()}
+        from permgrad.report.plots import signed_bars
+
+        output, baseline = _shown_column(explanation), explanation.meta.get("baseline")
+        about = f"; baseline: {baseline}" if isinstance(baseline, str) else ""
+        label = f"attribution to {explanation.outputs[output]}, absolute values sum to 1{about}"
         # The position among the rows explained says nothing here: rows.csv names the row of the table.
-        waterfall = plot.waterfall(title=f"{explanation.method}, one row")
-        return figures | {"waterfall": waterfall, "normalised": _normalised_bars(explanation)}
-    if explanation.scope == "local":
+        figures["waterfall"] = plot.waterfall(title=f"{explanation.method}, one row")
+        return figures | {"normalised": signed_bars(list(explanation.names), _shares(explanation, 0), label=label)}
+    if local:
         return {"beeswarm": plot.beeswarm(), "bar": explanation.to_global().plot.bar()}
     figures = {"bar": plot.bar()}
     if len(explanation.outputs) > 2:
         figures["classes"] = plot.classes()
-    if explanation.direction:
-        figures["direction"] = plot.direction()
-    return figures
+    return figures | ({"direction": plot.direction()} if explanation.direction else {})
 
 
-def _network_plots(explanation: Explanation) -> dict[str, Any]:
+def _network_plots(explanation: Explanation, *, one: bool) -> dict[str, Any]:
     """Return the plots of a network with images: each input's features on their own axis, and what lies over images."""
-    plot = explanation.plot
-    one = explanation.scope == "local" and len(explanation.values) == 1
+    plot, local = explanation.plot, explanation.scope == "local"
     figures = {} if explanation.level == "modality" else {"features": plot.features()}
     if one and stacks(explanation):
         figures["waterfall"] = plot.waterfall(title=f"{explanation.method}, one row")
-    elif explanation.scope == "local" and explanation.additive:
+    elif local and explanation.additive:
         figures["beeswarm"] = plot.beeswarm()
     output = _shown_column(explanation) if one else None
-    over_images = explanation if one or explanation.scope == "global" else explanation.to_global("mean")
+    over_images = explanation if one or not local else explanation.to_global("mean")
     title = f"{explanation.method}, one row, {explanation.outputs[output or 0]}" if one else None
     for name in image_inputs(over_images):
         file = f"image-{''.join(sign if sign.isalnum() else '_' for sign in name)}"
@@ -130,23 +131,11 @@ def _shown_column(explanation: Explanation) -> int:
     return int(np.argmax(explanation.predictions[0]))
 
 
-def _normalised(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Divide by the sum of absolute values; nothing stays nothing."""
+def _shares(explanation: Explanation, row: int) -> npt.NDArray[np.float64]:
+    """Return a row's attributions to the output shown, divided by the sum of their absolute values."""
+    values = explanation.values[row, :, _shown_column(explanation)]
     norm = float(np.abs(values).sum())
     return values / norm if norm > 0 else np.zeros_like(values)
-
-
-def _normalised_bars(explanation: Explanation) -> Any:
-    from permgrad.report.plots import signed_bars
-
-    column = _shown_column(explanation)
-    baseline = explanation.meta.get("baseline")
-    about = f"; baseline: {baseline}" if isinstance(baseline, str) else ""
-    return signed_bars(
-        list(explanation.names),
-        _normalised(explanation.values[0, :, column]),
-        label=f"attribution to {explanation.outputs[column]}, absolute values sum to 1{about}",
-    )
 
 
 # ---- lines -----------------------------------------------------------------------------------------------------------
@@ -167,18 +156,17 @@ def outcome_of(request: ExplainRequest, explanation: Explanation, rows: pd.DataF
 
 def _row_lines(explanation: Explanation, rows: pd.DataFrame) -> list[str]:
     lines = []
-    for place, facts in enumerate(rows.head(_MOST_ROWS).to_dict(orient="records")):
+    for facts in rows.head(_MOST_ROWS).to_dict(orient="records"):
         if pd.isna(facts.get("truth")):
             facts.pop("truth", None)
         chances = [f"{name}={value:.3f}" for name, value in facts.items() if str(name).startswith("probability_")]
         named = [f"{name} {value}" for name, value in facts.items() if not str(name).startswith("probability_")]
         lines.append(f"{', '.join(named)}{'; ' if chances else ''}{', '.join(chances)}")
-        if len(rows) == 1 and explanation.additive:
-            column = _shown_column(explanation)
-            shares = _normalised(explanation.values[place, :, column])
-            lines.append(f"shares of its attribution to {explanation.outputs[column]}, absolute values sum to 1:")
-            order = np.argsort(-np.abs(shares), kind="stable")[:_MOST_FEATURES]
-            lines += [f"  {explanation.names[at]:<30.30}  {shares[at]:>+8.3f}" for at in order]
+    if len(rows) == 1 and explanation.additive:
+        shares, output = _shares(explanation, 0), explanation.outputs[_shown_column(explanation)]
+        lines.append(f"shares of its attribution to {output}, absolute values sum to 1:")
+        order = np.argsort(-np.abs(shares), kind="stable")[:_MOST_FEATURES]
+        lines += [f"  {explanation.names[at]:<30.30}  {shares[at]:>+8.3f}" for at in order]
     return [*lines, f"and {counted(len(rows) - _MOST_ROWS, 'more row')}"] if len(rows) > _MOST_ROWS else lines
 
 
@@ -186,22 +174,23 @@ def importance_lines(explanation: Explanation, *, chosen: bool) -> list[str]:
     """Return a line for each of the features that come first in the explanation's own ranking.
 
     Of several rows the mean size is shown, by which they are ranked: signed values of different rows cancel. Beside it
-    stands the signed mean, unless it is the same for every feature.
+    stands the signed mean, unless it is the same for every feature. ``chosen``: the user named outputs.
     """
-    several = explanation.scope == "local" and len(explanation.values) > 1
-    glance = explanation if explanation.scope == "global" else explanation.to_global("mean_abs")
+    local = explanation.scope == "local"
+    several = local and len(explanation.values) > 1
+    glance = explanation.to_global("mean_abs") if local else explanation
     values, signed = glance.values, None
-    if explanation.scope == "local":
+    if local:
         means = explanation.to_global("mean").values
-        if not several:
-            values = means
-        elif not np.array_equal(means, values, equal_nan=True):
-            signed = means
+        values = values if several else means
+        signed = means if several and not np.array_equal(means, values, equal_nan=True) else None
     lines = []
-    if glance.meta.get("summary") == "mean_abs" and (explanation.scope == "global" or several):
+    if glance.meta.get("summary") == "mean_abs" and (not local or several):
         rows = counted(int(glance.meta["rows_summarised"]), "row")
         lines.append(f"mean size over {rows}{'' if signed is None else '; beside it the signed mean'}:")
-    outputs = _shown_outputs(glance, chosen=chosen)
+    outputs = list(glance.outputs)
+    if outputs[0] == "all":  # what sums up the others, as for the loss of a classifier
+        outputs = outputs[1:] or outputs if chosen else outputs[:1]
     for output in outputs:
         column = glance.outputs.index(output)
         # As in Explanation.ranking, without its names: two players may share one.
@@ -211,11 +200,3 @@ def importance_lines(explanation: Explanation, *, chosen: bool) -> list[str]:
             beside = "" if signed is None else f"  {signed[place, column]:>+11.4g}"
             lines.append(f"  {glance.names[place]:<30.30}  {values[place, column]:>10.4g}{beside}")
     return lines
-
-
-def _shown_outputs(explanation: Explanation, *, chosen: bool) -> list[str]:
-    """Return the outputs that are printed: what sums up the others, as ``all`` does for the loss of a classifier."""
-    outputs = list(explanation.outputs)
-    if outputs[0] != "all":
-        return outputs
-    return outputs[1:] or outputs if chosen else outputs[:1]

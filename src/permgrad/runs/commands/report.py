@@ -20,28 +20,10 @@ from permgrad.base.locks import hold_folder
 from permgrad.base.startup import loading
 from permgrad.data.types.positive import find_positive
 from permgrad.evaluation.thresholds import never_predicted_words
-from permgrad.report.page.content import (
-    DataSection,
-    GradientSection,
-    LayoutSection,
-    NetworkSection,
-    PredictionSection,
-    ProvenanceSection,
-    ReportContent,
-    RowSection,
-    TrainingSection,
-)
-from permgrad.runs.folder.documents import (
-    BRANCHES,
-    DATA,
-    METRICS,
-    read_data,
-    read_drawing,
-    read_json,
-    read_metrics,
-    read_table_of,
-    saved_explanation,
-)
+from permgrad.report.page import content as page
+from permgrad.report.page.content import ReportContent, RowSection
+from permgrad.runs.folder import documents
+from permgrad.runs.folder.documents import read_json, read_table_of, saved_explanation
 from permgrad.runs.folder.folder import RUN, STAGES, believed, lost_files, read_record
 from permgrad.runs.requests import Outcome
 from permgrad.runs.run import images
@@ -49,7 +31,7 @@ from permgrad.runs.run.explaining import read_strongest
 from permgrad.runs.run.gradients import SUMMARY
 from permgrad.runs.run.judging import leak_words, read_guesses
 from permgrad.runs.run.reading import FILE as READING
-from permgrad.runs.run.related import FILE as RELATED
+from permgrad.runs.run.reading import RELATED
 
 REPORT = "report.html"
 
@@ -152,11 +134,11 @@ def _with_positive(content: ReportContent, level: str, folder: Path) -> ReportCo
 
 def report_content(folder: Path, record: Mapping[str, Any], model: Any) -> ReportContent:
     """Gather what the report shows from the files of a run."""
-    data, store = read_data(folder / DATA), folder / "explanations"
+    data, store = documents.read_data(folder / documents.DATA), folder / "explanations"
     paper, local = (saved_explanation(folder, name) for name in ("permgrad-paper", "integrated_gradients"))
     with_images = images.is_image_model(model)
     rows = _row_sections(folder, local)
-    metrics = read_metrics(folder / METRICS, data["task"])
+    metrics = documents.read_metrics(folder / documents.METRICS, data["task"])
     gradient_facts = store / "integrated_gradients.json"
     return ReportContent(
         title=data["table"],
@@ -170,7 +152,7 @@ def report_content(folder: Path, record: Mapping[str, Any], model: Any) -> Repor
         predictions=_prediction_section(folder, data["task"], model, int(data["rows"]["test"])),
         explanation=saved_explanation(folder, "permgrad"),
         compared={} if paper is None else {"permgrad-paper": paper},
-        branches=read_json(folder / BRANCHES),
+        branches=read_json(folder / documents.BRANCHES),
         # Of few rows a beeswarm shows nothing.
         local=None if with_images else local,
         rows=images.with_overlays(rows, folder) if with_images else rows,
@@ -189,10 +171,10 @@ def related_pairs(folder: Path) -> list[dict[str, Any]]:
     return list(read_json(folder / "explanations" / RELATED)["pairs"])
 
 
-def _data_section(data: Mapping[str, Any]) -> DataSection:
+def _data_section(data: Mapping[str, Any]) -> page.DataSection:
     counts = data["class_counts"]
     card = data["card"] or {}
-    return DataSection(
+    return page.DataSection(
         rows=data["rows"],
         columns=pd.DataFrame(data["columns"]),
         split=data["split"],
@@ -204,7 +186,7 @@ def _data_section(data: Mapping[str, Any]) -> DataSection:
     )
 
 
-def _network_section(record: Mapping[str, Any], model: Any, *, with_images: bool) -> NetworkSection:
+def _network_section(record: Mapping[str, Any], model: Any, *, with_images: bool) -> page.NetworkSection:
     """Describe the network: its branches, its layers with weights, and the images it takes or a drawing of it."""
     from permgrad.models.network.summary import layer_rows
 
@@ -229,7 +211,7 @@ def _network_section(record: Mapping[str, Any], model: Any, *, with_images: bool
         layers = [(row.part, row.layer, " × ".join(map(str, row.shape)), row.parameters) for row in layer_rows(module)]
         columns, options = ["part", "layer", "shape per row", "parameters"], model.network_options_
         branches, drawing = tuple(module.paths), model.draw_network()
-    return NetworkSection(
+    return page.NetworkSection(
         preset=str(record["configuration"].get("preset", "")),
         branches=branches,
         parameters=sum(parameter.numel() for parameter in module.parameters()),
@@ -240,12 +222,12 @@ def _network_section(record: Mapping[str, Any], model: Any, *, with_images: bool
     )
 
 
-def _training_section(folder: Path, model: Any) -> TrainingSection:
+def _training_section(folder: Path, model: Any) -> page.TrainingSection:
     loss = str(model.training_options_.get("loss", "loss"))
     units = {"cross_entropy": "cross-entropy, nats", "squared_error": "squared error of the standardised target"}
     needed = ("epoch", "seconds")
     history = read_table_of(folder / "history.csv", "model", needs=needed, numbers=needed, rows=len(model.history_))
-    return TrainingSection(
+    return page.TrainingSection(
         history=history,
         best_epoch=int(model.best_epoch_),
         seconds=float(history["seconds"].sum()),  # over all sessions, if the training was interrupted
@@ -253,7 +235,7 @@ def _training_section(folder: Path, model: Any) -> TrainingSection:
     )
 
 
-def _prediction_section(folder: Path, task: str, model: Any, rows: int) -> PredictionSection:
+def _prediction_section(folder: Path, task: str, model: Any, rows: int) -> page.PredictionSection:
     classes = [str(label) for label in getattr(model, "classes_", np.zeros(0)).tolist()]
     chances = [f"probability_{label}" for label in classes]
     table = read_table_of(
@@ -266,7 +248,7 @@ def _prediction_section(folder: Path, task: str, model: Any, rows: int) -> Predi
         keep_default_na=False,
     )
     if task == "regression":
-        return PredictionSection(
+        return page.PredictionSection(
             truth=table["truth"].to_numpy(),
             predictions=table["prediction"].to_numpy(),
             training_mean=float(model.target_mean_),
@@ -274,7 +256,7 @@ def _prediction_section(folder: Path, task: str, model: Any, rows: int) -> Predi
         )
     probabilities = table[chances].to_numpy(dtype=np.float64)
     calibrated = getattr(model, "calibration_", None)
-    return PredictionSection(
+    return page.PredictionSection(
         truth=table["truth"].to_numpy(dtype=object),
         classes=classes,
         probabilities=probabilities,
@@ -325,21 +307,21 @@ def _row_sections(folder: Path, local: Any) -> list[RowSection]:
     return sections
 
 
-def _gradient_section(folder: Path, facts: Path) -> GradientSection:
+def _gradient_section(folder: Path, facts: Path) -> page.GradientSection:
     text = dict.fromkeys(("level", "feature", "name"), str)
     table = read_table_of(
         folder / SUMMARY, "explanation", needs=tuple(text), numbers=(), dtype=text, keep_default_na=False
     )
-    return GradientSection(table=table, facts=read_json(facts))
+    return page.GradientSection(table=table, facts=read_json(facts))
 
 
-def _layout_section(folder: Path) -> LayoutSection:
+def _layout_section(folder: Path) -> page.LayoutSection:
     content = read_json(folder / "layout.json")
     columns = pd.DataFrame(content["positions"], columns=["row", "column"])
     columns.insert(0, "encoded column", content["columns"])
     text = "Each encoded column of the table has a pixel; the value of the column is the brightness of its pixel."
-    return LayoutSection(
-        drawing=read_drawing(folder / "layout.svg", "layout"),
+    return page.LayoutSection(
+        drawing=documents.read_drawing(folder / "layout.svg", "layout"),
         name=content["name"],
         pixels=content["pixels"],
         table=columns,
@@ -347,9 +329,9 @@ def _layout_section(folder: Path) -> LayoutSection:
     )
 
 
-def _provenance_section(record: Mapping[str, Any]) -> ProvenanceSection:
+def _provenance_section(record: Mapping[str, Any]) -> page.ProvenanceSection:
     configuration = record["configuration"]
-    return ProvenanceSection(
+    return page.ProvenanceSection(
         command=record.get("command", ""),
         seed=configuration.get("seed"),
         split_seed=configuration.get("split_seed"),

@@ -76,8 +76,13 @@ class Cache:
             explanation.save(store, overwrite=True)
         if entry is not None and cached is None:
             # A folder of somebody else's run can be read but not written; the explanation is good all the same.
-            with suppress(OSError):
-                _write(entry, explanation, store)
+            with suppress(OSError), atomic_folder(entry) as temporary:
+                if store is None:
+                    explanation.save(temporary, overwrite=True)
+                else:
+                    shutil.copytree(store, temporary, dirs_exist_ok=True)
+                sums = {path.name: file_hash(path) for path in sorted(temporary.iterdir()) if path.is_file()}
+                write_json_atomic(temporary / _SUMS, sums)
         return explanation
 
 
@@ -97,16 +102,6 @@ def _read(entry: Path) -> Explanation | None:
     return None
 
 
-def _write(entry: Path, explanation: Explanation, saved: Path | None) -> None:
-    with atomic_folder(entry) as temporary:
-        if saved is None:
-            explanation.save(temporary, overwrite=True)
-        else:
-            shutil.copytree(saved, temporary, dirs_exist_ok=True)
-        sums = {path.name: file_hash(path) for path in sorted(temporary.iterdir()) if path.is_file()}
-        write_json_atomic(temporary / _SUMS, sums)
-
-
 def folder_hash(folder: Path) -> str:
     """Return the SHA-256 of all files in a folder, with their names."""
     total = hashlib.sha256()
@@ -119,9 +114,7 @@ def folder_hash(folder: Path) -> str:
 def rows_hash(X: pd.DataFrame, y: npt.NDArray[Any] | None = None) -> str:
     """Return the SHA-256 of a table's column names and values in their order, row labels left out, and of targets."""
     total = hashlib.sha256()
-    columns = [(str(name), X[name]) for name in X.columns]
-    columns += [] if y is None else [("\0target", pd.Series(np.asarray(y)))]
-    for name, values in columns:
+    for name, values in [*X.items(), *([] if y is None else [("\0target", pd.Series(np.asarray(y)))])]:
         total.update(f"{name}\0{values.dtype}\0".encode("utf-8", "surrogatepass"))
         try:
             codes = pd.util.hash_pandas_object(values, index=False)

@@ -32,15 +32,7 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass
 class Divided:
-    """The rows of a run.
-
-    Attributes:
-        task: What the target asks for, and ``reason`` why.
-        files: Tables of the parts that have a file of their own.
-        tables: Every part's table, the target in it, and ``truths`` its target values.
-        split: How the rows were divided, in words.
-        lines: Where the rows of every part stand in their file.
-    """
+    """The rows of a run: every part's table with its target values, ``files`` those of parts that have a file."""
 
     task: Task
     reason: str

@@ -17,9 +17,8 @@ from permgrad.base.errors import PermgradWarning, by_count, counted
 from permgrad.base.files import atomic_path, write_json_atomic
 from permgrad.base.random import generator
 from permgrad.data.read.table import blank_codes
-from permgrad.runs.run import gradients, images, related
+from permgrad.runs.run import gradients, images, reading
 from permgrad.runs.run.cache import Cache
-from permgrad.runs.run.reading import FILE, Attributions, reading_help, shown_output
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -85,11 +84,12 @@ def explain_run(work: RunWork) -> None:
     from permgrad.attribution.explanation import file_frame
 
     model, folder, part, with_images = work.load_model(), work.folder, work.inputs.parts["test"], work.request.images
-    places = _explained_places(work, most=MOST_IMAGE_ROWS if with_images else None)
+    places, rows = _explained_places(work, most=MOST_IMAGE_ROWS if with_images else None), images.model_rows(part)
     run = _Explained(
         work=work,
         model=model,
-        rows=images.model_rows(part).take(places),
+        # Cut out only where some are left out: all of them are encoded already.
+        rows=rows if len(places) == len(part.y) else rows.take(places),
         y=part.y[places],
         numbers=part.rows[places],
         predicted={name: values[places] for name, values in work.predictions("test").items()},
@@ -163,13 +163,13 @@ def _explain_swarm(run: _Explained, main: Explanation, shown: npt.NDArray[np.int
     swarm = np.concatenate([shown, np.sort(np.setdiff1d(shuffled[:SWARM_ROWS], shown))])
     method = {"method": "integrated_gradients", "tolerance": SWARM_TOLERANCE}
     local = run.explain("integrated_gradients", run.rows.iloc[swarm], **method)
-    output = 0 if run.classes is None else local.outputs.index(shown_output(inputs, run.classes, run.y))
-    attributions = Attributions(local.names, local.values[:, :, output], swarm, local, output)
+    output = 0 if run.classes is None else local.outputs.index(reading.shown_output(inputs, run.classes, run.y))
+    attributions = reading.Attributions(local.names, local.values[:, :, output], swarm, local, output)
     if gradients.led(run.model):
         attributions = gradients.explain_all(run.explain, run.model, inputs, run.rows, folder)
     if inputs.task == "regression":
         write_strongest(folder, main, run.rows, run.numbers, inputs.na_codes)
-    write_json_atomic(run.store / FILE, reading_help(inputs, main, run.rows, run.y, attributions))
+    write_json_atomic(run.store / reading.FILE, reading.reading_help(inputs, main, run.rows, run.y, attributions))
     return swarm
 
 
@@ -189,11 +189,11 @@ def _write_maps(run: _Explained, shown: npt.NDArray[np.int64]) -> None:
 def _write_related(run: _Explained, main: Explanation) -> None:
     """Write which columns move with the features that clearly matter."""
     inputs, train = run.work.inputs, run.work.inputs.parts["train"].X
-    names = main.clearly_matter()[: related.FEATURES]
+    names = main.clearly_matter()[: reading.RELATED_FEATURES]
     dates = inputs.schema.of_kind("date")
     cells = blank_codes(train.drop(columns=[name for name in dates if name in train]), list(inputs.na_codes))
-    pairs = related.related_features(cells, names) if names else []
-    write_json_atomic(run.store / related.FILE, {"rows": min(len(train), related.ROWS), "pairs": pairs})
+    pairs = reading.related_features(cells, names) if names else []
+    write_json_atomic(run.store / reading.RELATED, {"rows": min(len(train), reading.ROWS), "pairs": pairs})
 
 
 def write_strongest(

@@ -14,21 +14,9 @@ from permgrad.base.errors import InputError, suggest
 from permgrad.base.significance import clearly
 from permgrad.base.startup import loading
 from permgrad.data.encode.encoding import surprises_told_once
+from permgrad.runs.folder import folder as folders
 from permgrad.runs.folder.documents import BRANCHES, METRICS, read_json, read_metrics, read_table_of
-from permgrad.runs.folder.folder import (
-    NAMES,
-    STAGE_ALIASES,
-    STAGE_WORDS,
-    STAGES,
-    Lost,
-    believed,
-    check_free,
-    find_finished,
-    open_run,
-    read_record,
-    refuse_input,
-    whole_stages,
-)
+from permgrad.runs.folder.folder import STAGES, believed, read_record, refuse_input
 from permgrad.runs.requests import Outcome, RunRequest
 from permgrad.runs.run.inputs import Inputs, configuration, load_inputs
 from permgrad.runs.run.target import positive_words
@@ -46,16 +34,17 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
         EnvironmentProblem: The disk or the network does not allow it.
     """
     request.check()
-    if request.from_stage in STAGE_ALIASES:
-        request = replace(request, from_stage=STAGE_ALIASES[request.from_stage])
+    if request.from_stage in folders.STAGE_ALIASES:
+        request = replace(request, from_stage=folders.STAGE_ALIASES[request.from_stage])
     settings = configuration(request)
-    refuse_input(request.folder, request.files, names=NAMES)
+    refuse_input(request.folder, request.files, names=folders.NAMES)
     if request.from_stage is not None and request.from_stage not in STAGES:
         raise InputError(
-            f"--from must be one of {', '.join(STAGE_WORDS)}, however: --from {request.from_stage}"
-            f"{suggest(request.from_stage, STAGE_WORDS)}"
+            f"--from must be one of {', '.join(folders.STAGE_WORDS)}, however: --from {request.from_stage}"
+            f"{suggest(request.from_stage, folders.STAGE_WORDS)}"
         )
-    if request.from_stage is None and not request.overwrite and find_finished(request.folder, settings) is not None:
+    again = request.from_stage is not None or request.overwrite
+    if not again and folders.find_finished(request.folder, settings) is not None:
         return summarise(request.folder, already=True)
     with loading():
         from permgrad.runs.run import stages
@@ -68,12 +57,12 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     resolved = stages.check_inputs(request, inputs)
     # Only after the table: a mistyped target must not be answered with "overwrite the other run".
     if not request.overwrite:
-        check_free(request.folder, settings)
+        folders.check_free(request.folder, settings)
     if replaces_a_model(request):
         stages.rehearse(request, inputs)
     say(headline(inputs))
     with (
-        open_run(
+        folders.open_run(
             request.folder,
             settings,
             command=request.command,
@@ -105,7 +94,7 @@ def replaces_a_model(request: RunRequest) -> bool:
     order = list(STAGES)
     if request.from_stage is not None:
         return order.index(request.from_stage) <= order.index("model")
-    return request.overwrite or "model" not in whole_stages(request.folder, record)
+    return request.overwrite or "model" not in folders.whole_stages(request.folder, record)
 
 
 def headline(inputs: Inputs) -> str:
@@ -116,7 +105,7 @@ def headline(inputs: Inputs) -> str:
     return f"{source} {inputs.name}: {why}; rows: {rows} ({inputs.split})"
 
 
-def lost_line(lost: Lost) -> str:
+def lost_line(lost: folders.Lost) -> str:
     """Say that files of a finished stage are gone or damaged, and what follows from it."""
     what = "them" if len(lost.files) > 1 else "it"
     return f"note: {lost.words()}; the stage that writes {what}, and those after it, are done again"

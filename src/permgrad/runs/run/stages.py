@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,10 +47,7 @@ Predicted = Mapping[str, npt.NDArray[Any]]
 class RunWork:
     """What stages hand on in memory; what is missing is read from the folder, or made again.
 
-    Attributes:
-        settings: Of a network of a table alone.
-        encoder: Fitted on the training rows, with these rows encoded.
-        predicted: What the model says of the rows, by part of the split.
+    The settings are of a network of a table alone; the encoder comes with the training rows that it encoded.
     """
 
     request: RunRequest
@@ -103,11 +100,7 @@ def check_model_options(request: RunRequest) -> None:
 
 
 def check_inputs(request: RunRequest, inputs: Inputs) -> FitSettings | None:
-    """Refuse options that do not go with the task or the rows, before anything is written; it takes no time.
-
-    Returns:
-        The settings of a network of a table alone.
-    """
+    """Refuse options that do not go with the task or the rows; return the settings of a network of a table alone."""
     from permgrad.models.estimators.settings import resolve_settings
 
     classes = len(np.unique(inputs.parts["train"].y)) if inputs.task == "classification" else 0
@@ -163,16 +156,18 @@ def make_estimator(request: RunRequest, inputs: Inputs, layout: Any, *, preset: 
 
 def validation_rows(inputs: Inputs) -> tuple[pd.DataFrame, npt.NDArray[Any]]:
     """Return the validation rows whose class also stands in the training rows: others cannot say when to stop."""
-    part = inputs.parts["validation"]
-    if inputs.task == "regression":
-        return part.X, part.y
-    learned = np.isin(part.y, inputs.parts["train"].y)
+    part, learned = inputs.parts["validation"], _learned(inputs)
     if not learned.any():
         raise InputError(
             "validation rows must hold classes of the training rows, however: none does; "
             "give another --validation file, or another --split-seed"
         )
     return part.X[learned], part.y[learned]
+
+
+def _learned(inputs: Inputs) -> npt.NDArray[np.bool_]:
+    y = inputs.parts["validation"].y
+    return np.ones(len(y), dtype=bool) if inputs.task == "regression" else np.isin(y, inputs.parts["train"].y)
 
 
 # ---- data ------------------------------------------------------------------------------------------------------------
@@ -214,7 +209,8 @@ def data_stage(work: RunWork) -> None:
     with atomic_path(folder / "split.npz") as temporary, temporary.open("wb") as stream:
         np.savez(stream, **{part: inputs.parts[part].rows for part in PARTS})  # type: ignore[arg-type]
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    machine += f", {counted(torch.get_num_threads(), 'thread')}, device {choose_device(request.device)}"
+    device = choose_device(request.device) if work.settings is None else work.settings.device
+    machine += f", {counted(torch.get_num_threads(), 'thread')}, device {device}"
     # Paths that hold in any folder, or names of data sets.
     files = {"table": request.table, "test": request.test}
     sources = {
@@ -268,18 +264,13 @@ def fit_encoder(
     model: Any, inputs: Inputs, settings: FitSettings | None = None
 ) -> tuple[TableEncoder, npt.NDArray[np.float32]]:
     """Return the encoder that an estimator would fit on the training rows, and these rows encoded."""
+    from permgrad.models.estimators.prepared import encode_training
     from permgrad.models.estimators.settings import resolve_settings
 
     frame = inputs.parts["train"].X
     settings = resolve_settings(model.get_params(deep=False), inputs.task) if settings is None else settings
     encoder = inputs.fit(model._make_encoder(frame, settings))  # noqa: SLF001 — see docs/architecture.md
-    encoded = np.ascontiguousarray(encoder.transform(frame), dtype=np.float32)
-    if encoded.shape[1] == 0:
-        raise InputError(
-            "a table must have a column that varies and is no identifier, however: among the training rows none does; "
-            "add columns, or check --na"
-        )
-    return encoder, encoded
+    return encoder, encode_training(encoder, frame)
 
 
 def place_columns(
@@ -297,33 +288,36 @@ def place_columns(
 # ---- model -----------------------------------------------------------------------------------------------------------
 def model_stage(work: RunWork) -> None:
     """Train the network, measure it on validation and test rows, and train the baselines if asked for."""
-    X, y = validation_rows(work.inputs)
     work.folder.checkpoint.mkdir(exist_ok=True)
+    learned = _learned(work.inputs)
     # The notes of the data stage have said what there is to say of columns.
     with told_of_columns():
-        work.model = fit_on_images(work) if work.request.images else fit_on_table(work, X, y)
+        work.model = fit_on_images(work) if work.request.images else fit_on_table(work, learned)
     work.model.save(work.folder / "model", overwrite=True)
     write_measures(work)
-    if count := len(work.inputs.parts["validation"].y) - len(y):
+    if count := int((~learned).sum()):
         rows = f"{counted(count, 'validation row')} {by_count(count, 'has', 'have')} a class that no training row has"
         work.say(f"note: {rows}; {by_count(count, 'it', 'they')} did not stop the training")
 
 
-def fit_on_table(work: RunWork, X: pd.DataFrame, y: npt.NDArray[Any]) -> Any:
-    """Return the trained network of a table; training stops by the rows ``X, y``."""
+def fit_on_table(work: RunWork, learned: npt.NDArray[np.bool_]) -> Any:
+    """Return the trained network of a table; training stops by the validation rows with classes that it learns."""
     from permgrad.imaging import StoredLayout
-    from permgrad.models.estimators.prepared import FitRows
+    from permgrad.models.estimators.prepared import EncodedFrame, FitRows
     from permgrad.models.train.guard import untouched
 
     with believed(work.folder.path):
         layout = StoredLayout.from_dict(parse_json((work.folder / "layout.json").read_bytes()))
-    model = make_estimator(work.request, work.inputs, layout)
+    parts, model = work.inputs.parts, make_estimator(work.request, work.inputs, layout)
     encoder, encoded = work.encoder or fit_encoder(model, work.inputs, work.settings)
-    train = FitRows(encoded, work.inputs.parts["train"].y, np.ones(len(encoded)))
-    held = FitRows(encoder.transform(X), y, np.ones(len(y)))
+    for part in PARTS[1:]:
+        parts[part].X = EncodedFrame.of(parts[part].X, encoder)
+    train = FitRows(encoded, parts["train"].y, np.ones(len(encoded)))
+    held = FitRows(parts["validation"].X.encoded[learned], parts["validation"].y[learned], np.ones(learned.sum()))
     done = say_resumed(work)
+    settings = None if work.settings is None else replace(work.settings, layout=layout)
     with untouched():
-        ready = model._prepare_encoded(encoder, train, held)  # noqa: SLF001 — see docs/architecture.md
+        ready = model._prepare_encoded(encoder, train, held, settings)  # noqa: SLF001 — see docs/architecture.md
         work.say(f"  training: {model._training_time(ready).after(done)}")  # noqa: SLF001 — as above
         say_baselines(work)
         return model._train(ready, work.folder.checkpoint, None)  # noqa: SLF001 — as above
