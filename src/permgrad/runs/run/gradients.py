@@ -26,13 +26,14 @@ if TYPE_CHECKING:
     from permgrad.runs.run.inputs import Inputs
 
 Floats = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]
 
 #: The cut of the published example, on the logit.
 PUBLISHED_CUT = 0.5
 #: Share of the training rows that is held out to choose thresholds on.
 HELD_OUT = 0.1
+OUTCOMES = ("false_positive", "false_negative")
+MEASURES = ("accuracy", "balanced_accuracy", "precision", "recall", "f1")
 SUMMARY = "integrated_gradients.csv"
 #: A row that could stand in the table, and the published choice, where no category has any level.
 BASELINES = ("median", "zeros")
@@ -82,40 +83,13 @@ def divide(n: int, y: npt.NDArray[Any], seed: int) -> dict[str, Rows]:
 
 
 # ---- cuts ------------------------------------------------------------------------------------------------------------
-def scores_at(positive: Flags, decided: Flags) -> dict[str, float]:
-    """Return accuracy, balanced accuracy, precision, recall and F1 of decisions; undefined ratios are 0."""
-    from sklearn.metrics import precision_recall_fscore_support, recall_score
-
-    precision, recall, f1, _ = precision_recall_fscore_support(positive, decided, average="binary", zero_division=0)
-    specificity = recall_score(~positive, ~decided, zero_division=0)
-    balanced = (recall + specificity) / 2
-    scores = {"accuracy": (positive == decided).mean(), "balanced_accuracy": balanced, "precision": precision}
-    return {name: float(score) for name, score in (scores | {"recall": recall, "f1": f1}).items()}
-
-
-def choose_cut(logits: Floats, positive: Flags, aim: Criterion, cost: tuple[float, float] = (1.0, 1.0)) -> float:
-    """Return the cut that is best on some rows; a row is called positive when its logit is above the cut.
-
-    It is that of ``evaluation.thresholds``, but always finite, and one class alone is enough.
-    """
-    from permgrad.evaluation.thresholds import choose_threshold
-
-    if positive.all() or not positive.any():
-        value = -np.inf if positive.all() else np.inf
-    else:
-        prices = {"false_positive": cost[0], "false_negative": cost[1]} if aim == "cost" else None
-        value = choose_threshold(positive, logits, by=aim, cost=prices, positive=True).value
-    if np.isinf(value):
-        return float(logits.min() - 1) if value < 0 else float(logits.max() + 1)
-    # A threshold calls its own value positive, a cut of the logit does not; they differ between neighbouring floats.
-    return float(np.nextafter(value, -np.inf)) if value in logits else float(value)
-
-
-def cuts(model: Any, inputs: Inputs, cost: tuple[float, float] | None = None) -> dict[str, Any]:
+def cuts(model: Any, inputs: Inputs, cost: tuple[float, float] | None = None) -> dict[str, Any] | None:
     """Measure every cut of the logit on the test rows; thresholds are chosen on the validation rows.
 
-    ``cost`` is what a false positive and a false negative cost, if the user said.
+    ``cost`` is what a false positive and a false negative cost, if the user said. None: where all rows have one class.
     """
+    from permgrad.evaluation.thresholds import choose_threshold, metrics_at
+
     place = model.classes_.tolist().index(inputs.positive)
     label = model.classes_[place].item()
     logits: dict[str, Floats] = {}
@@ -125,6 +99,8 @@ def cuts(model: Any, inputs: Inputs, cost: tuple[float, float] | None = None) ->
         second = outputs[:, 0] if outputs.shape[1] == 1 else outputs[:, 1] - outputs[:, 0]
         logits[part] = second if place == 1 else -second
     truth = {part: np.asarray(inputs.parts[part].y == label) for part in logits}
+    if any(len(np.unique(positive)) < 2 for positive in truth.values()):
+        return None
     weights = np.ones(2) if model.class_weights_ is None else np.asarray(model.class_weights_, dtype=np.float64)
     shift = float(np.log(weights[place]) - np.log(weights[1 - place]))
     named_cuts: list[tuple[str, float]] = [("logit 0", 0.0), ("logit 0.5, as published", PUBLISHED_CUT)]
@@ -132,22 +108,25 @@ def cuts(model: Any, inputs: Inputs, cost: tuple[float, float] | None = None) ->
     aims: dict[Criterion, str] = {"f1": "F1", "balanced_accuracy": "balanced accuracy"}
     aims |= {} if cost is None else {"cost": f"cost ({cost[0]:g} for a false {label}, {cost[1]:g} for a missed one)"}
     for aim, words in aims.items():
-        cut = choose_cut(logits["validation"], truth["validation"], aim, cost or (1.0, 1.0))
-        named_cuts.append((f"best {words} on held-out rows", cut))
-    lines = [
-        {"cut": name, "logit": value, **scores_at(truth["test"], logits["test"] > value)} for name, value in named_cuts
-    ]
+        prices = dict(zip(OUTCOMES, cost, strict=False)) if aim == "cost" and cost is not None else None
+        chosen = choose_threshold(truth["validation"], logits["validation"], by=aim, cost=prices, positive=True)
+        named_cuts.append((f"best {words} on held-out rows", chosen.value))
+
+    def line(name: str, value: float | None, scores: Floats) -> dict[str, Any]:
+        measured = metrics_at(truth["test"], scores, 0.5 if value is None else value, positive=True)
+        shown = {metric: measured[metric] or 0.0 for metric in MEASURES}
+        return {"cut": name, "logit": value if value is not None and np.isfinite(value) else None, **shown}
+
     # The majority is that of the training rows, as a person without a model would guess.
     usual = float(np.mean(inputs.parts["train"].y == label)) > 0.5
-    majority = scores_at(truth["test"], np.full(len(truth["test"]), usual))
-    lines.append({"cut": "majority class, no model", "logit": None, **majority})
+    majority = line("majority class, no model", None, np.full(len(truth["test"]), float(usual)))
     return {
         "positive": label,
         "share_positive": float(truth["test"].mean()),
         "shift": shift,
         "held_out_rows": len(truth["validation"]),
         "cost": None if cost is None else list(cost),
-        "test": lines,
+        "test": [*(line(name, value, logits["test"]) for name, value in named_cuts), majority],
     }
 
 

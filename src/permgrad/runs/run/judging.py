@@ -40,26 +40,22 @@ def judge(
     from permgrad.evaluation.metrics import evaluate
     from permgrad.evaluation.skill import Predicted, against_others, skill
 
-    codes: Array
     learned, truth = inputs.parts["train"].y, inputs.parts["test"].y
+    codes: Array = np.asarray(truth)
     if inputs.task == "regression":
-        guess = np.full(len(truth), np.mean(np.asarray(learned, dtype=np.float64)))
-        codes, scores = np.asarray(truth, dtype=np.float64), predicted["prediction"]
+        guess, scores = np.full(len(truth), np.mean(learned, dtype=np.float64)), predicted["prediction"]
         constant = evaluate("regression", truth, predictions=guess)
     else:
-        index = pd.Index(classes)
+        index, scores = pd.Index(classes), predicted["probabilities"]
         shares = np.bincount(index.get_indexer(pd.Index(learned)), minlength=len(index)) / len(learned)
-        guess = np.tile(shares, (len(truth), 1))
-        codes, scores = index.get_indexer(pd.Index(truth)), predicted["probabilities"]
+        codes, guess = index.get_indexer(pd.Index(truth)), np.tile(shares, (len(truth), 1))
         constant = evaluate("classification", truth, probabilities=guess, classes=classes, positive=inputs.positive)
     ours = Predicted(codes, np.asarray(scores, dtype=np.float64))
-    ahead_of_constant = skill(inputs.task, ours, Predicted(codes, guess), seed=seed)
-    metrics["constant"] = {**constant, **(ahead_of_constant or {})}
-    compared = against_others(
-        inputs.task, ours, {name: Predicted(codes, scores) for name, scores in guesses.items()}, seed=seed
-    )
-    for name, ahead in compared.items():
-        metrics["baselines"][name]["ahead"] = ahead
+    ahead = skill(inputs.task, ours, Predicted(codes, guess), seed=seed)
+    metrics["constant"] = {**constant, **(ahead or {})}
+    theirs = {name: Predicted(codes, scores) for name, scores in guesses.items()}
+    for name, facts in against_others(inputs.task, ours, theirs, seed=seed).items():
+        metrics["baselines"][name]["ahead"] = facts
     metrics["verdict"] = sentences(metrics, inputs.target, leaks)
 
 

@@ -91,9 +91,8 @@ def replaces_a_model(request: RunRequest) -> bool:
     record = read_record(request.folder)
     if record is None or "model" not in record["finished_stages"]:
         return False
-    order = list(STAGES)
     if request.from_stage is not None:
-        return order.index(request.from_stage) <= order.index("model")
+        return list(STAGES).index(request.from_stage) <= list(STAGES).index("model")
     return request.overwrite or "model" not in folders.whole_stages(request.folder, record)
 
 

@@ -399,7 +399,8 @@ def write_measures(work: RunWork) -> None:
     judge(metrics, inputs, classes, predicted["test"], guesses, leaks=leaks, seed=request.seed)
     leads = not request.images and gradients.leads(request.preset)
     if len(classes) == 2 and (leads or request.cost is not None):
-        metrics["cuts"] = gradients.cuts(model, inputs, request.cost)
+        cuts = gradients.cuts(model, inputs, request.cost)
+        metrics |= {} if cuts is None else {"cuts": cuts}
     test = parts["test"]
     with atomic_path(work.folder / "predictions.csv") as temporary:
         write_csv(prediction_table(test.rows, test.identifiers, predicted["test"], model, truth=test.y), temporary)
