@@ -14,7 +14,7 @@ from invoking import call, train_run
 
 import permgrad as pg
 from permgrad.base.locks import hold_folder
-from permgrad.runs.run.stages import identifier_names
+from permgrad.runs.run.predicting import identifier_names
 
 
 def table(rows: int = 200) -> pd.DataFrame:

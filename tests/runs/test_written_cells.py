@@ -17,7 +17,7 @@ from permgrad.runs.folder.documents import read_like
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.dividing import PARTS
 from permgrad.runs.run.inputs import load_inputs
-from permgrad.runs.run.stages import prediction_table
+from permgrad.runs.run.predicting import prediction_table
 
 
 def table(rows: int = 200) -> pd.DataFrame:

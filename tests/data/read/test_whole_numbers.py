@@ -11,7 +11,7 @@ import pytest
 from permgrad.data.parts.partitions import open_partitioned
 from permgrad.data.read.table import read_table
 from permgrad.runs.commands.explain import Conditions
-from permgrad.runs.run.stages import prediction_table
+from permgrad.runs.run.predicting import prediction_table
 
 FIRST = 2**53 + 1
 NUMBERS: list[int | None] = [FIRST, None, FIRST + 2, -3]

@@ -26,7 +26,7 @@ from permgrad.runs.folder.folder import refuse_input, refuse_run_file
 from permgrad.runs.requests import ExplainRequest, Outcome
 from permgrad.runs.run.cache import Cache
 from permgrad.runs.run.images import explain_records, is_image_model
-from permgrad.runs.run.stages import prediction_table, predictions_of, use_threads
+from permgrad.runs.run.predicting import prediction_table, predictions_of, use_threads
 from permgrad.runs.run.target import find_column
 
 if TYPE_CHECKING:

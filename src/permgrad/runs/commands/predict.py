@@ -18,7 +18,7 @@ from permgrad.runs.commands.trained import open_model, read_rows, table_of
 from permgrad.runs.folder.documents import check_cells
 from permgrad.runs.folder.folder import refuse_input, refuse_run_file
 from permgrad.runs.requests import Outcome, PredictRequest, table_name
-from permgrad.runs.run.stages import prediction_table, predictions_of, use_threads
+from permgrad.runs.run.predicting import prediction_table, predictions_of, use_threads
 
 
 def predict_table(request: PredictRequest) -> Outcome:

@@ -33,7 +33,7 @@ from permgrad.runs.commands.trained import known_columns, open_model
 from permgrad.runs.folder.folder import refuse_input, refuse_run_file
 from permgrad.runs.requests import ExplainRequest, Outcome, PredictRequest, table_name
 from permgrad.runs.run.images import is_image_model
-from permgrad.runs.run.stages import identifier_names, prediction_table, predictions_of, use_threads
+from permgrad.runs.run.predicting import identifier_names, prediction_table, predictions_of, use_threads
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation

@@ -19,6 +19,7 @@ from permgrad.runs.folder.documents import BRANCHES, METRICS, read_json, read_me
 from permgrad.runs.folder.folder import STAGES, believed, read_record, refuse_input
 from permgrad.runs.requests import Outcome, RunRequest
 from permgrad.runs.run.inputs import Inputs, configuration, load_inputs
+from permgrad.runs.run.predicting import use_threads
 from permgrad.runs.run.target import positive_words
 
 __all__ = ["RunRequest", "run_table"]
@@ -50,7 +51,7 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
         from permgrad.runs.run import stages
 
         stages.check_model_options(request)
-    stages.use_threads(request.threads)
+    use_threads(request.threads)
     started = time.perf_counter()
     inputs = load_inputs(request)
     reading = time.perf_counter() - started

@@ -5,11 +5,10 @@ from __future__ import annotations
 import io
 import os
 import platform
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +17,31 @@ import pandas as pd
 from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError, by_count, counted, keeping_warnings, listed
 from permgrad.base.files import atomic_path, plain, write_json_atomic, write_text_atomic
+from permgrad.base.progress import readable
 from permgrad.base.random import derive_seed, resolve_seed
 from permgrad.base.stored import parse_json
-from permgrad.data.read.whole_numbers import without_points
+from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.types.column_notes import told_of_columns
+from permgrad.evaluation.competitors import (
+    CompetitorRows,
+    competitors,
+    estimate_seconds,
+    natural_table,
+    run_competitors,
+    why_absent,
+)
+from permgrad.evaluation.metrics import evaluate
+from permgrad.evaluation.thresholds import never_predicted
+from permgrad.imaging import StoredLayout, draw_layout, fit_layout, layout_to_dict, make_layout
+from permgrad.models.estimators.argument_rules import TASK_LOSSES
+from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
+from permgrad.models.estimators.image_table import ImageTableModel, image_presets
+from permgrad.models.estimators.prepared import EncodedFrame, FitRows, encode_training
+from permgrad.models.estimators.presets import Preset, get_preset
+from permgrad.models.estimators.settings import FitSettings, choose_device, device_faults, resolve_settings
+from permgrad.models.save.saving import load
+from permgrad.models.train.checkpoint import epochs_in
+from permgrad.models.train.guard import untouched
 from permgrad.runs.commands.report import write_run_report
 from permgrad.runs.folder.documents import DATA, read_json
 from permgrad.runs.folder.folder import RunFolder, believed
@@ -32,15 +52,9 @@ from permgrad.runs.run.explaining import explain_run
 from permgrad.runs.run.images import model_rows
 from permgrad.runs.run.inputs import Inputs, is_named
 from permgrad.runs.run.judging import find_leaks, judge, leak_words, write_guesses
-
-if TYPE_CHECKING:
-    from permgrad.data.encode.encoding import TableEncoder
-    from permgrad.models.estimators.presets import Preset
-    from permgrad.models.estimators.settings import FitSettings
+from permgrad.runs.run.predicting import Predicted, prediction_table, predictions_of
 
 Say = Callable[[str], None]
-#: ``prediction`` ``(rows,)``, for classifiers also ``probabilities`` ``(rows, classes)``.
-Predicted = Mapping[str, npt.NDArray[Any]]
 
 
 @dataclass
@@ -62,8 +76,6 @@ class RunWork:
     def load_model(self) -> Any:
         """Return the trained model."""
         if self.model is None:
-            from permgrad.models.save.saving import load
-
             self.model = load(self.folder / "model", device=self.request.device)
         return self.model
 
@@ -75,20 +87,8 @@ class RunWork:
 
 
 # ---- before the stages -----------------------------------------------------------------------------------------------
-def use_threads(threads: int | None) -> None:
-    """Limit torch to a number of threads, for the whole process."""
-    if threads is not None and "torch" in sys.modules:
-        import torch
-
-        torch.set_num_threads(threads)
-
-
 def check_model_options(request: RunRequest) -> None:
     """Refuse a preset or a device that cannot be used, before a table is read."""
-    from permgrad.models.estimators.argument_rules import TASK_LOSSES
-    from permgrad.models.estimators.image_table import image_presets
-    from permgrad.models.estimators.settings import device_faults, resolve_settings
-
     if request.images:
         image_presets.get(request.preset)
         if faults := device_faults(request.device):
@@ -101,8 +101,6 @@ def check_model_options(request: RunRequest) -> None:
 
 def check_inputs(request: RunRequest, inputs: Inputs) -> FitSettings | None:
     """Refuse options that do not go with the task or the rows; return the settings of a network of a table alone."""
-    from permgrad.models.estimators.settings import resolve_settings
-
     classes = len(np.unique(inputs.parts["train"].y)) if inputs.task == "classification" else 0
     if request.cost is not None and classes != 2:
         fact = f"the training rows of {inputs.target!r} hold {classes} class{'es' * (classes != 1)}"
@@ -122,15 +120,10 @@ def rehearse(request: RunRequest, inputs: Inputs) -> None:
 
     It takes about as long as the layout, hence only where it comes before another run is removed.
     """
-    from permgrad.data.encode.encoding import TableEncoder
-    from permgrad.models.train.guard import untouched
-
     train = inputs.parts["train"]
     # What it warns of is said when it is done in earnest.
     with untouched(), keeping_warnings():
         if request.images:
-            from permgrad.models.estimators.image_table import image_presets
-
             encoder = TableEncoder(image_presets.get(request.preset).numeric, **inputs.encoder_options).fit(train.X)
         else:
             model = make_estimator(request, inputs, None)
@@ -144,11 +137,7 @@ def make_estimator(request: RunRequest, inputs: Inputs, layout: Any, *, preset: 
     """Return the unfitted estimator of a run, or of another ``preset`` than the request names."""
     options: dict[str, Any] = {"random_state": request.seed, "device": request.device, **inputs.encoder_options}
     if request.images:
-        from permgrad.models.estimators.image_table import ImageTableModel
-
         return ImageTableModel(inputs.task, preset=request.preset, image_size=request.image_size, **options)
-    from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
-
     kind = HyNNClassifier if inputs.task == "classification" else HyNNRegressor
     chosen: Any = request.preset if preset is None else preset
     return kind(preset=chosen, batch_size=request.batch_size, layout=layout, **options)
@@ -174,8 +163,6 @@ def _learned(inputs: Inputs) -> npt.NDArray[np.bool_]:
 def data_stage(work: RunWork) -> None:
     """Write what the table is taken for and how it is split."""
     import torch
-
-    from permgrad.models.estimators.settings import choose_device
 
     inputs, folder, request = work.inputs, work.folder, work.request
     for line in inputs.shown.to_text(most=40).splitlines():
@@ -245,9 +232,6 @@ def layout_stage(work: RunWork) -> None:
         return
     from matplotlib import rc_context
 
-    from permgrad.imaging import draw_layout, layout_to_dict
-    from permgrad.models.estimators.presets import get_preset
-
     work.encoder = fit_encoder(make_estimator(work.request, work.inputs, None), work.inputs, work.settings)
     layout, names = place_columns(*work.encoder, get_preset(work.request.preset), work.request.seed)
     if layout.pixels > 20:
@@ -264,9 +248,6 @@ def fit_encoder(
     model: Any, inputs: Inputs, settings: FitSettings | None = None
 ) -> tuple[TableEncoder, npt.NDArray[np.float32]]:
     """Return the encoder that an estimator would fit on the training rows, and these rows encoded."""
-    from permgrad.models.estimators.prepared import encode_training
-    from permgrad.models.estimators.settings import resolve_settings
-
     frame = inputs.parts["train"].X
     settings = resolve_settings(model.get_params(deep=False), inputs.task) if settings is None else settings
     encoder = inputs.fit(model._make_encoder(frame, settings))  # noqa: SLF001 — see docs/architecture.md
@@ -277,8 +258,6 @@ def place_columns(
     encoder: TableEncoder, encoded: npt.NDArray[np.float32], preset: Preset, seed: int
 ) -> tuple[Any, list[str]]:
     """Return the fitted layout of the encoded training columns, and their names."""
-    from permgrad.imaging import fit_layout, make_layout
-
     # The seed that the estimator would use itself, so that a run equals a fit in Python with the same random_state.
     layout_seed = derive_seed(resolve_seed(seed), "layout") % 2**31
     names = list(encoder.encoded_names_)
@@ -302,18 +281,14 @@ def model_stage(work: RunWork) -> None:
 
 def fit_on_table(work: RunWork, learned: npt.NDArray[np.bool_]) -> Any:
     """Return the trained network of a table; training stops by the validation rows with classes that it learns."""
-    from permgrad.imaging import StoredLayout
-    from permgrad.models.estimators.prepared import EncodedFrame, FitRows
-    from permgrad.models.train.guard import untouched
-
     with believed(work.folder.path):
         layout = StoredLayout.from_dict(parse_json((work.folder / "layout.json").read_bytes()))
     parts, model = work.inputs.parts, make_estimator(work.request, work.inputs, layout)
     encoder, encoded = work.encoder or fit_encoder(model, work.inputs, work.settings)
-    for part in PARTS[1:]:
-        parts[part].X = EncodedFrame.of(parts[part].X, encoder)
+    validation, test = (EncodedFrame.of(parts[part].X, encoder) for part in PARTS[1:])
+    parts["validation"].X, parts["test"].X = validation, test
     train = FitRows(encoded, parts["train"].y, np.ones(len(encoded)))
-    held = FitRows(parts["validation"].X.encoded[learned], parts["validation"].y[learned], np.ones(learned.sum()))
+    held = FitRows(validation.encoded[learned], parts["validation"].y[learned], np.ones(learned.sum()))
     done = say_resumed(work)
     settings = None if work.settings is None else replace(work.settings, layout=layout)
     with untouched():
@@ -341,8 +316,6 @@ def fit_on_images(work: RunWork) -> Any:
 
 def say_resumed(work: RunWork) -> int:
     """Say from which epoch an interrupted training goes on; return how many it has behind it."""
-    from permgrad.models.train.checkpoint import epochs_in
-
     done = epochs_in(work.folder.checkpoint)
     if done:
         work.say(f"  training resumes from epoch {done + 1}: {counted(done, 'epoch')} were done before")
@@ -351,9 +324,6 @@ def say_resumed(work: RunWork) -> int:
 
 def say_baselines(work: RunWork) -> None:
     """Say about how long the baselines will take, and which cannot be trained here and why."""
-    from permgrad.base.progress import readable
-    from permgrad.evaluation.competitors import CompetitorRows, competitors, estimate_seconds, why_absent
-
     train, request = work.inputs.parts["train"], work.request
     reasons = {name: why_absent(name) for name in request.wanted_baselines}
     for name, why in reasons.items():
@@ -372,9 +342,6 @@ def say_baselines(work: RunWork) -> None:
 
 def write_measures(work: RunWork) -> None:
     """Measure the trained network on validation and test rows, train the baselines if asked for, and write it down."""
-    from permgrad.evaluation.metrics import evaluate
-    from permgrad.evaluation.thresholds import never_predicted
-
     inputs, request, parts = work.inputs, work.request, work.inputs.parts
     model = work.load_model()
     with atomic_path(work.folder / "history.csv") as temporary:
@@ -409,8 +376,6 @@ def write_measures(work: RunWork) -> None:
 
 def _fit_baselines(work: RunWork, guesses: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
     """Train baselines on the rows that the network sees; some read categories as categories."""
-    from permgrad.evaluation.competitors import CompetitorRows, competitors, natural_table, run_competitors
-
     inputs, names, model = work.inputs, work.request.wanted_baselines, work.load_model()
     natural: dict[str, pd.DataFrame | None] = dict.fromkeys(inputs.parts)
     if any(competitors.get(name).takes_natural for name in names):
@@ -428,48 +393,6 @@ def _fit_baselines(work: RunWork, guesses: dict[str, npt.NDArray[Any]]) -> dict[
         positive=inputs.positive,
         guesses=guesses,
     )
-
-
-# ---- predictions -----------------------------------------------------------------------------------------------------
-def predictions_of(model: Any, rows: Any) -> Predicted:
-    """Return ``{"prediction": (rows,)}``, for classifiers also ``"probabilities": (rows, classes)``."""
-    if not hasattr(model, "classes_"):
-        return {"prediction": model.predict(rows)}
-    probabilities = model.predict_proba(rows)
-    return {"prediction": np.asarray(model.classes_)[probabilities.argmax(axis=1)], "probabilities": probabilities}
-
-
-def identifier_names(identifiers: Sequence[str], model: Any) -> dict[str, str]:
-    """Return the names of identifiers among predictions: their own, with ``_`` behind one that predictions have."""
-    taken = {"row", "truth", "prediction", *(f"probability_{label}" for label in getattr(model, "classes_", ()))}
-    names: dict[str, str] = {}
-    for name in identifiers:
-        shown = name
-        while shown in taken or (shown != name and shown in identifiers):
-            shown += "_"
-        names[name] = shown
-    return names
-
-
-def prediction_table(
-    rows: npt.NDArray[np.int64],
-    identifiers: pd.DataFrame,
-    predicted: Predicted,
-    model: Any,
-    *,
-    truth: npt.NDArray[Any] | None = None,
-) -> pd.DataFrame:
-    """Return one line per row: its number in the file, identifiers, (truth,) prediction, class probabilities."""
-    table = pd.DataFrame({"row": rows})
-    for name, shown in identifier_names(list(identifiers.columns), model).items():
-        table[shown] = without_points(identifiers[name]).array
-    if truth is not None:
-        table["truth"] = truth
-    table["prediction"] = predicted["prediction"]
-    if "probabilities" in predicted:
-        for place, label in enumerate(model.classes_.tolist()):
-            table[f"probability_{label}"] = predicted["probabilities"][:, place]
-    return table
 
 
 def report_stage(work: RunWork) -> None:

@@ -21,6 +21,7 @@ from permgrad.runs.folder.folder import configuration_hash, made_folder, read_re
 from permgrad.runs.requests import Outcome, TuneRequest
 from permgrad.runs.run import stages
 from permgrad.runs.run.inputs import configuration, load_inputs
+from permgrad.runs.run.predicting import use_threads
 from permgrad.runs.run.run import headline
 from permgrad.runs.tune.export import (
     MODEL,
@@ -87,7 +88,7 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
             return done
     if faults := device_faults(request.device):
         raise InputError(faults[0])
-    stages.use_threads(request.threads)
+    use_threads(request.threads)
     inputs = load_inputs(request.run_request(space.base_name))
     stages.validation_rows(inputs)
     say(headline(inputs))
