@@ -59,21 +59,7 @@ def divided(
     undivided: bool,
 ) -> Divided:
     """Return the rows whose target is known, in three parts; all of them in the first if they stay undivided."""
-    sources = {"table": written}
-    for part in ("test", "validation"):
-        if (path := getattr(request, part)) is not None:
-            reading = Reading(
-                like=written.decimals,
-                texts=frozenset(text_columns(written, request.kinds)),
-                codes=MissingCodes.of(codes),
-                classes=[target],
-                identifiers=request.names_of_rows,
-                named=list(written.frame.columns),
-                not_na=request.kept_texts,
-                units=written.units,
-            )
-            sources[part] = read_written(path, reading)
-            find_column(target, list(sources[part].frame.columns), f"target of the {part} file")
+    sources = _sources(request, written, target, codes)
     tables = {
         name: _with_target(source.frame, target, codes, notes, "the table" if name == "table" else f"the {name} file")
         for name, source in sources.items()
@@ -95,27 +81,54 @@ def divided(
         with sources[name].lines.named():
             alike = written.alike.get(target) if name == "table" else None
             labels[name] = target_values(table[target], task, target, alike=alike)
-    kinds = {name: ("text" if values.dtype.kind in "UO" else "numbers") for name, values in labels.items()}
-    if task == "classification" and len(set(kinds.values())) > 1:
-        raise InputError(
-            f"classes must be of one type in all files, however: column {target!r} holds "
-            f"{', '.join(f'{kind} in the {name} file' for name, kind in kinds.items())}; "
-            f"write them alike in {request.table} and the other files"
-        )
     if undivided:
         none = np.zeros(0, dtype=np.int64)
         places, split = {"train": np.arange(len(frame)), "validation": none, "test": none}, "not divided"
     else:
         places, split = _divide(request, frame, labels["table"], task, files)
     truths = {part: labels["table"][places[part]] if part in places else labels[part] for part in PARTS}
-    if task == "classification" and len(np.unique(truths["train"])) < 2:
-        raise InputError(
-            f"training rows must have at least two classes, however: with this split column {target!r} holds only "
-            f"{truths['train'][0].item()!r} in them; choose another --split-seed, --group or --time, or give more rows"
-        )
+    if task == "classification":
+        _check_classes(request, target, labels, truths["train"])
     parts = {part: frame.iloc[places[part]] if part in places else files[part] for part in PARTS}
     lines = {part: sources.get(part, written).lines for part in PARTS}
     return Divided(task, reason, files, parts, truths, split, lines)
+
+
+def _sources(request: RunRequest, written: Written, target: str, codes: Codes) -> dict[str, Written]:
+    """Return the table, and the parts that have a file of their own, read as the table is."""
+    reading = Reading(
+        like=written.decimals,
+        texts=frozenset(text_columns(written, request.kinds)),
+        codes=MissingCodes.of(codes),
+        classes=[target],
+        identifiers=request.names_of_rows,
+        named=list(written.frame.columns),
+        not_na=request.kept_texts,
+        units=written.units,
+    )
+    paths = {part: getattr(request, part) for part in ("test", "validation")}
+    sources = {part: read_written(path, reading) for part, path in paths.items() if path is not None}
+    for part, source in sources.items():
+        find_column(target, list(source.frame.columns), f"target of the {part} file")
+    return {"table": written, **sources}
+
+
+def _check_classes(
+    request: RunRequest, target: str, labels: Mapping[str, npt.NDArray[Any]], learned: npt.NDArray[Any]
+) -> None:
+    """Refuse classes of one type in the table and of another in the files, and training rows of one class."""
+    kinds = {name: ("text" if values.dtype.kind in "UO" else "numbers") for name, values in labels.items()}
+    if len(set(kinds.values())) > 1:
+        raise InputError(
+            f"classes must be of one type in all files, however: column {target!r} holds "
+            f"{', '.join(f'{kind} in the {name} file' for name, kind in kinds.items())}; "
+            f"write them alike in {request.table} and the other files"
+        )
+    if len(np.unique(learned)) < 2:
+        raise InputError(
+            f"training rows must have at least two classes, however: with this split column {target!r} holds only "
+            f"{learned[0].item()!r} in them; choose another --split-seed, --group or --time, or give more rows"
+        )
 
 
 def _with_target(frame: pd.DataFrame, target: str, codes: Codes, notes: list[str], where: str) -> pd.DataFrame:

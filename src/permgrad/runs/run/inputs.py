@@ -195,19 +195,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     identifiers ``kept_group`` is the one that the user gave as ``--group``.
     """
     card = get_card(request.table) if is_named(request.table) else None
-    kinds = request.kinds
-    if card:
-        written = Written.typed(load_dataset(request.table).frame, card.na_codes)
-    else:
-        reading = Reading(
-            codes=MissingCodes.of(request.na_codes),
-            classes=request.target[:1],
-            categories=[name for name, kind in kinds.items() if kind == "categorical"],
-            identifiers=request.names_of_rows,
-            named=request.named_columns,
-            not_na=request.kept_texts,
-        )
-        written = read_written(request.table, reading)
+    kinds, written = request.kinds, _read(request, card)
     codes: tuple[str | int | float, ...] = request.na_codes or (card.na_codes if card else ())
     group = request.group if kept_group is None else kept_group
     target, left_out = _roles(request, card, list(written.frame.columns), group, kept_group)
@@ -275,6 +263,21 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
         kinds={name: kind for name, kind in kinds.items() if name in features},
         positive=positive,
     )
+
+
+def _read(request: RunRequest, card: DataCard | None) -> Written:
+    """Return the table as it is written in its file, or in a named data set."""
+    if card:
+        return Written.typed(load_dataset(request.table).frame, card.na_codes)
+    reading = Reading(
+        codes=MissingCodes.of(request.na_codes),
+        classes=request.target[:1],
+        categories=[name for name, kind in request.kinds.items() if kind == "categorical"],
+        identifiers=request.names_of_rows,
+        named=request.named_columns,
+        not_na=request.kept_texts,
+    )
+    return read_written(request.table, reading)
 
 
 def _roles(
