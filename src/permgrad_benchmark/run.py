@@ -29,7 +29,7 @@ from permgrad.base.files import write_json_atomic, write_text_atomic
 from permgrad.base.registry import Registry
 from permgrad.runs.folder.folder import FolderKind, believed, now, open_configured, writable_folder
 from permgrad.runs.requests import BenchmarkRequest, Outcome
-from permgrad.runs.run.stages import use_threads
+from permgrad.runs.run.predicting import use_threads
 from permgrad_benchmark import Records, Settings, Suite, benchmark_metrics, load_suites
 from permgrad_benchmark.records import CELLS, RESULTS_JSON, RESULTS_TABLE
 from permgrad_benchmark.standing import summarise
