@@ -149,10 +149,6 @@ class ForeignRenderer(nn.Module):
         renderer._shape = None if shape is None else (int(shape[0]), int(shape[1]), int(shape[2]))
         return renderer
 
-    def extra_repr(self) -> str:
-        """Say whose pictures these are, for ``print(network)``."""
-        return f"images={type(self.images).__name__}, shape={self._shape}"
-
     # ---- drawing -----------------------------------------------------------------------------------------------------
 
     def _drawn(self, rows: Images) -> Any:

@@ -239,14 +239,6 @@ class Renderer(nn.Module):
         arguments = {name: content[name] for name in names if name in content}
         return cls(**{**arguments, "layout": StoredLayout.from_dict(content["layout"])})
 
-    def extra_repr(self) -> str:
-        """Say what is drawn, for ``print(network)``."""
-        blur = f", blur={self.blur}" if self.blur else ""
-        return (
-            f"columns={len(self.positions)}, size={self.height}×{self.width}, channels={self.channels}, "
-            f"layout={self.layout.name!r}, overlap={self.overlap!r}{blur}"
-        )
-
     def __getstate__(self) -> dict[str, Any]:
         """Leave the plans out of pickles and copies: they are rebuilt on first use."""
         return {**self.__dict__, "_plans": {}}

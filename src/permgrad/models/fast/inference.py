@@ -97,16 +97,16 @@ class HeadEntry:
     def __init__(self, first: nn.Linear | MemberLinear, widths: dict[str, int], later: Sequence[nn.Module]) -> None:
         self.first, self._rest = first, DenseStack(later)
         self.units = int(first.out_features)
-        #: per path its matrix on one vector, or on the vector of each member
-        self._columns: dict[str, Tensor] = {}
+        #: per path its matrix ``(units, width)`` on one vector, or on the vector of each member
+        self.columns: dict[str, Tensor] = {}
         self._of_members: dict[str, Tensor] = {}
         self._near: dict[tuple[str, torch.Size], Tensor] = {}
         start = 0
         for path, width in widths.items():
             if isinstance(first, nn.Linear):
-                self._columns[path] = first.weight.detach()[:, start : start + width].contiguous()
+                self.columns[path] = first.weight.detach()[:, start : start + width].contiguous()
             elif path not in first.per_member:
-                self._columns[path] = first.columns(path).detach().contiguous()
+                self.columns[path] = first.columns(path).detach().contiguous()
             elif first.shared:
                 self._of_members[path] = first.shared_matrix(path).detach().contiguous()
             start += width
@@ -129,19 +129,15 @@ class HeadEntry:
         if embedding.ndim == _MAP:  # channels last: to flatten it otherwise would cost more than half of the product
             shape = embedding.shape[1:]
             if (path, shape) not in self._near:
-                self._near[path, shape] = channels_first_to_last(self._columns[path], shape)
+                self._near[path, shape] = channels_first_to_last(self.columns[path], shape)
             return functional.linear(flat_near(embedding), self._near[path, shape])
-        if path in self._columns:
-            return functional.linear(embedding, self._columns[path])
+        if path in self.columns:
+            return functional.linear(embedding, self.columns[path])
         assert isinstance(self.first, MemberLinear)
         if path not in self._of_members:
             return self.first.share(path, embedding)
         vectors = embedding.unflatten(-1, (self.first.members, -1))
         return functional.linear(vectors, self._of_members[path]).flatten(-2)
-
-    def columns(self, path: str) -> Tensor:
-        """Return the matrix ``(units, width)`` from a path that brings one vector for all members."""
-        return self._columns[path]
 
     def finish(self, shares: Sequence[Tensor]) -> Tensor:
         """Return the head's output from the shares of all paths."""

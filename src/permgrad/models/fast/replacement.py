@@ -137,7 +137,7 @@ class ReplacementEngine:
             return _Plan(steps, None)  # pooling drops the only pixels that change
         last, (top, bottom, left, right) = chain.segments[-1], steps[-1].result
         assert self._head is not None
-        weight = self._head.columns("image") if chain.first is None else chain.first.weight.detach()
+        weight = self._head.columns["image"] if chain.first is None else chain.first.weight.detach()
         read = weight.reshape(-1, last.channels, *last.out_size)[:, :, top:bottom, left:right]
         return _Plan(steps, flat_near(read).contiguous())
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from permgrad.base.errors import InputError
 from permgrad.models.network.blocks import convolution_block, dense_stack, initialize_, normal_numbers
 from permgrad.models.network.members import MemberScale
 
@@ -29,8 +28,6 @@ class PeriodicDenseEmbedding(nn.Module):
     """
 
     def __init__(self, columns: int, *, size: int = 4, frequencies: int = 16, scale: float = 0.1) -> None:
-        if size < 2:
-            raise InputError(f"embedding_size must be at least 2, however: embedding_size={size}; pass for example 4")
         super().__init__()
         self.columns, self.size = columns, size
         self.frequency = nn.Parameter(normal_numbers(columns, frequencies) * scale)
