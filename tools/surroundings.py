@@ -51,7 +51,7 @@ TESTS = (
     "tests/attribution/test_threads_and_processes.py::test_in_joblib_workers",
     "tests/attribution/test_threads_and_processes.py::test_in_a_forked_child",
     "tests/data/encode/test_encoding_surprises.py",
-    "tests/evaluation/test_baselines.py::test_threads_to_come_compute_with_as_many_as_before",
+    "tests/evaluation/competitors/test_fitting.py::test_threads_to_come_compute_with_as_many_as_before",
     "tests/models/test_ig_example.py::test_explained_by_integrated_gradients",
     "tests/models/test_inference.py",
     "tests/models/test_refinement.py::test_killed_and_resumed_it_is_the_same",
@@ -62,9 +62,9 @@ TESTS = (
     "tests/report/test_reading_help.py",
     "tests/runs/test_commands.py::test_a_run_killed_while_training_goes_on_and_ends_the_same",
     "tests/runs/test_commands.py::test_interrupting_ends_with_130_and_one_sentence",
-    "tests/runs/test_folder.py",
+    "tests/runs/folder/test_folder.py",
     "tests/runs/test_stream_commands.py::test_killed_half_way_and_gone_on_with",
-    "tests/runs/test_tune.py::test_ctrl_c_says_how_to_go_on",
+    "tests/runs/tune/test_tune.py::test_ctrl_c_says_how_to_go_on",
 )
 
 

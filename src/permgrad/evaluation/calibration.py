@@ -56,9 +56,8 @@ def reliability(positive: npt.ArrayLike, probability: npt.ArrayLike) -> Reliabil
     if not len(scores):
         raise InputError("reliability needs a row with a probability, however: there is none")
     if scores.min() < -1e-9 or scores.max() > 1 + 1e-9:
-        raise InputError(
-            f"probabilities must lie between 0 and 1, however: one is {scores[np.argmax(abs(scores - 0.5))]:g}"
-        )
+        worst = scores[np.argmax(abs(scores - 0.5))]
+        raise InputError(f"probabilities must lie between 0 and 1, however: one is {worst:g}")
     scores = np.clip(scores, 0, 1)
     doubt = float(np.sum(scores * (1 - scores)))
     member = _bins(scores, max(1, min(MOST_BINS, len(scores) // FEWEST_ROWS, int(doubt / LEAST_DOUBT))))
