@@ -178,23 +178,21 @@ class Explanation:
         the parts (``tabular, image, interaction`` for the path game). Undefined is NaN, never 0.
         """
         low, high = self.ci()
-        count_names, count_outputs = len(self.names), len(self.outputs)
         rows = self.values.shape[0] if self.scope == "local" else 1
-        missing = np.full(self.values.size, np.nan)
+        row, name, output = (axis.ravel() for axis in np.indices((rows, len(self.names), len(self.outputs))))
         columns: dict[str, Any] = {}
         if self.scope == "local":
-            columns["row"] = np.repeat(np.asarray(self.meta.get("rows", range(rows))), count_names * count_outputs)
-        columns["feature"] = _texts(np.tile(np.repeat(np.array(self.names, dtype=object), count_outputs), rows))
-        columns["modality"] = _texts(np.tile(np.repeat(np.array(self.modality, dtype=object), count_outputs), rows))
-        columns["class"] = _texts(np.tile(np.array(self.outputs, dtype=object), rows * count_names))
-        columns["importance"] = self.values.ravel()
-        columns["std"] = missing if self.std is None else self.std.ravel()
-        columns["ci_low"] = low.ravel()
-        columns["ci_high"] = high.ravel()
-        columns["p_value"] = missing if self.p_values is None else self.p_values.ravel()
-        columns["p_adjusted"] = missing if self.p_adjusted is None else self.p_adjusted.ravel()
-        for name, part in self.parts.items():
-            columns[name] = part.ravel()
+            columns["row"] = np.asarray(self.meta.get("rows", range(rows)))[row]
+        for title, texts, places in (
+            ("feature", self.names, name),
+            ("modality", self.modality, name),
+            ("class", self.outputs, output),
+        ):
+            columns[title] = _texts(np.array(texts, dtype=object)[places])
+        missing = np.full(self.values.shape, np.nan)
+        numbers = {"importance": self.values, "std": self.std, "ci_low": low, "ci_high": high}
+        numbers |= {"p_value": self.p_values, "p_adjusted": self.p_adjusted, **self.parts}
+        columns |= {title: (missing if array is None else array).ravel() for title, array in numbers.items()}
         return pd.DataFrame(columns)
 
     def output_index(self, output: str | int | None) -> int:
@@ -244,8 +242,7 @@ class Explanation:
             raise InputError(
                 "to_global summarises a local explanation, however: this one is global already; take it as it is"
             )
-        summarise = ("mean_abs", "mean", "sum_l1")
-        check_choice("how", how, summarise)
+        check_choice("how", how, ("mean_abs", "mean", "sum_l1"))
         rows = self.values.shape[0]
         per_row = np.abs(self.values) if how == "mean_abs" else self.values
         weights = self._row_weights()
@@ -259,6 +256,10 @@ class Explanation:
             # A mean of absolute values is not below 0, whatever its error.
             low = np.maximum(low, np.minimum(values, 0.0))
         keep_parts = how == "mean"
+        # What a summary can be drawn on: which player owns which pixel, and the mean image.
+        maps = {name: array for name, array in self.maps.items() if name.startswith("segments:")}
+        images = {name: array for name, array in self.maps.items() if name.startswith("images:") and len(array)}
+        maps |= {name: array.mean(axis=0, keepdims=True) for name, array in images.items()}
         return replace(
             self,
             values=values,
@@ -273,7 +274,7 @@ class Explanation:
             feature_values=None,
             base_values=None,
             predictions=None,
-            maps=_summarised_maps(self.maps),
+            maps=maps,
             meta={
                 **{name: fact for name, fact in self.meta.items() if name not in OF_ROWS},
                 "summary": how,
@@ -303,14 +304,9 @@ class Explanation:
             modality=modalities,
             parts={name: np.einsum("mf,...fo->...mo", member, part) for name, part in self.parts.items()},
             part_std={},
-            std=None,
-            low=None,
-            high=None,
-            p_values=None,
             level="modality",
-            direction=None,
-            feature_values=None,
             maps={name: array for name, array in self.maps.items() if not name.startswith("segments:")},
+            **dict.fromkeys(("std", "low", "high", "p_values", "direction", "feature_values")),  # type: ignore[arg-type]
         )
 
     def to_shap(self) -> Any:
@@ -324,14 +320,13 @@ class Explanation:
             ) from error
         values = self.values if self.scope == "local" else self.values[None]
         base = self.base_values if self.base_values is not None else np.zeros(len(self.outputs))
-        single = len(self.outputs) == 1
+        base = np.broadcast_to(base, (len(values), len(self.outputs)))
+        single, data = len(self.outputs) == 1, self.feature_values
         return shap.Explanation(
             values=values[..., 0] if single else values,
-            base_values=np.broadcast_to(base, (values.shape[0], len(self.outputs)))[:, 0]
-            if single
-            else np.broadcast_to(base, (values.shape[0], len(self.outputs))),
+            base_values=base[:, 0] if single else base,
             # Players without a raw value, such as segments of an image, have none there.
-            data=None if self.feature_values is None else self._raw_values().to_numpy(),
+            data=None if data is None else data.reindex(columns=list(self.names)).to_numpy(),
             feature_names=list(self.names),
             output_names=None if single else list(self.outputs),
         )
@@ -342,12 +337,6 @@ class Explanation:
                 f"{what} values of one unit, however: each modality was explained by a method of its own; look at "
                 'explanation.plot.features(), or compare parts["share"]'
             )
-
-    def _raw_values(self) -> pd.DataFrame:
-        """Return the explained rows' raw values with one column for each name, missing where there is none."""
-        assert self.feature_values is not None
-        frame = self.feature_values
-        return frame if list(frame.columns) == list(self.names) else frame.reindex(columns=list(self.names))
 
     def to_shapiq(self, *, row: int = 0, output: str | int | None = None) -> Any:
         """Return ``shapiq.InteractionValues`` of order 1 with the same numbers; needs the package shapiq.
@@ -407,14 +396,8 @@ class Explanation:
         for name in ("base_values", "predictions"):
             if getattr(self, name) is not None:
                 arrays[name] = getattr(self, name)
-        header: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
-        for name in ("method", "scope", "level", "additive", "names", "modality", "outputs", "groups", "branches"):
-            header[name] = getattr(self, name)
-        header |= {
-            "direction": self.direction,
-            "meta": self.meta,
-            "feature_values": _frame_to_json(self.feature_values),
-        }
+        header = {name: getattr(self, name) for name in (*_PLAIN, "names", "modality", "outputs")}
+        header |= {"schema_version": SCHEMA_VERSION, "feature_values": _frame_to_json(self.feature_values)}
         with (
             writing("an explanation must be written", target, "choose another folder"),
             atomic_folder(target) as temporary,
@@ -472,41 +455,31 @@ def _texts(values: npt.NDArray[Any]) -> Any:
         return pd.Series(values, dtype=object)
 
 
-def _summarised_maps(maps: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
-    """Keep what a summary over rows can be drawn on: which player owns which pixel, and the mean image."""
-    segments = {name: array for name, array in maps.items() if name.startswith("segments:")}
-    means = {name: array for name, array in maps.items() if name.startswith("images:") and len(array)}
-    return segments | {name: array.mean(axis=0, keepdims=True) for name, array in means.items()}
-
-
 def _fields_from_file(header: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any]:
     def below(prefix: str) -> dict[str, npt.NDArray[Any]]:
         return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
-    _check_types(header)
-    fields: dict[str, Any] = {
-        name: header[name] for name in ("method", "scope", "level", "additive", "groups", "branches")
-    }
-    fields |= {name: tuple(header[name]) for name in ("names", "modality", "outputs")}
-    fields |= {"values": arrays["values"], "direction": header["direction"], "meta": header["meta"]}
-    for name in ("std", "low", "high", "p_values", "base_values", "predictions"):
-        fields[name] = arrays.get(name)
-    fields |= {"parts": below("parts/"), "part_std": below("part_std/"), "maps": below("maps/")}
     for name, array in arrays.items():
         if not name.startswith("maps/") and array.dtype.kind not in "fiu":
             raise TypeError(f"{name} (of {array.dtype})")
-    _check_meta(header, len(arrays["values"]))
+    _check_stored(header, len(arrays["values"]))
     frame = header.get("feature_values")
-    if frame is not None and any(len(row) != len(frame["columns"]) for row in frame["data"]):
-        raise TypeError("feature_values (rows of other lengths)")
-    fields["feature_values"] = (
-        None if frame is None else pd.DataFrame(frame["data"], columns=frame["columns"], dtype=object)
-    )
-    if fields["feature_values"] is not None:
-        fields["feature_values"] = fields["feature_values"].infer_objects()
-    return fields
+    if frame is not None:
+        frame = pd.DataFrame(frame["data"], columns=frame["columns"], dtype=object).infer_objects()
+    return {
+        **{name: header[name] for name in _PLAIN},
+        **{name: tuple(header[name]) for name in ("names", "modality", "outputs")},
+        **{name: arrays.get(name) for name in ("std", "low", "high", "p_values", "base_values", "predictions")},
+        "parts": below("parts/"),
+        "part_std": below("part_std/"),
+        "maps": below("maps/"),
+        "values": arrays["values"],
+        "feature_values": frame,
+    }
 
 
+#: Fields that the file holds as they are.
+_PLAIN = ("method", "scope", "level", "additive", "groups", "branches", "direction", "meta")
 #: What a stored explanation's parts may be; None where it says so.
 _TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("method", "scope", "level"), (str,)),
@@ -517,44 +490,34 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-def _check_types(header: Mapping[str, Any]) -> None:
-    """Refuse a file whose parts are of other types: it would only fail later, where nobody knows why."""
+def _check_stored(header: Mapping[str, Any], count: int) -> None:
+    """Refuse a file whose parts are of other types or sizes: it would only fail later, where nobody sees why."""
+
+    def check(holds: bool, what: str) -> None:
+        if not holds:
+            raise TypeError(what)
+
     for name, types in _TYPES.items():
         value = header.get(name) if name == "feature_values" else header[name]
-        if not isinstance(value, types):
-            raise TypeError(f"{name} (a {type(value).__name__})")
-    if header["scope"] not in ("global", "local"):
-        raise TypeError(f"scope ({header['scope']!r})")
+        check(isinstance(value, types), f"{name} (a {type(value).__name__})")
+    check(header["scope"] in ("global", "local"), f"scope ({header['scope']!r})")
     for name in ("names", "modality", "outputs"):
-        if not all(isinstance(item, str) for item in header[name]):
-            raise TypeError(f"{name} (not all text)")
-    if len(header["modality"]) != len(header["names"]):
-        raise TypeError(f"modality (of {len(header['modality'])} for {len(header['names'])} names)")
-
-
-def _check_meta(header: Mapping[str, Any], count: int) -> None:
-    """Refuse facts that methods of an explanation work with, if they are others."""
-    confidence = header["meta"].get("confidence", 0.95)
+        check(all(isinstance(item, str) for item in header[name]), f"{name} (not all text)")
+    players, modality, meta = len(header["names"]), len(header["modality"]), header["meta"]
+    check(modality == players, f"modality (of {modality} for {players} names)")
     for name in OF_ROWS if header["scope"] == "local" else ():
-        rows = header["meta"].get(name)
-        if rows is None:
-            continue
-        if len(rows) != count:
-            raise TypeError(f"meta ({name}: {len(rows)} for {count} rows of values)")
-        if any(isinstance(row, (list, dict)) for row in rows):
-            raise TypeError(f"meta ({name} that are no numbers)")
-    _check_weights(header["meta"].get("sample_weight"))
-    if not is_number(confidence) or not 0 < confidence < 1:
-        raise TypeError(f"meta (a confidence of {confidence!r})")
-
-
-def _check_weights(weights: Any) -> None:
-    """Refuse weights that no mean over rows can be taken with."""
-    if weights is None:
-        return
-    numbers = all(isinstance(weight, (int, float)) for weight in weights)
-    if not numbers or not any(weights) or not are_weights(np.array(weights, dtype=np.float64)).all():
-        raise TypeError("meta (a sample_weight that is no weight)")
+        rows = meta.get(name)
+        check(rows is None or len(rows) == count, f"meta ({name}: {rows and len(rows)} for {count} rows of values)")
+        check(not any(isinstance(row, (list, dict)) for row in rows or ()), f"meta ({name} that are no numbers)")
+    weights, confidence = meta.get("sample_weight"), meta.get("confidence", 0.95)
+    if weights is not None:
+        numbers = all(isinstance(weight, (int, float)) for weight in weights) and any(weights)
+        usable = numbers and are_weights(np.array(weights, dtype=np.float64)).all()
+        check(usable, "meta (a sample_weight that is no weight)")
+    check(is_number(confidence) and 0 < confidence < 1, f"meta (a confidence of {confidence!r})")
+    frame = header.get("feature_values")
+    fits = frame is None or all(len(row) == len(frame["columns"]) for row in frame["data"])
+    check(fits, "feature_values (rows of other lengths)")
 
 
 def _frame_to_json(frame: pd.DataFrame | None) -> dict[str, Any] | None:

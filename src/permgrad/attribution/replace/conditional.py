@@ -9,6 +9,7 @@ number of few values, is drawn from its predicted probabilities.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from permgrad.attribution.replace.conditional_models import FOLDS, Fitting, LevelModel, NumberModel, codes_of
+from permgrad.attribution.replace.conditional_models import FOLDS, Fitted, Fitting, codes_of
 from permgrad.attribution.replace.donors import Integers, RowNumbers, donor_rows
 from permgrad.attribution.replace.moments import NO_DONOR
 from permgrad.attribution.replace.smooths import DISTINCT
@@ -30,42 +31,35 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 Encoded = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.bool_]
+Columns = npt.NDArray[np.intp]
 
 
 @dataclass
 class _Conditional:
     """How one feature (a block of encoded columns) is drawn given the rest of the row."""
 
-    columns: npt.NDArray[np.intp]
-    known: list[int]
-    level_columns: npt.NDArray[np.intp]
-    level: LevelModel | None
+    predictors: list[int]
+    level_columns: Columns
+    level: Fitted | None
     #: the number that is drawn, if any; other continuous columns follow from the background row nearest in it
     main: int | None = None
-    companions: npt.NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
-    numeric: NumberModel | None = None
+    companions: Sequence[int] = ()
+    numeric: Fitted | None = None
     #: background rows that have a number (not a missing value), and for each level whether it has one
     numeric_rows: Integers = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    level_has_number: npt.NDArray[np.bool_] | None = None
+    level_has_number: Rows | None = None
     constant: float = 0.0
 
     @property
-    def determined(self) -> bool:
-        """Whether the rest of the row fixes this feature."""
-        parts = [part.determined for part in (self.level, self.numeric) if part is not None]
-        return bool(parts) and all(parts)
+    def parts(self) -> list[Fitted]:
+        """The models of the feature."""
+        return [part for part in (self.level, self.numeric) if part is not None]
 
-    @property
-    def dependent(self) -> bool:
-        """Whether what the models leave of this feature still depends on the rest of the row."""
-        return any(part.dependent for part in (self.level, self.numeric) if part is not None)
-
-
-def _for_others(model: _Conditional, encoded: Encoded) -> _Conditional:
-    """Return a fitted model with predictions for other receivers, none of which it has seen."""
-    columns = encoded[:, model.known].astype(np.float64)
-    level = model.level and model.level.for_others(columns)
-    return replace(model, level=level, numeric=model.numeric and model.numeric.for_others(columns))
+    def for_others(self, encoded: Encoded) -> _Conditional:
+        """Return the same with predictions for other receivers, none of which the models have seen."""
+        columns = encoded[:, self.predictors].astype(np.float64)
+        level, numeric = (part and part.for_others(columns) for part in (self.level, self.numeric))
+        return replace(self, level=level, numeric=numeric)
 
 
 class ConditionalSampler:
@@ -105,11 +99,11 @@ class ConditionalSampler:
         """Return a sampler for other receivers by the same fitted models; donors are from a separate background."""
         made = copy.copy(self)
         made.encoded, made.row_offset = encoded, row_offset
-        models = {player: [_for_others(model, encoded) for model in fitted] for player, fitted in self._models.items()}
+        models = {player: [model.for_others(encoded) for model in fitted] for player, fitted in self._models.items()}
         made._models = models  # noqa: SLF001 — a copy of this very sampler
         return made
 
-    def draw(self, player: str, columns: npt.NDArray[np.intp], rows: Integers, repeat: int) -> tuple[Integers, Encoded]:
+    def draw(self, player: str, columns: Columns, rows: Integers, repeat: int) -> tuple[Integers, Encoded]:
         """Return donor numbers (of residuals; −1 where none is used) and new values of ``columns``."""
         if player not in self._models:
             self._models[player] = self._fit_player(player, columns)
@@ -135,11 +129,11 @@ class ConditionalSampler:
         conditions = self._known_after(model, rows, drawn)
         if model.level is not None:
             chance = uniform(self.seed, ("level", *key), rows + self.row_offset)
-            cumulative = model.level.cumulative[rows] if conditions is None else model.level.at(conditions, rows)
+            cumulative = model.level.values[rows] if conditions is None else model.level.at(conditions, rows)
             chosen = (chance[:, None] >= cumulative).sum(axis=1)
-            chosen = np.minimum(chosen, len(model.level.levels) - 1)
+            chosen = np.minimum(chosen, len(model.level.draws) - 1)
             for position, column in enumerate(model.level_columns):
-                drawn[int(column)] = model.level.levels[chosen, position].astype(np.float32)
+                drawn[int(column)] = model.level.draws[chosen, position].astype(np.float32)
             if model.level_has_number is not None:
                 has_number = model.level_has_number[chosen]
         if model.main is None:
@@ -147,10 +141,8 @@ class ConditionalSampler:
         values = np.full(len(rows), model.constant)
         if model.numeric is not None:
             source = self._residual_rows(model, key, rows, donors)
-            mean, spread = model.numeric.mean[rows], model.numeric.spread[rows]
-            if conditions is not None:
-                mean, spread = model.numeric.at(conditions, rows)
-            values = np.where(has_number, mean + spread * model.numeric.residuals[source], values)
+            of_rows = model.numeric.values[rows] if conditions is None else model.numeric.at(conditions, rows)
+            values = np.where(has_number, of_rows[:, 0] + of_rows[:, 1] * model.numeric.draws[source], values)
             used |= has_number
         drawn[model.main] = values.astype(np.float32)
         if len(model.companions):
@@ -159,14 +151,14 @@ class ConditionalSampler:
             nearest = order[np.clip(np.searchsorted(numbers[order], values), 0, len(order) - 1)]
             drawn[model.main] = numbers[nearest]
             for column in model.companions:
-                drawn[int(column)] = self.background[nearest, column]
+                drawn[column] = self.background[nearest, column]
 
     def _known_after(self, model: _Conditional, rows: Integers, drawn: dict[int, Encoded]) -> Floats | None:
         """Return what the feature is drawn from where earlier members of its group are new already, else None."""
-        if not any(column in drawn for column in model.known):
+        if not any(column in drawn for column in model.predictors):
             return None
-        conditions = self.encoded[rows][:, model.known].astype(np.float64)
-        for position, column in enumerate(model.known):
+        conditions = self.encoded[rows][:, model.predictors].astype(np.float64)
+        for position, column in enumerate(model.predictors):
             if column in drawn:
                 conditions[:, position] = drawn[column]
         return conditions
@@ -191,7 +183,7 @@ class ConditionalSampler:
 
     # ---- fitting -------------------------------------------------------------------------------------------------
 
-    def _fit_player(self, player: str, columns: npt.NDArray[np.intp]) -> list[_Conditional]:
+    def _fit_player(self, player: str, columns: Columns) -> list[_Conditional]:
         owned = {int(column) for column in columns}
         parts = [block for block in self._features.values() if len(block) and owned.issuperset(block.tolist())]
         covered = {int(column) for block in parts for column in block}
@@ -201,13 +193,14 @@ class ConditionalSampler:
         for block in [*parts, *([uncovered] if len(uncovered) else [])]:
             models.append(self._fit_block(block, predictors))
             predictors = [*predictors, *block.tolist()]
-        if models and len(models) == 1 and models[0].determined:
+        fitted = [part for model in models for part in model.parts]
+        if len(models) == 1 and fitted and all(part.determined for part in fitted):
             self.not_identifiable.append(player)
-        if any(model.dependent for model in models):
+        if any(part.dependent for part in fitted):
             self.residuals_dependent.append(player)
         return models
 
-    def _fit_block(self, block: npt.NDArray[np.intp], predictors: list[int]) -> _Conditional:
+    def _fit_block(self, block: Columns, predictors: list[int]) -> _Conditional:
         varying = np.ptp(self.background[:, block], axis=0) > 0 if len(block) else np.zeros(0, dtype=bool)
         continuous = [int(c) for c, moves in zip(block, varying, strict=True) if moves and self._is_number(int(c))]
         if len(continuous) == 1 and len(np.unique(self.background[:, continuous[0]])) < DISTINCT:
@@ -215,23 +208,19 @@ class ConditionalSampler:
             continuous = []
         level_columns = np.array([c for c in block if int(c) not in continuous], dtype=np.intp)
         level = self._fitting.levels(level_columns, predictors)
-        model = _Conditional(block, predictors, level_columns, level)
+        model = _Conditional(predictors, level_columns, level)
         if not continuous:
             return model
         spread = self.background[:, continuous].std(axis=0)
         model.main = continuous[int(np.argmax(spread))]
-        model.companions = np.array([c for c in continuous if c != model.main], dtype=np.intp)
+        model.companions = [column for column in continuous if column != model.main]
         rows = np.arange(self.donors)
         if level is not None:
             # A level without spread in the number is a missing value: its number is the imputed one.
-            codes = codes_of(self.background[:, level_columns], level.levels)
+            codes = codes_of(self.background[:, level_columns], level.draws)
             numbers = self.background[:, model.main]
-            model.level_has_number = np.array(
-                [
-                    bool(np.ptp(numbers[codes == k]) > 0) if (codes == k).any() else False
-                    for k in range(len(level.levels))
-                ]
-            )
+            spans = [np.ptp(numbers[codes == code]) for code in range(len(level.draws))]
+            model.level_has_number = np.array(spans) > 0
             without = numbers[~model.level_has_number[codes]]
             model.constant = float(without[0]) if len(without) else 0.0
             rows = np.flatnonzero(model.level_has_number[codes])
@@ -296,11 +285,11 @@ class PlainColumns:
     count: int
 
     @property
-    def numeric_columns_(self) -> npt.NDArray[np.intp]:
+    def numeric_columns_(self) -> Columns:
         """Every column is drawn as a number."""
         return np.arange(self.count)
 
-    def features(self, level: str) -> dict[str, npt.NDArray[np.intp]]:  # noqa: ARG002 — the encoder's form
+    def features(self, level: str) -> dict[str, Columns]:  # noqa: ARG002 — the encoder's form
         """Every column stands for itself."""
         return {str(column): np.array([column]) for column in range(self.count)}
 

@@ -6,7 +6,7 @@ one leaves clearly less error on rows that it has not seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
@@ -38,88 +38,36 @@ _MODELLED_LEVELS = 4
 
 
 @dataclass
-class CrossFitted:
-    """Predictions for receivers that were not made by a model fitted on that very row."""
+class Fitted:
+    """What a part of a feature is drawn from; no receiver is predicted by a model that was fitted on that very row."""
 
-    by_fold: list[Predict]  # model k was fitted without fold k
-    whole: Predict | None  # fitted on all background rows, for receivers outside it
-    fold_of: Integers  # each receiver's fold, −1 outside the background
-
-    def __call__(self, x: Floats, rows: Integers) -> Floats:
-        """Predict receivers ``rows`` from ``x``, what is known of them: ``(rows, known) -> (rows, …)``."""
-        folds = self.fold_of[rows]
-        result: Floats | None = None
-        for fold in np.unique(folds):
-            chosen = folds == fold
-            model = self.whole if fold < 0 else self.by_fold[int(fold)]
-            assert model is not None
-            part = model(x[chosen])
-            if result is None:
-                result = np.empty((len(rows), *part.shape[1:]))
-            result[chosen] = part
-        assert result is not None
-        return result
-
-    def for_others(self, rows: int) -> CrossFitted:
-        """Return the same for receivers outside the background."""
-        return replace(self, fold_of=np.full(rows, -1, dtype=np.int64))
-
-
-@dataclass
-class NumberModel:
-    """One number as mean + spread · residual: both for every receiver, and the background's out-of-fold residuals."""
-
-    mean: Floats  # (receivers,)
-    spread: Floats  # (receivers,)
-    residuals: Floats  # (background rows used,)
-    determined: bool
-    #: whether the residuals still depend on the other columns, so that another row's does not fit
-    dependent: bool = False
-    predict_mean: CrossFitted | None = None
-    predict_spread: CrossFitted | None = None
-
-    def at(self, predictors: Floats, rows: Integers) -> tuple[Floats, Floats]:
-        """Return mean and spread of receivers ``rows``, given ``(rows, predictors)``."""
-        mean = self.mean[rows] if self.predict_mean is None else self.predict_mean(predictors, rows)
-        spread = self.spread[rows] if self.predict_spread is None else self.predict_spread(predictors, rows)
-        return mean, spread
-
-    def for_others(self, predictors: Floats) -> NumberModel:
-        """Return the model with predictions for receivers outside the background, ``(rows, predictors)``."""
-        rows = np.arange(len(predictors))
-        made = replace(
-            self,
-            mean=np.full(len(predictors), self.mean[0]),
-            spread=np.full(len(predictors), self.spread[0]),
-            predict_mean=self.predict_mean and self.predict_mean.for_others(len(predictors)),
-            predict_spread=self.predict_spread and self.predict_spread.for_others(len(predictors)),
-        )
-        made.mean, made.spread = made.at(predictors, rows)
-        return made
-
-
-@dataclass
-class LevelModel:
-    """Class probabilities of the discrete part for every receiver."""
-
-    levels: Encoded  # (levels, discrete columns)
-    cumulative: Floats  # (receivers, levels)
-    determined: bool
-    dependent: bool = False
-    predict: CrossFitted | None = None
+    values: Floats  # of every receiver: mean and spread of a number ``(receivers, 2)``, or levels' cumulative chances
+    draws: npt.NDArray[Any]  # a number's out-of-fold residuals ``(rows used,)``, or the levels ``(levels, columns)``
+    determined: bool = False  # whether the rest of the row fixes it
+    dependent: bool = (
+        False  # whether what is left still depends on the other columns, so that another row's does not fit
+    )
+    by_fold: Sequence[Predict] = ()  # model k was fitted without fold k; none: nothing predicts it
+    whole: Predict | None = None  # fitted on all background rows, for receivers outside it
+    fold_of: Integers | None = None  # each receiver's fold, −1 outside the background
 
     def at(self, predictors: Floats, rows: Integers) -> Floats:
-        """Return the cumulative chances of receivers ``rows``, given ``(rows, predictors)``."""
-        return self.cumulative[rows] if self.predict is None else np.cumsum(self.predict(predictors, rows), axis=1)
+        """Return the values of receivers ``rows``, given ``(rows, predictors)``."""
+        result = self.values[rows]
+        if self.fold_of is not None:
+            folds = self.fold_of[rows]
+            for fold in np.unique(folds):
+                model = self.whole if fold < 0 else self.by_fold[int(fold)]
+                assert model is not None
+                result[folds == fold] = model(predictors[folds == fold])
+        return result
 
-    def for_others(self, predictors: Floats) -> LevelModel:
-        """Return the model with predictions for receivers outside the background, ``(rows, predictors)``."""
-        made = replace(
-            self,
-            cumulative=np.tile(self.cumulative[:1], (len(predictors), 1)),
-            predict=self.predict and self.predict.for_others(len(predictors)),
-        )
-        made.cumulative = made.at(predictors, np.arange(len(predictors)))
+    def for_others(self, predictors: Floats) -> Fitted:
+        """Return the model with values of receivers outside the background, ``(rows, predictors)``."""
+        count = len(predictors)
+        fold_of = None if self.fold_of is None else np.full(count, -1, dtype=np.int64)
+        made = replace(self, values=np.tile(self.values[:1], (count, 1)), fold_of=fold_of)
+        made.values = made.at(predictors, np.arange(count))
         return made
 
 
@@ -137,39 +85,37 @@ class Fitting:
         """The background's columns with their curves, made once for all features."""
         return Columns(self.background.astype(np.float64))
 
-    def number(self, column: int, predictors: list[int], rows: Integers) -> NumberModel:
+    def number(self, column: int, predictors: list[int], rows: Integers) -> Fitted:
         """Fit one number's mean and spread on background ``rows``: smooth functions, with trees where they help."""
         target = self.background[rows, column].astype(np.float64)
-        receivers = self.receivers[:, predictors].astype(np.float64)
         if not predictors:
-            centre, ones = float(target.mean()), np.ones(len(receivers))
-            return NumberModel(centre * ones, ones, target - centre, determined=False)
+            centre = float(target.mean())
+            return Fitted(np.tile([centre, 1.0], (len(self.receivers), 1)), target - centre)
         x = self.background[rows][:, predictors].astype(np.float64)
         folds = self._folds(len(rows), column)
         best = self._mean(predictors, rows, x, target, folds)
         determined = bool(1 - best.errors.mean() / max(float(target.var()), 1e-300) > _DETERMINED)
-        mean = self._for_receivers(best, rows, folds)
-        every = np.arange(len(receivers))
-        left = target - best.out_of_fold
-        model = NumberModel(mean(receivers, every), np.ones(len(receivers)), left, determined, predict_mean=mean)
-        spread = self._spread(predictors, rows, x, left, folds)
-        if spread is not None:
-            model.predict_spread = self._for_receivers(spread, rows, folds)
-            model.spread = model.predict_spread(receivers, every)
-            model.residuals = left / spread.out_of_fold
+        residuals = target - best.out_of_fold
+        spread = self._spread(predictors, rows, x, residuals, folds)
+        residuals = residuals / spread.out_of_fold
+
+        def pair(mean: Predict, width: Predict) -> Predict:
+            return lambda wanted: np.stack([mean(wanted), width(wanted)], axis=1)
+
+        both = replace(
+            best,
+            fit=lambda chosen: pair(best.fit(chosen), spread.fit(chosen)),
+            by_fold=[pair(*each) for each in zip(best.by_fold, spread.by_fold, strict=True)],
+        )
         # Rank by rank: how large a residual is, and how far out.
-        place = (np.argsort(np.argsort(model.residuals, kind="stable"), kind="stable") + 0.5) / len(rows)
+        place = (np.argsort(np.argsort(residuals, kind="stable"), kind="stable") + 0.5) / len(rows)
         signals = np.cos(np.pi * place[:, None] * np.array([1, 2, 3]))
-        model.dependent = not determined and still_depend(signals, self.columns, predictors, rows)
-        return model
+        return self._for_receivers(both, predictors, (rows, folds), residuals, determined, signals)
 
     def _mean(self, predictors: list[int], rows: Integers, x: Floats, target: Floats, folds: Integers) -> Candidate:
         smooth = SmoothModel(self.columns, predictors, rows, target)
 
-        def errors(predicted: Floats, held: Rows) -> Floats:
-            squared: Floats = (target[held] - predicted) ** 2
-            return squared
-
+        errors = _squared(target)
         best = _cross_fit(x, folds, smooth.fit, errors, None)
         if best.errors.mean() <= (1 - _DETERMINED) * target.var():
             return best
@@ -181,52 +127,41 @@ class Fitting:
 
         return _cross_fit(x, folds, with_trees, errors, best, trial=lambda chosen: with_trees(chosen, _FEW_TREES))
 
-    def _spread(
-        self, predictors: list[int], rows: Integers, x: Floats, left: Floats, folds: Integers
-    ) -> Candidate | None:
-        """Return how far residuals spread, up to a common factor; None where that does not depend on the others."""
-        size = np.abs(left)
-        if not size.mean() > 0:
-            return None
-        # The logarithm of a residual near 0 says nothing.
-        target = np.log(size + 0.02 * np.median(size) + 1e-9 * size.mean())
+    def _spread(self, predictors: list[int], rows: Integers, x: Floats, left: Floats, folds: Integers) -> Candidate:
+        """Return how far residuals spread, up to a common factor: 1 where that does not depend on the others."""
 
-        def errors(predicted: Floats, held: Rows) -> Floats:
-            squared: Floats = (target[held] - predicted) ** 2
-            return squared
-
-        def constant(chosen: Rows) -> Predict:
-            level = float(target[chosen].mean())
+        def constant(level: float) -> Predict:
             return lambda wanted: np.full(len(wanted), level)
 
-        same = _cross_fit(x, folds, constant, errors, None)
-        fitted = _cross_fit(x, folds, SmoothModel(self.columns, predictors, rows, target).fit, errors, same)
+        one = constant(1.0)
+        alike = Candidate(lambda _: one, [one] * FOLDS, np.ones(len(left)), np.zeros(len(left)))
+        size = np.abs(left)
+        if not size.mean() > 0:
+            return alike
+        # The logarithm of a residual near 0 says nothing.
+        target = np.log(size + 0.02 * np.median(size) + 1e-9 * size.mean())
+        same = _cross_fit(x, folds, lambda chosen: constant(float(target[chosen].mean())), _squared(target), None)
+        smooth = SmoothModel(self.columns, predictors, rows, target)
+        fitted = _cross_fit(x, folds, smooth.fit, _squared(target), same)
         if fitted is same:
-            return None
+            return alike
         low, high = float(fitted.out_of_fold.min()), float(fitted.out_of_fold.max())
 
         def bounded(predict: Predict) -> Predict:
             return lambda wanted: np.exp(np.clip(predict(wanted), low, high))
 
-        return Candidate(
-            lambda chosen: bounded(fitted.fit(chosen)),
-            [bounded(predict) for predict in fitted.by_fold],
-            np.exp(fitted.out_of_fold),
-            fitted.errors,
-        )
+        by_fold = [bounded(predict) for predict in fitted.by_fold]
+        return Candidate(lambda chosen: bounded(fitted.fit(chosen)), by_fold, np.exp(fitted.out_of_fold), fitted.errors)
 
-    def levels(self, columns: npt.NDArray[np.intp], predictors: list[int]) -> LevelModel | None:
+    def levels(self, columns: npt.NDArray[np.intp], predictors: list[int]) -> Fitted | None:
         """Fit chances of the levels of discrete columns; None where there is one level only."""
-        if not len(columns):
-            return None
-        levels = np.unique(self.background[:, columns], axis=0)
+        levels = np.unique(self.background[:, columns], axis=0) if len(columns) else np.zeros((0, 0), np.float32)
         if len(levels) < 2:
             return None
         codes = codes_of(self.background[:, columns], levels)
-        receivers = self.receivers[:, predictors].astype(np.float64)
         shares = np.bincount(codes, minlength=len(levels)) / len(codes)
         if not predictors:
-            return LevelModel(levels, np.tile(np.cumsum(shares), (len(receivers), 1)), determined=False)
+            return Fitted(np.tile(np.cumsum(shares), (len(self.receivers), 1)), levels)
         x = self.background[:, predictors].astype(np.float64)
         folds = self._folds(len(x), int(columns[0]))
 
@@ -240,24 +175,28 @@ class Fitting:
         for model in (Logistic(), self._smooth_logistic(predictors, codes, shares)):
             if model is not None:
                 best = _cross_fit(x, folds, _of_levels(model, x, codes, len(levels)), errors, best)
-        best = _cross_fit(x, folds, trees, errors, best, trial=few)
-        predict = self._for_receivers(best, np.arange(len(x)), folds)
-        chances = predict(receivers, np.arange(len(receivers)))
-        mistakes = float((best.out_of_fold.argmax(axis=1) != codes).mean())
+        chances = _cross_fit(x, folds, trees, errors, best, trial=few)
+        mistakes = float((chances.out_of_fold.argmax(axis=1) != codes).mean())
         determined = mistakes <= (1 - _DETERMINED_LEVEL) * (1 - float(shares.max()))
-        fitted = LevelModel(levels, np.cumsum(chances, axis=1), determined, predict=predict)
-        common = np.argsort(-shares, kind="stable")[: 1 if len(levels) == 2 else _MODELLED_LEVELS]
-        signals = (codes[:, None] == common) - best.out_of_fold[:, common]
-        fitted.dependent = not determined and still_depend(signals, self.columns, predictors, np.arange(len(x)))
-        return fitted
+
+        def cumulative(predict: Predict) -> Predict:
+            return lambda wanted: np.cumsum(predict(wanted), axis=1)
+
+        summed = replace(
+            chances,
+            fit=lambda chosen: cumulative(chances.fit(chosen)),
+            by_fold=[cumulative(predict) for predict in chances.by_fold],
+        )
+        common = _commonest(shares)
+        signals = (codes[:, None] == common) - chances.out_of_fold[:, common]
+        return self._for_receivers(summed, predictors, (np.arange(len(x)), folds), levels, determined, signals)
 
     def _smooth_logistic(self, predictors: list[int], codes: Integers, shares: Floats) -> Logistic | None:
         """Return logistic regression on the curves and surfaces of the commonest levels; None without any.
 
         The penalties are those of the level's indicator, whose slopes are the logit's times p (1 − p).
         """
-        common = np.argsort(-shares, kind="stable")[: 1 if len(shares) == 2 else _MODELLED_LEVELS]
-        rows = np.arange(len(codes))
+        common, rows = _commonest(shares), np.arange(len(codes))
         parts = [SmoothModel(self.columns, predictors, rows, (codes == level).astype(np.float64)) for level in common]
         if not any(part.bends for part in parts):
             return None
@@ -277,13 +216,27 @@ class Fitting:
             max_iter=rounds, max_leaf_nodes=8, early_stopping=False, random_state=self._seed("levels")
         )
 
-    def _for_receivers(self, best: Candidate, rows: Integers, folds: Integers) -> CrossFitted:
-        """Return the predictor that gives each receiver a model that has not seen it."""
-        fold_of = np.full(len(self.receivers), -1, dtype=np.int64)
+    def _for_receivers(
+        self,
+        best: Candidate,
+        predictors: list[int],
+        rows_and_folds: tuple[Integers, Integers],
+        draws: npt.NDArray[Any],
+        determined: bool,
+        signals: Floats,
+    ) -> Fitted:
+        """Give each receiver a model that has not seen it; signals: of mean 0 if the model is right."""
+        rows, folds = rows_and_folds
+        receivers = self.receivers[:, predictors].astype(np.float64)
+        fold_of = np.full(len(receivers), -1, dtype=np.int64)
         if self.shared:
             fold_of[rows] = folds
         on_all = best.fit(np.ones(len(rows), dtype=bool)) if (fold_of < 0).any() else None
-        return CrossFitted(best.by_fold, on_all, fold_of)
+        width = best.by_fold[0](receivers[:1]).shape[1]
+        made = Fitted(np.empty((len(receivers), width)), draws, determined, False, best.by_fold, on_all, fold_of)
+        made.values = made.at(receivers, np.arange(len(receivers)))
+        made.dependent = not determined and still_depend(signals, self.columns, predictors, rows)
+        return made
 
     def _folds(self, rows: int, column: int) -> Integers:
         """Return each row's fold; the folds are of equal size, so that none is empty."""
@@ -340,6 +293,21 @@ def _of_levels(model: Any, x: Floats, codes: Integers, levels: int) -> Callable[
         return predict
 
     return fit
+
+
+def _commonest(shares: Floats) -> Integers:
+    """Return the levels that are modelled one by one."""
+    return np.argsort(-shares, kind="stable")[: 1 if len(shares) == 2 else _MODELLED_LEVELS]
+
+
+def _squared(target: Floats) -> Callable[[Floats, Rows], Floats]:
+    """Return what measures the errors of predictions of some rows."""
+
+    def errors(predicted: Floats, held: Rows) -> Floats:
+        squared: Floats = (target[held] - predicted) ** 2
+        return squared
+
+    return errors
 
 
 @dataclass

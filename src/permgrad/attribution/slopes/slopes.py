@@ -20,7 +20,7 @@ from permgrad.attribution.method import Request
 from permgrad.attribution.slopes.baselines import Baseline
 from permgrad.attribution.slopes.gradients import Tensors, batch_size, copied_rows, differentiable, output_gradients
 from permgrad.attribution.slopes.rescale import SecantWalk
-from permgrad.attribution.subject.output_range import output_range
+from permgrad.attribution.subject.outputs import output_range
 from permgrad.base.errors import InputError
 from permgrad.models.batches import in_batches
 

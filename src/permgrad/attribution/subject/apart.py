@@ -40,12 +40,15 @@ def check_apart(predict: Predict, rows: Sequence[Tensor], outputs: Tensor) -> No
         _moved(_in_batches_of(predict, few, max(1, count // 2)), first),
         _moved(alone, first),
     ]
+    # Explanations are made of rows that take values from others. They are more alike than the rows themselves, so that
+    # what mixes rows by how alike they are, as attention does, shows among them first; a single row stands beside zeros.
     if count == 1:
-        seen.append(_beside_zeros(predict, few, first))
+        others = [torch.zeros_like(tensor) for tensor in few]
     else:
-        moved, largest = _moved_by_mixed(predict, few, alone)
-        seen.append(moved)
-        rounding = max(rounding, largest)
+        others = [_mixed(tensor, position) for position, tensor in enumerate(few)]
+    moved, largest = _moved_beside(predict, few, others, alone)
+    seen.append(moved)
+    rounding = max(rounding, largest)
     moved_by = f"{max(seen):.3g}, where outputs range over {_spread(outputs):.3g}"
     remedy = "or, if it is rounding, pass the network and its inputs in float64"
     if max(seen) > max(rounding, _SHARE * _spread(outputs)):
@@ -67,19 +70,20 @@ def _in_batches_of(predict: Predict, rows: Sequence[Tensor], size: int) -> Tenso
     )
 
 
-def _moved_by_mixed(predict: Predict, few: Sequence[Tensor], alone: Tensor) -> tuple[float, float]:
-    """Return how far rows move beside rows that take values from others, and how far rounding may move them.
+def _moved_beside(
+    predict: Predict, few: Sequence[Tensor], others: Sequence[Tensor], alone: Tensor
+) -> tuple[float, float]:
+    """Return how far rows, and others that are new, move beside each other, and how far rounding may move them.
 
-    Explanations are made of such rows. They are more alike than the rows themselves, so that what mixes rows by how
-    alike they are, as attention does, shows among them first. A network that does not take them has its say later.
+    A network that does not take them has its say later.
     """
-    mixed = [_mixed(tensor, position) for position, tensor in enumerate(few)]
     try:
-        beside = predict([torch.cat(pair) for pair in zip(few, mixed, strict=True)])
-        alone = torch.cat([alone, _in_batches_of(predict, mixed, 1)])
+        together = predict([torch.cat(pair) for pair in zip(few, others, strict=True)])
+        if len(few[0]) > 1:
+            alone = torch.cat([alone, _in_batches_of(predict, others, 1)])
     except InputError:
         return 0.0, 0.0
-    return _moved(beside, alone), _rounding(alone)
+    return _moved(together[: len(alone)], alone), _rounding(alone)
 
 
 def _mixed(tensor: Tensor, position: int) -> Tensor:
@@ -89,15 +93,6 @@ def _mixed(tensor: Tensor, position: int) -> Tensor:
     first, other = (flat[(rows + shift) % len(flat)] for shift in (0, 1))
     taken = (torch.arange(flat.shape[1], device=flat.device) + position) % (rows[:, None] + 2) == 1
     return torch.where(taken, other, first).reshape(_FEW_MIXED, *tensor.shape[1:])
-
-
-def _beside_zeros(predict: Predict, row: Sequence[Tensor], alone: Tensor) -> float:
-    """Return how far a single row's output moves beside a row of zeros, where the network takes that."""
-    try:
-        together = predict([torch.cat([tensor, torch.zeros_like(tensor)]) for tensor in row])
-    except InputError:
-        return 0.0
-    return _moved(together[:1], alone)
 
 
 def _spread(outputs: Tensor) -> float:

@@ -56,10 +56,8 @@ class BranchCut:
 
 def cut_into_branches(subject: NetworkSubject, inputs: Sequence[Tensor]) -> BranchCut | None:
     """Return the cut, or None where it would not help, or not give the same numbers."""
-    if subject.rewrites or len(inputs) < 2:
-        return None
     form = subject.form
-    if form.passing == "whole":
+    if subject.rewrites or len(inputs) < 2 or form.passing == "whole":
         return None
     if any(len(leaf.place) > 1 for leaf in form.leaves):
         return None
@@ -90,8 +88,8 @@ def _trace(subject: NetworkSubject, count: int) -> BranchCut | None:
     frontier = _frontier(depends, count)
     if not all(frontier) or all(node.op == "placeholder" for nodes in frontier for node in nodes):
         return None
-    branches = tuple(_branch(tracer, graph, frontier[k], names[k]) for k in range(count))
-    return BranchCut(subject, branches, _trunk(tracer, graph, [node for nodes in frontier for node in nodes]))
+    branches = tuple(_part(tracer, graph, frontier[k], names[k]) for k in range(count))
+    return BranchCut(subject, branches, _part(tracer, graph, [node for nodes in frontier for node in nodes]))
 
 
 def _frontier(depends: dict[fx.Node, frozenset[int]], count: int) -> list[list[fx.Node]]:
@@ -111,40 +109,29 @@ def _placeholder_names(subject: NetworkSubject, parameters: list[str]) -> list[s
     return [parameters[places.index(leaf.place[0])] for leaf in subject.form.leaves]
 
 
-def _copy(graph: fx.Graph) -> tuple[fx.Graph, dict[fx.Node, fx.Node]]:
-    other = fx.Graph()
+def _part(
+    tracer: OwnThreadTracer, graph: fx.Graph, frontier: Sequence[fx.Node], name: str | None = None
+) -> fx.GraphModule:
+    """Return what lies before the frontier, given the input ``name``; without a name what lies behind it."""
+    part = fx.Graph()
     mapped: dict[fx.Node, fx.Node] = {}
-    result = other.graph_copy(graph, mapped)
-    other.output(result)
-    return other, mapped
-
-
-def _branch(tracer: OwnThreadTracer, graph: fx.Graph, frontier: Sequence[fx.Node], name: str) -> fx.GraphModule:
-    other, mapped = _copy(graph)
-    output = next(node for node in other.nodes if node.op == "output")
-    output.args = (tuple(mapped[node] for node in frontier),)
-    return _finished(tracer, other, keep=name)
-
-
-def _trunk(tracer: OwnThreadTracer, graph: fx.Graph, frontier: Sequence[fx.Node]) -> fx.GraphModule:
-    other, mapped = _copy(graph)
-    first = next(iter(other.nodes))
-    for index, node in enumerate(frontier):
-        with other.inserting_before(first):
-            place = other.placeholder(f"embedding_{index}")
-        mapped[node].replace_all_uses_with(place)
-    return _finished(tracer, other, keep="embedding_")
-
-
-def _finished(tracer: OwnThreadTracer, graph: fx.Graph, *, keep: str) -> fx.GraphModule:
-    """Erase what is not used, inputs too, except those that are passed."""
-
-    def passed(node: fx.Node) -> bool:
-        return node.op == "placeholder" and (node.target == keep or str(node.target).startswith("embedding_"))
-
-    erase_unused(graph, keep=passed)
-    graph.lint()
-    return tracer.as_module(graph)
+    result = part.graph_copy(graph, mapped)
+    output = part.output(result)
+    if name is not None:
+        output.args = (tuple(mapped[node] for node in frontier),)
+    else:
+        first = next(iter(part.nodes))
+        for index, node in enumerate(frontier):
+            with part.inserting_before(first):
+                place = part.placeholder(f"embedding_{index}")
+            mapped[node].replace_all_uses_with(place)
+    # What is not used goes, inputs too, except those that are passed.
+    erase_unused(
+        part,
+        lambda node: node.op == "placeholder" and (node.target == name or str(node.target).startswith("embedding_")),
+    )
+    part.lint()
+    return tracer.as_module(part)
 
 
 def _agrees(cut: BranchCut, inputs: Sequence[Tensor], count: int) -> bool:

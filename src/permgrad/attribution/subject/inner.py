@@ -82,7 +82,7 @@ class InnerSubject(NetworkSubject):
         """Find out with the first rows how the layer is called and where it can be cut; return what is explained."""
         few = tuple(tensor[:count] for tensor in inputs)
         with torch.no_grad(), self.open():
-            captured, wanted = self._capture(few)
+            captured, wanted = self.captured(few)
             self.calls = len(captured)
             self._check(layer, captured, len(few[0]))
             self.names = (layer,) if self.calls == 1 else tuple(f"{layer}#{call}" for call in range(self.calls))
@@ -127,7 +127,7 @@ class InnerSubject(NetworkSubject):
 
         def work(part: slice) -> None:
             with torch.no_grad():
-                captured, _ = self._capture(tuple(tensor[part] for tensor in inputs))
+                captured, _ = self.captured(tuple(tensor[part] for tensor in inputs))
             if not lifted:
                 lifted.extend(one.new_empty(count, *one.shape[1:]) for one in captured)
             for target, one in zip(lifted, captured, strict=True):
@@ -170,14 +170,15 @@ class InnerSubject(NetworkSubject):
 
     # ---- finding out -------------------------------------------------------------------------------------------------
 
-    def _capture(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
+    def captured(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
         """Return what the layer gave in each of its calls, and the network's output."""
         seen: list[Any] = []
         me = get_ident()
 
         def keep(_module: nn.Module, _args: Any, output: Any) -> None:
             if get_ident() == me:
-                seen.append(_copied(output))
+                # A copy: the next layer may work in place.
+                seen.append(output.detach().clone() if isinstance(output, Tensor) else output)
 
         handle = self.layer.register_forward_hook(keep)
         try:
@@ -195,10 +196,10 @@ class InnerSubject(NetworkSubject):
             )
         for one in captured:
             if not isinstance(one, Tensor) or one.ndim < 1 or len(one) != rows:
-                shown = shapes_in_words([layer], [one]) if isinstance(one, Tensor) else type(one).__name__
+                shape = shapes_in_words([layer], [one]) if isinstance(one, Tensor) else type(one).__name__
                 raise InputError(
                     "a layer's output must be a tensor with one entry per row, however: it is "
-                    f"{shown} for {rows} rows; choose another layer"
+                    f"{shape} for {rows} rows; choose another layer"
                 )
 
     def _same(self, captured: Sequence[Tensor], few: Sequence[Tensor], wanted: Tensor) -> bool:
@@ -210,11 +211,6 @@ class InnerSubject(NetworkSubject):
             raise
         scale = max(1.0, float(wanted.abs().max()))
         return again.shape == wanted.shape and float((again - wanted).abs().max()) <= 1e-4 * scale
-
-
-def _copied(output: Any) -> Any:
-    """Return a copy: the next layer may work in place."""
-    return output.detach().clone() if isinstance(output, Tensor) else output
 
 
 # ---- cutting ---------------------------------------------------------------------------------------------------------
@@ -261,18 +257,10 @@ def _cut(outer: NetworkSubject, layer: str, calls: int) -> tuple[fx.GraphModule 
 
 def _positions(outer: NetworkSubject, parameters: list[str], used: set[str]) -> tuple[int, ...]:
     """Return which input tensors belong to the parameters that are still used."""
-    positions = []
-    places = outer.form.arguments
-    for position, leaf in enumerate(outer.form.leaves):
-        top = leaf.place[0]
-        if outer.form.passing == "keywords":
-            name = str(top)
-        else:
-            index = places.index(top)
-            name = parameters[index] if index < len(parameters) else ""
-        if name in used or name == "":
-            positions.append(position)
-    return tuple(positions)
+    keywords, places = outer.form.passing == "keywords", outer.form.arguments
+    tops = [leaf.place[0] for leaf in outer.form.leaves]
+    names = [str(top) if keywords else dict(enumerate(parameters)).get(places.index(top), "") for top in tops]
+    return tuple(position for position, name in enumerate(names) if name in used or name == "")
 
 
 # ---- which inputs a unit depends on ----------------------------------------------------------------------------------
@@ -282,33 +270,27 @@ def _modalities(
     inner: InnerSubject, inputs: Sequence[Tensor], donors: Sequence[Tensor], space: PlayerSpace
 ) -> tuple[str, ...]:
     """Return for each player at the layer the inputs on which it depends, joined by ``+``."""
-    outer = inner.outer
-    if len(outer.input_names) == 1:
-        return (outer.input_names[0],) * len(space)
+    names = inner.outer.input_names
+    if len(names) == 1:
+        return (names[0],) * len(space)
+
+    def depends(count: int) -> list[list[str]]:
+        """Return for each player the inputs that change it when other rows stand there, tried on the first rows."""
+        rows = [tensor[:count] for tensor in inputs]
+        # Another row for each: the background's rows backwards, which are others also where both are the same rows.
+        others = [donor[-count:].flip(0).to(row.device) for donor, row in zip(donors, rows, strict=True)]
+        inputs_of: list[list[str]] = [[] for _ in space.names]
+        with torch.no_grad(), inner.open():
+            before, _ = inner.captured(rows)
+            for position, name in enumerate(names):
+                after, _ = inner.captured([*rows[:position], others[position], *rows[position + 1 :]])
+                moved = [_changed(one, two)[None] for one, two in zip(before, after, strict=True)]
+                for player in torch.nonzero(space.sums(moved)[0]).flatten().tolist():
+                    inputs_of[player].append(name)
+        return inputs_of
+
     most = min(_PROBE_ROWS, len(inputs[0]), len(donors[0]))
-    depends = with_fewer(most, partial(_depends, inner, inputs, donors, space))
-    return tuple("+".join(inputs_of) if inputs_of else CONSTANT for inputs_of in depends)
-
-
-def _depends(
-    inner: InnerSubject, inputs: Sequence[Tensor], donors: Sequence[Tensor], space: PlayerSpace, count: int
-) -> list[list[str]]:
-    """Return for each player the inputs that change it when other rows stand there, tried on the first rows."""
-    outer = inner.outer
-    rows = [tensor[:count] for tensor in inputs]
-    # Another row for each: the background's rows backwards, which are others also where both are the same rows.
-    replacements = [tensor[-count:].flip(0) for tensor in donors]
-    depends: list[list[str]] = [[] for _ in space.names]
-    with torch.no_grad(), inner.open():
-        before, _ = inner._capture(rows)  # noqa: SLF001 — the same concept, in the same file
-        for position, name in enumerate(outer.input_names):
-            edited = [replacements[k].to(own.device) if k == position else own for k, own in enumerate(rows)]
-            after, _ = inner._capture(edited)  # noqa: SLF001 — as above
-            moved = [_changed(one, two)[None] for one, two in zip(before, after, strict=True)]
-            changed = space.sums(moved)[0]
-            for player in torch.nonzero(changed).flatten().tolist():
-                depends[player].append(name)
-    return depends
+    return tuple("+".join(each) or CONSTANT for each in with_fewer(most, depends))
 
 
 def _changed(before: Tensor, after: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ data, and precision from the network's weights where NumPy and pandas leave it o
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -65,60 +66,63 @@ class InputForm:
 
     def read(self, inputs: Any, dtype: torch.dtype) -> tuple[Tensor, ...]:
         """Read further rows laid out like those the form was made from."""
-        leaves: tuple[Leaf, ...]
-        tensors: tuple[Tensor, ...]
         if _is_leaf(inputs):
             tensor, columns, loose = _tensor(inputs, self.names[0], dtype)
-            leaves, tensors = (Leaf(self.names[0], (0,), columns, loose),), (tensor,)
+            pairs = {(0,): (Leaf(self.names[0], (0,), columns, loose), tensor)}
         else:
             leaves, tensors, _ = _flatten(inputs, self.names, dtype)
-        expected, other = [leaf.place for leaf in self.leaves], [leaf.place for leaf in leaves]
-        if len(expected) != len(other) or any(place not in other for place in expected):
-            shown = ", ".join(str(leaf.place[0]) for leaf in leaves) or "nothing"
+            pairs = {leaf.place: (leaf, tensor) for leaf, tensor in zip(leaves, tensors, strict=True)}
+        if pairs.keys() != {leaf.place for leaf in self.leaves}:
+            expected, shown = (", ".join(str(place[0]) for place in places) for places in (self._places, pairs))
             raise InputError(
                 "further rows must be laid out like the inputs, as the same dict, tuple or table "
-                f"({', '.join(str(leaf.place[0]) for leaf in self.leaves)}), however: they hold {shown}; pass the same "
-                "structure"
+                f"({expected}), however: they hold {shown or 'nothing'}; pass the same structure"
             )
         # A dict may name its parts in any order.
-        leaves = tuple(leaves[other.index(place)] for place in expected)
-        tensors = tuple(tensors[other.index(place)] for place in expected)
-        for mine, theirs in zip(self.leaves, leaves, strict=True):
+        ordered = [pairs[place] for place in self._places]
+        for mine, (theirs, tensor) in zip(self.leaves, ordered, strict=True):
             if mine.columns is not None and theirs.columns is not None and mine.columns != theirs.columns:
                 raise InputError(
                     f"further rows of {mine.name!r} must have the columns of the inputs in the same order, however: "
                     f"{list(theirs.columns[:5])} is not {list(mine.columns[:5])}; reorder them"
                 )
-        if any(tensor.ndim == 0 for tensor in tensors):
-            raise InputError(
-                "background and baseline rows must have an axis of rows as the inputs have, however: there is a single "
-                "number; pass rows like the inputs"
-            )
-        if len(tensors[0]) == 0:
-            raise InputError(
-                "background and baseline rows must be at least one, however: there is none; pass rows like the inputs"
-            )
+            if tensor.ndim == 0 or len(tensor) == 0:
+                raise InputError(
+                    "background and baseline rows must be at least one, with an axis of rows as the inputs have, "
+                    f"however: there is {'a single number' if tensor.ndim == 0 else 'none'}; pass rows like the inputs"
+                )
+        tensors = tuple(tensor for _, tensor in ordered)
         check_rows(self.names, tensors)
         return tensors
 
+    @property
+    def _places(self) -> list[tuple[Any, ...]]:
+        return [leaf.place for leaf in self.leaves]
+
 
 def read_forms(module: nn.Module, inputs: Any, dtype: torch.dtype) -> tuple[tuple[InputForm, ...], tuple[Tensor, ...]]:
-    """Match inputs to the network's forward."""
-    parameters = _parameters(module)
-    structured = isinstance(inputs, (Mapping, tuple, list))
-    if structured and not _has_values(inputs):
+    """Return the ways in which inputs may be meant by a network's forward, the likeliest first, and their tensors.
+
+    The keys of a dict are names of the forward's parameters; where none is, the values are passed in order, or the dict
+    itself is the argument of a forward that needs no other.
+    """
+    signature = _Signature(module)
+    if isinstance(inputs, (Mapping, tuple, list)) and not _has_values(inputs):
         raise InputError("The inputs hold no tensor, array or table. Pass what the forward takes.")
     if _is_leaf(inputs):
-        # A list of numbers is one array.
-        form, tensors = _read_single(inputs, parameters, dtype)
-        return (form,), tensors
-    named = isinstance(inputs, Mapping)
-    ways = _ways_of_keys([str(key) for key in inputs], parameters) if named else _ways_of_places(inputs, parameters)
+        # One tensor, array or frame (a list of numbers is one array): the forward's first argument.
+        name = signature.names[0] if signature.names else "input0"
+        tensor, columns, loose = _tensor(inputs, name, dtype)
+        check_rows((name,), (tensor,))
+        return (InputForm((Leaf(name, (0,), columns, loose),), "positions", [_Slot]),), (tensor,)
+    if isinstance(inputs, Mapping):
+        ways = signature.ways_of_keys([str(key) for key in inputs])
+    else:
+        ways = signature.ways_of_places(len(inputs))
     forms = []
     for way in ways:
-        first = parameters[0][0] if way == "whole" else ""
-        places = range(len(inputs))
-        hint = [f"{first}[{place}]" for place in places] if first else _names_by_position(parameters, len(inputs))
+        first = signature.names[0] if way == "whole" else ""
+        hint = [f"{first}[{k}]" for k in range(len(inputs))] if first else signature.by_position(len(inputs))
         leaves, tensors, structure = _flatten(inputs, hint, dtype)
         forms.append(InputForm(leaves, way, structure, first))
     names = forms[0].names
@@ -127,17 +131,6 @@ def read_forms(module: nn.Module, inputs: Any, dtype: torch.dtype) -> tuple[tupl
         raise InputError(f"inputs must have different names, however: {doubled[0]!r} occurs twice; pass a dict")
     check_rows(names, tensors)
     return tuple(forms), tensors
-
-
-def _read_single(
-    inputs: Any, parameters: list[tuple[str, inspect.Parameter]], dtype: torch.dtype
-) -> tuple[InputForm, tuple[Tensor, ...]]:
-    """Read one tensor, array or frame, the forward's first argument."""
-    name = parameters[0][0] if parameters else "input0"
-    tensor, columns, loose = _tensor(inputs, name, dtype)
-    form = InputForm((Leaf(name, (0,), columns, loose),), "positions", [_Slot])
-    check_rows(form.names, (tensor,))
-    return form, (tensor,)
 
 
 def check_rows(names: Sequence[str], tensors: Sequence[Tensor]) -> None:
@@ -187,78 +180,71 @@ def in_type_of(name: str, like: Tensor, other: Tensor) -> Tensor:
 # ---- the forward's parameters ----------------------------------------------------------------------------------------
 
 
-def _parameters(module: nn.Module) -> list[tuple[str, inspect.Parameter]]:
-    try:
-        signature = inspect.signature(module.forward)
-    except (TypeError, ValueError):
-        return []
-    return [(name, parameter) for name, parameter in signature.parameters.items() if name != "self"]
+class _Signature:
+    """The parameters of a network's forward."""
 
+    def __init__(self, module: nn.Module) -> None:
+        parameters: list[inspect.Parameter] = []
+        with contextlib.suppress(TypeError, ValueError):
+            parameters = [each for each in inspect.signature(module.forward).parameters.values() if each.name != "self"]
+        kinds = {parameter.kind for parameter in parameters}
+        variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        self.parameters = parameters
+        self.names = [each.name for each in parameters]
+        self.any_keyword = inspect.Parameter.VAR_KEYWORD in kinds
+        named = [each for each in parameters if each.kind not in variable]
+        self.named = [each.name for each in named]
+        self.required = [each.name for each in named if each.default is inspect.Parameter.empty]
+        #: names that can be passed by position; None where any number can
+        self.positional: list[str] | None = None
+        if parameters and inspect.Parameter.VAR_POSITIONAL not in kinds:
+            self.positional = [each.name for each in named if each.kind is not inspect.Parameter.KEYWORD_ONLY]
 
-def _names_by_position(parameters: list[tuple[str, inspect.Parameter]], count: int) -> list[str]:
-    """Return names for inputs passed in order; those of ``*inputs`` are numbered."""
-    names: list[str] = []
-    for name, parameter in parameters:
-        if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-            return names + [f"{name}[{index}]" for index in range(count - len(names))]
-        names.append(name)
-    return names
+    @property
+    def takes_one(self) -> bool:
+        """Whether the forward needs no argument but the first."""
+        return bool(self.positional) and set(self.required) <= {self.names[0]}
 
+    def by_position(self, count: int) -> list[str]:
+        """Return names for inputs passed in order; those of ``*inputs`` are numbered."""
+        names: list[str] = []
+        for parameter in self.parameters:
+            if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+                return names + [f"{parameter.name}[{index}]" for index in range(count - len(names))]
+            names.append(parameter.name)
+        return names
 
-def _positional(parameters: list[tuple[str, inspect.Parameter]]) -> list[str] | None:
-    """Return the names that can be passed by position; None where any number can."""
-    if not parameters or any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for _, parameter in parameters):
-        return None
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return [name for name, parameter in parameters if parameter.kind in kinds]
+    def ways_of_places(self, count: int) -> tuple[Passing, ...]:
+        """Return how a tuple or list may be meant: as arguments, or as the only argument that the forward needs."""
+        if count < 2 or self.positional is None or not self.takes_one:
+            return ("positions",)
+        return ("whole",) if count > len(self.positional) else ("positions", "whole")
 
-
-def _required(parameters: list[tuple[str, inspect.Parameter]]) -> list[str]:
-    """Return the names of parameters that must be passed."""
-    any_number = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return [
-        name
-        for name, parameter in parameters
-        if parameter.kind not in any_number and parameter.default is inspect.Parameter.empty
-    ]
-
-
-def _ways_of_places(inputs: Sequence[Any], parameters: list[tuple[str, inspect.Parameter]]) -> tuple[Passing, ...]:
-    """Return how a tuple or list may be meant: as arguments, or as the only argument that the forward needs."""
-    positional = _positional(parameters)
-    if not positional or len(inputs) < 2 or not set(_required(parameters)) <= {positional[0]}:
-        return ("positions",)
-    return ("whole",) if len(inputs) > len(positional) else ("positions", "whole")
-
-
-def _ways_of_keys(keys: list[str], parameters: list[tuple[str, inspect.Parameter]]) -> tuple[Passing, ...]:
-    """Return how a dict with these keys may be meant."""
-    any_keyword = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for _, parameter in parameters)
-    any_number = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    names = [name for name, parameter in parameters if parameter.kind not in any_number]
-    required, positional = _required(parameters), _positional(parameters)
-    strange = [key for key in keys if key not in names]
-    missing = [name for name in required if name not in keys]
-    if not missing and (any_keyword or not strange):
-        return ("keywords",)
-    unknown = len(strange) == len(keys)
-    ways: list[Passing] = []
-    # forward(batch, y=None): the dict itself is the argument, unless it holds that.
-    if positional and set(required) <= {positional[0]} and (unknown or missing):
-        ways.append("whole")
-    in_order = positional is None or (len(keys) <= len(positional) and set(missing) <= set(positional[: len(keys)]))
-    if unknown and in_order:
-        ways.append("positions")
-    if ways:
-        return tuple(ways)
-    if not missing:
-        raise InputError(f"The forward takes no {', '.join(strange)}, only {', '.join(names)}. Leave that out.")
-    if not strange:
-        raise InputError(f"The forward also needs {', '.join(missing)}. Add it to the inputs.")
-    raise InputError(
-        f"The keys of the inputs ({', '.join(keys)}) do not match the forward's parameters "
-        f"({', '.join(names) or 'none'}). Rename the keys."
-    )
+    def ways_of_keys(self, keys: list[str]) -> tuple[Passing, ...]:
+        """Return how a dict with these keys may be meant; refuse one that the forward cannot be called with."""
+        strange = [key for key in keys if key not in self.named]
+        missing = [name for name in self.required if name not in keys]
+        if not missing and (self.any_keyword or not strange):
+            return ("keywords",)
+        ways: list[Passing] = []
+        # forward(batch, y=None): the dict itself is the argument, unless it holds that.
+        if self.takes_one and (missing or len(strange) == len(keys)):
+            ways.append("whole")
+        first = None if self.positional is None else self.positional[: len(keys)]
+        in_order = first is None or (len(first) == len(keys) and set(missing) <= set(first))
+        if len(strange) == len(keys) and in_order:
+            ways.append("positions")
+        if ways:
+            return tuple(ways)
+        if not missing:
+            only = ", ".join(self.named)
+            raise InputError(f"The forward takes no {', '.join(strange)}, only {only}. Leave that out.")
+        if not strange:
+            raise InputError(f"The forward also needs {', '.join(missing)}. Add it to the inputs.")
+        raise InputError(
+            f"The keys of the inputs ({', '.join(keys)}) do not match the forward's parameters "
+            f"({', '.join(self.named) or 'none'}). Rename the keys."
+        )
 
 
 # ---- the user's structure --------------------------------------------------------------------------------------------
@@ -270,20 +256,16 @@ class _Slot:
 
 def _is_leaf(value: Any) -> bool:
     """Whether a value is one tensor: a list is, if at any depth it holds numbers alone."""
-    if isinstance(value, Mapping):
-        return False
     if isinstance(value, (tuple, list)):
         return not any(_holds_tensors(item) for item in value)
-    return True
+    return not isinstance(value, Mapping)
 
 
 def _has_values(value: Any) -> bool:
     """Whether a structure holds anything but None."""
-    if isinstance(value, Mapping):
-        return any(_has_values(item) for item in value.values())
-    if isinstance(value, (tuple, list)):
+    if isinstance(value, (Mapping, tuple, list)):
         # Of a table of a million lists the first number says so.
-        return any(_has_values(item) for item in value)
+        return any(_has_values(item) for item in (value.values() if isinstance(value, Mapping) else value))
     return value is not None
 
 
@@ -332,23 +314,18 @@ def _fill(structure: Any, tensors: Any) -> Any:
 def _tensor(value: Any, name: str, dtype: torch.dtype) -> tuple[Tensor, tuple[str, ...] | None, bool]:
     """Return the tensor, the column names of a frame, and whether its precision is open."""
     if isinstance(value, Tensor):
-        return _own_tensor(value, name), None, False
+        return _dense(value, name), None, False
     columns = None
-    if isinstance(value, pd.Series):
-        value = value.to_numpy()
     if isinstance(value, pd.DataFrame):
         columns = tuple(str(column) for column in value.columns)
-        if len(set(columns)) < len(columns):
-            raise InputError(f"columns must have different names, however: {name!r} has one twice; rename it")
-        for column, kind in zip(columns, value.dtypes, strict=True):
-            if not pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_complex_dtype(kind):
-                raise InputError(
-                    f"a network's table must hold numbers, however: column {column!r} of {name!r} does not ({kind}); "
-                    "encode it as the network expects it"
-                )
-        integers = all(pd.api.types.is_integer_dtype(kind) for kind in value.dtypes) and not value.isna().any(axis=None)
-        value = value.to_numpy(dtype=np.int64, na_value=0) if integers else value.to_numpy(np.float64, na_value=np.nan)
-    array = _array(value, name)
+        value = _numbers_of_frame(value, columns, name)
+    try:
+        array = value.to_numpy() if isinstance(value, pd.Series) else np.asarray(value)
+    except ValueError as error:
+        raise InputError(
+            f"inputs must be tensors, arrays or tables of numbers, however: {name!r} is {type(value).__name__}, whose "
+            "entries differ in shape; pass its tensors"
+        ) from error
     if array.dtype.kind not in "fiub":
         raise InputError(
             f"inputs must be tensors, arrays or tables of numbers, however: {name!r} is "
@@ -362,7 +339,20 @@ def _tensor(value: Any, name: str, dtype: torch.dtype) -> tuple[Tensor, tuple[st
     return (tensor.to(dtype) if tensor.dtype == torch.float64 else tensor), columns, True
 
 
-def _own_tensor(value: Tensor, name: str) -> Tensor:
+def _numbers_of_frame(frame: pd.DataFrame, columns: tuple[str, ...], name: str) -> npt.NDArray[Any]:
+    if len(set(columns)) < len(columns):
+        raise InputError(f"columns must have different names, however: {name!r} has one twice; rename it")
+    for column, kind in zip(columns, frame.dtypes, strict=True):
+        if not pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_complex_dtype(kind):
+            raise InputError(
+                f"a network's table must hold numbers, however: column {column!r} of {name!r} does not ({kind}); "
+                "encode it as the network expects it"
+            )
+    integers = all(pd.api.types.is_integer_dtype(kind) for kind in frame.dtypes) and not frame.isna().any(axis=None)
+    return frame.to_numpy(np.int64, na_value=0) if integers else frame.to_numpy(np.float64, na_value=np.nan)
+
+
+def _dense(value: Tensor, name: str) -> Tensor:
     """Return a user's tensor apart from its graph; complex and sparse ones are refused."""
     if value.is_complex():
         raise InputError(f"inputs must be real numbers, however: {name!r} is complex; pass its parts")
@@ -371,13 +361,3 @@ def _own_tensor(value: Tensor, name: str) -> Tensor:
     if value.layout != torch.strided or value.is_quantized:
         raise InputError(f"inputs must be dense, however: {name!r} is {value.layout}; pass {name}.to_dense()")
     return value.detach()
-
-
-def _array(value: Any, name: str) -> npt.NDArray[Any]:
-    try:
-        return np.asarray(value)
-    except ValueError as error:
-        raise InputError(
-            f"inputs must be tensors, arrays or tables of numbers, however: {name!r} is {type(value).__name__}, whose "
-            "entries differ in shape; pass its tensors"
-        ) from error

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -22,6 +22,8 @@ from permgrad.attribution.subject.untouched import are_rewritten, as_written, ch
 from permgrad.base.errors import InputError, PermgradError, counted, error_in_words, is_out_of_memory, warn_user
 from permgrad.models.batches import in_batches
 from permgrad.models.fast.inference import fold
+
+Casts = tuple[torch.dtype | None, ...]
 
 #: Rows on which the outputs' form is found out.
 _PROBE_ROWS = 256
@@ -61,18 +63,8 @@ class ForwardError(BatchError):
         )
 
 
-def _another_width(before: int, now: int, rows: int) -> BatchError:
-    return BatchError(
-        f"the network must return as many numbers for every batch, however: {before} before and {now} for "
-        f"{counted(rows, 'row')}; mend its forward, or wrap the network in a module that returns one row of numbers "
-        "for each row"
-    )
-
-
 class NetworkSubject(Subject):
     """A torch network with the inputs of one call."""
-
-    kind: Literal["hybrid", "network"] = "network"
 
     def __init__(
         self,
@@ -95,7 +87,7 @@ class NetworkSubject(Subject):
         self.form = forms[0]
         self.device = tensors[0].device if parameter is None else parameter.device
         self.head = self.picked = head
-        self._casts: tuple[torch.dtype | None, ...] = (None,) * len(tensors)
+        self._casts: Casts = (None,) * len(tensors)
         self._width: int | None = None
         self._most_rows: int | None = None
         self.rewrites = False
@@ -123,20 +115,20 @@ class NetworkSubject(Subject):
         return tuple(tensor.is_floating_point() for tensor in self.inputs)
 
     def read(self, inputs: Any) -> tuple[Tensor, ...]:
-        """Read further rows, such as a background, laid out as the inputs were, in the types of the inputs."""
+        """Read further rows, such as a background, laid out and shaped as the inputs were, in the inputs' types."""
+        rows = []
         # In full precision: what is rounded on the way could not be told from what was given.
-        tensors = self.form.read(inputs, torch.float64)
-        for name, tensor, other in zip(self.input_names, self.inputs, tensors, strict=True):
+        for name, tensor, other in zip(
+            self.input_names, self.inputs, self.form.read(inputs, torch.float64), strict=True
+        ):
             if tensor.shape[1:] != other.shape[1:]:
                 raise InputError(
                     f"further rows of {name!r} must have the shape of the inputs', however: "
                     f"{tuple(other.shape[1:])} is not {tuple(tensor.shape[1:])}; "
                     "pass rows of that shape"
                 )
-        return tuple(
-            in_type_of(name, tensor, other)
-            for name, tensor, other in zip(self.input_names, self.inputs, tensors, strict=True)
-        )
+            rows.append(in_type_of(name, tensor, other))
+        return tuple(rows)
 
     def check_slopes(self, method: str, places: Sequence[int]) -> None:
         """Refuse inputs of whole numbers, towards which there is no gradient."""
@@ -227,31 +219,10 @@ class NetworkSubject(Subject):
         ) from cause
 
     def _probe(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Call the network on the first rows; where precision does not fit, try the network's own.
-
-        Whole numbers stay whole first (an embedding needs them), and become real ones where that fails.
-        """
-        loose = [leaf.loose for leaf in self.form.leaves]
-        floats = tuple(self.dtype if tensor.is_floating_point() else None for tensor in tensors)
-        every = tuple(
-            self.dtype if free or tensor.is_floating_point() else None
-            for free, tensor in zip(loose, tensors, strict=True)
-        )
-        # NumPy's narrow whole numbers are not taken by an embedding.
-        wide = tuple(
-            torch.int64 if free and kind is None and tensor.dtype != torch.bool else kind
-            for free, kind, tensor in zip(loose, floats, tensors, strict=True)
-        )
-        attempts: list[tuple[torch.dtype | None, ...]] = [(None,) * len(tensors), floats, wide, every]
-        attempts.append((self.dtype,) * len(tensors))
-        for position, (free, tensor) in enumerate(zip(loose, tensors, strict=True)):
-            if free and not tensor.is_floating_point() and len(tensors) > 1:
-                attempts += [
-                    (*casts_of[:position], self.dtype, *casts_of[position + 1 :]) for casts_of in (floats, wide)
-                ]
+        """Call the network on the first rows; where precision does not fit, try the network's own."""
         first: ForwardError | None = None
         few = [tensor[:_PROBE_ROWS] for tensor in tensors]
-        for casts in dict.fromkeys(attempts):
+        for casts in self._ways_of_types(tensors):
             self._casts = casts
             try:
                 with torch.no_grad(), self.open():
@@ -271,13 +242,30 @@ class NetworkSubject(Subject):
         assert first is not None  # there is at least one attempt
         raise first
 
+    def _ways_of_types(self, tensors: Sequence[Tensor]) -> list[Casts]:
+        """Return the types that inputs may be meant in: whole numbers stay whole first, as an embedding needs them."""
+        loose = [leaf.loose for leaf in self.form.leaves]
+        # NumPy's narrow whole numbers are not taken by an embedding.
+        narrow = [
+            free and not tensor.is_floating_point() and tensor.dtype != torch.bool
+            for free, tensor in zip(loose, tensors, strict=True)
+        ]
+        floats: Casts = tuple(self.dtype if tensor.is_floating_point() else None for tensor in tensors)
+        wide: Casts = tuple(torch.int64 if each else kind for each, kind in zip(narrow, floats, strict=True))
+        every: Casts = tuple(self.dtype if free else kind for free, kind in zip(loose, floats, strict=True))
+        ways: list[Casts] = [(None,) * len(tensors), floats, wide, every, (self.dtype,) * len(tensors)]
+        for place, (free, kind) in enumerate(zip(loose, floats, strict=True)):
+            if free and kind is None and len(tensors) > 1:
+                ways += [(*casts[:place], self.dtype, *casts[place + 1 :]) for casts in (floats, wide)]
+        return list(dict.fromkeys(ways))
+
     def _first_outputs(self, rows: Sequence[Tensor]) -> Tensor:
         """Return the outputs of rows, in batches that fit in memory."""
         outputs: list[Tensor] = []
         size = min(len(rows[0]), self.most_rows(rows))
         in_batches(len(rows[0]), size, lambda part: outputs.append(self.forward([tensor[part] for tensor in rows])))
-        if len({tensor.shape[1] for tensor in outputs}) > 1:
-            raise _another_width(outputs[0].shape[1], outputs[1].shape[1], len(outputs[1]))
+        for later in outputs[1:]:
+            _check_width(later, outputs[0].shape[1], len(later))
         return torch.cat(outputs)
 
     def most_rows(self, rows: Sequence[Tensor] | None = None) -> int:
@@ -290,11 +278,9 @@ class NetworkSubject(Subject):
 
     # ---- running it --------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def open(self) -> Iterator[None]:
+    def open(self) -> Any:
         """Eval mode and seeded generators for the body; the network and the process are then put back as they were."""
-        with kept(self.module):
-            yield
+        return kept(self.module)
 
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return the output that is explained, ``(b, K)``; the tensors are never changed.
@@ -314,8 +300,8 @@ class NetworkSubject(Subject):
             if self._width is None:
                 raise
             raise BatchError(str(error)) from None
-        if self._width is not None and output.shape[1] != self._width:
-            raise _another_width(self._width, output.shape[1], rows)
+        if self._width is not None:
+            _check_width(output, self._width, rows)
         if self._width is not None and picked != self.picked:
             raise BatchError(
                 f"the network must return the same outputs for every batch, however: {self.picked!r} was explained, "
@@ -382,6 +368,15 @@ class NetworkSubject(Subject):
             "output_kind": self.outputs_form.kind,
             "output_inferred": self.outputs_form.inferred,
         }
+
+
+def _check_width(output: Tensor, width: int, rows: int) -> None:
+    if output.shape[1] != width:
+        raise BatchError(
+            f"the network must return as many numbers for every batch, however: {width} before and {output.shape[1]} "
+            f"for {counted(rows, 'row')}; mend its forward, or wrap the network in a module that returns one row of "
+            "numbers for each row"
+        )
 
 
 def _no_autocast(device: torch.device) -> Any:

@@ -38,15 +38,12 @@ def pick_head(returned: Any, head: int | str | None, rows: int) -> tuple[Tensor,
                 "leave head out"
             )
         return _flat(returned, rows, "the network's output"), None
-    parts: dict[Any, Any]
+    parts: dict[Any, Any] = dict(getattr(returned, "__dict__", {}))
     if isinstance(returned, Mapping):
         parts = dict(returned)
     elif isinstance(returned, (tuple, list)):
-        names = getattr(returned, "_fields", range(len(returned)))
-        parts = dict(zip(names, returned, strict=True))
-    elif hasattr(returned, "__dict__"):
-        parts = dict(vars(returned))
-    else:
+        parts = dict(zip(getattr(returned, "_fields", range(len(returned))), returned, strict=True))
+    elif not hasattr(returned, "__dict__"):
         raise InputError(
             "the network must return a tensor, or a tuple or dict of tensors, however: it returned "
             f"{type(returned).__name__}; wrap it in a module that returns a tensor"
@@ -132,7 +129,7 @@ class OutputForm:
     def probabilities(self, outputs: Tensor) -> Tensor:
         """Return the probability of every class, ``(b, classes)``; differentiable."""
         if self.kind == "logits" and self.count == 1:
-            return torch.softmax(_both(outputs), dim=1)
+            return torch.softmax(torch.cat([-outputs / 2, outputs / 2], dim=1), dim=1)
         columns = self.own_probabilities(outputs)
         return torch.cat([1 - columns, columns], dim=1) if columns.shape[1] == 1 else columns
 
@@ -244,11 +241,6 @@ class OutputForm:
         )
 
 
-def _both(logits: Tensor) -> Tensor:
-    """Spread a single logit over two classes, so that their softmax is its sigmoid."""
-    return torch.cat([-logits / 2, logits / 2], dim=1)
-
-
 def _position(label: Any, positions: Mapping[str, int]) -> int:
     """Return the place of the class with this name, −1 if there is none; 2, 2.0 and True are names as numbers are."""
     place = positions.get(str(label), -1)
@@ -259,8 +251,11 @@ def _position(label: Any, positions: Mapping[str, int]) -> int:
 
 def as_target(y: Any) -> npt.NDArray[Any]:
     """Return y as an array; a single column becomes one-dimensional."""
+    if isinstance(y, Tensor):
+        # NumPy knows no bfloat16.
+        y = (y.float() if y.dtype == torch.bfloat16 else y).detach().cpu().numpy()
     try:
-        values = _target_tensor(y).numpy() if isinstance(y, Tensor) else np.asarray(y)
+        values = np.asarray(y)
     except ValueError as error:
         raise InputError(
             f"y must have one value per row, however: it is {type(y).__name__}, whose entries differ in shape; pass an "
@@ -269,12 +264,6 @@ def as_target(y: Any) -> npt.NDArray[Any]:
     if values.ndim == 0:
         raise InputError(f"y must have one value per row, however: it is {type(y).__name__} {shown(y)}; pass an array")
     return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
-
-
-def _target_tensor(y: Tensor) -> Tensor:
-    """Return a target that NumPy can hold: it knows no bfloat16."""
-    values = y.detach().cpu()
-    return values.float() if values.dtype == torch.bfloat16 else values
 
 
 def is_one_hot(values: npt.NDArray[Any]) -> bool:
@@ -296,7 +285,12 @@ def resolve_outputs(outputs: Tensor, y: Any, *, kind: str | None, task: str | No
     if task is None:
         task = _infer_task(count, y, kind, class_names)
     if task == "regression":
-        return _values(count, y, kind, inferred=inferred, by_target=by_target)
+        if kind not in (None, "values"):
+            raise InputError(f"a regression's outputs are values, however: output_kind={kind!r}; leave it out")
+        columns = tuple(str(name) for name in getattr(y, "columns", ()))
+        names = columns if len(columns) == count else tuple(str(k) for k in range(count))
+        names = ("all",) if count == 1 else names
+        return OutputForm("regression", "values", count, (), names, inferred, by_target=by_target)
     if kind == "values":
         raise InputError(
             "a classifier's outputs are logits or probabilities, however: output_kind='values'; pass one of the "
@@ -308,16 +302,6 @@ def resolve_outputs(outputs: Tensor, y: Any, *, kind: str | None, task: str | No
     shown = names if count > 1 else names[1:]
     by_values = kind is None
     return OutputForm("classification", chosen, count, names, shown, inferred, by_values=by_values, by_target=by_target)
-
-
-def _values(count: int, y: Any, kind: str | None, *, inferred: bool, by_target: bool) -> OutputForm:
-    """Return the form of a regression's outputs."""
-    if kind not in (None, "values"):
-        raise InputError(f"a regression's outputs are values, however: output_kind={kind!r}; leave it out")
-    columns = [str(name) for name in y.columns] if hasattr(y, "columns") else []
-    numbered = columns if len(columns) == count else [str(k) for k in range(count)]
-    names = ("all",) if count == 1 else tuple(numbered)
-    return OutputForm("regression", "values", count, (), names, inferred, by_target=by_target)
 
 
 def _names_of_classes(classes: int, class_names: Any) -> tuple[str, ...]:
@@ -354,21 +338,15 @@ def _numbers_tell(count: int, y: Any) -> bool:
 
 
 def _infer_task(count: int, y: Any, kind: str | None, class_names: Any) -> Task:
-    if kind is not None:
+    if kind is not None or class_names is not None:
         return "regression" if kind == "values" else "classification"
-    if class_names is not None:
-        return "classification"
     if y is None:
         return "classification" if count > 1 else "regression"
     values = as_target(y)
-    if count > 1:
-        return _infer_task_of_columns(values)
-    words = values.dtype.kind not in "fiu"
-    return "classification" if words or set(np.unique(values).tolist()) <= {0, 1} else "regression"
-
-
-def _infer_task_of_columns(values: npt.NDArray[Any]) -> Task:
-    """Return the task of a network with several outputs: one class per row, or a number for each output."""
+    numbers = values.dtype.kind in "fiu"
+    if count == 1:
+        return "regression" if numbers and not set(np.unique(values).tolist()) <= {0, 1} else "classification"
+    # Several outputs: one class per row, or a number for each output.
     if values.ndim != 2 or is_one_hot(values):
         return "classification"
     if values.dtype.kind in "fiub" and ((values == 0) | (values == 1)).all():
@@ -409,3 +387,17 @@ def _check_kind(outputs: Tensor, kind: str, tolerance: float, *, inferred: bool 
             f"log-probabilities must not be above 0, however: the outputs reach {high:.3g}{but}; pass "
             "output_kind='logits'"
         )
+
+
+#: What outputs of one and the same row may differ by, as a share of their size: batches of other sizes round otherwise,
+#: and large numbers inside the network may cancel.
+_OF_ONE_ROW = 1e-3
+#: What outputs may differ by in any case, in units of the network's precision.
+_OF_ANY_ROW = 4.0
+
+
+def output_range(seen: Tensor, precision: torch.dtype, *, alike: bool) -> Tensor:
+    """Return the range of each output, ``(targets,)``; 1 where it varies by no more than its rounding."""
+    spread = seen.amax(dim=0) - seen.amin(dim=0)
+    share = max(_OF_ONE_ROW if alike else 0.0, _OF_ANY_ROW * torch.finfo(precision).eps)
+    return torch.where(spread > share * seen.abs().amax(dim=0), spread, torch.ones_like(spread))

@@ -27,7 +27,7 @@ from permgrad.attribution.method.shapley.sampled import (
 from permgrad.attribution.replace.donors import need_background
 from permgrad.attribution.replace.importance import loss_scale
 from permgrad.attribution.replace.moments import interval
-from permgrad.attribution.subject.output_range import output_range
+from permgrad.attribution.subject.outputs import output_range
 from permgrad.base.checks import check_choice, check_number, check_whole
 from permgrad.base.errors import InputError, warn_user
 from permgrad.base.random import generator
