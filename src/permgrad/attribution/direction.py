@@ -16,7 +16,6 @@ import torch
 from permgrad.attribution.method import Request
 from permgrad.attribution.replace.engine import Replacement
 from permgrad.data.types.column_types import read_numbers
-from permgrad.models.fast.replacement import Block
 
 Floats = npt.NDArray[np.float64]
 
@@ -43,28 +42,11 @@ def direction(request: Request, engine: Replacement) -> dict[str, dict[str, Any]
             means = []
             for row in points["rows"]:
                 values = torch.as_tensor(request.encoded[row, columns], device=tensor.device).to(tensor.dtype)
-                outputs = _replaced(engine, block, columns, values.expand(len(chosen), -1))
+                outputs = engine.with_columns(block, columns, values.expand(len(chosen), -1))
                 rows = request.subject.readout(outputs, "probability").double().cpu().numpy()
                 means.append(np.average(rows, axis=0, weights=weights[chosen]).tolist())
             trends[name] = {key: value for key, value in points.items() if key != "rows"} | {"mean": means}
     return trends
-
-
-def _replaced(engine: Replacement, block: Block, columns: npt.NDArray[np.intp], values: torch.Tensor) -> torch.Tensor:
-    """Return the outputs of all rows of the block with their columns replaced in every path."""
-    everywhere, rows = frozenset(engine.subject.paths), len(values)
-
-    def in_batches(batch: int) -> torch.Tensor:
-        parts = []
-        for start in range(0, rows, batch):
-            stop = min(start + batch, rows)
-            parts.append(
-                engine.engine.replace(block, start, stop, columns, values[start:stop], [everywhere])[everywhere]
-            )
-        return torch.cat(parts)
-
-    predictions: torch.Tensor = engine.with_smaller_batches(in_batches)
-    return predictions
 
 
 def _points(request: Request, name: str, weights: Floats) -> dict[str, Any] | None:
@@ -73,9 +55,13 @@ def _points(request: Request, name: str, weights: Floats) -> dict[str, Any] | No
         return None
     column = request.raw[name]
     encoder = request.subject.preprocessor
-    missing = column.isna().to_numpy() | _coded_missing(encoder, name, request.encoded) | (weights == 0)
-    moments = _moments(encoder, column)
-    if moments is not None:
+    missing = column.isna().to_numpy() | (weights == 0)
+    # Declared codes for missing: one of the feature's indicator columns is set.
+    flags = [place for place in encoder.columns_of(name) if encoder.kinds_[place] == "missing"]
+    missing |= (request.encoded[:, flags] > 0.5).any(axis=1)
+    column_type = {each.name: each for each in encoder.schema_}.get(str(column.name))
+    if column_type is not None and column_type.kind == "date":
+        moments = read_numbers(column, column_type, encoder.codes_)[0]
         missing |= ~np.isfinite(moments)
         picked, _ = _spread(moments, missing, weights, _MOMENTS)
         labels = [str(cell)[:10] for cell in column.iloc[picked]]
@@ -86,7 +72,9 @@ def _points(request: Request, name: str, weights: Floats) -> dict[str, Any] | No
             "label": labels,
             "levels": len(picked),
         }
-    numbers = _numbers(column)
+    numbers: Floats | None = None
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
     if numbers is not None and len(np.unique(numbers[~missing & np.isfinite(numbers)])) > _LEVELS:
         picked, at = _spread(numbers, missing | ~np.isfinite(numbers), weights, _POINTS)
         return {"kind": "numeric", "rows": picked, "at": at, "label": [f"{value:.4g}" for value in at]}
@@ -121,27 +109,3 @@ def _spread(
         picked = order[places.round().astype(np.intp)]
     picked = picked[np.unique(values[picked], return_index=True)[1]]
     return picked, values[picked].tolist()
-
-
-def _moments(encoder: Any, column: pd.Series[Any]) -> npt.NDArray[np.float64] | None:
-    """Return the seconds of a column of dates; None for any other."""
-    types = {column_type.name: column_type for column_type in encoder.schema_}
-    column_type = types.get(str(column.name))
-    if column_type is None or column_type.kind != "date":
-        return None
-    return read_numbers(column, column_type, encoder.codes_)[0]
-
-
-def _coded_missing(encoder: Any, name: str, encoded: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-    """Return the rows whose value is a declared code for missing: one of the feature's indicator columns is set."""
-    columns = [column for column in encoder.columns_of(name) if encoder.kinds_[column] == "missing"]
-    coded: npt.NDArray[np.bool_] = np.zeros(len(encoded), dtype=bool)
-    if columns:
-        coded |= (encoded[:, columns] > 0.5).any(axis=1)
-    return coded
-
-
-def _numbers(column: pd.Series[Any]) -> npt.NDArray[np.float64] | None:
-    if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
-        return None
-    return column.to_numpy(dtype=np.float64, na_value=np.nan)

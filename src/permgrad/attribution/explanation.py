@@ -512,7 +512,7 @@ def _check_stored(header: Mapping[str, Any], count: int) -> None:
     weights, confidence = meta.get("sample_weight"), meta.get("confidence", 0.95)
     if weights is not None:
         numbers = all(isinstance(weight, (int, float)) for weight in weights) and any(weights)
-        usable = numbers and are_weights(np.array(weights, dtype=np.float64)).all()
+        usable = numbers and bool(are_weights(np.array(weights, dtype=np.float64)).all())
         check(usable, "meta (a sample_weight that is no weight)")
     check(is_number(confidence) and 0 < confidence < 1, f"meta (a confidence of {confidence!r})")
     frame = header.get("feature_values")

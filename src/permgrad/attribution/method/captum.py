@@ -213,7 +213,7 @@ class CaptumMethod(Method):
 
 def _spread(maps: Tensor, layout: ImageShape, rows: Tensor) -> Tensor:
     """Return a layer's maps ``(rows, channels, height, width)`` over the pixels of an image, its channels alike."""
-    size = (layout.height, layout.width)
+    size = layout.size[-2:]
     heat = functional.interpolate(maps.sum(dim=1, keepdim=True), size=size, mode="bilinear", align_corners=False)
     if layout.channels is None:
         return heat[:, 0].expand(rows.shape)

@@ -38,16 +38,6 @@ class ImageShape:
     channels: int | None  # position of the channels' dimension: first, last or None
 
     @property
-    def height(self) -> int:
-        """Pixels from top to bottom."""
-        return self.size[-2]
-
-    @property
-    def width(self) -> int:
-        """Pixels from left to right."""
-        return self.size[-1]
-
-    @property
     def dimensions(self) -> tuple[int, ...]:
         """The dimensions of rows ``(n, *shape)`` along which pixels lie."""
         first = 2 if self.channels == 0 else 1
@@ -251,28 +241,22 @@ def _cut_input(
     if isinstance(wanted, str) and wanted == _NUMBERS:
         return torch.arange(math.prod(shape)).reshape(shape), [f"{name}{place}" for place in _places(shape)]
     if image is None or (isinstance(wanted, str) and wanted in (_CHANNELS, _TOKENS)):
-        return _along(name, shape, _channel(name, shape, image) if wanted == _CHANNELS else 0)
+        # One player for each place along a dimension: of the channels, which are a sequence's last, or the first.
+        dimension = 0 if wanted != _CHANNELS else _channel(name, shape, image)
+        labels = torch.as_tensor(np.indices(shape)[dimension])
+        return labels, [f"{name}[{index}]" for index in range(shape[dimension])]
     labels_2d, listed = _cut_image(name, tensor, "grid" if wanted is None else wanted, image)
     return image.spread(labels_2d, shape), [f"{name}{label}" for label in listed]
 
 
-def _along(name: str, shape: tuple[int, ...], dimension: int) -> tuple[Tensor, list[str]]:
-    """Return one player for each place along a dimension."""
-    line = torch.arange(shape[dimension]).reshape([-1 if axis == dimension else 1 for axis in range(len(shape))])
-    return line.expand(shape).contiguous(), [f"{name}[{index}]" for index in range(shape[dimension])]
-
-
 def _channel(name: str, shape: tuple[int, ...], image: ImageShape | None) -> int:
-    """Return the dimension of the channels: the last of a sequence."""
-    if image is None:
-        return len(shape) - 1
-    if image.channels is None:
-        size = " × ".join(map(str, image.size))
+    dimension = len(shape) - 1 if image is None else image.channels
+    if dimension is None:
         raise InputError(
-            f"Input {name!r} has no channels: it is {size} for each row. "
+            f"Input {name!r} has no channels: it is {' × '.join(map(str, shape))} for each row. "
             "Choose segments='grid', 'pixels' or 'superpixels'."
         )
-    return image.channels
+    return dimension
 
 
 def _cut_image(name: str, tensor: Tensor, wanted: Any, image: ImageShape) -> tuple[Integers, list[str]]:

@@ -243,9 +243,9 @@ class BranchCache:
     ) -> None:
         self.cut, self._run = cut, run
         self.rows = [self._embed(position, tensor) for position, tensor in enumerate(inputs)]
-        self.others = self.rows
+        self.donor_rows = self.rows
         if donors is not inputs:
-            self.others = [self._embed(position, tensor) for position, tensor in enumerate(donors)]
+            self.donor_rows = [self._embed(position, tensor) for position, tensor in enumerate(donors)]
 
     def _embed(self, position: int, tensor: Tensor) -> Embedding:
         embeddings: list[Tensor] = []
@@ -274,12 +274,12 @@ class BranchCache:
         ``blended(input, pairs)`` gives rows of one input with its replaced players' values, for some pairs.
         """
         embeddings = []
-        for position, (rows, others) in enumerate(zip(self.rows, self.others, strict=True)):
+        for position, (rows, lenders) in enumerate(zip(self.rows, self.donor_rows, strict=True)):
             replaced = taken[position]
             partly = torch.nonzero(~(untouched[position] | replaced)).flatten()
             some = self.cut.embed(position, blended(position, partly)) if len(partly) else None
             parts = []
-            for index, (row, other) in enumerate(zip(rows, others, strict=True)):
+            for index, (row, other) in enumerate(zip(rows, lenders, strict=True)):
                 joined = row[receivers.to(row.device)]
                 if bool(replaced.any()):
                     where = replaced.to(row.device).reshape(-1, *[1] * (row.ndim - 1))

@@ -172,7 +172,7 @@ class Fitting:
 
         best: Candidate | None = None
         trees, few = (_of_levels(self._classifier(rounds), x, codes, len(levels)) for rounds in (_TREES, _FEW_TREES))
-        for model in (Logistic(), self._smooth_logistic(predictors, codes, shares)):
+        for model in (LevelRegression(), self._smooth_logistic(predictors, codes, shares)):
             if model is not None:
                 best = _cross_fit(x, folds, _of_levels(model, x, codes, len(levels)), errors, best)
         chances = _cross_fit(x, folds, trees, errors, best, trial=few)
@@ -191,7 +191,7 @@ class Fitting:
         signals = (codes[:, None] == common) - chances.out_of_fold[:, common]
         return self._for_receivers(summed, predictors, (np.arange(len(x)), folds), levels, determined, signals)
 
-    def _smooth_logistic(self, predictors: list[int], codes: Integers, shares: Floats) -> Logistic | None:
+    def _smooth_logistic(self, predictors: list[int], codes: Integers, shares: Floats) -> LevelRegression | None:
         """Return logistic regression on the curves and surfaces of the commonest levels; None without any.
 
         The penalties are those of the level's indicator, whose slopes are the logit's times p (1 − p).
@@ -200,7 +200,7 @@ class Fitting:
         parts = [SmoothModel(self.columns, predictors, rows, (codes == level).astype(np.float64)) for level in common]
         if not any(part.bends for part in parts):
             return None
-        return Logistic(parts, float(1 / (shares[common] * (1 - shares[common])).mean()))
+        return LevelRegression(parts, float(1 / (shares[common] * (1 - shares[common])).mean()))
 
     def _regressor(self, rounds: int) -> Any:
         from sklearn.ensemble import HistGradientBoostingRegressor
@@ -246,8 +246,8 @@ class Fitting:
         return derive_seed(self.seed, "conditional", use) % 2**31
 
 
-class Logistic:
-    """Logistic regression on columns as they are, or on the parts of smooth models, held back as these say."""
+class LevelRegression:
+    """LevelRegression regression on columns as they are, or on the parts of smooth models, held back as these say."""
 
     def __init__(self, parts: list[SmoothModel] | None = None, strength: float = 1.0) -> None:
         self.parts = parts or []
@@ -257,13 +257,13 @@ class Logistic:
     def _design(self, x: Floats) -> Floats:
         return np.concatenate([part.scaled_design(x) for part in self.parts], axis=1) if self.parts else x
 
-    def fit(self, x: Floats, codes: Integers) -> Logistic:
+    def fit(self, x: Floats, codes: Integers) -> LevelRegression:
         """Fit on ``x`` ``(rows, known)`` and codes of levels ``(rows,)``; a fitted copy."""
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
-        made = Logistic(self.parts, self.strength)
+        made = LevelRegression(self.parts, self.strength)
         solver = LogisticRegression(C=self.strength, max_iter=300)
         made.solver = solver if self.parts else make_pipeline(StandardScaler(), solver)
         made.solver.fit(self._design(x), codes)
@@ -283,7 +283,7 @@ def _of_levels(model: Any, x: Floats, codes: Integers, levels: int) -> Callable[
         present = np.unique(codes[chosen])
         if len(present) < 2:
             return lambda wanted: np.tile(np.eye(levels)[present[0]], (len(wanted), 1))
-        fitted = (model if isinstance(model, Logistic) else clone(model)).fit(x[chosen], codes[chosen])
+        fitted = (model if isinstance(model, LevelRegression) else clone(model)).fit(x[chosen], codes[chosen])
 
         def predict(wanted: Floats) -> Floats:
             result = np.zeros((len(wanted), levels))

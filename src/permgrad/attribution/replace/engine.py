@@ -152,6 +152,17 @@ class Replacement:
             for (donors, _), places_of_draw in zip(draws, places, strict=True):
                 yield numbers, donors, effects[:, places_of_draw]
 
+    def with_columns(self, block: Block, columns: Columns, values: Tensor) -> Tensor:
+        """Return the outputs of a block's rows, with columns replaced in every path by values ``(rows, columns)``."""
+        everywhere, outputs = frozenset(self.subject.paths), torch.empty_like(block.outputs)
+
+        def some_rows(part: slice) -> None:
+            replaced = self.engine.replace(block, part.start, part.stop, columns, values[part], [everywhere])
+            outputs[part] = replaced[everywhere]
+
+        self._batch = in_batches(len(values), self._batch, some_rows)
+        return outputs
+
     def _draw(self, key: str, columns: Columns, rows: Integers, repeat: int) -> tuple[Integers, Encoded]:
         """Return donor numbers ``(rows,)`` (−1: none) and the new values ``(rows, columns)``."""
         if self.sampler is not None:

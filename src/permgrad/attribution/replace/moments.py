@@ -1,24 +1,13 @@
 """Mergeable sums over (receiver, donor) pairs, and the mean, standard error and interval they give.
 
-An importance is a two-sample U-statistic: the mean over receivers i and donors d(i, r) of an effect h(i, d). Every row
-is a receiver and, unless the background is a separate sample, also a donor. Write h(i, d) = θ + a_i + b_d + g_id
-(Hoeffding 1948). With n rows and R donors for each, the mean has the variance
+An importance is a two-sample U-statistic: the mean over receivers i and donors d(i, r) of an effect h(i, d). A row is a
+receiver and, unless the background is a separate sample, also a donor, so that with S_i the sum of h − θ over all pairs
+in which row i has either role (Hoeffding 1948; Cameron, Gelbach & Miller 2011: the two-way clustered variance)
 
-    [Var(a) + 2 Cov(a, b) + Var(b)] / n + [Var(b) + Var(g)] / (n R).
+    variance of the mean = (Σ_i S_i² − Σ_pairs (h − θ)²) / (number of pairs)²:
 
-It is estimated from the sum of a row's effects in both of its roles,
-
-    S_i = Σ_r (h(i, d(i, r)) − θ) + Σ_{pairs whose donor is i} (h − θ),
-    (Σ_i S_i² − Σ_pairs (h − θ)²) / (number of pairs)².
-
-Σ S_i² holds the projections of a row in both roles with their covariance, and each pair's own noise twice, once in its
-receiver and once in its donor; the second term takes it off once: the two-way clustered variance of Cameron, Gelbach &
-Miller (2011), applied to an incomplete U-statistic. A donor drawn twice by one receiver, and two rows that draw each
-other, leave a bias of (R / n) (E h_ij² + E h_ij h_ji) / (n R), which is never negative: a little caution, never too
-narrow.
-
-A separate background of m donors is an independent sample, so that the two parts are estimated alone: the receivers'
-sums give the variance given the background, and Σ_d S_d² − Σ_pairs (h − θ)², if it is positive, that of the donors.
+Σ S_i² holds each pair's own noise twice, and the second term takes it off once. The bias that pairs drawn twice leave
+is never negative. A separate background is an independent sample: both parts are estimated alone and added.
 """
 
 from __future__ import annotations

@@ -1,22 +1,15 @@
 """Importance by scikit-learn scorers: how far a score falls when a feature is replaced, many scorers in one pass.
 
 The network runs once per coalition; its predictions are stored, and every scorer reads them. A score such as ROC-AUC is
-no mean over rows, so its error comes from a grouped jackknife: rows are cut into groups, each group is left out in
-turn, as receivers and as donors, and the spread of the results is the error (Quenouille 1956; Efron & Stein 1981).
-
-With groups left out, receivers have lost different numbers of their pairs. Both scores of a fall are therefore taken
-over the same pairs: else the spread is that of the score itself, which is many times that of a small fall.
-
-A separate background is a sample of its own, as in ``moments``: the rows explained are left out as receivers, the
-background's as donors, and both variances are added. Leaving donors out leaves pairs out, whose own noise the
-receivers' part already holds; groups of pairs drawn at random tell how much that is, and it is taken off once.
+no mean over rows: its error comes from leaving groups of rows out, as receivers and as donors (Quenouille 1956; Efron &
+Stein 1981). Both scores of a fall are taken over the same pairs: else the spread would be that of the score itself.
 """
 
 from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -197,42 +190,35 @@ class _Judge:
         self.base_scores = self._scores(base, np.arange(len(base)))
         self._undefined: dict[str, str] = {}
 
-    def _scores(self, predictions: Floats, receivers: Integers) -> Floats:
-        """Score predictions that stand beside their receivers' rows, ``(scorers,)``; NaN where a score is undefined."""
-        scores = [self._score(name, predictions, receivers) for name in self.scorers]
-        for name, score in zip(self.scorers, scores, strict=True):
-            if isinstance(score, Exception):
-                raise InputError(
-                    f"a scorer must give a number for (estimator, X, y), however: {name!r} raised {_in_short(score)}; "
-                    "choose another scorer"
-                ) from score
-        return np.array(scores, dtype=np.float64)
+    def _scores(self, predictions: Floats, receivers: Integers, *, left: bool = False) -> Floats:
+        """Score predictions that stand beside their receivers' rows, ``(scorers,)``.
 
-    def _scores_without(self, predictions: Floats, receivers: Integers) -> Floats:
-        """Score what a group leaves, ``(scorers,)``; NaN, and kept in mind why, where that is no number."""
-        scores = []
-        for name in self.scorers:
-            score = self._score(name, predictions, receivers) if len(receivers) else ValueError("no row is left")
-            if isinstance(score, Exception) or not np.isfinite(score):
-                reason = _in_short(score) if isinstance(score, Exception) else f"it is {score}"
-                self._undefined.setdefault(name, reason)
-                score = np.nan
-            scores.append(score)
-        return np.array(scores, dtype=np.float64)
-
-    def _score(self, name: str, predictions: Floats, receivers: Integers) -> float | Exception:
-        rows = np.arange(len(receivers))
+        Of what a group has ``left`` a score may be undefined: it is NaN then, and why is kept in mind.
+        """
         stored: BaseEstimator
         if self.request.subject.task == "classification":
             stored = _StoredClassifier(self.classes, predictions)
         else:
             stored = _StoredRegressor(predictions[:, 0])
-        weights = self.request.sample_weight
+        weights, rows = self.request.sample_weight, np.arange(len(receivers))
         extra = {} if weights is None else {"sample_weight": weights[receivers]}
-        try:
-            return float(self.scorers[name](stored, rows, self.truth[receivers], **extra))
-        except Exception as error:  # noqa: BLE001 — scorers are the user's code, too
-            return error
+        scores = np.full(len(self.scorers), np.nan)
+        for place, (name, scorer) in enumerate(self.scorers.items()):
+            reason = "" if len(rows) else "ValueError: no row is left"
+            if not reason:
+                try:
+                    scores[place] = float(scorer(stored, rows, self.truth[receivers], **extra))
+                except Exception as error:  # scorers are the user's code, too
+                    reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                    if not left:
+                        raise InputError(
+                            f"a scorer must give a number for (estimator, X, y), however: {name!r} raised {reason}; "
+                            "choose another scorer"
+                        ) from error
+            if left and not np.isfinite(scores[place]):
+                self._undefined.setdefault(name, reason or f"it is {scores[place]}")
+                scores[place] = np.nan
+        return scores
 
     def tell_of_undefined(self) -> None:
         """Warn once of the scores that have no standard error, as they are undefined without some rows."""
@@ -253,7 +239,8 @@ class _Judge:
         if not changes.any():
             # Nothing is scored: two equal scores of other numbers of rows may differ by rounding.
             return np.zeros(shape), np.zeros(shape), np.full(shape, float(groups))
-        falls = [self.base_scores - self._scores(one, receivers) for one in self._edited(receivers, changes)]
+        before = self.base[receivers]
+        falls = [self.base_scores - self._scores(before + one, receivers) for one in changes.swapaxes(0, 1)]
         mean = np.stack(falls, axis=1) @ combine.T
         has_donor = donors >= 0
         of_donor = np.where(has_donor, self.donor_groups[np.maximum(donors, 0)], -1)
@@ -285,19 +272,11 @@ class _Judge:
         for group in range(max(int(membership.max()) for membership in memberships) + 1):
             stays = np.logical_and.reduce([membership != group for membership in memberships])
             rows = receivers[stays]
-            before = self._scores_without(self.base[rows], rows)
-            falls = [before - self._scores_without(one, rows) for one in self._edited(rows, changes[stays])]
+            base, edits = self.base[rows], changes[stays].swapaxes(0, 1)
+            before = self._scores(base, rows, left=True)
+            falls = [before - self._scores(base + one, rows, left=True) for one in edits]
             left_out.append(np.stack(falls, axis=1) @ combine.T)
         return jackknife_variance(np.stack(left_out))
-
-    def _edited(self, receivers: Integers, changes: Floats) -> Iterator[Floats]:
-        """Yield the predictions of each coalition, ``(pairs, outputs)``."""
-        for coalition in range(changes.shape[1]):
-            yield self.base[receivers] + changes[:, coalition]
-
-
-def _in_short(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 # ---- the delete-a-group jackknife ------------------------------------------------------------------------------------

@@ -1,9 +1,7 @@
 """Smooth regression of one number on many columns: lines, curves, and surfaces over two columns, where they show.
 
-A conditional draw needs the mean of a feature given the others without a systematic error: what the mean misses stays
-in the residual, goes to other rows with it, and looks like an effect. Trees are too coarse at the ends of a parabola
-and shrink what they find. Here every block of coefficients (all lines; one curve; one surface) has a penalty of its
-own, chosen by the marginal likelihood (MacKay 1992), so that what does not help costs almost no freedom.
+What a mean misses stays in the residual, goes to other rows with it, and looks like an effect: trees are too coarse.
+Each block of coefficients has a penalty chosen by the marginal likelihood (MacKay 1992): what does not help is free.
 """
 
 from __future__ import annotations
@@ -112,9 +110,9 @@ class Columns:
             self._curves[column] = made if made is not None and made.width else None
         return self._curves[column]
 
-    def scaled(self, x: Floats, known: npt.NDArray[np.intp]) -> Floats:
-        """Return columns ``known`` of ``x`` in standard units."""
-        scaled: Floats = (x - self.centre[known]) / self.spread[known]
+    def scaled(self, x: Floats, places: npt.NDArray[np.intp]) -> Floats:
+        """Return columns ``places`` of ``x`` in standard units."""
+        scaled: Floats = (x - self.centre[places]) / self.spread[places]
         return scaled
 
     def waves(self, column: int) -> Floats | None:
@@ -144,11 +142,11 @@ class SmoothModel:
     coefficients on any of them.
     """
 
-    def __init__(self, columns: Columns, known: list[int], rows: Integers, target: Floats) -> None:
-        self.columns, self.known = columns, np.asarray(known, dtype=np.intp)
+    def __init__(self, columns: Columns, predictors: list[int], rows: Integers, target: Floats) -> None:
+        self.columns, self.predictors = columns, np.asarray(predictors, dtype=np.intp)
         self.rows, self.target = rows, target
-        z = columns.z[rows][:, self.known]
-        #: positions in ``known``: one for a curve, two for a surface, or three
+        z = columns.z[rows][:, self.predictors]
+        #: positions in ``predictors``: one for a curve, two for a surface, or three
         self.parts: list[tuple[int, ...]] = []
         self._basis: list[Floats] = [z]
         self._means: list[Floats] = [self._basis[0].mean(axis=0)]
@@ -169,7 +167,7 @@ class SmoothModel:
     def _more_curves(self, z: Floats, left: Floats) -> bool:
         """Add the curves that what is left shows most of; return whether there were any."""
         candidates = []
-        for at, column in enumerate(self.known):
+        for at, column in enumerate(self.predictors):
             curve = self.columns.curve(int(column)) if (at,) not in self.parts else None
             if curve is None:
                 continue
@@ -190,7 +188,7 @@ class SmoothModel:
 
     def _waves(self) -> list[tuple[int, Floats]]:
         """Return the positions of the columns that vary, with bounded functions of each ``(rows, waves)``."""
-        waves = [self.columns.waves(int(column)) for column in self.known]
+        waves = [self.columns.waves(int(column)) for column in self.predictors]
         return [(at, wave[self.rows]) for at, wave in enumerate(waves) if wave is not None]
 
     def _more_surfaces(self, z: Floats, left: Floats) -> bool:
@@ -229,12 +227,12 @@ class SmoothModel:
     def _functions(self, z: Floats, part: tuple[int, ...]) -> list[Floats]:
         """Return a part's functions, in blocks with a penalty each: of a surface, the product of its columns apart."""
         if len(part) == 1:
-            curve = self.columns.curve(int(self.known[part[0]]))
+            curve = self.columns.curve(int(self.predictors[part[0]]))
             assert curve is not None
             return [curve(z[:, part[0]])]
         products = np.ones((len(z), 1))
         for at in part:
-            functions = self.columns.functions(int(self.known[at]), z[:, at], _RANKS[len(part)])
+            functions = self.columns.functions(int(self.predictors[at]), z[:, at], _RANKS[len(part)])
             products = (products[:, :, None] * functions[:, None, :]).reshape(len(z), -1)
         return [products[:, :1], products[:, 1:]]
 
@@ -249,23 +247,23 @@ class SmoothModel:
     @property
     def bends(self) -> bool:
         """Whether there is more than lines."""
-        return bool(np.isfinite(self.penalty[len(self.known) :]).any())
+        return bool(np.isfinite(self.penalty[len(self.predictors) :]).any())
 
     # ---- fitting and predicting ----------------------------------------------------------------------------------
 
     def _designed(self, x: Floats) -> Floats:
-        z = self.columns.scaled(x, self.known)
+        z = self.columns.scaled(x, self.predictors)
         parts = [z, *(block for part in self.parts for block in self._functions(z, part))]
         return np.concatenate([part - mean for part, mean in zip(parts, self._means, strict=True)], axis=1)
 
     def scaled_design(self, x: Floats) -> Floats:
-        """Return the parts' functions at ``x`` ``(rows, known)``, scaled so that one penalty of 1 holds back all."""
+        """Return the parts at ``x`` ``(rows, predictors)``, scaled so that one penalty of 1 holds back all."""
         used = np.flatnonzero(np.isfinite(self.penalty))
         scaled: Floats = self._designed(x)[:, used] / np.sqrt(self.penalty[used])
         return scaled
 
     def fit(self, chosen: Rows) -> Callable[[Floats], Floats]:
-        """Solve for the coefficients on the chosen rows; the predictor takes ``x`` ``(rows, known)``."""
+        """Solve for the coefficients on the chosen rows; the predictor takes ``x`` ``(rows, predictors)``."""
         used = np.flatnonzero(np.isfinite(self.penalty))
         design, target = self.design[chosen][:, used], self.target[chosen]
         centre, level = design.mean(axis=0), float(target.mean())

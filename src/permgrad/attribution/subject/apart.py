@@ -41,12 +41,12 @@ def check_apart(predict: Predict, rows: Sequence[Tensor], outputs: Tensor) -> No
         _moved(alone, first),
     ]
     # Explanations are made of rows that take values from others. They are more alike than the rows themselves, so that
-    # what mixes rows by how alike they are, as attention does, shows among them first; a single row stands beside zeros.
+    # what mixes rows by how alike they are, as attention does, shows among them first; a single row has zeros beside.
     if count == 1:
-        others = [torch.zeros_like(tensor) for tensor in few]
+        beside = [torch.zeros_like(tensor) for tensor in few]
     else:
-        others = [_mixed(tensor, position) for position, tensor in enumerate(few)]
-    moved, largest = _moved_beside(predict, few, others, alone)
+        beside = [_mixed(tensor, position) for position, tensor in enumerate(few)]
+    moved, largest = _moved_beside(predict, few, beside, alone)
     seen.append(moved)
     rounding = max(rounding, largest)
     moved_by = f"{max(seen):.3g}, where outputs range over {_spread(outputs):.3g}"
@@ -71,16 +71,16 @@ def _in_batches_of(predict: Predict, rows: Sequence[Tensor], size: int) -> Tenso
 
 
 def _moved_beside(
-    predict: Predict, few: Sequence[Tensor], others: Sequence[Tensor], alone: Tensor
+    predict: Predict, few: Sequence[Tensor], beside: Sequence[Tensor], alone: Tensor
 ) -> tuple[float, float]:
     """Return how far rows, and others that are new, move beside each other, and how far rounding may move them.
 
     A network that does not take them has its say later.
     """
     try:
-        together = predict([torch.cat(pair) for pair in zip(few, others, strict=True)])
+        together = predict([torch.cat(pair) for pair in zip(few, beside, strict=True)])
         if len(few[0]) > 1:
-            alone = torch.cat([alone, _in_batches_of(predict, others, 1)])
+            alone = torch.cat([alone, _in_batches_of(predict, beside, 1)])
     except InputError:
         return 0.0, 0.0
     return _moved(together[: len(alone)], alone), _rounding(alone)

@@ -1,9 +1,7 @@
 """Where a network falls into branches, each branch runs once per row, and coalitions are put together behind them.
 
 The network is traced; a node that depends on one input alone, and whose result meets other inputs, is that input's
-*frontier*. What lies before it is computed once for every row and donor; a pair in which the input is kept or replaced
-as a whole is then a look-up, and only partly replaced inputs are computed anew. A network that cannot be traced, or
-that does not give the same numbers this way, runs whole.
+*frontier*. A network that cannot be traced, or that does not give the same numbers this way, runs whole.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Looking inside a network: the output of a named layer takes the place of the inputs.
 
-The layer's output is computed once for all rows; what follows runs on it alone where the network can be cut there, so
-that the layers before it cost nothing. Every unit belongs to the inputs on which it depends, which is found out by
-exchanging them.
+It is computed once for all rows; what follows runs on it alone where the network can be cut there. Every unit belongs
+to the inputs on which it depends, which is found out by exchanging them.
 """
 
 from __future__ import annotations
@@ -278,12 +277,12 @@ def _modalities(
         """Return for each player the inputs that change it when other rows stand there, tried on the first rows."""
         rows = [tensor[:count] for tensor in inputs]
         # Another row for each: the background's rows backwards, which are others also where both are the same rows.
-        others = [donor[-count:].flip(0).to(row.device) for donor, row in zip(donors, rows, strict=True)]
+        exchanged = [donor[-count:].flip(0).to(row.device) for donor, row in zip(donors, rows, strict=True)]
         inputs_of: list[list[str]] = [[] for _ in space.names]
         with torch.no_grad(), inner.open():
             before, _ = inner.captured(rows)
             for position, name in enumerate(names):
-                after, _ = inner.captured([*rows[:position], others[position], *rows[position + 1 :]])
+                after, _ = inner.captured([*rows[:position], exchanged[position], *rows[position + 1 :]])
                 moved = [_changed(one, two)[None] for one, two in zip(before, after, strict=True)]
                 for player in torch.nonzero(space.sums(moved)[0]).flatten().tolist():
                     inputs_of[player].append(name)

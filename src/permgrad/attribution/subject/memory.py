@@ -40,9 +40,10 @@ def bytes_per_row(forward: Callable[[list[Tensor]], Any], row: Sequence[Tensor])
     """
     sizes = []
     for count in (1, 2):
+        rows = [torch.cat([tensor] * count) for tensor in row]
         try:
             with torch.no_grad(), _Written() as seen:
-                forward([torch.cat([tensor] * count) for tensor in row])
+                forward(rows)
         except (RuntimeError, MemoryError) as error:
             if count == 1 or not is_out_of_memory(error):
                 raise
