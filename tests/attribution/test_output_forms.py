@@ -12,8 +12,10 @@ from permgrad.attribution.subject.outputs import (
     OutputForm,
     _flat,
     _infer_kind,
+    _position,
     as_target,
     is_one_hot,
+    output_range,
     pick_head,
     resolve_outputs,
 )
@@ -343,3 +345,13 @@ def test_outputs_of_other_kinds():
         pick_head(both, "hiden", 2)
     with pytest.raises(pg.InputError, match="none of its outputs"):
         pick_head({"loss": torch.ones(())}, None, 2)
+
+
+def test_a_class_is_found_by_its_name_as_a_number_too():
+    found = [_position(label, {"1": 0, "2.0": 1}) for label in ("1", 1.0, True, 2, 2.5)]
+    assert found == [0, 0, 0, 1, -1]
+
+
+def test_a_range_is_1_where_outputs_vary_by_rounding_only():
+    seen = torch.tensor([[0.25, 1.0], [0.25 + 1e-7, 3.0]], dtype=torch.float64)
+    assert output_range(seen, torch.float32, alike=False).tolist() == [1.0, 2.0]
