@@ -140,6 +140,7 @@ class PlayerSpace:
         parts |= {variable: [] for variable in variable_of.values()}
         for player, variable in variable_of.items():
             parts[variable].append(player)
+        remedy = f"they are {listed(self.names, show=repr)}" if variables is None else "name columns of the table"
         owners: dict[str, str] = {}
         taken: dict[str, str] = {}
         members: dict[str, list[str]] = {}
@@ -154,7 +155,7 @@ class PlayerSpace:
                 if member not in parts:
                     raise InputError(
                         f"a group's members must be features of the model, however: group {group!r} has {member!r}"
-                        f"{suggest(member, list(parts))}; they are {listed(list(parts), show=repr)}"
+                        f"{suggest(member, list(parts))}; {remedy}"
                     )
                 if taken.setdefault(member, group) != group or members[group].count(member) > 1:
                     raise InputError(
