@@ -40,8 +40,8 @@ TESTS = (
     "src/permgrad/models/devices.py",
     "tests/base/test_startup_interrupts.py",
     "tests/attribution/method/test_deeplift.py",
-    "tests/attribution/test_engine_parts.py",
-    "tests/attribution/test_engine_ray.py::test_two_workers_are_killed_and_nothing_is_lost_or_counted_twice",
+    "tests/attribution/parts/engines/test_frames.py",
+    "tests/attribution/parts/engines/test_ray.py::test_two_workers_are_killed_and_nothing_is_lost_or_counted_twice",
     "tests/attribution/slopes/test_integrated_gradients_secants.py",
     "tests/attribution/slopes/test_network_integrals.py::test_fewer_gradients_than_captum_for_as_small_a_gap",
     "tests/attribution/test_replacement.py",
@@ -63,7 +63,7 @@ TESTS = (
     "tests/runs/test_commands.py::test_a_run_killed_while_training_goes_on_and_ends_the_same",
     "tests/runs/test_commands.py::test_interrupting_ends_with_130_and_one_sentence",
     "tests/runs/folder/test_folder.py",
-    "tests/runs/test_stream_commands.py::test_killed_half_way_and_gone_on_with",
+    "tests/runs/commands/test_stream.py::test_killed_half_way_and_gone_on_with",
     "tests/runs/tune/test_tune.py::test_ctrl_c_says_how_to_go_on",
 )
 
