@@ -60,7 +60,7 @@ class Meter:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Case(ABC):
+class SuiteCase(ABC):
     """One network, the rows to explain, the seed of the contestants, and a meter of what other packages use."""
 
     seed: int

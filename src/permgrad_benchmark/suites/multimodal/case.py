@@ -15,7 +15,7 @@ from permgrad.base.random import derive_seed, generator
 from permgrad_benchmark.suites.multimodal.functions import COLUMNS_OF, MODALITIES, WIDTH
 from permgrad_benchmark.suites.multimodal.network import FusedNetwork, MarginNetwork, TrueFunction
 from permgrad_benchmark.suites.multimodal.pairs import Pairs, PairsDesign
-from permgrad_benchmark.suites.suite import Case, Meter, Sizes
+from permgrad_benchmark.suites.suite import Meter, Sizes, SuiteCase
 
 Floats = npt.NDArray[np.float64]
 
@@ -48,7 +48,7 @@ class Head(nn.Module):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class PairsCase(Case):
+class PairsCase(SuiteCase):
     """One network and the rows to explain. The oracle's case has the same form, with F in the network's place.
 
     What is explained is one number for each row: the network's logit margin, log p(1) − log p(0), or F itself. A margin

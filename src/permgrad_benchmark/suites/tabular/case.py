@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from permgrad.base.random import derive_seed, forked_torch, generator
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
-from permgrad_benchmark.suites.suite import Case, Meter, Sizes
+from permgrad_benchmark.suites.suite import Meter, Sizes, SuiteCase
 from permgrad_benchmark.truth import Truth
 
 Floats = npt.NDArray[np.float64]
@@ -37,7 +37,7 @@ _CURVE_ROWS = 300
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class TabularCase(Case):
+class TabularCase(SuiteCase):
     """One network and the rows to explain.
 
     Attributes:
