@@ -197,7 +197,7 @@ def _filled(values: npt.NDArray[Any] | None, shape: tuple[int, ...]) -> npt.NDAr
 
 def merge(plan: StreamPlan, results: Iterable[PartResult]) -> Explanation:
     """Merge the parts of one explanation, in any order up to rounding; one part is held at a time."""
-    whole, seconds, numbers, notes = PartResult(-1, 0), 0.0, set[int](), dict[str, int]()
+    total, seconds, numbers, notes = PartResult(-1, 0), 0.0, set[int](), dict[str, int]()
     for result in results:
         if result.number in numbers:
             raise InputError(f"each part counts once, however: part {result.number} came twice; pass each result once")
@@ -205,17 +205,17 @@ def merge(plan: StreamPlan, results: Iterable[PartResult]) -> Explanation:
         seconds += result.seconds
         for text in result.warnings:
             notes.setdefault(text, result.number)
-        whole = PartResult(
+        total = PartResult(
             -1,
-            whole.rows + result.rows,
-            merge_sums(whole.sums, result.sums),
-            whole.header or result.header,
-            gap=max(whole.gap, result.gap),
+            total.rows + result.rows,
+            merge_sums(total.sums, result.sums),
+            total.header or result.header,
+            gap=max(total.gap, result.gap),
         )
     weight = plan.weight
-    if whole.header is None and weight is None:
+    if total.header is None and weight is None:
         raise InputError("an explanation needs at least one row, however: no part has one; check the table")
-    if whole.header is None:
+    if total.header is None:
         drawn, fix = ("drawn", "draw more rows") if plan.sample is not None else ("explained", "name another column")
         raise InputError(
             f"sample_weight must be above 0 for some row, however: {weight!r} is 0 in every row {drawn}; {fix}, or "
@@ -223,9 +223,9 @@ def merge(plan: StreamPlan, results: Iterable[PartResult]) -> Explanation:
         )
     warn_first(notes, f"in part {next(iter(notes.values()), 0)} of the table: ")
     facts = {"parts": len(numbers), "sample": plan.sample, "table": plan.table, "key": plan.key}
-    about = {"rows_explained": whole.rows, "seconds": seconds, "streamed": facts}
-    header = {**whole.header, "meta": {**whole.header["meta"], **about}}
-    shown = _of_rows(whole, header) if plan.is_local else _of_losses(whole, header)
+    about = {"rows_explained": total.rows, "seconds": seconds, "streamed": facts}
+    header = {**total.header, "meta": {**total.header["meta"], **about}}
+    shown = _of_rows(total, header) if plan.is_local else _of_losses(total, header)
     return Explanation(
         names=tuple(header["names"]),
         modality=tuple(header["modality"]),
@@ -238,17 +238,17 @@ def merge(plan: StreamPlan, results: Iterable[PartResult]) -> Explanation:
     )
 
 
-def _of_losses(whole: PartResult, header: dict[str, Any]) -> dict[str, Any]:
+def _of_losses(total: PartResult, header: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of an explanation that hold the numbers of a loss game."""
     outputs, quantities, confidence = tuple(header["all_outputs"]), header["quantities"], header["meta"]["confidence"]
-    effects: Any = whole.sums.get(EFFECTS)
+    effects: Any = total.sums.get(EFFECTS)
     moments = {name: effects.player(place) for place, name in enumerate(header["played"])}
     tables = tabulate(tuple(header["names"]), moments, outputs, header["repeats"], len(quantities), confidence)
     # The first output stands for all rows; a class may have its name.
     columns = [0, *(1 + outputs[1:].index(name) for name in header["outputs"][1:])]
     mean, std, low, high, p_values = (table[:, columns] for table in tables)
-    target: Any = whole.sums.get("target")
-    branches: Any = whole.sums.get(BRANCHES)
+    target: Any = total.sums.get("target")
+    branches: Any = total.sums.get(BRANCHES)
     if branches is not None:
         quantity = "divergence" if target is None else "loss"
         branches = weigh_branches(branches.player(0), header["paths"], confidence, quantity)
@@ -264,16 +264,16 @@ def _of_losses(whole: PartResult, header: dict[str, Any]) -> dict[str, Any]:
         "meta": header["meta"]
         | {
             "loss_scale": float("nan") if target is None else target.scale(header["loss"]),
-            "model_rows": sum(header["repeats"].values()) * whole.rows * header["coalitions"],
+            "model_rows": sum(header["repeats"].values()) * total.rows * header["coalitions"],
         },
     }
 
 
-def _of_rows(whole: PartResult, header: dict[str, Any]) -> dict[str, Any]:
+def _of_rows(total: PartResult, header: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of the summary over rows that ``Explanation.to_global("mean_abs")`` gives."""
-    values: Any = whole.sums["values"]
-    low, high, p_values = interval(values.mean, values.std(), whole.rows, float(header["meta"]["confidence"]))
-    meta = header["meta"] | {"summary": "mean_abs", "rows_summarised": whole.rows}
+    values: Any = total.sums["values"]
+    low, high, p_values = interval(values.mean, values.std(), total.rows, float(header["meta"]["confidence"]))
+    meta = header["meta"] | {"summary": "mean_abs", "rows_summarised": total.rows}
     return {
         "values": values.mean,
         "std": values.std(),
@@ -281,5 +281,5 @@ def _of_rows(whole: PartResult, header: dict[str, Any]) -> dict[str, Any]:
         "low": np.maximum(low, 0.0),
         "high": high,
         "p_values": p_values,
-        "meta": meta | ({GAP: whole.gap} if GAP in meta else {}),
+        "meta": meta | ({GAP: total.gap} if GAP in meta else {}),
     }

@@ -339,10 +339,10 @@ def _check_streamable(arguments: Arguments, form: Form, options: Mapping[str, An
 def _check_table(table: PartitionedTable, features: tuple[str, ...], roles: Mapping[str, Any]) -> None:
     missing = [name for name in features if name not in table.columns]
     if missing:
-        others = sorted(set(table.columns) - set(features))
+        further = sorted(set(table.columns) - set(features))
         raise InputError(
             f"a table must have all columns of training, however: {table.path!r} lacks {len(missing)} of them, such as "
-            f"{missing[0]!r}{suggest(missing[0], others)}; add or rename them"
+            f"{missing[0]!r}{suggest(missing[0], further)}; add or rename them"
         )
     table.check_cells(features, "write its values as columns of their own, as in training")
     for role, name in roles.items():
