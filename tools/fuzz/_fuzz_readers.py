@@ -171,9 +171,9 @@ def write_images(folder: Path, rows: int) -> pd.DataFrame:
 def image_rows(folder: Path, frame: pd.DataFrame, y: Any = None) -> Any:
     """Return rows as the model of images and a table takes them."""
     from permgrad.data.image_table import locate_images
-    from permgrad.models.estimators.image_table import Records
+    from permgrad.models.estimators.image_table import ImageRows
 
-    return Records({"scan": locate_images(frame["scan"], folder)}, frame[["a", "b"]], y)
+    return ImageRows({"scan": locate_images(frame["scan"], folder)}, frame[["a", "b"]], y)
 
 
 def make_image_models(place: Path) -> list[Files]:

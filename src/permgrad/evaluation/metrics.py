@@ -345,6 +345,20 @@ def _classification_case(
         raise InputError("evaluate needs predictions= or probabilities= for classification, however: both are None")
     if guess.shape != truth.shape:
         raise InputError(f"y and predictions must have as many rows, however: shapes {truth.shape} and {guess.shape}")
+    at, strangers = _positions(labels, truth, guess)
+    return Case(
+        truth=at[0].astype(np.int64),
+        predictions=at[1].astype(np.int64),
+        probabilities=table,
+        n_classes=len(labels),
+        labels=(*labels.tolist(), *strangers),
+    )
+
+
+def _positions(
+    labels: pd.Index[Any], truth: npt.NDArray[Any], guess: npt.NDArray[Any]
+) -> tuple[list[npt.NDArray[np.intp]], list[Any]]:
+    """Return the class of each row, true and predicted, and labels that are no class of the model."""
     at = [labels.get_indexer(pd.Index(values)) for values in (truth, guess)]
     # A missing label is one class of its own, whatever way of writing "missing" the rows use.
     sides = zip((truth, guess), at, strict=True)
@@ -353,10 +367,4 @@ def _classification_case(
     behind = {label: len(labels) + offset for offset, label in enumerate(strangers)}
     for place, names_there in zip(at, unseen, strict=True):
         place[place < 0] = [behind[label] for label in names_there]
-    return Case(
-        truth=at[0].astype(np.int64),
-        predictions=at[1].astype(np.int64),
-        probabilities=table,
-        n_classes=len(labels),
-        labels=(*labels.tolist(), *strangers),
-    )
+    return at, strangers

@@ -129,6 +129,13 @@ class PlayerSpace:
         """Return the space whose players are whole modalities."""
         return self.coarse(dict(zip(self.names, self.modality, strict=True)))
 
+    def _players_of(self, variable_of: Mapping[str, str]) -> dict[str, list[str]]:
+        """Return the players behind each name that a group may have as a member: players, and their variables."""
+        players = {name: [name] for name in self.names} | {variable: [] for variable in variable_of.values()}
+        for player, variable in variable_of.items():
+            players[variable].append(player)
+        return players
+
     def grouped(self, groups: Mapping[str, Iterable[str]], variables: Mapping[str, str] | None = None) -> PlayerSpace:
         """Return the space in which every group acts as one player, or refuse the groups.
 
@@ -136,10 +143,7 @@ class PlayerSpace:
         is what is left of it, so that no column is two players'.
         """
         variable_of = dict(zip(self.names, self.names, strict=True)) if variables is None else variables
-        parts: dict[str, list[str]] = {name: [name] for name in self.names}
-        parts |= {variable: [] for variable in variable_of.values()}
-        for player, variable in variable_of.items():
-            parts[variable].append(player)
+        parts = self._players_of(variable_of)
         remedy = f"they are {listed(self.names, show=repr)}" if variables is None else "name columns of the table"
         owners: dict[str, str] = {}
         taken: dict[str, str] = {}

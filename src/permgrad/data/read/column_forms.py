@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -312,14 +312,7 @@ def read_columns(table: TextTable, lines: RowLines, reading: Reading) -> Written
         columns[name], words = _without_missing(_TextColumn(name, cells, table.has_hexadecimal), missing_texts)
         if words := {word: share for word, share in words.items() if word not in declared}:
             missing[name] = words
-    forms = {name: _form_of(column, reading) for name, column in columns.items()}
-    file = _Signs(reading.decimal, table.delimiter == ",")
-    file.proven |= set().union(*[form.proven for form in forms.values()])
-    pointed = [form for form in forms.values() if isinstance(form, _Pointed)]
-    for form in pointed:
-        form.look(file)
-    file.proven |= set().union(*[form.proven for form in pointed])
-    decided = {name: _as_declared(columns[name], form.settle(file), reading) for name, form in forms.items()}
+    decided = _decide(columns, reading, comma=table.delimiter == ",")
     numbers = [name for name, one in decided.items() if one.is_number and one.values.dtype != bool]
     alike = {name: _alike(columns[name], reading.codes) for name in numbers if name in reading.classes}
     return Written(
@@ -336,6 +329,18 @@ def read_columns(table: TextTable, lines: RowLines, reading: Reading) -> Written
     )
 
 
+def _decide(columns: Mapping[str, _TextColumn], reading: Reading, *, comma: bool) -> dict[str, _Decided]:
+    """Return what each column is; what some prove of the file's decimal sign holds for all."""
+    forms = {name: _form_of(column, reading) for name, column in columns.items()}
+    file = _Signs(reading.decimal, comma)
+    file.proven |= set().union(*[form.proven for form in forms.values()])
+    pointed = [form for form in forms.values() if isinstance(form, _Pointed)]
+    for form in pointed:
+        form.look(file)
+    file.proven |= set().union(*[form.proven for form in pointed])
+    return {name: _as_declared(columns[name], form.settle(file), reading) for name, form in forms.items()}
+
+
 def _is_text(name: str, reading: Reading) -> bool:
     return name in reading.text or name in reading.texts
 
@@ -350,7 +355,7 @@ def _without_missing(column: _TextColumn, missing: Iterable[str]) -> tuple[_Text
     return column.without(hit), {word: words[word] / len(hit) for word in usual}
 
 
-def _form_of(column: _TextColumn, reading: Reading) -> _Form:  # noqa: PLR0911 â€” one return for each form
+def _form_of(column: _TextColumn, reading: Reading) -> _Form:
     """Return the form of a column: the first that fits all of its texts."""
     name, is_text = column.name, _is_text(column.name, reading)
     if column.cells.null_count == len(column.cells) and not is_text:
@@ -366,6 +371,12 @@ def _form_of(column: _TextColumn, reading: Reading) -> _Form:  # noqa: PLR0911 â
     if numbers is not None:
         numbers = blank_numbers(numbers, reading.na, name) if numbers.dtype != object else numbers
         return _Pointed(column, numbers, reading.like.get(name)) if numbers.dtype == np.float64 else _Plain(numbers)
+    return _form_of_texts(column, reading)
+
+
+def _form_of_texts(column: _TextColumn, reading: Reading) -> _Form:
+    """Return the form of a column whose texts are no numbers as a program writes them."""
+    name = column.name
     if all(text in _TRUTHS for text in column.texts):
         values = column.spread([_TRUTHS[text] for text in column.texts], np.nan, object)
         return _Plain(pd.Series(values).astype(object if column.cells.null_count else bool))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -401,8 +401,7 @@ def _declared_type(
         return declared if guess.storage == "date" else _declared_date(declared, texts())
     if kind == "boolean":
         # Training rows may lack a rare value; the other alone says as little as in a column that is not declared.
-        is_decided = guess.n_levels == 1 or guess.storage == "pair"
-        return (guess if guess.n_levels == 1 else declared) if is_decided else _declared_boolean(declared, texts())
+        return guess if guess.n_levels == 1 else _declared_boolean(declared, texts)
     if guess.storage != "number":
         raise InputError(
             f"a column declared numeric must hold numbers, however column {name!r} is {guess.kind} ({guess.reason}); "
@@ -422,7 +421,10 @@ def _declared_date(column: ColumnType, texts: list[str]) -> ColumnType:
     return replace(column, storage="date", date_format=read[0], n_unreadable=unreadable)
 
 
-def _declared_boolean(column: ColumnType, texts: list[str]) -> ColumnType:
+def _declared_boolean(column: ColumnType, texts_of: Callable[[], list[str]]) -> ColumnType:
+    if column.storage == "pair":
+        return column
+    texts = texts_of()
     if len(texts) != 2:
         raise InputError(
             f"a column declared boolean must hold at most two values, however column {column.name!r} holds {len(texts)}"

@@ -25,7 +25,7 @@ from permgrad.base.checks import is_whole
 from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, shown
 from permgrad.models.devices import full_float32
 from permgrad.models.train.guard import sheltered
-from permgrad.models.train.learner import Course, DivergenceError, Learner, Outcome
+from permgrad.models.train.learner import Course, DivergenceError, Learner, TrainingOutcome
 from permgrad.models.train.team import Team
 
 _TASK, _RESULT, _ERROR, _MEETING = "task.pickle", "result.pt", "error.json", "meeting"
@@ -47,7 +47,7 @@ class Task:
 # ---- the process that asks -----------------------------------------------------------------------------------------
 
 
-def train_together(task: Task) -> Outcome:
+def train_together(task: Task) -> TrainingOutcome:
     """Start the processes, wait for them, and return what they found."""
     with tempfile.TemporaryDirectory(prefix="permgrad-training-") as name:
         folder = Path(name)
@@ -60,7 +60,7 @@ def train_together(task: Task) -> Outcome:
             ) from error
         _wait(folder, task.devices)
         state = torch.load(folder / _RESULT, weights_only=True)
-    return Outcome(**state)
+    return TrainingOutcome(**state)
 
 
 def _wait(folder: Path, devices: int) -> None:
@@ -153,7 +153,7 @@ def _end_with_parent() -> None:
     threading.Thread(target=listen, daemon=True).start()
 
 
-def _work(task: Task, folder: Path, rank: int) -> Outcome:
+def _work(task: Task, folder: Path, rank: int) -> TrainingOutcome:
     cpu = task.kind == "cpu"
     device = torch.device("cpu") if cpu else torch.device("cuda", rank)
     if cpu:

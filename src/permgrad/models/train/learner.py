@@ -110,7 +110,7 @@ class Course:
 
 
 @dataclasses.dataclass
-class Outcome:
+class TrainingOutcome:
     """A line of history for each epoch, the best epoch and its weights; ``diverged``: what ended it early, or ""."""
 
     history: list[dict[str, float]]
@@ -147,7 +147,7 @@ class Learner:
         self._loss_sum = torch.zeros((), dtype=torch.float64)
         self._started = time.perf_counter()
 
-    def run(self, on_epoch: EpochWatcher | None = None) -> Outcome:
+    def run(self, on_epoch: EpochWatcher | None = None) -> TrainingOutcome:
         """Take all steps, from where the checkpoint is if there is one; for a sheltered process."""
         # The fastest convolution of a GPU adds up in another order each time: the same seed would give other weights.
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
@@ -170,7 +170,7 @@ class Learner:
                 if checkpoint is not None and first:
                     write_checkpoint(checkpoint, self)
                 stopped = on_epoch is not None and bool(on_epoch(self.history[-1]))
-        return Outcome(self.history, self.best_epoch, self.best_temperature, self.best_state, self.diverged)
+        return TrainingOutcome(self.history, self.best_epoch, self.best_temperature, self.best_state, self.diverged)
 
     # -- one epoch ------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 from permgrad.models.train.distributed import Task, train_together
 from permgrad.models.train.guard import sheltered
-from permgrad.models.train.learner import Course, DivergenceError, EpochWatcher, Learner, Outcome
+from permgrad.models.train.learner import Course, DivergenceError, EpochWatcher, Learner, TrainingOutcome
 from permgrad.models.train.rows import Rows
 from permgrad.models.train.team import Team
 
@@ -19,7 +19,7 @@ _EXTREME = 1e3
 
 def train(
     course: Course, device: torch.device | str = "cpu", *, devices: int = 1, on_epoch: EpochWatcher | None = None
-) -> Outcome:
+) -> TrainingOutcome:
     """Train the network in place; afterwards it has the weights of the best epoch and is in eval mode, on ``device``.
 
     A loss that is no number any more ends the training with a ``PermgradWarning``, and the best weights are kept; in
