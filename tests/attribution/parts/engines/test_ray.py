@@ -138,7 +138,7 @@ def test_each_worker_gets_an_accelerator_and_computes_with_one_thread(session: N
     def work(task: int) -> tuple[int, str, int]:
         import torch
 
-        time.sleep(0.2)
+        time.sleep(1.0)  # long enough for the second worker to come
         return os.getpid(), os.environ["CUDA_VISIBLE_DEVICES"], torch.get_num_threads()
 
     found = set(RayEngine().run(list(range(12)), work))
