@@ -155,6 +155,7 @@ class _Pool:
         self.attempts = Counter[int | None]()
         #: What is under way: the worker, and the number of its task (None: it opens the work).
         self.running: dict[Any, tuple[Any, int | None]] = {}
+        self.workers: list[Any] = []
         self.died = 0
 
     def run(self, workers: int) -> Iterator[Any]:
@@ -182,6 +183,7 @@ class _Pool:
     def _open(self) -> None:
         """Start a worker; its first task follows when it has opened the work: there may be no room for it yet."""
         worker = self.start()
+        self.workers.append(worker)
         self.running[worker.open.remote()] = worker, None
 
     def _replace(self, number: int | None, done: int, error: Exception) -> None:
@@ -205,8 +207,8 @@ class _Pool:
         self._open()
 
     def end(self) -> None:
-        """End the workers that still have something to do."""
-        for worker, _ in self.running.values():
+        """End all workers, also those that the traceback of an error would keep alive."""
+        for worker in self.workers:
             self.ray.kill(worker)
 
 
