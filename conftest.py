@@ -35,6 +35,11 @@ def spread(items: list[pytest.Item], most: int) -> tuple[list[pytest.Item], list
     return [item for item in items if item.nodeid in chosen], [item for item in items if item.nodeid not in chosen]
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name bytes after their parameter: those of archives hold the time at which they were made."""
+    return argname if isinstance(val, bytes) else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if (most := config.getoption("--cases")) is not None:
         if most < 1:
