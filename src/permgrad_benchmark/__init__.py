@@ -7,7 +7,7 @@ got right becomes records. A new function, contestant or metric is one registrat
 
 from permgrad_benchmark.contestants import Contestant, Scores, enrolled
 from permgrad_benchmark.metrics import BenchmarkMetric, benchmark_metrics, metric_named
-from permgrad_benchmark.records import ANY, COLUMNS, Record, Records
+from permgrad_benchmark.records import ANY, COLUMNS, CellRecords, Record
 from permgrad_benchmark.settings import Settings
 from permgrad_benchmark.suites import Suite, load_suites, suites
 
@@ -15,9 +15,9 @@ __all__ = [
     "ANY",
     "COLUMNS",
     "BenchmarkMetric",
+    "CellRecords",
     "Contestant",
     "Record",
-    "Records",
     "Scores",
     "Settings",
     "Suite",

@@ -57,7 +57,7 @@ class Record:
         return (self.suite, self.function, self.seed)
 
 
-class Records:
+class CellRecords:
     """Records in the order of their cells."""
 
     def __init__(self, records: Iterable[Record] = ()) -> None:

@@ -30,7 +30,7 @@ from permgrad.base.registry import Registry
 from permgrad.runs.folder.folder import FolderKind, believed, now, open_configured, writable_folder
 from permgrad.runs.requests import BenchmarkRequest, Outcome
 from permgrad.runs.run.predicting import use_threads
-from permgrad_benchmark import Records, Settings, Suite, benchmark_metrics, load_suites
+from permgrad_benchmark import CellRecords, Settings, Suite, benchmark_metrics, load_suites
 from permgrad_benchmark.records import CELLS, RESULTS_JSON, RESULTS_TABLE
 from permgrad_benchmark.standing import summarise
 
@@ -105,13 +105,13 @@ def _cells(request: BenchmarkRequest, settings: Settings, chosen: list[Suite]) -
 
 def _do_cell(folder: Path, suite: Suite, function: str, seed: int, settings: Settings, say: Say, number: str) -> None:
     words = f"{number}{suite.name} {function}, seed {seed}"
-    if Records.read_cell(folder, suite.name, function, seed) is not None:
+    if CellRecords.read_cell(folder, suite.name, function, seed) is not None:
         say(f"{words}: finished before")
         return
     started = time.perf_counter()
     records = suite.run(function, seed, settings)
     with writable_folder(folder):
-        Records.write_cell(folder, suite.name, function, seed, records)
+        CellRecords.write_cell(folder, suite.name, function, seed, records)
     say(f"{words}: {time.perf_counter() - started:.1f} s")
 
 
@@ -130,9 +130,9 @@ def _stored_cells(folder: Path, registry: Registry[Suite]) -> list[Cell]:
 # ---- what it leaves --------------------------------------------------------------------------------------------------
 def _write_results(folder: Path, registry: Registry[Suite], settings: Settings, record: Mapping[str, Any]) -> None:
     """Write the tables and the page from all finished cells."""
-    records = Records()
+    records = CellRecords()
     for cell in _stored_cells(folder, registry):
-        records.extend(Records.read_cell(folder, *cell) or ())
+        records.extend(CellRecords.read_cell(folder, *cell) or ())
     frame = records.to_frame()
     facts = _facts(registry, frame, settings, record)
     with writable_folder(folder):
@@ -218,4 +218,4 @@ def _finished(folder: Path, cells: list[Cell]) -> bool:
     if record is None or record.get("finished") is None:
         return False
     written = all((folder / name).exists() for name in (RESULTS_TABLE, RESULTS_JSON))
-    return written and all(Records.read_cell(folder, *cell) is not None for cell in cells)
+    return written and all(CellRecords.read_cell(folder, *cell) is not None for cell in cells)

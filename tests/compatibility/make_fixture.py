@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 import permgrad as pg
-from permgrad.models.estimators.image_table import ImageRows, ImageTableModel
+from permgrad.models.estimators.image_table import ImageTableModel, Records
 
 SMALL = {"dense_units": [4], "conv_filters": [2], "fusion_units": [4]}
 HERE = Path(__file__).parent
@@ -69,7 +69,7 @@ def main() -> None:
     options = {"filters": (2,), "cells": 1, "image_units": 3, "table_units": (3,), "head_units": (3,)}
     pictured = ImageTableModel(preset="fast", network=options, training={"max_epochs": 2}, background_size=3,
                                random_state=0, progress=False)  # fmt: skip
-    pictured.fit(ImageRows({"scan": files}, frame, ill[:12]), ImageRows({"scan": files}, frame, ill[:12]))
+    pictured.fit(Records({"scan": files}, frame, ill[:12]), Records({"scan": files}, frame, ill[:12]))
     pictured.save(place / "image-table")
 
     rows.assign(scan=names).to_csv(place / "rows.csv", index=False)
@@ -77,7 +77,7 @@ def main() -> None:
         "classifier": classifier.predict_proba(rows).tolist(),
         "regressor": regressor.predict(rows[["age", "town"]]).tolist(),
         "image-table": pictured.predict_proba(
-            ImageRows({"scan": [place / name for name in names]}, rows[["age", "town"]])
+            Records({"scan": [place / name for name in names]}, rows[["age", "town"]])
         ).tolist(),
         "explanation": explanation.to_frame()["importance"].tolist(),
     }

@@ -37,12 +37,12 @@ def test_models_of_tables_predict_what_they_did(release):
 
 
 def test_models_of_images_and_a_table_predict_what_they_did(release):
-    from permgrad.models.estimators.image_table import ImageRows
+    from permgrad.models.estimators.image_table import Records
 
     place, rows, expected = release
     model = pg.load(place / "image-table")
     files = [place / name for name in rows["scan"]]
-    found = model.predict_proba(ImageRows({"scan": files}, rows[["age", "town"]]))
+    found = model.predict_proba(Records({"scan": files}, rows[["age", "town"]]))
     assert np.std(np.array(expected["image-table"])[:, 0]) > 1e-4, "rows must differ"
     np.testing.assert_allclose(found, expected["image-table"], rtol=1e-5, atol=1e-6)
 

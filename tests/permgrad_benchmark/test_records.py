@@ -1,4 +1,4 @@
-"""Records, cells and contestants."""
+"""CellRecords, cells and contestants."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from permgrad.base.errors import InputError
-from permgrad_benchmark import ANY, COLUMNS, Contestant, Record, Records, Scores, enrolled
+from permgrad_benchmark import ANY, COLUMNS, CellRecords, Contestant, Record, Scores, enrolled
 from permgrad_benchmark.contestants import enrol
 
 
@@ -22,27 +22,27 @@ def some_records():
 
 
 def test_a_cell_comes_back_as_it_was(tmp_path):
-    Records.write_cell(tmp_path, "tabular", "linear20", 1, some_records())
-    found = Records.read_cell(tmp_path, "tabular", "linear20", 1)
+    CellRecords.write_cell(tmp_path, "tabular", "linear20", 1, some_records())
+    found = CellRecords.read_cell(tmp_path, "tabular", "linear20", 1)
     assert found[0] == some_records()[0]
     assert math.isnan(found[1].value)
-    assert Records.read_cell(tmp_path, "tabular", "linear20", 2) is None
-    path = Records.cell_path(tmp_path, "tabular", "linear20", 1)
+    assert CellRecords.read_cell(tmp_path, "tabular", "linear20", 2) is None
+    path = CellRecords.cell_path(tmp_path, "tabular", "linear20", 1)
     path.write_text(path.read_text()[:-30])
-    assert Records.read_cell(tmp_path, "tabular", "linear20", 1) is None
+    assert CellRecords.read_cell(tmp_path, "tabular", "linear20", 1) is None
 
 
 def test_records_of_another_cell_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"must all be of \(suite, function, seed\) = \('tabular', 'linear20', 0\)"):
-        Records.write_cell(tmp_path, "tabular", "linear20", 0, some_records())
+        CellRecords.write_cell(tmp_path, "tabular", "linear20", 0, some_records())
     assert list(tmp_path.iterdir()) == []
     for name in ("../evil", ".hidden", "a/b", ""):
         with pytest.raises(InputError, match="names of suites and functions must be of letters"):
-            Records.cell_path(tmp_path, "tabular", name, 0)
+            CellRecords.cell_path(tmp_path, "tabular", name, 0)
 
 
 def test_the_table_round_trips(tmp_path):
-    records = Records(some_records())
+    records = CellRecords(some_records())
     records.add("multimodal", "F0", 0, "truth", "published", "truth_share:X1", None)
     records.write(tmp_path, {"command": "permgrad benchmark"})
     frame = pd.read_csv(tmp_path / "results.csv")
@@ -53,7 +53,7 @@ def test_the_table_round_trips(tmp_path):
     assert stored["records"][0][-1] == 0.1 + 0.2
     assert stored["records"][2][-1] is None
     assert len(records) == 3
-    assert list(Records().to_frame().columns) == list(COLUMNS)
+    assert list(CellRecords().to_frame().columns) == list(COLUMNS)
 
 
 def test_contestants():

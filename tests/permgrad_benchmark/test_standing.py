@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 
 from permgrad.base.errors import InputError
-from permgrad_benchmark import ANY, Records
+from permgrad_benchmark import ANY, CellRecords
 from permgrad_benchmark.standing import share_bias, standings, summarise
 
 
 def frame_of(figures, metric="share_error", estimand="total_effect"):
     """Return records of {method: (functions, seeds)} figures."""
-    records = Records()
+    records = CellRecords()
     for method, table in figures.items():
         for function, row in enumerate(table):
             for seed, value in enumerate(row):
@@ -78,7 +78,7 @@ def test_refusals():
 
 
 def test_bias_and_spread_by_hand():
-    records = Records()
+    records = CellRecords()
     for seed, (one, other) in enumerate([(0.6, 0.4), (0.8, 0.2)]):
         for name, value, true in (("x1", one, 0.5), ("x2", other, 0.5)):
             records.add("tabular", "f", seed, "permgrad", ANY, f"share:{name}", value)

@@ -36,8 +36,9 @@ from permgrad.imaging import Renderer, StoredLayout, fit_layout, make_layout  # 
 from permgrad.models.devices import WITHOUT_FLOAT64, without_float64  # noqa: E402
 from permgrad.models.network.network import HybridNetwork  # noqa: E402
 from permgrad.models.stream.streaming_rows import StreamedRows  # noqa: E402
-from permgrad.models.train.learner import Learner, TrainingOptions  # noqa: E402
+from permgrad.models.train.learner import Course, Learner, TrainingOptions  # noqa: E402
 from permgrad.models.train.rows import Rows  # noqa: E402
+from permgrad.models.train.team import Team  # noqa: E402
 
 FEW: dict[str, dict[str, Any]] = {
     "shapley": {"min_permutations": 4, "max_permutations": 8, "tolerance": 0.5, "references": 8},
@@ -132,7 +133,7 @@ def training() -> Cases:
             torch.manual_seed(0)
             network = HybridNetwork(5, 2, {"dropout": 0.0, **options}, renderer=renderer).to(device)
             settings = TrainingOptions(batch_size=32, max_epochs=2, averaging=0.9, refinement=True, precision="float32")
-            learner = Learner(network, rows.to(device), rows.to(device), settings, 0)
+            learner = Learner(Course(network, rows, rows, settings, 0), Team(device=device))
             learner.optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)  # the fused one is for real devices
             for _ in range(2):
                 learner.start_epoch()

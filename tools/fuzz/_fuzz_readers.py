@@ -171,9 +171,9 @@ def write_images(folder: Path, rows: int) -> pd.DataFrame:
 def image_rows(folder: Path, frame: pd.DataFrame, y: Any = None) -> Any:
     """Return rows as the model of images and a table takes them."""
     from permgrad.data.image_table import locate_images
-    from permgrad.models.estimators.image_table import ImageRows
+    from permgrad.models.estimators.image_table import Records
 
-    return ImageRows({"scan": locate_images(frame["scan"], folder)}, frame[["a", "b"]], y)
+    return Records({"scan": locate_images(frame["scan"], folder)}, frame[["a", "b"]], y)
 
 
 def make_image_models(place: Path) -> list[Files]:
@@ -436,7 +436,7 @@ def make_cells(place: Path) -> list[Files]:
     """Return folders of a comparison and of a benchmark that are gone on with, and of a study."""
     from permgrad.runs.compare.cells import ComparisonCell, write_cell
     from permgrad.runs.tune.export import new_record, write_tune_record
-    from permgrad_benchmark import Records
+    from permgrad_benchmark import CellRecords
 
     (place / "compared").mkdir()
     values = {"names": ["a"], "importance": [1.0], "std": [0.1], "ci_low": [0.9], "ci_high": [1.1]}
@@ -447,9 +447,9 @@ def make_cells(place: Path) -> list[Files]:
     record = {"schema_version": 1, "configuration_hash": "x", "configuration": {"folds": 2, "models": ["fast"]}}
     (place / "compared" / "comparison.json").write_text(json.dumps({**record, "finished": None, "started": "now"}))
     (place / "measured").mkdir()
-    records = Records()
+    records = CellRecords()
     records.add("tabular", "linear20", 0, "permgrad", "total_effect", "share_error", 0.002)
-    Records.write_cell(place / "measured", "tabular", "linear20", 0, list(records))
+    CellRecords.write_cell(place / "measured", "tabular", "linear20", 0, list(records))
     records.write(place / "measured", {})
     (place / "measured" / "benchmark.json").write_text(json.dumps({**record, "finished": "now", "command": ""}))
     (place / "tuned").mkdir()
@@ -464,13 +464,13 @@ def use_cells(folder: Path, _: Any) -> None:
     from permgrad.runs.compare.compare import is_finished
     from permgrad.runs.folder.folder import find_finished
     from permgrad.runs.tune.export import check_study_folder
-    from permgrad_benchmark import Records
+    from permgrad_benchmark import CellRecords
     from permgrad_benchmark import run as benchmark
 
     asked = {"folds": 2, "models": ["fast"]}
     read_cell(folder, "fast", "0")
     is_finished(folder, asked, None)
-    Records.read_cell(folder, "tabular", "linear20", 0)
+    CellRecords.read_cell(folder, "tabular", "linear20", 0)
     if (folder / "benchmark.json").is_file() and benchmark._finished(folder, [("tabular", "linear20", 0)]):
         benchmark._outcome(folder)
     for check in (
@@ -619,7 +619,6 @@ def use_parquet(folder: Path, _: Any) -> None:
 
     with suppress(PermgradError):
         opened = open_partitioned(folder, rows_per_part=5)
-        opened.first_rows(3)
         opened.check_cells(opened.columns, "leave it out")
         opened.read_all()
         for part in opened.parts[:3]:

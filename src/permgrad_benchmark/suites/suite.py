@@ -17,7 +17,7 @@ from permgrad.evaluation.measures import faithfulness_curves, mean_kendall, shar
 from permgrad.evaluation.ranking import importance_shares, kendall, relative_error, share_error, spearman
 from permgrad_benchmark.contestants import Contestant, Scores, enrolled
 from permgrad_benchmark.other_packages import other_packages
-from permgrad_benchmark.records import ANY, Record, Records
+from permgrad_benchmark.records import ANY, CellRecords, Record
 from permgrad_benchmark.settings import Settings
 
 Floats = npt.NDArray[np.float64]
@@ -187,7 +187,7 @@ class Suite(ABC):
         """Compute one cell. The same arguments give the same figures, times apart."""
         contestants = self.contestants(settings)
         cell = self.cell(function, seed, settings)
-        records = Records()
+        records = CellRecords()
 
         def add(method: str, estimand: str, metric: str, value: float | None) -> None:
             records.add(self.name, function, seed, method, estimand, metric, value)

@@ -184,14 +184,14 @@ def test_channels_stand_first_unless_only_the_end_can_be_channels(shape):
     found = image_shape(shape)
     assert found.channels == expected
     size = (first, middle) if expected == 2 else (middle, last)
-    assert (found.height, found.width) == size
+    assert found.size == size
 
 
 def test_what_is_no_image_has_no_shape():
     assert image_shape((3,)) is None
     assert image_shape((3, 3, 3, 3)) is None
     plain = image_shape((5, 7))
-    assert (plain.height, plain.width, plain.channels) == (5, 7, None)
+    assert (plain.size, plain.channels) == ((5, 7), None)
 
 
 def test_superpixels_of_a_tall_image_lie_one_above_the_other():

@@ -13,11 +13,11 @@ from PIL import Image
 
 import permgrad as pg
 from permgrad.base.errors import InputError
-from permgrad.models.estimators.image_table import ImageRows, ImageTableModel
+from permgrad.models.estimators.image_table import ImageTableModel, Records
 from permgrad.models.network.multimodal import ImageTableNetwork, ImageTableOptions
 
 
-def made_records(folder: Path, rows: int = 160, seed: int = 0, *, columns: int = 1) -> ImageRows:
+def made_records(folder: Path, rows: int = 160, seed: int = 0, *, columns: int = 1) -> Records:
     """Return records whose target adds up the side of a spot in a colour image and a number of the table."""
     rng = np.random.default_rng(seed)
     side, dose = rng.integers(0, 2, rows), rng.normal(size=rows)
@@ -34,7 +34,7 @@ def made_records(folder: Path, rows: int = 160, seed: int = 0, *, columns: int =
     table = pd.DataFrame({"dose": dose, "town": rng.choice(["Ulm", "Bonn"], rows), "constant": 1.0})
     table.loc[:3, "dose"] = np.nan
     score = 2.0 * side - 1 + np.nan_to_num(dose)
-    return ImageRows(images, table, np.where(score > 0, "ill", "well").astype(object)), score
+    return Records(images, table, np.where(score > 0, "ill", "well").astype(object)), score
 
 
 @pytest.fixture(name="records", scope="module")
@@ -45,7 +45,7 @@ def _records(tmp_path_factory):
 def fitted(records, target="class", **options):
     rows, score = records
     if target == "number":
-        rows = ImageRows(rows.images, rows.table, 1000 + 50 * score)
+        rows = Records(rows.images, rows.table, 1000 + 50 * score)
     task = "classification" if target == "class" else "regression"
     training = {"max_epochs": 15, "batch_size": 16, **options.pop("training", {})}
     model = ImageTableModel(task, preset="fast", random_state=0, training=training, progress=False, **options)
@@ -64,7 +64,7 @@ def _regressor(records):
 
 def test_kinds_that_are_known(records):
     rows, _ = records
-    coded = ImageRows(rows.images, rows.table.assign(ward=np.arange(len(rows)) % 3 + 1), rows.y)
+    coded = Records(rows.images, rows.table.assign(ward=np.arange(len(rows)) % 3 + 1), rows.y)
     for kinds, kind in ((None, "numeric"), ({"ward": "categorical"}, "categorical")):
         model, test = fitted((coded, None), training={"max_epochs": 1}, kinds=kinds)
         assert model.preprocessor_.schema_["ward"].kind == kind
@@ -165,7 +165,7 @@ def test_several_image_columns_each_have_an_encoder(tmp_path):
     assert list(model.inputs(rows)) == ["photo 0", "photo 1", "table"]
     assert len(model.module_.image_branch.columns) == 2
     own = model.outputs(rows)
-    swapped = ImageRows({"photo 0": rows.images["photo 1"], "photo 1": rows.images["photo 0"]}, rows.table)
+    swapped = Records({"photo 0": rows.images["photo 1"], "photo 1": rows.images["photo 0"]}, rows.table)
     assert np.abs(model.outputs(swapped) - own).max() > 1e-4
 
 
@@ -207,6 +207,6 @@ def test_wrong_options_are_listed_with_a_guess(records):
     with pytest.raises(InputError, match=r"preset must be one of 'default', 'fast', however"):
         ImageTableModel(preset="paper").fit(rows, rows)
     few = rows.take(np.arange(20))
-    strange = ImageRows(few.images, few.table, np.array(["new"] * 20, dtype=object))
+    strange = Records(few.images, few.table, np.array(["new"] * 20, dtype=object))
     with pytest.raises(InputError, match="validation rows must hold classes of the training rows"):
         ImageTableModel(preset="fast").fit(rows, strange)

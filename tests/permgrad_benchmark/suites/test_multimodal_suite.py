@@ -13,7 +13,7 @@ import torch
 from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.evaluation.measures import share_spread
 from permgrad.evaluation.ranking import share_error
-from permgrad_benchmark import Records, Settings, load_suites, metric_named, suites
+from permgrad_benchmark import CellRecords, Settings, load_suites, metric_named, suites
 from permgrad_benchmark.contestants import Contestant, Scores, enrolled
 from permgrad_benchmark.records import Record
 from permgrad_benchmark.suites.multimodal import MultimodalSuite, linear, register_function
@@ -200,8 +200,8 @@ def test_every_method_of_the_registry_takes_part_or_is_left_out_by_name():
 
 def test_cells_can_be_kept(tmp_path):
     records = [Record("multimodal", "F0", 0, "permgrad", "any", "share:X1", 0.5)]
-    Records.write_cell(tmp_path, "multimodal", "F0", 0, records)
-    assert Records.read_cell(tmp_path, "multimodal", "F0", 0) == records
+    CellRecords.write_cell(tmp_path, "multimodal", "F0", 0, records)
+    assert CellRecords.read_cell(tmp_path, "multimodal", "F0", 0) == records
 
 
 # ---- the floors, on one function and seed ----------------------------------------------------------------------------

@@ -133,4 +133,4 @@ class Dataset:
 
 
 cards: Registry[DataCard] = Registry("data set")
-"""All named data sets; a new one is a file in this folder that registers its card."""
+"""All named data sets; a new one is a card in ``sets``."""

@@ -70,7 +70,7 @@ image_presets.register("fast")(
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageRows:
+class Records:
     """Rows that have images and a table.
 
     Attributes:
@@ -86,10 +86,10 @@ class ImageRows:
     def __len__(self) -> int:
         return len(self.table)
 
-    def take(self, rows: npt.NDArray[np.integer] | list[int]) -> ImageRows:
+    def take(self, rows: npt.NDArray[np.integer] | list[int]) -> Records:
         """Return some of the rows, by position."""
         images = {name: [files[row] for row in rows] for name, files in self.images.items()}
-        return ImageRows(images, self.table.iloc[rows], None if self.y is None else self.y[rows])
+        return Records(images, self.table.iloc[rows], None if self.y is None else self.y[rows])
 
 
 class InputRows:
@@ -175,8 +175,8 @@ class ImageTableModel:
 
     def fit(
         self,
-        train_rows: ImageRows,
-        validation_rows: ImageRows,
+        train_rows: Records,
+        validation_rows: Records,
         *,
         checkpoint_folder: str | os.PathLike[str] | None = None,
     ) -> Self:
@@ -187,7 +187,7 @@ class ImageTableModel:
         with untouched():
             return self._fit(train_rows, validation_rows, checkpoint_folder)
 
-    def _fit(self, rows: ImageRows, held: ImageRows, checkpoint_folder: str | os.PathLike[str] | None) -> Self:
+    def _fit(self, rows: Records, held: Records, checkpoint_folder: str | os.PathLike[str] | None) -> Self:
         preset = image_presets.get(self.preset)
         device = self._check_arguments()
         options = _changed(preset.network, self.network, "network option")
@@ -241,7 +241,7 @@ class ImageTableModel:
         raise_faults(faults)
         return device
 
-    def _fit_target(self, rows: ImageRows) -> npt.NDArray[Any]:
+    def _fit_target(self, rows: Records) -> npt.NDArray[Any]:
         if rows.y is None:
             raise InputError("training rows must have a target, however: y is None; pass y")
         self.target_mean_, self.target_scale_ = 0.0, 1.0
@@ -251,7 +251,7 @@ class ImageTableModel:
         scaled, self.target_mean_, self.target_scale_ = scaled_target(number_target(np.asarray(rows.y)))
         return scaled
 
-    def _code(self, rows: ImageRows) -> tuple[ImageRows, npt.NDArray[Any]]:
+    def _code(self, rows: Records) -> tuple[Records, npt.NDArray[Any]]:
         """Return rows whose target the network can know, and that target as the network sees it."""
         if rows.y is None or len(rows) == 0:
             raise InputError("validation rows must be there and have a target, however: they are not; pass some")
@@ -294,12 +294,12 @@ class ImageTableModel:
         players = self.preprocessor_.features("feature")
         return {feature: [names[column] for column in columns] for feature, columns in players.items() if len(columns)}
 
-    def _arrays(self, rows: ImageRows) -> Arrays:
+    def _arrays(self, rows: Records) -> Arrays:
         """Read the images, uint8 ``(rows, channels, height, width)`` each, and encode the table."""
         pixels: Arrays = {column.name: column.read(rows.images[column.name]) for column in self.images_}
         return {**pixels, self.table_input: self.preprocessor_.transform(rows.table)}
 
-    def inputs(self, rows: ImageRows) -> dict[str, Any]:
+    def inputs(self, rows: Records) -> dict[str, Any]:
         """Return what ``pg.explain(model.module_, ...)`` takes: images in 0 … 1, and the encoded table as a frame."""
         return self._shown(self._arrays(rows))
 
@@ -315,7 +315,7 @@ class ImageTableModel:
         return {**inputs, self.table_input: frame}
 
     @torch.no_grad()
-    def outputs(self, rows: ImageRows) -> npt.NDArray[np.float64]:
+    def outputs(self, rows: Records) -> npt.NDArray[np.float64]:
         """Return logits, or predictions in the target's units, ``(rows, outputs)``."""
         together, device = _together(self._arrays(rows)), device_of(self.module_)
         size = rows_at_once(device, on_processor=_ROWS, on_accelerator=_ROWS_ACCELERATOR)
@@ -326,13 +326,13 @@ class ImageTableModel:
             )
         return torch.cat(outputs).double().cpu().numpy()
 
-    def predict_proba(self, rows: ImageRows) -> npt.NDArray[np.float64]:
+    def predict_proba(self, rows: Records) -> npt.NDArray[np.float64]:
         """Return each class's probability ``(rows, classes)``; rows sum to 1."""
         if self.task != "classification":
             raise InputError("predict_proba needs classes, however: this model is a regression; call predict")
         return np.asarray(torch.softmax(torch.from_numpy(self.outputs(rows)), dim=1).numpy())
 
-    def predict(self, rows: ImageRows) -> npt.NDArray[Any]:
+    def predict(self, rows: Records) -> npt.NDArray[Any]:
         """Return the most probable class, or the prediction in the target's units ``(rows,)``."""
         if self.task == "classification":
             return np.asarray(self.classes_[self.predict_proba(rows).argmax(axis=1)])

@@ -166,7 +166,8 @@ class ReplacementEngine:
 
     def prepare(self, encoded: Tensor, *, batch_size: int = 256, light: bool = False) -> Block:
         """Compute and keep what replacements in these rows need; ``light``: outputs and what ``exchange`` needs."""
-        blocks = [self._prepare(part, light) for part in encoded.split(batch_size)]
+        # However large the batches asked for are: torch counts in 64 bits.
+        blocks = [self._prepare(part, light) for part in encoded.split(min(batch_size, max(len(encoded), 1)))]
         if len(blocks) == 1:
             return blocks[0]
         names = [part.name for part in fields(Block) if part.name != "encoded"]

@@ -78,7 +78,7 @@ def read_rows(model: Any, data: Mapping[str, Any], path: Path) -> tuple[Any, pd.
     if not is_image_model(model):
         silent = [name for name in known_columns(data) if name in table.columns and name not in features]
         return align_columns(table.drop(columns=silent), features), table
-    from permgrad.models.estimators.image_table import ImageRows
+    from permgrad.models.estimators.image_table import Records
 
     pictures = [column.name for column in model.images_]
     present = [name for name in table.columns if name in features or name in pictures]
@@ -87,7 +87,7 @@ def read_rows(model: Any, data: Mapping[str, Any], path: Path) -> tuple[Any, pd.
     for name in pictures:
         for note in pages_said(name, files[name]):
             warn_user(note)
-    return ImageRows(files, aligned[features]), table
+    return Records(files, aligned[features]), table
 
 
 def table_of(rows: Any) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from permgrad.runs.run.target import find_column
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
-    from permgrad.models.estimators.image_table import ImageRows, ImageTableModel
+    from permgrad.models.estimators.image_table import ImageTableModel, Records
     from permgrad.runs.run.inputs import SplitPart
 
 PartFiles = dict[str, dict[str, list[Path]]]
@@ -86,17 +86,17 @@ def notes_on_images(files: PartFiles) -> list[str]:
 
 
 def model_rows(part: SplitPart) -> Any:
-    """Return a part of the split in the form that the run's model takes: a frame, or ``ImageRows`` of images."""
+    """Return a part of the split in the form that the run's model takes: a frame, or ``Records`` of images."""
     if not part.images:
         return part.X
-    from permgrad.models.estimators.image_table import ImageRows
+    from permgrad.models.estimators.image_table import Records
 
-    return ImageRows(part.images, part.X, part.y)
+    return Records(part.images, part.X, part.y)
 
 
 # ---- explanations ----------------------------------------------------------------------------------------------------
 def explain_records(
-    model: ImageTableModel, records: ImageRows, y: npt.NDArray[Any] | None = None, **options: Any
+    model: ImageTableModel, records: Records, y: npt.NDArray[Any] | None = None, **options: Any
 ) -> Explanation:
     """Explain a network of images and a table with its raw columns, and segments of its images, as players."""
     from permgrad.attribution.explain import explain
