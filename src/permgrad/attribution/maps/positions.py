@@ -259,12 +259,12 @@ def _alike(axis: Tensor, dim: int) -> bool:
 
 # ---- what a network takes an input for -------------------------------------------------------------------------------
 
-#: ``"image"`` and ``"volume"`` by the convolution that reads it; ``"tokens"``: one vector for each place in a sequence.
-READINGS = ("image", "volume", "tokens")
-
 
 class Reader(TorchFunctionMode):
-    """Sees what a network takes its inputs for, one of ``READINGS``, by the first function that mixes numbers."""
+    """Sees what a network takes its inputs for, by the first function that mixes numbers.
+
+    ``"image"`` and ``"volume"`` by the convolution that reads it; ``"tokens"``: a vector for each place in a sequence.
+    """
 
     def __init__(self, inputs: Mapping[int, Tensor]) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from permgrad.base.errors import InputError
 from permgrad.base.random import generator
-from permgrad_benchmark.suites.multimodal.medmnist import load_medmnist
+from permgrad.data.medmnist import load_medmnist
 
 Integers = npt.NDArray[np.int64]
 
