@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from permgrad.base.errors import EnvironmentProblem, InputError, PermgradWarning
+from permgrad.data import medmnist
 from permgrad.data.datasets import store
 from permgrad.data.medmnist import fetch_medmnist, find_medmnist, image_cards, load_medmnist
-from permgrad_benchmark.suites.multimodal import autoencoder, images, medmnist
+from permgrad_benchmark.suites.multimodal import autoencoder, images
 from permgrad_benchmark.suites.multimodal.autoencoder import bottleneck_features, feature_checksum
 from permgrad_benchmark.suites.multimodal.images import ImageSet, read_images, split_images
 
