@@ -38,7 +38,7 @@ demo: $(VENV)/installed-demo ## Train and explain on a data set that ships with 
 # So many processes share the tests, a file at a time: what a file's tests have in common is made once.
 TEST_PROCESSES ?= 2
 test: $(VENV)/installed-test ## Run every quick test on a few of its cases (minutes)
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --cases 3 -m "not slow"
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --cases 2 -m "not slow"
 
 test-all: $(VENV)/installed-test ## Run all tests on all their cases; what CI runs
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
