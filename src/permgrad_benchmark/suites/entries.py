@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -73,18 +73,19 @@ def enrol_peer(
     name: str,
     label: str,
     estimand: str,
-    work: Callable[[Any], Floats],
+    work: Callable[[Any], Floats | Scores],
     *,
     needs: tuple[str, ...],
     note: str = "",
 ) -> None:
-    """Enrol another package's method: a function that gives importances, which is timed, metered and kept apart."""
+    """Enrol another package's method: it gives importances or scores, and is timed, metered and kept apart."""
 
     def run(case: Any) -> Scores:
         before, started = case.meter.rows, time.perf_counter()
         with case.other_packages(name):
-            values = work(case)
+            answer = work(case)
         seconds = time.perf_counter() - started
-        return Scores(np.asarray(values, dtype=np.float64), seconds=seconds, model_rows=case.meter.rows - before)
+        scores = answer if isinstance(answer, Scores) else Scores(np.asarray(answer, dtype=np.float64))
+        return replace(scores, seconds=seconds, model_rows=case.meter.rows - before)
 
     enrol(suite, Contestant(name, label, estimand, "peer", run, needs, note))

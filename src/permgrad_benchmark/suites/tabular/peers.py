@@ -8,7 +8,6 @@ from, so that a category is one feature; scikit-learn on the raw table. How many
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +17,7 @@ import torch
 from sklearn.inspection import permutation_importance
 from torch import Tensor
 
-from permgrad_benchmark.contestants import Contestant, Scores, enrol
+from permgrad_benchmark.contestants import Scores
 from permgrad_benchmark.other_packages import captum, shap
 from permgrad_benchmark.records import ANY
 from permgrad_benchmark.suites.entries import enrol_peer
@@ -31,7 +30,6 @@ Floats = npt.NDArray[np.float64]
 # ---- SAGE ------------------------------------------------------------------------------------------------------------
 def sage(case: TabularCase) -> Scores:
     """Run SAGE as in its paper; classes are averaged on the scale of probabilities."""
-    before, started = case.meter.rows, time.perf_counter()
 
     def predict(encoded: npt.NDArray[Any]) -> Floats:
         margin = case.margin(encoded)
@@ -53,8 +51,6 @@ def sage(case: TabularCase) -> Scores:
         low=low,
         high=high,
         p_values=result.p_values(),
-        seconds=time.perf_counter() - started,
-        model_rows=case.meter.rows - before,
     )
 
 
@@ -207,11 +203,8 @@ def captum_integrated_gradients(case: TabularCase) -> Floats:
 
 _MEAN_ROW = "absent features are set to the mean row, one baseline instead of a distribution"
 
-enrol(
-    "tabular",
-    Contestant("sage", "SAGE (ours, from the paper)", "sage", "peer", sage, note="permutation sampling, Algorithm 1"),
-)
 for _name, _label, _estimand, _work, _needs, _note in (
+    ("sage", "SAGE (ours, from the paper)", "sage", sage, (), "permutation sampling, Algorithm 1"),
     ("sklearn:permutation", "scikit-learn permutation", "total_effect", sklearn_permutation, ("sklearn",), ""),
     ("shap:kernel", "shap Kernel", "shapley", shap_kernel, ("shap",), ""),
     ("shap:permutation", "shap Permutation", "shapley", shap_permutation, ("shap",), ""),
