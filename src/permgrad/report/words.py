@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import unicodedata
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
 
+#: Spaces, control signs, ends of lines and halves of signs.
+_BLANKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
+
+
 # ---- names -----------------------------------------------------------------------------------------------------------
 def clean(text: object) -> str:
     """Make any value printable on one line: control signs and line ends become spaces."""
-    signs = "".join(" " if unicodedata.category(sign) in {"Cc", "Cs", "Zl", "Zp"} else sign for sign in str(text))
-    return " ".join(signs.split()) or "(blank)"
+    return _BLANKS.sub(" ", str(text)).strip() or "(blank)"
 
 
 def shorten(text: object, width: int = 26) -> str:
@@ -59,7 +62,7 @@ def number(value: float | None, digits: int = 3) -> str:
         mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
         mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
         return f"{mantissa}e{int(exponent)}".replace("-", "−")
-    return fixed(value, _decimals(size, digits))
+    return fixed(value, max(0, digits - 1 - math.floor(math.log10(size))))
 
 
 def numbers(values: Sequence[float] | npt.NDArray[np.float64], digits: int = 3) -> list[str]:
@@ -67,8 +70,9 @@ def numbers(values: Sequence[float] | npt.NDArray[np.float64], digits: int = 3) 
     array = np.asarray(values, dtype=np.float64)
     size = float(np.max(np.abs(array[np.isfinite(array)]), initial=0.0))
     if size == 0 or not 1e-5 <= size < 1e7:
-        return [number(float(value), digits) for value in array]
-    return ["0" if value == 0 else fixed(float(value), _decimals(size, digits)) for value in array]
+        return [number(value, digits) for value in array.tolist()]
+    decimals = max(0, digits - 1 - math.floor(math.log10(size)))
+    return ["0" if value == 0 else fixed(value, decimals) for value in array.tolist()]
 
 
 def fixed(value: float, decimals: int = 3) -> str:
@@ -84,10 +88,6 @@ def valued(names: Iterable[object], values: Iterable[float], write: Callable[[fl
 def compact(value: float, digits: int = 3) -> str:
     """Write a number with at most so many digits, without zeros at its end."""
     return f"{value:.{digits}g}".replace("-", "−")
-
-
-def _decimals(size: float, digits: int) -> int:
-    return max(0, digits - 1 - math.floor(math.log10(size)))
 
 
 def percent(share: float | None) -> str:

@@ -7,16 +7,29 @@ by name but the shares, their errors and the time, which have pictures of their 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import product
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from permgrad.report import plots
 from permgrad.report.page.html import render_page
-from permgrad.report.page.views import Cell, Fact, SectionView, TableView, cell
+from permgrad.report.page.views import (
+    Builder,
+    Cell,
+    Column,
+    Fact,
+    Mark,
+    SectionView,
+    built,
+    figures_of,
+    names,
+    table_of,
+)
 from permgrad.report.words import clean, listed, number
 from permgrad_benchmark.metrics import BenchmarkMetric, metric_named
 from permgrad_benchmark.page.bars import CSS, share_panels
@@ -32,8 +45,6 @@ from permgrad_benchmark.page.data import (
     suites_of,
 )
 from permgrad_benchmark.records import ANY
-
-Kind = Literal["text", "number"]
 
 #: Metrics that say how good the network is.
 _NETWORKS = ("accuracy", "r_squared")
@@ -92,7 +103,7 @@ def benchmark_page(frame: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     """
     suites = suites_of(frame, facts)
     sections = [section for suite in suites for section in _suite_sections(suite, prefixed=len(suites) > 1)]
-    sections += [_reading(frame), _provenance(facts)]
+    last: list[Builder] = [("reading", "How to read this", _reading), ("run", "What was run", _provenance)]
     return render_page(
         title="Benchmark",
         kind="permgrad benchmark",
@@ -100,7 +111,7 @@ def benchmark_page(frame: pd.DataFrame, facts: Mapping[str, Any]) -> str:
         second=" ".join(sentence for suite in suites for sentence in [_lead(suite)] if sentence),
         facts=_facts(frame),
         warnings=out_of_range(frame),
-        sections=[section for section in sections if section.blocks],
+        sections=[*sections, *built(last, frame, facts)],
         more_css=CSS,
     )
 
@@ -137,17 +148,9 @@ def _facts(frame: pd.DataFrame) -> list[Fact]:
     return [*facts, Fact(f"{cells}", "networks or data sets"), Fact(f"{len(frame):,}", "figures")]
 
 
-def _undefined(frame: pd.DataFrame) -> str:
-    missing = frame[frame["value"].isna()]
-    if missing.empty:
-        return ""
-    names = listed([metric_named(name).label for name in dict.fromkeys(missing["metric"])][:5])
-    return f"{len(missing)} of {len(frame):,} figures are undefined and left out of means: {names}."
-
-
 # ---- one suite -------------------------------------------------------------------------------------------------------
 def _suite_sections(suite: SuiteResults, *, prefixed: bool) -> list[SectionView]:
-    builders: list[tuple[str, str, Callable[[SuiteResults, SectionView], None]]] = [
+    builders = (
         ("functions", "Function by function", _bars),
         ("errors", "Error against the truth", _errors),
         ("time", "Error against time", _cost),
@@ -155,16 +158,12 @@ def _suite_sections(suite: SuiteResults, *, prefixed: bool) -> list[SectionView]
         ("crossed", "Each method against each truth", _crossed),
         ("networks", "The networks themselves", _networks),
         ("seeds", "All seeds", _all_seeds),
-    ]
-    sections = []
-    for anchor, title, build in builders:
-        section = SectionView(f"{suite.name}-{anchor}", f"{suite.name}: {title}" if prefixed else title)
-        build(suite, section)
-        sections.append(section)
-    return sections
+    )
+    prefix = f"{suite.name}: " * prefixed
+    return built([(f"{suite.name}-{anchor}", prefix + title, fill) for anchor, title, fill in builders], suite)
 
 
-def _bars(suite: SuiteResults, section: SectionView) -> None:
+def _bars(section: SectionView, suite: SuiteResults) -> None:
     panels = share_panels(suite)
     if not panels:
         return
@@ -175,54 +174,42 @@ def _bars(suite: SuiteResults, section: SectionView) -> None:
     )
     notes = suite.facts.get("function_notes", {})
     for function, title, panel in panels:
-        section.heading(title)
+        section.add("heading", title)
         section.text(clean(notes[function]) if function in notes else "")
         section.blocks.append(("figure", panel))
 
 
-def _errors(suite: SuiteResults, section: SectionView) -> None:
+def _errors(section: SectionView, suite: SuiteResults) -> None:
     """One table for each truth: methods by functions, the mean over seeds, oracles beneath their methods."""
     for estimand, metric in product(suite.estimands, map(metric_named, (_ERROR, _RELATIVE))):
-        rows = _error_rows(suite, metric, estimand)
-        if not rows:
-            continue
-        columns: list[tuple[str, Kind]] = [("method", "text"), ("mean", "number"), ("range", "number")]
-        columns += [(clean(name), "number") for name in suite.functions]
+        records = suite.select(metric.name, estimand=estimand)
+        table = records.pivot_table(index="method", columns="function", values="value", aggfunc="mean")
+        competing = _competitors(suite, metric.name, estimand)
+        best, level = leaders(suite, metric.name, competing, estimand)
+        means = {method: float(suite.cells(metric.name, method, estimand).mean()) for method in suite.methods}
+        order = sorted(best_first(metric, means), key=lambda method: method not in competing)
+        lines = [name for method in order for name in (method, f"{ORACLE}{method}") if name in table.index]
+        grey: list[Mark] = ["" if name in competing else "quiet" for name in lines]
+        marks: list[Mark] = ["best" if name == best else mark for name, mark in zip(lines, grey, strict=True)]
+        values = [records.loc[records["method"] == name, "value"] for name in lines]
+        averages = [float(one.mean()) for one in values]
+        columns = [
+            names(map(suite.label, lines), "method", grey),
+            _marked("mean", averages, marks, [name in level for name in lines]),
+            figures_of("range", averages, list(map(_span, values)), "quiet"),
+        ]
+        for function in suite.functions:
+            at = table[function][lines] if function in table.columns else [None] * len(lines)
+            columns.append(figures_of(clean(function), at, partial(number, digits=2), grey))
         words = clean(suite.facts.get("estimands", {}).get(estimand, "as the suite states it"))
         caption = (
             f"{metric.label.capitalize()} against the truth “{_words_of(estimand)}”: {words}. "
             f"{_direction(metric)}; mean over {len(suite.seeds)} seed{'s' * (len(suite.seeds) != 1)}."
         )
-        section.table(TableView(caption, columns, rows, sortable=True, tall=len(rows) > 18))
+        section.table(table_of(caption, columns))
 
 
-def _error_rows(suite: SuiteResults, metric: BenchmarkMetric, estimand: str) -> list[list[Cell]]:
-    records = suite.select(metric.name, estimand=estimand)
-    table = records.pivot_table(index="method", columns="function", values="value", aggfunc="mean")
-    competing = _competitors(suite, metric.name, estimand)
-    best, level = leaders(suite, metric.name, competing, estimand)
-    rows = []
-    means = {method: float(suite.cells(metric.name, method, estimand).mean()) for method in suite.methods}
-    order = best_first(metric, means)
-    for method in [name for name in order if name in competing] + [name for name in order if name not in competing]:
-        for name in (method, f"{ORACLE}{method}"):
-            if name not in table.index:
-                continue
-            values = records.loc[records["method"] == name, "value"]
-            oracle = name.startswith(ORACLE)
-            quiet = oracle or method not in competing
-            mark: Literal["", "best", "quiet"] = "best" if name == best else "quiet" if quiet else ""
-            row = [Cell(clean(suite.label(name)), clean(suite.label(name)).casefold(), "quiet" if quiet else "")]
-            row.append(_marked(float(values.mean()), mark, level=name in level))
-            row.append(Cell(_span(values), float(values.mean()) if values.notna().any() else None, "quiet"))
-            for function in suite.functions:
-                value = float(table[function][name]) if function in table.columns else math.nan
-                row.append(_marked(value, "quiet" if quiet else "", digits=2))
-            rows.append(row)
-    return rows
-
-
-def _cost(suite: SuiteResults, section: SectionView) -> None:
+def _cost(section: SectionView, suite: SuiteResults) -> None:
     error, time = metric_named(_ERROR), metric_named(_TIME)
     for estimand in suite.estimands:
         points = {}
@@ -242,32 +229,26 @@ def _cost(suite: SuiteResults, section: SectionView) -> None:
         section.figure(drawn, f"Against the truth “{_words_of(estimand)}”. {caption}", timed=True)
 
 
-def _ranked(suite: SuiteResults, section: SectionView) -> None:
+def _ranked(section: SectionView, suite: SuiteResults) -> None:
     """One table of all metrics by which methods of different estimands may be ranked."""
     metrics = [
         (name, described)
         for name, described in suite.metrics()
         if described.ranks_across and described.direction != "none"
     ]
-    columns: list[tuple[str, Kind]] = [("method", "text"), ("estimates", "text")]
-    columns += [(_heading(name), "number") for name, _ in metrics]
     by_metric = {name: _by_method(suite, name) for name, _ in metrics}
-    best = {name: leaders(suite, name, by_metric[name], ANY) for name, _ in metrics}
-    rows = []
-    for method in _ranked_order(suite, by_metric):
-        row = [Cell(clean(suite.label(method)), clean(suite.label(method)).casefold())]
-        row.append(cell(_words_of(suite.own_estimand(method))))
-        for name, _ in metrics:
-            first, level = best[name]
-            mean = by_metric[name].get(method, math.nan)
-            row.append(_marked(mean, "best" if method == first else "", level=method in level))
-        rows.append(row)
-    if metrics and rows:
+    order = _ranked_order(suite, by_metric)
+    if metrics and order:
+        columns = _methods(suite, order)
+        for name, means in by_metric.items():
+            best, level = leaders(suite, name, means, ANY)
+            marks: list[Mark] = ["best" if method == best else "" for method in order]
+            columns.append(_marked(_heading(name), map(means.get, order), marks, [one in level for one in order]))
         caption = (
             "Means over functions and seeds; click a heading to sort. ↑ higher is better, ↓ lower is better, "
             "→ nearest to the stated value."
         )
-        section.table(TableView(caption, columns, rows, sortable=True, tall=len(rows) > 18))
+        section.table(table_of(caption, columns))
         section.items([f"{metric_label(name)} ({ends(metric)}){_note(metric)}" for name, metric in metrics])
     missing = [f"{name} ({', '.join(packages)})" for name, packages in suite.facts.get("left_out", {}).items()]
     section.text(f"Left out, because a package is not installed: {listed(missing)}." if missing else "")
@@ -282,54 +263,52 @@ def _ranked_order(suite: SuiteResults, by_metric: Mapping[str, Mapping[str, floa
     return best_first(metric_named(leading), {name: by_metric[leading].get(name, math.nan) for name in present})
 
 
-def _crossed(suite: SuiteResults, section: SectionView) -> None:
+def _crossed(section: SectionView, suite: SuiteResults) -> None:
     """For each other metric a table of methods by truths."""
     for name, metric in suite.metrics():
         if metric.ranks_across or metric.direction == "none" or metric.name in _NETWORKS:
             continue
         estimands = [column for column in [*suite.estimands, ANY] if len(suite.select(name, estimand=column))]
-        columns: list[tuple[str, Kind]] = [("method", "text"), ("estimates", "text")]
-        columns += [(_words_of(estimand), "number") for estimand in estimands]
-        competing = {estimand: _competitors(suite, name, estimand) for estimand in estimands}
-        best = {estimand: leaders(suite, name, competing[estimand], estimand) for estimand in estimands}
-        rows = []
-        for method in suite.methods:
-            values = {estimand: suite.cells(name, method, estimand) for estimand in estimands}
-            if not any(len(column) for column in values.values()):
-                continue
-            row = [Cell(clean(suite.label(method)), clean(suite.label(method)).casefold())]
-            row.append(cell(_words_of(suite.own_estimand(method))))
-            for estimand, column in values.items():
-                first, level = best[estimand]
-                mark: Literal["", "best", "quiet"] = "best" if method == first else ""
-                mark = mark if method in competing[estimand] else "quiet"
-                row.append(_marked(float(column.mean()) if len(column) else math.nan, mark, level=method in level))
-            rows.append(row)
+        cells = {
+            estimand: {
+                method: float(values.mean())
+                for method in suite.methods
+                if len(values := suite.cells(name, method, estimand))
+            }
+            for estimand in estimands
+        }
+        order = [method for method in suite.methods if any(method in means for means in cells.values())]
+        columns = _methods(suite, order)
+        for estimand, means in cells.items():
+            competing = _competitors(suite, name, estimand)
+            best, level = leaders(suite, name, competing, estimand)
+            marks: list[Mark] = [
+                "quiet" if method not in competing else "best" if method == best else "" for method in order
+            ]
+            heading = _words_of(estimand)
+            columns.append(_marked(heading, map(means.get, order), marks, [method in level for method in order]))
         words = metric_label(name).capitalize()
         caption = f"{words} against each truth ({ends(metric)}). {_direction(metric)}{_note(metric)}."
-        section.table(TableView(caption, columns, rows, sortable=True, tall=len(rows) > 18))
+        section.table(table_of(caption, columns))
 
 
-def _networks(suite: SuiteResults, section: SectionView) -> None:
+def _networks(section: SectionView, suite: SuiteResults) -> None:
     metrics = [metric for _, metric in suite.metrics() if metric.name in _NETWORKS]
-    rows = []
-    for function in suite.functions:
-        row = [cell(clean(function))]
-        for metric in metrics:
-            values = suite.select(metric.name, function=function, method=NETWORK)["value"]
-            values = values if len(values) else suite.select(metric.name, function=function)["value"]
-            row += [cell(float(values.mean()) if len(values) else math.nan), Cell(_span(values), None, "quiet")]
-        rows.append(row)
     if not metrics:
         return
     section.text("No method can tell the truth of a function that its network has not learnt.")
-    columns: list[tuple[str, Kind]] = [("function", "text")]
+    columns = [names(suite.functions, "function")]
     for metric in metrics:
-        columns += [(_heading(metric.name), "number"), ("range over seeds", "number")]
-    section.table(TableView("How well each function was learnt, on test rows.", columns, rows, sortable=True))
+        every = [suite.select(metric.name, function=function) for function in suite.functions]
+        of_network = [records[records["method"] == NETWORK] for records in every]
+        values = [(one if len(one) else some)["value"] for one, some in zip(of_network, every, strict=True)]
+        means = [float(one.mean()) if len(one) else math.nan for one in values]
+        columns.append(figures_of(_heading(metric.name), means))
+        columns.append(Column("range over seeds", [Cell(_span(one), None, "quiet") for one in values]))
+    section.table(table_of("How well each function was learnt, on test rows.", columns))
 
 
-def _all_seeds(suite: SuiteResults, section: SectionView) -> None:
+def _all_seeds(section: SectionView, suite: SuiteResults) -> None:
     """Every figure of the leading metrics, a column for each seed, folded away."""
     for metric in dict.fromkeys(metric for _, metric in suite.metrics()):
         records = suite.frame[suite.frame["metric"].str.partition(":")[0] == metric.name]
@@ -340,19 +319,14 @@ def _all_seeds(suite: SuiteResults, section: SectionView) -> None:
         if len(table) > _MOST_LINES:
             section.text(f"{metric.label.capitalize()}: {len(table):,} lines, which stand in results.csv.")
             continue
-        parted = any(":" in str(name) for *_, name in table.index)
-        rows = []
-        for (function, method, estimand, name), values in zip(table.index, table.to_numpy(), strict=True):
-            row = [cell(clean(function)), cell(clean(method)), cell(_words_of(str(estimand)))]
-            row += [cell(clean(str(name).partition(":")[2]))] if parted else []
-            rows.append([*row, *(cell(float(value)) for value in values)])
-        columns: list[tuple[str, Kind]] = [("function", "text"), ("method", "text"), ("truth", "text")]
-        columns += [("part", "text")] if parted else []
-        columns += [(f"seed {seed}", "number") for seed in table.columns]
+        functions, methods, estimands, variants = (table.index.get_level_values(key) for key in keys)
+        parts = [str(name).partition(":")[2] for name in variants]
+        columns = [names(functions, "function"), names(methods, "method")]
+        columns += [names(map(_words_of, map(str, estimands)), "truth"), *([names(parts, "part")] * any(parts))]
+        columns += [figures_of(f"seed {seed}", table[seed]) for seed in table.columns]
         caption = f"{metric.label.capitalize()} ({ends(metric)}), every seed."
-        timed = metric.name == _TIME
-        view = TableView(caption, columns, rows, sortable=True, tall=len(rows) > 14, timed=timed)
-        section.table(view, f"{metric.label} ({len(rows)})")
+        view = replace(table_of(caption, columns), timed=metric.name == _TIME)
+        section.table(view, f"{metric.label} ({len(table)})")
 
 
 # ---- pieces ----------------------------------------------------------------------------------------------------------
@@ -372,11 +346,17 @@ def _by_method(suite: SuiteResults, name: str) -> dict[str, float]:
     return {method: mean for method, mean in means.items() if math.isfinite(mean)}
 
 
-def _marked(
-    value: float, mark: Literal["", "best", "own", "quiet"] = "", *, level: bool = False, digits: int = 3
-) -> Cell:
-    text = number(value, digits) + (" ≈" if level else "")
-    return Cell(text, value if math.isfinite(value) else None, mark)
+def _methods(suite: SuiteResults, order: Sequence[str]) -> list[Column]:
+    """Return columns of methods and of what they estimate."""
+    estimates = (_words_of(suite.own_estimand(method)) for method in order)
+    return [names(map(suite.label, order), "method"), names(estimates, "estimates")]
+
+
+def _marked(heading: str, values: Iterable[Any], marks: Sequence[Mark], level: Sequence[bool]) -> Column:
+    """Return a column of numbers in which ≈ marks those level with the best."""
+    array = np.asarray(list(values), dtype=np.float64).tolist()
+    texts = [number(value) + " ≈" * alike for value, alike in zip(array, level, strict=True)]
+    return figures_of(heading, array, texts, marks)
 
 
 def _span(values: pd.Series[Any]) -> str:
@@ -403,16 +383,16 @@ def _words_of(estimand: str) -> str:
     return "–" if estimand == ANY else clean(estimand).replace("_", " ")
 
 
-def _reading(frame: pd.DataFrame) -> SectionView:
-    section = SectionView("reading", "How to read this")
-    section.blocks.append(("terms", list(_HOW_TO_READ)))
-    section.text(_undefined(frame))
-    return section
+def _reading(section: SectionView, frame: pd.DataFrame, _facts: Mapping[str, Any]) -> None:
+    section.add("terms", _HOW_TO_READ)
+    missing = frame[frame["value"].isna()]
+    if len(missing):
+        labels = listed([metric_named(name).label for name in dict.fromkeys(missing["metric"])][:5])
+        section.text(f"{len(missing)} of {len(frame):,} figures are undefined and left out of means: {labels}.")
 
 
-def _provenance(facts: Mapping[str, Any]) -> SectionView:
-    section = SectionView("run", "What was run")
-    section.code(str(facts.get("command", "")))
+def _provenance(section: SectionView, _frame: pd.DataFrame, facts: Mapping[str, Any]) -> None:
+    section.add("code", str(facts.get("command", "")))
     pairs = {"started": facts.get("started"), "versions": facts.get("versions"), "settings": facts.get("settings")}
     section.pairs({name: value for name, value in pairs.items() if value})
     notes = {
@@ -422,4 +402,3 @@ def _provenance(facts: Mapping[str, Any]) -> SectionView:
         if of_method.get("note")
     }
     section.pairs(notes, "Notes on methods")
-    return section

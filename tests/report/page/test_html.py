@@ -20,7 +20,7 @@ from permgrad.report import plots
 from permgrad.report.page.content import ExtraSection, NetworkSection, ReportContent
 from permgrad.report.page.html import render_report, write_report
 from permgrad.report.page.sections import P_VALUE
-from permgrad.report.page.views import _attribute
+from permgrad.report.page.views import figure_view
 from permgrad.report.words import p_text
 
 VOID = {"meta", "link", "img", "br", "hr", "input", "wbr"}
@@ -271,8 +271,12 @@ def test_links_and_handlers_of_our_own_drawings_are_left_out():
     text = render_report(content)
     assert drawn.description in text
     assert "example.org" not in text
-    assert _attribute("onclick", "alert(1)", "p-") is None
-    assert _attribute("fill", "url(#b)", "p-") == "url(#p-b)"
+    drawn.to_svg = lambda: '<svg><rect id="b" onclick="alert(1)" fill="url(#b)"/><use href="#b"/></svg>'
+    rect, use = re.findall(r"<(?:rect|use)[^>]*>", figure_view(drawn).markup)
+    (name,) = re.findall(r'id="(f[0-9a-f]+-b)"', rect)
+    assert "alert" not in rect
+    assert f'fill="url(#{name})"' in rect
+    assert f'href="#{name}"' in use
 
 
 def test_undefined_metrics_and_importance_without_anything_that_stands_out():

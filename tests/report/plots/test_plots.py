@@ -183,7 +183,7 @@ def test_plotting_by_itself_picks_what_suits(explanation, local):
 def test_beeswarm_of_many_rows_is_thinned_and_says_so():
     figure = local_explanation(rows=4000).plot.beeswarm(top_n=2)
     assert "4000 rows, 1500 drawn" in figure.description
-    assert len(figure.axes[0].collections[0].get_offsets()) + len(figure.axes[0].collections[1].get_offsets()) == 1500
+    assert sum(len(points.get_offsets()) for points in figure.axes[0].collections) == 2 * 1500
 
 
 def test_learning_curves():
@@ -296,8 +296,8 @@ def test_the_ticks_of_tiny_and_huge_numbers_are_short():
 
 
 def test_limits_of_nothing_are_those_of_a_share():
-    assert base.padded(math.nan, 1.0) == base.padded(0.0, math.inf) == (0.0, 1.0)
-    assert base.padded(0.0, 10.0) == (-0.5, 10.5)
+    assert base.padded([math.nan, math.inf]) == base.padded([]) == (0.0, 1.0)
+    assert base.padded([0.0, 10.0, math.nan]) == (-0.5, 10.5)
 
 
 def test_features_that_are_not_shown_are_counted():

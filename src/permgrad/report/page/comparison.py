@@ -16,15 +16,12 @@ from permgrad.report import plots
 from permgrad.report.page.html import render_page
 from permgrad.report.page.views import (
     Builder,
-    Cell,
     Column,
     Fact,
     Mark,
     SectionView,
-    TableView,
     as_count,
     built,
-    cell,
     figures_of,
     metric_heading,
     names,
@@ -90,7 +87,7 @@ def comparison_page(comparison: Comparison) -> str:
         second=about[0] if about else "",
         facts=_facts(comparison),
         warnings=failure_sentences(comparison),
-        sections=[built(builder, comparison) for builder in _SECTIONS],
+        sections=built(_SECTIONS, comparison),
     )
 
 
@@ -123,7 +120,7 @@ def _standing(section: SectionView, comparison: Comparison) -> None:
         joined = f" Thin lines join the dots of a {word}." if len(comparison.folds) <= 12 else ""
         grey = " Grey: behind the best by more than chance." if not frame["level"].all() else ""
         section.figure(drawn, f"Each dot is a {word}, the diamond the mean.{joined}{grey}")
-    section.table(_standing_table(comparison))
+    _standing_table(section, comparison)
     pairs = comparison.pairs
     if len(pairs) > 1:
         columns = [_models(comparison, pairs[side], side) for side in ("first", "second")]
@@ -137,16 +134,16 @@ def _standing(section: SectionView, comparison: Comparison) -> None:
     section.table(table_of(caption, columns), f"Every {word}")
 
 
-def _standing_table(comparison: Comparison) -> TableView:
+def _standing_table(section: SectionView, comparison: Comparison) -> None:
     frame, word = comparison.standing, fold_word(comparison)
-    labels, means = [], []
-    for name, label, mean, level in frame[["model", "label", "mean", "level"]].itertuples(index=False):
-        mark: Mark = "best" if name == comparison.best else ""
-        labels.append(cell(clean(label), mark=mark))
-        means.append(cell(float(mean), score(comparison, mean) + (" ≈" if level and not mark else ""), mark))
+    marks: list[Mark] = ["best" if name == comparison.best else "" for name in frame["model"]]
+    means = [
+        score(comparison, mean) + (" ≈" if level and not mark else "")
+        for mean, level, mark in zip(frame["mean"], frame["level"], marks, strict=True)
+    ]
     columns = [
-        Column("model", labels, "text"),
-        Column(metric_heading(comparison.measure), means),
+        names(frame["label"], "model", marks),
+        figures_of(metric_heading(comparison.measure), frame["mean"], means, marks),
         figures_of(f"± {word}s", frame["std"], partial(number, digits=2)),
         figures_of("mean rank", frame["rank"]),
         *_difference(comparison, frame, "behind the best"),
@@ -158,7 +155,7 @@ def _standing_table(comparison: Comparison) -> TableView:
         f"Means over {word}s (times: the median); ± is the standard deviation over {word}s. ≈: not told from the best "
         "(p of at least 0.05, adjusted for the number of models)."
     )
-    return table_of(caption, columns)
+    section.table(table_of(caption, columns))
 
 
 def _difference(comparison: Comparison, frame: pd.DataFrame, heading: str) -> list[Column]:
@@ -190,7 +187,7 @@ def _reliance(section: SectionView, comparison: Comparison) -> None:
 
 
 def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -> None:
-    section.heading("Agreement, and its ceiling")
+    section.add("heading", "Agreement, and its ceiling")
     word = fold_word(comparison)
     labels = [comparison.label(name) for name in order]
     pictures = []
@@ -201,11 +198,29 @@ def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -
         drawn = plots.agreement_matrix(_matrix(comparison, order, measure), labels)
         pictures.append((drawn, f"{words}. Framed: each model with itself on another {word}."))
     section.figures(pictures, beside=len(order) <= _BESIDE)
-    pairs = [_agreement_cells(comparison, *pair) for pair in telling_pairs(comparison)]
-    cells = zip(*(line for line in pairs if line is not None), strict=True)
+    lines = [
+        (pair, overlap, tau, shared_features(comparison, *pair))
+        for pair in telling_pairs(comparison)
+        if (overlap := agreement_line(comparison, *pair, "weighted_overlap")) is not None
+        and (tau := agreement_line(comparison, *pair, "kendall")) is not None
+    ]
+    overlaps, two = [overlap for _, overlap, _, _ in lines], partial(number, digits=2)
+    pairs = [" and ".join(dict.fromkeys(map(count_text, strongest))) for *_, (_, strongest, _) in lines]
+    shared = [shared for *_, (shared, _, _) in lines]
+    gaps = [f"{two(one['gap'])} ({two(one['gap_low'])} to {two(one['gap_high'])})" for one in overlaps]
+    gaps = [gap if math.isfinite(one["gap_low"]) else "–" for gap, one in zip(gaps, overlaps, strict=True)]
     columns = [
-        Column(heading, column, "text" if heading in ("pair", _DIFFER) else "number")
-        for heading, column in zip(_AGREEMENT, cells, strict=False)
+        names((", ".join(map(comparison.label, pair)) for pair, *_ in lines), "pair"),
+        figures_of(
+            "strongest in common",
+            shared,
+            [f"{count_text(count)} of {both}" for count, both in zip(shared, pairs, strict=True)],
+        ),
+        figures_of("overlap", (one["agreement"] for one in overlaps), two),
+        figures_of("ceiling", (one["ceiling"] for one in overlaps), two),
+        figures_of("missing, 95\u00a0% interval", (one["gap"] for one in overlaps), gaps),
+        names(({True: "yes", False: "not told", None: "–"}[one["differs"]] for one in overlaps), _DIFFER),
+        figures_of("tau", (tau["agreement"] for _, _, tau, _ in lines), two),
     ]
     caption = (
         f"Pairs of models: how many of the {comparison.k} strongest of {len(comparison.features)} features they share "
@@ -215,28 +230,6 @@ def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -
         "models."
     )
     section.table(table_of(caption, columns))
-
-
-_AGREEMENT = ("pair", "strongest in common", "overlap", "ceiling", "missing, 95\u00a0% interval", _DIFFER, "tau")
-
-
-def _agreement_cells(comparison: Comparison, first: str, second: str) -> list[Cell] | None:
-    overlap = agreement_line(comparison, first, second, "weighted_overlap")
-    tau = agreement_line(comparison, first, second, "kendall")
-    if tau is None or overlap is None:
-        return None
-    shared, strongest, _ = shared_features(comparison, first, second)
-    counts = dict.fromkeys(map(count_text, strongest))
-    gap = f"{number(overlap['gap'], 2)} ({number(overlap['gap_low'], 2)} to {number(overlap['gap_high'], 2)})"
-    return [
-        cell(f"{clean(comparison.label(first))}, {clean(comparison.label(second))}"),
-        cell(shared, f"{count_text(shared)} of {' and '.join(counts)}"),
-        cell(overlap["agreement"], number(overlap["agreement"], 2)),
-        cell(overlap["ceiling"], number(overlap["ceiling"], 2)),
-        cell(overlap["gap"], gap if math.isfinite(overlap["gap_low"]) else "–"),
-        cell({True: "yes", False: "not told", None: "–"}[overlap["differs"]]),
-        cell(tau["agreement"], number(tau["agreement"], 2)),
-    ]
 
 
 def _matrix(comparison: Comparison, order: list[str], measure: str) -> Any:
@@ -293,8 +286,7 @@ def _all_metrics(section: SectionView, comparison: Comparison) -> None:
         write = fixed if metric.range[1] - metric.range[0] <= 2 else number
         column = [(float(wide[model].mean()) if model in wide else math.nan) for model in order]
         marks: list[Mark] = ["best" if model == leader else "" for model in order]
-        cells = [cell(mean, write(mean), mark) for mean, mark in zip(column, marks, strict=True)]
-        means.append(Column(heading, cells))
+        means.append(figures_of(heading, column, write, marks))
         spread = wide.std(ddof=1).reindex(order)
         spreads.append(figures_of(heading, spread, partial(number, digits=2)))
     section.table(table_of(f"Means over {word}s; the best of each column is bold.", means))
@@ -304,12 +296,12 @@ def _all_metrics(section: SectionView, comparison: Comparison) -> None:
 def _reading(section: SectionView, comparison: Comparison) -> None:
     networks = any(one.kind == "network" for one in comparison.contestants)
     terms = {name: words for name, words in _HOW_TO_READ.items() if comparison.reliance or name in _ALWAYS}
-    section.terms({"HyNN": _HYNN, **terms} if networks else terms)
+    section.add("terms", ({"HyNN": _HYNN, **terms} if networks else terms).items())
 
 
 def _provenance(section: SectionView, comparison: Comparison) -> None:
     facts = comparison.facts
-    section.code(str(facts.get("command", "")))
+    section.add("code", str(facts.get("command", "")))
     pairs = {
         "table": comparison.table,
         "target": comparison.target,

@@ -80,6 +80,7 @@ def second_sentence(content: ReportContent) -> str:
 
 
 def _drivers_sentence(content: ReportContent) -> str:
+    """Name what clearly matters, and which ranks before the last of it are left out, as their effects may be chance."""
     explanation = content.explanation
     if explanation is None:
         return ""
@@ -94,18 +95,13 @@ def _drivers_sentence(content: ReportContent) -> str:
         share = float(shares[[explanation.names.index(name) for name in leading]].sum())
         together = "" if len(leading) == 1 else "together "
         size = f", {together}{percent(share)} of the total importance ({len(values)} features)"
-    related = related_words(content.related, leading, lambda name: shorten(name, 40))
-    return " ".join(filter(None, [f"It relies most on {names}{size}.", _left_out(explanation, leading), related]))
-
-
-def _left_out(explanation: Explanation, leading: Sequence[str]) -> str:
-    """Say which ranks before the last of the names are left out, because their effects may be chance."""
     ranking = explanation.ranking()
     ranks = [str(at + 1) for at, name in enumerate(ranking[: ranking.index(leading[-1])]) if name not in leading]
+    left_out = f"Numbers {listed(ranks, 5)} by estimate are left out, because their effects may be chance."
     if len(ranks) == 1:
-        return f"Number {ranks[0]} by estimate is left out, because its effect may be chance."
-    which = listed(ranks, 5)
-    return f"Numbers {which} by estimate are left out, because their effects may be chance." if ranks else ""
+        left_out = f"Number {ranks[0]} by estimate is left out, because its effect may be chance."
+    related = related_words(content.related, leading, lambda name: shorten(name, 40))
+    return " ".join(filter(None, [f"It relies most on {names}{size}.", left_out if ranks else "", related]))
 
 
 def tests_of(explanation: Explanation) -> int:

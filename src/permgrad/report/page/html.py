@@ -58,7 +58,8 @@ def render_page(
     """Return a page in the house style: one self-contained HTML file that asks nothing of the network."""
     from permgrad import __version__
 
-    script = _packaged("report.js").strip()
+    templates = resources.files("permgrad.report") / "templates"
+    script = (templates / "report.js").read_text(encoding="utf-8").strip()
     light = "".join(f"--{name}:{colour};" for colour, name in style.VARIABLES.items())
     dark = "".join(f"--{name}:{style.DARK[colour]};" for colour, name in style.VARIABLES.items())
     # For light and for dark screens; paper is always light.
@@ -72,15 +73,11 @@ def render_page(
         warnings=[clean(warning) for warning in warnings],
         sections=[section for section in sections if section.blocks],
         version=__version__,
-        css=colours + _packaged("report.css") + more_css,
+        css=colours + (templates / "report.css").read_text(encoding="utf-8") + more_css,
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
     )
     return text
-
-
-def _packaged(name: str) -> str:
-    return (resources.files("permgrad.report") / "templates" / name).read_text(encoding="utf-8")
 
 
 @lru_cache(maxsize=1)

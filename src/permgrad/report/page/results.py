@@ -11,12 +11,10 @@ import numpy.typing as npt
 
 from permgrad.base import errors
 from permgrad.evaluation.calibration import Reliability, per_class, reliability
-from permgrad.evaluation.metrics import Metric, metrics
+from permgrad.evaluation.metrics import metrics
 from permgrad.report import plots
 from permgrad.report.page.headline import constant_label, verdict
 from permgrad.report.page.views import (
-    Cell,
-    Column,
     Mark,
     SectionView,
     TableView,
@@ -51,10 +49,11 @@ def results(section: SectionView, content: ReportContent) -> None:
     )
     section.table(_metrics_table(content))
     if content.task == "classification" and content.positive is not None:
-        section.text(
-            f"Average precision, lift and curves are of {clean(content.positive)}, the positive class.",
-            _not_kept(stored.get("not_kept")),
-        )
+        section.text(f"Average precision, lift and curves are of {clean(content.positive)}, the positive class.")
+        if stored.get("not_kept") is not None:
+            left = map(competitor_label, stored["not_kept"])
+            whose = errors.listed(["this network on validation rows", *left], 20)
+            section.text(f"For {whose} the run keeps no predictions, so both are left out for this class.")
     section.text(_constant_words(content))
     for name, entry in (stored.get("baselines") or {}).items():
         if isinstance(entry, Mapping) and entry.get("problem"):
@@ -76,14 +75,6 @@ def _constant_words(content: ReportContent) -> str:
     return f"“{label}” says {most} for every row; its probabilities are the class shares of the training rows."
 
 
-def _not_kept(baselines: Sequence[str] | None) -> str:
-    """Say which predictions a run did not keep, so that they are not measured for another positive class."""
-    if baselines is None:
-        return ""
-    whose = errors.listed(["this network on validation rows", *map(competitor_label, baselines)], 20)
-    return f"For {whose} the run keeps no predictions, so both are left out for this class."
-
-
 def _metrics_table(content: ReportContent) -> TableView | None:
     """List models by metrics: this network, its validation rows, competitors and the constant."""
     stored, test = content.metrics or {}, content.test
@@ -94,11 +85,22 @@ def _metrics_table(content: ReportContent) -> TableView | None:
         models.append(("this network, validation rows", stored["validation"], "quiet"))
     models += [(competitor_label(name), entry, "") for name, entry in (stored.get("baselines") or {}).items()]
     models += [(constant_label(content), content.constant, "")] if content.constant else []
-    columns = [Column("model", [Cell(name, name, mark) for name, _, mark in models], "text")]
-    for name in metrics:
-        metric = metrics.get(name)
-        if metric.task == content.task and name in test:
-            columns.append(Column(metric_heading(metric), _metric_cells(metric, models)))
+    columns = [names([name for name, _, _ in models], "model", [mark for *_, mark in models])]
+    for metric in map(metrics.get, metrics):
+        if metric.task != content.task or metric.name not in test:
+            continue
+        values = [entry.get(metric.name) for _, entry, _ in models]
+        rivals = [value for value, (*_, mark) in zip(values, models, strict=True) if mark != "quiet"]
+        defined = [value for value in rivals if value is not None]
+        best = {"higher": max, "lower": min}[metric.direction](defined, default=None) if len(rivals) > 1 else None
+        marks: list[Mark] = [
+            "best" if value is not None and value == best and mark != "quiet" else ""
+            for value, (*_, mark) in zip(values, models, strict=True)
+        ]
+        if metric.name == "r2":  # a share of variance has no unit that could make it small: 3e-8 of it is 0
+            values = [None if value is None else round(value, 4) for value in values]
+        write = number if content.task == "regression" else fixed
+        columns.append(figures_of(metric_heading(metric), values, write, marks))
     if any("fit_seconds" in entry for _, entry, _ in models):
         seconds = [entry.get("fit_seconds") for _, entry, _ in models]
         if seconds[0] is None and content.training is not None:
@@ -107,31 +109,16 @@ def _metrics_table(content: ReportContent) -> TableView | None:
     return table_of("Test metrics. ↑ higher is better, ↓ lower is better; the best of each column is bold.", columns)
 
 
-def _metric_cells(metric: Metric, models: Sequence[_Model]) -> list[Cell]:
-    """Write a metric of all models; the best on the test rows is bold."""
-    measured = [entry.get(metric.name) for _, entry, mark in models if mark != "quiet"]
-    cells = []
-    for _, entry, mark in models:
-        value = entry.get(metric.name)
-        if value is None:
-            cells.append(Cell("–", None))
-            continue
-        best = len(measured) > 1 and mark != "quiet" and not any(metric.better(rival, value) for rival in measured)
-        text = fixed(value)
-        if metric.task == "regression":
-            # A share of variance has no unit that could make it small: 3e-8 of it is 0.
-            text = number(round(value, 4) if metric.name == "r2" else value)
-        cells.append(Cell(text, value, "best" if best else ""))
-    return cells
-
-
 # ---- errors of classes -----------------------------------------------------------------------------------------------
 def _class_mistakes(content: ReportContent, section: SectionView) -> None:
     """Add confusion, ROC and reliability curves and single classes, as far as the test rows are scored."""
-    test, scored = content.test, content.predictions
+    test, scored, labels = content.test, content.predictions, content.test.get("labels") or ()
     pictures = []
-    if test.get("confusion_matrix") and len(test["labels"]) <= 60:
-        figure = plots.confusion_matrix(*_positive_last(content, test["confusion_matrix"], test["labels"]))
+    if test.get("confusion_matrix") and len(labels) <= 60:
+        # Of two classes the positive one is last.
+        order = [1, 0] if len(labels) == 2 and positive_place(content, labels) == 0 else list(range(len(labels)))
+        matrix = np.asarray(test["confusion_matrix"])[np.ix_(order, order)]
+        figure = plots.confusion_matrix(matrix, [labels[place] for place in order])
         pictures.append((figure, "Confusion matrix: rows are the truth; colour is the share of each true class."))
     if scored is not None and scored.probabilities is not None:
         positive = positive_place(content, scored.classes)
@@ -139,11 +126,11 @@ def _class_mistakes(content: ReportContent, section: SectionView) -> None:
         versus = "" if len(scored.classes) == 2 else ", each class versus the rest"
         pictures.append((roc, f"ROC curves{versus}; the diagonal is guessing."))
     if pictures:
-        section.heading("Where it errs")
+        section.add("heading", "Where it errs")
         # Side by side those of many classes would be too small to read.
-        section.figures(pictures, beside=len(test.get("labels") or ()) <= 3)
+        section.figures(pictures, beside=len(labels) <= 3)
     if scored is not None and scored.probabilities is not None and len(scored.truth):
-        section.heading("Each class")
+        section.add("heading", "Each class")
         section.table(_class_table(scored))
         _calibration(scored, section, positive)
 
@@ -152,12 +139,6 @@ def positive_place(content: ReportContent, classes: Sequence[Any]) -> int:
     """Return the position of the positive one of two classes: the second where nobody said."""
     labels = [str(label) for label in classes]
     return labels.index(str(content.positive)) if str(content.positive) in labels else 1
-
-
-def _positive_last(content: ReportContent, matrix: Any, labels: Sequence[Any]) -> tuple[Any, list[Any]]:
-    """Return a confusion matrix and its labels; of two classes the positive one is last."""
-    order = [1, 0] if len(labels) == 2 and positive_place(content, labels) == 0 else list(range(len(labels)))
-    return np.asarray(matrix)[np.ix_(order, order)], [labels[place] for place in order]
 
 
 def _class_table(scored: PredictionSection) -> TableView:
@@ -182,7 +163,7 @@ def _texts(labels: Any) -> npt.NDArray[Any]:
 
 
 def _calibration(scored: PredictionSection, section: SectionView, positive: int) -> None:
-    section.heading("Do its probabilities mean what they say?")
+    section.add("heading", "Do its probabilities mean what they say?")
     table = np.clip(np.asarray(scored.probabilities, dtype=np.float64), 0, 1)
     truth, classes = _texts(scored.truth), _texts(scored.classes)
     shown = [positive] if len(classes) == 2 else range(len(classes))
@@ -231,7 +212,7 @@ def _residuals(content: ReportContent, section: SectionView) -> None:
         return
     truth, guess = (np.asarray(values, dtype=np.float64) for values in (scored.truth, scored.predictions))
     error = truth - guess
-    section.heading("Where it errs")
+    section.add("heading", "Where it errs")
     section.text(_error_words(error[np.isfinite(error)]))
     section.figure(
         plots.residuals(truth, guess),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from permgrad.base.errors import by_count, counted
@@ -16,12 +16,11 @@ from permgrad.report import plots
 from permgrad.report.page.results import cuts, results
 from permgrad.report.page.views import (
     Builder,
-    Column,
+    Mark,
     SectionView,
     TableView,
     as_count,
     built,
-    cell,
     figures_of,
     frame_table,
     names,
@@ -33,8 +32,6 @@ from permgrad.report.words import clean, duration, number, numbers, p_text, perc
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
     from permgrad.report.page.content import ExtraSection, ReportContent
-
-Floats = npt.NDArray[np.float64]
 
 
 # ---- drivers ---------------------------------------------------------------------------------------------------------
@@ -56,7 +53,7 @@ def ranking(section: SectionView, content: ReportContent) -> None:
     section.figure(plots.bar(explanation, title=""), caption)
     section.table(ranking_table(explanation))
     if explanation.direction:
-        section.heading("Which way")
+        section.add("heading", "Which way")
         section.text(
             "Importance has no sign. Each panel sets one feature of every row to a quantile or a level, in the table "
             "and in the image at once, and shows the mean prediction."
@@ -76,25 +73,20 @@ def ranking_table(explanation: Explanation) -> TableView:
     """List every feature with its interval and parts."""
     order = [explanation.names.index(name) for name in explanation.ranking()]
     low, high = (end[order, 0] for end in explanation.ci())
-    clear, undefined = explanation.clearly_matter(), np.full((len(order), 1), math.nan)
-
-    def column(heading: str, values: Floats) -> Column:
-        return figures_of(heading, values[order, 0], numbers(values[order, 0]))
-
-    def tested(heading: str, values: Floats | None) -> Column:
-        return figures_of(heading, (undefined if values is None else values)[order, 0], p_text)
-
     ends = zip(low, numbers(low), numbers(high), strict=True)
     intervals = [f"{a} to {b}" if math.isfinite(end) else "–" for end, a, b in ends]
-    ranked = [explanation.names[at] for at in order]
+    ranked, clear = [explanation.names[at] for at in order], explanation.clearly_matter()
+    marks: list[Mark] = ["best" if name in clear else "" for name in ranked]
+    values = {name: part[order, 0] for name, part in {"importance": explanation.values, **explanation.parts}.items()}
+    importance, *parts = (figures_of(clean(name), part, numbers(part)) for name, part in values.items())
+    tests = {"p": explanation.p_values, "adjusted\u00a0p": explanation.p_adjusted}
     columns = [
         figures_of("", range(1, len(order) + 1), as_count, "quiet"),
-        Column(explanation.level, [cell(clean(one), mark="best" if one in clear else "") for one in ranked], "text"),
-        column("importance", explanation.values),
+        names(ranked, explanation.level, marks),
+        importance,
         figures_of(f"{_confidence(explanation)} interval", low, intervals),
-        tested("p", explanation.p_values),
-        tested("adjusted\u00a0p", explanation.p_adjusted),
-        *(column(clean(name), part) for name, part in explanation.parts.items()),
+        *(figures_of(name, [None] * len(order) if p is None else p[order, 0], p_text) for name, p in tests.items()),
+        *parts,
     ]
     marked = " Bold: clearly matters (adjusted p below 0.05)." if clear else ""
     caption = f"All {len(order)} {explanation.level}s, the highest estimates first; click a heading to sort.{marked}"
@@ -103,7 +95,7 @@ def ranking_table(explanation: Explanation) -> TableView:
 
 def _compared(explanation: Explanation, compared: Mapping[str, Explanation], section: SectionView) -> None:
     """Add where other methods rank the features."""
-    section.heading("Other methods on the same model")
+    section.add("heading", "Other methods on the same model")
     orders = {explanation.method: explanation.ranking()}
     orders |= {name: _like_ranking(other, explanation) for name, other in compared.items()}
     ranks = {name: pd.Series(range(1, len(order) + 1), order) for name, order in orders.items()}
@@ -177,7 +169,7 @@ def gradients(section: SectionView, content: ReportContent) -> None:
         "twist.",
     )
     for baseline in facts["baselines"]:
-        section.heading(f"From the baseline: {clean(baseline['baseline'])}")
+        section.add("heading", f"From the baseline: {clean(baseline['baseline'])}")
         section.text(
             f"Largest gap between the sum and the difference: {number(baseline['completeness_gap'])} of the output's "
             f"range; largest change of a single value when its steps were last halved: "
@@ -230,7 +222,7 @@ def beside_the_data(section: SectionView, content: ReportContent) -> None:
     for entry in stored["features"]:
         title = clean(entry["feature"])
         share = "" if entry.get("share") is None else f", {percent(entry['share'])} of the total importance{whose}"
-        section.heading(f"{title}{share}")
+        section.add("heading", f"{title}{share}")
         section.figure(
             plots.levels(entry["levels"], outcome=stored["outcome"], overall=stored["overall"]),
             f"{title}: rows, {clean(stored['outcome'])} and mean attribution by value. Whiskers: two standard errors. "
@@ -271,7 +263,7 @@ def rows(section: SectionView, content: ReportContent) -> None:
         section.text(map_words(content.paths))
     label = clean(content.target) if content.task == "regression" else None
     for row in content.rows:
-        section.heading(clean(row.title))
+        section.add("heading", clean(row.title))
         section.text(clean(row.text) if row.text else "")
         section.figure(
             plots.waterfall(row.explanation, row=row.row, output=row.output, title="", label=label),
@@ -300,7 +292,13 @@ def data(section: SectionView, content: ReportContent) -> None:
     total = sum(count for count in table.rows.values() if count is not None)
     section.text(f"{total:,} rows: {', '.join(counts)}." + (f" Split: {clean(table.split)}." if table.split else ""))
     if table.shared_rows is not None:
-        section.text(_equal_rows(table.shared_rows, table.alike_rows or 0))
+        equal, more = table.shared_rows, (table.alike_rows or 0) - table.shared_rows
+        words = f"{counted(equal, 'test row')} {by_count(equal, 'is', 'are')}" if equal else "No test row is"
+        words += " equal to a training row in every column"
+        if more > 0:
+            words += f"; {more:,}{' more' * bool(equal)} {by_count(more, 'agrees', 'agree')} with one in every feature "
+            words += "and the target"
+        section.text(f"{words}.")
     section.items(table.notes)
     if table.class_counts is not None:
         section.table(frame_table(table.class_counts, "Rows by class and part.", index="class", sortable=True))
@@ -311,16 +309,6 @@ def data(section: SectionView, content: ReportContent) -> None:
         shown = frame_table(frame, "Columns of the table and what they were taken for.", sortable=True)
         section.table(shown, f"Columns ({len(frame)})")
     section.pairs(table.card)
-
-
-def _equal_rows(equal: int, alike: int) -> str:
-    """Say how many test rows are equal to a training row, and how many only in what the model reads."""
-    words = f"{counted(equal, 'test row')} {by_count(equal, 'is', 'are')}" if equal else "No test row is"
-    words += " equal to a training row in every column"
-    if alike > equal:
-        more = f"{alike - equal:,}" + (" more" if equal else "")
-        words += f"; {more} {by_count(alike - equal, 'agrees', 'agree')} with one in every feature and the target"
-    return f"{words}."
 
 
 def network(section: SectionView, content: ReportContent) -> None:
@@ -335,7 +323,7 @@ def network(section: SectionView, content: ReportContent) -> None:
             section.table(frame_table(trained.summary, "Layers, output shapes and parameters."), "Layers")
         section.pairs(trained.options, "Options")
     if training is not None:
-        section.heading("Learning curves")
+        section.add("heading", "Learning curves")
         time = f"{len(training.history)} epochs in {duration(training.seconds)}"
         section.text(f"{time}. The weights of epoch {training.best_epoch} were kept.")
         section.figure(
@@ -355,7 +343,7 @@ def layout(section: SectionView, content: ReportContent) -> None:
         section.table(frame_table(drawn.table, "Positions.", sortable=True), "Positions")
 
 
-def _extra(section: SectionView, extra: ExtraSection) -> None:
+def _extra(section: SectionView, _content: ReportContent, *, extra: ExtraSection) -> None:
     section.text(*map(clean, extra.text))
     section.figure(extra.drawing, clean(extra.drawing_text))
 
@@ -402,7 +390,7 @@ def reading(section: SectionView, content: ReportContent) -> None:
             terms["p"] = P_VALUE
         if len(explanation.parts) > 1:
             terms["Paths"] = PATHS
-    section.terms(terms | LIMITS)
+    section.add("terms", (terms | LIMITS).items())
 
 
 def provenance(section: SectionView, content: ReportContent) -> None:
@@ -410,7 +398,7 @@ def provenance(section: SectionView, content: ReportContent) -> None:
     origin = content.provenance
     if origin is None:
         return
-    section.code(origin.command)
+    section.add("code", origin.command)
     pairs: dict[str, Any] = {
         "started": origin.started,
         "seed": origin.seed,
@@ -445,5 +433,5 @@ _LAST: tuple[Builder, ...] = (("reading", "How to read this", reading), ("run", 
 
 def all_sections(content: ReportContent) -> list[SectionView]:
     """Build the sections of a report, those of one's own before how to read it."""
-    extra = [built((f"extra-{place}", clean(one.title), _extra), one) for place, one in enumerate(content.extra)]
-    return [*(built(one, content) for one in _SECTIONS), *extra, *(built(one, content) for one in _LAST)]
+    extra = [(f"extra-{at}", clean(one.title), partial(_extra, extra=one)) for at, one in enumerate(content.extra)]
+    return built([*_SECTIONS, *extra, *_LAST], content)

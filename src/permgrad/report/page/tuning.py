@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,19 @@ from markupsafe import Markup
 
 from permgrad.evaluation.metrics import metrics
 from permgrad.report.page.html import render_page
-from permgrad.report.page.views import Builder, Cell, Column, Fact, Kind, Mark, SectionView, built, cell, table_of
+from permgrad.report.page.views import (
+    Builder,
+    Cell,
+    Column,
+    Fact,
+    Mark,
+    SectionView,
+    as_count,
+    built,
+    figures_of,
+    names,
+    table_of,
+)
 from permgrad.report.plots.training import (
     MOST_SLICES,
     setting_importances,
@@ -45,7 +57,7 @@ def tuning_page(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
         second=_second(table, facts),
         facts=_facts(table, facts),
         warnings=_warnings(table, facts),
-        sections=[built(builder, table, facts) for builder in _SECTIONS],
+        sections=built(_SECTIONS, table, facts),
     )
 
 
@@ -104,17 +116,16 @@ def _winner(section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any])
         )
     row = table.loc[table["trial"] == best].iloc[0]
     settings = [name for name in settings_of(table) if not pd.isna(row[name])]
-    columns = [Column("setting", [cell(name) for name in settings], "text")]
-    columns.append(Column(f"trial {best}", [cell(value_text(row[name], 40)) for name in settings], "text"))
+    columns = [names(settings, "setting"), names((value_text(row[name], 40) for name in settings), f"trial {best}")]
     if facts.get("starts_with") and best:
         first = table.loc[table["trial"] == 0].iloc[0]
-        texts = ["–" if pd.isna(first[name]) else value_text(first[name], 40) for name in settings]
+        texts = [None if pd.isna(first[name]) else value_text(first[name], 40) for name in settings]
         marks: list[Mark] = ["quiet" if str(first[name]) == str(row[name]) else "" for name in settings]
-        columns.append(Column(f"preset {clean(facts['starts_with'])}", list(map(Cell, texts, texts, marks)), "text"))
+        columns.append(names(texts, f"preset {clean(facts['starts_with'])}", marks))
     section.table(table_of("Settings of the winner", columns, sortable=False))
     if facts.get("again"):
         section.text("The same model again, by itself:")
-        section.code(str(facts["again"]))
+        section.add("code", str(facts["again"]))
 
 
 def _test_words(test: Mapping[str, Any]) -> str:
@@ -147,16 +158,16 @@ def _importance(section: SectionView, _table: pd.DataFrame, facts: Mapping[str, 
 def _slices(section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any]) -> None:
     order = list(facts.get("importances", {}))
     usable = table[table["state"] != "failed"]
-    names = [name for name in settings_of(table) if usable[name].notna().any()]
-    names.sort(key=lambda name: order.index(name) if name in order else len(order))
-    if names:
+    shown = [name for name in settings_of(table) if usable[name].notna().any()]
+    shown.sort(key=lambda name: order.index(name) if name in order else len(order))
+    if shown:
         caption = (
             "Validation loss against the value of each setting, the most important first. Blue is early, orange "
             "late; hollow is pruned; the ring is the winner. Trials without a setting are not in its panel."
         )
-        if len(names) > MOST_SLICES:
-            caption += f" The first {MOST_SLICES} of {len(names)} settings."
-        drawn = tuning_slices(table, names, log=facts.get("log_scales", ()), best=facts.get("best"))
+        if len(shown) > MOST_SLICES:
+            caption += f" The first {MOST_SLICES} of {len(shown)} settings."
+        drawn = tuning_slices(table, shown, log=facts.get("log_scales", ()), best=facts.get("best"))
         section.figure(drawn, caption)
 
 
@@ -177,38 +188,28 @@ def _trials(section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any])
         for trial, state in zip(table["trial"], table["state"], strict=True)
     ]
 
-    def column(
-        heading: str, values: Iterable[Any], write: Callable[[Any], str], kind: Kind = "number", undefined: str = "–"
-    ) -> Column:
-        cells = []
-        for value, mark in zip(values, marks, strict=True):
-            missing = value is None or pd.isna(value)
-            cells.append(Cell(undefined if missing else write(value), None if missing else _sort(value), mark))
-        return Column(heading, cells, kind)
-
     columns = [
-        column("trial", table["trial"], str),
-        column("state", table["state"], str, "text"),
-        column("loss", table["validation_loss"], partial(number, digits=5)),
-        column("epochs", table["epochs"], lambda epochs: str(int(epochs))),
-        column("seconds", map(seconds.get, table["trial"]), number),
+        figures_of("trial", table["trial"], as_count, marks),
+        names(table["state"], "state", marks),
+        figures_of("loss", table["validation_loss"], partial(number, digits=5), marks),
+        figures_of("epochs", table["epochs"], as_count, marks),
+        figures_of("seconds", map(seconds.get, table["trial"]), number, marks),
     ]
     for name in settings_of(table):
-        numeric = table[name].notna().any() and all(isinstance(_sort(value), float) for value in table[name].dropna())
-        kind: Kind = "number" if numeric else "text"
-        columns.append(column(clean(name), table[name], partial(value_text, width=28), kind, ""))
+        values, heading = table[name], clean(name)
+        texts = ["" if pd.isna(value) else value_text(value, 28) for value in values]
+        if all(isinstance(value, (int, float, np.number)) and not isinstance(value, bool) for value in values.dropna()):
+            columns.append(figures_of(heading, values, texts, marks))
+        else:
+            columns.append(Column(heading, list(map(Cell, texts, texts, marks)), "text"))
     if "reason" in table and table["reason"].notna().any():
         reasons = [Cell("" if pd.isna(reason) else clean(reason), None, "quiet") for reason in table["reason"]]
         columns.append(Column("reason", reasons, "text"))
     section.table(table_of("Click a heading to sort. The same without times is in trials.csv.", columns))
 
 
-def _sort(value: Any) -> float | str:
-    return float(value) if isinstance(value, (int, float, np.number)) and not isinstance(value, bool) else str(value)
-
-
 def _origin(section: SectionView, _table: pd.DataFrame, facts: Mapping[str, Any]) -> None:
-    section.code(str(facts.get("command") or ""))
+    section.add("code", str(facts.get("command") or ""))
     section.text(
         "Settings are chosen by tree-structured Parzen estimators (Optuna) on the validation rows; no trial sees the "
         "test rows, and neither does the choice of the winner."

@@ -9,7 +9,8 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -93,13 +94,14 @@ class SectionView:
     title: str
     blocks: list[Any] = field(default_factory=list)
 
+    def add(self, kind: Literal["heading", "code", "terms"], block: Any) -> None:
+        """Add a heading of the next level, a command or call, or pairs of words and what they mean."""
+        if block:
+            self.blocks.append((kind, block))
+
     def text(self, *paragraphs: str) -> None:
         """Add paragraphs."""
         self.blocks += [("text", paragraph) for paragraph in paragraphs if paragraph]
-
-    def heading(self, text: str) -> None:
-        """Add a heading of the next level."""
-        self.blocks.append(("heading", text))
 
     def figure(self, drawing: Figure | str | None, caption: str = "", alt: str = "", *, timed: bool = False) -> None:
         """Add a picture; ``timed``: of how long something took."""
@@ -117,10 +119,6 @@ class SectionView:
         if table is not None and table.rows:
             self.blocks.append(("fold", (fold, table)) if fold else ("table", table))
 
-    def terms(self, terms: Mapping[str, str]) -> None:
-        """Add words and what they mean."""
-        self.blocks.append(("terms", list(terms.items())))
-
     def items(self, lines: Sequence[str]) -> None:
         """Add a list."""
         if lines:
@@ -131,22 +129,18 @@ class SectionView:
         if content:
             self.blocks.append(("pairs", (fold, [(clean(key), plain_text(value)) for key, value in content.items()])))
 
-    def code(self, text: str) -> None:
-        """Add a command or call."""
-        if text:
-            self.blocks.append(("code", text))
 
-
-#: Anchor and title of a section, and what adds its blocks, given the section and the facts of the page.
+#: Anchor and title of a section, and what adds its blocks, given the section and what the page is about.
 Builder = tuple[str, str, Callable[..., None]]
 
 
-def built(builder: Builder, *facts: Any) -> SectionView:
-    """Return a section with its blocks."""
-    anchor, title, fill = builder
-    section = SectionView(anchor, title)
-    fill(section, *facts)
-    return section
+def built(builders: Iterable[Builder], *about: Any) -> list[SectionView]:
+    """Return sections with their blocks."""
+    sections = []
+    for anchor, title, fill in builders:
+        sections.append(section := SectionView(anchor, title))
+        fill(section, *about)
+    return sections
 
 
 # ---- figures ---------------------------------------------------------------------------------------------------------
@@ -178,6 +172,19 @@ def _as_image(svg: bytes, alt: str) -> Markup:
     return Markup('<img class="plate" alt="{}" src="data:image/svg+xml;base64,{}">').format(clean(alt), data)
 
 
+_LOOKS = re.compile(
+    rf"font:\s*([^;']*?)([\d.]+px)[^;]*|font-family:[^;]*;?|({'|'.join(style.VARIABLES)})", re.IGNORECASE
+)
+
+
+def _look(match: re.Match[str]) -> str:
+    """Return what a part of a style becomes: fonts the page's, colours of the house their variables."""
+    weight, size, colour = match.groups()
+    if colour:
+        return f"var(--{style.VARIABLES[colour.lower()]})"
+    return f"{'font-weight: 600; ' * bool(re.search('bold|[67]00', weight))}font-size: {size}" if size else ""
+
+
 def _inline(figure: PlotFigure, alt: str) -> Markup:
     """Make matplotlib's SVG fit for a page: only what draws, with names of its own, colours by variable."""
     # The markup is our own figure's; names from data are text in it, escaped by matplotlib and again below.
@@ -188,42 +195,23 @@ def _inline(figure: PlotFigure, alt: str) -> Markup:
         for child in list(element):
             if child.tag.removeprefix(f"{{{_SVG}}}") not in _ELEMENTS:
                 element.remove(child)
-        for name, value in list(element.items()):
-            new = _attribute(name.rpartition("}")[2], value, prefix)
-            if new is None:
-                del element.attrib[name]
-            else:
-                element.set(name, new)
+        for key, value in list(element.items()):
+            name, new = key.rpartition("}")[2], value.replace("url(#", f"url(#{prefix}")
+            if name.startswith("on") or (name == "href" and not value.startswith(("#", "data:image/png;base64,"))):
+                del element.attrib[key]
+                continue
+            if name == "id":
+                new = prefix + value
+            elif name == "href":
+                new = f"#{prefix}{value[1:]}" if value.startswith("#") else value
+            elif name in ("style", "fill", "stroke"):
+                new = _LOOKS.sub(_look, new)
+            element.set(key, new)
     for name in ("width", "height", "version"):
         root.attrib.pop(name, None)
     root.set("role", "img")
     root.set("aria-label", clean(alt))
     return Markup(ET.tostring(root, encoding="unicode"))  # noqa: S704 — serialised from the cleaned tree
-
-
-_TOKENS = re.compile("|".join(re.escape(colour) for colour in style.VARIABLES), re.IGNORECASE)
-
-
-def _attribute(name: str, value: str, prefix: str) -> str | None:
-    """Return what an attribute becomes, colours of the house their variables, fonts the page's; None drops it."""
-    if name == "id":
-        return prefix + value
-    if name == "href":
-        inside = value.startswith("data:image/png;base64,")
-        return f"#{prefix}{value[1:]}" if value.startswith("#") else value if inside else None
-    if name.startswith("on"):
-        return None
-    value = value.replace("url(#", f"url(#{prefix}")
-    if name not in ("style", "fill", "stroke"):
-        return value
-    value = re.sub(r"font:\s*([^;']*?)([\d.]+px)[^;]*", _font, value)
-    value = re.sub(r"font-family:[^;]*;?", "", value)
-    return _TOKENS.sub(lambda match: f"var(--{style.VARIABLES[match.group().lower()]})", value)
-
-
-def _font(match: re.Match[str]) -> str:
-    weight = "font-weight: 600; " if re.search(r"bold|[67]00", match.group(1)) else ""
-    return f"{weight}font-size: {match.group(2)}"
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------------
@@ -234,34 +222,33 @@ def table_of(caption: str, columns: Sequence[Column], *, sortable: bool = True) 
     return TableView(caption, heads, rows, sortable=sortable, tall=len(rows) > _TALL)
 
 
-def cell(value: Any, text: str | None = None, mark: Mark = "") -> Cell:
-    """Make a cell of any value: numbers sort as numbers, undefined last."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        missing = value is None or (pd.api.types.is_scalar(value) and bool(pd.isna(cast("Any", value))))
-        words = "–" if missing else plain_text(value)
-        return Cell(words if text is None else text, None if missing else words.casefold(), mark)
-    written = f"{int(value):,}" if isinstance(value, (int, np.integer)) else number(float(value))
-    sort = float(value) if math.isfinite(value) else None
-    return Cell(written.replace("-", "−") if text is None else text, sort, mark)
-
-
 def figures_of(
-    heading: str, values: Iterable[Any], write: Callable[[float], str] | Sequence[str] = number, mark: Mark = ""
+    heading: str,
+    values: Iterable[Any],
+    write: Callable[[float], str] | Sequence[str] = number,
+    marks: Mark | Sequence[Mark] = "",
 ) -> Column:
     """Return a column of numbers, None where undefined, written by a function or as the texts given."""
     array = np.asarray(list(values), dtype=np.float64).tolist()
     texts = map(write, array) if callable(write) else write
-    return Column(heading, [cell(value, text, mark) for value, text in zip(array, texts, strict=True)])
+    marked = [marks] * len(array) if isinstance(marks, str) else marks
+    numbers = [value if math.isfinite(value) else None for value in array]
+    return Column(heading, list(map(Cell, texts, numbers, marked)))
 
 
-def as_count(value: float) -> str:
-    """Write a count."""
-    return fixed(value, 0)
+#: Writes a count.
+as_count = partial(fixed, decimals=0)
 
 
-def names(values: Iterable[object], heading: str) -> Column:
-    """Return a column of names."""
-    return Column(heading, [cell(clean(value)) for value in values], "text")
+def names(values: Iterable[object], heading: str, marks: Sequence[Mark] | None = None) -> Column:
+    """Return a column of words, a dash for None."""
+    words = [None if value is None else clean(value) for value in values]
+    marked: Sequence[Mark] = marks or [""] * len(words)
+    cells = [
+        Cell("–", None, mark) if word is None else Cell(word, word.casefold(), mark)
+        for word, mark in zip(words, marked, strict=True)
+    ]
+    return Column(heading, cells, "text")
 
 
 def metric_heading(metric: Metric) -> str:
@@ -275,7 +262,11 @@ def frame_table(frame: pd.DataFrame, caption: str, *, index: str = "", sortable:
     columns = [names(frame.index, index)] if index else []
     for place, name in enumerate(frame.columns):
         # Column by column: row by row pandas would turn integers beside floats into floats.
-        column = frame.iloc[:, place]
-        numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-        columns.append(Column(clean(name), [cell(value) for value in column], "number" if numeric else "text"))
+        column, heading = frame.iloc[:, place], clean(name)
+        if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+            write = as_count if pd.api.types.is_integer_dtype(column) else number
+            columns.append(figures_of(heading, column.to_numpy(dtype=np.float64, na_value=np.nan), write))
+        else:
+            present = zip(column, column.notna(), strict=True)
+            columns.append(names([plain_text(value) if there else None for value, there in present], heading))
     return table_of(caption, columns, sortable=sortable)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,11 +27,11 @@ from permgrad.report.words import clean, compact, fixed
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
-P = ParamSpec("P")
-R = TypeVar("R")
 Floats = npt.NDArray[np.float64]
 
 FORMATS = (".png", ".svg", ".pdf")
+#: Runs a plotting function in the house style.
+styled = style.house_style()
 
 
 class PlotFigure(Figure):
@@ -83,26 +83,11 @@ class PlotFigure(Figure):
         return buffer.getvalue()
 
 
-def styled(function: Callable[P, R]) -> Callable[P, R]:
-    """Run a plotting function in the house style."""
-
-    @functools.wraps(function)
-    def inside(*args: P.args, **kwargs: P.kwargs) -> R:
-        with style.house_style():
-            return function(*args, **kwargs)
-
-    return inside
-
-
-def heading(default: str, title: str | None) -> str:
-    """Return a title: None takes the default, an empty text leaves it out."""
+def new_figure(width: float, height: float, title: str | None = "", default: str = "") -> PlotFigure:
+    """Return an empty figure of a size in inches, to which a title (None: the default) adds, that arranges itself."""
     if title is not None and not isinstance(title, str):
         raise InputError(f"title must be text or None, however: title={shown(title)}; pass '' for none")
-    return default if title is None else title
-
-
-def new_figure(width: float, height: float, title: str = "") -> PlotFigure:
-    """Return an empty figure of a size in inches, to which a title adds, that arranges itself."""
+    title = default if title is None else title
     figure = PlotFigure(figsize=(width, height + (0.3 if title else 0)), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)  # type: ignore[union-attr, call-arg]
     if title:
@@ -110,14 +95,14 @@ def new_figure(width: float, height: float, title: str = "") -> PlotFigure:
     return figure
 
 
-def one_panel(width: float, height: float, title: str = "") -> tuple[PlotFigure, Any]:
+def one_panel(width: float, height: float, title: str | None = "", default: str = "") -> tuple[PlotFigure, Any]:
     """Return a figure and its only axes."""
-    figure = new_figure(width, height, title)
+    figure = new_figure(width, height, title, default)
     return figure, figure.add_subplot()
 
 
 def small_panels(
-    count: int, size: tuple[float, float], title: str = "", *, room: float = 0.0, **shared: Any
+    count: int, size: tuple[float, float], title: str | None = "", *, room: float = 0.0, **shared: Any
 ) -> tuple[PlotFigure, list[Any]]:
     """Return a figure of panels of one size, at most three beside each other, and their axes with one y axis."""
     columns = min(3, count)
@@ -277,15 +262,21 @@ def heat_table(
     names: tuple[Sequence[str], Sequence[str]],
     *,
     most: float = 1.0,
+    signed: bool = False,
     size: float = style.SIZE_LABEL,
     aspect: str = "equal",
-) -> None:
-    """Draw a table of shades from 0 to ``most`` with a text in each cell."""
+) -> Any:
+    """Draw a table of shades from 0 (signed: −``most``) to ``most`` with a text in each cell, and return the image."""
     table = np.ma.masked_invalid(shades)
-    axes.imshow(table, cmap=style.colour_map("sequential"), vmin=0.0, vmax=most, aspect=aspect)
-    for row, column in np.ndindex(*table.shape) if texts is not None else ():
-        text, shade = str(np.asarray(texts)[row, column]), float(table.data[row, column])
-        cell_text(axes, (column, row), text, shade / most, size)
+    colours = style.colour_map("diverging" if signed else "sequential").with_extremes(bad=(0.5, 0.5, 0.5, 0.12))
+    image = axes.imshow(table, cmap=colours, vmin=-most if signed else 0.0, vmax=most, aspect=aspect)
+    for (row, column), text in np.ndenumerate(np.asarray(texts)) if texts is not None else ():
+        shade = abs(float(table.data[row, column])) / most
+        colour = style.FIXED_LIGHT if shade > 0.55 else style.FIXED_DARK if np.isfinite(shade) else style.MUTED
+        axes.text(
+            column, row, text, ha="center", va="center", fontsize=size, color=colour,
+            in_layout=False,  # it lies inside the axes; measuring hundreds of texts takes seconds
+        )  # fmt: skip
     rows, columns = names
     axes.set_xticks(range(len(columns)), columns)
     axes.set_yticks(range(len(rows)), rows)
@@ -294,15 +285,7 @@ def heat_table(
     axes.grid(which="minor", color=style.PAPER, linewidth=2)
     axes.tick_params(which="both", length=0, labelcolor=style.INK)
     axes.spines[:].set_visible(False)
-
-
-def cell_text(axes: Any, at: tuple[float, float], text: str, shade: float, size: float) -> None:
-    """Write in a cell of a shade from 0 to 1: light on dark, dark on light, grey where it is undefined."""
-    colour = style.FIXED_LIGHT if shade > 0.55 else style.FIXED_DARK
-    axes.text(
-        *at, text, ha="center", va="center", fontsize=size, color=colour if np.isfinite(shade) else style.MUTED,
-        in_layout=False,  # it lies inside the axes; measuring hundreds of texts takes seconds
-    )  # fmt: skip
+    return image
 
 
 def colour_bar(axes: Any, scale: Any, colours: Any, label: str, **size: Any) -> Any:
@@ -330,6 +313,7 @@ def plain_axis(axes: Any, which: str = "x") -> None:
         axis.set_major_formatter(_tick_text)
 
 
+@lru_cache(maxsize=4096)  # matplotlib asks for the same few ticks again whenever it measures an axis
 def _tick_text(value: float, _position: Any = None) -> str:
     if abs(value) < 1e-15:
         return "0"
@@ -344,18 +328,12 @@ def count_axis(axis: Any) -> None:
     axis.set_major_formatter(lambda value, _: f"{value:,.0f}")
 
 
-def padded(low: float, high: float, share: float = 0.05) -> tuple[float, float]:
-    """Return limits with some air; a range of nothing becomes a small one around it, an undefined one 0 to 1."""
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return 0.0, 1.0
-    if high <= low:
-        room = abs(high) * 0.1 or 1.0
-        return low - room, high + room
-    return low - share * (high - low), high + share * (high - low)
-
-
-def padded_around(values: npt.ArrayLike, share: float = 0.05) -> tuple[float, float]:
-    """Return padded limits around those of the values that are finite; 0 to 1 around none."""
+def padded(values: npt.ArrayLike, share: float = 0.05) -> tuple[float, float]:
+    """Return limits with some air around the finite values: 0 to 1 around none, a small range around a single one."""
     finite = np.asarray(values, dtype=np.float64)
     finite = finite[np.isfinite(finite)]
-    return padded(float(finite.min()), float(finite.max()), share) if len(finite) else (0.0, 1.0)
+    if not len(finite):
+        return 0.0, 1.0
+    low, high = float(finite.min()), float(finite.max())
+    room = share * (high - low) if high > low else abs(high) * 0.1 or 1.0
+    return low - room, high + room

@@ -7,10 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.cm import ScalarMappable
-from matplotlib.collections import PatchCollection
-from matplotlib.colors import Normalize
-from matplotlib.patches import Rectangle
 
 from permgrad.report import style
 from permgrad.report.plots import _base as base
@@ -50,11 +46,12 @@ def bar(
     order, paths = base.largest(values, top_n), _paths(shown, column, values)
     name = explanation.outputs[column]
     about = "" if len(explanation.outputs) == 1 else ", all rows" if name == "all" else f", {clean(name)}"
-    title = base.heading(f"{explanation.method}: what drives the model{about}", title)
-    figure, axes = base.one_panel(style.WIDTH, 0.95 + style.ROW * max(len(order), 1) + (0.25 if paths else 0), title)
+    height = 0.95 + style.ROW * max(len(order), 1) + (0.25 if paths else 0)
+    default = f"{explanation.method}: what drives the model{about}"
+    figure, axes = base.one_panel(style.WIDTH, height, title, default)
     _ranked_rows(axes, shown, column, order, paths)
     base.note_hidden(axes, len(values) - len(order))
-    axes.set_xlabel(_size_words(explanation) + quantity_of(explanation))
+    axes.set_xlabel(("mean |attribution|, " if local else "") + quantity_of(explanation))
     if paths:
         place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1.0), "ncols": len(paths)}
         axes.legend(handlelength=0.9, handleheight=0.9, borderpad=0.1, borderaxespad=0.1, **place)
@@ -95,16 +92,17 @@ def features(
     members = {name: np.flatnonzero(modality == name) for name in dict.fromkeys(explanation.modality)}
     chosen = {name: places[base.largest(values[places], top_n)] for name, places in members.items()}
     rows = [max(len(order), 1) for order in chosen.values()]
-    title = base.heading(f"{explanation.method}: what drives the model, input by input", title)
-    figure = base.new_figure(style.WIDTH, 0.95 * len(rows) + style.ROW * sum(rows), title)
+    default = f"{explanation.method}: what drives the model, input by input"
+    figure = base.new_figure(style.WIDTH, 0.95 * len(rows) + style.ROW * sum(rows), title, default)
     panels = figure.subplots(len(rows), 1, squeeze=False, gridspec_kw={"height_ratios": rows})[:, 0]
     methods = explanation.meta.get("methods")
+    size = "mean |attribution|, " if explanation.scope == "local" else ""
     for axes, (name, order) in zip(panels, chosen.items(), strict=True):
         _ranked_rows(axes, shown, column, order)
         base.note_hidden(axes, len(members[name]) - len(order))
         method = f" · {clean(methods[name])}" if isinstance(methods, Mapping) and name in methods else ""
         axes.set_title(clean(name) + method, fontsize=style.SIZE_LABEL, fontweight="bold")
-        axes.set_xlabel(_size_words(explanation) + _unit(explanation, name))
+        axes.set_xlabel(size + _unit(explanation, name))
     leading = "; ".join(
         f"{clean(name)}: {valued([explanation.names[i] for i in order[:3]], values[order[:3]])}"
         for name, order in chosen.items()
@@ -146,20 +144,25 @@ def classes(explanation: Explanation, *, top_n: int | None = 15, title: str | No
     names = labels_of(shown.outputs, 14)
     names[0] = "all rows" if has_all else names[0]
     cell = float(np.clip(4.8 / len(names), 0.2, 0.95))
-    title = base.heading(f"{explanation.method}: what drives each class", title)
-    figure, axes = base.one_panel(
-        min(max(3.4 + cell * len(names), 5.0), 16.0), 1.5 + style.ROW * 1.05 * len(order), title
+    size = (min(max(3.4 + cell * len(names), 5.0), 16.0), 1.5 + style.ROW * 1.05 * len(order))
+    figure, axes = base.one_panel(*size, title, f"{explanation.method}: what drives each class")
+    table = values[order]
+    bound = float(np.nanmax(np.abs(table), initial=0.0)) or 1.0
+    shades = base.heat_table(
+        axes,
+        table,
+        np.reshape(numbers(table.ravel(), 2), table.shape) if cell >= 0.5 else None,
+        (labels_of([shown.names[i] for i in order]), names),
+        most=bound,
+        signed=bool(np.nanmin(table, initial=0.0) < -0.1 * bound),
+        size=style.SIZE_SMALL - 0.5,
+        aspect="auto",
     )
-    # The column of all rows stands apart from those of the classes.
-    positions = np.arange(len(names)) + (0.15 if has_all else 0.0) * (np.arange(len(names)) > 0)
-    shades = _cells(axes, values[order], positions, numbered=cell >= 0.5)
-    axes.set_xlim(-0.55, positions[-1] + 0.55)
-    axes.set_ylim(len(order) - 0.45, -0.55)
-    axes.set_xticks(positions, names, rotation=90 if cell * 15 < max(map(len, names)) + 1 else 0)
-    axes.set_yticks(np.arange(len(order)), labels_of([shown.names[i] for i in order]))
+    if has_all:  # the column of all rows stands apart from those of the classes
+        axes.axvline(0.5, color=style.PAPER, linewidth=14 * cell)
     axes.xaxis.tick_top()
-    axes.tick_params(length=0, labelcolor=style.INK, labelsize=style.SIZE_LABEL)
-    axes.spines[:].set_visible(False)
+    axes.tick_params(labelsize=style.SIZE_LABEL)
+    axes.tick_params(axis="x", labelrotation=90 if cell * 15 < max(map(len, names)) + 1 else 0)
     base.colour_bar(axes, shades.norm, shades.cmap, quantity_of(explanation), fraction=0.025, pad=0.02, aspect=32)
     leading = " ".join(
         f"For {name} the leading one is {clean(shown.names[int(np.nanargmax(column))])}."
@@ -210,14 +213,10 @@ def _ranked_rows(
         axes.plot(values, places, "o", color=style.INK, markersize=3.2, linestyle="none")
     ends = np.concatenate([[0.0, axes.dataLim.x0, axes.dataLim.x1], low, high, values])
     base.name_rows(axes, labels_of([shown.names[i] for i in order]))
-    axes.set_xlim(*(base.padded_around(ends, 0.03) if np.any(ends[np.isfinite(ends)]) else (0.0, 1.0)))
+    axes.set_xlim(*(base.padded(ends, 0.03) if np.any(ends[np.isfinite(ends)]) else (0.0, 1.0)))
     axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0.5)
     texts = numbers(values)
     base.beside_rows(axes, texts, 6 + 4.6 * max(map(len, texts), default=0), ha="right")
-
-
-def _size_words(explanation: Explanation) -> str:
-    return "mean |attribution|, " if explanation.scope == "local" else ""
 
 
 def _unit(explanation: Explanation, modality: str) -> str:
@@ -227,19 +226,3 @@ def _unit(explanation: Explanation, modality: str) -> str:
         return quantity_of(explanation)
     quantity = quantities.get(modality) if isinstance(quantities, Mapping) else None
     return f"{clean(quantity)} ({clean(units[modality])})" if quantity else clean(units[modality])
-
-
-def _cells(axes: Any, table: Floats, positions: Floats, *, numbered: bool) -> Any:
-    """Draw the cells, whose columns do not stand at whole numbers, and return what gave them their colours."""
-    bound = float(np.nanmax(np.abs(table), initial=0.0)) or 1.0
-    signed = bool(np.nanmin(table, initial=0.0) < -0.1 * bound)
-    scale = Normalize(-bound if signed else 0.0, bound)
-    shades: Any = ScalarMappable(scale, style.colour_map("diverging" if signed else "sequential"))
-    cells = list(np.ndindex(*table.shape))
-    squares = [Rectangle((float(positions[column]) - 0.48, row - 0.46), 0.96, 0.92) for row, column in cells]
-    faces = [shades.to_rgba(value) if np.isfinite(value) else (0.5, 0.5, 0.5, 0.12) for value in table.ravel()]
-    axes.add_collection(PatchCollection(squares, facecolors=faces, edgecolors="none"))
-    for (row, column), text in zip(cells, numbers(table.ravel(), 2), strict=True) if numbered else ():
-        at, shade = (float(positions[column]), row), abs(float(table[row, column])) / bound
-        base.cell_text(axes, at, text, shade, style.SIZE_SMALL - 0.5)
-    return shades

@@ -12,19 +12,7 @@ from permgrad.base.errors import InputError
 from permgrad.evaluation.calibration import reliability
 from permgrad.report import style
 from permgrad.report.plots import _base as base
-from permgrad.report.plots._base import (
-    Floats,
-    PlotFigure,
-    class_table,
-    heat_table,
-    name_columns,
-    new_figure,
-    one_panel,
-    series_style,
-    styled,
-    thinned,
-    unit_square,
-)
+from permgrad.report.plots._base import Floats, PlotFigure, styled
 from permgrad.report.words import labels_of, number, shorten, valued
 
 
@@ -39,12 +27,13 @@ def confusion_matrix(matrix: npt.ArrayLike, labels: Sequence[Any], *, title: str
         )
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
-    size = float(np.clip(0.72 * len(labels), 2.2, 6.6))
-    figure, axes = one_panel(size + 1.7, size + 0.9, title)
+    side = float(np.clip(0.72 * len(labels), 2.2, 6.6))
+    figure, axes = base.one_panel(side + 1.7, side + 0.9, title)
     texts = np.array([[f"{count:,.0f}" for count in row] for row in counts]) if len(labels) <= 12 else None
     names = labels_of(labels, 14)
-    heat_table(axes, shares, texts, (names, names), size=style.SIZE_LABEL if len(labels) <= 8 else style.SIZE_SMALL - 1)
-    name_columns(axes, names, slanted=len(labels) > 3 and max(map(len, names)) > 5)
+    size = style.SIZE_LABEL if len(labels) <= 8 else style.SIZE_SMALL - 1
+    base.heat_table(axes, shares, texts, (names, names), size=size)
+    base.name_columns(axes, names, slanted=len(labels) > 3 and max(map(len, names)) > 5)
     axes.set_xlabel("predicted")
     axes.set_ylabel("truth")
     recall = valued(names[:20], np.diag(shares)[:20], "{:.0%}".format)
@@ -64,21 +53,32 @@ def roc_curves(
 
     Classes that no row has, or every row has, have no curve and are named below the others.
     """
-    codes, table = class_table(truth, probabilities, classes)
+    from sklearn.metrics import roc_auc_score, roc_curve
+
+    codes, table = base.class_table(truth, np.nan_to_num(probabilities), classes)
     wanted = [positive] if len(classes) == 2 else list(range(len(classes)))
-    curves = {k: _roc_curve(codes == k, table[:, k]) for k in wanted if 0 < np.sum(codes == k) < len(codes)}
-    absent = [k for k in wanted if k not in curves][:3]
-    shown = sorted(curves, key=lambda k: curves[k][2])[:MOST_CURVES] if len(curves) > MOST_CURVES else list(curves)
+    areas = {k: float(roc_auc_score(codes == k, table[:, k])) for k in wanted if 0 < np.sum(codes == k) < len(codes)}
+    absent = [k for k in wanted if k not in areas][:3]
+    shown = sorted(areas, key=areas.__getitem__)[:MOST_CURVES] if len(areas) > MOST_CURVES else list(areas)
     names = {k: shorten(classes[k], 16) for k in [*shown, *absent]}
     outside = len(classes) > 2
-    axes = _square(1.15 + 0.085 * max(10, *map(len, names.values())) if outside and names else 0.0, title)
+    # Arranged by hand, in inches: constrained layout would give way to the legend at the right on the left, where the
+    # labels stand.
+    left, below, side, edge = 0.6, 0.5, 3.3, 0.1
+    legend = 1.15 + 0.085 * max(10, *map(len, names.values())) if outside and names else 0.0
+    width, height = left + side + edge + legend, below + side + edge
+    figure = base.new_figure(width, height, title)
+    figure.set_layout_engine("none")
+    height = figure.get_figheight()  # with the title
+    axes = figure.add_axes((left / width, below / height, side / width, side / height))
     axes.plot([0, 1], [0, 1], color=style.RULE, linewidth=1)
     for place, k in enumerate(shown):
-        x, y, area = curves[k]
-        axes.plot(x, y, label=f"{names[k]}  {area:.3f}", **series_style(place))
+        x, y, _ = roc_curve(codes == k, table[:, k])
+        points = base.thinned(len(x), MOST_POINTS)
+        axes.plot(x[points], y[points], label=f"{names[k]}  {areas[k]:.3f}", **base.series_style(place))
     for k in absent:
         axes.plot([], [], linestyle="none", label=f"{names[k]}  undefined")
-    unit_square(axes)
+    base.unit_square(axes)
     axes.set_xlabel("false positives, share")
     axes.set_ylabel("true positives, share")
     if names:
@@ -88,32 +88,9 @@ def roc_curves(
             title="area under curve" if outside else "area",
             title_fontsize=style.SIZE_SMALL, alignment="left", handlelength=1.6,
         )  # fmt: skip
-    figure: PlotFigure = axes.figure
-    areas = valued([shorten(classes[k], 30) for k in shown], [curves[k][2] for k in shown], "{:.3f}".format)
-    figure.description = f"ROC curves, area by class: {areas}"
+    by_class = valued([shorten(classes[k], 30) for k in shown], [areas[k] for k in shown], "{:.3f}".format)
+    figure.description = f"ROC curves, area by class: {by_class}"
     return figure
-
-
-def _square(legend: float, title: str) -> Any:
-    """Return square axes in a figure with room (in inches) for a legend at the right, and a title.
-
-    By hand: the automatic arrangement would give way to the legend on the left, where the labels stand.
-    """
-    left, below, side, edge = 0.6, 0.5, 3.3, 0.1
-    width, height = left + side + edge + legend, below + side + edge
-    figure = new_figure(width, height, title)
-    figure.set_layout_engine("none")
-    height = figure.get_figheight()
-    return figure.add_axes((left / width, below / height, side / width, side / height))
-
-
-def _roc_curve(positive: npt.NDArray[np.bool_], scores: Floats) -> tuple[Floats, Floats, float]:
-    from sklearn.metrics import roc_auc_score, roc_curve
-
-    scores = np.nan_to_num(scores)
-    x, y, _ = roc_curve(positive, scores)
-    points = thinned(len(x), MOST_POINTS)
-    return x[points], y[points], float(roc_auc_score(positive, scores))
 
 
 #: Classes that have a panel; of more, those with the most rows.
@@ -163,7 +140,13 @@ def calibration(
     for k, axes in zip(shown, panels, strict=True):
         scores, older = np.clip(table[:, k], 0, 1), None if earlier is None else np.clip(earlier[:, k], 0, 1)
         error = _reliability_curves(axes, codes == k, scores, older, single=single)
-        _histogram(below if single else axes, scores, behind=not single)
+        # How many rows get which probability: on axes of their own, or low and pale behind the curves.
+        heights, _ = np.histogram(scores[np.isfinite(scores)], bins=_HISTOGRAM)
+        heights = heights if single else 0.16 * heights / max(int(heights.max()), 1)
+        look = {} if single else {"alpha": 0.45, "zorder": 0}
+        (below if single else axes).bar(
+            _HISTOGRAM[:-1], heights, width=0.9 * _HISTOGRAM[1], align="edge", color=style.NEUTRAL, linewidth=0, **look
+        )
         errors.append(f"{shorten(classes[k], 30)} {number(error, 2)}")
     figure.description = "Reliability curves; calibration error: " + ", ".join(errors)
     return figure
@@ -196,13 +179,3 @@ def _reliability_curves(
     if single:
         axes.legend(loc="upper left", handlelength=1.6, fontsize=style.SIZE_SMALL)
     return curve.error
-
-
-def _histogram(axes: Any, scores: Floats, *, behind: bool) -> None:
-    """Draw how many rows get which probability: on its own axes, or low and pale behind the curves."""
-    counts, _ = np.histogram(scores[np.isfinite(scores)], bins=_HISTOGRAM)
-    heights, look = counts, {}
-    if behind:
-        heights, look = 0.16 * counts / max(int(counts.max()), 1), {"alpha": 0.45, "zorder": 0}
-    width = 0.9 * (_HISTOGRAM[1] - _HISTOGRAM[0])
-    axes.bar(_HISTOGRAM[:-1], heights, width=width, align="edge", color=style.NEUTRAL, linewidth=0, **look)

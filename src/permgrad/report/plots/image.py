@@ -52,7 +52,7 @@ def image(
     place = base.check_row(explanation, row) if explanation.scope == "local" else None
     where = "all rows" if place is None else f"row {place}"
     default = f"{explanation.method}: {where}, {clean(explanation.outputs[column])}"
-    text = base.heading(f"{default}, {clean(name)}" if name else default, title)
+    text = title if title is not None else f"{default}, {clean(name)}" if name else default
     images = explanation.maps.get(f"images:{name}" if name else _IMAGES)  # None where images were not kept
     picture = None
     if images is not None:
@@ -124,7 +124,8 @@ def activation(
     grid = np.nan_to_num(np.asarray(heat, dtype=np.float64))
     if grid.ndim != 2 or grid.size == 0:
         raise InputError(f"heat must have shape (height, width), however: its shape is {grid.shape}")
-    grey = None if picture is None else _grey(displayable(picture))
+    grey = None if picture is None else displayable(picture)
+    grey = grey.mean(axis=2) if grey is not None and grey.ndim == 3 else grey
     extent = (0, 1, 0, 1) if grey is None else (0, grey.shape[1], grey.shape[0], 0)
     figure, plain, over = _panels(grey is not None, 0.5, title)
     for axes in (plain, over) if grey is not None else ():
@@ -167,7 +168,8 @@ def overlay(
         plain.imshow(image, cmap="gray", vmin=0, vmax=1, extent=extent)
         plain.set_xlabel("the image")
         # A pale picture keeps its shapes and leaves dark and bright to the colours.
-        over.imshow(1 - _CONTRAST + _CONTRAST * _grey(image), cmap="gray", vmin=0, vmax=1, extent=extent)
+        grey = image if image.ndim == 2 else image.mean(axis=2)
+        over.imshow(1 - _CONTRAST + _CONTRAST * grey, cmap="gray", vmin=0, vmax=1, extent=extent)
         colours[..., 3] = np.where(strength > 0, 0.15 + 0.7 * strength, 0.0)
     colours[~np.isfinite(values), 3] = 0.0
     over.imshow(colours, extent=extent)
@@ -194,10 +196,6 @@ def _strongest(values: Floats, word: str) -> str:
     """Say where the value of the largest size is."""
     row, column = np.unravel_index(int(np.nanargmax(np.abs(values))), values.shape)
     return f"{word} {number(float(values[row, column]))} in row {row}, column {column}."
-
-
-def _grey(image: Floats) -> Floats:
-    return image if image.ndim == 2 else np.asarray(image.mean(axis=2))
 
 
 def displayable(picture: npt.ArrayLike) -> Floats:

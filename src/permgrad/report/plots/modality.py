@@ -42,7 +42,7 @@ def modality(
             explained by different methods, or if ``truth`` does not fit.
     """
     base.check_one_unit(explanation, "modality")
-    text = base.heading(f"{explanation.method}: what each part of the network adds", title)
+    text = f"{explanation.method}: what each part of the network adds" if title is None else title
     explanation.output_index(output)
     content = explanation.branches or _content(explanation, output)
     if truth is not None:
@@ -142,7 +142,11 @@ def branches(content: Mapping[str, Any], *, title: str = "", label: str = "impor
         axes.plot(effects, places, marker, markersize=5, markeredgewidth=1.0, label=legend, **_OPEN)
     words = [number(importance) for importance in value]
     if not path_words(content):
-        words = [_share_words(content[name]) + one for name, one in zip(names, words, strict=True)]
+        shares_of = [value_of(content[name], "share") for name in names]
+        words = [
+            f"{share * 100:.0f} % · {one}" if np.isfinite(share) else f"undefined · {one}" if "share" in entry else one
+            for share, one, entry in zip(shares_of, words, map(content.__getitem__, names), strict=True)
+        ]
     _frame(axes, names, words, [0.0, *numbers[np.isfinite(numbers)]], label)
     figure.description = f"Importance of whole branches: {valued(names, value)}"
     return figure
@@ -166,16 +170,11 @@ def _colours(names: list[str]) -> list[str]:
     return [style.SERIES[place % len(style.SERIES)] for place in range(len(names))]
 
 
-def _share_words(entry: Mapping[str, Any]) -> str:
-    share = value_of(entry, "share")
-    return f"{share * 100:.0f} % · " if np.isfinite(share) else "undefined · " if "share" in entry else ""
-
-
 def _frame(axes: Any, names: list[str], words: list[str], reach: list[float], label: str) -> None:
     """Name the rows, with words to their right."""
     base.name_rows(axes, labels_of(names))
     base.beside_rows(axes, words, 8, color=style.INK, fontsize=style.SIZE_LABEL)
-    axes.set_xlim(*base.padded_around(reach, 0.04))
+    axes.set_xlim(*base.padded(reach, 0.04))
     axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0.5)
     axes.set_xlabel(label)
     if axes.get_legend_handles_labels()[0]:

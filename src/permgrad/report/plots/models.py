@@ -49,7 +49,7 @@ def scores(values: Mapping[str, npt.ArrayLike], *, label: str = "score", level: 
         axes.plot(folds, np.full(len(folds), place), "o", color=colour, alpha=0.45, markersize=4.6, markeredgewidth=0)
         axes.plot(means[place], place, "D", color=colour, markersize=7, markeredgecolor=style.PAPER, zorder=4)
     base.name_rows(axes, labels_of(list(arrays), 30))
-    axes.set_xlim(*base.padded_around(table[near], 0.06))
+    axes.set_xlim(*base.padded(table[near], 0.06))
     axes.set_xlabel(clean(label))
     texts = numbers(means, 4)
     look = {"ha": "right", "fontsize": style.SIZE_LABEL, "color": style.INK}

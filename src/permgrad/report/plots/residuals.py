@@ -11,7 +11,7 @@ import pandas as pd
 from permgrad.base.errors import InputError
 from permgrad.report import style
 from permgrad.report.plots import _base as base
-from permgrad.report.plots._base import Floats, PlotFigure, padded_around, plain_axis, styled
+from permgrad.report.plots._base import Floats, PlotFigure, padded, plain_axis, styled
 from permgrad.report.words import clean, number, shorten, value_text
 
 MOST_POINTS = 4000
@@ -35,12 +35,12 @@ def residuals(truth: npt.ArrayLike, predictions: npt.ArrayLike, *, title: str = 
     error = y - guess
     figure = base.new_figure(style.WIDTH, 3.3, title)
     left, right, beside = figure.subplots(1, 3, width_ratios=(1, 1, 0.26))
-    limits, errors = padded_around([y, guess]), padded_around(error)
+    limits, errors = padded([y, guess]), padded(error)
     left.plot(limits, limits, color=style.MUTED, linewidth=0.9)
     _points(left, y, guess)
     left.set(xlim=limits, ylim=limits, xlabel="truth", ylabel="prediction", box_aspect=1)
     _errors_against(right, guess, error)
-    right.set(xlim=padded_around(guess), ylim=errors, xlabel="prediction", ylabel="error", box_aspect=1)
+    right.set(xlim=padded(guess), ylim=errors, xlabel="prediction", ylabel="error", box_aspect=1)
     beside.hist(error, bins=30, orientation="horizontal", color=style.NEUTRAL, linewidth=0, rwidth=0.9)
     beside.axhline(0, color=style.MUTED, linewidth=0.9)
     beside.set(ylim=errors, xlabel="rows", box_aspect=1 / 0.26)
@@ -76,7 +76,7 @@ def residuals_by_feature(features: pd.DataFrame, errors: npt.ArrayLike) -> PlotF
         axes.axhline(0, color=style.MUTED, linewidth=0.9, zorder=1)
         axes.grid(axis="y")
     panels[0].set_ylabel("error")
-    panels[0].set_ylim(*padded_around(error))
+    panels[0].set_ylim(*padded(error))
     plain_axis(panels[0], "y")
     figure.description = "Errors by " + ", ".join(clean(name) for name in shown.columns)
     return figure
@@ -89,7 +89,7 @@ def _one_feature(axes: Any, values: pd.Series[Any], error: Floats) -> None:
         defined = np.isfinite(numbers)
         if len(np.unique(numbers[defined])) > _MOST_LEVELS:
             _errors_against(axes, numbers[defined], error[defined])
-            axes.set_xlim(*padded_around(numbers))
+            axes.set_xlim(*padded(numbers))
             plain_axis(axes)
             return
     texts = np.array([value_text(value, 10) for value in values.tolist()], dtype=object)

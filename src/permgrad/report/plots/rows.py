@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: More rows than this are thinned evenly; the order and the description use all of them.
 MOST_POINTS = 1500
+#: Narrow bins along the axis, whose points are stacked.
+_BINS = 90
 #: Text like 2024-05-31 or 2024-05-31 12:30, whose alphabetical order is the order in time.
 ISO_DATE = re.compile(r"\d{4}-\d{2}(-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?)?Z?")
 
@@ -46,13 +48,23 @@ def beeswarm(
     base.check_local(explanation, "beeswarm")
     column = base.pick_output(explanation, output)
     values = np.asarray(explanation.values[:, :, column], dtype=np.float64)
-    order = base.largest(_mean_size(values), top_n)
+    finite = np.isfinite(values)
+    with np.errstate(all="ignore"):  # NaN where a feature has no finite value
+        sizes = np.where(finite, np.abs(values), 0.0).sum(axis=0) / finite.sum(axis=0)
+    order = base.largest(sizes, top_n)
     rows = base.thinned(len(values), MOST_POINTS)
-    title = base.heading(f"{explanation.method}: every row", title)
-    figure, axes = base.one_panel(style.WIDTH, 1.1 + 0.36 * len(order), title)
-    low, high = base.padded_around(np.append(values[:, order], 0.0), 0.04)
-    for place, feature in enumerate(order):
-        _swarm(axes, place, values[rows, feature], _ranks(explanation, int(feature))[rows], (low, high))
+    height, default = 1.1 + 0.36 * len(order), f"{explanation.method}: every row"
+    figure, axes = base.one_panel(style.WIDTH, height, title, default)
+    low, high = base.padded(np.append(values[:, order], 0.0), 0.04)
+    points = [
+        _swarm(place, values[rows, feature], _ranks(explanation, int(feature))[rows], (low, high))
+        for place, feature in enumerate(order)
+    ]
+    x, y, ranks = map(np.concatenate, zip(*points, strict=True))
+    grey, colours = ~np.isfinite(ranks), style.colour_map("values")
+    look: dict[str, Any] = {"s": 9, "linewidths": 0, "rasterized": True, "alpha": 0.85}
+    axes.scatter(x[grey], y[grey], color=style.NEUTRAL, **look)
+    axes.scatter(x[~grey], y[~grey], c=ranks[~grey], cmap=colours, vmin=0, vmax=1, **look)
     axes.set_xlim(low, high)
     axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0.5)
     base.name_rows(axes, labels_of([explanation.names[i] for i in order]))
@@ -60,8 +72,7 @@ def beeswarm(
     axes.grid(axis="y", linewidth=0.5)
     name = clean(explanation.outputs[column])
     axes.set_xlabel(quantity_of(explanation) + ("" if name == "all" else f", towards {name}"))
-    scale, colours = Normalize(0, 1), style.colour_map("values")
-    bar = base.colour_bar(axes, scale, colours, "feature value", fraction=0.018, pad=0.02, aspect=40)
+    bar = base.colour_bar(axes, Normalize(0, 1), colours, "feature value", fraction=0.018, pad=0.02, aspect=40)
     bar.set_ticks([0.02, 0.98], labels=["low", "high"])
     bar.ax.tick_params(length=0)
     drawn = f", {len(rows)} drawn" if len(rows) < len(values) else ""
@@ -72,69 +83,50 @@ def beeswarm(
     return figure
 
 
-def _mean_size(values: Floats) -> Floats:
-    """Return each feature's mean absolute value ``(features,)`` over the rows where it is finite; NaN without any."""
-    finite = np.isfinite(values)
-    with np.errstate(all="ignore"):
-        return np.asarray(np.where(finite, np.abs(values), 0.0).sum(axis=0) / finite.sum(axis=0))
-
-
 def _ranks(explanation: Explanation, feature: int) -> Floats:
-    """Return each row's value as a rank 0 … 1, NaN where the value has no order or is missing."""
-    rows = explanation.values.shape[0]
-    frame = explanation.feature_values
-    name = explanation.names[feature]
-    column = _ordered(frame[name]) if frame is not None and name in frame.columns else None
-    if column is None:
-        return np.full(rows, np.nan)
-    ranks = column.rank(pct=True, method="average").to_numpy()
+    """Return each row's value as a rank 0 … 1, NaN where the value has no order or is missing.
+
+    Numbers, dates, times, ISO dates as text and ordered categories have an order.
+    """
+    frame, name = explanation.feature_values, explanation.names[feature]
+    unordered = np.full(explanation.values.shape[0], np.nan)
+    if frame is None or name not in frame.columns:
+        return unordered
+    codes: pd.Series[Any]
+    values, kinds = frame[name], pd.api.types
+    dtype, present = values.dtype, values.dropna()
+    if kinds.is_numeric_dtype(values):
+        codes = pd.Series(pd.to_numeric(values).to_numpy(dtype=np.float64, na_value=np.nan))
+    elif isinstance(dtype, pd.CategoricalDtype) and dtype.ordered:
+        codes = values.cat.codes.where(values.cat.codes >= 0)
+    elif not len(present):
+        return unordered
+    elif kinds.is_datetime64_any_dtype(dtype) or kinds.is_timedelta64_dtype(dtype):
+        codes = values
+    elif all(isinstance(each, (dt.date, np.datetime64)) for each in present):
+        codes = pd.Series(pd.to_datetime(values, errors="coerce", utc=True))
+    elif all(isinstance(each, str) and ISO_DATE.fullmatch(each.strip()) for each in present):
+        codes = values.map(str.strip, na_action="ignore").astype(object)
+    else:
+        return unordered
+    # First the place among the different values: dates and texts have no average.
+    ranks = codes.rank(method="dense").astype(np.float64).rank(pct=True, method="average").to_numpy()
     spread = np.nanmax(ranks, initial=0.0) - np.nanmin(ranks, initial=1.0)
     return (ranks - np.nanmin(ranks)) / spread if spread > 0 else np.where(np.isfinite(ranks), 0.5, np.nan)
 
 
-def _ordered(values: pd.Series[Any]) -> pd.Series[Any] | None:
-    """Return numbers in the order of the values: of numbers, dates, times, ISO dates as text, ordered categories."""
-    codes: pd.Series[Any]
-    kinds = pd.api.types
-    dtype, present = values.dtype, values.dropna()
-    if kinds.is_numeric_dtype(values):
-        return pd.Series(pd.to_numeric(values).to_numpy(dtype=np.float64, na_value=np.nan))
-    if isinstance(dtype, pd.CategoricalDtype) and dtype.ordered:
-        codes = values.cat.codes.where(values.cat.codes >= 0)
-    elif not len(present):
-        return None
-    elif kinds.is_datetime64_any_dtype(dtype) or kinds.is_timedelta64_dtype(dtype):
-        codes = values.rank(method="dense")
-    elif all(isinstance(each, (dt.date, np.datetime64)) for each in present):
-        codes = pd.Series(pd.to_datetime(values, errors="coerce", utc=True)).rank(method="dense")
-    elif all(isinstance(each, str) and ISO_DATE.fullmatch(each.strip()) for each in present):
-        codes = values.map(str.strip, na_action="ignore").astype(object).rank(method="dense")
-    else:
-        return None
-    return codes.astype(np.float64).reset_index(drop=True)
+def _swarm(place: int, values: Floats, ranks: Floats, limits: tuple[float, float]) -> tuple[Floats, Floats, Floats]:
+    """Return where the points of a feature stand, and their ranks.
 
-
-def _swarm(axes: Any, place: int, values: Floats, ranks: Floats, limits: tuple[float, float]) -> None:
+    The points of one narrow bin are stacked up and down around the line, denser bins wider, never random.
+    """
     present = np.isfinite(values)
-    values, ranks = values[present], ranks[present]
-    offsets = _spread(values, limits)
-    grey = ~np.isfinite(ranks)
-    options: dict[str, Any] = {"s": 9, "linewidths": 0, "rasterized": True, "alpha": 0.85}
-    axes.scatter(values[grey], place + offsets[grey], color=style.NEUTRAL, **options)
-    colours = style.colour_map("values")
-    axes.scatter(values[~grey], place + offsets[~grey], c=ranks[~grey], cmap=colours, vmin=0, vmax=1, **options)
-
-
-def _spread(values: Floats, limits: tuple[float, float], bins: int = 90) -> Floats:
-    """Stack the points of one narrow bin up and down around the line, denser bins wider, never random."""
-    if not len(values):
-        return np.zeros(0)
-    low, high = limits
-    at = pd.Series(np.clip(((values - low) / (high - low) * bins).astype(int), 0, bins))
+    values, ranks, (low, high) = values[present], ranks[present], limits
+    at = pd.Series(np.clip(((values - low) / (high - low) * _BINS).astype(int), 0, _BINS))
     # In the order of the rows: sorted by value they would form arrows.
     nth = at.groupby(at).cumcount().to_numpy()
     ladder = (nth + 1) // 2 * np.where(nth % 2, 1, -1)
-    return np.asarray(ladder * min(0.09, 0.76 / (nth.max() + 1)))
+    return values, place + ladder * min(0.09, 0.76 / (nth.max(initial=0) + 1)), ranks
 
 
 def stacks(explanation: Explanation) -> bool:
@@ -174,7 +166,11 @@ def waterfall(
     values = np.nan_to_num(np.asarray(explanation.values[place, :, column], dtype=np.float64))
     order = base.largest(np.abs(values), top_n)
     start, final = _start_and_end(explanation, place, column, values)
-    names, steps = _labels(explanation, order, place), list(values[order])
+    chosen, frame, steps = [explanation.names[i] for i in order], explanation.feature_values, list(values[order])
+    names = [
+        words if frame is None or name not in frame.columns else f"{words} = {value_text(frame[name].iloc[place])}"
+        for words, name in zip(labels_of(chosen, 24), chosen, strict=True)
+    ]
     if hidden := len(values) - len(order):
         names.append(f"{hidden} other {'feature' if hidden == 1 else 'features'}")
         steps.append(float(values.sum() - values[order].sum()))
@@ -182,13 +178,12 @@ def waterfall(
     if abs(gap) > 0.005 * max(abs(final - start), float(np.abs(values).max(initial=0.0)), 1e-12):
         names.append("not attributed")
         steps.append(gap)
-    title = base.heading(f"{explanation.method}: row {place}", title)
-    figure, axes = base.one_panel(style.WIDTH, 1.35 + 0.31 * max(len(steps), 1), title)
-    _steps(axes, np.asarray(steps), start)
+    height, default = 1.35 + 0.31 * max(len(steps), 1), f"{explanation.method}: row {place}"
+    figure, axes = base.one_panel(style.WIDTH, height, title, default)
     base.name_rows(axes, names)
-    _mark_ends(axes, len(steps), start, final)
+    _steps(axes, np.asarray(steps), start, final)
     axes.set_xlabel(_output_of(explanation, column) if label is None else clean(label))
-    leading = valued([explanation.names[i] for i in order[:5]], values[order[:5]])
+    leading = valued(chosen[:5], values[order[:5]])
     figure.description = f"Steps from {number(start)} (baseline) to {number(final)} (this row). Largest: {leading}."
     return figure
 
@@ -214,32 +209,20 @@ def _start_and_end(explanation: Explanation, row: int, column: int, values: Floa
     return start, float(np.asarray(explanation.predictions)[row, column])
 
 
-def _labels(explanation: Explanation, order: Any, row: int) -> list[str]:
-    """Write ``name = value`` with both cut to a sensible length."""
-    names, frame = [explanation.names[i] for i in order], explanation.feature_values
-    return [
-        label if frame is None or name not in frame.columns else f"{label} = {value_text(frame[name].iloc[row])}"
-        for label, name in zip(labels_of(names, 24), names, strict=True)
-    ]
-
-
-def _steps(axes: Any, steps: Floats, start: float) -> None:
-    """Lay the steps from the last (bottom) to the first (top), each starting where the one below ended."""
+def _steps(axes: Any, steps: Floats, start: float, final: float) -> None:
+    """Lay the steps from the last (bottom) to the first (top), each from where the one below ended; mark both ends."""
     ends = start + np.cumsum(steps[::-1])[::-1]
     starts = np.append(ends[1:], start)[: len(steps)]
     base.signed_bars(axes, steps, 0.58, left=starts)
     above = np.arange(1, len(steps))
     axes.vlines(ends[1:], above - 0.71, above - 0.29, color=style.MUTED, linewidth=0.7)
     reach = np.concatenate([starts, ends, [start]])
-    low, high = base.padded(float(reach.min()), float(reach.max()), 0.0)
+    low, high = base.padded(reach, 0.0)
     for place, (step, text) in enumerate(zip(steps, numbers(steps), strict=True)):
         words, side = (f"+{text}", 1) if step > 0 else (text, 1 if step == 0 else -1)
         base.note(axes, words, (ends[place], place), (4 * side, 0), ha="left" if side > 0 else "right")
     axes.set_xlim(low - 0.2 * (high - low), high + 0.2 * (high - low))
-
-
-def _mark_ends(axes: Any, count: int, start: float, final: float) -> None:
-    axes.set_ylim(count - 0.3, -0.95)
+    axes.set_ylim(len(steps) - 0.3, -0.95)
     axes.axvline(start, color=style.MUTED, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0.5)
     axes.axvline(final, color=style.INK, linewidth=0.9, zorder=0.5)
     # The two words stand on opposite sides of their lines, so that they stay apart when the ends are close.

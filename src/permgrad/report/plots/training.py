@@ -36,7 +36,7 @@ def loss_limits(losses: Floats) -> tuple[float, float]:
     low, middle, high = float(finite.min()), float(np.median(finite)), float(finite.max())
     if len(finite) > 4 and high - low > _WILD * 2 * (middle - low) > 0:
         high = low + _WILD * (middle - low)
-    return padded(low, high, 0.08)
+    return padded([low, high], 0.08)
 
 
 def _loss_axes(axes: Any, limits: tuple[float, float], label: str) -> None:
@@ -71,7 +71,13 @@ def learning_curves(
         axes.plot(epochs, losses, color=colour, marker="o" if len(epochs) == 1 else None, markersize=4)
     last = [int(np.flatnonzero(np.isfinite(losses))[-1]) for losses in curves]
     ends = [float(losses[at]) for losses, at in zip(curves, last, strict=True)]
-    for place, at, (_, word, colour) in zip(_apart(axes, ends), last, present, strict=True):
+    # Names of curves stand at their ends, pushed apart where two are close.
+    low, high = axes.get_ylim()
+    places, room = [float(np.clip(end, low, high)) for end in ends], 0.075 * (high - low)
+    if len(places) == 2 and abs(places[0] - places[1]) < room:
+        middle, half = sum(places) / 2, room / 2 if places[0] >= places[1] else -room / 2
+        places = [middle + half, middle - half]
+    for place, at, (_, word, colour) in zip(places, last, present, strict=True):
         base.note(
             axes, word, (epochs[at], place), (6, 0), color=colour, fontsize=style.SIZE_LABEL, annotation_clip=False
         )
@@ -84,7 +90,7 @@ def learning_curves(
         side = "center" if 0.15 < where < 0.85 else "left" if where <= 0.15 else "right"
         words, above = f"kept: epoch {best_epoch}, {number(float(loss))}", ("data", "axes fraction")
         base.note(axes, words, (best_epoch, 1.0), (0, 3), of=above, ha=side, va="bottom", color=style.INK)
-    axes.set_xlim(*padded(float(epochs.min()), float(epochs.max()), 0.02))
+    axes.set_xlim(*padded(epochs, 0.02))
     axes.grid(axis="y")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
     plain_axis(axes, "y")
@@ -103,19 +109,8 @@ def _curve_limits(losses: Floats) -> tuple[float, float]:
     typical = float(np.quantile(finite, 0.9))
     if len(finite) > 8 and high - low > 4 * (typical - low) > 0:
         high = low + 2.0 * (typical - low)
-    bottom, top = padded(low, high, 0.05)
+    bottom, top = padded([low, high])
     return bottom - 0.12 * (top - bottom), top
-
-
-def _apart(axes: Any, ends: list[float]) -> list[float]:
-    """Return where names of curves stand: at their ends, pushed apart where two are close."""
-    low, high = axes.get_ylim()
-    room = 0.075 * (high - low)
-    places = [float(np.clip(end, low, high)) for end in ends]
-    if len(places) == 2 and abs(places[0] - places[1]) < room:
-        middle, half = sum(places) / 2, room / 2 if places[0] >= places[1] else -room / 2
-        places = [middle + half, middle - half]
-    return places
 
 
 # ---- a study ---------------------------------------------------------------------------------------------------------
@@ -147,7 +142,7 @@ def tuning_history(table: pd.DataFrame, *, reference: str = "") -> PlotFigure:
         winner = int(np.argmin(best))
         _mark_winner(axes, trials, winner, float(losses[winner]))
         figure.description += f" The best is trial {trials[winner]} with {number(float(losses[winner]), 3)}."
-    axes.set_xlim(*padded(float(trials.min()), float(trials.max()), 0.03))
+    axes.set_xlim(*padded(trials, 0.03))
     _loss_axes(axes, (low, high), "trial")
     axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=4, borderaxespad=0.2, handletextpad=0.4)
     return figure

@@ -41,11 +41,14 @@ def direction(explanation: Explanation, *, top_n: int | None = 9, title: str | N
     ranked = [name for name in explanation.ranking() if name in explanation.direction]
     names = ranked[: base.check_top_n(top_n, len(ranked))]
     entries = [_pooled(explanation.direction[name]) for name in names]
-    means = [_means(entry) for entry in entries]
+    means = [np.asarray(entry["mean"], dtype=np.float64).reshape(len(entry["mean"]), -1) for entry in entries]
     labels, chosen = _lines(explanation, means[0].shape[1])
+    label = clean(explanation.meta.get("direction_label", "mean prediction"))
+    if len(chosen) == 1 and not labels[chosen[0]].startswith("output "):
+        label = f"mean, {shorten(labels[chosen[0]], 14)}"
     size = (2.5 if len(names) > 1 else 4.2, 1.75)
-    figure, panels = base.small_panels(len(names), size, base.heading("", title), room=0.35)
-    limits = base.padded_around(np.concatenate([mean[:, chosen].ravel() for mean in means]), 0.08)
+    figure, panels = base.small_panels(len(names), size, title, room=0.35)
+    limits = base.padded(np.concatenate([mean[:, chosen].ravel() for mean in means]), 0.08)
     for place, (axes, name, entry, mean) in enumerate(zip(panels, names, entries, means, strict=True)):
         _panel(axes, entry, mean, chosen)
         axes.set_title(shorten(name, 24), fontsize=style.SIZE_LABEL, pad=5)
@@ -53,17 +56,17 @@ def direction(explanation: Explanation, *, top_n: int | None = 9, title: str | N
         axes.grid(axis="y")
         plain_axis(axes, "y")
         if place % 3 == 0:
-            axes.set_ylabel(_axis_label(explanation, labels, chosen))
+            axes.set_ylabel(label)
     if len(chosen) > 1:
         words = [shorten(labels[k], 18) for k in chosen]
         figure.legend(panels[0].lines[: len(chosen)], words, loc="outside upper left", ncols=len(chosen))
-    figure.description = _describe(names, means, chosen)
+    changes = [mean[-1, chosen[0]] - mean[0, chosen[0]] for mean in means]
+    figure.description = "Mean prediction by feature value, first to last: " + ", ".join(
+        f"{clean(name)} {'rises' if change > 0 else 'falls' if change < 0 else 'stays level'}"
+        for name, change in zip(names, changes, strict=True)
+    )
+    figure.description += "."
     return figure
-
-
-def _means(entry: dict[str, Any]) -> Floats:
-    mean = np.asarray(entry["mean"], dtype=np.float64)
-    return mean[:, None] if mean.ndim == 1 else mean
 
 
 def _pooled(entry: dict[str, Any]) -> dict[str, Any]:
@@ -84,7 +87,7 @@ def _pooled(entry: dict[str, Any]) -> dict[str, Any]:
         first = min(thin, min(beside, key=lambda place: sizes[place]))
         groups[first : first + 2] = [groups[first] + groups[first + 1]]
     names = [labels[group[0]] + (f"–{labels[group[-1]]}" if len(group) > 1 else "") for group in groups]
-    mean, points = _means(entry), [*groups, *([ends] if ends else [])]
+    mean, points = np.asarray(entry["mean"], dtype=np.float64), [*groups, *([ends] if ends else [])]
     return {
         **entry,
         "at": list(range(len(points))),
@@ -113,18 +116,12 @@ def _lines(explanation: Explanation, count: int) -> tuple[list[str], list[int]]:
     return labels, [labels.index(clean(positive)) if positive is not None and clean(positive) in labels else 1]
 
 
-def _axis_label(explanation: Explanation, labels: list[str], chosen: list[int]) -> str:
-    if len(chosen) == 1 and not labels[chosen[0]].startswith("output "):
-        return f"mean, {shorten(labels[chosen[0]], 14)}"
-    return clean(explanation.meta.get("direction_label", "mean prediction"))
-
-
 def _panel(axes: Any, entry: dict[str, Any], mean: Floats, chosen: list[int]) -> None:
     if entry.get("kind") == "numeric":
         at = np.asarray(entry["at"], dtype=np.float64)
         for line, k in enumerate(chosen):
             axes.plot(at, mean[:, k], marker="o", markersize=2.6, **base.series_style(line))
-        axes.set_xlim(*padded(float(np.nanmin(at)), float(np.nanmax(at))))
+        axes.set_xlim(*padded(at))
         plain_axis(axes)
         axes.xaxis.get_major_locator().set_params(nbins=3)
         return
@@ -138,14 +135,6 @@ def _panel(axes: Any, entry: dict[str, Any], mean: Floats, chosen: list[int]) ->
     if left > 0:
         more, small = f"{left:,} more level{'s' * (left > 1)}", style.SIZE_SMALL - 1
         axes.text(1, 0.97, more, ha="right", va="top", transform=axes.transAxes, fontsize=small, color=style.MUTED)
-
-
-def _describe(names: list[str], means: list[Floats], chosen: list[int]) -> str:
-    words = []
-    for name, mean in zip(names, means, strict=True):
-        change = mean[-1, chosen[0]] - mean[0, chosen[0]]
-        words.append(f"{clean(name)} {'rises' if change > 0 else 'falls' if change < 0 else 'stays level'}")
-    return "Mean prediction by feature value, first to last: " + ", ".join(words) + "."
 
 
 @styled
