@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +9,7 @@ import pytest
 import permgrad as pg
 from permgrad import InputError
 from permgrad.attribution import methods
-from permgrad.attribution.subject.hybrid import HybridSubject
+from permgrad.attribution.subject.outputs import OutputForm
 from permgrad.base.progress import Progress
 
 
@@ -96,12 +94,14 @@ def test_other_faults_of_a_background_are_said_to_be_its_own(fitted):
 
 
 def test_wrong_targets_of_a_regression_model():
-    subject = SimpleNamespace(task="regression")
-    np.testing.assert_array_equal(HybridSubject.encode_target(subject, [1, 2.5], 2), [1.0, 2.5])
+    outputs = OutputForm("regression", "values", 1, (), ("all",))
+    np.testing.assert_array_equal(outputs.encode_target([1, 2.5], 2), [1.0, 2.5])
     with pytest.raises(InputError, match="y must be finite, however: 2 values are not; leave those rows out"):
-        HybridSubject.encode_target(subject, [np.inf, 1.0, np.nan], 3)
-    with pytest.raises(InputError, match="y must be numbers for a regression model, however: y has the type"):
-        HybridSubject.encode_target(subject, ["a", "b"], 2)
+        outputs.encode_target([np.inf, 1.0, -np.inf], 3)
+    with pytest.raises(InputError, match="y must be known, however: 1 value is missing; leave that row out"):
+        outputs.encode_target([np.inf, 1.0, np.nan], 3)
+    with pytest.raises(InputError, match=r"y must have 1 number per row, .* pass such numbers, or .*fit a classifier"):
+        outputs.encode_target(["a", "b"], 2)
 
 
 def test_wrong_rows_and_targets(fitted):

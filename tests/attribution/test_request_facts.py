@@ -12,6 +12,7 @@ from permgrad.attribution.build import input_maps
 from permgrad.attribution.players.segments import image_shape
 from permgrad.attribution.replace.coalitions import forward_batch_size
 from permgrad.attribution.subject.network import NetworkSubject
+from permgrad.attribution.subject.outputs import OutputForm
 from permgrad.attribution.subject.subject import Subject
 
 TABLE, IMAGE = torch.zeros(2, 3), torch.zeros(2, 1, 4, 4)
@@ -73,6 +74,5 @@ def test_inputs_that_are_images_are_kept_for_plots():
     ],
 )
 def test_whose_outputs_add_up_to_one(kind, output, task, names, constant):
-    form = SimpleNamespace(kind=kind, count=len(names))
-    subject = SimpleNamespace(outputs_form=form, task=task, output_names=names)
-    assert Subject.sum_is_constant(subject, output) is constant
+    form = OutputForm(task, kind, len(names), (), names)
+    assert form.sum_is_constant(output) is constant

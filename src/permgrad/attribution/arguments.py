@@ -13,9 +13,8 @@ from permgrad.attribution.method import Method, Scope
 from permgrad.attribution.subject.subject import Subject
 from permgrad.base.checks import check_choice, check_confidence, check_flag, check_number, check_whole, is_whole
 from permgrad.base.errors import InputError, shown, suggest
-from permgrad.base.random import resolve_seed
 from permgrad.data.types.positive import find_positive, usual_positive
-from permgrad.data.weights import check_weights
+from permgrad.models.losses import losses
 
 SAMPLINGS = ("marginal", "conditional")
 LEVELS = ("column", "feature", "group", "modality")
@@ -25,27 +24,27 @@ LEVELS = ("column", "feature", "group", "modality")
 class Arguments:
     """What the user passed, unchanged; see ``pg.explain`` for what each means."""
 
-    model: Any
-    inputs: Any
-    y: Any
-    method: Any
-    scope: Any
-    target: int | str | Iterable[int | str] | None
-    output: Any
-    level: str
-    groups: Mapping[str, Iterable[str]] | None
-    background: Any
-    sampling: Any
-    loss: str
-    scoring: Any
-    sample_weight: npt.ArrayLike | None
-    confidence: float
-    n_repeats: int
-    batch_size: int | Literal["auto"]
-    random_state: Any
-    progress: Any
-    options: dict[str, Any] = field(default_factory=dict)
+    model: Any = None
+    inputs: Any = None
+    y: Any = None
+    method: Any = "permgrad"
+    scope: Any = "auto"
+    target: int | str | Iterable[int | str] | None = None
+    output: Any = "logit"
+    level: str = "feature"
+    groups: Mapping[str, Iterable[str]] | None = None
+    background: Any = None
+    sampling: Any = "marginal"
+    loss: str = "auto"
+    scoring: Any = None
+    sample_weight: Any = None
+    confidence: float = 0.95
+    n_repeats: int = 10
+    batch_size: int | Literal["auto"] = "auto"
+    random_state: Any = None
+    progress: Any = "auto"
     positive: Any = None
+    options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what can be used with no model, before anything is read; groups that are given are the players."""
@@ -60,50 +59,26 @@ class Arguments:
                 f"batch_size must be 'auto' or an integer of at least 1, however: batch_size={shown(self.batch_size)}; "
                 "pass for example 'auto'"
             )
-        _check_groups(self.groups, self.level)
-        if self.groups is not None and self.level == "feature":
-            object.__setattr__(self, "level", "group")
-
-    def common(self, subject: Subject, rows: int) -> dict[str, Any]:
-        """Check what does not depend on the kind of model, and return it as fields of a ``Request``."""
-        y = None if self.y is None else subject.encode_target(self.y, rows)
-        return {
-            "y": y,
-            "positive": resolve_positive(subject, self.positive, y),
-            "targets": resolve_targets(subject, self.target),
-            "output": self.output,
-            "level": self.level,
-            "scoring": self.scoring,
-            "sampling": self.sampling,
-            "loss": resolve_loss(subject, self.loss),
-            "sample_weight": None if self.sample_weight is None else check_weights(self.sample_weight, rows),
-            "confidence": float(self.confidence),
-            "n_repeats": int(self.n_repeats),
-            "batch_size": self.batch_size,
-            "seed": resolve_seed(self.random_state),
-            "progress": self.progress,
-        }
-
-
-def _check_groups(groups: Any, level: str) -> None:
-    """Refuse groups that are no mapping from names to features, or that a level of other players would drop."""
-    if groups is not None and not isinstance(groups, Mapping):
-        raise InputError(
-            "groups must map names to lists of features, however: it is "
-            f"{type(groups).__name__}; pass groups={{'name': ['feature', …]}}"
-        )
-    for name, members in (groups or {}).items():
-        if not isinstance(members, Iterable) or isinstance(members, (bytes, Mapping)):
+        groups: Any = self.groups
+        if groups is not None and not isinstance(groups, Mapping):
             raise InputError(
-                f"a group must list its features, however: group {name!r} is {shown(members)}; pass "
-                f"groups={{{name!r}: ['feature', …]}}"
+                "groups must map names to lists of features, however: it is "
+                f"{type(groups).__name__}; pass groups={{'name': ['feature', …]}}"
             )
-    if groups and level in ("column", "modality"):
-        players = "each column a player" if level == "column" else "whole inputs players"
-        raise InputError(
-            f"groups= says which features are one player, however: level={level!r} makes {players}; leave one of them "
-            "out"
-        )
+        for name, members in (groups or {}).items():
+            if not isinstance(members, Iterable) or isinstance(members, (bytes, Mapping)):
+                raise InputError(
+                    f"a group must list its features, however: group {name!r} is {shown(members)}; pass "
+                    f"groups={{{name!r}: ['feature', …]}}"
+                )
+        if groups and self.level in ("column", "modality"):
+            players = "each column a player" if self.level == "column" else "whole inputs players"
+            raise InputError(
+                f"groups= says which features are one player, however: level={self.level!r} makes {players}; leave one "
+                "of them out"
+            )
+        if groups is not None and self.level == "feature":
+            object.__setattr__(self, "level", "group")
 
 
 def resolve_options(chosen: Method, method: str, options: dict[str, Any], *, hint: str = "") -> dict[str, Any]:
@@ -174,23 +149,24 @@ def resolve_positive(subject: Subject, positive: Any, y: npt.NDArray[Any] | None
 
     Unless it is said it is the rarer one among the training rows that an estimator keeps, for a network in ``y``.
     """
-    names = subject.class_names if subject.task == "classification" else ()
+    names = subject.class_names
     if positive is not None:
-        return str(names[find_positive(names, positive)])
+        return names[find_positive(names, positive)]
     if len(names) != 2:
         return None
-    codes = getattr(subject.model, "background_target_", y)
-    return str(names[1 if codes is None else usual_positive(names, codes)])
+    codes = y if subject.background_classes is None else subject.background_classes
+    return names[1 if codes is None else usual_positive(names, codes)]
 
 
 def resolve_loss(subject: Subject, loss: str) -> str:
-    """Return the loss's registered name; one of the other task is refused."""
-    resolved = subject.resolve_loss(loss)
+    """Return the loss's registered name, the task's usual one for ``"auto"``; one of the other task is refused."""
+    check_choice("loss", loss, ("auto", *losses.names()))
     fits = {"classification": ("cross_entropy", "brier", "zero_one"), "regression": ("squared_error", "absolute_error")}
-    other = "regression" if subject.task == "classification" else "classification"
-    if resolved in fits[other]:
+    if loss == "auto":
+        return fits[subject.task][0]
+    if loss in fits["regression" if subject.task == "classification" else "classification"]:
         raise InputError(
             f"loss must fit the task, however: loss={loss!r} and the task is {subject.task}; pass one of "
             f"{', '.join(fits[subject.task])} or 'auto'"
         )
-    return resolved
+    return loss

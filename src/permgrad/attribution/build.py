@@ -20,27 +20,6 @@ from permgrad.attribution.replace.plays import Plays
 from permgrad.base.errors import InputError, listed, warn_user
 
 
-def describe(request: Request, **facts: Any) -> dict[str, Any]:
-    """Return the facts every explanation carries: seed, repeats, background, versions, and what the caller adds."""
-    about: dict[str, Any] = {
-        "seed": request.seed,
-        "n_repeats": request.n_repeats,
-        "rows_explained": request.count,
-        "background": {"kind": request.background_kind, "rows": len(request.donors[0])},
-        "sampling": request.sampling,
-        "confidence": request.confidence,
-        "task": request.subject.task,
-    }
-    if request.positive is not None:
-        about["positive"] = request.positive
-    about |= {"paths": list(request.subject.paths), **request.subject.facts}
-    if request.sample_weight is not None and request.scope == "local":
-        # A summary over the rows is taken with them.
-        about["sample_weight"] = request.sample_weight.tolist()
-    versions = {"permgrad": __version__, "torch": torch.__version__, "numpy": np.__version__}
-    return {**about, "versions": {**versions, "python": platform.python_version()}, **facts}
-
-
 def shown_values(request: Request) -> pd.DataFrame | None:
     """Return the raw values of the players, rows × players, missing where one is several columns; None without any.
 
@@ -62,13 +41,8 @@ def shown_values(request: Request) -> pd.DataFrame | None:
     return pd.DataFrame(shown) if shown else None
 
 
-def finish(request: Request, explanation: Explanation) -> Explanation:
-    """Return the explanation after a warning that names the inputs whose values are all exactly 0."""
-    if not request.subject.tells_unused:
-        return explanation
-    refuse_nonsense(explanation)
-    if explanation.method == "gradcam":
-        return explanation  # It says itself which maps are empty.
+def _tell_of_unused(request: Request, explanation: Explanation) -> None:
+    """Warn, with their names, of inputs whose values are all exactly 0."""
     modality = np.array(explanation.modality, dtype=object)
     moved = (np.nan_to_num(explanation.values, nan=1.0) != 0).any(axis=-1)
     used = set(modality[moved.any(axis=0) if explanation.scope == "local" else moved])
@@ -81,7 +55,6 @@ def finish(request: Request, explanation: Explanation) -> Explanation:
             kind = "units" if "layer" in vars(request.subject) else "features"
             names = [name for name, of in zip(explanation.names, explanation.modality, strict=True) if of in unused]
         warn_user(f"the importance of these {kind} is exactly 0: {listed(names, 8)}; {_why_zero(explanation)}")
-    return explanation
 
 
 #: Methods that see an input through the gradient alone.
@@ -101,7 +74,7 @@ def _why_zero(explanation: Explanation) -> str:
     return "they do not change the output; check that the network is meant to leave them out"
 
 
-def refuse_nonsense(explanation: Explanation) -> None:
+def _refuse_nonsense(explanation: Explanation) -> None:
     """Refuse rows for which the network predicts NaN or infinity, or has slopes over values that are missing."""
 
     def broken(fine: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
@@ -145,14 +118,8 @@ def explain_plays(method: str, request: Request, plays: Plays) -> Explanation:
     if request.scope == "global":
         return global_explanation(method, request, plays, play_losses(request, plays, method))
     mean, std, predictions, facts = play_rows(request, plays, method)
-    return build(
-        request,
-        method,
-        mean[..., 0],
-        {"quantity": "output minus the mean output with the feature replaced", **facts},
-        predictions=predictions,
-        **by_quantity(plays.names, mean, std),
-    )
+    facts = {"quantity": "output minus the mean output with the feature replaced", **facts}
+    return build(request, method, facts=facts, predictions=predictions, **by_quantity(plays.names, mean, std))
 
 
 def global_explanation(
@@ -163,7 +130,7 @@ def global_explanation(
     ``numbers``: None: those of the game; ``fields``: further ones of ``Explanation``.
     """
     shown = shown_outputs(request)
-    loss = "divergence" if request.y is None else request.subject.resolve_loss(request.loss)
+    loss = "divergence" if request.y is None else request.loss
     facts = {
         "quantity": "increase of the loss" if request.y is not None else "divergence from the model's own prediction",
         "unit": loss_unit(request, loss),
@@ -172,31 +139,24 @@ def global_explanation(
         "repeats": played.repeats,
         "seconds": played.seconds,
         "model_rows": played.model_rows,
-        "classes_by": classes_by(request),
+        "classes_by": "y" if request.y is not None else "predicted class",
         **played.game.back_end.facts,
         **plays.facts,
     }
-    mean, std, low, high, p_values = (
-        array[:, shown] for array in (played.numbers(request, plays) if numbers is None else numbers)
-    )
-    return build(
-        request,
-        method,
-        mean[..., 0],
-        facts,
-        outputs=tuple(played.outputs[index] for index in shown),
-        low=low[..., 0],
-        high=high[..., 0],
-        p_values=p_values[..., 0],
-        **by_quantity(plays.names, mean, std),
-        **fields,
-    )
+    tables = [table[:, shown] for table in (played.numbers(request, plays) if numbers is None else numbers)]
+    outputs = tuple(played.outputs[index] for index in shown)
+    return build(request, method, facts=facts, outputs=outputs, **by_quantity(plays.names, *tables), **fields)
 
 
-def by_quantity(names: Sequence[str], mean: Floats, std: Floats) -> dict[str, Any]:
-    """Return the fields of an explanation whose first quantity is its importance, and whose others are its parts."""
+def by_quantity(names: Sequence[str], mean: Floats, std: Floats, *ends: Floats) -> dict[str, Any]:
+    """Return the fields of an explanation whose first quantity is its importance, and whose others are its parts.
+
+    ``ends``: low, high and p-values, if there are any.
+    """
     return {
+        "values": mean[..., 0],
         "std": std[..., 0],
+        **{name: end[..., 0] for name, end in zip(("low", "high", "p_values"), ends, strict=False)},
         "parts": {name: mean[..., index] for index, name in enumerate(names) if index},
         "part_std": {name: std[..., index] for index, name in enumerate(names) if index},
     }
@@ -207,11 +167,6 @@ def shown_outputs(request: Request) -> list[int]:
     classes = len(request.subject.class_names)
     chosen = request.targets if len(request.subject.output_names) == classes else range(classes)
     return [0, *(1 + target for target in chosen)]
-
-
-def classes_by(request: Request) -> str:
-    """Return what says which class a row belongs to."""
-    return "y" if request.y is not None else "predicted class"
 
 
 def loss_unit(request: Request, loss: str) -> str:
@@ -230,26 +185,46 @@ def build(
     outputs: tuple[str, ...] | None = None,
     **fields: Any,
 ) -> Explanation:
-    """Return a method's explanation of the players of a request."""
-    maps = input_maps(request)
+    """Return a method's explanation of the players of a request, with the facts that every explanation carries."""
+    subject, maps = request.subject, input_maps(request)
+    about: dict[str, Any] = {
+        "seed": request.seed,
+        "n_repeats": request.n_repeats,
+        "rows_explained": request.count,
+        "background": {"kind": request.background_kind, "rows": len(request.donors[0])},
+        "sampling": request.sampling,
+        "confidence": request.confidence,
+        "task": subject.task,
+    }
+    if request.positive is not None:
+        about["positive"] = request.positive
+    about |= {"paths": list(subject.paths), **subject.facts}
     if request.scope == "local":
+        if request.sample_weight is not None:
+            # A summary over the rows is taken with them.
+            about["sample_weight"] = request.sample_weight.tolist()
         facts = {"quantity": "", "unit": output_unit(request), "output": request.output, **facts}
         fields.setdefault("feature_values", shown_values(request))
     else:
         maps = {name: array for name, array in maps.items() if name.startswith("segments:")}
+    versions = {"permgrad": __version__, "torch": torch.__version__, "numpy": np.__version__}
+    about["versions"] = {**versions, "python": platform.python_version()}
     fields = {"maps": maps, "names": request.space.names, "modality": request.space.modality, **fields}
-    chosen = tuple(request.subject.output_names[target] for target in request.targets)
     explanation = Explanation(
         values=values,
-        outputs=chosen if outputs is None else outputs,
+        outputs=tuple(subject.output_names[target] for target in request.targets) if outputs is None else outputs,
         method=method,
         scope=request.scope,
         level=request.level,
-        groups=request.groups,
-        meta=describe(request, **facts),
+        groups=request.space.groups,
+        meta={**about, **facts},
         **fields,
     )
-    return finish(request, explanation)
+    if subject.tells_unused:
+        _refuse_nonsense(explanation)
+        if method != "gradcam":  # which says itself what maps are empty
+            _tell_of_unused(request, explanation)
+    return explanation
 
 
 def output_unit(request: Request) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy.typing as npt
 from torch import nn
@@ -20,9 +20,6 @@ from permgrad.base.threads import captum_turn
 from permgrad.data.types.column_notes import tell_of_other_order
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
-
-if TYPE_CHECKING:
-    from permgrad.attribution.parts.engines import Engine
 
 
 def explain(
@@ -123,9 +120,11 @@ def explain(
         }
         return explain_stream(model, inputs, y, **options, **further)
     tell_of_other_order(inputs, y=y, sample_weight=sample_weight)
-    engine = take_engine(arguments.options)
+    engine = arguments.options.pop("engine", "local")
     with sparing(), full_float32():
-        return _explain(arguments) if engine is None else _explain_on(engine, arguments)
+        if isinstance(engine, str) and engine == "local":
+            return _explain(arguments)
+        return _explain_on(engine, arguments)
 
 
 def _explain(arguments: Arguments) -> Explanation:
@@ -138,21 +137,15 @@ def _explain(arguments: Arguments) -> Explanation:
         return chosen(request) if request.scoring is None else explain_scores(request, name)
 
 
-def take_engine(options: dict[str, Any]) -> Engine | None:
-    """Take the engine out of the options, with what belongs to it; None where the work is done here, in one piece."""
-    from permgrad.attribution.parts.engines import LocalEngine, make_engine
-
-    engine = options.pop("engine", "local")
-    if engine == "local":
-        return None
-    made = make_engine(engine, workers=options.pop("workers", None), address=options.pop("address", None))
-    return None if isinstance(made, LocalEngine) else made
-
-
-def _explain_on(engine: Engine, arguments: Arguments) -> Explanation:
+def _explain_on(engine: Any, arguments: Arguments) -> Explanation:
     """Explain rows in memory in parts."""
+    from permgrad.attribution.parts.engines import LocalEngine, make_engine
     from permgrad.attribution.parts.engines.frames import explain_on
 
+    workers, address = (arguments.options.pop(name, None) for name in ("workers", "address"))
+    made = make_engine(engine, workers=workers, address=address)
+    if isinstance(made, LocalEngine):
+        return _explain(arguments)
     if not isinstance(arguments.method, str) or arguments.scoring is not None:
         argument = "scoring=" if isinstance(arguments.method, str) else f"method={arguments.method!r}"
         raise InputError(
@@ -160,4 +153,4 @@ def _explain_on(engine: Engine, arguments: Arguments) -> Explanation:
             "out"
         )
     chosen, name = find_method(arguments.method)
-    return explain_on(engine, build_request(arguments, chosen, name), name)
+    return explain_on(made, build_request(arguments, chosen, name), name)

@@ -177,7 +177,6 @@ class Explanation:
         Columns: ``(row,) feature, modality, class, importance, std, ci_low, ci_high, p_value, p_adjusted`` and then
         the parts (``tabular, image, interaction`` for the path game). Undefined is NaN, never 0.
         """
-        low, high = self.ci()
         rows = self.values.shape[0] if self.scope == "local" else 1
         row, name, output = (axis.ravel() for axis in np.indices((rows, len(self.names), len(self.outputs))))
         columns: dict[str, Any] = {}
@@ -188,12 +187,21 @@ class Explanation:
             ("modality", self.modality, name),
             ("class", self.outputs, output),
         ):
-            columns[title] = _texts(np.array(texts, dtype=object)[places])
-        missing = np.full(self.values.shape, np.nan)
+            cells = np.array(texts, dtype=object)[places]
+            try:
+                columns[title] = pd.Series(cells)
+            except UnicodeEncodeError:
+                # Half a character, which pandas' own type refuses.
+                columns[title] = pd.Series(cells, dtype=object)
+        return pd.DataFrame(columns | self.frame_numbers())
+
+    def frame_numbers(self) -> dict[str, Floats]:
+        """Return the tidy frame's columns of numbers."""
+        low, high = self.ci()
         numbers = {"importance": self.values, "std": self.std, "ci_low": low, "ci_high": high}
         numbers |= {"p_value": self.p_values, "p_adjusted": self.p_adjusted, **self.parts}
-        columns |= {title: (missing if array is None else array).ravel() for title, array in numbers.items()}
-        return pd.DataFrame(columns)
+        missing = np.full(self.values.shape, np.nan)
+        return {title: (missing if array is None else array).ravel() for title, array in numbers.items()}
 
     def output_index(self, output: str | int | None) -> int:
         """Return the position of an output given by name or position; None is the first."""
@@ -215,7 +223,8 @@ class Explanation:
 
     def _order(self, output: str | int | None) -> list[int]:
         """Return the positions of the names by falling importance."""
-        self._refuse_mixed("ranking compares")
+        if self.method == MIXED:
+            raise _without_common_unit("ranking compares")
         column = self.output_index(output)
         scores = self.values[:, column]
         if self.scope == "local":
@@ -311,7 +320,8 @@ class Explanation:
 
     def to_shap(self) -> Any:
         """Return a ``shap.Explanation`` with the same numbers, for shap's plots; needs the package shap."""
-        self._refuse_mixed("shap's plots compare")
+        if self.method == MIXED:
+            raise _without_common_unit("shap's plots compare")
         try:
             import shap
         except ImportError as error:
@@ -330,13 +340,6 @@ class Explanation:
             feature_names=list(self.names),
             output_names=None if single else list(self.outputs),
         )
-
-    def _refuse_mixed(self, what: str) -> None:
-        if self.method == MIXED:
-            raise InputError(
-                f"{what} values of one unit, however: each modality was explained by a method of its own; look at "
-                'explanation.plot.features(), or compare parts["share"]'
-            )
 
     def to_shapiq(self, *, row: int = 0, output: str | int | None = None) -> Any:
         """Return ``shapiq.InteractionValues`` of order 1 with the same numbers; needs the package shapiq.
@@ -396,8 +399,11 @@ class Explanation:
         for name in ("base_values", "predictions"):
             if getattr(self, name) is not None:
                 arrays[name] = getattr(self, name)
-        header = {name: getattr(self, name) for name in (*_PLAIN, "names", "modality", "outputs")}
-        header |= {"schema_version": SCHEMA_VERSION, "feature_values": _frame_to_json(self.feature_values)}
+        header = {name: getattr(self, name) for name in (*_PLAIN, *_NAMES)}
+        header |= {"schema_version": SCHEMA_VERSION, "feature_values": None}
+        if (frame := self.feature_values) is not None:
+            cells = plain(frame.astype(object).where(frame.notna(), None).to_numpy())
+            header["feature_values"] = {"columns": [str(name) for name in frame.columns], "data": cells}
         with (
             writing("an explanation must be written", target, "choose another folder"),
             atomic_folder(target) as temporary,
@@ -424,14 +430,15 @@ class Explanation:
                 f"{source} must hold an explanation that permgrad saved, however: it is damaged ({error}); "
                 "make it again"
             ) from error
-        if not isinstance(header, dict) or not isinstance(header.get("schema_version"), int):
+        version = header.get("schema_version") if isinstance(header, dict) else None
+        if not isinstance(version, int):
             raise InputError(
                 f"{source}/explanation.json must state its schema_version, however: it does not; make it again"
             )
-        if header["schema_version"] > SCHEMA_VERSION:
+        if version > SCHEMA_VERSION:
             raise InputError(
                 f"this permgrad reads explanations up to format {SCHEMA_VERSION}, however: {source} has format "
-                f"{header['schema_version']}; install a newer permgrad"
+                f"{version}; install a newer permgrad"
             )
         try:
             explanation = cls(**_fields_from_file(header, arrays))
@@ -447,44 +454,21 @@ class Explanation:
         return explanation
 
 
-def _texts(values: npt.NDArray[Any]) -> Any:
-    """Return texts as pandas has them; as objects where one holds half a character, which its own type refuses."""
-    try:
-        return pd.Series(values)
-    except UnicodeEncodeError:
-        return pd.Series(values, dtype=object)
-
-
-def _fields_from_file(header: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any]:
-    def below(prefix: str) -> dict[str, npt.NDArray[Any]]:
-        return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-
-    for name, array in arrays.items():
-        if not name.startswith("maps/") and array.dtype.kind not in "fiu":
-            raise TypeError(f"{name} (of {array.dtype})")
-    _check_stored(header, len(arrays["values"]))
-    frame = header.get("feature_values")
-    if frame is not None:
-        frame = pd.DataFrame(frame["data"], columns=frame["columns"], dtype=object).infer_objects()
-    return {
-        **{name: header[name] for name in _PLAIN},
-        **{name: tuple(header[name]) for name in ("names", "modality", "outputs")},
-        **{name: arrays.get(name) for name in ("std", "low", "high", "p_values", "base_values", "predictions")},
-        "parts": below("parts/"),
-        "part_std": below("part_std/"),
-        "maps": below("maps/"),
-        "values": arrays["values"],
-        "feature_values": frame,
-    }
+def _without_common_unit(what: str) -> InputError:
+    return InputError(
+        f"{what} values of one unit, however: each modality was explained by a method of its own; look at "
+        'explanation.plot.features(), or compare parts["share"]'
+    )
 
 
 #: Fields that the file holds as they are.
 _PLAIN = ("method", "scope", "level", "additive", "groups", "branches", "direction", "meta")
+_NAMES = ("names", "modality", "outputs")
 #: What a stored explanation's parts may be; None where it says so.
 _TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("method", "scope", "level"), (str,)),
     "additive": (bool,),
-    **dict.fromkeys(("names", "modality", "outputs"), (list,)),
+    **dict.fromkeys(_NAMES, (list,)),
     **dict.fromkeys(("groups", "branches", "direction", "feature_values"), (dict, type(None))),
     "meta": (dict,),
 }
@@ -492,39 +476,51 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 def _check_stored(header: Mapping[str, Any], count: int) -> None:
     """Refuse a file whose parts are of other types or sizes: it would only fail later, where nobody sees why."""
-
-    def check(holds: bool, what: str) -> None:
-        if not holds:
-            raise TypeError(what)
-
+    wrong = []
     for name, types in _TYPES.items():
         value = header.get(name) if name == "feature_values" else header[name]
-        check(isinstance(value, types), f"{name} (a {type(value).__name__})")
-    check(header["scope"] in ("global", "local"), f"scope ({header['scope']!r})")
-    for name in ("names", "modality", "outputs"):
-        check(all(isinstance(item, str) for item in header[name]), f"{name} (not all text)")
-    players, modality, meta = len(header["names"]), len(header["modality"]), header["meta"]
-    check(modality == players, f"modality (of {modality} for {players} names)")
-    for name in OF_ROWS if header["scope"] == "local" else ():
-        rows = meta.get(name)
-        check(rows is None or len(rows) == count, f"meta ({name}: {rows and len(rows)} for {count} rows of values)")
-        check(not any(isinstance(row, (list, dict)) for row in rows or ()), f"meta ({name} that are no numbers)")
+        if not isinstance(value, types):
+            wrong.append(f"{name} (a {type(value).__name__})")
+        elif name in _NAMES and not all(isinstance(item, str) for item in header[name]):
+            wrong.append(f"{name} (not all text)")
+    if wrong:
+        raise TypeError(wrong[0])
+    players, meta, frame = len(header["names"]), header["meta"], header.get("feature_values")
     weights, confidence = meta.get("sample_weight"), meta.get("confidence", 0.95)
-    if weights is not None:
-        numbers = all(isinstance(weight, (int, float)) for weight in weights) and any(weights)
-        usable = numbers and bool(are_weights(np.array(weights, dtype=np.float64)).all())
-        check(usable, "meta (a sample_weight that is no weight)")
-    check(is_number(confidence) and 0 < confidence < 1, f"meta (a confidence of {confidence!r})")
+    faults = {
+        f"scope ({header['scope']!r})": header["scope"] not in ("global", "local"),
+        f"modality (of {len(header['modality'])} for {players} names)": len(header["modality"]) != players,
+        f"meta (a confidence of {confidence!r})": not (is_number(confidence) and 0 < confidence < 1),
+        "feature_values (rows of other lengths)": frame is not None
+        and any(len(row) != len(frame["columns"]) for row in frame["data"]),
+        "meta (a sample_weight that is no weight)": weights is not None
+        and not (any(weights) and bool(are_weights(np.array(weights, dtype=np.float64)).all())),
+    }
+    for name in OF_ROWS if header["scope"] == "local" else ():
+        rows = meta.get(name) or ()
+        faults[f"meta ({name}: {len(rows)} for {count} rows of values)"] = (
+            meta.get(name) is not None and len(rows) != count
+        )
+        faults[f"meta ({name} that are no numbers)"] = any(isinstance(row, (list, dict)) for row in rows)
+    if any(faults.values()):
+        raise TypeError(next(what for what, holds in faults.items() if holds))
+
+
+def _fields_from_file(header: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any]:
+    for name, array in arrays.items():
+        if not name.startswith("maps/") and array.dtype.kind not in "fiu":
+            raise TypeError(f"{name} (of {array.dtype})")
+    _check_stored(header, len(arrays["values"]))
     frame = header.get("feature_values")
-    fits = frame is None or all(len(row) == len(frame["columns"]) for row in frame["data"])
-    check(fits, "feature_values (rows of other lengths)")
-
-
-def _frame_to_json(frame: pd.DataFrame | None) -> dict[str, Any] | None:
-    if frame is None:
-        return None
-    cells = frame.astype(object).where(frame.notna(), None)
-    return {"columns": [str(name) for name in frame.columns], "data": plain(cells.to_numpy())}
+    if frame is not None:
+        frame = pd.DataFrame(frame["data"], columns=frame["columns"], dtype=object).infer_objects()
+    fields = {name: header[name] for name in _PLAIN} | {name: tuple(header[name]) for name in _NAMES}
+    for name in ("std", "low", "high", "p_values", "base_values", "predictions"):
+        fields[name] = arrays.get(name)
+    for group in ("parts/", "part_std/", "maps/"):
+        stored = {name: array for name, array in arrays.items() if name.startswith(group)}
+        fields[group[:-1]] = {name.removeprefix(group): array for name, array in stored.items()}
+    return fields | {"values": arrays["values"], "feature_values": frame}
 
 
 def positive_output(explanation: Explanation) -> int:

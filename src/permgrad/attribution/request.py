@@ -12,7 +12,14 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from permgrad.attribution.arguments import Arguments, resolve_options, resolve_scope
+from permgrad.attribution.arguments import (
+    Arguments,
+    resolve_loss,
+    resolve_options,
+    resolve_positive,
+    resolve_scope,
+    resolve_targets,
+)
 from permgrad.attribution.method import Method, Request, Scope, methods
 from permgrad.attribution.method.captum import CaptumMethod
 from permgrad.attribution.players.segments import build_space, shapes_of
@@ -24,6 +31,8 @@ from permgrad.attribution.subject.inputs import shapes_in_words
 from permgrad.attribution.subject.network import NetworkSubject
 from permgrad.base.checks import is_whole
 from permgrad.base.errors import InputError, listed
+from permgrad.base.random import resolve_seed
+from permgrad.data.weights import check_weights
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 
 Tensors = tuple[Tensor, ...]
@@ -79,9 +88,30 @@ def build_request(arguments: Arguments, chosen: Method, name: str) -> Request:
             "row_offset explains one part of a longer table, so that donors must not come from the part itself, "
             f"however: row_offset={row_offset} and background=None; pass the same background= for every part"
         )
-    common = arguments.common(rows["subject"], len(rows["inputs"][0]))
-    rows["subject"].choose(common["targets"])
-    return Request(**rows, scope=scope, options=options, row_offset=int(row_offset), **common)
+    subject, count, weight = rows["subject"], len(rows["inputs"][0]), arguments.sample_weight
+    y = None if arguments.y is None else subject.encode_target(arguments.y, count)
+    positive = resolve_positive(subject, arguments.positive, y)
+    targets = resolve_targets(subject, arguments.target)
+    if subject.task == "regression" and subject.count > 1:
+        subject.chosen = targets
+    return Request(
+        **rows,
+        scope=scope,
+        options=options,
+        row_offset=int(row_offset),
+        y=y,
+        positive=positive,
+        targets=targets,
+        loss=resolve_loss(subject, arguments.loss),
+        sample_weight=None if weight is None else check_weights(weight, count),
+        confidence=float(arguments.confidence),
+        n_repeats=int(arguments.n_repeats),
+        seed=resolve_seed(arguments.random_state),
+        **{
+            name: getattr(arguments, name)
+            for name in ("output", "level", "scoring", "sampling", "batch_size", "progress")
+        },
+    )
 
 
 def _own_background(inputs: Tensors, donors: Tensors, scope: Scope, settings: Mapping[str, Any]) -> Tensors:
@@ -149,14 +179,16 @@ def _read_table(arguments: Arguments, scope: Scope, settings: Mapping[str, Any])
     if len(inputs[0]) == 0:
         raise InputError("explain needs at least one row, however: inputs has none; pass the rows to explain")
     encoder, background, raw = subject.preprocessor, arguments.background, arguments.inputs
-    donors, kind = inputs, "rows explained"
+    encoded, kind = None, "rows explained"
     if isinstance(background, EncodedBackground):
-        donors, kind = _tensors(background.rows), background.kind
+        encoded, kind = background.rows, background.kind
     elif background is not None:
-        encoded = _tensors(encode_background(subject.model, background))
-        donors, kind = _own_background(inputs, encoded, scope, settings), "given"
+        encoded, kind = encode_background(subject.model, background), "given"
     elif len(inputs[0]) < _OWN_BACKGROUND or scope == "local":
-        donors, kind = _tensors(subject.model.background_), "training rows"
+        encoded, kind = subject.model.background_, "training rows"
+    donors = inputs if encoded is None else (torch.from_numpy(np.ascontiguousarray(encoded)),)
+    if background is not None and not isinstance(background, EncodedBackground):
+        donors = _own_background(inputs, donors, scope, settings)
     if isinstance(raw, pd.DataFrame):
         raw = raw.reset_index(drop=True)
     else:
@@ -169,10 +201,6 @@ def _read_table(arguments: Arguments, scope: Scope, settings: Mapping[str, Any])
         "background_kind": kind,
         "raw": raw,
     }
-
-
-def _tensors(encoded: npt.NDArray[np.float32]) -> Tensors:
-    return (torch.from_numpy(np.ascontiguousarray(encoded)),)
 
 
 def _table_space(encoder: Any, level: str, groups: Mapping[str, Iterable[str]] | None) -> PlayerSpace:
@@ -196,8 +224,19 @@ def _table_space(encoder: Any, level: str, groups: Mapping[str, Iterable[str]] |
 
 def encode_background(model: Any, background: Any) -> npt.NDArray[np.float32]:
     """Return rows for ``background=`` as a fitted estimator's network sees them."""
-    if isinstance(background, pd.DataFrame):
-        _check_background_columns(model, background)
+    trained = [str(name) for name in getattr(model, "feature_names_in_", ())]
+    names = [str(name) for name in background.columns] if isinstance(background, pd.DataFrame) else trained
+    if trained and names != trained and len(set(names)) == len(names):
+        # Without names in training the number of columns alone counts.
+        missing = [name for name in trained if name not in names]
+        further = [name for name in names if name not in trained]
+        pairs = (("lacks", missing), ("also has", further))
+        faults = [f"{word} {listed(columns, show=repr)}" for word, columns in pairs if columns]
+        raise InputError(
+            "background must have the columns that the model was trained on, in their order, however: it "
+            f"{' and '.join(faults) or 'has them in another order'}; pass "
+            f"{'rows like the inputs' if missing else 'background[model.feature_names_in_]'}"
+        )
     if hasattr(background, "__len__") and len(background) == 0:
         raise InputError("background must hold at least one row, however: it is empty; pass rows like the inputs")
     try:
@@ -207,20 +246,3 @@ def encode_background(model: Any, background: Any) -> npt.NDArray[np.float32]:
         words = " ".join(str(error).splitlines()).replace("however: X ", "however: it ")
         raise InputError(f"background{words[1:] if words.startswith('X ') else f': {words}'}") from error
     return encoded
-
-
-def _check_background_columns(model: Any, background: pd.DataFrame) -> None:
-    """Refuse other columns than those of training; the number alone counts where it was trained without names."""
-    trained = [str(name) for name in getattr(model, "feature_names_in_", ())]
-    names = [str(name) for name in background.columns]
-    if not trained or names == trained or len(set(names)) < len(names):
-        return
-    missing = [name for name in trained if name not in names]
-    further = [name for name in names if name not in trained]
-    pairs = (("lacks", missing), ("also has", further))
-    faults = [f"{word} {listed(columns, show=repr)}" for word, columns in pairs if columns]
-    raise InputError(
-        "background must have the columns that the model was trained on, in their order, however: it "
-        f"{' and '.join(faults) or 'has them in another order'}; pass "
-        f"{'rows like the inputs' if missing else 'background[model.feature_names_in_]'}"
-    )

@@ -16,7 +16,7 @@ import permgrad as pg
 from permgrad.attribution.explain import explain
 from permgrad.attribution.method.integrated_gradients import IntegratedGradients
 from permgrad.attribution.slopes.gradients import output_gradients
-from permgrad.attribution.subject.typical import median_row
+from permgrad.attribution.subject.subject import median_row
 from permgrad.base.errors import InputError, PermgradWarning
 from permgrad.imaging import ForeignRenderer
 from permgrad.models.batches import in_batches

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -140,11 +138,7 @@ class _Request:
 
     def __init__(self, y: np.ndarray, weights: np.ndarray | None, loss: str) -> None:
         self.y, self.sample_weight, self.loss, self.subject = y, weights, loss, self
-        self.outputs_form = SimpleNamespace(columns=())
-
-    @staticmethod
-    def resolve_loss(loss: str) -> str:
-        return loss
+        self.chosen = ()
 
 
 @pytest.mark.parametrize("weighted", [False, True])

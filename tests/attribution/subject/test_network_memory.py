@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import permgrad as pg
-from permgrad.attribution.subject.memory import bytes_per_row
+from permgrad.attribution.subject.network import bytes_per_row
 
 #: Numbers that a row becomes inside: 1 MB of float32.
 NUMBERS = 2**18

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 import permgrad as pg
 from permgrad.attribution.players.segments import build_space
 from permgrad.attribution.players.space import PlayerSpace
-from permgrad.attribution.subject import typical
 from permgrad.attribution.subject.network import NetworkSubject
+from permgrad.attribution.subject.subject import mean_row, typical_row
 
 ROWS = 12
 
@@ -233,7 +233,7 @@ class Fixed(nn.Module):
 
 
 def form(function: object, y: object = None, **said: object) -> object:
-    return NetworkSubject(Fixed(function), TABLE, y, **said).outputs_form  # type: ignore[arg-type]
+    return NetworkSubject(Fixed(function), TABLE, y, **said)  # type: ignore[arg-type]
 
 
 CLASSES = np.arange(ROWS) % 2
@@ -333,7 +333,11 @@ def test_targets_that_do_not_fit():
     for y, said, message in (
         (TABLE[:, :2].numpy(), {"task": "regression"}, r"3 numbers per row, as the output has, however: its shape is"),
         (np.array(["a"] * ROWS), {"task": "regression"}, "pass such numbers, or task='classification'"),
-        (np.full((ROWS, 3), np.inf), {"task": "regression"}, "y must be finite, however: some values are not"),
+        (
+            np.full((ROWS, 3), np.inf),
+            {"task": "regression"},
+            "y must be finite, however: 36 values are not; leave those rows out",
+        ),
         (np.full((ROWS, 3), 2), {"task": "classification"}, r"one class per row, however: y has the shape \(12, 3\)"),
         (np.array(["b", "z"] * 6), {"class_names": ["a", "b", "c"]}, r"names \(a, b, c\), however: y holds 'z'"),
     ):
@@ -476,7 +480,7 @@ def test_blending_and_sums_are_their_definitions(data):
     rows = [torch.as_tensor(rng.normal(size=(3, *shape))) for shape in shapes]
     donors = [torch.as_tensor(rng.normal(size=(3, *shape))) for shape in shapes]
     replaced = torch.as_tensor(rng.random((3, players)) < 0.5)
-    blended = space.blend(rows, donors, replaced)
+    blended = [space.blend_one(place, *pair, replaced) for place, pair in enumerate(zip(rows, donors, strict=True))]
     sums = np.zeros((3, players))
     for own, other, mixed, owner in zip(rows, donors, blended, segments, strict=True):
         for row in range(3):
@@ -689,7 +693,7 @@ def test_superpixels_do_not_depend_on_where_the_channels_stand():
 def test_summaries_of_whole_numbers_are_their_most_frequent(kind):
     rows = torch.tensor([[0, 1], [0, 1], [1, 1], [0, 0], [1, 1]]).to(kind)
     assert rows.double().mean(dim=0).tolist() == [0.4, 0.8], "neither is the most frequent one"
-    for summarise in (typical.mean_row, typical.typical_row):
+    for summarise in (mean_row, typical_row):
         found = summarise(rows)
         assert found.dtype == kind
         assert found.tolist() == [[0, 1]]

@@ -75,11 +75,6 @@ class Request:
         """Whether the background is the rows explained."""
         return self.donors is self.inputs
 
-    @property
-    def groups(self) -> dict[str, list[str]]:
-        """The members of each declared group."""
-        return self.space.groups
-
     @cached_property
     def encoded(self) -> npt.NDArray[np.float32]:
         """The rows explained as the network sees them, ``(rows, encoded)``."""

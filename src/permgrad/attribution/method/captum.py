@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from permgrad.attribution.build import describe, finish, input_maps, shown_values
+from permgrad.attribution.build import build
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Method, Request, Scope, methods
 from permgrad.attribution.players.segments import ImageShape, image_shape
@@ -91,26 +91,14 @@ class CaptumMethod(Method):
             else:
                 in_batches(request.count, size, work)
             outputs = CoalitionGame(request).base()
-        explanation = Explanation(
-            values=values,
-            names=request.space.names,
-            modality=request.space.modality,
-            outputs=tuple(subject.output_names[target] for target in request.targets),
-            method=self.name,
-            scope="local",
-            level=request.level,
-            groups=request.groups,
-            feature_values=shown_values(request),
-            predictions=outputs[:, list(request.targets)].double().cpu().numpy(),
-            maps=input_maps(request),
-            meta=describe(
-                request,
-                quantity=f"attribution by {self.name}",
-                unit="as the network returns it",
-                seconds=time.perf_counter() - started,
-            ),
-        )
-        return finish(request, explanation)
+        facts = {
+            "quantity": f"attribution by {self.name}",
+            "unit": "as the network returns it",
+            "output": None,
+            "seconds": time.perf_counter() - started,
+        }
+        predictions = outputs[:, list(request.targets)].double().cpu().numpy()
+        return build(request, self.name, values, facts, predictions=predictions)
 
     def _check_network(self, subject: NetworkSubject) -> None:
         """Refuse an object that was made for another network or layer: its numbers would be taken for this one's."""

@@ -34,7 +34,7 @@ def _measure_losses(request: Request, shuffles: int, progress: Progress) -> tupl
     """Return effects of shuffling the table ``(players, classes)``, the base loss, and that without each branch."""
     subject, module, y = request.subject, request.subject.module, request.y
     assert y is not None
-    rows, players, loss = len(request.encoded), request.players, subject.resolve_loss(request.loss)
+    rows, players, loss = len(request.encoded), request.players, request.loss
     # Which rows belong to which class, 0 or 1; one column for regression.
     classes = np.ones((rows, 1)) if subject.task == "regression" else np.eye(len(subject.class_names))[y.astype(int)]
     orders = {
@@ -184,7 +184,7 @@ class PermGradPaper:
         facts = {
             "quantity": "weighted sum of min–max scaled permutation importance and Grad-CAM, as published",
             "unit": "none",
-            "loss": request.subject.resolve_loss(request.loss),
+            "loss": request.loss,
             "n_repeats": int(options["shuffles"]),
             "argmax_class": bool(options["argmax_class"]),
             "transposed": bool(options["transposed"]),

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from permgrad.attribution.build import global_explanation
+from permgrad.attribution.build import by_quantity, global_explanation
 from permgrad.attribution.explanation import OF_ROWS, Explanation
 from permgrad.attribution.method import LossGame, Request, loss_game, methods
 from permgrad.attribution.parts.folder import part_name, written_lines
@@ -67,43 +66,36 @@ def explain_part(
     ``kept`` holds what was fitted on the background for other parts: it changes no number.
     """
     started = time.perf_counter()
+    game = None if plan.is_local else loss_game(plan.method)
+    path = None if folder is None else folder / f"{part_name(part.number)}.parquet"
     kept = {} if kept is None else kept
 
     def work(batch_rows: int) -> PartResult:
-        return _explained(model, replace(plan, batch_rows=batch_rows), table, part, folder, kept)
+        result, batches = PartResult(part.number, 0), replace(plan, batch_rows=batch_rows)
+        with written_lines(path, {"plan": plan.key, "part": part.number}) as write:
+            for batch in batches.chosen(table, part):
+                request, gap = plan.request(model, table, batch, kept), 0.0
+                if game is not None:
+                    sums, header = _play(plan, game, request)
+                else:
+                    explanation = methods.get(plan.method)()(request)
+                    sums, header = {"values": RowSums.of(np.abs(explanation.values))}, _header(explanation)
+                    gap = float(explanation.meta.get(GAP) or 0.0)
+                    write(local_table(explanation, batch.numbers, plan.form))
+                result = replace(
+                    result,
+                    rows=result.rows + len(batch),
+                    sums=merge_sums(result.sums, sums),
+                    header=result.header or header,
+                    file=None if path is None else path.name,
+                    gap=max(result.gap, gap),
+                )
+        return result
 
     with sparing(), full_float32(), keeping_warnings() as notes:
         # Rows are read and encoded before a method can take fewer of them at a time.
         result = with_fewer(plan.batch_rows, work)
     return replace(result, warnings=tuple(dict.fromkeys(notes))[:_WARNINGS], seconds=time.perf_counter() - started)
-
-
-def _explained(
-    model: Any, plan: StreamPlan, table: PartitionedTable, part: Part, folder: Path | None, kept: dict[str, Any]
-) -> PartResult:
-    game = None if plan.is_local else loss_game(plan.method)
-    result = PartResult(part.number, 0)
-    file = None if folder is None else f"{part_name(part.number)}.parquet"
-    path = None if folder is None or file is None else folder / file
-    with written_lines(path, {"plan": plan.key, "part": part.number}) as write:
-        for batch in plan.chosen(table, part):
-            request, gap = plan.request(model, table, batch, kept), 0.0
-            if game is not None:
-                sums, header = _play(plan, game, request)
-            else:
-                explanation = methods.get(plan.method)()(request)
-                sums, header = {"values": RowSums.of(np.abs(explanation.values))}, _header(explanation)
-                gap = float(explanation.meta.get(GAP) or 0.0)
-                write(local_table(explanation, batch.numbers, plan.form))
-            result = replace(
-                result,
-                rows=result.rows + len(batch),
-                sums=merge_sums(result.sums, sums),
-                header=result.header or header,
-                file=file,
-                gap=max(result.gap, gap),
-            )
-    return result
 
 
 def _header(explanation: Explanation, **further: Any) -> dict[str, Any]:
@@ -154,31 +146,19 @@ def local_table(explanation: Explanation, numbers: Integers, form: str) -> pa.Ta
     rows, names, outputs = explanation.values.shape
     columns: dict[str, Any]
     if form == "wide":
-        columns = {
-            "row": np.repeat(numbers, outputs),
-            "class": _repeated(explanation.outputs, 1, rows),
-            "prediction": _filled(explanation.predictions, (rows, outputs)),
-            "base": _filled(explanation.base_values, (rows, outputs)),
-        }
+        columns = {"row": np.repeat(numbers, outputs), "class": _repeated(explanation.outputs, 1, rows)}
+        for name, values in (("prediction", explanation.predictions), ("base", explanation.base_values)):
+            filled = np.asarray(np.nan if values is None else values, dtype=np.float64)
+            columns[name] = np.broadcast_to(filled, (rows, outputs)).reshape(-1)
         by_output = explanation.values.transpose(0, 2, 1).reshape(-1, names)
         return pa.table(columns | dict(zip(explanation.names, by_output.T, strict=True)))
-    low, high = explanation.ci()
     columns = {
         "row": np.repeat(numbers, names * outputs),
         "feature": _repeated(explanation.names, outputs, rows),
         "modality": _repeated(explanation.modality, outputs, rows),
         "class": _repeated(explanation.outputs, 1, rows * names),
     }
-    numbers_of = {
-        "importance": explanation.values,
-        "std": explanation.std,
-        "ci_low": low,
-        "ci_high": high,
-        "p_value": explanation.p_values,
-        "p_adjusted": explanation.p_adjusted,
-        **explanation.parts,
-    }
-    return pa.table(columns | {name: _filled(values, (rows, names, outputs)) for name, values in numbers_of.items()})
+    return pa.table(columns | explanation.frame_numbers())
 
 
 def _repeated(names: tuple[str, ...], each: int, times: int) -> pa.DictionaryArray:
@@ -186,10 +166,6 @@ def _repeated(names: tuple[str, ...], each: int, times: int) -> pa.DictionaryArr
     distinct = list(dict.fromkeys(names))
     codes = np.array([distinct.index(name) for name in names], dtype=np.int32)
     return pa.DictionaryArray.from_arrays(np.tile(np.repeat(codes, each), times), pa.array(distinct, pa.string()))
-
-
-def _filled(values: npt.NDArray[Any] | None, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
-    return np.broadcast_to(np.asarray(np.nan if values is None else values, dtype=np.float64), shape).reshape(-1)
 
 
 # ---- all parts -------------------------------------------------------------------------------------------------------
@@ -246,20 +222,13 @@ def _of_losses(total: PartResult, header: dict[str, Any]) -> dict[str, Any]:
     tables = tabulate(tuple(header["names"]), moments, outputs, header["repeats"], len(quantities), confidence)
     # The first output stands for all rows; a class may have its name.
     columns = [0, *(1 + outputs[1:].index(name) for name in header["outputs"][1:])]
-    mean, std, low, high, p_values = (table[:, columns] for table in tables)
     target: Any = total.sums.get("target")
     branches: Any = total.sums.get(BRANCHES)
     if branches is not None:
         quantity = "divergence" if target is None else "loss"
         branches = weigh_branches(branches.player(0), header["paths"], confidence, quantity)
     return {
-        "values": mean[..., 0],
-        "std": std[..., 0],
-        "low": low[..., 0],
-        "high": high[..., 0],
-        "p_values": p_values[..., 0],
-        "parts": {name: mean[..., place] for place, name in enumerate(quantities) if place},
-        "part_std": {name: std[..., place] for place, name in enumerate(quantities) if place},
+        **by_quantity(quantities, *(table[:, columns] for table in tables)),
         "branches": branches,
         "meta": header["meta"]
         | {

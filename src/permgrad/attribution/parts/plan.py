@@ -17,11 +17,7 @@ import pandas as pd
 import torch
 
 from permgrad import __version__
-from permgrad.attribution.arguments import (
-    Arguments,
-    resolve_options,
-    resolve_scope,
-)
+from permgrad.attribution.arguments import Arguments, resolve_options, resolve_scope
 from permgrad.attribution.method import Request, loss_game, loss_games, methods
 from permgrad.attribution.replace.donors import RowNumbers
 from permgrad.attribution.request import EncodedBackground, build_request, encode_background
@@ -38,25 +34,20 @@ from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 Form = Literal["tidy", "wide"]
 #: Columns that the wide form has beside those of the features.
 WIDE = ("row", "class", "prediction", "base")
-#: Arguments of ``pg.explain`` that hold for a table in parts too, with their defaults.
-ARGUMENTS: dict[str, Any] = {
-    "target": None,
-    "output": "logit",
-    "level": "feature",
-    "groups": None,
-    "background": None,
-    "sampling": "marginal",
-    "loss": "auto",
-    "scoring": None,
-    "sample_weight": None,
-    "confidence": 0.95,
-    "n_repeats": 10,
-    "batch_size": "auto",
-    "random_state": None,
-    "positive": None,
-}
-#: Of these, what a plan's facts name otherwise.
+#: Arguments of ``pg.explain`` that hold for a table in parts too; what a plan's facts name otherwise comes last.
 _ELSEWHERE = ("background", "scoring", "sample_weight", "random_state")
+_SHARED = (
+    "target",
+    "output",
+    "level",
+    "groups",
+    "sampling",
+    "loss",
+    "confidence",
+    "n_repeats",
+    "batch_size",
+    "positive",
+)
 #: Cells of a frame that are held at a time, numbers of a local explanation, and rows whatever the cells.
 _CELLS, _NUMBERS = 2_000_000, 2_000_000
 _FEWEST_ROWS, _MOST_ROWS = 256, 50_000
@@ -115,7 +106,7 @@ class StreamPlan:
                 "permgrad": __version__,
                 "method": arguments.method,
                 "scope": arguments.scope,
-                "arguments": {name: getattr(arguments, name) for name in ARGUMENTS if name not in _ELSEWHERE},
+                "arguments": {name: getattr(arguments, name) for name in _SHARED},
                 "options": _identified(arguments.options),
                 "seed": arguments.random_state,
                 "y": arguments.y,
@@ -245,23 +236,15 @@ def make_plan(
             f"{type(method).__name__}; pass a name, such as method='permgrad'"
         )
     chosen = methods.get(method)
-    further = {name: options.pop(name, default) for name, default in ARGUMENTS.items()}
-    arguments = Arguments(
-        model=None,
-        inputs=None,
-        y=y,
-        method=method,
-        scope=resolve_scope(chosen(), method, scope),
-        progress=False,
-        options=options,
-        **further,
-    )
+    scope = resolve_scope(chosen(), method, scope)
+    further = {name: options.pop(name) for name in (*_SHARED, *_ELSEWHERE) if name in options}
+    arguments = Arguments(y=y, method=method, scope=scope, progress=False, options=options, **further)
     check_choice("form", form, ("tidy", "wide"))
     _check_streamable(arguments, form, resolve_options(chosen(), method, options))
     features = tuple(str(name) for name in model.preprocessor_.feature_names_in_)
     _check_table(table, features, {"y": y, "sample_weight": arguments.sample_weight})
     known = None
-    if y is not None and arguments.scope == "global":
+    if y is not None and scope == "global":
         known = find_known(
             table,
             y,
@@ -365,14 +348,14 @@ def _check_table(table: PartitionedTable, features: tuple[str, ...], roles: Mapp
 
 def _donors(model: Any, background: Any) -> EncodedBackground:
     """Return the encoded rows that donors and baselines come from; never the rows explained, which are not at hand."""
-    if background is None:
-        return EncodedBackground(np.ascontiguousarray(model.background_, dtype=np.float32), "training rows")
     if isinstance(background, (str, os.PathLike)):
         raise InputError(
             f"background must be rows in memory like the model's inputs, however: background={os.fspath(background)!r} "
             "is a path; read some of its rows with pandas and pass them"
         )
-    return EncodedBackground(np.ascontiguousarray(encode_background(model, background), dtype=np.float32), "given")
+    if background is None:
+        return EncodedBackground(model.background_, "training rows")
+    return EncodedBackground(encode_background(model, background), "given")
 
 
 def _checked(plan: StreamPlan, model: Any, table: PartitionedTable) -> StreamPlan:

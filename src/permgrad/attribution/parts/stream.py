@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -133,11 +133,11 @@ def explain_stream(
     with ExitStack() as stack:
         stack.enter_context(formulas_in_csv(csv_formulas))
         place = Path(out if out is not None else stack.enter_context(tempfile.TemporaryDirectory(prefix="permgrad-")))
-        folder = StreamFolder(StreamedWork(place.absolute(), "explanation", plan.key, plan.facts()), plan)
-        record = stack.enter_context(folder.work.hold(overwrite=overwrite))
+        folder = StreamFolder(place.absolute(), "explanation", plan.key, plan.facts(), plan)
+        record = stack.enter_context(folder.hold(overwrite=overwrite))
         stack.enter_context(sparing())
         if record is not None and folder.is_finished(record):
-            return Explanation.load(folder.path)
+            return Explanation.load(folder.folder)
         folder.begin()
         todo = [part for part in table.parts if not folder.has(part)]
         with Progress(sum(part.rows for part in todo), plan.method, progress) as bar:
@@ -174,29 +174,32 @@ class Work:
             settle_model(self.model)
 
 
-class StreamFolder:
+@dataclass(frozen=True)
+class StreamFolder(StreamedWork):
     """Keeps the sums of part 12 in ``parts/part-00012.npz`` and its rows in ``local/part-00012.parquet``."""
 
-    def __init__(self, work: StreamedWork, plan: StreamPlan) -> None:
-        self.work, self.plan, self.path = work, plan, work.folder
-        #: Where the rows' explanations go; None where the explanation is global.
-        self.local = self.path / LOCAL if plan.is_local else None
+    plan: StreamPlan
+
+    @property
+    def local(self) -> Path | None:
+        """Where the rows' explanations go; None where the explanation is global."""
+        return self.folder / LOCAL if self.plan.is_local else None
 
     def is_finished(self, record: dict[str, Any]) -> bool:
         """Whether an explanation is finished and has all its files; a person or a disk may have removed some."""
-        files = [self.path / LOCAL / str(name) for name in record.get("files", ())]
-        there = all((self.path / name).is_file() for name in (*EXPLANATION, IMPORTANCE))
+        files = [self.folder / LOCAL / str(name) for name in record.get("files", ())]
+        there = all((self.folder / name).is_file() for name in (*EXPLANATION, IMPORTANCE))
         finished = bool(record.get("finished")) and there and all(lines_in(file) is not None for file in files)
         if finished:
             # A process may have been killed between its last word and the removal of the sums.
-            shutil.rmtree(self.path / PARTS, ignore_errors=True)
+            shutil.rmtree(self.folder / PARTS, ignore_errors=True)
         return finished
 
     def begin(self) -> None:
         """Say that the explanation is not finished, and make its folders."""
-        with writable(self.path):
-            self.work.write_record(finished=False, files=[])
-            for folder in (self.path / PARTS, *([self.local] if self.local else [])):
+        with writable(self.folder):
+            self.write_record(finished=False, files=[])
+            for folder in (self.folder / PARTS, *([self.local] if self.local else [])):
                 folder.mkdir(parents=True, exist_ok=True)
 
     def has(self, part: Part) -> bool:
@@ -210,8 +213,8 @@ class StreamFolder:
     def accept(self, result: PartResult) -> None:
         """Keep the result of one part; a second copy of it replaces the first by the same."""
         facts = {name: value for name, value in vars(result).items() if name != "sums"}
-        text = np.array(json.dumps({"plan": self.plan.key, **facts}, ensure_ascii=False))
-        with writable(self.path), atomic_path(self._sums(result.number)) as temporary, temporary.open("wb") as stream:
+        text = np.array(json.dumps({"plan": self.key, **facts}, ensure_ascii=False))
+        with writable(self.folder), atomic_path(self._sums(result.number)) as temporary, temporary.open("wb") as stream:
             # Names of sums hold slashes, which are no more than letters inside the file.
             np.savez(stream, facts=text, **pack(result.sums))  # type: ignore[arg-type]
 
@@ -223,35 +226,35 @@ class StreamFolder:
             raise
         except (ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError) as error:
             raise InputError(
-                f"the sums of all parts must fit together, however: those in {self.path} do not, or are damaged "
+                f"the sums of all parts must fit together, however: those in {self.folder} do not, or are damaged "
                 f"({type(error).__name__}: {error}); begin anew with --overwrite (overwrite=True)"
             ) from error
 
     def finish(self, explanation: Explanation) -> None:
         """Write the explanation beside the parts, and remove the sums that it was made from."""
-        with writable(self.path):
-            with atomic_path(self.path / IMPORTANCE) as temporary:
+        with writable(self.folder):
+            with atomic_path(self.folder / IMPORTANCE) as temporary:
                 write_csv(file_frame(explanation), temporary)
-            made = self.path / PARTS / "explanation"
+            made = self.folder / PARTS / "explanation"
             shutil.rmtree(made, ignore_errors=True)
             explanation.save(made)
             for name in EXPLANATION:
-                (made / name).replace(self.path / name)
+                (made / name).replace(self.folder / name)
             # A worker that died may have left some.
-            sweep(self.path / LOCAL)
-            files = sorted(file.name for file in (self.path / LOCAL).glob("part-*.parquet"))
-            self.work.write_record(finished=True, files=files)
-            shutil.rmtree(self.path / PARTS, ignore_errors=True)
+            sweep(self.folder / LOCAL)
+            files = sorted(file.name for file in (self.folder / LOCAL).glob("part-*.parquet"))
+            self.write_record(finished=True, files=files)
+            shutil.rmtree(self.folder / PARTS, ignore_errors=True)
 
     def _sums(self, number: int) -> Path:
-        return self.path / PARTS / f"{part_name(number)}.npz"
+        return self.folder / PARTS / f"{part_name(number)}.npz"
 
     def _read(self, part: Part) -> PartResult:
         path = self._sums(part.number)
         try:
             arrays = read_npz(path)
             facts = parse_json(str(arrays.pop("facts")))
-            is_ours = (facts.pop("plan"), facts["number"]) == (self.plan.key, part.number)
+            is_ours = (facts.pop("plan"), facts["number"]) == (self.key, part.number)
             result = PartResult(sums=unpack(arrays), **{**facts, "warnings": tuple(facts["warnings"])})
         except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise InputError(

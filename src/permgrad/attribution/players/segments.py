@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -107,6 +108,7 @@ def superpixels(rows: Tensor, size: tuple[int, ...], count: int = _SUPERPIXELS) 
     NOTE[DIFF] every pixel is compared with every centre, not only with those nearby; images here are small.
     """
     from scipy import ndimage
+    from sklearn.cluster import KMeans
 
     mean = rows.double().mean(dim=0)
     if tuple(mean.shape) != size and tuple(mean.shape[1:]) != size:
@@ -118,13 +120,8 @@ def superpixels(rows: Tensor, size: tuple[int, ...], count: int = _SUPERPIXELS) 
     start, _ = grid(rows, size, max(1, round(count / math.prod(down))), *down)
     where = np.indices(size).reshape(len(size), -1).T / step
     points: npt.NDArray[np.float64] = np.concatenate([colour, where], axis=1)
-    labels = start.ravel()
-    for _ in range(10):
-        counts = np.bincount(labels)
-        used = np.flatnonzero(counts)
-        sums = [np.bincount(labels, weights=points[:, place]) for place in range(points.shape[1])]
-        centres = np.array(sums).T[used] / counts[used, None]
-        labels = ((points[:, None] - centres[None]) ** 2).sum(axis=2).argmin(axis=1)
+    centres = pd.DataFrame(points).groupby(start.ravel()).mean().to_numpy()
+    labels = KMeans(len(centres), init=centres, n_init=1, max_iter=10).fit(points).labels_
     regions = _connected(labels.reshape(size), ndimage.label, int(step ** len(size) / 4))
     return regions, [f"[superpixel {index}]" for index in range(int(regions.max()) + 1)]
 
@@ -230,7 +227,7 @@ def _cut_input(
     frames: Sequence[str],
     image: ImageShape | None,
 ) -> tuple[Tensor, list[str]]:
-    shape = tuple(tensor.shape[1:])
+    shape, kind = tuple(tensor.shape[1:]), wanted if isinstance(wanted, str) else ""
     if len(shape) == 1:
         labels = torch.arange(shape[0], dtype=torch.int64)
         if columns is None:
@@ -238,25 +235,20 @@ def _cut_input(
         return labels, [f"{name}.{column}" if frames.count(column) > 1 else column for column in columns]
     if not shape or (len(shape) > 2 and image is None and wanted is None):
         return torch.zeros(shape, dtype=torch.int64), [name]  # a number, or of many dimensions
-    if isinstance(wanted, str) and wanted == _NUMBERS:
+    if kind == _NUMBERS:
         return torch.arange(math.prod(shape)).reshape(shape), [f"{name}{place}" for place in _places(shape)]
-    if image is None or (isinstance(wanted, str) and wanted in (_CHANNELS, _TOKENS)):
+    if image is None or kind in (_CHANNELS, _TOKENS):
         # One player for each place along a dimension: of the channels, which are a sequence's last, or the first.
-        dimension = 0 if wanted != _CHANNELS else _channel(name, shape, image)
+        dimension = 0 if kind != _CHANNELS else len(shape) - 1 if image is None else image.channels
+        if dimension is None:
+            raise InputError(
+                f"Input {name!r} has no channels: it is {' × '.join(map(str, shape))} for each row. "
+                "Choose segments='grid', 'pixels' or 'superpixels'."
+            )
         labels = torch.as_tensor(np.indices(shape)[dimension])
         return labels, [f"{name}[{index}]" for index in range(shape[dimension])]
     labels_2d, listed = _cut_image(name, tensor, "grid" if wanted is None else wanted, image)
     return image.spread(labels_2d, shape), [f"{name}{label}" for label in listed]
-
-
-def _channel(name: str, shape: tuple[int, ...], image: ImageShape | None) -> int:
-    dimension = len(shape) - 1 if image is None else image.channels
-    if dimension is None:
-        raise InputError(
-            f"Input {name!r} has no channels: it is {' × '.join(map(str, shape))} for each row. "
-            "Choose segments='grid', 'pixels' or 'superpixels'."
-        )
-    return dimension
 
 
 def _cut_image(name: str, tensor: Tensor, wanted: Any, image: ImageShape) -> tuple[Integers, list[str]]:

@@ -35,11 +35,6 @@ class PlayerSpace:
         """Return the number of players."""
         return len(self.names)
 
-    def blend(self, rows: Sequence[Tensor], donors: Sequence[Tensor], replaced: Tensor) -> tuple[Tensor, ...]:
-        """Return rows in which the replaced players' positions hold the donors' values."""
-        pairs = enumerate(zip(rows, donors, strict=True))
-        return tuple(self.blend_one(position, row, other, replaced) for position, (row, other) in pairs)
-
     def blend_one(self, position: int, row: Tensor, other: Tensor, replaced: Tensor) -> Tensor:
         """Blend one input: ``row`` and ``other`` are ``(b, *shape)``, ``replaced`` is bool ``(b, players)``."""
         flat = self.segments[position].to(row.device).reshape(-1)
@@ -129,13 +124,6 @@ class PlayerSpace:
         """Return the space whose players are whole modalities."""
         return self.coarse(dict(zip(self.names, self.modality, strict=True)))
 
-    def _players_of(self, variable_of: Mapping[str, str]) -> dict[str, list[str]]:
-        """Return the players behind each name that a group may have as a member: players, and their variables."""
-        players = {name: [name] for name in self.names} | {variable: [] for variable in variable_of.values()}
-        for player, variable in variable_of.items():
-            players[variable].append(player)
-        return players
-
     def grouped(self, groups: Mapping[str, Iterable[str]], variables: Mapping[str, str] | None = None) -> PlayerSpace:
         """Return the space in which every group acts as one player, or refuse the groups.
 
@@ -143,12 +131,16 @@ class PlayerSpace:
         is what is left of it, so that no column is two players'.
         """
         variable_of = dict(zip(self.names, self.names, strict=True)) if variables is None else variables
-        parts = self._players_of(variable_of)
+        # The players behind each name that a member may be: players, and their variables.
+        parts = {name: [name] for name in self.names} | {variable: [] for variable in variable_of.values()}
+        for player, variable in variable_of.items():
+            parts[variable].append(player)
         remedy = f"they are {listed(self.names, show=repr)}" if variables is None else "name columns of the table"
         owners: dict[str, str] = {}
         taken: dict[str, str] = {}
         members: dict[str, list[str]] = {}
-        for group, features in ((str(name), features) for name, features in groups.items()):
+        for name, features in groups.items():
+            group = str(name)
             members[group] = [features] if isinstance(features, str) else [str(feature) for feature in features]
             if not members[group]:
                 raise InputError(
@@ -172,10 +164,9 @@ class PlayerSpace:
                             f"a feature may be in one group only, however: columns of {member!r} are in "
                             f"{owners[player]!r} and {group!r}; take them out of one"
                         )
-        left = {player: variable for player, variable in variable_of.items() if player not in owners}
-        outside = [variable for variable in left.values() if variable in members]
+        outside = [group for player, group in variable_of.items() if player not in owners and group in members]
         if outside:
             raise InputError(
                 f"a group must not have the name of a feature outside it, however: {outside[0]!r}; rename it"
             )
-        return self.coarse(owners | left, members, () if variables is None else tuple(members))
+        return self.coarse({**variable_of, **owners}, members, () if variables is None else tuple(members))

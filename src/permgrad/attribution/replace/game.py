@@ -31,8 +31,7 @@ def loss_value(request: Request) -> Value:
     subject, y = request.subject, request.y
     if y is None:
         return lambda outputs, _rows, base: subject.divergence_rows(outputs, base)[:, None]
-    loss = subject.resolve_loss(request.loss)
-    return lambda outputs, rows, _base: subject.loss_rows(outputs, y[rows], loss)[:, None]
+    return lambda outputs, rows, _base: subject.loss_rows(outputs, y[rows], request.loss)[:, None]
 
 
 def readout_value(request: Request) -> Value:

@@ -46,10 +46,10 @@ def loss_scale(request: Request) -> float:
     y, weights = request.y, request.sample_weight
     if y is None:
         return float("nan")
-    loss = request.subject.resolve_loss(request.loss)
+    loss = request.loss
     if loss in ("squared_error", "absolute_error"):
         columns = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
-        chosen = list(request.subject.outputs_form.columns) or slice(None)
+        chosen = list(request.subject.chosen) or slice(None)
         return float(np.mean([_spread(column, weights, loss) for column in columns[:, chosen].T]))
     counts = np.bincount(np.asarray(y, dtype=np.int64), weights=weights)
     return scale_of_shares(counts / counts.sum(), loss)

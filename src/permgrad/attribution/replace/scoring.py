@@ -144,14 +144,10 @@ def explain_scores(request: Request, method: str) -> Explanation:
     return build(
         request,
         method,
-        mean[..., 0],
-        facts,
+        facts=facts,
         outputs=tuple(scorers),
-        low=low[..., 0],
-        high=high[..., 0],
-        p_values=p_values[..., 0],
-        **by_quantity(plays.names, mean, std),
         maps={},
+        **by_quantity(plays.names, mean, std, low, high, p_values),
     )
 
 
@@ -180,7 +176,8 @@ class _Judge:
         subject = request.subject
         truth = request.y
         assert truth is not None
-        self.classes = subject.class_labels if subject.task == "classification" else np.arange(0)
+        labels = subject.class_labels
+        self.classes = np.arange(len(subject.class_names)) if labels is None else labels
         self.truth = self.classes[truth] if subject.task == "classification" else truth
         strata = truth if subject.task == "classification" else None
         self.groups = deal_groups(len(base), request.seed, "rows", strata)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from permgrad.attribution.method import Request
-from permgrad.attribution.subject.typical import mean_row
+from permgrad.attribution.subject.subject import mean_row
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, shown, text_of, unknown
 from permgrad.base.random import generator

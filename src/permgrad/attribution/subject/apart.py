@@ -7,6 +7,7 @@ its output depends on the rows beside it, so does its explanation, and on the ba
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -25,30 +26,27 @@ def check_apart(predict: Predict, rows: Sequence[Tensor], outputs: Tensor) -> No
     """Warn of outputs that depend on chance; refuse those that depend on the other rows of a batch."""
     few = [tensor[:_FEW] for tensor in rows]
     count = len(few[0])
-    first, again = predict(few), predict(few)
-    rounding = _rounding(outputs)
-    if _moved(first, again) > rounding:
+    first, rounding = predict(few), _rounding(outputs)
+    if _moved(first, predict(few)) > rounding:
         warn_user(
             "a network in eval mode should give a row the same output every time, however: it does not; switch off its "
             "chance, or what it remembers between calls, because it would be taken for an effect"
         )
         return
     alone = _in_batches_of(predict, few, 1)
-    seen = [
-        _moved(outputs[:count], first),
-        _moved(predict([tensor.flip(0) for tensor in few]).flip(0), first),
-        _moved(_in_batches_of(predict, few, max(1, count // 2)), first),
-        _moved(alone, first),
-    ]
+    backwards, halves = (
+        predict([tensor.flip(0) for tensor in few]).flip(0),
+        _in_batches_of(predict, few, -(-count // 2)),
+    )
+    seen = [_moved(other, first) for other in (outputs[:count], backwards, halves, alone)]
     # Explanations are made of rows that take values from others. They are more alike than the rows themselves, so that
     # what mixes rows by how alike they are, as attention does, shows among them first; a single row has zeros beside.
-    if count == 1:
-        beside = [torch.zeros_like(tensor) for tensor in few]
-    else:
-        beside = [_mixed(tensor, position) for position, tensor in enumerate(few)]
-    moved, largest = _moved_beside(predict, few, beside, alone)
-    seen.append(moved)
-    rounding = max(rounding, largest)
+    beside = [_mixed(tensor, place) if count > 1 else torch.zeros_like(tensor) for place, tensor in enumerate(few)]
+    with suppress(InputError):  # a network that does not take such rows has its say later
+        together = predict([torch.cat(pair) for pair in zip(few, beside, strict=True)])
+        every = torch.cat([alone, _in_batches_of(predict, beside, 1)]) if count > 1 else alone
+        seen.append(_moved(together[: len(every)], every))
+        rounding = max(rounding, _rounding(every))
     moved_by = f"{max(seen):.3g}, where outputs range over {_spread(outputs):.3g}"
     remedy = "or, if it is rounding, pass the network and its inputs in float64"
     if max(seen) > max(rounding, _SHARE * _spread(outputs)):
@@ -68,22 +66,6 @@ def _in_batches_of(predict: Predict, rows: Sequence[Tensor], size: int) -> Tenso
     return torch.cat(
         [predict([tensor[begin : begin + size] for tensor in rows]) for begin in range(0, len(rows[0]), size)]
     )
-
-
-def _moved_beside(
-    predict: Predict, few: Sequence[Tensor], beside: Sequence[Tensor], alone: Tensor
-) -> tuple[float, float]:
-    """Return how far rows, and others that are new, move beside each other, and how far rounding may move them.
-
-    A network that does not take them has its say later.
-    """
-    try:
-        together = predict([torch.cat(pair) for pair in zip(few, beside, strict=True)])
-        if len(few[0]) > 1:
-            alone = torch.cat([alone, _in_batches_of(predict, beside, 1)])
-    except InputError:
-        return 0.0, 0.0
-    return _moved(together[: len(alone)], alone), _rounding(alone)
 
 
 def _mixed(tensor: Tensor, position: int) -> Tensor:

@@ -75,7 +75,7 @@ def _trace(subject: NetworkSubject, count: int) -> BranchCut | None:
     tracer = OwnThreadTracer()
     graph = tracer.trace(subject.module)
     placeholders = [node for node in graph.nodes if node.op == "placeholder"]
-    names = _placeholder_names(subject, [str(node.target) for node in placeholders])
+    names = placeholder_names(subject, [str(node.target) for node in placeholders])
     position = {name: index for index, name in enumerate(names)}
     depends: dict[fx.Node, frozenset[int]] = {}
     for node in graph.nodes:
@@ -100,7 +100,8 @@ def _frontier(depends: dict[fx.Node, frozenset[int]], count: int) -> list[list[f
     return frontier
 
 
-def _placeholder_names(subject: NetworkSubject, parameters: list[str]) -> list[str]:
+def placeholder_names(subject: NetworkSubject, parameters: list[str]) -> list[str]:
+    """Return for each input tensor the parameter of the forward that it belongs to."""
     if subject.form.passing == "keywords":
         return [str(leaf.place[0]) for leaf in subject.form.leaves]
     places = subject.form.arguments

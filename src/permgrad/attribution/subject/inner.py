@@ -16,6 +16,7 @@ from torch import Tensor, fx, nn
 
 from permgrad.attribution.players.segments import build_space
 from permgrad.attribution.players.space import NOBODY, PlayerSpace
+from permgrad.attribution.subject.branches import placeholder_names
 from permgrad.attribution.subject.inputs import shapes_in_words
 from permgrad.attribution.subject.network import NetworkSubject
 from permgrad.attribution.subject.tracing import OwnThreadTracer, erase_unused
@@ -66,12 +67,8 @@ class InnerSubject(NetworkSubject):
                     "leave it out"
                 )
             raise unknown("layer", layer, named)
-        self.outer = outer
-        self.module = outer.module
-        self.layer = modules[layer]
-        self.device, self.dtype, self.head, self.picked = outer.device, outer.dtype, outer.head, outer.picked
-        self.outputs_form, self._width = outer.outputs_form, outer._width  # noqa: SLF001 — it is the same network
-        self.rewrites, self._most_rows = outer.rewrites, outer.most_rows()
+        vars(self).update(vars(outer))  # it is the same network
+        self.outer, self.layer, self._most_rows = outer, modules[layer], outer.most_rows()
         # What is left of a network that is cut is not folded.
         self._folded, self._looked = None, True
         few = min(_PROBE_ROWS, len(inputs[0]), max(2, outer.most_rows()))
@@ -83,7 +80,18 @@ class InnerSubject(NetworkSubject):
         with torch.no_grad(), self.open():
             captured, wanted = self.captured(few)
             self.calls = len(captured)
-            self._check(layer, captured, len(few[0]))
+            if not captured:
+                raise InputError(
+                    f"a layer must be used by the network, however: {layer!r} is not called for these inputs; "
+                    "choose another"
+                )
+            for one in captured:
+                if not isinstance(one, Tensor) or one.ndim < 1 or len(one) != count:
+                    shape = shapes_in_words([layer], [one]) if isinstance(one, Tensor) else type(one).__name__
+                    raise InputError(
+                        "a layer's output must be a tensor with one entry per row, however: it is "
+                        f"{shape} for {count} rows; choose another layer"
+                    )
             self.names = (layer,) if self.calls == 1 else tuple(f"{layer}#{call}" for call in range(self.calls))
             self._suffix, needed = (None, None) if self.outer.rewrites else _cut(self.outer, layer, self.calls)
             self.cut = self._suffix is not None
@@ -141,31 +149,22 @@ class InnerSubject(NetworkSubject):
         """Return the output, given the layer's output and the inputs that are still needed."""
         activations, inputs = tensors[: self.calls], dict(zip(self._kept, tensors[self.calls :], strict=True))
         activations = [tensor.to(self.device, copy=tensor.device == self.device) for tensor in activations]
+        names = self.outer.input_names
         if self._suffix is not None:
-            return self._call_suffix(activations, inputs)
+            values = [inputs[k].to(self.device).clone() if k in inputs else None for k in range(len(names))]
+            extra = {f"{_PLACE}{call}": activation for call, activation in enumerate(activations)}
+            with self.theirs(activations, ["activation"] * len(activations)):
+                # The module itself would print to stderr what a part of the network raises.
+                returned = self.outer.form.call(partial(self._suffix.forward, **extra), values)  # type: ignore[arg-type]
+            return self.taken(returned, len(activations[0]))
         pending = iter(activations)
         me = get_ident()
         # Other threads may be calling the layer for themselves.
         handle = self.layer.register_forward_hook(lambda *_: next(pending) if get_ident() == me else None)
         try:
-            return self.outer.forward([inputs[position] for position in range(len(self.outer.input_names))])
+            return self.outer.forward([inputs[position] for position in range(len(names))])
         finally:
             handle.remove()
-
-    def _call_suffix(self, activations: Sequence[Tensor], inputs: dict[int, Tensor]) -> Tensor:
-        rows = len(activations[0])
-        values = [
-            inputs[k].to(self.device).clone() if k in inputs else None for k in range(len(self.outer.input_names))
-        ]
-        extra = {f"{_PLACE}{call}": activation for call, activation in enumerate(activations)}
-        suffix = self._suffix
-
-        def function(*args: Any, **kwargs: Any) -> Any:
-            return suffix.forward(*args, **kwargs, **extra)  # type: ignore[union-attr]
-
-        with self.theirs(activations, ["activation"] * len(activations)):
-            returned = self.outer.form.call(function, values)  # type: ignore[arg-type]
-        return self.taken(returned, rows)
 
     # ---- finding out -------------------------------------------------------------------------------------------------
 
@@ -185,21 +184,6 @@ class InnerSubject(NetworkSubject):
         finally:
             handle.remove()
         return seen, output
-
-    @staticmethod
-    def _check(layer: str, captured: list[Any], rows: int) -> None:
-        if not captured:
-            raise InputError(
-                f"a layer must be used by the network, however: {layer!r} is not called for these inputs; "
-                "choose another"
-            )
-        for one in captured:
-            if not isinstance(one, Tensor) or one.ndim < 1 or len(one) != rows:
-                shape = shapes_in_words([layer], [one]) if isinstance(one, Tensor) else type(one).__name__
-                raise InputError(
-                    "a layer's output must be a tensor with one entry per row, however: it is "
-                    f"{shape} for {rows} rows; choose another layer"
-                )
 
     def _same(self, captured: Sequence[Tensor], few: Sequence[Tensor], wanted: Tensor) -> bool:
         try:
@@ -251,15 +235,8 @@ def _cut(outer: NetworkSubject, layer: str, calls: int) -> tuple[fx.GraphModule 
         return suffix, ()
     if outer.form.passing == "whole" or any(str(node.target).startswith("*") for node in passed):
         return suffix, tuple(range(len(outer.input_names)))
-    return suffix, _positions(outer, [str(node.target) for node in passed], used)
-
-
-def _positions(outer: NetworkSubject, parameters: list[str], used: set[str]) -> tuple[int, ...]:
-    """Return which input tensors belong to the parameters that are still used."""
-    keywords, places = outer.form.passing == "keywords", outer.form.arguments
-    tops = [leaf.place[0] for leaf in outer.form.leaves]
-    names = [str(top) if keywords else dict(enumerate(parameters)).get(places.index(top), "") for top in tops]
-    return tuple(position for position, name in enumerate(names) if name in used or name == "")
+    names = placeholder_names(outer, [str(node.target) for node in passed])
+    return suffix, tuple(position for position, name in enumerate(names) if name in used)
 
 
 # ---- which inputs a unit depends on ----------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import contextlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -66,12 +67,8 @@ class InputForm:
 
     def read(self, inputs: Any, dtype: torch.dtype) -> tuple[Tensor, ...]:
         """Read further rows laid out like those the form was made from."""
-        if _is_leaf(inputs):
-            tensor, columns, loose = _tensor(inputs, self.names[0], dtype)
-            pairs = {(0,): (Leaf(self.names[0], (0,), columns, loose), tensor)}
-        else:
-            leaves, tensors, _ = _flatten(inputs, self.names, dtype)
-            pairs = {leaf.place: (leaf, tensor) for leaf, tensor in zip(leaves, tensors, strict=True)}
+        leaves, read, _ = _flatten([inputs] if _is_leaf(inputs) else inputs, self.names, dtype)
+        pairs = {leaf.place: (leaf, tensor) for leaf, tensor in zip(leaves, read, strict=True)}
         if pairs.keys() != {leaf.place for leaf in self.leaves}:
             expected, shown = (", ".join(str(place[0]) for place in places) for places in (self._places, pairs))
             raise InputError(
@@ -106,25 +103,23 @@ def read_forms(module: nn.Module, inputs: Any, dtype: torch.dtype) -> tuple[tupl
     The keys of a dict are names of the forward's parameters; where none is, the values are passed in order, or the dict
     itself is the argument of a forward that needs no other.
     """
-    signature = _Signature(module)
-    if isinstance(inputs, (Mapping, tuple, list)) and not _has_values(inputs):
+    parameters = _parameters(module)
+    if inputs is not None and not _has_values(inputs):
         raise InputError("The inputs hold no tensor, array or table. Pass what the forward takes.")
-    if _is_leaf(inputs):
-        # One tensor, array or frame (a list of numbers is one array): the forward's first argument.
-        name = signature.names[0] if signature.names else "input0"
-        tensor, columns, loose = _tensor(inputs, name, dtype)
-        check_rows((name,), (tensor,))
-        return (InputForm((Leaf(name, (0,), columns, loose),), "positions", [_Slot]),), (tensor,)
-    if isinstance(inputs, Mapping):
-        ways = signature.ways_of_keys([str(key) for key in inputs])
-    else:
-        ways = signature.ways_of_places(len(inputs))
-    forms = []
-    for way in ways:
-        first = signature.names[0] if way == "whole" else ""
-        hint = [f"{first}[{k}]" for k in range(len(inputs))] if first else signature.by_position(len(inputs))
+    # One tensor, array or frame (a list of numbers is one array): the forward's first argument.
+    alone, first = _is_leaf(inputs), parameters[0].name if parameters else "input0"
+    if inputs is None:
+        raise InputError(
+            f"inputs must be tensors, arrays or tables of numbers, however: {first!r} is NoneType; pass rows"
+        )
+    inputs = [inputs] if alone else inputs
+    forms, count = [], len(inputs)
+    for way in _ways(parameters, inputs):
+        hint = [first] if alone else _names_by_position(parameters, count)
+        if way == "whole":
+            hint = [f"{first}[{k}]" for k in range(count)]
         leaves, tensors, structure = _flatten(inputs, hint, dtype)
-        forms.append(InputForm(leaves, way, structure, first))
+        forms.append(InputForm(leaves, way, structure, first if way == "whole" else ""))
     names = forms[0].names
     doubled = [name for name in names if names.count(name) > 1]
     if doubled:
@@ -158,93 +153,79 @@ def shapes_in_words(names: Sequence[str], tensors: Sequence[Tensor]) -> str:
 
 def in_type_of(name: str, like: Tensor, other: Tensor) -> Tensor:
     """Return further rows in the type of the rows explained; whole numbers are never made by cutting off."""
-    if like.is_floating_point() or other.dtype == like.dtype:
-        return other.to(like.dtype)
-    numbers = other.double() if other.is_floating_point() else other.long()
-    low, high = (0, 1) if like.dtype == torch.bool else (torch.iinfo(like.dtype).min, torch.iinfo(like.dtype).max)
-    if other.is_floating_point():
-        # The largest 64-bit numbers are no doubles; the next power of two is one.
-        fits = (numbers >= low) & (numbers < high + 1) & (numbers == numbers.floor())
-    else:
-        fits = (numbers >= low) & (numbers <= min(high, torch.iinfo(torch.int64).max))
-    if not bool(fits.all()):
+    cast = other.to(like.dtype)
+    lost = cast.to(other.dtype) != other
+    if not like.is_floating_point() and bool(lost.any()):
         kind = str(like.dtype).removeprefix("torch.")
         raise InputError(
             f"further rows of {name!r} must be numbers that the type of the rows explained can hold ({kind}), "
-            f"however: they hold {numbers[~fits][0].item():.7g}; pass the rows explained as floats too, or further "
+            f"however: they hold {other[lost][0].item():.7g}; pass the rows explained as floats too, or further "
             "rows of whole numbers within that type"
         )
-    return other.to(like.dtype)
+    return cast
 
 
 # ---- the forward's parameters ----------------------------------------------------------------------------------------
 
 
-class _Signature:
-    """The parameters of a network's forward."""
+def _parameters(module: nn.Module) -> list[inspect.Parameter]:
+    """Return the parameters of a network's forward; none where Python does not know them."""
+    with contextlib.suppress(TypeError, ValueError):
+        return [each for each in inspect.signature(module.forward).parameters.values() if each.name != "self"]
+    return []
 
-    def __init__(self, module: nn.Module) -> None:
-        parameters: list[inspect.Parameter] = []
-        with contextlib.suppress(TypeError, ValueError):
-            parameters = [each for each in inspect.signature(module.forward).parameters.values() if each.name != "self"]
-        kinds = {parameter.kind for parameter in parameters}
-        variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-        self.parameters = parameters
-        self.names = [each.name for each in parameters]
-        self.any_keyword = inspect.Parameter.VAR_KEYWORD in kinds
-        named = [each for each in parameters if each.kind not in variable]
-        self.named = [each.name for each in named]
-        self.required = [each.name for each in named if each.default is inspect.Parameter.empty]
-        #: names that can be passed by position; None where any number can
-        self.positional: list[str] | None = None
-        if parameters and inspect.Parameter.VAR_POSITIONAL not in kinds:
-            self.positional = [each.name for each in named if each.kind is not inspect.Parameter.KEYWORD_ONLY]
 
-    @property
-    def takes_one(self) -> bool:
-        """Whether the forward needs no argument but the first."""
-        return bool(self.positional) and set(self.required) <= {self.names[0]}
+def _names_by_position(parameters: Sequence[inspect.Parameter], count: int) -> list[str]:
+    """Return names for inputs passed in order; those of ``*inputs`` are numbered."""
+    names: list[str] = []
+    for parameter in parameters:
+        if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            return names + [f"{parameter.name}[{index}]" for index in range(count - len(names))]
+        names.append(parameter.name)
+    return names
 
-    def by_position(self, count: int) -> list[str]:
-        """Return names for inputs passed in order; those of ``*inputs`` are numbered."""
-        names: list[str] = []
-        for parameter in self.parameters:
-            if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-                return names + [f"{parameter.name}[{index}]" for index in range(count - len(names))]
-            names.append(parameter.name)
-        return names
 
-    def ways_of_places(self, count: int) -> tuple[Passing, ...]:
-        """Return how a tuple or list may be meant: as arguments, or as the only argument that the forward needs."""
-        if count < 2 or self.positional is None or not self.takes_one:
-            return ("positions",)
-        return ("whole",) if count > len(self.positional) else ("positions", "whole")
+def _fits(signature: inspect.Signature, /, *arguments: Any, **named: Any) -> bool:
+    """Return whether a function can be called so."""
+    try:
+        return bool(signature.bind(*arguments, **named))
+    except TypeError:
+        return False
 
-    def ways_of_keys(self, keys: list[str]) -> tuple[Passing, ...]:
-        """Return how a dict with these keys may be meant; refuse one that the forward cannot be called with."""
-        strange = [key for key in keys if key not in self.named]
-        missing = [name for name in self.required if name not in keys]
-        if not missing and (self.any_keyword or not strange):
-            return ("keywords",)
-        ways: list[Passing] = []
-        # forward(batch, y=None): the dict itself is the argument, unless it holds that.
-        if self.takes_one and (missing or len(strange) == len(keys)):
-            ways.append("whole")
-        first = None if self.positional is None else self.positional[: len(keys)]
-        in_order = first is None or (len(first) == len(keys) and set(missing) <= set(first))
-        if len(strange) == len(keys) and in_order:
-            ways.append("positions")
-        if ways:
-            return tuple(ways)
+
+def _ways(parameters: Sequence[inspect.Parameter], inputs: Any) -> list[Passing]:
+    """Return how a dict, tuple or list may be meant; refuse a dict that the forward cannot be called with.
+
+    As arguments, or as the only one that the forward needs, as in ``forward(batch, y=None)``.
+    """
+    count, fits = len(inputs), partial(_fits, inspect.Signature(parameters))
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    takes_one = several[0] not in {each.kind for each in parameters} and fits(None)
+    if not isinstance(inputs, Mapping):
+        if count < 2 or not takes_one:
+            return ["positions"]
+        return ["positions", "whole"] if fits(*inputs) else ["whole"]
+    keys = [str(key) for key in inputs]
+    if fits(**dict.fromkeys(keys)):
+        return ["keywords"]
+    names = {each.name: each.default is inspect.Parameter.empty for each in parameters if each.kind not in several}
+    strange = [key for key in keys if key not in names]
+    missing = [name for name, required in names.items() if required and name not in keys]
+    ways: list[Passing] = []
+    # The dict itself is the argument, unless it holds that.
+    if takes_one and (missing or len(strange) == count):
+        ways.append("whole")
+    if len(strange) == count and (not parameters or fits(*keys)):
+        ways.append("positions")
+    if not ways:
+        fault = f"The keys of the inputs ({', '.join(keys)}) do not match the forward's parameters"
+        fault = f"{fault} ({', '.join(names) or 'none'}). Rename the keys."
         if not missing:
-            only = ", ".join(self.named)
-            raise InputError(f"The forward takes no {', '.join(strange)}, only {only}. Leave that out.")
-        if not strange:
-            raise InputError(f"The forward also needs {', '.join(missing)}. Add it to the inputs.")
-        raise InputError(
-            f"The keys of the inputs ({', '.join(keys)}) do not match the forward's parameters "
-            f"({', '.join(self.named) or 'none'}). Rename the keys."
-        )
+            fault = f"The forward takes no {', '.join(strange)}, only {', '.join(names)}. Leave that out."
+        elif not strange:
+            fault = f"The forward also needs {', '.join(missing)}. Add it to the inputs."
+        raise InputError(fault)
+    return ways
 
 
 # ---- the user's structure --------------------------------------------------------------------------------------------

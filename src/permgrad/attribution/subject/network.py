@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from permgrad.attribution.maps.positions import Reader
 from permgrad.attribution.subject.apart import check_apart
 from permgrad.attribution.subject.branches import BranchCut, cut_into_branches
 from permgrad.attribution.subject.inputs import InputForm, in_type_of, read_forms, shapes_in_words
-from permgrad.attribution.subject.memory import bytes_per_row, rows_within_memory
-from permgrad.attribution.subject.outputs import OutputForm, pick_head, resolve_outputs, with_others
+from permgrad.attribution.subject.outputs import kind_with, pick_head, resolve_outputs
 from permgrad.attribution.subject.subject import Subject
 from permgrad.attribution.subject.untouched import are_rewritten, as_written, check_initialised, copied_weights, kept
 from permgrad.base.errors import InputError, PermgradError, counted, error_in_words, is_out_of_memory, warn_user
@@ -32,6 +32,11 @@ _PROBE_ROWS = 256
 _FEW_ROWS = 5
 #: Rows on which it is found out what the network takes an input for.
 _LOOKED_AT = 2
+#: Bytes that one operation may write for a batch. Larger batches are no faster on a processor, whose cache they leave;
+#: an accelerator has memory of its own. Several such results are alive at once.
+_WRITTEN, _WRITTEN_ACCELERATOR = 8 * 2**20, 2**30
+#: Of a row where not even two fit in memory.
+_TOO_MANY = 2**62
 
 
 def unwrap(module: nn.Module) -> nn.Module:
@@ -95,7 +100,7 @@ class NetworkSubject(Subject):
         self.inputs = self._cast(tensors)
         self._folded: Callable[[Tensor], Tensor] | None = None
         self._looked = False
-        self.outputs_form: OutputForm = resolve_outputs(probe, y, kind=output_kind, task=task, class_names=class_names)
+        vars(self).update(vars(resolve_outputs(probe, y, kind=output_kind, task=task, class_names=class_names)))
 
     # ---- rows --------------------------------------------------------------------------------------------------------
 
@@ -167,20 +172,20 @@ class NetworkSubject(Subject):
     def settle(self, background: Sequence[Tensor] | None) -> None:
         """Let a background take part in telling what outputs are, and warn where few rows told it."""
         rows = len(self.inputs[0])
-        form, rows_seen = self.outputs_form, min(rows, _PROBE_ROWS)
-        if form.by_target and rows < _FEW_ROWS:
+        rows_seen = min(rows, _PROBE_ROWS)
+        if self.by_target and rows < _FEW_ROWS:
             warn_user(
                 f"the task should be told by y of at least {_FEW_ROWS} rows, however: y of {counted(rows, 'row')} "
                 "holds nothing but 0 and 1, so that the network is taken for a classifier; pass "
                 "task='classification' or task='regression'"
             )
-        if form.by_values and form.kind != "logits" and background is not None:
+        if self.by_values and self.kind != "logits" and background is not None:
             few = [tensor[:_PROBE_ROWS] for tensor in background]
             # What the network makes of a background is said by the methods that use it.
             with contextlib.suppress(BatchError), torch.no_grad(), self.open():
-                self.outputs_form = form = with_others(form, self._first_outputs(few).cpu())
+                self.kind = kind_with(self.kind, self._first_outputs(few).cpu())
                 rows_seen += len(few[0])
-        if form.by_values and form.kind == "probabilities" and form.count == 1 and rows_seen < _FEW_ROWS:
+        if self.by_values and self.kind == "probabilities" and self.count == 1 and rows_seen < _FEW_ROWS:
             warn_user(
                 f"what an output is should be told by at least {_FEW_ROWS} rows, however: those of "
                 f"{counted(rows_seen, 'row')} lie within 0 … 1 and are taken for probabilities; pass "
@@ -273,7 +278,8 @@ class NetworkSubject(Subject):
         if self._most_rows is None:
             row = [tensor[:1] for tensor in (self.inputs if rows is None else rows)]
             with self.open(), as_written(self.module):
-                self._most_rows = rows_within_memory(bytes_per_row(self.forward, row), self.device)
+                written = _WRITTEN if self.device.type == "cpu" else _WRITTEN_ACCELERATOR
+                self._most_rows = max(1, written // max(bytes_per_row(self.forward, row), 1))
         return self._most_rows
 
     # ---- running it --------------------------------------------------------------------------------------------------
@@ -351,22 +357,13 @@ class NetworkSubject(Subject):
         """Return the network cut into a branch for each input; None where that does not help."""
         return cut_into_branches(self, inputs)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the folded network out of copies: it is made again on first use."""
-        return {**self.__dict__, "_folded": None, "_looked": False}
-
-    def choose(self, targets: tuple[int, ...]) -> None:
-        """Let losses of a regression with several outputs be those of the outputs asked for."""
-        if self.task == "regression" and self.outputs_form.count > 1:
-            self.outputs_form = replace(self.outputs_form, columns=targets)
-
     @property
     def facts(self) -> dict[str, Any]:
         """What was inferred about the network, for an explanation's ``meta``."""
         return {
             "head": self.picked,
-            "output_kind": self.outputs_form.kind,
-            "output_inferred": self.outputs_form.inferred,
+            "output_kind": self.kind,
+            "output_inferred": self.inferred,
         }
 
 
@@ -384,3 +381,42 @@ def _no_autocast(device: torch.device) -> Any:
     if device.type in ("cpu", "cuda") and torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return contextlib.nullcontext()
+
+
+# ---- how much memory a row takes, so that a batch's activations are bounded and not its inputs -----------------------
+
+
+class _Written(TorchDispatchMode):
+    """Notes how many bytes each operation of this thread gives back."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.sizes: list[int] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        strided = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor) and leaf.layout == torch.strided]
+        self.sizes += [leaf.untyped_storage().nbytes() for leaf in strided]
+        return result
+
+
+def bytes_per_row(forward: Callable[[list[Tensor]], Any], row: Sequence[Tensor]) -> int:
+    """Return the most bytes that one operation of a network writes for one row, ``(1, *shape)`` per input.
+
+    What does not grow with the rows, such as a weight that is transposed, does not count.
+    """
+    sizes = []
+    for count in (1, 2):
+        rows = [torch.cat([tensor] * count) for tensor in row]
+        try:
+            with torch.no_grad(), _Written() as seen:
+                forward(rows)
+        except (RuntimeError, MemoryError) as error:
+            if count == 1 or not is_out_of_memory(error):
+                raise
+            return _TOO_MANY
+        sizes.append(seen.sizes)
+    one, two = sizes
+    if len(one) != len(two):
+        return max(two, default=0) // 2
+    return max((more - less for less, more in zip(one, two, strict=True)), default=0)

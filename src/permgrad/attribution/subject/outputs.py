@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -88,32 +88,27 @@ def _flat(output: Tensor, rows: int, name: str) -> Tensor:
     return flat if flat.is_floating_point() else flat.float()
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class OutputForm:
-    """What the numbers of the explained output are."""
+    """What the numbers of the explained output are, and what follows from it; every ``Subject`` is one."""
 
     task: Task  # classification or regression
     kind: OutputKind  # logits, probabilities, log-probabilities or plain values
     count: int  # K, the number of columns
     class_names: tuple[str, ...]  # of a classifier; two where one column stands for the second of two classes
     output_names: tuple[str, ...]  # what methods that explain the output call the columns
-    inferred: bool  # whether task and kind were inferred rather than said
-    columns: tuple[int, ...] = ()  # of a regression with several outputs, those that losses are the mean of; empty: all
+    inferred: bool = False  # whether task and kind were inferred rather than said
+    class_labels: npt.NDArray[Any] | None = None  # the classes as y holds them; None: it holds their names or numbers
+    chosen: tuple[int, ...] = ()  # of a regression with several outputs, those that losses are the mean of; empty: all
     by_values: bool = False  # whether the kind was told by the numbers of the first rows alone
     by_target: bool = False  # whether the task was told by the numbers of y alone
     mean: float = 0.0  # of a regression whose outputs are standardised: what brings them into the units of y
     scale: float = 1.0
 
-    @property
-    def single(self) -> bool:
-        """Whether one logit stands for two classes, both of which are explained."""
-        return self.count == 1 and len(self.output_names) > 1
-
-    # ---- what methods ask for ----------------------------------------------------------------------------------------
-
     def logits(self, outputs: Tensor) -> Tensor:
         """Return scores whose softmax (one column: sigmoid) are the probabilities; differentiable."""
-        self._check(outputs)
+        if self.kind in ("probabilities", "log_probabilities"):
+            self._check(outputs)
         tiny = torch.finfo(outputs.dtype).tiny
         if self.kind == "log_probabilities" and self.count == 1:
             # log p − log(1 − p); 1 − p without cancellation, also where p is all but 1.
@@ -135,7 +130,8 @@ class OutputForm:
 
     def own_probabilities(self, outputs: Tensor) -> Tensor:
         """Return the probabilities of the network's own columns, ``(b, K)``; raises as ``logits`` does."""
-        self._check(outputs)
+        if self.kind in ("probabilities", "log_probabilities"):
+            self._check(outputs)
         if self.kind == "probabilities":
             return outputs
         if self.kind == "log_probabilities" and self.count == 1:
@@ -146,7 +142,8 @@ class OutputForm:
         """Return the quantity explained, ``(b, output_names)``: logits, probabilities, or numbers in the units of y."""
         if self.task == "regression":
             return outputs if self.scale == 1.0 and self.mean == 0.0 else outputs * self.scale + self.mean
-        if self.single:
+        if self.count == 1 < len(self.output_names):
+            # One logit stands for two classes, both of which are explained.
             return self.probabilities(outputs) if output == "probability" else torch.cat([-outputs, outputs], dim=1)
         return self.own_probabilities(outputs) if output == "probability" else self.logits(outputs)
 
@@ -158,7 +155,7 @@ class OutputForm:
         elif self.count == 1:
             rows = losses.get(loss)(outputs.double() * self.scale + self.mean, target.reshape(-1))
         else:
-            chosen = self.columns or range(self.count)
+            chosen = self.chosen or range(self.count)
             rows = torch.stack([losses.get(loss)(outputs[:, [k]].double(), target[:, k]) for k in chosen]).mean(dim=0)
         numbers: npt.NDArray[np.float64] = rows.cpu().numpy()
         return numbers
@@ -167,7 +164,7 @@ class OutputForm:
         """Return Kullback–Leibler divergence from the reference prediction, or the mean squared difference."""
         if self.task == "regression":
             change = (outputs.double() - reference.double()) * self.scale
-            chosen = list(self.columns or range(self.count))
+            chosen = list(self.chosen or range(self.count))
             squared: npt.NDArray[np.float64] = change[:, chosen].square().mean(dim=1).cpu().numpy()
             return squared
         first, other = (self._log_probabilities(part.double()) for part in (reference, outputs))
@@ -182,16 +179,24 @@ class OutputForm:
 
     def _check(self, outputs: Tensor) -> None:
         """Refuse outputs, of any row that is ever predicted, that cannot be what the first rows were taken for."""
-        if self.task == "classification" and self.kind in ("probabilities", "log_probabilities") and len(outputs):
+        if len(outputs):
             # Methods that watch every function of torch must not take this for a part of the network.
             with torch._C.DisableTorchFunction():  # noqa: SLF001 — the documented way
                 _check_kind(outputs.detach(), self.kind, _ROUNDING, inferred=self.by_values)
 
+    def sum_is_constant(self, output: str) -> bool:
+        """Return whether outputs of every row have the same sum: probabilities, or both sides of a single logit.
+
+        Probabilities that the network gives itself need not add up to exactly 1.
+        """
+        computed, names = self.kind in ("logits", "log_probabilities"), len(self.output_names)
+        return computed and names > 1 and (output == "probability" or self.count < names)
+
     def encode_target(self, y: Any, rows: int) -> npt.NDArray[Any]:
-        """Return class indexes int64, or numbers in float64."""
+        """Return class indexes int64, or numbers in float64 and their own units."""
         values = as_target(y)
-        if values.dtype.kind == "f" and np.isnan(values).any():
-            missing = int(np.isnan(values).sum())
+        missing = int(np.isnan(values).sum()) if values.dtype.kind == "f" else 0
+        if missing:
             raise InputError(
                 f"y must be known, however: {counted(missing, 'value')} {by_count(missing, 'is', 'are')} missing; "
                 f"leave {by_count(missing, 'that row', 'those rows')} out"
@@ -201,33 +206,51 @@ class OutputForm:
                 f"y must have one value for each of the {rows} rows, however: y has the shape {values.shape}; pass the "
                 "target of the same rows"
             )
-        if self.task == "regression":
-            wide = values.reshape(rows, -1)
-            if wide.shape[1] != self.count or wide.dtype.kind not in "fiub":
-                raise InputError(
-                    f"y must have {self.count} number{'s' * (self.count != 1)} per row, as the output has, however: "
-                    f"its shape is {values.shape} of {values.dtype}; pass such numbers, or task='classification'"
-                )
-            numbers = wide.astype(np.float64)
-            if not np.isfinite(numbers).all():
-                raise InputError("y must be finite, however: some values are not; leave those rows out")
-            return numbers[:, 0] if self.count == 1 else numbers
-        return self._class_indexes(values)
+        return self._class_indexes(values) if self.task == "classification" else self._numbers(values)
+
+    def _numbers(self, values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        wide = values.reshape(len(values), -1)
+        try:
+            numbers = wide.astype(np.float64) if wide.dtype.kind in "fiubO" and wide.shape[1] == self.count else None
+        except (TypeError, ValueError):
+            numbers = None
+        if numbers is None:
+            raise InputError(
+                f"y must have {self.count} number{'s' * (self.count != 1)} per row, as the output has, however: "
+                f"its shape is {values.shape} of {values.dtype}; pass such numbers, or task='classification' "
+                "(an estimator: fit a classifier)"
+            )
+        broken = int((~np.isfinite(numbers)).sum())
+        if broken:
+            raise InputError(
+                f"y must be finite, however: {counted(broken, 'value')} {by_count(broken, 'is', 'are')} not; leave "
+                f"{by_count(broken, 'that row', 'those rows')} out"
+            )
+        return numbers[:, 0] if self.count == 1 else numbers
 
     def _class_indexes(self, values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-        if is_one_hot(values):
+        labels = self.class_labels
+        if labels is None and is_one_hot(values):
             values = values.argmax(axis=1)
         if values.ndim != 1:
             raise InputError(
                 f"y must have one class per row, however: y has the shape {values.shape}; pass an array (rows,)"
             )
         count = len(self.class_names)
-        positions = {name: index for index, name in enumerate(self.class_names)}
-        indexes = np.array([_position(value, positions) for value in values.tolist()], dtype=np.int64)
+        positions = {name: index for index, name in enumerate(self.class_names if labels is None else labels.tolist())}
+        places = [
+            positions.get(value, -1) if labels is not None else _position(value, positions) for value in values.tolist()
+        ]
+        indexes = np.array(places, dtype=np.int64)
         if (indexes >= 0).all():
             # Names come first: with class_names=["1", "2"] a 1 is the first class.
             return indexes
         strange = indexes < 0
+        if labels is not None:
+            raise InputError(
+                f"y must hold the classes the model was fitted on ({', '.join(map(str, labels[:10]))}), however: "
+                f"y holds {values[strange].tolist()[0]!r}; leave those rows out"
+            )
         if values.dtype.kind in "fiub":
             numbers = values.astype(np.float64)
             fits = (numbers >= 0) & (numbers < count) & (numbers == np.floor(numbers))
@@ -281,9 +304,9 @@ def resolve_outputs(outputs: Tensor, y: Any, *, kind: str | None, task: str | No
         check_choice("task", task, TASKS)
     count = outputs.shape[1]
     inferred = kind is None or task is None
-    by_target = task is None and kind is None and class_names is None and _numbers_tell(count, y)
+    by_target = False
     if task is None:
-        task = _infer_task(count, y, kind, class_names)
+        task, by_target = _infer_task(count, y, kind, class_names)
     if task == "regression":
         if kind not in (None, "values"):
             raise InputError(f"a regression's outputs are values, however: output_kind={kind!r}; leave it out")
@@ -316,45 +339,35 @@ def _names_of_classes(classes: int, class_names: Any) -> tuple[str, ...]:
     return names
 
 
-def with_others(form: OutputForm, outputs: Tensor) -> OutputForm:
-    """Return the form with the kind that further outputs ``(rows, K)`` leave possible, where it was inferred.
+def kind_with(kind: OutputKind, outputs: Tensor) -> OutputKind:
+    """Return the kind that further outputs ``(rows, K)`` leave possible of the one that was inferred.
 
     What all rows hold is what each part of them holds: where another part is of another kind, all are logits.
     """
     finite = outputs[torch.isfinite(outputs).all(dim=1)]
-    if form.task == "regression" or not form.by_values or form.kind == "logits" or not len(finite):
-        return form
-    return form if _infer_kind(finite) == form.kind else replace(form, kind="logits")
+    return kind if not len(finite) or _infer_kind(finite) == kind else "logits"
 
 
-def _numbers_tell(count: int, y: Any) -> bool:
-    """Return whether a classification is told by y's numbers alone, so that further rows could tell a regression."""
-    if y is None:
-        return False
-    values = as_target(y)
-    if values.dtype.kind not in "fiu":
-        return False
-    return is_one_hot(values) if count > 1 else set(np.unique(values).tolist()) <= {0, 1}
-
-
-def _infer_task(count: int, y: Any, kind: str | None, class_names: Any) -> Task:
+def _infer_task(count: int, y: Any, kind: str | None, class_names: Any) -> tuple[Task, bool]:
+    """Return the task, and whether y's numbers alone told a classification: further rows could tell a regression."""
     if kind is not None or class_names is not None:
-        return "regression" if kind == "values" else "classification"
+        return "regression" if kind == "values" else "classification", False
     if y is None:
-        return "classification" if count > 1 else "regression"
+        return "classification" if count > 1 else "regression", False
     values = as_target(y)
     numbers = values.dtype.kind in "fiu"
     if count == 1:
-        return "regression" if numbers and not set(np.unique(values).tolist()) <= {0, 1} else "classification"
+        binary = numbers and set(np.unique(values).tolist()) <= {0, 1}
+        return "regression" if numbers and not binary else "classification", binary
     # Several outputs: one class per row, or a number for each output.
     if values.ndim != 2 or is_one_hot(values):
-        return "classification"
+        return "classification", numbers and values.ndim == 2
     if values.dtype.kind in "fiub" and ((values == 0) | (values == 1)).all():
         raise InputError(
             "a row of y must have one class, however: some rows have several or none (multi-label); explain one label "
             "at a time with a module that returns its column, or pass task='regression' for squared errors"
         )
-    return "regression"
+    return "regression", False
 
 
 def _infer_kind(outputs: Tensor) -> OutputKind:

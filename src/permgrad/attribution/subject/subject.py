@@ -6,7 +6,7 @@ is. ``HybridSubject`` is a fitted estimator of permgrad, ``NetworkSubject`` any 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,20 +14,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from permgrad.attribution.subject.outputs import OutputForm, Task
-from permgrad.attribution.subject.typical import typical_row
-from permgrad.base.checks import check_choice
-from permgrad.models.losses import losses
+from permgrad.attribution.subject.outputs import OutputForm
 
 if TYPE_CHECKING:
     from permgrad.attribution.subject.branches import BranchCut
 
 #: Rows of a network whose activations are small.
 _ANY_ROWS = 2**20
+#: Encoded columns of these kinds lie on a scale; all others switch between levels.
+_ON_A_SCALE = ("numeric", "date_part")
 
 
-class Subject:
-    """The model being explained.
+class Subject(OutputForm):
+    """The model being explained, which is what its outputs are as well.
 
     Where there are paths there is a fast replacement: ``models.fast.ReplacementEngine``.
     """
@@ -35,11 +34,13 @@ class Subject:
     module: Any
     device: torch.device
     dtype: torch.dtype
-    outputs_form: OutputForm
     #: the channels in which it shows a raw column, ``"tabular"`` and ``"image"``; empty where inputs go in as they are
     paths: tuple[str, ...] = ()
     model: Any = None  # the fitted estimator, which keeps training rows; None for a network as it is
     preprocessor: Any = None  # the estimator's encoder
+    encoded_names: tuple[str, ...] = ()  # of the columns that a table is encoded as
+    background_classes: npt.NDArray[Any] | None = None  # class of each training row that the model keeps
+    standardised: bool = False  # whether outputs are around 1, which tells their rounding; else it has to be measured
     tells_unused: bool = True  # whether inputs without any effect are worth a warning: the user built the network
 
     # ---- inputs ------------------------------------------------------------------------------------------------------
@@ -66,16 +67,6 @@ class Subject:
     def facts(self) -> dict[str, Any]:
         """What was inferred about the model, for an explanation's ``meta``."""
         return {}
-
-    @property
-    def encoded_names(self) -> tuple[str, ...]:
-        """Names of the columns that a table is encoded as; empty where inputs go in as they are."""
-        return () if self.preprocessor is None else tuple(self.preprocessor.encoded_names_)
-
-    @property
-    def background_classes(self) -> npt.NDArray[Any] | None:
-        """Class of each training row that the model keeps; None where there are none."""
-        return None if self.model is None else np.asarray(self.model.background_target_)
 
     def typical(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return the row that stands for a background: medians of numbers, most frequent levels, ``(1, *)`` each."""
@@ -107,71 +98,56 @@ class Subject:
         """Whether the network draws or convolves rows of a table inside, so that a batch needs more memory."""
         return "image" in self.paths
 
-    @property
-    def standardised(self) -> bool:
-        """Whether outputs are around 1, which tells their rounding; else it has to be measured."""
-        return bool(self.paths)
-
     def branches(self, inputs: Sequence[Tensor]) -> BranchCut | None:  # noqa: ARG002 — of several inputs
         """Return the network cut into a branch for each input; None where that does not help."""
         return None
 
-    # ---- outputs -----------------------------------------------------------------------------------------------------
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the folded network out of copies: it is made again on first use."""
+        return {**self.__dict__, "_folded": None, "_looked": False}
 
-    @property
-    def task(self) -> Task:
-        """Classification or regression."""
-        return self.outputs_form.task
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names of the classes; empty for a regression."""
-        return self.outputs_form.class_names
+# ---- the row that stands for a background ----------------------------------------------------------------------------
 
-    @property
-    def class_labels(self) -> npt.NDArray[Any]:
-        """The classes as y holds them."""
-        return np.arange(len(self.class_names))
 
-    @property
-    def output_names(self) -> tuple[str, ...]:
-        """Names of the outputs that can be explained."""
-        return self.outputs_form.output_names
+def median_row(
+    rows: npt.NDArray[np.float32], kinds: Iterable[str], features: Iterable[npt.NDArray[np.intp]]
+) -> npt.NDArray[np.float32]:
+    """Return a row that could stand in the encoded table: medians of numbers, most frequent levels of categories.
 
-    def sum_is_constant(self, output: str) -> bool:
-        """Return whether outputs of every row have the same sum: probabilities, or both sides of a single logit.
+    Levels of one feature (a one-hot block, a flag for missing values) are kept together: no half levels appear.
+    """
+    row = np.median(rows, axis=0).astype(np.float32)
+    switches = ~np.isin(np.asarray(list(kinds), dtype=object), _ON_A_SCALE)
+    for columns in features:
+        levels = np.asarray(columns, dtype=np.intp)
+        levels = levels[switches[levels]]
+        if levels.size:
+            patterns, counts = np.unique(rows[:, levels], axis=0, return_counts=True)
+            row[levels] = patterns[int(np.argmax(counts))]
+    return row
 
-        Probabilities that the network gives itself need not add up to exactly 1.
-        """
-        form, names = self.outputs_form, len(self.output_names)
-        computed = self.task == "classification" and form.kind in ("logits", "log_probabilities")
-        return computed and names > 1 and (output == "probability" or form.count < names)
 
-    def choose(self, targets: tuple[int, ...]) -> None:
-        """Let losses of a regression with several outputs be those of the outputs asked for."""
+def typical_row(rows: Tensor) -> Tensor:
+    """Return the median of real numbers, the most frequent value of whole ones, position by position, ``(1, *)``.
 
-    def encode_target(self, y: Any, rows: int) -> npt.NDArray[Any]:
-        """Return class indexes int64, or numbers in float64 and their own units."""
-        return self.outputs_form.encode_target(y, rows)
+    Of an even number of rows the median is the mean of the two in the middle; where one is no number, neither is it.
+    """
+    if not rows.is_floating_point():
+        return _most_frequent(rows)[None]
+    ordered = rows.double().sort(dim=0).values  # what is no number comes last
+    low, high, last = ordered[(len(rows) - 1) // 2], ordered[len(rows) // 2], ordered[-1]
+    middle = torch.where(low == high, low, low / 2 + high / 2)
+    return torch.where(last.isnan(), last, middle).to(rows.dtype)[None]
 
-    def resolve_loss(self, loss: str) -> str:
-        """Return the loss's registered name; ``"auto"`` is cross entropy or squared error."""
-        check_choice("loss", loss, ("auto", *losses.names()))
-        usual = "cross_entropy" if self.task == "classification" else "squared_error"
-        return usual if loss == "auto" else loss
 
-    def loss_rows(self, outputs: Tensor, y: npt.NDArray[Any], loss: str) -> npt.NDArray[np.float64]:
-        """Return each row's loss in float64, in the units of y."""
-        return self.outputs_form.loss_rows(outputs, y, loss)
+def mean_row(rows: Tensor) -> Tensor:
+    """Return the mean of real numbers; half a level or half a word is none, so of whole numbers the most frequent."""
+    if not rows.is_floating_point():
+        return _most_frequent(rows)[None]
+    return rows.double().mean(dim=0, keepdim=True).to(rows.dtype)
 
-    def divergence_rows(self, outputs: Tensor, reference: Tensor) -> npt.NDArray[np.float64]:
-        """Return each row's divergence from the model's own prediction: Kullback–Leibler's, or squared in y²."""
-        return self.outputs_form.divergence_rows(outputs, reference)
 
-    def readout(self, outputs: Tensor, output: str) -> Tensor:
-        """Return the quantity explained, ``(b, len(output_names))``: logits, probabilities or y's units."""
-        return self.outputs_form.readout(outputs, output)
-
-    def probabilities(self, outputs: Tensor) -> Tensor:
-        """Return the probability of every class, ``(b, classes)``."""
-        return self.outputs_form.probabilities(outputs)
+def _most_frequent(rows: Tensor) -> Tensor:
+    modes = rows.byte().mode(dim=0) if rows.dtype is torch.bool else rows.mode(dim=0)
+    return modes.values.to(rows.dtype)

@@ -67,12 +67,20 @@ def _kept_network(module: nn.Module) -> Undo:
     copies = _copies(module)
 
     def put_back() -> None:
-        for part, buffer in buffers:
-            _put_buffers_back(part, buffer)
+        for part, wanted in buffers:
+            current = dict(part.named_buffers(recurse=False))
+            for name in current.keys() - wanted.keys():
+                delattr(part, name)
+            for name, buffer in wanted.items():
+                if name not in current or current[name].data_ptr() != buffer.data_ptr():
+                    setattr(part, name, buffer)
         for tensor, alias, copy in copies:
-            _put_back(tensor, alias, copy)
-        for parameter, wanted in gradients:
-            parameter.requires_grad_(wanted)
+            if tensor.data_ptr() != alias.data_ptr():
+                tensor.data = alias
+            if not _same(alias, copy):
+                alias.copy_(copy)
+        for parameter, trained in gradients:
+            parameter.requires_grad_(trained)
 
     return put_back
 
@@ -105,24 +113,6 @@ def copied_weights(module: nn.Module) -> list[tuple[Tensor, Tensor]]:
 def are_rewritten(copied: list[tuple[Tensor, Tensor]]) -> bool:
     """Whether a forward has written other numbers into weights since they were copied."""
     return any(weight.shape != copy.shape or not _same(weight.detach(), copy) for weight, copy in copied)
-
-
-def _put_buffers_back(part: nn.Module, wanted: dict[str, Tensor]) -> None:
-    """Put back buffers that were replaced, and take away those that came along."""
-    current = dict(part.named_buffers(recurse=False))
-    for name in current:
-        if name not in wanted:
-            delattr(part, name)
-    for name, buffer in wanted.items():
-        if name not in current or current[name].data_ptr() != buffer.data_ptr():
-            setattr(part, name, buffer)
-
-
-def _put_back(tensor: Tensor, alias: Tensor, copy: Tensor) -> None:
-    if tensor.data_ptr() != alias.data_ptr():
-        tensor.data = alias
-    if not _same(alias, copy):
-        alias.copy_(copy)
 
 
 def _same(one: Tensor, two: Tensor) -> bool:

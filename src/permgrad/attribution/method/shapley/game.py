@@ -144,7 +144,7 @@ class ShapleyGame:
             chosen = subject.readout(flat, self.request.output)[:, list(self.request.targets)]
             values: Floats = chosen.reshape(*outputs.shape[:2], -1).mean(dim=1).cpu().numpy()
             return values
-        base, loss = self.base[_index(rows)].double(), "" if y is None else subject.resolve_loss(self.request.loss)
+        base, loss = self.base[_index(rows)].double(), self.request.loss
         if self.measured == "expected" or subject.task == "regression":
             if self.measured == "prediction":
                 flat, donors = outputs.double().mean(dim=1), 1

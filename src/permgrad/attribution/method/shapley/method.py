@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from permgrad.attribution.build import build, classes_by, loss_unit, shown_outputs
+from permgrad.attribution.build import build, loss_unit, shown_outputs
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request, Scope, methods, refuse_conditional
 from permgrad.attribution.method.shapley.game import ShapleyGame
@@ -214,7 +214,7 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
     )
     shown, every = shown_outputs(request), ("all", *request.subject.class_names)
     fields, walks, gap = play_loss(game, tree, plan, [None if not place else place - 1 for place in shown])
-    loss = "divergence" if request.y is None else request.subject.resolve_loss(request.loss)
+    loss = "divergence" if request.y is None else request.loss
     facts = {
         "quantity": "part of the fall of the loss" if request.y is not None else "part of the divergence",
         "unit": loss_unit(request, loss),
@@ -226,7 +226,7 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         "estimator": ENUMERATION if exact else DESIGNS if plan.designs else ORDERS,
         "permutations": 2 * walks,
         "completeness_gap": gap,
-        "classes_by": classes_by(request),
+        "classes_by": "y" if request.y is not None else "predicted class",
         "model_rows": game.evaluations,
         "seconds": time.perf_counter() - started,
     }
