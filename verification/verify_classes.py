@@ -37,6 +37,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 import permgrad as pg
 from permgrad.data.datasets import load_dataset
+from permgrad.data.splitting import split_rows
 from permgrad.imaging import StoredLayout
 
 LEAST_ROWS = 40
@@ -48,7 +49,7 @@ CONFIDENCE = 0.95
 def load_covertype(seed: int, rows: int | None) -> dict[str, Any]:
     """Return training, validation and test rows of the published split."""
     data = load_dataset("covertype")
-    split = data.default_split(42)
+    split = split_rows(len(data.frame), data.y, task=data.task)
     train = np.random.default_rng(seed).permutation(split.train)[:rows]
     labels = data.y.to_numpy()
     return {

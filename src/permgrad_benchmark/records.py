@@ -31,9 +31,16 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, order=True)
 class Record:
-    """One number of the benchmark, held against the truth ``estimand``, or ``"any"``; NaN where it is undefined.
+    """One number of the benchmark.
 
-    ``method`` is ``"truth"`` for the truth itself, ``"network"`` for facts about the network.
+    Attributes:
+        suite: Name of the suite.
+        function: Name of the known function.
+        seed: Seed of data, network and method.
+        method: Name of the contestant; ``"truth"`` for the truth itself, ``"network"`` for facts about the network.
+        estimand: The truth that the number is held against, or ``"any"``.
+        metric: Name of the metric, such as ``share_error`` or ``share:image1``.
+        value: The number; NaN where it is undefined.
     """
 
     suite: str

@@ -105,7 +105,9 @@ def find_medmnist(name_or_path: str | os.PathLike[str]) -> tuple[Path, str]:
     """Return the file's path and the set's name, downloading it if it is named and not on this machine."""
     name = os.fspath(name_or_path)
     if name in image_cards:
-        return fetch_medmnist(name), name
+        card = image_cards.get(name)
+        what, versions = f"image set {name!r}", dict(card.versions)
+        return store.find_file(what, card.file_name, "md5", card.md5, card.url, card.url, versions=versions), name
     if name.endswith(".npz") or os.sep in name:
         path = Path(name).expanduser()
         if not path.is_file():
@@ -119,13 +121,6 @@ def find_medmnist(name_or_path: str | os.PathLike[str]) -> tuple[Path, str]:
         return file, name
     problem = unknown("image set", name, image_cards.names())
     raise InputError(f"{problem}; another set is read by its path (….npz), or put into the folder PERMGRAD_DATA names")
-
-
-def fetch_medmnist(name: str) -> Path:
-    """Make sure that a named set is on this machine and return its file, see ``store.find_file``."""
-    card = image_cards.get(name)
-    wanted = store.Wanted(f"image set {name!r}", card.file_name, "md5", card.md5, card.url)
-    return store.find_file(wanted, card.url, versions=dict(card.versions))
 
 
 def _read(path: Path, parts: Sequence[str]) -> dict[str, npt.NDArray]:

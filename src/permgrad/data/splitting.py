@@ -82,32 +82,27 @@ def _codes(values: Any, n: int, what: str = "groups") -> Rows:
 
 # ---- at random ------------------------------------------------------------------------------------------------------
 def _at_random(n: int, labels: Rows | None, seed: int, shares: tuple[float, ...]) -> Split:
+    from sklearn.model_selection import train_test_split
+
     off_share = shares[1] + shares[2]
-    rows = np.arange(n, dtype=np.int64)
-    train, off, first = _halve(rows, labels, off_share, seed)
-    validation, test, second = _halve(off, labels, shares[2] / off_share, seed)
-    if labels is not None and not (first and second):
+    rows, parts, balanced = np.arange(n, dtype=np.int64), list[Rows](), list[bool]()
+    for share in (off_share, shares[2] / off_share):
+        n_off, stratify = int(np.ceil(len(rows) * share)), None
+        if labels is not None:
+            counts = np.unique(labels[rows], return_counts=True)[1]
+            is_enough = counts.min() >= 2 and n_off >= len(counts) and len(rows) - n_off >= len(counts)
+            stratify = labels[rows] if is_enough else None
+        part, rows = train_test_split(rows, test_size=share, random_state=seed, stratify=stratify)
+        parts.append(part)
+        balanced.append(stratify is not None)
+    if labels is not None and not all(balanced):
         counts = np.bincount(labels)
         warn_user(
             "a stratified split needs several rows of each class, however the smallest class has"
-            f" {counts[counts > 0].min()} of {n}; the {'parts' if not first else 'validation and test parts'} are drawn"
-            " without stratification"
+            f" {counts[counts > 0].min()} of {n}; the {'validation and test parts' if balanced[0] else 'parts'} are"
+            " drawn without stratification"
         )
-    return Split(train, validation, test, "stratified" if first and second else "random")
-
-
-def _halve(rows: Rows, labels: Rows | None, share: float, seed: int) -> tuple[Rows, Rows, bool]:
-    """Take ``share`` of the rows off; whether the classes could be balanced."""
-    from sklearn.model_selection import train_test_split
-
-    if labels is not None:
-        n_off = int(np.ceil(len(rows) * share))
-        counts = np.unique(labels[rows], return_counts=True)[1]
-        if counts.min() >= 2 and n_off >= len(counts) and len(rows) - n_off >= len(counts):
-            left, off = train_test_split(rows, test_size=share, random_state=seed, stratify=labels[rows])
-            return left, off, True
-    left, off = train_test_split(rows, test_size=share, random_state=seed)
-    return left, off, False
+    return Split(parts[0], parts[1], rows, "stratified" if all(balanced) else "random")
 
 
 # ---- by group -------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from permgrad.data.datasets import cards, fetch_dataset, get_card, list_datasets
 from permgrad.data.datasets.sets import convert_bank
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.groups import propose_one_hot_blocks
-from permgrad.data.splitting import count_shared_rows
+from permgrad.data.splitting import count_shared_rows, split_rows
 
 FOLDER = Path(os.environ.get("PERMGRAD_DATA", "no such folder"))
 
@@ -72,7 +72,7 @@ def test_real_files_encode(name, recwarn):
     assert card.target not in data.feature_names
     assert not set(card.not_features) & set(data.feature_names)
     assert card.positive is None or card.positive in set(data.y)
-    split = data.default_split()
+    split = split_rows(len(data.frame), data.y, task=data.task)
     assert len(split.train) == int(card.rows * 0.6)
     encoder = TableEncoder(na_codes=data.na_codes, variables=data.variables).fit(data.X.iloc[split.train])
     out = encoder.transform(data.X)
@@ -92,7 +92,7 @@ def test_facts_of_the_cards():
     encoder = TableEncoder(na_codes=heloc.na_codes).fit(heloc.X)
     # "Condition not met" is its own kind of missing.
     assert "MSinceMostRecentDelq=<missing -7>" in encoder.encoded_names_
-    split = heloc.default_split()
+    split = split_rows(len(heloc.frame), heloc.y)
     shared = count_shared_rows(heloc.frame.iloc[split.train], heloc.frame.iloc[split.test])
     train_rows = set(map(tuple, heloc.frame.iloc[split.train].to_numpy().tolist()))
     assert shared == sum(tuple(row) in train_rows for row in heloc.frame.iloc[split.test].to_numpy().tolist()) > 0

@@ -260,13 +260,12 @@ def test_tables_of_categories_alone_are_stored_and_read_back(mode):
     assert again.to_dict() == encoder.to_dict()
 
 
-def test_merged_statistics_give_the_same_encoder():
+def test_statistics_of_parts_give_the_same_encoder():
     frame = make_mixed()
     whole = TableEncoder(na_codes=[-9, -8]).fit(frame)
-    parts = [TableStatistics(whole.schema_, na_codes=[-9, -8]) for _ in range(2)]
-    parts[1].update(frame[150:], first_row=150)
-    parts[0].update(frame[:150], first_row=0)
-    merged = TableEncoder().update(parts[1].merge(parts[0]))
+    parts = TableStatistics(whole.schema_, na_codes=[-9, -8])
+    parts.update(frame[150:], first_row=150).update(frame[:150], first_row=0)
+    merged = TableEncoder().update(parts)
     assert merged.encoded_names_ == whole.encoded_names_
     np.testing.assert_array_equal(merged.transform(frame), whole.transform(frame))
 

@@ -1,4 +1,4 @@
-"""Statistics are the same whatever the chunks, their order and the workers."""
+"""Statistics are the same whatever the chunks and their order."""
 
 from __future__ import annotations
 
@@ -37,13 +37,11 @@ def test_chunks_and_their_order_do_not_matter(cuts, order):
     schema = infer_schema(frame, na_codes=[-9, -8])
     whole = TableStatistics(schema, na_codes=[-9, -8]).update(frame)
     bounds = sorted({0, 500, *cuts})
-    parts = []
-    for start, end in itertools.pairwise(bounds):
-        parts.append(TableStatistics(schema, na_codes=[-9, -8]).update(frame[start:end], first_row=start))
+    parts = list(itertools.pairwise(bounds))
     order.shuffle(parts)
-    merged = parts[0]
-    for part in parts[1:]:
-        merged.merge(part)
+    merged = TableStatistics(schema, na_codes=[-9, -8])
+    for start, end in parts:
+        merged.update(frame[start:end], first_row=start)
     assert merged.rows == 500
     for name in ("count", "minimum", "maximum", "missing", "sample", "sample_rows"):
         np.testing.assert_array_equal(getattr(merged.numeric, name), getattr(whole.numeric, name))
@@ -91,12 +89,9 @@ def test_level_counts_are_exact_for_what_is_kept():
     texts = pd.Series(rng.integers(0, 300, 5000).astype(str))
     whole = LevelCounts(most=100)
     whole.update(Distinct.of(texts, "t"), "t", MissingCodes())
-    parts = [LevelCounts(most=100) for _ in range(5)]
-    for i, part in enumerate(parts):
-        part.update(Distinct.of(texts[i::5], "t"), "t", MissingCodes())
-    merged = parts[3]
-    for i in (0, 4, 1, 2):
-        merged.merge(parts[i])
+    merged = LevelCounts(most=100)
+    for i in (3, 0, 4, 1, 2):
+        merged.update(Distinct.of(texts[i::5], "t"), "t", MissingCodes())
     assert merged.by_frequency() == whole.by_frequency()
     assert len(whole.levels) == 100
     assert not whole.complete
@@ -124,8 +119,6 @@ def test_bad_chunks_are_refused():
         statistics.update(frame[frame.columns[::-1]])
     with pytest.raises(InputError, match="column 'big' must be numeric, however row 1 has 'oops'; correct the cell"):
         statistics.update(frame[:2].assign(big=["1", "oops"]))
-    with pytest.raises(InputError, match="statistics can be merged only when they share schema and codes"):
-        statistics.merge(TableStatistics(infer_schema(frame), na_codes=[-9]).update(frame))
 
 
 def test_quantiles_of_no_row_are_unknown():

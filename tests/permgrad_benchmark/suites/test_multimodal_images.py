@@ -14,7 +14,7 @@ import torch
 from permgrad.base.errors import EnvironmentProblem, InputError, PermgradWarning
 from permgrad.data import medmnist
 from permgrad.data.datasets import store
-from permgrad.data.medmnist import fetch_medmnist, find_medmnist, image_cards, load_medmnist
+from permgrad.data.medmnist import find_medmnist, image_cards, load_medmnist
 from permgrad_benchmark.suites.multimodal import autoencoder, images
 from permgrad_benchmark.suites.multimodal.autoencoder import bottleneck_features, feature_checksum
 from permgrad_benchmark.suites.multimodal.images import ImageSet, read_images, split_images
@@ -93,7 +93,7 @@ def test_any_other_set_in_the_users_folder_is_found_by_its_name(tmp_path, monkey
 
 def test_without_data_the_error_says_what_to_put_where(nowhere):
     with pytest.raises(EnvironmentProblem) as caught:
-        fetch_medmnist("pneumoniamnist")
+        find_medmnist("pneumoniamnist")
     url = "https://zenodo.org/records/10519652/files/pneumoniamnist.npz?download=1"
     assert str(caught.value) == (
         f"image set 'pneumoniamnist' must be on this machine, however it is not and {url} cannot be used (OSError); "
@@ -106,17 +106,17 @@ def test_a_download_must_have_the_checksum_and_is_kept(nowhere, monkeypatch):
     path = write(nowhere / "source.npz")
     monkeypatch.setattr(store, "fetch_bytes", lambda _url: path.read_bytes())
     with pytest.raises(EnvironmentProblem, match="must have the MD5 b9ceb9546e10131b32923c5bbeaea2b1, however"):
-        fetch_medmnist("organcmnist")
+        find_medmnist("organcmnist")
     assert not (nowhere / "cache" / "organcmnist.npz").exists()
     card = replace(image_cards.get("organcmnist"), md5=load_medmnist(path).md5)
     monkeypatch.setitem(image_cards._entries, "organcmnist", card)
-    kept = fetch_medmnist("organcmnist")
+    kept = find_medmnist("organcmnist")[0]
     assert kept == nowhere / "cache" / "organcmnist.npz"
     monkeypatch.setattr(store, "fetch_bytes", lambda _url: pytest.fail("it is in the cache"))
-    assert fetch_medmnist("organcmnist") == kept
+    assert find_medmnist("organcmnist")[0] == kept
     kept.write_bytes(b"spoilt")
     with pytest.raises(EnvironmentProblem, match="remove it, or name your own folder in PERMGRAD_DATA"):
-        fetch_medmnist("organcmnist")
+        find_medmnist("organcmnist")
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
-from permgrad.base.threads import turn
+from permgrad.base.threads import Turn
 
-_one_traces = turn()
+_one_traces = Turn()
 
 
 class OwnThreadTracer(fx.Tracer):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 
 from permgrad.base.registry import Registry
-from permgrad.data.splitting import Split, Task, split_rows
+from permgrad.data.splitting import Task
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class DataCard:
     file_name: str | None = None
     sha256: str | None = None
     na_codes: tuple[str | int | float, ...] = ()
-    variables: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    variables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     not_features: tuple[str, ...] = ()
     positive: str | int | None = None
     notes: tuple[str, ...] = ()
@@ -66,15 +65,9 @@ class DataCard:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able form for reports."""
-        facts = {name: value for name, value in vars(self).items() if name not in ("build", "download")}
-        return {
-            **facts,
-            "na_codes": list(self.na_codes),
-            "variables": {name: list(columns) for name, columns in self.variables.items()},
-            "not_features": list(self.not_features),
-            "notes": list(self.notes),
-            "download": self.download.url if self.download else None,
-        }
+        facts = {name: value for name, value in vars(self).items() if name != "build"}
+        variables = {name: list(columns) for name, columns in self.variables.items()}
+        return {**facts, "variables": variables, "download": self.download.url if self.download else None}
 
 
 @dataclass(frozen=True)
@@ -126,10 +119,6 @@ class Dataset:
     def y(self) -> pd.Series[Any]:
         """Target column."""
         return self.frame[self.target]
-
-    def default_split(self, seed: int = 42) -> Split:
-        """Return the published split: 40 % off, then halved, stratified for classes."""
-        return split_rows(len(self.frame), self.y, task=self.task, seed=seed)
 
 
 cards: Registry[DataCard] = Registry("data set")

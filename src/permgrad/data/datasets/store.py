@@ -8,7 +8,6 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -59,49 +58,43 @@ def fetch_dataset(name: str) -> Path | None:
     if card.file_name is None:
         return None
     url, convert = (card.download.url, card.download.convert) if card.download else (None, None)
-    return find_file(Wanted(f"data set {name!r}", card.file_name, "sha256", card.sha256 or "", card.home), url, convert)
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A file with known content: what it is of, its name, its checksum, and where it comes from."""
-
-    what: str
-    file_name: str
-    digest: Literal["sha256", "md5"]
-    checksum: str
-    origin: str
+    what, checksum = f"data set {name!r}", card.sha256 or ""
+    return find_file(what, card.file_name, "sha256", checksum, card.home, url, convert=convert)
 
 
 def find_file(
-    wanted: Wanted,
+    what: str,
+    file_name: str,
+    digest: Literal["sha256", "md5"],
+    checksum: str,
+    origin: str,
     url: str | None,
+    *,
     convert: Callable[[bytes], bytes] | None = None,
     versions: Collection[str] = (),
 ) -> Path:
     """Return a file from ``PERMGRAD_DATA`` (content in no ``versions`` warns), the cache, or downloaded into it."""
-    what, checksum = wanted.what, wanted.checksum
-    algorithm = {"sha256": "SHA-256", "md5": "MD5"}[wanted.digest]
+    algorithm = {"sha256": "SHA-256", "md5": "MD5"}[digest]
     if folder := os.environ.get("PERMGRAD_DATA"):
-        file = Path(folder, wanted.file_name)
+        file = Path(folder, file_name)
         if file.is_file():
-            content = file_hash(file, wanted.digest)
+            content = file_hash(file, digest)
             if content != checksum and content not in versions:
                 warn_user(
                     f"the file of {what} should have the {algorithm} {checksum}, however {str(file)!r} has {content}; "
                     "it is used as it is"
                 )
             return file
-    cached = cache_folder() / wanted.file_name
+    cached = cache_folder() / file_name
     if cached.is_file():
-        if (content := file_hash(cached, wanted.digest)) == checksum:
+        if (content := file_hash(cached, digest)) == checksum:
             return cached
         raise EnvironmentProblem(
             f"the file of {what} must have the {algorithm} {checksum}, however {str(cached)!r} has {content}; remove "
             "it, or name your own folder in PERMGRAD_DATA"
         )
     by_hand = (
-        f"put the file {wanted.file_name} ({algorithm} {checksum}; its origin is {wanted.origin}) into "
+        f"put the file {file_name} ({algorithm} {checksum}; its origin is {origin}) into "
         f"{str(cached.parent)!r}, or name the folder that holds it in the environment variable PERMGRAD_DATA"
     )
     if url is None:
@@ -114,7 +107,7 @@ def find_file(
             f"{what} must be on this machine, however it is not and {url} cannot be used ({type(error).__name__}); "
             f"{by_hand}"
         ) from error
-    content = hashlib.new(wanted.digest, made, usedforsecurity=False).hexdigest()
+    content = hashlib.new(digest, made, usedforsecurity=False).hexdigest()
     if content != checksum:
         raise EnvironmentProblem(
             f"the download of {what} must have the {algorithm} {checksum}, however {url} gave {content}; {by_hand}"

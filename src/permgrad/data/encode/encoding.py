@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -26,7 +26,6 @@ from permgrad.data.read.cells import (
     Floats,
     MissingCodes,
     as_frame,
-    has_text_names,
 )
 from permgrad.data.types.column_types import Kind, Schema, infer_schema
 
@@ -117,7 +116,9 @@ class TableEncoder:
         codes = MissingCodes.of(self.na_codes)
         schema = infer_schema(frame, na_codes=codes, kinds=self.kinds)
         self.update(TableStatistics(schema, na_codes=codes).update(frame))
-        self.named_ = has_text_names(X)
+        # As scikit-learn has it: names that are all text are kept.
+        columns = getattr(X, "columns", None)
+        self.named_ = columns is not None and all(isinstance(name, str) for name in columns)
         return self
 
     def fit_transform(self, X: Any, y: Any = None) -> npt.NDArray[np.float32]:
@@ -145,7 +146,7 @@ class TableEncoder:
         """Set what follows from the slots, and turn them into index arrays: encoding assigns whole matrices."""
         self.slots_ = slots
         self.feature_names_in_ = self.schema_.names
-        self.n_features_in_ = len(self.schema_)
+        self.n_features_in_ = len(self.feature_names_in_)
         self.encoded_names_ = [slot.name for slot in slots]
         self.kinds_ = [slot.kind for slot in slots]
         self.feature_of_ = np.array([slot.column for slot in slots], dtype=np.int64)
@@ -209,7 +210,8 @@ class TableEncoder:
             out[rows, row_targets[rows]] = 1.0
             if (places < 0).any():
                 surprises[name] = self._surprise(distinct, name, places < 0)
-        _tell({name: surprises[name] for name in self.feature_names_in_ if surprises.get(name)})
+        if any(surprises.values()):
+            _tell({name: surprises[name] for name in self.feature_names_in_ if surprises.get(name)})
         return out
 
     def check_cells(self, X: Any) -> None:
@@ -259,7 +261,8 @@ class TableEncoder:
                     f"is expecting {self.n_features_in_} features as input; pass them in their order"
                 )
             frame.columns = pd.Index(self.feature_names_in_, dtype=object)
-        _check_order(list(frame.columns), self.feature_names_in_)
+        if list(frame.columns) != self.feature_names_in_:
+            raise _other_columns(list(frame.columns), self.feature_names_in_)
         return frame
 
     # ---- features ---------------------------------------------------------------------------------------------------
@@ -309,7 +312,7 @@ class TableEncoder:
             "variables": self.variables_,
             "groups": self.groups_,
             "named": self.named_,
-            "schema": self.schema_.to_dict(),
+            "schema": asdict(self.schema_),
             "scaling": self.scaling_.to_dict(),
             "slots": [list(astuple(slot)) for slot in self.slots_],
             "years": {name: list(ends) for name, ends in self.years_.items()},
@@ -362,21 +365,20 @@ def _tell(surprises: Mapping[str, str]) -> None:
         warn_user("; ".join(sentences[:_MOST_NAMED]) + further)
 
 
-def _check_order(columns: Sequence[str], expected: Sequence[str]) -> None:
-    """Refuse other columns than those of training in their order, as scikit-learn does."""
-    if list(columns) == list(expected):
-        return
+def _other_columns(columns: Sequence[str], expected: Sequence[str]) -> InputError:
+    """Return the error for other columns than those of training in their order, as scikit-learn has it."""
     wanted, names = set(expected), set(columns)
-    extra = [name for name in columns if name not in wanted]
-    missing = [name for name in expected if name not in names]
-    if not extra and not missing:
-        raise InputError(
+    odd = {
+        "unseen in training": [name for name in columns if name not in wanted],
+        "missing": [name for name in expected if name not in names],
+    }
+    parts = [f"{len(some)} {what} ({_some(some)})" for what, some in odd.items() if some]
+    if not parts:
+        return InputError(
             "The feature names should match those that were passed during fit: they must be in the same order, however"
             " the same names stand in another order; pass X[encoder.feature_names_in_]"
         )
-    facts = (("unseen in training", extra), ("missing", missing))
-    parts = [f"{len(odd)} {what} ({_some(odd)})" for what, odd in facts if odd]
-    raise InputError(
+    return InputError(
         f"The feature names should match those that were passed during fit, however {' and '.join(parts)}; pass the"
         " columns of training"
     )

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from permgrad.base.errors import EnvironmentProblem, InputError, shown, suggest
-from permgrad.data.read.cells import as_frame, is_native_number, native_matrix
+from permgrad.data.read.cells import as_frame, native_matrix, native_names
 
 _LEAST_SHARE_SET = 0.05
 
@@ -26,22 +26,26 @@ def check_blocks(
     variables: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, list[str]]:
     """Spell out ``what`` was declared (variables, or groups, which may name ``variables``) as raw columns in order."""
-    _check_mapping(blocks, what)
+    if blocks is not None and not is_blocks(blocks):
+        raise InputError(
+            f"{what}s must be a mapping of {what} to a list of columns, however: {what}s={shown(blocks)}; pass for "
+            f"example {what}s={{'size': ['width', 'height']}}"
+        )
+    if not blocks:
+        return {}
     variables = variables or {}
     place = {name: i for i, name in enumerate(names)}
     spelled: dict[str, list[str]] = {}
-    for block, members in (blocks or {}).items():
+    for block, members in ((str(name), members) for name, members in blocks.items()):
         listed = [members] if isinstance(members, str) else map(str, members)
-        spelled[str(block)] = [
+        columns = [
             column for member in listed for column in ([member] if member in place else variables.get(member, [member]))
         ]
-    for block, columns in spelled.items():
-        for column in columns:
-            if column not in place:
-                raise InputError(
-                    f"a {what} must list columns of the table, however {what} {block!r} lists"
-                    f" {column!r}{suggest(column, names)}; correct the name"
-                )
+        if odd := [column for column in columns if column not in place]:
+            raise InputError(
+                f"a {what} must list columns of the table, however {what} {block!r} lists"
+                f" {odd[0]!r}{suggest(odd[0], names)}; correct the name"
+            )
         if not columns:
             raise InputError(
                 f"a {what} must list at least one column, however {what} {block!r} is empty; add columns or remove it"
@@ -51,7 +55,7 @@ def check_blocks(
                 f"the name of a {what} must not be the name of a column outside it, however: {block!r}; rename the"
                 f" {what}"
             )
-        columns.sort(key=place.__getitem__)
+        spelled[block] = sorted(columns, key=place.__getitem__)
     owner = _owners(spelled, what)
     for variable, parts in variables.items():
         if len({owner.get(column) for column in parts}) > 1:
@@ -62,14 +66,6 @@ def check_blocks(
         if variable in spelled and set(spelled[variable]) != set(parts):
             raise InputError(f"a group must not have the name of a variable, however: {variable!r}; rename the group")
     return spelled
-
-
-def _check_mapping(blocks: Any, what: str) -> None:
-    if blocks is not None and not is_blocks(blocks):
-        raise InputError(
-            f"{what}s must be a mapping of {what} to a list of columns, however: {what}s={shown(blocks)}; pass for "
-            f"example {what}s={{'size': ['width', 'height']}}"
-        )
 
 
 def is_blocks(value: Any) -> bool:
@@ -97,7 +93,7 @@ def _owners(blocks: Mapping[str, Sequence[str]], what: str) -> dict[str, str]:
 def propose_one_hot_blocks(X: Any) -> dict[str, list[str]]:
     """Find 0/1 columns with a common stem of which each row sets at most one, and 5 % of the rows exactly one."""
     frame = as_frame(X)
-    names = [name for name, dtype in zip(frame.columns, frame.dtypes, strict=True) if is_native_number(dtype)]
+    names = native_names(frame)
     if len(names) < 2:
         return {}
     matrix = native_matrix(frame, names)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from permgrad.base.checks import check_choice
 from permgrad.data.encode.statistics import NumericStatistics
@@ -18,6 +17,7 @@ _MOST_KNOTS = 1_000
 #: Bound of the unbounded modes, so that float32 and products of a few values stay finite.
 _LARGEST = 1e30
 _LOWEST_SHARE = 1e-7
+_ARRAYS = ("center", "factor", "fill", "knots")
 
 
 class Scaling:
@@ -57,7 +57,7 @@ class Scaling:
             is_robust = self.mode == "robust"
             self.center = self.fill if is_robust else np.clip(np.nan_to_num(statistics.mean), minimum, maximum)
             width = np.nan_to_num(high * 0.25 - low * 0.25) if is_robust else statistics.deviation * 0.25
-            self.factor = np.where(_invertible(width), _inverse(width), _inverse(span * 0.5))
+            self.factor = _inverse(width, otherwise=_inverse(span * 0.5))
         else:
             self.center, self.factor = minimum, _inverse(span)
         self.knots = np.empty((0, len(self.fill)))
@@ -96,23 +96,18 @@ class Scaling:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able form; floats survive exactly."""
-        arrays = {name: getattr(self, name).tolist() for name in ("center", "factor", "fill", "knots")}
-        return {"mode": self.mode, **arrays}
+        return {"mode": self.mode, **{name: getattr(self, name).tolist() for name in _ARRAYS}}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Scaling:
         """Read back what ``to_dict`` wrote."""
         made = cls(content["mode"])
-        names = ("center", "factor", "fill", "knots")
-        made.center, made.factor, made.fill, knots = (np.array(content[name], dtype=np.float64) for name in names)
+        made.center, made.factor, made.fill, knots = (np.array(content[name], dtype=np.float64) for name in _ARRAYS)
         # A table of categories alone has no column to scale, and its knots no width that NumPy could tell rows by.
         made.knots = knots.reshape(-1, len(made.fill)) if len(made.fill) else knots.reshape(len(knots), 0)
         return made
 
 
-def _invertible(width: Floats) -> npt.NDArray[np.bool_]:
-    return np.isfinite(width) & (width > 1e-300)
-
-
-def _inverse(width: Floats) -> Floats:
-    return np.where(_invertible(width), 1.0 / np.where(_invertible(width), width, 1.0), 0.0)
+def _inverse(width: Floats, otherwise: Floats | float = 0.0) -> Floats:
+    usable = np.isfinite(width) & (width > 1e-300)
+    return np.where(usable, 1.0 / np.where(usable, width, 1.0), otherwise)

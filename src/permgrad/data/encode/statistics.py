@@ -21,8 +21,8 @@ from permgrad.data.read.cells import (
     Kinds,
     MissingCodes,
     as_frame,
-    is_native_number,
     native_matrix,
+    native_names,
 )
 from permgrad.data.types.column_types import ColumnType, Schema, missing_kinds, read_numbers
 
@@ -63,43 +63,35 @@ class NumericStatistics:
         """Add a chunk: ``values`` with NaN where missing, ``kinds`` of missingness, number of its first row."""
         if len(values) == 0:
             return
-        part = NumericStatistics(values.shape[1], len(self.missing), self.size)
         present = kinds == PRESENT
-        part.count = present.sum(axis=0)
-        filled = np.where(present, values, 0.0)
-        divisor = np.maximum(part.count, 1)
+        count = present.sum(axis=0)
+        total, divisor = self.count + count, np.maximum(count, 1)
+        share = count / np.maximum(total, 1)
         with np.errstate(over="ignore", invalid="ignore"):
             # Divided first: the sum stays finite near the largest float.
-            part.mean = (filled / divisor).sum(axis=0)
-            deviations = np.where(present, values - part.mean, 0.0)
+            mean = (np.where(present, values, 0.0) / divisor).sum(axis=0)
+            deviations = np.where(present, values - mean, 0.0)
             # Corrected two-pass algorithm (Chan, Golub & LeVeque 1983, eq. 1.7): takes out the rounding of the mean.
             left_over = deviations.sum(axis=0) / divisor
-            part.mean = part.mean + np.where(np.isfinite(left_over), left_over, 0.0)
-            part.squares = (deviations**2).sum(axis=0) - part.count * left_over**2
-        part.minimum = np.fmin.reduce(values, axis=0)
-        part.maximum = np.fmax.reduce(values, axis=0)
-        part.missing = np.stack([(kinds == kind).sum(axis=0) for kind in range(BLANK, BLANK + len(self.missing))])
-        rows = np.arange(first_row, first_row + len(values), dtype=np.int64)
-        places = _bottom(rows, self.size)
-        part.sample_rows, part.sample = rows[places], values[places]
-        self.merge(part)
-
-    def merge(self, other: NumericStatistics) -> None:
-        """Add another part of the same table."""
-        total = self.count + other.count
-        share = other.count / np.maximum(total, 1)
-        with np.errstate(over="ignore", invalid="ignore"):
-            delta = other.mean - self.mean
+            squares = (deviations**2).sum(axis=0) - count * left_over**2
+            delta = mean + np.where(np.isfinite(left_over), left_over, 0.0) - self.mean
             # Chan, Golub & LeVeque 1979: M2 = M2a + M2b + δ²·na·nb/n.
-            self.squares = self.squares + other.squares + delta**2 * self.count * share
+            self.squares = self.squares + squares + delta**2 * self.count * share
             self.mean = self.mean + delta * share
         self.count = total
-        self.minimum = np.fmin(self.minimum, other.minimum)
-        self.maximum = np.fmax(self.maximum, other.maximum)
-        self.missing = self.missing + other.missing
-        rows = np.concatenate([self.sample_rows, other.sample_rows])
-        places = _bottom(rows, self.size)
-        self.sample_rows, self.sample = rows[places], np.concatenate([self.sample, other.sample])[places]
+        self.minimum = np.fmin(self.minimum, np.fmin.reduce(values, axis=0))
+        self.maximum = np.fmax(self.maximum, np.fmax.reduce(values, axis=0))
+        self.missing += np.stack([(kinds == kind).sum(axis=0) for kind in range(BLANK, BLANK + len(self.missing))])
+        rows = np.concatenate([self.sample_rows, np.arange(first_row, first_row + len(values), dtype=np.int64)])
+        places = np.arange(len(rows))
+        if len(rows) > self.size:
+            # The hash of a row number is never equal to another's in practice; the stable sort settles it anyway.
+            places = np.lexsort((rows, uniform(0, ("bottom-k",), rows)))[: self.size]
+        places = places[np.argsort(rows[places], kind="stable")]
+        held = len(self.sample_rows)
+        is_new, sample = places >= held, np.empty((len(places), values.shape[1]))
+        sample[~is_new], sample[is_new] = self.sample[places[~is_new]], values[places[is_new] - held]
+        self.sample_rows, self.sample = rows[places], sample
 
     @property
     def deviation(self) -> Floats:
@@ -122,15 +114,6 @@ class NumericStatistics:
         return np.asarray(np.where(below == above, below, below * (1 - weight) + above * weight))
 
 
-def _bottom(rows: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.intp]:
-    """Return the places of the ``size`` rows with the smallest hash, in order of row number."""
-    places = np.arange(len(rows))
-    if len(rows) > size:
-        # The hash of a row number is never equal to another's in practice; the stable sort settles it anyway.
-        places = np.lexsort((rows, uniform(0, ("bottom-k",), rows)))[:size]
-    return places[np.argsort(rows[places], kind="stable")]
-
-
 # ---- text -----------------------------------------------------------------------------------------------------------
 class LevelCounts:
     """How often each level of a text column occurs; of the 65,536 with the smallest hash, which makes counts exact."""
@@ -150,17 +133,6 @@ class LevelCounts:
             elif count:
                 self.missing[kind - BLANK] += count
         self.missing[0] += int((distinct.index < 0).sum())
-        self._bound()
-
-    def merge(self, other: LevelCounts) -> None:
-        """Add another part of the same column."""
-        for text, count in other.levels.items():
-            self.levels[text] = self.levels.get(text, 0) + count
-        self.missing = self.missing + other.missing
-        self.complete = self.complete and other.complete
-        self._bound()
-
-    def _bound(self) -> None:
         if len(self.levels) > self.most:
             hashed = sorted(self.levels, key=lambda text: hashlib.blake2b(text.encode(), digest_size=8).digest())
             self.levels = {text: self.levels[text] for text in hashed[: self.most]}
@@ -222,30 +194,13 @@ class TableStatistics:
         self.rows += len(frame)
         return self
 
-    def merge(self, other: TableStatistics) -> TableStatistics:
-        """Add another part of the same table; its row numbers must be others, its schema and codes the same."""
-        same = [(c.name, c.kind, c.storage) for c in self.schema] == [(c.name, c.kind, c.storage) for c in other.schema]
-        if not same or self.codes != other.codes:
-            raise InputError(
-                "statistics can be merged only when they share schema and codes, however these differ; "
-                "infer one schema first and pass it to every part"
-            )
-        self.numeric.merge(other.numeric)
-        for name, levels in self.text.items():
-            levels.merge(other.text[name])
-        for name, parts in self.calendar.items():
-            for part in parts:
-                parts[part] = parts[part] + other.calendar[name][part]
-        self.rows += other.rows
-        return self
-
 
 def numeric_cells(frame: pd.DataFrame, columns: Sequence[ColumnType], codes: MissingCodes) -> tuple[Floats, Kinds]:
     """Return columns of numbers, dates and pairs as a matrix, NaN where missing, and the kinds of missingness."""
     values = np.full((len(frame), len(columns)), np.nan)
     kinds = np.full(values.shape, PRESENT, dtype=np.int16)
-    dtypes = dict(zip(frame.columns, frame.dtypes, strict=True))
-    native = [j for j, one in enumerate(columns) if one.storage == "number" and is_native_number(dtypes[one.name])]
+    numbers = set(native_names(frame))
+    native = [j for j, one in enumerate(columns) if one.storage == "number" and one.name in numbers]
     if native:
         names = [columns[j].name for j in native]
         matrix = native_matrix(frame, names)

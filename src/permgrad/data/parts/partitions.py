@@ -32,11 +32,9 @@ from permgrad.data.read.cells import CellError
 from permgrad.data.read.parquet import (
     DAMAGE,
     ColumnLayout,
-    FooterFacts,
-    check_notes,
     check_texts,
     exact_columns,
-    index_formulas,
+    footer_facts,
     read_footer,
     total,
 )
@@ -72,7 +70,7 @@ class Part:
 
 @dataclass(frozen=True)
 class _File:
-    """What the footer of one file says: ``keys`` in names of folders, ``formulas`` of counted index columns."""
+    """What the footer of one file says, and the ``keys`` in the names of its folders."""
 
     name: str
     digest: str
@@ -80,7 +78,6 @@ class _File:
     packed_bytes: int
     row_groups: tuple[int, ...]
     keys: tuple[tuple[str, str | None], ...]
-    formulas: tuple[tuple[str, tuple[int, int]], ...]
 
 
 @dataclass(frozen=True)
@@ -138,7 +135,7 @@ class PartitionedTable:
     def read(self, part: Part, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return all rows of a part, or some columns of them, numbered from 0, with the types of the whole table."""
         records = list(self._records(part, columns, _READ_ROWS))
-        return self._frame(pa.Table.from_batches(records), part, columns, part.first_row)
+        return self._frame(pa.Table.from_batches(records), part, columns)
 
     def batches(
         self, part: Part, rows: int, columns: Sequence[str] | None = None
@@ -154,10 +151,10 @@ class PartitionedTable:
                 records.append(taken)
                 count += len(taken)
                 if count == rows:
-                    yield first, self._frame(pa.Table.from_batches(records), part, columns, first)
+                    yield first, self._frame(pa.Table.from_batches(records), part, columns)
                     first, records, count = first + count, [], 0
         if count:
-            yield first, self._frame(pa.Table.from_batches(records), part, columns, first)
+            yield first, self._frame(pa.Table.from_batches(records), part, columns)
 
     def check_memory(self) -> None:
         """Refuse a table that is too large to be read as a whole and trained on, with an ``InputError``."""
@@ -254,10 +251,9 @@ class PartitionedTable:
     def _may_miss(self, name: str) -> bool:
         return self.null_counts.get(name, 0) != 0
 
-    def _frame(self, table: pa.Table, part: Part, columns: Sequence[str] | None, first: int) -> pd.DataFrame:
-        """Turn stored columns into a frame with the types of the whole table; ``first`` is the first row's number."""
+    def _frame(self, table: pa.Table, part: Part, columns: Sequence[str] | None) -> pd.DataFrame:
+        """Turn stored columns into a frame with the types of the whole table."""
         layout, (fields, exact) = self._layout, self._types
-        file, file_start = self._by_name[part.file]
         names = table.column_names
         with _readable(Path(self.root, part.file)):
             check_texts(table)
@@ -271,15 +267,9 @@ class PartitionedTable:
         booleans = [name for name in names if frame[name].dtype == bool and self._may_miss(name)]
         made |= {name: frame[name].astype(object) for name in booleans}
         wanted = self.columns if columns is None else list(columns)
-        keys, formulas = dict(file.keys), dict(file.formulas)
-        for name in wanted:
-            if name in self.keys:
-                value = keys[name]
+        for name, value in self._by_name[part.file][0].keys:
+            if name in wanted:
                 made[name] = int(value) if self.keys[name] and value is not None else value
-            elif name in layout.formulas:
-                begin, step = formulas[name]
-                begin += (first - file_start) * step
-                made[name] = range(begin, begin + table.num_rows * step, step)
         result: pd.DataFrame = frame.assign(**made)[wanted].reset_index(drop=True)
         return result
 
@@ -306,15 +296,11 @@ def open_partitioned(path: str | os.PathLike[str], *, rows_per_part: int | None 
     names that begin with a point or an underscore are left out, tables in other forms with a warning. A part never
     spans two files and is never smaller than one row group; neighbouring row groups are put together up to
     ``rows_per_part`` (None: 50,000, or a thousandth of a table of more than 50 million rows).
-
-    Raises:
-        InputError: there is no Parquet file or no row, a file is damaged, or files differ in their columns or types.
-        EnvironmentProblem: a file cannot be read.
     """
     if rows_per_part is not None:
         rows_per_part = check_whole("rows_per_part", rows_per_part, "pass for example 50_000")
     root, paths = _find(check_path("path", path, "pass a Parquet file or a folder of them"))
-    files, schemas, facts = zip(*(_read_footer(one, root) for one in paths), strict=True)
+    files, schemas, nulls, large = zip(*(_read_footer(one, root) for one in paths), strict=True)
     schema, keys = _common_schema(files, schemas), _keys(files)
     if taken := [name for name in keys if name in schema.names]:
         raise InputError(
@@ -327,11 +313,11 @@ def open_partitioned(path: str | os.PathLike[str], *, rows_per_part: int | None 
             f"a table must have at least one row, however: {str(path)!r} has none; check how it was written"
         )
     parts = list(_cut(files, rows_per_part or max(ROWS_PER_PART, -(-rows // MOST_PARTS))))
-    null_counts = {name: total([one.null_counts.get(name, 0) for one in facts]) for name in schema.names}
+    null_counts = {name: total([counts.get(name, 0) for counts in nulls]) for name in schema.names}
     for name, number in keys.items():
         schema = schema.append(pa.field(name, pa.int64() if number else pa.string()))
-    large = frozenset[str]().union(*(one.large for one in facts))
-    table = PartitionedTable(str(root), files, parts, schema, null_counts, large, keys, os.fspath(path))
+    all_large = frozenset[str]().union(*large)
+    table = PartitionedTable(str(root), files, parts, schema, null_counts, all_large, keys, os.fspath(path))
     _check_names(table.columns, table.path)
     return table
 
@@ -404,25 +390,23 @@ def _footer_digest(path: Path) -> str:
         return hashlib.sha256(stream.read()).hexdigest()
 
 
-def _read_footer(path: Path, root: Path) -> tuple[_File, pa.Schema, FooterFacts]:
+def _read_footer(path: Path, root: Path) -> tuple[_File, pa.Schema, dict[str, int | None], set[str]]:
+    """Return what a footer says: the file, its schema, missing cells by column, and columns of large numbers."""
     with _readable(path):
         digest = _footer_digest(path)
         with path.open("rb") as stream:
             metadata, schema = read_footer(stream)
         _check_names(schema.names, str(path))
-        check_notes(schema)
-        facts = FooterFacts.of(metadata, schema)
+        ColumnLayout.of(schema)  # refuses notes that are not as pandas writes them
+        nulls, large, packed_bytes = footer_facts(metadata, schema)
         name = path.relative_to(root).as_posix()
-        keys = tuple(_key(step) for step in name.split("/")[:-1] if "=" in step)
+        pairs = [step.partition("=") for step in name.split("/")[:-1] if "=" in step]
+        keys = tuple(
+            (key, None if value == "__HIVE_DEFAULT_PARTITION__" else unquote(value)) for key, _, value in pairs
+        )
         groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
         size, rows = sum(group.total_byte_size for group in groups), tuple(group.num_rows for group in groups)
-        file = _File(name, digest, size, facts.packed_bytes, rows, keys, index_formulas(schema))
-    return file, schema, facts
-
-
-def _key(step: str) -> tuple[str, str | None]:
-    name, _, value = step.partition("=")
-    return name, None if value == "__HIVE_DEFAULT_PARTITION__" else unquote(value)
+        return _File(name, digest, size, packed_bytes, rows, keys), schema, nulls, large
 
 
 def _keys(files: Sequence[_File]) -> dict[str, bool]:
@@ -450,18 +434,11 @@ def _common_schema(files: Sequence[_File], schemas: Sequence[pa.Schema]) -> pa.S
     telling = telling or list(zip(files, schemas, strict=True))
     first, common = telling[0]
     for file, schema in telling:
-        columns, expected = ({*one.names, *dict(index_formulas(one))} for one in (schema, common))
-        if odd := sorted(columns ^ expected):
-            without, having = (file, first) if odd[0] not in columns else (first, file)
+        if odd := sorted(set(schema.names) ^ set(common.names)):
+            without, having = (file, first) if odd[0] in common.names else (first, file)
             raise InputError(
                 f"all files of a table must have the same columns, however: {having.name!r} has the column {odd[0]!r} "
                 f"and {without.name!r} has not; add it, or move the files that differ"
-            )
-        if moved := sorted(set(schema.names) ^ set(common.names)):
-            stored, index = (file, first) if moved[0] in schema.names else (first, file)
-            raise InputError(
-                f"a column must be stored alike in all files of a table, however: {moved[0]!r} is a column in "
-                f"{stored.name!r} and an index that is counted in {index.name!r}; write the files that differ again"
             )
         for name in schema.names:
             kind, so_far = schema.field(name).type, common.field(name).type

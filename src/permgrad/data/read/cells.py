@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -34,7 +35,7 @@ _CONTAINERS = (dict, list, tuple, set, frozenset, np.ndarray)
 # ---- tables ---------------------------------------------------------------------------------------------------------
 def as_frame(X: Any, *, allow_empty: bool = False) -> pd.DataFrame:
     """Bring a frame, array or list of rows to a data frame with unique text names; arrays get ``x0, x1, …``."""
-    frame = _bare_frame(X)
+    frame = X.copy(deep=False) if isinstance(X, pd.DataFrame) else _bare_frame(X)
     frame.columns = pd.Index([str(name) for name in frame.columns], dtype=object)
     check_characters(frame.columns, "column names")
     repeated = frame.columns[frame.columns.duplicated()].unique().tolist()
@@ -76,17 +77,10 @@ def with_half_character(texts: Iterable[object]) -> str | None:
     return None
 
 
-def has_text_names(X: Any) -> bool:
-    """Whether ``X`` brings names of its own that are all text, the rule by which scikit-learn keeps them."""
-    columns = getattr(X, "columns", None)
-    return columns is not None and all(isinstance(name, str) for name in columns)
-
-
 def _bare_frame(X: Any) -> pd.DataFrame:
-    if isinstance(X, pd.DataFrame):
-        return X.copy(deep=False)
     if hasattr(X, "to_pandas") and not isinstance(X, pd.Series):
-        return _bare_frame(X.to_pandas())
+        frame: pd.DataFrame = X.to_pandas()
+        return frame.copy(deep=False)
     if isinstance(X, Mapping):
         try:
             return pd.DataFrame(dict(X))
@@ -176,7 +170,7 @@ class MissingCodes:
             return cls(tuple(dict.fromkeys(label for labels in by_column.values() for label in labels)), by_column)
         return cls(_labels(codes))
 
-    @property
+    @cached_property
     def numbers(self) -> Floats:
         """Each code as a number, NaN where it is text."""
         return np.array([_number_or_nan(label) for label in self.labels], dtype=np.float64)
@@ -197,11 +191,6 @@ class MissingCodes:
             if number == code or number == as_float32(code):
                 return 2 + self.labels.index(label)
         return PRESENT
-
-    def applies(self, names: Sequence[str]) -> npt.NDArray[np.bool_]:
-        """Say which code holds for which column, shape ``(codes, columns)``."""
-        applies = [[label in self.holds_for(name) for name in names] for label in self.labels]
-        return np.array(applies, dtype=bool).reshape(len(self.labels), len(names))
 
     def to_json(self) -> Any:
         """Return a form that ``MissingCodes.of`` reads back."""
@@ -325,6 +314,11 @@ def is_native_number(dtype: Any) -> bool:
     return bool(pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype)) and not isinstance(
         dtype, pd.CategoricalDtype
     )
+
+
+def native_names(frame: pd.DataFrame) -> list[str]:
+    """Return the names of the columns whose dtype is numeric or boolean."""
+    return [str(name) for name, dtype in frame.dtypes.items() if is_native_number(dtype)]
 
 
 def text_numbers(texts: Sequence[str]) -> Floats:

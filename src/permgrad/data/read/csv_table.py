@@ -106,7 +106,8 @@ def parse_csv(text: str, file: Path, reading: Reading) -> TextTable:
     _warn_of_no_header(written, file)
     columns = dict(zip(header, cells, strict=True))
     unnamed = [name for name, label in zip(header, written, strict=True) if not label]
-    notes += _leave_out(columns, unnamed, reading)
+    if unnamed:
+        notes += _leave_out(columns, unnamed, reading)
     return TextTable(columns, delimiter, lines, tuple(notes), "0x" in text or "0X" in text)
 
 
@@ -311,6 +312,8 @@ def _unique_names(written: list[str], file: Path, once: Collection[str]) -> tupl
                 f"Column {name!r} stands {repeated[name]} times in the header of {str(file)!r}, so it is unclear which "
                 "one is to be predicted. Rename or delete the others."
             )
+    if len(set(named)) == len(named):
+        return named, []
     header = numbered(named)
     if not repeated:
         return header, []

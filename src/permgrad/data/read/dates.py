@@ -47,15 +47,14 @@ def date_seconds(texts: Sequence[str], form: str) -> Floats:
 
 def read_dates(texts: Sequence[str], form: str) -> Floats:
     """Parse texts in the learned format, then as ISO 8601, then in the others where they agree; NaN where none does."""
+    texts = [text.strip() for text in texts]
     seconds = date_seconds(texts, form)
-    for trial in (form, "ISO8601"):
-        left = np.flatnonzero(np.isnan(seconds))
-        tried = [texts[i].strip() for i in left.tolist()]
-        values = date_seconds(tried, trial)
-        # Alone, ISO 8601 would read "2021" or "20211213", which may well be plain numbers.
-        seconds[left] = values if trial == form else np.where(_looks_like_date(tried), values, np.nan)
     left = np.flatnonzero(np.isnan(seconds))
-    tried = [texts[i].strip() for i in left.tolist()]
+    tried = [texts[i] for i in left.tolist()]
+    # Alone, ISO 8601 would read "2021" or "20211213", which may well be plain numbers.
+    seconds[left] = np.where(_looks_like_date(tried), date_seconds(tried, "ISO8601"), np.nan)
+    left = np.flatnonzero(np.isnan(seconds))
+    tried = [texts[i] for i in left.tolist()]
     # A column that needs day and month swapped is in another order throughout: its other days would be read wrongly.
     if _looks_like_date(tried).any():
         formats = [other for other in DATE_FORMATS if other not in (form, "ISO8601") and not _are_swapped(form, other)]

@@ -67,37 +67,31 @@ def read_footer(stream: BinaryIO) -> tuple[pq.FileMetaData, pa.Schema]:
     return metadata, schema
 
 
-@dataclass(frozen=True)
-class FooterFacts:
-    """What a footer says: missing cells by column (None: unknown), columns of large numbers, bytes of a row group."""
+def footer_facts(footer: pq.FileMetaData, schema: pa.Schema) -> tuple[dict[str, int | None], set[str], int]:
+    """Return missing cells by column (None: unknown), columns of large numbers, bytes of the largest row group.
 
-    null_counts: dict[str, int | None]
-    large: frozenset[str]
-    packed_bytes: int
-
-    @classmethod
-    def of(cls, footer: pq.FileMetaData, schema: pa.Schema) -> FooterFacts:
-        """Read a footer; ``ValueError``: a row group's types are not those of the schema."""
-        wide = {field.name for field in schema if pa.types.is_int64(field.type) or pa.types.is_uint64(field.type)}
-        nulls: dict[str, int | None] = dict.fromkeys(schema.names, 0)
-        large, all_rows, packed_bytes = set[str](), 0, 0
-        for rows, columns in row_groups(footer):
-            all_rows += rows
-            packed_bytes = max(packed_bytes, sum(column.total_compressed_size for column in columns))
-            for column in columns if rows else ():
-                name, statistics = column.path_in_schema, column.statistics
-                if name not in nulls:
-                    continue
-                missing = statistics.null_count if statistics is not None and statistics.has_null_count else None
-                nulls[name] = total([nulls[name], missing])
-                if name not in wide or missing == rows:
-                    continue
-                has_ends = statistics is not None and statistics.has_min_max
-                if not has_ends or statistics.max >= FIRST_INEXACT or statistics.min <= -FIRST_INEXACT:
-                    large.add(name)
-        # A column without any value has no type and no statistics.
-        nulls |= {field.name: all_rows for field in schema if pa.types.is_null(field.type)}
-        return cls(nulls, frozenset(large), packed_bytes)
+    ``ValueError``: a row group's types are not those of the schema.
+    """
+    wide = {field.name for field in schema if pa.types.is_int64(field.type) or pa.types.is_uint64(field.type)}
+    nulls: dict[str, int | None] = dict.fromkeys(schema.names, 0)
+    large, all_rows, packed_bytes = set[str](), 0, 0
+    for rows, columns in row_groups(footer):
+        all_rows += rows
+        packed_bytes = max(packed_bytes, sum(column.total_compressed_size for column in columns))
+        for column in columns if rows else ():
+            name, statistics = column.path_in_schema, column.statistics
+            if name not in nulls:
+                continue
+            missing = statistics.null_count if statistics is not None and statistics.has_null_count else None
+            nulls[name] = total([nulls[name], missing])
+            if name not in wide or missing == rows:
+                continue
+            has_ends = statistics is not None and statistics.has_min_max
+            if not has_ends or statistics.max >= FIRST_INEXACT or statistics.min <= -FIRST_INEXACT:
+                large.add(name)
+    # A column without any value has no type and no statistics.
+    nulls |= {field.name: all_rows for field in schema if pa.types.is_null(field.type)}
+    return nulls, large, packed_bytes
 
 
 def row_groups(footer: pq.FileMetaData) -> Iterator[tuple[int, list[Any]]]:
@@ -122,27 +116,28 @@ def total(counts: Sequence[int | None]) -> int | None:
 class ColumnLayout:
     """How stored columns become those of a frame: an index that pandas stored is an ordinary column, if it has a name.
 
-    ``shown`` and ``stored`` are the names of the frame's columns, and of those that are stored; ``formulas`` those of
-    index columns that are stored as a start and a step; ``nullable`` those whose missing cells pandas keeps in a type
-    of its own; ``metadata`` is that of the schema, without the index.
+    ``shown`` and ``stored`` are the names of the frame's columns, and of those that are stored; ``nullable`` those
+    whose missing cells pandas keeps in a type of its own; ``metadata`` is that of the schema, without the index.
     """
 
     shown: list[str]
     stored: list[str]
-    formulas: list[str]
     nullable: frozenset[str]
     metadata: dict[bytes, bytes] | None
 
     @classmethod
     def of(cls, schema: pa.Schema) -> ColumnLayout:
-        """Read what pandas wrote into a schema; without that all columns are shown as they are stored."""
+        """Read what pandas wrote into a schema, without that all as stored; ``DAMAGE``: it is none."""
         pandas: dict[str, Any] = schema.pandas_metadata or {}
         described = {one.get("field_name") or one.get("name"): one for one in pandas.get("columns", ())}
         hidden, first = set(), []
         for one in pandas.get("index_columns", []):
+            # One that is counted, a start and a step, only numbers the rows.
             if isinstance(one, dict):
-                first += [str(one["name"])] if one.get("name") is not None else []
-            elif described.get(one, {}).get("name") is None:
+                continue
+            if one not in schema.names:
+                raise ValueError(f"an index of a column that is not there ({one!r})")
+            if described.get(one, {}).get("name") is None:
                 hidden.add(one)
             else:
                 first.append(one)
@@ -150,8 +145,7 @@ class ColumnLayout:
         shown = [*first, *(name for name in stored if name not in first)]
         types = {name: str(one.get("numpy_type")) for name, one in described.items()}
         nullable = {name for name, kind in types.items() if kind[:1] in tuple("IUFb") and kind not in ("bool", "bytes")}
-        formulas = [name for name, _ in index_formulas(schema)]
-        return cls(shown, stored, formulas, frozenset(nullable), cell_notes(schema, index=False))
+        return cls(shown, stored, frozenset(nullable), cell_notes(schema, index=False))
 
 
 def cell_notes(schema: pa.Schema, *, index: bool = True) -> dict[bytes, bytes] | None:
@@ -161,42 +155,6 @@ def cell_notes(schema: pa.Schema, *, index: bool = True) -> dict[bytes, bytes] |
         return cast("dict[bytes, bytes] | None", schema.metadata)
     cells = {**notes, "column_indexes": [], "attributes": {}} | ({} if index else {"index_columns": []})
     return {b"pandas": json.dumps(cells).encode()}
-
-
-def check_notes(schema: pa.Schema) -> None:
-    """Refuse what is said of an index and of columns if pandas did not write it so (TypeError, ValueError)."""
-    notes = schema.pandas_metadata
-    if notes is None:
-        return
-    index, columns = (notes.get(name, []) if isinstance(notes, dict) else None for name in ("index_columns", "columns"))
-    if not isinstance(index, list) or not isinstance(columns, list):
-        raise TypeError("notes of pandas that are no lists")
-    for one in columns:
-        names = (one.get("name"), one.get("field_name")) if isinstance(one, dict) else (0,)
-        if not all(isinstance(name, (str, type(None))) for name in names):
-            raise TypeError(f"a column {one!r}")
-    _check_index(index, schema.names)
-
-
-def _check_index(index: list[Any], stored: list[str]) -> None:
-    """Refuse index columns that are not there, or do not number the rows under a name of their own."""
-    counted: list[str] = []
-    # Whole numbers that stay within 64 bits, however many rows there are.
-    bounds = {"start": 2**62, "stop": 2**62, "step": 2**31}
-    for one in index:
-        if isinstance(one, str):
-            if one not in stored:
-                raise ValueError(f"an index of a column that is not there ({one!r})")
-            continue
-        if not isinstance(one, dict) or not isinstance(one.get("name"), (str, type(None))):
-            raise TypeError(f"an index column {one!r}")
-        ends = {name: one.get(name) for name in bounds}
-        if not (ends["step"] and all(isinstance(end, int) and abs(end) < bounds[name] for name, end in ends.items())):
-            raise ValueError(f"an index that does not number the rows ({one!r:.100})")
-        if one.get("name") is not None:
-            if one["name"] in (*counted, *stored):
-                raise ValueError(f"an index that is counted, and stored or counted again ({one['name']!r})")
-            counted.append(one["name"])
 
 
 def check_texts(table: pa.Table) -> None:
@@ -214,10 +172,3 @@ def exact_columns(table: pa.Table) -> dict[str, pd.Series[Any]]:
         for name in table.column_names
         if table.schema.field(name).type in NULLABLE
     }
-
-
-def index_formulas(schema: pa.Schema) -> tuple[tuple[str, tuple[int, int]], ...]:
-    """Return the named index columns that are stored as a start and a step."""
-    index = (schema.pandas_metadata or {}).get("index_columns", [])
-    named = [one for one in index if isinstance(one, dict) and one.get("name") is not None]
-    return tuple((str(one["name"]), (int(one["start"]), int(one["step"]))) for one in named)

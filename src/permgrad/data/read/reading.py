@@ -42,17 +42,12 @@ MISSING_ANYWAY = frozenset((*SPREADSHEET_ERRORS, *_OF_PANDAS))
 class Reading:
     """How the columns of a table are to be read.
 
-    Attributes:
-        na: codes whose cells become missing.
-        codes: codes that cells keep, and that do not keep a column from being read as numbers.
-        not_na: texts that are kept, though they usually mean missing.
-        text: columns that are kept as text, and must be there.
-        texts: columns that were text in the table that was learned from; this one may lack some.
-        decimal: the decimal sign, where the user named it.
-        like, units: decimal signs and units of columns in the table that was learned from.
-        classes: columns in which 01 and 1 may differ, and which must not stand twice.
-        categories, identifiers: columns that are kept as text where numbers would lose something.
-        named: columns without a name that are not left out, by their place.
+    Cells with ``na`` codes become missing; ``codes`` stay, and keep no column from being read as numbers. ``not_na``
+    are texts that are kept, though they usually mean missing. Columns in ``text`` are kept as text, and must be there,
+    as are those that were ``texts`` in the table learned from; ``like`` and ``units`` are its decimal signs and
+    units; ``decimal`` is the sign that the user named. In ``classes`` 01 and 1 may differ, and no name stands twice;
+    ``categories`` and ``identifiers`` stay text where numbers would lose something; of columns without a name those
+    ``named`` by their place are not left out.
     """
 
     na: MissingCodes = field(default_factory=MissingCodes)
@@ -77,17 +72,12 @@ class Reading:
 class Written(NamedTuple):
     """A table whose columns of numbers are numbers, and how they were written.
 
-    Attributes:
-        frame: the table.
-        decimals: the decimal sign of columns of numbers, where it is known: ``{"price": ","}``.
-        units: what stands beside digits, ``{"rate": "%", "price": "$", "views": "k"}``: ``7,4 %`` is 7.4, 1.2k is 1200.
-        texts: columns of text, also in later tables in which they happen to hold numbers alone.
-        coded: columns of text that hold nothing but numbers and codes, as they are written.
-        padded: columns of numbers that are written like codes: digits of one length, some with zeros in front.
-        alike: two cells that are one number, though zeros in front differ, ``{"y": ("001", "1")}``, of the classes.
-        missing: the share of cells with each text that was taken as missing, by column: ``{"pool": {"None": 0.6}}``.
-        lines: the line of the file that each row begins in.
-        notes: what a user should know of the columns' names.
+    ``decimals`` has the decimal sign of columns, where it is known; ``units`` what stands beside digits, ``{"rate":
+    "%", "price": "$", "views": "k"}``: ``7,4 %`` is 7.4, 1.2k is 1200. ``texts`` are columns of text, also in later
+    tables in which they hold numbers alone, ``coded`` those of nothing but numbers and codes, ``padded`` columns of
+    numbers that are written like codes. Of the classes ``alike`` has two cells that are one number (001 and 1).
+    ``missing`` is the share of cells with each text that was taken as missing, by column; ``lines`` where each row
+    begins in the file; ``notes`` what a user should know of the columns' names.
     """
 
     frame: pd.DataFrame
@@ -104,13 +94,12 @@ class Written(NamedTuple):
     @classmethod
     def typed(cls, frame: pd.DataFrame, codes: CodesArgument | MissingCodes = ()) -> Written:
         """Return a table whose file says itself which columns are numbers."""
-        names, missing = [str(name) for name, column in frame.items() if _holds_text(column)], MissingCodes.of(codes)
-        coded = []
-        for name in names:
+        texts, coded, missing = list[str](), list[str](), MissingCodes.of(codes)
+        for name in (str(name) for name, column in frame.items() if _holds_text(column)):
             cells = [str(cell) for cell in pd.unique(frame[name].dropna())]
-            if ways_of([cell for cell in cells if cell.strip() not in code_words(missing, name)]):
-                coded.append(name)
-        return cls(frame, texts=tuple(name for name in names if name not in coded), coded=tuple(coded))
+            words = code_words(missing, name)
+            (coded if ways_of([cell for cell in cells if cell.strip() not in words]) else texts).append(name)
+        return cls(frame, texts=tuple(texts), coded=tuple(coded))
 
 
 def _holds_text(column: pd.Series[Any]) -> bool:
@@ -129,17 +118,17 @@ def code_words(codes: MissingCodes, name: str) -> set[str]:
 # ---- texts that mean missing ----------------------------------------------------------------------------------------
 def missing_said(missing: Mapping[str, Mapping[str, float]]) -> list[str]:
     """Return a sentence, or none, on the texts taken as missing, from the share of cells with each, by column."""
-    columns: dict[str, dict[str, float]] = {}
+    columns: dict[str, list[tuple[float, str]]] = {}
     for name, words in missing.items():
         for word, share in words.items():
-            columns.setdefault(word, {})[name] = share
+            columns.setdefault(word, []).append((share, name))
     if not columns:
         return []
-    usual = sorted(columns, key=lambda word: -max(columns[word].values()))
+    usual = sorted(columns, key=lambda word: -max(columns[word])[0])
     phrases = []
     for word in usual:
-        shares = sorted(columns[word].items(), key=lambda pair: -pair[1])
-        cells = [f"{name} ({f'{100 * share:.3g}' if share >= 0.001 else 'under 0.1'} %)" for name, share in shares]
+        shares = sorted(columns[word], key=lambda pair: -pair[0])
+        cells = [f"{name} ({f'{100 * share:.3g}' if share >= 0.001 else 'under 0.1'} %)" for share, name in shares]
         phrases.append(f'"{word}" in {listed(cells, 3)}')
     fix = f'keep it with --not-na {shlex.quote(usual[0])} (in Python: not_na=["{usual[0]}"])'
     return [f"taken as missing: {listed(phrases)}; if a text is a level, {fix}"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable
 from itertools import islice
@@ -14,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from permgrad.base.checks import check_names, check_path
-from permgrad.base.errors import EnvironmentProblem, InputError, counted, shown, warn_user
+from permgrad.base.errors import EnvironmentProblem, InputError, counted, shown, suggest, warn_user
 from permgrad.base.files import why_missing
 from permgrad.data.parts.partitions import SUFFIXES, is_partitioned, open_partitioned
 from permgrad.data.read.cells import (
@@ -93,7 +92,8 @@ def read_written(path: str | os.PathLike[str], reading: Reading | None = None) -
     """Return what ``read_table`` does, and how numbers were written."""
     reading = Reading() if reading is None else reading
     file = check_path("path", path, "pass the name of a file")
-    if not is_parquet_folder(file):
+    is_usual = file.is_file() and file.suffix.lower() not in SUFFIXES
+    if not is_usual and not is_parquet_folder(file):
         _check_file(file)
     if is_partitioned(file):
         return _read_parquet(file, reading)
@@ -169,21 +169,20 @@ def _numbers_if_all(series: pd.Series[Any]) -> pd.Series[Any]:
 # ---- files ----------------------------------------------------------------------------------------------------------
 def _check_file(file: Path) -> None:
     """Refuse what is no file with something in it, and text that is named as Parquet."""
-    if file.is_dir():
+    is_device = file.is_char_device() or file.is_block_device() or file.is_socket()
+    if is_device or file.is_dir():
+        kind, where = ("device", "") if is_device else ("folder", " in it")
         raise InputError(
-            f"a table must be a file, however {str(file)!r} is a folder; name the CSV or Parquet file in it"
+            f"a table must be a file, however {str(file)!r} is a {kind}; name the CSV or Parquet file{where}"
         )
-    if file.is_char_device() or file.is_block_device() or file.is_socket():
-        raise InputError(f"a table must be a file, however {str(file)!r} is a device; name the CSV or Parquet file")
     if not file.exists():
         try:
             names = [entry.name for entry in islice(file.parent.iterdir(), 1000) if entry.name != file.name]
         except OSError:
             names = []
-        near = difflib.get_close_matches(file.name, names, n=1, cutoff=0.75)
-        guess = f" (did you mean {near[0]!r}?)" if near else ""
         raise InputError(
-            f"a table must be an existing file, however {str(file)!r} {why_missing(file)}{guess}; check the path"
+            f"a table must be an existing file, however {str(file)!r} {why_missing(file)}{suggest(file.name, names)}; "
+            "check the path"
         )
     if file.suffix.lower() not in SUFFIXES:
         return

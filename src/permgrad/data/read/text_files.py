@@ -38,6 +38,7 @@ _MARKS = (
     (b"\xff\xfe", "utf-16"),
     (b"\xfe\xff", "utf-16"),
 )
+_BINARY = ("a binary file of another kind", "export it as CSV")
 _LOOKED_AT = 65_536
 #: How often a table that is read into memory is held there while a model is trained on it.
 _COPIES = 3
@@ -85,7 +86,7 @@ def unzipped(content: bytes, file: Path) -> bytes:
 
 def read_text(content: bytes, file: Path) -> str:
     """Return the text of a table's bytes, without byte order marks; a file of another kind, or damaged, is refused."""
-    if _holds_arrays(content, file):
+    if content.startswith(b"PK") and _holds_arrays(content, file):
         raise _another_kind(
             file,
             "a file of NumPy arrays (.npz)",
@@ -98,7 +99,7 @@ def read_text(content: bytes, file: Path) -> str:
     head = text[:_LOOKED_AT]
     # Windows-1252 reads nearly any byte: control characters give a picture or an archive away.
     if _looks_binary(head):
-        raise _binary(file)
+        raise _another_kind(file, *_BINARY)
     place = text.find("\x00")
     if place >= 0:
         line = text.count("\n", 0, place) + 1
@@ -114,8 +115,6 @@ def read_text(content: bytes, file: Path) -> str:
 
 def _holds_arrays(content: bytes, file: Path) -> bool:
     """Return whether a zip file is NumPy's: each of its parts is an array. A damaged one is told by its name."""
-    if not content.startswith(b"PK"):
-        return False
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             names = archive.namelist()
@@ -126,7 +125,12 @@ def _holds_arrays(content: bytes, file: Path) -> bool:
 
 def _decoded(content: bytes, file: Path) -> str:
     head = content[:_LOOKED_AT]
-    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), None) or _without_mark(content)
+    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), None)
+    # UTF-16 without a mark: every second byte of most text is 0.
+    pairs = content[: _LOOKED_AT // 2 * 2]
+    first, second = (half.count(0) / max(len(half), 1) for half in (pairs[0::2], pairs[1::2]))
+    if encoding is None and len(content) % 2 == 0 and min(first, second) < 0.01 and max(first, second) > 0.5:
+        encoding = "utf-16-le" if second > first else "utf-16-be"
     if encoding is not None:
         try:
             return content.decode(encoding)
@@ -138,20 +142,11 @@ def _decoded(content: bytes, file: Path) -> str:
     # NUL bytes that are among text, and few, are refused with their line.
     is_text = head.count(0) <= max(1, len(head) // 100) and not re.search(rb"[\x01-\x08\x0e-\x1a\x1c-\x1f]", head)
     if b"\x00" in head and not is_text:
-        raise _binary(file)
+        raise _another_kind(file, *_BINARY)
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         return _western(content, error.start, file)
-
-
-def _without_mark(content: bytes) -> str | None:
-    """Return which UTF-16 bytes without a mark are, None where they are none: every second byte of most text is 0."""
-    head = content[: _LOOKED_AT // 2 * 2]
-    first, second = (half.count(0) / max(len(half), 1) for half in (head[0::2], head[1::2]))
-    if len(content) % 2 == 0 and min(first, second) < 0.01 and max(first, second) > 0.5:
-        return "utf-16-le" if second > first else "utf-16-be"
-    return None
 
 
 def _western(content: bytes, wrong: int, file: Path) -> str:
@@ -168,7 +163,7 @@ def _western(content: bytes, wrong: int, file: Path) -> str:
         text = content.decode("cp1252")
     except UnicodeDecodeError as error:
         if _looks_binary(content[:_LOOKED_AT].decode("latin-1"), also=r"\x00\x01"):
-            raise _binary(file) from None
+            raise _another_kind(file, *_BINARY) from None
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(
             f"a table must be in UTF-8, UTF-16 or Windows-1252, however line {line} of {str(file)!r} has a byte that "
@@ -184,10 +179,6 @@ def _western(content: bytes, wrong: int, file: Path) -> str:
 
 def _looks_binary(head: str, also: str = "") -> bool:
     return len(re.findall(rf"[{also}\x02-\x08\x0e-\x1f\x7f]", head)) > 0.005 * len(head)
-
-
-def _binary(file: Path) -> InputError:
-    return _another_kind(file, "a binary file of another kind", "export it as CSV")
 
 
 def _another_kind(file: Path, kind: str, fix: str) -> InputError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
@@ -42,29 +42,24 @@ def blank_numbers(series: pd.Series[Any], codes: MissingCodes, name: str) -> pd.
 
 def are_inexact(series: pd.Series[Any]) -> bool:
     """Return whether a column of whole numbers has some from where float64 leaves out others."""
-    if not pd.api.types.is_integer_dtype(series.dtype):
-        return False
     present = series.dropna()
     # Without abs(): that of the smallest int64 is negative.
     return bool(len(present)) and bool(present.max() >= FIRST_INEXACT or present.min() <= -FIRST_INEXACT)
 
 
-def fused_reason(series: pd.Series[Any]) -> str | None:
-    """Say how many different whole numbers of a column become how many as float64; None: as many as they are."""
-    if not are_inexact(series):
-        return None
-    return _reason(series.dropna().drop_duplicates().to_numpy(dtype=object).tolist())
+def fused_reason(numbers: Iterable[Any]) -> str | None:
+    """Say how many different whole numbers become how many as float64; None: as many as they are.
 
-
-def fused_reason_of_texts(texts: Sequence[str]) -> str | None:
-    """Say of different texts, all of them numbers, what ``fused_reason`` says of a column."""
-    return _reason({int(text) for text in texts if len(text) in _LONG and _WHOLE.fullmatch(text)})
-
-
-def _reason(different: Iterable[int]) -> str | None:
-    numbers = list(different)
-    left = len(set(map(float, numbers)))
-    return None if left == len(numbers) else f"numbers; {len(numbers):,} different values become {left:,}{FUSED}"
+    They are a column of whole numbers, or different texts, all of them numbers.
+    """
+    if isinstance(numbers, pd.Series):
+        if not pd.api.types.is_integer_dtype(numbers.dtype) or not are_inexact(numbers):
+            return None
+        different: Collection[Any] = numbers.dropna().drop_duplicates().to_numpy(dtype=object).tolist()
+    else:
+        different = {int(text) for text in numbers if len(text) in _LONG and _WHOLE.fullmatch(text)}
+    left = len(set(map(float, different)))
+    return None if left == len(different) else f"numbers; {len(different):,} different values become {left:,}{FUSED}"
 
 
 def without_points(series: pd.Series[Any]) -> pd.Series[Any]:

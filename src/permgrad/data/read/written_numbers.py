@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from permgrad.base.errors import listed, warn_user
@@ -65,7 +65,7 @@ def signs_in(texts: Sequence[str]) -> set[str]:
     """Return the decimal signs that single cells prove, of nothing but numbers that are written in no one way."""
     signs: set[str] = set()
     for text in texts:
-        points = {WAYS[place].point for place in ways_to_read(text.strip())}
+        points = {way.point for way in WAYS if way.cells.fullmatch(text.strip())}
         if not points:
             return set()
         signs |= points if len(points) == 1 else set()
@@ -129,44 +129,41 @@ class _Amount(NamedTuple):
     scale: str
     number: str
 
-    @classmethod
-    def of(cls, text: str) -> _Amount | None:
-        match = _CELL.fullmatch(text.strip())
-        if match is None or (match["before"] and match["after"]) or (match["minus"] and match["inner"]):
-            return None
-        number = f"{match['minus']}{match['inner']}{match['number'].strip()}"
-        return cls(match["before"] or match["after"] or "", match["scale"] or "", number)
 
-    def bare(self, unit: str, learned: str | None) -> str | None:
-        """Return the number, ``"1.2E+3"`` for 1.2k; None where the cell has another unit."""
-        is_bare = not self.sign and learned is not None
-        if not (self.sign == unit.removesuffix(SCALED) or is_bare) or (self.scale and not unit.endswith(SCALED)):
-            return None
-        return self.number + _POWERS[self.scale.lower()]
+def _amount_in(text: str) -> _Amount | None:
+    match = _CELL.fullmatch(text.strip())
+    if match is None or (match["before"] and match["after"]) or (match["minus"] and match["inner"]):
+        return None
+    number = f"{match['minus']}{match['inner']}{match['number'].strip()}"
+    return _Amount(match["before"] or match["after"] or "", match["scale"] or "", number)
 
 
 def without_unit(texts: Sequence[str], learned: str | None = None) -> tuple[dict[str, str], str | None]:
     """Return the number in each text (``"1.2E+3"`` for 1.2k; or the text) and the unit, such as ``"$k"``, or None."""
     plain = {text: text for text in texts}
     # Most columns of text are told by their first cell.
-    if not texts or _Amount.of(texts[0]) is None:
+    if not texts or _amount_in(texts[0]) is None:
         return plain, None
-    amounts = {text: _Amount.of(text) for text in texts}
-    unit = _unit(amounts.values()) if learned is None else learned
+    amounts = {text: _amount_in(text) for text in texts}
+    unit = _unit(list(amounts.values())) if learned is None else learned
     # 0.05 beside 5 % may be the same share.
     if not unit or (unit == "%" and any(amount is not None and not amount.sign for amount in amounts.values())):
         return plain, None
-    bare = {text: amount and amount.bare(unit, learned) for text, amount in amounts.items()}
-    numbers = {text: number for text, number in bare.items() if number is not None}
+    sign, has_scale = unit.removesuffix(SCALED), unit.endswith(SCALED)
+    signs = {sign} if learned is None else {sign, ""}
+    numbers = {
+        text: amount.number + _POWERS[amount.scale.lower()]
+        for text, amount in amounts.items()
+        if amount is not None and amount.sign in signs and (has_scale or not amount.scale)
+    }
     is_read = bool(numbers) if learned is not None else len(numbers) == len(texts)
     return (plain | numbers, unit) if is_read else (plain, None)
 
 
-def _unit(amounts: Iterable[_Amount | None]) -> str | None:
+def _unit(amounts: Sequence[_Amount | None]) -> str | None:
     """Return the unit that all cells of a column are written with; None where they have none, or it is in doubt."""
-    every = list(amounts)
-    cells = [amount for amount in every if amount is not None]
-    if len(cells) < len(every) or len({cell.sign for cell in cells}) > 1:
+    cells = [amount for amount in amounts if amount is not None]
+    if len(cells) < len(amounts) or len({cell.sign for cell in cells}) > 1:
         return None
     sign, letters = cells[0].sign, {cell.scale for cell in cells} - {""}
     if not letters:
@@ -189,12 +186,11 @@ def unit_said(unit: str) -> str:
 
 def units_said(units: Mapping[str, str], left_out: Mapping[str, str]) -> list[str]:
     """Return the sentence that names columns read as numbers with a unit; none where there are none."""
-    words = []
-    for name, unit in units.items():
-        if name not in left_out:
-            marks = [unit.removesuffix(SCALED), "1.2k is 1200" if unit.endswith(SCALED) else ""]
-            words.append(f"{name} ({', '.join(filter(None, marks))})")
-    if not words:
+    read = {name: unit for name, unit in units.items() if name not in left_out}
+    if not read:
         return []
-    first = next(name for name in units if name not in left_out)
-    return [f"read as numbers with a unit: {listed(words)}; for categories say --kind {first}=categorical"]
+    words = []
+    for name, unit in read.items():
+        marks = [unit.removesuffix(SCALED), "1.2k is 1200" if unit.endswith(SCALED) else ""]
+        words.append(f"{name} ({', '.join(filter(None, marks))})")
+    return [f"read as numbers with a unit: {listed(words)}; for categories say --kind {next(iter(read))}=categorical"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -26,6 +26,7 @@ from permgrad.data.read.cells import (
     as_frame,
     is_native_number,
     native_matrix,
+    native_names,
     refuse_infinite,
     text_numbers,
 )
@@ -37,7 +38,7 @@ from permgrad.data.read.dates import (
     read_dates,
     series_seconds,
 )  # fmt: skip
-from permgrad.data.read.whole_numbers import FUSED, fused_reason, fused_reason_of_texts
+from permgrad.data.read.whole_numbers import FUSED, fused_reason
 from permgrad.data.read.written_numbers import ways_to_read
 from permgrad.data.types.identifiers import (
     FEWEST_FOR_IDENTIFIER,
@@ -108,9 +109,6 @@ class Schema:
     def __iter__(self) -> Iterator[ColumnType]:
         return iter(self.columns)
 
-    def __len__(self) -> int:
-        return len(self.columns)
-
     def __getitem__(self, name: str) -> ColumnType:
         for column in self.columns:
             if column.name == name:
@@ -121,11 +119,6 @@ class Schema:
         """Return the names of all columns of one kind."""
         return [column.name for column in self.columns if column.kind == kind]
 
-    def to_frame(self) -> pd.DataFrame:
-        """Return one row per column: column, kind, levels, missing, missing_share, reason."""
-        rows = [(c.name, c.kind, c.n_levels, c.n_missing, c.n_missing / max(c.n_rows, 1), c.reason) for c in self]
-        return pd.DataFrame(rows, columns=["column", "kind", "levels", "missing", "missing_share", "reason"])
-
     def to_text(self, most: int = 60) -> str:
         """Return a table for the terminal, at most ``most`` columns long."""
         rows = [("column", "kind", "levels", "missing", "reason")]
@@ -134,17 +127,13 @@ class Schema:
             rows.append((c.name, c.kind, str(c.n_levels), missing, c.reason))
         widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
         lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-        if len(self) > most:
-            lines.append(f"… and {counted(len(self) - most, 'more column')}")
+        if len(self.columns) > most:
+            lines.append(f"… and {counted(len(self.columns) - most, 'more column')}")
         return "\n".join(lines)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-able form."""
-        return {"columns": [asdict(column) for column in self.columns]}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Schema:
-        """Read back what ``to_dict`` wrote."""
+        """Read back what ``dataclasses.asdict`` made."""
         return cls(tuple(ColumnType(**column) for column in content["columns"]))
 
 
@@ -164,8 +153,7 @@ def infer_schema(
     for name in codes.columns or ():
         check_choice("column in na_codes", name, list(frame.columns))
     declared = checked_kinds(kinds, list(frame.columns))
-    native = [name for name, dtype in zip(frame.columns, frame.dtypes, strict=True) if is_native_number(dtype)]
-    types: dict[str, ColumnType] = _native_types(frame, native, codes)
+    types = _native_types(frame, native_names(frame), codes)
     for name in frame.columns:
         if name in declared:
             types[name] = _declared_type(frame[name], name, declared[name], codes, types.get(name))
@@ -193,10 +181,10 @@ def checked_kinds(kinds: Mapping[str, Kind] | None, names: Sequence[str]) -> dic
 def missing_kinds(matrix: Floats, names: Sequence[str], codes: MissingCodes) -> Kinds:
     """Say for each cell of ``(rows, columns)`` whether it is present, blank or which code it has, and make it NaN."""
     kinds = np.where(np.isnan(matrix), np.int16(BLANK), np.int16(PRESENT)).astype(np.int16)
-    applies = codes.applies(names)
-    for i, number in enumerate(codes.numbers):
+    for i, (label, number) in enumerate(zip(codes.labels, codes.numbers, strict=True)):
         if np.isfinite(number):
-            hit = ((matrix == number) | (matrix == as_float32(number))) & applies[i]
+            holds = [label in codes.holds_for(name) for name in names]
+            hit = ((matrix == number) | (matrix == as_float32(number))) & np.array(holds, dtype=bool)
             kinds[hit] = 2 + i
             matrix[hit] = np.nan
     return kinds
@@ -268,7 +256,7 @@ def _other_type(series: pd.Series[Any], name: str, codes: MissingCodes) -> Colum
     base = ColumnType(name, "categorical", "text", "text", len(series), n_missing, len(texts))
     numbers = text_numbers(texts)
     if texts and not np.isnan(numbers).any():
-        return _text_number_type(base, series, codes, fused_reason_of_texts(texts))
+        return _text_number_type(base, series, codes, fused_reason(texts))
     if base.n_levels <= 1:
         return _constant(base)
     return _pair_type(base, texts) or _date_type(base, texts) or _text_type(base, series, texts, counts)
@@ -277,12 +265,11 @@ def _other_type(series: pd.Series[Any], name: str, codes: MissingCodes) -> Colum
 def _pair_type(base: ColumnType, texts: Sequence[str]) -> ColumnType | None:
     """Find a yes/no pair, whatever the capitals."""
     by_form = {_plain(text): text for text in texts}
-    for pair in _PAIRS:
-        if len(texts) == 2 and set(pair) == set(by_form):
-            one, zero = by_form[pair[0]], by_form[pair[1]]
-            reason = f"{one} or {zero}"
-            return replace(base, kind="boolean", storage="pair", reason=reason, true_level=one, false_level=zero)
-    return None
+    pair = next((pair for pair in _PAIRS if len(texts) == 2 and set(pair) == set(by_form)), None)
+    if pair is None:
+        return None
+    one, zero = by_form[pair[0]], by_form[pair[1]]
+    return replace(base, kind="boolean", storage="pair", reason=f"{one} or {zero}", true_level=one, false_level=zero)
 
 
 def _date_type(base: ColumnType, texts: Sequence[str]) -> ColumnType | None:
@@ -397,8 +384,16 @@ def _declared_type(
         return replace(declared, kind=kind if guess.n_levels else "constant")
     if kind == "categorical":
         return replace(declared, storage="text", date_format=None, true_level=None, false_level=None)
+    if kind == "date" and guess.storage != "date":
+        read = _date_type(declared, texts())
+        if read is None:
+            raise InputError(
+                f"a column declared date must hold dates such as 2024-01-31, however column {name!r} has "
+                f"{texts()[0]!r}; write the dates in ISO form or declare another kind"
+            )
+        return replace(read, reason=declared.reason)
     if kind == "date":
-        return declared if guess.storage == "date" else _declared_date(declared, texts())
+        return declared
     if kind == "boolean":
         # Training rows may lack a rare value; the other alone says as little as in a column that is not declared.
         return guess if guess.n_levels == 1 else _declared_boolean(declared, texts)
@@ -408,17 +403,6 @@ def _declared_type(
             "declare it categorical, or declare the texts that mean missing as codes"
         )
     return declared
-
-
-def _declared_date(column: ColumnType, texts: list[str]) -> ColumnType:
-    read = find_date_format(texts)
-    if read is None:
-        raise InputError(
-            f"a column declared date must hold dates such as 2024-01-31, however column {column.name!r} has "
-            f"{texts[0]!r}; write the dates in ISO form or declare another kind"
-        )
-    unreadable = int(np.isnan(read_dates(texts, read[0])).sum())
-    return replace(column, storage="date", date_format=read[0], n_unreadable=unreadable)
 
 
 def _declared_boolean(column: ColumnType, texts_of: Callable[[], list[str]]) -> ColumnType:

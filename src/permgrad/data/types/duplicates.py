@@ -51,29 +51,28 @@ def _alike(frame: pd.DataFrame, names: Sequence[str], most: float) -> list[list[
         codes, values = column_levels(frame[name], name)
         digest = hashlib.blake2b(np.ascontiguousarray(codes, dtype=np.int64).tobytes(), digest_size=16)
         if len(values) > most * np.count_nonzero(codes >= 0):
-            digest.update(_order(values) if isinstance(values, np.ndarray) else "\0".join(values).encode())
+            if not isinstance(values, np.ndarray):
+                digest.update("\0".join(values).encode())
+            elif len(values) < _FEWEST_IN_ORDER:
+                digest.update(values.tobytes())
+            else:
+                # What numbers share with all that rise or fall strictly with them is their order: a column that falls
+                # where another rises says the same, so the smallest value comes before the largest.
+                rising = values if np.argmin(values) < np.argmax(values) else -values
+                digest.update(np.argsort(rising, kind="stable").tobytes())
         alike.setdefault(digest.digest(), []).append(name)
     return [group for group in alike.values() if len(group) > 1]
 
 
-def _order(values: npt.NDArray[np.float64]) -> bytes:
-    """Return what numbers share with all that rise or fall strictly with them: their order; of few, the numbers."""
-    if len(values) < _FEWEST_IN_ORDER:
-        return values.tobytes()
-    # A column that falls where another rises says the same: the smallest value comes before the largest.
-    rising = values if np.argmin(values) < np.argmax(values) else -values
-    return np.argsort(rising, kind="stable").tobytes()
-
-
 def column_levels(series: pd.Series[Any], name: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64] | list[str]]:
     """Return each row's level, −1 where it is missing, numbered as they first occur, and the levels in this order."""
-    if is_moment(series) or is_native_number(series.dtype):
-        cells: Any = series
+    is_number = is_native_number(series.dtype)
+    if is_number or is_moment(series):
         # Whole numbers that fall together as float64 are told apart.
-        if is_moment(series):
-            cells = series_seconds(series)
-        elif fused_reason(series) is None:
-            cells = series.to_numpy(dtype=np.float64, na_value=np.nan) + 0.0  # a minus zero is a zero
+        if is_number and (series.dtype.kind not in "iu" or fused_reason(series) is None):
+            cells: Any = series.to_numpy(dtype=np.float64, na_value=np.nan) + 0.0  # a minus zero is a zero
+        else:
+            cells = series if is_number else series_seconds(series)
         codes, levels = pd.factorize(cells)
         return codes, np.asarray(levels, dtype=np.float64)
     distinct = Distinct.of(series, name)
