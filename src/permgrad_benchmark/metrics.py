@@ -51,14 +51,7 @@ class BenchmarkMetric:
     def facts(self) -> dict[str, Any]:
         """Return what ``results.json`` and the page say of it; an open end of the range is None."""
         ends = [end if math.isfinite(end) else None for end in self.range]
-        return {
-            "label": self.label,
-            "direction": self.direction,
-            "range": ends,
-            "ranks_across": self.ranks_across,
-            "nominal": self.nominal,
-            "note": self.note,
-        }
+        return {name: value for name, value in vars(self).items() if name != "name"} | {"range": ends}
 
 
 benchmark_metrics: Registry[BenchmarkMetric] = Registry("benchmark metric")

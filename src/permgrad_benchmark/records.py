@@ -31,16 +31,9 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, order=True)
 class Record:
-    """One number of the benchmark.
+    """One number of the benchmark, held against the truth ``estimand``, or ``"any"``; NaN where it is undefined.
 
-    Attributes:
-        suite: Name of the suite.
-        function: Name of the known function.
-        seed: Seed of data, network and method.
-        method: Name of the contestant; ``"truth"`` for the truth itself, ``"network"`` for facts about the network.
-        estimand: The truth that the number is held against, or ``"any"``.
-        metric: Name of the metric, such as ``share_error`` or ``share:image1``.
-        value: The number; NaN where it is undefined.
+    ``method`` is ``"truth"`` for the truth itself, ``"network"`` for facts about the network.
     """
 
     suite: str

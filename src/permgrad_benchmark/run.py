@@ -7,8 +7,6 @@ the next one, and asking for more seeds or functions later adds to what is there
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
 import platform
 import time
@@ -31,6 +29,7 @@ from permgrad.runs.folder.folder import FolderKind, believed, now, open_configur
 from permgrad.runs.requests import BenchmarkRequest, Outcome
 from permgrad.runs.run.predicting import use_threads
 from permgrad_benchmark import CellRecords, Settings, Suite, benchmark_metrics, load_suites
+from permgrad_benchmark.page.page import benchmark_page
 from permgrad_benchmark.records import CELLS, RESULTS_JSON, RESULTS_TABLE
 from permgrad_benchmark.standing import summarise
 
@@ -137,9 +136,7 @@ def _write_results(folder: Path, registry: Registry[Suite], settings: Settings, 
     facts = _facts(registry, frame, settings, record)
     with writable_folder(folder):
         records.write(folder, facts)
-        page = _page(frame, facts)
-        if page is not None:
-            write_text_atomic(folder / REPORT, page)
+        write_text_atomic(folder / REPORT, benchmark_page(frame, facts))
 
 
 def _facts(
@@ -162,7 +159,7 @@ def _facts(
         "settings": {**settings.to_dict(), "threads": settings.threads},
         "versions": _versions(),
         "suites": described,
-        "metrics": {name: benchmark_metrics.get(name).facts() for name in benchmark_metrics},
+        "metrics": {metric.name: metric.facts() for metric in benchmark_metrics.values()},
     }
 
 
@@ -175,30 +172,21 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _page(frame: pd.DataFrame, facts: Mapping[str, Any]) -> str | None:
-    """Return the page, or None where this installation has no page module."""
-    if importlib.util.find_spec("permgrad_benchmark.page.page") is None:
-        return None
-    module = importlib.import_module("permgrad_benchmark.page.page")
-    return str(module.benchmark_page(frame, facts))
-
-
 def _outcome(folder: Path, *, already: bool = False) -> Outcome:
     """Say where the results are, and the figures that matter most."""
     frame = read_csv(folder / RESULTS_TABLE)
     cells = len(frame[["suite", "function", "seed"]].drop_duplicates())
-    report = folder / REPORT
     facts = {
         "folder": os.fspath(folder),
         "results": os.fspath(folder / RESULTS_TABLE),
-        "report": os.fspath(report) if report.exists() else None,
+        "report": os.fspath(folder / REPORT),
         "already_finished": already,
         "cells": cells,
         "rows": len(frame),
     }
     lines = [f"This benchmark is finished already; nothing was changed. ({folder})"] if already else []
     lines += [*_table_lines(frame), f"Results: {folder / RESULTS_TABLE} ({cells} cells, {len(frame):,} figures)"]
-    return Outcome(facts, "\n".join([*lines, f"Report: {report}"] if report.exists() else lines))
+    return Outcome(facts, "\n".join([*lines, f"Report: {folder / REPORT}"]))
 
 
 def _table_lines(frame: pd.DataFrame) -> list[str]:
@@ -217,5 +205,5 @@ def _finished(folder: Path, cells: list[Cell]) -> bool:
     record = FOLDER.read(folder)
     if record is None or record.get("finished") is None:
         return False
-    written = all((folder / name).exists() for name in (RESULTS_TABLE, RESULTS_JSON))
+    written = all((folder / name).exists() for name in (RESULTS_TABLE, RESULTS_JSON, REPORT))
     return written and all(CellRecords.read_cell(folder, *cell) is not None for cell in cells)

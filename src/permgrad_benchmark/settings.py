@@ -17,16 +17,10 @@ Scale = Literal["full", "quick"]
 class Settings:
     """How large, how often and against whom.
 
-    Args:
-        scale: ``"full"``, or ``"quick"``: fewer rows, epochs and repeats, to see that everything runs; its figures
-            are no results.
-        methods: Names of contestants to run; empty: all of the suite.
-        peers: Whether other packages' methods take part.
-        threads: Threads to compute with; None: as the machine is set.
-        data: Folder with local copies of data sets; None: the folder that ``PERMGRAD_DATA`` names, if any.
-        images: Image sets of the multimodal suite, one for both images or one for each: names of MedMNIST sets or
-            paths of files in their form; empty: the suite's own.
-        progress: A bar on stderr: ``"auto"``, True or False.
+    ``"quick"`` has fewer rows, epochs and repeats, to see that everything runs: its figures are no results. ``methods``
+    are names of contestants, empty for all; ``data`` is a folder with local copies of data sets, None the one that
+    ``PERMGRAD_DATA`` names; ``images`` are sets of the multimodal suite, one for both images or one for each: names of
+    MedMNIST sets or paths of files in their form.
     """
 
     scale: Scale = "full"

@@ -16,28 +16,18 @@ import pandas as pd
 from scipy.stats import t
 
 from permgrad.base.errors import InputError
-from permgrad.evaluation.measures import bias_and_variance
+from permgrad_benchmark.measures import bias_and_variance
 from permgrad_benchmark.metrics import BenchmarkMetric, metric_named
 from permgrad_benchmark.records import ANY
 
 
 def standings(frame: pd.DataFrame, metric: str, methods: Iterable[str], estimand: str = ANY) -> pd.DataFrame:
-    """Rank methods on one metric, by their mean over functions.
+    """Rank methods on one metric, by their mean over functions, best first.
 
-    Args:
-        frame: Records of one suite, as in ``results.csv``.
-        metric: Name of the metric.
-        methods: Who is compared; those without the metric are left out.
-        estimand: The truth that the figures are held against.
-
-    Returns:
-        One row per method, best first: ``method, mean, behind`` (mean difference to the first, at least 0), ``low,
-        high`` (its interval, NaN for the first), ``level`` (the first, or not told apart from it), ``functions``. Only
-        functions with a figure of every method count, so that nobody is compared on easier ones; methods with figures
-        on fewer than half of the functions are left out, because they would leave nothing to compare the others on.
-
-    Raises:
-        InputError: The metric has no better or worse, or nobody has it.
+    Columns: ``method, mean, behind`` (mean difference to the first, at least 0), ``low, high`` (its interval, NaN for
+    the first), ``level`` (the first, or not told apart from it), ``functions``. Only functions with a figure of every
+    method count, so that nobody is compared on easier ones; methods with figures on fewer than half of the functions
+    are left out, because they would leave nothing to compare the others on.
     """
     measure = metric_named(metric)
     if measure.direction == "none":

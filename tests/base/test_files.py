@@ -7,15 +7,13 @@ from pathlib import Path
 import pytest
 
 from permgrad.base.errors import EnvironmentProblem
-from permgrad.base.files import is_taken, json_text, what_lies_at, why_missing, writing
+from permgrad.base.files import json_text, what_lies_at, why_missing, writing
 
 
 def test_what_lies_at_a_path(tmp_path):
     (tmp_path / "file").touch()
     assert what_lies_at(tmp_path / "file") == "a file"
     assert why_missing(tmp_path / "nothing here") == "does not exist"
-    assert is_taken(tmp_path)
-    assert not is_taken("/no/such/file")
 
 
 def test_json_holds_text_that_is_half_a_character():

@@ -92,15 +92,16 @@ def model():
 
 @pytest.fixture
 def counted(monkeypatch):
-    """Keep how many of how many steps were counted, in the place of writing lines."""
-    kept = []
+    """Keep how many of how many steps were counted where lines may be written."""
+    kept, init = [], Progress.__init__
 
-    class Kept:
-        def __init__(self, total, label, stream):
-            self.total, self.label, self.done, self.ended = total, label, 0.0, threading.Event()
+    def watched(self, total, label, mode="auto", *, lines=True):
+        init(self, total, label, mode, lines=lines)
+        if total > 0 and mode == "auto" and lines:
+            self.total, self.label = total, label
             kept.append(self)
 
-    monkeypatch.setattr(_progress, "_Lines", Kept)
+    monkeypatch.setattr(Progress, "__init__", watched)
     return kept
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from permgrad.base.threads import Turn, together
+from permgrad.base.threads import together, turn
 
 
 def test_the_first_changes_and_the_last_puts_back():
@@ -18,6 +18,6 @@ def test_the_first_changes_and_the_last_puts_back():
 
 
 def test_a_turn_is_taken_as_often_inside_itself_as_one_likes():
-    turn = Turn()
-    with turn, turn:
+    lock = turn()
+    with lock, lock:
         pass

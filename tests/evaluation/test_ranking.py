@@ -12,15 +12,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from permgrad.base.errors import InputError
-from permgrad.evaluation.ranking import (
-    importance_shares,
-    kendall,
-    relevance_auc,
-    share_error,
-    spearman,
-    top_k_recovery,
-    weighted_overlap,
-)
+from permgrad.evaluation.ranking import importance_shares, kendall, spearman, weighted_overlap
+from permgrad_benchmark.measures import relevance_auc, share_error, top_k_recovery
 
 CORRELATIONS = [spearman, kendall]
 #: What is worst, and what is best.

@@ -15,7 +15,7 @@ import pandas as pd
 from permgrad.attribution.replace.moments import interval, mean_over_rows
 from permgrad.base.checks import check_choice, check_flag, check_path, is_number, is_whole
 from permgrad.base.errors import EnvironmentProblem, InputError, shown, text_of, unknown
-from permgrad.base.files import atomic_folder, is_taken, json_text, plain, writing
+from permgrad.base.files import atomic_path, json_text, plain, writing
 from permgrad.base.significance import adjusted, clearly
 from permgrad.base.stored import is_intact, parse_json, read_npz, sealed, write_npz
 from permgrad.data.weights import are_weights
@@ -388,7 +388,7 @@ class Explanation:
         """
         target = check_path("folder", folder)
         check_flag("overwrite", overwrite)
-        if is_taken(target):
+        if os.path.lexists(target):
             is_ours = (target / "explanation.json").is_file()
             is_empty = target.is_dir() and not any(target.iterdir())
             if not (is_empty or (is_ours and overwrite)):
@@ -406,7 +406,7 @@ class Explanation:
             header["feature_values"] = {"columns": [str(name) for name in frame.columns], "data": cells}
         with (
             writing("an explanation must be written", target, "choose another folder"),
-            atomic_folder(target) as temporary,
+            atomic_path(target, folder=True) as temporary,
         ):
             write_npz(temporary / "values.npz", arrays)
             text = json_text(sealed(plain(header)), indent=1)

@@ -77,20 +77,17 @@ def as_numbers(name: str, value: Any, fix: str) -> npt.NDArray[np.float64]:
     raise InputError(f"{name} must be numbers, however: {name}={shown(value)}; {fix}") from None
 
 
-def check_flag(name: str, value: Any) -> bool:
+def check_flag(name: str, value: Any, choices: str = "True or False") -> bool:
     """Return True or False; 1, "False" and an array are refused, as what they mean can only be guessed."""
     if not isinstance(value, (bool, np.bool_)):
-        raise InputError(f"{name} must be True or False, however: {name}={shown(value)}; pass one of them")
+        raise InputError(f"{name} must be {choices}, however: {name}={shown(value)}; pass one of them")
     return bool(value)
 
 
 def check_flag_or_auto(name: str, value: Any) -> bool | Literal["auto"]:
     """Return True, False or "auto"."""
-    if isinstance(value, str) and value == "auto":
-        return "auto"
-    if not isinstance(value, (bool, np.bool_)):
-        raise InputError(f"{name} must be 'auto', True or False, however: {name}={shown(value)}; pass one of them")
-    return bool(value)
+    is_auto = isinstance(value, str) and value == "auto"
+    return "auto" if is_auto else check_flag(name, value, "'auto', True or False")
 
 
 def check_path(name: str, value: Any, fix: str = "pass text or a pathlib.Path") -> Path:

@@ -9,10 +9,11 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from permgrad.base.errors import unknown
+from permgrad.base.checks import check_choice
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,9 +23,11 @@ MODES: tuple[Formulas, ...] = ("quote", "keep")
 
 #: What a spreadsheet takes for the beginning of a formula; some take the wide forms, and skip white space.
 _SIGNS = "=+\\-@\t\r\n＝＋－＠"
-_FORMULA = re.compile(f"'*[{_SIGNS}]")
-_QUOTED = re.compile(f"'+[{_SIGNS}]")
-_NUMBER = re.compile(r"[+-](\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_FORMULA = re.compile(rf"\A(?![{_SIGNS}]\Z|[+-](?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\Z)'*[{_SIGNS}]")
+#: Return a text as a cell that no spreadsheet takes for a formula; numbers, and a sign alone, compute nothing.
+quoted = partial(_FORMULA.sub, r"'\g<0>")
+#: Return the text that ``quoted`` was given.
+unquoted = partial(re.compile(rf"\A'(?='*[{_SIGNS}])").sub, "")
 
 _mode: ContextVar[Formulas] = ContextVar("csv_formulas", default="quote")
 
@@ -32,27 +35,13 @@ _mode: ContextVar[Formulas] = ContextVar("csv_formulas", default="quote")
 @contextmanager
 def csv_formulas(mode: str | None) -> Iterator[None]:
     """Let CSV files that the body writes quote what looks like a formula, or keep it."""
-    if mode is None:
-        yield
-        return
-    if not isinstance(mode, str) or mode not in MODES:
-        raise unknown("csv-formulas", mode, MODES)
-    token = _mode.set(mode)
+    if mode is not None:
+        check_choice("csv-formulas", mode, MODES)
+    token = _mode.set(cast("Formulas", mode) or _mode.get())
     try:
         yield
     finally:
         _mode.reset(token)
-
-
-def quoted(text: str) -> str:
-    """Return a text as a cell that no spreadsheet takes for a formula; numbers, and a sign alone, compute nothing."""
-    computes = _FORMULA.match(text) and len(text) > 1 and not _NUMBER.fullmatch(text)
-    return f"'{text}" if computes else text
-
-
-def unquoted(text: str) -> str:
-    """Return the text that ``quoted`` was given."""
-    return text[1:] if _QUOTED.match(text) else text
 
 
 def write_csv(frame: pd.DataFrame, target: str | os.PathLike[str] | io.StringIO) -> int:
@@ -97,15 +86,13 @@ def _changed(frame: pd.DataFrame, change: Any) -> tuple[pd.DataFrame, int]:
         if pd.api.types.is_object_dtype(column.dtype) or pd.api.types.is_string_dtype(column.dtype):
             before = column.to_numpy(dtype=object)
             after = [change(value) if isinstance(value, str) else value for value in before]
-            differing = sum(one is not other for one, other in zip(before, after, strict=True))
+            differing = sum(isinstance(one, str) and one != other for one, other in zip(before, after, strict=True))
             if differing:
                 count += differing
                 column = pd.Series(after, index=column.index, name=column.name, dtype=object)
         columns.append(column)
-    # An index of texts makes new objects each time that it is gone through.
-    labels = list(frame.columns)
-    names = [change(name) if isinstance(name, str) else name for name in labels]
-    count += sum(one is not other for one, other in zip(names, labels, strict=True))
+    names = [change(name) if isinstance(name, str) else name for name in frame.columns]
+    count += sum(isinstance(one, str) and one != other for one, other in zip(names, frame.columns, strict=True))
     if not count:
         return frame, 0
     # Under their places: names may stand more than once, and pandas knows no half characters.

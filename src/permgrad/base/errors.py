@@ -151,17 +151,16 @@ _LONGEST_SETTING = 60
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """Say which settings differ, with both values where they are short."""
 
+    def setting(value: Any) -> str:
+        if isinstance(value, list):
+            value = ", ".join(str(item[0] if isinstance(item, list) and item else item) for item in value) or None
+        return "none" if value is None else str(value)
+
     def words(name: str) -> str:
-        before, now = (_setting(side.get(name)) for side in (old, new))
+        before, now = (setting(side.get(name)) for side in (old, new))
         return name if max(len(before), len(now)) > _LONGEST_SETTING else f"{name} ({before} there, {now} now)"
 
     return listed([name for name in dict.fromkeys([*old, *new]) if old.get(name) != new.get(name)], 3, words)
-
-
-def _setting(value: Any) -> str:
-    if isinstance(value, list):
-        value = ", ".join(str(item[0] if isinstance(item, list) and item else item) for item in value) or None
-    return "none" if value is None else str(value)
 
 
 def unknown(kind: str, wanted: object, choices: Iterable[str]) -> InputError:

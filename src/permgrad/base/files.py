@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -29,28 +29,24 @@ _HERE, _RENAME_EXCHANGE = -100, 2
 
 
 @contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary sibling of ``path``; it takes the name ``path`` when the body ends well, else it is removed."""
+def atomic_path(path: str | os.PathLike[str], *, folder: bool = False) -> Iterator[Path]:
+    """Give a temporary sibling file or folder; it replaces ``path`` when the body ends well, else it is removed."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(target, partial(Path.touch, exist_ok=False), target.suffix)
+    temporary = _beside(target, folder=folder)
     try:
-        with _named(target):
-            yield temporary
+        yield temporary
+        if folder:
+            _put_in_place(temporary, target)
+        else:
             temporary.replace(target)
+    except OSError as error:
+        # Say where the disk is full: opening a file names it in an error, writing to it does not.
+        if error.errno is not None and error.filename is None:
+            error.filename = os.fspath(target)
+        raise
     finally:
         _remove(temporary)
-
-
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Say where the disk is full: opening a file names it in an error, writing to it does not."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is not None and error.filename is None:
-            error.filename = os.fspath(path)
-        raise
 
 
 @contextmanager
@@ -64,20 +60,6 @@ def writing(rule: str, path: str | os.PathLike[str], fix: str) -> Iterator[None]
         raise EnvironmentProblem(f"{rule}, however: {os.fspath(path)}: {error.strerror or error}; {fix}") from error
 
 
-@contextmanager
-def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary sibling folder; it replaces ``path`` when the body ends well, else it is removed."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(target, Path.mkdir)
-    try:
-        with _named(target):
-            yield temporary
-            _put_in_place(temporary, target)
-    finally:
-        _remove(temporary)
-
-
 def _put_in_place(temporary: Path, target: Path) -> None:
     """Give a folder its name, in one step also where another has it; that one is removed, or takes the other's name."""
     try:
@@ -85,10 +67,12 @@ def _put_in_place(temporary: Path, target: Path) -> None:
     except OSError:
         if not os.path.lexists(target):
             raise
-        if _exchange(temporary, target):
+        exchange = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+        names = (_HERE, os.fsencode(temporary), _HERE, os.fsencode(target), _RENAME_EXCHANGE)
+        if exchange is not None and exchange(*names) == 0:
             return
         # Without the system's help there is a moment in which neither has the name.
-        aside = _beside(target, Path.mkdir)
+        aside = _beside(target, folder=True)
         try:
             target.replace(aside / "old")
             try:
@@ -109,26 +93,17 @@ def _remove(path: Path) -> None:
             path.unlink()
 
 
-def _exchange(one: Path, other: Path) -> bool:
-    """Let two folders take each other's name in one step; False where the system cannot, or one is gone."""
-    function = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
-    if function is None:
-        return False
-    return bool(function(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _RENAME_EXCHANGE) == 0)
-
-
-def _beside(target: Path, make: Callable[[Path], None], ending: str = "") -> Path:
+def _beside(target: Path, *, folder: bool) -> Path:
     """Make a new file or folder beside ``target``, which follows the user's mask, unlike those of ``tempfile``."""
+    ending = "" if folder else target.suffix
     while True:
         temporary = target.parent / f".{target.name}{_UNDER_WAY}{secrets.token_hex(4)}{ending}"
         with suppress(FileExistsError):
-            make(temporary)
+            if folder:
+                temporary.mkdir()
+            else:
+                temporary.touch(exist_ok=False)
             return temporary
-
-
-def is_taken(path: str | os.PathLike[str]) -> bool:
-    """Whether a name is somebody's: also that of a link that leads nowhere, which a file of that name would replace."""
-    return os.path.lexists(path)
 
 
 def why_missing(path: Path) -> str:
@@ -148,10 +123,11 @@ def what_lies_at(path: Path) -> str:
     return "a link that leads nowhere" if path.is_symlink() and not path.exists() else "a file"
 
 
-def sweep(folder: Path, name: str | None = None) -> None:
-    """Remove what killed processes left of what they were writing; only who holds the folder may do so."""
+def sweep(folder: Path, *names: str) -> None:
+    """Remove what killed processes left of writing some names, or anything; only who holds the folder may do so."""
     left = f"{_UNDER_WAY}*"
-    for leftover in list(folder.rglob(f".*{left}") if name is None else folder.glob(f".{glob.escape(name)}{left}")):
+    found = [folder.glob(f".{glob.escape(name)}{left}") for name in names] if names else [folder.rglob(f".*{left}")]
+    for leftover in [path for paths in found for path in paths]:
         _remove(leftover)
 
 

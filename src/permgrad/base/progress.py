@@ -22,59 +22,47 @@ class Progress:
         wanted = check_flag_or_auto("progress", mode)
         stream = None if getattr(sys.stderr, "closed", False) else sys.stderr
         on_terminal = stream is not None and stream.isatty()
+        self.done, self.ended = 0.0, threading.Event()
         self._bar: Any = None
-        self._lines: _Lines | None = None
         if total > 0 and (on_terminal if wanted == "auto" else wanted):
             from tqdm import tqdm
 
             self._bar = tqdm(total=total, desc=label, file=stream, leave=False, dynamic_ncols=True)
         elif total > 0 and wanted == "auto" and lines and stream is not None:
-            self._lines = _Lines(total, label, stream)
+            # From a thread: a single step may take minutes.
+            work = (self, total, label, stream)
+            threading.Thread(target=_write_lines, args=work, name="permgrad-progress", daemon=True).start()
 
     def advance(self, steps: float = 1) -> None:
         """Count finished steps."""
+        self.done += steps
         if self._bar is not None:
             self._bar.update(steps)
-        if self._lines is not None:
-            self._lines.done += steps
 
     def note(self, text: str) -> None:
         """Show a short text behind the bar, for example the best score so far."""
         if self._bar is not None:
             self._bar.set_postfix_str(text)
 
-    def close(self) -> None:
-        """Remove the bar, and write no more lines."""
-        if self._bar is not None:
-            self._bar.close()
-        if self._lines is not None:
-            self._lines.ended.set()
-        self._bar = self._lines = None
-
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.close()
+        """Remove the bar, and write no more lines."""
+        self.ended.set()
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
 
 
-class _Lines:
-    """Writes lines from a thread: a single step may take minutes."""
-
-    def __init__(self, total: int, label: str, stream: TextIO) -> None:
-        self.done, self.ended = 0.0, threading.Event()
-        self._total, self._label, self._stream = total, label, stream
-        self._started = time.monotonic()
-        threading.Thread(target=self._write, name="permgrad-progress", daemon=True).start()
-
-    def _write(self) -> None:
-        wait = FIRST
-        while not self.ended.wait(wait):
-            line = progress_line(self._label, self.done / self._total, time.monotonic() - self._started)
-            with suppress(OSError, ValueError):  # a closed stream is no reason to fail
-                self._stream.write(line)
-                self._stream.flush()
-            wait = AGAIN
+def _write_lines(work: Progress, total: int, label: str, stream: TextIO) -> None:
+    wait, started = FIRST, time.monotonic()
+    while not work.ended.wait(wait):
+        line = progress_line(label, work.done / total, time.monotonic() - started)
+        with suppress(OSError, ValueError):  # a closed stream is no reason to fail
+            stream.write(line)
+            stream.flush()
+        wait = AGAIN
 
 
 def progress_line(label: str, share: float, seconds: float) -> str:

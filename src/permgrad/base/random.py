@@ -6,7 +6,8 @@ import hashlib
 import random
 import secrets
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -105,7 +106,7 @@ def forked_torch(seed: int) -> Iterator[None]:
     import torch
 
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    with together({"torch's generators": _kept_generators}), torch.random.fork_rng(devices=devices):
+    with together({"torch's generators": partial(_forked, devices)}), torch.random.fork_rng(devices=devices):
         # torch.manual_seed also seeds the generators of devices that are not here, at 2 ms, and puts none of them back.
         torch.default_generator.manual_seed(seed % 2**63)
         if devices:
@@ -113,16 +114,10 @@ def forked_torch(seed: int) -> Iterator[None]:
         yield
 
 
-def _kept_generators() -> Undo:
-    """Return what puts the states of torch's generators back."""
+def _forked(devices: list[int]) -> Undo:
+    """Return what puts back the states that torch's generators have now."""
     import torch
 
-    state = torch.get_rng_state()
-    on_devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-
-    def put_back() -> None:
-        torch.set_rng_state(state)
-        if on_devices:
-            torch.cuda.set_rng_state_all(on_devices)
-
-    return put_back
+    stack = ExitStack()
+    stack.enter_context(torch.random.fork_rng(devices=devices))
+    return stack.close

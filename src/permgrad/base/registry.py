@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
 from permgrad.base.errors import unknown
@@ -30,13 +30,17 @@ class Registry(Generic[T]):
 
     def get(self, name: str) -> T:
         """Return the entry, or raise ``InputError`` that lists the names and guesses."""
-        if name not in self:
-            raise unknown(self.kind, name, self._entries)
-        return self._entries[name]
+        if isinstance(name, str) and name in self._entries:
+            return self._entries[name]
+        raise unknown(self.kind, name, self._entries)
 
     def names(self) -> list[str]:
         """Return all names in order of registration."""
         return list(self._entries)
+
+    def values(self) -> Iterable[T]:
+        """Return all entries in order of registration."""
+        return self._entries.values()
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name in self._entries

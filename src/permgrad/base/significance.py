@@ -31,18 +31,7 @@ def adjusted(p_values: npt.ArrayLike) -> Floats:
 
 
 def holm(p_values: npt.ArrayLike) -> Floats:
-    """Adjust the p-values of one list of tests, see ``adjusted``.
-
-    Shape:
-        p_values ``(tests,)``; result the same, in the same order.
-
-    Raises:
-        InputError: Not a list of numbers from 0 to 1.
-
-    Examples:
-        >>> holm([0.01, 0.04, 0.03]).round(3).tolist()
-        [0.03, 0.06, 0.06]
-    """
+    """Adjust the p-values of one list of tests ``(tests,)``, see ``adjusted``; ``InputError``: not from 0 to 1."""
     values = as_numbers("p_values", p_values, "pass one for each test")
     if values.ndim != 1 or not np.all((values >= 0) & (values <= 1)):
         raise InputError(

@@ -8,52 +8,30 @@ import sys
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Self
-from weakref import WeakSet
+from functools import partial
 
 Undo = Callable[[], None]
-Change = Callable[[], Undo]
+#: What makes a change and returns how to undo it; or an object and an attribute of it that the body sets.
+Change = Callable[[], Undo] | tuple[object, str]
+
+_turns: list[threading.RLock] = []
 
 
-_turns: WeakSet[Turn] = WeakSet()
-
-
-class Turn:
-    """What one thread at a time may do, as often inside itself as it likes; free again in a forked child."""
-
-    def __init__(self) -> None:
-        self.renew()
-        _turns.add(self)
-
-    def renew(self) -> None:
-        """Forget who holds it."""
-        self._lock = threading.RLock()
-
-    def __enter__(self) -> Self:
-        self._lock.acquire()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._lock.release()
+def turn() -> threading.RLock:
+    """Return a lock that a thread may hold as often inside itself as it likes; free again in a forked child."""
+    lock = threading.RLock()
+    _turns.append(lock)
+    return lock
 
 
 #: Held by who explains by a Captum object, which keeps what it sees in itself and in hooks on the network.
-captum_turn = Turn()
+captum_turn = turn()
 #: Held by who changes the warning filters for a while: they are the process's, and are put back in one piece.
-warning_filters = Turn()
+warning_filters = turn()
+_asking = turn()
 
-
-@dataclass
-class _State:
-    """A state that was changed: how to put it back, and the threads that still need it, once for each time."""
-
-    undo: Undo
-    holders: list[int] = field(default_factory=list)
-
-
-_states: dict[Hashable, _State] = {}
-_asking = Turn()
+#: For each state that was changed how to put it back, and the threads that still need it, once for each time.
+_states: dict[Hashable, tuple[Undo, list[int]]] = {}
 
 
 @contextmanager
@@ -65,45 +43,42 @@ def together(changes: Mapping[Hashable, Change]) -> Iterator[None]:
         with _asking:
             for name, change in changes.items():
                 if name not in _states:
-                    _states[name] = _State(change())
-                _states[name].holders.append(me)
+                    undo = partial(setattr, *change, getattr(*change)) if isinstance(change, tuple) else change()
+                    _states[name] = (undo, [])
+                _states[name][1].append(me)
                 held.append(name)
         yield
     finally:
         with _asking:
             for name in reversed(held):
-                state = _states[name]
-                state.holders.remove(me)
-                if not state.holders:
+                undo, holders = _states[name]
+                holders.remove(me)
+                if not holders:
                     del _states[name]
-                    state.undo()
+                    undo()
 
 
-#: A worker of ``multiprocessing`` that only now imports permgrad: torch came along from its parent, or did not.
-_forked = (
+#: Whether this process was forked from one that may have computed with several threads, for which OpenMP waits. A
+#: worker of ``multiprocessing`` may only now import permgrad: torch came along from its parent, or did not.
+forked = (
     "torch" in sys.modules
     and multiprocessing.parent_process() is not None
     and multiprocessing.get_start_method(allow_none=True) in (None, "fork")
 )
 
 
-def is_fork() -> bool:
-    """Whether this process was forked from one that may have computed with several threads, for which OpenMP waits."""
-    return _forked
-
-
 def _after_fork() -> None:
     """Forget the parent's other threads."""
-    global _forked  # noqa: PLW0603 — a property of the process
-    _forked = True
-    for turn in list(_turns):
-        turn.renew()
+    global forked  # noqa: PLW0603 — a property of the process
+    forked = True
+    for lock in _turns:
+        lock._at_fork_reinit()  # type: ignore[attr-defined]  # noqa: SLF001 — as ``logging`` does with its own
     me = threading.get_ident()
-    for name, state in list(_states.items()):
-        state.holders[:] = [holder for holder in state.holders if holder == me]
-        if not state.holders:
+    for name, (undo, holders) in list(_states.items()):
+        holders[:] = [holder for holder in holders if holder == me]
+        if not holders:
             del _states[name]
-            state.undo()
+            undo()
 
 
 if hasattr(os, "register_at_fork"):

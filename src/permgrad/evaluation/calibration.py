@@ -64,7 +64,12 @@ def reliability(positive: npt.ArrayLike, probability: npt.ArrayLike) -> Reliabil
     rows = np.bincount(member)
     predicted = np.bincount(member, weights=scores) / rows
     observed = np.bincount(member, weights=truth) / rows
-    low, high = _wilson(observed, rows)
+    square = NORMAL_95**2
+    centre = (observed + square / (2 * rows)) / (1 + square / rows)
+    half = NORMAL_95 * np.sqrt(observed * (1 - observed) / rows + square / (4 * rows**2)) / (1 + square / rows)
+    # Rounding must not push an end past the share itself.
+    low = np.clip(np.minimum(centre - half, observed), 0, 1)
+    high = np.clip(np.maximum(centre + half, observed), 0, 1)
     noise = np.bincount(member, weights=scores * (1 - scores))
     share = rows / len(scores)
     # |mean of independent draws − its expectation| is about √(2/π) standard deviations on average.
@@ -110,11 +115,3 @@ def _bins(values: Floats, count: int) -> npt.NDArray[np.int64]:
     middle = (np.cumsum(doubt) - doubt / 2) / doubt.sum()
     member = np.minimum((middle * count).astype(np.int64), count - 1)
     return np.unique(member[place], return_inverse=True)[1].astype(np.int64)
-
-
-def _wilson(share: Floats, rows: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
-    square = NORMAL_95**2
-    centre = (share + square / (2 * rows)) / (1 + square / rows)
-    half = NORMAL_95 * np.sqrt(share * (1 - share) / rows + square / (4 * rows**2)) / (1 + square / rows)
-    # Rounding must not push an end past the share itself.
-    return np.clip(np.minimum(centre - half, share), 0, 1), np.clip(np.maximum(centre + half, share), 0, 1)

@@ -188,7 +188,7 @@ def _one_versus_rest(case: Case, score: Callable[..., float]) -> float | None:
 
 def rmse(case: Case) -> float | None:
     """Root of the mean squared error, in the target's unit."""
-    return float(np.sqrt(np.mean((case.truth - case.predictions) ** 2)))
+    return math.sqrt(mse(case))
 
 
 def mae(case: Case) -> float | None:
@@ -196,7 +196,7 @@ def mae(case: Case) -> float | None:
     return float(np.mean(np.abs(case.truth - case.predictions)))
 
 
-def mse(case: Case) -> float | None:
+def mse(case: Case) -> float:
     """Mean squared error, in the square of the target's unit."""
     return float(np.mean((case.truth - case.predictions) ** 2))
 
@@ -211,11 +211,7 @@ def mape(case: Case) -> float | None:
 def r2(case: Case) -> float | None:
     """Share of the target's variance that is explained; undefined for fewer than two rows or a constant target."""
     spread = np.var(case.truth)
-    return (
-        None
-        if len(case.truth) < 2 or spread == 0
-        else 1.0 - float(np.mean((case.truth - case.predictions) ** 2) / spread)
-    )
+    return None if len(case.truth) < 2 or spread == 0 else 1.0 - float(mse(case) / spread)
 
 
 _UNIT, _POSITIVE = (0.0, 1.0), (0.0, math.inf)
@@ -282,7 +278,7 @@ def evaluate(
             case = replace(case, positive=find_positive(classes, positive))
     else:
         case = _regression_case(y, predictions)
-    result: dict[str, Any] = {name: metrics.get(name).of(case) for name in metrics if metrics.get(name).task == task}
+    result: dict[str, Any] = {one.name: one.of(case) for one in metrics.values() if one.task == task}
     if task == "classification":
         result["confusion_matrix"] = plain(confusion(case))
         result["labels"] = [plain(label) for label in case.labels]
@@ -345,21 +341,7 @@ def _classification_case(
         raise InputError("evaluate needs predictions= or probabilities= for classification, however: both are None")
     if guess.shape != truth.shape:
         raise InputError(f"y and predictions must have as many rows, however: shapes {truth.shape} and {guess.shape}")
-    at, strangers = _positions(labels, truth, guess)
-    return Case(
-        truth=at[0].astype(np.int64),
-        predictions=at[1].astype(np.int64),
-        probabilities=table,
-        n_classes=len(labels),
-        labels=(*labels.tolist(), *strangers),
-    )
-
-
-def _positions(
-    labels: pd.Index[Any], truth: npt.NDArray[Any], guess: npt.NDArray[Any]
-) -> tuple[list[npt.NDArray[np.intp]], list[Any]]:
-    """Return the class of each row, true and predicted, and labels that are no class of the model."""
-    at = [labels.get_indexer(pd.Index(values)) for values in (truth, guess)]
+    at = [labels.get_indexer(pd.Index(values)).astype(np.int64) for values in (truth, guess)]
     # A missing label is one class of its own, whatever way of writing "missing" the rows use.
     sides = zip((truth, guess), at, strict=True)
     unseen = [[None if pd.isna(label) else label for label in values[place < 0].tolist()] for values, place in sides]
@@ -367,4 +349,4 @@ def _positions(
     behind = {label: len(labels) + offset for offset, label in enumerate(strangers)}
     for place, names_there in zip(at, unseen, strict=True):
         place[place < 0] = [behind[label] for label in names_there]
-    return at, strangers
+    return Case(at[0], at[1], table, len(labels), (*labels.tolist(), *strangers))

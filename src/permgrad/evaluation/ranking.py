@@ -35,21 +35,10 @@ def importance_shares(importance: npt.ArrayLike) -> Floats:
     return np.asarray(scaled / scaled.sum())
 
 
-def share_error(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
-    """Root mean square difference of importance shares: 0 is right, at most √(2 / features)."""
-    left, right = _pair(truth, estimate)
-    return float(np.sqrt(np.mean((importance_shares(left) - importance_shares(right)) ** 2)))
-
-
-def relative_error(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
-    """Return the error of importance shares as a per cent of the true shares, each as a root mean square."""
-    return 100 * share_error(truth, estimate) / float(np.sqrt(np.mean(importance_shares(truth) ** 2)))
-
-
 def spearman(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
     """Spearman's rank correlation, ties at their mean rank; NaN if either side is constant."""
     # Not scipy's: like rankings get exactly 1.
-    left, right = (pd.Series(values).rank().to_numpy() for values in _pair(truth, estimate))
+    left, right = (pd.Series(values).rank().to_numpy() for values in pair_of(truth, estimate))
     left, right = left - left.mean(), right - right.mean()
     scale = np.sqrt(np.sum(left**2) * np.sum(right**2))
     return float(np.clip(np.sum(left * right) / scale, -1.0, 1.0)) if scale > 0 else math.nan
@@ -59,50 +48,31 @@ def kendall(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
     """Kendall's tau-b, which corrects for ties; NaN if either side is constant."""
     from scipy.stats import kendalltau
 
-    left, right = _pair(truth, estimate)
+    left, right = pair_of(truth, estimate)
     if np.ptp(left) == 0 or np.ptp(right) == 0:
         return math.nan
     return float(kendalltau(left, right).statistic)
 
 
-def relevance_auc(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
-    """Chance that a relevant feature (true importance above 0) is ranked above an irrelevant one; ties count half.
-
-    How important a feature is does not matter. NaN if all features are relevant, or none.
-    """
-    left, right = _pair(truth, estimate)
-    relevant, irrelevant = right[left > 0], right[left <= 0]
-    if not len(relevant) or not len(irrelevant):
-        return math.nan
-    return float(np.mean((np.sign(relevant[:, None] - irrelevant[None, :]) + 1) / 2))
-
-
 # ---- the strongest ---------------------------------------------------------------------------------------------------
-def top_k_recovery(truth: npt.ArrayLike, estimate: npt.ArrayLike, k: int | None = None) -> float:
-    """Share of the ``k`` largest estimates that belong to the truth's; None: as many as are above 0, NaN for none.
-
-    Ties at the edge of the estimate's top k are broken in every possible way and averaged; features tied at the edge of
-    the truth's top k all count as belonging, so that a perfect estimate always gets 1.
-    """
-    left, right = _pair(truth, estimate)
-    if k is None:
-        k = int(np.sum(left > 0))
-        if k == 0:
-            return math.nan
-    _check_k(k, left)
-    belongs = left >= np.sort(left)[-k]
-    return float(np.sum(_among_largest(right, k)[belongs]) / k)
-
-
 def strongest(importance: npt.ArrayLike, k: int) -> Floats:
     """Return how far each feature is one of the ``k`` strongest: 1, 0, or a part where ties straddle the edge.
 
     Features whose importance is not above 0 never belong.
     """
     values = _importances(importance)
-    _check_k(check_whole("k", k, "pass for example 10"), values)
+    largest = among_largest(values, check_whole("k", k, "pass for example 10"))
     positive = values > 0
-    return positive.astype(np.float64) if positive.sum() <= k else _among_largest(values, k)
+    return positive.astype(np.float64) if positive.sum() <= k else largest
+
+
+def among_largest(values: Floats, k: int) -> Floats:
+    """Return how far each value is among the ``k`` largest: 1, 0, or a part where ties straddle the edge."""
+    if not 1 <= k <= len(values):
+        raise InputError(f"k must be between 1 and the number of features, however: k={k}, features={len(values)}")
+    edge = np.sort(values)[-k]
+    above, tied = values > edge, values == edge
+    return np.where(above, 1.0, np.where(tied, (k - above.sum()) / tied.sum(), 0.0))
 
 
 def top_overlap(first: npt.ArrayLike, second: npt.ArrayLike, k: int) -> float:
@@ -121,12 +91,6 @@ def weighted_overlap(first: npt.ArrayLike, second: npt.ArrayLike, k: int) -> flo
     return _overlap(*(importance_shares(strongest(each, k) * _importances(each)) for each in (first, second)))
 
 
-def _among_largest(values: Floats, k: int) -> Floats:
-    edge = np.sort(values)[-k]
-    above, tied = values > edge, values == edge
-    return np.where(above, 1.0, np.where(tied, (k - above.sum()) / tied.sum(), 0.0))
-
-
 def _overlap(left: Floats, right: Floats) -> float:
     if left.shape != right.shape:
         raise InputError(
@@ -134,11 +98,6 @@ def _overlap(left: Floats, right: Floats) -> float:
         )
     sums = left.sum(), right.sum()
     return float(np.minimum(left, right).sum() / max(sums)) if min(sums) > 0 else math.nan
-
-
-def _check_k(k: int, values: Floats) -> None:
-    if not 1 <= k <= len(values):
-        raise InputError(f"k must be between 1 and the number of features, however: k={k}, features={len(values)}")
 
 
 def _importances(importance: npt.ArrayLike) -> Floats:
@@ -154,7 +113,8 @@ def _importances(importance: npt.ArrayLike) -> Floats:
     return values
 
 
-def _pair(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> tuple[Floats, Floats]:
+def pair_of(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """Return two lists of importances as arrays, or raise ``InputError`` where they cannot be compared."""
     left, right = np.asarray(truth, dtype=np.float64), np.asarray(estimate, dtype=np.float64)
     if left.ndim != 1 or left.shape != right.shape or len(left) == 0:
         raise InputError(

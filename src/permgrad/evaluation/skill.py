@@ -83,7 +83,12 @@ def _roc_auc(model: Predicted) -> Sums:
         members = model.truth == k
         if members.any() and not members.all():
             scores = model.guess[:, k]
-            columns += [*_placements(scores, members), *_placements(scores, ~members)]
+            for side in (members, ~members):
+                # For each row of one side the share of the other side's rows that it lies above; 0 elsewhere.
+                rivals, placed = np.sort(scores[~side]), np.zeros(len(scores))
+                above = sum(np.searchsorted(rivals, scores[side], edge) for edge in ("left", "right"))
+                placed[side] = above / (2 * len(rivals))
+                columns += [placed, side.astype(np.float64)]
     if not columns:
         return np.full((len(model.truth), 1), np.nan), lambda sums: sums[:, 0]
     table = np.column_stack(columns)
@@ -97,15 +102,6 @@ def _roc_auc(model: Predicted) -> Sums:
         return np.asarray(np.ma.masked_invalid(each).mean(axis=1).filled(np.nan))
 
     return table, area
-
-
-def _placements(scores: Floats, members: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Return for each member the share of the other rows that it lies above (0 elsewhere), and the members."""
-    rivals = np.sort(scores[~members])
-    above = np.searchsorted(rivals, scores[members], "left") + np.searchsorted(rivals, scores[members], "right")
-    placed = np.zeros(len(scores))
-    placed[members] = above / (2 * len(rivals))
-    return placed, members.astype(np.float64)
 
 
 # ---- the bootstrap ---------------------------------------------------------------------------------------------------

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_map
 
+from permgrad.base import threads
 from permgrad.base.checks import check_choice
-from permgrad.base.threads import Undo, is_fork, together
+from permgrad.base.threads import Undo, together
 
 #: How numbers may be kept while a network is trained; weights, losses and everything after training are float32.
 PRECISIONS: tuple[str, ...] = ("auto", "float32", "bfloat16")
@@ -50,7 +51,7 @@ def torch_threads(count: int | None) -> Iterator[None]:
 @contextlib.contextmanager
 def own_threads() -> Iterator[None]:
     """In a forked child, compute with one thread for the body: with more it would wait for its parent's forever."""
-    if not is_fork():
+    if not threads.forked:
         yield
         return
     from threadpoolctl import threadpool_limits

@@ -312,7 +312,7 @@ class RunRequest(SplitRequest):
             return ()
         from permgrad.evaluation.competitors import competitors
 
-        cheap = [name for name in competitors if self.baselines and not competitors.get(name).costly]
+        cheap = [one.name for one in competitors.values() if self.baselines and not one.costly]
         return tuple(name for name in competitors if name in cheap or name in self.named_baselines)
 
 

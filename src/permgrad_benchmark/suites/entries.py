@@ -21,16 +21,10 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Entry:
-    """One way to call a method.
+    """One way to call a method: rows by what one costs, and arguments of ``pg.explain`` from the case.
 
-    Attributes:
-        name: Its name in the tables.
-        label: Its name for people.
-        estimand: The truth it estimates.
-        rows: ``"all"`` test rows, ``"some"`` or ``"few"`` of them, by what a row costs.
-        options: Function of the case that gives arguments of ``pg.explain``.
-        loss: A classification loss against the labels, for suites whose games are on the output.
-        note: What a reader must know.
+    ``loss`` is a classification loss against the labels, for suites whose games are on the output; ``note`` is what a
+    reader must know.
     """
 
     name: str

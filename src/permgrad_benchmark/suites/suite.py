@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad.base.progress import Progress
-from permgrad.evaluation.measures import faithfulness_curves, mean_kendall, share_spread
-from permgrad.evaluation.ranking import importance_shares, kendall, relative_error, share_error, spearman
+from permgrad.evaluation.ranking import importance_shares, kendall, spearman
 from permgrad_benchmark.contestants import Contestant, Scores, enrolled
+from permgrad_benchmark.measures import faithfulness_curves, mean_kendall, relative_error, share_error, share_spread
 from permgrad_benchmark.other_packages import other_packages
 from permgrad_benchmark.records import ANY, CellRecords, Record
 from permgrad_benchmark.settings import Settings
@@ -29,14 +29,9 @@ Numbers = Iterator[tuple[str, str, float | None]]
 class Sizes:
     """How much of everything.
 
-    Attributes:
-        test: Test rows; contestants that measure effects over all rows get all of them.
-        repeats: Donors per row and feature, permutations, and the like.
-        some: Rows for contestants that explain row by row at a moderate price.
-        few: Rows for contestants that sample coalitions for one row at a time.
-        references: Background rows that stand in for absent features.
-        draws: Coalitions or orders sampled per row.
-        retrainings: Networks trained anew, and test samples drawn, for the stability of explanations.
+    Contestants that measure effects over all rows get all ``test`` rows, ``some`` or ``few`` go to those that explain
+    row by row; ``repeats`` are donors per row and feature, ``references`` background rows, ``draws`` coalitions per
+    row, ``retrainings`` networks trained anew, and test samples drawn, for the stability of explanations.
     """
 
     test: int
@@ -92,14 +87,9 @@ class SuiteCase(ABC):
 
 @dataclass(frozen=True, eq=False)
 class SuiteCell:
-    """One function and one seed of a suite.
+    """One function and one seed: the case, the players' true importances by estimand, how well the network knows it.
 
-    Attributes:
-        case: What contestants are given.
-        truths: The players' true importances, by estimand.
-        quality: How well the network knows the function, by metric.
-        oracle: The case in which the true function stands in the network's place.
-        design: What the suite needs to make further cases.
+    ``oracle`` is the case in which the true function stands in the network's place; ``design`` makes further cases.
     """
 
     case: Any
@@ -155,14 +145,11 @@ class Suite(ABC):
         """Return the sizes of a scale."""
         return self.quick if settings.quick else self.full
 
-    def _everyone(self) -> list[Contestant]:
-        return [enrolled(self.name).get(name) for name in enrolled(self.name)]
-
     def contestants(self, settings: Settings) -> list[Contestant]:
         """Return who takes part, ours first, without those whose packages are missing."""
         chosen = [
             one
-            for one in self._everyone()
+            for one in enrolled(self.name).values()
             if settings.wants(one.name) and (settings.peers or one.kind != "peer") and not one.missing()
         ]
         return sorted(chosen, key=lambda one: ("ours", "peer", "baseline").index(one.kind))
@@ -173,7 +160,7 @@ class Suite(ABC):
 
     def facts(self, settings: Settings) -> dict[str, Any]:
         """Return what the page says beside the numbers."""
-        wanted = [one for one in self._everyone() if settings.wants(one.name)]
+        wanted = [one for one in enrolled(self.name).values() if settings.wants(one.name)]
         return {
             "contestants": {one.name: one.facts() for one in self.contestants(settings)},
             "left_out": {one.name: one.missing() for one in wanted if one.missing()},

@@ -86,14 +86,7 @@ class Truth(ABC):
         return self.latent_correlation() is not None
 
     def sample(self, n: int, random_state: Any = None) -> tuple[pd.DataFrame, Floats]:
-        """Draw ``n`` rows.
-
-        Returns:
-            Features ``(n, features)`` and the noisy target ``(n,)``; 0 and 1 for classification.
-
-        Raises:
-            InputError: ``n`` is below 1, or a bad ``random_state``.
-        """
+        """Draw features ``(n, features)`` and the noisy target ``(n,)``; 0 and 1 for classification."""
         if n < 1:
             raise InputError(f"n must be at least 1, however: n={n}; pass for example n=1000")
         rng = generator(resolve_seed(random_state), "truth", self.name)
@@ -105,11 +98,7 @@ class Truth(ABC):
         return self.to_frame(x), y
 
     def function(self, X: Any) -> Floats:
-        """Evaluate the noiseless function on rows (the logit of class 1 for classification).
-
-        Shape:
-            X ``(n, features)``, as ``sample`` gives them; result ``(n,)``.
-        """
+        """Evaluate the noiseless function ``(n,)`` on rows of ``sample`` (the logit of class 1 for classification)."""
         x = self.to_numbers(X)
         if x.ndim != 2 or x.shape[1] != self.n_features:
             raise InputError(
@@ -211,9 +200,5 @@ truths: Registry[type[Truth]] = Registry("known function")
 
 
 def make_truth(name: str, noise: float | None = None) -> Truth:
-    """Return a known function by name.
-
-    Raises:
-        InputError: no such function.
-    """
+    """Return a known function by name."""
     return truths.get(name)(noise)

@@ -11,10 +11,9 @@ import pytest
 import torch
 
 from permgrad.base.errors import EnvironmentProblem, InputError
-from permgrad.evaluation.measures import share_spread
-from permgrad.evaluation.ranking import share_error
 from permgrad_benchmark import CellRecords, Settings, load_suites, metric_named, suites
 from permgrad_benchmark.contestants import Contestant, Scores, enrolled
+from permgrad_benchmark.measures import share_error, share_spread
 from permgrad_benchmark.records import Record
 from permgrad_benchmark.suites.multimodal import MultimodalSuite, linear, register_function
 from permgrad_benchmark.suites.multimodal.autoencoder import bottleneck_features

@@ -142,8 +142,6 @@ def test_bad_input_is_refused():
         true_importance(five, rows, "sage")
     with pytest.raises(InputError, match="level must be one of 'modality', 'feature'"):
         true_importance(five, rows, "effect", level="group")
-    with pytest.raises(InputError, match=r"\(images, 10\) of at least two images, however: \(1, 10\)"):
-        Population(rows.first[:1], rows.second, rows.covariance)
     with pytest.raises(InputError, match="covariance must be symmetric"):
         draw_clinical(3, np.random.default_rng(0), np.triu(np.ones((20, 20))))
     with pytest.raises(InputError, match="covariance must not have a negative eigenvalue"):

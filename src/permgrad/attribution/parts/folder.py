@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from permgrad.base.errors import InputError
-from permgrad.base.files import atomic_path, is_taken, sweep, what_lies_at, write_json_atomic, writing
+from permgrad.base.files import atomic_path, sweep, what_lies_at, write_json_atomic, writing
 from permgrad.base.locks import hold_folder
 from permgrad.base.stored import parse_json
 from permgrad.data.parts.partitions import MissingFileError
@@ -117,7 +117,7 @@ class StreamedWork:
     def find(self, *, overwrite: bool) -> dict[str, Any] | None:
         """Return the record of the same work, or None; ``InputError``: a file, other files, or other work is there."""
         folder, kind = self.folder, self.kind
-        if is_taken(folder) and not folder.is_dir():
+        if os.path.lexists(folder) and not folder.is_dir():
             raise InputError(
                 f"what is streamed goes into a folder, however: {folder} is {what_lies_at(folder)}; name a folder with "
                 "--out (out=)"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +12,7 @@ from permgrad.attribution.method import Request
 from permgrad.attribution.subject.subject import Subject
 from permgrad.attribution.subject.untouched import as_written
 from permgrad.base.errors import InputError, PermgradError, error_in_words, is_out_of_memory
-from permgrad.base.threads import Undo, together
+from permgrad.base.threads import together
 
 Tensors = tuple[Tensor, ...]
 
@@ -86,18 +85,14 @@ def copied_rows(subject: Subject, source: Sequence[Tensor], part: slice) -> Tens
         return tuple(tensor[part].detach().to(subject.device, dtype).clone() for tensor in source)
 
 
-def _without_cudnn() -> Undo:
-    cudnn = torch.backends.cudnn
-    before, cudnn.enabled = cudnn.enabled, False
-    return partial(setattr, cudnn, "enabled", before)
-
-
 @contextmanager
 def differentiable(subject: Subject) -> Iterator[None]:
     """Let every part of a network, recurrent or compiled ones too, be differentiated and met where it calls torch."""
     parts = list(subject.module.modules())
     with ExitStack() as stack:
         if subject.device.type == "cuda" and any(isinstance(part, nn.RNNBase) for part in parts):
-            stack.enter_context(together({"cuDNN": _without_cudnn}))
+            cudnn = torch.backends.cudnn
+            stack.enter_context(together({"cuDNN": (cudnn, "enabled")}))
+            cudnn.enabled = False
         stack.enter_context(as_written(subject.module))
         yield

@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
-from permgrad.base.threads import Turn
+from permgrad.base.threads import turn
 
-_one_traces = Turn()
+_one_traces = turn()
 
 
 class OwnThreadTracer(fx.Tracer):

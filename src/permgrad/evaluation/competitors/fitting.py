@@ -254,8 +254,8 @@ def run_competitors(
     installed has null metrics and a ``"problem"``. ``guesses`` is filled with what each says of the test rows.
     """
     train, validation, test = parts["train"], parts.get("validation"), parts["test"]
-    cheap = [name for name in competitors if not competitors.get(name).costly]
-    chosen = [competitors.get(name) for name in (cheap if names is None else names)]
+    cheap = [one for one in competitors.values() if not one.costly]
+    chosen = cheap if names is None else [competitors.get(name) for name in names]
     if not len(classes) and task == "classification":
         classes = np.unique(np.asarray(train.y))
     result: dict[str, dict[str, Any]] = {}
@@ -263,7 +263,7 @@ def run_competitors(
         for competitor in chosen:
             bar.note(competitor.label)
             if not competitor.available():
-                names_of_task = (name for name in metrics if metrics.get(name).task == task)
+                names_of_task = (metric.name for metric in metrics.values() if metric.task == task)
                 empty: dict[str, Any] = dict.fromkeys([*names_of_task, "fit_seconds", "fit_processor_seconds"])
                 result[competitor.name] = {**empty, "problem": _missing(competitor)}
             else:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from permgrad.base.threads import Undo, together
+from permgrad.base.threads import together
 from permgrad.models.fast.folding import flat_near
 from permgrad.models.fast.image_chain import Box, BoxMatrix, ImageChain, Segment, Step, area
 from permgrad.models.fast.inference import FoldedNetwork
@@ -40,7 +39,7 @@ _KEPT = 64
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
     """Put every submodule into eval mode for the body, and back into its own mode afterwards, also after an error."""
     parts = list(module.modules())
-    with together({("mode", id(part)): partial(_remember_mode, part) for part in parts}):
+    with together({("mode", id(part)): (part, "training") for part in parts}):
         # Also where others have done so: a module may have an eval of its own.
         _evaluate(module)
         yield
@@ -54,10 +53,6 @@ def _evaluate(module: nn.Module) -> None:
         module.training = False
         for part in module.children():
             _evaluate(part)
-
-
-def _remember_mode(part: nn.Module) -> Undo:
-    return partial(setattr, part, "training", part.training)
 
 
 @dataclass(frozen=True)

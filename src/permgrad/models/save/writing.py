@@ -19,7 +19,7 @@ from safetensors.torch import save as weights_to_bytes
 from permgrad import __version__
 from permgrad.base.checks import check_flag, check_path
 from permgrad.base.errors import InputError
-from permgrad.base.files import atomic_folder, json_text, plain, writing
+from permgrad.base.files import atomic_path, json_text, plain, writing
 from permgrad.base.stored import parse_json, sealed
 from permgrad.models.estimators.presets import Preset
 
@@ -42,7 +42,7 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False)
     store = np.savez_compressed if images else np.savez
     with (
         writing("a model's folder must be writable", target, "choose another folder"),
-        atomic_folder(target) as temporary,
+        atomic_path(target, folder=True) as temporary,
     ):
         (temporary / WEIGHTS).write_bytes(weights)
         with (temporary / ARRAYS).open("wb") as file:

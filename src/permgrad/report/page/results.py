@@ -86,7 +86,7 @@ def _metrics_table(content: ReportContent) -> TableView | None:
     models += [(competitor_label(name), entry, "") for name, entry in (stored.get("baselines") or {}).items()]
     models += [(constant_label(content), content.constant, "")] if content.constant else []
     columns = [names([name for name, _, _ in models], "model", [mark for *_, mark in models])]
-    for metric in map(metrics.get, metrics):
+    for metric in metrics.values():
         if metric.task != content.task or metric.name not in test:
             continue
         values = [entry.get(metric.name) for _, entry, _ in models]

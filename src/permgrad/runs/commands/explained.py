@@ -13,7 +13,7 @@ import pandas as pd
 from permgrad.attribution.parts.folder import LOCAL, PARTS, RECORD, writable
 from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError, counted
-from permgrad.base.files import atomic_folder, atomic_path, is_taken, sweep, what_lies_at, writing
+from permgrad.base.files import atomic_path, sweep, what_lies_at, writing
 from permgrad.base.locks import hold_folder
 from permgrad.report.plots.rows import stacks
 from permgrad.runs.requests import ExplainRequest, Outcome
@@ -31,7 +31,7 @@ _MOST_ROWS, _MOST_FEATURES = 5, 8
 def check_folder(request: ExplainRequest) -> None:
     """Refuse a folder that is in the way."""
     folder = request.folder
-    if not is_taken(folder):
+    if not os.path.lexists(folder):
         return
     if not folder.is_dir():
         raise InputError(
@@ -57,7 +57,7 @@ def write(folder: Path, explanation: Explanation, rows: pd.DataFrame | None) -> 
 
     with (
         writing("the explanation must be written", folder, "name another with --out"),
-        atomic_folder(folder) as temporary,
+        atomic_path(folder, folder=True) as temporary,
     ):
         explanation.save(temporary)
         for name, table in (("importance.csv", file_frame(explanation)), ("rows.csv", rows)):
@@ -75,7 +75,7 @@ def draw_once(folder: Path, explanation: Explanation) -> None:
         return
     with writable(folder), hold_folder(folder):
         sweep(folder, plots.name)
-        with atomic_folder(plots) as temporary:
+        with atomic_path(plots, folder=True) as temporary:
             for name, figure in _plots(explanation).items():
                 figure.save(temporary / f"{name}.png")
 

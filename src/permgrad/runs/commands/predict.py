@@ -11,7 +11,7 @@ import pandas as pd
 
 from permgrad.base.csv_files import csv_text, write_csv
 from permgrad.base.errors import InputError, counted, warn_user
-from permgrad.base.files import atomic_path, is_taken, writing
+from permgrad.base.files import atomic_path, writing
 from permgrad.base.locks import hold_name
 from permgrad.runs.commands.stream import is_streamed, predict_stream
 from permgrad.runs.commands.trained import open_model, read_rows, table_of
@@ -76,7 +76,7 @@ def _check_free(target: Path, *, overwrite: bool) -> None:
             "predictions are written as CSV, into a file whose name ends with .csv, .csv.gz or .txt, however: "
             f"--out {target}; name it {target.with_suffix('.csv')}"
         )
-    if is_taken(target) and not overwrite:
+    if os.path.lexists(target) and not overwrite:
         raise InputError(
             f"a file must not be replaced in silence, however: {target} exists; "
             "add --overwrite or name another with --out"

@@ -122,7 +122,7 @@ def _job(table: ComparedTable, plan: ComparisonPlan, metric: str | None, device:
     loss_of(table.task, plan.loss)
     if metric is None:
         metric = primary_metric(table.task, len(table.classes)).name
-    names = [name for name in metrics if metrics.get(name).task == table.task]
+    names = [metric.name for metric in metrics.values() if metric.task == table.task]
     check_choice(f"metric for {table.task}", metric, names)
     raise_faults(device_faults(device))
     folds = make_folds(
@@ -170,7 +170,7 @@ def _put_together(job: _Job, cells: Sequence[ComparisonCell], **facts: Any) -> C
             f"a comparison must have a model that can be fitted, however: all {len(plan.models)} failed on every fold; "
             f"the first, {cells[0].model!r}: {cells[0].problem}"
         )
-    names = [name for name in metrics if metrics.get(name).task == table.task]
+    names = [metric.name for metric in metrics.values() if metric.task == table.task]
     seconds = ("fit_seconds", "processor_seconds", "explain_seconds")
     scores = pd.DataFrame(
         [

@@ -89,7 +89,7 @@ def read_metrics(path: Path, task: str | None = None) -> dict[str, Any]:
     parts = [metrics.get(name) for name in ("rows", "validation", "test", "baselines")]
     if metrics.get("task") not in (TASKS if task is None else (task,)) or not all(isinstance(p, dict) for p in parts):
         raise _changed(path, "has no task, rows, validation, test or baselines of this run")
-    measured = [registry.get(name).task for name in metrics["test"] if name in registry]
+    measured = [metric.task for metric in registry.values() if metric.name in metrics["test"]]
     if metrics["task"] not in measured or not isinstance(metrics["rows"].get("test"), int):
         raise _changed(path, f"has no metric of a {metrics['task']}, or no number of test rows")
     if not all(isinstance(scores, dict) for scores in metrics["baselines"].values()):

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, PermgradError, by_count, differences, listed
-from permgrad.base.files import file_hash, is_taken, plain, sweep, what_lies_at, write_json_atomic, writing
+from permgrad.base.files import file_hash, plain, sweep, what_lies_at, write_json_atomic, writing
 from permgrad.base.locks import LOCK, hold_folder
 from permgrad.base.stored import is_intact, is_whole_npz, parse_json
 
@@ -129,7 +129,7 @@ class FolderKind:
 
     def refuse_file(self, folder: Path) -> None:
         """Refuse a file where the folder should be."""
-        if is_taken(folder) and not folder.is_dir():
+        if os.path.lexists(folder) and not folder.is_dir():
             raise InputError(
                 f"a {self.owner}'s folder must be a folder, however: {folder} is {what_lies_at(folder)}; choose "
                 "another with --out"
@@ -331,8 +331,8 @@ class RunFolder:
     def _remove_stages(self, stages: Iterable[str], but: str = "") -> None:
         for name in [name for stage in stages for name in STAGES[stage] if name != but]:
             _remove(self.path / name)
+        sweep(self.path, *NAMES)
         for name in NAMES:
-            sweep(self.path, name)
             sweep(self.path / name)
 
 

@@ -20,7 +20,7 @@ import pandas as pd
 
 from permgrad import __version__
 from permgrad.base.errors import InputError, warn_user
-from permgrad.base.files import atomic_folder, file_hash, write_json_atomic
+from permgrad.base.files import atomic_path, file_hash, write_json_atomic
 from permgrad.base.stored import parse_json
 from permgrad.runs.folder.folder import CACHE, configuration_hash, read_record
 from permgrad.runs.requests import run_of
@@ -76,7 +76,7 @@ class Cache:
             explanation.save(store, overwrite=True)
         if entry is not None and cached is None:
             # A folder of somebody else's run can be read but not written; the explanation is good all the same.
-            with suppress(OSError), atomic_folder(entry) as temporary:
+            with suppress(OSError), atomic_path(entry, folder=True) as temporary:
                 if store is None:
                     explanation.save(temporary, overwrite=True)
                 else:

@@ -162,7 +162,7 @@ def _metric_lines(metrics: Mapping[str, Any]) -> list[str]:
     from permgrad.evaluation.metrics import metrics as registry
 
     models = {"permgrad": metrics["test"], **metrics["baselines"]}
-    labels = {name: registry.get(name).label for name in registry if name in metrics["test"]}
+    labels = {one.name: one.label for one in registry.values() if one.name in metrics["test"]}
     if len(models) > _MODELS_SIDE_BY_SIDE:
         rows = list(models)
         columns = [

@@ -17,7 +17,6 @@ import pandas as pd
 from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError, differences
 from permgrad.base.files import (
-    atomic_folder,
     atomic_path,
     file_hash,
     plain,
@@ -239,7 +238,7 @@ def _run_stages(session: TuneSession, best: Any) -> None:
             session.say(f"  the model of trial {best.number} {fact}; the same training is done again here")
             stages.model_stage(work)
             return
-        with atomic_folder(work.folder / "model") as temporary:
+        with atomic_path(work.folder / "model", folder=True) as temporary:
             shutil.copytree(source, temporary, dirs_exist_ok=True)
         stages.write_measures(work)
 

@@ -37,11 +37,7 @@ KNOWN_CHECKSUMS: dict[tuple[str, int], str] = {
 
 
 class Autoencoder(nn.Module):
-    """Two convolutions down to ten numbers, and two back up to the image.
-
-    Shape:
-        images ``(n, 1, 28, 28)`` in 0 to 1; result of the same shape.
-    """
+    """Two convolutions from images ``(n, 1, 28, 28)`` in 0 to 1 down to ten numbers, and two back up to the image."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,13 +67,10 @@ class Autoencoder(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class Bottleneck:
-    """The features of all images of a set.
+    """The features of all images of a set ``(images, 10)``, mean 0 and variance 1, and the checksum of their roundings.
 
-    Attributes:
-        features: ``(images, 10)`` float32; mean 0 and variance 1 over the set.
-        checksum: SHA-256 of the features, rounded to three decimals.
-        explained: share of the pixels' variance that the autoencoder gives back.
-        known: whether the checksum is the recorded one; None: none is recorded for these images.
+    ``explained`` is the share of the pixels' variance that the autoencoder gives back; ``known``: the checksum is the
+    recorded one; None: none is recorded for these images.
     """
 
     features: npt.NDArray[np.float32]

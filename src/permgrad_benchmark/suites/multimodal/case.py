@@ -30,11 +30,7 @@ _CURVE_ROWS = 1_000
 
 
 class Head(nn.Module):
-    """What follows the fusion layer, as one number for each row; counts its rows.
-
-    Shape:
-        features ``(n, 40)``; result ``(n, 1)``.
-    """
+    """What follows the fusion layer, from ``(n, 40)`` to one number for each row ``(n, 1)``; counts its rows."""
 
     def __init__(self, head: nn.Module, meter: Meter) -> None:
         super().__init__()
@@ -56,16 +52,8 @@ class PairsCase(SuiteCase):
     to a factor, and shares compare with the truth. Losses against the labels bend: where F decides clearly, the cross
     entropy hardly changes, and the Brier and zero-one losses saturate, which draws shares together. All are measured.
 
-    Attributes:
-        network: ``(n, 1)`` from X1 to X4.
-        inputs: test rows, by the network's parameter names.
-        labels: their labels, ``(rows,)`` int64.
-        fused: the fusion layer's output, ``(rows, 40)``.
-        pairs: which images and clinical rows they are.
-        slope: what the margin of this case must be multiplied by to be a logit; 1 for a network.
-        centre: the margin's value at the class boundary.
-        oracle: whether this is the true function.
-        trained: the network itself; None: of the oracle.
+    ``fused`` is the fusion layer's output ``(rows, 40)``; ``slope`` times the margin's distance from ``centre``, the
+    class boundary, is a logit; ``trained`` is the network itself, None of the oracle.
     """
 
     network: nn.Module
@@ -122,11 +110,7 @@ class PairsCase(SuiteCase):
 
 
 class Logit(nn.Module):
-    """A network's one number, shifted and stretched to a logit, with the same inputs and the same fusion layer.
-
-    Shape:
-        As the network's; result ``(n, 1)``.
-    """
+    """A network's one number ``(n, 1)``, shifted and stretched to a logit, with the same inputs and fusion layer."""
 
     def __init__(self, network: nn.Module, slope: float, centre: float) -> None:
         super().__init__()

@@ -30,17 +30,11 @@ COLUMNS_OF = {name: slice(WIDTH * index, WIDTH * (index + 1)) for index, name in
 
 @dataclass(frozen=True)
 class DecisionFunction:
-    """A function of the forty features.
+    """A function of the forty features, from ``(rows, 40)`` to ``(rows,)``, differentiable.
 
-    Attributes:
-        name: in ``results.csv`` and on the command line.
-        formula: for people.
-        score: F, from ``(rows, 40)`` to ``(rows,)``; differentiable.
-        relevant: positions of the features that F reads.
-        weights: ``(40,)`` where F = Σ w x, which gives the truth in closed form; else None.
-        covariance: of the clinical columns, ``(20, 20)``.
-        published: whether it is one of the eight of the published design.
-        note: what a reader must know.
+    ``relevant`` are the positions of the features that it reads; ``weights`` ``(40,)``, where F = Σ w x, give the truth
+    in closed form; ``covariance`` ``(20, 20)`` is that of the clinical columns. ``published``: it is one of the eight
+    of the published design.
     """
 
     name: str
@@ -58,11 +52,7 @@ functions: Registry[DecisionFunction] = Registry("decision function")
 
 
 def register_function(function: DecisionFunction) -> DecisionFunction:
-    """Enter a function under its name.
-
-    Raises:
-        InputError: it does not read exactly the features that it says, which would make its truth wrong.
-    """
+    """Enter a function under its name; ``InputError`` if it does not read exactly the features that it says."""
     # Points of a fixed irrational grid: no symmetry makes a slope vanish there.
     points = torch.frac(torch.arange(1, 8 * FEATURES + 1, dtype=torch.float64) * 0.6180339887) * 4 - 2
     rows = points.reshape(8, FEATURES).requires_grad_()

@@ -27,13 +27,7 @@ _FEWEST = 40
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images of one kind.
-
-    Attributes:
-        name: of the set.
-        md5: of its file.
-        grey: ``(images, 1, 28, 28)`` float32, 0 to 1.
-    """
+    """Images of one kind ``(images, 1, 28, 28)``, 0 to 1, and the name and MD5 of their file."""
 
     name: str
     md5: str

@@ -12,14 +12,11 @@ ENCODED = WIDTH
 
 
 class FusedNetwork(nn.Module):
-    """Two images through one shared encoder, and two tables, into one head.
+    """Two images ``(n, 1, 28, 28)`` through one encoder and two tables ``(n, 10)`` into one head: logits ``(n, 2)``.
 
     The module ``fusion`` passes on [encoded image 1, encoded image 2, X3, X4] unchanged: the published methods act on
-    its output. The encoded features are standardised over the training images (a normalisation without weights), as
-    the features of the true function are, so that slopes of images and of tables have like units.
-
-    Shape:
-        X1, X2 ``(n, 1, 28, 28)``; X3, X4 ``(n, 10)``; result ``(n, 2)`` logits.
+    its output. The encoded features are standardised over the training images (a normalisation without weights), as the
+    features of the true function are, so that slopes of images and of tables have like units.
     """
 
     def __init__(self) -> None:
@@ -69,11 +66,7 @@ class Margin(nn.Module):
 
 
 class MarginNetwork(nn.Module):
-    """The network's logit margin, log-odds of F > c: what stands beside F when both are explained by the same call.
-
-    Shape:
-        As for :class:`FusedNetwork`; result ``(n, 1)``.
-    """
+    """The network's logit margin ``(n, 1)``: what stands beside F when both are explained by the same call."""
 
     def __init__(self, network: FusedNetwork) -> None:
         super().__init__()
@@ -96,11 +89,7 @@ class _Score(nn.Module):
 
 
 class TrueFunction(nn.Module):
-    """F itself as a network with the same inputs and layers, of bottleneck features in the place of images: the oracle.
-
-    Shape:
-        X1, X2, X3, X4 ``(n, 10)``; result ``(n, 1)``.
-    """
+    """F itself ``(n, 1)`` as a network with the same layers, of bottleneck features ``(n, 10)`` in place of images."""
 
     def __init__(self, function: DecisionFunction) -> None:
         super().__init__()

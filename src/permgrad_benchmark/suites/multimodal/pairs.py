@@ -25,14 +25,7 @@ _THRESHOLD_ROWS = 20_000
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Pairs of images with clinical rows.
-
-    Attributes:
-        first, second: positions of the images, ``(pairs,)``.
-        clinical: ``(pairs, 20)``.
-        features: all forty true features, ``(pairs, 40)``.
-        labels: F > threshold, ``(pairs,)`` int64.
-    """
+    """Positions of both images, clinical rows ``(pairs, 20)``, all true features ``(pairs, 40)``, and F > threshold."""
 
     first: Tensor
     second: Tensor
@@ -46,16 +39,10 @@ class Pairs:
 
 @dataclass(frozen=True, eq=False)
 class PairsDesign:
-    """One function on one split of the images.
+    """One function on one split of the images; of two kinds of images, or twice of the same tensor.
 
-    Attributes:
-        function: F.
-        images: standardised pixels of the images of X1 and of X2; the same tensor where both come from one set.
-        features: their bottleneck features, ``(images, 10)`` float32.
-        training, test: positions of the images of X1 and of X2.
-        threshold: c, the median of F over pairs of training images.
-        bottlenecks: how the features were made.
-        names: of the image sets.
+    ``images`` are standardised pixels, ``features`` their bottleneck features ``(images, 10)``, ``training`` and
+    ``test`` positions of images, ``threshold`` the median of F over pairs of training images.
     """
 
     function: DecisionFunction

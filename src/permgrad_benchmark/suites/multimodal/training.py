@@ -20,7 +20,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from permgrad.base.errors import InputError
 from permgrad.base.progress import Progress
 from permgrad.base.random import derive_seed, forked_torch, generator
 from permgrad_benchmark.suites.multimodal.clinical import draw_clinical
@@ -31,18 +30,11 @@ from permgrad_benchmark.suites.multimodal.pairs import Pairs, PairsDesign
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How the network is trained.
+    """How the network is trained: ``pairings`` pairs per image in an epoch, joined to clinical rows anew in each.
 
-    Attributes:
-        epochs: over the training images.
-        batch: images of each modality in a batch.
-        pairings: pairs per image in an epoch.
-        clinical_rows: clinical rows of the training set, which are joined to pairs anew in each epoch.
-        learning_rate: the largest, of a schedule that rises for a fifth of the steps and then falls to nearly 0.
-        weight_decay: of all weights, as in AdamW.
-        fusion_decay: of the first layer of the head.
-        pixel_noise: standard deviation added to pixels of variance 1.
-        decorrelation: weight of the mean squared correlation between encoded features.
+    ``learning_rate`` is the largest of a schedule that rises for a fifth of the steps and then falls to nearly 0;
+    ``fusion_decay`` is of the first layer of the head, ``pixel_noise`` added to pixels of variance 1, ``decorrelation``
+    the weight of the mean squared correlation between encoded features.
     """
 
     epochs: int = 60
@@ -54,16 +46,6 @@ class TrainingSettings:
     fusion_decay: float = 1.0
     pixel_noise: float = 0.5
     decorrelation: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be trained."""
-        for name in ("epochs", "batch", "pairings", "clinical_rows"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, however: {name}={getattr(self, name)}")
-
-    def pairs_per_epoch(self, images: int) -> int:
-        """Return how many pairs an epoch has."""
-        return self.pairings * images
 
 
 FULL = TrainingSettings()

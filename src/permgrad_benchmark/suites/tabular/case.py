@@ -38,14 +38,7 @@ _CURVE_ROWS = 300
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TabularCase(SuiteCase):
-    """One network and the rows to explain.
-
-    Attributes:
-        truth: The known function.
-        model: The fitted estimator.
-        X_train, y_train: What it was fitted on.
-        X, y: Fresh rows and their targets (0 and 1 for classification).
-    """
+    """One network and the rows to explain: fresh ones, with targets of 0 and 1 for classification."""
 
     truth: Truth
     model: HyNNClassifier | HyNNRegressor

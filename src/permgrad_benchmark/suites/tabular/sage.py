@@ -16,8 +16,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
-from permgrad.base.errors import InputError
-
 Floats = npt.NDArray[np.float64]
 #: Edited rows predicted at once.
 _ROWS = 2**14
@@ -25,13 +23,7 @@ _ROWS = 2**14
 
 @dataclass(frozen=True, eq=False)
 class SageValues:
-    """What the sampling found.
-
-    Attributes:
-        values: Mean fall of the loss of each feature ``(features,)``.
-        std: Standard error over the sampled walks ``(features,)``.
-        walks: How many rows with an order each were walked.
-    """
+    """Mean fall of the loss of each feature ``(features,)``, its standard error, and how many orders were walked."""
 
     values: Floats
     std: Floats
@@ -59,13 +51,6 @@ def sage_permutation(
     rng: np.random.Generator,
 ) -> SageValues:
     """Estimate SAGE values."""
-    if walks < 2:
-        raise InputError(f"walks must be at least 2, because errors are estimated over them, however: walks={walks}")
-    if rows.shape[1:] != background.shape[1:] or len(owner) != rows.shape[1] or len(rows) != len(y):
-        raise InputError(
-            "rows (rows, columns), y (rows,), background (averaged, columns) and owner (columns,) must fit together, "
-            f"however: {rows.shape}, {np.shape(y)}, {background.shape} and {np.shape(owner)}"
-        )
     features = int(owner.max()) + 1
     # NOTE[DIFF]: rows are drawn without replacement as long as there are enough, which only lowers the variance.
     chosen = np.concatenate([rng.permutation(len(rows)) for _ in range(math.ceil(walks / len(rows)))])[:walks]

@@ -6,9 +6,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from permgrad.evaluation.measures import discoveries, false_discovery_rate, interval_coverage, power
-from permgrad.evaluation.ranking import importance_shares, relevance_auc, top_k_recovery
+from permgrad.evaluation.ranking import importance_shares
 from permgrad_benchmark.contestants import Contestant, Scores
+from permgrad_benchmark.measures import (
+    discoveries,
+    false_discovery_rate,
+    interval_coverage,
+    power,
+    relevance_auc,
+    top_k_recovery,
+)
 from permgrad_benchmark.records import ANY
 from permgrad_benchmark.settings import Settings
 from permgrad_benchmark.suites import suites

@@ -1,4 +1,4 @@
-"""Measures of explanations over features: what is called relevant, what intervals cover, stability, bias, curves."""
+"""Measures of explanations: errors against a known truth, what is called relevant, stability, bias, curves."""
 
 from __future__ import annotations
 
@@ -12,10 +12,49 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from permgrad.evaluation.ranking import importance_shares, kendall
+from permgrad.evaluation.ranking import among_largest, importance_shares, kendall, pair_of
 
 Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
+
+
+# ---- against the truth ----------------------------------------------------------------------------------------------
+def share_error(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
+    """Root mean square difference of importance shares: 0 is right, at most √(2 / features)."""
+    left, right = pair_of(truth, estimate)
+    return float(np.sqrt(np.mean((importance_shares(left) - importance_shares(right)) ** 2)))
+
+
+def relative_error(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
+    """Return the error of importance shares as a per cent of the true shares, each as a root mean square."""
+    return 100 * share_error(truth, estimate) / float(np.sqrt(np.mean(importance_shares(truth) ** 2)))
+
+
+def relevance_auc(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
+    """Chance that a relevant feature (true importance above 0) is ranked above an irrelevant one; ties count half.
+
+    How important a feature is does not matter. NaN if all features are relevant, or none.
+    """
+    left, right = pair_of(truth, estimate)
+    relevant, irrelevant = right[left > 0], right[left <= 0]
+    if not len(relevant) or not len(irrelevant):
+        return math.nan
+    return float(np.mean((np.sign(relevant[:, None] - irrelevant[None, :]) + 1) / 2))
+
+
+def top_k_recovery(truth: npt.ArrayLike, estimate: npt.ArrayLike, k: int | None = None) -> float:
+    """Share of the ``k`` largest estimates that belong to the truth's; None: as many as are above 0, NaN for none.
+
+    Ties at the edge of the estimate's top k are broken in every possible way and averaged; features tied at the edge of
+    the truth's top k all count as belonging, so that a perfect estimate always gets 1.
+    """
+    left, right = pair_of(truth, estimate)
+    if k is None:
+        k = int(np.sum(left > 0))
+        if k == 0:
+            return math.nan
+    among = among_largest(right, k)
+    return float(np.sum(among[left >= np.sort(left)[-k]]) / k)
 
 
 # ---- calling features relevant ---------------------------------------------------------------------------------------

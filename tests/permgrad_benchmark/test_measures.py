@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from permgrad.base.errors import InputError
-from permgrad.evaluation.measures import (
+from permgrad.evaluation.ranking import kendall
+from permgrad_benchmark import benchmark_metrics, metric_named
+from permgrad_benchmark.measures import (
     bias_and_variance,
     discoveries,
     faithfulness_curves,
@@ -20,10 +22,9 @@ from permgrad.evaluation.measures import (
     interval_coverage,
     mean_kendall,
     power,
+    relevance_auc,
     share_spread,
 )
-from permgrad.evaluation.ranking import kendall, relevance_auc
-from permgrad_benchmark import benchmark_metrics, metric_named
 
 p_lists = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 flag_lists = st.lists(st.booleans(), min_size=1, max_size=10)
