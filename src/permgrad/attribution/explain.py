@@ -10,11 +10,10 @@ from typing import Any, Literal
 import numpy.typing as npt
 from torch import nn
 
-from permgrad.attribution.arguments import Arguments
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method.mixed import explain_mixed
 from permgrad.attribution.replace.scoring import explain_scores
-from permgrad.attribution.request import build_request, find_method
+from permgrad.attribution.request import Arguments, build_request, find_method
 from permgrad.base.errors import InputError, shown
 from permgrad.base.threads import captum_turn
 from permgrad.data.types.column_notes import tell_of_other_order
@@ -122,19 +121,15 @@ def explain(
     tell_of_other_order(inputs, y=y, sample_weight=sample_weight)
     engine = arguments.options.pop("engine", "local")
     with sparing(), full_float32():
-        if isinstance(engine, str) and engine == "local":
-            return _explain(arguments)
-        return _explain_on(engine, arguments)
-
-
-def _explain(arguments: Arguments) -> Explanation:
-    if isinstance(arguments.method, Mapping):
-        return explain_mixed(arguments)
-    chosen, name = find_method(arguments.method)
-    # Captum's hooks on a network are met by whoever calls it, also to read it.
-    with nullcontext() if isinstance(arguments.method, str) else captum_turn:
-        request = build_request(arguments, chosen, name)
-        return chosen(request) if request.scoring is None else explain_scores(request, name)
+        if not isinstance(engine, str) or engine != "local":
+            return _explain_on(engine, arguments)
+        if isinstance(method, Mapping):
+            return explain_mixed(arguments)
+        chosen, name = find_method(method)
+        # Captum's hooks on a network are met by whoever calls it, also to read it.
+        with nullcontext() if isinstance(method, str) else captum_turn:
+            request = build_request(arguments, chosen, name)
+            return chosen(request) if request.scoring is None else explain_scores(request, name)
 
 
 def _explain_on(engine: Any, arguments: Arguments) -> Explanation:
@@ -145,7 +140,8 @@ def _explain_on(engine: Any, arguments: Arguments) -> Explanation:
     workers, address = (arguments.options.pop(name, None) for name in ("workers", "address"))
     made = make_engine(engine, workers=workers, address=address)
     if isinstance(made, LocalEngine):
-        return _explain(arguments)
+        shared = dict(vars(arguments))
+        return explain(**shared.pop("options"), **shared)
     if not isinstance(arguments.method, str) or arguments.scoring is not None:
         argument = "scoring=" if isinstance(arguments.method, str) else f"method={arguments.method!r}"
         raise InputError(

@@ -1,10 +1,10 @@
-"""From the arguments of ``pg.explain`` to a ``Request``: the subject, its rows and its players, for any model."""
+"""From the arguments of ``pg.explain`` to a ``Request``: each checked once, then the subject, its rows and players."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,14 +12,6 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from permgrad.attribution.arguments import (
-    Arguments,
-    resolve_loss,
-    resolve_options,
-    resolve_positive,
-    resolve_scope,
-    resolve_targets,
-)
 from permgrad.attribution.method import Method, Request, Scope, methods
 from permgrad.attribution.method.captum import CaptumMethod
 from permgrad.attribution.players.segments import build_space, shapes_of
@@ -29,18 +21,85 @@ from permgrad.attribution.subject.hybrid import HybridSubject
 from permgrad.attribution.subject.inner import at_layer
 from permgrad.attribution.subject.inputs import shapes_in_words
 from permgrad.attribution.subject.network import NetworkSubject
-from permgrad.base.checks import is_whole
-from permgrad.base.errors import InputError, listed
+from permgrad.attribution.subject.subject import Subject
+from permgrad.base.checks import check_choice, check_confidence, check_flag, check_number, check_whole, is_whole
+from permgrad.base.errors import InputError, listed, shown, suggest
 from permgrad.base.random import resolve_seed
+from permgrad.data.types.positive import find_positive, usual_positive
 from permgrad.data.weights import check_weights
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
+from permgrad.models.losses import losses
 
 Tensors = tuple[Tensor, ...]
+
+SAMPLINGS = ("marginal", "conditional")
+LEVELS = ("column", "feature", "group", "modality")
 
 #: Options that describe a network, not the method, and that of any rows.
 NETWORK_OPTIONS = ("head", "output_kind", "task", "class_names", "layer", "segments", "row_offset")
 #: From this many explained rows on they serve as their own background.
 _OWN_BACKGROUND = 200
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What the user passed, unchanged; see ``pg.explain`` for what each means."""
+
+    model: Any = None
+    inputs: Any = None
+    y: Any = None
+    method: Any = "permgrad"
+    scope: Any = "auto"
+    target: int | str | Iterable[int | str] | None = None
+    output: Any = "logit"
+    level: str = "feature"
+    groups: Mapping[str, Iterable[str]] | None = None
+    background: Any = None
+    sampling: Any = "marginal"
+    loss: str = "auto"
+    scoring: Any = None
+    sample_weight: Any = None
+    confidence: float = 0.95
+    n_repeats: int = 10
+    batch_size: int | Literal["auto"] = "auto"
+    random_state: Any = None
+    progress: Any = "auto"
+    positive: Any = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what can be used with no model, before anything is read; groups that are given are the players."""
+        check_choice("level", self.level, LEVELS)
+        check_choice("sampling", self.sampling, SAMPLINGS)
+        check_choice("output", self.output, ("logit", "probability"))
+        check_confidence(self.confidence)
+        check_whole("n_repeats", self.n_repeats, "pass for example 10")
+        automatic = isinstance(self.batch_size, str) and self.batch_size == "auto"
+        if not automatic and not (is_whole(self.batch_size) and self.batch_size >= 1):
+            raise InputError(
+                f"batch_size must be 'auto' or an integer of at least 1, however: batch_size={shown(self.batch_size)}; "
+                "pass for example 'auto'"
+            )
+        groups: Any = self.groups
+        if groups is not None and not isinstance(groups, Mapping):
+            raise InputError(
+                "groups must map names to lists of features, however: it is "
+                f"{type(groups).__name__}; pass groups={{'name': ['feature', …]}}"
+            )
+        for name, members in (groups or {}).items():
+            if not isinstance(members, Iterable) or isinstance(members, (bytes, Mapping)):
+                raise InputError(
+                    f"a group must list its features, however: group {name!r} is {shown(members)}; pass "
+                    f"groups={{{name!r}: ['feature', …]}}"
+                )
+        if groups and self.level in ("column", "modality"):
+            players = "each column a player" if self.level == "column" else "whole inputs players"
+            raise InputError(
+                f"groups= says which features are one player, however: level={self.level!r} makes {players}; leave one "
+                "of them out"
+            )
+        if groups is not None and self.level == "feature":
+            object.__setattr__(self, "level", "group")
 
 
 @dataclass(frozen=True)
@@ -126,6 +185,100 @@ def _own_background(inputs: Tensors, donors: Tensors, scope: Scope, settings: Ma
     return inputs if same and scope == "global" and "row_offset" not in settings else donors
 
 
+# ---- single arguments ------------------------------------------------------------------------------------------------
+
+
+def resolve_options(chosen: Method, method: str, options: dict[str, Any], *, hint: str = "") -> dict[str, Any]:
+    """Return the method's options, the user's over its defaults; unknown ones are refused, with a hint at others.
+
+    A method whose ``options`` hold ``"**"`` takes any: they are another library's.
+    """
+    if "**" in chosen.options:
+        return dict(options)
+    parameters = {each.name for each in fields(Arguments)} - {"model", "inputs", "y", "method", "options"}
+    for name, value in options.items():
+        if name not in chosen.options:
+            listed = ", ".join(chosen.options) or "none"
+            raise InputError(
+                f"options of method={method!r} are: {listed}, however: {name}={shown(value)} is not one of them"
+                f"{suggest(name, [*chosen.options, *sorted(parameters)])}; leave it out{hint}"
+            )
+    for name, default in chosen.options.items():
+        if isinstance(default, bool) and name in options:
+            check_flag(name, options[name])
+    chosen_options = {**chosen.options, **options}
+    if "workers" in chosen_options:
+        if chosen_options.get("tolerance") is not None:
+            check_number("tolerance", chosen_options["tolerance"], "pass for example 0.01, or None")
+        check_whole("workers", chosen_options["workers"], "pass for example 2")
+    return chosen_options
+
+
+def resolve_scope(chosen: Method, method: str, scope: Literal["auto", "global", "local"]) -> Scope:
+    """Return the scope, the method's first where it is left to it."""
+    check_choice("scope", scope, ("auto", "global", "local"))
+    if scope == "auto":
+        return chosen.scopes[0]
+    if scope not in chosen.scopes:
+        hint = "; summarise it with .to_global()" if scope == "global" else "; leave it out"
+        raise InputError(f"method={method!r} gives scope={chosen.scopes[0]!r}, however: scope={scope!r}{hint}")
+    return scope
+
+
+def resolve_targets(subject: Subject, target: Any) -> tuple[int, ...]:
+    """Return the positions of the outputs asked for."""
+    names = subject.output_names
+    count = len(names)
+    if target is None:
+        return tuple(range(count))
+    wanted = list(target) if isinstance(target, Iterable) and not isinstance(target, str) else [target]
+    positions: list[int] = []
+    for one in wanted:
+        if is_whole(one) and 0 <= int(one) < count:
+            positions.append(int(one))
+        elif isinstance(one, (str, int, np.integer)) and not isinstance(one, bool) and str(one) in names:
+            # A number that is no position may still be the name of a class.
+            positions.append(names.index(str(one)))
+        else:
+            last = f"0…{count - 1}" if count > 1 else "0"
+            listed = f" or a class ({', '.join(names[:7])})" if subject.task == "classification" else ""
+            raise InputError(
+                f"target must be one of the {count} outputs, however: target={shown(one)}; "
+                f"pass target={last}{listed} or None"
+            )
+    if not positions:
+        raise InputError("target must name at least one output, however: it is empty; pass None for all")
+    return tuple(dict.fromkeys(positions))
+
+
+def resolve_positive(subject: Subject, positive: Any, y: npt.NDArray[Any] | None) -> str | None:
+    """Return the name of the positive one of two classes; None where there are not two.
+
+    Unless it is said it is the rarer one among the training rows that an estimator keeps, for a network in ``y``.
+    """
+    names = subject.class_names
+    if positive is not None:
+        return names[find_positive(names, positive)]
+    if len(names) != 2:
+        return None
+    codes = y if subject.background_classes is None else subject.background_classes
+    return names[1 if codes is None else usual_positive(names, codes)]
+
+
+def resolve_loss(subject: Subject, loss: str) -> str:
+    """Return the loss's registered name, the task's usual one for ``"auto"``; one of the other task is refused."""
+    check_choice("loss", loss, ("auto", *losses.names()))
+    fits = {"classification": ("cross_entropy", "brier", "zero_one"), "regression": ("squared_error", "absolute_error")}
+    if loss == "auto":
+        return fits[subject.task][0]
+    if loss in fits["regression" if subject.task == "classification" else "classification"]:
+        raise InputError(
+            f"loss must fit the task, however: loss={loss!r} and the task is {subject.task}; pass one of "
+            f"{', '.join(fits[subject.task])} or 'auto'"
+        )
+    return loss
+
+
 # ---- a torch network -------------------------------------------------------------------------------------------------
 
 
@@ -189,6 +342,19 @@ def _read_table(arguments: Arguments, scope: Scope, settings: Mapping[str, Any])
     donors = inputs if encoded is None else (torch.from_numpy(np.ascontiguousarray(encoded)),)
     if background is not None and not isinstance(background, EncodedBackground):
         donors = _own_background(inputs, donors, scope, settings)
+    level, groups, count = arguments.level, arguments.groups, len(encoder.encoded_names_)
+    players = {"table": np.arange(count)}
+    if level != "modality":
+        players = dict(encoder.features(level if groups is None else "column"))
+    owner = torch.full((count,), NOBODY, dtype=torch.int64)
+    for index, columns in enumerate(players.values()):
+        owner[torch.as_tensor(columns, dtype=torch.int64)] = index
+    members = getattr(encoder, "groups_", {}) if level == "group" and groups is None else {}
+    declared = {name: list(columns) for name, columns in members.items()}
+    space = PlayerSpace(tuple(players), ("table",) * len(players), ("table",), (owner,), declared)
+    if groups is not None:
+        variables = {column: name for name, columns in encoder.variables_.items() for column in columns}
+        space = space.grouped(groups, {column: variables.get(column, column) for column in space.names})
     if isinstance(raw, pd.DataFrame):
         raw = raw.reset_index(drop=True)
     else:
@@ -197,29 +363,10 @@ def _read_table(arguments: Arguments, scope: Scope, settings: Mapping[str, Any])
         "subject": subject,
         "inputs": inputs,
         "donors": donors,
-        "space": _table_space(encoder, arguments.level, arguments.groups),
+        "space": space,
         "background_kind": kind,
         "raw": raw,
     }
-
-
-def _table_space(encoder: Any, level: str, groups: Mapping[str, Iterable[str]] | None) -> PlayerSpace:
-    """Return the players of an encoded table."""
-    count = len(encoder.encoded_names_)
-    members = {name: list(columns) for name, columns in getattr(encoder, "groups_", {}).items()}
-    if level == "modality":
-        players = {"table": np.arange(count)}
-    else:
-        players = dict(encoder.features(level if groups is None else "column"))
-    owner = torch.full((count,), NOBODY, dtype=torch.int64)
-    for index, columns in enumerate(players.values()):
-        owner[torch.as_tensor(columns, dtype=torch.int64)] = index
-    declared = members if level == "group" and groups is None else {}
-    space = PlayerSpace(tuple(players), ("table",) * len(players), ("table",), (owner,), declared)
-    if groups is None:
-        return space
-    variables = {column: name for name, columns in encoder.variables_.items() for column in columns}
-    return space.grouped(groups, {column: variables.get(column, column) for column in space.names})
 
 
 def encode_background(model: Any, background: Any) -> npt.NDArray[np.float32]:

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from permgrad.attribution.arguments import resolve_options
 from permgrad.attribution.build import build, shown_outputs
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request, Scope, methods
+from permgrad.attribution.request import resolve_options
 from permgrad.attribution.subject.network import BatchError
 from permgrad.base.errors import InputError, shown, warn_user
 

@@ -94,11 +94,12 @@ class CaptumMethod(Method):
         facts = {
             "quantity": f"attribution by {self.name}",
             "unit": "as the network returns it",
-            "output": None,
             "seconds": time.perf_counter() - started,
         }
         predictions = outputs[:, list(request.targets)].double().cpu().numpy()
-        return build(request, self.name, values, facts, predictions=predictions)
+        explanation = build(request, self.name, values, facts, predictions=predictions)
+        del explanation.meta["output"]  # Captum explains what the network returns
+        return explanation
 
     def _check_network(self, subject: NetworkSubject) -> None:
         """Refuse an object that was made for another network or layer: its numbers would be taken for this one's."""

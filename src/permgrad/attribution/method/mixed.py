@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.attribution.arguments import Arguments
 from permgrad.attribution.explanation import MIXED, Explanation
 from permgrad.attribution.method import Method
-from permgrad.attribution.request import build_request, find_method
+from permgrad.attribution.request import Arguments, build_request, find_method
 from permgrad.base.errors import InputError, unknown
 from permgrad.base.random import resolve_seed
 

@@ -188,7 +188,7 @@ def merge(plan: StreamPlan, results: Iterable[PartResult]) -> Explanation:
             total.header or result.header,
             gap=max(total.gap, result.gap),
         )
-    weight = plan.weight
+    weight = plan.arguments.sample_weight
     if total.header is None and weight is None:
         raise InputError("an explanation needs at least one row, however: no part has one; check the table")
     if total.header is None:

@@ -17,10 +17,16 @@ import pandas as pd
 import torch
 
 from permgrad import __version__
-from permgrad.attribution.arguments import Arguments, resolve_options, resolve_scope
 from permgrad.attribution.method import Request, loss_game, loss_games, methods
 from permgrad.attribution.replace.donors import RowNumbers
-from permgrad.attribution.request import EncodedBackground, build_request, encode_background
+from permgrad.attribution.request import (
+    Arguments,
+    EncodedBackground,
+    build_request,
+    encode_background,
+    resolve_options,
+    resolve_scope,
+)
 from permgrad.base.checks import check_choice, check_whole
 from permgrad.base.errors import InputError, counted, keeping_warnings, suggest
 from permgrad.base.files import plain
@@ -83,16 +89,6 @@ class StreamPlan:
         return str(self.arguments.method)
 
     @property
-    def y(self) -> str | None:
-        """Name of the column of targets; None: the divergence from the model's own prediction is explained."""
-        return None if self.arguments.y is None else str(self.arguments.y)
-
-    @property
-    def weight(self) -> str | None:
-        """Name of the column of weights, or None."""
-        return None if self.arguments.sample_weight is None else str(self.arguments.sample_weight)
-
-    @property
     def is_local(self) -> bool:
         """Whether each row gets an explanation."""
         return bool(self.arguments.scope == "local")
@@ -128,17 +124,18 @@ class StreamPlan:
 
     def batches(self, table: PartitionedTable, part: Part) -> Iterator[RowBatch]:
         """Yield the rows of a part that can be explained: all, or those that have a target; a batch may be empty."""
-        columns = [name for name in (*self.features, self.y, self.weight) if name is not None]
-        return numbered(table, part, self.batch_rows, list(dict.fromkeys(columns)), self.known)
+        names = dict.fromkeys([*self.features, self.arguments.y, self.arguments.sample_weight])
+        columns = [name for name in names if name is not None]
+        return numbered(table, part, self.batch_rows, columns, self.known)
 
     def chosen(self, table: PartitionedTable, part: Part) -> Iterator[RowBatch]:
         """Yield the rows of a part that are explained, at most ``batch_rows`` at a time; few are put together."""
         waiting: list[RowBatch] = []
         for batch in self.batches(table, part):
             chosen = self.is_chosen(batch.places)
-            if self.weight is not None:
+            if self.arguments.sample_weight is not None:
                 # A row of weight 0 is no receiver.
-                chosen &= batch.frame[self.weight].to_numpy() != 0
+                chosen &= batch.frame[self.arguments.sample_weight].to_numpy() != 0
             if sum(map(len, waiting)) + chosen.sum() > self.batch_rows:
                 yield RowBatch.joined(waiting)
                 waiting = []
@@ -157,13 +154,14 @@ class StreamPlan:
         self, model: Any, table: PartitionedTable, batch: RowBatch, kept: dict[str, Any] | None = None
     ) -> Request:
         """Return the request for some rows of the table; ``kept``: what earlier batches left for later ones."""
+        y, weight = None if self.is_local else self.arguments.y, self.arguments.sample_weight
         with table.cells_of(batch.numbers):
             arguments = replace(
                 self.arguments,
                 model=model,
                 inputs=batch.frame[list(self.features)].reset_index(drop=True),
-                y=None if self.y is None or self.is_local else read_targets(batch.frame[self.y], model, self.na_codes),
-                sample_weight=None if self.weight is None else read_weights(batch.frame[self.weight]),
+                y=None if y is None else read_targets(batch.frame[y], model, self.na_codes),
+                sample_weight=None if weight is None else read_weights(batch.frame[weight]),
             )
             request = build_request(arguments, methods.get(self.method)(), self.method)
         return replace(request, row_offset=RowNumbers(batch.places), kept=kept)
@@ -363,9 +361,9 @@ def _checked(plan: StreamPlan, model: Any, table: PartitionedTable) -> StreamPla
     few = replace(plan, batch_rows=_FEWEST_ROWS)
     first = next(batch for part in table.parts for batch in few.batches(table, part) if len(batch))
     first = first.take(np.arange(len(first)) < 64)
-    if plan.weight is not None:
+    if plan.arguments.sample_weight is not None:
         with table.cells_of(first.numbers):
-            read_weights(first.frame[plan.weight])
+            read_weights(first.frame[plan.arguments.sample_weight])
     # The first rows' weights may all be 0, which is no fault of theirs.
     request = replace(plan, arguments=replace(plan.arguments, sample_weight=None)).request(model, table, first)
     taken = [name for name in request.players if name in WIDE]

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -108,7 +107,6 @@ def superpixels(rows: Tensor, size: tuple[int, ...], count: int = _SUPERPIXELS) 
     NOTE[DIFF] every pixel is compared with every centre, not only with those nearby; images here are small.
     """
     from scipy import ndimage
-    from sklearn.cluster import KMeans
 
     mean = rows.double().mean(dim=0)
     if tuple(mean.shape) != size and tuple(mean.shape[1:]) != size:
@@ -120,8 +118,13 @@ def superpixels(rows: Tensor, size: tuple[int, ...], count: int = _SUPERPIXELS) 
     start, _ = grid(rows, size, max(1, round(count / math.prod(down))), *down)
     where = np.indices(size).reshape(len(size), -1).T / step
     points: npt.NDArray[np.float64] = np.concatenate([colour, where], axis=1)
-    centres = pd.DataFrame(points).groupby(start.ravel()).mean().to_numpy()
-    labels = KMeans(len(centres), init=centres, n_init=1, max_iter=10).fit(points).labels_
+    labels = start.ravel()
+    for _ in range(10):
+        counts = np.bincount(labels)
+        used = np.flatnonzero(counts)
+        sums = [np.bincount(labels, weights=points[:, place]) for place in range(points.shape[1])]
+        centres = np.array(sums).T[used] / counts[used, None]
+        labels = ((points[:, None] - centres[None]) ** 2).sum(axis=2).argmin(axis=1)
     regions = _connected(labels.reshape(size), ndimage.label, int(step ** len(size) / 4))
     return regions, [f"[superpixel {index}]" for index in range(int(regions.max()) + 1)]
 
@@ -228,11 +231,9 @@ def _cut_input(
     image: ImageShape | None,
 ) -> tuple[Tensor, list[str]]:
     shape, kind = tuple(tensor.shape[1:]), wanted if isinstance(wanted, str) else ""
-    if len(shape) == 1:
-        labels = torch.arange(shape[0], dtype=torch.int64)
-        if columns is None:
-            return labels, [f"{name}[{index}]" for index in range(shape[0])]
-        return labels, [f"{name}.{column}" if frames.count(column) > 1 else column for column in columns]
+    if len(shape) == 1 and columns is not None:
+        titles = [f"{name}.{column}" if frames.count(column) > 1 else column for column in columns]
+        return torch.arange(shape[0]), titles
     if not shape or (len(shape) > 2 and image is None and wanted is None):
         return torch.zeros(shape, dtype=torch.int64), [name]  # a number, or of many dimensions
     if kind == _NUMBERS:

@@ -194,28 +194,32 @@ def _fits(signature: inspect.Signature, /, *arguments: Any, **named: Any) -> boo
 
 
 def _ways(parameters: Sequence[inspect.Parameter], inputs: Any) -> list[Passing]:
-    """Return how a dict, tuple or list may be meant; refuse a dict that the forward cannot be called with.
+    """Return how a dict, tuple or list may be meant: as arguments, or as the only one, as in ``forward(x, y=None)``."""
+    fits = partial(_fits, inspect.Signature(parameters))
+    takes_one = fits(None) and all(each.kind is not inspect.Parameter.VAR_POSITIONAL for each in parameters)
+    if isinstance(inputs, Mapping):
+        return _ways_of_keys(parameters, [str(key) for key in inputs], takes_one=takes_one)
+    if len(inputs) < 2 or not takes_one:
+        return ["positions"]
+    return ["positions", "whole"] if fits(*inputs) else ["whole"]
 
-    As arguments, or as the only one that the forward needs, as in ``forward(batch, y=None)``.
-    """
-    count, fits = len(inputs), partial(_fits, inspect.Signature(parameters))
-    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    takes_one = several[0] not in {each.kind for each in parameters} and fits(None)
-    if not isinstance(inputs, Mapping):
-        if count < 2 or not takes_one:
-            return ["positions"]
-        return ["positions", "whole"] if fits(*inputs) else ["whole"]
-    keys = [str(key) for key in inputs]
-    if fits(**dict.fromkeys(keys)):
+
+def _ways_of_keys(parameters: Sequence[inspect.Parameter], keys: list[str], *, takes_one: bool) -> list[Passing]:
+    """Return how a dict with these keys may be meant; refuse one that the forward cannot be called with."""
+    signature, several = (
+        inspect.Signature(parameters),
+        (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD),
+    )
+    if _fits(signature, **dict.fromkeys(keys)):
         return ["keywords"]
     names = {each.name: each.default is inspect.Parameter.empty for each in parameters if each.kind not in several}
     strange = [key for key in keys if key not in names]
     missing = [name for name, required in names.items() if required and name not in keys]
     ways: list[Passing] = []
     # The dict itself is the argument, unless it holds that.
-    if takes_one and (missing or len(strange) == count):
+    if takes_one and (missing or len(strange) == len(keys)):
         ways.append("whole")
-    if len(strange) == count and (not parameters or fits(*keys)):
+    if len(strange) == len(keys) and (not parameters or _fits(signature, *keys)):
         ways.append("positions")
     if not ways:
         fault = f"The keys of the inputs ({', '.join(keys)}) do not match the forward's parameters"
