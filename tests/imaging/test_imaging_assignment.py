@@ -60,14 +60,18 @@ def test_wide_tables_are_sampled_down_to_fifty_rows_and_no_further(monkeypatch):
     assert len(assignment._standardised_sample(table[:60, :10], 0)) == 60
 
 
+def similarities(table):
+    standardised = assignment._standardised_sample(table, 0)
+    return np.abs(standardised.T @ standardised) - np.eye(table.shape[1])
+
+
 def test_units_and_signs_do_not_change_similarities():
     table = np.random.default_rng(0).normal(size=(40, 4))
     table[:, 1] += table[:, 0]
     expected = np.abs(np.corrcoef(table, rowvar=False)) - np.eye(4)
     assert expected.max() > 0.5, "precondition: something is alike"
     for units in (np.ones(4), np.array([1e-200, 1e200, -1.0, 1e-30])):
-        found = assignment._similarity(assignment._standardised_sample(table * units, 0))
-        np.testing.assert_allclose(found, expected, atol=1e-12)
+        np.testing.assert_allclose(similarities(table * units), expected, atol=1e-12)
 
 
 def test_points_of_a_plane_are_found_again_by_their_distances():
@@ -123,10 +127,12 @@ def test_columns_get_the_cells_with_the_least_squared_distances():
     assert cost(found) == pytest.approx(least)
 
 
-def test_near_equal_values_keep_their_order_in_ranks():
-    assert assignment._ranks(np.array([3.0, 1.0, 1.0 + 1e-12, 0.5])).tolist() == [1.0, 1 / 3, 2 / 3, 0.0]
-    assert assignment._ranks(np.array([1.0 + 1e-12, 1.0])).tolist() == [0.0, 1.0]
-    assert assignment._ranks(np.array([7.0])).tolist() == [0.0]
+@pytest.mark.parametrize(
+    ("values", "expected"), [([3.0, 1.0, 1.0 + 1e-12, 0.5], [3, 1, 2, 0]), ([1.0 + 1e-12, 1.0], [0, 1]), ([7.0], [0])]
+)
+def test_near_equal_values_keep_their_order_in_ranks(values, expected):
+    line, cells = ([[value, 0] for value in numbers] for numbers in (values, range(len(values))))
+    assert assignment._assign(np.array(line), np.array(cells)).tolist() == expected
 
 
 def test_many_columns_are_sorted_into_rows_and_then_along_them():
@@ -146,7 +152,7 @@ def test_many_columns_are_sorted_into_rows_and_then_along_them():
 def test_without_refinement_the_assignment_stands():
     rng = np.random.default_rng(0)
     table = rng.normal(size=(60, 2)) @ rng.normal(size=(2, 16)) + 0.5 * rng.normal(size=(60, 16))
-    similarity = assignment._similarity(assignment._standardised_sample(table, 0))
+    similarity = similarities(table)
     cells = block_cells(16, 20)
     plain = AssignmentLayout(20, refine=False).fit(table).positions
     assert plain.tolist() == cells[assignment._assign(assignment._scaled_plane(similarity), cells)].tolist()

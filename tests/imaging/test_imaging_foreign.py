@@ -62,7 +62,6 @@ def test_a_callable_draws_and_no_gradient_flows():
     assert not renderer.differentiable
     assert (renderer.channels, renderer.height, renderer.width) == (1, 3, 3)
     assert renderer.region_of([1]) == (0, 3, 0, 3)
-    assert len(renderer.pixels_of(1)) == 9
     assert renderer.region_of([]) == (0, 0, 0, 0)
     assert torch.equal(renderer.render_region(ROWS, (0, 2, 1, 3)), images[:, :, :2, 1:])
     assert renderer(ROWS[:0]).shape == (0, 1, 3, 3)

@@ -62,7 +62,9 @@ class AssignmentLayout(PlacedLayout):
         cells = block_cells(columns, self.pixels, self.spacing)
         if columns > EXACT_COLUMNS:
             return cells[_split_by_rank(_principal_plane(standardised, seed), cells)]
-        similarity = _similarity(standardised)
+        # Absolute correlations: both signs tell a network the same.
+        similarity = np.minimum(np.abs(standardised.T @ standardised), 1.0)
+        np.fill_diagonal(similarity, 0.0)
         chosen = _assign(_scaled_plane(similarity), cells)
         if self.refine and columns <= REFINED_COLUMNS:
             chosen = improve_by_swaps(similarity, cells, chosen, reach=self.spacing)
@@ -111,13 +113,6 @@ def _standardised_sample(encoded: Array, seed: int) -> Array:
     return np.where(constant, 0.0, table / np.where(constant, 1.0, length))
 
 
-def _similarity(standardised: Array) -> Array:
-    """Return absolute correlations with a zero diagonal; both signs tell a network the same."""
-    similarity = np.abs(standardised.T @ standardised)
-    np.fill_diagonal(similarity, 0.0)
-    return np.minimum(similarity, 1.0)
-
-
 def _scaled_plane(similarity: Array) -> Array:
     """Put columns on a plane by classical scaling (Torgerson 1952) of the distance 1 − |correlation|."""
     columns = len(similarity)
@@ -152,12 +147,6 @@ def _with_fixed_signs(plane: Array) -> Array:
     return fixed
 
 
-def _ranks(values: Array) -> Array:
-    """Return ranks from 0 to 1 along the first axis; near-equal values keep their order of columns."""
-    ranks = np.argsort(np.argsort(np.round(values, 9), axis=0, kind="stable"), axis=0)
-    return np.asarray(ranks / max(len(values) - 1, 1))
-
-
 def _assign(plane: Array, cells: Positions) -> npt.NDArray[np.int64]:
     """Give each column a cell so that the squared distances on the plane are least (Hungarian method).
 
@@ -165,9 +154,10 @@ def _assign(plane: Array, cells: Positions) -> npt.NDArray[np.int64]:
     """
     from scipy.optimize import linear_sum_assignment
 
-    spread = _ranks(plane)
+    # Near-equal values keep their order of columns.
+    ranks = np.argsort(np.argsort(np.round(plane, 9), axis=0, kind="stable"), axis=0)
     low, high = cells.min(axis=0), cells.max(axis=0)
-    targets = low + spread * (high - low)
+    targets = low + ranks / max(len(plane) - 1, 1) * (high - low)
     cost = ((targets[:, None, :] - cells[None, :, :]) ** 2).sum(axis=2)
     _, chosen = linear_sum_assignment(cost)
     return np.asarray(chosen, dtype=np.int64)

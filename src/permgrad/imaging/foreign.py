@@ -117,11 +117,6 @@ class ForeignRenderer(nn.Module):
             return (0, 0, 0, 0)
         return (0, self.height, 0, self.width)
 
-    def pixels_of(self, columns: Iterable[int] | int) -> list[tuple[int, int]]:
-        """Return the pixels that may depend on the columns: all, or none for no columns."""
-        top, bottom, left, right = self.region_of(columns)
-        return [(row, place) for row in range(top, bottom) for place in range(left, right)]
-
     def influence(self) -> Tensor:
         """Refuse: nobody knows the slopes of foreign pictures."""
         raise InputError(
@@ -155,7 +150,7 @@ class ForeignRenderer(nn.Module):
         """Call the callable, or let a TINTOlib method write its files and read them back in the order of rows."""
         from matplotlib.image import imread
 
-        if not _is_method(self.images):
+        if callable(self.images):
             return self.images(rows if self.names is None else pd.DataFrame(rows, columns=self.names))
         frame = pd.DataFrame(rows, columns=self.names or [f"column{index}" for index in range(rows.shape[1])])
         problem = str(getattr(self.images, "problem", "unsupervised"))
@@ -201,7 +196,7 @@ class ForeignRenderer(nn.Module):
         if images.ndim == 3:
             images = images[:, None]
         # A method's picture files have their channels last.
-        elif _is_method(self.images) or self.channels_last or _last_is_channels(images.shape, self.channels_last):
+        elif not callable(self.images) or self.channels_last or _last_is_channels(images.shape, self.channels_last):
             images = np.moveaxis(images, 3, 1)
         shape = (images.shape[1], images.shape[2], images.shape[3])
         self._shape = self._shape or shape
@@ -232,11 +227,9 @@ def is_foreign(candidate: Any) -> bool:
     """Return whether an object draws pictures itself: a plain callable, or a fitted TINTOlib method; not a layout."""
     if isinstance(candidate, type):
         return False
-    return _is_method(candidate) or (callable(candidate) and not hasattr(candidate, "fit"))
-
-
-def _is_method(candidate: Any) -> bool:
-    return callable(getattr(candidate, "transform", None)) and hasattr(candidate, "problem")
+    if callable(getattr(candidate, "transform", None)) and hasattr(candidate, "problem"):
+        return True
+    return callable(candidate) and not hasattr(candidate, "fit")
 
 
 def renderer_from_dict(content: Mapping[str, Any], images: Any = None) -> Renderer | ForeignRenderer:

@@ -109,7 +109,12 @@ class PlacedLayout:
     shares: ClassVar[bool] = False
 
     def __init__(self, pixels: int = 20, *, random_state: Any = None) -> None:
-        self.pixels = check_pixels(pixels)
+        if not is_whole(pixels) or not 1 <= pixels <= MAXIMUM_PIXELS:
+            raise InputError(
+                f"pixels must be an integer from 1 to {MAXIMUM_PIXELS}, however: pixels={shown(pixels)}; "
+                "pass for example pixels=20"
+            )
+        self.pixels = int(pixels)
         self.random_state = random_state
         self.overlap: Overlap = "last"
         self.blur: Blur | None = None
@@ -140,7 +145,8 @@ class PlacedLayout:
     @property
     def collisions(self) -> int:
         """The number of columns that share their pixel with another column."""
-        return count_collisions(self.positions)
+        _, counts = np.unique(self.positions, axis=0, return_counts=True)
+        return int(counts[counts > 1].sum())
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `StoredLayout.from_dict` reads: plain numbers and lists, fit for JSON."""
@@ -171,12 +177,16 @@ class StoredLayout(PlacedLayout):
         name: str = "stored",
     ) -> None:
         super().__init__(pixels)
-        self.overlap, self.blur = overlap, blur
+        check_choice("overlap", overlap, get_args(Overlap))
+        if blur is not None and not isinstance(blur, Blur):
+            raise InputError(
+                f"a layout's blur must be None or a permgrad.imaging.Blur, however: blur={shown(blur)}; leave it out"
+            )
         if not isinstance(name, str):
             raise InputError(f"name must be text, however: name={shown(name)}; pass for example name='stored'")
+        self.overlap, self.blur = overlap, blur
         self.name = name  # type: ignore[misc]  # the name of the layout that was stored, so not the class's
-        self.positions = positions  # type: ignore[assignment]  # until it is checked
-        self.positions = check_layout(self)[0]
+        self.positions = check_positions(positions, self.pixels)
 
     def _place(self, encoded: npt.NDArray[np.float64], seed: int) -> Positions:  # noqa: ARG002 — nothing is drawn
         if encoded.shape[1] != len(self.positions):
@@ -249,46 +259,36 @@ def fit_layout(layout: Layout, encoded: npt.NDArray[Any], names: Sequence[str] |
         raise InputError(f"layout must have a fit, however: layout={shown(layout)}; pass what make_layout gives")
     returned = layout.fit(encoded, names, seed)
     fitted = layout if returned is None else returned
-    check_layout(fitted, np.shape(encoded)[1])
+    checked = check_layout(fitted)
+    check_positions(checked.positions, checked.pixels, np.shape(encoded)[1])
     return fitted
 
 
-def check_layout(layout: Any, columns: int | None = None) -> tuple[Positions, int, Overlap, Blur | None]:
-    """Return a fitted layout's checked positions, pixels, overlap and blur."""
+def check_layout(layout: Any) -> StoredLayout:
+    """Return a checked copy of what a fitted layout says."""
     missing = [key for key in ("positions", "pixels", "overlap") if not hasattr(layout, key)]
     if missing:
         raise InputError(
             f"a fitted layout must have positions, pixels and overlap, however: {type(layout).__name__} has no "
             f"{', '.join(missing)}; set them in its fit"
         )
-    pixels, blur = check_pixels(layout.pixels), getattr(layout, "blur", None)
-    check_choice("overlap", layout.overlap, get_args(Overlap))
-    if blur is not None and not isinstance(blur, Blur):
-        raise InputError(
-            f"a layout's blur must be None or a permgrad.imaging.Blur, however: blur={shown(blur)}; leave it out"
-        )
-    return check_positions(layout.positions, pixels, columns), pixels, layout.overlap, blur
+    rules = layout.overlap, getattr(layout, "blur", None), str(getattr(layout, "name", "stored"))
+    copied = StoredLayout(layout.positions, layout.pixels, *rules)
+    copied.grown = bool(getattr(layout, "grown", False))
+    return copied
 
 
 def layout_to_dict(layout: Layout) -> dict[str, Any]:
     """Return any fitted layout as plain numbers and lists: positions, pixels, overlap, blur, name, grown."""
-    positions, pixels, overlap, blur = check_layout(layout)
+    checked = check_layout(layout)
     return {
         "name": str(getattr(layout, "name", "") or type(layout).__name__),
-        "pixels": pixels,
-        "overlap": overlap,
-        "blur": asdict(blur) if blur else None,
-        "grown": bool(getattr(layout, "grown", False)),
-        "positions": positions.tolist(),
+        "pixels": checked.pixels,
+        "overlap": checked.overlap,
+        "blur": asdict(checked.blur) if checked.blur else None,
+        "grown": checked.grown,
+        "positions": checked.positions.tolist(),
     }
-
-
-def count_collisions(positions: Positions) -> int:
-    """Return how many columns share their pixel with another column."""
-    if not len(positions):
-        return 0
-    _, counts = np.unique(positions, axis=0, return_counts=True)
-    return int(counts[counts > 1].sum())
 
 
 def check_encoded(encoded: Any, names: Sequence[str] | None = None) -> npt.NDArray[np.float64]:
@@ -312,16 +312,6 @@ def check_encoded(encoded: Any, names: Sequence[str] | None = None) -> npt.NDArr
     empty = np.isnan(table)
     means = np.where(empty, 0.0, table).sum(axis=0) / np.maximum((~empty).sum(axis=0), 1)
     return np.where(empty, means, table)
-
-
-def check_pixels(pixels: Any) -> int:
-    """Return the side of the grid as an int."""
-    if not is_whole(pixels) or not 1 <= pixels <= MAXIMUM_PIXELS:
-        raise InputError(
-            f"pixels must be an integer from 1 to {MAXIMUM_PIXELS}, however: pixels={shown(pixels)}; "
-            "pass for example pixels=20"
-        )
-    return int(pixels)
 
 
 def check_positions(positions: Any, pixels: int, columns: int | None = None) -> Positions:

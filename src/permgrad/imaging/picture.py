@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import string
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,24 +16,22 @@ from matplotlib.patches import Rectangle
 
 from permgrad.base.checks import check_names
 from permgrad.base.errors import InputError, shown
-from permgrad.imaging.layout import Positions, check_layout, count_collisions
+from permgrad.imaging.layout import Positions, check_layout
 
 _LEGEND_ENTRIES, _LEGEND_CHARACTERS = 192, 48
 _NUMBERED_PIXELS = 1200
 _SIDE = 6.2
 _CELL_COLOUR, _SHARED_COLOUR, _EMPTY_COLOUR = "#dfe9f3", "#f7d9b0", "#f4f4f2"
 _EDGE_COLOUR, _SPINE_COLOUR, _INK = "#5b7083", "#c8cdd2", "#1d2733"
-Frame = tuple[int, int, int, int]
 
 
-@dataclass(frozen=True)
-class _Entry:
+class _Entry(NamedTuple):
     """One occupied pixel: where, its mark (a number, or letters if shared), and the names of its columns."""
 
     row: int
     place: int
     mark: str
-    names: tuple[str, ...]
+    names: list[str]
 
 
 def draw_layout(layout: Any, names: Sequence[str] | None = None, title: str | None = None) -> Figure:
@@ -50,25 +47,41 @@ def draw_layout(layout: Any, names: Sequence[str] | None = None, title: str | No
         >>> figure.axes[0].get_title(loc="left")
         'stored layout: 2 columns on 2 × 2 pixels'
     """
-    positions, pixels, kind, overwrites = _read(layout)
-    shared = count_collisions(positions)
-    hidden = len(positions) - len(np.unique(positions, axis=0)) if overwrites else 0
-    heading = f"{kind} layout: {len(positions)} columns on {pixels} × {pixels} pixels"
-    heading += f", {shared} share a pixel" if shared else ""
-    heading += f" ({hidden} overwritten)" if hidden else ""
+    layout = getattr(layout, "layout", layout)
+    checked = check_layout(layout)
+    positions, pixels, shared = checked.positions, checked.pixels, checked.collisions
+    if not len(positions):
+        raise InputError(
+            f"a layout must be fitted before it is drawn, however: {type(layout).__name__} has no positions; "
+            "call fit first"
+        )
     if title is not None and not isinstance(title, str):
         raise InputError(f"title must be text, however: title={shown(title)}; pass text, or leave it out")
-    entries, frame = _entries(positions, names), _frame(positions, pixels)
-    legend = _Legend.of(entries)
-    legend_width = legend.inches * legend.columns
-    width, height, left = _SIDE + legend_width + 1.6, _SIDE + 0.9, _SIDE + 1.45
+    name = str(getattr(layout, "name", "") or type(layout).__name__)
+    heading = f"{name} layout: {len(positions)} columns on {pixels} × {pixels} pixels"
+    heading += f", {shared} share a pixel" if shared else ""
+    hidden = len(positions) - len(np.unique(positions, axis=0))
+    heading += f" ({hidden} overwritten)" if hidden and checked.overlap == "last" and checked.blur is None else ""
+    # The square part of the grid to show: what is in use and a margin of one pixel.
+    low, high = np.maximum(positions.min(axis=0) - 1, 0), np.minimum(positions.max(axis=0) + 2, pixels)
+    side = int((high - low).max())
+    top, left = np.clip((low + high - side) // 2, 0, pixels - side).tolist()
+    entries = _entries(positions, names)
+    legend = _Legend(entries)
+    width, height, margin = _SIDE + legend.inches + 1.6, _SIDE + 0.9, _SIDE + 1.45
     figure = Figure(figsize=(width, height), dpi=110, facecolor="white")
     axes = figure.add_axes((0.35 / width, 0.3 / height, _SIDE / width, _SIDE / height))
-    _draw_cells(axes, entries, frame)
+    _draw_cells(axes, entries, (top, left, side))
     axes.set_title(title or heading, loc="left", fontsize=11, color=_INK, pad=10)
-    inset = figure.add_axes((left / width, (height - 1.45) / height, 1.05 / width, 1.05 / height))
-    _draw_whole(inset, positions, pixels, frame)
-    legend.draw(figure.add_axes((left / width, 0.25 / height, legend_width / width, (height - 1.85) / height)))
+    inset = figure.add_axes((margin / width, (height - 1.45) / height, 1.05 / width, 1.05 / height))
+    used = np.zeros((pixels, pixels))
+    used[positions[:, 0], positions[:, 1]] = 1
+    inset.imshow(used, cmap=ListedColormap([_EMPTY_COLOUR, "#8fa9c2"]), vmin=0, vmax=1, interpolation="nearest")
+    inset.add_patch(Rectangle((left - 0.5, top - 0.5), side, side, fill=False, edgecolor="#c0562f", linewidth=1.0))
+    inset.set(xticks=[], yticks=[])
+    inset.set_title(f"whole picture, {pixels} × {pixels}", fontsize=7.5, color=_EDGE_COLOUR, loc="left", pad=3)
+    inset.spines[:].set_edgecolor(_SPINE_COLOUR)
+    legend.draw(figure.add_axes((margin / width, 0.25 / height, legend.inches / width, (height - 1.85) / height)))
     return figure
 
 
@@ -78,22 +91,6 @@ def short_label(name: str, width: int) -> str:
         return name
     tail = max((width - 1) // 4, 0) + (1 if width > 6 else 0)
     return name[: max(width - 1 - tail, 0)] + "…" + (name[-tail:] if tail else "")
-
-
-# ---- reading ---------------------------------------------------------------------------------------------------------
-
-
-def _read(source: Any) -> tuple[Positions, int, str, bool]:
-    """Return positions, pixels, the layout's name, and whether columns overwrite each other."""
-    layout = getattr(source, "layout", source)
-    positions, pixels, overlap, blur = check_layout(layout)
-    if not len(positions):
-        raise InputError(
-            f"a layout must be fitted before it is drawn, however: {type(layout).__name__} has no positions; "
-            "call fit first"
-        )
-    name = str(getattr(layout, "name", "") or type(layout).__name__)
-    return positions, pixels, name, overlap == "last" and blur is None
 
 
 def _entries(positions: Positions, names: Sequence[str] | None) -> list[_Entry]:
@@ -114,7 +111,7 @@ def _entries(positions: Positions, names: Sequence[str] | None) -> list[_Entry]:
     for (row, place), together in sorted(members.items()):
         mark = str(len(entries) - shared + 1) if len(together) == 1 else _letters(shared)
         shared += len(together) > 1
-        entries.append(_Entry(row, place, mark, tuple(together)))
+        entries.append(_Entry(row, place, mark, together))
     return entries
 
 
@@ -127,36 +124,20 @@ def _letters(index: int) -> str:
     return text
 
 
-def _frame(positions: Positions, pixels: int) -> Frame:
-    """Return the square part of the grid to show: what is in use and a margin of one pixel."""
-    low = np.maximum(positions.min(axis=0) - 1, 0)
-    high = np.minimum(positions.max(axis=0) + 2, pixels)
-    side = int((high - low).max())
-    low = np.clip((low + high - side) // 2, 0, pixels - side)
-    return int(low[0]), int(low[0]) + side, int(low[1]), int(low[1]) + side
-
-
-# ---- drawing ---------------------------------------------------------------------------------------------------------
-
-
-def _draw_cells(axes: Axes, entries: list[_Entry], frame: Frame) -> None:
-    """Draw the part of the grid in use, its ticks, and what stands on the pixels."""
-    top, bottom, left, right = frame
-    occupied = np.zeros((bottom - top, right - left), dtype=np.int64)
+def _draw_cells(axes: Axes, entries: list[_Entry], frame: tuple[int, int, int]) -> None:
+    """Draw the part of the grid in use (first row and column, side), its ticks, and what stands on the pixels."""
+    top, left, side = frame
+    bottom, right = top + side, left + side
+    occupied = np.zeros((side, side), dtype=np.int64)
     for entry in entries:
         occupied[entry.row - top, entry.place - left] = 1 if len(entry.names) == 1 else 2
     colours = ListedColormap([_EMPTY_COLOUR, _CELL_COLOUR, _SHARED_COLOUR])
     extent = (left - 0.5, right - 0.5, bottom - 0.5, top - 0.5)
     axes.imshow(occupied, cmap=colours, vmin=0, vmax=2, interpolation="nearest", extent=extent)
-    _draw_marks(axes, entries, bottom - top)
-    step = max(1, math.ceil((bottom - top) / 20))
+    step = max(1, math.ceil(side / 20))
     axes.set(xlim=extent[:2], ylim=extent[2:], xticks=range(left, right, step), yticks=range(top, bottom, step))
     axes.tick_params(labelsize=7, colors=_EDGE_COLOUR, length=0)
     axes.spines[:].set_edgecolor(_SPINE_COLOUR)
-
-
-def _draw_marks(axes: Axes, entries: list[_Entry], side: int) -> None:
-    """Write each pixel's number or letters, and a short name below where there is room."""
     cell = _SIDE / side * 72.0  # in points
     boxes = [Rectangle((entry.place - 0.5, entry.row - 0.5), 1, 1) for entry in entries]
     line = 0.8 if cell > 6 else 0.2
@@ -176,40 +157,19 @@ def _draw_marks(axes: Axes, entries: list[_Entry], side: int) -> None:
             axes.text(entry.place, entry.row + 0.24, below, fontsize=7, color=_INK, **centred)
 
 
-def _draw_whole(axes: Axes, positions: Positions, pixels: int, frame: Frame) -> None:
-    """Show in small where the part in use lies in the whole picture."""
-    used = np.zeros((pixels, pixels))
-    used[positions[:, 0], positions[:, 1]] = 1
-    axes.imshow(used, cmap=ListedColormap([_EMPTY_COLOUR, "#8fa9c2"]), vmin=0, vmax=1, interpolation="nearest")
-    side = frame[1] - frame[0]
-    corner = (frame[2] - 0.5, frame[0] - 0.5)
-    axes.add_patch(Rectangle(corner, side, side, fill=False, edgecolor="#c0562f", linewidth=1.0))
-    axes.set(xticks=[], yticks=[])
-    axes.set_title(f"whole picture, {pixels} × {pixels}", fontsize=7.5, color=_EDGE_COLOUR, loc="left", pad=3)
-    axes.spines[:].set_edgecolor(_SPINE_COLOUR)
-
-
-@dataclass(frozen=True)
 class _Legend:
-    """Lines of mark and name in columns; type size in points, characters of a name, inches of a column."""
+    """Lines of mark and name in columns; type size in points, characters of a name, width in inches."""
 
-    lines: list[tuple[str, str]]
-    columns: int
-    size: float
-    longest: int
-    inches: float
-
-    @classmethod
-    def of(cls, entries: list[_Entry]) -> _Legend:
-        """Return the legend; a shared pixel has one line for each of its columns, the mark on the first."""
+    def __init__(self, entries: list[_Entry]) -> None:
+        # A shared pixel has one line for each of its columns, the mark on the first.
         lines = [(entry.mark if at == 0 else "", name) for entry in entries for at, name in enumerate(entry.names)]
         if len(lines) > _LEGEND_ENTRIES:
             left_out = len(lines) - _LEGEND_ENTRIES + 1
             lines = [*lines[: _LEGEND_ENTRIES - 1], ("", f"… and {left_out} more")]
-        columns = min(4, math.ceil(len(lines) / 34))
-        size = 8.0 if math.ceil(len(lines) / columns) <= 36 else 6.3
-        longest = min(max(len(name) for _, name in lines), _LEGEND_CHARACTERS)
-        return cls(lines, columns, size, longest, max((longest + 9) * size * 0.57 / 72, 1.3))
+        self.lines, self.columns = lines, min(4, math.ceil(len(lines) / 34))
+        self.size = 8.0 if math.ceil(len(lines) / self.columns) <= 36 else 6.3
+        self.longest = min(max(len(name) for _, name in lines), _LEGEND_CHARACTERS)
+        self.inches = self.columns * max((self.longest + 9) * self.size * 0.57 / 72, 1.3)
 
     def draw(self, axes: Axes) -> None:
         """Write the lines from top to bottom, column by column."""
@@ -222,6 +182,6 @@ class _Legend:
         for index, (mark, name) in enumerate(self.lines):
             column, line = divmod(index, per_column)
             height = 1 - (line + 0.5) / per_column
-            end, start = ((column + offset) / self.columns for offset in (mark_end, name_start))
+            end, start = (column / self.columns + offset for offset in (mark_end, name_start))
             axes.text(end, height, mark, ha="right", fontweight="bold", color=_EDGE_COLOUR, **style)
             axes.text(start, height, short_label(name, self.longest), ha="left", color=_INK, **style)

@@ -78,15 +78,21 @@ class Renderer(nn.Module):
         clip: bool = False,
     ) -> None:
         super().__init__()
-        positions, pixels, overlap, blur = check_layout(layout)
-        self.layout = StoredLayout(positions, pixels, overlap, blur, str(getattr(layout, "name", "stored")))
-        self.layout.grown = bool(getattr(layout, "grown", False))
-        self.positions = positions
-        self.overlap = overlap
-        self.blur = blur
+        self.layout = check_layout(layout)
+        positions, pixels = self.layout.positions, self.layout.pixels
+        self.positions, self.overlap, self.blur = positions, self.layout.overlap, self.layout.blur
         self.height = self.width = pixels
-        self.minimum = _check_range("minimum", minimum, len(positions))
-        self.maximum = _check_range("maximum", maximum, len(positions))
+        ranges = []
+        for name, values in (("minimum", minimum), ("maximum", maximum)):
+            numbers = as_numbers(name, values, f"pass the encoder's {name}_")
+            if numbers.shape != (len(positions),) or not np.isfinite(numbers).all():
+                raise InputError(
+                    f"{name} must be {len(positions)} finite numbers, one for each encoded column, "
+                    f"however: shape {numbers.shape}, {int((~np.isfinite(numbers)).sum())} not finite; "
+                    f"pass the encoder's {name}_"
+                )
+            ranges.append(numbers.copy())
+        self.minimum, self.maximum = ranges
         if np.any(self.maximum < self.minimum):
             worst = int(np.argmax(self.minimum - self.maximum))
             raise InputError(
@@ -101,19 +107,19 @@ class Renderer(nn.Module):
         spread = np.where(spread < 10 * np.finfo(np.float64).eps, 1.0, spread)
         self._slope = 1.0 / spread
         self._flat = positions[:, 0] * pixels + positions[:, 1]
-        self._reach = blur.radius if blur else 0
-        self._kernel = blur.kernel() if blur else np.ones((1, 1))
-        self._visible = _visible(self._flat) if overlap == "last" and blur is None else np.arange(len(positions))
+        self._reach = self.blur.radius if self.blur else 0
+        self._kernel = self.blur.kernel() if self.blur else np.ones((1, 1))
+        #: the columns that are seen, in order: each may overwrite those before it on its pixel
+        self._visible = np.arange(len(positions))
+        if self.overlap == "last" and self.blur is None:
+            _, first_from_behind = np.unique(self._flat[::-1], return_index=True)
+            self._visible = np.sort(len(positions) - 1 - first_from_behind)
         self._plans: dict[tuple[Any, ...], _Plan] = {}
 
     # ---- drawing -----------------------------------------------------------------------------------------------------
 
-    def forward(self, encoded: Tensor) -> Tensor:
-        """Draw whole pictures: ``(n, encoded)`` to ``(n, channels, height, width)``."""
-        return self.render_region(encoded, (0, self.height, 0, self.width))
-
-    def render_region(self, encoded: Tensor, box: Box) -> Tensor:
-        """Draw the pixels of a half-open box alone ``(n, channels, rows, columns)``, a crop of `forward`."""
+    def forward(self, encoded: Tensor, box: Box | None = None) -> Tensor:
+        """Draw whole pictures: ``(n, encoded)`` to ``(n, channels, height, width)``, or a half-open box of them."""
         if encoded.ndim != 2 or encoded.shape[1] != len(self.positions):
             raise InputError(
                 f"encoded rows must have the shape (n, {len(self.positions)}), one column per position of the layout, "
@@ -121,8 +127,12 @@ class Renderer(nn.Module):
             )
         if not encoded.is_floating_point():
             encoded = encoded.to(torch.get_default_dtype())
-        columns = self._plan(box, encoded.device, encoded.dtype).columns
-        return self.draw_region(encoded if columns is None else encoded.index_select(1, columns), box)
+        plan = self._plan(box or (0, self.height, 0, self.width), encoded.device, encoded.dtype)
+        return self._draw(encoded if plan.columns is None else encoded.index_select(1, plan.columns), plan)
+
+    def render_region(self, encoded: Tensor, box: Box) -> Tensor:
+        """Draw the pixels of a half-open box alone ``(n, channels, rows, columns)``, a crop of `forward`."""
+        return self.forward(encoded, box)
 
     def placed(self) -> list[tuple[int, int]] | None:
         """Return the columns that are seen, each with its pixel, ``row · width + column``; None: a picture is more."""
@@ -145,30 +155,32 @@ class Renderer(nn.Module):
 
     def draw_region(self, values: Tensor, box: Box) -> Tensor:
         """Draw a box from the columns ``columns_near(box)`` of encoded rows alone, as `render_region` does."""
-        plan = self._plan(box, values.device, values.dtype)
+        return self._draw(values, self._plan(box, values.device, values.dtype))
+
+    def _draw(self, values: Tensor, plan: _Plan) -> Tensor:
+        """Return pictures of the plan's box, ``(n, channels, height, width)``, from the plan's columns."""
         values = (values - plan.minimum) * plan.scale
         if self.clip:
             values = values.clamp(0.0, self.scale)
-        images: Tensor = self._draw(values, plan).unflatten(1, plan.size).unsqueeze(1)
-        return images if self.channels == 1 else images.expand(-1, self.channels, -1, -1)
-
-    def _draw(self, values: Tensor, plan: _Plan) -> Tensor:
-        """Put values (n, columns of the plan) on the pixels of the plan's box (n, height · width)."""
         (rows, columns), pixels = values.shape, plan.size[0] * plan.size[1]
         if columns == 0 or pixels == 0:
-            return values.new_zeros(rows, pixels)
-        if plan.weights is None:
-            blank, targets = values.new_zeros(rows, pixels), plan.targets.expand(rows, -1)
-            if not plan.shared:
-                return blank.scatter(1, targets, values)
-            how = "mean" if self.overlap == "mean" else "amax"
-            return blank.scatter_reduce(1, targets, values, how, include_self=False)
-        if self.overlap == "maximum":
+            flat = values.new_zeros(rows, pixels)
+        elif plan.weights is None:
+            flat, targets = values.new_zeros(rows, pixels), plan.targets.expand(rows, -1)
+            if plan.shared:
+                how = "mean" if self.overlap == "mean" else "amax"
+                flat = flat.scatter_reduce(1, targets, values, how, include_self=False)
+            else:
+                flat = flat.scatter(1, targets, values)
+        elif self.overlap == "maximum":
             parts = values.split(max(1, _PAINTED // (columns * pixels)))
-            return torch.cat([(part.unsqueeze(2) * plan.weights).amax(dim=1).relu() for part in parts])
-        assert plan.touched is not None
-        painted = (values.detach() > 0).to(values.dtype)
-        return values @ plan.weights / (painted @ plan.touched).clamp(min=1.0)
+            flat = torch.cat([(part.unsqueeze(2) * plan.weights).amax(dim=1).relu() for part in parts])
+        else:
+            assert plan.touched is not None
+            painted = (values.detach() > 0).to(values.dtype)
+            flat = values @ plan.weights / (painted @ plan.touched).clamp(min=1.0)
+        images: Tensor = flat.unflatten(1, plan.size).unsqueeze(1)
+        return images if self.channels == 1 else images.expand(-1, self.channels, -1, -1)
 
     # ---- who reaches what --------------------------------------------------------------------------------------------
 
@@ -246,44 +258,40 @@ class Renderer(nn.Module):
     # ---- plans -------------------------------------------------------------------------------------------------------
 
     def _plan(self, box: Box, device: torch.device, dtype: torch.dtype) -> _Plan:
+        """Return what a box needs, made once for a device and a precision."""
         key = (tuple(box), device, dtype)
-        if key not in self._plans:
-            # A tensor made in inference mode could never take part in a gradient afterwards.
-            with torch.inference_mode(False), torch.no_grad():
-                self._plans[key] = self._build_plan(box, device, dtype)
-            if len(self._plans) > _KEPT_PLANS:
-                del self._plans[next(iter(self._plans))]
-        return self._plans[key]
-
-    def _build_plan(self, box: Box, device: torch.device, dtype: torch.dtype) -> _Plan:
+        if key in self._plans:
+            return self._plans[key]
         top, bottom, left, right = box
         if not (0 <= top <= bottom <= self.height and 0 <= left <= right <= self.width):
             raise InputError(
                 f"a box must lie in the picture of {self.height}×{self.width} pixels, "
                 f"however: box={tuple(box)}; take it from region_of"
             )
-        height, width = bottom - top, right - left
-        place, reach = self.positions - (top, left), self._reach
-        near = (place >= -reach).all(axis=1) & (place[:, 0] < height + reach) & (place[:, 1] < width + reach)
+        size, reach = (bottom - top, right - left), self._reach
+        place = self.positions - (top, left)
+        near = (place >= -reach).all(axis=1) & (place < np.add(size, reach)).all(axis=1)
         columns = self._visible[near[self._visible]]
 
-        def constant(values: npt.NDArray[Any]) -> Tensor:
-            return torch.as_tensor(values.astype(np.float64), device="cpu").to(device=device, dtype=dtype)
+        def on_device(values: npt.NDArray[Any], kind: torch.dtype = dtype) -> Tensor:
+            return torch.from_numpy(values).to(device=device, dtype=kind)
 
-        def index(values: npt.NDArray[np.int64]) -> Tensor:
-            return torch.as_tensor(values, dtype=torch.long).to(device)
-
-        weights = None if self.blur is None else self._weights(columns, box)
-        return _Plan(
-            (height, width),
-            None if len(columns) == len(self.positions) else index(columns),
-            constant(self.minimum[columns]),
-            constant(self._slope[columns] * self.scale),
-            index(place[columns, 0] * width + place[columns, 1]),
-            self.overlap != "last" and len(np.unique(self._flat[columns])) < len(columns),
-            None if weights is None else constant(weights),
-            None if weights is None else constant(weights > 0),
-        )
+        # A tensor made in inference mode could never take part in a gradient afterwards.
+        with torch.inference_mode(False), torch.no_grad():
+            weights = None if self.blur is None else self._weights(columns, box)
+            self._plans[key] = _Plan(
+                size,
+                None if len(columns) == len(self.positions) else on_device(columns, torch.long),
+                on_device(self.minimum[columns]),
+                on_device(self._slope[columns] * self.scale),
+                on_device(place[columns, 0] * size[1] + place[columns, 1], torch.long),
+                self.overlap != "last" and len(np.unique(self._flat[columns])) < len(columns),
+                None if weights is None else on_device(weights),
+                None if weights is None else on_device(weights > 0),
+            )
+        if len(self._plans) > _KEPT_PLANS:
+            del self._plans[next(iter(self._plans))]
+        return self._plans[key]
 
     def _weights(self, columns: npt.NDArray[np.int64], box: Box) -> npt.NDArray[np.float64]:
         """Return how strongly each column paints each pixel of a box, ``(columns, pixels of the box)``."""
@@ -296,20 +304,3 @@ class Renderer(nn.Module):
             np.clip(rows, -reach, reach)[:, :, None] + reach, np.clip(places, -reach, reach)[:, None, :] + reach
         ]
         return np.where(inside, kernel, 0.0).reshape(len(columns), (bottom - top) * (right - left))
-
-
-def _visible(flat: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return the columns that are seen when each overwrites those before it on its pixel, in order."""
-    _, first_from_behind = np.unique(flat[::-1], return_index=True)
-    return np.sort(len(flat) - 1 - first_from_behind)
-
-
-def _check_range(name: str, values: npt.ArrayLike, columns: int) -> npt.NDArray[np.float64]:
-    checked = as_numbers(name, values, f"pass the encoder's {name}_")
-    if checked.shape != (columns,) or not np.isfinite(checked).all():
-        raise InputError(
-            f"{name} must be {columns} finite numbers, one for each encoded column, "
-            f"however: shape {checked.shape}, {int((~np.isfinite(checked)).sum())} not finite; "
-            f"pass the encoder's {name}_"
-        )
-    return checked.copy()

@@ -15,7 +15,7 @@ from torch import nn
 
 import permgrad as pg
 from permgrad.attribution.slopes.integrals import SecantIntegral
-from permgrad.attribution.slopes.secant_rules import Ends, TableEmbedding, rule_of
+from permgrad.attribution.slopes.secant_rules import rule_of, table_embedding
 from permgrad.attribution.slopes.secants import SecantLines
 from permgrad.imaging import Renderer, StoredLayout
 from permgrad.models.network.branches import PeriodicDenseEmbedding
@@ -74,8 +74,8 @@ def changes(values, after, slopes, back):
 def test_elementwise_rules(module):
     rule = rule_of(prepared(module))
     values, after, slopes = stretch(rule, (5,))
-    assert not rule.affine
-    back = rule.back(slopes, Ends(values, after))
+    assert rule.kind != "affine"
+    back = rule.back(slopes, values, after)
     np.testing.assert_allclose(*changes(values, after, slopes, back), atol=1e-12)
     # By definition the mean of the derivative over the stretch.
     times = (torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000
@@ -88,7 +88,7 @@ def test_elementwise_rules(module):
     # Ends that nearly or quite agree: the derivative.
     for close in (0.0, 1e-9):
         near = torch.stack([values[0], values[0] + close])
-        back = rule.back(slopes[:4], Ends(near, rule.forward(near)))
+        back = rule.back(slopes[:4], near, rule.forward(near))
         leaf = values[0].clone().requires_grad_()
         derivative = torch.autograd.grad(plain(leaf).sum(), leaf)[0]
         np.testing.assert_allclose(back, slopes[:4] * derivative[:, None], atol=1e-6)
@@ -98,9 +98,9 @@ def test_elementwise_rules(module):
 def test_affine_rules(module, shape):
     module = prepared(module)
     rule = rule_of(module)
-    assert rule.affine
+    assert rule.kind == "affine"
     values, after, slopes = stretch(rule, shape)
-    back = rule.back(slopes, Ends(values, after))
+    back = rule.back(slopes, values, after)
     np.testing.assert_allclose(*changes(values, after, slopes, back), atol=1e-10)
     leaf = values[0].clone().requires_grad_()
     for target in range(2):
@@ -113,11 +113,11 @@ def test_affine_rules(module, shape):
 def test_pooling(window, height, width, seed):
     rule = rule_of(nn.MaxPool2d(window))
     values, after, slopes = stretch(rule, (2, height, width), seed=seed)
-    back = rule.back(slopes, Ends(values, after))
+    back = rule.back(slopes, values, after)
     np.testing.assert_allclose(*changes(values, after, slopes, back), atol=1e-10)
     # On short stretches nobody takes over the lead: torch's own gradient, on ties too.
     still = torch.stack([values[0].round(), values[0].round()])
-    back = rule.back(slopes[:4], Ends(still, rule.forward(still.flatten(0, 1)).unflatten(0, (2, 4))))
+    back = rule.back(slopes[:4], still, rule.forward(still.flatten(0, 1)).unflatten(0, (2, 4)))
     leaf = still[0].clone().requires_grad_()
     want = torch.autograd.grad((nn.MaxPool2d(window)(leaf) * slopes[:4, 0]).sum(), leaf)[0]
     # Ties go to the first by rows, then by columns; the sum of a window is the same either way.
@@ -130,7 +130,7 @@ def test_pooling_of_two_is_the_mean_gradient():
     rule = rule_of(nn.MaxPool2d(2))
     values = torch.tensor([[[[[0.0, -9.0], [-9.0, 1.0]]]], [[[[3.0, -9.0], [-9.0, 0.0]]]]], dtype=torch.float64)
     after = rule.forward(values.flatten(0, 1)).unflatten(0, (2, 1))
-    back = rule.back(torch.ones(1, 1, 1, 1, 1, dtype=torch.float64), Ends(values, after))
+    back = rule.back(torch.ones(1, 1, 1, 1, 1, dtype=torch.float64), values, after)
     # 3t overtakes 1 − t at t = 1/4.
     np.testing.assert_allclose(back[0, 0, 0], [[0.75, 0.0], [0.0, 0.25]], atol=1e-12)
 
@@ -138,15 +138,15 @@ def test_pooling_of_two_is_the_mean_gradient():
 def test_embedding():
     torch.manual_seed(0)
     layer = PeriodicDenseEmbedding(3, size=4, scale=1.0).double()
-    rule = TableEmbedding(layer, torch.tensor([0, 2, 3]), torch.tensor([1, 4]))
+    rule = table_embedding(layer, torch.tensor([0, 2, 3]), torch.tensor([1, 4]))
     values, after, slopes = stretch(rule, (5,))
-    back = rule.back(slopes, Ends(values, after))
+    back = rule.back(slopes, values, after)
     np.testing.assert_allclose(*changes(values, after, slopes, back), atol=1e-10)
     near = torch.stack([values[0], values[0]])
     leaf = values[0].clone().requires_grad_()
     want = torch.autograd.grad((rule.forward(leaf) * slopes[:4, 1]).sum(), leaf)[0]
     with torch.no_grad():
-        still = rule.back(slopes[:4], Ends(near, rule.forward(near.flatten(0, 1)).unflatten(0, (2, 4))))
+        still = rule.back(slopes[:4], near, rule.forward(near.flatten(0, 1)).unflatten(0, (2, 4)))
     np.testing.assert_allclose(still[:, 1], want.detach(), atol=1e-12)
 
 
@@ -156,10 +156,10 @@ def test_normalisation_of_rows(module, shape):
     nn.init.normal_(module.weight)
     rule = rule_of(module)
     values, after, slopes = stretch(rule, shape)
-    np.testing.assert_allclose(*changes(values, after, slopes, rule.back(slopes, Ends(values, after))), atol=1e-10)
+    np.testing.assert_allclose(*changes(values, after, slopes, rule.back(slopes, values, after)), atol=1e-10)
     near = torch.stack([values[0], values[0]])
     with torch.no_grad():
-        still = rule.back(slopes[:4], Ends(near, near))
+        still = rule.back(slopes[:4], near, near)
     leaf = values[0].clone().requires_grad_()
     want = torch.autograd.grad((module(leaf) * slopes[:4, 1]).sum(), leaf)[0]
     np.testing.assert_allclose(still[:, 1], want.detach(), atol=1e-12)
@@ -326,19 +326,19 @@ def test_memory_that_does_not_suffice_is_halved(model, monkeypatch):
     rows = table(8, seed=5)[0]
     whole = explained(model, rows)
     seen = []
-    plain = SecantLines._line_slopes
+    plain = SecantLines.line_values
 
-    def small(self, rows, line, intervals, chunk):
+    def small(self, rows, line, intervals):
         seen.append(len(line))
         if len(line) > 2:
             raise MemoryError
-        return plain(self, rows, line, intervals, chunk)
+        return plain(self, rows, line, intervals)
 
-    monkeypatch.setattr(SecantLines, "_line_slopes", small)
+    monkeypatch.setattr(SecantLines, "line_values", small)
     np.testing.assert_allclose(explained(model, rows).values, whole.values, atol=1e-12)
     assert max(seen) > 2
     # A batch smaller than one line cuts the line.
-    monkeypatch.setattr(SecantLines, "_line_slopes", plain)
+    monkeypatch.setattr(SecantLines, "line_values", plain)
     np.testing.assert_allclose(explained(model, rows, batch_size=3).values, whole.values, atol=1e-10)
 
 

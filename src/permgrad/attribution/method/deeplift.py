@@ -10,6 +10,7 @@ import torch
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request, Scope, methods, refuse_conditional
 from permgrad.attribution.slopes.baselines import baseline_rows
+from permgrad.attribution.slopes.gradients import differentiable
 from permgrad.attribution.slopes.slopes import Additive, Slopes, walks_truly
 from permgrad.base.checks import check_whole
 from permgrad.base.errors import InputError, warn_user
@@ -62,7 +63,7 @@ class DeepLift:
         refuse_conditional(request, "deeplift")
         options = {**self.options, **request.options}
         references = check_whole("references", options["references"], "pass for example 50")
-        slopes = Slopes(request, "deeplift", by_path=True)
+        slopes, subject = Slopes(request, "deeplift", by_path=True), request.subject
         result = Additive(slopes, baseline_rows(request, options["baseline"], references))
         count, matched = len(result.baseline), True
 
@@ -87,11 +88,11 @@ class DeepLift:
             result.keep(part, values / count, outputs[:, slopes.targets], base / count)
             progress.advance(len(outputs))
 
-        with Progress(request.count, "deeplift", request.progress) as progress, slopes.open():
+        with Progress(request.count, "deeplift", request.progress) as progress, subject.open(), differentiable(subject):
             baselines = slopes.rows(slice(0, count), result.baseline.rows)
             in_batches(request.count, slopes.batch, work)
             base = result.base[:1] if slopes.whole else result.base
-            scale = slopes.output_range(torch.as_tensor(base, device=request.subject.device)).cpu().numpy()
+            scale = slopes.output_range(torch.as_tensor(base, device=subject.device)).cpu().numpy()
         explanation = result.explanation("deeplift", scale, rule="Rescale", references=references)
         gap = explanation.meta["completeness_gap"]
         if gap > _GAP or not matched:

@@ -11,6 +11,7 @@ import numpy as np
 from permgrad.attribution.build import build, output_unit
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request, Scope, methods, refuse_conditional
+from permgrad.attribution.slopes.gradients import differentiable
 from permgrad.attribution.slopes.slopes import Slopes
 from permgrad.base.progress import Progress
 from permgrad.models.batches import in_batches
@@ -50,7 +51,7 @@ class Gradient:
         refuse_conditional(request, "gradient")
         started = time.perf_counter()
         signed = {**self.options, **request.options}["signed"]
-        slopes = Slopes(request, "gradient")
+        slopes, subject = Slopes(request, "gradient"), request.subject
         values = np.zeros((request.count, len(request.space), len(request.targets)))
         predictions = np.zeros((request.count, len(request.targets)))
 
@@ -61,7 +62,7 @@ class Gradient:
             predictions[part] = outputs[:, slopes.targets].double().cpu().numpy()
             progress.advance(part.stop - part.start)
 
-        with Progress(request.count, "gradient", request.progress) as progress, slopes.open():
+        with Progress(request.count, "gradient", request.progress) as progress, subject.open(), differentiable(subject):
             in_batches(request.count, slopes.batch, work)
         facts = {
             "quantity": "slope of the output" if signed else "absolute slope of the output",

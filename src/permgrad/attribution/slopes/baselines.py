@@ -58,18 +58,16 @@ def baseline_rows(request: Request, choice: Any, references: int, reference_clas
     if label is not None:
         position, name = _class_of(request, label)
         rows, where = tuple(tensor[position] for tensor in rows), f"{where} of class {name}"
-    if choice in ("mean", "median"):
-        return _summary(request, choice, rows, where)
-    chosen = _some(request, rows, references)
-    few = f"{len(chosen[0]):,} of " if len(chosen[0]) < len(rows[0]) else ""
-    words = f"average over {few}{len(rows[0]):,} {where} (expected gradients)"
-    return Baseline(tuple(tensor.clone() for tensor in chosen), choice, words)
-
-
-def _summary(request: Request, choice: str, rows: tuple[Tensor, ...], where: str) -> Baseline:
-    """Return the mean or the median of rows."""
-    encoded = bool(request.subject.encoded_names)
-    rows = _some(request, rows, max(50, _SUMMARISED_NUMBERS // max(tensor[:1].numel() for tensor in rows)))
+    count, encoded = len(rows[0]), bool(request.subject.encoded_names)
+    widest = max(tensor[:1].numel() for tensor in rows)
+    most = references if choice == "background" else max(50, _SUMMARISED_NUMBERS // widest)
+    few = f"{most:,} of " if count > most else ""
+    if few:
+        chosen = np.sort(generator(request.seed, "baseline references").permutation(count)[:most])
+        rows = tuple(tensor[torch.as_tensor(chosen, device=tensor.device)] for tensor in rows)
+    if choice == "background":
+        words = f"average over {few}{count:,} {where} (expected gradients)"
+        return Baseline(tuple(tensor.clone() for tensor in rows), choice, words)
     if choice == "mean":
         row, what = tuple(map(mean_row, rows)), "mean of the encoded inputs" if encoded else "mean of each input"
     else:
@@ -104,15 +102,6 @@ def _unknown(request: Request, choice: Any) -> InputError:
     if request.subject.encoded_names:
         return unknown("baseline", choice, (*BASELINES, "class:<label>", "a table of rows"))
     return unknown("baseline", choice, ("auto", *BASELINES, "rows in the form of the inputs"))
-
-
-def _some(request: Request, rows: tuple[Tensor, ...], most: int) -> tuple[Tensor, ...]:
-    """Return at most ``most`` rows, drawn with the call's seed, in their order."""
-    count = len(rows[0])
-    if count <= most:
-        return rows
-    chosen = np.sort(generator(request.seed, "baseline references").permutation(count)[:most])
-    return tuple(tensor[torch.as_tensor(chosen, device=tensor.device)] for tensor in rows)
 
 
 def _class_of(request: Request, label: Any) -> tuple[Tensor, str]:

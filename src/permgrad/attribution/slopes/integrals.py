@@ -12,7 +12,7 @@ from torch import Tensor
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request
 from permgrad.attribution.slopes.baselines import baseline_rows
-from permgrad.attribution.slopes.gradients import Tensors
+from permgrad.attribution.slopes.gradients import Tensors, differentiable
 from permgrad.attribution.slopes.lines import Floats, GradientIntegral, Lines, SecantIntegral
 from permgrad.attribution.slopes.secants import SecantLines
 from permgrad.attribution.slopes.slopes import Additive, Slopes
@@ -21,6 +21,8 @@ from permgrad.base.progress import Progress
 from permgrad.models.batches import with_fewer
 
 _PROBE_ROWS = 8
+#: Numbers that a block of rows may hold while its integrals are refined.
+_BLOCK_NUMBERS = 4_000_000
 
 
 def _settle(
@@ -58,24 +60,42 @@ def integrate(request: Request, options: Mapping[str, Any]) -> Explanation:
     slopes, steps = Slopes(request, "integrated_gradients", by_path=True), options["steps"]
     baseline = baseline_rows(request, options["baseline"], int(options["references"]), options["reference_class"])
     result = Additive(slopes, baseline)
-    tolerance, most = _tolerance(slopes, float(options["tolerance"])), int(options["max_steps"])
+    subject, tolerance, most = request.subject, float(options["tolerance"]), int(options["max_steps"])
+    precision = torch.finfo(subject.dtype).eps
+    if precision > 1e-4:
+        # A network in half precision cannot settle further than it can tell numbers apart.
+        tolerance = max(tolerance, 4 * precision)
     qualities: list[Floats] = []
-    with Progress(request.count, "integrated gradients", request.progress) as progress, slopes.open():
+    with (
+        Progress(request.count, "integrated gradients", request.progress) as progress,
+        subject.open(),
+        differentiable(subject),
+    ):
         baselines = slopes.rows(slice(0, len(baseline)), baseline.rows)
+        # The fastest way that serves the network.
+        lines: Lines | None = GradientIntegral(slopes, baselines, steps) if steps is not None else None
+        if lines is None:
+            lines = SecantLines.fitting(slopes, baselines, most)
         base = slopes.outputs(baselines) if slopes.whole else None
         # For the range of the outputs, those at the baselines of a few background rows.
         few = _bases(slopes, slopes.rows(slice(0, _PROBE_ROWS), request.donors), baselines) if base is None else base
         scale = slopes.output_range(few)
-        lines = _lines(slopes, baselines, scale, most) if steps is None else GradientIntegral(slopes, baselines, steps)
+        if lines is None:
+            lines = _general_lines(slopes, baselines, scale, most)
         # Rows that take a number of steps have settled with the first estimate.
         until = (tolerance, most) if steps is None else (np.inf, steps)
-        for part in lines.blocks(request.count):
+        # A block's estimates fit in memory beside a few batches of points.
+        size = max(1, min(4 * slopes.batch, _BLOCK_NUMBERS // max(lines.empty(1).numel(), 1)))
+        for start in range(0, request.count, size):
+            part = slice(start, min(start + size, request.count))
             rows = slopes.rows(part)
             outputs = slopes.outputs(rows)
             starts = _bases(slopes, rows, baselines) if base is None else base.mean(dim=0).expand_as(outputs)
             values, quality = _settle(lines, rows, outputs - starts, scale, *until)
             qualities.append(quality)
-            result.keep(part, lines.by_player(values), outputs, starts)
+            if isinstance(lines, SecantLines):
+                values = slopes.sums(list(values.permute(1, 3, 0, 2)))
+            result.keep(part, values, outputs, starts)
             progress.advance(part.stop - part.start)
     gap, change, taken = np.concatenate(qualities, axis=1)
     unsettled = int(((gap > tolerance) | (change > tolerance)).sum())
@@ -85,7 +105,7 @@ def integrate(request: Request, options: Mapping[str, Any]) -> Explanation:
             f"{most} steps {unsettled} of {len(gap)} rows have not (largest gap {gap.max():.2g}, largest "
             f"change {change.max():.2g}); raise max_steps or tolerance"
         )
-    facts: dict[str, Any] = {"players": options["players"]} if request.subject.encoded_names else {}
+    facts: dict[str, Any] = {"players": options["players"]} if subject.encoded_names else {}
     facts |= {
         "tolerance": tolerance,
         "rule": lines.rule,
@@ -96,11 +116,8 @@ def integrate(request: Request, options: Mapping[str, Any]) -> Explanation:
     return result.explanation("integrated_gradients", scale.cpu().numpy(), **facts)
 
 
-def _lines(slopes: Slopes, baselines: Tensors, scale: Tensor, most: int) -> Lines:
-    """Return the fastest way that serves the network, tried on background rows: those explained have no say."""
-    layers = SecantLines.fitting(slopes, baselines, most)
-    if layers is not None:
-        return layers
+def _general_lines(slopes: Slopes, baselines: Tensors, scale: Tensor, most: int) -> Lines:
+    """Return the faster way that serves any network, tried on background rows: those explained have no say."""
     secants = SecantIntegral(slopes, baselines, most)
     if with_fewer(_PROBE_ROWS, lambda count: secants.complete(_probe(slopes, baselines, count), scale)):
         return secants
@@ -113,12 +130,6 @@ def _probe(slopes: Slopes, baselines: Tensors, count: int) -> Tensors:
     start = slopes.at_baseline(rows, [tensor[:1] for tensor in baselines])
     moves = any(not torch.equal(start[place], rows[place]) for place in slopes.free)
     return rows if moves else slopes.rows(slice(0, count))
-
-
-def _tolerance(slopes: Slopes, wanted: float) -> float:
-    """Return the tolerance; a network in half precision cannot settle further than it can tell numbers apart."""
-    precision = torch.finfo(slopes.subject.dtype).eps
-    return max(wanted, 4 * precision) if precision > 1e-4 else wanted
 
 
 def _bases(slopes: Slopes, rows: Tensors, baselines: Tensors) -> Tensor:

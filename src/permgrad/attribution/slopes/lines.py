@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,6 @@ from permgrad.models.batches import halved, in_batches
 
 Floats = npt.NDArray[np.float64]
 
-#: Numbers that a block of rows may hold while its integrals are refined.
-_BLOCK_NUMBERS = 4_000_000
 #: Secants of functions are used where their sums miss less than this share of the output's range.
 _COMPLETE = 1e-3
 
@@ -36,21 +34,30 @@ class Lines:
         self.slopes, self.baselines = slopes, baselines
         self.count = len(baselines[0])
 
-    def estimate(self, rows: Tensors, intervals: int, coarser: Tensor | None = None) -> Tensor:
-        """Return ``(rows, parts, players, targets)``; ``coarser`` has ``factor`` times fewer intervals."""
+    def estimate(self, rows: Tensors, intervals: int, coarser: Tensor | None = None) -> Tensor:  # noqa: ARG002 — see GradientIntegral
+        """Return means over each row's lines, ``empty``'s shape; ``coarser`` has ``factor`` times fewer intervals."""
+        total = self.empty(len(rows[0]))
+        lines, done = len(total) * self.count, 0
+        while done < lines:
+            together, points = self.together(intervals)
+            line = torch.arange(done, min(done + together, lines), device=total.device)
+            try:
+                added = self.line_values(rows, line, intervals)
+            except (RuntimeError, MemoryError) as error:
+                # Fewer lines where memory does not suffice.
+                self.slopes.batch = halved(min(self.slopes.batch, len(line) * points), error)
+                continue
+            total.index_add_(0, line // self.count, added)
+            done += len(line)
+        self.slopes.evaluations += lines * intervals
+        return total / self.count
+
+    def line_values(self, rows: Tensors, line: Tensor, intervals: int) -> Tensor:
+        """Return what ``estimate`` takes the mean of, for some lines."""
         raise NotImplementedError
 
-    def by_player(self, values: Tensor) -> Tensor:
-        """Return estimates added up by player; here they are already."""
-        return values
-
-    def blocks(self, rows: int) -> list[slice]:
-        """Cut the rows so that a block's estimates fit in memory beside a few batches of points."""
-        size = max(1, min(4 * self.slopes.batch, _BLOCK_NUMBERS // max(self.empty(1).numel(), 1)))
-        return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
-
     def empty(self, rows: int) -> Tensor:
-        """Return zeros for the estimates of rows."""
+        """Return zeros for the estimates of rows, ``(rows, parts, players, targets)``."""
         slopes = self.slopes
         shape = (rows, len(slopes.parts), len(slopes.space), len(slopes.targets))
         return torch.zeros(shape, dtype=torch.float64, device=slopes.subject.device)
@@ -59,23 +66,6 @@ class Lines:
         """Return baseline and row of each line; lines are numbered row by row."""
         stop = tuple(tensor[line // self.count] for tensor in rows)
         return self.slopes.at_baseline(stop, [tensor[line % self.count] for tensor in self.baselines]), stop
-
-    def add_lines(self, rows: int, intervals: int, work: Callable[[Tensor], Tensor]) -> Tensor:
-        """Return the mean over each row's lines of what ``work`` gives, fewer where memory does not suffice."""
-        total = self.empty(rows)
-        lines, done = rows * self.count, 0
-        while done < lines:
-            together, points = self.together(intervals)
-            line = torch.arange(done, min(done + together, lines), device=total.device)
-            try:
-                added = work(line)
-            except (RuntimeError, MemoryError) as error:
-                self.slopes.batch = halved(min(self.slopes.batch, len(line) * points), error)
-                continue
-            total.index_add_(0, line // self.count, added)
-            done += len(line)
-        self.slopes.evaluations += lines * intervals
-        return total / self.count
 
     def together(self, intervals: int) -> tuple[int, int]:
         """Return how many lines go in together, and their points: fewer lines would only take more intervals."""
@@ -104,18 +94,10 @@ class SecantIntegral(Lines):
         gap = ((attributions.sum(dim=(1, 2)) - change).abs() / scale).max()
         return matched and bool(gap <= max(_COMPLETE, 64 * torch.finfo(after.dtype).eps))
 
-    def estimate(self, rows: Tensors, intervals: int, coarser: Tensor | None = None) -> Tensor:  # noqa: ARG002 — of no use here
-        """Return estimates; nothing of coarser ones can be reused."""
-
-        def work(line: Tensor) -> Tensor:
-            start, stop = self.ends(rows, line)
-            return self.slopes.attributions(self._mean_slopes(start, stop, intervals), start, stop)
-
-        return self.add_lines(len(rows[0]), intervals, work)
-
-    def _mean_slopes(self, start: Tensors, stop: Tensors, intervals: int) -> list[Tensor]:
-        """Return each line's mean slopes towards each leaf, ``(targets, lines, *)``."""
-        slopes, lines = self.slopes, len(start[0])
+    def line_values(self, rows: Tensors, line: Tensor, intervals: int) -> Tensor:
+        """Return each line's attributions ``(lines, parts, players, targets)``."""
+        slopes, lines = self.slopes, len(line)
+        start, stop = self.ends(rows, line)
         # Few lines: several intervals at once, at the price of a forward pass over all their beginnings. Many lines:
         # from interval to interval, each of which begins where the last one ended.
         together = min(intervals, slopes.batch // lines)
@@ -136,7 +118,7 @@ class SecantIntegral(Lines):
             if together > 1:
                 means = [mean.unflatten(1, (len(times) - 1, lines)).sum(dim=1) for mean in means]
             sums = [total.add_(mean) for total, mean in zip(sums, means, strict=True)] if sums else means
-        return [total / intervals for total in sums]
+        return slopes.attributions([total / intervals for total in sums], start, stop)
 
     def _points(self, start: Tensors, stop: Tensors, times: Floats | Sequence[float]) -> Tensors:
         """Return points at times between 0 and 1, all lines' first time first: ``(times · lines, *)``."""

@@ -1,7 +1,4 @@
-"""Mean slopes of a hybrid network's layers from values at both ends (Shrikumar et al.
-
-2017, arXiv 1704.02685, eq. 7).
-"""
+"""Mean slopes of a hybrid network's layers from values at both ends (Shrikumar et al. 2017, arXiv 1704.02685)."""
 
 from __future__ import annotations
 
@@ -15,8 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
+from permgrad.attribution.slopes.rescale import SecantWalk
 from permgrad.attribution.slopes.rescale_rules import derivative, secant
 from permgrad.imaging.render import Renderer
+from permgrad.models.fast.folding import hooked, pair
 from permgrad.models.fast.image_chain import few_seen_windows
 from permgrad.models.network.branches import LevelEmbeddingLinear, PeriodicDenseEmbedding, embed_columns
 from permgrad.models.network.members import MemberLinear, MemberMean, MemberScale
@@ -30,63 +29,38 @@ NOTHING = (nn.Identity, nn.Dropout, nn.Dropout2d)
 _BY_PLACE = (*NOTHING, *STRAIGHT_PIECES, *SMOOTH, nn.BatchNorm2d)
 
 
-class Ends:
-    """A layer's values ``(points, lines, *)`` at both ends of the (points − 1) · lines stretches between them."""
-
-    def __init__(self, before: Tensor, after: Tensor) -> None:
-        self.start, self.stop = before[:-1].flatten(0, 1), before[1:].flatten(0, 1)
-        self.start_output, self.stop_output = after[:-1].flatten(0, 1), after[1:].flatten(0, 1)
-
-
 class Rule:
-    """One layer as the walk through a network sees it; ``affine``: its slopes are the same everywhere."""
+    """One layer as the walk through a network sees it: what it computes, and how slopes go back through it.
 
-    affine = False
+    ``back(layer, slopes, size of an input)`` of an ``affine`` layer, whose slopes are the same everywhere; of others
+    ``back(layer, slopes, start, stop, output at start, output at stop)``.
+    """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, layer: Any, back: Callable[..., Tensor], kind: str = "affine") -> None:
         # In place, the layer would write over the values that both ends of a stretch are read from.
-        if getattr(module, "inplace", False):
-            module = copy.copy(module)
-            module.inplace = False  # type: ignore[assignment]
-        self.module: Any = module
+        if getattr(layer, "inplace", False):
+            layer = copy.copy(layer)
+            layer.inplace = False
+        self.layer, self.kind, self._back = layer, kind, back
 
     def forward(self, values: Tensor) -> Tensor:
-        """Return the layer's output for values ``(n, *inputs)``."""
-        out: Tensor = self.module(values)
+        """Return the layer's output for values ``(n, *inputs)``, and remember their size."""
+        self._size = values.shape[1:]
+        out: Tensor = self.layer(values)
         return out
 
-    def back(self, slopes: Tensor, ends: Ends) -> Tensor:
-        """Return slopes ``(n, targets, *inputs)`` towards the layer's input; n is 1 where all stretches share them."""
-        raise NotImplementedError
+    def back(self, slopes: Tensor, before: Tensor | None = None, after: Tensor | None = None) -> Tensor:
+        """Return slopes ``(n, targets, *inputs)`` towards the input; n is 1 where all stretches share them.
+
+        Inputs ``before`` and outputs ``after``, ``(points, lines, *)``, are those at the ends of the stretches.
+        """
+        if before is None or after is None or self.kind == "affine":
+            return self._back(self.layer, slopes, self._size)
+        ends = (end for values in (before, after) for end in (values[:-1], values[1:]))
+        return self._back(self.layer, slopes, *(end.flatten(0, 1) for end in ends))
 
 
 # ---- layers with one slope everywhere --------------------------------------------------------------------------------
-
-#: From the layer, slopes ``(n, targets, *outputs)`` and the size of its input to slopes ``(n, targets, *inputs)``.
-Pull = Callable[[Any, Tensor, torch.Size], Tensor]
-
-
-class Affine(Rule):
-    """A layer whose slopes are pulled back without its ends."""
-
-    affine = True
-
-    def __init__(self, module: nn.Module, pull: Pull) -> None:
-        super().__init__(module)
-        self._pull = pull
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Return the layer's output, and remember the size of its input."""
-        self._size = values.shape[1:]
-        return super().forward(values)
-
-    def pull(self, slopes: Tensor) -> Tensor:
-        """Return ``(n, targets, *inputs)`` slopes towards the input."""
-        return self._pull(self.module, slopes, self._size)
-
-    def back(self, slopes: Tensor, ends: Ends) -> Tensor:  # noqa: ARG002 — as every rule
-        """Return the same slopes whatever the ends."""
-        return self.pull(slopes)
 
 
 def _through_batch_normalization(layer: Any, slopes: Tensor, _: torch.Size) -> Tensor:
@@ -100,7 +74,7 @@ def _through_batch_normalization(layer: Any, slopes: Tensor, _: torch.Size) -> T
 
 def _through_convolution(layer: nn.Conv2d, slopes: Tensor, size: torch.Size) -> Tensor:
     flat, weight = slopes.flatten(0, 1), layer.weight.detach()
-    padding, dilation = _both(layer.padding), _both(layer.dilation)
+    padding, dilation = pair(layer.padding), pair(layer.dilation)
     reach = [step * (width - 1) - pad for step, width, pad in zip(dilation, weight.shape[2:], padding, strict=True)]
     if layer.stride == (1, 1) and layer.groups == 1 and min(reach) >= 0:
         # The same numbers as the general way, by the faster forward routines: the kernel turned by half a circle.
@@ -112,14 +86,14 @@ def _through_convolution(layer: nn.Conv2d, slopes: Tensor, size: torch.Size) -> 
     return out
 
 
-def through_drawing(renderer: nn.Module, slopes: Tensor, size: torch.Size) -> Tensor:
-    """Pull slopes back through the drawing of an empty row: a renderer that is affine has one slope everywhere."""
+def adjoint(layer: Any, slopes: Tensor, size: torch.Size) -> Tensor:
+    """Pull slopes back through any affine layer: it has one slope everywhere, at zeros too."""
     flat = slopes.flatten(0, 1)
     with torch.inference_mode(mode=False), torch.enable_grad():
         leaf = flat.new_zeros(len(flat), *size).requires_grad_()
         # Copied, because tensors made in inference mode may not be saved for a backward pass. A sum, because
         # slopes given to torch.autograd.grad make it load a library of symbols, which takes half a second.
-        (back,) = torch.autograd.grad((renderer(leaf) * flat.clone()).sum(), leaf)
+        (back,) = torch.autograd.grad((layer(leaf) * flat.clone()).sum(), leaf)
     out: Tensor = back.unflatten(0, slopes.shape[:2])
     return out
 
@@ -130,11 +104,6 @@ def is_affine_drawing(renderer: nn.Module | None) -> bool:
         return False
     places = {(int(row), int(column)) for row, column in renderer.positions}
     return renderer.overlap != "maximum" or len(places) == len(renderer.positions)
-
-
-def _both(value: int | tuple[int, ...] | str) -> tuple[int, int]:
-    """Return a size for height and width."""
-    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
 
 
 # ---- layers that act on each number ----------------------------------------------------------------------------------
@@ -152,48 +121,41 @@ _SLOPES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
 }
 
 
-class ByNumber(Rule):
-    """An activation: its secant between both ends; ``kind`` as for ``secant``."""
+def _activation(layer: nn.Module, kind: str) -> Rule:
+    """Return the rule of an activation, its secant; ``kind`` as for ``secant``."""
+    slope_at = _SLOPES.get(type(layer)) or partial(derivative, layer)
 
-    def __init__(self, module: nn.Module, kind: str) -> None:
-        super().__init__(module)
-        self.kind = kind
-        self._slope_at = _SLOPES.get(type(module)) or partial(derivative, self.module)
+    def back(_: Any, slopes: Tensor, start: Tensor, stop: Tensor, *outputs: Tensor) -> Tensor:
+        return slopes * secant((start, stop), outputs, slope_at, kind)[:, None]
 
-    def back(self, slopes: Tensor, ends: Ends) -> Tensor:
-        """Return the slopes times the secants."""
-        outputs = (ends.start_output, ends.stop_output)
-        return slopes * secant((ends.start, ends.stop), outputs, self._slope_at, self.kind)[:, None]
+    return Rule(layer, back, kind)
 
 
 # ---- layers that look at several numbers -----------------------------------------------------------------------------
 
 
-class _MaximumPooling(Rule):
-    """The largest of each window, as a tournament: rows against rows, then columns against columns.
+def _maximum_pooling(layer: nn.MaxPool2d, slopes: Tensor, start: Tensor, stop: Tensor, *_: Tensor) -> Tensor:
+    """Return slopes of the largest of each window, as a tournament: rows against rows, then columns against columns.
 
     ``max(a, b) = a + relu(b − a)``, so a match has the rectifier's secant: the share of the stretch in which b leads.
     """
-
-    def back(self, slopes: Tensor, ends: Ends) -> Tensor:
-        window, _ = _both(self.module.kernel_size)
-        # Pixels behind the last whole window are not seen.
-        size = [length // window * window for length in ends.start.shape[2:]]
-        pair = [values[:, :, : size[0], : size[1]] for values in (ends.start, ends.stop)]
-        best, by_row = _tournament(pair, window, dim=2)
-        _, by_column = _tournament(best, window, dim=3)
-        wide = slopes.new_zeros(len(ends.start), slopes.shape[1], *ends.start.shape[1:])
-        seen = wide[:, :, :, : size[0], : size[1]]
-        for row, share in enumerate(by_row):
-            line = seen[:, :, :, row::window]
-            for column, part in enumerate(by_column):
-                line[..., column::window] = slopes * part[:, None] * share[:, None, ..., column::window]
-        return wide
+    window = pair(layer.kernel_size)[0]
+    # Pixels behind the last whole window are not seen.
+    size = [length // window * window for length in start.shape[2:]]
+    best, by_row = _tournament([values[:, :, : size[0], : size[1]] for values in (start, stop)], window, dim=2)
+    by_column = _tournament(best, window, dim=3)[1]
+    wide = slopes.new_zeros(len(start), slopes.shape[1], *start.shape[1:])
+    seen = wide[:, :, :, : size[0], : size[1]]
+    for row, share in enumerate(by_row):
+        line = seen[:, :, :, row::window]
+        for column, part in enumerate(by_column):
+            line[..., column::window] = slopes * part[:, None] * share[:, None, ..., column::window]
+    return wide
 
 
-def _tournament(pair: list[Tensor], window: int, dim: int) -> tuple[list[Tensor], list[Tensor]]:
+def _tournament(ends: list[Tensor], window: int, dim: int) -> tuple[list[Tensor], list[Tensor]]:
     """Return the best at both ends, and for each place of the window the share of the stretch in which it leads."""
-    places = [[values[(slice(None),) * dim + (slice(at, None, window),)] for values in pair] for at in range(window)]
+    places = [[values[(slice(None),) * dim + (slice(at, None, window),)] for values in ends] for at in range(window)]
     best, shares = places[0], [torch.ones_like(places[0][0])]
     for place in places[1:]:
         lead, later = place[0] - best[0], place[1] - best[1]
@@ -205,59 +167,35 @@ def _tournament(pair: list[Tensor], window: int, dim: int) -> tuple[list[Tensor]
     return best, shares
 
 
-class _LayerNormalization(Rule):
-    """Each row is centred to c and divided by its spread: ``y = c · s`` with ``s = (mean(c²) + ε)^(−1/2)``.
-
-    Over a stretch ``Δy = s̄ Δc + c̄ Δs`` with the means s̄ and c̄ of both ends, ``Δ mean(c²) = 2 mean(c̄ Δc)``, and
-    ``Δs / Δ mean(c²) = −s₀² s₁² / (s₀ + s₁)`` needs no division by a change.
-    """
-
-    def back(self, slopes: Tensor, ends: Ends) -> Tensor:
-        shape = ends.start.shape[1:]
-        if self.module.weight is not None:
-            # One weight for each number of a vector, or for each channel of a map.
-            slopes = slopes * self.module.weight.detach().reshape(-1, *[1] * (len(shape) - 1))
-        towards = slopes.flatten(2)
-        centred = [
-            values.flatten(1) - values.flatten(1).mean(dim=1, keepdim=True) for values in (ends.start, ends.stop)
-        ]
-        scales = [(one.square().mean(dim=1, keepdim=True) + self.module.eps).rsqrt() for one in centred]
-        middle, scale = ((centred[0] + centred[1]) / 2)[:, None], ((scales[0] + scales[1]) / 2)[:, None]
-        fall = (scales[0] * scales[1]).square() / (scales[0] + scales[1])
-        along = (towards * middle).sum(dim=2, keepdim=True) * fall[:, None] * (-2 / middle.shape[2])
-        back = scale * towards + along * middle
-        out: Tensor = (back - back.mean(dim=2, keepdim=True)).unflatten(2, shape)
-        return out
+def _by_functions(layer: Any, slopes: Tensor, start: Tensor, stop: Tensor, *_: Tensor) -> Tensor:
+    """Return slopes through a layer of several steps by the secants of the functions that it calls."""
+    walk = SecantWalk(lambda leaves: (layer(leaves[0])[:, None] * slopes).flatten(2).sum(dim=2))
+    walk.stand([start])
+    _outputs, (back,) = walk.step([stop], range(slopes.shape[1]), last=True)
+    return back.transpose(0, 1)
 
 
-class TableEmbedding(Rule):
-    """The periodic embedding of the numeric columns beside the other columns as they are.
+def table_embedding(layer: PeriodicDenseEmbedding, numeric: Tensor, other: Tensor) -> Rule:
+    """Return the rule of the periodic embedding of the numeric columns beside the other columns as they are.
 
     ``cos v − cos u = −(v − u) · sin((u + v) / 2) · sinc((v − u) / 2)``, so its secant needs no division.
     """
 
-    def __init__(self, embedding: PeriodicDenseEmbedding, numeric: Tensor, other: Tensor) -> None:
-        self.embedding, self.numeric, self.other = embedding, numeric, other
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Return embedded numbers and, behind them, the other columns."""
-        return embed_columns(self.embedding, values, self.numeric, self.other)
-
-    def back(self, slopes: Tensor, ends: Ends) -> Tensor:
-        """Return slopes towards the encoded row."""
-        layer = self.embedding
+    def back(_: Any, slopes: Tensor, start: Tensor, stop: Tensor, *__: Tensor) -> Tensor:
         turns = 2 * math.pi * layer.frequency.detach()
-        start, stop = ends.start[:, self.numeric, None], ends.stop[:, self.numeric, None]
-        middle = (start + stop) / 2 * turns + 2 * math.pi * layer.phase.detach()
+        begin, end = start[:, numeric, None], stop[:, numeric, None]
+        middle = (begin + end) / 2 * turns + 2 * math.pi * layer.phase.detach()
         # torch.sinc(x) is sin(πx) / (πx).
-        waves_slope = -torch.sin(middle) * torch.sinc((stop - start) * turns / (2 * math.pi))
+        waves_slope = -torch.sin(middle) * torch.sinc((end - begin) * turns / (2 * math.pi))
         width = layer.columns * layer.size
         embedded = slopes[..., :width].unflatten(2, (layer.columns, layer.size))
         waves = torch.einsum("cfs,ntcs->ntcf", layer.weight.detach(), embedded[..., 1:])
-        back = slopes.new_zeros(len(waves_slope), slopes.shape[1], ends.start.shape[1])
-        back[..., self.numeric] = embedded[..., 0] + (waves * (waves_slope * turns)[:, None]).sum(dim=3)
-        back[..., self.other] = slopes[..., width:]
+        back = slopes.new_zeros(len(waves_slope), slopes.shape[1], start.shape[1])
+        back[..., numeric] = embedded[..., 0] + (waves * (waves_slope * turns)[:, None]).sum(dim=3)
+        back[..., other] = slopes[..., width:]
         return back
+
+    return Rule(lambda values: embed_columns(layer, values, numeric, other), back, "curved")
 
 
 # ---- which rule a layer has ------------------------------------------------------------------------------------------
@@ -265,7 +203,7 @@ class TableEmbedding(Rule):
 
 def rule_of(module: nn.Module) -> Rule | None:
     """Return the rule of a layer, or None where there is none: then gradients are averaged in the plain way."""
-    if any(getattr(module, hooks) for hooks in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")):
+    if hooked(module) or module._backward_hooks:  # noqa: SLF001 — torch has no other way to ask
         return None
     for types, maker, fits in _RULES:
         # Not isinstance: a subclass may compute something else.
@@ -276,43 +214,44 @@ def rule_of(module: nn.Module) -> Rule | None:
 
 def _is_plain_pooling(module: Any) -> bool:
     """Return whether a layer takes the largest of square windows that lie side by side."""
-    window, stride = _both(module.kernel_size), _both(module.stride)
+    window, stride = pair(module.kernel_size), pair(module.stride)
     side_by_side = window == stride and window[0] == window[1]
-    plain = not any(_both(module.padding)) and _both(module.dilation) == (1, 1)
+    plain = not any(pair(module.padding)) and pair(module.dilation) == (1, 1)
     return side_by_side and plain and not module.return_indices and not module.ceil_mode
 
 
-def _affine(pull: Pull) -> Callable[[Any], Rule]:
-    return lambda module: Affine(module, pull)
-
-
+#: Types of layers, how their rule is made, and which of them have one (None: all).
 _RULES: list[tuple[tuple[type[nn.Module], ...], Callable[[Any], Rule], Callable[[Any], bool] | None]] = [
-    (NOTHING, _affine(lambda _, slopes, __: slopes), None),
+    (NOTHING, partial(Rule, back=lambda _, slopes, __: slopes), None),
     # An embedded category is a product of two matrices: its `weight` is that product.
-    ((nn.Linear, LevelEmbeddingLinear), _affine(lambda layer, slopes, _: slopes @ layer.weight.detach()), None),
-    ((MemberScale,), _affine(lambda layer, slopes, _: (slopes * layer.weight.detach()).sum(dim=-2)), None),
-    ((MemberLinear,), _affine(lambda layer, slopes, _: layer.pull(slopes).detach()), None),
     (
-        (MemberMean,),
-        _affine(lambda layer, slopes, _: (slopes / layer.members).unsqueeze(-2).repeat_interleave(layer.members, -2)),
+        (nn.Linear, LevelEmbeddingLinear),
+        partial(Rule, back=lambda layer, slopes, _: slopes @ layer.weight.detach()),
         None,
     ),
-    ((nn.Flatten,), _affine(lambda _, slopes, size: slopes.unflatten(2, size)), None),
-    (STRAIGHT_PIECES, partial(ByNumber, kind="straight"), None),
-    (SMOOTH, partial(ByNumber, kind="curved"), None),
+    ((MemberScale,), partial(Rule, back=lambda layer, slopes, _: (slopes * layer.weight.detach()).sum(dim=-2)), None),
+    ((MemberLinear,), partial(Rule, back=lambda layer, slopes, _: layer.pull(slopes).detach()), None),
+    ((MemberMean,), partial(Rule, back=adjoint), None),
+    ((nn.Flatten,), partial(Rule, back=lambda _, slopes, size: slopes.unflatten(2, size)), None),
+    (STRAIGHT_PIECES, partial(_activation, kind="straight"), None),
+    (SMOOTH, partial(_activation, kind="curved"), None),
     (
         (nn.BatchNorm1d, nn.BatchNorm2d),
-        _affine(_through_batch_normalization),
+        partial(Rule, back=_through_batch_normalization),
         lambda module: module.running_var is not None,
     ),
-    ((nn.LayerNorm,), _LayerNormalization, lambda module: len(module.normalized_shape) == 1),
-    ((nn.GroupNorm,), _LayerNormalization, lambda module: module.num_groups == 1),
+    (
+        (nn.LayerNorm,),
+        partial(Rule, back=_by_functions, kind="curved"),
+        lambda module: len(module.normalized_shape) == 1,
+    ),
+    ((nn.GroupNorm,), partial(Rule, back=_by_functions, kind="curved"), lambda module: module.num_groups == 1),
     (
         (nn.Conv2d,),
-        _affine(_through_convolution),
+        partial(Rule, back=_through_convolution),
         lambda module: module.padding_mode == "zeros" and not isinstance(module.padding, str),
     ),
-    ((nn.MaxPool2d,), _MaximumPooling, _is_plain_pooling),
+    ((nn.MaxPool2d,), partial(Rule, back=_maximum_pooling, kind="maximum"), _is_plain_pooling),
 ]
 
 
@@ -322,46 +261,29 @@ _RULES: list[tuple[tuple[type[nn.Module], ...], Callable[[Any], Rule], Callable[
 # put back among the constants.
 
 
-class PackWindows(Affine):
-    """Maps ``(n, channels, height, width)`` to some of their windows, ``(n, channels, windows · size, size)``."""
+def pack_windows(windows: Tensor, size: int) -> Rule:
+    """Take some windows of maps ``(n, channels, height, width)``: ``(n, channels, windows · size, size)``."""
 
-    def __init__(self, windows: Tensor, size: int) -> None:
-        self._windows, self._window = windows, size
+    def pack(values: Tensor) -> Tensor:
+        places = values.permute(0, 2, 3, 1).unflatten(2, (-1, size)).unflatten(1, (-1, size))
+        packed = places.transpose(2, 3).flatten(1, 2).index_select(1, windows.to(values.device))
+        return packed.flatten(1, 2).permute(0, 3, 1, 2)  # channels last in memory
 
-    def forward(self, values: Tensor) -> Tensor:
-        """Return the windows, channels last in memory."""
-        self._grid = [length // self._window for length in values.shape[2:]]
-        places = values.permute(0, 2, 3, 1).unflatten(2, (-1, self._window)).unflatten(1, (-1, self._window))
-        packed = places.transpose(2, 3).flatten(1, 2).index_select(1, self._windows.to(values.device))
-        out: Tensor = packed.flatten(1, 2).permute(0, 3, 1, 2)
-        return out
-
-    def pull(self, slopes: Tensor) -> Tensor:
-        """Return slopes towards the whole maps, 0 where no window is."""
-        flat = slopes.flatten(0, 1).permute(0, 2, 3, 1).unflatten(1, (-1, self._window))
-        wide = flat.new_zeros(len(flat), math.prod(self._grid), *flat.shape[2:])
-        wide.index_copy_(1, self._windows.to(slopes.device), flat)
-        places = wide.unflatten(1, self._grid).transpose(2, 3).flatten(1, 2).flatten(2, 3)
-        out: Tensor = places.permute(0, 3, 1, 2).unflatten(0, slopes.shape[:2])
-        return out
+    return Rule(pack, adjoint)
 
 
-class UnpackWindows(Affine):
-    """Pooled windows ``(n, channels, windows, 1)`` among what stands elsewhere, ``(channels, height, width)``."""
+def unpack_windows(windows: Tensor, elsewhere: Tensor) -> Rule:
+    """Put pooled windows ``(n, channels, windows, 1)`` among what stands elsewhere, ``(channels, height, width)``."""
 
-    def __init__(self, windows: Tensor, elsewhere: Tensor) -> None:
-        self._windows, self._elsewhere = windows, elsewhere
+    def unpack(values: Tensor) -> Tensor:
+        out = elsewhere.to(values).flatten(1).T.expand(len(values), -1, -1).clone()
+        out.index_copy_(1, windows.to(values.device), values.squeeze(3).transpose(1, 2))
+        return out.unflatten(1, elsewhere.shape[1:]).permute(0, 3, 1, 2)  # channels last in memory
 
-    def forward(self, values: Tensor) -> Tensor:
-        """Return whole maps, channels last in memory."""
-        out = self._elsewhere.to(values).flatten(1).T.expand(len(values), -1, -1).clone()
-        out.index_copy_(1, self._windows.to(values.device), values.squeeze(3).transpose(1, 2))
-        maps: Tensor = out.unflatten(1, self._elsewhere.shape[1:]).permute(0, 3, 1, 2)
-        return maps
+    def pull(_: Any, slopes: Tensor, __: torch.Size) -> Tensor:
+        return slopes.flatten(3).index_select(3, windows.to(slopes.device)).unsqueeze(4)
 
-    def pull(self, slopes: Tensor) -> Tensor:
-        """Return the slopes of the windows alone: nothing else can move."""
-        return slopes.flatten(3).index_select(3, self._windows.to(slopes.device)).unsqueeze(4)
+    return Rule(unpack, pull)
 
 
 def only_seen_windows(renderer: nn.Module, layers: Sequence[nn.Module], rules: Sequence[Rule]) -> list[Rule]:
@@ -377,5 +299,5 @@ def only_seen_windows(renderer: nn.Module, layers: Sequence[nn.Module], rules: S
         maps = renderer(torch.zeros(1, len(renderer.positions), dtype=weight.dtype, device=weight.device))
         for rule in rules[: end + 1]:
             maps = rule.forward(maps)
-    pack = PackWindows(windows, int(layers[end].kernel_size))  # type: ignore[arg-type]
-    return [rules[0], pack, *rules[1 : end + 1], UnpackWindows(windows, maps[0]), *rules[end + 1 :]]
+    pack = pack_windows(windows, int(layers[end].kernel_size))  # type: ignore[arg-type]
+    return [rules[0], pack, *rules[1 : end + 1], unpack_windows(windows, maps[0]), *rules[end + 1 :]]

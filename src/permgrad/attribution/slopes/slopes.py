@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from permgrad.attribution.build import build
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request
 from permgrad.attribution.slopes.baselines import Baseline
-from permgrad.attribution.slopes.gradients import Tensors, batch_size, copied_rows, differentiable, output_gradients
+from permgrad.attribution.slopes.gradients import Tensors, batch_size, copied_rows, output_gradients
 from permgrad.attribution.slopes.rescale import SecantWalk
 from permgrad.attribution.subject.outputs import output_range
 from permgrad.base.errors import InputError
@@ -53,22 +52,22 @@ class Slopes:
         inputs = tuple(request.space.inputs[place] for place in self.free)
         self.space = replace(request.space, inputs=inputs, segments=tuple(segments[place] for place in self.free))
         self.constant_sum = self.subject.sum_is_constant(request.output)
-        self.batch = self._forward_batch = 1
         self.evaluations = 0
         self.model_rows = 0
 
-    @contextmanager
-    def open(self) -> Iterator[None]:
-        """Open the subject, choose the batch size, and let every part be differentiated."""
-        with self.subject.open(), differentiable(self.subject):
-            row = self.rows(slice(0, 1))
-            walk = self.walk(row)
-            walk.stand(self.leaves(row))
-            self.batch = batch_size(self.request, walk.numbers() + sum(tensor.numel() for tensor in row))
-            # Without gradients less is held of each row.
-            least = _FORWARD_ROWS if self.request.batch_size == "auto" else self.batch
-            self._forward_batch = max(self.batch, min(least, self.subject.most_rows()))
-            yield
+    @cached_property
+    def batch(self) -> int:
+        """Rows per pass, by what the network's functions take of one row; whoever knows better may set it."""
+        row = self.rows(slice(0, 1))
+        walk = self.walk(row)
+        walk.stand(self.leaves(row))
+        return batch_size(self.request, walk.numbers() + sum(tensor.numel() for tensor in row))
+
+    @cached_property
+    def _forward_batch(self) -> int:
+        """Rows per pass without gradients, which holds less of each row."""
+        least = _FORWARD_ROWS if self.request.batch_size == "auto" else self.batch
+        return max(self.batch, min(least, self.subject.most_rows()))
 
     def rows(self, part: slice, source: Sequence[Tensor] | None = None) -> Tensors:
         """Return copies of rows on the network's device, one tensor per input; fit to be differentiated by."""

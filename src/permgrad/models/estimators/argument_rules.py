@@ -14,7 +14,7 @@ from permgrad.base.errors import InputError, shown, suggest
 from permgrad.data.encode.groups import is_blocks
 from permgrad.data.read.cells import MissingCodes
 from permgrad.imaging.foreign import is_foreign
-from permgrad.imaging.layout import make_layout
+from permgrad.imaging.layout import layouts, make_layout
 from permgrad.models.devices import PRECISIONS
 from permgrad.models.estimators.presets import CLASS_WEIGHTS
 from permgrad.models.train.learner import OPTIMIZERS
@@ -163,7 +163,9 @@ def layout_faults(layout: Any) -> list[str]:
     """Return what is wrong with a layout; nothing if it is a name or an object that can be one."""
     faults: list[str] = []
     # An object is looked at when it is fitted: only then is it known what it does.
-    if isinstance(layout, str) or not (is_foreign(layout) or callable(getattr(layout, "fit", None))):
-        with collecting(faults):
+    with collecting(faults):
+        if isinstance(layout, str):
+            layouts.get(layout)
+        elif not (is_foreign(layout) or callable(getattr(layout, "fit", None))):
             make_layout(layout)
     return faults

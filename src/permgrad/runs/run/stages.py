@@ -32,7 +32,8 @@ from permgrad.evaluation.competitors import (
 )
 from permgrad.evaluation.metrics import evaluate
 from permgrad.evaluation.thresholds import never_predicted
-from permgrad.imaging import StoredLayout, draw_layout, fit_layout, layout_to_dict, make_layout
+from permgrad.imaging.layout import StoredLayout, fit_layout, layout_to_dict, make_layout
+from permgrad.imaging.picture import draw_layout
 from permgrad.models.estimators.argument_rules import TASK_LOSSES
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.image_table import ImageTableModel, image_presets
