@@ -270,7 +270,7 @@ class Renderer(nn.Module):
             )
         size, reach = (bottom - top, right - left), self._reach
         place = self.positions - (top, left)
-        near = (place >= -reach).all(axis=1) & (place < np.add(size, reach)).all(axis=1)
+        near = np.all((place >= -reach) & (place < np.add(size, reach)), axis=1)
         columns = self._visible[near[self._visible]]
 
         def on_device(values: npt.NDArray[Any], kind: torch.dtype = dtype) -> Tensor:

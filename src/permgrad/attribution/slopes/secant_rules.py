@@ -267,7 +267,8 @@ def pack_windows(windows: Tensor, size: int) -> Rule:
     def pack(values: Tensor) -> Tensor:
         places = values.permute(0, 2, 3, 1).unflatten(2, (-1, size)).unflatten(1, (-1, size))
         packed = places.transpose(2, 3).flatten(1, 2).index_select(1, windows.to(values.device))
-        return packed.flatten(1, 2).permute(0, 3, 1, 2)  # channels last in memory
+        out: Tensor = packed.flatten(1, 2).permute(0, 3, 1, 2)  # channels last in memory
+        return out
 
     return Rule(pack, adjoint)
 
@@ -278,7 +279,8 @@ def unpack_windows(windows: Tensor, elsewhere: Tensor) -> Rule:
     def unpack(values: Tensor) -> Tensor:
         out = elsewhere.to(values).flatten(1).T.expand(len(values), -1, -1).clone()
         out.index_copy_(1, windows.to(values.device), values.squeeze(3).transpose(1, 2))
-        return out.unflatten(1, elsewhere.shape[1:]).permute(0, 3, 1, 2)  # channels last in memory
+        maps: Tensor = out.unflatten(1, elsewhere.shape[1:]).permute(0, 3, 1, 2)  # channels last in memory
+        return maps
 
     def pull(_: Any, slopes: Tensor, __: torch.Size) -> Tensor:
         return slopes.flatten(3).index_select(3, windows.to(slopes.device)).unsqueeze(4)

@@ -187,19 +187,18 @@ def _read(module: Any) -> tuple[dict[str, Chain], Chain] | None:
         return None
     if module.members > 1 and module.options.normalization == "layer":
         return None  # the rule for it sees one vector per row
-    head = [rule_of(layer) for layer in module.head]
+    head: list[Any] = [rule_of(layer) for layer in module.head]
     chains: dict[str, Chain] = {}
     for path in module.paths:
         layers = list(module.table_branch.layers if path == "tabular" else module.image_branch)
-        rules = [rule_of(layer) for layer in layers]
+        rules: list[Any] = [rule_of(layer) for layer in layers]
         if None in rules or (path == "image" and not is_affine_drawing(module.renderer)):
             return None
-        known: list[Any] = rules
         if path == "image":
-            known = [Rule(module.renderer, adjoint), *only_seen_windows(module.renderer, layers, known)]
+            rules = [Rule(module.renderer, adjoint), *only_seen_windows(module.renderer, layers, rules)]
         elif module.table_branch.embedding is not None:
             branch = module.table_branch
-            known = [table_embedding(branch.embedding, branch.numeric, branch.other), *known]
-        split = next((place for place, rule in enumerate(known) if rule.kind != "affine"), len(known))
-        chains[path] = Chain(known[:split], known[split:])
+            rules = [table_embedding(branch.embedding, branch.numeric, branch.other), *rules]
+        split = next((place for place, rule in enumerate(rules) if rule.kind != "affine"), len(rules))
+        chains[path] = Chain(rules[:split], rules[split:])
     return None if None in head else (chains, Chain([], head))
