@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import string
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,13 +25,8 @@ _CELL_COLOUR, _SHARED_COLOUR, _EMPTY_COLOUR = "#dfe9f3", "#f7d9b0", "#f4f4f2"
 _EDGE_COLOUR, _SPINE_COLOUR, _INK = "#5b7083", "#c8cdd2", "#1d2733"
 
 
-class _Entry(NamedTuple):
-    """One occupied pixel: where, its mark (a number, or letters if shared), and the names of its columns."""
-
-    row: int
-    place: int
-    mark: str
-    names: list[str]
+#: One occupied pixel: its row and column, its mark (a number, or letters if shared), and the names of its columns.
+_Entry = tuple[int, int, str, list[str]]
 
 
 def draw_layout(layout: Any, names: Sequence[str] | None = None, title: str | None = None) -> Figure:
@@ -111,7 +106,7 @@ def _entries(positions: Positions, names: Sequence[str] | None) -> list[_Entry]:
     for (row, place), together in sorted(members.items()):
         mark = str(len(entries) - shared + 1) if len(together) == 1 else _letters(shared)
         shared += len(together) > 1
-        entries.append(_Entry(row, place, mark, together))
+        entries.append((row, place, mark, together))
     return entries
 
 
@@ -129,8 +124,8 @@ def _draw_cells(axes: Axes, entries: list[_Entry], frame: tuple[int, int, int]) 
     top, left, side = frame
     bottom, right = top + side, left + side
     occupied = np.zeros((side, side), dtype=np.int64)
-    for entry in entries:
-        occupied[entry.row - top, entry.place - left] = 1 if len(entry.names) == 1 else 2
+    for row, place, _, names in entries:
+        occupied[row - top, place - left] = 1 if len(names) == 1 else 2
     colours = ListedColormap([_EMPTY_COLOUR, _CELL_COLOUR, _SHARED_COLOUR])
     extent = (left - 0.5, right - 0.5, bottom - 0.5, top - 0.5)
     axes.imshow(occupied, cmap=colours, vmin=0, vmax=2, interpolation="nearest", extent=extent)
@@ -139,7 +134,7 @@ def _draw_cells(axes: Axes, entries: list[_Entry], frame: tuple[int, int, int]) 
     axes.tick_params(labelsize=7, colors=_EDGE_COLOUR, length=0)
     axes.spines[:].set_edgecolor(_SPINE_COLOUR)
     cell = _SIDE / side * 72.0  # in points
-    boxes = [Rectangle((entry.place - 0.5, entry.row - 0.5), 1, 1) for entry in entries]
+    boxes = [Rectangle((place - 0.5, row - 0.5), 1, 1) for row, place, *_ in entries]
     line = 0.8 if cell > 6 else 0.2
     axes.add_collection(PatchCollection(boxes, facecolor="none", edgecolor=_EDGE_COLOUR, linewidth=line))
     if len(entries) > _NUMBERED_PIXELS or cell < 7:
@@ -148,13 +143,12 @@ def _draw_cells(axes: Axes, entries: list[_Entry], frame: tuple[int, int, int]) 
     named = room >= 6 and cell >= 30
     size = float(np.clip(cell * 0.34, 4.5, 13 if room < 7 else 11))
     centred: dict[str, Any] = {"ha": "center", "va": "center"}
-    for entry in entries:
-        alone = len(entry.names) == 1
-        weight, height = "normal" if alone else "bold", entry.row - (0.16 if named else 0.0)
-        axes.text(entry.place, height, entry.mark, fontsize=size, color=_INK, fontweight=weight, **centred)
+    for row, place, mark, names in entries:
+        weight, height = "normal" if len(names) == 1 else "bold", row - (0.16 if named else 0.0)
+        axes.text(place, height, mark, fontsize=size, color=_INK, fontweight=weight, **centred)
         if named:
-            below = short_label(entry.names[0] if alone else f"× {len(entry.names)}", room)
-            axes.text(entry.place, entry.row + 0.24, below, fontsize=7, color=_INK, **centred)
+            below = short_label(names[0] if len(names) == 1 else f"× {len(names)}", room)
+            axes.text(place, row + 0.24, below, fontsize=7, color=_INK, **centred)
 
 
 class _Legend:
@@ -162,7 +156,7 @@ class _Legend:
 
     def __init__(self, entries: list[_Entry]) -> None:
         # A shared pixel has one line for each of its columns, the mark on the first.
-        lines = [(entry.mark if at == 0 else "", name) for entry in entries for at, name in enumerate(entry.names)]
+        lines = [(mark if at == 0 else "", name) for *_, mark, names in entries for at, name in enumerate(names)]
         if len(lines) > _LEGEND_ENTRIES:
             left_out = len(lines) - _LEGEND_ENTRIES + 1
             lines = [*lines[: _LEGEND_ENTRIES - 1], ("", f"… and {left_out} more")]

@@ -340,22 +340,6 @@ def _nothing_to_read(request: Request, images: list[int], layer: str | None) -> 
 # ---- maps of a batch -------------------------------------------------------------------------------------------------
 
 
-def _readable(place: Place, value: Tensor | None, count: int) -> Tensor:
-    """Return the value that was heard at a place, if a map of so many rows can be read from it."""
-    if value is None:
-        raise InputError(
-            f"The network does not call {str(place.call)!r} for every batch of rows. Pass layer= with the name "
-            "of a layer that it always calls."
-        )
-    if place.cells is None and (value.ndim not in (3, 4, 5) or len(value) != count):
-        raise InputError(
-            "a class activation map needs a layer whose value is (rows, channels, height, width) or (rows, "
-            f"channels, length), however: layer {place.call.layer!r} gives {tuple(value.shape)} for {count} "
-            "rows; pass layer= with the name of a convolution, or of a block whose values are tokens"
-        )
-    return value
-
-
 class CalledMaps:
     """Maps of the image inputs of any network, read where a layer or a function is called; the subject is open."""
 
@@ -396,7 +380,21 @@ class CalledMaps:
         with torch.inference_mode(mode=False), torch.enable_grad():
             with listening(dict(subject.module.named_modules()), listener):
                 outputs = subject.readout(subject.forward(rows), request.output)
-            activations = [_readable(place, listener.values.get(place.call), len(rows[0])) for place in places]
+            for place in places:
+                if place.call not in listener.values:
+                    raise InputError(
+                        f"The network does not call {str(place.call)!r} for every batch of rows. Pass layer= with the "
+                        "name of a layer that it always calls."
+                    )
+                value = listener.values[place.call]
+                if place.cells is None and (value.ndim not in (3, 4, 5) or len(value) != len(outputs)):
+                    raise InputError(
+                        "a class activation map needs a layer whose value is (rows, channels, height, width) or (rows, "
+                        f"channels, length), however: layer {place.call.layer!r} gives {tuple(value.shape)} for "
+                        f"{len(outputs)} rows; pass layer= with the name of a convolution, or of a block whose values "
+                        "are tokens"
+                    )
+            activations = [listener.values[place.call] for place in places]
             constant_sum = subject.sum_is_constant(request.output)
             gradients = output_gradients(outputs, request.targets, activations, constant_sum=constant_sum)
         maps = []

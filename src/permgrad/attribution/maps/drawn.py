@@ -70,15 +70,6 @@ class Picture:
                 self.kept.setdefault(key, np.zeros((count, *array.shape[1:]), dtype=np.float32))
                 self.kept[key][part] = array.float().cpu().numpy()
 
-    def warn_of_empty_maps(self) -> None:
-        """Say how many maps are all zero, if any are."""
-        empty = int(self.empty.sum())
-        if empty:
-            warn_user(
-                f"a class activation map should have cells above zero, however: {empty} of {self.empty.size} maps "
-                f"{self.words}; try variant='hirescam' or another layer"
-            )
-
 
 # ---- pictures that a hybrid network draws -------------------------------------------------------------------------
 # No hook is set: the image branch is a chain, and walking its two halves leaves nothing behind in the user's module.

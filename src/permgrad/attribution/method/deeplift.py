@@ -65,7 +65,7 @@ class DeepLift:
         references = check_whole("references", options["references"], "pass for example 50")
         slopes, subject = Slopes(request, "deeplift", by_path=True), request.subject
         result = Additive(slopes, baseline_rows(request, options["baseline"], references))
-        count, matched = len(result.baseline), True
+        count, matched = len(result.baseline.rows[0]), True
 
         def work(part: slice) -> None:
             nonlocal matched

@@ -15,6 +15,7 @@ from permgrad.attribution.maps.drawn import UPSAMPLING, VARIANTS, DrawnMaps, enl
 from permgrad.attribution.method import Request, Scope, methods, refuse_conditional
 from permgrad.attribution.slopes.gradients import differentiable
 from permgrad.base.checks import check_choice, check_flag_or_auto
+from permgrad.base.errors import warn_user
 from permgrad.base.progress import Progress
 from permgrad.models.batches import in_batches
 
@@ -101,7 +102,11 @@ class GradCam:
             with Progress(request.count, "gradcam", request.progress) as progress:
                 in_batches(request.count, reader.batch, work)
         for picture in reader.pictures:
-            picture.warn_of_empty_maps()
+            if empty := int(picture.empty.sum()):
+                warn_user(
+                    f"a class activation map should have cells above zero, however: {empty} of {picture.empty.size} "
+                    f"maps {picture.words}; try variant='hirescam' or another layer"
+                )
         facts = {
             "quantity": reader.quantity,
             "unit": "map",

@@ -30,10 +30,6 @@ class Baseline:
     name: str
     words: str
 
-    def __len__(self) -> int:
-        """Return the number of baseline rows."""
-        return len(self.rows[0])
-
 
 def baseline_rows(request: Request, choice: Any, references: int, reference_class: Any = None) -> Baseline:
     """Return the rows that the explained rows are compared with; ``choice`` is as ``IntegratedGradients`` says."""

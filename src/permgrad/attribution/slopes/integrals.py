@@ -71,7 +71,7 @@ def integrate(request: Request, options: Mapping[str, Any]) -> Explanation:
         subject.open(),
         differentiable(subject),
     ):
-        baselines = slopes.rows(slice(0, len(baseline)), baseline.rows)
+        baselines = slopes.rows(slice(None), baseline.rows)
         # The fastest way that serves the network.
         lines: Lines | None = GradientIntegral(slopes, baselines, steps) if steps is not None else None
         if lines is None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -67,6 +65,16 @@ class Lines:
         stop = tuple(tensor[line // self.count] for tensor in rows)
         return self.slopes.at_baseline(stop, [tensor[line % self.count] for tensor in self.baselines]), stop
 
+    def between(self, start: Tensors, stop: Tensors, times: Tensor) -> Tensors:
+        """Return points at times ``(k, lines or 1)`` from 0 to 1, all lines' first time first: ``(k · lines, *)``."""
+        points = []
+        for place, (begin, end) in enumerate(zip(start, stop, strict=True)):
+            wide = end.expand(len(times), *end.shape)
+            if place in self.slopes.free:
+                wide = torch.lerp(begin, end, times.to(end.dtype).reshape(*times.shape, *[1] * (end.ndim - 1)))
+            points.append(wide.flatten(0, 1))
+        return tuple(points)
+
     def together(self, intervals: int) -> tuple[int, int]:
         """Return how many lines go in together, and their points: fewer lines would only take more intervals."""
         return self.slopes.batch, intervals
@@ -105,10 +113,11 @@ class SecantIntegral(Lines):
         sums: list[Tensor] = []
         walk = slopes.walk(stop)
         for first in range(0, intervals, together):
-            times = np.arange(first, min(first + together, intervals) + 1) / intervals
-            after = self._points(start, stop, times[1:])
+            numbers = torch.arange(first, min(first + together, intervals) + 1, dtype=torch.float64)
+            times = (numbers / intervals).to(line.device)[:, None]
+            after = self.between(start, stop, times[1:])
             if first == 0 or together > 1:
-                before = self._points(start, stop, times[:-1])
+                before = self.between(start, stop, times[:-1])
                 walk = slopes.walk(before)
                 walk.stand(slopes.leaves(before))
                 slopes.model_rows += len(before[0])
@@ -119,15 +128,6 @@ class SecantIntegral(Lines):
                 means = [mean.unflatten(1, (len(times) - 1, lines)).sum(dim=1) for mean in means]
             sums = [total.add_(mean) for total, mean in zip(sums, means, strict=True)] if sums else means
         return slopes.attributions([total / intervals for total in sums], start, stop)
-
-    def _points(self, start: Tensors, stop: Tensors, times: Floats | Sequence[float]) -> Tensors:
-        """Return points at times between 0 and 1, all lines' first time first: ``(times · lines, *)``."""
-        points = []
-        for place, (begin, end) in enumerate(zip(start, stop, strict=True)):
-            moves = place in self.slopes.free
-            at_times = [torch.lerp(begin, end, float(time)) if moves else end for time in times]
-            points.append(at_times[0] if len(at_times) == 1 else torch.cat(at_times))
-        return tuple(points)
 
 
 class GradientIntegral(Lines):
@@ -160,11 +160,7 @@ class GradientIntegral(Lines):
             line, place = number // len(times), number % len(times)
             start, stop = self.ends(rows, line)
             at = torch.as_tensor(times, device=total.device)[place]
-            between = list(stop)
-            for free in slopes.free:
-                weight = at.to(stop[free].dtype).reshape(-1, *[1] * (stop[free].ndim - 1))
-                between[free] = torch.lerp(start[free], stop[free], weight)
-            _, gradients = slopes.gradients(tuple(between))
+            _, gradients = slopes.gradients(self.between(start, stop, at[None]))
             total.index_add_(0, line // self.count, slopes.attributions(gradients, start, stop))
 
         slopes.batch = in_batches(len(total) * points, slopes.batch, work)

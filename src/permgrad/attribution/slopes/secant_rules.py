@@ -98,14 +98,6 @@ def adjoint(layer: Any, slopes: Tensor, size: torch.Size) -> Tensor:
     return out
 
 
-def is_affine_drawing(renderer: nn.Module | None) -> bool:
-    """Return whether a renderer neither cuts values off, nor blurs, nor takes the largest of several columns."""
-    if type(renderer) is not Renderer or renderer.clip or renderer.blur is not None:
-        return False
-    places = {(int(row), int(column)) for row, column in renderer.positions}
-    return renderer.overlap != "maximum" or len(places) == len(renderer.positions)
-
-
 # ---- layers that act on each number ----------------------------------------------------------------------------------
 
 

@@ -14,12 +14,12 @@ from permgrad.attribution.slopes.lines import Lines
 from permgrad.attribution.slopes.secant_rules import (
     Rule,
     adjoint,
-    is_affine_drawing,
     only_seen_windows,
     rule_of,
     table_embedding,
 )
 from permgrad.attribution.slopes.slopes import Slopes
+from permgrad.imaging.render import Renderer
 from permgrad.models.network.network import HybridNetwork
 
 #: Numbers that the layers of a batch may hold: on a processor they should stay near its caches.
@@ -192,10 +192,16 @@ def _read(module: Any) -> tuple[dict[str, Chain], Chain] | None:
     for path in module.paths:
         layers = list(module.table_branch.layers if path == "tabular" else module.image_branch)
         rules: list[Any] = [rule_of(layer) for layer in layers]
-        if None in rules or (path == "image" and not is_affine_drawing(module.renderer)):
+        if None in rules:
             return None
         if path == "image":
-            rules = [Rule(module.renderer, adjoint), *only_seen_windows(module.renderer, layers, rules)]
+            # Neither values that are cut off, nor a blur, nor the largest of several columns are affine in the row.
+            renderer = module.renderer
+            if type(renderer) is not Renderer or renderer.clip or renderer.blur is not None:
+                return None
+            if renderer.overlap == "maximum" and renderer.layout.collisions:
+                return None
+            rules = [Rule(renderer, adjoint), *only_seen_windows(renderer, layers, rules)]
         elif module.table_branch.embedding is not None:
             branch = module.table_branch
             rules = [table_embedding(branch.embedding, branch.numeric, branch.other), *rules]

@@ -192,7 +192,7 @@ class Additive:
             "quantity": "output minus the output at the baseline",
             "baseline": self.baseline.words,
             "baseline_name": self.baseline.name,
-            "baseline_rows": len(self.baseline),
+            "baseline_rows": len(self.baseline.rows[0]),
             "completeness_gap": float(gaps.max()),
             "output_range": scale.tolist(),
             "gradient_evaluations": self.slopes.evaluations,
