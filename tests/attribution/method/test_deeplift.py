@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import permgrad as pg
-from permgrad.attribution.slopes.rescale import SecantWalk
-from permgrad.attribution.slopes.rescale_rules import leaders
+from permgrad.attribution.slopes.rescale import SecantWalk, leaders
 
 ROWS = 6
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from permgrad.attribution.slopes.rescale import SecantWalk
-from permgrad.attribution.slopes.rescale_rules import CURVED, SCALE_FREE, STRAIGHT
+from permgrad.attribution.slopes.rescale import CURVED, SCALE_FREE, STRAIGHT, SecantWalk
 
 ROWS = 6
 

@@ -27,7 +27,7 @@ class DeepLift:
 
     Every function of the network that is not linear takes its mean slope between baseline and row, and the slopes are
     multiplied backwards; values then add up to output − output at the baseline. Activations, max pooling, softmax,
-    normalisations, attention and products of activations are known, wherever they are called (see ``rescale_rules``);
+    normalisations, attention and products of activations are known, wherever they are called (see ``rescale``);
     modules used twice and in-place or functional calls need no care. What is not known (recurrent layers, for example)
     keeps its gradient, and ``meta["completeness_gap"]``, the largest |Σ values − (f(x) − f(baseline))| as a share of
     the output's range over the background, says how much is missing.
@@ -44,7 +44,7 @@ class DeepLift:
     Lundberg & Lee 2017 (arXiv 1705.07874), section 4.2, "Deep SHAP".
     NOTE[DIFF]: the paper explains a softmax by its normalised logits; here softmax has a rule of its own, which is
         used with ``output="probability"`` and where the network itself calls it. Its rules for products, maxima and
-        normalisations are ours, see ``rescale_rules``.
+        normalisations are ours, see ``rescale``.
 
     Examples:
         >>> import numpy as np, torch, permgrad as pg

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
-from permgrad.attribution.slopes.rescale import SecantWalk
-from permgrad.attribution.slopes.rescale_rules import derivative, secant
+from permgrad.attribution.slopes.rescale import SecantWalk, derivative, secant
 from permgrad.imaging.render import Renderer
 from permgrad.models.fast.folding import hooked, pair
 from permgrad.models.fast.image_chain import few_seen_windows
