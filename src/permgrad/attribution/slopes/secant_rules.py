@@ -112,14 +112,10 @@ _SLOPES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
 }
 
 
-def _activation(layer: nn.Module, kind: str) -> Rule:
-    """Return the rule of an activation, its secant; ``kind`` as for ``secant``."""
+def _activation(kind: str, layer: nn.Module, slopes: Tensor, start: Tensor, stop: Tensor, *outputs: Tensor) -> Tensor:
+    """Return slopes times an activation's secants; ``kind`` as for ``secant``."""
     slope_at = _SLOPES.get(type(layer)) or partial(derivative, layer)
-
-    def back(_: Any, slopes: Tensor, start: Tensor, stop: Tensor, *outputs: Tensor) -> Tensor:
-        return slopes * secant((start, stop), outputs, slope_at, kind)[:, None]
-
-    return Rule(layer, back, kind)
+    return slopes * secant((start, stop), outputs, slope_at, kind)[:, None]
 
 
 # ---- layers that look at several numbers -----------------------------------------------------------------------------
@@ -224,8 +220,8 @@ _RULES: list[tuple[tuple[type[nn.Module], ...], Callable[[Any], Rule], Callable[
     ((MemberLinear,), partial(Rule, back=lambda layer, slopes, _: layer.pull(slopes).detach()), None),
     ((MemberMean,), partial(Rule, back=adjoint), None),
     ((nn.Flatten,), partial(Rule, back=lambda _, slopes, size: slopes.unflatten(2, size)), None),
-    (STRAIGHT_PIECES, partial(_activation, kind="straight"), None),
-    (SMOOTH, partial(_activation, kind="curved"), None),
+    (STRAIGHT_PIECES, partial(Rule, back=partial(_activation, "straight"), kind="straight"), None),
+    (SMOOTH, partial(Rule, back=partial(_activation, "curved"), kind="curved"), None),
     (
         (nn.BatchNorm1d, nn.BatchNorm2d),
         partial(Rule, back=_through_batch_normalization),
