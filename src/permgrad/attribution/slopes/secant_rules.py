@@ -192,10 +192,10 @@ def rule_of(module: nn.Module) -> Rule | None:
     """Return the rule of a layer, or None where there is none: then gradients are averaged in the plain way."""
     if hooked(module) or module._backward_hooks:  # noqa: SLF001 — torch has no other way to ask
         return None
-    for types, maker, fits in _RULES:
+    for types, kind, back, fits in _RULES:
         # Not isinstance: a subclass may compute something else.
         if type(module) in types:
-            return maker(module) if fits is None or fits(module) else None
+            return Rule(module, back, kind) if fits is None or fits(module) else None
     return None
 
 
@@ -207,38 +207,32 @@ def _is_plain_pooling(module: Any) -> bool:
     return side_by_side and plain and not module.return_indices and not module.ceil_mode
 
 
-#: Types of layers, how their rule is made, and which of them have one (None: all).
-_RULES: list[tuple[tuple[type[nn.Module], ...], Callable[[Any], Rule], Callable[[Any], bool] | None]] = [
-    (NOTHING, partial(Rule, back=lambda _, slopes, __: slopes), None),
+#: Types of layers, the kind of their rule, how slopes go back, and which of them have the rule (None: all).
+_RULES: list[tuple[tuple[type[nn.Module], ...], str, Callable[..., Tensor], Callable[[Any], bool] | None]] = [
+    (NOTHING, "affine", lambda _, slopes, __: slopes, None),
     # An embedded category is a product of two matrices: its `weight` is that product.
-    (
-        (nn.Linear, LevelEmbeddingLinear),
-        partial(Rule, back=lambda layer, slopes, _: slopes @ layer.weight.detach()),
-        None,
-    ),
-    ((MemberScale,), partial(Rule, back=lambda layer, slopes, _: (slopes * layer.weight.detach()).sum(dim=-2)), None),
-    ((MemberLinear,), partial(Rule, back=lambda layer, slopes, _: layer.pull(slopes).detach()), None),
-    ((MemberMean,), partial(Rule, back=adjoint), None),
-    ((nn.Flatten,), partial(Rule, back=lambda _, slopes, size: slopes.unflatten(2, size)), None),
-    (STRAIGHT_PIECES, partial(Rule, back=partial(_activation, "straight"), kind="straight"), None),
-    (SMOOTH, partial(Rule, back=partial(_activation, "curved"), kind="curved"), None),
+    ((nn.Linear, LevelEmbeddingLinear), "affine", lambda layer, slopes, _: slopes @ layer.weight.detach(), None),
+    ((MemberScale,), "affine", lambda layer, slopes, _: (slopes * layer.weight.detach()).sum(dim=-2), None),
+    ((MemberLinear,), "affine", lambda layer, slopes, _: layer.pull(slopes).detach(), None),
+    ((MemberMean,), "affine", adjoint, None),
+    ((nn.Flatten,), "affine", lambda _, slopes, size: slopes.unflatten(2, size), None),
     (
         (nn.BatchNorm1d, nn.BatchNorm2d),
-        partial(Rule, back=_through_batch_normalization),
+        "affine",
+        _through_batch_normalization,
         lambda module: module.running_var is not None,
     ),
     (
-        (nn.LayerNorm,),
-        partial(Rule, back=_by_functions, kind="curved"),
-        lambda module: len(module.normalized_shape) == 1,
-    ),
-    ((nn.GroupNorm,), partial(Rule, back=_by_functions, kind="curved"), lambda module: module.num_groups == 1),
-    (
         (nn.Conv2d,),
-        partial(Rule, back=_through_convolution),
+        "affine",
+        _through_convolution,
         lambda module: module.padding_mode == "zeros" and not isinstance(module.padding, str),
     ),
-    ((nn.MaxPool2d,), partial(Rule, back=_maximum_pooling, kind="maximum"), _is_plain_pooling),
+    (STRAIGHT_PIECES, "straight", partial(_activation, "straight"), None),
+    (SMOOTH, "curved", partial(_activation, "curved"), None),
+    ((nn.LayerNorm,), "functions", _by_functions, lambda module: len(module.normalized_shape) == 1),
+    ((nn.GroupNorm,), "functions", _by_functions, lambda module: module.num_groups == 1),
+    ((nn.MaxPool2d,), "maximum", _maximum_pooling, _is_plain_pooling),
 ]
 
 
