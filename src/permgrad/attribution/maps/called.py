@@ -366,10 +366,6 @@ class CalledMaps:
         self.names = tuple(space.names[owner] for owner in self._owners)
         self.modality = tuple(space.modality[owner] for owner in self._owners)
         self.batch = batch_size(request, numbers)
-        self.layer_facts = {
-            "layer": {inputs[place]: str(read.call) for place, read in self._places.items()},
-            "layer_shape": {inputs[place]: list(read.shape) for place, read in self._places.items()},
-        }
 
     def read(self, part: slice) -> tuple[list[Tensor], list[Tensor], list[tuple[int, ...]], Tensor]:
         """Return for each picture maps ``(b, targets, *cells)``, images and size; then all outputs."""
@@ -422,9 +418,11 @@ class CalledMaps:
         return values
 
     def facts(self) -> dict[str, Any]:
-        """Return which inputs have no map, and how many maps are all zero."""
+        """Return the layers, which inputs have no map, and how many maps are all zero."""
         inputs, empty = self.request.subject.input_names, [int(picture.empty.sum()) for picture in self.pictures]
         return {
+            "layer": {inputs[place]: str(read.call) for place, read in self._places.items()},
+            "layer_shape": {inputs[place]: list(read.shape) for place, read in self._places.items()},
             "without_map": [name for place, name in enumerate(inputs) if place not in self._places],
             "empty_maps": dict(zip(map(inputs.__getitem__, self._places), empty, strict=True)),
             "model_rows": self.request.count,

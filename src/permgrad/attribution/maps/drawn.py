@@ -153,7 +153,6 @@ class DrawnMaps:
         self.pictures = [Picture("cam", "images", words, request, options["maps"])]
         self.names, self.modality = request.space.names, request.space.modality
         self.batch = maps_at_once(request)
-        self.layer_facts = {"layer": self.layer.name}
         renderer: Any = request.subject.module.renderer
         self._shares = None
         if getattr(renderer, "differentiable", True):
@@ -188,7 +187,7 @@ class DrawnMaps:
         return values
 
     def facts(self) -> dict[str, Any]:
-        """Return the share of the mass that lies on no feature's pixels, and how many maps are all zero."""
+        """Return the layer, the share of the mass that lies on no feature's pixels, and how many maps are all zero."""
         subject = self.request.subject
         outputs = [subject.output_names[target] for target in self.request.targets]
         background = None
@@ -197,6 +196,7 @@ class DrawnMaps:
             background = {name: float((mass - reached) / mass) if mass > 0 else None for name, mass, reached in sums}
         empty = self.pictures[0].empty.sum(axis=0)
         return {
+            "layer": self.layer.name,
             "background_share": background,
             "empty_maps": {name: int(count) for name, count in zip(outputs, empty, strict=True)},
         }

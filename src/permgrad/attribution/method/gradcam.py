@@ -112,7 +112,6 @@ class GradCam:
             "unit": "map",
             "output": request.output,
             "variant": options["variant"],
-            **reader.layer_facts,
             "upsample": options["upsample"],
             "rectified": options["relu"],
             **reader.facts(),
