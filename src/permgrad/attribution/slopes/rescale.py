@@ -407,12 +407,6 @@ def _glu(call: dict[str, Any]) -> Any:
     return first * torch.sigmoid(second)
 
 
-def _scaled(values: Tensor, dims: tuple[int, ...], epsilon: float, *, centred: bool = True) -> Tensor:
-    """Return values over their spread."""
-    middle = values - values.mean(dim=dims, keepdim=True) if centred else values
-    return middle * torch.rsqrt(torch.square(middle).mean(dim=dims, keepdim=True) + epsilon)
-
-
 def _norm(call: dict[str, Any]) -> Any:
     """Return the Euclidean length of vectors: the root of a sum of squares."""
     values: Any = call.get("x", call.get("input"))
@@ -447,28 +441,31 @@ def _logsumexp(call: dict[str, Any]) -> Any:
     return total if call.get("keepdim", False) else total.squeeze(dim)
 
 
-def _weighted(values: Tensor, call: dict[str, Any], shape: tuple[int, ...] | None = None) -> Tensor:
-    """Return normalised values times the call's weight plus its bias, where there are such."""
+def _scaled(
+    call: dict[str, Any], values: Tensor, dims: tuple[int, ...], shape: tuple[int, ...] | None, *, centred: bool = True
+) -> Tensor:
+    """Return values over their spread, times the call's weight plus its bias, where there are such."""
+    epsilon = call.get("eps", 1e-5 if centred else None)
+    middle = values - values.mean(dim=dims, keepdim=True) if centred else values
+    spread = torch.square(middle).mean(dim=dims, keepdim=True)
+    scaled = middle * torch.rsqrt(spread + (torch.finfo(values.dtype).eps if epsilon is None else epsilon))
+    scaled = scaled.reshape(call["input"].shape)
     for name, combine in (("weight", torch.mul), ("bias", torch.add)):
         if call.get(name) is not None:
-            values = combine(values, call[name] if shape is None else call[name].reshape(shape))
-    return values
+            scaled = combine(scaled, call[name] if shape is None else call[name].reshape(shape))
+    return scaled
 
 
 def _row_norm(centred: bool, call: dict[str, Any]) -> Tensor:
     """Return ``layer_norm``, or ``rms_norm``, which does not centre."""
-    values, epsilon = call["input"], call.get("eps", 1e-5 if centred else None)
-    epsilon = torch.finfo(values.dtype).eps if epsilon is None else epsilon
-    dims = tuple(range(-len(call["normalized_shape"]), 0))
-    return _weighted(_scaled(values, dims, epsilon, centred=centred), call)
+    return _scaled(call, call["input"], tuple(range(-len(call["normalized_shape"]), 0)), None, centred=centred)
 
 
 def _group_norm(call: dict[str, Any]) -> Tensor:
     """Return values over the spread of their group of channels, with a weight and a bias for each channel."""
     values = call["input"]
     flat = values.reshape(len(values), call["num_groups"], -1)
-    scaled = _scaled(flat, (2,), call.get("eps", 1e-5)).reshape(values.shape)
-    return _weighted(scaled, call, (1, -1, *[1] * (values.ndim - 2)))
+    return _scaled(call, flat, (2,), (1, -1, *[1] * (values.ndim - 2)))
 
 
 def _instance_norm(call: dict[str, Any]) -> Any:
