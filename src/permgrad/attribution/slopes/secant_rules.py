@@ -247,7 +247,8 @@ def pack_windows(windows: Tensor, size: int) -> Rule:
 
     def pack(values: Tensor) -> Tensor:
         places = values.permute(0, 2, 3, 1).unflatten(2, (-1, size)).unflatten(1, (-1, size))
-        packed = places.transpose(2, 3).flatten(1, 2).index_select(1, windows.to(values.device))
+        # Copied: what was made in inference mode may not be saved for a backward pass.
+        packed = places.transpose(2, 3).flatten(1, 2).index_select(1, windows.to(values.device).clone())
         out: Tensor = packed.flatten(1, 2).permute(0, 3, 1, 2)  # channels last in memory
         return out
 
