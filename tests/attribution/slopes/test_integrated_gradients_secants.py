@@ -23,7 +23,8 @@ from permgrad.models.network.network import HybridNetwork
 
 ELEMENTWISE = [
     nn.ReLU(), nn.ReLU(inplace=True), nn.LeakyReLU(0.2), nn.ReLU6(), nn.Hardtanh(), nn.GELU(), nn.SiLU(),
-    nn.SiLU(inplace=True), nn.Mish(), nn.SELU(inplace=True), nn.ELU(), nn.CELU(), nn.Tanh(), nn.Sigmoid(), nn.Softplus(),
+    nn.SiLU(inplace=True), nn.Mish(), nn.SELU(inplace=True), nn.ELU(), nn.CELU(), nn.Tanh(), nn.Sigmoid(),
+    nn.Softplus(),
 ]  # fmt: skip
 AFFINE = [
     (nn.Linear(6, 4), (6,)),
