@@ -33,7 +33,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees
 
 
 @pytest.mark.parametrize("lacking", [(), ("narrow",)], ids=["with float64", "without"])
-@pytest.mark.parametrize("what", ["hybrid", "networks", "training", "rendering"])
+@pytest.mark.parametrize("what", ["training", "hybrid", "networks", "rendering"])
 def test_as_on_the_processor(what, lacking):
     pytest.importorskip("torch.utils.backend_registration")
     from torch.utils import backend_registration

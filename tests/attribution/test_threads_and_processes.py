@@ -284,6 +284,7 @@ def explain_in_worker(model: Any, method: str) -> np.ndarray:
     return pg.explain(model, X[:ROWS], method=method, n_repeats=2, random_state=0, progress=False).values
 
 
+@pytest.mark.slow
 def test_in_joblib_workers(model: Any) -> None:
     joblib = pytest.importorskip("joblib")
     names = ["permgrad", "gradient"]

@@ -65,6 +65,7 @@ assert random.getstate() == before, "nor does a fit, nor a score"
     assert ended.returncode == 0, ended.stderr
 
 
+@pytest.mark.slow
 def test_a_score_leaves_the_random_state_of_the_caller():
     program = """
 import random

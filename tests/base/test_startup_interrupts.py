@@ -124,7 +124,13 @@ def test_other_threads_change_no_handler(manager):
     assert seen == [signal.default_int_handler] * 2
 
 
-@pytest.mark.parametrize("words", [["datasets", "list"], ["explain", "absent", "absent.csv"]], ids=["done", "refused"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(["datasets", "list"], id="done"),
+        pytest.param(["explain", "absent", "absent.csv"], id="refused", marks=pytest.mark.slow),
+    ],
+)
 def test_ctrl_c_on_the_way_out_changes_nothing(words):
     found = {}
     for program in ("main()", "app()"):

@@ -217,6 +217,7 @@ def test_summaries_are_slow_loops(model, rows):
 # ---- the bank table --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @needs_bank
 def test_the_example_on_bank(script):
     """Completeness over all test rows (floor: 0.5 % of f's range), and the 51 inputs sum to the 16 features."""
@@ -242,6 +243,7 @@ def test_the_example_on_bank(script):
     assert own.max() < 0.005 * spread
 
 
+@pytest.mark.slow
 @needs_bank
 @pytest.mark.parametrize("baseline", ["zeros", "class:no"])
 def test_both_paths_on_bank(hybrid_on_bank, baseline):

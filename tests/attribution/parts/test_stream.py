@@ -693,6 +693,7 @@ def test_the_check_of_memory_reads_its_figures_rightly(tmp_path: Path, script: C
     assert not module.verdict(lines(1.0, 1.0, missing=1), 100)[1]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("PERMGRAD_DATA" not in os.environ, reason="PERMGRAD_DATA does not name the folder of real tables")
 def test_heloc_with_its_codes_for_missing(tmp_path: Path) -> None:
     """Real rows with -7, -8 and -9 for three kinds of missing, explained with and without targets."""

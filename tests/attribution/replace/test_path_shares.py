@@ -58,9 +58,12 @@ def test_every_kind_of_network(name, task):
     check(verify.largest_difference(model, TEST, target(task)[ROWS:], repeats=1, background=TRAIN[:120], single_rows=1))
 
 
-def test_rows_as_their_own_background(classifier, regressor):
-    check(verify.largest_difference(classifier, TEST, target("classification")[ROWS:], repeats=2))
-    check(verify.largest_difference(regressor, TEST, target("regression")[ROWS:], repeats=2))
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [("classifier", "classification"), pytest.param("regressor", "regression", marks=pytest.mark.slow)],
+)
+def test_rows_as_their_own_background(name, task, request):
+    check(verify.largest_difference(request.getfixturevalue(name), TEST, target(task)[ROWS:], repeats=2))
 
 
 def test_groups_act_and_are_drawn_as_one(classifier):

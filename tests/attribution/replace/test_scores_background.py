@@ -33,6 +33,7 @@ def run(seed: int, donors: int | None, repeats: int) -> tuple[pg.Explanation, pg
     return pg.explain(Linear(), x, y, **call), pg.explain(Linear(), x, y, scoring="neg_mean_squared_error", **call)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the importance of these inputs")
 def test_errors_hold_the_part_of_a_small_background():
     found = [run(seed, DONORS, 10)[1] for seed in range(RUNS)]

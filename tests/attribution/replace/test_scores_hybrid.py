@@ -75,7 +75,7 @@ def test_falls_of_replaced_columns(kind, method, shared, request):
             close((found.parts["tabular"] + found.parts["image"])[:, column], found.values[:, column])
 
 
-@pytest.mark.parametrize("kind", ["regression", "classification"])
+@pytest.mark.parametrize("kind", ["regression", pytest.param("classification", marks=pytest.mark.slow)])
 def test_falls_of_columns_set_to_their_median(kind, request):
     case = request.getfixturevalue(kind)
     model, X, y, names = case

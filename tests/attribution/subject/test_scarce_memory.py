@@ -299,6 +299,7 @@ def test_what_never_fits_is_one_sentence() -> None:
         halved(8, RuntimeError("shapes"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit of a process's memory is Linux'")
 def test_memory_that_is_really_limited() -> None:
     """Torch's own error, under a limit of the operating system."""

@@ -137,15 +137,16 @@ def test_a_missing_library_is_reported_or_raised(monkeypatch):
     assert str(caught.value) == message
 
 
-def test_nothing_is_printed_and_no_global_state_changes(capfd, recwarn):
+@pytest.mark.parametrize("names", [["lightgbm", "linear", "mlp"], pytest.param(None, marks=pytest.mark.slow)])
+def test_nothing_is_printed_and_no_global_state_changes(names, capfd, recwarn):
     from threadpoolctl import threadpool_info
 
     train, validation, test = parts("classification")
     run_competitors("classification", in_parts(train, validation, test), names=["random_forest"])
     before, state = [pool["num_threads"] for pool in threadpool_info()], np.random.get_state()[1].copy()
     torch_state, torch_threads = torch.random.get_rng_state(), torch.get_num_threads()
-    result = run_competitors("classification", in_parts(train, validation, test), threads=2)
-    assert list(result) == [name for name in NAMES if name not in COSTLY]
+    result = run_competitors("classification", in_parts(train, validation, test), names=names, threads=2)
+    assert list(result) == (names or [name for name in NAMES if name not in COSTLY])
     after = [pool["num_threads"] for pool in threadpool_info()]
     assert after[: len(before)] == before
     assert np.array_equal(np.random.get_state()[1], state)
@@ -173,7 +174,8 @@ def test_threads_to_come_compute_with_as_many_as_before(name, threads):
     torch.set_num_threads(2)
     try:
         assert in_a_new_thread() == 2
-        fit_competitor(name, "regression", train, threads=threads)
+        short = {"mlp": {"epochs_without_validation": 2}, "lightgbm": {"n_estimators": 5}}[name]
+        fit_competitor(name, "regression", train, threads=threads, options=short)
         assert (torch.get_num_threads(), in_a_new_thread()) == (2, 2)
     finally:
         torch.set_num_threads(before)

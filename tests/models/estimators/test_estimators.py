@@ -93,10 +93,15 @@ def test_labels_of_every_type(labels):
     assert model.score(X, target) == np.mean(model.predict(X) == np.asarray(target))
 
 
-def test_every_preset_and_layout_learns():
+def test_every_layout_learns():
     X, y = load_breast_cancer(return_X_y=True)
     for changes in ({"layout": "random"}, {"layout": "tinto"}, {"layout": lambda rows: rows.reshape(-1, 5, 6)}):
         assert small(max_epochs=8, **changes).fit(X, y).score(X, y) > 0.9
+
+
+@pytest.mark.slow
+def test_the_published_preset_learns():
+    X, y = load_breast_cancer(return_X_y=True)
     model = HyNNClassifier(preset="paper", max_epochs=30, pixels=10, random_state=0).fit(X, y)
     assert model.score(X, y) > 0.85
     assert model.renderer_.layout.name == "tinto"
@@ -396,7 +401,7 @@ def test_network_options_are_parameters():
     assert "network__dropout" in small(preset="unknown", network={"dropout": 0.1}).get_params()
 
 
-def test_pipeline_grid_search_and_parallel_folds():
+def test_pipeline_and_grid_search():
     X, y = load_breast_cancer(return_X_y=True)
     X = X[:, :6]
     pipe = make_pipeline(StandardScaler(), small(max_epochs=2))
@@ -407,6 +412,12 @@ def test_pipeline_grid_search_and_parallel_folds():
         search.best_estimator_[-1].network_options_["dropout"]
         == search.best_params_["hynnclassifier__network__dropout"]
     )
+
+
+@pytest.mark.slow
+def test_folds_in_parallel():
+    X, y = load_breast_cancer(return_X_y=True)
+    X = X[:, :6]
     serial = cross_val_score(small(max_epochs=2, branches=("tabular",)), X, y, cv=2)
     parallel = cross_val_score(small(max_epochs=2, branches=("tabular",)), X, y, cv=2, n_jobs=2)
     np.testing.assert_allclose(serial, parallel, atol=1e-6)

@@ -52,6 +52,7 @@ def bank():
 # ---- the network -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @BANK
 def test_the_published_network_on_bank(bank):
     X, X_test, y, y_test = bank

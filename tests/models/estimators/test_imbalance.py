@@ -51,7 +51,7 @@ def test_the_case_is_imbalanced_and_can_be_learnt():
     assert roc_auc_score(Y_TEST == "yes", P_TEST) > 0.8
 
 
-@pytest.mark.parametrize("single_logit", [False, True])
+@pytest.mark.parametrize("single_logit", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_weights_shift_the_odds_by_their_ratio_and_keep_the_ranking(single_logit):
     network = {"dense_units": [16], "fusion_units": [], "single_logit": single_logit}
     plain = small(network=network).fit(X, Y).predict_proba(X_TEST)[:, 1]
@@ -240,6 +240,7 @@ def test_an_eval_set_calibrates_in_the_place_of_held_out_rows():
     assert model.calibration_.temperature == expected.temperature != 1
 
 
+@pytest.mark.slow
 def test_three_classes():
     rng = np.random.default_rng(0)
     y = np.array([rng.choice(3, p=p) for p in softmax(np.column_stack([X[:, 0] + 2, X[:, 1], 0 * X[:, 0]]), axis=1)])

@@ -227,6 +227,7 @@ def test_bottom_k_is_a_function_of_the_row_numbers(size):
 # ---- several blocks, held out rows, going on -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_as_good_in_small_blocks(tmp_path):
     train, test = table(3000), table(1000, seed=1)
     folder = write(train, tmp_path / "train", files=6, group=50)

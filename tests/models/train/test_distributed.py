@@ -110,6 +110,7 @@ def test_a_script_without_a_guard_on_files(tmp_path):
     np.testing.assert_allclose(own, reference, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="processes are looked for in /proc")
 def test_processes_end_with_the_one_that_asked(tmp_path):
     script = textwrap.dedent(f"""

@@ -39,6 +39,7 @@ def faults_of_a_step(how: str) -> float:
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the thresholds are glibc's")
 def test_freed_blocks_are_taken_again():
     without = faults_of_a_step("without")

@@ -115,6 +115,7 @@ def test_no_weights_no_steps():
     assert nothing.state_dict()["state"] == {}
 
 
+@pytest.mark.slow
 def test_training_loads_no_compiler():
     code = """
     import sys

@@ -307,6 +307,7 @@ def test_fit_changes_nothing_and_says_nothing(empty_folder, capfd):
     np.testing.assert_array_equal(y, y_before)
 
 
+@pytest.mark.slow
 def test_first_fit_of_a_process_changes_nothing_and_says_nothing(tmp_path):
     # In a new process, because importing what training needs is when that would speak.
     script = textwrap.dedent(f"""

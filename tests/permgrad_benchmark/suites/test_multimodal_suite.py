@@ -88,6 +88,7 @@ def test_the_same_arguments_give_the_same_figures():
             assert value == again[key] or (np.isnan(value) and np.isnan(again[key])), key
 
 
+@pytest.mark.slow
 @needs_data
 def test_repetitions_and_randomised_networks():
     settings = Settings(scale="quick", progress=False)
@@ -122,6 +123,7 @@ def test_settings_are_chosen_without_the_test_images():
         assert not set(test) & set(kept)
 
 
+@pytest.mark.slow
 @needs_data
 def test_images_come_from_the_folder_asked_for(monkeypatch, tmp_path):
     folder = Path(os.environ["PERMGRAD_DATA"])
