@@ -15,8 +15,7 @@ from torch import nn
 
 import permgrad as pg
 from permgrad.attribution.slopes.integrals import SecantIntegral
-from permgrad.attribution.slopes.secant_rules import rule_of, table_embedding
-from permgrad.attribution.slopes.secants import SecantLines
+from permgrad.attribution.slopes.secants import SecantLines, rule_of, table_embedding
 from permgrad.imaging import Renderer, StoredLayout
 from permgrad.models.network.branches import PeriodicDenseEmbedding
 from permgrad.models.network.network import HybridNetwork

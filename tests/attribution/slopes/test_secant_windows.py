@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from permgrad.attribution.slopes import secants
-from permgrad.attribution.slopes.secant_rules import Rule, only_seen_windows, pack_windows, rule_of, unpack_windows
+from permgrad.attribution.slopes.secants import Rule, only_seen_windows, pack_windows, rule_of, unpack_windows
 from permgrad.imaging import Renderer, StoredLayout
 from permgrad.imaging.layout import Blur
 from permgrad.models.fast.image_chain import seen_windows
