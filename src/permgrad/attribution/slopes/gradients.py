@@ -36,10 +36,7 @@ def batch_size(
 def output_gradients(
     outputs: Tensor, targets: Sequence[int], leaves: Sequence[Tensor], *, constant_sum: bool = False
 ) -> list[Tensor]:
-    """Return gradients ``(targets, rows, *)`` of outputs ``(rows, outputs)``.
-
-    Where their sum is constant one is free.
-    """
+    """Return gradients ``(targets, rows, *)`` of outputs ``(rows, outputs)``; one is free if their sum is constant."""
     wanted = list(dict.fromkeys(targets))
     complement = constant_sum and len(wanted) == outputs.shape[1] > 1
     computed = wanted[:-1] if complement else wanted

@@ -18,10 +18,7 @@ _COMPLETE = 1e-3
 
 
 class Lines:
-    """Straight lines from baselines to rows.
-
-    ``first`` intervals, ``factor`` times more a step, done from ``settled_from`` on.
-    """
+    """Straight lines to rows: ``first`` intervals, ``factor`` times more a step, done from ``settled_from`` on."""
 
     rule: str
     factor = 2

@@ -531,30 +531,26 @@ class SecantWalk:
 
     def __init__(self, forward: Callable[[Sequence[Tensor]], Tensor]) -> None:
         self.forward, self.matched = forward, True
-        self._calls: Calls = []
+        self.calls: Calls = []
 
     def stand(self, points: Sequence[Tensor]) -> Tensor:
         """Start at points; return the outputs there."""
         mode = Rescale(None)
         with torch.inference_mode(mode=False), torch.no_grad(), mode:
             outputs = self.forward(points)
-        self._calls = mode.calls
+        self.calls = mode.calls
         return outputs
 
     def step(
         self, points: Sequence[Tensor], targets: Sequence[int], *, constant_sum: bool = False, last: bool = False
     ) -> tuple[Tensor, list[Tensor]]:
         """Go on to points; return the outputs there and the mean slopes ``(targets, rows, *)`` towards each leaf."""
-        mode = Rescale(self._calls, keep=not last)
+        mode = Rescale(self.calls, keep=not last)
         with torch.inference_mode(mode=False), torch.enable_grad():
             leaves = [point.detach().clone().requires_grad_() for point in points]
             with mode:
                 outputs = self.forward(leaves)
             slopes = output_gradients(outputs, targets, leaves, constant_sum=constant_sum)
-        self.matched &= mode.matched and len(mode.calls) == len(self._calls)
-        self._calls = mode.calls
+        self.matched &= mode.matched and len(mode.calls) == len(self.calls)
+        self.calls = mode.calls
         return outputs.detach(), slopes
-
-    def numbers(self) -> int:
-        """Return how many numbers were written down where the walk stands."""
-        return sum(value.numel() for call in self._calls for value in call)

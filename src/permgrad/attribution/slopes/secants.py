@@ -63,10 +63,7 @@ class Rule:
         return out
 
     def back(self, slopes: Tensor, before: Tensor | None = None, after: Tensor | None = None) -> Tensor:
-        """Return slopes ``(n, targets, *inputs)`` towards the input; n is 1 where all stretches share them.
-
-        Inputs ``before`` and outputs ``after``, ``(points, lines, *)``, are those at the ends of the stretches.
-        """
+        """Return slopes ``(n or 1, targets, *inputs)`` from inputs and outputs at the ends of n stretches."""
         if before is None or after is None or self.kind == "affine":
             return self._back(self.layer, slopes, self._size)
         ends = (end for values in (before, after) for end in (values[:-1], values[1:]))
@@ -434,10 +431,7 @@ class SecantLines(Lines):
         return values[..., self._places]
 
     def _readout_slopes(self, outputs: Tensor) -> Tensor:
-        """Return slopes of what is explained towards outputs ``(points, lines, outputs)``.
-
-        A softmax's by Gauss's rule.
-        """
+        """Return slopes of what is explained towards ``(points, lines, outputs)``, a softmax's by Gauss's rule."""
         width = outputs.shape[2]
         spread = torch.eye(width, dtype=outputs.dtype, device=outputs.device)
         if self.output != "probability" or self.subject.task != "classification":

@@ -61,7 +61,8 @@ class Slopes:
         row = self.rows(slice(0, 1))
         walk = self.walk(row)
         walk.stand(self.leaves(row))
-        return batch_size(self.request, walk.numbers() + sum(tensor.numel() for tensor in row))
+        held = [*row, *(value for call in walk.calls for value in call)]
+        return batch_size(self.request, sum(tensor.numel() for tensor in held))
 
     @cached_property
     def _forward_batch(self) -> int:
