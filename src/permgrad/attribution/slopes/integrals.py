@@ -28,7 +28,7 @@ _BLOCK_NUMBERS = 4_000_000
 def _settle(
     lines: Lines, rows: Tensors, wanted: Tensor, scale: Tensor, tolerance: float, most: int
 ) -> tuple[Tensor, Floats]:
-    """Integrate until gap and change are within ``tolerance`` of ``scale``; return both and intervals ``(3, b)`` too."""
+    """Integrate until gap and change are within ``tolerance`` of ``scale``; return both, intervals ``(3, b)`` too."""
     intervals = lines.first
     values = result = lines.estimate(rows, intervals)
     gap = ((values.sum(dim=(1, 2)) - wanted).abs() / scale).amax(dim=1)
