@@ -28,7 +28,7 @@ _BLOCK_NUMBERS = 4_000_000
 def _settle(
     lines: Lines, rows: Tensors, wanted: Tensor, scale: Tensor, tolerance: float, most: int
 ) -> tuple[Tensor, Floats]:
-    """Integrate until gap and change are within ``tolerance`` of ``scale``; return both, intervals ``(3, b)`` too."""
+    """Return integrals settled within ``tolerance`` of ``scale``, and their gap, change and intervals, ``(3, b)``."""
     intervals = lines.first
     values = result = lines.estimate(rows, intervals)
     gap = ((values.sum(dim=(1, 2)) - wanted).abs() / scale).amax(dim=1)
@@ -39,15 +39,9 @@ def _settle(
         refined = lines.estimate(tuple(tensor[active] for tensor in rows), intervals, values)
         new_change = ((refined - values).abs() / scale).amax(dim=(1, 2, 3))
         new_gap = ((refined.sum(dim=(1, 2)) - wanted[active]).abs() / scale).amax(dim=1)
-        if len(active) == len(gap):
-            result = refined
-        else:
-            result[active] = refined
-        gap[active], change[active], taken[active] = new_gap, new_change, float(intervals)
+        result[active], gap[active], change[active], taken[active] = refined, new_gap, new_change, float(intervals)
         # The sum may be right, by luck or by the rule, while single values are not: both must have settled.
-        unsettled = (new_gap > tolerance) | (new_change > tolerance)
-        if intervals < lines.settled_from:
-            unsettled |= True
+        unsettled = (new_gap > tolerance) | (new_change > tolerance) | (intervals < lines.settled_from)
         active, values = active[unsettled], refined[unsettled]
     return result, torch.stack([gap, change, taken]).cpu().numpy()
 
