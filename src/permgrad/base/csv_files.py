@@ -13,7 +13,7 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from permgrad.base.checks import check_choice
+from permgrad.base.errors import unknown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,8 +35,8 @@ _mode: ContextVar[Formulas] = ContextVar("csv_formulas", default="quote")
 @contextmanager
 def csv_formulas(mode: str | None) -> Iterator[None]:
     """Let CSV files that the body writes quote what looks like a formula, or keep it."""
-    if mode is not None:
-        check_choice("csv-formulas", mode, MODES)
+    if mode is not None and mode not in MODES:
+        raise unknown("csv-formulas", mode, MODES)
     token = _mode.set(cast("Formulas", mode) or _mode.get())
     try:
         yield
