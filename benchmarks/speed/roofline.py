@@ -29,7 +29,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks._results import markdown_table, parser, record
-from permgrad.models.fast.folding import channels_last
 from permgrad.models.fast.inference import FoldedNetwork
 
 FLOOR, AIM = 0.60, 0.85
@@ -62,8 +61,8 @@ def convolution(segment: Any, number: int) -> Work:
     """Return a segment's convolution on random maps."""
     height, width = segment.in_size
     own = segment.convolution
-    images = channels_last(torch.randn(BATCH, segment.in_channels, height, width))
-    weight, bias = channels_last(torch.randn(segment.weight.shape)), torch.randn(own.out_channels)
+    images = torch.randn(BATCH, height, width, segment.in_channels).permute(0, 3, 1, 2)
+    weight, bias = torch.randn_like(segment.weight), torch.randn(own.out_channels)
 
     def bare() -> Tensor:
         return functional.conv2d(images, weight, bias, own.stride, own.padding, own.dilation, own.groups)

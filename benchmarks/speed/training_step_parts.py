@@ -73,7 +73,7 @@ def one_step(learner: Learner, batch: Any, clock: Clock) -> None:
     joined = torch.cat([table.detach(), values.detach()], dim=1).requires_grad_()
     outputs = clock("head, forward", lambda: network.head(joined))
     loss = clock("loss", lambda: training_loss(outputs, rows.y, rows.weight, learner.options))
-    clock("gradients thrown away", lambda: optimizer.zero_grad(set_to_none=True))
+    clock("gradients thrown away", lambda: network.zero_grad(set_to_none=True))
     slope = clock("loss and head, backward", lambda: _backward(loss, None, joined))
     width = table.shape[1]
     own = slope[:, width:].contiguous()
@@ -93,7 +93,8 @@ def _backward(result: Tensor, slope: Tensor | None, given: Tensor) -> Tensor:
 def measure(name: str, steps: int, again: int) -> list[dict[str, Any]]:
     """Return each part's microseconds in the step and alone; medians."""
     learner = make_learner(name)
-    batches = list(learner.order)[:100]
+    order = torch.randperm(len(learner.train_rows), generator=torch.Generator().manual_seed(0))
+    batches = order.split(BATCH)[:100]
     inside: dict[str, list[float]] = defaultdict(list)
     alone: dict[str, list[float]] = defaultdict(list)
 
@@ -112,7 +113,7 @@ def measure(name: str, steps: int, again: int) -> list[dict[str, Any]]:
         return found
 
     for number in range(20):
-        learner.step(batches[number % len(batches)], number)
+        learner.step(learner.train_rows.take(batches[number % len(batches)]), number)
     for number in range(steps):
         one_step(learner, batches[number % len(batches)], in_the_step)
     for number in range(3):

@@ -33,12 +33,16 @@ import permgrad as pg  # noqa: E402
 from permgrad.attribution import methods  # noqa: E402
 from permgrad.data.parts.partitions import Part  # noqa: E402
 from permgrad.imaging import Renderer, StoredLayout, fit_layout, make_layout  # noqa: E402
-from permgrad.models.devices import WITHOUT_FLOAT64, without_float64  # noqa: E402
+from permgrad.models.devices import WITHOUT_FLOAT64, WithoutFloat64  # noqa: E402
 from permgrad.models.network.network import HybridNetwork  # noqa: E402
-from permgrad.models.stream.streaming_rows import StreamedRows  # noqa: E402
-from permgrad.models.train.learner import Course, Learner, TrainingOptions  # noqa: E402
+from permgrad.models.stream.streaming import StreamedRows  # noqa: E402
+from permgrad.models.train.learner import (  # noqa: E402
+    Course,
+    Learner,
+    Team,
+    TrainingOptions,
+)
 from permgrad.models.train.rows import Rows  # noqa: E402
-from permgrad.models.train.team import Team  # noqa: E402
 
 FEW: dict[str, dict[str, Any]] = {
     "shapley": {"min_permutations": 4, "max_permutations": 8, "tolerance": 0.5, "references": 8},
@@ -137,14 +141,14 @@ def training() -> Cases:
             learner.optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)  # the fused one is for real devices
             for _ in range(2):
                 learner.start_epoch()
-                for number, batch in enumerate(learner.order):
+                for number, batch in enumerate(learner.batches()):
                     learner.step(batch, number)
                 learner.end_epoch()
             found.append(np.array([record["validation_loss"] for record in learner.history]))
         yield kind, difference(*found)
     for block_rows in (40, 200):  # rows read from files, in blocks and at once
         streamed = StreamedRows([Part(0, "", 0, 1, 0, len(x))], len(x), lambda _: iter([rows]), block_rows)
-        there, here = (list(streamed.to(device).order(32, 0)) for device in (DEVICE, torch.device("cpu")))
+        there, here = (list(streamed.to(device).batches(32, 0, 0)) for device in (DEVICE, torch.device("cpu")))
         assert all(batch.device == DEVICE for batch in there)
         joined = [torch.cat([batch.x for batch in batches]).cpu().numpy() for batches in (there, here)]
         yield f"blocks of {block_rows}", difference(*joined)
@@ -184,7 +188,7 @@ def main() -> None:
         WITHOUT_FLOAT64.add(NAME)
     result: dict[str, Any] = {}
     try:
-        with without_float64():  # as in training, whose parts some cases call by themselves
+        with WithoutFloat64():  # as in training, whose parts some cases call by themselves
             for name, value in works[sys.argv[1]]():
                 result[name] = value  # noqa: PERF403 — what was there before an error is kept
     except Exception as error:  # noqa: BLE001 — the test that reads this shows it

@@ -49,18 +49,6 @@ def torch_threads(count: int | None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def own_threads() -> Iterator[None]:
-    """In a forked child, compute with one thread for the body: with more it would wait for its parent's forever."""
-    if not threads.forked:
-        yield
-        return
-    from threadpoolctl import threadpool_limits
-
-    with torch_threads(1), threadpool_limits(1, user_api="openmp"):
-        yield
-
-
-@contextlib.contextmanager
 def full_float32() -> Iterator[None]:
     """Compute float32 products in float32 for the body; the caller's switches are put back, also after an error.
 
@@ -68,23 +56,24 @@ def full_float32() -> Iterator[None]:
     predictions by about 1e-3 of their size. Everything that computes does so inside this context.
     """
     with contextlib.ExitStack() as undo:
-        undo.enter_context(own_threads())
-        undo.enter_context(without_float64())
+        if threads.forked:
+            # With more than one thread a forked child would wait for its parent's forever.
+            from threadpoolctl import threadpool_limits
+
+            undo.enter_context(torch_threads(1))
+            undo.enter_context(threadpool_limits(1, user_api="openmp"))
+        if torch.backends.mps.is_available() or {"mps"} != WITHOUT_FLOAT64:
+            undo.enter_context(WithoutFloat64())
+        cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+        # Each switch of TF32 with the finer ones that newer versions of torch put in its place.
+        finer = tuple(getattr(cudnn, name) for name in ("conv", "rnn") if hasattr(cudnn, name))
         # The switches are the process's, autocast is the thread's.
-        undo.enter_context(
-            together({("TF32", name): partial(_switch_off, *parts) for name, parts in _switches().items()})
-        )
+        switches = {("TF32", "cudnn"): (cudnn, finer), ("TF32", "matmul"): (matmul, (matmul,))}
+        undo.enter_context(together({name: partial(_switch_off, *parts) for name, parts in switches.items()}))
         for kind in ("cpu", "cuda"):
             if torch.is_autocast_enabled(kind):
                 undo.enter_context(torch.autocast(kind, enabled=False))
         yield
-
-
-def _switches() -> dict[str, tuple[Any, tuple[Any, ...]]]:
-    """Return torch's switches of TF32, each with the finer ones that newer versions of torch put in its place."""
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    finer = tuple(getattr(cudnn, name) for name in ("conv", "rnn") if hasattr(cudnn, name))
-    return {"cudnn": (cudnn, finer), "matmul": (matmul, (matmul,))}
 
 
 def _switch_off(switch: Any, finer: tuple[Any, ...]) -> Undo:
@@ -132,8 +121,8 @@ def _narrowed(value: Any) -> Any:
     return torch.float32 if value is torch.float64 else value
 
 
-class _Narrow(TorchFunctionMode):
-    """Asks for float32 wherever float64 is asked for on such a device."""
+class WithoutFloat64(TorchFunctionMode):
+    """Lets the body compute in float32 on devices that have no float64; other devices are not touched."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -141,13 +130,3 @@ class _Narrow(TorchFunctionMode):
             func = Tensor.float if func is Tensor.double else func
             args, kwargs = tree_map(_narrowed, (args, kwargs))
         return func(*args, **kwargs)
-
-
-@contextlib.contextmanager
-def without_float64() -> Iterator[None]:
-    """Let the body compute in float32 on devices that have no float64; other devices are not touched."""
-    if not torch.backends.mps.is_available() and {"mps"} == WITHOUT_FLOAT64:
-        yield
-        return
-    with _Narrow():
-        yield

@@ -43,11 +43,6 @@ def squared_error(outputs: Tensor, y: Tensor) -> Tensor:
     return (outputs[:, 0].double() - y.double()).square()
 
 
-def loss_rows(outputs: Tensor, y: Tensor, loss: str) -> Tensor:
-    """Return each row's loss in float64, by the loss's name."""
-    return losses.get(loss)(outputs, y)
-
-
 @losses.register("absolute_error")
 def absolute_error(outputs: Tensor, y: Tensor) -> Tensor:
     """Return |outputs − y| per row, of one output."""

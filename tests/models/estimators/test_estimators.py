@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 import permgrad as pg
 from permgrad import HyNNClassifier, HyNNRegressor, InputError
 from permgrad.models.estimators.inputs import class_weights, held_out
-from permgrad.models.estimators.settings import automatic_batch_size
+from permgrad.models.estimators.settings import resolve_settings
 from permgrad.models.network.summary import count_numbers
 
 SMALL = {"dense_units": [16], "conv_filters": [4], "pooling": [4], "fusion_units": [8]}
@@ -237,7 +237,8 @@ def test_held_out_rows_are_stratified(fraction):
 
 
 def test_automatic_batch_size_grows_with_the_rows():
-    sizes = [automatic_batch_size(rows) for rows in (1, 10, 1000, 10_000, 10**6)]
+    settings = resolve_settings({"preset": "fast"}, "regression")
+    sizes = [settings.training_for(rows).batch_size for rows in (1, 10, 1000, 10_000, 10**6)]
     assert sizes == sorted(sizes)
     assert (sizes[0], sizes[-1]) == (32, 256)
     X, y = load_breast_cancer(return_X_y=True)

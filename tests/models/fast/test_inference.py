@@ -16,8 +16,8 @@ from torch.nn import functional
 import permgrad as pg
 from permgrad.imaging import Renderer, StoredLayout
 from permgrad.imaging.layout import Blur
-from permgrad.models.fast.folding import DenseStack, MapTail, channels_first_to_last, channels_last, max_pool
-from permgrad.models.fast.image_chain import LinearPicture
+from permgrad.models.fast.folding import DenseStack, MapTail, max_pool
+from permgrad.models.fast.image_chain import near
 from permgrad.models.fast.inference import FoldedNetwork, fold
 from permgrad.models.network.blocks import ACTIVATIONS
 from permgrad.models.network.network import HybridNetwork
@@ -78,8 +78,8 @@ def test_a_folded_network_predicts_what_the_network_does(options, batch, blurred
     assert (folded.image is None) == (options["conv_normalization"] == "layer")
     if folded.image is not None and not blurred:
         # A few filters on few columns: the first convolution is a matrix.
-        assert isinstance(folded.image.picture, LinearPicture)
-        assert (folded.image.picture.whole is None) == (options["conv_filters"][0] * encoded > 64 * 9)
+        assert folded.image.placed is not None
+        assert (folded.image.whole is None) == (options["conv_filters"][0] * encoded > 64 * 9)
 
 
 @pytest.mark.parametrize(
@@ -117,28 +117,28 @@ def test_a_tail_is_its_layers(order, pool):
     scramble_(net, 5)
     norms = [layer for layer in layers if isinstance(layer, nn.BatchNorm2d)]
     assert all((layer.weight < 0).any() and (layer.weight > 0).any() for layer in norms)
-    maps = channels_last(torch.randn(3, 6, 9, 8, dtype=torch.float64))
+    maps = torch.randn(3, 9, 8, 6, dtype=torch.float64)
     tail = MapTail(layers)
-    given_maps = maps
-    if tail.before is not None:
-        given_maps = tail.before.step(maps=True)(maps)
+    given_maps = maps if tail.before is None else tail.before(maps)
     kept = given_maps.clone()
     with torch.inference_mode():
-        torch.testing.assert_close(tail(given_maps), net(maps), rtol=1e-12, atol=1e-12)
+        expected = net(maps.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        torch.testing.assert_close(tail(given_maps), expected, rtol=1e-12, atol=1e-12)
     assert torch.equal(given_maps, kept)
 
 
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 5), st.integers(0, 5), st.integers(1, 3))
 @settings(max_examples=60, deadline=None)
 def test_pooling_is_torchs(window, channels, more_rows, more_columns, rows):
-    maps = channels_last(torch.randn(rows, channels, window + more_rows, window + more_columns))
-    assert torch.equal(max_pool(maps, window), functional.max_pool2d(maps, window))
+    maps = torch.randn(rows, window + more_rows, window + more_columns, channels)
+    expected = functional.max_pool2d(maps.permute(0, 3, 1, 2), window).permute(0, 2, 3, 1)
+    assert torch.equal(max_pool(maps, window), expected)
 
 
 def test_matrices_for_maps_with_channels_last():
     maps, matrix = torch.randn(4, 3, 2, 5, dtype=torch.float64), torch.randn(7, 30, dtype=torch.float64)
-    near = maps.permute(0, 2, 3, 1).flatten(1)
-    torch.testing.assert_close(near @ channels_first_to_last(matrix, (3, 2, 5)).T, maps.flatten(1) @ matrix.T)
+    last = maps.permute(0, 2, 3, 1).flatten(1)
+    torch.testing.assert_close(last @ near(matrix, 3, (2, 5)).T, maps.flatten(1) @ matrix.T)
 
 
 # ---- who is folded, and who is not -----------------------------------------------------------------------------------

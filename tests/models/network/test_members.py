@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import permgrad as pg
-from permgrad.models.fast.inference import TableEntry
+from permgrad.models.fast.inference import FoldedNetwork, TableEntry
 from permgrad.models.fast.replacement import ReplacementEngine
 from permgrad.models.network.members import MemberLinear, MemberMean, MemberScale
 from permgrad.models.network.network import HybridNetwork
@@ -128,7 +128,7 @@ def test_each_member_has_a_loss_of_its_own() -> None:
     torch.stack(losses).mean().backward()
     learner = Learner(Course(net, Rows(x, y, weight), None, options, seed=0))
     learner.start_epoch()
-    learner.step(torch.arange(8), 0)
+    learner.step(learner.train_rows, 0)
     for own, other in zip(net.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(own.grad, other.grad)
     mean_first = training_loss(twin(x), y, weight, options)
@@ -194,10 +194,10 @@ def test_a_replaced_column_moves_the_first_layer(members: int) -> None:
             moved = entry.moved(before, columns, encoded[:, columns], edited[:, columns])
         assert (after - before).abs().max() > 1e-3
         torch.testing.assert_close(moved, after)
-        torch.testing.assert_close(entry.leave(before), model.module_.table_branch(encoded))
+        torch.testing.assert_close(entry.rest(before), model.module_.table_branch(encoded))
     assert entry.moved(before, list(range(encoded.shape[1])), encoded, edited) is None  # whole is cheaper
     model.module_.table_branch.layers.register_forward_hook(lambda *_: None)
-    assert TableEntry.read(model.module_.table_branch) is None
+    assert FoldedNetwork(model.module_).table is None
 
 
 def test_integrated_gradients_walk_through_the_members() -> None:

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 import permgrad as pg
 from permgrad.data.parts.partitions import Part, open_partitioned
-from permgrad.models.stream.streaming_rows import StreamedRows
+from permgrad.models.stream.streaming import StreamedRows
 from permgrad.models.stream.streaming_scan import StreamSource, _BottomK, scan, type_rows
-from permgrad.models.train.rows import EpochOrder, Rows
+from permgrad.models.train.rows import Rows, count_batches
 
 SMALL = {"dense_units": (16,), "conv_filters": (4, 4), "fusion_units": (8,)}
 
@@ -166,35 +166,34 @@ def test_every_row_once_per_epoch_in_batches_as_in_memory(counts, block_rows, ba
     rows, _ = numbered(counts, max(block_rows, batch_size))
     if len(rows) < 2:
         return
-    order, whole = rows.order(batch_size, 0), EpochOrder(len(rows), batch_size, 0)
-    order.epoch = whole.epoch = epoch
-    batches = [batch.y.tolist() for batch in order]
-    assert len(batches) == len(order) == len(whole)
+    numbers = torch.arange(len(rows))
+    everything = Rows(numbers[:, None].float(), numbers, torch.ones(len(rows)))
+    whole = [batch.y.tolist() for batch in everything.batches(batch_size, 0, epoch)]
+    batches = [batch.y.tolist() for batch in rows.batches(batch_size, 0, epoch)]
+    assert len(batches) == len(whole) == count_batches(len(rows), batch_size)
     assert [len(batch) for batch in batches] == [len(batch) for batch in whole]
     assert sorted(itertools.chain(*batches)) == list(range(len(rows)))
-    assert batches == [batch.y.tolist() for batch in order], "an epoch's order must be repeatable"
+    again = [batch.y.tolist() for batch in rows.batches(batch_size, 0, epoch)]
+    assert batches == again, "an epoch's order must be repeatable"
     if len(rows) <= rows.block_rows:
-        assert batches == [batch.tolist() for batch in whole]
+        assert batches == whole
 
 
 def test_blocks_mix_parts_and_epochs_differ():
     rows, seen = numbered([10] * 20, block_rows=50)
-    order = rows.order(10, 0)
-    first = [batch.y.tolist() for batch in order]
+    first = [batch.y.tolist() for batch in rows.batches(10, 0, 0)]
     assert sorted(seen) == list(range(20))
     assert seen != sorted(seen)
     # A batch of ten rows of a block of five parts comes from several of them.
     places = [len({row // 10 for row in batch}) for batch in first]
     assert np.mean(places) > 3
-    order.epoch = 1
-    assert [batch.y.tolist() for batch in order] != first
-    other = numbered([10] * 20, block_rows=50)[0].order(10, 1)
-    assert [batch.y.tolist() for batch in other] != first
+    assert [batch.y.tolist() for batch in rows.batches(10, 0, 1)] != first
+    assert [batch.y.tolist() for batch in rows.batches(10, 1, 0)] != first
 
 
 def test_blocks_are_read_one_at_a_time():
     rows, seen = numbered([10] * 20, block_rows=50)
-    batches = iter(rows.order(10, 0))
+    batches = rows.batches(10, 0, 0)
     next(batches)
     assert len(seen) <= 6
     for _ in range(5):
@@ -206,7 +205,7 @@ def test_files_that_change_are_noticed():
     rows, _ = numbered([10, 10], block_rows=8)
     short = StreamedRows(rows.parts[:1], 20, rows.read, 8)
     with pytest.raises(RuntimeError, match="the files changed while they were read"):
-        list(short.order(4, 0))
+        list(short.batches(4, 0, 0))
 
 
 @pytest.mark.parametrize("size", [1, 40, 1000])

@@ -24,7 +24,7 @@ rows = Rows(torch.rand(640, 8), torch.rand(640), torch.ones(640))
 options = training.TrainingOptions(loss="squared_error", batch_size=32)
 learner = training.Learner(training.Course(network, rows, None, options, seed=0))
 learner.start_epoch()
-order = list(learner.order)
+order = list(learner.batches())
 for number, batch in enumerate(order):
     learner.step(batch, number)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

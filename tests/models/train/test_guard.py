@@ -88,8 +88,8 @@ def test_python_is_told_of_other_filters_under_either_name(name, monkeypatch):
     told: list[str] = []
     for each in ("_filters_mutated", "_filters_mutated_lock_held"):
         monkeypatch.delattr(warnings, each, raising=False)
-    guard._filters_changed()
+    guard._put_back_filters(list(warnings.filters))
     assert told == [], "where Python has neither, there is nobody to tell"
     monkeypatch.setattr(warnings, name, lambda: told.append(name), raising=False)
-    guard._filters_changed()
+    guard._put_back_filters(list(warnings.filters))
     assert told == [name]

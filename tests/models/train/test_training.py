@@ -19,11 +19,11 @@ import pytest
 import torch
 
 from permgrad import EnvironmentProblem, HyNNClassifier, HyNNRegressor, InputError, PermgradWarning
-from permgrad.models.losses import cross_entropy, loss_rows, squared_error
+from permgrad.models.losses import cross_entropy, losses, squared_error
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.train import checkpoint, learner
 from permgrad.models.train.learner import Course, Learner, TrainingOptions
-from permgrad.models.train.rows import EpochOrder, Rows, count_batches
+from permgrad.models.train.rows import Rows, count_batches
 from permgrad.models.train.schedules import schedules
 from permgrad.models.train.training import train
 
@@ -88,23 +88,25 @@ def test_a_last_row_alone_joins_the_batch_before():
     assert [count_batches(rows, 4) for rows in (1, 8, 9, 10)] == [1, 2, 2, 3]
 
 
+def numbered(count: int) -> Rows:
+    """Return rows whose target is their number."""
+    return Rows(torch.zeros(count, 1), torch.arange(count), torch.ones(count))
+
+
 def test_epoch_order_is_a_permutation_by_seed_and_epoch():
-    order = EpochOrder(130, 64, 5)
-    order.epoch = 3
-    first = torch.cat(list(order))
+    rows = numbered(130)
+    first, again, other = (torch.cat([batch.y for batch in rows.batches(64, 5, epoch)]) for epoch in (3, 3, 4))
     assert sorted(first.tolist()) == list(range(130))
-    assert torch.equal(first, torch.cat(list(order)))
-    order.epoch = 4
-    assert not torch.equal(first, torch.cat(list(order)))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
 
 
 @pytest.mark.parametrize(
     ("rows", "sizes"), [(129, [64, 65]), (130, [64, 64, 2]), (128, [64, 64]), (3, [3]), (65, [65])]
 )
 def test_no_batch_of_one_row(rows, sizes):
-    order = EpochOrder(rows, 64, 0)
-    assert [len(batch) for batch in order] == sizes
-    assert len(order) == len(sizes)
+    assert [len(batch) for batch in numbered(rows).batches(64, 0, 0)] == sizes
+    assert count_batches(rows, 64) == len(sizes)
 
 
 def test_row_losses_equal_numpy():
@@ -118,9 +120,9 @@ def test_row_losses_equal_numpy():
     rows = squared_error(torch.tensor(one, dtype=torch.float32), torch.tensor(label))
     assert rows.dtype == torch.float64
     with pytest.raises(InputError, match=r"outputs must have the shape \(rows, outputs\)"):
-        loss_rows(torch.zeros(3), torch.zeros(3), "squared_error")
+        losses.get("squared_error")(torch.zeros(3), torch.zeros(3))
     with pytest.raises(InputError, match=r"did you mean 'squared_error'\?"):
-        loss_rows(torch.zeros(3, 1), torch.zeros(3), "square_error")
+        losses.get("square_error")
 
 
 def test_history_and_best_weights():
@@ -152,13 +154,13 @@ def test_averaged_weights_are_the_exponential_mean():
     learner = Learner(Course(HybridNetwork(3, 1, SMALL, paths=("tabular",)), rows, rows, options, 0))
     slow = {name: value.clone().double() for name, value in learner.network.state_dict().items()}
     learner.start_epoch()
-    for number, batch in enumerate(learner.order):
+    for number, batch in enumerate(learner.batches()):
         learner.step(batch, number)
         past = min(0.9, (number + 1) / (number + 10))
         for name, value in learner.network.state_dict().items():
             if value.is_floating_point():
                 slow[name] = past * slow[name] + (1 - past) * value.double()
-    assert len(learner.order) == 8
+    assert learner.steps_per_epoch == 8
     for name, value in learner.average.items():
         if value.is_floating_point():
             torch.testing.assert_close(value.double(), slow[name], rtol=1e-5, atol=1e-6)

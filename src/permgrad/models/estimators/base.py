@@ -21,6 +21,7 @@ from permgrad.base.progress import ProgressMode
 from permgrad.base.random import derive_seed, generator, resolve_seed
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.types.column_notes import tell_of_columns, tell_of_other_order
+from permgrad.data.types.column_types import infer_schema
 from permgrad.data.weights import check_weights
 from permgrad.imaging.foreign import ForeignRenderer, is_foreign
 from permgrad.imaging.layout import fit_layout, make_layout
@@ -28,21 +29,14 @@ from permgrad.imaging.render import Renderer
 from permgrad.models.batches import in_batches, sparing
 from permgrad.models.devices import device_of, full_float32, rows_at_once
 from permgrad.models.estimators import inputs
-from permgrad.models.estimators.prepared import (
-    EncodedFrame,
-    FitRows,
-    Prepared,
-    contiguous,
-    encode_training,
-    train_model,
-)
+from permgrad.models.estimators.calibration import Calibration, check_calibration, fit_calibration
+from permgrad.models.estimators.prepared import EncodedFrame, FitRows, Prepared, encode_training, train_model
 from permgrad.models.estimators.presets import get_preset
 from permgrad.models.estimators.settings import FitSettings, resolve_settings
 from permgrad.models.fast.inference import FoldedNetwork
-from permgrad.models.network.drawing import draw_network
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
-from permgrad.models.network.summary import TrainingTime, measure_training_time, summarize
+from permgrad.models.network.summary import TrainingTime, draw_network, measure_training_time, summarize
 from permgrad.models.save.writing import save
 from permgrad.models.train.distributed import count_devices
 from permgrad.models.train.guard import sheltered, untouched
@@ -70,6 +64,10 @@ class HyNNBase(BaseEstimator):
     na_codes: Any
     kinds: Any
     calibration: str | None
+    # What fitting leaves behind for classes.
+    classes_: npt.NDArray[Any]
+    class_weights_: npt.NDArray[np.float64]
+    calibration_: Calibration
 
     # ---- parameters --------------------------------------------------------------------------------------------------
 
@@ -211,7 +209,12 @@ class HyNNBase(BaseEstimator):
         self, work: Prepared, checkpoint_folder: str | os.PathLike[str] | None, on_epoch: EpochWatcher | None
     ) -> Self:
         train_model(self, work, checkpoint_folder, on_epoch)
-        self._calibrate(work)
+        if self._task == "classification":
+            held, outputs, y = work.course.validation_rows, None, None
+            if held is not None and self.calibration not in (None, "prior"):
+                outputs, y = self.predict_encoded(held.x.numpy()), held.y.numpy()
+            weights = work.validation_weight
+            self.calibration_ = fit_calibration(self.calibration, self.class_weights_, outputs, y, weights)
         return self
 
     def _prepare(self, X: Any, y: Any, sample_weight: Any, eval_set: Any) -> Prepared:
@@ -230,11 +233,13 @@ class HyNNBase(BaseEstimator):
                     f"training needs at least 2 rows, however: n_samples={len(frame)} have a weight above 0; add rows"
                 )
         seed = resolve_seed(self.random_state)
-        # A class is stratified over; a number is not.
-        coded = self._fit_target(target)
+        # A class is stratified over; a number is not, and looked at before there is work.
+        is_classes = self._task == "classification"
+        strata = inputs.class_target(target)[1] if is_classes else None
+        if not is_classes:
+            inputs.number_target(target)
         training, held_out = np.arange(len(frame)), np.zeros(0, dtype=np.int64)
         if eval_set is None:
-            strata = coded if self._task == "classification" else None
             training, held_out = inputs.held_out(len(frame), settings.validation_fraction, seed, strata)
         train_frame = frame if len(training) == len(frame) else frame.iloc[training]
         encoder = self._make_encoder(train_frame, settings).fit(train_frame)
@@ -273,13 +278,12 @@ class HyNNBase(BaseEstimator):
     ) -> Prepared:
         """Learn the target, fit the layout and build the network."""
         self.preprocessor_, self.seed_ = encoder, seed
-        coded = self._scale_target(self._fit_target(train_rows.y))
-        class_weight = self._class_weights(coded, settings)
-        rows = self._rows(train_rows.x, coded, train_rows.weights, class_weight)
+        coded = inputs.learn_target(self, self._task, train_rows.y, settings.class_weight)
+        rows = self._rows(train_rows.x, coded, train_rows.weights)
         validation, plain = None, np.zeros(0)
         if held is not None:
             plain = held.weights
-            validation = self._rows(held.x, self._code_target(held.y), plain, class_weight)
+            validation = self._rows(held.x, inputs.code_target(self, self._task, held.y), plain)
         return self._ready(settings, train_rows.x, coded, rows, validation, plain)
 
     def _ready(
@@ -297,7 +301,9 @@ class HyNNBase(BaseEstimator):
         # Training rows from which explanations draw donors.
         chosen = generator(self.seed_, "background").permutation(len(encoded))[: int(self.background_size)]
         self.background_, self.background_target_ = encoded[np.sort(chosen)], coded[np.sort(chosen)]
-        self._check_held_out(validation)
+        if self._task == "classification":
+            held = np.zeros(0, dtype=np.int64) if validation is None else validation.y.numpy()
+            check_calibration(self.calibration, self.class_weights_, self.classes_, held)
         options, seed = settings.training_for(len(rows)), derive_seed(self.seed_, "training")
         columns = self.preprocessor_.encoded_names_
         course = Course(self.module_, rows, validation, options, seed, self.progress, columns=columns)
@@ -307,7 +313,10 @@ class HyNNBase(BaseEstimator):
         """Return an encoder with the estimator's arguments; ``frame`` shows what its columns are."""
         kinds, numeric = self.kinds, cast("Any", settings.numeric)
         if settings.pairs_as_levels:
-            kinds = {**inputs.pairs_as_levels(frame, self.na_codes, self.kinds), **(self.kinds or {})}
+            # A column of yes and no that is text is a category like any other.
+            schema = infer_schema(frame, na_codes=self.na_codes, kinds=self.kinds)
+            pairs = [column.name for column in schema if column.kind == "boolean" and column.storage == "pair"]
+            kinds = {**dict.fromkeys(pairs, "categorical"), **(self.kinds or {})}
         arguments = {name: getattr(self, name) for name in ("na_codes", "groups", "variables")}
         return TableEncoder(numeric, settings.max_levels, kinds=kinds, **arguments)
 
@@ -323,9 +332,10 @@ class HyNNBase(BaseEstimator):
             self.renderer_ = Renderer(
                 fitted, encoder.minimum_, encoder.maximum_, network.image_channels, network.image_scale
             )
+        outputs = len(self.classes_) if self._task == "classification" else 1
         self.module_ = HybridNetwork(
             encoded.shape[1],
-            self._outputs(network),
+            1 if network.single_logit and outputs == 2 else outputs,
             network,
             renderer=self.renderer_,
             paths=settings.paths,
@@ -334,19 +344,15 @@ class HyNNBase(BaseEstimator):
         )
         self.network_options_ = network.to_dict()
 
-    def _rows(
-        self,
-        encoded: npt.NDArray[Any],
-        coded: npt.NDArray[Any],
-        weights: npt.NDArray[np.float64],
-        class_weight: npt.NDArray[np.float64] | None,
-    ) -> Rows:
+    def _rows(self, encoded: npt.NDArray[Any], coded: npt.NDArray[Any], weights: npt.NDArray[np.float64]) -> Rows:
         """Put rows into tensors; the class weights go into the rows' weights."""
-        if class_weight is not None:
-            weights = weights * class_weight[coded]
         y = torch.from_numpy(np.ascontiguousarray(coded))
-        y = y.float() if self._task == "regression" else y.long()
-        return Rows(torch.from_numpy(contiguous(encoded)), y, torch.from_numpy(weights).float())
+        if self._task == "classification":
+            weights = weights * self.class_weights_[coded]
+        y = y.long() if self._task == "classification" else y.float()
+        return Rows(
+            torch.from_numpy(np.ascontiguousarray(encoded, dtype=np.float32)), y, torch.from_numpy(weights).float()
+        )
 
     def _evaluation_rows(self, eval_set: Any, encoder: TableEncoder) -> FitRows:
         if not isinstance(eval_set, (tuple, list)) or len(eval_set) != 2:
@@ -373,7 +379,7 @@ class HyNNBase(BaseEstimator):
         if isinstance(X, EncodedFrame) and X.encoder is self.preprocessor_:
             return X.encoded.copy()
         frame = inputs.as_frame(self, X, reset=False)
-        return contiguous(self.preprocessor_.transform(frame))
+        return np.ascontiguousarray(self.preprocessor_.transform(frame), dtype=np.float32)
 
     def predict_encoded(
         self, encoded: npt.ArrayLike, batch_size: int | Literal["auto"] = "auto"
@@ -384,7 +390,7 @@ class HyNNBase(BaseEstimator):
         and fills the last one up, so that a row's prediction does not depend on how many are asked for beside it.
         """
         check_is_fitted(self, "module_")
-        rows = torch.from_numpy(contiguous(np.asarray(encoded)))
+        rows = torch.from_numpy(np.ascontiguousarray(encoded, dtype=np.float32))
         device = device_of(self.module_)
         usual = rows_at_once(device, on_processor=_ROWS_ON_CPU, on_accelerator=_ROWS_ON_GPU)
         size, count = usual if batch_size == "auto" else int(batch_size), len(rows)
@@ -428,10 +434,7 @@ class HyNNBase(BaseEstimator):
     def estimate_training_time(self, X: Any, y: Any, sample_weight: Any = None, eval_set: Any = None) -> TrainingTime:
         """Measure a few training steps on a copy and say how long ``fit`` with the same arguments will take."""
         twin = copy.copy(self)
-        return twin._training_time(twin._prepare(X, y, sample_weight, eval_set))  # noqa: SLF001 — a copy of ourselves
-
-    def _training_time(self, work: Prepared) -> TrainingTime:
-        """Measure a few training steps on a copy of the network; nothing of the work is changed."""
+        work = twin._prepare(X, y, sample_weight, eval_set)  # noqa: SLF001 — a copy of ourselves
         return measure_training_time(work.course, work.device)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -442,30 +445,3 @@ class HyNNBase(BaseEstimator):
             state["module_"] = copy.deepcopy(module).cpu()
             state["renderer_"] = state["module_"].renderer
         return state
-
-    # ---- what the two kinds of target need ---------------------------------------------------------------------------
-
-    def _fit_target(self, target: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Learn the target's classes if it has any; return it coded."""
-        raise NotImplementedError
-
-    def _scale_target(self, coded: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Learn the scale of the training rows' target if it has one; return it scaled."""
-        return coded
-
-    def _code_target(self, target: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Code and scale other rows' target as learned."""
-        raise NotImplementedError
-
-    def _class_weights(self, coded: npt.NDArray[Any], settings: FitSettings) -> npt.NDArray[np.float64] | None:  # noqa: ARG002 — classifiers use it
-        """Learn the classes' weights in the loss if there are any."""
-        return None
-
-    def _outputs(self, network: NetworkOptions) -> int:  # noqa: ARG002 — as above
-        return 1
-
-    def _check_held_out(self, validation: Rows | None) -> None:
-        """Refuse, before training, what the rows held out of training cannot give."""
-
-    def _calibrate(self, work: Prepared) -> None:
-        """Learn how outputs become probabilities, if they do."""

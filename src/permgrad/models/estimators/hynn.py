@@ -10,15 +10,8 @@ import numpy.typing as npt
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from permgrad.base.errors import InputError
 from permgrad.base.progress import ProgressMode
-from permgrad.models.estimators import inputs
 from permgrad.models.estimators.base import HyNNBase
-from permgrad.models.estimators.calibration import Calibration, check_calibration, fit_calibration
-from permgrad.models.estimators.prepared import Prepared
-from permgrad.models.estimators.settings import FitSettings
-from permgrad.models.network.options import NetworkOptions
-from permgrad.models.train.rows import Rows
 
 
 class HyNNClassifier(ClassifierMixin, HyNNBase):
@@ -96,8 +89,6 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
     """
 
     _task = "classification"
-    calibration_: Calibration
-    class_weights_: npt.NDArray[np.float64]
 
     def __init__(
         self,
@@ -131,39 +122,6 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
         devices: int | Literal["auto"] = 1,
     ) -> None:
         self._store(locals())
-
-    def _fit_target(self, target: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        self.classes_, indexes = inputs.class_target(target)
-        return indexes
-
-    def _code_target(self, target: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        places = {label: position for position, label in enumerate(self.classes_.tolist())}
-        indexes = np.array([places.get(label, -1) for label in target.tolist()], dtype=np.int64)
-        if (indexes < 0).any():
-            strange = target[indexes < 0].tolist()[0]
-            raise InputError(
-                f"eval_set's y must hold classes of y ({', '.join(map(str, self.classes_[:10]))}), "
-                f"however: it holds {strange!r}; leave those rows out"
-            )
-        return indexes
-
-    def _class_weights(self, coded: npt.NDArray[Any], settings: FitSettings) -> npt.NDArray[np.float64] | None:
-        self.class_weights_ = inputs.class_weights(settings.class_weight, self.classes_, np.bincount(coded))
-        return self.class_weights_
-
-    def _outputs(self, network: NetworkOptions) -> int:
-        return 1 if network.single_logit and len(self.classes_) == 2 else len(self.classes_)
-
-    def _check_held_out(self, validation: Rows | None) -> None:
-        held = np.zeros(0, dtype=np.int64) if validation is None else validation.y.numpy()
-        check_calibration(self.calibration, self.class_weights_, self.classes_, held)
-
-    def _calibrate(self, work: Prepared) -> None:
-        held, outputs, y = work.course.validation_rows, None, None
-        if held is not None and self.calibration not in (None, "prior"):
-            outputs, y = self.predict_encoded(held.x.numpy()), held.y.numpy()
-        weights = work.validation_weight
-        self.calibration_ = fit_calibration(self.calibration, self.class_weights_, outputs, y, weights)
 
     def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
         """Return each class's probability, float64 ``(rows, classes)``, calibrated if asked for; rows sum to 1."""
@@ -237,16 +195,6 @@ class HyNNRegressor(RegressorMixin, HyNNBase):
         devices: int | Literal["auto"] = 1,
     ) -> None:
         self._store(locals())
-
-    def _fit_target(self, target: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return inputs.number_target(target)
-
-    def _scale_target(self, coded: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        scaled, self.target_mean_, self.target_scale_ = inputs.scaled_target(coded)
-        return scaled
-
-    def _code_target(self, target: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return np.asarray((inputs.number_target(target) - self.target_mean_) / self.target_scale_)
 
     def predict(self, X: Any) -> npt.NDArray[np.float64]:
         """Return predictions in the units of y, float64 ``(rows,)``."""

@@ -24,10 +24,16 @@ from permgrad.data.image_table import ImageColumn
 from permgrad.data.types.column_types import Kind
 from permgrad.models.batches import in_batches, sparing
 from permgrad.models.devices import device_of, full_float32, rows_at_once
-from permgrad.models.estimators.argument_rules import TASK_LOSSES, argument_faults, collecting, training_faults
-from permgrad.models.estimators.inputs import class_target, class_weights, number_target, scaled_target
+from permgrad.models.estimators.inputs import code_target, learn_target
 from permgrad.models.estimators.prepared import Prepared, train_model
-from permgrad.models.estimators.settings import choose_device, raise_faults
+from permgrad.models.estimators.settings import (
+    TASK_LOSSES,
+    argument_faults,
+    choose_device,
+    collecting,
+    raise_faults,
+    training_faults,
+)
 from permgrad.models.network.multimodal import ImageTableNetwork, ImageTableOptions
 from permgrad.models.save.writing import save
 from permgrad.models.train.guard import sheltered, untouched
@@ -166,6 +172,8 @@ class ImageTableModel:
     random_state: Any = None
     progress: ProgressMode = "auto"
     training_options_: dict[str, Any] = dataclasses.field(init=False)
+    classes_: npt.NDArray[Any] = dataclasses.field(init=False)
+    class_weights_: npt.NDArray[np.float64] = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
         """Refuse another task."""
@@ -174,11 +182,7 @@ class ImageTableModel:
     # ---- fitting -----------------------------------------------------------------------------------------------------
 
     def fit(
-        self,
-        train_rows: Records,
-        validation_rows: Records,
-        *,
-        checkpoint_folder: str | os.PathLike[str] | None = None,
+        self, train_rows: Records, validation_rows: Records, *, checkpoint_folder: str | os.PathLike[str] | None = None
     ) -> Self:
         """Fit encoders on training rows and train; the epoch with the best loss on the validation rows is kept.
 
@@ -194,8 +198,17 @@ class ImageTableModel:
         loss = TASK_LOSSES[self.task][0]
         training = _changed(TrainingOptions(loss=loss), {**preset.training, **(self.training or {})}, "training option")
         self.seed_ = resolve_seed(self.random_state)
-        target = self._fit_target(rows)
-        held, held_target = self._code(held)
+        if rows.y is None:
+            raise InputError("training rows must have a target, however: y is None; pass y")
+        self.target_mean_, self.target_scale_ = 0.0, 1.0
+        target = learn_target(self, self.task, np.asarray(rows.y), self.class_weight)
+        if held.y is None or len(held) == 0:
+            raise InputError("validation rows must be there and have a target, however: they are not; pass some")
+        if self.task == "classification":
+            held = held.take(np.flatnonzero(np.isin(held.y, self.classes_)))
+            if len(held) == 0:
+                raise InputError("validation rows must hold classes of the training rows, however: none does")
+        held_target = code_target(self, self.task, np.asarray(held.y))
         fitted = [ImageColumn.fit(name, files, size=self.image_size) for name, files in rows.images.items()]
         self.images_ = tuple(column for column, _ in fitted)
         arrays: Arrays = {column.name: pixels for column, pixels in fitted}
@@ -208,8 +221,6 @@ class ImageTableModel:
                 "the table beside the images must have a column that varies, however: among the training rows none "
                 "does; add columns"
             )
-        if self.task == "classification":
-            self.class_weights_ = class_weights(self.class_weight, self.classes_, np.bincount(target))
         chosen = generator(self.seed_, "background").permutation(len(encoded))[: self.background_size]
         self.background_ = {name: array[chosen] for name, array in arrays.items()}
         self.background_target_ = np.asarray(rows.y)[chosen]
@@ -240,27 +251,6 @@ class ImageTableModel:
             device = choose_device(self.device)
         raise_faults(faults)
         return device
-
-    def _fit_target(self, rows: Records) -> npt.NDArray[Any]:
-        if rows.y is None:
-            raise InputError("training rows must have a target, however: y is None; pass y")
-        self.target_mean_, self.target_scale_ = 0.0, 1.0
-        if self.task == "classification":
-            self.classes_, coded = class_target(np.asarray(rows.y))
-            return coded
-        scaled, self.target_mean_, self.target_scale_ = scaled_target(number_target(np.asarray(rows.y)))
-        return scaled
-
-    def _code(self, rows: Records) -> tuple[Records, npt.NDArray[Any]]:
-        """Return rows whose target the network can know, and that target as the network sees it."""
-        if rows.y is None or len(rows) == 0:
-            raise InputError("validation rows must be there and have a target, however: they are not; pass some")
-        if self.task == "regression":
-            return rows, (np.asarray(rows.y, dtype=np.float64) - self.target_mean_) / self.target_scale_
-        rows = rows.take(np.flatnonzero(np.isin(rows.y, self.classes_)))
-        if len(rows) == 0:
-            raise InputError("validation rows must hold classes of the training rows, however: none does")
-        return rows, np.searchsorted(self.classes_, np.asarray(rows.y)).astype(np.int64)
 
     def build(self, encoded: int, options: ImageTableOptions) -> ImageTableNetwork:
         """Return an untrained network for the fitted image columns and a number of encoded columns."""
@@ -351,5 +341,4 @@ def _changed(base: Any, changes: Mapping[str, Any] | None, kind: str) -> Any:
     names = [field.name for field in dataclasses.fields(base)]
     if strange := [name for name in changes or {} if name not in names]:
         raise unknown(kind, strange[0], names)
-    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in (changes or {}).items()}
-    return dataclasses.replace(base, **plain)
+    return dataclasses.replace(base, **(changes or {}))

@@ -17,7 +17,6 @@ from permgrad.base.checks import check_class_names, is_number
 from permgrad.base.errors import InputError, by_count, counted, shown, warn_user
 from permgrad.base.random import generator
 from permgrad.data.read.cells import check_characters
-from permgrad.data.types.column_types import infer_schema
 
 FEWEST_EMBEDDED_LEVELS = 50
 #: Weights of classes scale the loss and are not brought to a mean of 1; beyond these the optimiser's steps suffer.
@@ -40,10 +39,10 @@ def as_frame(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
         _validated(estimator, X, reset=reset)
         if not reset and not hasattr(estimator, "feature_names_in_"):
             # Trained without names: columns are taken by their place, as scikit-learn does.
-            return X.set_axis(_trained_names(estimator), axis=1)
+            return X.set_axis(list(estimator.preprocessor_.feature_names_in_), axis=1)
         return X
     array = _validated(estimator, X, reset=reset)
-    names = [f"x{column}" for column in range(array.shape[1])] if reset else _trained_names(estimator)
+    names = [f"x{at}" for at in range(array.shape[1])] if reset else list(estimator.preprocessor_.feature_names_in_)
     frame = pd.DataFrame(array, columns=names)
     return _with_types(frame) if array.dtype == object else frame
 
@@ -82,10 +81,6 @@ def _plain_rows(X: Any) -> Any:
         with contextlib.suppress(ValueError):  # rows of different lengths: scikit-learn says so in its own words
             return np.asarray(X, dtype=object) if np.asarray(X).dtype.kind in "US" else X
     return X
-
-
-def _trained_names(estimator: Any) -> list[str]:
-    return list(estimator.preprocessor_.feature_names_in_)
 
 
 def _check_frame(frame: pd.DataFrame, least_rows: int) -> None:
@@ -252,16 +247,39 @@ def number_target(y: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     return numbers
 
 
-def scaled_target(y: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], float, float]:
-    """Return the target with mean 0 and deviation 1, its mean and its deviation (1 where it does not vary)."""
-    mean, spread = float(y.mean()), float(y.std())
+def learn_target(model: Any, task: str, y: npt.NDArray[Any], class_weight: Any = None) -> npt.NDArray[Any]:
+    """Give a model what it must know of the training rows' target, and return it as the network sees it.
+
+    Of classes ``classes_`` and ``class_weights_``; of numbers ``target_mean_`` and ``target_scale_``, the deviation.
+    """
+    if task == "classification":
+        model.classes_, coded = class_target(y)
+        model.class_weights_ = class_weights(class_weight, model.classes_, np.bincount(coded))
+        return coded
+    numbers = number_target(y)
+    mean, spread = float(numbers.mean()), float(numbers.std())
     if spread == 0:
         warn_user(
             f"y should vary, however: all {len(y)} training values are {mean:.6g}; there is "
             "nothing to learn, predictions stay near that value"
         )
-    scale = spread if spread > 0 else 1.0
-    return np.asarray((y - mean) / scale), mean, scale
+    model.target_mean_, model.target_scale_ = mean, spread if spread > 0 else 1.0
+    return np.asarray((numbers - mean) / model.target_scale_)
+
+
+def code_target(model: Any, task: str, y: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return other rows' target as the network sees it: class indexes, or standardised numbers."""
+    if task == "regression":
+        return np.asarray((number_target(y) - model.target_mean_) / model.target_scale_)
+    places = {label: position for position, label in enumerate(model.classes_.tolist())}
+    indexes = np.array([places.get(label, -1) for label in y.tolist()], dtype=np.int64)
+    if (indexes < 0).any():
+        strange = y[indexes < 0].tolist()[0]
+        raise InputError(
+            f"eval_set's y must hold classes of y ({', '.join(map(str, model.classes_[:10]))}), "
+            f"however: it holds {strange!r}; leave those rows out"
+        )
+    return indexes
 
 
 def class_weights(class_weight: Any, classes: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -320,12 +338,6 @@ def held_out(
         chosen = spare[((np.arange(wanted) + 0.5) * len(spare) / max(wanted, 1)).astype(np.int64)]
     train = np.setdiff1d(np.arange(rows), chosen)
     return train, np.sort(chosen)
-
-
-def pairs_as_levels(frame: pd.DataFrame, na_codes: Any, kinds: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return ``kinds`` that make a category of every column of yes and no that is text."""
-    schema = infer_schema(frame, na_codes=na_codes, kinds=kinds)
-    return {column.name: "categorical" for column in schema if column.kind == "boolean" and column.storage == "pair"}
 
 
 def level_blocks(encoder: Any) -> list[list[int]]:

@@ -18,14 +18,9 @@ from permgrad.models.train.learner import Course, EpochWatcher
 from permgrad.models.train.training import train
 
 
-def contiguous(encoded: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Return rows in one piece of memory, float32."""
-    return np.ascontiguousarray(encoded, dtype=np.float32)
-
-
 def encode_training(encoder: TableEncoder, frame: pd.DataFrame) -> npt.NDArray[np.float32]:
     """Return training rows as the network sees them; a table without a column that varies is refused."""
-    encoded = contiguous(encoder.transform(frame))
+    encoded = np.ascontiguousarray(encoder.transform(frame), dtype=np.float32)
     if encoded.shape[1] == 0:
         fused = fused_columns(encoder.schema_)
         why = (
@@ -52,7 +47,7 @@ class EncodedFrame(pd.DataFrame):
     def of(cls, frame: pd.DataFrame, encoder: TableEncoder) -> EncodedFrame:
         """Encode the rows of a frame."""
         rows = cls(frame)
-        rows.encoder, rows.encoded = encoder, contiguous(encoder.transform(frame))
+        rows.encoder, rows.encoded = encoder, np.ascontiguousarray(encoder.transform(frame), dtype=np.float32)
         return rows
 
 

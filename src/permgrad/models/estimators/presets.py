@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +176,21 @@ def read_preset(path: str | os.PathLike[str]) -> Preset:
     return preset_from_dict(content, str(path))
 
 
+#: What the entries of a preset file must be that are neither network nor training options.
+_ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "branches": (
+        lambda value: not value or (isinstance(value, (list, tuple)) and set(map(str, value)) <= set(PATHS)),
+        f"list some of {', '.join(map(repr, PATHS))}",
+    ),
+    "class_weight": (
+        lambda value: value is None or value in CLASS_WEIGHTS,
+        f"be null or one of {', '.join(map(repr, CLASS_WEIGHTS))}",
+    ),
+    "validation_fraction": (lambda value: is_number(value) and 0 <= value < 1, "be a number from 0 to below 1"),
+    "pairs_as_levels": (lambda value: isinstance(value, bool), "be true or false"),
+}
+
+
 def preset_from_dict(content: Mapping[str, Any], source: str = "the mapping") -> Preset:
     """Return a preset from what its file holds; every fault is listed."""
     fields = [field.name for field in dataclasses.fields(Preset)]
@@ -190,7 +205,10 @@ def preset_from_dict(content: Mapping[str, Any], source: str = "the mapping") ->
         faults += [f"training option {key!r} is not known{suggest(key, options)}" for key in strange]
     else:
         faults.append("'training' must be an object")
-    faults += network_faults + _entry_faults(content)
+    faults += network_faults
+    for name, (holds, words) in _ENTRIES.items():
+        if name in content and not holds(content[name]):
+            faults.append(f"{name!r} must {words}, it is {content[name]!r}")
     if faults:
         raise InputError(f"a preset file must hold known options, however: {source}: {'; '.join(faults)}")
     changes = {name: content[name] for name in fields if name in content}
@@ -198,20 +216,3 @@ def preset_from_dict(content: Mapping[str, Any], source: str = "the mapping") ->
     changes["training"] = {**base.training, **training}
     changes["branches"] = check_paths(content.get("branches", base.branches))
     return dataclasses.replace(base, **changes)
-
-
-def _entry_faults(content: Mapping[str, Any]) -> list[str]:
-    """Check the entries of a preset file that are neither network nor training options."""
-    faults: list[str] = []
-    branches = content.get("branches", [])
-    if branches and not (isinstance(branches, (list, tuple)) and set(map(str, branches)) <= set(PATHS)):
-        faults.append(f"'branches' must list some of {', '.join(map(repr, PATHS))}, it is {branches!r}")
-    weight = content.get("class_weight")
-    if weight is not None and weight not in CLASS_WEIGHTS:
-        faults.append(f"'class_weight' must be null or one of {', '.join(map(repr, CLASS_WEIGHTS))}, it is {weight!r}")
-    fraction = content.get("validation_fraction", 0.1)
-    if not is_number(fraction) or not 0 <= fraction < 1:
-        faults.append(f"'validation_fraction' must be a number from 0 to below 1, it is {fraction!r}")
-    if not isinstance(content.get("pairs_as_levels", False), bool):
-        faults.append("'pairs_as_levels' must be true or false")
-    return faults

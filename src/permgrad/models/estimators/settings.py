@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 
+from permgrad.base.checks import MOST, is_number, is_whole
 from permgrad.base.errors import InputError, shown, suggest
-from permgrad.models.estimators.argument_rules import (
-    TASK_LOSSES,
-    argument_faults,
-    collecting,
-    layout_faults,
-    numeric_faults,
-    training_faults,
-)
-from permgrad.models.estimators.presets import Preset, get_preset
+from permgrad.data.encode.groups import is_blocks
+from permgrad.data.read.cells import MissingCodes
+from permgrad.imaging.foreign import is_foreign
+from permgrad.imaging.layout import layouts, make_layout
+from permgrad.models.devices import PRECISIONS
+from permgrad.models.estimators.presets import CLASS_WEIGHTS, Preset, get_preset
 from permgrad.models.network.network import check_paths
 from permgrad.models.network.options import NetworkOptions, check_network
 from permgrad.models.train.distributed import devices_faults
-from permgrad.models.train.learner import TrainingOptions
+from permgrad.models.train.learner import OPTIMIZERS, TrainingOptions
+from permgrad.models.train.schedules import schedules
+
+NUMERIC_ENCODINGS = ("robust", "standard", "minmax", "quantile")
+TASK_LOSSES = {"classification": ("cross_entropy",), "regression": ("squared_error",)}
+CALIBRATIONS = ("prior", "temperature", "isotonic")
 
 MOST_LEVELS, MOST_EMBEDDED_LEVELS = 50, 256
 #: Arguments that are training options as they are.
@@ -31,7 +36,148 @@ _OF_TRAINING = (
     "max_epochs", "batch_size", "learning_rate", "optimizer", "weight_decay", "schedule", "patience", "loss",
     "precision",
 )  # fmt: skip
+#: Of an automatic batch size.
 _SMALLEST_BATCH, _LARGEST_BATCH, _ROWS_PER_BATCH = 32, 256, 64
+_LEAST = re.compile(r"a whole number of at least \d+")
+
+
+@dataclasses.dataclass(frozen=True)
+class ArgumentRule:
+    """What an argument must be: ``words`` behind "must be", an ``example`` as it is written; whether None is right."""
+
+    name: str
+    words: str
+    example: str
+    holds: Callable[[Any], bool]
+    none: bool = True
+    choices: Callable[[], Sequence[str]] | None = None
+
+    def faults(self, value: Any) -> list[str]:
+        """Return the sentence that refuses a value, if it is wrong."""
+        if (value is None and self.none) or (value is not None and self.holds(value)):
+            return []
+        if self.choices is not None:
+            words, guess = ", ".join(map(repr, self.choices())), suggest(value, self.choices())
+            return [f"{self.name} must be one of {words}, however: {self.name}={shown(value)}{guess}"]
+        rule = f"None{',' if ' or ' in self.words else ' or'} {self.words}" if self.none else self.words
+        if is_whole(value) and value > MOST:
+            rule = _LEAST.sub(rf"\g<0> and at most {MOST}", rule)
+        fact, example = f"{self.name}={shown(value)}", f"{self.name}={self.example}"
+        return [f"{self.name} must be {rule}, however: {fact}; pass for example {example}"]
+
+
+def _names(name: str, choices: Callable[[], Sequence[str]], *, none: bool = True) -> ArgumentRule:
+    """Return the rule of an argument that is one of some names, read when it is checked."""
+    return ArgumentRule(name, "", "", lambda value: isinstance(value, str) and value in choices(), none, choices)
+
+
+def _at_least_one(value: Any) -> bool:
+    return is_whole(value) and 1 <= value <= MOST
+
+
+def _at_least_zero(value: Any) -> bool:
+    return is_number(value) and 0 <= value < math.inf
+
+
+def _below_one(value: Any) -> bool:
+    return is_number(value) and 0 <= value < 1
+
+
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+#: Training options that are arguments of the estimators too, where None means: as the preset says.
+_TRAINING: tuple[ArgumentRule, ...] = (
+    ArgumentRule("max_epochs", "a whole number of at least 1", "50", _at_least_one),
+    ArgumentRule(
+        "batch_size", "'auto' or a whole number of at least 2", "128",
+        lambda size: size == "auto" if isinstance(size, str) else is_whole(size) and 2 <= size <= MOST,
+    ),
+    ArgumentRule("learning_rate", "a number above 0", "0.001", lambda rate: _at_least_zero(rate) and rate > 0),
+    ArgumentRule("weight_decay", "a number of at least 0", "0.0001", _at_least_zero),
+    ArgumentRule(
+        "patience", "a whole number of at least 1, or float('inf')", "10",
+        lambda epochs: _at_least_one(epochs) or (is_number(epochs) and epochs == math.inf),
+    ),
+    _names("optimizer", lambda: OPTIMIZERS),
+    _names("schedule", schedules.names),
+    _names("precision", lambda: PRECISIONS),
+)  # fmt: skip
+_ARGUMENTS: tuple[ArgumentRule, ...] = (
+    *_TRAINING,
+    ArgumentRule("pixels", "a whole number of at least 1", "20", _at_least_one, none=False),
+    ArgumentRule("validation_fraction", "a number from 0 to below 1", "0.1", _below_one),
+    ArgumentRule("background_size", "a whole number of at least 1", "1000", _at_least_one, none=False),
+    ArgumentRule("max_levels", "a whole number of at least 1", "50", _at_least_one),
+    ArgumentRule(
+        "progress", "'auto', True or False", "False",
+        lambda mode: isinstance(mode, bool) or (isinstance(mode, str) and mode == "auto"), none=False,
+    ),
+    ArgumentRule(
+        "class_weight", "'balanced', 'pos_weight' or a mapping of class to weight", "'balanced'",
+        lambda weight: _is_mapping(weight) or (isinstance(weight, str) and weight in CLASS_WEIGHTS),
+    ),
+    ArgumentRule("kinds", "a mapping of column to kind", "{'postcode': 'categorical'}", _is_mapping),
+    ArgumentRule("groups", "a mapping of group to a list of columns", "{'size': ['width', 'height']}", is_blocks),
+    ArgumentRule("variables", "a mapping of variable to a list of columns", "{'soil': ['sand', 'clay']}", is_blocks),
+    _names("numeric", lambda: NUMERIC_ENCODINGS),
+    _names("calibration", lambda: CALIBRATIONS),
+)  # fmt: skip
+#: Training options as a preset says them; None is right for the patience alone.
+_PRESET: tuple[ArgumentRule, ...] = (
+    *(dataclasses.replace(rule, none=rule.name == "patience") for rule in _TRAINING),
+    ArgumentRule("averaging", "a number from 0 to below 1", "0.99", _below_one, none=False),
+    ArgumentRule("label_smoothing", "a number from 0 to below 1", "0.1", _below_one, none=False),
+    ArgumentRule("refinement", "true or false", "true", lambda value: isinstance(value, bool), none=False),
+    _names("schedule_unit", lambda: ("epoch", "step"), none=False),
+)
+
+
+@contextlib.contextmanager
+def collecting(faults: list[str]) -> Iterator[None]:
+    """Put the sentence that the body is refused with, if it is, to other faults."""
+    try:
+        yield
+    except InputError as error:
+        faults.append(str(error))
+
+
+def _faults(rules: Sequence[ArgumentRule], values: Mapping[str, Any]) -> list[str]:
+    return [fault for rule in rules if rule.name in values for fault in rule.faults(values[rule.name])]
+
+
+def argument_faults(arguments: Mapping[str, Any], task: str) -> list[str]:
+    """Return what is wrong with the arguments of an estimator that stand alone, a sentence each."""
+    faults = _faults((*_ARGUMENTS, _names("loss", lambda: TASK_LOSSES[task])), arguments)
+    if arguments.get("layout") is not None:
+        faults += layout_faults(arguments["layout"])
+    with collecting(faults):
+        MissingCodes.of(arguments.get("na_codes"))
+    return faults
+
+
+def training_faults(training: Mapping[str, Any], task: str) -> list[str]:
+    """Return what is wrong with training options, a sentence each; those that are not there are as by default."""
+    faults = _faults(_PRESET, training)
+    if "loss" in training and training["loss"] not in TASK_LOSSES[task]:
+        faults.append(
+            f"the loss of a {task} must be {TASK_LOSSES[task][0]!r}, however: loss={training['loss']!r}; leave loss "
+            "out of it, or choose another task"
+        )
+    return faults
+
+
+def layout_faults(layout: Any) -> list[str]:
+    """Return what is wrong with a layout; nothing if it is a name or an object that can be one."""
+    faults: list[str] = []
+    # An object is looked at when it is fitted: only then is it known what it does.
+    with collecting(faults):
+        if isinstance(layout, str):
+            layouts.get(layout)
+        elif not (is_foreign(layout) or callable(getattr(layout, "fit", None))):
+            make_layout(layout)
+    return faults
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,13 +200,9 @@ class FitSettings:
         """Return the training options for a number of training rows: an automatic batch size is settled."""
         if not self.automatic_batch:
             return self.training
-        return dataclasses.replace(self.training, batch_size=automatic_batch_size(rows))
-
-
-def automatic_batch_size(rows: int) -> int:
-    """Return a power of two near ``rows / 64`` from 32 to 256: enough steps per epoch for few rows, speed for many."""
-    power = 2 ** round(math.log2(max(rows, 1) / _ROWS_PER_BATCH)) if rows >= _ROWS_PER_BATCH else 1
-    return int(min(max(power, _SMALLEST_BATCH), _LARGEST_BATCH))
+        # A power of two near a 64th of the rows: enough steps per epoch for few rows, speed for many.
+        power = 2 ** round(math.log2(max(rows, 1) / _ROWS_PER_BATCH))
+        return dataclasses.replace(self.training, batch_size=int(min(max(power, _SMALLEST_BATCH), _LARGEST_BATCH)))
 
 
 def raise_faults(faults: Sequence[str], what: str = "arguments") -> None:
@@ -104,21 +246,19 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     # More levels of a category are told apart where they are embedded; where an image is drawn each takes a pixel.
     most = MOST_EMBEDDED_LEVELS if options.level_embedding_size and "image" not in paths else MOST_LEVELS
 
-    def chosen(name: str, otherwise: Any) -> Any:
-        return otherwise if arguments.get(name) is None else arguments[name]
-
+    passed = {name: value for name, value in arguments.items() if value is not None}
     return FitSettings(
         paths=paths,
-        layout=chosen("layout", preset.layout),
-        numeric=chosen("numeric", preset.numeric),
+        layout=passed.get("layout", preset.layout),
+        numeric=passed.get("numeric", preset.numeric),
         network=options,
         training=TrainingOptions(**training),
         automatic_batch=automatic,
         device=device,
-        class_weight=chosen("class_weight", preset.class_weight),
-        validation_fraction=float(chosen("validation_fraction", preset.validation_fraction)),
+        class_weight=passed.get("class_weight", preset.class_weight),
+        validation_fraction=float(passed.get("validation_fraction", preset.validation_fraction)),
         pairs_as_levels=preset.pairs_as_levels,
-        max_levels=int(chosen("max_levels", most)),
+        max_levels=int(passed.get("max_levels", most)),
     )
 
 
@@ -134,7 +274,7 @@ def _preset_faults(
     """Check what comes from the preset, arguments being right already, and name the preset's file."""
     faults = training_faults(training, task)
     if arguments.get("numeric") is None:
-        faults += numeric_faults(preset.numeric)
+        faults += _names("numeric", lambda: NUMERIC_ENCODINGS, none=False).faults(preset.numeric)
     if arguments.get("layout") is None:
         faults += layout_faults(preset.layout)
     if not isinstance(arguments["preset"], Preset):

@@ -77,7 +77,7 @@ class MemberLinear(nn.Module):
             return functional.linear(embedding, self.columns(path))
         vectors = embedding.unflatten(-1, (self.members, self.widths[path]))
         if self.shared:
-            return functional.linear(vectors, self.shared_matrix(path)).flatten(-2)
+            return functional.linear(vectors, self._slice(path)[0]).flatten(-2)
         out: Tensor = torch.einsum("...kw,kuw->...ku", vectors, self._slice(path)).flatten(-2)
         return out
 
@@ -97,10 +97,6 @@ class MemberLinear(nn.Module):
             weight = weight * self.scale[:, None, self._place(path, common=True)]
         return weight.expand(self.members, -1, -1).flatten(0, 1)
 
-    def shared_matrix(self, path: str) -> Tensor:
-        """Return the matrix ``(units, width)`` that all members use on their vectors of a path."""
-        return self._slice(path)[0]
-
     def pull(self, slopes: Tensor) -> Tensor:
         """Return slopes towards the joined input ``(…, in_features)`` from those towards ``(…, members, units)``."""
         parts: list[Tensor] = []
@@ -108,7 +104,7 @@ class MemberLinear(nn.Module):
             if path not in self.per_member:
                 parts.append(slopes.flatten(-2) @ self.columns(path))
             elif self.shared:
-                parts.append((slopes @ self.shared_matrix(path)).flatten(-2))
+                parts.append((slopes @ self._slice(path)[0]).flatten(-2))
             else:
                 parts.append(torch.einsum("...ku,kuw->...kw", slopes, self._slice(path)).flatten(-2))
         return torch.cat(parts, dim=-1)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -35,10 +34,12 @@ class ImageTableOptions:
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        """Refuse sizes that no network can have."""
+        """Refuse sizes that no network can have; a list is taken as a tuple."""
         for name in ("filters", "table_units", "head_units", "cells", "image_units"):
             units = getattr(self, name)
-            listed = units if isinstance(units, tuple | list) else (units,)
+            listed = tuple(units) if isinstance(units, tuple | list) else (units,)
+            if isinstance(units, list):
+                object.__setattr__(self, name, listed)
             if not listed or not all(is_whole(unit) and unit >= 1 for unit in listed):
                 raise InputError(
                     f"Sizes must be whole numbers of at least 1, got {name}={shown(units)}. Pass for example (32,)."
@@ -47,12 +48,6 @@ class ImageTableOptions:
             raise InputError(
                 f"Dropout must be at least 0 and below 1, got {shown(self.dropout)}. Pass for example 0.2."
             )
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> ImageTableOptions:
-        """Read back what ``dataclasses.asdict`` gave, after a way through JSON."""
-        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
-        return cls(**plain)
 
 
 class ImageEncoder(nn.Sequential):

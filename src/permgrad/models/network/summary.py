@@ -1,4 +1,4 @@
-"""What a network is made of, as text, and how long its training will take."""
+"""What a network is made of, as text and as a drawing, and how long its training will take."""
 
 from __future__ import annotations
 
@@ -18,10 +18,17 @@ from permgrad.base.progress import readable
 from permgrad.models.fast.replacement import evaluation_mode
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.train.guard import sheltered
-from permgrad.models.train.learner import Course, Learner, evaluate
-from permgrad.models.train.team import Team
+from permgrad.models.train.learner import Course, Learner, Team, mean_loss, predict
 
 _PART_TITLES = {"tabular": "table branch", "image": "image branch", "head": "head"}
+# From Okabe & Ito's palette, light enough for black text; told apart without colour by their lane.
+_COLOURS = {"input": "#E6E6E6", "tabular": "#A9D3F0", "image": "#F6D7A0", "head": "#A8DCC9", "output": "#E6E6E6"}
+_LINE = "#555555"
+_LABEL: dict[str, Any] = {"fontsize": 9, "color": "#444444", "family": "DejaVu Sans"}
+_WIDTH, _HEIGHT, _GAP, _LANE = 1.78, 1.2, 0.45, 1.75
+_STEP = _WIDTH + _GAP
+_TITLES = {"Linear": "Dense", "Conv2d": "Convolution", "PeriodicDenseEmbedding": "Embedding"}
+_SHORT = {"BatchNorm1d": "BatchNorm", "BatchNorm2d": "BatchNorm", "MaxPool2d": "max pool", "Dropout": "dropout"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,16 +117,19 @@ def measure_training_time(course: Course, device: torch.device, *, steps: int = 
         twin = dataclasses.replace(course, network=copy.deepcopy(course.network), validation_rows=None, seed=0)
         learner = Learner(twin, Team(device=device))
         learner.start_epoch()
-        batches = itertools.islice(enumerate(learner.order), steps)
-        taken = [_seconds(partial(learner.step, batch, number), device) for number, batch in batches]
+        batches = itertools.islice(enumerate(learner.batches()), steps)
+        taken = [_seconds(partial(learner.step, rows, number), device) for number, rows in batches]
         # The first step sets things up; it is paid once, not per step.
         usual = sorted(taken[1:] or taken)
-        per_epoch = usual[len(usual) // 2] * len(learner.order)
+        per_epoch = usual[len(usual) // 2] * learner.steps_per_epoch
         if validation_rows is not None:
             part = validation_rows.take(slice(512)).to(device)
-            evaluate(learner.network, part, options.loss)
-            once = _seconds(partial(evaluate, learner.network, part, options.loss), device)
-            per_epoch += once * math.ceil(len(validation_rows) / max(len(part), 1))
+
+            def judge() -> float:
+                return mean_loss(predict(learner.network, part), part, options.loss)
+
+            judge()
+            per_epoch += _seconds(judge, device) * math.ceil(len(validation_rows) / max(len(part), 1))
     return TrainingTime(per_epoch, per_epoch * options.max_epochs, options.max_epochs)
 
 
@@ -129,3 +139,127 @@ def _seconds(work: Callable[[], Any], device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - started
+
+
+# ---- as a drawing ----------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class _Block:
+    part: str
+    title: str
+    extras: list[str]
+    shape: tuple[int, ...]
+    parameters: int
+
+
+def _blocks(network: HybridNetwork) -> list[_Block]:
+    """Join each weighted layer and what follows it into one block."""
+    blocks: list[_Block] = []
+    for row in layer_rows(network):
+        if row.layer == "input":
+            if row.part == "image":
+                blocks.append(_Block("image", "Renderer", ["row to picture"], row.shape, 0))
+        elif row.layer == "Flatten" and blocks:
+            blocks[-1].extras.append(f"flattened to {row.shape[0]:,}")
+        elif row.layer in _TITLES or not blocks or blocks[-1].part != row.part:
+            blocks.append(_Block(row.part, _TITLES.get(row.layer, row.layer), [], row.shape, row.parameters))
+        else:
+            block = blocks[-1]
+            block.extras.append(_SHORT.get(row.layer, row.layer))
+            block.shape, block.parameters = row.shape, block.parameters + row.parameters
+    blocks[-1].title = "Output"
+    return blocks
+
+
+def draw_network(network: HybridNetwork) -> Any:
+    """Return a figure of blocks: layers, the shape of what leaves them for one row, and their number of parameters."""
+    from matplotlib.figure import Figure
+
+    blocks = _blocks(network)
+    lanes = {part: [block for block in blocks if block.part == part] for part in ("tabular", "image", "head")}
+    # All sizes are in inches, so that text fits its box whatever the network's length.
+    longest = max(len(lanes["tabular"]), len(lanes["image"]))
+    both = bool(lanes["tabular"]) and bool(lanes["image"])
+    head_left = (longest + 1) * _STEP + (_GAP if both else 0)
+    wide, high = head_left + len(lanes["head"]) * _STEP - _GAP, _HEIGHT + (_LANE if both else 0)
+    margin, heading, middle = 0.25, 0.85, high / 2
+    figure = Figure(figsize=(wide + 2 * margin, high + heading + margin), facecolor="white")
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_xlim(-margin, wide + margin)
+    axes.set_ylim(-margin, high + heading)
+    axes.set_axis_off()
+    _box(axes, 0.0, middle, _Block("input", "One row", ["encoded columns"], (network.encoded,), 0))
+    heights = {"tabular": high - _HEIGHT / 2, "image": _HEIGHT / 2} if both else dict.fromkeys(lanes, middle)
+    for part, words in (("tabular", "table branch"), ("image", "image branch")):
+        if not lanes[part]:
+            continue
+        level = heights[part]
+        _arrow(axes, (_WIDTH, middle), (_STEP, level))
+        end = _lane(axes, lanes[part], _STEP, level)
+        # A shorter branch first goes on level, so that both meet the head at the same angle.
+        last = (longest + 1) * _STEP - _GAP
+        axes.plot([end, last], [level, level], color=_LINE, linewidth=0.9, solid_capstyle="butt")
+        _arrow(axes, (last, level), (head_left, middle))
+        axes.text(_STEP, level + _HEIGHT / 2 + 0.13, words, **_LABEL)
+    _lane(axes, lanes["head"], head_left, middle)
+    axes.text(head_left, middle + _HEIGHT / 2 + 0.13, "head", **_LABEL)
+    paths = " and ".join(network.paths).capitalize()
+    outputs = f"{network.outputs} output{'s' * (network.outputs != 1)}, {count_numbers(network):,} parameters"
+    title = f"{paths} network: {network.encoded} encoded columns to {outputs}"
+    axes.text(0, high + heading - 0.2, title, fontsize=11, fontweight="bold", va="center", family="DejaVu Sans")
+    return figure
+
+
+def _lane(axes: Any, blocks: list[_Block], left: float, level: float) -> float:
+    """Draw blocks side by side with arrows between them, and return where the last ends."""
+    for number, block in enumerate(blocks):
+        if number:
+            _arrow(axes, (left - _GAP, level), (left, level))
+        _box(axes, left, level, block)
+        left += _STEP
+    return left - _GAP
+
+
+def _box(axes: Any, left: float, level: float, block: _Block) -> None:
+    from matplotlib.patches import FancyBboxPatch
+
+    style: dict[str, Any] = {
+        "boxstyle": "round,pad=0,rounding_size=0.08",
+        "facecolor": _COLOURS[block.part],
+        "edgecolor": _LINE,
+    }
+    axes.add_patch(FancyBboxPatch((left, level - _HEIGHT / 2), _WIDTH, _HEIGHT, linewidth=0.8, **style))
+    lines = [(block.title, 9.5, "bold"), (" × ".join(map(str, block.shape)), 9.5, "normal")]
+    lines += [(text, 7.2, "normal") for text in _wrapped(block.extras)]
+    if block.parameters:
+        lines.append((f"{block.parameters:,} parameters", 7.2, "normal"))
+    heights = [0.21 if size > 8 else 0.155 for _, size, _ in lines]
+    font: dict[str, Any] = {"ha": "center", "va": "center", "family": "DejaVu Sans"}
+    top = level + sum(heights) / 2
+    for (text, size, weight), height in zip(lines, heights, strict=True):
+        axes.text(left + _WIDTH / 2, top - height / 2, text, fontsize=size, fontweight=weight, **font)
+        top -= height
+
+
+def _wrapped(words: list[str], longest: int = 24) -> list[str]:
+    """Join words by dots into lines that fit a box."""
+    lines: list[str] = []
+    for word in words:
+        if lines and len(lines[-1]) + len(word) + 3 <= longest:
+            lines[-1] += f" · {word}"
+        else:
+            lines.append(word)
+    return lines
+
+
+def _arrow(axes: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
+    style: dict[str, Any] = {
+        "arrowstyle": "-|>",
+        "mutation_scale": 10,
+        "color": _LINE,
+        "linewidth": 0.9,
+        "shrinkA": 0,
+        "shrinkB": 0,
+    }
+    axes.annotate("", end, start, arrowprops=style)

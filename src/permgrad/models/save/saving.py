@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
 from safetensors.torch import load as weights_from_bytes
-from torch import Tensor
+from torch import Tensor, nn
 
 from permgrad import __version__
 from permgrad.base.checks import check_path
 from permgrad.base.errors import EnvironmentProblem, InputError, shown
 from permgrad.base.stored import is_intact, parse_json, read_npz
+from permgrad.base.threads import warning_filters
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.image_table import ImageColumn
+from permgrad.data.read.cells import with_half_character
 from permgrad.imaging.foreign import ForeignRenderer, renderer_from_dict
+from permgrad.models.devices import device_of
 from permgrad.models.estimators.calibration import Calibration
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.image_table import ImageTableModel
@@ -30,7 +34,6 @@ from permgrad.models.estimators.settings import choose_device
 from permgrad.models.network.multimodal import ImageTableOptions
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
-from permgrad.models.save.stored_checks import Outline, built, check_columns, try_out
 from permgrad.models.save.writing import (
     ARRAYS,
     DESCRIPTION,
@@ -40,6 +43,9 @@ from permgrad.models.save.writing import (
     WEIGHTS,
     checksum,
 )
+from permgrad.models.train.guard import sheltered
+
+Module = TypeVar("Module", bound=nn.Module)
 
 #: What a damaged or doctored description leads to while it is read.
 _READING_ERRORS = (KeyError, TypeError, IndexError, AttributeError, ValueError, RuntimeError, OverflowError)
@@ -70,8 +76,8 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "a
     source = check_path("folder", folder)
     chosen = choose_device(device)
     description = _read_description(source)
-    weights = _read_weights(source / WEIGHTS, description)
-    arrays = _read_arrays(source / ARRAYS, description)
+    weights = _read_part(source / WEIGHTS, description, "a safetensors file", _tensors)
+    arrays = _read_part(source / ARRAYS, description, "an npz file of plain arrays", read_npz)
     if not is_intact(description):
         raise _damaged(source / DESCRIPTION, "its seal differs, so it is damaged or was changed")
     drawn = description.get("renderer")
@@ -151,40 +157,30 @@ def _damaged(path: Path, why: str) -> InputError:
     return InputError(f"{path} must be as permgrad wrote it, however: {why}; save the model again")
 
 
-def _check_intact(path: Path, content: bytes, description: Mapping[str, Any]) -> None:
-    sums = description.get("checksums")
-    expected = sums.get(path.name) if isinstance(sums, dict) else None
-    if checksum(content) != expected:
+def _read_part(
+    path: Path, description: Mapping[str, Any], kind: str, decode: Callable[[bytes], dict[str, Any]]
+) -> dict[str, Any]:
+    """Return the tensors, or the arrays, of a file that is the one that was saved."""
+    content, sums = _read(path), description.get("checksums")
+    differs = checksum(content) != (sums.get(path.name) if isinstance(sums, dict) else None)
+    try:
+        parts = decode(content)
+    except Exception as error:
+        if "pickle" in str(error):
+            raise InputError(f"{path} must be {kind}, however: {error}; save the model again with permgrad") from error
+        if not differs:
+            raise _damaged(path, f"it is not {kind} ({error})") from error
+        parts = {}
+    if differs:
         raise _damaged(path, "its checksum differs, so it is truncated or was changed")
+    return parts
 
 
-def _read_weights(path: Path, description: Mapping[str, Any]) -> dict[str, Tensor]:
-    content = _read(path)
+def _tensors(content: bytes) -> dict[str, Tensor]:
     # PyTorch's own files are zips or raw pickles; a safetensors file starts with the length of its JSON header.
     if content[:2] == b"PK" or (content[:1] == b"\x80" and content[8:9] != b"{"):
-        raise InputError(
-            f"{path} must be a safetensors file, however: it looks like a pickle, which could run code on loading "
-            "and is never opened; save the model again with permgrad"
-        )
-    _check_intact(path, content, description)
-    try:
-        return weights_from_bytes(content)
-    except Exception as error:
-        raise _damaged(path, f"it is no safetensors file ({error})") from error
-
-
-def _read_arrays(path: Path, description: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
-    content = _read(path)
-    try:
-        arrays = read_npz(content)
-    except ValueError as error:
-        if "pickle" in str(error):
-            raise InputError(
-                f"{path} must be an npz file of plain arrays, however: {error}; save the model again with permgrad"
-            ) from error
-        raise _damaged(path, str(error)) from error
-    _check_intact(path, content, description)
-    return arrays
+        raise ValueError("it looks like a pickle, which could run code on loading and is never opened")
+    return weights_from_bytes(content)
 
 
 def _restore(model: Any, description: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -237,7 +233,7 @@ def _rebuild_images(
     model = ImageTableModel(description["task"], preset=str(description["preset"]))
     model.images_ = tuple(ImageColumn.from_dict(column) for column in description["images"])
     _restore(model, description, arrays)
-    options = ImageTableOptions.from_dict(description["network"])
+    options = ImageTableOptions(**description["network"])
     _check_layers(options, weights)
     model.module_ = built(lambda: model.build(len(model.preprocessor_.encoded_names_), options), weights)
     model.training_options_ = dict(description["training_options"])
@@ -260,7 +256,8 @@ def _rebuild_network(
     options = NetworkOptions.from_mapping(content["options"])
     numeric, blocks = content["numeric_columns"], content.get("level_blocks", ())
     for columns in (numeric, *blocks):
-        check_columns(columns, encoded)
+        if columns is not None and not all(isinstance(column, int) and 0 <= column < encoded for column in columns):
+            raise ValueError(f"columns {columns!r:.60} of {encoded}")
     if content["encoded"] != encoded:
         raise ValueError(f"a network of {content['encoded']!r} columns for an encoder of {encoded}")
     _check_layers(options, weights)
@@ -278,3 +275,134 @@ def _rebuild_network(
     if "image" in module.paths:
         module.renderer = renderer
     return module
+
+
+# ---- what a stored model must be, before memory is taken for it and before somebody works with it --------------------
+# Seal and checksums tell damage, not whether the parts of a model fit together: whoever makes a file can make its seal.
+
+
+class Outline(nn.Module):
+    """Stands for a renderer while a network is built: it has the size of the images, and draws nothing."""
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, encoded: Tensor) -> Tensor:
+        """Return what has the shape of images ``(n, channels, height, width)``, and takes no memory."""
+        return torch.empty(1, 1, 1, 1).expand(len(encoded), *self.shape)
+
+
+def built(make: Callable[[], Module], weights: Mapping[str, Tensor]) -> Module:
+    """Return a network with its weights; no memory is taken for one that is larger than they are."""
+    with sheltered(0):
+        with torch.device("meta"):  # where tensors have sizes, and no memory
+            expected = make().state_dict()
+        if set(weights) != set(expected):
+            raise ValueError(f"weights {sorted(set(weights) ^ set(expected))[:3]} do not fit the network")
+        for name, stored in weights.items():
+            if stored.shape != expected[name].shape or stored.dtype != expected[name].dtype:
+                kinds = [f"{weight.dtype} {tuple(weight.shape)}" for weight in (stored, expected[name])]
+                raise ValueError(f"weights {name} are {kinds[0]} in the place of {kinds[1]}")
+            if not bool(torch.isfinite(stored).all()):
+                raise ValueError(f"weights {name} are not all finite")
+        module = make()
+    module.load_state_dict(weights)
+    return module
+
+
+def _encoded_row(encoder: Any) -> npt.NDArray[np.float32]:
+    """Encode a row without a cell; refuse, with a ValueError, an encoder of strange columns, or that cannot."""
+    names = encoder.feature_names_in_
+    if len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
+        raise ValueError("names of features that are no text, or stand more than once")
+    for blocks in (encoder.groups_, encoder.variables_):
+        if strange := {name for block in blocks.values() for name in block} - set(names):
+            raise ValueError(f"groups of columns that are not there ({sorted(map(str, strange))[:3]})")
+    if np.any(np.diff(encoder.feature_of_) < 0):
+        raise ValueError("encoded columns that are not in the order of their features")
+    encoder.to_dict()  # what an encoder was made with is not needed to encode, but to save it again
+    encoded = np.asarray(encoder.transform(pd.DataFrame([[None] * len(names)], columns=names, dtype=object)))
+    if encoded.shape != (1, len(encoder.encoded_names_)) or not np.isfinite(encoded).all():
+        raise ValueError("an encoder that gives no finite numbers for a row without a cell")
+    return encoded
+
+
+def check_background(
+    inputs: Mapping[str, npt.NDArray[Any]], shapes: Mapping[str, tuple[int, ...]], target: npt.NDArray[Any]
+) -> None:
+    """Refuse, with a ValueError, background rows that are not rows of the model's inputs, which have ``shapes``."""
+    if set(inputs) != set(shapes):
+        raise ValueError(f"a background of {sorted(inputs)} for inputs {sorted(shapes)}")
+    if target.ndim != 1:
+        raise ValueError(f"a background's target of shape {target.shape}")
+    for name, rows in inputs.items():
+        if rows.shape != (len(target), *shapes[name]) or rows.dtype not in (np.float32, np.uint8):
+            raise ValueError(f"a background of {rows.dtype} {rows.shape} for {len(target)} rows of {shapes[name]}")
+        if not len(target) or not np.isfinite(rows).all():
+            raise ValueError("a background without rows, or with numbers that are not finite")
+
+
+def _check_classes(model: Any, outputs: int) -> None:
+    """Refuse, with a ValueError, classes that are not one for each output; two may share one."""
+    classes, weights = model.classes_, model.class_weights_
+    if classes.ndim != 1 or len(classes) < 2 or outputs not in ((1, 2) if len(classes) == 2 else (len(classes),)):
+        raise ValueError(f"classes of shape {classes.shape} for {outputs} outputs")
+    if len(np.unique(classes.astype(str) if classes.dtype == object else classes)) < len(classes):
+        raise ValueError("classes that stand more than once")
+    if with_half_character(classes.tolist()) is not None:
+        raise ValueError("classes that hold half a character")
+    if weights.shape != classes.shape or not np.isfinite(weights).all():
+        raise ValueError(f"class weights of shape {weights.shape} for {len(classes)} classes")
+
+
+def try_out(model: Any) -> None:
+    """Predict a row with a fitted model, and look at all that it brings along."""
+    with warning_filters, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        encoded = _encoded_row(model.preprocessor_)
+        if hasattr(model, "images_"):
+            _try_images(model)
+        else:
+            _try_hybrid(model, encoded)
+    if not all(model.history_[name].dtype.kind in "biuf" for name in model.history_):
+        raise ValueError("a history that does not hold numbers")
+    if hasattr(model, "target_mean_") and not np.isfinite([model.target_mean_, model.target_scale_]).all():
+        raise ValueError("a target's mean and scale that are not finite")
+
+
+def _try_hybrid(model: Any, encoded: npt.NDArray[np.float32]) -> None:
+    """Predict an encoded row."""
+    names, outputs = model.preprocessor_.feature_names_in_, model.module_.outputs
+    predicted = model.predict_encoded(encoded)
+    if predicted.shape != (1, outputs) or model.n_features_in_ != len(names):
+        raise ValueError(f"outputs of shape {predicted.shape} in the place of {(1, outputs)}, or other features")
+    if [str(name) for name in getattr(model, "feature_names_in_", names)] != list(names):
+        raise ValueError("the names of its features are not those that its encoder knows")
+    check_background({"table": model.background_}, {"table": (model.module_.encoded,)}, model.background_target_)
+    if hasattr(model, "classes_"):
+        _check_classes(model, outputs)
+        probabilities = model.calibration_.probabilities(predicted)
+        if probabilities.shape != (1, len(model.classes_)) or not np.isfinite(probabilities).all():
+            raise ValueError("probabilities that are not one for each class")
+
+
+def _try_images(model: Any) -> None:
+    """Predict a row of the background."""
+    shapes: dict[str, tuple[int, ...]] = {
+        column.name: (column.channels, column.height, column.width) for column in model.images_
+    }
+    if len(shapes) < len(model.images_) or not shapes:
+        raise ValueError("images that are not there, or of one name")
+    shapes[model.table_input] = (len(model.preprocessor_.encoded_names_),)
+    check_background(model.background_, shapes, model.background_target_)
+    outputs = 1
+    if model.task == "classification":
+        outputs = len(model.classes_)
+        _check_classes(model, outputs)
+    row, device = model.background(), device_of(model.module_)
+    tensors = [torch.from_numpy(np.asarray(row[name], dtype=np.float32)[:1]).to(device) for name in shapes]
+    with torch.no_grad():
+        predicted = model.module_(*tensors)
+    if tuple(predicted.shape) != (1, outputs) or not bool(torch.isfinite(predicted).all()):
+        raise ValueError(f"outputs of shape {tuple(predicted.shape)} in the place of {(1, outputs)}, or not finite")

@@ -90,15 +90,12 @@ def _arrays(model: Any) -> dict[str, npt.NDArray[Any]]:
     if isinstance(model.background_, dict):
         # Names of columns may hold any sign; their places in the description stand for them.
         arrays = {f"background.{place}": array for place, array in enumerate(model.background_.values())}
-    arrays["background_target"] = _plain_text(model.background_target_)
+    arrays["background_target"] = np.asarray(model.background_target_)
     if hasattr(model, "classes_"):
-        arrays["classes"] = _plain_text(np.asarray(model.classes_))
-    return {**arrays, **{f"history.{name}": model.history_[name].to_numpy() for name in model.history_.columns}}
-
-
-def _plain_text(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return fixed-width text for text in an object array, which would need pickle."""
-    return values.astype(str) if values.dtype == object else values
+        arrays["classes"] = np.asarray(model.classes_)
+    arrays |= {f"history.{name}": model.history_[name].to_numpy() for name in model.history_.columns}
+    # Text in an array of objects would need pickle; text of a fixed width does not.
+    return {name: values.astype(str) if values.dtype == object else values for name, values in arrays.items()}
 
 
 def _common(model: Any) -> dict[str, Any]:
@@ -148,7 +145,7 @@ def _of_hybrid(model: Any) -> dict[str, Any]:
     }
     if hasattr(model, "classes_"):
         content["classes_are_objects"] = bool(np.asarray(model.classes_).dtype == object)
-        content["calibration"] = model.calibration_.to_dict()
+        content["calibration"] = dataclasses.asdict(model.calibration_)
     return content
 
 

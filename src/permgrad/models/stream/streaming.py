@@ -1,32 +1,32 @@
 """``fit_stream``: from Parquet files that need not fit in memory to a fitted estimator.
 
-The table is read once to learn all that must be known (``streaming_scan``), then once per epoch (``streaming_rows``).
+The table is read once to learn all that must be known (``streaming_scan``), then once per epoch.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from permgrad.base.checks import check_names, check_whole
 from permgrad.base.errors import InputError, shown, unknown
 from permgrad.base.progress import Progress
-from permgrad.base.random import derive_seed, resolve_seed
+from permgrad.base.random import derive_seed, generator, resolve_seed
 from permgrad.data.parts.known_rows import RowBatch, find_known
 from permgrad.data.parts.partitions import Part, PartitionedTable, open_partitioned
 from permgrad.models.estimators import inputs
 from permgrad.models.estimators.prepared import Prepared, encode_training
 from permgrad.models.estimators.settings import FitSettings, resolve_settings
-from permgrad.models.stream.streaming_rows import StreamedRows
 from permgrad.models.stream.streaming_scan import MOST_VALIDATION_ROWS, Scan, StreamSource, scan, type_rows
-from permgrad.models.train.rows import Rows
+from permgrad.models.train.rows import Rows, count_batches
 
 if TYPE_CHECKING:
     from permgrad.models.estimators.base import HyNNBase
@@ -69,10 +69,10 @@ def prepare_stream(
     with Progress(table.rows, "reading", model.progress, lines=False) as bar:
         scanned = scan(source, typed, model, encoder.kinds, bar.advance)
     model.seed_ = seed
-    class_weight = _learn_target(model, scanned, settings)
+    _learn_target(model, scanned, settings)
     model.preprocessor_ = encoder.update(scanned.statistics)
     encoded = encode_training(model.preprocessor_, source.features_of(scanned.sample))
-    coder = _Coder(model, scanned.weight / scanned.rows, class_weight)
+    coder = _Coder(model, scanned.weight / scanned.rows)
     held = scanned.held
     if judging is not source:
         pieces = [one for part in judging.table.parts for _, one in judging.batches(part) if len(one)]
@@ -95,7 +95,7 @@ def prepare_stream(
         # Differs where the rows, or their order, would.
         identity=f"{derive_seed(0, source.describe(), block):016x}",
     )
-    targets = model._code_target(source.values_of(scanned.sample, model))  # noqa: SLF001
+    targets = inputs.code_target(model, model._task, source.values_of(scanned.sample, model))  # noqa: SLF001
     return model._ready(settings, encoded, targets, rows, judged, held_weights)  # noqa: SLF001
 
 
@@ -174,21 +174,19 @@ def _with_known(
 # ---- target --------------------------------------------------------------------------------------------------------
 
 
-def _learn_target(model: Any, scanned: Scan, settings: FitSettings) -> npt.NDArray[np.float64] | None:
-    """Learn classes and their weights, or the target's scale; return the classes' weights in the loss."""
+def _learn_target(model: Any, scanned: Scan, settings: FitSettings) -> None:
+    """Learn classes and their weights, or the target's scale."""
     if scanned.target is not None:
         spread = float(scanned.target.deviation[0])
         model.target_mean_ = float(scanned.target.mean[0])
         model.target_scale_ = spread if spread > 0 else 1.0
-        return None
+        return
     labels = np.empty(len(scanned.labels), dtype=object)
     labels[:] = list(scanned.labels)
-    coded = model._fit_target(labels.astype(scanned.label_type))  # noqa: SLF001
+    model.classes_, coded = inputs.class_target(labels.astype(scanned.label_type))
     counts = np.zeros(len(labels), dtype=np.int64)
     counts[coded] = list(scanned.labels.values())
-    weights = inputs.class_weights(settings.class_weight, model.classes_, counts)
-    model.class_weights_ = weights
-    return weights
+    model.class_weights_ = inputs.class_weights(settings.class_weight, model.classes_, counts)
 
 
 def _check_classes(model: Any, labels: npt.NDArray[Any], *, drawn: bool) -> None:
@@ -207,7 +205,6 @@ class _Coder:
 
     model: HyNNBase
     mean_weight: float
-    class_weight: npt.NDArray[np.float64] | None
 
     def read(self, source: StreamSource, part: Part) -> Iterator[Rows]:
         """Yield a part's training rows."""
@@ -217,6 +214,81 @@ class _Coder:
         """Return rows with their encoding, target and weight."""
         with source.table.cells_of(batch.numbers):
             encoded = self.model.preprocessor_.transform(source.features_of(batch))
-            target = self.model._code_target(source.values_of(batch, self.model))  # noqa: SLF001
-        weights = source.weights_of(batch) / self.mean_weight
-        return self.model._rows(encoded, target, weights, self.class_weight)  # noqa: SLF001
+            target = inputs.code_target(self.model, self.model._task, source.values_of(batch, self.model))  # noqa: SLF001
+        return self.model._rows(encoded, target, source.weights_of(batch) / self.mean_weight)  # noqa: SLF001
+
+
+# ---- rows of an epoch ----------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class StreamedRows:
+    """Training rows that are read from files in every epoch, as ``Rows`` are to a short table.
+
+    Parts of the table are read in a random order into a block of ``block_rows`` rows; the block is shuffled and cut
+    into batches, then the next one is read: a block of B rows from parts of p rows holds rows of at least B / p places
+    of the table, and only rows of one block meet in a batch. Where all rows fit into one block, the batches are those
+    of rows in memory, row by row, and nothing is read twice.
+
+    ``read`` gives the training rows of one of the ``parts``, ``rows`` in all, of which ``block_rows`` are in memory at
+    once; ``identity`` says what they are made from, so that a training never goes on with others.
+    """
+
+    parts: Sequence[Part]
+    rows: int
+    #: reads a part: its training rows, encoded, on the processor, a few thousand at a time
+    read: Callable[[Part], Iterator[Rows]]
+    block_rows: int
+    identity: str = ""
+    device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
+    #: all rows, where they fit into one block, once they were read
+    _block: Rows | None = dataclasses.field(default=None, init=False, repr=False)
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def to(self, device: torch.device) -> StreamedRows:
+        """Return the same rows, whose batches are on a device."""
+        return dataclasses.replace(self, device=device)
+
+    def batches(self, size: int, seed: int, epoch: int) -> Iterator[Rows]:
+        """Yield the batches of an epoch, block by block, as large as those of rows in memory."""
+        batches, made, left = count_batches(self.rows, size), 0, list[Rows]()
+        for number, block in enumerate(self._blocks(seed, epoch)):
+            # The only block has the order that rows in memory have.
+            keys = ("row order", epoch, number) if number else ("row order", epoch)
+            order = torch.from_numpy(generator(seed, *keys).permutation(len(block))).to(block.device)
+            start, fitting = 0, size - sum(map(len, left))
+            while made < batches - 1 and len(block) - start >= fitting:
+                yield _joined([*left, block.take(order[start : start + fitting])])
+                start, fitting, made, left = start + fitting, size, made + 1, []
+            left.append(block.take(order[start:]))
+        if made < batches - 1 or sum(map(len, left)) != self.rows - made * size:
+            raise RuntimeError(f"{made} of {batches} batches could be made: the files changed while they were read")
+        yield _joined([rows for rows in left if len(rows)])
+
+    def _blocks(self, seed: int, epoch: int) -> Iterator[Rows]:
+        if self.rows <= self.block_rows:
+            if self._block is None:
+                self._block = _joined([piece for part in self.parts for piece in self.read(part)]).to(self.device)
+            yield self._block
+            return
+        parts = generator(seed, "part order", epoch).permutation(len(self.parts))
+        pieces, filled = list[Rows](), 0
+        for piece in (piece for number in parts.tolist() for piece in self.read(self.parts[number])):
+            start = 0
+            while start < len(piece):
+                stop = min(len(piece), start + self.block_rows - filled)
+                pieces.append(piece.take(slice(start, stop)))
+                filled, start = filled + stop - start, stop
+                if filled == self.block_rows:
+                    yield _joined(pieces).to(self.device)
+                    pieces, filled = [], 0
+        if pieces:
+            yield _joined(pieces).to(self.device)
+
+
+def _joined(pieces: Sequence[Rows]) -> Rows:
+    if len(pieces) == 1:
+        return pieces[0]
+    return Rows(*(torch.cat([getattr(piece, name) for piece in pieces]) for name in ("x", "y", "weight")))

@@ -25,8 +25,7 @@ from permgrad.base.checks import is_whole
 from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, shown
 from permgrad.models.devices import full_float32
 from permgrad.models.train.guard import sheltered
-from permgrad.models.train.learner import Course, DivergenceError, Learner, TrainingOutcome
-from permgrad.models.train.team import Team
+from permgrad.models.train.learner import Course, DivergenceError, Learner, Team, TrainingOutcome
 
 _TASK, _RESULT, _ERROR, _MEETING = "task.pickle", "result.pt", "error.json", "meeting"
 #: What an error of a process is raised as.

@@ -29,16 +29,9 @@ def untouched() -> Iterator[None]:
     """Run the body, then put back all that this module's title names; torch's generators are ``forked_torch``'s."""
     python_random, numpy_random = random.getstate(), np.random.get_state()  # noqa: NPY002 — the user's global state
     before = [(read(), read, write) for read, write in _settings()]
-    put_back_loggers = _logging()
-    # Not warnings.catch_warnings: it also resets what each module has shown already, which would repeat warnings.
-    filters = list(warnings.filters)
     try:
         yield
     finally:
-        if list(warnings.filters) != filters:
-            warnings.filters[:] = filters  # type: ignore[index]
-            _filters_changed()
-        put_back_loggers()
         random.setstate(python_random)
         np.random.set_state(numpy_random)  # noqa: NPY002 — as above
         for value, read, write in before:
@@ -61,6 +54,9 @@ def _settings() -> list[tuple[Read, Write]]:
     settings: list[tuple[Read, Write]] = [
         (lambda: dict(os.environ), _set_environment),
         (_working_folder, _change_folder),
+        (_loggers, _put_back_loggers),
+        # Not warnings.catch_warnings: it also resets what each module has shown already, which would repeat warnings.
+        (lambda: list(warnings.filters), _put_back_filters),
         (torch.get_num_threads, torch.set_num_threads),
         (torch.get_default_dtype, torch.set_default_dtype),
         (
@@ -103,29 +99,29 @@ def _change_folder(folder: str | None) -> None:
             os.chdir(folder)
 
 
-def _filters_changed() -> None:
-    """Make the warnings module read its filters again, by the name this Python has for it."""
+def _put_back_filters(filters: list[Any]) -> None:
+    """Put the warnings' filters back, and make Python read them again, by the name that it has for this."""
+    warnings.filters[:] = filters  # type: ignore[index]
     changed = getattr(warnings, "_filters_mutated", None) or getattr(warnings, "_filters_mutated_lock_held", None)
     if changed is not None:
         with contextlib.suppress(RuntimeError):
             changed()
 
 
-def _logging() -> Callable[[], None]:
-    """Return what puts all loggers back as they are now."""
+def _loggers() -> tuple[list[tuple[Any, ...]], int]:
+    """Return how all loggers are."""
     named = [entry for entry in logging.root.manager.loggerDict.values() if isinstance(entry, logging.Logger)]
     states = [
         (logger, logger.level, list(logger.handlers), list(logger.filters), logger.propagate, logger.disabled)
         for logger in (logging.root, *named)
     ]
-    disabled_below = logging.root.manager.disable
+    return states, logging.root.manager.disable
 
-    def put_back() -> None:
-        for logger, level, handlers, filters, propagate, disabled in states:
-            if logger.level != level:
-                logger.setLevel(level)
-            logger.handlers[:], logger.filters[:] = handlers, filters
-            logger.propagate, logger.disabled = propagate, disabled
-        logging.disable(disabled_below)
 
-    return put_back
+def _put_back_loggers(before: tuple[list[tuple[Any, ...]], int]) -> None:
+    for logger, level, handlers, filters, propagate, disabled in before[0]:
+        if logger.level != level:
+            logger.setLevel(level)
+        logger.handlers[:], logger.filters[:] = handlers, filters
+        logger.propagate, logger.disabled = propagate, disabled
+    logging.disable(before[1])

@@ -11,22 +11,23 @@ import dataclasses
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 from permgrad.base.errors import EnvironmentProblem, InputError, is_out_of_memory
 from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.random import derive_seed
 from permgrad.models.batches import in_batches
-from permgrad.models.devices import full_float32, mixed_precision, rows_at_once
+from permgrad.models.devices import mixed_precision, rows_at_once
 from permgrad.models.estimators.calibration import best_temperature, class_logits
 from permgrad.models.fast.inference import fold
-from permgrad.models.losses import loss_rows
+from permgrad.models.losses import losses
 from permgrad.models.network.members import MemberScale
 from permgrad.models.train.checkpoint import (
     CHECKPOINT_NAME,
@@ -38,9 +39,8 @@ from permgrad.models.train.checkpoint import (
     write_checkpoint,
 )
 from permgrad.models.train.optimizers import Adam, Optimizer
-from permgrad.models.train.rows import Rows, TrainingRows
+from permgrad.models.train.rows import Rows, TrainingRows, count_batches
 from permgrad.models.train.schedules import schedules
-from permgrad.models.train.team import Team
 
 if TYPE_CHECKING:
     from permgrad.models.network.network import HybridNetwork
@@ -120,6 +120,39 @@ class TrainingOutcome:
     diverged: str
 
 
+@dataclasses.dataclass(frozen=True)
+class Team:
+    """One device of those that have the same weights and share each batch on torch's process group, number ``rank``."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
+
+    def share(self, batch: Rows) -> Rows:
+        """Return every ``size``-th row; all rows where there are too few for two each."""
+        return batch if len(batch) < 2 * self.size else batch.take(slice(self.rank, None, self.size))
+
+    def weight(self, share: int, batch: int) -> float:
+        """Return the weight of the mean over this device's rows in the mean over the batch."""
+        # Where all devices compute the batch, each counts alike.
+        return 1 / self.size if share == batch else share / batch
+
+    def add_up(self, tensors: Sequence[Tensor]) -> None:
+        """Put the sum over all devices in the place of each tensor: one message for all of them."""
+        if tensors:
+            flat = _flatten_dense_tensors(list(tensors))
+            torch.distributed.all_reduce(flat)
+            for tensor, total in zip(tensors, _unflatten_dense_tensors(flat, list(tensors)), strict=True):
+                tensor.copy_(total)
+
+    def agree(self, judge: Callable[[], tuple[float, float]]) -> tuple[float, float]:
+        """Return what the first device finds; the others do not look."""
+        judged = torch.tensor(judge() if self.rank == 0 else (0.0, 0.0), dtype=torch.float64, device=self.device)
+        torch.distributed.broadcast(judged, src=0)
+        score, temperature = judged.tolist()
+        return score, temperature
+
+
 class Learner:
     """One network with its optimizer: takes steps, validates, keeps the best weights."""
 
@@ -129,8 +162,10 @@ class Learner:
         held, device = course.validation_rows, self.team.device
         self.network, self.train_rows = course.network.to(device), course.train_rows.to(device)
         self.validation_rows = None if held is None else held.to(device)
-        self.order = self.train_rows.order(self.options.batch_size, self.seed)
+        self.steps_per_epoch = count_batches(len(self.train_rows), self.options.batch_size)
         self.optimizer = build_optimizer(self.network, self.options)
+        self._trained = [weight for weight in self.network.parameters() if weight.requires_grad]
+        self._products = mixed_precision(device, self.options.precision)
         # Freed blocks up to twice the largest that was ever freed stay with the process (mallopt(3), glibc): a step
         # takes a fifth longer where each asks for its megabytes anew. This block is never written to.
         with contextlib.suppress(RuntimeError):
@@ -156,12 +191,15 @@ class Learner:
         if checkpoint is not None and checkpoint.exists():
             self.load_state(read_checkpoint(checkpoint, self.team.device), checkpoint)
         stopped = on_epoch is not None and any(on_epoch(record) for record in self.history)
-        steps = (self.options.max_epochs - self.epoch) * len(self.order)
+        steps = (self.options.max_epochs - self.epoch) * self.steps_per_epoch
+        patience = math.inf if self.options.patience is None or self.validation_rows is None else self.options.patience
         with Progress(steps, "training", self.course.progress if first else False, lines=False) as bar:
-            while not (self.finished or stopped):
+            while not stopped and self.epoch < self.options.max_epochs:
+                if self.epoch and self.epoch - self.best_epoch >= patience:
+                    break
                 self.start_epoch()
-                for number, batch in enumerate(self.order):
-                    self.step(batch, number)
+                for number, rows in enumerate(self.batches()):
+                    self.step(rows, number)
                     bar.advance()
                 self.end_epoch()
                 if self.diverged:
@@ -179,37 +217,30 @@ class Learner:
         """Number of finished epochs."""
         return len(self.history)
 
-    @property
-    def finished(self) -> bool:
-        """Whether no further epoch is wanted."""
-        patience = math.inf if self.options.patience is None else self.options.patience
-        out_of_patience = self.validation_rows is not None and self.epoch - self.best_epoch >= patience
-        return self.epoch >= self.options.max_epochs or (out_of_patience and self.epoch > 0) or bool(self.diverged)
-
     def start_epoch(self) -> None:
         """Prepare what the next epoch's steps need."""
         # Each device draws its own dropout; the first as if it were alone.
         keys = ("dropout", self.epoch, self.team.rank) if self.team.rank else ("dropout", self.epoch)
         torch.manual_seed(derive_seed(self.seed, *keys) % 2**63)
-        self.order.epoch = self.epoch
-        self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.train_rows.device)
+        self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.team.device)
         self._started = time.perf_counter()
         self.network.train()
 
-    def learning_rate(self, step: int) -> float:
-        """Return the rate of a step within the coming epoch."""
-        share = step / len(self.order) if self.options.schedule_unit == "step" else 0.0
-        done = (self.epoch + share) / self.options.max_epochs
-        return self._schedule(done, self.options.learning_rate)
+    def batches(self) -> Iterator[Rows]:
+        """Return the batches of the coming epoch."""
+        return self.train_rows.batches(self.options.batch_size, self.seed, self.epoch)
 
-    def step(self, batch: Any, number: int) -> None:
-        """Take one optimizer step on the rows of a batch of ``order``."""
-        rows = self.train_rows.take(self.team.share(batch))
-        rate = self.learning_rate(number)
+    def step(self, rows: Rows, number: int) -> None:
+        """Take one optimizer step on a batch, the given one of the epoch: on this device's share of it."""
+        options, together = self.options, len(rows)
+        share = number / self.steps_per_epoch if options.schedule_unit == "step" else 0.0
+        rate = self._schedule((self.epoch + share) / options.max_epochs, options.learning_rate)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        if self.team.size > 1:
+            rows = self.team.share(rows)
         try:
-            loss = self._follow(rows, len(batch))
+            loss = self._follow(rows, together)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -219,11 +250,11 @@ class Learner:
                 f"take {fix} (--batch-size), which makes other steps and hence another model"
             ) from error
         self.optimizer.step()
-        self._loss_sum += loss.detach().double() * len(batch)
+        self._loss_sum += loss.detach().double() * together
         if self.average:
             # Early steps move the averaged weights further, so that the start is forgotten.
             self.steps += 1
-            past = min(self.options.averaging, self.steps / (self.steps + 9))
+            past = min(options.averaging, self.steps / (self.steps + 9))
             state = self.network.state_dict()
             floats = [name for name, value in state.items() if value.is_floating_point()]
             torch._foreach_lerp_([self.average[n] for n in floats], [state[n] for n in floats], 1 - past)
@@ -234,24 +265,30 @@ class Learner:
         """Return the loss of this device's rows and leave its gradients; ``together``: rows of all devices."""
         x, y, weight = rows.x, rows.y, rows.weight
         members = getattr(self.network, "members", 1)
-        with mixed_precision(rows.device, self.options.precision):
+        with self._products:
             # Every member has a loss of its own, as if it were alone.
             outputs = self.network(x) if members == 1 else self.network.member_outputs(x).flatten(0, 1)
         if members > 1:
             y, weight = y.repeat_interleave(members), weight.repeat_interleave(members)
         loss = training_loss(outputs.float(), y, weight, self.options)
-        self.optimizer.zero_grad(set_to_none=True)
-        if self.team.size > 1:
+        for trained in self._trained:
+            trained.grad = None
+        if self.team.size == 1:
+            loss.backward()
+        else:
             loss = loss * self.team.weight(len(rows), together)
-        loss.backward()
-        trained = (weight for group in self.optimizer.param_groups for weight in group["params"])
-        self.team.add_up([weight.grad for weight in trained if weight.grad is not None])
+            loss.backward()
+            self.team.add_up([trained.grad for trained in self._trained if trained.grad is not None])
         return loss
 
     def end_epoch(self) -> None:
         """Validate, write the history, keep the weights if they are the best so far."""
-        self.team.add_up([self._loss_sum])
-        self.team.level([value for value in self.network.buffers() if value.is_floating_point()])
+        if self.team.size > 1:
+            statistics = [value for value in self.network.buffers() if value.is_floating_point()]
+            self.team.add_up([self._loss_sum])
+            self.team.add_up(statistics)
+            for value in statistics:
+                value.div_(self.team.size)
         train_loss = float(self._loss_sum) / len(self.train_rows)
         present = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         weights, validation_loss, rate = self.average or present, math.nan, self.optimizer.param_groups[0]["lr"]
@@ -259,7 +296,8 @@ class Learner:
         if self.validation_rows is not None:
             if self.average:
                 self.network.load_state_dict(self.average)
-            score, temperature = self.team.agree(partial(self._judge, self.validation_rows))
+            judge = partial(self._judge, self.validation_rows)
+            score, temperature = judge() if self.team.size == 1 else self.team.agree(judge)
             validation_loss = score
             if self.average:
                 self.network.load_state_dict(present)
@@ -281,15 +319,15 @@ class Learner:
 
     def _judge(self, rows: Rows) -> tuple[float, float]:
         """Return the validation loss that epochs are compared by, and the temperature that it is taken at."""
-        if not self.options.refinement or self.options.loss != "cross_entropy":
-            return evaluate(self.network, rows, self.options.loss), 1.0
-        outputs = predict(self.network, rows).double()
-        if not bool(torch.isfinite(outputs).all()):
-            return math.nan, 1.0
-        weights = rows.weight.double().cpu().numpy()
-        temperature = best_temperature(class_logits(outputs.cpu().numpy()), rows.y.cpu().numpy(), weights, spread=1.0)
-        losses = loss_rows(outputs / temperature, rows.y, self.options.loss)
-        return _mean(losses, rows), temperature
+        outputs, temperature, loss = predict(self.network, rows), 1.0, self.options.loss
+        if self.options.refinement and loss == "cross_entropy":
+            outputs = outputs.double()
+            if not bool(torch.isfinite(outputs).all()):
+                return math.nan, 1.0
+            logits, weights = class_logits(outputs.cpu().numpy()), rows.weight.double().cpu().numpy()
+            temperature = best_temperature(logits, rows.y.cpu().numpy(), weights, spread=1.0)
+            outputs = outputs / temperature
+        return mean_loss(outputs, rows, loss), temperature
 
     # -- state ----------------------------------------------------------------------------------------------------
 
@@ -343,39 +381,33 @@ def build_optimizer(network: nn.Module, options: TrainingOptions) -> Optimizer:
 def training_loss(outputs: Tensor, y: Tensor, weight: Tensor, options: TrainingOptions) -> Tensor:
     """Return the mean weighted loss of a batch; weights have mean 1 over all training rows."""
     if options.loss == "squared_error":
-        losses = (outputs[:, 0] - y).square()
+        each = (outputs[:, 0] - y).square()
     elif outputs.shape[1] == 1:
         share = y.to(outputs.dtype)
         if options.label_smoothing:
             share = share + options.label_smoothing * (0.5 - share)
-        losses = nn.functional.binary_cross_entropy_with_logits(outputs[:, 0], share, reduction="none")
+        each = nn.functional.binary_cross_entropy_with_logits(outputs[:, 0], share, reduction="none")
     else:
-        losses = nn.functional.cross_entropy(outputs, y, reduction="none", label_smoothing=options.label_smoothing)
-    return (losses * weight).mean()
+        each = nn.functional.cross_entropy(outputs, y, reduction="none", label_smoothing=options.label_smoothing)
+    return (each * weight).mean()
 
 
-@torch.no_grad()
-def evaluate(network: HybridNetwork, rows: Rows, loss: str) -> float:
-    """Return the weighted mean loss in float64 over all rows, in eval mode; the mode is put back."""
-    return _mean(loss_rows(predict(network, rows), rows.y, loss), rows)
-
-
-def _mean(losses: Tensor, rows: Rows) -> float:
+def mean_loss(outputs: Tensor, rows: Rows, loss: str) -> float:
+    """Return the weighted mean loss of some rows' outputs in float64."""
     weight = rows.weight.double()
-    return float((losses * weight).sum() / weight.sum())
+    return float((losses.get(loss)(outputs, rows.y) * weight).sum() / weight.sum())
 
 
 @torch.no_grad()
 def predict(network: HybridNetwork, rows: Rows) -> Tensor:
-    """Return the outputs ``(rows, outputs)`` in eval mode; the mode is put back."""
+    """Return the outputs ``(rows, outputs)`` in eval mode, which is put back; for who computes in ``full_float32``."""
     was_training, outputs = network.training, list[Tensor]()
     size = rows_at_once(rows.x.device, on_processor=_EVALUATION_ROWS, on_accelerator=_EVALUATION_ROWS_ACCELERATOR)
     network.eval()
     try:
-        with full_float32():
-            # Two thirds of the time of the layers as they stand, for the published network.
-            forward = fold(network) or network
-            in_batches(len(rows), size, lambda part: outputs.append(forward(rows.x[part])))
+        # Two thirds of the time of the layers as they stand, for the published network.
+        forward = fold(network) or network
+        in_batches(len(rows), size, lambda part: outputs.append(forward(rows.x[part])))
     finally:
         network.train(was_training)
     return torch.cat(outputs)

@@ -22,6 +22,7 @@ class Adam:
     def __init__(self, groups: Sequence[Mapping[str, Any]], *, lr: float, weight_decay: float, decoupled: bool) -> None:
         common = {"lr": lr, "betas": _BETAS, "eps": _EPS, "weight_decay": weight_decay}
         self.param_groups = [{**common, **group, "params": list(group["params"])} for group in groups]
+        self._weights = [weight for group in self.param_groups for weight in group["params"]]
         self._update = adamw if decoupled else adam
         self._state: dict[nn.Parameter, dict[str, torch.Tensor]] = {}
 
@@ -30,7 +31,10 @@ class Adam:
         """Change the weights that have gradients."""
         for group in self.param_groups:
             weights = [weight for weight in group["params"] if weight.grad is not None]
-            states = [self._state_of(weight) for weight in weights]
+            for weight in weights:
+                if weight not in self._state:
+                    self._state[weight] = _first_state(weight)
+            states = [self._state[weight] for weight in weights]
             (beta1, beta2), numbers = group["betas"], {name: group[name] for name in ("lr", "weight_decay", "eps")}
             self._update(
                 weights,
@@ -42,26 +46,9 @@ class Adam:
                 **{"fused": True, "amsgrad": False, "maximize": False, "beta1": beta1, "beta2": beta2, **numbers},
             )
 
-    def _state_of(self, weight: nn.Parameter) -> dict[str, torch.Tensor]:
-        if weight not in self._state:
-            self._state[weight] = {
-                "step": torch.zeros((), device=weight.device),
-                "exp_avg": torch.zeros_like(weight),
-                "exp_avg_sq": torch.zeros_like(weight),
-            }
-        return self._state[weight]
-
-    def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: ARG002 — as in torch
-        """Throw gradients away."""
-        for weight in self._weights():
-            weight.grad = None
-
-    def _weights(self) -> list[nn.Parameter]:
-        return [weight for group in self.param_groups for weight in group["params"]]
-
     def state_dict(self) -> dict[str, Any]:
         """Return what coming steps depend on, as ``torch.optim`` writes it; weights that never moved have no state."""
-        place = {weight: number for number, weight in enumerate(self._weights())}
+        place = {weight: number for number, weight in enumerate(self._weights)}
         groups = [{**group, "params": [place[weight] for weight in group["params"]]} for group in self.param_groups]
         return {"state": {place[weight]: dict(state) for weight, state in self._state.items()}, "param_groups": groups}
 
@@ -69,11 +56,17 @@ class Adam:
         """Go on from a state, also from one of ``torch.optim.Adam`` or ``AdamW`` over the same weights."""
         for group, stored in zip(self.param_groups, state_dict["param_groups"], strict=True):
             group.update({name: stored[name] for name in ("lr", "betas", "eps", "weight_decay")})
-        weights = self._weights()
         self._state = {}
         for place, stored in state_dict["state"].items():
-            for name, value in self._state_of(weights[place]).items():
+            state = self._state[self._weights[place]] = _first_state(self._weights[place])
+            for name, value in state.items():
                 value.copy_(stored[name])
+
+
+def _first_state(weight: nn.Parameter) -> dict[str, torch.Tensor]:
+    """Return a weight's state before its first step."""
+    moments = {name: torch.zeros_like(weight) for name in ("exp_avg", "exp_avg_sq")}
+    return {"step": torch.zeros((), device=weight.device), **moments}
 
 
 Optimizer: TypeAlias = Adam | torch.optim.SGD

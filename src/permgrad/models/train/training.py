@@ -9,9 +9,8 @@ from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 from permgrad.models.train.distributed import Task, train_together
 from permgrad.models.train.guard import sheltered
-from permgrad.models.train.learner import Course, DivergenceError, EpochWatcher, Learner, TrainingOutcome
+from permgrad.models.train.learner import Course, DivergenceError, EpochWatcher, Learner, Team, TrainingOutcome
 from permgrad.models.train.rows import Rows
-from permgrad.models.train.team import Team
 
 #: Encoded columns are near 1 in size; one this large can drive a network's outputs, and its loss, out of bounds.
 _EXTREME = 1e3

@@ -34,12 +34,18 @@ from permgrad.evaluation.metrics import evaluate
 from permgrad.evaluation.thresholds import never_predicted
 from permgrad.imaging.layout import StoredLayout, fit_layout, layout_to_dict, make_layout
 from permgrad.imaging.picture import draw_layout
-from permgrad.models.estimators.argument_rules import TASK_LOSSES
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.image_table import ImageTableModel, image_presets
 from permgrad.models.estimators.prepared import EncodedFrame, FitRows, encode_training
 from permgrad.models.estimators.presets import Preset, get_preset
-from permgrad.models.estimators.settings import FitSettings, choose_device, device_faults, resolve_settings
+from permgrad.models.estimators.settings import (
+    TASK_LOSSES,
+    FitSettings,
+    choose_device,
+    device_faults,
+    resolve_settings,
+)
+from permgrad.models.network.summary import measure_training_time
 from permgrad.models.save.saving import load
 from permgrad.models.train.checkpoint import epochs_in
 from permgrad.models.train.guard import untouched
@@ -294,7 +300,7 @@ def fit_on_table(work: RunWork, learned: npt.NDArray[np.bool_]) -> Any:
     settings = None if work.settings is None else replace(work.settings, layout=layout)
     with untouched():
         ready = model._prepare_encoded(encoder, train, held, settings)  # noqa: SLF001 — see docs/architecture.md
-        work.say(f"  training: {model._training_time(ready).after(done)}")  # noqa: SLF001 — as above
+        work.say(f"  training: {measure_training_time(ready.course, ready.device).after(done)}")
         say_baselines(work)
         return model._train(ready, work.folder.checkpoint, None)  # noqa: SLF001 — as above
 
