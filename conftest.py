@@ -16,6 +16,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 EXTRAS = ("captum", "shap", "shapiq", "optuna", "ray", "lightgbm", "xgboost", "pytabkit")
 
 
+#: Examples of a property for each case that --cases lets run.
+EXAMPLES_OF_A_CASE = 10
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--cases", type=int, metavar="N", help="of a test with more than N cases run N, spread over all of them"
@@ -46,6 +50,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             raise pytest.UsageError(f"--cases must be at least 1, got {most}.")
         items[:], left_out = spread(items, most)
         config.hook.pytest_deselected(items=left_out)
+        for item in items:
+            used = getattr(getattr(item, "obj", None), "_hypothesis_internal_use_settings", None)
+            if used is not None:
+                fewer = type(used)(used, max_examples=min(used.max_examples, EXAMPLES_OF_A_CASE * most))
+                item.obj._hypothesis_internal_use_settings = fewer  # noqa: SLF001 — as Hypothesis' own plugin does
     for item in items:
         if isinstance(item, pytest.DoctestItem) and item.dtest is not None:
             source = "".join(example.source for example in item.dtest.examples)
