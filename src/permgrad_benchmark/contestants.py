@@ -24,16 +24,11 @@ Kind = Literal["ours", "peer", "baseline"]
 
 @dataclass(frozen=True)
 class Scores:
-    """What a contestant says: one number per player, larger being more important.
+    """What a contestant says: one number per player ``(players,)``, larger being more important, in its own units.
 
-    Attributes:
-        values: Importances ``(players,)``; not clipped, in the contestant's own units.
-        low, high: Ends of its 95 % intervals ``(players,)``; None where it gives none.
-        p_values: Two-sided, of "no importance" ``(players,)``; None where it gives none.
-        seconds: Time on the clock.
-        model_rows: Rows of the network evaluated, forward or backward; None if unknown.
-        completeness_gap: Largest gap of the sum of attributions, relative to the output range; None where none is
-            promised.
+    ``low`` and ``high`` are ends of its 95 % intervals, ``p_values`` two-sided, of "no importance"; ``model_rows`` rows
+    of the network evaluated, forward or backward; ``completeness_gap`` the largest gap of the sum of attributions,
+    relative to the output range. None: it gives none, or it is unknown.
     """
 
     values: Floats
@@ -55,16 +50,11 @@ class Scores:
 
 @dataclass(frozen=True)
 class Contestant:
-    """A method that takes part in a suite.
+    """A method that takes part in a suite: a function of the suite's case that returns :class:`Scores`.
 
-    Attributes:
-        name: Its name in ``results.csv``.
-        label: Its name for people.
-        estimand: The truth that it estimates, one of the suite's; ``"any"`` if it states none (gradients, maps).
-        kind: ``"ours"``, ``"peer"`` (another package, or another paper's method), ``"baseline"``.
-        score: Function of the suite's case that returns :class:`Scores`.
-        needs: Packages that must be importable.
-        note: What a reader of the tables must know about it, in a sentence.
+    ``estimand`` is the truth that it estimates, one of the suite's, or ``"any"`` if it states none (gradients, maps);
+    ``kind`` is ``"ours"``, ``"peer"`` (another package, or another paper's method) or ``"baseline"``; ``needs`` are
+    packages that must be importable; ``note`` is what a reader of the tables must know about it.
     """
 
     name: str

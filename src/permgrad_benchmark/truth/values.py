@@ -37,13 +37,7 @@ _PAIRS = 2**19
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """One truth.
-
-    Attributes:
-        values: of each feature ``(features,)``, in units of the loss (``shapley``: of the output).
-        error: standard error of each value; 0 for a closed form.
-        how: ``"closed form"`` or ``"quasi Monte Carlo"``.
-    """
+    """One truth ``(features,)``, in units of the loss (``shapley``: of the output), its standard error, its source."""
 
     values: Floats
     error: Floats
@@ -130,11 +124,7 @@ def _subsets(size: int) -> npt.NDArray[np.bool_]:
 
 
 def shapley_from_coalitions(game: Floats, size: int) -> Floats:
-    """Return the exact Shapley values of a game given for every subset.
-
-    Shape:
-        game ``(2 ** size, *)``, row s for the subset whose binary digits are s; result ``(size, *)``.
-    """
+    """Return Shapley values ``(size, *)`` of a game ``(2 ** size, *)``, row s for the subset with s's binary digits."""
     values = np.zeros((size, *game.shape[1:]))
     counts = _subsets(size).sum(axis=1)
     for j in range(size):

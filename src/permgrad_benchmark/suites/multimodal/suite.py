@@ -32,9 +32,7 @@ IMAGE_SETS = ("pneumoniamnist",)
 class MultimodalSuite(Suite):
     """Two images and two tables through one fused network; eight published decision functions and four further ones.
 
-    Args:
-        image_sets: one set of images for X1 and X2, or one for each: names of MedMNIST sets or paths of such files.
-        training: how networks are trained; None: as the scale says.
+    ``image_sets`` is one set of images for X1 and X2, or one for each: names of MedMNIST sets or paths of such files.
     """
 
     name = "multimodal"
