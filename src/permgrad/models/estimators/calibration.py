@@ -57,9 +57,13 @@ class Calibration:
         # Where every class's curve says 0, nothing is known about which it is.
         return np.where(total > 0, raw / np.where(total > 0, total, 1), 1 / raw.shape[1])
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return what JSON knows; numbers come back bit for bit."""
+        return dataclasses.asdict(self)
+
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
-        """Read back what ``dataclasses.asdict`` gave, after a way through JSON."""
+        """Read back what ``to_dict`` wrote."""
         curves = tuple((tuple(map(float, x)), tuple(map(float, y))) for x, y in content["curves"])
         if any(len(x) != len(y) or not x for x, y in curves):
             raise ValueError("the knots of an isotonic curve do not pair up")
