@@ -193,15 +193,7 @@ class Explanation:
             except UnicodeEncodeError:
                 # Half a character, which pandas' own type refuses.
                 columns[title] = pd.Series(cells, dtype=object)
-        return pd.DataFrame(columns | self.frame_numbers())
-
-    def frame_numbers(self) -> dict[str, Floats]:
-        """Return the tidy frame's columns of numbers."""
-        low, high = self.ci()
-        numbers = {"importance": self.values, "std": self.std, "ci_low": low, "ci_high": high}
-        numbers |= {"p_value": self.p_values, "p_adjusted": self.p_adjusted, **self.parts}
-        missing = np.full(self.values.shape, np.nan)
-        return {title: (missing if array is None else array).ravel() for title, array in numbers.items()}
+        return pd.DataFrame(columns | frame_numbers(self))
 
     def output_index(self, output: str | int | None) -> int:
         """Return the position of an output given by name or position; None is the first."""
@@ -521,6 +513,15 @@ def _fields_from_file(header: Mapping[str, Any], arrays: Mapping[str, npt.NDArra
         stored = {name: array for name, array in arrays.items() if name.startswith(group)}
         fields[group[:-1]] = {name.removeprefix(group): array for name, array in stored.items()}
     return fields | {"values": arrays["values"], "feature_values": frame}
+
+
+def frame_numbers(explanation: Explanation) -> dict[str, Floats]:
+    """Return the tidy frame's columns of numbers."""
+    low, high = explanation.ci()
+    numbers = {"importance": explanation.values, "std": explanation.std, "ci_low": low, "ci_high": high}
+    numbers |= {"p_value": explanation.p_values, "p_adjusted": explanation.p_adjusted, **explanation.parts}
+    missing = np.full(explanation.values.shape, np.nan)
+    return {title: (missing if array is None else array).ravel() for title, array in numbers.items()}
 
 
 def positive_output(explanation: Explanation) -> int:

@@ -152,7 +152,7 @@ def build_request(arguments: Arguments, chosen: Method, name: str) -> Request:
     positive = resolve_positive(subject, arguments.positive, y)
     targets = resolve_targets(subject, arguments.target)
     if subject.task == "regression" and subject.count > 1:
-        subject.chosen = targets
+        subject.loss_columns = targets
     return Request(
         **rows,
         scope=scope,
@@ -296,7 +296,9 @@ def _read_network(arguments: Arguments, name: str, scope: Scope, settings: Mappi
     if layer is not None:
         subject, inputs, donors, space = at_layer(subject, inputs, donors, layer, segments)
     else:
-        space = build_space(subject.input_names, inputs, subject.columns, segments, subject.readings())
+        space = build_space(
+            subject.input_names, inputs, [leaf.columns for leaf in subject.form.leaves], segments, subject.readings()
+        )
     if not len(space):
         shapes = shapes_in_words(subject.input_names, inputs)
         raise InputError(

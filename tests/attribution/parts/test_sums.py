@@ -138,7 +138,7 @@ class _Request:
 
     def __init__(self, y: np.ndarray, weights: np.ndarray | None, loss: str) -> None:
         self.y, self.sample_weight, self.loss, self.subject = y, weights, loss, self
-        self.chosen = ()
+        self.loss_columns = ()
 
 
 @pytest.mark.parametrize("weighted", [False, True])

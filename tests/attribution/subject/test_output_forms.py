@@ -89,7 +89,7 @@ def test_losses_and_divergences(form):
 
 @pytest.mark.parametrize("columns", [(), (1,), (0, 2)])
 def test_a_regression_of_several_numbers_is_their_mean(columns):
-    made = OutputForm("regression", "values", 3, (), ("0", "1", "2"), chosen=columns)
+    made = OutputForm("regression", "values", 3, (), ("0", "1", "2"), loss_columns=columns)
     outputs, other = torch.from_numpy(SCORES), torch.from_numpy(OTHER)
     chosen = list(columns or range(3))
     squared = (SCORES - OTHER)[:, chosen] ** 2

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from permgrad.attribution.build import by_quantity, global_explanation
-from permgrad.attribution.explanation import OF_ROWS, Explanation
+from permgrad.attribution.explanation import OF_ROWS, Explanation, frame_numbers
 from permgrad.attribution.method import LossGame, Request, loss_game, methods
 from permgrad.attribution.parts.folder import part_name, written_lines
 from permgrad.attribution.parts.plan import StreamPlan
@@ -158,7 +158,7 @@ def local_table(explanation: Explanation, numbers: Integers, form: str) -> pa.Ta
         "modality": _repeated(explanation.modality, outputs, rows),
         "class": _repeated(explanation.outputs, 1, rows * names),
     }
-    return pa.table(columns | explanation.frame_numbers())
+    return pa.table(columns | frame_numbers(explanation))
 
 
 def _repeated(names: tuple[str, ...], each: int, times: int) -> pa.DictionaryArray:

@@ -49,7 +49,7 @@ def loss_scale(request: Request) -> float:
     loss = request.loss
     if loss in ("squared_error", "absolute_error"):
         columns = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
-        chosen = list(request.subject.chosen) or slice(None)
+        chosen = list(request.subject.loss_columns) or slice(None)
         return float(np.mean([_spread(column, weights, loss) for column in columns[:, chosen].T]))
     counts = np.bincount(np.asarray(y, dtype=np.int64), weights=weights)
     return scale_of_shares(counts / counts.sum(), loss)

@@ -44,8 +44,8 @@ class HybridSubject(Subject):
             class_names=classes,
             output_names=classes or ("all",),
             class_labels=labels,
-            mean=float(getattr(model, "target_mean_", 0.0)),
-            scale=float(getattr(model, "target_scale_", 1.0)),
+            target_mean=float(getattr(model, "target_mean_", 0.0)),
+            target_scale=float(getattr(model, "target_scale_", 1.0)),
         )
         parameter = next(self.module.parameters())
         self.device, self.dtype = parameter.device, parameter.dtype

@@ -73,6 +73,9 @@ class InnerSubject(NetworkSubject):
         self._folded, self._looked = None, True
         few = min(_PROBE_ROWS, len(inputs[0]), max(2, outer.most_rows()))
         self.inputs = with_fewer(few, partial(self._look, layer, inputs))
+        # The activations, then the network's own inputs that the layers behind still need.
+        self.input_names = (*self.names, *(outer.input_names[position] for position in self._kept))
+        self.real = tuple(tensor.is_floating_point() for tensor in self.inputs)
 
     def _look(self, layer: str, inputs: tuple[Tensor, ...], count: int) -> tuple[Tensor, ...]:
         """Find out with the first rows how the layer is called and where it can be cut; return what is explained."""
@@ -104,16 +107,6 @@ class InnerSubject(NetworkSubject):
                     "does not; choose a layer whose output is a tensor that is not changed in place"
                 )
         return (*captured, *(few[position] for position in self._kept))
-
-    @property
-    def input_names(self) -> tuple[str, ...]:
-        """The activations, then the network's own inputs that the layers behind still need."""
-        return (*self.names, *(self.outer.input_names[position] for position in self._kept))
-
-    @property
-    def columns(self) -> tuple[tuple[str, ...] | None, ...]:
-        """Units have no names of their own."""
-        return (None,) * len(self.input_names)
 
     def readings(self) -> dict[int, str]:
         """Return what the layers behind take the activations for; embeddings and their like are sequences."""

@@ -69,14 +69,15 @@ class InputForm:
         """Read further rows laid out like those the form was made from."""
         leaves, read, _ = _flatten([inputs] if _is_leaf(inputs) else inputs, self.names, dtype)
         pairs = {leaf.place: (leaf, tensor) for leaf, tensor in zip(leaves, read, strict=True)}
-        if pairs.keys() != {leaf.place for leaf in self.leaves}:
-            expected, shown = (", ".join(str(place[0]) for place in places) for places in (self._places, pairs))
+        ours = [leaf.place for leaf in self.leaves]
+        if pairs.keys() != set(ours):
+            expected, shown = (", ".join(str(place[0]) for place in places) for places in (ours, pairs))
             raise InputError(
                 "further rows must be laid out like the inputs, as the same dict, tuple or table "
                 f"({expected}), however: they hold {shown or 'nothing'}; pass the same structure"
             )
         # A dict may name its parts in any order.
-        ordered = [pairs[place] for place in self._places]
+        ordered = [pairs[place] for place in ours]
         for mine, (theirs, tensor) in zip(self.leaves, ordered, strict=True):
             if mine.columns is not None and theirs.columns is not None and mine.columns != theirs.columns:
                 raise InputError(
@@ -91,10 +92,6 @@ class InputForm:
         tensors = tuple(tensor for _, tensor in ordered)
         check_rows(self.names, tensors)
         return tensors
-
-    @property
-    def _places(self) -> list[tuple[Any, ...]]:
-        return [leaf.place for leaf in self.leaves]
 
 
 def read_forms(module: nn.Module, inputs: Any, dtype: torch.dtype) -> tuple[tuple[InputForm, ...], tuple[Tensor, ...]]:

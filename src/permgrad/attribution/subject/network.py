@@ -89,7 +89,6 @@ class NetworkSubject(Subject):
         )
         self.dtype = torch.float32 if parameter is None else parameter.dtype
         forms, tensors = read_forms(self.module, inputs, self.dtype)
-        self.form = forms[0]
         self.device = tensors[0].device if parameter is None else parameter.device
         self.head = self.picked = head
         self._casts: Casts = (None,) * len(tensors)
@@ -98,26 +97,12 @@ class NetworkSubject(Subject):
         self.rewrites = False
         probe = self._probe_forms(forms, tensors)
         self.inputs = self._cast(tensors)
+        self.real = tuple(tensor.is_floating_point() for tensor in self.inputs)
         self._folded: Callable[[Tensor], Tensor] | None = None
         self._looked = False
         vars(self).update(vars(resolve_outputs(probe, y, kind=output_kind, task=task, class_names=class_names)))
 
     # ---- rows --------------------------------------------------------------------------------------------------------
-
-    @property
-    def input_names(self) -> tuple[str, ...]:
-        """Names of the inputs, one for each tensor."""
-        return self.form.names
-
-    @property
-    def columns(self) -> tuple[tuple[str, ...] | None, ...]:
-        """Column names of each input that was a frame."""
-        return tuple(leaf.columns for leaf in self.form.leaves)
-
-    @property
-    def real(self) -> tuple[bool, ...]:
-        """Whether each input is floating point, so that a gradient exists."""
-        return tuple(tensor.is_floating_point() for tensor in self.inputs)
 
     def read(self, inputs: Any) -> tuple[Tensor, ...]:
         """Read further rows, such as a background, laid out and shaped as the inputs were, in the inputs' types."""
@@ -202,7 +187,7 @@ class NetworkSubject(Subject):
         reasons: list[str] = []
         cause: BaseException | None = None
         for form in forms:
-            self.form = form
+            self.form, self.input_names = form, form.names
             try:
                 return self._probe(tensors)
             except ForwardError as error:

@@ -99,11 +99,11 @@ class OutputForm:
     output_names: tuple[str, ...]  # what methods that explain the output call the columns
     inferred: bool = False  # whether task and kind were inferred rather than said
     class_labels: npt.NDArray[Any] | None = None  # the classes as y holds them; None: it holds their names or numbers
-    chosen: tuple[int, ...] = ()  # of a regression with several outputs, those that losses are the mean of; empty: all
+    loss_columns: tuple[int, ...] = ()  # of a regression with several outputs, those of the losses' mean; empty: all
     by_values: bool = False  # whether the kind was told by the numbers of the first rows alone
     by_target: bool = False  # whether the task was told by the numbers of y alone
-    mean: float = 0.0  # of a regression whose outputs are standardised: what brings them into the units of y
-    scale: float = 1.0
+    target_mean: float = 0.0  # of a regression whose outputs are standardised: what brings them into the units of y
+    target_scale: float = 1.0
 
     def logits(self, outputs: Tensor) -> Tensor:
         """Return scores whose softmax (one column: sigmoid) are the probabilities; differentiable."""
@@ -141,7 +141,8 @@ class OutputForm:
     def readout(self, outputs: Tensor, output: str) -> Tensor:
         """Return the quantity explained, ``(b, output_names)``: logits, probabilities, or numbers in the units of y."""
         if self.task == "regression":
-            return outputs if self.scale == 1.0 and self.mean == 0.0 else outputs * self.scale + self.mean
+            scaled = (self.target_scale, self.target_mean) != (1.0, 0.0)
+            return outputs * self.target_scale + self.target_mean if scaled else outputs
         if self.count == 1 < len(self.output_names):
             # One logit stands for two classes, both of which are explained.
             return self.probabilities(outputs) if output == "probability" else torch.cat([-outputs, outputs], dim=1)
@@ -153,9 +154,9 @@ class OutputForm:
         if self.task == "classification":
             rows: Tensor = losses.get(loss)(self.logits(outputs.double()), target)
         elif self.count == 1:
-            rows = losses.get(loss)(outputs.double() * self.scale + self.mean, target.reshape(-1))
+            rows = losses.get(loss)(outputs.double() * self.target_scale + self.target_mean, target.reshape(-1))
         else:
-            chosen = self.chosen or range(self.count)
+            chosen = self.loss_columns or range(self.count)
             rows = torch.stack([losses.get(loss)(outputs[:, [k]].double(), target[:, k]) for k in chosen]).mean(dim=0)
         numbers: npt.NDArray[np.float64] = rows.cpu().numpy()
         return numbers
@@ -163,8 +164,8 @@ class OutputForm:
     def divergence_rows(self, outputs: Tensor, reference: Tensor) -> npt.NDArray[np.float64]:
         """Return Kullback–Leibler divergence from the reference prediction, or the mean squared difference."""
         if self.task == "regression":
-            change = (outputs.double() - reference.double()) * self.scale
-            chosen = list(self.chosen or range(self.count))
+            change = (outputs.double() - reference.double()) * self.target_scale
+            chosen = list(self.loss_columns or range(self.count))
             squared: npt.NDArray[np.float64] = change[:, chosen].square().mean(dim=1).cpu().numpy()
             return squared
         first, other = (self._log_probabilities(part.double()) for part in (reference, outputs))

@@ -43,17 +43,10 @@ class Subject(OutputForm):
     standardised: bool = False  # whether outputs are around 1, which tells their rounding; else it has to be measured
     tells_unused: bool = True  # whether inputs without any effect are worth a warning: the user built the network
 
+    input_names: tuple[str, ...]  # of the network's inputs, one for each tensor
+    real: tuple[bool, ...]  # whether each input is floating point, so that a gradient exists
+
     # ---- inputs ------------------------------------------------------------------------------------------------------
-
-    @property
-    def input_names(self) -> tuple[str, ...]:
-        """Names of the network's inputs, one for each tensor."""
-        raise NotImplementedError
-
-    @property
-    def real(self) -> tuple[bool, ...]:
-        """Whether each input is floating point, so that a gradient exists."""
-        raise NotImplementedError
 
     def read(self, inputs: Any) -> tuple[Tensor, ...]:
         """Return further rows in the user's form as the network takes them."""
