@@ -67,20 +67,20 @@ SIZE_TITLE, SIZE_LABEL, SIZE_SMALL = 11.0, 9.0, 8.0
 
 
 @lru_cache(maxsize=1)
-def fonts() -> tuple[str, ...]:
-    """Return the installed families in order of preference; DejaVu Sans, which matplotlib brings, is always there."""
+def _settings() -> dict[Any, Any]:
+    """Return matplotlib's defaults with the house style."""
+    import matplotlib as mpl
     from matplotlib import font_manager
 
+    # One preferred family, then DejaVu, which matplotlib brings, for signs it lacks, then whatever other scripts this
+    # machine can draw.
     installed = set(font_manager.get_font_names())
-    # One preferred family, then DejaVu for signs it lacks, then whatever other scripts this machine can draw.
     preferred = next((name for name in SANS if name in installed), "DejaVu Sans")
-    return (*dict.fromkeys([preferred, "DejaVu Sans"]), *(name for name in OTHER_SCRIPTS if name in installed))
-
-
-def settings() -> dict[str, Any]:
-    """Return the matplotlib settings of the house style, beside matplotlib's defaults."""
+    families = [*dict.fromkeys([preferred, "DejaVu Sans"]), *(name for name in OTHER_SCRIPTS if name in installed)]
     ticks = {"color": RULE, "labelcolor": MUTED, "labelsize": SIZE_SMALL, "major.size": 3.0}
+    defaults: dict[Any, Any] = dict(mpl.rcParamsDefault)
     return {
+        **{key: value for key, value in defaults.items() if not key.startswith(("backend", "webagg"))},
         "axes.axisbelow": True,
         "axes.edgecolor": RULE,
         "axes.facecolor": "none",
@@ -96,7 +96,7 @@ def settings() -> dict[str, Any]:
         "axes.titleweight": "bold",
         "figure.facecolor": "none",
         "figure.dpi": 160.0,  # also of pictures inside a drawing, which itself has no dots
-        "font.family": list(fonts()),
+        "font.family": families,
         "font.size": SIZE_LABEL,
         "grid.color": RULE,
         "grid.linewidth": 0.7,
@@ -131,8 +131,6 @@ def house_style() -> Iterator[None]:
         return
     import matplotlib as mpl
 
-    defaults: dict[Any, Any] = dict(mpl.rcParamsDefault)
-    base = {key: value for key, value in defaults.items() if not key.startswith(("backend", "webagg"))} | settings()
     _drawing.in_style = True
     try:
         # Matplotlib's settings are the process's, as the filters are: threads draw one after the other.
@@ -140,7 +138,7 @@ def house_style() -> Iterator[None]:
             # A name in a script that no installed font has is drawn as boxes; a warning per sign would not help.
             warnings.filterwarnings("ignore", message="Glyph .* missing from")
             warnings.filterwarnings("ignore", category=mpl.MatplotlibDeprecationWarning)
-            mpl.rcParams.update(base)
+            mpl.rcParams.update(_settings())
             yield
     finally:
         _drawing.in_style = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.base.errors import InputError
+from permgrad.report.words import compact
 from permgrad_benchmark.metrics import BenchmarkMetric, benchmark_metrics, metric_named
 from permgrad_benchmark.records import ANY, COLUMNS
 from permgrad_benchmark.standing import standings
@@ -23,13 +24,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class SuiteResults:
-    """One suite's part of ``results.csv``.
-
-    Attributes:
-        name: of the suite.
-        frame: its rows.
-        facts: what the suite says of itself: title, functions, contestants, estimands.
-    """
+    """One suite's part of ``results.csv``, and what it says of itself: title, functions, contestants, estimands."""
 
     name: str
     frame: pd.DataFrame
@@ -155,12 +150,8 @@ def ends(metric: BenchmarkMetric) -> str:
     if math.isinf(low) and math.isinf(high):
         return "any number"
     if math.isinf(high):
-        return f"from {_number(low)}"
-    return f"up to {_number(high)}" if math.isinf(low) else f"{_number(low)} to {_number(high)}"
-
-
-def _number(value: float) -> str:
-    return f"{value:.3g}".replace("-", "−")
+        return f"from {compact(low)}"
+    return f"up to {compact(high)}" if math.isinf(low) else f"{compact(low)} to {compact(high)}"
 
 
 def leaders(suite: SuiteResults, name: str, methods: Iterable[str], estimand: str) -> tuple[str | None, list[str]]:
@@ -195,8 +186,3 @@ def _ordered(present: Any, wanted: Any) -> list[str]:
     names = list(dict.fromkeys(str(name) for name in present))
     order = [str(name) for name in wanted]
     return [name for name in order if name in names] + [name for name in names if name not in order]
-
-
-def modalities_of(names: Sequence[str]) -> list[str]:
-    """Return what stands behind the colon of ``share:<name>``, in order of appearance."""
-    return list(dict.fromkeys(name.partition(":")[2] for name in names if ":" in name))

@@ -54,34 +54,24 @@ _COSTS = ("seconds", "model_rows")
 _MOST_NAMED = 12
 #: Lines of a table beyond which it is left to ``results.csv``.
 _MOST_LINES = 2500
-_HOW_TO_READ = (
-    (
-        "Truth",
-        (
-            "The functions are known, so what each input is worth can be computed from the function itself. There is "
-            "more than one right answer, because importance means different things; each column says which is meant."
-        ),
+_HOW_TO_READ = {
+    "Truth": (
+        "The functions are known, so what each input is worth can be computed from the function itself. There is more "
+        "than one right answer, because importance means different things; each column says which is meant."
     ),
-    (
-        "Bold and ≈",
-        (
-            "The best of a column is bold. ≈ marks methods that cannot be told from it: the 95 % interval of their "
-            "mean difference over functions, seeds averaged first, includes 0. Only functions that all compared "
-            "methods have count for both marks."
-        ),
+    "Bold and ≈": (
+        "The best of a column is bold. ≈ marks methods that cannot be told from it: the 95 % interval of their mean "
+        "difference over functions, seeds averaged first, includes 0. Only functions that all compared methods have "
+        "count for both marks."
     ),
-    (
-        "Grey",
-        (
-            "A method in a grey cell estimates another quantity than the column's. Its figure says how far the two "
-            "quantities are apart, not how good the method is."
-        ),
+    "Grey": (
+        "A method in a grey cell estimates another quantity than the column's. Its figure says how far the two "
+        "quantities are apart, not how good the method is."
     ),
-    (
-        "Oracle",
-        "The same method on the known function instead of the network: what it still gets wrong is its own doing.",
+    "Oracle": (
+        "The same method on the known function instead of the network: what it still gets wrong is its own doing."
     ),
-)
+}
 
 
 def benchmark_page(frame: pd.DataFrame, facts: Mapping[str, Any]) -> str:
@@ -102,14 +92,24 @@ def benchmark_page(frame: pd.DataFrame, facts: Mapping[str, Any]) -> str:
         '<!doctype html>'
     """
     suites = suites_of(frame, facts)
+    methods = len({method for suite in suites for method in suite.methods})
+    functions, seeds = sum(len(suite.functions) for suite in suites), frame["seed"].nunique()
+    headline = f"{methods} method{'s' * (methods != 1)} held against known truth on {functions} "
+    headline += f"function{'s' * (functions != 1)}."
+    key_figures = {
+        "functions": frame["function"].nunique(),
+        f"seed{'s' * (seeds != 1)}": seeds,
+        "networks or data sets": len(frame[["suite", "function", "seed"]].drop_duplicates()),
+        "figures": f"{len(frame):,}",
+    }
     sections = [section for suite in suites for section in _suite_sections(suite, prefixed=len(suites) > 1)]
     last: list[Builder] = [("reading", "How to read this", _reading), ("run", "What was run", _provenance)]
     return render_page(
         title="Benchmark",
         kind="permgrad benchmark",
-        headline=_headline(suites),
+        headline=headline,
         second=" ".join(sentence for suite in suites for sentence in [_lead(suite)] if sentence),
-        facts=_facts(frame),
+        facts=[Fact(str(value), label) for label, value in key_figures.items()],
         warnings=out_of_range(frame),
         sections=[*sections, *built(last, frame, facts)],
         more_css=CSS,
@@ -117,15 +117,6 @@ def benchmark_page(frame: pd.DataFrame, facts: Mapping[str, Any]) -> str:
 
 
 # ---- the first words -------------------------------------------------------------------------------------------------
-def _headline(suites: Sequence[SuiteResults]) -> str:
-    methods = len({method for suite in suites for method in suite.methods})
-    functions = sum(len(suite.functions) for suite in suites)
-    return (
-        f"{methods} method{'s' * (methods != 1)} held against known truth on {functions} "
-        f"function{'s' * (functions != 1)}."
-    )
-
-
 def _lead(suite: SuiteResults) -> str:
     """Say which method has the smallest error against each truth, among those that estimate it."""
     metric = metric_named(_ERROR)
@@ -139,13 +130,6 @@ def _lead(suite: SuiteResults) -> str:
                 f"against {_words_of(estimand)} {suite.label(best)} ({number(float(cells[best].mean()))}{level_words})"
             )
     return f"Smallest {metric.label}, {suite.name}: {listed(sentences)}." if sentences else ""
-
-
-def _facts(frame: pd.DataFrame) -> list[Fact]:
-    cells = len(frame[["suite", "function", "seed"]].drop_duplicates())
-    seeds = frame["seed"].nunique()
-    facts = [Fact(f"{frame['function'].nunique()}", "functions"), Fact(f"{seeds}", f"seed{'s' * (seeds != 1)}")]
-    return [*facts, Fact(f"{cells}", "networks or data sets"), Fact(f"{len(frame):,}", "figures")]
 
 
 # ---- one suite -------------------------------------------------------------------------------------------------------
@@ -236,8 +220,14 @@ def _ranked(section: SectionView, suite: SuiteResults) -> None:
         for name, described in suite.metrics()
         if described.ranks_across and described.direction != "none"
     ]
-    by_metric = {name: _by_method(suite, name) for name, _ in metrics}
-    order = _ranked_order(suite, by_metric)
+    by_metric: dict[str, dict[str, float]] = {}  # each method's mean of a metric, where it has one
+    for name, _ in metrics:
+        means = {method: float(suite.select(name, method=method)["value"].mean()) for method in suite.methods}
+        by_metric[name] = {method: mean for method, mean in means.items() if math.isfinite(mean)}
+    # By the first metric that is no cost, best first; methods without any figure are left out.
+    order = [method for method in suite.methods if any(method in values for values in by_metric.values())]
+    if leading := next((name for name in by_metric if name not in _COSTS), None):
+        order = best_first(metric_named(leading), {name: by_metric[leading].get(name, math.nan) for name in order})
     if metrics and order:
         columns = _methods(suite, order)
         for name, means in by_metric.items():
@@ -252,15 +242,6 @@ def _ranked(section: SectionView, suite: SuiteResults) -> None:
         section.items([f"{metric_label(name)} ({ends(metric)}){_note(metric)}" for name, metric in metrics])
     missing = [f"{name} ({', '.join(packages)})" for name, packages in suite.facts.get("left_out", {}).items()]
     section.text(f"Left out, because a package is not installed: {listed(missing)}." if missing else "")
-
-
-def _ranked_order(suite: SuiteResults, by_metric: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """Return methods by the first metric that is no cost, best first; those without any figure are left out."""
-    present = [method for method in suite.methods if any(method in values for values in by_metric.values())]
-    leading = next((name for name in by_metric if name not in _COSTS), None)
-    if leading is None:
-        return present
-    return best_first(metric_named(leading), {name: by_metric[leading].get(name, math.nan) for name in present})
 
 
 def _crossed(section: SectionView, suite: SuiteResults) -> None:
@@ -340,12 +321,6 @@ def _competitors(suite: SuiteResults, name: str, estimand: str) -> dict[str, pd.
     return fair or everyone
 
 
-def _by_method(suite: SuiteResults, name: str) -> dict[str, float]:
-    """Return each method's mean of a metric, where it has one."""
-    means = {method: float(suite.select(name, method=method)["value"].mean()) for method in suite.methods}
-    return {method: mean for method, mean in means.items() if math.isfinite(mean)}
-
-
 def _methods(suite: SuiteResults, order: Sequence[str]) -> list[Column]:
     """Return columns of methods and of what they estimate."""
     estimates = (_words_of(suite.own_estimand(method)) for method in order)
@@ -384,7 +359,7 @@ def _words_of(estimand: str) -> str:
 
 
 def _reading(section: SectionView, frame: pd.DataFrame, _facts: Mapping[str, Any]) -> None:
-    section.add("terms", _HOW_TO_READ)
+    section.add("terms", _HOW_TO_READ.items())
     missing = frame[frame["value"].isna()]
     if len(missing):
         labels = listed([metric_named(name).label for name in dict.fromkeys(missing["metric"])][:5])

@@ -79,27 +79,22 @@ _HYNN = (
 
 def comparison_page(comparison: Comparison) -> str:
     """Return the page of a comparison as one HTML file that asks nothing of the network."""
-    about = reliance_sentences(comparison)
+    about, rows = reliance_sentences(comparison), comparison.facts.get("rows")
+    facts = [
+        Fact(str(len(comparison.contestants)), "models"),
+        Fact(str(len(comparison.folds)), f"{fold_word(comparison)}s, the same for every model"),
+    ]
+    facts += [Fact(f"{rows:,}", "rows")] if isinstance(rows, int) else []
+    facts += [Fact(str(len(comparison.features)), "features")] if comparison.features else []
     return render_page(
         title=f"{clean(comparison.table)}: {len(comparison.contestants)} models",
         kind="permgrad comparison",
         headline=headline(comparison),
         second=about[0] if about else "",
-        facts=_facts(comparison),
+        facts=facts,
         warnings=failure_sentences(comparison),
         sections=built(_SECTIONS, comparison),
     )
-
-
-def _facts(comparison: Comparison) -> list[Fact]:
-    facts = [
-        Fact(str(len(comparison.contestants)), "models"),
-        Fact(str(len(comparison.folds)), f"{fold_word(comparison)}s, the same for every model"),
-    ]
-    rows = comparison.facts.get("rows")
-    facts += [Fact(f"{rows:,}", "rows")] if isinstance(rows, int) else []
-    facts += [Fact(str(len(comparison.features)), "features")] if comparison.features else []
-    return facts
 
 
 def _models(comparison: Comparison, models: Iterable[Any], heading: str = "model") -> Column:
@@ -267,8 +262,9 @@ def _paths(section: SectionView, comparison: Comparison) -> None:
     )
     columns = [_models(comparison, (name for name, *_ in lines), "network")]
     for place, path in ((1, "table"), (2, "image")):
-        texts = [share_text(float(line[place]), float(line[place + 2])) for line in lines]
-        columns.append(figures_of(path, [line[place] for line in lines], texts))
+        means, spreads = ([float(line[at]) for line in lines] for at in (place, place + 2))
+        ends = [f" ± {percent(spread)}" if math.isfinite(spread) else "" for spread in spreads]
+        columns.append(figures_of(path, means, [percent(mean) + end for mean, end in zip(means, ends, strict=True)]))
     caption = "Share of each path in the summed importances, mean ± standard deviation over folds."
     section.table(table_of(caption, columns, sortable=False))
 
@@ -384,15 +380,12 @@ def standing_sentences(comparison: Comparison) -> list[str]:
         ),
         (tested[~tested["level"]], "It is ahead by more than chance of", ""),
     ):
-        shown = [f"{clean(line['label'])} ({_gap_words(comparison, line)})" for _, line in chosen.iterrows()]
+        shown = []
+        for _, line in chosen.iterrows():
+            gap, low, high = (score(comparison, line[name]) for name in ("difference", "ci_low", "ci_high"))
+            shown.append(f"{clean(line['label'])} (by {gap}, 95\u00a0% interval {low} to {high})")
         spoken += [f"{before} {listed(shown, _MOST_PAIRS)}{after}."] if shown else []
     return [*spoken, _time_sentence(comparison)]
-
-
-def _gap_words(comparison: Comparison, line: Any) -> str:
-    """Write how far a model is behind the best, with its interval."""
-    gap, low, high = (score(comparison, line[name]) for name in ("difference", "ci_low", "ci_high"))
-    return f"by {gap}, 95\u00a0% interval {low} to {high}"
 
 
 def _time_sentence(comparison: Comparison) -> str:
@@ -565,11 +558,6 @@ def path_lines(comparison: Comparison) -> list[tuple[str, float, float, float, f
     by_model = sums[["tabular", "image"]].div(sums["importance"], axis=0).groupby("model", sort=False)
     table = pd.concat([by_model.mean(), by_model.std(ddof=1)], axis=1)
     return [(str(name), *values) for name, *values in table.itertuples()]
-
-
-def share_text(mean: float, spread: float) -> str:
-    """Write a share with its spread over folds."""
-    return percent(mean) + (f" ± {percent(spread)}" if math.isfinite(spread) else "")
 
 
 _SECTIONS: tuple[Builder, ...] = (

@@ -29,12 +29,13 @@ if TYPE_CHECKING:
 
 def kind_of_network(branches: Sequence[str]) -> str:
     """Say what was trained."""
-    if set(branches) == {"tabular", "image"}:
-        return "A hybrid network (table and image)"
-    if set(branches) == {"images", "table"}:
-        return "A network of images and a table"
-    alone = {"tabular": "A network on the table alone", "image": "A network on the image of each row alone"}
-    return alone.get(branches[0], "A network") if len(branches) == 1 else "A network"
+    kinds = {
+        ("image", "tabular"): "A hybrid network (table and image)",
+        ("images", "table"): "A network of images and a table",
+        ("tabular",): "A network on the table alone",
+        ("image",): "A network on the image of each row alone",
+    }
+    return kinds.get(tuple(sorted(branches)), "A network")
 
 
 def main_metric(content: ReportContent) -> tuple[Metric, float | None]:

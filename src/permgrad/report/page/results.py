@@ -97,10 +97,11 @@ def _metrics_table(content: ReportContent) -> TableView | None:
             "best" if value is not None and value == best and mark != "quiet" else ""
             for value, (*_, mark) in zip(values, models, strict=True)
         ]
+        column = figures_of(metric_heading(metric), values, number if content.task == "regression" else fixed, marks)
         if metric.name == "r2":  # a share of variance has no unit that could make it small: 3e-8 of it is 0
-            values = [None if value is None else round(value, 4) for value in values]
-        write = number if content.task == "regression" else fixed
-        columns.append(figures_of(metric_heading(metric), values, write, marks))
+            texts = [number(None if value is None else round(value, 4)) for value in values]
+            column = figures_of(column.heading, values, texts, marks)
+        columns.append(column)
     if any("fit_seconds" in entry for _, entry, _ in models):
         seconds = [entry.get("fit_seconds") for _, entry, _ in models]
         if seconds[0] is None and content.training is not None:
@@ -131,7 +132,20 @@ def _class_mistakes(content: ReportContent, section: SectionView) -> None:
         section.figures(pictures, beside=len(labels) <= 3)
     if scored is not None and scored.probabilities is not None and len(scored.truth):
         section.add("heading", "Each class")
-        section.table(_class_table(scored))
+        frame = per_class(_texts(scored.truth), np.asarray(scored.probabilities), _texts(scored.classes))
+        headings = {"precision": "precision", "recall": "recall", "f1": "F1", "roc_auc": "ROC\u2011AUC"}
+        headings |= {"average_precision": "average precision", "calibration_error": "calibration error"}
+        columns = [
+            names(frame["class"], "class"),
+            figures_of("rows", frame["rows"], as_count),
+            figures_of("called so", frame["predicted"], as_count),
+            *(figures_of(words, frame[name], fixed) for name, words in headings.items()),
+        ]
+        caption = (
+            "Test rows by class. Precision: share of the rows called so that are. Recall: share of the class's rows "
+            "that are called so. The last three are of the class versus the rest."
+        )
+        section.table(table_of(caption, columns))
         _calibration(scored, section, positive)
 
 
@@ -139,22 +153,6 @@ def positive_place(content: ReportContent, classes: Sequence[Any]) -> int:
     """Return the position of the positive one of two classes: the second where nobody said."""
     labels = [str(label) for label in classes]
     return labels.index(str(content.positive)) if str(content.positive) in labels else 1
-
-
-def _class_table(scored: PredictionSection) -> TableView:
-    """What each class's rows come to."""
-    probabilities = np.asarray(scored.probabilities, dtype=np.float64)
-    frame = per_class(_texts(scored.truth), probabilities, _texts(scored.classes))
-    columns = [names(frame["class"], "class"), figures_of("rows", frame["rows"], as_count)]
-    columns.append(figures_of("called so", frame["predicted"], as_count))
-    headings = {"precision": "precision", "recall": "recall", "f1": "F1", "roc_auc": "ROC\u2011AUC"}
-    headings |= {"average_precision": "average precision", "calibration_error": "calibration error"}
-    columns += [figures_of(words, frame[name], fixed) for name, words in headings.items()]
-    caption = (
-        "Test rows by class. Precision: share of the rows called so that are. Recall: share of the class's rows that "
-        "are called so. The last three are of the class versus the rest."
-    )
-    return table_of(caption, columns)
 
 
 def _texts(labels: Any) -> npt.NDArray[Any]:
@@ -213,7 +211,18 @@ def _residuals(content: ReportContent, section: SectionView) -> None:
     truth, guess = (np.asarray(values, dtype=np.float64) for values in (scored.truth, scored.predictions))
     error = truth - guess
     section.add("heading", "Where it errs")
-    section.text(_error_words(error[np.isfinite(error)]))
+    finite = error[np.isfinite(error)]
+    if len(finite) > 1:
+        half, nine = np.quantile(np.abs(finite), [0.5, 0.9])
+        bias, doubt = float(finite.mean()), 1.96 * float(finite.std(ddof=1)) / math.sqrt(len(finite))
+        words = f"On average predictions are too {'low' if bias > 0 else 'high'} by {number(abs(bias), 2)} "
+        words += f"(± {number(doubt, 2)})."
+        if abs(bias) <= doubt:
+            words = f"On average errors cancel ({number(bias, 2)} ± {number(doubt, 2)})."
+        section.text(
+            f"Half of the test rows are predicted to within {number(half)}, nine in ten to within {number(nine)}. "
+            f"{words}"
+        )
     section.figure(
         plots.residuals(truth, guess),
         "Predictions against the truth; the error (truth − prediction) by prediction, with its running median and "
@@ -228,18 +237,6 @@ def _residuals(content: ReportContent, section: SectionView) -> None:
             f"The error by the values of the {which}. A running median away from 0 is something about the feature that "
             "the model has not learnt.",
         )
-
-
-def _error_words(error: npt.NDArray[np.float64]) -> str:
-    if len(error) < 2:
-        return ""
-    half, nine = np.quantile(np.abs(error), [0.5, 0.9])
-    words = f"Half of the test rows are predicted to within {number(half)}, nine in ten to within {number(nine)}."
-    bias, doubt = float(error.mean()), 1.96 * float(error.std(ddof=1)) / math.sqrt(len(error))
-    if abs(bias) <= doubt:
-        return f"{words} On average errors cancel ({number(bias, 2)} ± {number(doubt, 2)})."
-    side = "low" if bias > 0 else "high"
-    return f"{words} On average predictions are too {side} by {number(abs(bias), 2)} (± {number(doubt, 2)})."
 
 
 # ---- cuts ------------------------------------------------------------------------------------------------------------

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,7 +31,7 @@ from permgrad.report.words import clean, duration, number, numbers, p_text, perc
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
-    from permgrad.report.page.content import ExtraSection, ReportContent
+    from permgrad.report.page.content import ReportContent
 
 
 # ---- drivers ---------------------------------------------------------------------------------------------------------
@@ -105,11 +105,10 @@ def _compared(explanation: Explanation, compared: Mapping[str, Explanation], sec
         agreement = spearman(both.iloc[:, 0], both.iloc[:, 1]) if len(both) else math.nan
         lines.append(f"{clean(name)}: rank correlation with {explanation.method} {number(agreement, 2)}.")
     section.items(lines)
-    places = {name: series.reindex(explanation.ranking()).astype("Int64").array for name, series in ranks.items()}
-    frame = pd.DataFrame({explanation.level: explanation.ranking(), **places})
-    section.table(
-        frame_table(frame, "Rank of each feature by method, 1 is the most important.", sortable=True), "Ranks"
-    )
+    ranking = explanation.ranking()
+    columns = [names(ranking, explanation.level)]
+    columns += [figures_of(clean(name), series.reindex(ranking), as_count) for name, series in ranks.items()]
+    section.table(table_of("Rank of each feature by method, 1 is the most important.", columns), "Ranks")
 
 
 def _like_ranking(other: Explanation, explanation: Explanation) -> list[str]:
@@ -175,31 +174,26 @@ def gradients(section: SectionView, content: ReportContent) -> None:
             f"range; largest change of a single value when its steps were last halved: "
             f"{number(baseline['quadrature_error'])}. Nothing is corrected afterwards."
         )
-        rows = frame[frame["baseline"] == baseline["baseline_name"]]
-        _one_baseline(section, rows, clean(baseline["baseline"]), clean(facts["output"]))
-
-
-def _one_baseline(section: SectionView, frame: pd.DataFrame, baseline: str, output: str) -> None:
-    """Show the two levels, features and encoded inputs, for one baseline."""
-    for level, named in (("feature", "raw features"), ("input", "encoded inputs")):
-        rows = frame[frame["level"] == level]
-        shown = rows.iloc[np.argsort(-rows["published"].abs().to_numpy(), kind="stable")]
-        section.figure(
-            plots.signed_bars(
-                [str(name) for name in shown["name"]],
-                shown["published"].to_numpy(dtype=np.float64),
-                label="sum over rows, divided by the L1 norm of all sums",
-            ),
-            f"The {len(rows)} {named} in the published form: sums over the test rows, divided so that their absolute "
-            f"values add up to 1. Right: towards {output}. Baseline: {baseline}.",
-        )
-        lines = rows.iloc[np.argsort(-rows["mean_absolute"].to_numpy(), kind="stable")]
-        headings = {"mean": "signed mean", "mean_absolute": "mean absolute", "published": "published form"}
-        columns = [names(lines["name"], "name")]
-        columns += [figures_of(heading, lines[name]) for name, heading in headings.items()]
-        caption = f"Integrated gradients of the {named}, by falling mean absolute attribution."
-        fold = f"All {len(rows)} {named}: signed mean, mean absolute, published form"
-        section.table(table_of(caption, columns), fold)
+        of_baseline = frame[frame["baseline"] == baseline["baseline_name"]]
+        for level, named in (("feature", "raw features"), ("input", "encoded inputs")):
+            rows = of_baseline[of_baseline["level"] == level]
+            section.figure(
+                plots.signed_bars(
+                    [str(name) for name in rows["name"]],
+                    rows["published"].to_numpy(dtype=np.float64),
+                    label="sum over rows, divided by the L1 norm of all sums",
+                ),
+                f"The {len(rows)} {named} in the published form: sums over the test rows, divided so that their "
+                f"absolute values add up to 1. Right: towards {clean(facts['output'])}. "
+                f"Baseline: {clean(baseline['baseline'])}.",
+            )
+            lines = rows.sort_values("mean_absolute", ascending=False, kind="stable")
+            headings = {"mean": "signed mean", "mean_absolute": "mean absolute", "published": "published form"}
+            columns = [names(lines["name"], "name")]
+            columns += [figures_of(heading, lines[name]) for name, heading in headings.items()]
+            caption = f"Integrated gradients of the {named}, by falling mean absolute attribution."
+            fold = f"All {len(rows)} {named}: signed mean, mean absolute, published form"
+            section.table(table_of(caption, columns), fold)
 
 
 def beside_the_data(section: SectionView, content: ReportContent) -> None:
@@ -228,22 +222,16 @@ def beside_the_data(section: SectionView, content: ReportContent) -> None:
             f"{title}: rows, {clean(stored['outcome'])} and mean attribution by value. Whiskers: two standard errors. "
             f"Baseline: {clean(stored['baseline'])}.",
         )
-        section.text(_extremes(entry["levels"], str(stored["outcome"])))
+        usable = [row for row in entry["levels"] if row["rows"] >= 30 and row["outcome"] is not None]
+        if len(usable) > 1:
+            commonest, high = (max(usable, key=itemgetter(key)) for key in ("rows", "outcome"))
+            low = min(usable, key=itemgetter("outcome"))
+            section.text(
+                f"Most rows ({percent(commonest['share'])}): {clean(commonest['level'])}, with a "
+                f"{clean(stored['outcome'])} of {number(commonest['outcome'])}. Highest: {clean(high['level'])} "
+                f"({number(high['outcome'])}). Lowest: {clean(low['level'])} ({number(low['outcome'])})."
+            )
         section.items(entry["notes"])
-
-
-def _extremes(levels: Sequence[Mapping[str, Any]], outcome: str) -> str:
-    """Say which level is the most frequent, and which has the highest and the lowest mean outcome."""
-    usable = [row for row in levels if row["rows"] >= 30 and row["outcome"] is not None]
-    if len(usable) < 2:
-        return ""
-    commonest = max(usable, key=lambda row: row["rows"])
-    high, low = max(usable, key=lambda row: row["outcome"]), min(usable, key=lambda row: row["outcome"])
-    return (
-        f"Most rows ({percent(commonest['share'])}): {clean(commonest['level'])}, with a {clean(outcome)} of "
-        f"{number(commonest['outcome'])}. Highest: {clean(high['level'])} ({number(high['outcome'])}). Lowest: "
-        f"{clean(low['level'])} ({number(low['outcome'])})."
-    )
 
 
 # ---- rows ------------------------------------------------------------------------------------------------------------
@@ -343,11 +331,6 @@ def layout(section: SectionView, content: ReportContent) -> None:
         section.table(frame_table(drawn.table, "Positions.", sortable=True), "Positions")
 
 
-def _extra(section: SectionView, _content: ReportContent, *, extra: ExtraSection) -> None:
-    section.text(*map(clean, extra.text))
-    section.figure(extra.drawing, clean(extra.drawing_text))
-
-
 LIMITS = {
     "Not a cause": (
         "The numbers say what this model uses, not what would happen in the world if a feature were changed."
@@ -433,5 +416,8 @@ _LAST: tuple[Builder, ...] = (("reading", "How to read this", reading), ("run", 
 
 def all_sections(content: ReportContent) -> list[SectionView]:
     """Build the sections of a report, those of one's own before how to read it."""
-    extra = [(f"extra-{at}", clean(one.title), partial(_extra, extra=one)) for at, one in enumerate(content.extra)]
-    return built([*_SECTIONS, *extra, *_LAST], content)
+    extra = [SectionView(f"extra-{place}", clean(one.title)) for place, one in enumerate(content.extra)]
+    for section, one in zip(extra, content.extra, strict=True):
+        section.text(*map(clean, one.text))
+        section.figure(one.drawing, clean(one.drawing_text))
+    return [*built(_SECTIONS, content), *extra, *built(_LAST, content)]

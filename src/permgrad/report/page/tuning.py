@@ -46,7 +46,7 @@ def tuning_page(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     command, again, study, seed, split_seed, split, test, has_report``.
     """
     best = facts.get("best")
-    count = len(table)
+    count, total = len(table), facts.get("total", len(table))
     headline = f"None of {count} trial{'s' * (count != 1)} has ended well yet."
     if best is not None:
         headline = f"Trial {best} is the best of {count}: validation loss {number(_loss(table, best), 4)}."
@@ -56,7 +56,7 @@ def tuning_page(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
         headline=headline,
         second=_second(table, facts),
         facts=_facts(table, facts),
-        warnings=_warnings(table, facts),
+        warnings=[f"{count} of {total} trials are finished; the same command goes on with the rest."] * (count < total),
         sections=built(_SECTIONS, table, facts),
     )
 
@@ -94,25 +94,21 @@ def _facts(table: pd.DataFrame, facts: Mapping[str, Any]) -> list[Fact]:
     return [*chosen, Fact(f"{len(settings_of(table))}", "settings searched")][:4]
 
 
-def _warnings(table: pd.DataFrame, facts: Mapping[str, Any]) -> list[str]:
-    total = facts.get("total", len(table))
-    if len(table) < total:
-        return [f"{len(table)} of {total} trials are finished; the same command goes on with the rest."]
-    return []
-
-
 # ---- sections --------------------------------------------------------------------------------------------------------
 def _winner(section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any]) -> None:
     best = facts.get("best")
     if best is None:
         return
     if facts.get("has_report"):
+        test = facts.get("test", {})
+        defined = [name for name in metrics if isinstance(test.get(name), (int, float))]
+        measured = [f"{metrics.get(name).label} {number(float(test[name]))}" for name in defined]
         section.text(
             Markup(
                 'Its model, its figures on the test rows and its explanation: <a href="report.html">report.html</a>. '
                 'Its settings as a preset: <a href="preset.json">preset.json</a>.'
             ),
-            _test_words(facts.get("test", {})),
+            f"On the test rows, seen by no trial: {listed(measured)}." if measured else "",
         )
     row = table.loc[table["trial"] == best].iloc[0]
     settings = [name for name in settings_of(table) if not pd.isna(row[name])]
@@ -126,13 +122,6 @@ def _winner(section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any])
     if facts.get("again"):
         section.text("The same model again, by itself:")
         section.add("code", str(facts["again"]))
-
-
-def _test_words(test: Mapping[str, Any]) -> str:
-    """Say what the winner's metrics on test rows are."""
-    defined = [name for name in metrics if isinstance(test.get(name), (int, float))]
-    words = [f"{metrics.get(name).label} {number(float(test[name]))}" for name in defined]
-    return f"On the test rows, seen by no trial: {listed(words)}." if words else ""
 
 
 def _history(section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any]) -> None:

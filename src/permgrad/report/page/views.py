@@ -8,8 +8,8 @@ import io
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Literal
 from xml.etree import ElementTree as ET
 
@@ -106,8 +106,7 @@ class SectionView:
     def figure(self, drawing: Figure | str | None, caption: str = "", alt: str = "", *, timed: bool = False) -> None:
         """Add a picture; ``timed``: of how long something took."""
         if drawing is not None:
-            view = figure_view(drawing, caption, alt or caption or self.title)
-            self.blocks.append(("figure", replace(view, timed=timed)))
+            self.blocks.append(("figure", figure_view(drawing, caption, alt or caption or self.title, timed=timed)))
 
     def figures(self, pairs: Sequence[tuple[Figure, str]], *, beside: bool) -> None:
         """Add pictures with their captions, side by side where there is room, or one below the other."""
@@ -144,32 +143,29 @@ def built(builders: Iterable[Builder], *about: Any) -> list[SectionView]:
 
 
 # ---- figures ---------------------------------------------------------------------------------------------------------
-def figure_view(drawing: Figure | str, caption: str = "", alt: str = "") -> FigureView:
+def figure_view(drawing: Figure | str, caption: str = "", alt: str = "", *, timed: bool = False) -> FigureView:
     """Turn a figure into markup.
 
     Figures in the house style become inline SVG whose colours follow light and dark; anything else is shown as an
     image, in which nothing can run or ask the network.
     """
-    if isinstance(drawing, str) and "<svg" in drawing[:4000]:
-        return FigureView(_as_image(drawing.encode("utf-8", "replace"), alt), caption)
-    if not isinstance(drawing, Figure):
+    width = round(drawing.get_size_inches()[0] * 96) if isinstance(drawing, Figure) else FigureView.width  # CSS pixels
+    if isinstance(drawing, PlotFigure):
+        return FigureView(_inline(drawing, drawing.description or alt), caption, width, timed)
+    if isinstance(drawing, Figure):
+        buffer = io.StringIO()
+        # The same drawing gives the same bytes: without a date, its parts named by their content.
+        with rc_context({"svg.hashsalt": "permgrad"}):
+            drawing.savefig(buffer, format="svg", metadata={"Date": None})
+        drawing = buffer.getvalue()
+    if not isinstance(drawing, str) or "<svg" not in drawing[:4000]:
         raise InputError(
             f"a drawing must be a matplotlib Figure or SVG markup, however: it is {type(drawing).__name__} "
             f"{shorten(repr(drawing), 40)}"
         )
-    width = round(drawing.get_size_inches()[0] * 96)  # CSS pixels
-    if isinstance(drawing, PlotFigure):
-        return FigureView(_inline(drawing, drawing.description or alt), caption, width)
-    buffer = io.BytesIO()
-    # The same drawing gives the same bytes: without a date, its parts named by their content.
-    with rc_context({"svg.hashsalt": "permgrad"}):
-        drawing.savefig(buffer, format="svg", metadata={"Date": None})
-    return FigureView(_as_image(buffer.getvalue(), alt), caption, width)
-
-
-def _as_image(svg: bytes, alt: str) -> Markup:
-    data = base64.b64encode(svg).decode("ascii")
-    return Markup('<img class="plate" alt="{}" src="data:image/svg+xml;base64,{}">').format(clean(alt), data)
+    data = base64.b64encode(drawing.encode("utf-8", "replace")).decode("ascii")
+    image = Markup('<img class="plate" alt="{}" src="data:image/svg+xml;base64,{}">').format(clean(alt), data)
+    return FigureView(image, caption, width, timed)
 
 
 _LOOKS = re.compile(
@@ -183,6 +179,9 @@ def _look(match: re.Match[str]) -> str:
     if colour:
         return f"var(--{style.VARIABLES[colour.lower()]})"
     return f"{'font-weight: 600; ' * bool(re.search('bold|[67]00', weight))}font-size: {size}" if size else ""
+
+
+_restyled = lru_cache(maxsize=4096)(partial(_LOOKS.sub, _look))  # most elements look like others
 
 
 def _inline(figure: PlotFigure, alt: str) -> Markup:
@@ -205,7 +204,7 @@ def _inline(figure: PlotFigure, alt: str) -> Markup:
             elif name == "href":
                 new = f"#{prefix}{value[1:]}" if value.startswith("#") else value
             elif name in ("style", "fill", "stroke"):
-                new = _LOOKS.sub(_look, new)
+                new = _restyled(new)
             element.set(key, new)
     for name in ("width", "height", "version"):
         root.attrib.pop(name, None)

@@ -43,7 +43,12 @@ def bar(
     local = explanation.scope == "local"
     column = base.pick_output(explanation, output) if local else explanation.output_index(output)
     values = np.asarray(shown.values[:, column], dtype=np.float64)
-    order, paths = base.largest(values, top_n), _paths(shown, column, values)
+    order = base.largest(values, top_n)
+    # Parts that add up to the values; others stand beside them and are not drawn.
+    paths = {name: np.asarray(part[:, column]) for name, part in shown.parts.items() if name != "interaction"}
+    gap, scale = (np.nanmax(np.abs(one), initial=1e-300) for one in (sum(paths.values()) - values, values))
+    if len(paths) < 2 or gap > 1e-6 * scale:
+        paths = {}
     name = explanation.outputs[column]
     about = "" if len(explanation.outputs) == 1 else ", all rows" if name == "all" else f", {clean(name)}"
     height = 0.95 + style.ROW * max(len(order), 1) + (0.25 if paths else 0)
@@ -161,7 +166,7 @@ def classes(explanation: Explanation, *, top_n: int | None = 15, title: str | No
     if has_all:  # the column of all rows stands apart from those of the classes
         axes.axvline(0.5, color=style.PAPER, linewidth=14 * cell)
     axes.xaxis.tick_top()
-    axes.tick_params(labelsize=style.SIZE_LABEL)
+    axes.tick_params(labelsize=style.SIZE_LABEL, pad=6)
     axes.tick_params(axis="x", labelrotation=90 if cell * 15 < max(map(len, names)) + 1 else 0)
     base.colour_bar(axes, shades.norm, shades.cmap, quantity_of(explanation), fraction=0.025, pad=0.02, aspect=32)
     leading = " ".join(
@@ -177,18 +182,6 @@ def classes(explanation: Explanation, *, top_n: int | None = 15, title: str | No
 
 
 # ---- pieces ----------------------------------------------------------------------------------------------------------
-def _paths(explanation: Explanation, column: int, values: Floats) -> dict[str, Floats]:
-    """Return the parts that add up to the values; other parts stand beside them and are not drawn."""
-    parts = {
-        name: np.asarray(part[:, column], dtype=np.float64)
-        for name, part in explanation.parts.items()
-        if name != "interaction"
-    }
-    scale = max(float(np.nanmax(np.abs(values), initial=0.0)), 1e-300)
-    gap = np.nanmax(np.abs(sum(parts.values()) - values), initial=0.0)
-    return parts if len(parts) > 1 and gap <= 1e-6 * scale else {}
-
-
 def _ranked_rows(
     axes: Any,
     shown: Explanation,

@@ -13,7 +13,7 @@ from permgrad.base.errors import InputError, shown
 from permgrad.evaluation.ranking import importance_shares
 from permgrad.report import style
 from permgrad.report.plots import _base as base
-from permgrad.report.plots._base import PlotFigure, styled
+from permgrad.report.plots._base import Floats, PlotFigure, styled
 from permgrad.report.sentences import entries_of, path_words, value_of
 from permgrad.report.words import clean, labels_of, number, quantity_of, valued
 
@@ -78,7 +78,6 @@ def shares(content: Mapping[str, Any], truth: Mapping[str, Any], *, title: str =
     marks = _true_shares(truth, names)
     estimated = importance_shares([np.nan_to_num(value_of(content[name], "importance")) for name in names])
     figure, axes = base.one_panel(style.WIDTH, 1.35 + 0.5 * len(names), title)
-    axes.barh(range(len(names)), estimated, height=0.52, color=_colours(names), linewidth=0)
     marked = [[f"{mark[name] * 100:.0f}" for mark in marks.values() if name in mark] for name in names]
     words = [
         f"{share * 100:.0f} %" + (f" · truth {' | '.join(one)} %" if one else "")
@@ -89,7 +88,7 @@ def shares(content: Mapping[str, Any], truth: Mapping[str, Any], *, title: str =
         places = [place for place, name in enumerate(names) if name in mark]
         axes.plot([mark[names[place]] for place in places], places, marker, label=clean(label), **look)
     reach = [0.0, float(estimated.max()), *(value for mark in marks.values() for value in mark.values())]
-    _frame(axes, names, words, reach, "share of the sum over modalities")
+    _bars(axes, names, estimated, words, reach, "share of the sum over modalities")
     axes.set_xlim(0, max(reach) * 1.04 or 1.0)
     axes.tick_params(axis="y", pad=8)  # a mark at 0 must not cover the end of a name
     figure.description = "Shares of the modalities, estimated and true: " + "; ".join(
@@ -135,7 +134,6 @@ def branches(content: Mapping[str, Any], *, title: str = "", label: str = "impor
     numbers = np.array([[value_of(content[name], key) for key in keys] for name in names])
     value, low, high, alone, last = numbers.T
     places = np.arange(len(names))
-    axes.barh(places, np.nan_to_num(value), height=0.52, color=_colours(names), linewidth=0)
     base.intervals(axes, low, high, linewidth=1.2)
     for effects, key, marker in ((alone, "alone", "o"), (last, "last", "s")):
         legend = key if np.isfinite(effects[0]) else None
@@ -147,7 +145,7 @@ def branches(content: Mapping[str, Any], *, title: str = "", label: str = "impor
             f"{share * 100:.0f} % · {one}" if np.isfinite(share) else f"undefined · {one}" if "share" in entry else one
             for share, one, entry in zip(shares_of, words, map(content.__getitem__, names), strict=True)
         ]
-    _frame(axes, names, words, [0.0, *numbers[np.isfinite(numbers)]], label)
+    _bars(axes, names, value, words, [0.0, *numbers[np.isfinite(numbers)]], label)
     figure.description = f"Importance of whole branches: {valued(names, value)}"
     return figure
 
@@ -163,15 +161,12 @@ def _names(content: Mapping[str, Any], need: str) -> list[str]:
     return names
 
 
-def _colours(names: list[str]) -> list[str]:
-    """Return the paths' own colours, or those of a series where there is something else among them."""
-    if all(name in style.PATH_COLOURS for name in names):
-        return [style.PATH_COLOURS[name] for name in names]
-    return [style.SERIES[place % len(style.SERIES)] for place in range(len(names))]
-
-
-def _frame(axes: Any, names: list[str], words: list[str], reach: list[float], label: str) -> None:
-    """Name the rows, with words to their right."""
+def _bars(axes: Any, names: list[str], values: Floats, words: list[str], reach: list[float], label: str) -> None:
+    """Draw bars with their names, words to their right: paths in their own colours, others in those of a series."""
+    series = [style.SERIES[place % len(style.SERIES)] for place in range(len(names))]
+    known = all(name in style.PATH_COLOURS for name in names)
+    colours = [style.PATH_COLOURS[name] for name in names] if known else series
+    axes.barh(np.arange(len(names)), np.nan_to_num(values), height=0.52, color=colours, linewidth=0)
     base.name_rows(axes, labels_of(names))
     base.beside_rows(axes, words, 8, color=style.INK, fontsize=style.SIZE_LABEL)
     axes.set_xlim(*base.padded(reach, 0.04))

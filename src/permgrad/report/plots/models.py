@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 from matplotlib.patches import Rectangle
-from matplotlib.transforms import Bbox
 
 from permgrad.evaluation.ranking import importance_shares
 from permgrad.report import style
@@ -184,7 +183,11 @@ def tradeoff(
     axes.grid(axis="both")
     axes.margins(0.08)
     for which, values in zip("xy", map(np.concatenate, zip(*runs.values(), strict=True)), strict=True):
-        _widen(axes, which, values)
+        # An axis has a length also where values differ by rounding alone, as a mean from its only value.
+        low, high = float(values.min()), float(values.max())
+        if high - low <= 1e-6 * abs(high) and high:
+            log = getattr(axes, f"get_{which}scale")() == "log"
+            axes.set(**{f"{which}lim": (low / 2, high * 2) if log else (low - abs(low), high + abs(high))})
     _place_labels(figure, axes, means, [name for name in means if name_quiet or name not in quiet])
     for axis in (axes.xaxis, axes.yaxis):
         if axis.get_scale() == "log":
@@ -201,14 +204,6 @@ def tradeoff(
     return figure
 
 
-def _widen(axes: Axes, which: str, values: Floats) -> None:
-    """Give an axis a length where values differ by rounding alone, as a mean from its only value."""
-    low, high = float(values.min()), float(values.max())
-    if high - low <= 1e-6 * abs(high) and high:
-        log = getattr(axes, f"get_{which}scale")() == "log"
-        axes.set(**{f"{which}lim": (low / 2, high * 2) if log else (low - abs(low), high + abs(high))})
-
-
 def _place_labels(
     figure: PlotFigure, axes: Axes, means: Mapping[str, tuple[float, float]], named: Sequence[str]
 ) -> None:
@@ -216,25 +211,18 @@ def _place_labels(
     figure.draw_without_rendering()
     edge, dot = axes.get_window_extent(), figure.dpi / 72
     marks = {name: axes.transData.transform(place) for name, place in means.items()}
-    taken = [Bbox([mark - 3.6 * dot, mark + 3.6 * dot]) for mark in marks.values()]
+    taken = np.array([[*(mark - 3.6 * dot), *(mark + 3.6 * dot)] for mark in marks.values()])  # left, low, right, high
     offsets = np.array([(dx, dy) for dy in (0, 10, -10, 20, -20, 30, -30) for dx in (9, -9)], dtype=np.float64)
     for name in named:
         text = shorten(name, 28)
         width, half = 4.94 * len(text) * dot, 5.5 * dot
         ends = marks[name] + offsets * dot
-        boxes = [
-            Bbox([(x if dx > 0 else x - width, y - half), (x + width if dx > 0 else x, y + half)])
-            for (x, y), (dx, _) in zip(ends, offsets, strict=True)
-        ]
-        hidden = [sum(_overlap(box, other) for other in taken) for box in boxes]
-        outside = [max(0.0, box.x1 - edge.x1) + max(0.0, edge.x0 - box.x0) for box in boxes]
-        best = int(np.argmin(np.add(hidden, np.multiply(1e3, outside)) + 0.01 * np.arange(len(boxes))))
-        taken.append(boxes[best])
+        left = ends[:, 0] - np.where(offsets[:, 0] > 0, 0.0, width)
+        boxes = np.stack([left, ends[:, 1] - half, left + width, ends[:, 1] + half], axis=1)
+        shared = np.minimum(boxes[:, None, 2:], taken[:, 2:]) - np.maximum(boxes[:, None, :2], taken[:, :2])
+        hidden = np.clip(shared, 0, None).prod(axis=2).sum(axis=1)
+        outside = np.clip(boxes[:, 2] - edge.x1, 0, None) + np.clip(edge.x0 - left, 0, None)
+        best = int(np.argmin(hidden + 1e3 * outside + 0.01 * np.arange(len(boxes))))
+        taken = np.vstack([taken, boxes[best]])
         side = "left" if offsets[best][0] > 0 else "right"
         note(axes, text, means[name], offsets[best], ha=side, color=style.INK)
-
-
-def _overlap(one: Bbox, other: Bbox) -> float:
-    """Return the area that two boxes share."""
-    both = Bbox.intersection(one, other)
-    return 0.0 if both is None else float(both.width * both.height)

@@ -165,7 +165,12 @@ def waterfall(
     column = base.pick_output(explanation, output)
     values = np.nan_to_num(np.asarray(explanation.values[place, :, column], dtype=np.float64))
     order = base.largest(np.abs(values), top_n)
-    start, final = _start_and_end(explanation, place, column, values)
+    start, final = 0.0, float(values.sum())  # steps from 0 where the baseline's output is not known
+    if explanation.base_values is not None:
+        shape = (len(explanation.values), len(explanation.outputs))
+        start = float(np.broadcast_to(np.asarray(explanation.base_values, dtype=np.float64), shape)[place, column])
+        predicted = explanation.predictions
+        final = start + final if predicted is None else float(np.asarray(predicted)[place, column])
     chosen, frame, steps = [explanation.names[i] for i in order], explanation.feature_values, list(values[order])
     names = [
         words if frame is None or name not in frame.columns else f"{words} = {value_text(frame[name].iloc[place])}"
@@ -182,31 +187,15 @@ def waterfall(
     figure, axes = base.one_panel(style.WIDTH, height, title, default)
     base.name_rows(axes, names)
     _steps(axes, np.asarray(steps), start, final)
-    axes.set_xlabel(_output_of(explanation, column) if label is None else clean(label))
+    if label is None:  # the output itself where its baseline is known, else steps from 0 in the steps' words
+        quantity = "output" if explanation.base_values is not None else quantity_of(explanation)
+        unit, name = explanation.meta.get("unit"), clean(explanation.outputs[column])
+        label = f"{quantity} ({clean(unit)})" if unit and clean(unit) not in quantity else quantity
+        label += "" if name == "all" else f", towards {name}"
+    axes.set_xlabel(clean(label))
     leading = valued(chosen[:5], values[order[:5]])
     figure.description = f"Steps from {number(start)} (baseline) to {number(final)} (this row). Largest: {leading}."
     return figure
-
-
-def _output_of(explanation: Explanation, column: int) -> str:
-    """Say what the axis shows: the output itself where its baseline is known, else steps from 0 in the steps' words."""
-    quantity = "output" if explanation.base_values is not None else quantity_of(explanation)
-    unit = explanation.meta.get("unit")
-    if unit and clean(unit) not in quantity:
-        quantity = f"{quantity} ({clean(unit)})"
-    name = clean(explanation.outputs[column])
-    return quantity if name == "all" else f"{quantity}, towards {name}"
-
-
-def _start_and_end(explanation: Explanation, row: int, column: int, values: Floats) -> tuple[float, float]:
-    """Return the baseline's output and the row's; steps from 0 where the baseline's is not known."""
-    if explanation.base_values is None:
-        return 0.0, float(values.sum())
-    outputs = np.asarray(explanation.base_values, dtype=np.float64)
-    start = float(outputs[row, column] if outputs.ndim == 2 else outputs[column])
-    if explanation.predictions is None:
-        return start, start + float(values.sum())
-    return start, float(np.asarray(explanation.predictions)[row, column])
 
 
 def _steps(axes: Any, steps: Floats, start: float, final: float) -> None:

@@ -66,7 +66,12 @@ def learning_curves(
     figure, axes = base.one_panel(style.WIDTH, 3.0, title)
     epochs = history["epoch"].to_numpy(dtype=np.float64)
     curves = [history[name].to_numpy(dtype=np.float64) for name, _, _ in present]
-    axes.set_ylim(*_curve_limits(np.concatenate(curves)))
+    finite = np.concatenate(curves)[np.isfinite(np.concatenate(curves))]
+    smallest, typical, largest = (float(np.quantile(finite, share)) for share in (0.0, 0.9, 1.0))
+    if len(finite) > 8 and largest - smallest > 4 * (typical - smallest) > 0:
+        largest = smallest + 2.0 * (typical - smallest)  # one wild first epoch must not flatten everything else
+    bottom, top = padded([smallest, largest])
+    axes.set_ylim(bottom - 0.12 * (top - bottom), top)
     for losses, (_, _, colour) in zip(curves, present, strict=True):
         axes.plot(epochs, losses, color=colour, marker="o" if len(epochs) == 1 else None, markersize=4)
     last = [int(np.flatnonzero(np.isfinite(losses))[-1]) for losses in curves]
@@ -102,17 +107,6 @@ def learning_curves(
     return figure
 
 
-def _curve_limits(losses: Floats) -> tuple[float, float]:
-    """Keep one wild first epoch from flattening everything else."""
-    finite = losses[np.isfinite(losses)]
-    low, high = float(finite.min()), float(finite.max())
-    typical = float(np.quantile(finite, 0.9))
-    if len(finite) > 8 and high - low > 4 * (typical - low) > 0:
-        high = low + 2.0 * (typical - low)
-    bottom, top = padded([low, high])
-    return bottom - 0.12 * (top - bottom), top
-
-
 # ---- a study ---------------------------------------------------------------------------------------------------------
 @styled
 def tuning_history(table: pd.DataFrame, *, reference: str = "") -> PlotFigure:
@@ -140,8 +134,13 @@ def tuning_history(table: pd.DataFrame, *, reference: str = "") -> PlotFigure:
         base.note(axes, level, (1.0, losses[0]), (5, 0), of=base.BESIDE_ROW, annotation_clip=False)
     if defined.any():
         winner = int(np.argmin(best))
-        _mark_winner(axes, trials, winner, float(losses[winner]))
-        figure.description += f" The best is trial {trials[winner]} with {number(float(losses[winner]), 3)}."
+        at, loss = trials[winner], float(losses[winner])
+        ring: dict[str, Any] = {"markerfacecolor": "none", "markeredgecolor": style.IMAGE, "markeredgewidth": 1.8}
+        axes.plot(at, loss, "o", markersize=9.5, **ring)
+        left = at < trials[0] + 0.7 * max(float(np.ptp(trials)), 1)
+        look = {"ha": "left" if left else "right", **_STRONG}
+        base.note(axes, f"trial {at}: {number(loss, 4)}", (at, loss), (8 if left else -8, -13), **look)
+        figure.description += f" The best is trial {at} with {number(loss, 3)}."
     axes.set_xlim(*padded(trials, 0.03))
     _loss_axes(axes, (low, high), "trial")
     axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=4, borderaxespad=0.2, handletextpad=0.4)
@@ -152,16 +151,6 @@ def _columns(table: pd.DataFrame) -> tuple[npt.NDArray[np.int64], Floats, npt.ND
     """Return the trials' numbers, losses and states."""
     losses = pd.to_numeric(table["validation_loss"]).to_numpy(dtype=np.float64)
     return table["trial"].to_numpy(dtype=np.int64), losses, table["state"].to_numpy(dtype=object)
-
-
-def _mark_winner(axes: Any, trials: npt.NDArray[np.int64], place: int, loss: float) -> None:
-    """Draw a ring around the best trial and write its name beside it."""
-    at = trials[place]
-    ring: dict[str, Any] = {"markerfacecolor": "none", "markeredgecolor": style.IMAGE, "markeredgewidth": 1.8}
-    axes.plot(at, loss, "o", markersize=9.5, **ring)
-    left = at < trials[0] + 0.7 * max(float(np.ptp(trials)), 1)
-    look = {"ha": "left" if left else "right", **_STRONG}
-    base.note(axes, f"trial {at}: {number(loss, 4)}", (at, loss), (8 if left else -8, -13), **look)
 
 
 @styled

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from permgrad.base.errors import InputError
 from permgrad.report import style
@@ -42,7 +43,12 @@ def direction(explanation: Explanation, *, top_n: int | None = 9, title: str | N
     names = ranked[: base.check_top_n(top_n, len(ranked))]
     entries = [_pooled(explanation.direction[name]) for name in names]
     means = [np.asarray(entry["mean"], dtype=np.float64).reshape(len(entry["mean"]), -1) for entry in entries]
-    labels, chosen = _lines(explanation, means[0].shape[1])
+    count, labels = means[0].shape[1], [clean(name) for name in explanation.outputs if name != "all"]
+    labels = labels if len(labels) == count else [f"output {k}" for k in range(count)]
+    chosen = list(range(min(count, MOST_LINES)))
+    if count == 2:
+        positive = explanation.meta.get("positive")
+        chosen = [labels.index(clean(positive)) if positive is not None and clean(positive) in labels else 1]
     label = clean(explanation.meta.get("direction_label", "mean prediction"))
     if len(chosen) == 1 and not labels[chosen[0]].startswith("output "):
         label = f"mean, {shorten(labels[chosen[0]], 14)}"
@@ -74,7 +80,8 @@ def _pooled(entry: dict[str, Any]) -> dict[str, Any]:
     labels, ends = [str(label) for label in entry.get("label", ())], []
     if labels and labels[-1] == "missing":
         labels, ends = labels[:-1], [len(labels) - 1]
-    if entry.get("kind") == "numeric" or not _is_rising(labels) or len(entry["at"]) < entry.get("levels", 0):
+    rising = len(labels) > 1 and bool((np.diff(pd.to_numeric(pd.Series(labels), errors="coerce")) > 0).all())
+    if entry.get("kind") == "numeric" or not rising or len(entry["at"]) < entry.get("levels", 0):
         return entry
     shares = np.asarray(entry.get("share", [1.0] * len(entry["at"])), dtype=np.float64)
     groups = [[place] for place in range(len(labels))]
@@ -96,24 +103,6 @@ def _pooled(entry: dict[str, Any]) -> dict[str, Any]:
         "levels": len(points),
         "whole": True,
     }
-
-
-def _is_rising(labels: list[str]) -> bool:
-    try:
-        numbers = np.array(labels, dtype=np.float64)
-    except ValueError:
-        return False
-    return len(numbers) > 1 and bool(np.all(np.diff(numbers) > 0))
-
-
-def _lines(explanation: Explanation, count: int) -> tuple[list[str], list[int]]:
-    """Return the names of the mean predictions, and which of them are drawn: of two the positive one."""
-    names = [clean(name) for name in explanation.outputs if name != "all"]
-    labels = names if len(names) == count else [f"output {k}" for k in range(count)]
-    if count != 2:
-        return labels, list(range(min(count, MOST_LINES)))
-    positive = explanation.meta.get("positive")
-    return labels, [labels.index(clean(positive)) if positive is not None and clean(positive) in labels else 1]
 
 
 def _panel(axes: Any, entry: dict[str, Any], mean: Floats, chosen: list[int]) -> None:
