@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from permgrad.models.fast.folding import POINTWISE, DenseStack, is_plain, watched
 from permgrad.models.fast.image_chain import ImageChain, near
+from permgrad.models.network.blocks import Dropout
 from permgrad.models.network.branches import LevelEmbeddingLinear, TableBranch
 from permgrad.models.network.members import MemberLinear, MemberScale
 from permgrad.models.network.network import HybridNetwork
@@ -21,7 +22,7 @@ _METHODS, _MAP = ("forward", "embed", "embed_image", "fuse"), 4
 #: Where a replacement reaches more than this share of what the table's first layer reads, the layer is computed whole.
 _MOST = 0.5
 #: Layers of a chain that act on each row's numbers alone.
-_OF_A_CHAIN = (nn.Linear, nn.BatchNorm1d, nn.LayerNorm, nn.Dropout, nn.Identity, *POINTWISE)
+_OF_A_CHAIN = (nn.Linear, nn.BatchNorm1d, nn.LayerNorm, nn.Dropout, Dropout, nn.Identity, *POINTWISE)
 
 
 @dataclass

@@ -46,6 +46,22 @@ def normal_numbers(*shape: int) -> Tensor:
     return empty if empty.is_meta else empty.normal_()
 
 
+class Dropout(nn.Dropout):
+    """torch's, with 16 random bits a number on a processor, where drawing torch's masks is a sixth of training.
+
+    ``p`` is then a multiple of 2⁻¹⁶, and what is kept is scaled by exactly the share that is kept.
+    """
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """Return numbers of which a share ``p`` is 0 in training."""
+        cut = round(self.p * 2**16)
+        if not self.training or numbers.device.type != "cpu" or not 0 < cut < 2**16:
+            return super().forward(numbers)
+        words = torch.empty((numbers.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+        stays = words.view(torch.int16)[: numbers.numel()].view(numbers.shape) >= cut - 2**15
+        return numbers * stays.to(numbers.dtype).mul_(1 / (1 - cut / 2**16))
+
+
 def dense_stack(inputs: int, units: Sequence[int], options: NetworkOptions) -> tuple[list[nn.Module], int]:
     """Return the layers Linear, activation, normalisation, dropout for each width, and the last width."""
     layers: list[nn.Module] = []
@@ -58,7 +74,7 @@ def dense_stack(inputs: int, units: Sequence[int], options: NetworkOptions) -> t
         elif options.normalization == "layer":
             layers.append(nn.LayerNorm(width))
         if options.dropout:
-            layers.append(nn.Dropout(options.dropout))
+            layers.append(Dropout(options.dropout))
         inputs = width
     return layers, inputs
 
@@ -76,5 +92,5 @@ def convolution_block(channels: int, filters: int, window: int, options: Network
     if window > 1:
         layers.append(nn.MaxPool2d(window))
     if options.dropout:
-        layers.append(nn.Dropout(options.dropout))
+        layers.append(Dropout(options.dropout))
     return layers

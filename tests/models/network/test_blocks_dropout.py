@@ -1,0 +1,42 @@
+"""Dropout: torch's in all but the bits that its masks are drawn from."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from permgrad.models.network.blocks import Dropout
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.99])
+def test_a_share_of_numbers_is_zero_and_the_mean_stays(p):
+    torch.manual_seed(0)
+    numbers = torch.ones(1000, 333, requires_grad=True)
+    dropped = Dropout(p)(numbers)
+    share = float((dropped == 0).float().mean())
+    assert share == pytest.approx(p, abs=5 * (p * (1 - p) / numbers.numel()) ** 0.5 + 2**-16)
+    assert set(dropped.unique().tolist()) == {0.0, pytest.approx(1 / (1 - p), rel=1e-3)}
+    assert float(dropped.mean()) == pytest.approx(1, abs=0.03)
+    # Neighbours in one random word are drawn apart.
+    zeros = (dropped == 0).double().flatten()
+    assert float((zeros[:-1] * zeros[1:]).mean()) == pytest.approx(p**2, abs=0.005)
+    dropped.sum().backward()
+    assert torch.equal(numbers.grad == 0, dropped == 0)
+
+
+def test_nothing_is_dropped_where_torch_drops_nothing():
+    numbers = torch.randn(5, 3)
+    assert torch.equal(Dropout(0.5).eval()(numbers), numbers)
+    assert torch.equal(Dropout(0.0)(numbers), numbers)
+    assert torch.equal(Dropout(1.0)(numbers), nn.Dropout(1.0)(numbers))
+
+
+def test_the_seed_tells_the_mask():
+    numbers = torch.randn(40, 7)
+    masks = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        masks.append(Dropout(0.5)(numbers))
+    assert torch.equal(masks[0], masks[1])
+    assert not torch.equal(masks[0], masks[2])
