@@ -24,6 +24,7 @@ from permgrad.attribution.slopes.slopes import Slopes
 from permgrad.imaging.render import Renderer
 from permgrad.models.fast.folding import hooked, pair
 from permgrad.models.fast.image_chain import few_seen_windows
+from permgrad.models.network.blocks import Dropout
 from permgrad.models.network.branches import LevelEmbeddingLinear, PeriodicDenseEmbedding, embed_columns
 from permgrad.models.network.members import MemberLinear, MemberMean, MemberScale
 from permgrad.models.network.network import HybridNetwork
@@ -37,7 +38,7 @@ _SAME_OUTPUTS = 1e-4
 STRAIGHT_PIECES = (nn.ReLU, nn.LeakyReLU, nn.ReLU6, nn.Hardtanh)
 #: The same, but curved.
 SMOOTH = (nn.GELU, nn.SiLU, nn.Mish, nn.SELU, nn.ELU, nn.CELU, nn.Tanh, nn.Sigmoid, nn.Softplus)
-NOTHING = (nn.Identity, nn.Dropout, nn.Dropout2d)
+NOTHING = (nn.Identity, nn.Dropout, Dropout, nn.Dropout2d)
 #: Layers that treat each place of a map by itself.
 _BY_PLACE = (*NOTHING, *STRAIGHT_PIECES, *SMOOTH, nn.BatchNorm2d)
 
