@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from permgrad import HyNNClassifier, HyNNRegressor, explain
-from permgrad.attribution.replace.donors import MarginalSampler
 from permgrad.base.errors import InputError
 from permgrad.evaluation import predictor
-from permgrad.evaluation.predictor import loss_of, predictor_importance, row_losses
+from permgrad.evaluation.predictor import PredictorSubject, loss_of, predictor_importance
 
 
 def test_linear_model_is_twice_the_squared_slope_times_the_variance():
@@ -24,7 +24,6 @@ def test_linear_model_is_twice_the_squared_slope_times_the_variance():
         rows,
         y,
         {name: np.array([at]) for at, name in enumerate("abc")},
-        MarginalSampler(rows, 0, shared=True),
         loss="squared_error",
     )
     expected = 2 * slopes**2 * rows.var(axis=0)
@@ -62,8 +61,9 @@ def test_a_network_has_the_numbers_of_its_own_explanation(task, rows, monkeypatc
         encoded,
         y[:rows],
         model.preprocessor_.features("feature"),
-        MarginalSampler(background, 7, shared=background is encoded),
+        None if background is encoded else background,
         loss=loss,
+        seed=7,
         class_names=own.outputs[1:],
         n_repeats=3,
     )
@@ -78,12 +78,11 @@ def test_batches_change_nothing_and_seeds_do(monkeypatch):
     rng = np.random.default_rng(2)
     rows = rng.normal(size=(50, 2)).astype(np.float32)
     call = {"loss": "squared_error", "n_repeats": 4}
-    players = {"a": np.array([0]), "b": np.array([0, 1])}
+    players = {"a": np.array([0]), "b": np.array([1])}
 
     def found(seed=0):
-        sampler = MarginalSampler(rows, seed, shared=True)
         return predictor_importance(
-            lambda own: own.sum(axis=1), rows, rows[:, 0].astype(float), players, sampler, **call
+            lambda own: own.sum(axis=1), rows, rows[:, 0].astype(float), players, seed=seed, **call
         ).values
 
     at_once = found()
@@ -95,9 +94,11 @@ def test_batches_change_nothing_and_seeds_do(monkeypatch):
 def test_a_probability_of_zero_has_a_finite_loss():
     certain = np.array([[1.0, 0.0], [1.0, 0.0]])
     y = np.array([0, 1])
-    np.testing.assert_allclose(row_losses(certain, y, "brier"), [0, 2], atol=1e-9)
-    assert np.isfinite(row_losses(certain, y, "cross_entropy")).all()
-    np.testing.assert_allclose(row_losses(certain, y, "zero_one"), [0, 1])
+    subject = PredictorSubject(lambda _: certain, ("no", "yes"))
+    outputs = subject.forward([torch.zeros(2, 1)])
+    np.testing.assert_allclose(subject.loss_rows(outputs, y, "brier"), [0, 2], atol=1e-9)
+    assert np.isfinite(subject.loss_rows(outputs, y, "cross_entropy")).all()
+    np.testing.assert_allclose(subject.loss_rows(outputs, y, "zero_one"), [0, 1])
 
 
 def test_bad_input():

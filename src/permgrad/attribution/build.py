@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from permgrad import __version__
 from permgrad.attribution.explanation import Explanation, Floats
 from permgrad.attribution.method import Request
 from permgrad.attribution.replace.finite import LARGEST
-from permgrad.attribution.replace.importance import Numbers, Played, loss_scale, play_losses, play_rows
+from permgrad.attribution.replace.game import Played, loss_scale, play_losses, play_rows, tabulate
 from permgrad.attribution.replace.plays import Plays
 from permgrad.base.errors import InputError, listed, warn_user
 
@@ -123,7 +124,7 @@ def explain_plays(method: str, request: Request, plays: Plays) -> Explanation:
 
 
 def global_explanation(
-    method: str, request: Request, plays: Plays, played: Played, numbers: Numbers | None = None, **fields: Any
+    method: str, request: Request, plays: Plays, played: Played, numbers: Floats | None = None, **fields: Any
 ) -> Explanation:
     """Build the result of a loss game: the first quantity is the importance, the others are parts.
 
@@ -131,21 +132,26 @@ def global_explanation(
     """
     shown = shown_outputs(request)
     loss = "divergence" if request.y is None else request.loss
+    sampler = played.game.back_end.sampler
+    drawn: dict[str, Any] = {"not_identifiable": []} if request.subject.paths else {}
     facts = {
         "quantity": "increase of the loss" if request.y is not None else "divergence from the model's own prediction",
         "unit": loss_unit(request, loss),
         "loss": loss,
         "loss_scale": loss_scale(request),
         "repeats": played.repeats,
-        "seconds": played.seconds,
         "model_rows": played.model_rows,
         "classes_by": "y" if request.y is not None else "predicted class",
-        **played.game.back_end.facts,
+        **(drawn if sampler is None else sampler.facts()),
         **plays.facts,
     }
-    tables = [table[:, shown] for table in (played.numbers(request, plays) if numbers is None else numbers)]
+    if numbers is None:
+        names, quantities = request.space.names, len(plays.names)
+        numbers = tabulate(names, played.moments, played.outputs, played.repeats, quantities, request.confidence)
     outputs = tuple(played.outputs[index] for index in shown)
-    return build(request, method, facts=facts, outputs=outputs, **by_quantity(plays.names, *tables), **fields)
+    return build(
+        request, method, facts=facts, outputs=outputs, **by_quantity(plays.names, *numbers[:, :, shown]), **fields
+    )
 
 
 def by_quantity(names: Sequence[str], mean: Floats, std: Floats, *ends: Floats) -> dict[str, Any]:
@@ -209,6 +215,7 @@ def build(
         maps = {name: array for name, array in maps.items() if name.startswith("segments:")}
     versions = {"permgrad": __version__, "torch": torch.__version__, "numpy": np.__version__}
     about["versions"] = {**versions, "python": platform.python_version()}
+    about["seconds"] = time.perf_counter() - request.started
     fields = {"maps": maps, "names": request.space.names, "modality": request.space.modality, **fields}
     explanation = Explanation(
         values=values,

@@ -30,22 +30,25 @@ def direction(request: Request, engine: Replacement) -> dict[str, dict[str, Any]
     weights = np.ones(request.count) if request.sample_weight is None else request.sample_weight
     usable = np.flatnonzero(weights > 0)
     chosen = usable[np.linspace(0, len(usable) - 1, min(_ROWS, len(usable))).round().astype(np.intp)]
-    subject = request.subject
-    tensor = torch.as_tensor(request.encoded[chosen], device=subject.device).to(subject.dtype)
+    everywhere = np.ones((1, len(request.subject.paths)), dtype=bool)
     trends: dict[str, dict[str, Any]] = {}
     with torch.inference_mode(), request.subject.open():
-        block = engine.with_smaller_batches(lambda batch: engine.engine.prepare(tensor, batch_size=batch))
+        block = engine.computed(request.encoded[chosen])
         for name, columns in request.players.items():
             points = _points(request, name, weights)
             if points is None or not len(columns):
                 continue
-            means = []
-            for row in points["rows"]:
-                values = torch.as_tensor(request.encoded[row, columns], device=tensor.device).to(tensor.dtype)
-                outputs = engine.with_columns(block, columns, values.expand(len(chosen), -1))
-                rows = request.subject.readout(outputs, "probability").double().cpu().numpy()
-                means.append(np.average(rows, axis=0, weights=weights[chosen]).tolist())
-            trends[name] = {key: value for key, value in points.items() if key != "rows"} | {"mean": means}
+            picked, outputs = points.pop("rows"), [block.outputs[:0]]
+
+            def gather(_: slice, batch: torch.Tensor, __: torch.Tensor, into: list[torch.Tensor] = outputs) -> None:
+                into.append(batch[0])
+
+            values = np.tile(request.encoded[picked][:, columns], (len(chosen), 1))
+            pairs = np.repeat(np.arange(len(chosen)), len(picked)), values
+            engine.replaced(block, columns, pairs, everywhere, gather)
+            rows = request.subject.readout(torch.cat(outputs), "probability").double().cpu().numpy()
+            means = np.average(rows.reshape(len(chosen), len(picked), rows.shape[1]), axis=0, weights=weights[chosen])
+            trends[name] = {**points, "mean": means.tolist()}
     return trends
 
 

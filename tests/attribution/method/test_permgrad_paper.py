@@ -413,5 +413,5 @@ def test_the_form_of_the_published_arrays_on_heloc():
 
 
 def test_the_raw_list_of_a_regression_is_that_of_all_rows():
-    asked = SimpleNamespace(subject=SimpleNamespace(task="regression"), players=["a", "b"])
+    asked = SimpleNamespace(subject=SimpleNamespace(class_names=()), players=["a", "b"])
     assert _listed(asked, np.array([[1.5], [np.nan]])) == {"all": {"a": 1.5, "b": None}}

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 import permgrad as pg
 from permgrad.attribution.method import methods
 from permgrad.attribution.replace.conditional import ConditionalSampler
-from permgrad.attribution.replace.conditional_models import LevelRegression, _of_levels
+from permgrad.attribution.replace.conditional_models import _of_levels
 from permgrad.base.errors import InputError
 from permgrad.data.encode.encoding import TableEncoder
 
@@ -179,7 +180,7 @@ def test_where_nothing_else_is_known_values_are_drawn_as_they_are(kind, shared):
 
 def test_a_fold_with_one_level_has_it_for_certain():
     """Where a fold's other rows all have one level nothing is fitted: the level gets all of the probability."""
-    fit = _of_levels(LevelRegression(), np.zeros((9, 2)), np.full(9, 2), 4)
+    fit = _of_levels(LogisticRegression(), np.zeros((9, 2)), np.full(9, 2), 4)
     np.testing.assert_array_equal(fit(np.ones(9, dtype=bool))(np.ones((3, 2))), [[0.0, 0.0, 1.0, 0.0]] * 3)
 
 

@@ -16,7 +16,7 @@ from permgrad.attribution.players.segments import _connected, image_shape, super
 from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.replace.conditional import ConditionalSampler
 from permgrad.attribution.replace.donors import donor_rows
-from permgrad.attribution.replace.plays import _sampled_coalitions, _steps, shapley_plays
+from permgrad.attribution.replace.plays import _sampled_coalitions, shapley_plays
 from permgrad.attribution.subject.network import NetworkSubject
 from permgrad.data.encode.encoding import TableEncoder
 
@@ -67,7 +67,6 @@ def test_values_alone_and_last_are_those_of_a_game_of_pairs(count):
             if own[player] and (without in known or not any(without)):
                 expected.add((place, known.get(without, -1)))
         assert {tuple(pair) for pair in play.steps[player].tolist()} == expected
-        assert {tuple(pair) for pair in _steps(coalitions, player).tolist()} == expected
 
 
 def test_sampled_orders_share_out_everything_and_depend_on_the_seed():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import permgrad as pg
-from permgrad.attribution.replace.finite import finite_between_rows, finite_rows, is_half, settle
+from permgrad.attribution.replace.finite import finite, is_half, settle
 
 
 def test_what_differs_by_rounding_is_the_row_itself():
@@ -28,9 +28,9 @@ def test_what_differs_by_rounding_is_the_row_itself():
 def test_numbers_that_cannot_be_worked_with_are_refused(outputs, contents):
     numbers = torch.tensor(outputs, dtype=torch.float64)
     if not contents:
-        assert finite_rows(numbers) is numbers
+        assert finite(numbers) is numbers
         return
     with pytest.raises(pg.InputError, match=f"1 of 2 rows got {contents}"):
-        finite_rows(numbers)
+        finite(numbers)
     with pytest.raises(pg.InputError, match=f"1 of 2 such rows got {contents}"):
-        finite_between_rows(numbers)
+        finite(numbers, "between")

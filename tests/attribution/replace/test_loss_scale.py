@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import permgrad as pg
-from permgrad.attribution.replace.importance import scale_of_shares, weighted_median
+from permgrad.attribution.replace.game import scale_of_shares, weighted_median
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,8 +16,9 @@ from torch import Tensor, nn
 import permgrad as pg
 from permgrad.attribution.players.segments import build_space
 from permgrad.attribution.players.space import PlayerSpace
+from permgrad.attribution.replace.coalitions import CoalitionGame
 from permgrad.attribution.subject.network import NetworkSubject
-from permgrad.attribution.subject.subject import mean_row, typical_row
+from permgrad.attribution.subject.subject import Subject, mean_row, typical_row
 
 ROWS = 12
 
@@ -480,7 +482,21 @@ def test_blending_and_sums_are_their_definitions(data):
     rows = [torch.as_tensor(rng.normal(size=(3, *shape))) for shape in shapes]
     donors = [torch.as_tensor(rng.normal(size=(3, *shape))) for shape in shapes]
     replaced = torch.as_tensor(rng.random((3, players)) < 0.5)
-    blended = [space.blend_one(place, *pair, replaced) for place, pair in enumerate(zip(rows, donors, strict=True))]
+    subject = Subject("regression", "values", 1, (), ("all",))
+    subject.device, subject.predict = (
+        torch.device("cpu"),
+        lambda inputs: torch.cat([row.reshape(len(row), -1) for row in inputs], 1),
+    )
+    asked: Any = SimpleNamespace(
+        subject=subject, inputs=rows, donors=donors, space=space, batch_size=2, count=3, options={}
+    )
+    game, every = CoalitionGame(asked), np.arange(3)
+    outputs = game.predict(every, every, replaced)
+    for row in range(3):
+        assert torch.equal(game.predict_one([row], [row], replaced[row].numpy())[0], outputs[row])
+    assert torch.equal(game.grid(every, every[:, None], ~replaced[:, None].numpy())[:, 0, 0], outputs)
+    sizes = [own[0].numel() for own in rows]
+    blended = [part.reshape(own.shape) for part, own in zip(outputs.split(sizes, dim=1), rows, strict=True)]
     sums = np.zeros((3, players))
     for own, other, mixed, owner in zip(rows, donors, blended, segments, strict=True):
         for row in range(3):

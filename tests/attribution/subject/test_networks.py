@@ -16,6 +16,7 @@ from untouched import assert_untouched, state_of
 import permgrad as pg
 from permgrad.attribution import methods
 from permgrad.attribution.method.shapley.game import ShapleyGame
+from permgrad.attribution.subject.branches import BranchCut
 
 METHODS = [name for name in methods if name != "permgrad-paper"]
 #: Fewer draws than usual: here only the way through matters.
@@ -237,16 +238,14 @@ def test_branches_change_no_number():
 @pytest.mark.parametrize("method", ["permgrad", "permutation", "shapley"])
 def test_explanations_run_each_branch_once_for_each_row(monkeypatch, method):
     """The games do find the branches, and leave them alone where they are told to."""
-    from permgrad.attribution.replace import coalitions
-
     made = []
+    remember = BranchCut.remember
 
-    class Watched(coalitions.BranchCache):
-        def __init__(self, *given: object) -> None:
-            made.append(method)
-            super().__init__(*given)
+    def watched(self, *rows: object) -> None:
+        made.append(method)
+        remember(self, *rows)
 
-    monkeypatch.setattr(coalitions, "BranchCache", Watched)
+    monkeypatch.setattr(BranchCut, "remember", watched)
     net, inputs, y = STRANGERS["shared_encoder"]()
     scope = {"scope": "global"} if method == "shapley" else {}
     explain(net, inputs, y, method, level="modality", n_repeats=6, **scope)
@@ -262,10 +261,10 @@ def test_coalitions_of_several_inputs_are_laid_out_by_branches(inputs, by_branch
     """Laying them out by broadcasting gives the same numbers, and runs every branch for each of them."""
     game: Any = object.__new__(ShapleyGame)
     game.request, game.players = SimpleNamespace(inputs=[None] * inputs), 2
-    game._network = SimpleNamespace(predict=lambda rows, *_: torch.zeros(len(rows), 3))
-    game._grid = SimpleNamespace(outputs=lambda *_: torch.ones(2, 4, 5, 3))
+    game.predict = lambda rows, *_: torch.zeros(len(rows), 3)
+    game.grid = lambda *_: torch.ones(2, 4, 5, 3)
     rows, donors, kept = np.arange(2), np.zeros((2, 5), dtype=np.int64), np.ones((2, 4, 2), dtype=bool)
-    found = game._outputs(rows, donors, kept)
+    found = game.predicted(rows, donors, kept)
     assert found.shape == (2, 4, 5, 3)
     assert bool((found == 0).all()) == by_branches
 

@@ -21,7 +21,6 @@ from torch import nn
 
 import permgrad as pg
 from permgrad.attribution import methods
-from permgrad.attribution.replace.donors import MarginalSampler
 from permgrad.base.errors import is_out_of_memory
 from permgrad.evaluation.predictor import predictor_importance
 from permgrad.models.batches import halved, in_batches, sparing
@@ -181,10 +180,7 @@ def test_any_predictor() -> None:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", pg.PermgradWarning)
             players = {"a": np.array([0]), "b": np.array([1])}
-            sampler = MarginalSampler(rows, 0, shared=True)
-            found = predictor_importance(
-                predict, rows, rows[:, 0].astype(float), players, sampler, loss="squared_error"
-            )
+            found = predictor_importance(predict, rows, rows[:, 0].astype(float), players, loss="squared_error")
         assert len(caught) == 1
         return found.values
 
@@ -196,7 +192,6 @@ def test_any_predictor() -> None:
         rows,
         rows[:, 0].astype(float),
         players,
-        MarginalSampler(rows, 0, shared=True),
         loss="squared_error",
     )
     np.testing.assert_allclose(cut, whole.values, atol=1e-12)

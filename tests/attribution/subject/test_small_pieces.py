@@ -14,7 +14,7 @@ import permgrad as pg
 from permgrad.attribution.parts.engines.ray import _portable
 from permgrad.attribution.replace.branch_weights import weigh_branches
 from permgrad.attribution.replace.conditional import ConditionalSampler
-from permgrad.attribution.replace.donors import MarginalSampler
+from permgrad.attribution.replace.donors import need_background
 from permgrad.attribution.replace.moments import interval
 from permgrad.attribution.slopes.gradients import output_gradients
 from permgrad.data.encode.encoding import TableEncoder
@@ -28,7 +28,7 @@ def test_weights_of_branches_are_what_the_moments_say(sign, quantity):
     """Total, both branches, and what they do together, of which each has half."""
     mean, std = np.array([2.0, -0.5, 2.5, 0.3]) * (sign or 0.01), np.array([0.3, 0.2, 0.1, 0.05])
     count = np.full(4, 50.0)
-    moments = SimpleNamespace(estimate=lambda: (mean, std, count))
+    moments = SimpleNamespace(estimate=lambda _: (mean, std, count))
     low, high, p_values = interval(mean, std, count, 0.9)
     found = weigh_branches(moments, ("tabular", "image"), 0.9, quantity)
     assert set(found) == {"tabular", "image", "interaction", "total", "quantity"}
@@ -178,11 +178,9 @@ def test_levels_follow_a_bend_that_no_straight_line_has():
     ("rows", "shared", "fine"), [(0, False, False), (1, False, True), (1, True, False), (2, True, True)]
 )
 def test_a_background_needs_a_row_that_is_not_the_own(rows, shared, fine):
-    background = np.zeros((rows, 3), dtype=np.float32)
     with (
         nullcontext()
         if fine
         else pytest.raises(pg.InputError, match="A single row is explained" if shared else "The background has no rows")
     ):
-        sampler = MarginalSampler(background, 0, shared=shared)
-        assert sampler.donors == rows
+        need_background(rows, shared=shared)

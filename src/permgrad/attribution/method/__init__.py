@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -64,6 +65,7 @@ class Request:
     engine: Any = None
     positive: str | None = None
     kept: dict[str, Any] | None = None
+    started: float = field(default_factory=time.perf_counter)
 
     @property
     def count(self) -> int:

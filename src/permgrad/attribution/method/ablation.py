@@ -12,7 +12,7 @@ from permgrad.attribution.build import explain_plays
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request, Scope, methods, refuse_conditional
 from permgrad.attribution.replace.donors import need_background
-from permgrad.attribution.replace.importance import GAME_OPTIONS
+from permgrad.attribution.replace.game import GAME_OPTIONS
 from permgrad.attribution.replace.plays import Plays, path_plays, single_plays
 from permgrad.base.checks import check_choice
 
@@ -43,7 +43,7 @@ class Ablation:
     def game(request: Request) -> tuple[Request, Plays]:
         """Return the request as it is played, once, and what is played with the fixed values."""
         refuse_conditional(request, "ablation", "sets one value and draws none", "leave sampling out")
-        value = request.options.get("baseline", "typical")
+        value = request.options["baseline"]
         check_choice("baseline", value, BASELINES)
         fixed = tuple(torch.zeros_like(tensor[:1]) for tensor in request.donors)
         if value == "typical":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -44,20 +43,18 @@ class Aggregate:
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
-        started = time.perf_counter()
-        members = _members(request.options.get("members", MEMBERS))
         every = ("all", *request.subject.class_names)
         outputs = tuple(every[place] for place in shown_outputs(request))
         shares: dict[str, Floats] = {}
         left_out: dict[str, str] = {}
         quantities: dict[str, Any] = {}
         evaluated = 0
-        for name, options in members.items():
+        for name, options in _members(request.options["members"]).items():
             try:
                 explanation = _explain(request, name, options)
+            except BatchError:
+                raise  # The network itself is at fault: that is no refusal of this member.
             except InputError as error:
-                if isinstance(error, BatchError):
-                    raise  # The network itself is at fault: that is no refusal of this member.
                 left_out[name] = str(error)
                 continue
             shares[name] = _shares(explanation, outputs)
@@ -82,7 +79,6 @@ class Aggregate:
             "member_quantities": quantities,
             "left_out": left_out,
             "model_rows": evaluated,
-            "seconds": time.perf_counter() - started,
         }
         values = np.mean(list(shares.values()), axis=0)
         return build(request, "aggregate", values, facts, outputs=outputs, parts=shares, additive=True, maps={})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -64,7 +63,6 @@ class CaptumMethod(Method):
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
-        started = time.perf_counter()
         subject: Any = request.subject
         if subject.paths:
             raise InputError(
@@ -91,11 +89,7 @@ class CaptumMethod(Method):
             else:
                 in_batches(request.count, size, work)
             outputs = CoalitionGame(request).base()
-        facts = {
-            "quantity": f"attribution by {self.name}",
-            "unit": "as the network returns it",
-            "seconds": time.perf_counter() - started,
-        }
+        facts = {"quantity": f"attribution by {self.name}", "unit": "as the network returns it"}
         predictions = outputs[:, list(request.targets)].double().cpu().numpy()
         explanation = build(request, self.name, values, facts, predictions=predictions)
         del explanation.meta["output"]  # Captum explains what the network returns

@@ -61,7 +61,7 @@ class DeepLift:
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         refuse_conditional(request, "deeplift")
-        options = {**self.options, **request.options}
+        options = request.options
         references = check_whole("references", options["references"], "pass for example 50")
         slopes, subject = Slopes(request, "deeplift", by_path=True), request.subject
         result = Additive(slopes, baseline_rows(request, options["baseline"], references))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -74,8 +73,7 @@ class GradCam:
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         refuse_conditional(request, "gradcam")
-        started = time.perf_counter()
-        options = {**self.options, **request.options}
+        options = dict(request.options)
         check_choice("variant", options["variant"], VARIANTS)
         check_choice("upsample", options["upsample"], UPSAMPLING)
         for name in ("relu", "maps"):
@@ -115,7 +113,6 @@ class GradCam:
             "upsample": options["upsample"],
             "rectified": options["relu"],
             **reader.facts(),
-            "seconds": time.perf_counter() - started,
         }
         return build(
             request,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -49,8 +48,7 @@ class Gradient:
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         refuse_conditional(request, "gradient")
-        started = time.perf_counter()
-        signed = {**self.options, **request.options}["signed"]
+        signed = request.options["signed"]
         slopes, subject = Slopes(request, "gradient"), request.subject
         values = np.zeros((request.count, len(request.space), len(request.targets)))
         predictions = np.zeros((request.count, len(request.targets)))
@@ -70,6 +68,5 @@ class Gradient:
             "signed": signed,
             "model_rows": slopes.model_rows,
             "gradient_evaluations": slopes.evaluations,
-            "seconds": time.perf_counter() - started,
         }
         return build(request, "gradient", values, facts, additive=True, predictions=predictions)

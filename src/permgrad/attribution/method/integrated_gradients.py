@@ -79,35 +79,26 @@ class IntegratedGradients:
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         refuse_conditional(request, "integrated_gradients")
-        options = {**self.options, **request.options}
+        options = request.options
         for name, least in (("references", 1), ("max_steps", 2)):
             check_whole(name, options[name], "pass such a number", least=least)
         check_number("tolerance", options["tolerance"], "pass for example 0.002")
         if options["steps"] is not None:
             check_whole("steps", options["steps"], "leave it out, or pass for example 50")
-        return integrate(_with_players(request, options["players"]), options)
-
-
-def _with_players(request: Request, players: Any) -> Request:
-    """Return the request with one player for each encoded column, if they were asked for."""
-    check_choice("players", players, ("features", "encoded"))
-    names = request.subject.encoded_names
-    if not names and players == "encoded":
-        raise InputError(
-            f"players={shown(players)} shows the encoded columns of a permgrad estimator, however: they are not "
-            "apart here; leave out players="
-        )
-    if players == "features":
-        return request
-    if request.level != "feature":
-        raise InputError(
-            "players='encoded' explains each encoded column by itself, "
-            f"however: level={request.level!r} asks for columns to be added up; leave out level= and groups="
-        )
-    owners = torch.arange(len(names))
-    return replace(
-        request,
-        space=PlayerSpace(names, ("table",) * len(names), request.space.inputs, (owners,)),
-        raw=pd.DataFrame(request.encoded, columns=list(names)),
-        level="input",
-    )
+        players, names = options["players"], request.subject.encoded_names
+        check_choice("players", players, ("features", "encoded"))
+        if players == "encoded" and not names:
+            raise InputError(
+                f"players={shown(players)} shows the encoded columns of a permgrad estimator, however: they are not "
+                "apart here; leave out players="
+            )
+        if players == "encoded" and request.level != "feature":
+            raise InputError(
+                "players='encoded' explains each encoded column by itself, "
+                f"however: level={request.level!r} asks for columns to be added up; leave out level= and groups="
+            )
+        if players == "encoded":
+            space = PlayerSpace(names, ("table",) * len(names), request.space.inputs, (torch.arange(len(names)),))
+            raw = pd.DataFrame(request.encoded, columns=list(names))
+            request = replace(request, space=space, raw=raw, level="input")
+        return integrate(request, options)

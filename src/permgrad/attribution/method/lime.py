@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -13,11 +12,11 @@ from torch import Tensor
 from permgrad.attribution.build import build
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request, Scope, methods, refuse_conditional
-from permgrad.attribution.method.shapley.game import ShapleyGame, select, slices
+from permgrad.attribution.method.shapley.game import ShapleyGame, slices
 from permgrad.attribution.method.shapley.owen import Booleans, Floats, Integers
-from permgrad.attribution.replace.coalitions import forward_batch_size
+from permgrad.attribution.replace.coalitions import select
 from permgrad.attribution.replace.donors import need_background
-from permgrad.attribution.replace.finite import finite_between_rows
+from permgrad.attribution.replace.finite import finite
 from permgrad.attribution.replace.moments import interval
 from permgrad.base.checks import check_choice, check_number, check_whole
 from permgrad.base.errors import InputError
@@ -70,15 +69,18 @@ def draw_neighbours(request: Request, neighbourhood: str, samples: int) -> tuple
 
 def _coalition_places(request: Request) -> Callable[[Floats, Integers], Place]:
     """Return what lays background rows and masks out, once for all rows: players that are not kept come from there."""
-    device, owners = request.subject.device, _owners(request)
-    background = [tensor.to(device) for tensor in request.donors]
+    device = request.subject.device
+    owners, background = request.space.owners(device), [tensor.to(device) for tensor in request.donors]
 
     def edit(coordinates: Floats, donors: Integers) -> Place:
         chosen = torch.from_numpy(donors).to(device)
         padded = np.pad(coordinates > 0.5, ((0, 0), (0, 1)), constant_values=True)
         keeps = torch.from_numpy(padded).to(device)
         values = [tensor[chosen][None] for tensor in background]
-        masks = [keeps[:, each.reshape(-1)].reshape(1, len(keeps), *each.shape) for each in owners]
+        masks = [
+            keeps[:, each].reshape(1, len(keeps), *tensor.shape[1:])
+            for each, tensor in zip(owners, background, strict=True)
+        ]
         return lambda rows: [
             select(mask, row[:, None], other) for row, other, mask in zip(rows, values, masks, strict=True)
         ]
@@ -88,7 +90,8 @@ def _coalition_places(request: Request) -> Callable[[Floats, Integers], Place]:
 
 def _gaussian_places(request: Request) -> Callable[[Floats, Integers], Place]:
     """Return what lays offsets out, once for all rows, scaled to each number's spread over the background."""
-    subject, device, owners = request.subject, request.subject.device, _owners(request)
+    subject, device = request.subject, request.subject.device
+    owners = request.space.owners(device)
     fix = "pass neighbourhood='coalition'"
     for name, real in zip(subject.input_names, subject.real, strict=True):
         if not real:
@@ -97,11 +100,12 @@ def _gaussian_places(request: Request) -> Callable[[Floats, Integers], Place]:
             )
     spreads, movable = [], np.zeros(len(request.space) + 1, dtype=bool)
     for position, (donors, each) in enumerate(zip(request.donors, owners, strict=True)):
-        scale = subject.on_a_scale(position, each.shape).to(device)
+        scale = subject.on_a_scale(position, donors.shape[1:]).to(device).reshape(-1)
         movable[each[scale].unique().cpu().numpy()] = True
         # torch warns of the deviation of no columns.
-        deviation = donors.double().std(dim=0, correction=0) if donors.numel() else torch.zeros(each.shape)
-        spreads.append(deviation.double().to(device) * (each < len(request.space)) * scale)
+        flat = donors.double().reshape(len(donors), len(each))
+        deviation = flat.std(dim=0, correction=0) if flat.numel() else torch.zeros(len(each), dtype=torch.float64)
+        spreads.append(deviation.to(device) * (each < len(request.space)) * scale)
     for name, size, moves in zip(request.space.names, request.space.sizes(), movable[:-1], strict=True):
         if size and not moves:
             raise InputError(
@@ -111,17 +115,12 @@ def _gaussian_places(request: Request) -> Callable[[Floats, Integers], Place]:
     def edit(coordinates: Floats, _: Integers) -> Place:
         padded = torch.from_numpy(np.pad(coordinates, ((0, 0), (0, 1)))).to(device)
         offsets = [
-            (padded[:, each.reshape(-1)].reshape(len(padded), *each.shape) * spread).to(donors.dtype)[None]
+            (padded[:, each] * spread).to(donors.dtype).reshape(1, len(padded), *donors.shape[1:])
             for each, spread, donors in zip(owners, spreads, request.donors, strict=True)
         ]
         return lambda rows: [row[:, None] + offset for row, offset in zip(rows, offsets, strict=True)]
 
     return edit
-
-
-def _owners(request: Request) -> list[Tensor]:
-    """Return the player of each position, that of nobody's being one more."""
-    return [owners.to(request.subject.device).remainder(len(request.space) + 1) for owners in request.space.segments]
 
 
 class Surrogate:
@@ -185,8 +184,7 @@ class Lime:
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
-        started = time.perf_counter()
-        options = _checked(request, {**self.options, **request.options})
+        options = _checked(request, request.options)
         with request.subject.open():
             lime = _Rows(request, options)
             rows, players = request.count, len(request.space.names)
@@ -205,10 +203,9 @@ class Lime:
             **options,
             "local_r2": explained.tolist(),
             "local_r2_mean": float(explained.mean()),
-            "model_rows": lime.game.evaluations + lime.evaluations,
-            "seconds": time.perf_counter() - started,
+            "model_rows": lime.evaluations,
         }
-        predictions = lime.game.full(np.arange(rows, dtype=np.int64))
+        predictions = lime.full(np.arange(rows, dtype=np.int64))
         return build(
             request, "lime", values, facts, std=std, low=low, high=high, p_values=p_values, predictions=predictions
         )
@@ -267,18 +264,16 @@ def _kernel(coordinates: Floats, width: float) -> Floats:
     return weights
 
 
-class _Rows:
+class _Rows(ShapleyGame):
     """Explains blocks of rows with one design."""
 
     def __init__(self, request: Request, options: dict[str, Any]) -> None:
-        self.request, self.evaluations = request, 0
-        self.game = ShapleyGame(request, "output")
+        super().__init__(request, "output")
         self._coalitions = options["neighbourhood"] == "coalition"
         self._places = (_coalition_places if self._coalitions else _gaussian_places)(request)
         self.coordinates, self.donors = draw_neighbours(request, options["neighbourhood"], options["samples"])
         weights = _kernel(self.coordinates, options["kernel_width"])
         self.surrogate = Surrogate(self.coordinates, weights, options["ridge"])
-        self._batch = forward_batch_size(request)
 
     def explain(self, rows: Integers) -> tuple[Floats, Floats, Floats]:
         """Return coefficients and errors ``(n, players, targets)`` and R² ``(n, targets)``."""
@@ -315,9 +310,9 @@ class _Rows:
                 self.evaluations += len(outputs)
 
             in_batches(len(rows), max(1, self._batch // count), some_rows)
-            finite_between_rows(raw[0].flatten(0, 1))
+            finite(raw[0].flatten(0, 1), "between")
             # Read out once for many batches: for a small network reading out costs nearly as much as running it.
-            measured = self.game.measure(raw[0].flatten(0, 1)[:, None], np.repeat(rows, count))
+            measured = self.measure(raw[0].flatten(0, 1)[:, None], np.repeat(rows, count))
             outputs_of_all[:, part] = measured.reshape(len(rows), count, -1)
 
         size = max(1, min(self._batch, _CHUNK_NUMBERS // max(1, positions)))
@@ -326,7 +321,7 @@ class _Rows:
 
     def _idle(self, rows: Integers, outputs: Floats) -> Booleans:
         """Return which players change an output in no trial by more than rounding, ``(n, players, targets)``."""
-        rounding = self.game.rounding(rows, 1)
+        rounding = self.rounding(rows, 1)
         idle = np.ones((len(rows), self.coordinates.shape[1], outputs.shape[2]), dtype=bool)
         for neighbour in range(1, min(_TRIALS + 1, len(self.donors))):
             open_rows = np.flatnonzero(idle.any(axis=(1, 2)))

@@ -82,6 +82,13 @@ def _combine(explanations: dict[str, Explanation], scope: str) -> Explanation:
                 wide[-1][..., [outputs.index(output) for output in part.outputs]] = array
         return np.concatenate(wide, axis=-2)
 
+    absolute = [np.abs(part.values) for part in parts]
+    totals = [values.sum(axis=-2, keepdims=True) for values in absolute]
+    # Shares of the sum over players; 0 where all are 0.
+    shares = [
+        np.divide(values, total, out=np.zeros_like(values), where=total > 0)
+        for values, total in zip(absolute, totals, strict=True)
+    ]
     alike = all(part.predictions is not None and part.outputs == outputs for part in parts)
     names = ("values", "std", "low", "high", "p_values")
     fields: dict[str, Any] = {name: beside(getattr(part, name) for part in parts) for name in names}
@@ -93,7 +100,7 @@ def _combine(explanations: dict[str, Explanation], scope: str) -> Explanation:
         outputs=outputs,
         method=MIXED,
         scope="local" if scope == "local" else "global",
-        parts={"share": beside(_shares(part.values) for part in parts)},
+        parts={"share": beside(shares)},
         level=parts[0].level,
         groups={name: members for part in parts for name, members in part.groups.items()},
         feature_values=pd.concat(frames, axis=1) if frames else None,
@@ -119,14 +126,6 @@ def _facts(explanations: Mapping[str, Explanation]) -> dict[str, Any]:
         "seconds": sum(float(meta.get("seconds", 0.0)) for meta in metas.values()),
         "by_input": metas,
     }
-
-
-def _shares(values: Floats) -> Floats:
-    """Return absolute values as shares of their sum over players; 0 where all are 0."""
-    absolute = np.abs(values)
-    total = absolute.sum(axis=-2, keepdims=True)
-    shares: Floats = np.divide(absolute, total, out=np.zeros_like(absolute), where=total > 0)
-    return shares
 
 
 def _renumbered(part: Explanation, parts: Sequence[Explanation]) -> dict[str, npt.NDArray[Any]]:

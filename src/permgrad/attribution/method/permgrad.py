@@ -10,7 +10,7 @@ from permgrad.attribution.direction import direction
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request, Scope, methods
 from permgrad.attribution.replace.branch_weights import branch_weights, weigh_modalities
-from permgrad.attribution.replace.importance import GAME_OPTIONS, play_losses
+from permgrad.attribution.replace.game import GAME_OPTIONS, play_losses
 from permgrad.attribution.replace.plays import (
     Plays,
     path_plays,
@@ -49,14 +49,14 @@ class PermGrad:
         request, plays = self.game(request)
         if request.scope == "local":
             return explain_plays("permgrad", request, plays)
-        if _of_modalities(request):
+        if plays.names[1:] == ("alone", "last"):
             played = play_losses(request, with_total(plays), "permgrad")
             weights: dict[str, Any] | None = weigh_modalities(played, request)
         else:
             played = play_losses(request, plays, "permgrad")
-            weights = branch_weights(request, played.game) if request.options.get("branches", True) else None
+            weights = branch_weights(request, played.game) if request.options["branches"] else None
         trends = None
-        if played.game.engine is not None and request.options.get("direction", True):
+        if played.game.engine is not None and request.options["direction"]:
             trends = direction(request, played.game.engine)
         return global_explanation("permgrad", request, plays, played, branches=weights, direction=trends)
 
@@ -65,12 +65,7 @@ class PermGrad:
         """Return the request as it is played, and what is played."""
         if request.subject.paths:
             return request, path_plays(request.space, request.subject.paths)
-        if _of_modalities(request):
+        if request.level == "modality" and len(request.space) > 1:
             return request, shapley_plays(request.space, request.seed)
         several = len(set(request.space.modality)) > 1 and request.scoring is None
         return request, plays_beside_others(request.space) if several else single_plays(request.space)
-
-
-def _of_modalities(request: Request) -> bool:
-    """Return whether whole modalities are the players, and several of them."""
-    return request.level == "modality" and len(request.space) > 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -23,6 +22,7 @@ from permgrad.base.random import generator
 from permgrad.models.batches import in_batches
 
 Floats = npt.NDArray[np.float64]
+PATHS = ("tabular", "image")
 
 
 def shuffle(seed: int, player: str, repeat: int, rows: int) -> npt.NDArray[np.intp]:
@@ -34,46 +34,41 @@ def _measure_losses(request: Request, shuffles: int, progress: Progress) -> tupl
     """Return effects of shuffling the table ``(players, classes)``, the base loss, and that without each branch."""
     subject, module, y = request.subject, request.subject.module, request.y
     assert y is not None
-    rows, players, loss = len(request.encoded), request.players, request.loss
+    table = request.inputs[0].to(subject.device, subject.dtype)
+    players, loss = request.players, request.loss
     # Which rows belong to which class, 0 or 1; one column for regression.
-    classes = np.ones((rows, 1)) if subject.task == "regression" else np.eye(len(subject.class_names))[y.astype(int)]
-    orders = {
-        name: [shuffle(request.seed, name, repeat, rows) for repeat in range(shuffles)]
-        for name, columns in players.items()
-        if len(columns)
-    }
-    effects, base, without = np.zeros((len(players), classes.shape[1])), np.zeros(rows), np.zeros((2, rows))
+    count = len(subject.class_names)
+    classes = np.eye(count)[y.astype(int)] if count else np.ones((len(table), 1))
+    orders = {name: [shuffle(request.seed, name, repeat, len(table)) for repeat in range(shuffles)] for name in players}
+    effects, base, without = np.zeros((len(players), classes.shape[1])), np.zeros(len(table)), np.zeros((2, len(table)))
 
     def one_batch(part: slice) -> None:
-        def losses(embeddings: dict[str, Tensor]) -> Floats:
-            return subject.loss_rows(module.fuse(embeddings), y[part], loss)
+        held = {path: module.embed(path, table[part]) for path in PATHS}
 
-        encoded = request.encoded[part]
-        held = {path: module.embed(path, _tensor(request, encoded)) for path in module.paths}
-        here, added = losses(held), np.zeros_like(effects)
+        def losses(**edited: Tensor) -> Floats:
+            """Return the rows' losses with other embeddings, ``(repeats, rows)``."""
+            repeats = max((len(each) // len(held["image"]) for each in edited.values()), default=1)
+            fused = module.fuse({path: edited.get(path, held[path].repeat(repeats, 1)) for path in PATHS})
+            return subject.loss_rows(fused, np.tile(y[part], repeats), loss).reshape(repeats, -1)
+
+        here, added = losses(), np.zeros_like(effects)
         for place, (name, columns) in enumerate(players.items()):
-            for order in orders.get(name, ()):
-                edited = encoded.copy()
-                edited[:, columns] = request.encoded[order[part]][:, columns]
-                table = module.embed("tabular", _tensor(request, edited))
-                added[place] += (losses({**held, "tabular": table}) - here) @ classes[part]
+            if len(columns):
+                edited = table[part].repeat(shuffles, 1)
+                lenders = np.concatenate([order[part] for order in orders[name]])
+                edited[:, columns] = table[lenders][:, columns]
+                added[place] = (losses(tabular=module.embed("tabular", edited)) - here).sum(axis=0) @ classes[part]
         np.add(effects, added, out=effects)
-        base[part] = here
-        for place, path in enumerate(("tabular", "image")):
-            without[place, part] = losses({**held, path: torch.zeros_like(held[path])})
+        base[part] = here[0]
+        for place, path in enumerate(PATHS):
+            without[place, part] = losses(**{path: torch.zeros_like(held[path])})[0]
         progress.advance(part.stop - part.start)
 
     with torch.inference_mode():
-        in_batches(rows, maps_at_once(request), one_batch)
+        in_batches(len(table), maps_at_once(request), one_batch)
     with np.errstate(invalid="ignore"):
         mean = effects / (shuffles * classes.sum(axis=0))
     return mean, np.array(base.mean()), without.mean(axis=1)
-
-
-def _tensor(request: Request, encoded: npt.NDArray[np.float32]) -> Tensor:
-    """Copy rows to the network's device and precision."""
-    dtype = next(request.subject.module.parameters()).dtype
-    return torch.as_tensor(np.ascontiguousarray(encoded), device=request.subject.device).to(dtype)
 
 
 def nearest_cells(
@@ -94,7 +89,7 @@ def _read_maps(request: Request, layer: CamLayer, options: Mapping[str, Any], pr
 
     def one_batch(part: slice) -> None:
         nonlocal empty
-        encoded = _tensor(request, request.encoded[part])
+        encoded = request.inputs[0][part].to(subject.device, subject.dtype)
         maps, outputs, images = class_maps(subject, encoded, layer, "probability", range(count), "gradcam", relu=True)
         if options["argmax_class"]:
             # The published fault: whatever class is asked for, the map is that of the row's most probable class.
@@ -160,13 +155,7 @@ class PermGradPaper:
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
-        if not request.subject.paths:
-            raise InputError(
-                "permgrad-paper is the published method for permgrad's own hybrid networks, however: model is a torch "
-                "network; choose method='permgrad', which plays the same game with modalities"
-            )
-        started = time.perf_counter()
-        options = {**self.options, **request.options}
+        options = request.options
         _check(request, options)
         layer = cam_layer(request.subject.module, options["layer"])
         with Progress(2 * len(request.encoded), "permgrad-paper", request.progress) as progress, request.subject.open():
@@ -179,8 +168,8 @@ class PermGradPaper:
         cam = np.stack([per_column[columns].mean(axis=0) if len(columns) else nothing for columns in owned])
         # NOTE[DIFF]: the published code takes exp of the raw difference, which overflows from 710 on.
         weights = softmax(without - base)
-        parts = _fuse(permutation, cam, weights)
-        paths, shown, every = ("tabular", "image"), shown_outputs(request), ("all", *request.subject.class_names)
+        parts, shown = _fuse(permutation, cam, weights), shown_outputs(request)
+        every = ("all", *request.subject.class_names)
         facts = {
             "quantity": "weighted sum of min–max scaled permutation importance and Grad-CAM, as published",
             "unit": "none",
@@ -190,11 +179,10 @@ class PermGradPaper:
             "transposed": bool(options["transposed"]),
             "layer": layer.name,
             "base_loss": float(base),
-            "branch_weights": dict(zip(paths, weights.tolist(), strict=True)),
+            "branch_weights": dict(zip(PATHS, weights.tolist(), strict=True)),
             "permutation": _listed(request, permutation),
             "gradcam": _listed(request, cam),
             "empty_maps": empty,
-            "seconds": time.perf_counter() - started,
         }
         return build(
             request,
@@ -206,7 +194,7 @@ class PermGradPaper:
             # The published method has no interval.
             branches={
                 path: {"importance": change, "weight": weight, "share": weight}
-                for path, change, weight in zip(paths, (without - base).tolist(), weights.tolist(), strict=True)
+                for path, change, weight in zip(PATHS, (without - base).tolist(), weights.tolist(), strict=True)
             },
         )
 
@@ -214,7 +202,12 @@ class PermGradPaper:
 def _check(request: Request, options: Mapping[str, Any]) -> None:
     """Refuse what the published method cannot do."""
     paths = request.subject.paths
-    if set(paths) != {"tabular", "image"}:
+    if not paths:
+        raise InputError(
+            "permgrad-paper is the published method for permgrad's own hybrid networks, however: model is a torch "
+            "network; choose method='permgrad', which plays the same game with modalities"
+        )
+    if set(paths) != set(PATHS):
         raise InputError(
             f"permgrad-paper weighs two branches, however: the model has branches={tuple(paths)!r}; "
             "fit with branches=('tabular', 'image'), or choose method='permgrad'"
@@ -243,7 +236,7 @@ def _fuse(permutation: Floats, cam: Floats, weights: Floats) -> dict[str, Floats
     nobody = np.isnan(cam).all(axis=1, keepdims=True)
     lists = (np.where(nobody, np.nan, permutation), cam)
     terms: dict[str, Floats] = {}
-    for path, raw, weight in zip(("tabular", "image"), lists, weights, strict=True):
+    for path, raw, weight in zip(PATHS, lists, weights, strict=True):
         # A class without rows has no permutation importance; its column takes no part in the scaling of the other
         # classes.
         term = weight * scale_to_unit(np.where(np.isnan(permutation), np.nan, raw))
@@ -256,11 +249,10 @@ def _fuse(permutation: Floats, cam: Floats, weights: Floats) -> dict[str, Floats
 
 def _listed(request: Request, values: Floats) -> dict[str, dict[str, float | None]]:
     """Return a raw list as ``{class: {feature: value}}``, the form of the published arrays."""
-    names = ("all",) if request.subject.task == "regression" else request.subject.class_names
+    columns = zip(request.subject.class_names or ("all",), values.T.tolist(), strict=True)
     return {
         name: {
-            player: None if np.isnan(value) else float(value)
-            for player, value in zip(request.players, values[:, column], strict=True)
+            player: None if np.isnan(value) else value for player, value in zip(request.players, column, strict=True)
         }
-        for column, name in enumerate(names)
+        for name, column in columns
     }

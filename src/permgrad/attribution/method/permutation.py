@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from permgrad.attribution.build import explain_plays
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request, Scope, methods
-from permgrad.attribution.replace.importance import GAME_OPTIONS
+from permgrad.attribution.replace.game import GAME_OPTIONS
 from permgrad.attribution.replace.plays import Plays, single_plays
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError

@@ -18,7 +18,7 @@ from permgrad.attribution.parts.folder import part_name, written_lines
 from permgrad.attribution.parts.plan import StreamPlan
 from permgrad.attribution.parts.sums import BRANCHES, EFFECTS, RowSums, SummedMoments, Sums, merge_sums
 from permgrad.attribution.replace.branch_weights import branch_moments, weigh_branches
-from permgrad.attribution.replace.importance import play_losses, tabulate
+from permgrad.attribution.replace.game import play_losses, tabulate
 from permgrad.attribution.replace.moments import interval
 from permgrad.base.errors import InputError, keeping_warnings, warn_first
 from permgrad.base.files import plain
@@ -127,8 +127,8 @@ def _play(plan: StreamPlan, game: LossGame, request: Request) -> tuple[Sums, dic
     if request.y is not None:
         sums["target"] = RowSums.of_targets(request.y, len(request.subject.class_names), request.sample_weight)
     missing = np.full((len(request.players), len(played.outputs), len(plays.names)), np.nan)
-    unplayed = replace(played, seconds=0.0, model_rows=0)
-    shown = global_explanation(plan.method, request, plays, unplayed, (missing,) * 5)
+    unplayed = replace(played, model_rows=0)
+    shown = global_explanation(plan.method, request, plays, unplayed, np.stack([missing] * 5))
     return sums, _header(
         shown,
         all_outputs=played.outputs,

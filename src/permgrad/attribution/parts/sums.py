@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from permgrad.attribution.replace.importance import scale_of_shares
+from permgrad.attribution.replace.game import scale_of_shares
 from permgrad.attribution.replace.moments import Floats, PairMoments, pair_noise, with_separate_donors
 from permgrad.base.errors import InputError
 

@@ -35,19 +35,9 @@ class PlayerSpace:
         """Return the number of players."""
         return len(self.names)
 
-    def blend_one(self, position: int, row: Tensor, other: Tensor, replaced: Tensor) -> Tensor:
-        """Blend one input: ``row`` and ``other`` are ``(b, *shape)``, ``replaced`` is bool ``(b, players)``."""
-        flat = self.segments[position].to(row.device).reshape(-1)
-        chosen = replaced.to(row.device)
-        if bool((flat < 0).all()):
-            return row
-        if bool((flat == flat[0]).all()):
-            # One player owns the whole input: no mask of the input's size is needed.
-            taken = chosen[:, int(flat[0])].reshape(-1, *[1] * (row.ndim - 1))
-        else:
-            padded = torch.cat([chosen, chosen.new_zeros(len(chosen), 1)], dim=1)
-            taken = padded[:, flat.remainder(len(self.names) + 1)].reshape(row.shape)
-        return torch.where(taken, other.to(row.device), row)
+    def owners(self, device: torch.device) -> list[Tensor]:
+        """Return the player of each position of each input, flat; nobody's number is one above the last player's."""
+        return [segments.to(device).reshape(-1).remainder(len(self.names) + 1) for segments in self.segments]
 
     def sums(self, values: Sequence[Tensor]) -> Tensor:
         """Add up values over each player's positions."""

@@ -17,9 +17,8 @@ import torch
 from permgrad.attribution.method import Request
 from permgrad.attribution.replace.donors import donor_rows
 from permgrad.attribution.replace.engine import Replacement
-from permgrad.attribution.replace.game import Game, loss_value
-from permgrad.attribution.replace.importance import Estimable, Played, play_losses
-from permgrad.attribution.replace.moments import PairMoments, interval
+from permgrad.attribution.replace.game import Game, Played, loss_value, play_losses
+from permgrad.attribution.replace.moments import Estimable, PairMoments, estimated
 from permgrad.attribution.replace.plays import (
     SHARES,
     TOTAL,
@@ -47,7 +46,8 @@ def branch_weights(request: Request, game: Game) -> dict[str, Any] | None:
         if len(request.subject.paths) != 2:
             return None
         moments = branch_moments(request, game.engine)
-        return weigh_branches(moments, request.subject.paths, request.confidence, _quantity(request))
+        quantity = "divergence" if request.y is None else "loss"
+        return weigh_branches(moments, request.subject.paths, request.confidence, quantity)
     modalities = request.space.modalities()
     if len(modalities) < 2:
         return None
@@ -56,42 +56,31 @@ def branch_weights(request: Request, game: Game) -> dict[str, Any] | None:
     return weigh_modalities(play_losses(request, plays, "modalities"), request)
 
 
-def _quantity(request: Request) -> str:
-    return "divergence" if request.y is None else "loss"
-
-
 def _weights(numbers: Mapping[str, Floats], ends: Mapping[str, tuple[float, float]]) -> dict[str, Any]:
     """Return an entry for each name and the total, of ``_NUMBERS`` ``(5,)`` and of the effects alone and last."""
     entries = {name: dict(zip(_NUMBERS, each.tolist(), strict=True)) for name, each in numbers.items()}
     total = entries.pop(TOTAL)
-    result: dict[str, Any] = {}
     for name, entry in entries.items():
         share = entry["importance"] / total["importance"] if total["ci_low"] > 0 else None
-        result[name] = {**entry, "share": share, "alone": float(ends[name][0]), "last": float(ends[name][1])}
+        entry |= {"share": share, "alone": float(ends[name][0]), "last": float(ends[name][1])}
     del total["p_value"]
-    return {**result, "total": total}
-
-
-def _estimate(moments: Estimable, confidence: float) -> Floats:
-    """Return ``_NUMBERS`` of each quantity, ``(5, quantities)``."""
-    mean, std, count = moments.estimate()
-    return np.stack([mean, std, *interval(mean, std, count, confidence)])
+    return {**entries, "total": total}
 
 
 def weigh_modalities(played: Played, request: Request) -> dict[str, Any]:
     """Return what ``branch_weights`` does, from the played game of all modalities and their total."""
     names = (*request.space.names, TOTAL)
-    numbers = {name: _estimate(played.moments[name], request.confidence) for name in names}
+    numbers = {name: estimated(played.moments[name], request.confidence) for name in names}
     ends = {name: (each[0, 1], each[0, 2]) for name, each in numbers.items()}
     result = _weights({name: each[:, 0] for name, each in numbers.items()}, ends)
     for name in request.space.names:
         result[name]["share"] = result[name].pop("share")  # last, as in saved explanations
-    return {**result, "quantity": _quantity(request)}
+    return {**result, "quantity": "divergence" if request.y is None else "loss"}
 
 
 def weigh_branches(moments: Estimable, paths: Sequence[str], confidence: float, quantity: str) -> dict[str, Any]:
     """Return what ``branch_weights`` does, from the sums over pairs of rows that exchanged their branches."""
-    numbers = _estimate(moments, confidence)
+    numbers = estimated(moments, confidence)
     interaction = numbers[0, 3]
     places = dict(zip((TOTAL, *paths), range(3), strict=True))
     ends = {name: (numbers[0, k] - interaction / 2, numbers[0, k] + interaction / 2) for name, k in places.items()}
@@ -112,7 +101,7 @@ def branch_moments(request: Request, engine: Replacement) -> PairMoments:
         cache = engine.light(engine.encoded)
         donor_cache = cache if request.background is None else engine.light(request.background)
         base = value(cache.outputs, slice(0, rows), cache.outputs)
-        measure = Effects(play, value, base, 0, engine.noise())
+        measure = Effects(play, value, base, 0, engine.noise)
         for repeat in range(request.n_repeats):
             shifted = numbers + request.row_offset
             drawn = donor_rows(request.seed, play.key, repeat, shifted, donors, shared=request.shared)
@@ -121,6 +110,6 @@ def branch_moments(request: Request, engine: Replacement) -> PairMoments:
                 part = slice(start, min(start + _PAIRS, rows))
                 index, donor = (torch.as_tensor(each[part], device=device) for each in (numbers, drawn))
                 outputs = [engine.engine.exchange(cache, index, donor, donor_cache, one) for one in coalitions]
-                effects[part] = measure(outputs, cache.outputs[part], numbers[part])[0, :, :, 0]
+                effects[part] = measure(torch.stack(outputs), cache.outputs[part], numbers[part])[0, :, :, 0]
             moments.add(numbers, drawn, effects, weights=request.sample_weight)
     return moments

@@ -6,24 +6,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from typing import Any
+from functools import cached_property, partial
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from permgrad.attribution.method import Request
-from permgrad.attribution.replace.conditional import conditional_sampler, sampler_facts
+from permgrad.attribution.replace.conditional import conditional_sampler
 from permgrad.attribution.replace.donors import donor_rows, need_background
-from permgrad.attribution.replace.finite import finite_background, finite_between_rows, finite_rows
+from permgrad.attribution.replace.finite import finite
 from permgrad.attribution.replace.moments import NO_DONOR
 from permgrad.attribution.replace.plays import Booleans, Effects, Floats, Integers, Play
-from permgrad.attribution.subject.branches import BranchCut, Embedding
+from permgrad.attribution.subject.branches import BranchCut
 from permgrad.attribution.subject.network import ForwardError
 from permgrad.base.errors import InputError
-from permgrad.models.batches import in_batches
+from permgrad.models.batches import halved, in_batches
 
 #: Rows on which the network's rounding is looked at, and by how much it may be larger elsewhere.
 _PROBE_ROWS, _ALONE, _SAFETY = 16, 2, 8
@@ -33,9 +31,12 @@ _BATCH_IMAGE, _BATCH_TABLE, _BATCH_ACCELERATOR = 256, 1024, 16384
 _ONE_BY_ONE = 8
 #: Pairs that are held at once.
 _CHUNK = 65_536
+#: Bytes, and batches, of the network's inputs that are laid out at once.
+_LAID_OUT_BYTES, _LAID_OUT_BATCHES = 2**20, 16
+#: Integers as wide as numbers of so many bytes.
+_SAME_WIDTH = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 Numbers = Integers | Tensor
-Edit = Callable[[slice], tuple[Tensor, ...]]
 
 
 def forward_batch_size(request: Request) -> int:
@@ -49,6 +50,17 @@ def forward_batch_size(request: Request) -> int:
     return min(_BATCH_IMAGE if images else _BATCH_TABLE, subject.most_rows())
 
 
+def select(mask: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """Return ``torch.where(mask, one, other)``, several times faster on a processor: bits are combined as integers."""
+    width = _SAME_WIDTH.get(one.element_size())
+    if width is None or one.device.type != "cpu" or one.dtype != other.dtype:
+        return torch.where(mask, one, other)
+    first, second = one.view(width), other.view(width)
+    # Its shape is that of all three together, so that the last step needs no further tensor.
+    chosen = torch.bitwise_and(mask.to(width).neg_(), first ^ second)
+    return chosen.bitwise_xor_(second).view(one.dtype)
+
+
 class CoalitionGame:
     """Predictions of the network for pairs of a receiver and a donor row and any coalition of replaced players."""
 
@@ -56,11 +68,17 @@ class CoalitionGame:
         self.request, self.subject, self.space = request, request.subject, request.space
         self.evaluations = 0  # rows of the network so far
         self._batch = forward_batch_size(request)
+        numbers = sum(tensor[0].numel() * tensor.element_size() for tensor in request.inputs)
+        self._laid_out = min(_LAID_OUT_BYTES // max(numbers, 1), _LAID_OUT_BATCHES * self._batch)
+        players = torch.arange(len(request.space), device=self.subject.device)
+        self._owners = request.space.owners(self.subject.device)
+        self._straight = [torch.equal(owners, players) for owners in self._owners]
+        #: whether one player owns a whole input: no mask of the input's size is needed then
+        self._whole = [len(owners) > 0 and bool((owners == owners[0]).all()) for owners in self._owners]
         self._base: Tensor | None = None
         self._donor_outputs: Tensor | None = None
-        self._cache: BranchCache | None = None
+        self._cut: BranchCut | None = None
         self._uncut = False
-        self._noise: float | None = None
 
     def base(self) -> Tensor:
         """Return the outputs of the rows explained, ``(rows, K)``; computed once."""
@@ -74,7 +92,7 @@ class CoalitionGame:
             self._donor_outputs = self.base()
         elif self._donor_outputs is None:
             try:
-                self._donor_outputs = finite_background(self._outputs(self.request.donors))
+                self._donor_outputs = finite(self._outputs(self.request.donors), "background")
             except ForwardError as error:
                 raise InputError(
                     f"the network must accept the background, however: it raised {error.words}; check the rows of "
@@ -82,60 +100,71 @@ class CoalitionGame:
                 ) from error.__cause__
         return self._donor_outputs
 
+    @cached_property
     def noise(self) -> float | None:
-        """Return how far rounding moves the outputs; None for a hybrid network, whose outputs are around 1.
+        """How far rounding moves the outputs; None for a hybrid network, whose outputs are around 1.
 
         Some background rows go through the network once more, one by one and in another order: sums are then taken in
         another order too. Terms that nearly cancel make this larger than the outputs would let one expect.
         """
         if self.subject.standardised:
             return None
-        if self._noise is None:
-            outputs = self.donor_outputs()
-            count = min(_PROBE_ROWS, len(outputs))
-            tensors = [tensor[:count].flip(0) for tensor in self.request.donors]
-            again = self._outputs(tensors)
-            single = [self._outputs([tensor[[row]] for tensor in tensors]) for row in range(min(count, _ALONE))]
-            apart = (again - outputs[:count].flip(0)).abs().max()
-            alone = (torch.cat(single) - again[: len(single)]).abs().max()
-            largest, precision = float(outputs.abs().max()), torch.finfo(outputs.dtype).eps
-            # A network whose rows depend on their neighbours moves by more than rounding, and was named already.
-            most = min(1024 * precision, 0.02) * largest
-            self._noise = max(precision * largest, min(_SAFETY * max(float(apart), float(alone)), most))
-        return self._noise
+        outputs = self.donor_outputs()
+        count = min(_PROBE_ROWS, len(outputs))
+        tensors = [tensor[:count].flip(0) for tensor in self.request.donors]
+        again = self._outputs(tensors)
+        single = [self._outputs([tensor[[row]] for tensor in tensors]) for row in range(min(count, _ALONE))]
+        apart = (again - outputs[:count].flip(0)).abs().max()
+        alone = (torch.cat(single) - again[: len(single)]).abs().max()
+        largest, precision = float(outputs.abs().max()), torch.finfo(outputs.dtype).eps
+        # A network whose rows depend on their neighbours moves by more than rounding, and was named already.
+        most = min(1024 * precision, 0.02) * largest
+        return max(precision * largest, min(_SAFETY * max(float(apart), float(alone)), most))
 
-    # ---- rows replaced -----------------------------------------------------------------------------------------------
+    # ---- pairs of rows, each with a coalition ------------------------------------------------------------------------
 
     def predict(self, receivers: Numbers, donors: Numbers, replaced: Booleans | Tensor) -> Tensor:
         """Return the outputs ``(b, K)`` of receivers whose replaced players, bool ``(b, players)``, come from donors.
 
         Receivers and donors are row numbers in ``request.inputs`` and ``request.donors``, ``(b,)`` each.
         """
-        rows, lenders, chosen = (torch.as_tensor(each) for each in (receivers, donors, replaced))
-        cache = self._branches(len(rows))
+        request, device = self.request, self.subject.device
+        rows, lenders = torch.as_tensor(receivers), torch.as_tensor(donors)
+        padded = torch.nn.functional.pad(torch.as_tensor(replaced), (0, 1))
 
         def blended(position: int, part: slice | Tensor) -> Tensor:
             # Gathered where the tensors are; only a batch at a time goes to the network's device.
-            receiving, lending = self.request.inputs[position], self.request.donors[position]
-            row = receiving[rows[part].to(receiving.device)].to(self.subject.device)
-            other = lending[lenders[part].to(lending.device)].to(self.subject.device)
-            return self.space.blend_one(position, row, other, chosen[part])
+            receiving, lending = request.inputs[position], request.donors[position]
+            row = receiving[rows[part].to(receiving.device)].to(device)
+            other = lending[lenders[part].to(lending.device)].to(device)
+            return select(self._mask(position, padded[part].to(device)), other, row)
 
-        if cache is None:
-            places = range(len(self.request.inputs))
-            return self._edited(len(rows), lambda part: tuple(blended(position, part) for position in places))
-        untouched, taken = self._touched(chosen)
-
-        def fused(part: slice) -> Tensor:
-            return cache.predict(
-                rows[part],
-                lenders[part],
-                lambda position, pairs: blended(position, pairs + part.start),
-                untouched[:, part],
-                taken[:, part],
+        cut = self._branches(len(rows))
+        if cut is None:
+            places = range(len(request.inputs))
+            return self._between(len(rows), lambda part: self.subject.predict([blended(at, part) for at in places]))
+        # Of which inputs nothing, or all, is replaced.
+        owners = [torch.unique(each).to(padded.device) for each in self._owners]
+        untouched = torch.stack([~padded[:, each].any(dim=1) for each in owners])
+        taken = torch.stack([padded[:, each].all(dim=1) for each in owners]) & ~untouched
+        with cut.subject.theirs(request.inputs):
+            return self._between(
+                len(rows),
+                lambda part: cut.predict(
+                    rows[part],
+                    lenders[part],
+                    lambda position, pairs: blended(position, pairs + part.start),
+                    untouched[:, part],
+                    taken[:, part],
+                ),
             )
 
-        return finite_between_rows(self._gather(len(rows), fused))
+    def _mask(self, position: int, padded: Tensor) -> Tensor:
+        """Return which numbers of an input belong to chosen players ``(b, players + 1)``: ``(b, *)``, to broadcast."""
+        owners, shape = self._owners[position], self.request.inputs[position].shape[1:]
+        if self._whole[position]:
+            return padded[:, owners[:1]].reshape(-1, *[1] * len(shape))
+        return (padded[:, :-1] if self._straight[position] else padded[:, owners]).reshape(len(padded), *shape)
 
     def predict_one(
         self, receivers: Numbers, donors: Numbers, replaced: Booleans, source: Sequence[Tensor] | None = None
@@ -144,70 +173,52 @@ class CoalitionGame:
 
         ``source``: where donors' values stand; None: ``request.donors``.
         """
-        rows, lenders = torch.as_tensor(receivers), torch.as_tensor(donors)
-        chosen = torch.as_tensor(np.append(replaced, False))
-        spots = [
-            chosen[segments.cpu().reshape(-1).remainder(len(chosen))].nonzero().flatten()
-            for segments in self.space.segments
-        ]
+        lenders, chosen = torch.as_tensor(donors), torch.as_tensor(np.append(replaced, False))
+        spots = [chosen[owners.cpu()].nonzero().flatten() for owners in self._owners]
 
-        def edited(part: slice) -> tuple[Tensor, ...]:
+        def values(position: int, part: slice) -> Tensor:
+            lending, spot = (source or self.request.donors)[position], spots[position]
+            donor = lenders[part].to(lending.device)
+            whole = len(spot) == lending[0].numel()
+            return lending[donor] if whole else lending.flatten(1)[donor[:, None], spot.to(lending.device)]
+
+        return self._with_values(torch.as_tensor(receivers), spots, values)
+
+    def _with_values(self, rows: Tensor, spots: Sequence[Tensor], values: Callable[[int, slice], Tensor]) -> Tensor:
+        """Return the outputs of rows in which places of each input hold ``values(input, part)``, ``(b, spots)``."""
+
+        def edited(part: slice) -> Tensor:
             edits = []
-            for tensor, other, spot in zip(self.request.inputs, source or self.request.donors, spots, strict=True):
-                donor = lenders[part].to(other.device)
+            for position, (tensor, spot) in enumerate(zip(self.request.inputs, spots, strict=True)):
                 if len(spot) == tensor[0].numel():
-                    edits.append(other[donor].to(self.subject.device))
-                    continue
-                row = tensor[rows[part].to(tensor.device)]
-                if len(spot):
-                    values = other.reshape(len(other), -1)[donor[:, None], spot.to(other.device)]
-                    row.view(len(row), -1)[:, spot.to(tensor.device)] = values.to(tensor.device)
-                edits.append(row.to(self.subject.device))
-            return tuple(edits)
+                    edit = values(position, part).to(tensor).reshape(-1, *tensor.shape[1:])
+                else:
+                    edit = tensor[rows[part].to(tensor.device)]
+                    if len(spot):
+                        edit.view(len(edit), -1)[:, spot.to(tensor.device)] = values(position, part).to(tensor)
+                edits.append(edit.to(self.subject.device))
+            return self.subject.predict(edits)
 
-        return self._edited(len(rows), edited)
+        return self._between(len(rows), edited)
 
-    def with_values(self, receivers: Integers, columns: npt.NDArray[np.intp], values: Tensor) -> Tensor:
-        """Return the outputs of rows ``(b,)`` of a table in which some columns hold values ``(b, columns)``."""
-        rows, spot = torch.as_tensor(receivers), torch.as_tensor(columns)
-        (table,) = self.request.inputs
-
-        def edited(part: slice) -> tuple[Tensor, ...]:
-            edit = table[rows[part].to(table.device)]
-            edit[:, spot.to(table.device)] = values[part].to(edit)
-            return (edit.to(self.subject.device),)
-
-        return self._edited(len(rows), edited)
-
-    def _branches(self, pairs: int) -> BranchCache | None:
-        """Return the embeddings of every branch where the network has branches and there is enough to save.
+    def _branches(self, pairs: int) -> BranchCut | None:
+        """Return the network cut into branches, with the embeddings of all rows, where there is enough to save.
 
         That is so when more rows have been asked for than the branches of all rows cost.
         """
         request = self.request
         if not self._uncut and self.evaluations + pairs > 2 * (request.count + len(request.donors[0])):
             self._uncut = True
-            cut = self.subject.branches(request.inputs) if request.options.get("incremental", True) else None
-            if cut is not None:
-                self._cache = BranchCache(cut, request.inputs, request.donors, self._in_batches)
-        return self._cache
-
-    def _touched(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """Return per input and pair whether nothing of the input is replaced, and whether all of it is."""
-        untouched, taken = [], []
-        for segments in self.space.segments:
-            owners = torch.unique(segments)
-            replaced = chosen[:, owners[owners >= 0]]
-            untouched.append(~replaced.any(dim=1))
-            owned = bool((owners >= 0).all()) and len(owners) > 0
-            taken.append(replaced.all(dim=1) & ~untouched[-1] if owned else torch.zeros_like(untouched[-1]))
-        return torch.stack(untouched), torch.stack(taken)
+            self._cut = self.subject.branches(request.inputs) if request.options.get("incremental", True) else None
+            if self._cut is not None:
+                self._cut.remember(request.inputs, request.donors, self._in_batches)
+        return self._cut
 
     def _outputs(self, tensors: Sequence[Tensor]) -> Tensor:
         return self._gather(len(tensors[0]), lambda part: self.subject.predict([tensor[part] for tensor in tensors]))
 
-    def _edited(self, count: int, edit: Edit) -> Tensor:
-        return finite_between_rows(self._gather(count, lambda part: self.subject.predict(edit(part))))
+    def _between(self, count: int, predict: Callable[[slice], Tensor]) -> Tensor:
+        return finite(self._gather(count, predict), "between")
 
     def _in_batches(self, count: int, work: Callable[[slice], None]) -> None:
         self._batch = in_batches(count, self._batch, work)
@@ -227,68 +238,64 @@ class CoalitionGame:
         self.evaluations += count
         return gathered[0] if gathered else torch.empty(0, 0, device=self.subject.device)
 
+    # ---- every row with all its coalitions and donors, laid out by broadcasting: inputs are written once -------------
 
-class BranchCache:
-    """Embeddings of all rows explained and of the background, and predictions for coalitions made from them.
+    def grid(self, rows: Integers, donors: Integers, keeps: Booleans) -> Tensor:
+        """Return raw outputs ``(n, coalitions, donors, K)`` of rows with the donors of each, ``(n, donors)``.
 
-    ``run(count, work)`` calls ``work`` with slices of the rows, in batches that fit in memory.
-    """
-
-    def __init__(
-        self,
-        cut: BranchCut,
-        inputs: Sequence[Tensor],
-        donors: Sequence[Tensor],
-        run: Callable[[int, Callable[[slice], None]], None],
-    ) -> None:
-        self.cut, self._run = cut, run
-        self.rows = [self._embed(position, tensor) for position, tensor in enumerate(inputs)]
-        self.donor_rows = self.rows
-        if donors is not inputs:
-            self.donor_rows = [self._embed(position, tensor) for position, tensor in enumerate(donors)]
-
-    def _embed(self, position: int, tensor: Tensor) -> Embedding:
-        embeddings: list[Tensor] = []
-
-        def work(part: slice) -> None:
-            with torch.no_grad():
-                embedding = self.cut.embed(position, tensor[part])
-            if not embeddings:
-                embeddings.extend(one.new_empty(len(tensor), *one.shape[1:]) for one in embedding)
-            for target, one in zip(embeddings, embedding, strict=True):
-                target[part] = one
-
-        self._run(len(tensor), work)
-        return tuple(embeddings)
-
-    def predict(
-        self,
-        receivers: Tensor,
-        donors: Tensor,
-        blended: Callable[[int, Tensor], Tensor],
-        untouched: Tensor,
-        taken: Tensor,
-    ) -> Tensor:
-        """Return outputs for pairs ``(b,)``; untouched and taken: of which inputs nothing or all is replaced.
-
-        ``blended(input, pairs)`` gives rows of one input with its replaced players' values, for some pairs.
+        ``keeps``: the players of each coalition, who keep the row's values, bool ``(n, coalitions, players)``.
         """
-        embeddings = []
-        for position, (rows, lenders) in enumerate(zip(self.rows, self.donor_rows, strict=True)):
-            replaced = taken[position]
-            partly = torch.nonzero(~(untouched[position] | replaced)).flatten()
-            some = self.cut.embed(position, blended(position, partly)) if len(partly) else None
-            parts = []
-            for index, (row, other) in enumerate(zip(rows, lenders, strict=True)):
-                joined = row[receivers.to(row.device)]
-                if bool(replaced.any()):
-                    where = replaced.to(row.device).reshape(-1, *[1] * (row.ndim - 1))
-                    joined = torch.where(where, other[donors.to(row.device)], joined)
-                if some is not None:
-                    joined[partly.to(row.device)] = some[index]
-                parts.append(joined)
-            embeddings.append(tuple(parts))
-        return self.cut.fuse(embeddings)
+        # Copies: views of broadcast arrays cannot be shared with torch.
+        return self._grid(*(torch.from_numpy(np.array(array)) for array in (rows, donors, keeps)))
+
+    def _grid(self, rows: Tensor, donors: Tensor, keeps: Tensor) -> Tensor:
+        shape = (len(rows), keeps.shape[1], donors.shape[1])
+        total, most = shape[0] * shape[1] * shape[2], max(self._batch, self._laid_out)
+        if total <= most:
+            try:
+                return self._lay_out(rows, donors, keeps, shape)
+            except (RuntimeError, MemoryError) as error:
+                self._batch = halved(min(self._batch, total), error)
+                self._laid_out = 0
+                return self._grid(rows, donors, keeps)
+        axis = next(axis for axis in range(3) if shape[axis] > 1)
+        parts, size = [], max(1, most * shape[axis] // total)
+        for start in range(0, shape[axis], size):
+            cut = [slice(None)] * 3
+            cut[axis] = slice(start, start + size)
+            parts.append(self._grid(rows[cut[0]], donors[cut[0], cut[2]], keeps[cut[0], cut[1]]))
+        return torch.cat(parts, dim=axis)
+
+    def _lay_out(self, rows: Tensor, donors: Tensor, keeps: Tensor, shape: tuple[int, int, int]) -> Tensor:
+        request, device = self.request, self.subject.device
+        # Positions that nobody owns always keep the row's own value.
+        padded = torch.nn.functional.pad(keeps.to(device), (0, 1), value=True).flatten(0, 1)
+        placed = []
+        for position, (tensor, background) in enumerate(zip(request.inputs, request.donors, strict=True)):
+            receiving = tensor.index_select(0, rows.to(tensor.device)).to(device)[:, None, None]
+            picked = donors.to(background.device)
+            other = background.index_select(0, picked.reshape(-1)).unflatten(0, picked.shape).to(device)[:, None]
+            mask = self._mask(position, padded).unflatten(0, shape[:2])[:, :, None]
+            placed.append(select(mask, receiving, other).expand(*shape, *tensor.shape[1:]).flatten(0, 2))
+        # Whole batches: a network that is read in parts meets few different numbers of rows.
+        with torch.no_grad():
+            batches = zip(*(receiving.split(self._batch) for receiving in placed), strict=True)
+            predicted = [self.subject.predict(part) for part in batches]
+        outputs = torch.cat(predicted) if len(predicted) > 1 else predicted[0]
+        self.evaluations += len(outputs)
+        return finite(outputs, "between").cpu().reshape(*shape, -1)
+
+    def differs(self, rows: Integers, donors: Integers) -> Booleans:
+        """Return which players are not the same in a row and in all its donors, ``(n, players)``."""
+        differing = torch.zeros(len(rows), len(self.space) + 1, dtype=torch.int32)
+        receivers, lenders = torch.from_numpy(np.array(rows)), torch.from_numpy(np.array(donors))
+        for tensor, donor, owners in zip(self.request.inputs, self.request.donors, self._owners, strict=True):
+            receiving = tensor[receivers.to(tensor.device)]
+            other = torch.zeros(receiving.shape, dtype=torch.bool, device=receiving.device)
+            for column in lenders.unbind(dim=1):
+                other |= receiving != donor[column.to(donor.device)].to(receiving.device)
+            differing.index_add_(1, owners.cpu(), other.reshape(len(other), -1).cpu().to(torch.int32))
+        return (differing[:, :-1] > 0).numpy()
 
 
 class Blend(CoalitionGame):
@@ -298,6 +305,7 @@ class Blend(CoalitionGame):
     """
 
     workers = 1
+    mode = staticmethod(torch.no_grad)
 
     def __init__(self, request: Request, fixed: Sequence[Tensor] | None = None) -> None:
         super().__init__(request)
@@ -308,23 +316,14 @@ class Blend(CoalitionGame):
         self.donors = donors if fixed is None else request.count
         self.shared = request.shared or fixed is not None
         conditional = request.sampling == "conditional" and fixed is None
-        self._sampler = conditional_sampler(request) if conditional else None
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What the draws say of features, for ``meta``."""
-        return sampler_facts(self._sampler)
-
-    def mode(self) -> AbstractContextManager[Any]:
-        """Return the context in which no gradient is followed."""
-        return torch.no_grad()
+        self.sampler = conditional_sampler(request) if conditional else None
 
     def checked(self, span: slice | None = None) -> Tensor:
         """Return the outputs of the rows explained; not finite ones are refused, of the background too."""
         outputs = self.base()
         if self.fixed is None:
             self.donor_outputs()
-        return finite_rows(outputs if span is None else outputs[span])
+        return finite(outputs if span is None else outputs[span])
 
     def blocks(self, span: slice | None = None) -> list[slice]:
         """Return all rows, or those of a span."""
@@ -348,7 +347,7 @@ class Blend(CoalitionGame):
                 numbers = np.arange(start, min(start + size, rows.stop), dtype=np.int64)
                 receivers = np.tile(numbers, len(some))
                 donors, outputs = self._answer(play.key, coalitions, receivers, some)
-                effects = measure(list(outputs), self.base()[torch.as_tensor(receivers)], receivers)
+                effects = measure(outputs, self.base()[torch.as_tensor(receivers)], receivers)
                 for at in range(0, len(receivers), len(numbers)):
                     part = slice(at, at + len(numbers))
                     yield numbers, donors[part], effects[:, part]
@@ -359,21 +358,20 @@ class Blend(CoalitionGame):
         """Return donors ``(b,)`` and outputs ``(coalitions, b, K)`` for receivers that occur once in each repeat."""
         request, count, width = self.request, len(receivers), len(coalitions)
         rows = receivers[: count // len(repeats)]
-        if self._sampler is not None:
+        if self.sampler is not None:
             columns = request.players[key]
-            drawn = [self._sampler.draw(key, columns, rows, repeat) for repeat in repeats]
+            drawn = [self.sampler.draw(key, columns, rows, repeat) for repeat in repeats]
             values = torch.from_numpy(np.concatenate([values for _, values in drawn]))
-            outputs = self.with_values(receivers, columns, values)
+            outputs = self._with_values(
+                torch.as_tensor(receivers), [torch.as_tensor(columns)], lambda _, part: values[part]
+            )
             return np.concatenate([donors for donors, _ in drawn]), outputs[None]
         if self.fixed is not None:
             first = np.zeros(count, dtype=np.int64)
             fixed = [self.predict_one(receivers, first, coalition, self.fixed) for coalition in coalitions]
             return np.full(count, NO_DONOR, dtype=np.int64), torch.stack(fixed)
-        shifted = rows + request.row_offset
-        draws = [
-            donor_rows(request.seed, key, repeat, shifted, self.donors, shared=request.shared) for repeat in repeats
-        ]
-        donors = np.concatenate(draws)
+        draw = partial(donor_rows, rows=rows + request.row_offset, donors=self.donors, shared=self.shared)
+        donors = np.concatenate([draw(request.seed, key, repeat) for repeat in repeats])
         if width <= _ONE_BY_ONE and self._branches(count) is None:
             return donors, torch.stack([self.predict_one(receivers, donors, coalition) for coalition in coalitions])
         replaced = torch.as_tensor(coalitions).repeat_interleave(count, dim=0)

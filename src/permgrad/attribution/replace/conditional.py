@@ -81,13 +81,8 @@ class ConditionalSampler:
                 f"{len(background)}; "
                 "pass background= with more rows, or sampling='marginal'"
             )
-        self.preprocessor = preprocessor
-        self.encoded = encoded
-        self.background = background
-        self.seed = seed
-        self.shared = shared
-        self.donors = len(background)
-        self.row_offset = row_offset
+        self.preprocessor, self.encoded, self.background = preprocessor, encoded, background
+        self.seed, self.shared, self.donors, self.row_offset = seed, shared, len(background), row_offset
         self.not_identifiable: list[str] = []
         self.residuals_dependent: list[str] = []
         self._features = dict(preprocessor.features("feature"))
@@ -126,7 +121,11 @@ class ConditionalSampler:
         used: npt.NDArray[np.bool_],
     ) -> None:
         has_number = np.ones(len(rows), dtype=bool)
-        conditions = self._known_after(model, rows, drawn)
+        conditions: Floats | None = None
+        if any(column in drawn for column in model.predictors):
+            # Earlier members of its group are new already.
+            columns = [drawn.get(column, self.encoded[rows, column]) for column in model.predictors]
+            conditions = np.stack(columns, axis=1).astype(np.float64)
         if model.level is not None:
             chance = uniform(self.seed, ("level", *key), rows + self.row_offset)
             cumulative = model.level.values[rows] if conditions is None else model.level.at(conditions, rows)
@@ -153,16 +152,6 @@ class ConditionalSampler:
             for column in model.companions:
                 drawn[column] = self.background[nearest, column]
 
-    def _known_after(self, model: _Conditional, rows: Integers, drawn: dict[int, Encoded]) -> Floats | None:
-        """Return what the feature is drawn from where earlier members of its group are new already, else None."""
-        if not any(column in drawn for column in model.predictors):
-            return None
-        conditions = self.encoded[rows][:, model.predictors].astype(np.float64)
-        for position, column in enumerate(model.predictors):
-            if column in drawn:
-                conditions[:, position] = drawn[column]
-        return conditions
-
     def _residual_rows(
         self, model: _Conditional, key: tuple[str, int, int], rows: Integers, donors: Integers
     ) -> Integers:
@@ -180,6 +169,22 @@ class ConditionalSampler:
         # The row that lends the residual is the donor.
         donors[:] = lenders[source]
         return source
+
+    def facts(self) -> dict[str, Any]:
+        """Return what was found out about features, for ``meta``, and warn of what makes their numbers unreliable."""
+        determined, dependent = list(self.not_identifiable), list(self.residuals_dependent)
+        if determined:
+            warn_user(
+                "these features are determined by the others, so that their own effect is not identifiable with "
+                f"sampling='conditional': {', '.join(determined[:10])}; declare them as one group with groups="
+            )
+        if dependent:
+            warn_user(
+                "The values drawn for these features do not fit the other columns, so that their importances and "
+                f"p-values under sampling='conditional' are not reliable: {', '.join(dependent[:10])}. Pass more rows, "
+                "or declare them and the features they depend on as one group with groups=."
+            )
+        return {"not_identifiable": determined, "residuals_dependent": dependent}
 
     # ---- fitting -------------------------------------------------------------------------------------------------
 
@@ -251,25 +256,6 @@ def conditional_sampler(request: Request) -> ConditionalSampler:
     if request.kept is not None:
         request.kept["sampler"] = sampler
     return sampler
-
-
-def sampler_facts(sampler: object) -> dict[str, Any]:
-    """Return what a sampler found out about features, for ``meta``, and warn of what makes their numbers unreliable."""
-    if not isinstance(sampler, ConditionalSampler):
-        return {}
-    determined, dependent = list(sampler.not_identifiable), list(sampler.residuals_dependent)
-    if determined:
-        warn_user(
-            "these features are determined by the others, so that their own effect is not identifiable with "
-            f"sampling='conditional': {', '.join(determined[:10])}; declare them as one group with groups="
-        )
-    if dependent:
-        warn_user(
-            "The values drawn for these features do not fit the other columns, so that their importances and p-values "
-            f"under sampling='conditional' are not reliable: {', '.join(dependent[:10])}. Pass more rows, or declare "
-            "them and the features they depend on as one group with groups=."
-        )
-    return {"not_identifiable": determined, "residuals_dependent": dependent}
 
 
 # ---- torch networks whose input is one table -------------------------------------------------------------------------

@@ -122,7 +122,7 @@ class Fitting:
 
         def with_trees(chosen: Rows, rounds: int = _TREES) -> Predict:
             base = smooth.fit(chosen)
-            trees = self._regressor(rounds).fit(x[chosen], target[chosen] - base(x[chosen]))
+            trees = self._trees("Regressor", rounds).fit(x[chosen], target[chosen] - base(x[chosen]))
             return lambda wanted: base(wanted) + np.asarray(trees.predict(wanted), dtype=np.float64)
 
         return _cross_fit(x, folds, with_trees, errors, best, trial=lambda chosen: with_trees(chosen, _FEW_TREES))
@@ -147,14 +147,14 @@ class Fitting:
             return alike
         low, high = float(fitted.out_of_fold.min()), float(fitted.out_of_fold.max())
 
-        def bounded(predict: Predict) -> Predict:
-            return lambda wanted: np.exp(np.clip(predict(wanted), low, high))
-
-        by_fold = [bounded(predict) for predict in fitted.by_fold]
-        return Candidate(lambda chosen: bounded(fitted.fit(chosen)), by_fold, np.exp(fitted.out_of_fold), fitted.errors)
+        return fitted.mapped(lambda logarithm: np.exp(np.clip(logarithm, low, high)))
 
     def levels(self, columns: npt.NDArray[np.intp], predictors: list[int]) -> Fitted | None:
         """Fit chances of the levels of discrete columns; None where there is one level only."""
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
         levels = np.unique(self.background[:, columns], axis=0) if len(columns) else np.zeros((0, 0), np.float32)
         if len(levels) < 2:
             return None
@@ -171,50 +171,48 @@ class Fitting:
             return -np.log(np.maximum(chance, 1e-3))
 
         best: Candidate | None = None
-        trees, few = (_of_levels(self._classifier(rounds), x, codes, len(levels)) for rounds in (_TREES, _FEW_TREES))
-        for model in (LevelRegression(), self._smooth_logistic(predictors, codes, shares)):
+        trees, few = (
+            _of_levels(self._trees("Classifier", rounds), x, codes, len(levels)) for rounds in (_TREES, _FEW_TREES)
+        )
+        linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300))
+        for model in (linear, self._smooth_logistic(predictors, codes, shares)):
             if model is not None:
                 best = _cross_fit(x, folds, _of_levels(model, x, codes, len(levels)), errors, best)
         chances = _cross_fit(x, folds, trees, errors, best, trial=few)
         mistakes = float((chances.out_of_fold.argmax(axis=1) != codes).mean())
         determined = mistakes <= (1 - _DETERMINED_LEVEL) * (1 - float(shares.max()))
 
-        def cumulative(predict: Predict) -> Predict:
-            return lambda wanted: np.cumsum(predict(wanted), axis=1)
-
-        summed = replace(
-            chances,
-            fit=lambda chosen: cumulative(chances.fit(chosen)),
-            by_fold=[cumulative(predict) for predict in chances.by_fold],
-        )
+        summed = chances.mapped(lambda each: np.cumsum(each, axis=1))
         common = _commonest(shares)
         signals = (codes[:, None] == common) - chances.out_of_fold[:, common]
         return self._for_receivers(summed, predictors, (np.arange(len(x)), folds), levels, determined, signals)
 
-    def _smooth_logistic(self, predictors: list[int], codes: Integers, shares: Floats) -> LevelRegression | None:
+    def _smooth_logistic(self, predictors: list[int], codes: Integers, shares: Floats) -> Any:
         """Return logistic regression on the curves and surfaces of the commonest levels; None without any.
 
         The penalties are those of the level's indicator, whose slopes are the logit's times p (1 − p).
         """
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import FunctionTransformer
+
         common, rows = _commonest(shares), np.arange(len(codes))
         parts = [SmoothModel(self.columns, predictors, rows, (codes == level).astype(np.float64)) for level in common]
         if not any(part.bends for part in parts):
             return None
-        return LevelRegression(parts, float(1 / (shares[common] * (1 - shares[common])).mean()))
+        strength = float(1 / (shares[common] * (1 - shares[common])).mean())
+        design = FunctionTransformer(lambda x: np.concatenate([part.scaled_design(x) for part in parts], axis=1))
+        return make_pipeline(design, LogisticRegression(C=strength, max_iter=300))
 
-    def _regressor(self, rounds: int) -> Any:
-        from sklearn.ensemble import HistGradientBoostingRegressor
+    def _trees(self, kind: str, rounds: int = _TREES) -> Any:
+        """Return boosted trees for a number (``"Regressor"``) or for levels (``"Classifier"``), not fitted yet."""
+        from sklearn import ensemble
 
-        return HistGradientBoostingRegressor(
-            max_iter=rounds, max_leaf_nodes=16, early_stopping=False, random_state=self._seed("numbers")
-        )
-
-    def _classifier(self, rounds: int) -> Any:
-        from sklearn.ensemble import HistGradientBoostingClassifier
-
-        return HistGradientBoostingClassifier(
-            max_iter=rounds, max_leaf_nodes=8, early_stopping=False, random_state=self._seed("levels")
-        )
+        numbers = kind == "Regressor"
+        seed = derive_seed(self.seed, "conditional", "numbers" if numbers else "levels") % 2**31
+        make = getattr(ensemble, f"HistGradientBoosting{kind}")
+        leaves = 16 if numbers else 8
+        return make(max_iter=rounds, max_leaf_nodes=leaves, early_stopping=False, random_state=seed)
 
     def _for_receivers(
         self,
@@ -242,38 +240,6 @@ class Fitting:
         """Return each row's fold; the folds are of equal size, so that none is empty."""
         return generator(self.seed, "conditional", "folds", column).permutation(rows) % FOLDS
 
-    def _seed(self, use: str) -> int:
-        return derive_seed(self.seed, "conditional", use) % 2**31
-
-
-class LevelRegression:
-    """LevelRegression regression on columns as they are, or on the parts of smooth models, held back as these say."""
-
-    def __init__(self, parts: list[SmoothModel] | None = None, strength: float = 1.0) -> None:
-        self.parts = parts or []
-        self.strength = strength
-        self.solver: Any = None
-
-    def _design(self, x: Floats) -> Floats:
-        return np.concatenate([part.scaled_design(x) for part in self.parts], axis=1) if self.parts else x
-
-    def fit(self, x: Floats, codes: Integers) -> LevelRegression:
-        """Fit on ``x`` ``(rows, known)`` and codes of levels ``(rows,)``; a fitted copy."""
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-
-        made = LevelRegression(self.parts, self.strength)
-        solver = LogisticRegression(C=self.strength, max_iter=300)
-        made.solver = solver if self.parts else make_pipeline(StandardScaler(), solver)
-        made.solver.fit(self._design(x), codes)
-        return made
-
-    def predict_proba(self, x: Floats) -> Floats:
-        """Return the levels' chances ``(rows, levels)``."""
-        chances: Floats = self.solver.predict_proba(self._design(x))
-        return chances
-
 
 def _of_levels(model: Any, x: Floats, codes: Integers, levels: int) -> Callable[[Rows], Predict]:
     """Return how a classifier is fitted on some rows; levels that it has not seen get probability 0."""
@@ -283,7 +249,7 @@ def _of_levels(model: Any, x: Floats, codes: Integers, levels: int) -> Callable[
         present = np.unique(codes[chosen])
         if len(present) < 2:
             return lambda wanted: np.tile(np.eye(levels)[present[0]], (len(wanted), 1))
-        fitted = (model if isinstance(model, LevelRegression) else clone(model)).fit(x[chosen], codes[chosen])
+        fitted = clone(model).fit(x[chosen], codes[chosen])
 
         def predict(wanted: Floats) -> Floats:
             result = np.zeros((len(wanted), levels))
@@ -302,12 +268,7 @@ def _commonest(shares: Floats) -> Integers:
 
 def _squared(target: Floats) -> Callable[[Floats, Rows], Floats]:
     """Return what measures the errors of predictions of some rows."""
-
-    def errors(predicted: Floats, held: Rows) -> Floats:
-        squared: Floats = (target[held] - predicted) ** 2
-        return squared
-
-    return errors
+    return lambda predicted, held: (target[held] - predicted) ** 2
 
 
 @dataclass
@@ -318,6 +279,15 @@ class Candidate:
     by_fold: list[Predict]
     out_of_fold: Floats
     errors: Floats
+
+    def mapped(self, change: Predict) -> Candidate:
+        """Return the same with other predictions, made of these."""
+
+        def changed(predict: Predict) -> Predict:
+            return lambda wanted: change(predict(wanted))
+
+        by_fold = [changed(predict) for predict in self.by_fold]
+        return Candidate(lambda chosen: changed(self.fit(chosen)), by_fold, change(self.out_of_fold), self.errors)
 
 
 def _cross_fit(
@@ -338,29 +308,26 @@ def _cross_fit(
         if errors(trial(~held)(x[held]), held).mean() >= rival.errors[held].mean():
             return rival
     by_fold: list[Predict] = []
-    parts: list[tuple[Rows, Floats]] = []
+    predicted: list[Floats] = []
     error = np.empty(len(folds))
     for fold in range(FOLDS):
         held = folds == fold
         by_fold.append(fit(~held))
-        parts.append((held, by_fold[-1](x[held])))
-        error[held] = errors(parts[-1][1], held)
+        predicted.append(by_fold[-1](x[held]))
+        error[held] = errors(predicted[-1], held)
         if fold == 0 and rival is not None and error[held].mean() >= rival.errors[held].mean():
             return rival
     if rival is not None and error.mean() >= (1 - _CLEARLY) * rival.errors.mean():
         return rival
-    out_of_fold = np.empty((len(folds), *parts[0][1].shape[1:]))
-    for held, part in parts:
-        out_of_fold[held] = part
+    # Fold by fold, as the rows lie when they are sorted by fold.
+    out_of_fold = np.concatenate(predicted)[np.argsort(np.argsort(folds, kind="stable"))]
     return Candidate(fit, by_fold, out_of_fold, error)
 
 
 def codes_of(values: Encoded, levels: Encoded) -> Integers:
     """Return for each row the number of its level."""
-    joined = np.concatenate([levels, values])
-    _, codes = np.unique(joined, axis=0, return_inverse=True)
-    codes = codes.reshape(-1)
-    return codes[len(levels) :].astype(np.int64)
+    codes = np.unique(np.concatenate([levels, values]), axis=0, return_inverse=True)[1]
+    return codes.reshape(-1)[len(levels) :].astype(np.int64)
 
 
 # ---- do residuals still depend on the other columns? Then a residual of another row does not fit --------------------

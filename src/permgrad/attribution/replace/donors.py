@@ -39,32 +39,11 @@ class RowNumbers:
 
 
 def need_background(rows: int, *, shared: bool) -> None:
-    """Refuse a background that would replace a row by itself."""
+    """Refuse a background without rows, or that would replace a row by itself."""
+    if not rows:
+        raise InputError("The background has no rows. Pass background= with at least one.")
     if shared and rows < 2:
         raise InputError(
             "A single row is explained, and there is no other to take replacement values from. Pass background= with "
             "further rows."
         )
-
-
-class MarginalSampler:
-    """Copies the player's columns from a donor row of the background."""
-
-    def __init__(
-        self, background: npt.NDArray[np.float32], seed: int, *, shared: bool, row_offset: int | RowNumbers = 0
-    ) -> None:
-        need_background(len(background), shared=shared)
-        if not len(background):
-            raise InputError("The background has no rows. Pass background= with at least one.")
-        self.background = background
-        self.seed = seed
-        self.shared = shared
-        self.donors = len(background)
-        self.row_offset = row_offset
-
-    def draw(
-        self, player: str, columns: npt.NDArray[np.intp], rows: Integers, repeat: int
-    ) -> tuple[Integers, npt.NDArray[np.float32]]:
-        """Return donor numbers and the donors' values of ``columns``."""
-        donors = donor_rows(self.seed, player, repeat, rows + self.row_offset, self.donors, shared=self.shared)
-        return donors, self.background[donors[:, None], columns[None, :]]

@@ -6,8 +6,6 @@ The repeats of one player are played together: equal replacements of a row are c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +13,9 @@ import torch
 from torch import Tensor
 
 from permgrad.attribution.method import Request
-from permgrad.attribution.replace.conditional import ConditionalSampler, conditional_sampler, sampler_facts
-from permgrad.attribution.replace.donors import MarginalSampler
-from permgrad.attribution.replace.finite import finite_rows
+from permgrad.attribution.replace.conditional import conditional_sampler
+from permgrad.attribution.replace.donors import donor_rows, need_background
+from permgrad.attribution.replace.finite import finite
 from permgrad.attribution.replace.moments import NO_DONOR
 from permgrad.attribution.replace.plays import Effects, Floats, Integers, Play
 from permgrad.base.random import content_keys
@@ -40,14 +38,20 @@ class Replacement:
     """Answers plays of single players, each in any set of paths; ``fixed`` as for ``Game``."""
 
     evaluations: int | None = None
+    noise: float | None = None  # rounding is that of outputs around 1
+    mode = staticmethod(torch.inference_mode)
 
     def __init__(self, request: Request, fixed: Sequence[Tensor] | None = None) -> None:
         self.request, self.subject = request, request.subject
         self.encoded, self.columns = request.encoded, list(request.players.values())
+        self.background = request.encoded if request.background is None else request.background
+        if fixed is None:
+            need_background(len(self.background), shared=request.shared)
         self.fixed = None if fixed is None else fixed[0][0].cpu().numpy()
-        self.sampler = _make_sampler(request) if fixed is None else None
-        self.donors = request.count if self.sampler is None else self.sampler.donors
-        self.shared = True if self.sampler is None else self.sampler.shared
+        self.donors = len(self.background) if fixed is None else request.count
+        self.shared = request.shared or fixed is not None
+        conditional = request.sampling == "conditional" and fixed is None
+        self.sampler = conditional_sampler(request) if conditional else None
         self.workers = int(request.options.get("workers", 1))
         self.engine = ReplacementEngine(self.subject.module, incremental=bool(request.options.get("incremental", True)))
         cached = _BATCH_IMAGE if "image" in self.subject.paths else _BATCH_TABLE
@@ -56,18 +60,10 @@ class Replacement:
         self._ready: tuple[slice, Block] | None = None
         self._light: Block | None = None
 
-    def noise(self) -> float | None:
-        """Return None: rounding is that of outputs around 1."""
-        return None
-
     @property
-    def facts(self) -> dict[str, Any]:
-        """What the draws say of features, for ``meta``."""
-        return {"not_identifiable": [], **sampler_facts(self.sampler)}
-
-    def mode(self) -> AbstractContextManager[Any]:
-        """Return the context in which no gradient is followed."""
-        return torch.inference_mode()
+    def _small(self) -> bool:
+        """Whether what all rows bring to the head may be kept."""
+        return len(self.encoded) * self.engine.bytes_per_row(light=True) <= _BLOCK_BYTES
 
     # ---- rows as they are --------------------------------------------------------------------------------------------
 
@@ -82,7 +78,7 @@ class Replacement:
         """Return the block's cache; the last one is kept, so that rounds of repeats over one block pay once."""
         if self._ready is None or self._ready[0] != rows:
             self._ready = None
-            self._ready = rows, self._computed(self.encoded[rows], light=False)
+            self._ready = rows, self.computed(self.encoded[rows])
         return self._ready[1]
 
     def unchanged(self, rows: slice) -> Tensor:
@@ -93,12 +89,10 @@ class Replacement:
         """Return the network's own outputs for all rows, or those of a span, ``(rows, K)``; all of them finite."""
         blocks = self.blocks(span)
         if len(blocks) == 1:
-            outputs = self.unchanged(blocks[0])
-        elif self._small and span is None:
-            outputs = self.light(self.encoded).outputs
-        else:
-            outputs = torch.cat([self._computed(self.encoded[rows], light=True).outputs for rows in blocks])
-        return finite_rows(outputs)
+            return finite(self.unchanged(blocks[0]))
+        if self._small and span is None:
+            return finite(self.light(self.encoded).outputs)
+        return finite(torch.cat([self.computed(self.encoded[rows], light=True).outputs for rows in blocks]))
 
     def light(self, encoded: Encoded) -> Block:
         """Return what rows bring to the head and their outputs, without the maps that only replacements need.
@@ -106,33 +100,19 @@ class Replacement:
         What was computed of the rows explained is not computed again.
         """
         if encoded is not self.encoded:
-            return self._computed(encoded, light=True)
+            return self.computed(encoded, light=True)
         if self._ready is not None and self._ready[0] == slice(0, len(encoded)):
             return self._ready[1]
-        if self._light is not None:
-            return self._light
-        block = self._computed(encoded, light=True)
-        if self._small:
-            self._light = block
+        block = self.computed(encoded, light=True) if self._light is None else self._light
+        self._light = block if self._small else None
         return block
 
-    @property
-    def _small(self) -> bool:
-        """Whether what all rows bring to the head may be kept."""
-        return len(self.encoded) * self.engine.bytes_per_row(light=True) <= _BLOCK_BYTES
-
-    def _computed(self, encoded: Encoded, *, light: bool) -> Block:
+    def computed(self, encoded: Encoded, *, light: bool = False) -> Block:
+        """Return what replacements in rows need; where memory does not suffice, the batch is halved."""
         tensor = torch.as_tensor(np.ascontiguousarray(encoded), device=self.subject.device).to(self.subject.dtype)
-        block: Block = self.with_smaller_batches(
-            lambda batch: self.engine.prepare(tensor, batch_size=batch, light=light)
-        )
-        return block
-
-    def with_smaller_batches(self, work: Callable[[int], Any]) -> Any:
-        """Run ``work(batch size)``; where memory does not suffice, halve the batch and try again."""
         while True:
             try:
-                return work(self._batch)
+                return self.engine.prepare(tensor, batch_size=self._batch, light=light)
             except (RuntimeError, MemoryError) as error:
                 self._batch = halved(self._batch, error)
 
@@ -144,39 +124,46 @@ class Replacement:
         """Yield rows, their donors and effects, repeat by repeat; distinct replacements are computed once."""
         block, numbers = self.block(rows), np.arange(rows.start, rows.stop, dtype=np.int64)
         columns = np.concatenate([self.columns[player] for player in play.players])
+        channels: npt.NDArray[np.bool_] = np.asarray(play.mask.any(axis=1))
         together = max(1, _MOST_NUMBERS // (len(numbers) * max(len(columns), _NUMBERS_PER_PAIR)))
         for first in range(0, len(repeats), together):
             draws = [self._draw(play.key, columns, numbers, repeat) for repeat in repeats[first : first + together]]
             receivers, values, places = distinct_pairs(self.encoded[rows][:, columns], [values for _, values in draws])
-            effects = self._effects(play, columns, (receivers, values), block, measure)
+            # The last line stands for all draws that change nothing.
+            effects = np.zeros((len(play.names), len(receivers) + 1, play.combine.shape[1], measure.base.shape[1]))
+
+            def measured(
+                part: slice, outputs: Tensor, unchanged: Tensor, into: Floats = effects, of: Integers = receivers
+            ) -> None:
+                into[:, part] = measure(outputs, unchanged, of[part] + rows.start)
+
+            self.replaced(block, columns, (receivers, values), channels, measured)
             for (donors, _), places_of_draw in zip(draws, places, strict=True):
                 yield numbers, donors, effects[:, places_of_draw]
 
-    def with_columns(self, block: Block, columns: Columns, values: Tensor) -> Tensor:
-        """Return the outputs of a block's rows, with columns replaced in every path by values ``(rows, columns)``."""
-        everywhere, outputs = frozenset(self.subject.paths), torch.empty_like(block.outputs)
-
-        def some_rows(part: slice) -> None:
-            replaced = self.engine.replace(block, part.start, part.stop, columns, values[part], [everywhere])
-            outputs[part] = replaced[everywhere]
-
-        self._batch = in_batches(len(values), self._batch, some_rows)
-        return outputs
-
     def _draw(self, key: str, columns: Columns, rows: Integers, repeat: int) -> tuple[Integers, Encoded]:
         """Return donor numbers ``(rows,)`` (−1: none) and the new values ``(rows, columns)``."""
+        if self.fixed is not None:
+            return np.full(len(rows), NO_DONOR, dtype=np.int64), np.tile(self.fixed[columns], (len(rows), 1))
         if self.sampler is not None:
             return self.sampler.draw(key, columns, rows, repeat)
-        assert self.fixed is not None
-        return np.full(len(rows), NO_DONOR, dtype=np.int64), np.tile(self.fixed[columns], (len(rows), 1))
+        shifted = rows + self.request.row_offset
+        donors = donor_rows(self.request.seed, key, repeat, shifted, self.donors, shared=self.shared)
+        return donors, self.background[donors[:, None], columns]
 
-    def _effects(
-        self, play: Play, columns: Columns, pairs: tuple[Integers, Encoded], block: Block, measure: Effects
-    ) -> Floats:
-        """Return the effects of each distinct replacement; the last line stands for all that change nothing."""
+    def replaced(
+        self,
+        block: Block,
+        columns: Columns,
+        pairs: tuple[Integers, Encoded],
+        channels: npt.NDArray[np.bool_],
+        use: Callable[[slice, Tensor, Tensor], None],
+    ) -> None:
+        """Call ``use(which, outputs (coalitions, b, K), outputs as they are (b, K))`` with batches of pairs.
+
+        A pair is a row of the block, in rising order, and new values of its columns; a coalition is a set of paths.
+        """
         rows, values = pairs[0], torch.as_tensor(pairs[1], device=self.subject.device).to(block.encoded.dtype)
-        effects = measure.nothing(len(rows) + 1)
-        channels: npt.NDArray[np.bool_] = np.asarray(play.mask.any(axis=1))
         coalitions = [
             frozenset(path for path, taken in zip(self.subject.paths, mask, strict=True) if taken) for mask in channels
         ]
@@ -188,18 +175,9 @@ class Replacement:
             places = None if in_order else torch.as_tensor(receivers - start, device=self.subject.device)
             outputs = self.engine.replace(block, start, stop, columns, values[part], coalitions, places)
             unchanged = block.outputs[start:stop] if places is None else block.outputs[start:stop][places]
-            effects[:, part] = measure([outputs[one] for one in coalitions], unchanged, receivers + measure.start)
+            use(part, torch.stack([outputs[one] for one in coalitions]), unchanged)
 
         self._batch = in_batches(len(rows), self._batch, some_pairs)
-        return effects
-
-
-def _make_sampler(request: Request) -> MarginalSampler | ConditionalSampler:
-    """Return where replacement values of a table come from, as asked for by ``sampling`` and ``background``."""
-    if request.sampling == "conditional":
-        return conditional_sampler(request)
-    background = request.encoded if request.background is None else request.background
-    return MarginalSampler(background, request.seed, shared=request.shared, row_offset=request.row_offset)
 
 
 def distinct_pairs(current: Encoded, drawn: Sequence[Encoded]) -> tuple[Integers, Encoded, tuple[Integers, ...]]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -60,28 +60,20 @@ class PairMoments:
         group = np.zeros(len(rows), dtype=np.int64) if classes is None else np.asarray(classes, dtype=np.int64)
         # Only pairs with a donor are counted twice in S, so only their noise is taken off again.
         lent: Any = slice(None) if (donors >= 0).all() else donors >= 0
-        flat = group[lent] * self.donors + donors[lent]
-
-        def by_row(numbers: Floats) -> npt.NDArray[Any]:
-            return np.bincount(rows, numbers, self.receivers)
-
-        def by_donor(numbers: Floats) -> npt.NDArray[Any]:
-            return np.bincount(flat, numbers[lent], self.classes * self.donors).reshape(self.classes, -1)
-
-        def by_class(numbers: Floats) -> npt.NDArray[Any]:
-            return np.bincount(group[lent], numbers[lent], self.classes)
-
+        group_lent, size = group[lent], self.classes * self.donors
+        flat = group_lent * self.donors + donors[lent]
         self.pairs += len(rows)
         self.receiver_class[rows] = group
-        self.receiver_weight += by_row(weight)
-        self.donor_weight += by_donor(weight)
-        self.weight_squares += by_class(weight**2)
+        self.receiver_weight += np.bincount(rows, weight, self.receivers)
+        self.donor_weight += np.bincount(flat, weight[lent], size).reshape(self.classes, -1)
+        self.weight_squares += np.bincount(group_lent, weight[lent] ** 2, self.classes)
         for quantity, effect in enumerate(effects.T):
             weighted = effect * weight
-            self.receiver_sum[quantity] += by_row(weighted)
-            self.donor_sum[:, quantity] += by_donor(weighted)
-            self.square_sum[:, quantity] += by_class(weighted**2)
-            self.square_cross[:, quantity] += by_class(weighted * weight)
+            borrowed = weighted[lent]
+            self.receiver_sum[quantity] += np.bincount(rows, weighted, self.receivers)
+            self.donor_sum[:, quantity] += np.bincount(flat, borrowed, size).reshape(self.classes, -1)
+            self.square_sum[:, quantity] += np.bincount(group_lent, borrowed**2, self.classes)
+            self.square_cross[:, quantity] += np.bincount(group_lent, borrowed * weight[lent], self.classes)
 
     def merge(self, other: PairMoments) -> PairMoments:
         """Add another partition's sums to these, in place, and return self."""
@@ -128,18 +120,14 @@ class PairMoments:
         chosen = slice(None) if group is None else slice(group, group + 1)
         received = np.where(member, self.receiver_sum, 0.0)
         mean = received.sum(axis=1) / total
+        square_sum = self.square_sum[chosen].sum(axis=0)
         if member.sum() < 2 or size <= 1:
             # A single row counts, if not alone then beside others whose weights vanish.
-            unknown = np.where(self._always_zero(chosen, received), 0.0, np.nan)
-            return mean, unknown, np.full(self.quantities, size)
+            zero = (square_sum == 0) & (received == 0).all(axis=1)
+            return mean, np.where(zero, 0.0, np.nan), np.full(self.quantities, size)
         by_receiver = received - mean[:, None] * weight
         by_donor = self.donor_sum[chosen].sum(axis=0) - mean[:, None] * self.donor_weight[chosen].sum(axis=0)
-        noise = pair_noise(
-            mean,
-            self.square_sum[chosen].sum(axis=0),
-            self.square_cross[chosen].sum(axis=0),
-            self.weight_squares[chosen].sum(),
-        )
+        noise = pair_noise(mean, square_sum, self.square_cross[chosen].sum(axis=0), self.weight_squares[chosen].sum())
         correction = size / (size - 1)
         if self.shared:
             score = ((by_receiver + by_donor) ** 2).sum(axis=1)
@@ -150,9 +138,19 @@ class PairMoments:
         variance, effective = with_separate_donors(of_receivers, size, by_donor, noise)
         return mean, np.sqrt(variance) / total, effective
 
-    def _always_zero(self, chosen: slice, received: Floats) -> npt.NDArray[np.bool_]:
-        zero: npt.NDArray[np.bool_] = (self.square_sum[chosen].sum(axis=0) == 0) & (received == 0).all(axis=1)
-        return zero
+
+class Estimable(Protocol):
+    """Sums over pairs that give an estimate: ``PairMoments``, or what is left of them after summing over receivers."""
+
+    def estimate(self, group: int | None = None) -> tuple[Floats, Floats, Floats]:
+        """Return mean, standard error and effective number of rows, of all receivers or of one class."""
+        ...
+
+
+def estimated(moments: Estimable, confidence: float, group: int | None = None) -> Floats:
+    """Return mean, standard error, both ends of the interval and p-value of each quantity, ``(5, quantities)``."""
+    mean, std, count = moments.estimate(group)
+    return np.stack([mean, std, *interval(mean, std, count, confidence)])
 
 
 def pair_noise(mean: Floats, square_sum: Floats, square_cross: Floats, weight_squares: Any) -> Floats:

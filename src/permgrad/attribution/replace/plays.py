@@ -77,9 +77,9 @@ class Effects:
     start: int  # the block's first row
     noise: float | None  # how far rounding moves outputs; None: as for outputs around 1
 
-    def __call__(self, outputs: Sequence[Tensor], unchanged: Tensor, rows: Integers) -> Floats:
-        """Return effects ``(names, b, quantities, V)`` of rows ``(b,)``, from each coalition's outputs ``(b, K)``."""
-        settled = [settle(one, unchanged, self.noise) for one in outputs]
+    def __call__(self, outputs: Tensor, unchanged: Tensor, rows: Integers) -> Floats:
+        """Return effects ``(names, b, quantities, V)`` of rows ``(b,)``, from outputs ``(coalitions, b, K)``."""
+        settled = settle(outputs, unchanged, self.noise)
         for place, smaller in enumerate(self.play.within):
             # A path that the head does not read thereby adds exactly 0 to a coalition, as it does alone.
             for other in smaller:
@@ -88,28 +88,17 @@ class Effects:
         together = max(1, _MEASURED // max(unchanged.numel(), 1))
         for first in range(0, len(settled), together):
             some = settled[first : first + together]
-            measured = self.value(torch.cat(some), np.tile(rows, len(some)), unchanged.repeat(len(some), 1))
+            measured = self.value(some.flatten(0, 1), np.tile(rows, len(some)), unchanged.repeat(len(some), 1))
             changes[first : first + together] = measured.reshape(len(some), len(rows), -1)
         changes -= self.base[rows - self.start]
         effects: Floats = np.tensordot(self.play.combine, changes, axes=1).swapaxes(1, 2)
+        # The last ones are the rows as they are.
+        before = torch.cat([outputs, unchanged[None]]) if self.play.steps else outputs
         for name_effects, steps in zip(effects, self.play.steps, strict=False):
-            name_effects[self._unmoved(outputs, unchanged, steps)] = 0.0
+            left = before[torch.from_numpy(steps[:, 1])]
+            still = settle(outputs[torch.from_numpy(steps[:, 0])], left, self.noise) == left
+            name_effects[still.all(dim=2).all(dim=0).cpu().numpy()] = 0.0
         return effects
-
-    def nothing(self, count: int) -> Floats:
-        """Return effects of 0, ``(names, count, quantities, V)``."""
-        names, quantities, _ = self.play.combine.shape
-        return np.zeros((names, count, quantities, self.base.shape[1]))
-
-    def _unmoved(self, outputs: Sequence[Tensor], unchanged: Tensor, steps: Integers) -> Booleans:
-        """Return the rows whose output no step changes by more than rounding, ``(b,)``."""
-        unmoved = np.ones(len(unchanged), dtype=bool)
-        for taken, before in steps.tolist():
-            left = unchanged if before < 0 else outputs[before]
-            unmoved &= (settle(outputs[taken], left, noise=self.noise) == left).all(dim=1).cpu().numpy()
-            if not unmoved.any():
-                break
-        return unmoved
 
 
 # ---- the plays of the methods ----------------------------------------------------------------------------------------
@@ -183,7 +172,19 @@ def shapley_plays(space: PlayerSpace, seed: int) -> Plays:
         combine[player, 1, coalitions[:, player] & (sizes == 1)] = 1.0
         combine[player, 2, sizes == count] = 1.0
         combine[player, 2, ~coalitions[:, player] & (sizes == count - 1)] = -1.0
-    steps = tuple(_steps(coalitions, player) for player in range(count))
+    # Every pair of coalitions that differ in one player alone; nobody's is −1.
+    position = {row.tobytes(): index for index, row in enumerate(coalitions)} | {bytes(count): -1}
+    without = [(coalitions & (np.arange(count) != player)) for player in range(count)]
+    steps = tuple(
+        np.array(
+            [
+                (index, position[without[player][index].tobytes()])
+                for index in np.flatnonzero(coalitions[:, player])
+                if without[player][index].tobytes() in position
+            ]
+        )
+        for player in range(count)
+    )
     play = Play("modalities", space.names, np.arange(count), coalitions[..., None], combine, steps=steps)
     return Plays(("total", "alone", "last"), (play,))
 
@@ -203,33 +204,16 @@ def _sampled_coalitions(seed: int, count: int, permutations: int = 128) -> tuple
     """Return the coalitions that sampled permutations and their reverses meet, with their weights; singles too."""
     rng = generator(seed, "modality permutations")
     weights: dict[bytes, Floats] = {}
-
-    def add(row: Booleans, player: int, weight: float) -> None:
-        if row.any():
-            weights.setdefault(row.tobytes(), np.zeros(count))[player] += weight
-
     for _ in range(permutations):
         order = rng.permutation(count)
         for walk in (order, order[::-1]):
             row = np.zeros(count, dtype=bool)
             for player in walk.tolist():
-                add(row, player, -0.5 / permutations)
-                row[player] = True
-                add(row, player, 0.5 / permutations)
-    for player in range(count):
-        for edge in (np.arange(count) == player, np.arange(count) != player):
-            weights.setdefault(edge.tobytes(), np.zeros(count))
+                for joined in (False, True):
+                    row[player] = joined
+                    if row.any():
+                        of_row = weights.setdefault(row.tobytes(), np.zeros(count))
+                        of_row[player] += (joined - 0.5) / permutations
+    for edge in (*np.eye(count, dtype=bool), *~np.eye(count, dtype=bool)):
+        weights.setdefault(edge.tobytes(), np.zeros(count))
     return np.stack([np.frombuffer(key, dtype=bool) for key in weights]), np.stack(list(weights.values()), axis=1)
-
-
-def _steps(coalitions: Booleans, player: int) -> Integers:
-    """Return every pair of coalitions that differ in one player alone."""
-    position = {row.tobytes(): index for index, row in enumerate(coalitions)}
-    steps = []
-    for index in np.flatnonzero(coalitions[:, player]):
-        without = coalitions[index].copy()
-        without[player] = False
-        before = position.get(without.tobytes(), None if without.any() else -1)
-        if before is not None:
-            steps.append((index, before))
-    return np.array(steps, dtype=np.int64)

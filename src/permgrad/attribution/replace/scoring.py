@@ -7,9 +7,8 @@ Stein 1981). Both scores of a fall are taken over the same pairs: else the sprea
 
 from __future__ import annotations
 
-import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -66,30 +65,21 @@ def resolve_scorers(scoring: Any) -> dict[str, Callable[..., float]]:
     """Return scorers by name, from a name, a callable, a list of these, or a mapping."""
     from sklearn.metrics import get_scorer, get_scorer_names
 
-    if isinstance(scoring, Mapping):
-        items = list(scoring.items())
-    else:
+    if not isinstance(scoring, Mapping):
         several = isinstance(scoring, Iterable) and not isinstance(scoring, str) and not callable(scoring)
-        scores = list(scoring) if several else [scoring]
-        items = [
-            (one if isinstance(one, str) else getattr(one, "__name__", f"score_{number}"), one)
-            for number, one in enumerate(scores)
-        ]
-    if not items:
+        scores = enumerate(scoring if several else [scoring])
+        scoring = {one if isinstance(one, str) else getattr(one, "__name__", f"score_{k}"): one for k, one in scores}
+    if not scoring:
         raise InputError("scoring must name at least one scorer, however: it is empty; pass for example 'roc_auc'")
-    scorers: dict[str, Callable[..., float]] = {}
-    for name, scorer in items:
+    for scorer in scoring.values():
         if isinstance(scorer, str):
             check_choice("scoring", scorer, get_scorer_names())
-            scorers[str(name)] = get_scorer(scorer)
-        elif callable(scorer):
-            scorers[str(name)] = scorer
-        else:
+        elif not callable(scorer):
             raise InputError(
                 f"a scorer must be a name or a callable (estimator, X, y), however: {shown(scorer)}; pass for example "
                 "'roc_auc'"
             )
-    return scorers
+    return {str(name): get_scorer(one) if isinstance(one, str) else one for name, one in scoring.items()}
 
 
 def explain_scores(request: Request, method: str) -> Explanation:
@@ -111,7 +101,6 @@ def explain_scores(request: Request, method: str) -> Explanation:
             f"scoring= needs one output, however: the network has {len(request.subject.output_names)}; explain one at "
             "a time with a module that returns its column, or leave scoring out"
         )
-    started = time.perf_counter()
     chosen = loss_game(method)
     assert chosen is not None, "every method that takes scores is a loss game"
     request, plays = chosen.game(request)
@@ -139,7 +128,6 @@ def explain_scores(request: Request, method: str) -> Explanation:
         "quantity": "fall of the score",
         "unit": "score",
         "scores": {name: float(score) for name, score in zip(scorers, judge.base_scores, strict=True)},
-        "seconds": time.perf_counter() - started,
     }
     return build(
         request,
@@ -243,7 +231,16 @@ class _Judge:
         of_donor = np.where(has_donor, self.donor_groups[np.maximum(donors, 0)], -1)
 
         def variance(*memberships: Integers) -> Floats:
-            return self._variance(receivers, changes, combine, memberships)
+            """Return the jackknife's variance over groups of pairs, ``(scorers, quantities)``."""
+            left_out = []
+            for group in range(max(int(membership.max()) for membership in memberships) + 1):
+                stays = np.logical_and.reduce([membership != group for membership in memberships])
+                rows = receivers[stays]
+                base, edits = self.base[rows], changes[stays].swapaxes(0, 1)
+                before = self._scores(base, rows, left=True)
+                falls = [before - self._scores(base + one, rows, left=True) for one in edits]
+                left_out.append(np.stack(falls, axis=1) @ combine.T)
+            return jackknife_variance(np.stack(left_out))
 
         # What rows lose is told by the score of all rows, which has warned of its own.
         with warning_filters, warnings.catch_warnings():
@@ -260,20 +257,6 @@ class _Judge:
                 of_donors = np.maximum(variance(of_donor) - variance(at_random), 0.0)
         total, effective = two_parts(of_receivers, groups, of_donors, count)
         return mean, np.sqrt(total), effective
-
-    def _variance(
-        self, receivers: Integers, changes: Floats, combine: Floats, memberships: Sequence[Integers]
-    ) -> Floats:
-        """Return the jackknife's variance over groups of pairs, ``(scorers, quantities)``."""
-        left_out = []
-        for group in range(max(int(membership.max()) for membership in memberships) + 1):
-            stays = np.logical_and.reduce([membership != group for membership in memberships])
-            rows = receivers[stays]
-            base, edits = self.base[rows], changes[stays].swapaxes(0, 1)
-            before = self._scores(base, rows, left=True)
-            falls = [before - self._scores(base + one, rows, left=True) for one in edits]
-            left_out.append(np.stack(falls, axis=1) @ combine.T)
-        return jackknife_variance(np.stack(left_out))
 
 
 # ---- the delete-a-group jackknife ------------------------------------------------------------------------------------

@@ -155,7 +155,7 @@ class SmoothModel:
         for more in richer:
             if more(z, left):
                 left = self._settle()
-        self.design = np.concatenate([part - mean for part, mean in zip(self._basis, self._means, strict=True)], axis=1)
+        self.design = self._centred(self._basis)
         self._basis = []
 
     # ---- which parts ---------------------------------------------------------------------------------------------
@@ -238,7 +238,7 @@ class SmoothModel:
 
     def _settle(self) -> Floats:
         """Choose the penalties of all parts by the marginal likelihood; return what they leave of the target."""
-        design = np.concatenate([part - mean for part, mean in zip(self._basis, self._means, strict=True)], axis=1)
+        design = self._centred(self._basis)
         sizes = [part.shape[1] for part in self._basis]
         self.penalty, coefficients = penalties(design, self.target - self.target.mean(), sizes)
         left: Floats = self.target - self.target.mean() - design @ coefficients
@@ -253,7 +253,9 @@ class SmoothModel:
 
     def _designed(self, x: Floats) -> Floats:
         z = self.columns.scaled(x, self.predictors)
-        parts = [z, *(block for part in self.parts for block in self._functions(z, part))]
+        return self._centred([z, *(block for part in self.parts for block in self._functions(z, part))])
+
+    def _centred(self, parts: list[Floats]) -> Floats:
         return np.concatenate([part - mean for part, mean in zip(parts, self._means, strict=True)], axis=1)
 
     def scaled_design(self, x: Floats) -> Floats:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -172,7 +171,7 @@ class Additive:
     """Values that add up to the output less that at a baseline, ``(rows, parts, players, targets)``."""
 
     def __init__(self, slopes: Slopes, baseline: Baseline) -> None:
-        self.slopes, self.baseline, self.started = slopes, baseline, time.perf_counter()
+        self.slopes, self.baseline = slopes, baseline
         request = slopes.request
         self.values = np.zeros((request.count, len(slopes.parts), len(request.space), len(request.targets)))
         self.predictions, self.base = np.zeros((2, request.count, len(request.targets)))
@@ -198,7 +197,6 @@ class Additive:
             "output_range": scale.tolist(),
             "gradient_evaluations": self.slopes.evaluations,
             "model_rows": self.slopes.model_rows,
-            "seconds": time.perf_counter() - self.started,
             **facts,
         }
         return build(

@@ -6,8 +6,8 @@ The network is traced; a node that depends on one input alone, and whose result 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -29,27 +29,83 @@ _MOST_BYTES = 512 * 2**20
 _SAME = 1e-5
 
 
-@dataclass(frozen=True)
+@dataclass
 class BranchCut:
-    """A network cut into one branch per input and the trunk that joins them."""
+    """A network cut into one branch per input and the trunk that joins them; the user's code is met in ``theirs``."""
 
     subject: NetworkSubject  # the whole network
     branches: tuple[fx.GraphModule, ...]  # for each input the layers before its frontier: ``tensor -> embedding``
     trunk: fx.GraphModule  # what lies behind: takes all embeddings, one after the other
+    rows: list[Embedding] = field(default_factory=list)  # the embeddings of the rows explained, of each input
+    donor_rows: list[Embedding] = field(default_factory=list)  # and of the background
 
     def embed(self, position: int, tensor: Tensor) -> Embedding:
         """Return the embedding of rows of one input."""
-        moved = tensor.to(self.subject.device, copy=tensor.device == self.subject.device)
-        with self.subject.theirs([tensor], self.subject.input_names[position : position + 1]):
-            embedding: Embedding = tuple(self.branches[position].forward(moved))
-        return embedding
+        device = self.subject.device
+        return tuple(self.branches[position].forward(tensor.to(device, copy=tensor.device == device)))
 
     def fuse(self, embeddings: Sequence[Embedding]) -> Tensor:
         """Return the network's output for embeddings of the same rows."""
         flat = [tensor for embedding in embeddings for tensor in embedding]
-        with self.subject.theirs(flat, ["embedding"] * len(flat)):
-            returned = self.trunk.forward(*flat)
+        returned = self.trunk.forward(*flat)
+        if isinstance(returned, Tensor) and returned.ndim == 2 and len(returned) == len(flat[0]):
+            return returned  # what was traced returns the same for every batch
         return self.subject.taken(returned, len(flat[0]))
+
+    def remember(
+        self, inputs: Sequence[Tensor], donors: Sequence[Tensor], run: Callable[[int, Callable[[slice], None]], None]
+    ) -> None:
+        """Keep the embeddings of all rows; ``run(count, work)`` works through slices of rows that fit in memory."""
+
+        def embeddings(position: int, tensor: Tensor) -> Embedding:
+            gathered: list[Tensor] = []
+
+            def work(part: slice) -> None:
+                with torch.no_grad():
+                    embedding = self.embed(position, tensor[part])
+                if not gathered:
+                    gathered.extend(one.new_empty(len(tensor), *one.shape[1:]) for one in embedding)
+                for target, one in zip(gathered, embedding, strict=True):
+                    target[part] = one
+
+            run(len(tensor), work)
+            return tuple(gathered)
+
+        with self.subject.theirs(inputs):
+            self.rows = [embeddings(position, tensor) for position, tensor in enumerate(inputs)]
+            if donors is inputs:
+                self.donor_rows = self.rows
+            else:
+                self.donor_rows = [embeddings(position, tensor) for position, tensor in enumerate(donors)]
+
+    def predict(
+        self,
+        receivers: Tensor,
+        donors: Tensor,
+        blended: Callable[[int, Tensor], Tensor],
+        untouched: Tensor,
+        taken: Tensor,
+    ) -> Tensor:
+        """Return outputs for pairs ``(b,)``; untouched and taken: of which inputs nothing or all is replaced.
+
+        ``blended(input, pairs)`` gives rows of one input with its replaced players' values, for some pairs.
+        """
+        embeddings = []
+        for position, (rows, lenders) in enumerate(zip(self.rows, self.donor_rows, strict=True)):
+            replaced = taken[position]
+            partly = torch.nonzero(~(untouched[position] | replaced)).flatten()
+            some = self.embed(position, blended(position, partly)) if len(partly) else None
+            parts = []
+            for index, (row, other) in enumerate(zip(rows, lenders, strict=True)):
+                joined = row[receivers.to(row.device)]
+                if bool(replaced.any()):
+                    where = replaced.to(row.device).reshape(-1, *[1] * (row.ndim - 1))
+                    joined = torch.where(where, other[donors.to(row.device)], joined)
+                if some is not None:
+                    joined[partly.to(row.device)] = some[index]
+                parts.append(joined)
+            embeddings.append(tuple(parts))
+        return self.fuse(embeddings)
 
 
 def cut_into_branches(subject: NetworkSubject, inputs: Sequence[Tensor]) -> BranchCut | None:

@@ -22,7 +22,6 @@ import pandas as pd
 from permgrad.attribution.explain import explain as explain_network
 from permgrad.attribution.explanation import positive_output
 from permgrad.attribution.method import methods
-from permgrad.attribution.replace.donors import MarginalSampler
 from permgrad.base.errors import InputError
 from permgrad.base.files import write_json_atomic
 from permgrad.base.random import derive_seed, generator
@@ -203,17 +202,18 @@ def _fit_competitor(model: Model, table: ComparedTable, fold: Fold, seed: int, t
 
     def explain(method: str, rows: pd.DataFrame, y: Array, plan: ComparisonPlan) -> Any:
         assert method == "permutation", "a predictor that is no network has one method"
-        encoded = background = encode(rows)
+        background = None
         if len(rows) < OWN_DONORS:
             chosen = generator(seed, "background").permutation(len(fold.train))[:DONORS]
             background = encode(table.X.iloc[fold.train[np.sort(chosen)]])
         return predictor_importance(
             lambda encoded: fitted.guess(unlabelled(encoded)),
-            encoded,
+            encode(rows),
             np.searchsorted(classes, y).astype(np.int64) if len(classes) else y,
             encoder.features("feature"),
-            MarginalSampler(background, seed, shared=background is encoded),
+            background,
             loss=loss_of(table.task, plan.loss),
+            seed=seed,
             class_names=[str(label) for label in classes.tolist()],
             n_repeats=plan.n_repeats,
         )

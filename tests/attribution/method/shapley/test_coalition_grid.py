@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from permgrad.attribution.method.shapley.game import CoalitionGrid, select
 from permgrad.attribution.players.space import PlayerSpace
-from permgrad.attribution.replace.coalitions import CoalitionGame
+from permgrad.attribution.replace.coalitions import CoalitionGame, select
 from permgrad.attribution.subject.subject import Subject
 
 KINDS = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64, torch.uint8, torch.bool]
@@ -55,7 +54,7 @@ def asked(batch: int | str, largest: int = 10**9) -> SimpleNamespace:
             [(table * torch.tensor([1.0, 3.0, 9.0])).sum(dim=1), codes.flatten(1).double().sum(dim=1)], 1
         )
 
-    subject = Subject()
+    subject = Subject("regression", "values", 2, (), ("0", "1"))
     subject.device, subject.predict = torch.device("cpu"), forward
     owners = (torch.tensor([0, 1, 2]), torch.tensor([[1, 3], [-1, 3]]))
     space = PlayerSpace(tuple("abcd"), ("t",) * 4, ("table", "codes"), owners)
@@ -84,8 +83,8 @@ def test_equals_predictions_one_by_one(rows, coalitions, donors, batch, seed):
     request = asked(batch)
     receivers, others = rng.integers(0, 6, rows), rng.integers(0, 5, (rows, donors))
     kept = rng.random((rows, coalitions, 4)) < 0.5
-    grid, game = CoalitionGrid(request), CoalitionGame(request)
-    found = grid.outputs(receivers, others, kept)
+    grid, game = CoalitionGame(request), CoalitionGame(request)
+    found = grid.grid(receivers, others, kept)
     shape = (rows, coalitions, donors)
     want = game.predict(
         np.broadcast_to(receivers[:, None, None], shape).flatten(),
@@ -99,8 +98,8 @@ def test_equals_predictions_one_by_one(rows, coalitions, donors, batch, seed):
 def test_out_of_memory_halves_the_batch():
     receivers, others = np.arange(6), np.tile(np.arange(5), (6, 1))
     kept = np.random.default_rng(0).random((6, 7, 4)) < 0.5
-    whole = CoalitionGrid(asked("auto")).outputs(receivers, others, kept)
+    whole = CoalitionGame(asked("auto")).grid(receivers, others, kept)
     for largest in (1, 10):
-        assert torch.equal(CoalitionGrid(asked("auto", largest)).outputs(receivers, others, kept), whole)
+        assert torch.equal(CoalitionGame(asked("auto", largest)).grid(receivers, others, kept), whole)
     with pytest.raises(torch.OutOfMemoryError):
-        CoalitionGrid(asked("auto", 0)).outputs(receivers, others, kept)
+        CoalitionGame(asked("auto", 0)).grid(receivers, others, kept)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import permgrad as pg
 from permgrad.attribution.method.shapley import method as shapley_method
 from permgrad.attribution.method.shapley import sampled as shapley_sampled
-from permgrad.attribution.method.shapley.game import CoalitionGrid
+from permgrad.attribution.method.shapley.game import ShapleyGame
 from permgrad.attribution.method.shapley.owen import Tree
 from permgrad.attribution.method.shapley.sampled import StoppingRule, Strata
 from permgrad.base.random import content_keys
@@ -187,7 +187,7 @@ def test_players_that_are_alike_are_not_computed(monkeypatch, structure):
     rows, background = (draw(6, seed=3) > 0.4).double(), (draw(20, seed=4) > 0.4).double()
     rows[0] = background[0]
     sparing = explain(rows, background=background, structure=structure)
-    monkeypatch.setattr(CoalitionGrid, "differs", lambda self, rows, donors: np.ones((len(rows), 8), dtype=bool))
+    monkeypatch.setattr(ShapleyGame, "differs", lambda self, rows, donors: np.ones((len(rows), 8), dtype=bool))
     whole = explain(rows, background=background, structure=structure)
 
     each = 14 if structure == "owen" else 16

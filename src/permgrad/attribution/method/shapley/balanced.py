@@ -16,8 +16,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from permgrad.attribution.method.shapley.game import CoalitionGrid, ShapleyGame, slices
+from permgrad.attribution.method.shapley.game import ShapleyGame, slices
 from permgrad.attribution.method.shapley.owen import Booleans, Counters, Floats, Integers, Tree, places
+from permgrad.attribution.replace.coalitions import CoalitionGame
 from permgrad.base.random import generator, uniform
 
 #: Up to so many players all coalitions are few enough to be a design of their own.
@@ -150,18 +151,18 @@ def _solve(game: ShapleyGame, rows: Integers, donors: Integers, counters: Counte
 
 def all_used(game: ShapleyGame) -> bool:
     """Return whether every player was seen to change every output: designs give an idle one nearly, not quite 0."""
-    grid = CoalitionGrid(replace(game.request, inputs=game.request.donors))
+    grid = CoalitionGame(replace(game.request, inputs=game.request.donors))
     rng, background = generator(game.request.seed, "used"), len(game.request.donors[0])
 
     def play(row: Integers, player: Integers, _trials: int) -> Floats:
         first = rng.integers(0, background, len(player))
         second = (first + rng.integers(1, background, len(player))) % background
         both = _with_and_without(player, rng.random(len(player)), rng.random((len(player), game.players)))
-        outputs = grid.outputs(first, second[:, None], both)
+        outputs = grid.grid(first, second[:, None], both)
         return game.measure(outputs.flatten(0, 1), np.repeat(row, 2)).reshape(len(player), 2, -1)
 
     used = _seen(np.ones((1, game.players), dtype=bool), game.rounding(np.zeros(1, dtype=np.int64), 1), play)
-    game.elsewhere += grid.evaluations
+    game.evaluations += grid.evaluations
     return bool(used[0])
 
 

@@ -12,8 +12,8 @@ from permgrad.attribution.method.shapley.balanced import solve
 from permgrad.attribution.method.shapley.game import Enumeration, ShapleyGame, slices
 from permgrad.attribution.method.shapley.owen import Floats, Integers, Tree
 from permgrad.attribution.method.shapley.sampled import GOLDEN, SILVER, walk
-from permgrad.attribution.replace.importance import receiver_classes
-from permgrad.attribution.replace.moments import NO_DONOR, PairMoments, interval
+from permgrad.attribution.replace.game import receiver_classes
+from permgrad.attribution.replace.moments import NO_DONOR, PairMoments, estimated
 from permgrad.base.progress import Progress
 from permgrad.base.random import generator, uniform, uniform_integers
 
@@ -43,13 +43,8 @@ def play_loss(
     """Return fields of the explanation ``(players, groups)``, walks per row, and the gap; a group of None is all."""
     walks = _Walks(game, tree, plan)
     count = walks.enumerate() if plan.exact else walks.sample()
-    columns = []
-    for group in groups:
-        mean, std, number = walks.moments.estimate(group)
-        columns.append((mean, std, *interval(mean, std, number, game.request.confidence)))
-    names = ("values", "std", "low", "high", "p_values")
-    fields = {name: np.stack(column, axis=1) for name, column in zip(names, zip(*columns, strict=True), strict=True)}
-    return fields, count, walks.gap()
+    numbers = np.stack([estimated(walks.moments, game.request.confidence, group) for group in groups], axis=2)
+    return dict(zip(("values", "std", "low", "high", "p_values"), numbers, strict=True)), count, walks.gap()
 
 
 class _Walks:
@@ -58,7 +53,7 @@ class _Walks:
     def __init__(self, game: ShapleyGame, tree: Tree, plan: LossPlan) -> None:
         self.game, self.tree, self.plan, self.request = game, tree, plan, game.request
         request, background = game.request, len(game.request.donors[0])
-        self.classes, _ = receiver_classes(request, game.base)
+        self.classes, _ = receiver_classes(request, game.row_outputs)
         # Pairs with one donor each, so that the error holds the choice of donors: a mean over donors that all rows
         # share would hide it, and intervals would be too narrow.
         single, names = plan.expected, max(1, len(request.subject.class_names))

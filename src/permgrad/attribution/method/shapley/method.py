@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -25,7 +24,7 @@ from permgrad.attribution.method.shapley.sampled import (
     prefers_designs,
 )
 from permgrad.attribution.replace.donors import need_background
-from permgrad.attribution.replace.importance import loss_scale
+from permgrad.attribution.replace.game import loss_scale
 from permgrad.attribution.replace.moments import interval
 from permgrad.attribution.subject.outputs import output_range
 from permgrad.base.checks import check_choice, check_number, check_whole
@@ -88,7 +87,7 @@ class Shapley:
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
-        options = _checked(request, {**self.options, **request.options})
+        options = _checked(request, request.options)
         tree = make_tree(request.space, options["structure"])
         explain = _explain_rows if request.scope == "local" else _explain_loss
         with request.subject.open():
@@ -135,7 +134,6 @@ def choose_references(request: Request, wanted: int | None) -> Integers:
 
 def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Explanation:
     """Explain each row's output."""
-    started = time.perf_counter()
     game = ShapleyGame(request, "output")
     references = choose_references(request, options["references"])
     rows = np.arange(request.count, dtype=np.int64)
@@ -144,7 +142,7 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
     nobody = game.empty(first, np.broadcast_to(references, (len(first), len(references))))
     # The outputs' range is taken over the background only, so that a row's result does not depend on which others are
     # explained with it; 1 where an output does not vary.
-    seen = game.measure(game.donor_outputs[:, None], np.zeros(len(game.donor_outputs), dtype=np.int64))
+    seen = game.measure(game.background_outputs[:, None], np.zeros(len(request.donors[0]), dtype=np.int64))
     scale = output_range(torch.as_tensor(seen), request.subject.dtype, alike=len(seen) == 1).numpy()
     least, most = int(options["min_permutations"] or _LEAST), int(options["max_permutations"])
     rule = StoppingRule(float(options["tolerance"]), least, most)
@@ -173,7 +171,6 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         "completeness_gap": float(gap.max()),
         "output_range": scale.tolist(),
         "model_rows": game.evaluations,
-        "seconds": time.perf_counter() - started,
     }
     return build(
         request,
@@ -192,7 +189,6 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
 
 def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Explanation:
     """Explain the loss over all rows, or, without y, the divergence from the model's own prediction."""
-    started = time.perf_counter()
     game = ShapleyGame(request, options["game"])
     exact, expected = tree.freedom() <= options["exact"], options["game"] == "expected"
     standard = len(request.donors[0]) if expected and not exact else _REFERENCES_GLOBAL
@@ -203,7 +199,7 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         every_output = tuple(range(len(request.subject.output_names)))
         outputs_game = ShapleyGame(replace(request, inputs=request.donors, targets=every_output), "output")
         designs = prefers_designs(outputs_game, tree)
-        game.elsewhere += outputs_game.evaluations
+        game.evaluations += outputs_game.evaluations
     plan = LossPlan(
         expected=expected,
         references=min(len(request.donors[0]), options["references"] or standard),
@@ -228,7 +224,6 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         "completeness_gap": gap,
         "classes_by": "y" if request.y is not None else "predicted class",
         "model_rows": game.evaluations,
-        "seconds": time.perf_counter() - started,
     }
     outputs = tuple(every[place] for place in shown)
     return build(request, "shapley", fields.pop("values"), facts, outputs=outputs, additive=True, **fields)

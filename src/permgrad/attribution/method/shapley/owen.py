@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from permgrad.base.checks import check_choice
 from permgrad.base.random import uniform
 
 if TYPE_CHECKING:
@@ -121,7 +120,6 @@ class Tree:
 
 def make_tree(space: PlayerSpace, structure: str) -> Tree:
     """Return the tree of a player space: flat, or modality, group and player."""
-    check_choice("structure", structure, STRUCTURES)
     if structure == "flat":
         return Tree.flat(len(space.names))
     group_of = {member: group for group, members in space.groups.items() for member in members}

@@ -276,7 +276,7 @@ def _pilot(game: ShapleyGame, tree: Tree, chosen: torch.Tensor, number: int) -> 
     receivers = np.repeat(np.arange(len(chosen) // 2, dtype=np.int64), 2)
     counters = np.arange(len(receivers), dtype=np.uint64) + np.uint64(number * len(receivers))
     varied = _varied(pilot, tree, receivers, (len(chosen) - 1 - receivers)[:, None], counters)
-    game.elsewhere += pilot.evaluations
+    game.evaluations += pilot.evaluations
     return varied
 
 

@@ -20,8 +20,7 @@ import torch
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request, loss_game, loss_games, methods
 from permgrad.attribution.parts.engines.base import Engine, settle_model
-from permgrad.attribution.replace.game import Game, loss_value
-from permgrad.attribution.replace.importance import Played, class_outputs, receiver_classes
+from permgrad.attribution.replace.game import Game, MomentCollector, Played, loss_value, receiver_classes
 from permgrad.attribution.replace.moments import PairMoments
 from permgrad.attribution.replace.plays import Plays
 from permgrad.attribution.subject.hybrid import HybridSubject
@@ -110,6 +109,7 @@ class OnRows:
             sample_weight=None if weight is None else weight[rows],
             inputs=(request.inputs[0][rows],),
             row_offset=offset + rows.start,
+            started=time.perf_counter(),
         )
         return methods.get(self.method)()(part)
 
@@ -122,7 +122,7 @@ class OnRows:
             everywhere = np.zeros(request.count, dtype=np.int64)
             everywhere[rows] = classes
             classes = everywhere
-        collector = game.moments(classes, count, len(self.plays.names))
+        collector = MomentCollector(game, classes, count, len(self.plays.names))
         with Progress(0, "part", mode=False) as progress:
             game.play(self.plays.plays, range(request.n_repeats), collector, progress, rows)
         return {name: packed(moments) for name, moments in collector.moments.items()}
@@ -144,7 +144,6 @@ def _run(engine: Engine, work: OnRows, mode: Any) -> list[Any]:
 
 def _play_parts(engine: Engine, request: Request, plays: Plays, label: str) -> Played:
     """Play a loss game for all players in parts: what ``play_losses`` does in one piece."""
-    started = time.perf_counter()
     game = Game(request, loss_value(request), plays.fixed)
     moments: dict[str, PairMoments] = {}
     # Merged in the order of the rows, so that the last digits do not depend on who was first.
@@ -155,7 +154,8 @@ def _play_parts(engine: Engine, request: Request, plays: Plays, label: str) -> P
     repeats = dict.fromkeys(request.space.names, 0)
     repeats |= {name: request.n_repeats for play in plays.plays for name in play.names}
     played = sum(repeats.values()) * request.count * plays.coalitions
-    return Played(moments, game, class_outputs(request), repeats, time.perf_counter() - started, played)
+    outputs = ("all", *request.subject.class_names)
+    return Played(moments, game, outputs, repeats, played)
 
 
 def packed(moments: PairMoments) -> dict[str, Any]:
