@@ -167,8 +167,7 @@ def test_shared_rows_are_counted():
     # Columns are not interchangeable.
     swapped = pd.DataFrame({"a": [1, 2], "b": [2, 1]})
     assert count_shared_rows(swapped[:1], swapped[1:]) == 0
-    with pytest.raises(InputError, match="must have the same columns in the same order to be compared"):
-        count_shared_rows(train, test[["b", "a", "c"]])
+    assert count_shared_rows(train, test[["b", "a", "c"]]) == 2
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from("ab")), min_size=2, max_size=30), st.integers(1, 29))

@@ -115,8 +115,6 @@ def test_column_quantiles_equal_numpy(values):
 def test_bad_chunks_are_refused():
     frame = make_frame()
     statistics = TableStatistics(infer_schema(frame)).update(frame)
-    with pytest.raises(InputError, match="all chunks must have the same columns in the same order"):
-        statistics.update(frame[frame.columns[::-1]])
     with pytest.raises(InputError, match="column 'big' must be numeric, however row 1 has 'oops'; correct the cell"):
         statistics.update(frame[:2].assign(big=["1", "oops"]))
 

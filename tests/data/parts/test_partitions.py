@@ -135,9 +135,11 @@ def test_row_numbers_do_not_depend_on_how_the_table_is_cut(
     same(batched(table, rows), frame)
 
 
-def test_an_index_that_only_counts_is_left_out(tmp_path: Path) -> None:
-    pd.DataFrame({"a": np.arange(20)}).rename_axis("id").to_parquet(tmp_path / "t.parquet")
-    assert open_partitioned(tmp_path).read_all().columns.tolist() == ["a"]
+def test_an_index_kept_as_a_formula_is_that_of_each_file(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": np.arange(20)}).rename_axis("id")
+    for place in range(2):
+        frame.iloc[place * 10 : place * 10 + 10].to_parquet(tmp_path / f"{place}.parquet", row_group_size=4)
+    assert batched(open_partitioned(tmp_path, rows_per_part=4), 3)["id"].tolist() == list(range(20))
 
 
 def test_batches_do_not_follow_small_row_groups(tmp_path: Path) -> None:
@@ -342,3 +344,20 @@ def test_cells_that_change_places_are_another_table(tmp_path: Path) -> None:
     right = open_partitioned(path)
     assert right.files == wrong.files
     assert right.fingerprint != before
+
+
+def test_a_column_that_is_counted_in_one_file_and_stored_in_another_is_refused(tmp_path: Path) -> None:
+    counted = pd.DataFrame({"a": [0.5, 1.5]}, index=pd.RangeIndex(2, name="n"))
+    counted.to_parquet(tmp_path / "0.parquet")
+    assert open_partitioned(tmp_path).read_all()["n"].tolist() == [0, 1]
+    counted.reset_index().to_parquet(tmp_path / "1.parquet")
+    message = r"'n' is a column in '1.parquet' and an index that is counted in '0.parquet'; write the files that differ"
+    with pytest.raises(pg.InputError, match=message):
+        open_partitioned(tmp_path)
+    (tmp_path / "0.parquet").rename(tmp_path / "2.parquet")
+    with pytest.raises(pg.InputError, match=r"in '1.parquet' and an index that is counted in '2.parquet'"):
+        open_partitioned(tmp_path)
+    both = counted.rename_axis("a")
+    both.to_parquet(tmp_path / "both.parquet")
+    with pytest.raises(pg.InputError, match="a Parquet file must be complete"):
+        open_partitioned(tmp_path / "both.parquet")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, astuple
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -111,7 +111,6 @@ class TableEncoder:
     def fit(self, X: Any, y: Any = None) -> TableEncoder:
         """Learn types, scales and levels from training rows; ``y`` is for pipelines."""
         del y
-        check_choice("numeric", self.numeric, get_args(ScalingMode))
         frame = as_frame(X)
         codes = MissingCodes.of(self.na_codes)
         schema = infer_schema(frame, na_codes=codes, kinds=self.kinds)
@@ -128,10 +127,6 @@ class TableEncoder:
     def update(self, statistics: TableStatistics) -> TableEncoder:
         """Fit from statistics of all training rows, gathered in chunks or by several workers."""
         check_whole("max_levels", self.max_levels, "the default is 50")
-        if statistics.rows == 0:
-            raise InputError(
-                "an encoder must be fitted on at least one row, however the statistics hold none; update them first"
-            )
         self.codes_ = statistics.codes
         self.named_ = True
         self.scaling_ = Scaling(self.numeric).fit(statistics.numeric)
@@ -281,22 +276,15 @@ class TableEncoder:
             for name, columns in members.items()
         }
 
-    def raw_columns_of(self, feature: str | int) -> list[str]:
+    def raw_columns_of(self, feature: str) -> list[str]:
         """Return the raw columns behind a column, variable or group."""
-        names = self.feature_names_in_
-        if isinstance(feature, (int, np.integer)):
-            if not 0 <= feature < len(names):
-                raise InputError(
-                    f"a column index must be in 0 … {len(names) - 1}, however: {feature}; pass a name or such an index"
-                )
-            return [names[int(feature)]]
-        blocks = {**{name: [name] for name in names}, **self.groups_, **self.variables_}
+        blocks = {**{name: [name] for name in self.feature_names_in_}, **self.groups_, **self.variables_}
         if feature not in blocks:
-            raise unknown("feature", feature, [*names, *self.variables_, *self.groups_])
+            raise unknown("feature", feature, [*self.feature_names_in_, *self.variables_, *self.groups_])
         return list(blocks[feature])
 
-    def columns_of(self, feature: str | int) -> Places:
-        """Return the encoded column indexes of a raw column (name or index), variable or group."""
+    def columns_of(self, feature: str) -> Places:
+        """Return the encoded column indexes of a raw column, variable or group."""
         wanted = [self.feature_names_in_.index(name) for name in self.raw_columns_of(feature)]
         return np.flatnonzero(np.isin(self.feature_of_, wanted)).astype(np.int64)
 

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.base.errors import InputError
 from permgrad.base.random import uniform
 from permgrad.data.read.cells import (
     BLANK,
@@ -177,11 +176,6 @@ class TableStatistics:
     def update(self, X: Any, first_row: int | None = None) -> TableStatistics:
         """Add a chunk of rows, whose first has this number in the whole table; None: the next one."""
         frame = as_frame(X, allow_empty=True)
-        if list(frame.columns) != self.schema.names:
-            raise InputError(
-                f"all chunks must have the same columns in the same order, however expected {self.schema.names} and got"
-                f" {list(frame.columns)}; reorder the columns"
-            )
         values, kinds = numeric_cells(frame, self.stored, self.codes)
         self.numeric.update(values, kinds, self.rows if first_row is None else first_row)
         for name, counts in self.calendar.items():

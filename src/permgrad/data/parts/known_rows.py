@@ -1,7 +1,4 @@
-"""Rows of a long table, numbered: all of them, or those with a target, found by reading that column alone.
-
-Rows without one are as if they were not in the table: draws go by a row's place among the rows that count.
-"""
+"""Rows of a long table, numbered: all, or those with a target; draws go by a row's place among these."""
 
 from __future__ import annotations
 
@@ -77,8 +74,7 @@ def find_known(
 ) -> KnownRows | None:
     """Count the rows of each part that have a value in a column, and say how many have none; None if all have one.
 
-    The footers say nothing of NaN and of codes: where there may be such cells the column is read, a part at a time.
-    ``none`` is the message of the error where no row has a value.
+    The footers say nothing of NaN and codes: a column that may hold them is read. ``none`` is the error if no row has.
     """
     stored = table.schema.field(column).type if column in table.schema.names else None
     may_be_nan = stored is None or pa.types.is_floating(stored) or column in table.keys

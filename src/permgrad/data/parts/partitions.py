@@ -1,8 +1,4 @@
-"""Parquet tables that need not fit in memory: a file, or a folder of files, as numbered parts read in batches.
-
-Rows are numbered through the files in the order of their names. What a cell becomes is decided from the footers of all
-files, never from the values of one part.
-"""
+"""Parquet tables that need not fit in memory, as numbered parts; what a cell becomes all files' footers decide."""
 
 from __future__ import annotations
 
@@ -35,6 +31,7 @@ from permgrad.data.read.parquet import (
     check_texts,
     exact_columns,
     footer_facts,
+    index_formulas,
     read_footer,
     total,
 )
@@ -70,7 +67,7 @@ class Part:
 
 @dataclass(frozen=True)
 class _File:
-    """What the footer of one file says, and the ``keys`` in the names of its folders."""
+    """What the footer of one file says: ``keys`` in names of folders, ``formulas`` of counted index columns."""
 
     name: str
     digest: str
@@ -78,6 +75,7 @@ class _File:
     packed_bytes: int
     row_groups: tuple[int, ...]
     keys: tuple[tuple[str, str | None], ...]
+    formulas: dict[str, tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -135,7 +133,7 @@ class PartitionedTable:
     def read(self, part: Part, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return all rows of a part, or some columns of them, numbered from 0, with the types of the whole table."""
         records = list(self._records(part, columns, _READ_ROWS))
-        return self._frame(pa.Table.from_batches(records), part, columns)
+        return self._frame(pa.Table.from_batches(records), part, columns, part.first_row)
 
     def batches(
         self, part: Part, rows: int, columns: Sequence[str] | None = None
@@ -151,10 +149,10 @@ class PartitionedTable:
                 records.append(taken)
                 count += len(taken)
                 if count == rows:
-                    yield first, self._frame(pa.Table.from_batches(records), part, columns)
+                    yield first, self._frame(pa.Table.from_batches(records), part, columns, first)
                     first, records, count = first + count, [], 0
         if count:
-            yield first, self._frame(pa.Table.from_batches(records), part, columns)
+            yield first, self._frame(pa.Table.from_batches(records), part, columns, first)
 
     def check_memory(self) -> None:
         """Refuse a table that is too large to be read as a whole and trained on, with an ``InputError``."""
@@ -235,10 +233,7 @@ class PartitionedTable:
 
     @cached_property
     def _types(self) -> tuple[dict[str, pa.Field], set[str]]:
-        """Stored columns as they are read, and those of whole numbers that stay exact.
-
-        With missing cells they become floats, as in pandas, but for those that a float would round.
-        """
+        """Stored columns as read, and those of whole numbers that stay exact beside missing cells: a float rounds."""
         fields, exact = {column.name: column for column in self.schema}, set()
         for name, column in fields.items():
             if pa.types.is_integer(column.type) and name not in self._layout.nullable and self._may_miss(name):
@@ -251,8 +246,8 @@ class PartitionedTable:
     def _may_miss(self, name: str) -> bool:
         return self.null_counts.get(name, 0) != 0
 
-    def _frame(self, table: pa.Table, part: Part, columns: Sequence[str] | None) -> pd.DataFrame:
-        """Turn stored columns into a frame with the types of the whole table."""
+    def _frame(self, table: pa.Table, part: Part, columns: Sequence[str] | None, first: int) -> pd.DataFrame:
+        """Turn stored columns into a frame with the types of the whole table; ``first`` is the first row's number."""
         layout, (fields, exact) = self._layout, self._types
         names = table.column_names
         with _readable(Path(self.root, part.file)):
@@ -267,9 +262,14 @@ class PartitionedTable:
         booleans = [name for name in names if frame[name].dtype == bool and self._may_miss(name)]
         made |= {name: frame[name].astype(object) for name in booleans}
         wanted = self.columns if columns is None else list(columns)
-        for name, value in self._by_name[part.file][0].keys:
+        file, file_start = self._by_name[part.file]
+        for name, value in file.keys:
             if name in wanted:
                 made[name] = int(value) if self.keys[name] and value is not None else value
+        for name, (begin, step) in file.formulas.items():
+            if name in wanted:
+                start = begin + (first - file_start) * step
+                made[name] = range(start, start + table.num_rows * step, step)
         result: pd.DataFrame = frame.assign(**made)[wanted].reset_index(drop=True)
         return result
 
@@ -292,10 +292,8 @@ def is_partitioned(path: str | os.PathLike[str]) -> bool:
 def open_partitioned(path: str | os.PathLike[str], *, rows_per_part: int | None = None) -> PartitionedTable:
     """Read the footers of a Parquet file, or of all Parquet files in a folder, and cut the table into parts.
 
-    Files are sorted by name; those in folders named ``column=value`` get that column, other folders are searched too,
-    names that begin with a point or an underscore are left out, tables in other forms with a warning. A part never
-    spans two files and is never smaller than one row group; neighbouring row groups are put together up to
-    ``rows_per_part`` (None: 50,000, or a thousandth of a table of more than 50 million rows).
+    Files are sorted by name; those in folders named ``column=value`` get that column. Neighbouring row groups of a file
+    are put together up to ``rows_per_part`` (None: 50,000, or a thousandth of a very long table).
     """
     if rows_per_part is not None:
         rows_per_part = check_whole("rows_per_part", rows_per_part, "pass for example 50_000")
@@ -406,7 +404,7 @@ def _read_footer(path: Path, root: Path) -> tuple[_File, pa.Schema, dict[str, in
         )
         groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
         size, rows = sum(group.total_byte_size for group in groups), tuple(group.num_rows for group in groups)
-        return _File(name, digest, size, packed_bytes, rows, keys), schema, nulls, large
+        return _File(name, digest, size, packed_bytes, rows, keys, index_formulas(schema)), schema, nulls, large
 
 
 def _keys(files: Sequence[_File]) -> dict[str, bool]:
@@ -434,11 +432,18 @@ def _common_schema(files: Sequence[_File], schemas: Sequence[pa.Schema]) -> pa.S
     telling = telling or list(zip(files, schemas, strict=True))
     first, common = telling[0]
     for file, schema in telling:
-        if odd := sorted(set(schema.names) ^ set(common.names)):
-            without, having = (file, first) if odd[0] in common.names else (first, file)
+        columns, expected = ({*one.names, *index_formulas(one)} for one in (schema, common))
+        if odd := sorted(columns ^ expected):
+            without, having = (file, first) if odd[0] not in columns else (first, file)
             raise InputError(
                 f"all files of a table must have the same columns, however: {having.name!r} has the column {odd[0]!r} "
                 f"and {without.name!r} has not; add it, or move the files that differ"
+            )
+        if moved := sorted(set(schema.names) ^ set(common.names)):
+            stored, index = (file, first) if moved[0] in schema.names else (first, file)
+            raise InputError(
+                f"a column must be stored alike in all files of a table, however: {moved[0]!r} is a column in "
+                f"{stored.name!r} and an index that is counted in {index.name!r}; write the files that differ again"
             )
         for name in schema.names:
             kind, so_far = schema.field(name).type, common.field(name).type

@@ -338,12 +338,7 @@ def native_matrix(frame: pd.DataFrame, names: Sequence[str]) -> Floats:
             f"Complex data not supported: columns must hold real numbers, however column {name!r} is complex; "
             "split it into its real and imaginary part"
         )
-    if any(isinstance(dtype, pd.api.extensions.ExtensionDtype) for dtype in picked.dtypes):
-        matrix = np.empty(picked.shape, dtype=np.float64)
-        for j in range(picked.shape[1]):
-            matrix[:, j] = picked.iloc[:, j].to_numpy(dtype=np.float64, na_value=np.nan)
-    else:
-        matrix = np.array(picked.to_numpy(dtype=np.float64))
+    matrix = np.array(picked.to_numpy(dtype=np.float64, na_value=np.nan))
     refuse_infinite(matrix, names, frame.index)
     return matrix
 

@@ -310,9 +310,8 @@ def _settle_spoiled(column: _Column, sign: str) -> None:
 def _keep_as_text(column: _Column, reading: Reading) -> None:
     """Keep a category or identifier that was read as numbers as text, if its numbers lose something.
 
-    Identifiers are as they are written. Of categories zeros in front count (007), zeros behind where others have fewer
-    decimals (7.10 beside 7.9), signs and exponents; what other programs write for the same numbers does not: 1.0, or as
-    many decimals everywhere.
+    Of categories these are zeros in front (007), zeros behind where others have fewer decimals (7.10 beside 7.9), signs
+    and exponents; not what other programs write for the same numbers: 1.0, or as many decimals everywhere.
     """
     texts = [text.strip() for text in column.levels[1]]
     if all(map(_COUNTED.fullmatch, texts)):

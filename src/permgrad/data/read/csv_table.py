@@ -103,7 +103,8 @@ def parse_csv(text: str, file: Path, reading: Reading) -> TextTable:
         )
     is_plain = '"' not in text and "\r" not in text.replace("\r\n", "")
     lines, cells = (source.plain_rows if is_plain else source.quoted_rows)(len(header))
-    _warn_of_no_header(written, file)
+    if labels := [name for name in written if _is_number(name)]:
+        _warn_of_no_header(written, labels, file)
     columns = dict(zip(header, cells, strict=True))
     unnamed = [name for name, label in zip(header, written, strict=True) if not label]
     if unnamed:
@@ -371,12 +372,11 @@ def _only_numbers_rows(cells: pa.ChunkedArray, is_first: bool) -> bool:
     return (steps and numbers[:1].tolist() in ([0], [1])) or (is_first and not are_years)
 
 
-def _warn_of_no_header(header: list[str], file: Path) -> None:
+def _warn_of_no_header(header: list[str], labels: list[str], file: Path) -> None:
     """Say so where names look like numbers of a row; years, pixels and wavelengths rise from column to column."""
-    labels = [name for name in header if _is_number(name)]
     numbers, alike = list(map(float, labels)), len({"." in label for label in labels}) == 1
     rising = alike and len(numbers) > 1 and all(one < two for one, two in pairwise(numbers))
-    if len(header) > 1 and numbers and 2 * len(numbers) >= len(header) and not rising:
+    if len(header) > 1 and 2 * len(numbers) >= len(header) and not rising:
         more = ", …" if len(header) > 4 else ""
         warn_user(
             f"the first line should hold the names of the columns, however that of {str(file)!r} looks like a row ("

@@ -117,7 +117,8 @@ class ColumnLayout:
     """How stored columns become those of a frame: an index that pandas stored is an ordinary column, if it has a name.
 
     ``shown`` and ``stored`` are the names of the frame's columns, and of those that are stored; ``nullable`` those
-    whose missing cells pandas keeps in a type of its own; ``metadata`` is that of the schema, without the index.
+    whose missing cells pandas keeps in a type of its own; ``metadata`` is that of the schema, without the index. An
+    index of the pandas kind that counts is shown too, see ``index_formulas``.
     """
 
     shown: list[str]
@@ -130,10 +131,10 @@ class ColumnLayout:
         """Read what pandas wrote into a schema, without that all as stored; ``DAMAGE``: it is none."""
         pandas: dict[str, Any] = schema.pandas_metadata or {}
         described = {one.get("field_name") or one.get("name"): one for one in pandas.get("columns", ())}
-        hidden, first = set(), []
+        hidden, first = set(), list[str]()
         for one in pandas.get("index_columns", []):
-            # One that is counted, a start and a step, only numbers the rows.
             if isinstance(one, dict):
+                first += [one["name"]] if one.get("name") is not None else []
                 continue
             if one not in schema.names:
                 raise ValueError(f"an index of a column that is not there ({one!r})")
@@ -172,3 +173,22 @@ def exact_columns(table: pa.Table) -> dict[str, pd.Series[Any]]:
         for name in table.column_names
         if table.schema.field(name).type in NULLABLE
     }
+
+
+def index_formulas(schema: pa.Schema) -> dict[str, tuple[int, int]]:
+    """Return the named index columns that are stored as a start and a step; ``ValueError``: they number no rows."""
+    formulas: dict[str, tuple[int, int]] = {}
+    for one in (schema.pandas_metadata or {}).get("index_columns", []):
+        name = one.get("name") if isinstance(one, dict) else None
+        if name is None:
+            continue
+        # Whole numbers that stay within 64 bits, however many rows there are.
+        ends, bounds = [one.get(end) for end in ("start", "stop", "step")], (2**62, 2**62, 2**31)
+        if not (
+            ends[2] and all(isinstance(end, int) and abs(end) < most for end, most in zip(ends, bounds, strict=True))
+        ):
+            raise ValueError(f"an index that does not number the rows ({one!r:.100})")
+        if not isinstance(name, str) or name in (*formulas, *schema.names):
+            raise ValueError(f"an index that is counted, and stored or counted again ({name!r:.100})")
+        formulas[name] = (ends[0], ends[2])
+    return formulas

@@ -29,7 +29,7 @@ from permgrad.data.read.cells import (
 from permgrad.data.read.column_forms import read_columns
 from permgrad.data.read.csv_table import parse_csv
 from permgrad.data.read.reading import MISSING_ANYWAY, Reading, Written, check_not_na, missing_said
-from permgrad.data.read.text_files import PARQUET, read_text, unzipped
+from permgrad.data.read.text_files import GZIP, PARQUET, read_text, unzipped
 from permgrad.data.read.whole_numbers import as_stored, blank_numbers, masked
 
 #: Rows of a part that is a whole file.
@@ -97,7 +97,8 @@ def read_written(path: str | os.PathLike[str], reading: Reading | None = None) -
         _check_file(file)
     if is_partitioned(file):
         return _read_parquet(file, reading)
-    content = unzipped(_content(file), file)
+    content = _content(file)
+    content = unzipped(content, file) if content[:2] == GZIP else content
     if not content.strip():
         raise _empty(file)
     if content[:4] == PARQUET:

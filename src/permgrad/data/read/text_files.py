@@ -58,9 +58,7 @@ def check_fits(needed: int, path: str) -> None:
 
 
 def unzipped(content: bytes, file: Path) -> bytes:
-    """Return a file's bytes, unpacked where it is gzip; refuse what unpacks to far more, or than there is room for."""
-    if content[:2] != GZIP:
-        return content
+    """Unpack a gzip file; refuse what unpacks to far more, or than there is room for."""
     free = free_memory()
     most = max(_MOST_UNPACKED, _MOST_TIMES * len(content))
     room = most if free is None else free // _COPIES

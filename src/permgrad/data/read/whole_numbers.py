@@ -48,10 +48,7 @@ def are_inexact(series: pd.Series[Any]) -> bool:
 
 
 def fused_reason(numbers: Iterable[Any]) -> str | None:
-    """Say how many different whole numbers become how many as float64; None: as many as they are.
-
-    They are a column of whole numbers, or different texts, all of them numbers.
-    """
+    """Say how many whole numbers, a column or different texts, become how many as float64; None: as many."""
     if isinstance(numbers, pd.Series):
         if not pd.api.types.is_integer_dtype(numbers.dtype) or not are_inexact(numbers):
             return None

@@ -47,11 +47,6 @@ WAYS = tuple(
 )
 
 
-def ways_to_read(text: str) -> list[int]:
-    """Return in which of the ways a number may be written, by their places; none where it is no number."""
-    return [place for place, way in enumerate(WAYS) if way.cells.fullmatch(text)]
-
-
 def ways_of(texts: Sequence[str]) -> list[Way]:
     """Return the ways in which all texts of a column may be written; none where it is no column of numbers."""
     # Most columns of text are told by their first cell.

@@ -39,7 +39,7 @@ from permgrad.data.read.dates import (
     series_seconds,
 )  # fmt: skip
 from permgrad.data.read.whole_numbers import FUSED, fused_reason
-from permgrad.data.read.written_numbers import ways_to_read
+from permgrad.data.read.written_numbers import WAYS
 from permgrad.data.types.identifiers import (
     FEWEST_FOR_IDENTIFIER,
     are_whole,
@@ -140,13 +140,12 @@ class Schema:
 def infer_schema(
     X: Any, *, na_codes: CodesArgument | MissingCodes = None, kinds: Mapping[str, Kind] | None = None
 ) -> Schema:
-    """Say what each column of a table is.
+    """Say what each column of training rows is.
 
-    The rules, in this order: what is declared in ``kinds``; no value or one value: constant; 0 and 1 only, booleans,
-    yes/no: boolean; numbers, also as text, and durations (in seconds): numeric, however few values there are; dates,
-    also as text: date; nearly unique text: identifier, as is a rising or falling whole number that is named like one
-    (``id``, ``index``), or that counts the rows one by one and is no year or time; the rest: categorical. The order of
-    rows is that of the frame's row numbers, where it has some. Only training rows should be passed.
+    The rules, in this order: what ``kinds`` declares; no value or one: constant; 0 and 1, booleans, yes/no: boolean;
+    numbers, also as text, and durations (in seconds): numeric; dates, also as text: date; nearly unique text:
+    identifier, as is a rising or falling whole number that is named like one, or that counts the rows by the frame's
+    row numbers and is no year or time; the rest: categorical.
     """
     frame = as_frame(X)
     codes = MissingCodes.of(na_codes)
@@ -305,15 +304,11 @@ def _text_type(
 def _numbers_in_one_way(texts: Sequence[str]) -> npt.NDArray[np.bool_]:
     """Say which texts are numbers if all are written as most of them are: in points, in commas, with thousands."""
     plain = ~np.isnan(text_numbers(texts))
-    looked_at = [ways_to_read(text.strip()) for text in texts[:_LOOKED_AT]]
-    every = [way for ways in looked_at for way in ways]
-    if not every or 2 * plain[:_LOOKED_AT].sum() >= len(looked_at):
+    if 2 * plain[:_LOOKED_AT].sum() >= len(texts[:_LOOKED_AT]):
         return plain
-    usual = max(dict.fromkeys(every), key=every.count)
-    if len(texts) > _LOOKED_AT and 2 * every.count(usual) >= len(looked_at):
-        looked_at = [ways_to_read(text.strip()) for text in texts]
-    written = np.zeros(len(texts), dtype=bool)
-    written[: len(looked_at)] = [usual in ways for ways in looked_at]
+    stripped = [text.strip() for text in texts]
+    usual = max(WAYS, key=lambda way: sum(way.cells.fullmatch(text) is not None for text in stripped[:_LOOKED_AT]))
+    written = np.array([usual.cells.fullmatch(text) is not None for text in stripped], dtype=bool)
     return written if written.sum() > plain.sum() else plain
 
 
@@ -333,10 +328,11 @@ def several_ways(texts: Sequence[str]) -> str | None:
 
 def _number_ways(texts: Sequence[str]) -> list[list[str]]:
     ways = []
-    for text in texts:
-        parts = _AROUND.fullmatch(text.strip())
-        around = "" if parts is None else f"{parts['before'] or ''} {parts['after'] or ''} {text.strip()[:1] == '('}"
-        ways.append([] if parts is None else [f"{way} {around}" for way in ways_to_read(parts["number"])])
+    for text in map(str.strip, texts):
+        parts = _AROUND.fullmatch(text)
+        around = "" if parts is None else f"{parts['before'] or ''} {parts['after'] or ''} {text[:1] == '('}"
+        fitting = [] if parts is None else [way for way in WAYS if way.cells.fullmatch(parts["number"])]
+        ways.append([f"{way.between}{way.point} {around}" for way in fitting])
     return ways
 
 

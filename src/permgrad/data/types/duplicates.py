@@ -26,10 +26,8 @@ _FEWEST_IN_ORDER = 12
 def same_columns(frame: pd.DataFrame, schema: Schema, together: Iterable[Sequence[str]] = ()) -> list[tuple[str, ...]]:
     """Find columns that determine each other one to one: equal in every row, one a code or a function of the other.
 
-    A code is looked for where values come again, each in two rows on average: columns of which each row has a value of
-    its own are always codes of each other. Of these numbers do so that rise, or fall, strictly with each other, as a
-    wage and its logarithm do, and texts that are equal. Constants, identifiers and groups that act ``together``, block
-    by block, are passed over.
+    Where nearly each row has a value of its own all columns are codes of each other: there numbers must rise, or fall,
+    strictly together, and texts be equal. Constants, identifiers and groups that act ``together`` are passed over.
     """
     # Names in a schema are text, whatever they are in the frame.
     frame = as_frame(frame)

@@ -66,10 +66,9 @@ def kind_of_distinct(
 
 
 def codes_reason(name: str, values: Floats) -> str | None:
-    """Say why whole numbers, of which some are alike or that are in no order, may be codes; None: nothing says so.
+    """Say why whole numbers may be codes; None: nothing says so.
 
-    Nearly all of them differ and have about as many digits, as numbers of parcels do, or they fill a stretch of numbers
-    in another order; or there are a thousand different ones, and the name is that of a code, as with flights.
+    Nearly all differ and are about equally long or fill a stretch of numbers; or there are many, and a code's name.
     """
     present = values[~np.isnan(values)]
     if len(present) < _FEWEST_NEARLY or not are_whole(present) or _TIME_WORD.search(name):
