@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import socket
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -11,7 +13,7 @@ import pytest
 import torch
 
 import permgrad as pg
-from permgrad.attribution.parts.engines.ray import _portable
+from permgrad.attribution.parts.engines.ray import _answered
 from permgrad.attribution.replace.branch_weights import weigh_branches
 from permgrad.attribution.replace.conditional import ConditionalSampler
 from permgrad.attribution.replace.donors import need_background
@@ -115,11 +117,21 @@ class HeldError(Exception):
 
 
 def test_an_error_that_cannot_be_sent_is_sent_as_its_text():
-    whole = pg.InputError("rule, however: fact; fix")
-    assert _portable(whole) is whole
-    sent = _portable(HeldError("of a kind of its own", 3))
+    def met(error: Exception) -> Exception:
+        def work() -> None:
+            raise error
+
+        result, (received, host, trace) = pickle.loads(_answered(work))
+        assert (result, host) == (None, socket.gethostname())
+        assert "in work" in trace
+        return received
+
+    whole = met(pg.InputError("rule, however: fact; fix"))
+    assert (type(whole), str(whole)) == (pg.InputError, "rule, however: fact; fix")
+    sent = met(HeldError("of a kind of its own", 3))
     assert type(sent) is RuntimeError
     assert str(sent) == "HeldError: of a kind of its own"
+    assert pickle.loads(_answered(lambda: 3)) == (3, None)
 
 
 @pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")

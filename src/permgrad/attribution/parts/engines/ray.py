@@ -167,18 +167,18 @@ class _Pool:
             (ready,), _ = self.ray.wait(list(self.running), num_returns=1)
             worker, number = self.running.pop(ready)
             try:
-                answer: _Answer = pickle.loads(self.ray.get(ready))  # noqa: S301 — written by a worker of ours
+                result, met = pickle.loads(self.ray.get(ready))  # noqa: S301 — written by a worker of ours
             except self.ray.exceptions.RayError as error:
                 self._replace(number, done, error)
                 continue
-            if answer.error is not None:
-                raise _blame(answer, opened=number is not None, is_shared=self.is_shared)
+            if met is not None:
+                raise _blame(*met, opened=number is not None, is_shared=self.is_shared)
             if self.waiting:
                 further = self.waiting.pop()
                 self.running[worker.do.remote(pickle.dumps(self.tasks[further]))] = worker, further
             if number is not None:
                 done += 1
-                yield answer.result
+                yield result
 
     def _open(self) -> None:
         """Start a worker; its first task follows when it has opened the work: there may be no room for it yet."""
@@ -212,16 +212,6 @@ class _Pool:
             self.ray.kill(worker)
 
 
-@dataclass(frozen=True)
-class _Answer:
-    """What a worker says of one task."""
-
-    host: str
-    result: Any = None
-    error: BaseException | None = None
-    trace: str = ""
-
-
 class _Worker:
     """An actor: it opens the work once, then does one task after the other; errors travel as answers."""
 
@@ -249,20 +239,16 @@ class _Worker:
 
 
 def _answered(work: Callable[[], Any]) -> bytes:
-    host = socket.gethostname()
+    """Return what a worker says of one task: the result and None, or None and the error, its host and its trace."""
     try:
-        return pickle.dumps(_Answer(host, work()))
+        return pickle.dumps((work(), None))
     except Exception as error:  # noqa: BLE001 — the driver raises it again
-        return pickle.dumps(_Answer(host, error=_portable(error), trace=traceback.format_exc()))
-
-
-def _portable(error: Exception) -> Exception:
-    """Return the error itself, or its text where it cannot be sent."""
-    try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301 — our own, just written
-    except Exception:  # noqa: BLE001 — whatever its class does wrong
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error
+        met: tuple[Exception, str, str] = (error, socket.gethostname(), traceback.format_exc())
+        try:
+            pickle.loads(pickle.dumps(met))  # noqa: S301 — our own, just written
+        except Exception:  # noqa: BLE001 — whatever its class does wrong
+            met = (RuntimeError(f"{type(error).__name__}: {error}"), *met[1:])
+        return pickle.dumps((None, met))
 
 
 def _share(ray: ModuleType, work: Any) -> Any:
@@ -277,11 +263,9 @@ def _share(ray: ModuleType, work: Any) -> Any:
         ) from error
 
 
-def _blame(answer: _Answer, *, opened: bool, is_shared: bool) -> BaseException:
+def _blame(error: Exception, host: str, trace: str, *, opened: bool, is_shared: bool) -> Exception:
     """Return the error that a worker met, as the caller should see it."""
-    error, where = answer.error, f"on the worker at {answer.host}"
-    assert error is not None
-    blamed = error
+    blamed, where = error, f"on the worker at {host}"
     if not opened and not isinstance(error, PermgradError):
         text = (str(error).strip().splitlines() or [""])[0]
         blamed = EnvironmentProblem(
@@ -291,7 +275,7 @@ def _blame(answer: _Answer, *, opened: bool, is_shared: bool) -> BaseException:
     elif is_shared and isinstance(error, (PermgradError, OSError)):
         kind = type(error) if isinstance(error, PermgradError) else EnvironmentProblem
         blamed = kind(f"{error} ({where}; a table and a folder must lie on storage that all machines share)")
-    blamed.__cause__ = RuntimeError(f"\n{answer.trace}")
+    blamed.__cause__ = RuntimeError(f"\n{trace}")
     return blamed
 
 
