@@ -435,7 +435,7 @@ enrol(Reader("diff", make_pairs, use_diff))
 def make_cells(place: Path) -> list[Files]:
     """Return folders of a comparison and of a benchmark that are gone on with, and of a study."""
     from permgrad.runs.compare.cells import ComparisonCell, write_cell
-    from permgrad.runs.tune.export import new_record, write_tune_record
+    from permgrad.runs.tune.tune import STUDY, TUNE_RECORD
     from permgrad_benchmark import CellRecords
 
     (place / "compared").mkdir()
@@ -454,7 +454,8 @@ def make_cells(place: Path) -> list[Files]:
     (place / "measured" / "benchmark.json").write_text(json.dumps({**record, "finished": "now", "command": ""}))
     (place / "tuned").mkdir()
     identity = {"space": {"name": "fast", "parameters": []}, "table": "x", "seed": 0}
-    write_tune_record(place / "tuned", new_record(identity, None, "x", "permgrad tune"))
+    record = STUDY.new_record(identity, "permgrad tune", storage=None, study="x", finished=None)
+    (place / "tuned" / TUNE_RECORD).write_text(json.dumps(record))
     return [content_of(place / name) for name in ("compared", "measured", "tuned")]
 
 
@@ -463,7 +464,7 @@ def use_cells(folder: Path, _: Any) -> None:
     from permgrad.runs.compare.cells import FOLDER, read_cell
     from permgrad.runs.compare.compare import is_finished
     from permgrad.runs.folder.folder import find_finished
-    from permgrad.runs.tune.export import check_study_folder
+    from permgrad.runs.tune.tune import STUDY
     from permgrad_benchmark import CellRecords
     from permgrad_benchmark import run as benchmark
 
@@ -476,7 +477,7 @@ def use_cells(folder: Path, _: Any) -> None:
     for check in (
         lambda: FOLDER.check_free(folder, asked),
         lambda: benchmark.FOLDER.check_free(folder, asked),
-        lambda: check_study_folder(folder, {"table": "y"}, None, "x"),
+        lambda: STUDY.check_free(folder, {"table": "y"}, storage=None, study="x"),
         lambda: find_finished(folder, asked),
     ):
         with suppress(sys.modules["permgrad.base.errors"].PermgradError):

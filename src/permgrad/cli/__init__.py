@@ -10,8 +10,7 @@ from typing import Annotated
 import typer
 
 from permgrad.base.startup import uninterrupted_end
-from permgrad.cli import commands as _entered  # noqa: F401 — every command is entered
-from permgrad.cli.command import app
+from permgrad.cli.commands import app
 
 
 def _show_version(wanted: bool) -> None:

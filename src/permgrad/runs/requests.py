@@ -5,6 +5,7 @@ The command line reads this before it knows which command is called, so that it 
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -70,30 +71,46 @@ def options_of(request: Any) -> dict[str, Option]:
     return dict(sorted(options.items(), key=lambda item: _LAST.index(item[0]) if item[0] in _LAST else -1))
 
 
-def command_line(request: Any) -> str:
-    """Return the command line that asks for a request, without what are defaults, and without a password."""
-    words = ["permgrad", request.command_name]
-    defaults = {entry.name: entry.default for entry in fields(request)}
-    for name, entry in options_of(request).items():
-        value = getattr(request, f"shown_{name}", getattr(request, name))
-        flag = entry.name or f"--{name.replace('_', '-')}"
-        if entry.positional:
-            words.append(str(value))
-        elif value == defaults[name] or name in ("from_stage", "overwrite"):  # they belong to one call
-            continue
-        elif isinstance(value, bool):
-            words.append(flag.rpartition("/")[2] if defaults[name] else flag)
-        elif not isinstance(value, tuple):
-            words += [flag, str(value)]
-        elif entry.lists == "codes":
-            words.append(f"{flag}={','.join(separated(value))}")
-        elif entry.lists != "each":
-            words += [flag, ",".join(map(str, value))]
-        elif isinstance(value[0], float):
-            words += [flag, *(f"{number:g}" for number in value)]
-        else:
-            words += [word for each in value for word in (flag, str(each))]
-    return shlex.join(words)
+class CommandRequest:
+    """What several requests have: the folder to write, and the command line that asks for the same."""
+
+    command_name: ClassVar[str]
+    out: Path | None
+
+    @property
+    def folder(self) -> Path:
+        """The folder to write."""
+        if self.out is not None:
+            return self.out
+        # A table is named without folder and endings.
+        place = options_of(self)["out"].place.replace("<table>", "<name>")
+        return Path(re.sub("<(.+?)>", lambda word: str(getattr(self, word[1])), place))
+
+    @property
+    def command(self) -> str:
+        """The command line that asks for this, without what are defaults, and without a password."""
+        words = ["permgrad", self.command_name]
+        defaults = {entry.name: entry.default for entry in fields(self)}  # type: ignore[arg-type]
+        for name, entry in options_of(self).items():
+            value = getattr(self, f"shown_{name}", getattr(self, name))
+            flag = entry.name or f"--{name.replace('_', '-')}"
+            if entry.positional:
+                words.append(str(value))
+            elif value == defaults[name] or name in ("from_stage", "overwrite"):  # they belong to one call
+                continue
+            elif isinstance(value, bool):
+                words.append(flag.rpartition("/")[2] if defaults[name] else flag)
+            elif not isinstance(value, tuple):
+                words += [flag, str(value)]
+            elif entry.lists == "codes":
+                words.append(f"{flag}={','.join(separated(value))}")
+            elif entry.lists != "each":
+                words += [flag, ",".join(map(str, value))]
+            elif isinstance(value[0], float):
+                words += [flag, *(f"{number:g}" for number in value)]
+            else:
+                words += [word for each in value for word in (flag, str(each))]
+        return shlex.join(words)
 
 
 def separated(texts: Iterable[str]) -> Names:
@@ -132,7 +149,7 @@ _GROUPS = 'JSON file of columns that act as one feature: {"name": ["column", ...
 
 
 @dataclass(frozen=True, kw_only=True)
-class TableRequest:
+class TableRequest(CommandRequest):
     """What every command that trains on a table is asked."""
 
     command_name: ClassVar[str] = "run"
@@ -157,12 +174,6 @@ class TableRequest:
     def name(self) -> str:
         """Name of the table without folder and endings."""
         return table_name(self.table)
-
-    @property
-    def folder(self) -> Path:
-        """The folder to write."""
-        place = options_of(self)["out"].place.replace("<seed>", str(self.seed))
-        return self.out if self.out is not None else Path(place.replace("<table>", self.name))
 
     @property
     def files(self) -> dict[str, Path | None]:
@@ -204,11 +215,6 @@ class TableRequest:
                     "out"
                 )
         return kinds
-
-    @property
-    def command(self) -> str:
-        """The command line that asks for this."""
-        return command_line(self)
 
     def shared_with(self, kind: type[TableRequest]) -> dict[str, Any]:
         """Return the fields that another request has as well, by name."""
@@ -298,12 +304,6 @@ class RunRequest(SplitRequest):
                 )
         if not self.images and self.image_size is not None:
             raise InputError("--image-size belongs to --image, however: no --image is given; name the column of paths")
-
-    @property
-    def named_columns(self) -> Names:
-        """The columns that an option names: they are read, also where they only number the rows."""
-        single = [name for name in (self.group, self.time) if name is not None]
-        return (*self.target, *self.drop, *self.identifier, *self.kinds, *self.images, *single)
 
     @property
     def wanted_baselines(self) -> Names:
@@ -481,7 +481,7 @@ class ReportRequest:
 
 # ---- benchmark ---------------------------------------------------------------------------------------------
 @dataclass(frozen=True, kw_only=True)
-class BenchmarkRequest:
+class BenchmarkRequest(CommandRequest):
     """The options of ``permgrad benchmark``; names that are left out mean all of the suite."""
 
     command_name: ClassVar[str] = "benchmark"
@@ -503,19 +503,9 @@ class BenchmarkRequest:
     overwrite: bool = option("Replace what is there.", False)
 
     @property
-    def folder(self) -> Path:
-        """Where the results go."""
-        return self.out if self.out is not None else Path(f"permgrad-runs/benchmark-{self.suite}")
-
-    @property
     def seed_list(self) -> range:
         """The seeds: three, or one with ``quick``, where their number is not given."""
         return range((1 if self.quick else 3) if self.seeds is None else self.seeds)
-
-    @property
-    def command(self) -> str:
-        """The command line that asks for this."""
-        return command_line(self)
 
 
 @dataclass(frozen=True)

@@ -114,8 +114,8 @@ class Parameter:
             value = value.get(part) if isinstance(value, Mapping) else None
         if self.derived:
             sizes = list(value or ())
-            rule = doubled if self.derived == BASE else repeated
-            value = sizes[0] if sizes and sizes == rule(sizes[0], len(sizes)) else None
+            rule = doubled(sizes[0], len(sizes)) if sizes and self.derived == BASE else sizes[:1] * len(sizes)
+            value = sizes[0] if sizes and sizes == rule else None
             value = len(sizes) if self.derived == DEPTH else value
         if self.choices:
             labels = [choice_label(choice) for choice in self.choices]
@@ -136,11 +136,6 @@ class Parameter:
             return {"choices": list(self.choices)}
         content: dict[str, Any] = {"low": self.low, "high": self.high}
         return content | ({"log": True} if self.log else {}) | ({} if self.step is None else {"step": self.step})
-
-
-def repeated(size: int, depth: int) -> list[int]:
-    """Return ``depth`` equal sizes."""
-    return [int(size)] * int(depth)
 
 
 def doubled(base: int, depth: int) -> list[int]:
@@ -179,7 +174,7 @@ def place_values(content: dict[str, Any], parameters: Sequence[Parameter], value
             raise ValueError(f"at most {MOST_LAYERS:,} layers are searched, however: {depth}")
         doubles = BASE in parts or (WIDTH not in parts and len(present) > 1 and present[1] == 2 * present[0])
         size = parts.get(BASE, parts.get(WIDTH, present[0] if present else 64))
-        content["network"][option] = doubled(size, depth) if doubles else repeated(size, depth)
+        content["network"][option] = doubled(size, depth) if doubles else [int(size)] * int(depth)
 
 
 # ---- from files ------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from rounding import as_many_threads
 
 import permgrad as pg
 from permgrad.base.locks import hold_folder
-from permgrad.runs.commands.stream import is_streamed
+from permgrad.runs.commands.predict import is_streamed
 
 
 def table(rows: int = 240, seed: int = 0) -> pd.DataFrame:
@@ -89,7 +89,7 @@ def test_a_single_file_streams_if_asked_or_large(tmp_path: Path, run: Path, monk
     call("predict", run, "rows.parquet", "--stream")
     assert (tmp_path / "rows-predictions" / "part-00000.parquet").is_file()
     assert not is_streamed(Path("rows.parquet"), None)
-    monkeypatch.setattr("permgrad.runs.commands.stream.LARGE_BYTES", 100)
+    monkeypatch.setattr("permgrad.runs.commands.predict.LARGE_BYTES", 100)
     assert is_streamed(Path("rows.parquet"), None)
     # A file to write is asked for: the table is read into memory, as large as it is.
     call("predict", run, "rows.parquet", "--out", "named.csv")
@@ -191,7 +191,7 @@ def test_a_changed_table_another_version_and_foreign_folders_are_refused(
     call("predict", run, folder, "--out", tmp_path / "out", "--overwrite")
     assert pd.read_parquet(tmp_path / "out")["row"].tolist() == list(range(100))
     with monkeypatch.context() as later:
-        later.setattr("permgrad.runs.commands.stream.__version__", "99.0")
+        later.setattr("permgrad.runs.commands.predict.__version__", "99.0")
         assert "differs in the version of permgrad" in call("predict", run, folder, "--out", tmp_path / "out", code=2)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")

@@ -21,8 +21,7 @@ from permgrad.data.types.column_types import infer_schema
 from permgrad.evaluation.competitors import Competitor, competitors
 from permgrad.runs.compare.cells import cell_path
 from permgrad.runs.compare.compare import CompareRequest, compare_table
-from permgrad.runs.compare.inputs import from_arrays
-from permgrad.runs.compare.plan import METHODS, make_folds, make_plan, parse_models, usual_absent
+from permgrad.runs.compare.plan import METHODS, from_arrays, make_folds, make_plan, parse_models, usual_absent
 
 HOSTILE = "<script>alert('x')</script>"
 

@@ -15,7 +15,7 @@ from permgrad.base.errors import InputError
 from permgrad.cli import app
 from permgrad.data.splitting import split_rows
 from permgrad.runs.compare.compare import compare_table
-from permgrad.runs.compare.inputs import CompareRequest, from_request
+from permgrad.runs.compare.plan import CompareRequest, from_request
 from permgrad.runs.run.inputs import load_inputs
 
 QUICK = {"models": ["linear", "bagging"], "folds": 2, "explain": False, "progress": False, "threads": 1}

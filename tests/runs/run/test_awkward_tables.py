@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from permgrad.base.errors import InputError
 from permgrad.cli import app
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.runs.compare.inputs import CompareRequest, request_configuration
+from permgrad.runs.compare.plan import CompareRequest, request_configuration
 from permgrad.runs.folder.documents import check_cells, read_data, read_like
 from permgrad.runs.requests import RunRequest, TuneRequest
 from permgrad.runs.run.inputs import configuration, load_inputs

@@ -13,7 +13,7 @@ import pytest
 from invoking import call
 
 from permgrad import InputError
-from permgrad.runs.compare.inputs import CompareRequest, from_request, request_configuration
+from permgrad.runs.compare.plan import CompareRequest, from_request, request_configuration
 from permgrad.runs.requests import RunRequest, TuneRequest
 from permgrad.runs.run.dividing import PARTS
 from permgrad.runs.run.inputs import configuration, load_inputs

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import permgrad as pg
 from permgrad.base.errors import PermgradWarning
 from permgrad.cli import app
-from permgrad.runs.run.cache import Cache, rows_hash
+from permgrad.runs.run.explaining import Cache, rows_hash
 
 
 def table(rows: int = 240) -> pd.DataFrame:

@@ -14,11 +14,11 @@ import pytest
 
 from permgrad.base.errors import InputError, PermgradWarning
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.runs.commands.trained import read_rows
 from permgrad.runs.folder.folder import check_free, open_run
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.dividing import PARTS
 from permgrad.runs.run.inputs import configuration, load_inputs
+from permgrad.runs.run.predicting import read_rows
 
 DATA = os.environ.get("PERMGRAD_DATA", "")
 

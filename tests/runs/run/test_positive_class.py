@@ -15,7 +15,7 @@ from sklearn.metrics import average_precision_score
 
 import permgrad as pg
 from permgrad import InputError
-from permgrad.runs.compare.inputs import CompareRequest, from_request
+from permgrad.runs.compare.plan import CompareRequest, from_request
 from permgrad.runs.requests import RunRequest, TuneRequest
 from permgrad.runs.run.inputs import load_inputs
 from permgrad.runs.run.judging import read_guesses

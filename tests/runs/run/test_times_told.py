@@ -16,6 +16,7 @@ from permgrad.evaluation.competitors import Competitor
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run import run as module
 from permgrad.runs.run import stages
+from permgrad.runs.run.explaining import width_options
 from permgrad.runs.run.run import run_table
 
 
@@ -101,3 +102,12 @@ def test_a_comparison_says_which_usual_model_is_not_installed(monkeypatch):
     said = "lightgbm is left out, because lightgbm is not installed: pip install 'permgrad[baselines]'"
     assert make_plan([]).notes == (said,)
     assert make_plan(["default", "linear"]).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("features", "repeats", "direction"), [(10, 10, True), (1000, 10, True), (2001, 4, False), (10_000, 2, False)]
+)
+def test_wide_tables_get_fewer_donors_and_no_directions(features, repeats, direction):
+    said: list[str] = []
+    assert width_options(features, said.append) == {"n_repeats": repeats, "direction": direction}
+    assert len(said) == 2 * (features > 2000)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,20 +15,22 @@ import pandas as pd
 
 from permgrad.attribution.parts.folder import refuse_inside
 from permgrad.base.errors import InputError, by_count, counted, suggest, warn_user
+from permgrad.base.files import plain
 from permgrad.base.locks import hold_name
+from permgrad.data.parts.known_rows import any_known
 from permgrad.data.parts.partitions import is_partitioned
 from permgrad.data.read.cells import canonical
 from permgrad.data.read.table import blank_codes
-from permgrad.runs.commands import stream
+from permgrad.data.types.positive import find_positive
 from permgrad.runs.commands.explained import check_folder, draw_once, outcome_of, write
-from permgrad.runs.commands.trained import check_model, open_model, own_test_rows, read_rows, table_of
+from permgrad.runs.commands.predict import is_streamed, open_streamed, with_target
 from permgrad.runs.folder.documents import check_cells
 from permgrad.runs.folder.folder import refuse_input, refuse_run_file
 from permgrad.runs.requests import ExplainRequest, Outcome
-from permgrad.runs.run.cache import Cache
+from permgrad.runs.run import predicting
+from permgrad.runs.run.dividing import find_column
+from permgrad.runs.run.explaining import Cache
 from permgrad.runs.run.images import explain_records, is_image_model
-from permgrad.runs.run.predicting import prediction_table, predictions_of, use_threads
-from permgrad.runs.run.target import find_column
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -60,7 +63,7 @@ def explain_table(request: ExplainRequest) -> Outcome:
             f"--baseline belongs to methods that compare with a baseline, however: --method {request.method} has none; "
             "add --method integrated_gradients, or leave it out"
         )
-    check_model(request.model_folder)
+    predicting.check_model(request.model_folder)
     if request.table is None:
         request = _of_test_rows(request)
     refuse_inside(request.folder, request.source)
@@ -69,7 +72,7 @@ def explain_table(request: ExplainRequest) -> Outcome:
     engine = make_engine(request.engine, workers=request.workers, address=request.address)
     streamed = _is_in_parts(request)
     if streamed and request.row is None and not request.where:
-        explanation, finished = stream.explain_streamed(request, engine)
+        explanation, finished = explain_streamed(request, engine)
         draw_once(request.folder, explanation)
         outcome, count = outcome_of(request, explanation), explanation.meta["rows_explained"]
         lines = [f"{counted(count, 'row')} in {counted(explanation.meta['streamed']['parts'], 'part')}."]
@@ -95,7 +98,7 @@ def _is_in_parts(request: ExplainRequest) -> bool:
                 "write it as Parquet and leave --no-stream out, or leave --rows out"
             )
         in_parts = True
-    streamed = request.test_rows is None and stream.is_streamed(request.source, in_parts)
+    streamed = request.test_rows is None and is_streamed(request.source, in_parts)
     if streamed and chosen_by is not None and request.rows is not None:
         raise InputError(
             f"rows are chosen by {chosen_by} or drawn by --rows, however: both are given; leave one of them out"
@@ -118,7 +121,7 @@ def _of_test_rows(request: ExplainRequest) -> ExplainRequest:
     if request.stream or request.rows is not None:
         option = "--stream" if request.stream else "--rows"
         raise InputError(f"{option} belongs to a table that is read in parts. Name the TABLE, or leave {option} out.")
-    table, rows = own_test_rows(request.model_folder)
+    table, rows = predicting.own_test_rows(request.model_folder)
     place = request.row
     if place is not None:
         if place not in rows:
@@ -148,17 +151,17 @@ class _Read:
 def _read(request: ExplainRequest, *, streamed: bool) -> _Read:
     """Read a table, of which all rows are explained, or some; of one that need not fit in memory only those chosen."""
     if streamed:
-        model, data, parts = stream.open_streamed(request.model_folder, request.source, request.y)
+        model, data, parts = open_streamed(request.model_folder, request.source, request.y)
         if request.y is not None:
             find_column(request.y, parts.columns, "y")
         features = [str(name) for name in model.preprocessor_.feature_names_in_]
-        target = stream.target_column(data, parts)
+        target = target_column(data, parts)
         wanted = features if target is None else list(dict.fromkeys([*features, target]))
         table, numbers = read_selected(request, parts, wanted)
         return _Read(model, data, parts.columns, table[features], table[wanted], numbers, np.arange(len(table)))
-    model, data = open_model(request.model_folder)
-    data = stream.with_target(model, data, request.y)
-    rows, table = read_rows(model, data, request.source)
+    model, data = predicting.open_model(request.model_folder)
+    data = with_target(model, data, request.y)
+    rows, table = predicting.read_rows(model, data, request.source)
     columns = [str(column) for column in table.columns]
     if request.y is not None:
         find_column(request.y, columns, "y")
@@ -176,23 +179,22 @@ def _explain_in_memory(
 ) -> tuple[Explanation, pd.DataFrame | None]:
     """Explain all rows of a table, or those chosen of one that need not fit in memory, which are also listed."""
     read = _read(request, streamed=streamed)
-    use_threads(request.threads)
+    predicting.use_threads(request.threads)
     scope = request.scope
     if read.places is not None and scope == "auto" and "local" in method.scopes:
         scope = "local"
     truth, measurable = _truth(read, request, streamed=streamed)
     # A local explanation is of the model's own prediction; the truth only stands beside it.
     measured = (method.scopes[0] if scope == "auto" else scope) == "global"
-    places = np.arange(len(read.table), dtype=np.int64) if read.places is None else read.places
-    explained = np.intersect1d(places, measurable) if measured else places
+    explained = np.arange(len(read.table)) if read.places is None else read.places
     if measured:
         if truth is None:
-            stream.tell_no_targets(read.data, read.columns, request.source, named=request.y is not None)
-        _check_several(request, places, explained)
+            tell_no_targets(read.data, read.columns, request.source, named=request.y is not None)
+        explained = _with_targets(request, explained, measurable)
     rows, numbers = read.rows.take(explained), read.numbers[explained]
     y = None if truth is None else truth[explained]
     if not streamed:
-        check_cells(read.model.preprocessor_, table_of(rows), request.source)
+        check_cells(read.model.preprocessor_, predicting.table_of(rows), request.source)
     explanation = _computed(request, read, rows, y if measured else None, engine, scope)
     if explanation.scope == "global":
         return explanation, None
@@ -203,11 +205,16 @@ def _explain_in_memory(
         return explanation, None
     no_names = pd.DataFrame(index=range(len(numbers)))
     truth = None if y is None or pd.isna(y).all() else y
-    return explanation, prediction_table(numbers, no_names, predictions_of(read.model, rows), read.model, truth=truth)
+    return explanation, predicting.prediction_table(
+        numbers, no_names, predicting.predictions_of(read.model, rows), read.model, truth=truth
+    )
 
 
-def _check_several(request: ExplainRequest, places: npt.NDArray[np.int64], explained: npt.NDArray[np.int64]) -> None:
-    """Refuse rows whose loss cannot be explained, and tell how many of those chosen have no target."""
+def _with_targets(
+    request: ExplainRequest, places: npt.NDArray[np.int64], measurable: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Return the rows whose loss can be explained, refused where they are too few; tell how many have no target."""
+    explained = np.intersect1d(places, measurable)
     if not len(explained):
         raise InputError(
             "rows explained globally must have a known target, however: of those chosen none has; choose others, or "
@@ -225,6 +232,7 @@ def _check_several(request: ExplainRequest, places: npt.NDArray[np.int64], expla
             "permgrad-paper shuffles each feature among the rows explained, which must be several, however: there is 1 "
             f"here; {row}choose more rows, or pass --method permgrad"
         )
+    return explained
 
 
 def _computed(
@@ -240,7 +248,7 @@ def _computed(
     # A row explained alone draws the donors that it draws among all rows.
     options |= {} if request.row is None or scope != "local" else {"row_offset": request.row}
     options |= {} if request.baseline is None else {"baseline": request.baseline}
-    options |= stream.positive_option(read.model, read.data, request.positive)
+    options |= positive_option(read.model, read.data, request.positive)
     if not is_image_model(read.model):
         # Who computes changes nothing in the result but rounding, hence nothing in its entry.
         compute = partial(explain, engine=engine)
@@ -398,3 +406,83 @@ def check_row(request: ExplainRequest, rows: int) -> None:
             f"row must be below the number of rows, however: --row {request.row} and {request.source} has "
             f"{counted(rows, 'row')}, counted from 0"
         )
+
+
+# ---- in parts --------------------------------------------------------------------------------------------------------
+def target_column(data: Mapping[str, Any], table: PartitionedTable) -> str | None:
+    """Return the run's target if the table has it, and not for missing cells alone."""
+    name = data.get("target")
+    if name is None or name not in table.columns or not any_known(table, str(name), plain(data.get("na_codes", ()))):
+        return None
+    return str(name)
+
+
+def tell_no_targets(data: Mapping[str, Any], columns: Iterable[str], table: Path, *, named: bool) -> None:
+    """Tell, or refuse where the user ``named`` it, that the column of targets holds none; without one, nothing."""
+    name = data.get("target")
+    if name is None or name not in columns:
+        return
+    if named:
+        raise InputError(
+            f"y must be known for some row, however: no row of {table} has {name!r}; name another column with --y, or "
+            "leave it out"
+        )
+    warn_user(
+        f"no row of {table} has a value in the target's column {name!r}, so that no loss can be explained, only the "
+        "divergence from the model's own prediction; fill it in to explain the loss"
+    )
+
+
+def positive_option(model: Any, data: Mapping[str, Any], wanted: str | None) -> dict[str, Any]:
+    """Return the positive class, as asked for or as the run has it; nothing where neither says."""
+    classes = getattr(model, "classes_", np.array([])).tolist()
+    if wanted is not None:
+        return {"positive": classes[find_positive(classes, wanted)]}
+    positive = [label for label in classes if canonical(label) == canonical(data.get("positive"))]
+    return {"positive": positive[0]} if positive and len(classes) == 2 else {}
+
+
+def explain_streamed(request: ExplainRequest, engine: Engine, *, progress: Any = "auto") -> tuple[Explanation, bool]:
+    """Explain a run's model on Parquet files in parts, into a folder, and say whether it was finished before."""
+    from permgrad.attribution.method import loss_game
+    from permgrad.attribution.parts.stream import explain_stream
+
+    folder, table, y = request.model_folder, request.source, request.y
+    model, data, opened = open_streamed(folder, table, y)
+    predicting.use_threads(request.threads)
+    # Only a loss needs targets: rows without one are no reason to refuse another explanation.
+    if y is None and request.scope != "local" and loss_game(request.method) is not None:
+        y = target_column(data, opened)
+        if y is None:
+            tell_no_targets(data, opened.columns, table, named=False)
+    saved = folder / "model" if (folder / "model").is_dir() else folder
+    before = _written(request.folder)
+    options: dict[str, Any] = {"scope": request.scope, "form": request.form}
+    options |= {} if request.baseline is None else {"baseline": request.baseline}
+    explanation = explain_stream(
+        model,
+        opened,
+        y,
+        model_folder=str(saved.absolute()),
+        out=request.folder,
+        overwrite=request.overwrite,
+        progress=progress,
+        na_codes=plain(data.get("na_codes", ())),
+        method=request.method,
+        rows=request.rows,
+        engine=engine,
+        target=list(request.target) or None,
+        n_repeats=request.repeats,
+        random_state=request.seed,
+        **positive_option(model, data, request.positive),
+        **options,
+    )
+    return explanation, before is not None and before == _written(request.folder)
+
+
+def _written(folder: Path) -> int | None:
+    """Return when the explanation in a folder was written, in nanoseconds; None where there is none."""
+    try:
+        return (folder / "explanation.json").stat().st_mtime_ns
+    except OSError:
+        return None

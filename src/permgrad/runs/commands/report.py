@@ -135,11 +135,18 @@ def _with_positive(content: ReportContent, level: str, folder: Path) -> ReportCo
 def report_content(folder: Path, record: Mapping[str, Any], model: Any) -> ReportContent:
     """Gather what the report shows from the files of a run."""
     data, store = documents.read_data(folder / documents.DATA), folder / "explanations"
-    paper, local = (saved_explanation(folder, name) for name in ("permgrad-paper", "integrated_gradients"))
+    names = ("permgrad", "permgrad-paper", "integrated_gradients", "gradcam")
+    main, paper, local, maps = (saved_explanation(folder, name) for name in names)
     with_images = images.is_image_model(model)
-    rows = _row_sections(folder, local)
+    rows = [] if local is None else _row_sections(read_json(store / "rows.json")["rows"], local, maps)
+    if with_images:
+        rows = [replace(section, pictures=images.overlays(section, local, maps)) for section in rows]
     metrics = documents.read_metrics(folder / documents.METRICS, data["task"])
-    gradient_facts = store / "integrated_gradients.json"
+    alarm = leak_words(data["target"], data["leaks"])
+    warnings = [f"Alarm: {alarm}"] if alarm else []
+    if count := data["shared_rows"]:
+        share = f"{count} of {data['rows']['test']} test rows ({count / data['rows']['test']:.1%})"
+        warnings += [f"{share} also stand in the training rows: every figure on the test rows is a little too good."]
     return ReportContent(
         title=data["table"],
         target=data["target"],
@@ -150,25 +157,20 @@ def report_content(folder: Path, record: Mapping[str, Any], model: Any) -> Repor
         network=_network_section(record, model, with_images=with_images),
         training=_training_section(folder, model),
         predictions=_prediction_section(folder, data["task"], model, int(data["rows"]["test"])),
-        explanation=saved_explanation(folder, "permgrad"),
+        explanation=main,
         compared={} if paper is None else {"permgrad-paper": paper},
         branches=read_json(folder / documents.BRANCHES),
         # Of few rows a beeswarm shows nothing.
         local=None if with_images else local,
-        rows=images.with_overlays(rows, folder) if with_images else rows,
-        gradients=_gradient_section(folder, gradient_facts) if gradient_facts.is_file() else None,
+        rows=rows,
+        gradients=_gradient_section(folder) if (store / "integrated_gradients.json").is_file() else None,
         reading=None if with_images else read_json(store / READING),
-        related=related_pairs(folder),
+        related=read_json(store / RELATED)["pairs"],
         layout=_layout_section(folder) if not with_images and "image" in model.module_.paths else None,
         provenance=_provenance_section(record),
-        warnings=[*_warnings(data), *never_predicted_words(metrics.get("never_predicted") or [])],
-        extra=images.where_in_images(folder) if with_images else (),
+        warnings=[*warnings, *never_predicted_words(metrics.get("never_predicted") or [])],
+        extra=images.where_in_images(main) if with_images else (),
     )
-
-
-def related_pairs(folder: Path) -> list[dict[str, Any]]:
-    """Return which features of a run move together."""
-    return list(read_json(folder / "explanations" / RELATED)["pairs"])
 
 
 def _data_section(data: Mapping[str, Any]) -> page.DataSection:
@@ -278,15 +280,12 @@ def before_calibration(calibrated: Any, probabilities: npt.NDArray[np.float64]) 
     return None if np.allclose(uncalibrated, probabilities, atol=1e-6) else uncalibrated
 
 
-def _row_sections(folder: Path, local: Any) -> list[RowSection]:
+def _row_sections(rows: list[dict[str, Any]], local: Any, maps: Any) -> list[RowSection]:
     from permgrad.attribution.maps.drawn import MAP_NAMES
 
-    if local is None:
-        return []
-    maps = saved_explanation(folder, "gradcam")
     name = MAP_NAMES["gradcam" if maps is None else maps.meta.get("variant", "gradcam")]
     sections = []
-    for place, row in enumerate(read_json(folder / "explanations" / "rows.json")["rows"]):
+    for place, row in enumerate(rows):
         image = heat = None
         if maps is not None and {"cam", "images"} <= set(maps.maps):
             image, heat = maps.maps["images"][place], maps.maps["cam"][place, row["output"]]
@@ -307,12 +306,12 @@ def _row_sections(folder: Path, local: Any) -> list[RowSection]:
     return sections
 
 
-def _gradient_section(folder: Path, facts: Path) -> page.GradientSection:
+def _gradient_section(folder: Path) -> page.GradientSection:
     text = dict.fromkeys(("level", "feature", "name"), str)
     table = read_table_of(
         folder / SUMMARY, "explanation", needs=tuple(text), numbers=(), dtype=text, keep_default_na=False
     )
-    return page.GradientSection(table=table, facts=read_json(facts))
+    return page.GradientSection(table=table, facts=read_json(folder / "explanations" / "integrated_gradients.json"))
 
 
 def _layout_section(folder: Path) -> page.LayoutSection:
@@ -342,13 +341,3 @@ def _provenance_section(record: Mapping[str, Any]) -> page.ProvenanceSection:
         configuration=configuration,
         configuration_hash=record["configuration_hash"],
     )
-
-
-def _warnings(data: Mapping[str, Any]) -> list[str]:
-    alarm = leak_words(data["target"], data["leaks"])
-    alarms = [f"Alarm: {alarm}"] if alarm else []
-    if not data["shared_rows"]:
-        return alarms
-    count, rows = data["shared_rows"], data["rows"]["test"]
-    share = f"{count} of {rows} test rows ({count / rows:.1%})"
-    return [*alarms, f"{share} also stand in the training rows: every figure on the test rows is a little too good."]

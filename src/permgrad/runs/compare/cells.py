@@ -28,19 +28,12 @@ from permgrad.base.random import derive_seed, generator
 from permgrad.base.stored import parse_json
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.evaluation.comparison import AGREEMENT, IMPORTANCES, PAGE, RECORD, SCORES
-from permgrad.evaluation.competitors import (
-    CompetitorRows,
-    FittedCompetitor,
-    competitors,
-    fit_competitor,
-    natural_table,
-)
+from permgrad.evaluation.competitors import CompetitorRows, FittedCompetitor, competitors, fit_competitor, natural_table
 from permgrad.evaluation.metrics import metrics
 from permgrad.evaluation.predictor import loss_of, predictor_importance
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.presets import get_preset
-from permgrad.runs.compare.inputs import ComparedTable
-from permgrad.runs.compare.plan import ComparisonPlan, Fold, Model
+from permgrad.runs.compare.plan import ComparedTable, ComparisonPlan, Fold, Model
 from permgrad.runs.folder.folder import FolderKind, writable_folder
 
 Array = npt.NDArray[Any]

@@ -27,8 +27,16 @@ from permgrad.evaluation.predictor import loss_of
 from permgrad.models.devices import torch_threads
 from permgrad.models.estimators.settings import check_preset, device_faults, raise_faults
 from permgrad.runs.compare.cells import FOLDER, RESULTS, ComparisonCell, do_cell, read_cell, write_cell
-from permgrad.runs.compare.inputs import ComparedTable, from_arrays, from_request, request_configuration
-from permgrad.runs.compare.plan import ComparisonPlan, Fold, make_folds, make_plan
+from permgrad.runs.compare.plan import (
+    ComparedTable,
+    ComparisonPlan,
+    Fold,
+    from_arrays,
+    from_request,
+    make_folds,
+    make_plan,
+    request_configuration,
+)
 from permgrad.runs.folder.folder import (
     believed,
     configuration_hash,
@@ -38,8 +46,8 @@ from permgrad.runs.folder.folder import (
     writable_folder,
 )
 from permgrad.runs.requests import CompareRequest, Outcome
+from permgrad.runs.run.dividing import positive_words
 from permgrad.runs.run.stages import versions
-from permgrad.runs.run.target import positive_words
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -81,9 +89,7 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
         )
         for words in positive_words(table.positive):
             say(words)
-        cells = _do_cells(job, folder, say, progress=False)
-        comparison = _put_together(job, cells, command=request.command, started=record["started"])
-        _save(comparison, folder, record, request.metric)
+        _do_job(job, folder, record, say, progress=False)
     return _outcome(folder)
 
 
@@ -96,32 +102,27 @@ def is_finished(folder: Path, configuration: Mapping[str, Any], metric: str | No
     return written and record.get("metric_asked") == metric
 
 
-def _save(comparison: Comparison, folder: Path, record: Mapping[str, Any], metric: str | None) -> None:
-    with writable_folder(folder):
-        comparison.save(folder, record={**record, "metric_asked": metric, "finished": now()})
-
-
 # ---- the work --------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class _Job:
-    """A comparison that was checked: what is compared on, how, and what decides."""
+    """A comparison that was checked: what is compared on, how, and what decides; ``asked``: by the user."""
 
     table: ComparedTable
     plan: ComparisonPlan
     folds: list[Fold]
     metric: str
+    asked: str | None
     device: str
     threads: int | None
 
 
-def _job(table: ComparedTable, plan: ComparisonPlan, metric: str | None, device: str, threads: int | None) -> _Job:
+def _job(table: ComparedTable, plan: ComparisonPlan, asked: str | None, device: str, threads: int | None) -> _Job:
     """Check what only the table can tell, and divide its rows, before anything is written."""
     for model in plan.models:
         if model.kind == "network":
             check_preset(model.preset, table.task)
     loss_of(table.task, plan.loss)
-    if metric is None:
-        metric = primary_metric(table.task, len(table.classes)).name
+    metric = primary_metric(table.task, len(table.classes)).name if asked is None else asked
     names = [metric.name for metric in metrics.values() if metric.task == table.task]
     check_choice(f"metric for {table.task}", metric, names)
     raise_faults(device_faults(device))
@@ -129,12 +130,14 @@ def _job(table: ComparedTable, plan: ComparisonPlan, metric: str | None, device:
         table.y, table.task, folds=plan.folds, repeats=plan.repeats, splits=plan.splits, seed=plan.seed,
         groups=table.groups,
     )  # fmt: skip
-    return _Job(table, plan, folds, metric, device, threads)
+    return _Job(table, plan, folds, metric, asked, device, threads)
 
 
-def _do_cells(job: _Job, folder: Path | None, say: Say, progress: ProgressMode) -> list[ComparisonCell]:
+def _do_job(
+    job: _Job, folder: Path | None, record: Mapping[str, Any], say: Say, *, progress: ProgressMode
+) -> Comparison:
     """Do all cells, fold by fold, so that a comparison cut short has every model on the first folds; all are kept."""
-    plan, done = job.plan, list[ComparisonCell]()
+    plan, done, started = job.plan, list[ComparisonCell](), time.perf_counter()
     total = len(job.folds) * len(plan.models)
     with Progress(total, "comparison", progress, lines=False) as bar, torch_threads(job.threads):
         for fold, model in itertools.product(job.folds, plan.models):
@@ -149,7 +152,12 @@ def _do_cells(job: _Job, folder: Path | None, say: Say, progress: ProgressMode) 
                 say(f"{words}: {_words_of(cell, job.metric)}")
             done.append(cell)
             bar.advance()
-    return done
+    if folder is None:
+        return _put_together(job, done, seconds=time.perf_counter() - started)
+    comparison = _put_together(job, done, command=record["command"], started=record["started"])
+    with writable_folder(folder):
+        comparison.save(folder, record={**record, "metric_asked": job.asked, "finished": now()})
+    return comparison
 
 
 def _words_of(cell: ComparisonCell, metric: str) -> str:
@@ -171,40 +179,16 @@ def _put_together(job: _Job, cells: Sequence[ComparisonCell], **facts: Any) -> C
             f"the first, {cells[0].model!r}: {cells[0].problem}"
         )
     names = [metric.name for metric in metrics.values() if metric.task == table.task]
-    seconds = ("fit_seconds", "processor_seconds", "explain_seconds")
-    scores = pd.DataFrame(
-        [
-            {
-                "model": cell.model,
-                "fold": cell.fold,
-                **{name: cell.metrics.get(name) for name in names},
-                **{name: getattr(cell, name) for name in seconds},
-                **{f"{part}_rows": count for part, count in cell.rows.items()},
-                "problem": cell.problem,
-            }
-            for cell in cells
-        ]
-    ).astype(dict.fromkeys([*names, *seconds], np.float64))
-    frames = []
+    seconds = ["fit_seconds", "processor_seconds", "explain_seconds"]
+    lines, frames = [], []
     for cell in cells:
-        for method, numbers in cell.importances.items():
-            columns = {name: np.array(column, dtype=np.float64) for name, column in numbers.items() if name != "names"}
-            named = {"model": cell.model, "fold": cell.fold, "method": method, "feature": numbers["names"]}
-            frames.append(pd.DataFrame({**named, **columns}))
-    return Comparison(
-        table=table.name,
-        target=table.target,
-        task=table.task,
-        metric=job.metric,
-        contestants=plan.models,
-        scores=scores,
-        importances=pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(),
-        facts={**_facts(job, cells), **facts},
-    )
-
-
-def _facts(job: _Job, cells: Sequence[ComparisonCell]) -> dict[str, Any]:
-    table, plan = job.table, job.plan
+        place = {"model": cell.model, "fold": cell.fold}
+        numbers = {name: cell.metrics.get(name) for name in names} | {name: getattr(cell, name) for name in seconds}
+        rows = {f"{part}_rows": count for part, count in cell.rows.items()}
+        lines.append({**place, **numbers, **rows, "problem": cell.problem})
+        for method, columns in cell.importances.items():
+            frame = pd.DataFrame({**place, "method": method, "feature": columns["names"], **columns})
+            frames.append(frame.drop(columns="names").astype(dict.fromkeys(set(columns) - {"names"}, np.float64)))
     sizes = {part: [len(getattr(fold, part)) for fold in job.folds] for part in ("train", "validation", "test")}
     explained = {
         "methods": [name for name in plan.methods if any(name in cell.importances for cell in cells)],
@@ -213,7 +197,7 @@ def _facts(job: _Job, cells: Sequence[ComparisonCell]) -> dict[str, Any]:
         "most_rows": plan.most_rows,
     }
     counts = {str(label): int(np.sum(table.y == label)) for label in table.classes.tolist()}
-    return {
+    about = {
         "rows": len(table.y),
         "columns": table.X.shape[1],
         "classes": counts or None,
@@ -226,6 +210,16 @@ def _facts(job: _Job, cells: Sequence[ComparisonCell]) -> dict[str, Any]:
         "notes": [*table.notes, *plan.notes],
         "versions": versions(),
     }
+    return Comparison(
+        table=table.name,
+        target=table.target,
+        task=table.task,
+        metric=job.metric,
+        contestants=plan.models,
+        scores=pd.DataFrame(lines).astype(dict.fromkeys([*names, *seconds], np.float64)),
+        importances=pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(),
+        facts={**about, **facts},
+    )
 
 
 def _division(table: ComparedTable, plan: ComparisonPlan) -> str:
@@ -365,17 +359,9 @@ def compare(
     job = _job(table, plan, metric, device, threads)
     for note in plan.notes:
         warn_user(note)
-    started = time.perf_counter()
-
-    def work() -> Comparison:
-        cells = _do_cells(job, folder, lambda _: None, progress)
-        return _put_together(job, cells, seconds=time.perf_counter() - started)
-
     if folder is None:
-        return work()
+        return _do_job(job, None, {}, lambda _: None, progress=progress)
     configuration = {**table.configuration(), **plan.configuration()}
     command = "permgrad.compare(X, y, ...)"
     with open_configured(FOLDER, folder, configuration, command=command, overwrite=overwrite) as record:
-        comparison = work()
-        _save(comparison, folder, record, metric)
-    return comparison
+        return _do_job(job, folder, record, lambda _: None, progress=progress)

@@ -69,24 +69,21 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-#: What the record of every folder holds that is known by a configuration.
-_CONFIGURED: dict[str, type] = {"configuration_hash": str, "configuration": dict, "started": str}
-
-
 # ---- a folder of any command -----------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class FolderKind:
     """What a command's folder is: one of its ``owner``'s, known by the record, which is the first of its ``names``.
 
-    ``same`` is what must be the same for the command to go on in it, ``holds`` the entries that every record has,
-    ``leftovers`` how names begin that a process leaves which was killed before its first record, ``empty`` how an
-    empty list is shown.
+    ``same`` is what must be the same for the command to go on in it, under ``key`` in the record, which also ``holds``
+    further entries; ``leftovers`` is how names begin that a process leaves which was killed before its first record,
+    ``empty`` how an empty list is shown.
     """
 
     owner: str
     names: tuple[str, ...]
     same: str = "settings"
-    holds: Mapping[str, type] = field(default_factory=lambda: _CONFIGURED)
+    key: str = "configuration"
+    holds: Mapping[str, type] = field(default_factory=dict)
     leftovers: tuple[str, ...] = ()
     empty: Any = None
 
@@ -104,57 +101,47 @@ class FolderKind:
                 f"a {self.owner}'s folder must be of format {SCHEMA_VERSION} or older, however: {path} is of "
                 f"format {record['schema_version']}; install a newer permgrad, or choose another folder with --out"
             )
-        return record if all(isinstance(record.get(name), kind) for name, kind in self.holds.items()) else None
+        holds = {f"{self.key}_hash": str, self.key: dict, "started": str, **self.holds}
+        return record if all(isinstance(record.get(name), kind) for name, kind in holds.items()) else None
 
-    def new_record(self, configuration: Mapping[str, Any], command: str) -> dict[str, Any]:
-        """Return the record of work that begins."""
+    def new_record(self, configuration: Mapping[str, Any], command: str, **beside: Any) -> dict[str, Any]:
+        """Return the record of work that begins, of a configuration and what must be the same ``beside`` it."""
         return {
             "schema_version": SCHEMA_VERSION,
-            "configuration_hash": configuration_hash(configuration),
-            "configuration": plain(dict(configuration)),
+            f"{self.key}_hash": configuration_hash(configuration),
+            self.key: plain(dict(configuration)),
             "command": command,
             "started": now(),
+            **beside,
         }
 
-    def check_free(self, folder: Path, configuration: Mapping[str, Any]) -> None:
+    def check_free(self, folder: Path, configuration: Mapping[str, Any], **beside: Any) -> None:
         """Refuse a folder of another configuration or with somebody else's files; nothing is written."""
-        self.refuse_file(folder)
-        record = self.read(folder)
+        record = self._usable(folder)
         if record is None:
-            self.refuse_foreign(folder)
-        elif record["configuration_hash"] != configuration_hash(configuration):
-            sides = (record["configuration"], plain(dict(configuration)))
+            return
+        there = {name: record.get(name) for name in beside}
+        if record[f"{self.key}_hash"] != configuration_hash(configuration) or there != beside:
+            sides = {**record[self.key], **there}, {**plain(dict(configuration)), **beside}
             old, new = ({name: self.empty if value == [] else value for name, value in side.items()} for side in sides)
-            raise self.another(folder, differences(old, new))
+            holds = "another" if self.same == self.owner else f"another {self.owner}"
+            raise InputError(
+                f"a {self.owner}'s folder must be of the same {self.same}, however: {folder} holds {holds}, differing "
+                f"in {differences(old, new)}; replace it with --overwrite, or choose another folder with --out"
+            )
 
-    def refuse_file(self, folder: Path) -> None:
-        """Refuse a file where the folder should be."""
-        if os.path.lexists(folder) and not folder.is_dir():
+    def _usable(self, folder: Path) -> dict[str, Any] | None:
+        """Return the record of a folder, None if it is new; refuse a file, and a folder with somebody else's files."""
+        if not os.path.lexists(folder):
+            return None
+        if not folder.is_dir():
             raise InputError(
                 f"a {self.owner}'s folder must be a folder, however: {folder} is {what_lies_at(folder)}; choose "
                 "another with --out"
             )
-
-    def another(self, folder: Path, differing: str) -> InputError:
-        """Return the error for a folder that holds another run, study, … than the one asked for."""
-        holds = "another" if self.same == self.owner else f"another {self.owner}"
-        return InputError(
-            f"a {self.owner}'s folder must be of the same {self.same}, however: {folder} holds {holds}, "
-            f"differing in {differing}; replace it with --overwrite, or choose another folder with --out"
-        )
-
-    def refuse_damaged(
-        self, folder: Path, fix: str = "begin anew with --overwrite, or choose another folder with --out"
-    ) -> None:
-        """Refuse a folder whose record is damaged, with what to do."""
-        if self._is_damaged(folder):
-            fact = f"{folder / self.names[0]} is damaged"
-            raise InputError(f"a {self.owner}'s folder must be as permgrad wrote it, however: {fact}; {fix}")
-
-    def refuse_foreign(self, folder: Path) -> None:
-        """Refuse a folder that holds somebody else's files, or a damaged record; it may not be there."""
-        if not folder.is_dir():
-            return
+        record = self.read(folder)
+        if record is not None:
+            return record
         self.refuse_damaged(folder)
         ours = (LOCK, f".{self.names[0]}.", *self.leftovers)
         foreign = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith(ours))
@@ -164,6 +151,15 @@ class FolderKind:
                 f"other files ({', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''}); choose another folder "
                 f"with --out{'' if set(foreign) & set(self.names) else ', or write beside them with --overwrite'}"
             )
+        return None
+
+    def refuse_damaged(
+        self, folder: Path, fix: str = "begin anew with --overwrite, or choose another folder with --out"
+    ) -> None:
+        """Refuse a folder whose record is damaged, with what to do."""
+        if self._is_damaged(folder):
+            fact = f"{folder / self.names[0]} is damaged"
+            raise InputError(f"a {self.owner}'s folder must be as permgrad wrote it, however: {fact}; {fix}")
 
     def refuse_taken(self, folder: Path) -> None:
         """Refuse files of others that have names which would be written; a damaged record is ours."""
@@ -186,8 +182,7 @@ class FolderKind:
 
     def clear(self, folder: Path) -> None:
         """Remove what is written there, and nothing else; the record goes first."""
-        for name in self.names:
-            _remove(folder / name)
+        _remove(folder / name for name in self.names)
 
 
 @contextmanager
@@ -258,32 +253,29 @@ def believed(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 # ---- that of a run ---------------------------------------------------------------------------------------------------
-_HOLDS = _CONFIGURED | {"finished_stages": list, "stages": dict, "facts": dict}
-RUN = FolderKind("run", NAMES, same="configuration", holds=_HOLDS)
+RUN = FolderKind("run", NAMES, same="configuration", holds={"finished_stages": list, "stages": dict, "facts": dict})
 read_record, check_free = RUN.read, RUN.check_free
 
 
+@dataclass
 class RunFolder:
     """A run's folder that this process may write to, and the content of ``run.json``. Made by :func:`open_run`.
 
     ``lost``: files of a finished stage that were gone or damaged when it was taken; the stage counts as unfinished.
     """
 
-    def __init__(self, path: Path, record: dict[str, Any]) -> None:
-        self.path = path
-        self.record = record
-        self.lost: Lost | None = None
-
-    def __truediv__(self, name: str) -> Path:
-        return self.path / name
+    path: Path
+    record: dict[str, Any]
+    lost: Lost | None = None
 
     @property
     def finished_stages(self) -> list[str]:
@@ -306,33 +298,23 @@ class RunFolder:
         files = written_files(self.path, name)
         self.record["stages"][name] = {"seconds": round(spent, 3), "finished_at": now(), "files": files}
         self.record["finished_stages"].append(name)
-        self.write_record()
-
-    def note(self, **facts: Any) -> None:
-        """Keep facts for later stages and the report; they reach the disk when the stage under way ends."""
-        self.record["facts"].update(plain(facts))
-
-    def write_record(self) -> None:
-        """Write ``run.json`` in one step."""
         write_json_atomic(self.path / RECORD, self.record)
 
-    def forget_from(self, stage: str) -> None:
-        """Declare ``stage`` and all after it unfinished, then remove what they wrote."""
-        before = _ORDER[: _ORDER.index(stage)]
-        self.record["finished_stages"] = [name for name in self.finished_stages if name in before]
-        self.record["stages"] = {name: facts for name, facts in self.record["stages"].items() if name in before}
-        self.write_record()
-        self._remove_stages([name for name in _ORDER if name not in before])
+    def forget_from(self, stage: str | None = None) -> None:
+        """Declare a stage and all after it unfinished, then remove what they, and killed processes, left.
 
-    def remove_unfinished(self) -> None:
-        """Remove what unfinished stages and killed processes left, but keep a training's checkpoint."""
-        self._remove_stages([stage for stage in _ORDER if stage not in self.finished_stages], but=CHECKPOINT)
-
-    def _remove_stages(self, stages: Iterable[str], but: str = "") -> None:
-        for name in [name for stage in stages for name in STAGES[stage] if name != but]:
-            _remove(self.path / name)
+        None: what is finished stays so, and a training that was interrupted keeps its checkpoint.
+        """
+        done = _ORDER if stage is None else _ORDER[: _ORDER.index(stage)]
+        done = [name for name in self.finished_stages if name in done]
+        self.record["stages"] = {name: facts for name, facts in self.record["stages"].items() if name in done}
+        self.record["finished_stages"] = done
+        # The record goes first: killed in between, the folder is an unfinished run.
+        write_json_atomic(self.path / RECORD, self.record)
+        names = [name for other in _ORDER if other not in done for name in STAGES[other]]
+        _remove(self.path / name for name in names if stage is not None or name != CHECKPOINT)
         sweep(self.path, *NAMES)
-        for name in NAMES:
+        for name in [name for name in NAMES if (self.path / name).is_dir()]:
             sweep(self.path / name)
 
 
@@ -364,9 +346,17 @@ class Lost(NamedTuple):
         """Say which they are, and what is with them."""
         return f"{listed(self.files, 3)} of stage {self.stage!r} {by_count(len(self.files), 'is', 'are')} {self.fact}"
 
+    def note(self) -> str:
+        """Say so, and what follows from it."""
+        what = by_count(len(self.files), "it", "them")
+        return f"note: {self.words()}; the stage that writes {what}, and those after it, are done again"
+
 
 def lost_files(folder: Path, record: Mapping[str, Any]) -> Lost | None:
-    """Return the files of the first finished stage that has lost some, gone or damaged; None where all are whole."""
+    """Return the files of the first finished stage that has lost some, gone or damaged; None where all are whole.
+
+    What is damaged is seen by the checksums that some files carry, without torch.
+    """
     for stage in STAGES:
         if stage not in record["finished_stages"]:
             continue
@@ -377,21 +367,15 @@ def lost_files(folder: Path, record: Mapping[str, Any]) -> Lost | None:
         gone = [name for name in names if not os.path.exists(folder / name)]  # noqa: PTH110
         if gone:
             return Lost(stage, gone, "gone")
-        if damaged := _damaged_files(folder, names):
-            return Lost(stage, damaged, "damaged")
+        damaged: set[str] = set()
+        for path in [folder / name for name in names if (folder / name).is_file()]:
+            if path.name in ("model.json", "explanation.json"):
+                damaged |= {(path.parent / beside).relative_to(folder).as_posix() for beside in _damaged_beside(path)}
+            elif path.suffix == ".npz" and not is_whole_npz(path):
+                damaged.add(path.relative_to(folder).as_posix())
+        if damaged:
+            return Lost(stage, sorted(damaged), "damaged")
     return None
-
-
-def _damaged_files(folder: Path, names: Iterable[str]) -> list[str]:
-    """Return those of some files that are damaged, by the checksums that some carry; without torch."""
-    damaged: set[str] = set()
-    for name in names:
-        path = folder / name
-        if path.name in ("model.json", "explanation.json") and path.is_file():
-            damaged |= {(Path(name).parent / beside).as_posix() for beside in _damaged_beside(path)}
-        elif path.suffix == ".npz" and path.is_file() and not is_whole_npz(path):
-            damaged.add(name)
-    return sorted(damaged)
 
 
 def is_damaged_model(folder: Path) -> bool:
@@ -467,17 +451,11 @@ def open_run(
             first = from_stage if keep and from_stage is not None else "data"
             _refuse_added(folder, record, _ORDER[_ORDER.index(first) :])
         with writable_folder(folder):
-            if from_stage is not None:
-                run.forget_from(from_stage)
-            elif keep:
+            if from_stage is None and keep:
                 run.lost = lost_files(folder, run.record)
-                if run.lost is not None:
-                    run.forget_from(run.lost.stage)
-                run.remove_unfinished()
-                run.write_record()
+                run.forget_from(None if run.lost is None else run.lost.stage)
             else:
-                # The record goes first: killed in between, the folder is an unfinished run of the new configuration.
-                run.forget_from("data")
+                run.forget_from(from_stage or "data")
         yield run
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +15,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from permgrad import __version__
 from permgrad.base.csv_files import read_csv, write_csv
-from permgrad.base.errors import PermgradWarning, by_count, counted
-from permgrad.base.files import atomic_path, write_json_atomic
+from permgrad.base.errors import InputError, PermgradWarning, by_count, counted, warn_user
+from permgrad.base.files import atomic_path, file_hash, write_json_atomic
 from permgrad.base.random import generator
+from permgrad.base.stored import parse_json
 from permgrad.data.read.table import blank_codes
+from permgrad.runs.folder.folder import CACHE, configuration_hash, read_record
+from permgrad.runs.requests import run_of
 from permgrad.runs.run import gradients, images, reading
-from permgrad.runs.run.cache import Cache
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -42,11 +48,15 @@ MAPS = "layercam"
 MOST_DIRECTIONS = 2000
 #: Raw values of so many features that the model relies on most: residuals are drawn by them.
 STRONGEST, MOST_STRONGEST = Path("explanations") / "strongest.csv", 3
+_SUMS = "sums.json"
 
 
 @dataclass(frozen=True)
 class _Explained:
-    """The test rows that a run explains: as the model takes them, their targets, and their numbers in the file."""
+    """The test rows that a run explains: as the model takes them, their targets, and their numbers in the file.
+
+    ``store`` is where explanations go; ``classes`` is None for numbers.
+    """
 
     work: RunWork
     model: Any
@@ -54,15 +64,9 @@ class _Explained:
     y: npt.NDArray[Any]
     numbers: npt.NDArray[np.int64]
     predicted: Mapping[str, npt.NDArray[Any]]
+    classes: list[Any] | None
     cache: Cache
-
-    @property
-    def store(self) -> Path:
-        return self.work.folder / "explanations"
-
-    @property
-    def classes(self) -> list[Any] | None:
-        return self.model.classes_.tolist() if hasattr(self.model, "classes_") else None
+    store: Path
 
     def explain(self, name: str | None, rows: Any, y: Any = None, **options: Any) -> Explanation:
         """Explain rows, and save the explanation under a name; None: it is only for what is computed from it."""
@@ -83,8 +87,10 @@ def explain_run(work: RunWork) -> None:
     """Explain a run's model on its test rows; writes ``explanations/``, ``importance.csv`` and ``branches.json``."""
     from permgrad.attribution.explanation import file_frame
 
-    model, folder, part, with_images = work.load_model(), work.folder, work.inputs.parts["test"], work.request.images
-    places, rows = _explained_places(work, most=MOST_IMAGE_ROWS if with_images else None), images.model_rows(part)
+    model, inputs, folder, with_images = work.model, work.inputs, work.folder.path, work.request.images
+    part = inputs.parts["test"]
+    classes = model.classes_.tolist() if hasattr(model, "classes_") else None
+    places, rows = _explained_places(work, classes), images.model_rows(part)
     run = _Explained(
         work=work,
         model=model,
@@ -93,12 +99,22 @@ def explain_run(work: RunWork) -> None:
         y=part.y[places],
         numbers=part.rows[places],
         predicted={name: values[places] for name, values in work.predictions("test").items()},
-        cache=Cache.of(folder.path),
+        classes=classes,
+        cache=Cache.of(folder),
+        store=folder / "explanations",
     )
-    main = run.explain("permgrad", run.rows, run.y, **({"n_repeats": IMAGE_REPEATS} if with_images else _width(run)))
+    if with_images:
+        options: dict[str, Any] = {"n_repeats": IMAGE_REPEATS}
+    else:
+        options = width_options(len(model.preprocessor_.features()), work.say)
+    main = run.explain("permgrad", run.rows, run.y, **options)
     with atomic_path(folder / "importance.csv") as temporary:
         write_csv(file_frame(main), temporary)
-    _write_related(run, main)
+    train, names = inputs.parts["train"].X, main.clearly_matter()[: reading.RELATED_FEATURES]
+    dates = [name for name in inputs.schema.of_kind("date") if name in train]
+    cells = blank_codes(train.drop(columns=dates), list(inputs.na_codes))
+    related = {"rows": min(len(train), reading.ROWS), "pairs": reading.related_features(cells, names) if names else []}
+    write_json_atomic(run.store / reading.RELATED, related)
     if with_images:
         branches = images.inputs_importance(run.explain("modality", run.rows, run.y, level="modality"))
     else:
@@ -117,55 +133,48 @@ def explain_run(work: RunWork) -> None:
     write_json_atomic(run.store / "rows.json", facts)
 
 
-def _explained_places(work: RunWork, most: int | None) -> npt.NDArray[np.int64]:
-    """Return which test rows are explained: those of a class that the model knows, at most so many of them."""
-    y, classes = work.inputs.parts["test"].y, getattr(work.load_model(), "classes_", None)
+def _explained_places(work: RunWork, classes: list[Any] | None) -> npt.NDArray[np.int64]:
+    """Return which test rows are explained: those of a class that the model knows; of images at most so many."""
+    y = work.inputs.parts["test"].y
     places = np.arange(len(y)) if classes is None else np.flatnonzero(np.isin(y, classes))
     if unknown := len(y) - len(places):
         rows = f"{counted(unknown, 'test row')} {by_count(unknown, 'has', 'have')} a class that no training row has"
         work.say(f"note: {rows}; {by_count(unknown, 'it is', 'they are')} not explained")
-    if most is None or len(places) <= most:
+    if not work.request.images or len(places) <= MOST_IMAGE_ROWS:
         return places
-    work.say(f"note: {most} of {len(places):,} test rows, drawn at random, are explained")
-    return np.sort(generator(work.request.seed, "explained rows").permutation(places)[:most])
+    work.say(f"note: {MOST_IMAGE_ROWS} of {len(places):,} test rows, drawn at random, are explained")
+    return np.sort(generator(work.request.seed, "explained rows").permutation(places)[:MOST_IMAGE_ROWS])
 
 
-def _width(run: _Explained) -> dict[str, Any]:
-    """Return what the number of features leaves time for.
-
-    The intervals hold for any number of donors; fewer make them a little wider.
-    """
-    features = len(run.model.preprocessor_.features())
-    repeats, direction = donors_per_row(features), features <= MOST_DIRECTIONS
+def width_options(features: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Return what the number of features leaves time for, and say so; fewer donors widen the intervals a little."""
+    repeats, direction = (
+        REPEATS if features <= 1000 else max(2, REPEATS * 1000 // features),
+        features <= MOST_DIRECTIONS,
+    )
     if repeats < REPEATS:
-        run.work.say(
+        say(
             f"note: the table is wide, so each row gets {repeats} donors instead of {REPEATS}; intervals widen a little"
         )
     if not direction:
-        run.work.say(f"note: the table is wide, so directions are left out (beyond {MOST_DIRECTIONS:,} features)")
+        say(f"note: the table is wide, so directions are left out (beyond {MOST_DIRECTIONS:,} features)")
     return {"n_repeats": repeats, "direction": direction}
-
-
-def donors_per_row(features: int) -> int:
-    """Return how many donors each row gets: fewer for very wide tables, where time would grow with every column.
-
-    Examples:
-        >>> [donors_per_row(features) for features in (10, 1000, 3000, 10_000)]
-        [10, 10, 3, 2]
-    """
-    return REPEATS if features <= 1000 else max(2, REPEATS * 1000 // features)
 
 
 def _explain_swarm(run: _Explained, main: Explanation, shown: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Explain the rows of the beeswarm, and write what helps to read them; return these rows, those shown first."""
-    inputs, folder = run.work.inputs, run.work.folder.path
+    inputs, folder = run.work.inputs, run.store.parent
     shuffled = generator(run.work.request.seed, "swarm rows").permutation(len(run.rows))
     swarm = np.concatenate([shown, np.sort(np.setdiff1d(shuffled[:SWARM_ROWS], shown))])
     method = {"method": "integrated_gradients", "tolerance": SWARM_TOLERANCE}
     local = run.explain("integrated_gradients", run.rows.iloc[swarm], **method)
-    output = 0 if run.classes is None else local.outputs.index(reading.shown_output(inputs, run.classes, run.y))
+    output = 0
+    if run.classes is not None:
+        # Of two classes the positive one, of more the most frequent one.
+        label = pd.Series(run.y).value_counts(sort=False).reindex(run.classes).idxmax()
+        output = local.outputs.index(str(label if inputs.positive is None else inputs.positive))
     attributions = reading.Attributions(local.names, local.values[:, :, output], swarm, local, output)
-    if gradients.led(run.model):
+    if inputs.positive is not None and gradients.leads(run.work.request.preset):
         attributions = gradients.explain_all(run.explain, run.model, inputs, run.rows, folder)
     if inputs.task == "regression":
         write_strongest(folder, main, run.rows, run.numbers, inputs.na_codes)
@@ -184,16 +193,6 @@ def _write_maps(run: _Explained, shown: npt.NDArray[np.int64]) -> None:
         # Maps of classes that a row does not have are often empty; of the predicted one the report says so itself.
         warnings.filterwarnings("ignore", "a class activation map should have cells above zero", PermgradWarning)
         run.explain("gradcam", run.rows.take(shown), method="gradcam", **options)
-
-
-def _write_related(run: _Explained, main: Explanation) -> None:
-    """Write which columns move with the features that clearly matter."""
-    inputs, train = run.work.inputs, run.work.inputs.parts["train"].X
-    names = main.clearly_matter()[: reading.RELATED_FEATURES]
-    dates = inputs.schema.of_kind("date")
-    cells = blank_codes(train.drop(columns=[name for name in dates if name in train]), list(inputs.na_codes))
-    pairs = reading.related_features(cells, names) if names else []
-    write_json_atomic(run.store / reading.RELATED, {"rows": min(len(train), reading.ROWS), "pairs": pairs})
 
 
 def write_strongest(
@@ -264,3 +263,90 @@ def describe_row(run: _Explained, place: int, why: str) -> dict[str, Any]:
         words = f"predicted {facts['prediction']} with {probabilities[best]:.2f}"
     shown = truth if not isinstance(truth, float) else f"{truth:.4g}"
     return facts | {"title": f"Row {run.numbers[place]}: {shown}, {words}"}
+
+
+# ---- explanations kept -----------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Cache:
+    """The explanations kept in a folder, of a model by its hash; without a folder nothing is kept.
+
+    An entry's name is a hash of the saved model, the rows, the method and all its options; it is a folder as
+    ``Explanation.save`` writes it with the hashes of its files: one that was damaged is noticed, and built again.
+    """
+
+    folder: Path | None
+    model: str = ""
+
+    @classmethod
+    def of(cls, model_folder: Path) -> Cache:
+        """Return the cache of a run by its folder or its model's; a model that stands alone has none."""
+        run = run_of(model_folder)
+        saved = run / "model"
+        if not saved.is_dir() or model_folder not in (run, saved) or read_record(run) is None:
+            return cls(None)
+        # It holds the checksums of the files beside it.
+        return cls(run / CACHE, file_hash(saved / "model.json"))
+
+    def explain(
+        self,
+        compute: Callable[..., Explanation],
+        model: Any,
+        X: pd.DataFrame,
+        y: npt.NDArray[Any] | None = None,
+        *,
+        method: str = "permgrad",
+        store: Path | None = None,
+        **options: Any,
+    ) -> Explanation:
+        """Return an explanation: from its file if it is there and whole, else computed and kept.
+
+        It is also saved in the folder ``store``; ``meta["cached"]`` says whether it was read. ``compute`` is
+        ``permgrad.explain``, the seed is among its options.
+        """
+        facts = {"version": __version__, "model": self.model, "method": method, "data": rows_hash(X, y)}
+        key = f"{method}-{configuration_hash({'facts': facts, 'options': options})[:24]}"
+        entry = None if self.folder is None else self.folder / key
+        cached = None if entry is None else _read(entry)
+        explanation = compute(model, X, y, method=method, **options) if cached is None else cached
+        explanation.meta["cached"] = cached is not None
+        if store is not None:
+            explanation.save(store, overwrite=True)
+        if entry is not None and cached is None:
+            # A folder of somebody else's run can be read but not written; the explanation is good all the same.
+            with suppress(OSError), atomic_path(entry, folder=True) as temporary:
+                if store is None:
+                    explanation.save(temporary, overwrite=True)
+                else:
+                    shutil.copytree(store, temporary, dirs_exist_ok=True)
+                sums = {path.name: file_hash(path) for path in sorted(temporary.iterdir()) if path.is_file()}
+                write_json_atomic(temporary / _SUMS, sums)
+        return explanation
+
+
+def _read(entry: Path) -> Explanation | None:
+    """Return the explanation of an entry, or None if there is none or it is damaged."""
+    from permgrad.attribution.explanation import Explanation
+
+    if not entry.is_dir():
+        return None
+    try:
+        sums = parse_json((entry / _SUMS).read_bytes())
+        if {name: file_hash(entry / name) for name in sums} == sums:
+            return Explanation.load(entry)
+    except (OSError, ValueError, TypeError, AttributeError, InputError):
+        pass
+    warn_user(f"a saved explanation must be as it was written, however: {entry} is damaged; it is computed again")
+    return None
+
+
+def rows_hash(X: pd.DataFrame, y: npt.NDArray[Any] | None = None) -> str:
+    """Return the SHA-256 of a table's column names and values in their order, row labels left out, and of targets."""
+    total = hashlib.sha256()
+    for name, values in [*X.items(), *([] if y is None else [("\0target", pd.Series(np.asarray(y)))])]:
+        total.update(f"{name}\0{values.dtype}\0".encode("utf-8", "surrogatepass"))
+        try:
+            codes = pd.util.hash_pandas_object(values, index=False)
+        except TypeError:  # objects of mixed kinds
+            codes = pd.util.hash_pandas_object(values.map(repr), index=False)
+        total.update(np.ascontiguousarray(codes.to_numpy(dtype=np.uint64)).tobytes())
+    return total.hexdigest()

@@ -39,15 +39,8 @@ SUMMARY = "integrated_gradients.csv"
 BASELINES = ("median", "zeros")
 #: What the report says of each.
 _REPORTED = (
-    "baseline_name",
-    "baseline",
-    "unit",
-    "rule",
-    "completeness_gap",
-    "quadrature_error",
-    "output_range",
-    "steps",
-    "mean_steps",
+    *("baseline_name", "baseline", "unit", "rule", "completeness_gap", "quadrature_error"),
+    *("output_range", "steps", "mean_steps"),
 )
 
 
@@ -57,14 +50,6 @@ def leads(preset: Any) -> bool:
 
     settings = get_preset(preset)
     return bool(settings.network.single_logit) and tuple(settings.branches) == ("tabular",)
-
-
-def led(model: Any) -> bool:
-    """Whether a fitted model was made by such a preset."""
-    options = getattr(model, "network_options_", {})
-    return (
-        hasattr(model, "classes_") and bool(options.get("single_logit")) and tuple(model.module_.paths) == ("tabular",)
-    )
 
 
 def divide(n: int, y: npt.NDArray[Any], seed: int) -> dict[str, Rows]:
@@ -141,17 +126,15 @@ def explain_all(
     """
     label = str(model.classes_[model.classes_.tolist().index(inputs.positive)])
     options = {"method": "integrated_gradients", "players": "encoded", "target": label}
-    explanations = [explain(None, X, baseline=baseline, **options) for baseline in BASELINES]
-    tables = [summary(encoded, model.preprocessor_) for encoded in explanations]
-    for baseline, table in zip(BASELINES, tables, strict=True):
-        table.insert(0, "baseline", baseline)
+    explanations = {baseline: explain(None, X, baseline=baseline, **options) for baseline in BASELINES}
+    tables = [summary(baseline, encoded, model.preprocessor_) for baseline, encoded in explanations.items()]
     with atomic_path(folder / SUMMARY) as temporary:
         write_csv(pd.concat(tables, ignore_index=True), temporary)
-    first = explanations[0]
+    first = explanations[BASELINES[0]]
     facts = {
         "output": first.outputs[0],
         "rows": len(first.values),
-        "baselines": [{name: encoded.meta.get(name) for name in _REPORTED} for encoded in explanations],
+        "baselines": [{name: one.meta.get(name) for name in _REPORTED} for one in explanations.values()],
     }
     write_json_atomic(folder / "explanations" / "integrated_gradients.json", facts)
     names, sums = by_feature(first, model.preprocessor_)
@@ -165,29 +148,16 @@ def by_feature(encoded: Explanation, encoder: Any) -> tuple[list[str], Floats]:
     return names, np.stack([encoded.values[:, places, 0].sum(axis=1) for places in columns], axis=1)
 
 
-def summary(encoded: Explanation, encoder: Any) -> pd.DataFrame:
+def summary(baseline: str, encoded: Explanation, encoder: Any) -> pd.DataFrame:
     """Return one line for each encoded input, then one for each feature."""
     names, sums = by_feature(encoded, encoder)
     owner = {int(column): name for name, places in encoder.features().items() for column in places}
-    values = encoded.values[:, :, 0]
-    return pd.concat(
-        [
-            _summary("input", [owner[column] for column in range(values.shape[1])], list(encoded.names), values),
-            _summary("feature", names, names, sums),
-        ],
-        ignore_index=True,
-    )
-
-
-def _summary(level: str, features: list[str], names: list[str], values: Floats) -> pd.DataFrame:
-    total = values.sum(axis=0)
-    norm = float(np.abs(total).sum())
-    columns = {
-        "level": level,
-        "feature": features,
-        "name": names,
-        "mean": values.mean(axis=0),
-        "mean_absolute": np.abs(values).mean(axis=0),
-        "published": total / norm if norm > 0 else np.zeros_like(total),
-    }
-    return pd.DataFrame(columns)
+    owners = [owner[column] for column in range(encoded.values.shape[1])]
+    sides = ("input", owners, encoded.names, encoded.values[:, :, 0]), ("feature", names, names, sums)
+    tables = []
+    for level, features, shown, values in sides:
+        total, norm = values.sum(axis=0), float(np.abs(values.sum(axis=0)).sum())
+        facts = {"baseline": baseline, "level": level, "feature": features, "name": list(shown)}
+        means = {"mean": values.mean(axis=0), "mean_absolute": np.abs(values).mean(axis=0)}
+        tables.append(pd.DataFrame({**facts, **means, "published": total / norm if norm > 0 else 0.0 * total}))
+    return pd.concat(tables, ignore_index=True)

@@ -16,9 +16,8 @@ from permgrad.base.errors import InputError
 from permgrad.data.image_table import check_images, locate_images, pages_said, shared_images
 from permgrad.data.read.table import read_table
 from permgrad.report.page.content import ExtraSection, RowSection
-from permgrad.runs.folder.documents import saved_explanation
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.target import find_column
+from permgrad.runs.run.dividing import find_column
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -60,29 +59,26 @@ def images_configuration(request: RunRequest) -> dict[str, Any]:
     return {"images": list(request.images), "image_size": request.image_size, "image content": digest.hexdigest()}
 
 
-def locate(request: RunRequest, tables: Mapping[str, pd.DataFrame]) -> PartFiles:
-    """Return for each part of the split, and each image column, the rows' files."""
+def locate(request: RunRequest, tables: Mapping[str, pd.DataFrame], notes: list[str]) -> PartFiles:
+    """Return for each part of the split, and each image column, the rows' files.
+
+    Noted are columns that have files of several pages, and test rows that show images that training rows show.
+    """
     files: PartFiles = {}
     for part, table in tables.items():
         # A part may have a file of its own.
         folder = Path(getattr(request, part, None) or request.table).parent
         files[part] = {name: locate_images(table[name], folder, f"the {part} rows") for name in request.images}
-    return files
-
-
-def notes_on_images(files: PartFiles) -> list[str]:
-    """Say which columns have files of several pages, and where test rows show images that training rows show."""
-    notes = []
-    for name in files["train"]:
+    for name in request.images:
         notes += pages_said(name, [file for part in files.values() for file in part[name]])
-    for name, train in files["train"].items():
+    for name in request.images:
         test = files["test"][name]
-        if count := shared_images(train, test):
+        if count := shared_images(files["train"][name], test):
             notes.append(
                 f"{count} of {len(test)} test rows show an image of column {name!r} that a training row shows as well: "
                 f"figures on the test rows are too good; keep equal images together with --group {name}"
             )
-    return notes
+    return files
 
 
 def model_rows(part: SplitPart) -> Any:
@@ -142,11 +138,10 @@ def image_inputs(explanation: Explanation) -> list[str]:
 
 
 # ---- report ----------------------------------------------------------------------------------------------------------
-def where_in_images(folder: Path) -> list[ExtraSection]:
+def where_in_images(main: Explanation | None) -> list[ExtraSection]:
     """Show the ranking's patches on the mean image of each column."""
     from permgrad.report import plots
 
-    main = saved_explanation(folder, "permgrad")
     if main is None:
         return []
     text = (
@@ -165,23 +160,19 @@ def where_in_images(folder: Path) -> list[ExtraSection]:
     ]
 
 
-def with_overlays(sections: list[RowSection], folder: Path) -> list[RowSection]:
-    """Add to each row its images under the attributions of their patches, and under their activation maps."""
+def overlays(section: RowSection, local: Explanation | None, maps: Explanation | None) -> list[tuple[Any, str]]:
+    """Return a row's images under the attributions of their patches, and under their activation maps."""
     from permgrad.report import plots
 
-    local, maps = (saved_explanation(folder, name) for name in ("integrated_gradients", "gradcam"))
+    pictures = []
     sides = ((local, "What pushes the output up (blue) and down (orange)"), (maps, "Grad-CAM"))
-    drawn = []
-    for section in sections:
-        pictures = []
-        for explanation, words in sides:
-            if explanation is None:
-                continue
-            for name in image_inputs(explanation):
-                heat = explanation.maps.get(f"maps:{name}")
-                if heat is not None and not np.any(heat[section.row]):
-                    continue  # nothing in the image speaks for any output
-                picture = plots.image(explanation, row=section.row, input=name, output=section.output, title="")
-                pictures.append((picture, f"{words}, over the image {name}."))
-        drawn.append(replace(section, pictures=pictures))
-    return drawn
+    for explanation, words in sides:
+        if explanation is None:
+            continue
+        for name in image_inputs(explanation):
+            heat = explanation.maps.get(f"maps:{name}")
+            if heat is not None and not np.any(heat[section.row]):
+                continue  # nothing in the image speaks for any output
+            picture = plots.image(explanation, row=section.row, input=name, output=section.output, title="")
+            pictures.append((picture, f"{words}, over the image {name}."))
+    return pictures

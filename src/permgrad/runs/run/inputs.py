@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
@@ -36,9 +36,19 @@ from permgrad.data.types.duplicates import same_columns
 from permgrad.data.types.identifiers import CODES, MANY_CODES, SUSPECT
 from permgrad.runs.folder.folder import folder_hash
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.dividing import Codes, Divided, Rows, divided, notes_on_division, shared_rows, text_columns
-from permgrad.runs.run.images import images_configuration, locate, notes_on_images
-from permgrad.runs.run.target import AS_TEXT, Task, find_column, positive_label, task_of_target
+from permgrad.runs.run.dividing import (
+    AS_TEXT,
+    Divided,
+    Rows,
+    Task,
+    divided,
+    find_column,
+    notes_on_division,
+    positive_label,
+    task_of_target,
+    text_columns,
+)
+from permgrad.runs.run.images import images_configuration, locate
 
 #: Why a column is no feature, in the words of the table of columns.
 LIKE_AN_IDENTIFIER = "left out: like an identifier"
@@ -106,6 +116,22 @@ class Inputs:
         """An encoder that standardises numbers, as baselines take them."""
         return self.fit(TableEncoder("standard", **self.encoder_options))
 
+    @cached_property
+    def learned(self) -> npt.NDArray[np.bool_]:
+        """``(validation rows,)``: whether the training rows hold their class, too; of numbers all are."""
+        y = self.parts["validation"].y
+        return np.ones(len(y), dtype=bool) if self.task == "regression" else np.isin(y, self.parts["train"].y)
+
+    @cached_property
+    def described(self) -> list[ColumnType]:
+        """The columns, those of numbers with their units as the reason."""
+        return [
+            replace(one, reason=unit_said(self.units[one.name]))
+            if one.name in self.units and one.reason.startswith("numbers") and not one.reason.endswith(FUSED)
+            else one
+            for one in self.schema
+        ]
+
     @property
     def columns(self) -> pd.DataFrame:
         """One row per column, for the report: name, kind, missing, levels, role, reason."""
@@ -113,7 +139,7 @@ class Inputs:
         roles |= self.left_out
         rows = [
             (one.name, one.kind, one.n_missing, one.n_levels, roles.get(one.name, "feature"), one.reason)
-            for one in self._with_units()
+            for one in self.described
         ]
         return pd.DataFrame(rows, columns=["name", "kind", "missing", "levels", "role", "reason"])
 
@@ -121,24 +147,11 @@ class Inputs:
     def shown(self) -> Schema:
         """The columns for the terminal: a column that the user left out says so, not what its values look like."""
         reasons = {name: why for name, why in self.left_out.items() if why != LIKE_AN_IDENTIFIER}
-        columns = (replace(column, reason=reasons.get(column.name, column.reason)) for column in self._with_units())
+        columns = (replace(column, reason=reasons.get(column.name, column.reason)) for column in self.described)
         return Schema(tuple(columns))
-
-    def _with_units(self) -> Iterator[ColumnType]:
-        """Yield the columns, those of numbers with their units as the reason."""
-        for column in self.schema:
-            if column.name in self.units and column.reason.startswith("numbers") and not column.reason.endswith(FUSED):
-                yield replace(column, reason=unit_said(self.units[column.name]))
-            else:
-                yield column
 
 
 # ---- which table -----------------------------------------------------------------------------------------------------
-def is_named(table: str) -> bool:
-    """Whether a table is meant by the name of a data set (a file of that name needs ``./`` before it)."""
-    return table in list_datasets()
-
-
 def configuration(request: RunRequest) -> dict[str, Any]:
     """Return everything that changes the result of a run, with the content of files in the place of their names."""
     # With the version: what another one began is not gone on with, and what it finished is not taken for this one's.
@@ -146,12 +159,12 @@ def configuration(request: RunRequest) -> dict[str, Any]:
     content["table content"] = content_of(request.table)
     for role in ("test", "validation", "groups"):
         path = getattr(request, role)
-        content[role] = None if path is None else _file_content(path, role)
+        content[role] = None if path is None else content_of(path, role)
     content |= {"target": list(request.target), "task": request.task, "drop": list(request.drop)}
     content |= {"id": list(request.identifier), "na": list(request.na_codes), "group": request.group}
     content |= {"time": request.time, "preset": request.preset}
     if request.preset.endswith(".json"):
-        content["preset"] = _file_content(Path(request.preset), "preset")
+        content["preset"] = content_of(request.preset, "preset")
     optional: dict[str, Any] = {"not_na": sorted(set(request.kept_texts)), "kind": dict(sorted(request.kinds.items()))}
     optional |= {"batch_size": request.batch_size, "positive": request.positive}
     optional |= {"cost": None if request.cost is None else list(request.cost)}
@@ -161,21 +174,17 @@ def configuration(request: RunRequest) -> dict[str, Any]:
     return content | {"baselines": request.baselines, "seed": request.seed, "split_seed": request.split_seed}
 
 
-def content_of(table: str, role: str = "table") -> str:
-    """Return a hash of the content of a table, or which named data set it is."""
-    if is_named(table):
-        file = fetch_dataset(table)
-        return f"data set {table}" if file is None else file_hash(file)
-    return _file_content(Path(table), role)
-
-
-def _file_content(path: Path, role: str) -> str:
+def content_of(source: str | Path, role: str = "table") -> str:
+    """Return a hash of the content of a file, or which named data set it is (``./heloc`` is a file of that name)."""
+    path, names = Path(source), list_datasets() if role == "table" else []
+    if source in names:
+        file = fetch_dataset(str(source))
+        return f"data set {source}" if file is None else file_hash(file)
     if role in ("table", "test", "validation") and is_parquet_folder(path):
         return folder_hash(path)
     if path.is_file():
         return file_hash(path)
     what = "is a folder" if path.is_dir() else why_missing(path)
-    names = list_datasets() if role == "table" else []
     try:
         neighbours = [entry.name for entry in islice(path.parent.iterdir(), 1000) if entry.name != path.name]
     except OSError:
@@ -194,7 +203,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     ``permgrad compare`` divides the rows itself: they stay ``undivided``, all of them the training part, and of the
     identifiers ``kept_group`` is the one that the user gave as ``--group``.
     """
-    card = get_card(request.table) if is_named(request.table) else None
+    card = get_card(request.table) if request.table in list_datasets() else None
     kinds, written = request.kinds, _read(request, card)
     codes: tuple[str | int | float, ...] = request.na_codes or (card.na_codes if card else ())
     group = request.group if kept_group is None else kept_group
@@ -220,18 +229,14 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     left_out |= {name: LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
     features = [name for name in schema.names if name not in left_out]
     _check_features(schema, features, left_out, target)
-    _align(request, rows, [*features, *request.images, target], group)
+    _match(request, rows, [schema[name] for name in features], target, group)
     variables = _variables(request, card, features)
-    notes += notes_on_codes(request, [written.frame, *rows.files.values()])
-    notes += notes_on_target(target, rows.task, written)
+    notes += notes_on_cells(request, target, rows, written)
     notes += units_said(written.units, {name: why for name, why in left_out.items() if name != target} | dict(kinds))
     notes += notes_on_columns(schema, left_out, request, card, written.padded)
     notes += notes_on_blocks(train[features], schema, variables, request)
-    _check_cells(rows, [schema[name] for name in features], codes)
-    images = locate(request, rows.tables)
-    notes += notes_on_images(images)
-    notes += notes_on_division(request, train, rows.files)
-    shared, alike = shared_rows(notes, train, rows.tables["test"], [*features, *request.images, target])
+    images = locate(request, rows.tables, notes)
+    shared, alike = notes_on_division(notes, request, rows, [*features, *request.images, target])
     parts = {
         part: SplitPart(
             table[features],
@@ -269,12 +274,14 @@ def _read(request: RunRequest, card: DataCard | None) -> Written:
     """Return the table as it is written in its file, or in a named data set."""
     if card:
         return Written.typed(load_dataset(request.table).frame, card.na_codes)
+    single = [name for name in (request.group, request.time) if name is not None]
     reading = Reading(
         codes=MissingCodes.of(request.na_codes),
         classes=request.target[:1],
         categories=[name for name, kind in request.kinds.items() if kind == "categorical"],
         identifiers=request.names_of_rows,
-        named=request.named_columns,
+        # What an option names is read, also where it only numbers the rows.
+        named=(*request.target, *request.drop, *request.identifier, *request.kinds, *request.images, *single),
         not_na=request.kept_texts,
     )
     return read_written(request.table, reading)
@@ -319,16 +326,6 @@ def _roles(
     return target, roles
 
 
-def _align(request: RunRequest, rows: Divided, needed: Sequence[str], group: str | None) -> None:
-    """Leave in the parts' own files what is needed, and refuse files that lack some of it."""
-    optional = [*request.identifier, *([] if group is None else [group])]
-    columns = set(rows.tables["train"].columns)
-    for part, table in rows.files.items():
-        wanted = [*needed, *(name for name in optional if name in table.columns and name not in needed)]
-        silent = [name for name in table.columns if name in columns and name not in wanted]
-        rows.files[part] = rows.tables[part] = align_columns(table.drop(columns=silent), wanted)
-
-
 # ---- columns ---------------------------------------------------------------------------------------------------------
 def _check_features(schema: Schema, features: Sequence[str], left_out: Mapping[str, str], target: str) -> None:
     if not features:
@@ -347,14 +344,24 @@ def _check_features(schema: Schema, features: Sequence[str], left_out: Mapping[s
         )
 
 
-def _check_cells(rows: Divided, columns: Sequence[ColumnType], codes: Codes) -> None:
-    """Refuse cells that cannot be encoded, as the encoder would; those of training rows gave the types."""
+def _match(request: RunRequest, rows: Divided, columns: Sequence[ColumnType], target: str, group: str | None) -> None:
+    """Leave in the parts' own files what is needed; refuse files that lack some of it, and cells that no encoder reads.
+
+    Cells of training rows gave the types.
+    """
+    needed = [*(column.name for column in columns), *request.images, target]
+    optional = [*request.identifier, *([] if group is None else [group])]
+    trained = set(rows.tables["train"].columns)
+    for part, table in rows.files.items():
+        wanted = [*needed, *(name for name in optional if name in table.columns and name not in needed)]
+        silent = [name for name in table.columns if name in trained and name not in wanted]
+        rows.files[part] = rows.tables[part] = align_columns(table.drop(columns=silent), wanted)
     read = [column for column in columns if column.kind != "identifier" and column.storage != "text"]
     for part in ("validation", "test"):
         table = rows.tables[part]
         if read and len(table):
             with rows.lines[part].named():
-                numeric_cells(table[[column.name for column in read]], read, MissingCodes.of(codes))
+                numeric_cells(table[[column.name for column in read]], read, MissingCodes.of(rows.codes))
 
 
 def _variables(request: RunRequest, card: DataCard | None, features: Sequence[str]) -> dict[str, list[str]]:
@@ -378,27 +385,23 @@ def _variables(request: RunRequest, card: DataCard | None, features: Sequence[st
 
 
 # ---- what the user is told of columns --------------------------------------------------------------------------------
-def notes_on_codes(request: RunRequest, tables: Sequence[pd.DataFrame]) -> list[str]:
-    """Name codes for missing that no table of the run has."""
-    first, *further = [unused_codes(table, request.na_codes) for table in tables]
+def notes_on_cells(request: RunRequest, target: str, rows: Divided, written: Written) -> list[str]:
+    """Name codes for missing that no table has, and say where zeros in front of the target's values are passed over."""
+    first, *further = [unused_codes(table, request.na_codes) for table in (written.frame, *rows.files.values())]
     unused = [code for code in first if all(code in codes for codes in further)]
-    return [f"codes for missing that never occur: {listed(unused, show=repr)}; check --na"] if unused else []
-
-
-def notes_on_target(target: str, task: Task, written: Written) -> list[str]:
-    """Say where zeros in front of the target's values, read as numbers, are passed over."""
+    notes = [f"codes for missing that never occur: {listed(unused, show=repr)}; check --na"] if unused else []
     alike = written.alike.get(target)
-    if alike is not None and task == "classification":
-        words = (
+    if alike is not None and rows.task == "classification":
+        notes.append(
             f"classes of {target!r} that differ only by zeros in front are one class, such as {alike[0]!r} and "
             f"{alike[1]!r}, because they are read as numbers; if they are not the same {AS_TEXT}"
         )
-        return [words]
-    words = (
-        f"the target {target!r} is read as numbers, though zeros stand in front as in codes, and is predicted "
-        f"without them; if it holds codes {AS_TEXT}"
-    )
-    return [words] if target in written.padded else []
+    elif target in written.padded:
+        notes.append(
+            f"the target {target!r} is read as numbers, though zeros stand in front as in codes, and is predicted "
+            f"without them; if it holds codes {AS_TEXT}"
+        )
+    return notes
 
 
 def notes_on_columns(

@@ -39,6 +39,7 @@ def judge(
     """
     from permgrad.evaluation.metrics import evaluate
     from permgrad.evaluation.skill import Predicted, against_others, skill
+    from permgrad.report.sentences import against_competitors, skill_words, unseen_words
 
     learned, truth = inputs.parts["train"].y, inputs.parts["test"].y
     codes: Array = np.asarray(truth)
@@ -56,7 +57,19 @@ def judge(
     theirs = {name: Predicted(codes, scores) for name, scores in guesses.items()}
     for name, facts in against_others(inputs.task, ours, theirs, seed=seed).items():
         metrics["baselines"][name]["ahead"] = facts
-    metrics["verdict"] = sentences(metrics, inputs.target, leaks)
+    verdict: list[dict[str, Any]] = []
+    if sentence := leak_words(inputs.target, leaks):
+        verdict.append({"sentence": sentence, "facts": {"kind": "leak", "columns": list(leaks)}})
+    if ahead and (sentence := skill_words(inputs.target, inputs.task, metrics["test"], metrics["constant"])):
+        facts = {"kind": "skill", "learnt": ahead["learnt"], "ahead": ahead["ahead"]}
+        verdict.append({"sentence": sentence, "facts": facts})
+    if sentence := unseen_words(inputs.target, metrics["test"]):
+        verdict.append({"sentence": sentence, "facts": {"kind": "unseen", "rows": metrics["test"]["unseen"]}})
+    if sentence := against_competitors(inputs.task, metrics):
+        scores_ahead = {name: scores.get("ahead") for name, scores in metrics["baselines"].items()}
+        verdict.append({"sentence": sentence, "facts": {"kind": "baselines", "ahead": scores_ahead}})
+    # What is to be said of the run before anything else, each sentence with the facts behind it.
+    metrics["verdict"] = verdict
 
 
 def find_leaks(inputs: Inputs) -> list[dict[str, Any]]:
@@ -84,25 +97,6 @@ def leak_words(target: str, leaks: Sequence[Mapping[str, Any]], most: int = 5) -
         f"{subject} alone predicts {target!r} nearly perfectly ({', '.join(shown)} on rows held out). If {it} is "
         f"made from the target or known only afterwards, every figure here is too good; leave it out with {drop}."
     )
-
-
-def sentences(metrics: Mapping[str, Any], target: str, leaks: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
-    """Return what is to be said of a run before anything else, each sentence with the facts behind it."""
-    from permgrad.report.sentences import against_competitors, skill_words, unseen_words
-
-    verdict: list[dict[str, Any]] = []
-    if sentence := leak_words(target, leaks):
-        verdict.append({"sentence": sentence, "facts": {"kind": "leak", "columns": list(leaks)}})
-    constant = metrics["constant"]
-    if words := skill_words(target, metrics["task"], metrics["test"], constant) if "learnt" in constant else "":
-        facts = {"kind": "skill", "learnt": constant["learnt"], "ahead": constant["ahead"]}
-        verdict.append({"sentence": words, "facts": facts})
-    if sentence := unseen_words(target, metrics["test"]):
-        verdict.append({"sentence": sentence, "facts": {"kind": "unseen", "rows": metrics["test"]["unseen"]}})
-    if sentence := against_competitors(metrics["task"], metrics):
-        ahead = {name: scores.get("ahead") for name, scores in metrics["baselines"].items()}
-        verdict.append({"sentence": sentence, "facts": {"kind": "baselines", "ahead": ahead}})
-    return verdict
 
 
 def write_guesses(folder: Path, inputs: Inputs, classes: Array, guesses: Mapping[str, Array]) -> None:

@@ -10,7 +10,7 @@ import math
 import shlex
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -49,9 +49,13 @@ def reading_help(
     """Return what ``explanations/reading.json`` holds."""
     from permgrad.data.read.table import blank_codes
 
-    words, outcome = outcome_of(inputs, y, attributions.label)
+    names, values, places, source, place = attributions
+    label = source.outputs[place]
+    about = "" if label == "all" else f" to {label}"
+    columns = {str(name): values[:, at] for at, name in enumerate(names)}
+    words, outcome = outcome_of(inputs, y, label)
     blanked = blank_codes(X, list(inputs.na_codes))
-    output = like_output(main, attributions.label)
+    output = like_output(main, label)
     ranking = [name for name in main.ranking(output) if name in blanked.columns]
     looked_at = ranking if len(ranking) <= MOST_RANKED else ranking[:FEATURES]
     # Dates written as text have nearly as many values as there are rows.
@@ -66,7 +70,7 @@ def reading_help(
         levels = cut[name]
         if levels is None:
             continue
-        table = level_table(levels, outcome, attributions.columns.get(name), attributions.places)
+        table = level_table(levels, outcome, columns.get(name), places)
         rank_by_data = by_data.index(name) + 1
         notes = sign_notes(name, table, float(outcome.mean())) if name in deserving else []
         if name in deserving and (rank < rank_by_data or goes_along(levels[0], outcome)):
@@ -86,8 +90,8 @@ def reading_help(
         "outcome": words,
         "overall": float(outcome.mean()),
         "rows": len(outcome),
-        "attribution": attributions.words,
-        "baseline": attributions.baseline,
+        "attribution": f"mean attribution{about} by {source.method.replace('_', ' ')}",
+        "baseline": str(source.meta.get("baseline", "")),
         "class": main.outputs[output] if output else None,
         "features": features,
         "leakage": leakage_hint(inputs, main, importance_shares(main)),
@@ -111,17 +115,14 @@ def told_features(main: Explanation, output: int, shares: dict[str, float]) -> s
     return {name for name in clear if deserves_words(*ends[name], shares.get(name, math.nan))}
 
 
-class Attributions:
+class Attributions(NamedTuple):
     """Local attributions of one output ``(rows, features)``, of rows at some ``places`` among those explained."""
 
-    def __init__(
-        self, names: Sequence[str], values: Floats, places: npt.NDArray[np.int64], source: Explanation, output: int
-    ) -> None:
-        self.places, self.label = places, source.outputs[output]
-        self.baseline = str(source.meta.get("baseline", ""))
-        about = "" if self.label == "all" else f" to {self.label}"
-        self.words = f"mean attribution{about} by {source.method.replace('_', ' ')}"
-        self.columns = {str(name): values[:, place] for place, name in enumerate(names)}
+    names: Sequence[str]
+    values: Floats
+    places: npt.NDArray[np.int64]
+    source: Explanation
+    output: int
 
 
 def outcome_of(inputs: Inputs, y: npt.NDArray[Any], label: str) -> tuple[str, Floats]:
@@ -129,14 +130,6 @@ def outcome_of(inputs: Inputs, y: npt.NDArray[Any], label: str) -> tuple[str, Fl
     if inputs.task == "regression":
         return f"mean {inputs.target}", np.asarray(y, dtype=np.float64)
     return f"share of {inputs.target} = {label}", np.array([str(value) == label for value in y.tolist()], dtype=float)
-
-
-def shown_output(inputs: Inputs, classes: Sequence[Any], y: npt.NDArray[Any]) -> str:
-    """Return the class that is looked at: of two the positive one, of more the most frequent one."""
-    if inputs.positive is not None:
-        return str(inputs.positive)
-    counts = [int((np.asarray(y) == label).sum()) for label in classes]
-    return str(classes[int(np.argmax(counts))])
 
 
 # ---- levels ----------------------------------------------------------------------------------------------------------
@@ -150,7 +143,16 @@ def levels_of(values: pd.Series[Any]) -> Levels | None:
     missing = values.isna().to_numpy()
     numeric = pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype)
     if numeric and values.nunique() > LEVELS:
-        codes, names = _ranges(values.to_numpy(dtype=np.float64, na_value=np.nan), missing)
+        numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+        present = numbers[~missing]
+        edges = np.unique(np.quantile(present, np.linspace(0, 1, PARTS + 1)[1:-1], method="inverted_cdf"))
+        edges = edges[edges < present.max()]
+        codes = np.searchsorted(edges, numbers, side="left")
+        digits = 6 if np.all(edges == np.round(edges)) else 3
+        written = [f"{edge:.{digits}g}".replace("-", "−") for edge in edges]
+        names = [f"up to {written[0]}"] if written else ["all"]
+        names += [f"over {low} to {high}" for low, high in pairwise(written)]
+        names += [f"above {written[-1]}"] if written else []
     else:
         texts = values.map(lambda value: f"{value:g}" if isinstance(value, float) else str(value)).astype(object)
         counts = texts[~missing].value_counts()
@@ -167,41 +169,42 @@ def levels_of(values: pd.Series[Any]) -> Levels | None:
     return codes.astype(np.int64), names
 
 
-def _ranges(values: Floats, missing: npt.NDArray[np.bool_]) -> Levels:
-    present = values[~missing]
-    edges = np.unique(np.quantile(present, np.linspace(0, 1, PARTS + 1)[1:-1], method="inverted_cdf"))
-    edges = edges[edges < present.max()]
-    codes = np.searchsorted(edges, values, side="left").astype(np.int64)
-    digits = 6 if np.all(edges == np.round(edges)) else 3
-    written = [f"{edge:.{digits}g}".replace("-", "−") for edge in edges]
-    names = [f"up to {written[0]}"] if written else ["all"]
-    names += [f"over {low} to {high}" for low, high in pairwise(written)]
-    names += [f"above {written[-1]}"] if written else []
-    return codes, names
-
-
 def level_table(
     levels: Levels, outcome: Floats, attribution: Floats | None, places: npt.NDArray[np.int64]
 ) -> list[dict[str, Any]]:
     """Return for each level its rows, their mean outcome and their mean attribution, both with standard errors."""
     codes, names = levels
+    explained = codes[places]
+    counts, seen = (np.bincount(chosen, minlength=len(names)) for chosen in (codes, explained))
+    outcomes = _means(outcome, codes, counts)
+    attributions = [(None, None)] * len(names) if attribution is None else _means(attribution, explained, seen)
+    return [
+        {
+            "level": name,
+            "rows": int(counts[code]),
+            "share": float(counts[code] / len(codes)),
+            "outcome": outcomes[code][0],
+            "deviation": outcomes[code][1],
+            "attribution": attributions[code][0],
+            "attribution_error": attributions[code][1],
+            "explained": int(seen[code]),
+        }
+        for code, name in enumerate(names)
+    ]
 
-    def means(values: Floats, at: npt.NDArray[np.bool_]) -> tuple[float | None, float | None]:
-        count = int(at.sum())
-        error = float(values[at].std(ddof=1) / math.sqrt(count)) if count > 1 else None
-        return float(values[at].mean()) if count else None, error
 
-    rows = []
-    for code, name in enumerate(names):
-        at_level = codes == code
-        explained = at_level[places]
-        row: dict[str, Any] = {"level": name, "rows": int(at_level.sum()), "share": float(at_level.mean())}
-        row["outcome"], row["deviation"] = means(outcome, at_level)
-        row["attribution"], row["attribution_error"] = (
-            (None, None) if attribution is None else means(attribution, explained)
-        )
-        rows.append(row | {"explained": int(explained.sum())})
-    return rows
+def _means(
+    values: Floats, codes: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]
+) -> list[tuple[float | None, float | None]]:
+    """Return each level's mean and its standard error, None where it has too few rows."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = np.bincount(codes, weights=values, minlength=len(counts)) / counts
+        squares = np.bincount(codes, weights=(values - means[codes]) ** 2, minlength=len(counts))
+        errors = np.sqrt(squares / (counts - 1) / counts)
+    return [
+        (float(mean) if count else None, float(error) if count > 1 else None)
+        for mean, error, count in zip(means, errors, counts, strict=True)
+    ]
 
 
 def explained_share(codes: npt.NDArray[np.int64], outcome: Floats) -> float:
@@ -329,15 +332,17 @@ def related_features(frame: pd.DataFrame, names: Sequence[str]) -> list[dict[str
     stacked = np.column_stack([bases[name] for name in numbers]) if numbers else np.zeros((rows, 0))
     pairs = []
     for name in chosen:
-        strengths = dict(zip(numbers, _with_numbers(bases[name], stacked), strict=True))
+        # Of numbers all at once: a wide table has thousands.
+        products = bases[name].T @ stacked
+        levels = bases[name].shape[1]
+        squared = (products**2).sum(axis=0) - (levels - 1) / (rows - 1)
+        with_numbers = products.ravel() if levels == 1 else np.sqrt(np.clip(squared, 0.0, 1.0))
+        strengths = dict(zip(numbers, with_numbers.tolist(), strict=True))
         strengths |= {other: _corrected(bases[name], basis) for other, basis in bases.items() if basis.shape[1] > 1}
-        related = [
-            (other, strength) for other, strength in strengths.items() if other != name and abs(strength) >= least
-        ]
+        related = [(other, value) for other, value in strengths.items() if other != name and abs(value) >= least]
         for other, strength in sorted(related, key=lambda pair: -abs(pair[1])):
-            both = bases[name].shape[1] == bases[other].shape[1] == 1
-            kind = "correlation" if both else "association"
-            pairs.append({"feature": name, "other": other, "strength": float(strength), "kind": kind})
+            kind = "correlation" if levels == bases[other].shape[1] == 1 else "association"
+            pairs.append({"feature": name, "other": other, "strength": strength, "kind": kind})
     return pairs
 
 
@@ -362,14 +367,6 @@ def _bases(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Floats]:
         if indicators.shape[1] > 1:
             bases[name] = indicators / np.sqrt(indicators.sum(axis=0))
     return bases
-
-
-def _with_numbers(basis: Floats, numbers: Floats) -> Floats:
-    """Return how a column goes with each of many numbers ``(numbers,)``."""
-    products: Floats = basis.T @ numbers
-    chance = (basis.shape[1] - 1) / (len(basis) - 1)
-    strengths: Floats = np.sqrt(np.clip((products**2).sum(axis=0) - chance, 0.0, 1.0))
-    return products.ravel() if basis.shape[1] == 1 else strengths
 
 
 def _corrected(first: Floats, second: Floats) -> float:

@@ -18,9 +18,10 @@ from permgrad.runs.folder import folder as folders
 from permgrad.runs.folder.documents import BRANCHES, METRICS, read_json, read_metrics, read_table_of
 from permgrad.runs.folder.folder import STAGES, believed, read_record, refuse_input
 from permgrad.runs.requests import Outcome, RunRequest
+from permgrad.runs.run.dividing import positive_words
 from permgrad.runs.run.inputs import Inputs, configuration, load_inputs
 from permgrad.runs.run.predicting import use_threads
-from permgrad.runs.run.target import positive_words
+from permgrad.runs.run.reading import RELATED
 
 __all__ = ["RunRequest", "run_table"]
 
@@ -73,7 +74,7 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
         surprises_told_once(),
     ):
         if folder.lost is not None:
-            say(lost_line(folder.lost))
+            say(folder.lost.note())
         work = stages.RunWork(request, inputs, folder, say, settings=resolved)
         for number, (name, stage) in enumerate(stages.STAGE_WORK.items(), start=1):
             if name in folder.finished_stages:
@@ -105,12 +106,6 @@ def headline(inputs: Inputs) -> str:
     return f"{source} {inputs.name}: {why}; rows: {rows} ({inputs.split})"
 
 
-def lost_line(lost: folders.Lost) -> str:
-    """Say that files of a finished stage are gone or damaged, and what follows from it."""
-    what = "them" if len(lost.files) > 1 else "it"
-    return f"note: {lost.words()}; the stage that writes {what}, and those after it, are done again"
-
-
 # ---- the summary -----------------------------------------------------------------------------------------------------
 _PATHS = ("tabular", "image")
 #: With more models each has a line instead of a column.
@@ -119,47 +114,45 @@ _MODELS_SIDE_BY_SIDE = 3
 
 def summarise(folder: Path, *, already: bool = False) -> Outcome:
     """Return the summary of a finished run, read from its folder; ``already`` says that nothing was done now."""
-    with believed(folder):
-        return _summary(folder, already=already)
-
-
-def _summary(folder: Path, *, already: bool) -> Outcome:
     from permgrad.report.sentences import entries_of
-    from permgrad.runs.commands.report import related_pairs
 
-    metrics, branches = read_metrics(folder / METRICS), read_json(folder / BRANCHES)
-    frame = read_table_of(
-        folder / "importance.csv",
-        "explanation",
-        needs=("feature", "class", "importance", "ci_low", "ci_high", "p_value", "p_adjusted"),
-        numbers=("importance", "ci_low", "ci_high", "p_value", "p_adjusted", *_PATHS),
-        keep_default_na=False,
-        na_values=[""],
-        dtype={"class": str},
-    )
-    # The first line of a feature is that of all rows; a class may have its name.
-    top = frame[frame["class"] == "all"].drop_duplicates("feature")
-    top = top.sort_values("importance", ascending=False, kind="stable")
-    report, verdict = folder / "report.html", metrics["verdict"]
-    facts: dict[str, Any] = {
-        "folder": os.fspath(folder),
-        "report": os.fspath(report),
-        "already_finished": already,
-        **{name: metrics[name] for name in ("task", "rows", "test", "baselines", "verdict")},
-        **{name: metrics[name] for name in ("positive", "never_predicted", "cuts") if name in metrics},
-        "top_features": top.drop(columns=["class", "modality"]).head(10).to_dict(orient="records"),
-        "branches": entries_of(branches),
-    }
-    lines = [f"This run is finished already; nothing was changed. ({folder})"] if already else []
-    lines += [f"ALARM: {one['sentence']}" if one["facts"]["kind"] == "leak" else one["sentence"] for one in verdict]
-    learnt = all(one["facts"].get("learnt", True) for one in verdict)
-    lines += [*_metric_lines(metrics), *_class_lines(metrics)]
-    lines += [*_feature_lines(top, related_pairs(folder), learnt=learnt), *_branch_lines(branches)]
-    return Outcome(facts, "\n".join([*lines, f"Report: {report}"]))
+    with believed(folder):
+        metrics, branches = read_metrics(folder / METRICS), read_json(folder / BRANCHES)
+        frame = read_table_of(
+            folder / "importance.csv",
+            "explanation",
+            needs=("feature", "class", "importance", "ci_low", "ci_high", "p_value", "p_adjusted"),
+            numbers=("importance", "ci_low", "ci_high", "p_value", "p_adjusted", *_PATHS),
+            keep_default_na=False,
+            na_values=[""],
+            dtype={"class": str},
+        )
+        # The first line of a feature is that of all rows; a class may have its name.
+        top = frame[frame["class"] == "all"].drop_duplicates("feature")
+        top = top.sort_values("importance", ascending=False, kind="stable")
+        related = read_json(folder / "explanations" / RELATED)["pairs"]
+        report, verdict = folder / "report.html", metrics["verdict"]
+        facts: dict[str, Any] = {
+            "folder": os.fspath(folder),
+            "report": os.fspath(report),
+            "already_finished": already,
+            **{name: metrics[name] for name in ("task", "rows", "test", "baselines", "verdict")},
+            **{name: metrics[name] for name in ("positive", "never_predicted", "cuts") if name in metrics},
+            "top_features": top.drop(columns=["class", "modality"]).head(10).to_dict(orient="records"),
+            "branches": entries_of(branches),
+        }
+        lines = [f"This run is finished already; nothing was changed. ({folder})"] if already else []
+        lines += [f"ALARM: {one['sentence']}" if one["facts"]["kind"] == "leak" else one["sentence"] for one in verdict]
+        learnt = all(one["facts"].get("learnt", True) for one in verdict)
+        lines += _metric_lines(metrics)
+        lines += [*_feature_lines(top, related, learnt=learnt), *_branch_lines(branches)]
+        return Outcome(facts, "\n".join([*lines, f"Report: {report}"]))
 
 
 def _metric_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """Say how good the models are, which class is the positive one, which are never predicted, and the cuts."""
     from permgrad.evaluation.metrics import metrics as registry
+    from permgrad.evaluation.thresholds import never_predicted_words
 
     models = {"permgrad": metrics["test"], **metrics["baselines"]}
     labels = {one.name: one.label for one in registry.values() if one.name in metrics["test"]}
@@ -179,14 +172,7 @@ def _metric_lines(metrics: Mapping[str, Any]) -> list[str]:
         texts = ["–" if cells[place] is None else f"{cells[place]:.4g}" for _, _, cells in columns]
         cells = "".join(f"{text:>{size}}" for text, (_, size, _) in zip(texts, columns, strict=True))
         lines.append(f"  {row:<{width}}{cells}")
-    return lines
-
-
-def _class_lines(metrics: Mapping[str, Any]) -> list[str]:
-    """Say which class is the positive one, which are never predicted, and where a logit may be cut."""
-    from permgrad.evaluation.thresholds import never_predicted_words
-
-    lines = [*positive_words(metrics.get("positive")), *never_predicted_words(metrics.get("never_predicted") or [])]
+    lines += [*positive_words(metrics.get("positive")), *never_predicted_words(metrics.get("never_predicted") or [])]
     if not (stored := metrics.get("cuts")):
         return lines
     width = max(len(row["cut"]) for row in stored["test"])

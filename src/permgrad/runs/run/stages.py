@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from permgrad.base.files import atomic_path, plain, write_json_atomic, write_tex
 from permgrad.base.progress import readable
 from permgrad.base.random import derive_seed, resolve_seed
 from permgrad.base.stored import parse_json
+from permgrad.data.datasets import list_datasets
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.types.column_notes import told_of_columns
 from permgrad.evaluation.competitors import (
@@ -57,7 +59,7 @@ from permgrad.runs.run import gradients
 from permgrad.runs.run.dividing import PARTS
 from permgrad.runs.run.explaining import explain_run
 from permgrad.runs.run.images import model_rows
-from permgrad.runs.run.inputs import Inputs, is_named
+from permgrad.runs.run.inputs import Inputs
 from permgrad.runs.run.judging import find_leaks, judge, leak_words, write_guesses
 from permgrad.runs.run.predicting import Predicted, prediction_table, predictions_of
 
@@ -75,21 +77,19 @@ class RunWork:
     inputs: Inputs
     folder: RunFolder
     say: Say
-    model: Any = None
     settings: FitSettings | None = None
     encoder: tuple[TableEncoder, npt.NDArray[np.float32]] | None = None
     predicted: dict[str, Predicted] = field(default_factory=dict)
 
-    def load_model(self) -> Any:
-        """Return the trained model."""
-        if self.model is None:
-            self.model = load(self.folder / "model", device=self.request.device)
-        return self.model
+    @cached_property
+    def model(self) -> Any:
+        """The trained model."""
+        return load(self.folder.path / "model", device=self.request.device)
 
     def predictions(self, part: str) -> Predicted:
         """Return what the model says of the rows of a part."""
         if part not in self.predicted:
-            self.predicted[part] = predictions_of(self.load_model(), model_rows(self.inputs.parts[part]))
+            self.predicted[part] = predictions_of(self.model, model_rows(self.inputs.parts[part]))
         return self.predicted[part]
 
 
@@ -152,7 +152,7 @@ def make_estimator(request: RunRequest, inputs: Inputs, layout: Any, *, preset: 
 
 def validation_rows(inputs: Inputs) -> tuple[pd.DataFrame, npt.NDArray[Any]]:
     """Return the validation rows whose class also stands in the training rows: others cannot say when to stop."""
-    part, learned = inputs.parts["validation"], _learned(inputs)
+    part, learned = inputs.parts["validation"], inputs.learned
     if not learned.any():
         raise InputError(
             "validation rows must hold classes of the training rows, however: none does; "
@@ -161,17 +161,12 @@ def validation_rows(inputs: Inputs) -> tuple[pd.DataFrame, npt.NDArray[Any]]:
     return part.X[learned], part.y[learned]
 
 
-def _learned(inputs: Inputs) -> npt.NDArray[np.bool_]:
-    y = inputs.parts["validation"].y
-    return np.ones(len(y), dtype=bool) if inputs.task == "regression" else np.isin(y, inputs.parts["train"].y)
-
-
 # ---- data ------------------------------------------------------------------------------------------------------------
 def data_stage(work: RunWork) -> None:
     """Write what the table is taken for and how it is split."""
     import torch
 
-    inputs, folder, request = work.inputs, work.folder, work.request
+    inputs, folder, request = work.inputs, work.folder.path, work.request
     for line in inputs.shown.to_text(most=40).splitlines():
         work.say(f"  {line}")
     for note in inputs.notes:
@@ -208,11 +203,11 @@ def data_stage(work: RunWork) -> None:
     # Paths that hold in any folder, or names of data sets.
     files = {"table": request.table, "test": request.test}
     sources = {
-        role: os.fspath(path) if is_named(os.fspath(path)) else os.fspath(Path(path).absolute())
+        role: os.fspath(path) if path in list_datasets() else os.fspath(Path(path).absolute())
         for role, path in files.items()
         if path is not None
     }
-    folder.note(versions=versions(), machine=machine, sources=sources)
+    work.folder.record["facts"].update(plain({"versions": versions(), "machine": machine, "sources": sources}))
 
 
 def versions() -> dict[str, str]:
@@ -247,8 +242,8 @@ def layout_stage(work: RunWork) -> None:
     # The same layout gives the same bytes.
     with rc_context({"svg.hashsalt": "permgrad"}):
         draw_layout(layout, names).savefig(stream, format="svg", metadata={"Date": None})
-    write_text_atomic(work.folder / "layout.svg", stream.getvalue())
-    write_json_atomic(work.folder / "layout.json", {**layout_to_dict(layout), "columns": names})
+    write_text_atomic(work.folder.path / "layout.svg", stream.getvalue())
+    write_json_atomic(work.folder.path / "layout.json", {**layout_to_dict(layout), "columns": names})
 
 
 def fit_encoder(
@@ -275,26 +270,25 @@ def place_columns(
 def model_stage(work: RunWork) -> None:
     """Train the network, measure it on validation and test rows, and train the baselines if asked for."""
     work.folder.checkpoint.mkdir(exist_ok=True)
-    learned = _learned(work.inputs)
     # The notes of the data stage have said what there is to say of columns.
     with told_of_columns():
-        work.model = fit_on_images(work) if work.request.images else fit_on_table(work, learned)
-    work.model.save(work.folder / "model", overwrite=True)
+        work.model = fit_on_images(work) if work.request.images else fit_on_table(work)
+    work.model.save(work.folder.path / "model", overwrite=True)
     write_measures(work)
-    if count := int((~learned).sum()):
+    if count := int((~work.inputs.learned).sum()):
         rows = f"{counted(count, 'validation row')} {by_count(count, 'has', 'have')} a class that no training row has"
         work.say(f"note: {rows}; {by_count(count, 'it', 'they')} did not stop the training")
 
 
-def fit_on_table(work: RunWork, learned: npt.NDArray[np.bool_]) -> Any:
+def fit_on_table(work: RunWork) -> Any:
     """Return the trained network of a table; training stops by the validation rows with classes that it learns."""
     with believed(work.folder.path):
-        layout = StoredLayout.from_dict(parse_json((work.folder / "layout.json").read_bytes()))
+        layout = StoredLayout.from_dict(parse_json((work.folder.path / "layout.json").read_bytes()))
     parts, model = work.inputs.parts, make_estimator(work.request, work.inputs, layout)
     encoder, encoded = work.encoder or fit_encoder(model, work.inputs, work.settings)
     validation, test = (EncodedFrame.of(parts[part].X, encoder) for part in PARTS[1:])
     parts["validation"].X, parts["test"].X = validation, test
-    train = FitRows(encoded, parts["train"].y, np.ones(len(encoded)))
+    train, learned = FitRows(encoded, parts["train"].y, np.ones(len(encoded))), work.inputs.learned
     held = FitRows(validation.encoded[learned], parts["validation"].y[learned], np.ones(learned.sum()))
     done = say_resumed(work)
     settings = None if work.settings is None else replace(work.settings, layout=layout)
@@ -350,8 +344,8 @@ def say_baselines(work: RunWork) -> None:
 def write_measures(work: RunWork) -> None:
     """Measure the trained network on validation and test rows, train the baselines if asked for, and write it down."""
     inputs, request, parts = work.inputs, work.request, work.inputs.parts
-    model = work.load_model()
-    with atomic_path(work.folder / "history.csv") as temporary:
+    model = work.model
+    with atomic_path(work.folder.path / "history.csv") as temporary:
         write_csv(model.history_, temporary)
     metrics: dict[str, Any] = {"task": inputs.task, "rows": {part: len(parts[part].X) for part in PARTS}}
     predicted = {part: work.predictions(part) for part in ("validation", "test")}
@@ -369,21 +363,21 @@ def write_measures(work: RunWork) -> None:
     metrics["baselines"] = _fit_baselines(work, guesses) if request.wanted_baselines else {}
     if guesses:
         write_guesses(work.folder.path, inputs, classes, guesses)
-    leaks = read_json(work.folder / DATA).get("leaks", [])
+    leaks = read_json(work.folder.path / DATA).get("leaks", [])
     judge(metrics, inputs, classes, predicted["test"], guesses, leaks=leaks, seed=request.seed)
     leads = not request.images and gradients.leads(request.preset)
     if len(classes) == 2 and (leads or request.cost is not None):
         cuts = gradients.cuts(model, inputs, request.cost)
         metrics |= {} if cuts is None else {"cuts": cuts}
     test = parts["test"]
-    with atomic_path(work.folder / "predictions.csv") as temporary:
+    with atomic_path(work.folder.path / "predictions.csv") as temporary:
         write_csv(prediction_table(test.rows, test.identifiers, predicted["test"], model, truth=test.y), temporary)
-    write_json_atomic(work.folder / "metrics.json", metrics)
+    write_json_atomic(work.folder.path / "metrics.json", metrics)
 
 
 def _fit_baselines(work: RunWork, guesses: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
     """Train baselines on the rows that the network sees; some read categories as categories."""
-    inputs, names, model = work.inputs, work.request.wanted_baselines, work.load_model()
+    inputs, names, model = work.inputs, work.request.wanted_baselines, work.model
     natural: dict[str, pd.DataFrame | None] = dict.fromkeys(inputs.parts)
     if any(competitors.get(name).takes_natural for name in names):
         encoder = inputs.standard_encoder
@@ -402,15 +396,10 @@ def _fit_baselines(work: RunWork, guesses: dict[str, npt.NDArray[Any]]) -> dict[
     )
 
 
-def report_stage(work: RunWork) -> None:
-    """Write ``report.html`` from the files of the folder."""
-    write_run_report(work.folder.path, dict(work.folder.record), model=work.load_model())
-
-
-STAGE_WORK: dict[str, Callable[[RunWork], None]] = {
+STAGE_WORK: dict[str, Callable[[RunWork], Any]] = {
     "data": data_stage,
     "layout": layout_stage,
     "model": model_stage,
     "explanation": explain_run,
-    "report": report_stage,
+    "report": lambda work: write_run_report(work.folder.path, work.folder.record, model=work.model),
 }

@@ -1,55 +1,60 @@
-"""``permgrad tune``: a table in; a study of many trials, and the best of them as a finished run, out."""
+"""``permgrad tune``: a table in; a study of many trials, and the best of them as a finished run, out.
+
+The study's folder: ``tune.json``, trials, their table, the page, and the winner as a run; ``.workers`` holds the locks
+of the processes at work.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import EnvironmentProblem, InputError, by_count
-from permgrad.base.files import atomic_path, plain, sweep, write_json_atomic
+from permgrad.base.files import (
+    atomic_path,
+    file_hash,
+    plain,
+    sweep,
+    write_json_atomic,
+    write_text_atomic,
+)
+from permgrad.base.locks import exclusive
 from permgrad.base.progress import Progress, readable
 from permgrad.base.stored import parse_json
 from permgrad.data.types.column_notes import told_of_columns
 from permgrad.imaging import StoredLayout, layout_to_dict
 from permgrad.models.estimators.settings import device_faults
-from permgrad.runs.folder.folder import configuration_hash, made_folder, read_record, refuse_input, writable_folder
-from permgrad.runs.requests import Outcome, TuneRequest
+from permgrad.report.page.tuning import tuning_page
+from permgrad.runs.folder import folder as folders
+from permgrad.runs.folder.folder import RUN, FolderKind, believed, configuration_hash, find_finished, writable_folder
+from permgrad.runs.requests import DATABASE, Outcome, TuneRequest
 from permgrad.runs.run import stages
-from permgrad.runs.run.inputs import configuration, load_inputs
+from permgrad.runs.run.inputs import Inputs, configuration, load_inputs
 from permgrad.runs.run.predicting import use_threads
-from permgrad.runs.run.run import headline
-from permgrad.runs.tune.export import (
-    MODEL,
-    PRESET,
-    STUDY,
-    TRIALS,
-    TUNE_RECORD,
-    WORKERS,
-    TuneSession,
-    check_study_folder,
-    export_winner,
-    finished_outcome,
-    new_record,
-    write_page,
-    write_table,
-    write_tune_record,
-)
+from permgrad.runs.run.run import headline, summarise
 from permgrad.tuning import get_space
 from permgrad.tuning.spaces import Space, check_preset
 from permgrad.tuning.study import (
     BEST_EPOCH,
     EPOCHS,
+    PROPOSAL,
     REASON,
     SECONDS,
+    STATES,
     Claim,
     Pruner,
     Study,
     Worker,
+    importances,
     need_optuna,
     open_study,
     quiet_optuna,
@@ -65,6 +70,30 @@ _PAUSE = 1.0
 HISTORY, CHECKPOINT = "history.csv", ".checkpoint"
 #: What a trial may fail of without the study failing: settings that diverge, or are too large for the machine.
 _TRIAL_FAULTS = (InputError, RuntimeError, ValueError, ArithmeticError, MemoryError)
+_COLUMNS = ("trial", "state", "validation_loss", "epochs", "best_epoch", "seed")
+TUNE_RECORD, WORKERS, TRIALS, TABLE = "tune.json", ".workers", "trials", "trials.csv"
+PRESET, PAGE, MODEL = "preset.json", "tuning.html", "model"
+STUDY = FolderKind(
+    "study",
+    (TUNE_RECORD, *RUN.names, TRIALS, TABLE, PRESET, PAGE),
+    same="study",
+    key="identity",
+    holds={"study": str},
+    leftovers=(WORKERS, DATABASE),
+)
+
+
+@dataclass
+class TuneSession:
+    """What one process needs while it works on a study that is to have ``total`` trials."""
+
+    request: TuneRequest
+    inputs: Inputs
+    space: Space
+    total: int
+    folder: Path
+    study: Study
+    say: Callable[[str], None]
 
 
 def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
@@ -80,9 +109,9 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
     identity = identity_of(request, space)
     folder = request.folder
     space_file = Path(request.space) if request.space.endswith(".json") else None
-    refuse_input(folder, {**request.files, "space": space_file}, names=STUDY.names)
+    folders.refuse_input(folder, {**request.files, "space": space_file}, names=STUDY.names)
     if not request.overwrite:
-        check_study_folder(folder, identity, request.shown_storage, request.study)
+        STUDY.check_free(folder, identity, storage=request.shown_storage, study=request.study)
         done = finished_outcome(request, identity, space)
         if done is not None:
             return done
@@ -134,7 +163,7 @@ def _opened(request: TuneRequest, identity: dict[str, Any]) -> Iterator[Study]:
     from sqlalchemy.exc import SQLAlchemyError
 
     folder = request.folder
-    with made_folder(folder):
+    with folders.made_folder(folder):
         try:
             with Worker(folder / WORKERS) as worker:
                 if request.overwrite:
@@ -143,15 +172,16 @@ def _opened(request: TuneRequest, identity: dict[str, Any]) -> Iterator[Study]:
                             f"a study is only replaced when nobody works on it, however: {count} other process"
                             f"{by_count(count, ' is', 'es are')} at work in {folder}; wait, or choose another --out"
                         )
-                    if STUDY.read(folder) is None and read_record(folder) is None:
+                    if STUDY.read(folder) is None and folders.read_record(folder) is None:
                         STUDY.refuse_taken(folder)
                 opened = open_study(request.url, request.study, identity, worker, overwrite=request.overwrite)
                 with opened as study, writable_folder(folder):
                     if request.overwrite:
                         STUDY.clear(folder)
                     if STUDY.read(folder) is None:
-                        record = new_record(identity, request.shown_storage, request.study, request.command)
-                        write_tune_record(folder, record)
+                        beside = {"storage": request.shown_storage, "study": request.study}
+                        record = STUDY.new_record(identity, request.command, **beside, finished=None)
+                        write_json_atomic(folder / TUNE_RECORD, record)
                     yield study
         except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
             raise EnvironmentProblem(
@@ -169,31 +199,26 @@ def _opened(request: TuneRequest, identity: dict[str, Any]) -> Iterator[Study]:
 # ---- trials ----------------------------------------------------------------------------------------------------------
 def _work_through(session: TuneSession) -> None:
     """Do trials until all are finished, whoever finishes them."""
-    study = session.study
+    study, total, waiting = session.study, session.total, False
     for trial in study.finished():  # of a process that was killed right after a trial's end
         shutil.rmtree(session.folder / TRIALS / str(trial.number) / CHECKPOINT, ignore_errors=True)
     try:
-        _claim_and_do(session)
+        while True:
+            claim = study.claim(total, session.space, session.inputs.task, session.request.seed)
+            if claim is not None:
+                waiting = False
+                _do_trial(session, claim)
+                write_table(session)
+            elif len(study.finished(total)) >= total:
+                return
+            else:
+                if not waiting:
+                    session.say("other processes are at work on the last trials; waiting (Ctrl-C leaves it to them)")
+                waiting = True
+                time.sleep(_PAUSE)
     finally:
         # Also what Ctrl-C met while it was being claimed or ended; a full disk says nothing of a trial either.
         study.let_go()
-
-
-def _claim_and_do(session: TuneSession) -> None:
-    study, total, waiting = session.study, session.total, False
-    while True:
-        claim = study.claim(total, session.space, session.inputs.task, session.request.seed)
-        if claim is not None:
-            waiting = False
-            _do_trial(session, claim)
-            write_table(session)
-        elif len(study.finished(total)) >= total:
-            return
-        else:
-            if not waiting:
-                session.say("other processes are at work on the last trials; waiting (Ctrl-C leaves it to them)")
-            waiting = True
-            time.sleep(_PAUSE)
 
 
 def _do_trial(session: TuneSession, claim: Claim) -> None:
@@ -284,3 +309,209 @@ def _trial_line(session: TuneSession, number: int, state: str, value: float | No
         workers = 1 + session.study.worker.others()
         line += f"; about {readable(sum(times) / len(times) * left / workers)} left"
     return line
+
+
+# ---- the table and the page ------------------------------------------------------------------------------------------
+def trial_table(session: TuneSession) -> pd.DataFrame:
+    """Return one line per finished trial: number, state, loss, epochs, seed, parameters, reason of a failure.
+
+    Nothing in it depends on the clock: a study that was killed and went on has the same table.
+    """
+    trials = session.study.finished(session.total)
+    names = list(dict.fromkeys(name for trial in trials for name in trial.params))
+    rows = [
+        [
+            trial.number,
+            STATES[trial.state.name],
+            trial.value,
+            *(trial.user_attrs.get(name) for name in (EPOCHS, BEST_EPOCH)),
+            trial.user_attrs[PROPOSAL]["seed"],
+            *(trial.params.get(name) for name in names),
+            trial.user_attrs.get(REASON),
+        ]
+        for trial in trials
+    ]
+    return pd.DataFrame(rows, columns=[*_COLUMNS, *names, "reason"], dtype=object)
+
+
+def write_table(session: TuneSession) -> None:
+    """Write ``trials.csv``; of several processes one at a time."""
+    with exclusive(session.folder / WORKERS / "table.guard"), writable_folder(session.folder):
+        table = trial_table(session)
+        with atomic_path(session.folder / TABLE) as temporary:
+            write_csv(table, temporary)
+
+
+def write_page(session: TuneSession) -> None:
+    """Write ``tuning.html``."""
+    finished = session.study.finished(session.total)
+    best = session.study.best(session.total)
+    curves = {trial.number: [loss for _, loss in sorted(trial.intermediate_values.items())] for trial in finished}
+    ranges = {name: range_ for trial in finished for name, range_ in trial.distributions.items()}
+    record = STUDY.read(session.folder) or {}
+    facts = {
+        "table": session.inputs.name,
+        "target": session.inputs.target,
+        "task": session.inputs.task,
+        "space": session.space.name,
+        "space_text": session.space.text,
+        "starts_with": session.space.base_name if session.space.base is not None else None,
+        "total": session.total,
+        "best": None if best is None else best.number,
+        "importances": importances(finished),
+        "curves": {number: losses for number, losses in curves.items() if losses},
+        "seconds": {trial.number: trial.user_attrs.get(SECONDS) for trial in finished},
+        "log_scales": [name for name, range_ in ranges.items() if getattr(range_, "log", False)],
+        "command": record.get("command", session.request.command),
+        "again": _again(session, best) if best is not None else "",
+        "study": session.study.name,
+        "seed": session.request.seed,
+        "split_seed": session.request.split_seed,
+        "split": session.inputs.split,
+        "test": _metrics(session.folder).get("test") or {},
+        "has_report": (session.folder / "report.html").exists(),
+    }
+    with writable_folder(session.folder):
+        write_text_atomic(session.folder / PAGE, tuning_page(trial_table(session), facts))
+
+
+def _metrics(folder: Path) -> dict[str, Any]:
+    """Return the winner's ``metrics.json``; empty where there is none that can be read."""
+    try:
+        return dict(parse_json((folder / "metrics.json").read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _again(session: TuneSession, best: Any) -> str:
+    """Return the command that trains the winner again by itself."""
+    request = session.request.run_request(os.fspath(session.folder / PRESET), int(best.user_attrs[PROPOSAL]["seed"]))
+    return replace(request, out=None).command
+
+
+# ---- the winner ------------------------------------------------------------------------------------------------------
+def export_winner(session: TuneSession) -> Outcome:
+    """Make the best trial a finished run in the study's folder; test rows are looked at here, for it alone."""
+    folder, best = session.folder, session.study.best(session.total)
+    if best is None:
+        reasons = [str(trial.user_attrs.get(REASON, "")) for trial in session.study.finished(session.total)]
+        raise InputError(
+            f"a study needs a trial that ends well, however: all {len(reasons)} failed, the first of: {reasons[0]}; "
+            "choose another --space, or look at the table"
+        )
+    states = [STATES[trial.state.name] for trial in session.study.finished(session.total)]
+    finished = {
+        "trials": session.total,
+        "states": {state: states.count(state) for state in STATES.values()},
+        "best": best.number,
+        "value": best.value,
+        "seed": int(best.user_attrs[PROPOSAL]["seed"]),
+        "parameters": dict(best.params),
+        "again": _again(session, best),
+    }
+    with exclusive(folder / WORKERS / "export.guard"):
+        record = STUDY.read(folder) or {}
+        if record.get("finished") == finished and (folder / PAGE).exists() and find_finished(folder):
+            return _outcome(session.request, session.space, record, already=False)
+        for name in (TUNE_RECORD, TABLE, PRESET, PAGE):
+            sweep(folder, name)  # what a killed process was writing
+        write_table(session)
+        with writable_folder(folder):
+            write_json_atomic(folder / PRESET, best.user_attrs[PROPOSAL]["preset"])
+        _run_stages(session, best)
+        write_page(session)
+        record["finished"] = finished
+        with writable_folder(folder):
+            write_json_atomic(folder / TUNE_RECORD, record)
+        return _outcome(session.request, session.space, record, already=False)
+
+
+def _run_stages(session: TuneSession, best: Any) -> None:
+    """Do the stages of a run with the winner's settings; its model is there already."""
+    folder, seed = session.folder, int(best.user_attrs[PROPOSAL]["seed"])
+    request = session.request.run_request(os.fspath(folder / PRESET), seed)
+    settings = {
+        **configuration(request),
+        "preset": f"trial {best.number} of {session.total}, space {Path(session.space.name).name}",
+        "preset content": file_hash(folder / PRESET),
+    }
+
+    def adopt(work: stages.RunWork) -> None:
+        source = folder / TRIALS / str(best.number) / MODEL
+        if not source.is_dir() or folders.is_damaged_model(source):
+            fact = "is damaged" if source.is_dir() else "is elsewhere"
+            session.say(f"  the model of trial {best.number} {fact}; the same training is done again here")
+            stages.model_stage(work)
+            return
+        with atomic_path(folder / "model", folder=True) as temporary:
+            shutil.copytree(source, temporary, dirs_exist_ok=True)
+        stages.write_measures(work)
+
+    if find_finished(folder, settings) is not None:
+        return
+    there = folders.read_record(folder)
+    other = there is None or there["configuration_hash"] != configuration_hash(settings)
+    if there is None:
+        with writable_folder(folder):
+            RUN.clear(folder)  # of a run without its record; the folder is known for ours by the study's
+    session.say(f"the best is trial {best.number}; it becomes a run in {folder}")
+    with folders.open_run(folder, settings, command=session.request.command, overwrite=other) as run:
+        if run.lost is not None:
+            session.say(run.lost.note())
+        notes = {f"note: {note}" for note in session.inputs.notes}
+        work = stages.RunWork(request, session.inputs, run, lambda line: None if line in notes else session.say(line))
+        for name, stage in {**stages.STAGE_WORK, "model": adopt}.items():
+            if name in run.finished_stages:
+                continue
+            with run.stage(name):
+                stage(work)
+            session.say(f"  {name} took {run.record['stages'][name]['seconds']:.1f} s")
+
+
+# ---- the summary -----------------------------------------------------------------------------------------------------
+def finished_outcome(request: TuneRequest, identity: Mapping[str, Any], space: Space) -> Outcome | None:
+    """Return the summary of a study that is finished already, else None. Writes nothing."""
+    folder = request.folder
+    record = STUDY.read(folder)
+    if record is None or record["identity_hash"] != configuration_hash(identity):
+        return None
+    finished = record.get("finished")
+    with believed(folder):
+        total = space.trials_for(str(_metrics(folder).get("task"))) if request.trials is None else request.trials
+        if finished is None or finished["trials"] < total:
+            return None
+        written = all((folder / name).exists() for name in (TABLE, PAGE, PRESET))
+        return _outcome(request, space, record, already=True) if written and find_finished(folder) else None
+
+
+def _outcome(request: TuneRequest, space: Space, record: Mapping[str, Any], *, already: bool) -> Outcome:
+    """Say which trial won, with which settings, and what its run found."""
+    folder, finished = request.folder, record["finished"]
+    run = summarise(folder)
+    facts = {
+        "folder": os.fspath(folder),
+        "page": os.fspath(folder / PAGE),
+        "table": os.fspath(folder / TABLE),
+        "preset": os.fspath(folder / PRESET),
+        "already_finished": already,
+        "study": record["study"],
+        "space": space.name,
+        **{name: finished[name] for name in ("trials", "states", "again")},
+        "best": {name: finished[name] for name in ("best", "value", "seed", "parameters")},
+        "run": run.facts,
+    }
+    states = ", ".join(f"{count} {state}" for state, count in finished["states"].items() if count)
+    lines = [f"This study is finished already; nothing was changed. ({folder})"] if already else []
+    lines += [f"{finished['trials']} trials: {states}."]
+    lines += [f"Best: trial {finished['best']}, validation loss {finished['value']:.5g}"]
+    lines += [
+        f"  {name} = {value:.4g}" if isinstance(value, float) else f"  {name} = {value}"
+        for name, value in finished["parameters"].items()
+    ]
+    lines += [
+        run.text,
+        f"Study: {folder / PAGE}",
+        f"Settings: {folder / PRESET}",
+        f"The winner again: {finished['again']}",
+    ]
+    return Outcome(facts, "\n".join(lines))
