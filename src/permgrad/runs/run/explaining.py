@@ -303,9 +303,10 @@ class Cache:
         It is also saved in the folder ``store``; ``meta["cached"]`` says whether it was read. ``compute`` is
         ``permgrad.explain``, the seed is among its options.
         """
-        facts = {"version": __version__, "model": self.model, "method": method, "data": rows_hash(X, y)}
-        key = f"{method}-{configuration_hash({'facts': facts, 'options': options})[:24]}"
-        entry = None if self.folder is None else self.folder / key
+        entry = None
+        if self.folder is not None:
+            facts = {"version": __version__, "model": self.model, "method": method, "data": rows_hash(X, y)}
+            entry = self.folder / f"{method}-{configuration_hash({'facts': facts, 'options': options})[:24]}"
         cached = None if entry is None else _read(entry)
         explanation = compute(model, X, y, method=method, **options) if cached is None else cached
         explanation.meta["cached"] = cached is not None
