@@ -21,6 +21,7 @@ from permgrad.attribution.subject.hybrid import HybridSubject
 from permgrad.attribution.subject.inner import at_layer
 from permgrad.attribution.subject.inputs import shapes_in_words
 from permgrad.attribution.subject.network import NetworkSubject
+from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.attribution.subject.subject import Subject
 from permgrad.base.checks import check_choice, check_confidence, check_flag, check_number, check_whole, is_whole
 from permgrad.base.errors import InputError, listed, shown, suggest
@@ -37,6 +38,8 @@ LEVELS = ("column", "feature", "group", "modality")
 
 #: Options that describe a network, not the method, and that of any rows.
 NETWORK_OPTIONS = ("head", "output_kind", "task", "class_names", "layer", "segments", "row_offset")
+#: Options that describe any other predictor.
+PREDICTOR_OPTIONS = ("output_kind", "task", "class_names", "row_offset")
 #: From this many explained rows on they serve as their own background.
 _OWN_BACKGROUND = 200
 
@@ -121,21 +124,17 @@ def find_method(method: Any) -> tuple[Method, str]:
 def build_request(arguments: Arguments, chosen: Method, name: str) -> Request:
     """Check and resolve every argument."""
     model = arguments.model
-    if not isinstance(model, (HyNNClassifier, HyNNRegressor, nn.Module)):
-        raise InputError(
-            "model must be a fitted HyNNClassifier or HyNNRegressor, or a torch.nn.Module, however: it is a "
-            f"{type(model).__module__}.{type(model).__qualname__}; fit one of permgrad's estimators on "
-            "the same table, or wrap the prediction in a torch.nn.Module"
-        )
-    network = isinstance(model, nn.Module)
+    network, fitted = isinstance(model, nn.Module), isinstance(model, (HyNNClassifier, HyNNRegressor))
+    read = _read_network if network else _read_table if fitted else _read_predictor
     # A class activation map has a layer of its own: the one that it reads.
-    of_rows = [key for key in NETWORK_OPTIONS if key not in chosen.options] if network else ["row_offset"]
+    further = NETWORK_OPTIONS if network else ("row_offset",) if fitted else PREDICTOR_OPTIONS
+    of_rows = [key for key in further if key not in chosen.options]
     settings = {key: value for key, value in arguments.options.items() if key in of_rows}
-    hint = f"; for a network also: {', '.join(NETWORK_OPTIONS)}" if network else ""
+    hint = "" if fitted else f"; for a {'network' if network else 'predictor'} also: {', '.join(further)}"
     of_method = {key: value for key, value in arguments.options.items() if key not in settings}
     options = resolve_options(chosen, name, of_method, hint=hint)
     scope = resolve_scope(chosen, name, arguments.scope)
-    rows = _read_network(arguments, name, scope, settings) if network else _read_table(arguments, scope, settings)
+    rows = read(arguments, name, scope, settings)
     row_offset, shared = settings.get("row_offset", 0), rows["donors"] is rows["inputs"]
     if not is_whole(row_offset) or row_offset < 0:
         raise InputError(
@@ -270,7 +269,7 @@ def resolve_loss(subject: Subject, loss: str) -> str:
     check_choice("loss", loss, ("auto", *losses.names()))
     fits = {"classification": ("cross_entropy", "brier", "zero_one"), "regression": ("squared_error", "absolute_error")}
     if loss == "auto":
-        return fits[subject.task][0]
+        return subject.usual_loss
     if loss in fits["regression" if subject.task == "classification" else "classification"]:
         raise InputError(
             f"loss must fit the task, however: loss={loss!r} and the task is {subject.task}; pass one of "
@@ -305,29 +304,56 @@ def _read_network(arguments: Arguments, name: str, scope: Scope, settings: Mappi
             f"inputs must have a feature to explain, however: there is none ({shapes}); pass inputs with columns or "
             "pixels"
         )
+    return {
+        "subject": subject,
+        "inputs": inputs,
+        "donors": donors,
+        "space": _at_level(space, arguments),
+        "background_kind": "rows explained" if arguments.background is None else "given",
+        "shapes": shapes_of(subject.input_names, inputs, segments, subject.readings()),
+    }
+
+
+def _at_level(space: PlayerSpace, arguments: Arguments) -> PlayerSpace:
+    """Return the players of the level asked for."""
     if arguments.level == "modality":
-        space = space.modalities()
-    elif arguments.level == "group":
+        return space.modalities()
+    if arguments.level == "group":
         if arguments.groups is None:
             raise InputError(
                 "level='group' needs groups, however: groups=None; pass groups={'name': ['feature', …]} with the names "
                 f"of features ({', '.join(space.names[:5])}{', …' if len(space) > 5 else ''})"
             )
-        space = space.grouped(arguments.groups)
+        return space.grouped(arguments.groups)
+    return space
+
+
+# ---- any other predictor ---------------------------------------------------------------------------------------------
+
+
+def _read_predictor(arguments: Arguments, name: str, scope: Scope, settings: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG001
+    """Return the subject, its rows, background and players, as fields of a ``Request``."""
+    said = {key: settings.get(key) for key in ("output_kind", "task", "class_names")}
+    subject = PredictorSubject(arguments.model, arguments.inputs, arguments.y, **said)
+    donors: Tensors = subject.inputs
+    if arguments.background is not None:
+        donors = _own_background(subject.inputs, subject.read(arguments.background), scope, settings)
+    names = subject.form.names
+    space = PlayerSpace(names, ("table",) * len(names), ("table",), (torch.arange(len(names)),))
     return {
         "subject": subject,
-        "inputs": inputs,
+        "inputs": subject.inputs,
         "donors": donors,
-        "space": space,
+        "space": _at_level(space, arguments),
         "background_kind": "rows explained" if arguments.background is None else "given",
-        "shapes": shapes_of(subject.input_names, inputs, segments, subject.readings()),
+        "raw": subject.form.frame(subject.inputs[0]),
     }
 
 
 # ---- a fitted estimator ----------------------------------------------------------------------------------------------
 
 
-def _read_table(arguments: Arguments, scope: Scope, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _read_table(arguments: Arguments, name: str, scope: Scope, settings: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG001
     """Return the subject, its encoded rows, background and players, as fields of a ``Request``."""
     subject = HybridSubject(arguments.model)
     inputs = subject.read(arguments.inputs)

@@ -64,6 +64,7 @@ class CaptumMethod(Method):
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         subject: Any = request.subject
+        subject.check_network(self.name)
         if subject.paths:
             raise InputError(
                 "a Captum object explains a torch network, however: model is an estimator of permgrad; pass "

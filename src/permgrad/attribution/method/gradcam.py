@@ -73,6 +73,7 @@ class GradCam:
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         refuse_conditional(request, "gradcam")
+        request.subject.check_network("gradcam")
         options = dict(request.options)
         check_choice("variant", options["variant"], VARIANTS)
         check_choice("upsample", options["upsample"], UPSAMPLING)

@@ -105,6 +105,11 @@ class OutputForm:
     target_mean: float = 0.0  # of a regression whose outputs are standardised: what brings them into the units of y
     target_scale: float = 1.0
 
+    @property
+    def usual_loss(self) -> str:
+        """The loss that is measured unless another is asked for."""
+        return "cross_entropy" if self.task == "classification" else "squared_error"
+
     def logits(self, outputs: Tensor) -> Tensor:
         """Return scores whose softmax (one column: sigmoid) are the probabilities; differentiable."""
         if self.kind in ("probabilities", "log_probabilities"):
@@ -144,8 +149,11 @@ class OutputForm:
             scaled = (self.target_scale, self.target_mean) != (1.0, 0.0)
             return outputs * self.target_scale + self.target_mean if scaled else outputs
         if self.count == 1 < len(self.output_names):
-            # One logit stands for two classes, both of which are explained.
-            return self.probabilities(outputs) if output == "probability" else torch.cat([-outputs, outputs], dim=1)
+            # One column stands for two classes, both of which are explained.
+            if output == "probability":
+                return self.probabilities(outputs)
+            logits = self.logits(outputs)
+            return torch.cat([-logits, logits], dim=1)
         return self.own_probabilities(outputs) if output == "probability" else self.logits(outputs)
 
     def loss_rows(self, outputs: Tensor, y: npt.NDArray[Any], loss: str) -> npt.NDArray[np.float64]:

@@ -65,6 +65,9 @@ class Subject(OutputForm):
         """Return the row that stands for a background: medians of numbers, most frequent levels, ``(1, *)`` each."""
         return tuple(typical_row(tensor) for tensor in rows)
 
+    def check_network(self, method: str) -> None:
+        """Refuse a model that is no torch network, whose layers can be listened to."""
+
     def check_slopes(self, method: str, places: Sequence[int]) -> None:
         """Refuse a model without a gradient towards the inputs at ``places``."""
 

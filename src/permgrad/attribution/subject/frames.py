@@ -1,0 +1,288 @@
+"""A user's table, of whatever library, as a tensor of numbers, and back: cells come back exactly as they were.
+
+To replace a cell is to write another row's into it. A number stands in the tensor as it is; any other cell (a level, a
+word, a date, a missing one among them) as its place in the pool of its column's cells. No encoder is fitted, so that
+the predictor sees what it always sees: types, categories and time zones stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from permgrad.base.errors import InputError, listed
+
+Floats = npt.NDArray[np.float64]
+Places = npt.NDArray[np.int64]
+#: Whole numbers from here on are not all float64 numbers.
+_NO_FRACTIONS = 2.0**53
+
+
+class Library(Protocol):
+    """How a library's tables are taken apart and put together; a column is the library's own."""
+
+    def columns(self, table: Any) -> list[Any]:
+        """Return the columns in their order."""
+        ...
+
+    def names(self, table: Any) -> list[str]:
+        """Return the columns' names."""
+        ...
+
+    def series(self, column: Any) -> pd.Series[Any]:
+        """Return a column to be looked at."""
+        ...
+
+    def join(self, first: Any, other: Any) -> Any:
+        """Return one column below another, in the type of the first."""
+        ...
+
+    def take(self, column: Any, places: Places) -> Any:
+        """Return some cells of a column."""
+        ...
+
+    def write(self, numbers: Floats, like: Any, *, nulls: bool) -> Any:
+        """Return numbers as a column like another; ``nulls``: NaN stands for a missing cell."""
+        ...
+
+    def build(self, columns: Sequence[Any], like: Any) -> Any:
+        """Return a table of columns."""
+        ...
+
+
+class _Pandas:
+    def columns(self, table: pd.DataFrame) -> list[Any]:
+        return [table.iloc[:, place].reset_index(drop=True) for place in range(table.shape[1])]
+
+    def names(self, table: pd.DataFrame) -> list[str]:
+        return [str(name) for name in table.columns]
+
+    def series(self, column: Any) -> pd.Series[Any]:
+        return pd.Series(column, copy=False)
+
+    def join(self, first: Any, other: Any) -> Any:
+        return pd.concat([first, other.astype(first.dtype)], ignore_index=True)
+
+    def take(self, column: Any, places: Places) -> Any:
+        return column.take(places).reset_index(drop=True)
+
+    def write(self, numbers: Floats, like: Any, *, nulls: bool) -> Any:  # noqa: ARG002 — part of the protocol
+        if isinstance(like.dtype, np.dtype):
+            return pd.Series(numbers.astype(like.dtype))
+        return pd.Series(numbers, dtype="Float64").astype(like.dtype)
+
+    def build(self, columns: Sequence[Any], like: pd.DataFrame) -> pd.DataFrame:
+        return pd.DataFrame(pd.concat(columns, axis=1, ignore_index=True)).set_axis(like.columns, axis=1)
+
+
+class _Polars:
+    def columns(self, table: Any) -> list[Any]:
+        return list(table.get_columns())
+
+    def names(self, table: Any) -> list[str]:
+        return list(table.columns)
+
+    def series(self, column: Any) -> pd.Series[Any]:
+        return pd.Series(column.to_numpy() if column.dtype.is_numeric() else column.to_list())
+
+    def join(self, first: Any, other: Any) -> Any:
+        return first.clone().append(other.cast(first.dtype))
+
+    def take(self, column: Any, places: Places) -> Any:
+        return column.gather(places)
+
+    def write(self, numbers: Floats, like: Any, *, nulls: bool) -> Any:
+        written = type(like)(like.name, numbers)
+        return (written.fill_nan(None) if nulls else written).cast(like.dtype)
+
+    def build(self, columns: Sequence[Any], like: Any) -> Any:
+        return type(like)(columns)
+
+
+class _Arrow:
+    def columns(self, table: pa.Table) -> list[Any]:
+        return [column.combine_chunks() for column in table.itercolumns()]
+
+    def names(self, table: pa.Table) -> list[str]:
+        return list(table.column_names)
+
+    def series(self, column: Any) -> pd.Series[Any]:
+        return pd.Series(column.to_pandas())
+
+    def join(self, first: Any, other: Any) -> Any:
+        return pa.chunked_array([first, other.cast(first.type)]).combine_chunks()
+
+    def take(self, column: Any, places: Places) -> Any:
+        return column.take(pa.array(places))
+
+    def write(self, numbers: Floats, like: Any, *, nulls: bool) -> Any:
+        return pa.array(numbers, from_pandas=nulls).cast(like.type)
+
+    def build(self, columns: Sequence[Any], like: pa.Table) -> pa.Table:
+        return pa.table(columns, schema=like.schema)
+
+
+class _Arrays:
+    """NumPy's arrays, lists of lists and tensors; a column is an array."""
+
+    def columns(self, table: Any) -> list[Any]:
+        return list(np.ascontiguousarray(np.asarray(table).T))
+
+    def names(self, table: Any) -> list[str]:
+        return [f"x{place}" for place in range(np.asarray(table).shape[1])]
+
+    def series(self, column: Any) -> pd.Series[Any]:
+        return pd.Series(column)
+
+    def join(self, first: Any, other: Any) -> Any:
+        return np.concatenate([first, other])
+
+    def take(self, column: Any, places: Places) -> Any:
+        return column[places]
+
+    def write(self, numbers: Floats, like: Any, *, nulls: bool) -> Any:  # noqa: ARG002 — part of the protocol
+        return numbers.astype(like.dtype)
+
+    def build(self, columns: Sequence[Any], like: Any) -> Any:
+        rows = np.ascontiguousarray(np.stack(columns, axis=1))
+        return torch.as_tensor(rows).to(like.device) if isinstance(like, Tensor) else rows
+
+
+def _library(table: Any) -> Library:
+    """Return who made the table."""
+    if isinstance(table, pd.DataFrame):
+        return _Pandas()
+    if isinstance(table, pa.Table):
+        return _Arrow()
+    if type(table).__module__.partition(".")[0] == "polars" and hasattr(table, "get_columns"):
+        return _Polars()
+    array = None if hasattr(table, "tocsr") else np.asarray(table)
+    if array is None or array.ndim != 2 or array.dtype.names:
+        shape = "a sparse matrix" if array is None else f"{type(table).__name__} of shape {array.shape}"
+        raise InputError(
+            f"The inputs of a predictor must be a table, got {shape}. Pass a data frame or an array (rows, columns)."
+        )
+    return _Arrays()
+
+
+def _as_numbers(cells: pd.Series[Any]) -> Floats | None:
+    """Return cells as numbers with NaN where missing; None where they are none, or more exact than float64."""
+    if pd.api.types.is_bool_dtype(cells.dtype) or not pd.api.types.is_numeric_dtype(cells.dtype):
+        return None
+    if cells.dtype.kind not in "fiu":
+        return None
+    numbers = cells.to_numpy(dtype=np.float64, na_value=np.nan)
+    exact = cells.dtype.kind == "f" or not (np.abs(numbers) >= _NO_FRACTIONS).any()
+    return numbers if exact else None
+
+
+def _same_cells(cells: pd.Series[Any]) -> Places:
+    """Return one number for each different cell, in the order in which they come; 1, 1.0 and True are different."""
+    if cells.dtype == object and pd.api.types.infer_dtype(cells, skipna=False) != "string":
+        keys = np.empty(len(cells), dtype=object)
+        keys[:] = [(type(cell), None if pd.api.types.is_scalar(cell) and pd.isna(cell) else cell) for cell in cells]
+        cells = pd.Series(keys)
+    try:
+        codes, _ = pd.factorize(cells, use_na_sentinel=False)
+    except TypeError:  # lists and the like, which nothing can look up
+        return np.arange(len(cells), dtype=np.int64)
+    return codes.astype(np.int64)
+
+
+@dataclass
+class _Column:
+    """One column: a few cells of its type where they are numbers, else every different cell that was seen."""
+
+    name: str
+    cells: Any
+    numeric: bool
+    nulls: bool  # whether a missing number was seen
+
+    def read(self, library: Library, column: Any) -> Floats:
+        """Return further cells as numbers; those that are new join the pool."""
+        series = library.series(column)
+        if self.numeric:
+            numbers = _as_numbers(series)
+            if numbers is None:
+                raise InputError(f"Column {self.name!r} must hold numbers as before, got {series.dtype}. Convert it.")
+            whole = library.series(self.cells).dtype.kind in "iu"
+            if whole and not (np.isnan(numbers) | (numbers == np.rint(numbers))).all():
+                raise InputError(f"Column {self.name!r} must hold whole numbers as before. Pass it as floats in both.")
+            self.nulls |= bool(np.isnan(numbers).any())
+            return numbers
+        before = len(self.cells)
+        joined = library.join(self.cells, column)
+        cells = library.series(joined)
+        if int(cells.isna().sum()) > int(library.series(self.cells).isna().sum()) + int(series.isna().sum()):
+            raise InputError(
+                f"Column {self.name!r} has levels that its type does not know. Give it the same categories."
+            )
+        codes = _same_cells(cells)
+        # Each different cell once, as it came first: those that were in the pool keep their places.
+        _, first = np.unique(codes, return_index=True)
+        self.cells = library.take(joined, first.astype(np.int64))
+        return codes[before:].astype(np.float64)
+
+    def write(self, library: Library, numbers: Floats) -> Any:
+        """Return numbers as cells of the column's own type."""
+        if not self.numeric:
+            return library.take(self.cells, numbers.astype(np.int64))
+        if library.series(self.cells).dtype.kind in "iu":
+            numbers = np.rint(numbers)
+        return library.write(numbers, self.cells, nulls=self.nulls)
+
+
+class FrameForm:
+    """How a table's cells are written as numbers, the same for all rows of one explanation."""
+
+    def __init__(self, table: Any) -> None:
+        self.library = _library(table)
+        self.like = np.asarray(table)[:0] if isinstance(table, (list, tuple)) else table[:0]
+        self.names = tuple(self.library.names(table))
+        doubled = [name for name in self.names if self.names.count(name) > 1]
+        if doubled:
+            raise InputError(f"Columns must have different names, got {doubled[0]!r} twice. Rename one of them.")
+        self.columns = []
+        for name, column in zip(self.names, self.library.columns(table), strict=True):
+            numeric = _as_numbers(self.library.series(column)) is not None
+            some = self.library.take(column, np.arange(0))
+            self.columns.append(_Column(name, some, numeric, nulls=False))
+
+    def read(self, table: Any) -> Tensor:
+        """Return rows as numbers, float64 ``(rows, columns)``."""
+        library = _library(table)
+        if type(library) is not type(self.library):
+            raise InputError("Further rows must be a table like the inputs. Pass both as the same kind.")
+        names = tuple(library.names(table))
+        if names != self.names:
+            raise InputError(
+                f"Further rows must have the columns of the inputs in their order ({listed(self.names, show=repr)}), "
+                f"got {listed(names, show=repr)}. Reorder or add columns."
+            )
+        cells = [column.read(library, own) for column, own in zip(self.columns, library.columns(table), strict=True)]
+        return torch.from_numpy(np.stack(cells, axis=1) if cells else np.empty((len(table), 0)))
+
+    def write(self, rows: Tensor) -> Any:
+        """Return rows as a table of the user's kind, of which nobody else holds a part."""
+        numbers = rows.detach().cpu().numpy()
+        cells = [column.write(self.library, numbers[:, place]) for place, column in enumerate(self.columns)]
+        return self.library.build(cells, self.like)
+
+    @property
+    def on_a_scale(self) -> npt.NDArray[np.bool_]:
+        """Whether each column holds numbers that may be moved a little."""
+        return np.array([column.numeric for column in self.columns], dtype=bool)
+
+    def frame(self, rows: Tensor) -> pd.DataFrame:
+        """Return rows as a pandas frame, to be shown."""
+        table = self.write(rows)
+        columns = [self.library.series(column) for column in self.library.columns(table)]
+        return pd.concat(columns, axis=1, ignore_index=True).set_axis(list(self.names), axis=1)

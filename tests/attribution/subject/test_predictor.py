@@ -1,0 +1,210 @@
+"""Predictors on tables: what a slow loop over the frame gives, and what cannot be explained is refused."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+from sklearn.tree import DecisionTreeRegressor
+
+import permgrad as pg
+from permgrad.attribution.replace.donors import donor_rows
+from permgrad.base.errors import InputError
+
+QUIET = {"progress": False, "random_state": 3}
+
+
+def table(rows=60, seed=0):
+    """Return a table with numbers, levels, words, dates and missing cells of each."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "age": rng.integers(18, 90, rows),
+            "income": np.where(rng.random(rows) < 0.2, np.nan, rng.normal(40, 9, rows)),
+            "region": pd.Categorical(
+                rng.choice(["north", "south", "west"], rows), categories=["west", "north", "south"]
+            ),
+            "job": np.where(rng.random(rows) < 0.2, None, rng.choice(["cook", "smith"], rows)),
+            "since": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, rows), unit="D"),
+            "visits": pd.array(np.where(rng.random(rows) < 0.2, None, rng.integers(0, 9, rows)), dtype="Int64"),
+            "member": rng.random(rows) < 0.5,
+        }
+    )
+    score = frame["age"] / 20 + 2 * (frame["region"] == "north") + frame["visits"].fillna(3).astype(float) / 3
+    return frame, np.where(score + rng.normal(0, 0.3, rows) > 4.4, "late", "early")
+
+
+def scores(frame):
+    """Return a probability for each class that reads every column, in the columns' own types."""
+    assert isinstance(frame["region"].dtype, pd.CategoricalDtype)
+    assert list(frame["region"].cat.categories) == ["west", "north", "south"]
+    assert frame["visits"].dtype == "Int64"
+    assert frame["age"].dtype == "int64"
+    assert frame["member"].dtype == bool
+    assert frame["since"].dtype.kind == "M"
+    z = frame["age"].to_numpy() / 20 + 2.0 * (frame["region"] == "north").to_numpy() - 4
+    z = z + frame["visits"].fillna(3).to_numpy(dtype=float) / 3 + frame["income"].isna().to_numpy()
+    z = z + frame["job"].isna().to_numpy() * frame["member"].to_numpy() + frame["since"].dt.month.to_numpy() / 12
+    late = 1 / (1 + np.exp(-z))
+    return np.stack([1 - late, late], axis=1)
+
+
+def test_loss_effects_are_those_of_a_loop_over_the_frame():
+    frame, y = table()
+    explanation = pg.explain(scores, frame, y, n_repeats=3, class_names=["early", "late"], **QUIET)
+    code = (y == "late").astype(int)
+    rows = np.arange(len(frame))
+    before = -np.log(scores(frame)[rows, code])
+    by_name = explanation.to_frame().set_index(["feature", "class"])["importance"]
+    for name in frame.columns:
+        effects = []
+        for repeat in range(3):
+            donors = donor_rows(3, name, repeat, rows, len(frame), shared=True)
+            edited = frame.copy()
+            edited[name] = frame[name].take(donors).reset_index(drop=True)
+            effects.append(-np.log(scores(edited)[rows, code]) - before)
+        assert by_name[name, "all"] == pytest.approx(np.mean(effects), abs=1e-9)
+        assert by_name[name, "all"] != 0  # every column is read
+
+
+def test_shapley_is_enumerated():
+    frame, _ = table()
+    asked = {"method": "shapley", "output": "probability", "class_names": ["early", "late"]}
+    explanation = pg.explain(scores, frame[:3], background=frame[10:16], **asked, **QUIET)
+    names, players = list(frame.columns), len(frame.columns)
+    background = frame[10:16].reset_index(drop=True)
+    for row in range(3):
+        value = {}
+        for size in range(players + 1):
+            for members in itertools.combinations(names, size):
+                edited = background.copy()
+                for name in members:
+                    edited[name] = frame[name].take([row] * 6).reset_index(drop=True)
+                value[members] = scores(edited)[:, 1].mean()
+        for place, name in enumerate(names):
+            expected = 0.0
+            for members, one in value.items():
+                if name not in members:
+                    joined = tuple(each for each in names if each in (*members, name))
+                    weight = math.factorial(len(members)) * math.factorial(players - len(members) - 1)
+                    expected += weight / math.factorial(players) * (value[joined] - one)
+            assert explanation.values[row, place, 1] == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("method", ["permgrad", "permutation", "ablation", "shapley", "lime", "aggregate"])
+def test_a_pipeline_is_explained_as_it_is(method):
+    frame, y = table(120)
+    frame = frame.drop(columns=["since", "visits"]).assign(income=frame["income"].fillna(0))
+    encode = make_column_transformer((OneHotEncoder(), ["region", "job"]), remainder="passthrough")
+    model = make_pipeline(encode, RandomForestClassifier(10, random_state=0)).fit(frame, y)
+    before = frame.copy(deep=True)
+    explanation = pg.explain(model, frame[:30], y[:30], method=method, background=frame[30:60], **QUIET)
+    assert set(explanation.names) == set(frame.columns)
+    assert np.isfinite(explanation.values).all()
+    pd.testing.assert_frame_equal(frame, before)
+    groups = {"who": ["age", "job"], "where": ["region"]}
+    if method in ("permgrad", "shapley"):
+        grouped = pg.explain(model, frame[:30], y[:30], method=method, groups=groups, **QUIET)
+        assert "who" in grouped.names
+
+
+@pytest.mark.parametrize("method", ["gradient", "integrated_gradients", "deeplift", "gradcam", "permgrad-paper"])
+def test_methods_that_need_a_network_say_so(method):
+    frame, y = table()
+    with pytest.raises(InputError, match="network"):
+        pg.explain(scores, frame, y, method=method, class_names=["early", "late"], **QUIET)
+
+
+def test_labels_without_probabilities_count_as_errors():
+    frame, y = table(200)
+    X = frame[["age"]].assign(north=frame["region"] == "north").astype(float)
+    explanation = pg.explain(RidgeClassifier().fit(X, y), X, y, **QUIET)
+    assert explanation.meta["loss"] == "zero_one"
+    assert 0 < explanation.to_frame()["importance"].iloc[0] < 1
+
+
+@pytest.mark.parametrize("kind", ["numpy", "polars", "arrow", "float32"])
+def test_tables_of_other_libraries_stay_what_they_are(kind):
+    rng = np.random.default_rng(0)
+    X, seen = rng.normal(size=(80, 3)), []
+    model = DecisionTreeRegressor(max_depth=3, random_state=0).fit(X, X[:, 0] * 3)
+    if kind in ("numpy", "float32"):
+        rows = X if kind == "numpy" else X.astype(np.float32)
+    elif kind == "polars":
+        rows = pytest.importorskip("polars").DataFrame(X, schema=["x0", "x1", "x2"])
+    else:
+        import pyarrow as pa
+
+        rows = pa.table({f"x{k}": X[:, k] for k in range(3)})
+
+    def predict(table):
+        seen.append(table)
+        values = table if isinstance(table, np.ndarray) else np.stack([np.asarray(table[f"x{k}"]) for k in range(3)], 1)
+        return model.predict(values)
+
+    explanation = pg.explain(predict, rows, X[:, 0] * 3, **QUIET)
+    assert all(type(one) is type(rows) for one in seen)
+    assert explanation.ranking()[0] == "x0"
+    if kind == "float32":
+        assert all(one.dtype == np.float32 for one in seen)
+
+
+class _Counting:
+    """A predictor that answers differently each time."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, frame):
+        self.calls += 1
+        return np.full(len(frame), float(self.calls))
+
+
+def _at_row_100(frame):
+    if len(frame) > 100:
+        raise RuntimeError("row 100 is broken")
+    return frame["age"].to_numpy(dtype=float)
+
+
+def _writes(frame):
+    frame["age"] = 0
+    return frame["income"].fillna(0).to_numpy()
+
+
+@pytest.mark.parametrize(
+    ("predict", "words"),
+    [
+        (lambda frame: frame["job"].fillna("none").to_numpy(), "numbers"),
+        (lambda frame: np.zeros(len(frame) - 1), "one row of numbers for each"),
+        (lambda frame: np.full(len(frame), np.nan), "finite|not a number|NaN"),
+        (_at_row_100, "row 100 is broken"),
+        (object(), "must predict"),
+        (LogisticRegression(), "not fitted"),
+    ],
+)
+def test_predictors_that_do_not_fit_are_refused(predict, words):
+    frame, _ = table(150)
+    with pytest.raises(InputError, match=words):
+        pg.explain(predict, frame, frame["age"], task="regression" if callable(predict) else None, **QUIET)
+
+
+def test_a_predictor_that_writes_into_its_rows_changes_nothing():
+    frame, _ = table(150)
+    before = frame.copy(deep=True)
+    explanation = pg.explain(_writes, frame, frame["income"].fillna(0), **QUIET)
+    pd.testing.assert_frame_equal(frame, before)
+    assert explanation.ranking()[0] == "income"
+
+
+def test_a_predictor_with_a_memory_is_told():
+    frame, _ = table(150)
+    with pytest.warns(UserWarning, match="same output every time|same rows"):
+        pg.explain(_Counting(), frame, frame["age"], **QUIET)
