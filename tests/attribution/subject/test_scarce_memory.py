@@ -22,7 +22,7 @@ from torch import nn
 import permgrad as pg
 from permgrad.attribution import methods
 from permgrad.base.errors import is_out_of_memory
-from permgrad.evaluation.predictor import predictor_importance
+from permgrad.evaluation.encoded_importance import predictor_importance
 from permgrad.models.batches import halved, in_batches, sparing
 
 CASES = [(name, scope) for name in methods for scope in methods.get(name).scopes]

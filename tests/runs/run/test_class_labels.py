@@ -13,7 +13,7 @@ from torch import nn
 
 import permgrad as pg
 from permgrad.base.errors import InputError
-from permgrad.evaluation.predictor import predictor_importance
+from permgrad.evaluation.encoded_importance import predictor_importance
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.images import explain_records
 from permgrad.runs.run.inputs import load_inputs

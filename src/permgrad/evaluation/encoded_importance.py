@@ -38,7 +38,7 @@ def loss_of(task: Literal["classification", "regression"], loss: str) -> str:
     return _LOSSES[task][0] if loss == "auto" else loss
 
 
-class PredictorSubject(Subject):
+class EncodedSubject(Subject):
     """A function from encoded rows to probabilities, or numbers, as the subject of an explanation."""
 
     tells_unused = False
@@ -87,7 +87,7 @@ def predictor_importance(
         owners[torch.as_tensor(columns, dtype=torch.int64)] = place
     inputs = (torch.tensor(encoded, dtype=torch.float32),)
     request = Request(
-        PredictorSubject(predict, class_names),
+        EncodedSubject(predict, class_names),
         inputs,
         inputs if background is None else (torch.tensor(background, dtype=torch.float32),),
         PlayerSpace(tuple(players), ("table",) * len(players), ("table",), (owners,)),

@@ -10,7 +10,7 @@ import torch
 from permgrad import HyNNClassifier, HyNNRegressor, explain
 from permgrad.base.errors import InputError
 from permgrad.evaluation import predictor
-from permgrad.evaluation.predictor import PredictorSubject, loss_of, predictor_importance
+from permgrad.evaluation.encoded_importance import PredictorSubject, loss_of, predictor_importance
 
 
 def test_linear_model_is_twice_the_squared_slope_times_the_variance():
