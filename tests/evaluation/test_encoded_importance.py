@@ -9,8 +9,8 @@ import torch
 
 from permgrad import HyNNClassifier, HyNNRegressor, explain
 from permgrad.base.errors import InputError
-from permgrad.evaluation import predictor
-from permgrad.evaluation.encoded_importance import PredictorSubject, loss_of, predictor_importance
+from permgrad.evaluation import encoded_importance
+from permgrad.evaluation.encoded_importance import EncodedSubject, loss_of, predictor_importance
 
 
 def test_linear_model_is_twice_the_squared_slope_times_the_variance():
@@ -46,7 +46,7 @@ def test_a_network_has_the_numbers_of_its_own_explanation(task, rows, monkeypatc
     test = X.iloc[:rows]
     loss = loss_of(task, "auto")
     own = explain(model, test, y[:rows], method="permutation", loss=loss, n_repeats=3, random_state=7, progress=False)
-    monkeypatch.setattr(predictor, "BATCH_ROWS", 400)
+    monkeypatch.setattr(encoded_importance, "BATCH_ROWS", 400)
     encoded = model.encode(test)
     background = encoded if rows >= 200 else np.asarray(model.background_)
 
@@ -87,14 +87,14 @@ def test_batches_change_nothing_and_seeds_do(monkeypatch):
 
     at_once = found()
     assert (found(seed=1) != found(seed=2)).any()
-    monkeypatch.setattr(predictor, "BATCH_ROWS", 7)
+    monkeypatch.setattr(encoded_importance, "BATCH_ROWS", 7)
     np.testing.assert_allclose(found(), at_once, rtol=1e-12)
 
 
 def test_a_probability_of_zero_has_a_finite_loss():
     certain = np.array([[1.0, 0.0], [1.0, 0.0]])
     y = np.array([0, 1])
-    subject = PredictorSubject(lambda _: certain, ("no", "yes"))
+    subject = EncodedSubject(lambda _: certain, ("no", "yes"))
     outputs = subject.forward([torch.zeros(2, 1)])
     np.testing.assert_allclose(subject.loss_rows(outputs, y, "brier"), [0, 2], atol=1e-9)
     assert np.isfinite(subject.loss_rows(outputs, y, "cross_entropy")).all()

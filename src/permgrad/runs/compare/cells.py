@@ -29,8 +29,8 @@ from permgrad.base.stored import parse_json
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.evaluation.comparison import AGREEMENT, IMPORTANCES, PAGE, RECORD, SCORES
 from permgrad.evaluation.competitors import CompetitorRows, FittedCompetitor, competitors, fit_competitor, natural_table
-from permgrad.evaluation.metrics import metrics
 from permgrad.evaluation.encoded_importance import loss_of, predictor_importance
+from permgrad.evaluation.metrics import metrics
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.presets import get_preset
 from permgrad.runs.compare.plan import ComparedTable, ComparisonPlan, Fold, Model

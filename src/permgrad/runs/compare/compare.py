@@ -22,8 +22,8 @@ from permgrad.data.read.cells import CodesArgument
 from permgrad.data.types.column_notes import told_of_columns
 from permgrad.data.types.column_types import Kind
 from permgrad.evaluation.comparison import PAGE, RECORD, Comparison
-from permgrad.evaluation.metrics import metrics, primary_metric
 from permgrad.evaluation.encoded_importance import loss_of
+from permgrad.evaluation.metrics import metrics, primary_metric
 from permgrad.models.devices import torch_threads
 from permgrad.models.estimators.settings import check_preset, device_faults, raise_faults
 from permgrad.runs.compare.cells import FOLDER, RESULTS, ComparisonCell, do_cell, read_cell, write_cell
