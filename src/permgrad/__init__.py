@@ -19,6 +19,7 @@ _PUBLIC = {
     "explain_stream": "permgrad.attribution.parts.stream",
     "Explanation": "permgrad.attribution.explanation",
     "load_dataset": "permgrad.data.datasets",
+    "missing": "permgrad.attribution.missing",
     "read_table": "permgrad.data.read.table",
     "InputError": "permgrad.base.errors",
     "EnvironmentProblem": "permgrad.base.errors",
@@ -40,12 +41,14 @@ __all__ = [
     "explain_stream",
     "load",
     "load_dataset",
+    "missing",
     "read_table",
 ]
 
 if TYPE_CHECKING:
     from permgrad.attribution.explain import explain
     from permgrad.attribution.explanation import Explanation
+    from permgrad.attribution.missing import missing
     from permgrad.attribution.parts.stream import explain_stream
     from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, PermgradWarning
     from permgrad.data.datasets import load_dataset

@@ -102,13 +102,18 @@ class PlayerSpace:
 
     def only(self, modality: str) -> PlayerSpace:
         """Return the space of one modality's players; all other positions belong to nobody."""
-        chosen = [index for index, each in enumerate(self.modality) if each == modality]
+        return self.without([name for name, each in zip(self.names, self.modality, strict=True) if each != modality])
+
+    def without(self, held: Iterable[str]) -> PlayerSpace:
+        """Return the space without some players, whose positions then belong to nobody."""
+        left_out = set(held)
+        chosen = [index for index, name in enumerate(self.names) if name not in left_out]
         target = torch.full((len(self.names) + 1,), NOBODY, dtype=torch.int64)
         target[torch.as_tensor(chosen, dtype=torch.int64)] = torch.arange(len(chosen))
         segments = tuple(target[each.cpu()] for each in self.segments)
         names = tuple(self.names[index] for index in chosen)
         groups = {name: members for name, members in self.groups.items() if name in names}
-        return PlayerSpace(names, (modality,) * len(chosen), self.inputs, segments, groups)
+        return PlayerSpace(names, tuple(self.modality[index] for index in chosen), self.inputs, segments, groups)
 
     def modalities(self) -> PlayerSpace:
         """Return the space whose players are whole modalities."""
@@ -121,10 +126,7 @@ class PlayerSpace:
         is what is left of it, so that no column is two players'.
         """
         variable_of = dict(zip(self.names, self.names, strict=True)) if variables is None else variables
-        # The players behind each name that a member may be: players, and their variables.
-        parts = {name: [name] for name in self.names} | {variable: [] for variable in variable_of.values()}
-        for player, variable in variable_of.items():
-            parts[variable].append(player)
+        parts = self._parts(variable_of)
         remedy = f"they are {listed(self.names, show=repr)}" if variables is None else "name columns of the table"
         owners: dict[str, str] = {}
         taken: dict[str, str] = {}
@@ -160,3 +162,13 @@ class PlayerSpace:
                 f"a group must not have the name of a feature outside it, however: {outside[0]!r}; rename it"
             )
         return self.coarse({**variable_of, **owners}, members, () if variables is None else tuple(members))
+
+    def _parts(self, variable_of: Mapping[str, str]) -> dict[str, list[str]]:
+        """Return the players behind each name that a group's member may be: a player, a variable or an input."""
+        parts = {name: [name] for name in self.names} | {variable: [] for variable in variable_of.values()}
+        for player, variable in variable_of.items():
+            parts[variable].append(player)
+        inputs: dict[str, list[str]] = {}
+        for name, modality in zip(self.names, self.modality, strict=True):
+            inputs.setdefault(modality, []).append(name)
+        return inputs | parts

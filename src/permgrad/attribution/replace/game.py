@@ -101,12 +101,15 @@ class Game:
     """A replacement game over the rows of one call; ``fixed`` replaces in the place of donors, ``(1, *)`` per input.
 
     A back end answers plays (``answers``) for blocks of rows, says how many ``donors`` there are and whether they are
-    the rows explained (``shared``), and how far rounding moves its outputs (``noise``).
+    the rows explained (``shared``), and how far rounding moves its outputs (``noise``). ``joint``: plays replace
+    several players, which the engine does not answer.
     """
 
-    def __init__(self, request: Request, value: Value, fixed: Sequence[Tensor] | None = None) -> None:
+    def __init__(
+        self, request: Request, value: Value, fixed: Sequence[Tensor] | None = None, *, joint: bool = False
+    ) -> None:
         self.request, self.value = request, value
-        self.engine = Replacement(request, fixed) if request.subject.paths else None
+        self.engine = Replacement(request, fixed) if request.subject.paths and not joint else None
         self.back_end: Replacement | Blend = self.engine or Blend(request, fixed)
         self.pairs = 0  # that were predicted so far
 

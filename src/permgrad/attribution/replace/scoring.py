@@ -104,8 +104,8 @@ def explain_scores(request: Request, method: str) -> Explanation:
     chosen = loss_game(method)
     assert chosen is not None, "every method that takes scores is a loss game"
     request, plays = chosen.game(request)
-    game = Game(request, lambda outputs, _rows, _base: _predictions(request, outputs), plays.fixed)
-    judge = _Judge(request, scorers, _predictions(request, game.outputs()))
+    game = Game(request, lambda outputs, _rows, _base: stored_predictions(request, outputs), plays.fixed)
+    judge = Judge(request, scorers, stored_predictions(request, game.outputs()))
     shape = (len(request.space), len(scorers), len(plays.names))
     mean, std, effective = np.zeros(shape), np.zeros(shape), np.ones(shape)
     with Progress(len(plays.plays), f"{method}, scores", request.progress) as progress:
@@ -146,7 +146,7 @@ def _changes(play: Play) -> Play:
     return replace(play, names=("changes",), combine=np.eye(count)[None], steps=(steps,))
 
 
-def _predictions(request: Request, outputs: torch.Tensor) -> Floats:
+def stored_predictions(request: Request, outputs: torch.Tensor) -> Floats:
     """Return the predictions of raw outputs: probabilities ``(b, classes)``, or numbers in y's units ``(b, 1)``."""
     subject, wide = request.subject, outputs.double()
     classify = subject.task == "classification"
@@ -154,7 +154,7 @@ def _predictions(request: Request, outputs: torch.Tensor) -> Floats:
     return values
 
 
-class _Judge:
+class Judge:
     """Scores stored predictions, whole and with each group of rows left out."""
 
     def __init__(self, request: Request, scorers: dict[str, Callable[..., float]], base: Floats) -> None:
@@ -218,15 +218,32 @@ class _Judge:
 
     def player(self, pairs: Pairs, combine: Floats) -> tuple[Floats, Floats, Floats]:
         """Return mean, standard error and effective number of rows of one player, ``(scorers, quantities)`` each."""
+        if not pairs[2].any():
+            # Nothing is scored: two equal scores of other numbers of rows may differ by rounding.
+            shape = (len(self.scorers), len(combine))
+            return np.zeros(shape), np.zeros(shape), np.full(shape, float(self.groups.max() + 1))
+
+        def falls(rows: Integers, edits: Floats, *, left: bool) -> Floats:
+            before = self._scores(self.base[rows], rows, left=True) if left else self.base_scores
+            return (before[:, None] - self._after(rows, edits, left=left)) @ combine.T
+
+        return self._estimate(pairs, falls)
+
+    def scores(self, pairs: Pairs) -> tuple[Floats, Floats, Floats]:
+        """Return the scores of each coalition themselves, ``(scorers, coalitions)``, alike."""
+        return self._estimate(pairs, self._after)
+
+    def _after(self, rows: Integers, edits: Floats, *, left: bool) -> Floats:
+        """Return the scores of changed predictions, ``(scorers, coalitions)``."""
+        base = self.base[rows]
+        return np.stack([self._scores(base + one, rows, left=left) for one in edits.swapaxes(0, 1)], axis=1)
+
+    def _estimate(self, pairs: Pairs, statistic: Callable[..., Floats]) -> tuple[Floats, Floats, Floats]:
+        """Return a statistic of pairs, ``(scorers, quantities)``, its standard error and effective number of rows."""
         receivers, donors, changes = pairs
         groups = int(self.groups.max()) + 1
-        shape = (len(self.scorers), len(combine))
-        if not changes.any():
-            # Nothing is scored: two equal scores of other numbers of rows may differ by rounding.
-            return np.zeros(shape), np.zeros(shape), np.full(shape, float(groups))
-        before = self.base[receivers]
-        falls = [self.base_scores - self._scores(before + one, receivers) for one in changes.swapaxes(0, 1)]
-        mean = np.stack(falls, axis=1) @ combine.T
+        mean = statistic(receivers, changes, left=False)
+        shape = mean.shape
         has_donor = donors >= 0
         of_donor = np.where(has_donor, self.donor_groups[np.maximum(donors, 0)], -1)
 
@@ -235,11 +252,7 @@ class _Judge:
             left_out = []
             for group in range(max(int(membership.max()) for membership in memberships) + 1):
                 stays = np.logical_and.reduce([membership != group for membership in memberships])
-                rows = receivers[stays]
-                base, edits = self.base[rows], changes[stays].swapaxes(0, 1)
-                before = self._scores(base, rows, left=True)
-                falls = [before - self._scores(base + one, rows, left=True) for one in edits]
-                left_out.append(np.stack(falls, axis=1) @ combine.T)
+                left_out.append(statistic(receivers[stays], changes[stays], left=True))
             return jackknife_variance(np.stack(left_out))
 
         # What rows lose is told by the score of all rows, which has warned of its own.

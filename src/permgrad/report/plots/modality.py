@@ -19,6 +19,7 @@ from permgrad.report.words import clean, labels_of, number, quantity_of, valued
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
+    from permgrad.attribution.missing import Missing
 
 _OPEN: dict[str, Any] = {"markerfacecolor": style.PAPER, "markeredgecolor": style.INK, "linestyle": "none"}
 
@@ -147,6 +148,30 @@ def branches(content: Mapping[str, Any], *, title: str = "", label: str = "impor
         ]
     _bars(axes, names, value, words, [0.0, *numbers[np.isfinite(numbers)]], label)
     figure.description = f"Importance of whole branches: {valued(names, value)}"
+    return figure
+
+
+@styled
+def missing(result: Missing, measure: str = "loss", *, top_n: int | None = 32, title: str | None = None) -> PlotFigure:
+    """Draw the loss, or a score, of subsets of modalities with its interval, the best on top.
+
+    Lines: the model with every modality, and with none.
+    """
+    values, _, low, high = result.measures[measure]
+    order = base.largest(values if measure != "loss" else -values, top_n)
+    default = f"{measure.replace('_', ' ')} by the modalities that are present"
+    figure, axes = base.one_panel(style.WIDTH, 1.15 + style.ROW * len(order), title, default)
+    for place, label, dash in ((0, "all present", "-"), (len(values) - 1, "none present", "--")):
+        axes.axvline(values[place], color=style.MUTED, linewidth=0.9, linestyle=dash, label=label, zorder=0.5)
+    base.intervals(axes, low[order], high[order], linewidth=1.2)
+    axes.plot(values[order], np.arange(len(order)), "o", markersize=5, color=style.SERIES[0])
+    names = [result.names[place] for place in order]
+    base.name_rows(axes, labels_of(names))
+    base.note_hidden(axes, len(values) - len(order))
+    axes.set_xlim(*base.padded(np.concatenate([values, low[order], high[order]]), 0.04))
+    axes.set_xlabel(f"loss, in {result.meta['unit']}" if measure == "loss" and "unit" in result.meta else measure)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, borderpad=0.1)
+    figure.description = f"{measure} with these modalities present: {valued(names, values[order])}"
     return figure
 
 

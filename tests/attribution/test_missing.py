@@ -1,0 +1,258 @@
+"""Missing modalities: a slow loop over pairs, closed forms, and what is refused."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.metrics import roc_auc_score
+
+import permgrad as pg
+from permgrad.attribution.replace.donors import donor_rows
+from permgrad.attribution.replace.moments import PairMoments, interval
+from permgrad.base.errors import InputError
+
+QUIET = {"progress": False, "random_state": 3}
+SIZES = {"image": 4, "table": 3, "mask": 2}
+
+
+class Net(torch.nn.Module):
+    """Three inputs that interact."""
+
+    def __init__(self, outputs=2):
+        super().__init__()
+        torch.manual_seed(1)
+        self.layers = torch.nn.ModuleList(torch.nn.Linear(size, outputs) for size in SIZES.values())
+        self.double()
+
+    def forward(self, image, table, mask):
+        a, b, c = (layer(rows) for layer, rows in zip(self.layers, (image, table, mask), strict=True))
+        return a + b + c + a * b
+
+
+def case(rows=80, outputs=2):
+    rng = np.random.default_rng(0)
+    inputs = {name: rng.normal(size=(rows, size)) for name, size in SIZES.items()}
+    net = Net(outputs)
+    outputs = answers(net, inputs)
+    y = (outputs[:, -1] - outputs[:, 0] + rng.normal(size=rows) > 0).astype(int)
+    return net, inputs, y
+
+
+def answers(net, inputs):
+    with torch.no_grad():
+        return net(**{name: torch.as_tensor(rows) for name, rows in inputs.items()}).numpy()
+
+
+def losses(net, inputs, y):
+    outputs = answers(net, inputs)
+    return np.log(np.exp(outputs).sum(axis=1)) - outputs[np.arange(len(y)), y]
+
+
+def edited(inputs, donors, absent, lenders=None):
+    return {name: (lenders or inputs)[name][donors] if name in absent else rows for name, rows in inputs.items()}
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own background", "given background"])
+def test_every_subset_is_the_loss_of_a_loop_over_pairs(own):
+    net, inputs, y = case()
+    lenders = inputs if own else {name: rows[:30] + 1 for name, rows in inputs.items()}
+    result = pg.missing(net, inputs, y, n_repeats=3, background=None if own else lenders, **QUIET)
+    frame = result.to_frame()
+    assert list(frame.columns) == ["present", "loss", "std", "ci_low", "ci_high"]
+    assert len(frame) == 8
+    assert frame["present"].tolist()[0] == "image + table + mask"
+    assert frame["present"].tolist()[-1] == "nothing"
+    by_name = frame.set_index("present")
+    rows = np.arange(len(y))
+    for size, present in ((k, each) for k in range(3) for each in itertools.combinations(SIZES, k)):
+        moments = PairMoments(len(y), len(lenders["image"]), own, 1, 1)
+        for repeat in range(3):
+            donors = donor_rows(3, "modalities", repeat, rows, len(lenders["image"]), shared=own)
+            changed = edited(inputs, donors, set(SIZES) - set(present), lenders)
+            moments.add(rows, donors, losses(net, changed, y)[:, None])
+        mean, std, count = moments.estimate()
+        line = by_name.loc[" + ".join(present) or "nothing"]
+        assert size < 3
+        np.testing.assert_allclose(line.to_numpy()[:2], [mean[0], std[0]], rtol=1e-9)
+        low, high, _ = interval(mean, std, count, 0.95)
+        np.testing.assert_allclose(line.to_numpy()[2:], [low[0], high[0]], rtol=1e-9)
+    whole = losses(net, inputs, y)
+    assert by_name.iloc[0]["loss"] == pytest.approx(whole.mean(), rel=1e-9)
+    assert by_name.iloc[0]["std"] == pytest.approx(whole.std(ddof=1) / np.sqrt(len(y)), rel=1e-9)
+    assert by_name["loss"].nunique() == 8  # the modalities matter, and interact
+
+
+def test_effects_are_those_of_the_modality_game():
+    net, inputs, y = case(rows=250)
+    result = pg.missing(net, inputs, y, **QUIET).to_frame().set_index("present")["loss"]
+    game = pg.explain(net, inputs, y, level="modality", **QUIET)
+    alone = dict(zip(game.names, game.parts["alone"][:, 0], strict=True))
+    assert result["table + mask"] - result["image + table + mask"] == pytest.approx(alone["image"], rel=1e-9)
+    total = result["nothing"] - result["image + table + mask"]
+    assert game.values[:, 0].sum() == pytest.approx(total, rel=1e-9)
+    assert total > 0.1
+
+
+def test_squared_error_of_a_sum_has_a_closed_form():
+    """f = y = a + b: without a the loss is the mean of (a_d − a_i)² over pairs, 2 Var(a)."""
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(4000, 2)) * [2.0, 1.0]
+    groups = {"a": ["x0"], "b": ["x1"]}
+    result = pg.missing(lambda t: t.sum(axis=1), X, X.sum(axis=1), groups=groups, task="regression", **QUIET)
+    frame = result.to_frame().set_index("present")
+    for name, expected in {"a + b": 0.0, "b": 8.0, "a": 2.0, "nothing": 10.0}.items():
+        line = frame.loc[name]
+        assert line["ci_low"] - 1e-12 <= expected <= line["ci_high"] + 1e-12
+    assert frame.loc["nothing", "std"] < 0.5
+
+
+def test_scores_stand_behind_with_their_intervals():
+    net, inputs, y = case(rows=200)
+    result = pg.missing(net, inputs, y, scoring=["roc_auc", "accuracy"], n_repeats=2, **QUIET)
+    frame = result.to_frame().set_index("present")
+    assert list(frame.columns[4:8]) == ["roc_auc", "roc_auc_std", "roc_auc_ci_low", "roc_auc_ci_high"]
+    plain = pg.missing(net, inputs, y, n_repeats=2, **QUIET).to_frame().set_index("present")
+    np.testing.assert_allclose(frame[["loss", "std"]], plain[["loss", "std"]], rtol=1e-12)
+    rows = np.arange(len(y))
+    draws = [donor_rows(3, "modalities", repeat, rows, len(y), shared=True) for repeat in range(2)]
+    outputs = np.concatenate([answers(net, edited(inputs, donors, {"image"})) for donors in draws])
+    expected = roc_auc_score(np.tile(y, 2), outputs[:, 1] - outputs[:, 0])
+    assert frame.loc["table + mask", "roc_auc"] == pytest.approx(expected, rel=1e-9)
+    whole = answers(net, inputs)
+    assert frame.iloc[0]["roc_auc"] == pytest.approx(roc_auc_score(y, whole[:, 1] - whole[:, 0]), rel=1e-9)
+    assert frame.iloc[0]["roc_auc"] > 0.8 > frame.iloc[-1]["roc_auc"]
+    assert (frame["roc_auc_ci_low"] < frame["roc_auc"]).all()
+
+
+def test_intervals_of_the_loss_hold():
+    """Coverage of the loss without one modality over 200 samples; its truth is E (a − a')² + 1 = 3."""
+    held, samples = 0, 200
+    for sample in range(samples):
+        rng = np.random.default_rng(sample)
+        X = rng.normal(size=(60, 2))
+        y = X.sum(axis=1) + rng.normal(size=60)
+        frame = pg.missing(
+            lambda t: t.sum(axis=1), X, y, groups={"a": ["x0"], "b": ["x1"]}, task="regression", n_repeats=4,
+            random_state=sample, progress=False,
+        ).to_frame()  # fmt: skip
+        line = frame.set_index("present").loc["b"]
+        held += line["ci_low"] <= 3.0 <= line["ci_high"]
+    assert 0.89 <= held / samples <= 0.99
+
+
+def test_what_is_held_stays_with_its_row():
+    net, inputs, y = case()
+    every = pg.missing(net, inputs, y, **QUIET).to_frame().set_index("present")["loss"]
+    result = pg.missing(net, inputs, y, hold=("mask",), **QUIET)
+    assert result.modalities == ("image", "table")
+    assert result.meta["held"] == ["mask"]
+    held = result.to_frame().set_index("present")["loss"]
+    assert held["image"] == pytest.approx(every["image + mask"], rel=1e-12)
+    assert held["nothing"] == pytest.approx(every["mask"], rel=1e-12)
+    one = pg.missing(net, inputs, y, hold=("mask", "table"), **QUIET).to_frame()
+    assert one["present"].tolist() == ["image", "nothing"]
+
+
+def test_groups_join_inputs_and_leave_other_columns_together():
+    net, inputs, y = case()
+    every = pg.missing(net, inputs, y, **QUIET).to_frame().set_index("present")["loss"]
+    joined = pg.missing(net, inputs, y, groups={"both": ["image", "mask"]}, **QUIET).to_frame()
+    assert joined["present"].tolist() == ["both + table", "both", "table", "nothing"]
+    assert joined["loss"][2] == pytest.approx(every["table"], rel=1e-12)
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(90, 4)), columns=list("abcd"))
+    target = X["a"] * 2 + X["b"] * X["c"]
+    forest = RandomForestRegressor(10, random_state=0).fit(X, target)
+    result = pg.missing(forest, X, target, groups={"first": ["a"]}, scoring="r2", **QUIET)
+    assert result.modalities == ("first", "table")
+    assert result.to_frame()["r2"][0] == pytest.approx(forest.score(X, target), rel=1e-9)
+
+
+def test_a_hybrid_network_takes_groups_in_both_of_its_paths(tmp_path):
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(120, 3)), columns=list("abc"))
+    y = X["a"] * 2 + X["b"]
+    model = pg.HyNNRegressor(preset="fast", max_epochs=2, random_state=0, progress=False).fit(X, y)
+    result = pg.missing(model, X, y, groups={"first": ["a"], "others": ["b", "c"]}, background=X, **QUIET)
+    frame = result.to_frame().set_index("present")
+    rows = np.arange(len(X))
+    changed = []
+    for repeat in range(10):
+        donors = donor_rows(3, "modalities", repeat, rows, len(X), shared=True)
+        table = X.copy()
+        table["a"] = X["a"].to_numpy()[donors]
+        changed.append((model.predict(table) - y) ** 2)
+    assert frame.loc["others", "loss"] == pytest.approx(np.mean(changed), rel=1e-5)
+    figure = result.plot()
+    assert "first + others" in figure.description
+    assert figure.save(tmp_path / "missing.png").stat().st_size > 1000
+
+
+def test_numbers_do_not_depend_on_the_batch_and_repeat():
+    net, inputs, y = case()
+    first = pg.missing(net, inputs, y, scoring="accuracy", **QUIET).to_frame()
+    pd.testing.assert_frame_equal(first, pg.missing(net, inputs, y, scoring="accuracy", **QUIET).to_frame())
+    other = pg.missing(net, inputs, y, scoring="accuracy", batch_size=7, **QUIET).to_frame()
+    pd.testing.assert_frame_equal(first, other, rtol=1e-9)
+    different = pg.missing(net, inputs, y, random_state=4, progress=False).to_frame()
+    assert (different["loss"][1:] != first["loss"][1:]).all()
+
+
+def test_the_plot_draws_the_best_on_top_and_scores_too():
+    net, inputs, y = case()
+    result = pg.missing(net, inputs, y, scoring="accuracy", **QUIET)
+    axes = result.plot().axes[0]
+    drawn = axes.lines[-1].get_xdata()
+    assert (np.diff(drawn) >= 0).all()
+    assert (np.diff(result.plot("accuracy").axes[0].lines[-1].get_xdata()) <= 0).all()
+    assert len(result.plot(top_n=3).axes[0].get_yticks()) == 3
+    with pytest.raises(InputError, match="measure must be one of 'loss', 'accuracy'"):
+        result.plot("auc")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"hold": "audio"}, "hold must be one of 'image', 'table', 'mask'"),
+        ({"hold": tuple(SIZES)}, "hold= names every modality"),
+        ({"hold": 3}, "hold must list names"),
+        ({"groups": {"table": ["image"]}}, "Group 'table' has the name of an input"),
+        ({"branches": True}, "branches=True is not one of them"),
+        ({"scoring": "acuracy"}, "scoring must be one of|Did you mean"),
+        ({"y": None}, "missing measures the loss and needs y"),
+        ({"n_repeats": 0}, "n_repeats must be an integer"),
+    ],
+    ids=lambda value: "",
+)
+def test_bad_arguments_are_refused(words, message):
+    net, inputs, y = case(rows=20)
+    with pytest.raises(InputError, match=message):
+        pg.missing(net, inputs, **{"y": y, "progress": False, **words})
+
+
+def test_one_modality_and_too_many_are_refused_with_the_remedy():
+    X = np.random.default_rng(0).normal(size=(50, 14))
+    options = {"task": "regression", "progress": False}
+    with pytest.raises(InputError, match=r"'table' is the only modality.*Pass groups="):
+        pg.missing(lambda t: t[:, 0], X, X[:, 0], **options)
+    groups = {f"g{place}": [f"x{place}"] for place in range(14)}
+    with pytest.raises(InputError, match=r"at most 12 modalities, got 14. Join some with groups=, or keep some with"):
+        pg.missing(lambda t: t[:, 0], X, X[:, 0], groups=groups, **options)
+    result = pg.missing(lambda t: t[:, 0], X, X[:, 0], groups=groups, hold=list(groups)[4:], **options)
+    assert len(result.to_frame()) == 16
+
+
+def test_nothing_of_the_network_changes():
+    net, inputs, y = case()
+    net.train()
+    weights = {name: value.clone() for name, value in net.state_dict().items()}
+    before = {name: rows.copy() for name, rows in inputs.items()}
+    state = torch.get_rng_state()
+    pg.missing(net, inputs, y, scoring="accuracy", **QUIET)
+    assert net.training
+    assert all(torch.equal(weights[name], value) for name, value in net.state_dict().items())
+    assert all(np.array_equal(before[name], rows) for name, rows in inputs.items())
+    assert torch.equal(state, torch.get_rng_state())
