@@ -341,6 +341,14 @@ def _classification_case(
         raise InputError("evaluate needs predictions= or probabilities= for classification, however: both are None")
     if guess.shape != truth.shape:
         raise InputError(f"y and predictions must have as many rows, however: shapes {truth.shape} and {guess.shape}")
+    truth_at, guess_at, every = _places_of(labels, truth, guess)
+    return Case(truth_at, guess_at, table, len(labels), every)
+
+
+def _places_of(
+    labels: pd.Index[Any], truth: npt.NDArray[Any], guess: npt.NDArray[Any]
+) -> tuple[Any, Any, tuple[Any, ...]]:
+    """Return places of both among the labels and those that only rows have, which stand behind; and all of these."""
     at = [labels.get_indexer(pd.Index(values)).astype(np.int64) for values in (truth, guess)]
     # A missing label is one class of its own, whatever way of writing "missing" the rows use.
     sides = zip((truth, guess), at, strict=True)
@@ -349,4 +357,4 @@ def _classification_case(
     behind = {label: len(labels) + offset for offset, label in enumerate(strangers)}
     for place, names_there in zip(at, unseen, strict=True):
         place[place < 0] = [behind[label] for label in names_there]
-    return Case(at[0], at[1], table, len(labels), (*labels.tolist(), *strangers))
+    return at[0], at[1], (*labels.tolist(), *strangers)

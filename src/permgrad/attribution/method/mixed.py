@@ -82,13 +82,6 @@ def _combine(explanations: dict[str, Explanation], scope: str) -> Explanation:
                 wide[-1][..., [outputs.index(output) for output in part.outputs]] = array
         return np.concatenate(wide, axis=-2)
 
-    absolute = [np.abs(part.values) for part in parts]
-    totals = [values.sum(axis=-2, keepdims=True) for values in absolute]
-    # Shares of the sum over players; 0 where all are 0.
-    shares = [
-        np.divide(values, total, out=np.zeros_like(values), where=total > 0)
-        for values, total in zip(absolute, totals, strict=True)
-    ]
     alike = all(part.predictions is not None and part.outputs == outputs for part in parts)
     names = ("values", "std", "low", "high", "p_values")
     fields: dict[str, Any] = {name: beside(getattr(part, name) for part in parts) for name in names}
@@ -100,7 +93,7 @@ def _combine(explanations: dict[str, Explanation], scope: str) -> Explanation:
         outputs=outputs,
         method=MIXED,
         scope="local" if scope == "local" else "global",
-        parts={"share": beside(shares)},
+        parts={"share": beside(map(_shares, parts))},
         level=parts[0].level,
         groups={name: members for part in parts for name, members in part.groups.items()},
         feature_values=pd.concat(frames, axis=1) if frames else None,
@@ -108,6 +101,14 @@ def _combine(explanations: dict[str, Explanation], scope: str) -> Explanation:
         maps={name: array for part in parts for name, array in _renumbered(part, parts).items()},
         meta=_facts(explanations),
     )
+
+
+def _shares(part: Explanation) -> Floats:
+    """Return shares of the sum over players; 0 where all are 0."""
+    values = np.abs(part.values)
+    total = values.sum(axis=-2, keepdims=True)
+    shares: Floats = np.divide(values, total, out=np.zeros_like(values), where=total > 0)
+    return shares
 
 
 def _facts(explanations: Mapping[str, Explanation]) -> dict[str, Any]:

@@ -48,15 +48,21 @@ def baseline_rows(request: Request, choice: Any, references: int, reference_clas
     if choice == "zeros":
         rows = tuple(torch.zeros_like(tensor[:1]) for tensor in request.inputs)
         return Baseline(rows, choice, f"every {'encoded ' if request.subject.encoded_names else ''}input at 0")
+    return _of_background(
+        request, choice, label=choice.removeprefix(_CLASS) if named_class else reference_class, most=references
+    )
+
+
+def _of_background(request: Request, choice: str, *, label: Any, most: int) -> Baseline:
+    """Return the background rows, or their mean or typical row; ``label``: those of one class."""
     rows = request.donors
     where = "background rows" if request.background_kind == "given" else request.background_kind
-    label = choice.removeprefix(_CLASS) if named_class else reference_class
     if label is not None:
         position, name = _class_of(request, label)
         rows, where = tuple(tensor[position] for tensor in rows), f"{where} of class {name}"
     count, encoded = len(rows[0]), bool(request.subject.encoded_names)
     widest = max(tensor[:1].numel() for tensor in rows)
-    most = references if choice == "background" else max(50, _SUMMARISED_NUMBERS // widest)
+    most = most if choice == "background" else max(50, _SUMMARISED_NUMBERS // widest)
     few = f"{most:,} of " if count > most else ""
     if few:
         chosen = np.sort(generator(request.seed, "baseline references").permutation(count)[:most])

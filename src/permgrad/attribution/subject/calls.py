@@ -16,7 +16,7 @@ from permgrad.base.errors import InputError
 
 
 @dataclass(frozen=True)
-class Call:
+class PredictCall:
     """A function of a table, and what is known of the numbers that it returns; None where nobody said."""
 
     function: Callable[[Any], Any]
@@ -26,7 +26,7 @@ class Call:
     one_hot: bool = False  # whether it returns labels: each class is then predicted with 0 or 1
 
 
-def find_call(model: Any) -> Call:
+def find_call(model: Any) -> PredictCall:
     """Return how a predictor is called, or refuse what cannot be."""
     name = f"{type(model).__module__}.{type(model).__name__}"
     for reader in (_autogluon, _pytorch_tabular, _booster, _estimator):
@@ -41,16 +41,16 @@ def find_call(model: Any) -> Call:
     )
 
 
-def _function(model: Callable[[Any], Any]) -> Call:
+def _function(model: Callable[[Any], Any]) -> PredictCall:
     """Return any function; of a bound ``predict_proba`` its owner knows the classes."""
     owner, name = getattr(model, "__self__", None), getattr(model, "__name__", "")
     classes = getattr(owner, "classes_", None)
     if name == "predict_proba" and classes is not None:
-        return Call(model, "classification", "probabilities", tuple(np.asarray(classes).tolist()))
-    return Call(model)
+        return PredictCall(model, "classification", "probabilities", tuple(np.asarray(classes).tolist()))
+    return PredictCall(model)
 
 
-def _estimator(model: Any) -> Call | None:
+def _estimator(model: Any) -> PredictCall | None:
     """Return estimators in the manner of scikit-learn: also LightGBM's, XGBoost's, CatBoost's and skorch's."""
     if not hasattr(model, "predict"):
         return None
@@ -58,10 +58,10 @@ def _estimator(model: Any) -> Call | None:
     classes = getattr(model, "classes_", None)
     labels = None if classes is None else tuple(np.asarray(classes).tolist())
     if hasattr(model, "predict_proba"):
-        return Call(model.predict_proba, "classification", "probabilities", labels)
+        return PredictCall(model.predict_proba, "classification", "probabilities", labels)
     if labels:
-        return Call(model.predict, "classification", "probabilities", labels, one_hot=True)
-    return Call(model.predict, "regression" if getattr(model, "_estimator_type", "") == "regressor" else None)
+        return PredictCall(model.predict, "classification", "probabilities", labels, one_hot=True)
+    return PredictCall(model.predict, "regression" if getattr(model, "_estimator_type", "") == "regressor" else None)
 
 
 def _check_fitted(model: Any) -> None:
@@ -74,10 +74,10 @@ def _check_fitted(model: Any) -> None:
     try:
         check_is_fitted(model)
     except NotFittedError:
-        raise InputError(f"The model is not fitted yet: {type(model).__name__}. Call its fit first.") from None
+        raise InputError(f"The model is not fitted yet: {type(model).__name__}. PredictCall its fit first.") from None
 
 
-def _booster(model: Any) -> Call | None:
+def _booster(model: Any) -> PredictCall | None:
     """Return LightGBM's and XGBoost's own boosters."""
     library = type(model).__module__.partition(".")[0]
     if type(model).__name__ != "Booster" or library not in ("lightgbm", "xgboost"):
@@ -98,30 +98,30 @@ def _booster(model: Any) -> Call | None:
     return _by_objective(predict, objective)
 
 
-def _by_objective(function: Callable[[Any], Any], objective: str) -> Call:
+def _by_objective(function: Callable[[Any], Any], objective: str) -> PredictCall:
     if objective in ("binary", "multiclass", "multiclassova", "softmax", "binary:logistic", "multi:softprob"):
-        return Call(function, "classification", "probabilities")
+        return PredictCall(function, "classification", "probabilities")
     if objective == "binary:logitraw":
-        return Call(function, "classification", "logits")
-    return Call(function, "regression" if "reg" in objective else None)
+        return PredictCall(function, "classification", "logits")
+    return PredictCall(function, "regression" if "reg" in objective else None)
 
 
-def _autogluon(model: Any) -> Call | None:
+def _autogluon(model: Any) -> PredictCall | None:
     """Return AutoGluon's ``TabularPredictor``."""
     if not hasattr(model, "problem_type") or not hasattr(model, "predict_proba"):
         return None
     if model.problem_type in ("regression", "quantile"):
-        return Call(model.predict, "regression")
-    return Call(model.predict_proba, "classification", "probabilities", tuple(model.class_labels))
+        return PredictCall(model.predict, "regression")
+    return PredictCall(model.predict_proba, "classification", "probabilities", tuple(model.class_labels))
 
 
-def _pytorch_tabular(model: Any) -> Call | None:
+def _pytorch_tabular(model: Any) -> PredictCall | None:
     """Return pytorch-tabular's ``TabularModel``, whose predictions are columns of a frame."""
     if not type(model).__module__.startswith("pytorch_tabular"):
         return None
     if model.config.task == "regression":
-        return Call(lambda table: model.predict(table).filter(like="_prediction"), "regression")
+        return PredictCall(lambda table: model.predict(table).filter(like="_prediction"), "regression")
     encoder = model.datamodule.label_encoder
     classes = tuple((encoder[0] if isinstance(encoder, list) else encoder).classes_)
     function = lambda table: model.predict(table).filter(like="_probability")  # noqa: E731 — named by the field
-    return Call(function, "classification", "probabilities", classes)
+    return PredictCall(function, "classification", "probabilities", classes)

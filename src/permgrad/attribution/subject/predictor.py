@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from permgrad.attribution.subject.apart import check_apart
-from permgrad.attribution.subject.calls import Call, find_call
+from permgrad.attribution.subject.calls import PredictCall, find_call
 from permgrad.attribution.subject.frames import FrameForm
 from permgrad.attribution.subject.outputs import OutputForm, resolve_outputs
 from permgrad.attribution.subject.subject import Subject, typical_row
@@ -49,7 +49,7 @@ class PredictorSubject(Subject):
         class_names: Any = None,
     ) -> None:
         self.module = self.predictor = predictor
-        self.call: Call = find_call(predictor)
+        self.call: PredictCall = find_call(predictor)
         self.form = FrameForm(inputs)
         self.inputs = (self.form.read(inputs),)
         self.column: int | None = None

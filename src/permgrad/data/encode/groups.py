@@ -57,6 +57,14 @@ def check_blocks(
             )
         spelled[block] = sorted(columns, key=place.__getitem__)
     owner = _owners(spelled, what)
+    _check_variables(spelled, owner, variables)
+    return spelled
+
+
+def _check_variables(
+    spelled: Mapping[str, list[str]], owner: Mapping[str, str], variables: Mapping[str, Sequence[str]]
+) -> None:
+    """Refuse groups that split a variable, or have the name of another."""
     for variable, parts in variables.items():
         if len({owner.get(column) for column in parts}) > 1:
             raise InputError(
@@ -65,7 +73,6 @@ def check_blocks(
             )
         if variable in spelled and set(spelled[variable]) != set(parts):
             raise InputError(f"a group must not have the name of a variable, however: {variable!r}; rename the group")
-    return spelled
 
 
 def is_blocks(value: Any) -> bool:

@@ -241,10 +241,8 @@ def _settle_signs(columns: Sequence[_Column], reading: Reading, *, comma_parts: 
             _settle_ways(column, (sole, like), comma_parts)
         elif column.dotted:
             _settle_points(column, sole or like, proven, reading.decimal)
-        elif column.values is None and like is None and column.unit is None:
-            column.values, column.is_text = column.as_written(), True
         elif column.values is None:
-            _settle_spoiled(column, like or ".")
+            _settle_spoiled(column, like)
         elif column.values.dtype != bool and pd.api.types.is_numeric_dtype(column.values.dtype):
             column.sign = "." if column.proven and reading.decimal is None else sole
 
@@ -293,9 +291,12 @@ def _settle_ways(column: _Column, signs: tuple[str | None, str | None], comma_pa
         column.values = column.spread([canonical(numbers[text]) if text in numbers else text for text in texts])
 
 
-def _settle_spoiled(column: _Column, sign: str) -> None:
+def _settle_spoiled(column: _Column, like: str | None) -> None:
     """Keep as text what was numbers in the table that was learned from: what is said of it names the odd cell."""
-    fitting = [way for way in WAYS if way.point == sign]
+    if like is None and column.unit is None:
+        column.values, column.is_text = column.as_written(), True
+        return
+    fitting = [way for way in WAYS if way.point == (like or ".")]
     written = []
     for text in column.levels[1]:
         bare = column.bare.get(text, text)

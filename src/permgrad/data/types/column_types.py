@@ -380,16 +380,8 @@ def _declared_type(
         return replace(declared, kind=kind if guess.n_levels else "constant")
     if kind == "categorical":
         return replace(declared, storage="text", date_format=None, true_level=None, false_level=None)
-    if kind == "date" and guess.storage != "date":
-        read = _date_type(declared, texts())
-        if read is None:
-            raise InputError(
-                f"a column declared date must hold dates such as 2024-01-31, however column {name!r} has "
-                f"{texts()[0]!r}; write the dates in ISO form or declare another kind"
-            )
-        return replace(read, reason=declared.reason)
     if kind == "date":
-        return declared
+        return declared if guess.storage == "date" else _declared_date(declared, texts())
     if kind == "boolean":
         # Training rows may lack a rare value; the other alone says as little as in a column that is not declared.
         return guess if guess.n_levels == 1 else _declared_boolean(declared, texts)
@@ -399,6 +391,16 @@ def _declared_type(
             "declare it categorical, or declare the texts that mean missing as codes"
         )
     return declared
+
+
+def _declared_date(column: ColumnType, texts: list[str]) -> ColumnType:
+    read = _date_type(column, texts)
+    if read is None:
+        raise InputError(
+            f"a column declared date must hold dates such as 2024-01-31, however column {column.name!r} has "
+            f"{texts[0]!r}; write the dates in ISO form or declare another kind"
+        )
+    return replace(read, reason=column.reason)
 
 
 def _declared_boolean(column: ColumnType, texts_of: Callable[[], list[str]]) -> ColumnType:

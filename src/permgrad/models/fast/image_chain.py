@@ -181,15 +181,10 @@ class ImageChain:
     def read(cls, module: HybridNetwork) -> ImageChain | None:
         """Return the chain, or None where the branch is none that can be followed."""
         renderer: Any = module.renderer
-        branch = module.image_branch
-        if not isinstance(branch, nn.Sequential) or not hasattr(renderer, "render_region"):
-            return None
-        layers: list[Any] = list(branch)
-        flatten = next((at for at, layer in enumerate(layers) if isinstance(layer, nn.Flatten)), None)
-        if flatten is None or not isinstance(layers[0], nn.Conv2d):
-            return None
+        layers: list[Any] = list(module.image_branch) if isinstance(module.image_branch, nn.Sequential) else []
+        flatten = next((at for at, layer in enumerate(layers) if isinstance(layer, nn.Flatten)), 0)
         dense = layers[flatten + 1 :]
-        if (dense and not is_plain(dense[0], nn.Linear)) or not all(map(_can_follow, layers[:flatten])):
+        if not hasattr(renderer, "render_region") or not _is_chain(layers[:flatten], dense):
             return None
         starts = [at for at, layer in enumerate(layers[:flatten]) if isinstance(layer, nn.Conv2d)]
         size = (int(module.image_shape[1]), int(module.image_shape[2]))
@@ -277,6 +272,12 @@ class ImageChain:
             if not area(box):
                 break
         return steps
+
+
+def _is_chain(layers: Sequence[nn.Module], dense: Sequence[nn.Module]) -> bool:
+    """Whether layers up to the flat ones start with a convolution and can all be followed."""
+    starts = bool(layers) and isinstance(layers[0], nn.Conv2d)
+    return starts and (not dense or is_plain(dense[0], nn.Linear)) and all(map(_can_follow, layers))
 
 
 def _can_follow(layer: Any) -> bool:

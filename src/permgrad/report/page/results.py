@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from permgrad.base import errors
 from permgrad.evaluation.calibration import Reliability, per_class, reliability
-from permgrad.evaluation.metrics import metrics
+from permgrad.evaluation.metrics import Metric, metrics
 from permgrad.report import plots
 from permgrad.report.page.headline import constant_label, verdict
 from permgrad.report.page.views import (
+    Column,
     Mark,
     SectionView,
     TableView,
@@ -89,25 +90,29 @@ def _metrics_table(content: ReportContent) -> TableView | None:
     for metric in metrics.values():
         if metric.task != content.task or metric.name not in test:
             continue
-        values = [entry.get(metric.name) for _, entry, _ in models]
-        rivals = [value for value, (*_, mark) in zip(values, models, strict=True) if mark != "quiet"]
-        defined = [value for value in rivals if value is not None]
-        best = {"higher": max, "lower": min}[metric.direction](defined, default=None) if len(rivals) > 1 else None
-        marks: list[Mark] = [
-            "best" if value is not None and value == best and mark != "quiet" else ""
-            for value, (*_, mark) in zip(values, models, strict=True)
-        ]
-        column = figures_of(metric_heading(metric), values, number if content.task == "regression" else fixed, marks)
-        if metric.name == "r2":  # a share of variance has no unit that could make it small: 3e-8 of it is 0
-            texts = [number(None if value is None else round(value, 4)) for value in values]
-            column = figures_of(column.heading, values, texts, marks)
-        columns.append(column)
+        columns.append(_metric_column(metric, models))
     if any("fit_seconds" in entry for _, entry, _ in models):
         seconds = [entry.get("fit_seconds") for _, entry, _ in models]
         if seconds[0] is None and content.training is not None:
             seconds[0] = content.training.seconds
         columns.append(figures_of("time to fit", seconds, duration))
     return table_of("Test metrics. ↑ higher is better, ↓ lower is better; the best of each column is bold.", columns)
+
+
+def _metric_column(metric: Metric, models: Sequence[_Model]) -> Column:
+    """Return one metric of all models; the best is marked, validation rows do not compete."""
+    values = [entry.get(metric.name) for _, entry, _ in models]
+    rivals = [value for value, (*_, mark) in zip(values, models, strict=True) if mark != "quiet"]
+    defined = [value for value in rivals if value is not None]
+    best = {"higher": max, "lower": min}[metric.direction](defined, default=None) if len(rivals) > 1 else None
+    marks: list[Mark] = [
+        "best" if value is not None and value == best and mark != "quiet" else ""
+        for value, (*_, mark) in zip(values, models, strict=True)
+    ]
+    if metric.name == "r2":  # a share of variance has no unit that could make it small: 3e-8 of it is 0
+        texts = [number(None if value is None else round(value, 4)) for value in values]
+        return figures_of(metric_heading(metric), values, texts, marks)
+    return figures_of(metric_heading(metric), values, number if metric.task == "regression" else fixed, marks)
 
 
 # ---- errors of classes -----------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from permgrad.base.errors import InputError
@@ -74,18 +75,7 @@ def learning_curves(
     axes.set_ylim(bottom - 0.12 * (top - bottom), top)
     for losses, (_, _, colour) in zip(curves, present, strict=True):
         axes.plot(epochs, losses, color=colour, marker="o" if len(epochs) == 1 else None, markersize=4)
-    last = [int(np.flatnonzero(np.isfinite(losses))[-1]) for losses in curves]
-    ends = [float(losses[at]) for losses, at in zip(curves, last, strict=True)]
-    # Names of curves stand at their ends, pushed apart where two are close.
-    low, high = axes.get_ylim()
-    places, room = [float(np.clip(end, low, high)) for end in ends], 0.075 * (high - low)
-    if len(places) == 2 and abs(places[0] - places[1]) < room:
-        middle, half = sum(places) / 2, room / 2 if places[0] >= places[1] else -room / 2
-        places = [middle + half, middle - half]
-    for place, at, (_, word, colour) in zip(places, last, present, strict=True):
-        base.note(
-            axes, word, (epochs[at], place), (6, 0), color=colour, fontsize=style.SIZE_LABEL, annotation_clip=False
-        )
+    ends = _name_curves(axes, epochs, curves, present)
     if best_epoch is not None and best_epoch in set(history["epoch"]):
         loss = curves[-1][int(np.argmax(epochs == best_epoch))]
         axes.plot(best_epoch, loss, "o", color=present[-1][2], markersize=5.5, markeredgecolor=style.PAPER)
@@ -105,6 +95,24 @@ def learning_curves(
         f"{word} ends at {number(end)}" for (_, word, _), end in zip(present, ends, strict=True)
     )
     return figure
+
+
+def _name_curves(
+    axes: Axes, epochs: Floats, curves: Sequence[Floats], present: Sequence[tuple[str, str, str]]
+) -> list[float]:
+    """Write names of curves at their ends, pushed apart where two are close; return the ends."""
+    last = [int(np.flatnonzero(np.isfinite(losses))[-1]) for losses in curves]
+    ends = [float(losses[at]) for losses, at in zip(curves, last, strict=True)]
+    low, high = axes.get_ylim()
+    places, room = [float(np.clip(end, low, high)) for end in ends], 0.075 * (high - low)
+    if len(places) == 2 and abs(places[0] - places[1]) < room:
+        middle, half = sum(places) / 2, room / 2 if places[0] >= places[1] else -room / 2
+        places = [middle + half, middle - half]
+    for place, at, (_, word, colour) in zip(places, last, present, strict=True):
+        base.note(
+            axes, word, (epochs[at], place), (6, 0), color=colour, fontsize=style.SIZE_LABEL, annotation_clip=False
+        )
+    return ends
 
 
 # ---- a study ---------------------------------------------------------------------------------------------------------

@@ -43,12 +43,7 @@ def direction(explanation: Explanation, *, top_n: int | None = 9, title: str | N
     names = ranked[: base.check_top_n(top_n, len(ranked))]
     entries = [_pooled(explanation.direction[name]) for name in names]
     means = [np.asarray(entry["mean"], dtype=np.float64).reshape(len(entry["mean"]), -1) for entry in entries]
-    count, labels = means[0].shape[1], [clean(name) for name in explanation.outputs if name != "all"]
-    labels = labels if len(labels) == count else [f"output {k}" for k in range(count)]
-    chosen = list(range(min(count, MOST_LINES)))
-    if count == 2:
-        positive = explanation.meta.get("positive")
-        chosen = [labels.index(clean(positive)) if positive is not None and clean(positive) in labels else 1]
+    labels, chosen = _lines_of(explanation, means[0].shape[1])
     label = clean(explanation.meta.get("direction_label", "mean prediction"))
     if len(chosen) == 1 and not labels[chosen[0]].startswith("output "):
         label = f"mean, {shorten(labels[chosen[0]], 14)}"
@@ -73,6 +68,16 @@ def direction(explanation: Explanation, *, top_n: int | None = 9, title: str | N
     )
     figure.description += "."
     return figure
+
+
+def _lines_of(explanation: Explanation, count: int) -> tuple[list[str], list[int]]:
+    """Return names of all outputs and which are drawn: of two the positive one, of many the first."""
+    labels = [clean(name) for name in explanation.outputs if name != "all"]
+    labels = labels if len(labels) == count else [f"output {k}" for k in range(count)]
+    if count != 2:
+        return labels, list(range(min(count, MOST_LINES)))
+    positive = explanation.meta.get("positive")
+    return labels, [labels.index(clean(positive)) if positive is not None and clean(positive) in labels else 1]
 
 
 def _pooled(entry: dict[str, Any]) -> dict[str, Any]:
