@@ -77,7 +77,7 @@ COMMON = {
     "seed", "n_repeats", "rows_explained", "background", "sampling", "confidence", "task", "paths", "versions",
     "quantity", "unit", "seconds",
 }  # fmt: skip
-NETWORK = {"head", "output_kind", "output_inferred"}
+NETWORK = {"head", "output_kind", "output_inferred", "held"}
 LOSSES = {"loss", "loss_scale", "repeats", "model_rows", "classes_by"}
 INTEGRAL = {
     "baseline", "baseline_name", "baseline_rows", "completeness_gap", "output_range", "gradient_evaluations", "rule",

@@ -90,6 +90,9 @@ def explain(
             ``"superpixels"`` or a mask; a dict by input); ``layer``: explain the output of a named layer in place of
             the inputs; ``head``: which of several outputs; ``output_kind``: ``"logits"``, ``"probabilities"``,
             ``"log_probabilities"`` or ``"values"``; ``task``; ``class_names``. What is not said is inferred.
+            ``hold``: inputs that stay with their row and are no features (masks and lengths are by themselves);
+            ``tokens``: the input of token ids (found by itself), each place a feature; ``replace``: what replaces a
+            token, ``"donor"`` (a background row's), ``"pad"``, ``"mask"`` or the id of a token.
 
     Returns:
         An ``Explanation``.

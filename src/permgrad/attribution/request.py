@@ -23,6 +23,7 @@ from permgrad.attribution.subject.inputs import shapes_in_words
 from permgrad.attribution.subject.network import NetworkSubject
 from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.attribution.subject.subject import Subject
+from permgrad.attribution.subject.tokens import find_roles, with_tokens
 from permgrad.base.checks import check_choice, check_confidence, check_flag, check_number, check_whole, is_whole
 from permgrad.base.errors import InputError, listed, shown, suggest
 from permgrad.base.random import resolve_seed
@@ -37,7 +38,8 @@ SAMPLINGS = ("marginal", "conditional")
 LEVELS = ("column", "feature", "group", "modality")
 
 #: Options that describe a network, not the method, and that of any rows.
-NETWORK_OPTIONS = ("head", "output_kind", "task", "class_names", "layer", "segments", "row_offset")
+NETWORK_OPTIONS = ("head", "output_kind", "task", "class_names", "layer", "segments", "row_offset", "hold",
+                   "tokens", "replace")  # fmt: skip
 #: Options that describe any other predictor.
 PREDICTOR_OPTIONS = ("output_kind", "task", "class_names", "row_offset")
 #: From this many explained rows on they serve as their own background.
@@ -294,14 +296,17 @@ def _read_network(arguments: Arguments, name: str, scope: Scope, settings: Mappi
     subject.settle(None if donors is inputs else donors)
     if layer is not None:
         subject, inputs, donors, space = at_layer(subject, inputs, donors, layer, segments)
+        shapes = shapes_of(subject.input_names, inputs, segments, subject.readings())
     else:
-        space = build_space(
-            subject.input_names, inputs, [leaf.columns for leaf in subject.form.leaves], segments, subject.readings()
-        )
+        readings, columns = subject.readings(), [leaf.columns for leaf in subject.form.leaves]
+        roles = find_roles(subject, readings, settings.get("hold"), settings.get("tokens"))
+        shapes = shapes_of(subject.input_names, inputs, segments, readings)
+        space = build_space(subject.input_names, inputs, columns, segments, readings, roles.held)
+        inputs, donors, space = with_tokens(subject, roles, inputs, donors, space, settings.get("replace", "donor"))
     if not len(space):
-        shapes = shapes_in_words(subject.input_names, inputs)
+        words = shapes_in_words(subject.input_names, inputs)
         raise InputError(
-            f"inputs must have a feature to explain, however: there is none ({shapes}); pass inputs with columns or "
+            f"inputs must have a feature to explain, however: there is none ({words}); pass inputs with columns or "
             "pixels"
         )
     return {
@@ -310,7 +315,7 @@ def _read_network(arguments: Arguments, name: str, scope: Scope, settings: Mappi
         "donors": donors,
         "space": _at_level(space, arguments),
         "background_kind": "rows explained" if arguments.background is None else "given",
-        "shapes": shapes_of(subject.input_names, inputs, segments, subject.readings()),
+        "shapes": shapes,
     }
 
 

@@ -263,7 +263,8 @@ def _alike(axis: Tensor, dim: int) -> bool:
 class Reader(TorchFunctionMode):
     """Sees what a network takes its inputs for, by the first function that mixes numbers.
 
-    ``"image"`` and ``"volume"`` by the convolution that reads it; ``"tokens"``: a vector for each place in a sequence.
+    ``"image"`` and ``"volume"`` by the convolution that reads it; ``"tokens"``: a vector for each place in a sequence,
+    or whole numbers ``(rows, places)`` for each of which a vector is looked up.
     """
 
     def __init__(self, inputs: Mapping[int, Tensor]) -> None:
@@ -292,6 +293,8 @@ class Reader(TorchFunctionMode):
     def _reading(name: str, tensor: Tensor, axes: Coordinates, rows: Tensor, value: Any) -> str:
         if name in ("conv2d", "conv3d"):
             return "image" if name == "conv2d" else "volume"
+        if name == "embedding" and rows.ndim == 2 and tensor.shape == rows.shape:
+            return "tokens"
         if rows.ndim != 3:
             return ""
         if name == "conv1d":

@@ -111,7 +111,7 @@ class BranchCut:
 def cut_into_branches(subject: NetworkSubject, inputs: Sequence[Tensor]) -> BranchCut | None:
     """Return the cut, or None where it would not help, or not give the same numbers."""
     form = subject.form
-    if subject.rewrites or len(inputs) < 2 or form.passing == "whole":
+    if subject.rewrites or len(inputs) < 2 or form.passing == "whole" or len(inputs) != len(form.leaves):
         return None
     if any(len(leaf.place) > 1 for leaf in form.leaves):
         return None

@@ -95,6 +95,7 @@ class NetworkSubject(Subject):
         self._width: int | None = None
         self._most_rows: int | None = None
         self.rewrites = False
+        self.noted: dict[str, Any] = {}  # what was found out about the inputs, for ``meta``
         probe = self._probe_forms(forms, tensors)
         self.inputs = self._cast(tensors)
         self.real = tuple(tensor.is_floating_point() for tensor in self.inputs)
@@ -144,7 +145,9 @@ class NetworkSubject(Subject):
         undecided = {
             place: one
             for place, one in enumerate(rows)
-            if one.ndim == 3 or (one.ndim == 4 and not {one.shape[1], one.shape[3]} & {1, 3, 4})
+            if one.ndim == 3
+            or (one.ndim == 2 and not one.is_floating_point())
+            or (one.ndim == 4 and not {one.shape[1], one.shape[3]} & {1, 3, 4})
         }
         if undecided:
             reader = Reader(undecided)
@@ -349,6 +352,7 @@ class NetworkSubject(Subject):
             "head": self.picked,
             "output_kind": self.kind,
             "output_inferred": self.inferred,
+            **self.noted,
         }
 
 

@@ -1,0 +1,215 @@
+"""Inputs that stay with their row, and tokens: closed forms, slow loops, and what is refused."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import permgrad as pg
+from permgrad.attribution.replace.donors import donor_rows
+from permgrad.base.errors import InputError, PermgradWarning
+
+QUIET = {"progress": False, "random_state": 3, "task": "regression"}
+ROWS, PLACES, WORDS, MASK_ID = 9, 5, 12, 3
+
+
+class Bag(nn.Module):
+    """A bag of words: the sum of one number for each token that is there, so that its Shapley values are known."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.words = nn.Embedding(WORDS, 1, padding_idx=0).double()
+
+    def forward(self, input_ids, attention_mask=None):
+        """Return the sum over the places that are attended."""
+        numbers = self.words(input_ids)[..., 0]
+        return (numbers if attention_mask is None else numbers * attention_mask).sum(1, keepdim=True)
+
+
+class Pairs(Bag):
+    """A network in which neighbouring words act together, and whose attended padding would show."""
+
+    def forward(self, input_ids, attention_mask):
+        """Return a sum of products of neighbours, and the number of attended places."""
+        numbers = (self.words(input_ids)[..., 0] + 0.7) * attention_mask
+        return ((numbers[:, 1:] * numbers[:, :-1]).sum(1) + attention_mask.sum(1)).unsqueeze(1)
+
+
+class Reader(Bag):
+    """A bag of words that is told how long its rows are."""
+
+    def forward(self, ids, lengths):
+        """Return the sum over the first places."""
+        return (self.words(ids)[..., 0] * (torch.arange(ids.shape[1]) < lengths[:, None])).sum(1, keepdim=True)
+
+
+def text(seed=0):
+    """Return ids and mask of rows of different lengths."""
+    rng = np.random.default_rng(seed)
+    lengths = np.r_[2, PLACES, rng.integers(2, PLACES + 1, ROWS - 2)]
+    mask = torch.from_numpy(np.arange(PLACES) < lengths[:, None]).long()
+    return torch.from_numpy(rng.integers(4, WORDS, (ROWS, PLACES))) * mask, mask
+
+
+def explained(net, inputs, **options):
+    """Explain without the note on what is held."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PermgradWarning)
+        return pg.explain(net, inputs, **{**QUIET, **options})
+
+
+@pytest.mark.parametrize("method", ["shapley", "permutation", "permgrad", "ablation", "lime"])
+@pytest.mark.parametrize("replace", ["pad", MASK_ID])
+def test_bag_of_words_has_its_known_values(method, replace):
+    """In a sum each token is worth its number less that of what replaces it; places of padding are worth 0."""
+    net, (ids, mask) = Bag(), text()
+    options = {"samples": 400, "ridge": 1e-9} if method == "lime" else {}
+    explanation = explained(
+        net, {"input_ids": ids, "attention_mask": mask}, method=method, scope="local", replace=replace, **options
+    )
+    numbers = net.words.weight.detach()[:, 0]
+    expected = (numbers[ids] - (0 if replace == "pad" else numbers[MASK_ID])) * mask
+    assert (mask == 0).any(), "some row must be padded"
+    np.testing.assert_allclose(explanation.values[..., 0], expected.numpy(), atol=1e-6 if method == "lime" else 1e-12)
+    assert (explanation.values[..., 0][(mask == 0).numpy()] == 0).all()
+    assert explanation.names == tuple(f"input_ids[{place}]" for place in range(PLACES))
+    assert explanation.meta["held"] == ["attention_mask"]
+    assert explanation.meta["tokens"] == {"input": "input_ids", "replaced_by": replace}
+
+
+def test_donors_bring_their_place_with_its_mask():
+    """Local effects are those of a loop: a donor's token comes with its mask, and a row's padding stays padding."""
+    net, (ids, mask) = Pairs(), text()
+    explanation = explained(
+        net, {"input_ids": ids, "attention_mask": mask}, method="permutation", scope="local", n_repeats=4
+    )
+    expected = np.zeros((ROWS, PLACES))
+    with torch.no_grad():
+        base = net(ids, mask)
+        for place in range(PLACES):
+            for repeat in range(4):
+                donors = donor_rows(3, f"input_ids[{place}]", repeat, np.arange(ROWS), ROWS, shared=True)
+                edited, there = ids.clone(), mask.clone()
+                edited[:, place], there[:, place] = ids[donors, place], mask[donors, place]
+                edited[mask == 0], there[mask == 0] = 0, 0
+                expected[:, place] += (base - net(edited, there))[:, 0].numpy() / 4
+    assert np.abs(expected).max() > 0.1
+    np.testing.assert_allclose(explanation.values[..., 0], expected, atol=1e-12)
+
+
+def test_an_input_that_is_held_keeps_its_row():
+    """``hold=`` keeps the mask as it is, whatever replaces the tokens."""
+    net, (ids, mask) = Pairs(), text()
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    explanation = explained(net, inputs, method="permutation", scope="local", n_repeats=2, hold=("attention_mask",))
+    expected = np.zeros((ROWS, PLACES))
+    with torch.no_grad():
+        for place in range(PLACES):
+            for repeat in range(2):
+                donors = donor_rows(3, f"input_ids[{place}]", repeat, np.arange(ROWS), ROWS, shared=True)
+                edited = ids.clone()
+                edited[:, place] = torch.where(mask[:, place] > 0, ids[donors, place], 0)
+                expected[:, place] += (net(ids, mask) - net(edited, mask))[:, 0].numpy() / 2
+    np.testing.assert_allclose(explanation.values[..., 0], expected, atol=1e-12)
+    assert explanation.meta["held"] == ["attention_mask"]
+
+
+def test_lengths_are_held_and_tell_padding():
+    """Lengths are no feature, and places behind a row's end are nobody's."""
+    net, (ids, mask) = Reader(), text()
+    ids = ids + (1 - mask) * 5  # what stands behind the end is no padding token
+    explanation = explained(net, {"ids": ids, "lengths": mask.sum(1)}, method="shapley")
+    assert explanation.meta["held"] == ["lengths"]
+    assert explanation.names == tuple(f"ids[{place}]" for place in range(PLACES))
+    assert (explanation.values[..., 0][(mask == 0).numpy()] == 0).all()
+    assert (explanation.values[..., 0][(mask == 1).numpy()] != 0).all()
+
+
+def test_nothing_is_held_where_the_user_says_so():
+    """``hold=()`` makes the mask a feature, and the note is given once for a network."""
+    net, (ids, mask) = Bag(), text()
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    with pytest.warns(PermgradWarning, match=r"Held, and no features of their own: attention_mask"):
+        pg.explain(net, inputs, method="shapley", **QUIET)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", PermgradWarning)
+        pg.explain(net, inputs, method="shapley", **QUIET)
+        explanation = pg.explain(net, inputs, method="permutation", scope="local", hold=(), **QUIET)
+    assert len(explanation.names) == 2 * PLACES
+    assert explanation.meta["held"] == []
+
+
+def test_a_group_may_span_inputs():
+    """A group with members of two inputs replaces both together."""
+    net, (ids, mask) = Bag(), text()
+    groups = {"start": ["input_ids[0]", "attention_mask[0]"]}
+    explanation = explained(
+        net, {"input_ids": ids, "attention_mask": mask}, method="permutation", scope="local", hold=(), groups=groups
+    )
+    assert "input_ids+attention_mask" in explanation.modality
+    assert np.abs(explanation.values[:, explanation.names.index("start")]).max() > 0.1
+
+
+def test_other_inputs_keep_their_donors():
+    """Beside other inputs the background stays, and the parts add up to the output."""
+
+    class Both(Bag):
+        def forward(self, input_ids, attention_mask, table):
+            return super().forward(input_ids, attention_mask) * table.sum(1, keepdim=True)
+
+    net, (ids, mask) = Both(), text()
+    table = torch.randn(ROWS, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    inputs = {"input_ids": ids, "attention_mask": mask, "table": table}
+    explanation = explained(net, inputs, method="shapley", replace="pad")
+    added = explanation.values[..., 0].sum(1) + explanation.base_values[:, 0]
+    np.testing.assert_allclose(added, explanation.predictions[:, 0], atol=1e-9)
+    assert explanation.modality.count("input_ids") == PLACES
+    assert explanation.modality.count("table") == 2
+
+
+def test_columns_of_whole_numbers_stay_columns():
+    """Codes that enter one embedding each are a table, and floats named like lengths are features."""
+
+    class Codes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = nn.Embedding(4, 1), nn.Embedding(5, 1)
+
+        def forward(self, codes, lengths):
+            return self.one(codes[:, 0]) + self.two(codes[:, 1]) + lengths
+
+    rng = np.random.default_rng(0)
+    codes = torch.from_numpy(np.stack([rng.integers(0, 4, 20), rng.integers(0, 5, 20)], axis=1))
+    explanation = pg.explain(Codes(), {"codes": codes, "lengths": torch.rand(20, 1)}, method="permutation", **QUIET)
+    assert explanation.meta["held"] == []
+    assert "tokens" not in explanation.meta
+    assert explanation.names == ("codes[0]", "codes[1]", "lengths[0]")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hold": ("atention_mask",)}, "did you mean 'attention_mask'"),
+        ({"tokens": "input_id"}, "did you mean 'input_ids'"),
+        ({"replace": "noise"}, r"replace= says what replaces a token, got 'noise'\. Choose 'donor', 'pad', 'mask'"),
+        ({"replace": "mask"}, "The mask token is not known"),
+    ],
+)
+def test_bad_options_are_refused(options, message):
+    """Each wrong option is one sentence with a remedy."""
+    ids, mask = text()
+    with pytest.raises(InputError, match=message):
+        explained(Bag(), {"input_ids": ids, "attention_mask": mask}, **options)
+
+
+def test_tokens_are_whole_numbers():
+    """Tokens in decimal numbers, and a replacement where there are no tokens, are refused."""
+    with pytest.raises(InputError, match="Tokens are whole numbers"):
+        pg.explain(nn.Linear(3, 1), torch.rand(9, 3), tokens="input", **QUIET)
+    with pytest.raises(InputError, match="No input holds tokens"):
+        pg.explain(nn.Linear(3, 1), torch.rand(9, 3), replace="pad", **QUIET)
