@@ -48,7 +48,8 @@ def explain(
     """Explain what a model relies on: a fitted estimator of permgrad, or any torch network as it is.
 
     Args:
-        model: a fitted ``HyNNClassifier`` or ``HyNNRegressor``, or a ``torch.nn.Module``.
+        model: a fitted ``HyNNClassifier`` or ``HyNNRegressor``, a ``torch.nn.Module``, or any predictor on a table: a
+            fitted estimator or booster, or a function of rows (docs/any-model.md).
         inputs: the rows to explain. For an estimator a DataFrame or array with the columns of ``fit``. For a network
             what its forward takes, rows first: a dict by parameter name (or the only argument it needs), a tuple, or
             a single tensor, array or frame; tables ``(rows, columns)``, images ``(rows, [channels,] height, width)``.
@@ -69,7 +70,8 @@ def explain(
         background: rows that donors or baselines are drawn from, in the form of ``inputs``. Default: the rows explained
             if there are at least 200, else the training rows kept in the model; for a network the rows explained.
         sampling: ``"marginal"``, or ``"conditional"``: replacement values fit the rest of the row (``permgrad`` and
-            ``permutation``; other methods refuse it; of torch networks, those with one input ``(rows, columns)``).
+            ``permutation``; other methods refuse it; of torch networks, those with one input ``(rows, columns)``; of
+            predictors, any table whose columns have at most 100 levels).
             ``meta["residuals_dependent"]`` lists features for which the values drawn do not fit after all.
         loss: of each row; ``"auto"`` is the model's own (cross entropy; squared error in the units of y²).
         scoring: one scikit-learn scorer's name, or several, or callables: importance is then the fall of the score.

@@ -27,9 +27,10 @@ from permgrad.base.random import uniform, uniform_integers
 
 if TYPE_CHECKING:
     from permgrad.attribution.method import Request
+    from permgrad.attribution.subject.design import CellDesign
 
 Floats = npt.NDArray[np.float64]
-Encoded = npt.NDArray[np.float32]
+Encoded = npt.NDArray[Any]  # float32, or float64 where the model takes that
 Rows = npt.NDArray[np.bool_]
 Columns = npt.NDArray[np.intp]
 
@@ -132,7 +133,7 @@ class ConditionalSampler:
             chosen = (chance[:, None] >= cumulative).sum(axis=1)
             chosen = np.minimum(chosen, len(model.level.draws) - 1)
             for position, column in enumerate(model.level_columns):
-                drawn[int(column)] = model.level.draws[chosen, position].astype(np.float32)
+                drawn[int(column)] = model.level.draws[chosen, position].astype(self.encoded.dtype)
             if model.level_has_number is not None:
                 has_number = model.level_has_number[chosen]
         if model.main is None:
@@ -143,7 +144,7 @@ class ConditionalSampler:
             of_rows = model.numeric.values[rows] if conditions is None else model.numeric.at(conditions, rows)
             values = np.where(has_number, of_rows[:, 0] + of_rows[:, 1] * model.numeric.draws[source], values)
             used |= has_number
-        drawn[model.main] = values.astype(np.float32)
+        drawn[model.main] = values.astype(self.encoded.dtype)
         if len(model.companions):
             numbers = self.background[:, model.main]
             order = np.argsort(numbers, kind="stable")
@@ -238,21 +239,37 @@ class ConditionalSampler:
         return column in self._numeric or self.preprocessor.kinds_[column] in ("numeric", "date_part")
 
 
+class CellSampler(ConditionalSampler):
+    """Draws cells of a table that has no encoder: a design is drawn, and collapsed to cells."""
+
+    def __init__(self, design: CellDesign, rows: Encoded, background: Encoded, **keys: Any) -> None:
+        self.design = design
+        super().__init__(design, design.expand(rows), design.expand(background), **keys)
+
+    def moved_to(self, encoded: Encoded, row_offset: int | RowNumbers) -> ConditionalSampler:
+        """Return a sampler for other receivers by the same fitted models."""
+        return super().moved_to(self.design.expand(encoded), row_offset)
+
+    def draw(self, player: str, columns: Columns, rows: Integers, repeat: int) -> tuple[Integers, Encoded]:
+        """Return donor numbers and new cells of the table's ``columns``."""
+        donors, drawn = super().draw(player, self.design.columns_of(columns), rows, repeat)
+        return donors, self.design.collapse(columns, drawn)
+
+
 def conditional_sampler(request: Request) -> ConditionalSampler:
     """Return the sampler of a request's table, which may be fitted already on the background of a longer table."""
     earlier = None if request.kept is None or request.shared else request.kept.get("sampler")
     if earlier is not None:
         moved: ConditionalSampler = earlier.moved_to(request.encoded, request.row_offset)
         return moved
-    encoder = request.subject.preprocessor
-    sampler = ConditionalSampler(
-        PlainColumns(request.encoded.shape[1]) if encoder is None else encoder,
-        request.encoded,
-        request.encoded if request.background is None else request.background,
-        seed=request.seed,
-        shared=request.shared,
-        row_offset=request.row_offset,
-    )
+    encoder, rows = request.subject.preprocessor, request.encoded
+    background = rows if request.background is None else request.background
+    keys: dict[str, Any] = {"seed": request.seed, "shared": request.shared, "row_offset": request.row_offset}
+    design = request.subject.design(background)
+    if design is not None:
+        sampler: ConditionalSampler = CellSampler(design, rows, background, **keys)
+    else:
+        sampler = ConditionalSampler(encoder or PlainColumns(rows.shape[1]), rows, background, **keys)
     if request.kept is not None:
         request.kept["sampler"] = sampler
     return sampler

@@ -19,7 +19,7 @@ from permgrad.attribution.replace.smooths import TRIPLES, WAVES, Columns, Smooth
 from permgrad.base.random import derive_seed, generator
 
 Floats = npt.NDArray[np.float64]
-Encoded = npt.NDArray[np.float32]
+Encoded = npt.NDArray[Any]  # float32, or float64 where the model takes that
 Integers = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.bool_]
 Predict = Callable[[Floats], Floats]

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from permgrad.attribution.subject.apart import check_apart
 from permgrad.attribution.subject.calls import PredictCall, find_call
+from permgrad.attribution.subject.design import CellDesign
 from permgrad.attribution.subject.frames import FrameForm
 from permgrad.attribution.subject.outputs import OutputForm, resolve_outputs
 from permgrad.attribution.subject.subject import Subject, typical_row
@@ -89,6 +90,10 @@ class PredictorSubject(Subject):
         """Return medians of numbers and the most frequent of all other cells, ``(1, columns)``."""
         numeric = torch.from_numpy(self.form.on_a_scale)
         return (torch.where(numeric, typical_row(rows[0]), rows[0].mode(dim=0).values[None]),)
+
+    def design(self, background: npt.NDArray[np.float64]) -> CellDesign:
+        """Return how the table's cells are drawn given each other."""
+        return CellDesign(self.form, background)
 
     def check_slopes(self, method: str, places: Sequence[int]) -> None:  # noqa: ARG002 — there is one input
         """Refuse: nobody knows what goes on inside."""

@@ -18,6 +18,7 @@ from permgrad.attribution.subject.outputs import OutputForm
 
 if TYPE_CHECKING:
     from permgrad.attribution.subject.branches import BranchCut
+    from permgrad.attribution.subject.design import CellDesign
 
 #: Rows of a network whose activations are small.
 _ANY_ROWS = 2**20
@@ -64,6 +65,10 @@ class Subject(OutputForm):
     def typical(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return the row that stands for a background: medians of numbers, most frequent levels, ``(1, *)`` each."""
         return tuple(typical_row(tensor) for tensor in rows)
+
+    def design(self, background: npt.NDArray[Any]) -> CellDesign | None:  # noqa: ARG002 — of a table without encoder
+        """Return how cells are laid out to be drawn given each other; None where inputs are numbers already."""
+        return None
 
     def check_network(self, method: str) -> None:
         """Refuse a model that is no torch network, whose layers can be listened to."""
