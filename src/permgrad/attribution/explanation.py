@@ -486,7 +486,7 @@ def _check_stored(header: Mapping[str, Any], count: int) -> None:
         "feature_values (rows of other lengths)": frame is not None
         and any(len(row) != len(frame["columns"]) for row in frame["data"]),
         "meta (a sample_weight that is no weight)": weights is not None
-        and not (any(weights) and bool(are_weights(np.array(weights, dtype=np.float64)).all())),
+        and not (any(weights) and all(map(is_number, weights)) and bool(are_weights(np.array(weights)).all())),
     }
     for name in OF_ROWS if header["scope"] == "local" else ():
         rows = meta.get(name) or ()

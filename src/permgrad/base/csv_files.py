@@ -35,9 +35,9 @@ _mode: ContextVar[Formulas] = ContextVar("csv_formulas", default="quote")
 @contextmanager
 def csv_formulas(mode: str | None) -> Iterator[None]:
     """Let CSV files that the body writes quote what looks like a formula, or keep it."""
-    if mode is not None and mode not in MODES:
+    if mode is not None and (not isinstance(mode, str) or mode not in MODES):
         raise unknown("csv-formulas", mode, MODES)
-    token = _mode.set(cast("Formulas", mode) or _mode.get())
+    token = _mode.set(cast("Formulas | None", mode) or _mode.get())
     try:
         yield
     finally:

@@ -191,7 +191,7 @@ class CoalitionGame:
             edits = []
             for position, (tensor, spot) in enumerate(zip(self.request.inputs, spots, strict=True)):
                 if len(spot) == tensor[0].numel():
-                    edit = values(position, part).to(tensor).reshape(-1, *tensor.shape[1:])
+                    edit = values(position, part).to(tensor).reshape(len(rows[part]), *tensor.shape[1:])
                 else:
                     edit = tensor[rows[part].to(tensor.device)]
                     if len(spot):

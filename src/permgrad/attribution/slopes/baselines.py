@@ -62,12 +62,13 @@ def _of_background(request: Request, choice: str, *, label: Any, most: int) -> B
         rows, where = tuple(tensor[position] for tensor in rows), f"{where} of class {name}"
     count, encoded = len(rows[0]), bool(request.subject.encoded_names)
     widest = max(tensor[:1].numel() for tensor in rows)
-    most = most if choice == "background" else max(50, _SUMMARISED_NUMBERS // widest)
+    average = choice not in ("mean", "median")
+    most = most if average else max(50, _SUMMARISED_NUMBERS // widest)
     few = f"{most:,} of " if count > most else ""
     if few:
         chosen = np.sort(generator(request.seed, "baseline references").permutation(count)[:most])
         rows = tuple(tensor[torch.as_tensor(chosen, device=tensor.device)] for tensor in rows)
-    if choice == "background":
+    if average:
         words = f"average over {few}{count:,} {where} (expected gradients)"
         return Baseline(tuple(tensor.clone() for tensor in rows), choice, words)
     if choice == "mean":
