@@ -328,13 +328,9 @@ class _Part:
         if padded is not None and (top < 0 or left < 0 or bottom > padded[0] or right > padded[1]):
             near = _framed(maps, (0, padded[0], 0, padded[1]), box)
         else:
-            near = maps[:, top:bottom, left:right].contiguous()
-        if self.rows is not None:
-            # Boxes are copied out once and rows then taken whole: several times faster than taking both at once.
-            near = near.index_select(0, self.rows)
-        elif near.data_ptr() == maps.data_ptr():
-            near = near.clone()
-        return near
+            near = maps[:, top:bottom, left:right].clone(memory_format=torch.contiguous_format)
+        # Boxes are copied out once and rows then taken whole: several times faster than taking both at once.
+        return near if self.rows is None else near.index_select(0, self.rows)
 
 
 def _edited(part: _Part, columns: list[int], values: Tensor) -> Tensor:
