@@ -131,6 +131,62 @@ class Explanation:
 
         return PlotAccessor(self)
 
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
+    def to_html(self, row: int | None = None, *, output: str | int | None = None) -> str:
+        """Return what a notebook shows of this explanation: one piece of HTML without scripts, in light and dark.
+
+        A global explanation is shown as ranked bars with intervals; names that clearly matter are bold. Of a local one
+        a row is shown: its images with their attributions, and the steps of its table from the baseline's output to
+        that of the row, all on one scale.
+
+        Args:
+            row: position of the row, for a local explanation; None: the first.
+            output: name or position of the output; None: the first, of single rows the positive one of two classes.
+
+        Returns:
+            Text that a notebook shows as a picture; a file of it opens in any browser.
+
+        Raises:
+            InputError: there is no such row or output, or the explanation is global and ``row`` is given.
+
+        Examples:
+            >>> values = np.array([[2.0], [1.0]])
+            >>> explanation = Explanation(values, ("a", "b"), ("table", "table"), ("all",), "permutation", "global")
+            >>> "<script" in explanation.to_html()
+            False
+        """
+        from permgrad.report.notebook import to_html
+
+        return to_html(self, row=row, output=output)
+
+    def summary(self, *, output: str | int | None = None, top_n: int = 5) -> str:
+        """Return a few lines of plain text: what was explained, and the leading features with their intervals.
+
+        Which features clearly matter is said after adjusting for all of them, as by ``clearly_matter``. A local
+        explanation is summarised as its mean absolute attribution.
+
+        Args:
+            output: name or position of the output; None: the first, of single rows the positive one of two classes.
+            top_n: how many features are listed (of each input, where each was explained by a method of its own).
+
+        Raises:
+            InputError: there is no such output, or ``top_n`` is not a whole number above 0.
+
+        Examples:
+            >>> values = np.array([[2.0], [1.0]])
+            >>> explanation = Explanation(values, ("a", "b"), ("table", "table"), ("all",), "permutation", "global")
+            >>> print(explanation.summary())
+            permutation: importance
+            Largest:
+              a  2.00
+              b  1.00
+        """
+        from permgrad.report.notebook import summary
+
+        return summary(self, output=output, top_n=top_n)
+
     def ci(self) -> tuple[Floats, Floats]:
         """Return both ends of the confidence interval; NaN where the method gives none."""
         missing = np.full(self.values.shape, np.nan)

@@ -171,6 +171,14 @@ def as_global(explanation: Explanation) -> Explanation:
     return explanation.to_global("mean_abs") if explanation.scope == "local" else explanation
 
 
+def adding_parts(explanation: Explanation, column: int) -> dict[str, Floats]:
+    """Return the parts of an output's values that add up to them, by path; others stand beside them: nothing."""
+    parts = {name: np.asarray(part[:, column]) for name, part in explanation.parts.items() if name != "interaction"}
+    values = explanation.values[:, column]
+    gap, scale = (np.nanmax(np.abs(one), initial=1e-300) for one in (sum(parts.values()) - values, values))
+    return {} if len(parts) < 2 or gap > 1e-6 * scale else parts
+
+
 def class_table(
     truth: npt.ArrayLike, probabilities: npt.ArrayLike, classes: Sequence[Any]
 ) -> tuple[npt.NDArray[np.intp], Floats]:

@@ -44,11 +44,7 @@ def bar(
     column = base.pick_output(explanation, output) if local else explanation.output_index(output)
     values = np.asarray(shown.values[:, column], dtype=np.float64)
     order = base.largest(values, top_n)
-    # Parts that add up to the values; others stand beside them and are not drawn.
-    paths = {name: np.asarray(part[:, column]) for name, part in shown.parts.items() if name != "interaction"}
-    gap, scale = (np.nanmax(np.abs(one), initial=1e-300) for one in (sum(paths.values()) - values, values))
-    if len(paths) < 2 or gap > 1e-6 * scale:
-        paths = {}
+    paths = base.adding_parts(shown, column)
     name = explanation.outputs[column]
     about = "" if len(explanation.outputs) == 1 else ", all rows" if name == "all" else f", {clean(name)}"
     height = 0.95 + style.ROW * max(len(order), 1) + (0.25 if paths else 0)

@@ -134,6 +134,16 @@ def stacks(explanation: Explanation) -> bool:
     return explanation.additive and explanation.method != "gradient"
 
 
+def ends_of(explanation: Explanation, place: int, column: int) -> tuple[float, float]:
+    """Return the outputs that a row's steps lead from and to; from 0 where the baseline's output is not known."""
+    total = float(np.nansum(np.asarray(explanation.values[place, :, column], dtype=np.float64)))
+    if explanation.base_values is None:
+        return 0.0, total
+    shape, predicted = (len(explanation.values), len(explanation.outputs)), explanation.predictions
+    start = float(np.broadcast_to(np.asarray(explanation.base_values, dtype=np.float64), shape)[place, column])
+    return start, start + total if predicted is None else float(np.asarray(predicted)[place, column])
+
+
 @styled
 def waterfall(
     explanation: Explanation,
@@ -165,12 +175,7 @@ def waterfall(
     column = base.pick_output(explanation, output)
     values = np.nan_to_num(np.asarray(explanation.values[place, :, column], dtype=np.float64))
     order = base.largest(np.abs(values), top_n)
-    start, final = 0.0, float(values.sum())  # steps from 0 where the baseline's output is not known
-    if explanation.base_values is not None:
-        shape = (len(explanation.values), len(explanation.outputs))
-        start = float(np.broadcast_to(np.asarray(explanation.base_values, dtype=np.float64), shape)[place, column])
-        predicted = explanation.predictions
-        final = start + final if predicted is None else float(np.asarray(predicted)[place, column])
+    start, final = ends_of(explanation, place, column)
     chosen, frame, steps = [explanation.names[i] for i in order], explanation.feature_values, list(values[order])
     names = [
         words if frame is None or name not in frame.columns else f"{words} = {value_text(frame[name].iloc[place])}"
