@@ -370,7 +370,7 @@ def _shared_views(maps: Tensor, covered: Box, second_maps: Tensor, second_covere
     boxes = (covered, second_covered)
     top, left = (max(box[edge] for box in boxes) for edge in (0, 2))
     bottom, right = (min(box[edge] for box in boxes) for edge in (1, 3))
-    if not area((top, bottom, left, right)):
+    if bottom <= top or right <= left:
         return None
     first, second = (
         each[:, top - box[0] : bottom - box[0], left - box[2] : right - box[2]]

@@ -232,7 +232,7 @@ class Learner:
 
     def step(self, rows: Rows, number: int) -> None:
         """Take one optimizer step on a batch, the given one of the epoch: on this device's share of it."""
-        options, together = self.options, len(rows)
+        options, together = self.options, len(rows.y)
         share = number / self.steps_per_epoch if options.schedule_unit == "step" else 0.0
         rate = self._schedule((self.epoch + share) / options.max_epochs, options.learning_rate)
         for group in self.optimizer.param_groups:
