@@ -231,7 +231,7 @@ def build(
         _refuse_nonsense(explanation)
         if method != "gradcam":  # which says itself what maps are empty
             _tell_of_unused(request, explanation)
-    return explanation
+    return explanation if request.row_target is None else request.row_target.taken(explanation)
 
 
 def output_unit(request: Request) -> str:

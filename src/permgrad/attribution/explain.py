@@ -142,6 +142,8 @@ def _explain_on(engine: Any, arguments: Arguments) -> Explanation:
     from permgrad.attribution.parts.engines import LocalEngine, make_engine
     from permgrad.attribution.parts.engines.frames import explain_on
 
+    if arguments.options.get("row_target") is not None:
+        raise InputError("row_target explains rows in this process. Leave engine= out.")
     workers, address = (arguments.options.pop(name, None) for name in ("workers", "address"))
     made = make_engine(engine, workers=workers, address=address)
     if isinstance(made, LocalEngine):

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 #: The method's name where each modality was explained by a method of its own.
 MIXED = "mixed"
-#: Facts of a local explanation that have one value for each row: numbers of the rows, and weights for means over them.
-OF_ROWS = ("rows", "sample_weight")
+#: Facts of a local explanation that have one value for each row: numbers of the rows, weights for means over them, and
+#: the output that was explained.
+OF_ROWS = ("rows", "sample_weight", "row_target")
 
 Floats = npt.NDArray[np.float64]
 

@@ -22,6 +22,7 @@ from permgrad.attribution.subject.inner import at_layer
 from permgrad.attribution.subject.inputs import shapes_in_words
 from permgrad.attribution.subject.network import NetworkSubject
 from permgrad.attribution.subject.predictor import PredictorSubject
+from permgrad.attribution.subject.row_target import each_row_by_itself
 from permgrad.attribution.subject.subject import Subject
 from permgrad.attribution.subject.tokens import find_roles, with_tokens
 from permgrad.base.checks import check_choice, check_confidence, check_flag, check_number, check_whole, is_whole
@@ -38,10 +39,11 @@ SAMPLINGS = ("marginal", "conditional")
 LEVELS = ("column", "feature", "group", "modality")
 
 #: Options that describe a network, not the method, and that of any rows.
-NETWORK_OPTIONS = ("head", "output_kind", "task", "class_names", "layer", "segments", "row_offset", "hold",
-                   "tokens", "replace")  # fmt: skip
-#: Options that describe any other predictor.
-PREDICTOR_OPTIONS = ("output_kind", "task", "class_names", "row_offset")
+NETWORK_OPTIONS = ("head", "output_kind", "task", "class_names", "layer", "segments", "reduce", "row_target",
+                   "row_offset", "hold", "tokens", "replace")  # fmt: skip
+#: Options that describe any other predictor, and those of a fitted estimator of permgrad.
+PREDICTOR_OPTIONS = ("output_kind", "task", "class_names", "row_target", "row_offset")
+ESTIMATOR_OPTIONS = ("row_target", "row_offset")
 #: From this many explained rows on they serve as their own background.
 _OWN_BACKGROUND = 200
 
@@ -129,7 +131,7 @@ def build_request(arguments: Arguments, chosen: Method, name: str) -> Request:
     network, fitted = isinstance(model, nn.Module), isinstance(model, (HyNNClassifier, HyNNRegressor))
     read = _read_network if network else _read_table if fitted else _read_predictor
     # A class activation map has a layer of its own: the one that it reads.
-    further = NETWORK_OPTIONS if network else ("row_offset",) if fitted else PREDICTOR_OPTIONS
+    further = NETWORK_OPTIONS if network else ESTIMATOR_OPTIONS if fitted else PREDICTOR_OPTIONS
     of_rows = [key for key in further if key not in chosen.options]
     settings = {key: value for key, value in arguments.options.items() if key in of_rows}
     hint = "" if fitted else f"; for a {'network' if network else 'predictor'} also: {', '.join(further)}"
@@ -151,18 +153,20 @@ def build_request(arguments: Arguments, chosen: Method, name: str) -> Request:
     subject, count, weight = rows["subject"], len(rows["inputs"][0]), arguments.sample_weight
     y = None if arguments.y is None else subject.encode_target(arguments.y, count)
     positive = resolve_positive(subject, arguments.positive, y)
-    targets = resolve_targets(subject, arguments.target)
+    loss, targets = resolve_loss(subject, arguments.loss), resolve_targets(subject, arguments.target)
     if subject.task == "regression" and subject.count > 1:
         subject.loss_columns = targets
+    if settings.get("row_target") is not None:
+        check_row_target(arguments, chosen, scope)
+        rows |= {"targets": (0,), **each_row_by_itself(rows, settings["row_target"], y, arguments.output)}
     return Request(
-        **rows,
+        **{"targets": targets, **rows},
         scope=scope,
         options=options,
         row_offset=int(row_offset),
         y=y,
         positive=positive,
-        targets=targets,
-        loss=resolve_loss(subject, arguments.loss),
+        loss=loss,
         sample_weight=None if weight is None else check_weights(weight, count),
         confidence=float(arguments.confidence),
         n_repeats=int(arguments.n_repeats),
@@ -252,6 +256,19 @@ def resolve_targets(subject: Subject, target: Any) -> tuple[int, ...]:
     return tuple(dict.fromkeys(positions))
 
 
+def check_row_target(arguments: Arguments, chosen: Method, scope: Scope) -> None:
+    """Refuse calls that explain no output row by row."""
+    if scope != "local":
+        raise InputError(
+            "row_target picks the output that is explained of each row, and a global importance has none. Pass "
+            "scope='local', or a method such as 'shapley'."
+        )
+    if "**" in chosen.options:
+        raise InputError("row_target works with permgrad's own methods. Pass target= to explain with a Captum object.")
+    if arguments.target is not None:
+        raise InputError("row_target and target both say which output is explained. Leave one of them out.")
+
+
 def resolve_positive(subject: Subject, positive: Any, y: npt.NDArray[Any] | None) -> str | None:
     """Return the name of the positive one of two classes; None where there are not two.
 
@@ -285,7 +302,7 @@ def resolve_loss(subject: Subject, loss: str) -> str:
 
 def _read_network(arguments: Arguments, name: str, scope: Scope, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the subject, its rows, background and players, as fields of a ``Request``."""
-    outputs = {key: settings.get(key) for key in ("head", "output_kind", "task", "class_names")}
+    outputs = {key: settings.get(key) for key in ("head", "output_kind", "task", "class_names", "reduce")}
     subject = NetworkSubject(arguments.model, arguments.inputs, arguments.y, **outputs)
     inputs, layer, segments = subject.inputs, settings.get("layer"), settings.get("segments")
     if arguments.sampling == "conditional":

@@ -420,10 +420,12 @@ class CalledMaps:
     def facts(self) -> dict[str, Any]:
         """Return the layers, which inputs have no map, and how many maps are all zero."""
         inputs, empty = self.request.subject.input_names, [int(picture.empty.sum()) for picture in self.pictures]
+        segments = self.request.space.segments
+        without = [place for place, owners in enumerate(segments) if place not in self._places and (owners >= 0).any()]
         return {
             "layer": {inputs[place]: str(read.call) for place, read in self._places.items()},
             "layer_shape": {inputs[place]: list(read.shape) for place, read in self._places.items()},
-            "without_map": [name for place, name in enumerate(inputs) if place not in self._places],
+            "without_map": [inputs[place] for place in without],
             "empty_maps": dict(zip(map(inputs.__getitem__, self._places), empty, strict=True)),
             "model_rows": self.request.count,
         }

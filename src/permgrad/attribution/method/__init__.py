@@ -23,6 +23,7 @@ from permgrad.base.registry import Registry
 if TYPE_CHECKING:
     from permgrad.attribution.players.segments import ImageShape
     from permgrad.attribution.replace.plays import Plays
+    from permgrad.attribution.subject.row_target import RowTarget
 
 Scope = Literal["global", "local"]
 
@@ -64,6 +65,7 @@ class Request:
     options: dict[str, Any] = field(default_factory=dict)
     engine: Any = None
     positive: str | None = None
+    row_target: RowTarget | None = None
     kept: dict[str, Any] | None = None
     started: float = field(default_factory=time.perf_counter)
 

@@ -362,9 +362,9 @@ class Blend(CoalitionGame):
             columns = request.players[key]
             drawn = [self.sampler.draw(key, columns, rows, repeat) for repeat in repeats]
             values = torch.from_numpy(np.concatenate([values for _, values in drawn]))
-            outputs = self._with_values(
-                torch.as_tensor(receivers), [torch.as_tensor(columns)], lambda _, part: values[part]
-            )
+            # Further inputs stay with their row.
+            spots = [torch.as_tensor(columns), *[torch.empty(0, dtype=torch.int64)] * (len(request.inputs) - 1)]
+            outputs = self._with_values(torch.as_tensor(receivers), spots, lambda _, part: values[part])
             return np.concatenate([donors for donors, _ in drawn]), outputs[None]
         if self.fixed is not None:
             first = np.zeros(count, dtype=np.int64)

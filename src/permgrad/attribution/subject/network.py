@@ -16,9 +16,10 @@ from permgrad.attribution.maps.positions import Reader
 from permgrad.attribution.subject.apart import check_apart
 from permgrad.attribution.subject.branches import BranchCut, cut_into_branches
 from permgrad.attribution.subject.inputs import InputForm, in_type_of, read_forms, shapes_in_words
-from permgrad.attribution.subject.outputs import kind_with, pick_head, resolve_outputs
+from permgrad.attribution.subject.outputs import REDUCTIONS, kind_with, pick_head, resolve_outputs
 from permgrad.attribution.subject.subject import Subject
 from permgrad.attribution.subject.untouched import are_rewritten, as_written, check_initialised, copied_weights, kept
+from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, PermgradError, counted, error_in_words, is_out_of_memory, warn_user
 from permgrad.models.batches import in_batches
 from permgrad.models.fast.inference import fold
@@ -81,7 +82,11 @@ class NetworkSubject(Subject):
         output_kind: str | None = None,
         task: str | None = None,
         class_names: Any = None,
+        reduce: str | None = None,
     ) -> None:
+        if reduce is not None:
+            check_choice("reduce", reduce, REDUCTIONS)
+        self.reduce = reduce
         self.module: Any = unwrap(module)
         check_initialised(self.module)
         parameter = next(
@@ -289,7 +294,7 @@ class NetworkSubject(Subject):
     def taken(self, returned: Any, rows: int) -> Tensor:
         """Return the output that is explained out of all that the network returned for rows."""
         try:
-            output, picked = pick_head(returned, self.head, rows)
+            output, picked = pick_head(returned, self.head, rows, self.reduce)
         except InputError as error:
             if self._width is None:
                 raise
@@ -329,8 +334,9 @@ class NetworkSubject(Subject):
         """Return what ``forward`` returns, up to rounding, where no gradient is followed; of known networks faster."""
         if not self._looked:
             self._looked = True
-            alone = type(self) is NetworkSubject and self.form.passing == "positions" and len(self.inputs) == 1
-            self._folded = fold(self.module) if alone and self.inputs[0].ndim == 2 and self.head is None else None
+            plain = type(self) is NetworkSubject and self.head is None and self.reduce is None
+            alone = plain and self.form.passing == "positions" and len(self.inputs) == 1
+            self._folded = fold(self.module) if alone and self.inputs[0].ndim == 2 else None
         if self._folded is None or torch.is_grad_enabled():
             return self.forward(tensors)
         with self.theirs(tensors), _no_autocast(self.device):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,7 +29,17 @@ _NO_FRACTIONS = 2.0**53
 _USUAL_HEADS = ("logits", "logit", "output", "out", "prediction", "predictions", "y", "probabilities")
 
 
-def pick_head(returned: Any, head: int | str | None, rows: int) -> tuple[Tensor, int | str | None]:
+#: How outputs that are maps ``(rows, K, …)`` become one number for each of K, over all places of the map.
+REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "mean": lambda places: places.mean(dim=2),
+    "max": lambda places: places.amax(dim=2),
+    "sum": lambda places: places.sum(dim=2),
+}
+
+
+def pick_head(
+    returned: Any, head: int | str | None, rows: int, reduce: str | None = None
+) -> tuple[Tensor, int | str | None]:
     """Return the output to explain as ``(rows, K)``, and its name or position where the network returns several."""
     if isinstance(returned, Tensor):
         if head is not None:
@@ -37,7 +47,7 @@ def pick_head(returned: Any, head: int | str | None, rows: int) -> tuple[Tensor,
                 f"head= picks one of several outputs, however: head={head!r} and the network returns a single tensor; "
                 "leave head out"
             )
-        return _flat(returned, rows, "the network's output"), None
+        return _flat(returned, rows, "the network's output", reduce), None
     parts: dict[Any, Any] = dict(getattr(returned, "__dict__", {}))
     if isinstance(returned, Mapping):
         parts = dict(returned)
@@ -52,20 +62,22 @@ def pick_head(returned: Any, head: int | str | None, rows: int) -> tuple[Tensor,
     if head is not None:
         if head not in tensors:
             raise unknown("head", head, [str(name) for name in tensors])
-        return _flat(tensors[head], rows, f"output {head!r}"), head
+        return _flat(tensors[head], rows, f"output {head!r}", reduce), head
     usual = [name for name in _USUAL_HEADS if name in tensors]
     for name in (*usual, *tensors):
         part = tensors[name]
-        if part.ndim in (1, 2) and len(part) == rows and part.is_floating_point():
-            return _flat(part, rows, f"output {name!r}"), name
+        fits = part.ndim in (1, 2) or (part.ndim > 2 and reduce is not None)
+        if fits and len(part) == rows and part.is_floating_point():
+            return _flat(part, rows, f"output {name!r}", reduce), name
     raise InputError(
         "the network must return numbers for each row, however: none of its outputs "
         f"({', '.join(f'{name} {tuple(part.shape)}' for name, part in tensors.items()) or 'none is a tensor'}) has the "
-        "shape (rows,) or (rows, outputs); wrap it in a module that returns such a tensor"
+        "shape (rows,) or (rows, outputs); wrap it in a module that returns such a tensor, or pass reduce= for maps "
+        "(rows, outputs, …)"
     )
 
 
-def _flat(output: Tensor, rows: int, name: str) -> Tensor:
+def _flat(output: Tensor, rows: int, name: str, reduce: str | None = None) -> Tensor:
     if output.is_complex() or output.layout != torch.strided or output.is_quantized:
         shown = str(output.layout if output.layout != torch.strided else output.dtype).removeprefix("torch.")
         raise InputError(
@@ -78,12 +90,17 @@ def _flat(output: Tensor, rows: int, name: str) -> Tensor:
         flat = output.reshape(1, -1)
     elif output.ndim == 1:
         flat = output[:, None]
+    elif output.ndim > 2 and reduce is not None:
+        places = output.flatten(2)
+        flat = REDUCTIONS[reduce](places if places.is_floating_point() else places.float())
     elif output.ndim > 2 and output.numel() == len(output):
         flat = output.flatten(1)
     if flat.ndim != 2 or len(flat) != rows or flat.shape[1] == 0:
         raise InputError(
             f"{name} must have the shape (rows,) or (rows, outputs), however: it is {tuple(output.shape)} for {rows} "
             f"row{'s' * (rows != 1)}; wrap the network in a module that returns one row of numbers for each row"
+            + ", or pass reduce='mean', 'max' or 'sum' to read its maps"
+            * (output.ndim > 2)
         )
     return flat if flat.is_floating_point() else flat.float()
 

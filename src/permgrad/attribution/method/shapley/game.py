@@ -95,7 +95,8 @@ class ShapleyGame(CoalitionGame):
 
     def predicted(self, rows: Integers, donors: Integers, keeps: Booleans) -> Tensor:
         """Return raw outputs ``(n, coalitions, donors, K)``: of several inputs each branch runs once per row."""
-        if len(self.request.inputs) == 1:
+        alone = sum(bool((owners >= 0).any()) for owners in self.request.space.segments) == 1
+        if len(self.request.inputs) == 1 or (alone and self._branches(keeps[..., 0].size * donors.shape[1]) is None):
             return self.grid(rows, donors, keeps)
         shape = (len(rows), keeps.shape[1], donors.shape[1])
         receivers = np.broadcast_to(rows[:, None, None], shape).flatten()

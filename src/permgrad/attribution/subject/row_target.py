@@ -1,0 +1,266 @@
+"""One output for each row: ``row_target="predicted"``, ``"true"`` or a class per row.
+
+The number of a row's output travels with the row, as an input that nobody owns, and one gather after the readout takes
+it. Methods see a network of one output: a network with 1,000 classes costs no more than that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.players.space import NOBODY
+from permgrad.attribution.subject.outputs import as_target
+from permgrad.attribution.subject.subject import Subject
+from permgrad.base.errors import InputError, shown
+from permgrad.models.batches import in_batches
+
+#: The name of the input that carries the number of each row's output.
+CARRIER = "row target"
+#: Rows that are predicted together.
+_BATCH = 256
+#: Fields of an explanation that are shaped like its values.
+_LIKE_VALUES = ("values", "std", "low", "high", "p_values")
+
+
+def outputs_of(subject: Subject, inputs: Sequence[Tensor]) -> Tensor:
+    """Return the raw outputs of rows, ``(rows, K)``."""
+    parts: list[Tensor] = []
+
+    def work(part: slice) -> None:
+        parts.append(subject.predict([tensor[part] for tensor in inputs]))
+
+    with torch.no_grad(), subject.open():
+        in_batches(len(inputs[0]), min(_BATCH, subject.most_rows()), work)
+    return torch.cat(parts)
+
+
+def predicted(subject: Subject, inputs: Sequence[Tensor]) -> Tensor:
+    """Return the largest output of each row, ``(rows,)``."""
+    return subject.readout(outputs_of(subject, inputs), "logit").argmax(dim=1).cpu()
+
+
+def resolve_row_target(
+    subject: Subject, row_target: Any, y: npt.NDArray[Any] | None, inputs: Sequence[Tensor]
+) -> tuple[Tensor, str]:
+    """Return the number of each row's output, int64 ``(rows,)``, and the name of the one output there is then."""
+    if subject.task == "classification" and len(subject.output_names) == 1:
+        # One column stands for two classes, either of which may be a row's.
+        subject.output_names = subject.class_names
+    names, count = subject.output_names, len(inputs[0])
+    if isinstance(row_target, str):
+        if row_target not in ("predicted", "true"):
+            raise InputError(f"row_target must be 'predicted', 'true' or one class per row, got {row_target!r}.")
+        if subject.task != "classification":
+            raise InputError(
+                f"row_target={row_target!r} needs a classifier, and the task is {subject.task}. Pass the number of an "
+                "output for each row, or target="
+            )
+        if row_target == "predicted":
+            return predicted(subject, inputs), "predicted"
+        if y is None:
+            raise InputError("row_target='true' explains each row's own class, and y is missing. Pass y.")
+        return torch.from_numpy(np.array(y, dtype=np.int64)), "true"
+    labels = as_target(row_target)
+    if labels.shape != (count,):
+        raise InputError(
+            f"row_target must have one class for each of the {count} rows, got the shape {labels.shape}. Pass an array "
+            "(rows,)."
+        )
+    known = names if subject.class_labels is None else subject.class_labels.tolist()
+    places = {str(name): place for place, name in enumerate(known)}
+    numbers = [_place(label, places, len(names)) for label in labels.tolist()]
+    if NOBODY in numbers:
+        label = labels.tolist()[numbers.index(NOBODY)]
+        raise InputError(
+            f"row_target must hold outputs of the model ({', '.join(map(str, names[:7]))}"
+            f"{', …' * (len(names) > 7)}), got {shown(label)}. Pass names of classes, or numbers 0…{len(names) - 1}."
+        )
+    return torch.tensor(numbers, dtype=torch.int64), "row target"
+
+
+def _place(label: Any, places: dict[str, int], count: int) -> int:
+    """Return the output with a name, else with a number; −1 if there is none."""
+    whole = isinstance(label, (int, float)) and not isinstance(label, bool) and float(label).is_integer()
+    named = places.get(str(label), places.get(str(int(label)), NOBODY) if whole else NOBODY)
+    return int(label) if named == NOBODY and whole and 0 <= label < count else named
+
+
+def each_row_by_itself(
+    rows: dict[str, Any], row_target: Any, y: npt.NDArray[Any] | None, output: str
+) -> dict[str, Any]:
+    """Return the fields of a request that explains one output of each row, from those that explain the same ones."""
+    subject, inputs, donors, space = (rows[name] for name in ("subject", "inputs", "donors", "space"))
+    numbers, name = resolve_row_target(subject, row_target, y, inputs)
+    own = RowTarget(name, tuple(subject.output_names[number] for number in numbers.tolist()))
+    if subject.paths:
+        # Its replacement engine and its paths give all outputs together.
+        targets, places = np.unique(numbers.numpy(), return_inverse=True)
+        return {"targets": tuple(targets.tolist()), "row_target": replace(own, places=places)}
+    carried = (*inputs, numbers[:, None].to(inputs[0].device))
+    background = carried
+    if donors is not inputs:
+        # A background row stands for itself where the outputs' range is looked at, and nowhere else.
+        background = (*donors, predicted(subject, donors)[:, None].to(donors[0].device))
+    nobody = torch.full((1,), NOBODY, dtype=torch.int64)
+    widened = replace(space, inputs=(*space.inputs, CARRIER), segments=(*space.segments, nobody))
+    return {
+        "subject": RowTargetSubject(subject, name, output),
+        "inputs": carried,
+        "donors": background,
+        "space": widened,
+        "shapes": (*rows["shapes"], None) if rows.get("shapes") else (),
+        "row_target": own,
+    }
+
+
+class RowTargetSubject(Subject):
+    """A subject whose only output is, of each row, the one whose number the last input carries."""
+
+    def __init__(self, subject: Subject, name: str, output: str) -> None:
+        vars(self).update(vars(subject))
+        self.outer, self._output = subject, output
+        self.device, self.dtype = subject.device, subject.dtype
+        self.input_names, self.real = (*subject.input_names, CARRIER), (*subject.real, True)
+        self.kind, self.count, self.output_names = "values", 1, (name,)
+        self.by_values = False
+
+    def _taken(self, outputs: Tensor, numbers: Tensor) -> Tensor:
+        """Return the output of each row, ``(b, 1)``."""
+        read = self.outer.readout(outputs, self._output)
+        # Methods that watch every function of torch must not take this for a part of the network.
+        with torch._C.DisableTorchFunction():  # noqa: SLF001 — the documented way
+            return read.gather(1, numbers.to(read.device))
+
+    def readout(self, outputs: Tensor, output: str) -> Tensor:  # noqa: ARG002 — it was read before it was taken
+        """Return the outputs."""
+        return outputs
+
+    def sum_is_constant(self, output: str) -> bool:  # noqa: ARG002 — there is one output
+        """Return False."""
+        return False
+
+    def forward(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Return the output of each row, ``(b, 1)``."""
+        return self._taken(self.outer.forward(tensors[:-1]), tensors[-1])
+
+    def predict(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Return the output of each row, ``(b, 1)``, the fastest way."""
+        return self._taken(self.outer.predict(tensors[:-1]), tensors[-1])
+
+    def read(self, inputs: Any) -> tuple[Tensor, ...]:
+        """Return further rows; which output they carry is never asked."""
+        tensors = self.outer.read(inputs)
+        return (*tensors, torch.zeros(len(tensors[0]), 1, dtype=torch.int64, device=tensors[0].device))
+
+    def typical(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return the row that stands for a background."""
+        return (*self.outer.typical(rows[:-1]), rows[-1][:1])
+
+    def on_a_scale(self, position: int, shape: torch.Size) -> Tensor:
+        """Return which positions of an input hold numbers that may be moved a little."""
+        is_carrier = position == len(self.input_names) - 1
+        return torch.zeros(shape, dtype=torch.bool) if is_carrier else self.outer.on_a_scale(position, shape)
+
+    def design(self, background: npt.NDArray[Any]) -> Any:
+        """Return how cells are laid out to be drawn given each other."""
+        return self.outer.design(background)
+
+    def branches(self, inputs: Sequence[Tensor]) -> Any:
+        """Return the network cut into branches, which takes the output of each row."""
+        cut = self.outer.branches(inputs[:-1])
+        return None if cut is None else _Cut(cut, self, inputs[-1])
+
+    def theirs(self, tensors: Sequence[Tensor], names: Sequence[str] | None = None) -> Any:
+        """Run code of the user's, see ``NetworkSubject.theirs``."""
+        outer: Any = self.outer
+        return outer.theirs(tensors[:-1], names)
+
+    def check_network(self, method: str) -> None:
+        """Refuse a model that is no torch network."""
+        self.outer.check_network(method)
+
+    def check_slopes(self, method: str, places: Sequence[int]) -> None:
+        """Refuse a model without a gradient."""
+        self.outer.check_slopes(method, places)
+
+    def open(self) -> Any:
+        """Return the model's own context manager."""
+        return self.outer.open()
+
+    def most_rows(self) -> int:
+        """Return how many rows may go through the network together."""
+        return self.outer.most_rows()
+
+    @property
+    def makes_images(self) -> bool:
+        """Whether the network draws or convolves rows of a table inside."""
+        return self.outer.makes_images
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What was inferred about the model."""
+        return self.outer.facts
+
+
+class _Cut:
+    """A network cut into branches, of whose outputs that of each row is taken."""
+
+    def __init__(self, cut: Any, subject: RowTargetSubject, numbers: Tensor) -> None:
+        self.cut, self.subject, self.numbers = cut, subject, numbers
+
+    def remember(
+        self, inputs: Sequence[Tensor], donors: Sequence[Tensor], run: Callable[[int, Callable[[slice], None]], None]
+    ) -> None:
+        rows = inputs[:-1]
+        self.cut.remember(rows, rows if donors is inputs else donors[:-1], run)
+
+    def predict(
+        self, receivers: Tensor, donors: Tensor, blended: Callable[[int, Tensor], Tensor], *which: Tensor
+    ) -> Tensor:
+        outputs = self.cut.predict(receivers, donors, blended, *(each[:-1] for each in which))
+        return self.subject._taken(outputs, self.numbers[receivers.to(self.numbers.device)])  # noqa: SLF001
+
+
+@dataclass(frozen=True)
+class RowTarget:
+    """Which output of each row is explained; ``places``: among those that were, where there are several."""
+
+    name: str  # of the only output there is in the explanation
+    outputs: tuple[str, ...]  # of each row
+    places: npt.NDArray[np.intp] | None = None
+
+    def taken(self, explanation: Explanation) -> Explanation:
+        """Return a local explanation with each row's own output only."""
+        meta = {**explanation.meta, "row_target": list(self.outputs)}
+        if self.places is None:
+            return replace(explanation, meta=meta)
+
+        def own(array: Any, axis: int = 2) -> Any:
+            assert self.places is not None
+            places = self.places.reshape(-1, *[1] * (array.ndim - 1))
+            return np.take_along_axis(array, places, axis=axis)
+
+        base, maps = explanation.base_values, dict(explanation.maps)
+        fields = {name: getattr(explanation, name) for name in _LIKE_VALUES}
+        if base is not None:
+            fields["base_values"] = own(np.broadcast_to(base, (len(self.places), len(explanation.outputs))), 1)
+        if "cam" in maps:
+            maps["cam"] = own(maps["cam"], 1)
+        return replace(
+            explanation,
+            **{name: array if array is None or array.ndim < 3 else own(array) for name, array in fields.items()},
+            outputs=(self.name,),
+            parts={name: own(array) for name, array in explanation.parts.items()},
+            part_std={name: own(array) for name, array in explanation.part_std.items()},
+            predictions=None if explanation.predictions is None else own(explanation.predictions, 1),
+            maps=maps,
+            meta={name: own(np.array(fact), 1).tolist() if name == "local_r2" else fact for name, fact in meta.items()},
+        )

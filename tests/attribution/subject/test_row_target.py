@@ -1,0 +1,235 @@
+"""One output for each row equals the column that is picked from the explanation of all outputs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.ensemble import RandomForestClassifier
+from torch import nn
+
+import permgrad as pg
+from permgrad.base.errors import InputError
+
+QUIET = {"progress": False, "random_state": 3}
+LOCAL = {
+    "gradient": {},
+    "integrated_gradients": {"steps": 16},
+    "deeplift": {},
+    "shapley": {},
+    "lime": {"samples": 80},
+    "permutation": {"scope": "local", "n_repeats": 3},
+    "permgrad": {"scope": "local", "n_repeats": 3},
+    "ablation": {"scope": "local"},
+}
+
+
+def columns_of(full, places):
+    """Return each row's own column of values, ``(rows, features, 1)``."""
+    return np.take_along_axis(full.values, np.asarray(places)[:, None, None], axis=2)
+
+
+class Net(nn.Module):
+    """A table and an image into four classes."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Sequential(nn.Linear(3, 8), nn.Tanh())
+        self.image = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 16, 8))
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, table, image):
+        return self.head(torch.cat([self.table(table), self.image(image)], dim=1))
+
+
+@pytest.fixture(scope="module")
+def one_input():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 5)).double()
+    return net, torch.randn(24, 4, dtype=torch.float64)
+
+
+@pytest.fixture(scope="module")
+def two_inputs():
+    torch.manual_seed(1)
+    rows = {"table": torch.randn(20, 3, dtype=torch.float64), "image": torch.randn(20, 1, 6, 6, dtype=torch.float64)}
+    return Net().double(), rows
+
+
+@pytest.mark.parametrize("output", ["logit", "probability"])
+@pytest.mark.parametrize("method", LOCAL)
+def test_network_of_one_input(one_input, method, output):
+    net, rows = one_input
+    asked = {"method": method, "output": output, **LOCAL[method], **QUIET}
+    places = net(rows).argmax(dim=1).numpy()
+    assert len(set(places.tolist())) > 2
+    full = pg.explain(net, rows, **asked)
+    picked = pg.explain(net, rows, row_target="predicted", **asked)
+    assert picked.outputs == ("predicted",)
+    assert picked.values.shape == (24, 4, 1)
+    np.testing.assert_allclose(picked.values, columns_of(full, places), atol=1e-9)
+    assert np.abs(picked.values).max() > 1e-3
+    assert picked.meta["row_target"] == [str(place) for place in places]
+    np.testing.assert_allclose(picked.predictions[:, 0], full.predictions[np.arange(24), places], atol=1e-12)
+    if full.base_values is not None:
+        base = np.broadcast_to(full.base_values, (24, 5))[np.arange(24), places]
+        np.testing.assert_allclose(np.ravel(picked.base_values), base, atol=1e-9)
+
+
+@pytest.mark.parametrize("method", [*LOCAL, "gradcam"])
+def test_network_of_two_inputs_and_a_background(two_inputs, method):
+    net, rows = two_inputs
+    asked = {"method": method, **LOCAL.get(method, {}), **QUIET, "segments": ("grid", 2)}
+    if method != "gradcam":
+        asked["background"] = {name: tensor[:7] for name, tensor in rows.items()}
+    if method == "shapley":
+        asked["exact"] = 8
+    places = np.arange(20) % 4
+    full = pg.explain(net, rows, **asked)
+    picked = pg.explain(net, rows, row_target=places, **asked)
+    assert picked.outputs == ("row target",)
+    np.testing.assert_allclose(picked.values, columns_of(full, places), atol=1e-9)
+    assert picked.names == full.names
+
+
+@pytest.fixture(scope="module")
+def estimator():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(120, 4)), columns=list("abcd"))
+    y = np.digitize(X["a"] + X["b"] / 2, [-0.5, 0.5]).astype(str)
+    return pg.HyNNClassifier(preset="fast", max_epochs=3, random_state=0).fit(X, y), X[:15], y[:15]
+
+
+@pytest.mark.parametrize("method", [*LOCAL, "gradcam"])
+def test_estimator(estimator, method):
+    model, X, y = estimator
+    asked = {"method": method, **LOCAL.get(method, {}), **QUIET}
+    full = pg.explain(model, X, y, **asked)
+    picked = pg.explain(model, X, y, row_target="true", **asked)
+    places = np.array([full.outputs.index(label) for label in y])
+    assert len(set(places.tolist())) == 3
+    assert picked.outputs == ("true",)
+    np.testing.assert_allclose(picked.values, columns_of(full, places), atol=1e-9)
+    assert picked.parts.keys() == full.parts.keys()
+
+
+@pytest.mark.parametrize("method", ["shapley", "lime", "permutation", "permgrad", "ablation"])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_predictor(method, classes):
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(60, 3)), columns=list("abc"))
+    y = np.array(["low", "mid", "top"])[np.digitize(X["a"] + X["b"], [0.0, 0.8][: classes - 1])]
+    model = RandomForestClassifier(20, random_state=0).fit(X, y)
+    asked = {"method": method, **LOCAL[method], **QUIET, "output": "probability"}
+    full = pg.explain(model, X, y, **asked)
+    picked = pg.explain(model, X, y, row_target="true", **asked)
+    np.testing.assert_allclose(picked.values, columns_of(full, [full.outputs.index(label) for label in y]), atol=1e-9)
+
+
+def test_one_column_explains_either_class():
+    torch.manual_seed(0)
+    net, rows = nn.Linear(3, 1).double(), torch.randn(10, 3, dtype=torch.float64)
+    asked = {"method": "gradient", "signed": True, "task": "classification", "output_kind": "logits", **QUIET}
+    full = pg.explain(net, rows, **asked)
+    picked = pg.explain(net, rows, row_target="predicted", **asked)
+    sign = np.where(net(rows).detach().numpy() > 0, 1, -1)[:, None]
+    assert len(set(sign.ravel().tolist())) == 2
+    np.testing.assert_allclose(picked.values, full.values * sign, atol=1e-12)
+
+
+def test_conditional_sampling(one_input):
+    net, rows = one_input
+    asked = {"method": "permutation", "scope": "local", "sampling": "conditional", **QUIET}
+    places = np.zeros(24, dtype=int)
+    full, picked = pg.explain(net, rows, **asked), pg.explain(net, rows, row_target=places, **asked)
+    np.testing.assert_allclose(picked.values, columns_of(full, places), atol=1e-9)
+
+
+def test_methods_by_input(two_inputs):
+    net, rows = two_inputs
+    asked = {"method": {"table": "gradient", "image": "gradcam"}, **QUIET, "segments": ("grid", 2)}
+    full, picked = pg.explain(net, rows, **asked), pg.explain(net, rows, row_target=np.ones(20, dtype=int), **asked)
+    np.testing.assert_allclose(picked.values, columns_of(full, np.ones(20, dtype=int)), atol=1e-9)
+
+
+def test_one_backward_pass_serves_a_thousand_classes(monkeypatch):
+    calls = []
+    grad = torch.autograd.grad
+    monkeypatch.setattr(torch.autograd, "grad", lambda *args, **kwargs: calls.append(1) or grad(*args, **kwargs))
+    torch.manual_seed(0)
+    net, rows = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1000)), torch.randn(30, 4)
+    explanation = pg.explain(net, rows, method="gradient", row_target="predicted", **QUIET)
+    assert explanation.values.shape == (30, 4, 1)
+    assert len(calls) == 1
+
+
+def test_result_does_not_depend_on_batches_and_is_saved(one_input, tmp_path):
+    net, rows = one_input
+    asked = {"method": "shapley", "row_target": "predicted", **QUIET}
+    explanation = pg.explain(net, rows, **asked)
+    explanation.save(tmp_path / "why")
+    assert pg.Explanation.load(tmp_path / "why").meta["row_target"] == explanation.meta["row_target"]
+    np.testing.assert_allclose(pg.explain(net, rows, batch_size=7, **asked).values, explanation.values, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"row_target": "true"}, "y is missing"),
+        ({"row_target": "best"}, "got 'best'"),
+        ({"row_target": [0, 1]}, "one class for each of the 24 rows"),
+        ({"row_target": [7] * 24}, "got 7"),
+        ({"row_target": ["x"] * 24}, "got 'x'"),
+        ({"row_target": [0.5] * 24}, "got 0.5"),
+        ({"row_target": "predicted", "target": 1}, "Leave one of them out"),
+        ({"row_target": "predicted", "method": "permgrad"}, "scope='local'"),
+        ({"row_target": "predicted", "task": "regression"}, "needs a classifier"),
+        ({"row_target": "predicted", "engine": "ray"}, "Leave engine= out"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(one_input, more, message):
+    net, rows = one_input
+    with pytest.raises(InputError, match=message):
+        pg.explain(net, rows, **{"method": "gradient", **more}, **QUIET)
+
+
+class Maps(nn.Module):
+    """A segmentation network: maps of three classes."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 3, 1))
+
+    def forward(self, image):
+        return self.layers(image)
+
+
+@pytest.mark.parametrize("name", ["mean", "max", "sum"])
+@pytest.mark.parametrize("method", ["gradient", "integrated_gradients", "deeplift", "shapley", "gradcam"])
+def test_maps_are_reduced(name, method):
+    torch.manual_seed(0)
+    net, rows = Maps().double(), torch.randn(6, 1, 4, 4, dtype=torch.float64)
+
+    class Reduced(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def forward(self, image):
+            maps = self.net(image).flatten(2)
+            return maps.amax(dim=2) if name == "max" else getattr(maps, name)(dim=2)
+
+    asked = {"method": method, "segments": ("grid", 2), **QUIET}
+    explanation = pg.explain(net, rows, reduce=name, **asked)
+    np.testing.assert_allclose(explanation.values, pg.explain(Reduced(), rows, **asked).values, atol=1e-9)
+    assert explanation.values.shape == (6, 4, 3)
+    assert np.abs(explanation.values).max() > 0
+
+
+def test_maps_without_a_reduction_are_refused():
+    net, rows = Maps(), torch.randn(6, 1, 4, 4)
+    with pytest.raises(InputError, match="pass reduce='mean', 'max' or 'sum'"):
+        pg.explain(net, rows, **QUIET)
+    with pytest.raises(InputError, match="reduce"):
+        pg.explain(net, rows, reduce="median", **QUIET)
