@@ -260,7 +260,8 @@ def test_explanations_run_each_branch_once_for_each_row(monkeypatch, method):
 def test_coalitions_of_several_inputs_are_laid_out_by_branches(inputs, by_branches):
     """Laying them out by broadcasting gives the same numbers, and runs every branch for each of them."""
     game: Any = object.__new__(ShapleyGame)
-    game.request, game.players = SimpleNamespace(inputs=[None] * inputs), 2
+    space = SimpleNamespace(segments=[torch.zeros(1)] * inputs)
+    game.request, game.players = SimpleNamespace(inputs=[None] * inputs, space=space), 2
     game.predict = lambda rows, *_: torch.zeros(len(rows), 3)
     game.grid = lambda *_: torch.ones(2, 4, 5, 3)
     rows, donors, kept = np.arange(2), np.zeros((2, 5), dtype=np.int64), np.ones((2, 4, 2), dtype=bool)
