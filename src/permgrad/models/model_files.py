@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.base.errors import EnvironmentProblem, InputError, error_in_words, shown
+from permgrad.base.errors import EnvironmentProblem, InputError, error_in_words, listed
 
 #: How a file's name ends where reading it would run whatever it holds.
 _RUNS_CODE = (".pkl", ".pickle", ".joblib", ".sav", ".dill", ".cloudpickle", ".pt", ".pth")
 _WAYS = "ONNX (.onnx), LightGBM (.txt), XGBoost (.json, .ubj), CatBoost (.cbm, .json) or skops (.skops)"
 
 
-def is_model_file(path: Path) -> bool:
-    """Whether a path names a file that may hold a model, also one of a kind that is refused."""
-    return path.is_file() and path.suffix.lower() in (*_READERS, *_RUNS_CODE)
-
-
-def read_model_file(path: Path) -> Any:
-    """Return the predictor in a file, for ``pg.explain``.
+def read_model_file(path: Path, trust: Sequence[str] = ()) -> Any:
+    """Return the predictor in a file, for ``pg.explain``; ``trust`` are types in a skops file beyond its own list.
 
     Raises:
         InputError: the file could run code, holds no model, or holds what its library does not trust.
@@ -37,10 +32,12 @@ def read_model_file(path: Path) -> Any:
             f"Reading {path.name} would run whatever code it holds. Save the model as {_WAYS}, or call pg.explain in "
             "Python where you trust the file."
         )
-    if ending not in _READERS:
+    if ending not in (*_READERS, ".skops"):
         raise InputError(f"{path.name} is no model file that can be read. Save the model as {_WAYS}.")
+    if trust and ending != ".skops":
+        raise InputError(f"--trust is about types in a skops file, got {path.name}. Leave it out.")
     try:
-        return _READERS[ending](path)
+        return _skops(path, trust) if ending == ".skops" else _READERS[ending](path)
     except (InputError, EnvironmentProblem):
         raise
     except Exception as error:
@@ -60,13 +57,26 @@ def _library(name: str) -> Any:
 
 
 def _lightgbm(path: Path) -> Any:
+    with path.open("rb") as file:
+        if not file.read(16).split():
+            raise InputError(f"{path.name} is empty. Save the model as {_WAYS}.")
+        file.seek(0)
+        if file.readline().strip() != b"tree":
+            raise InputError(f"{path.name} holds no model of LightGBM. Name the MODEL first, then the TABLE.")
     return _library("lightgbm").Booster(model_file=str(path))
 
 
 def _xgboost(path: Path) -> Any:
-    model = _library("xgboost").Booster()
+    xgboost = _library("xgboost")
+    model = xgboost.Booster()
     model.load_model(path)
-    return model
+    # An estimator's file says so, and its own predict stops at the best round.
+    kind = json.loads(model.attr("scikit_learn") or "{}").get("_estimator_type")
+    if kind not in ("classifier", "regressor"):
+        return model
+    estimator = (xgboost.XGBClassifier if kind == "classifier" else xgboost.XGBRegressor)(enable_categorical=True)
+    estimator.load_model(path)
+    return estimator
 
 
 def _catboost(path: Path) -> Any:
@@ -84,15 +94,16 @@ def _json(path: Path) -> Any:
     return _xgboost(path) if "learner" in content else _catboost(path)
 
 
-def _skops(path: Path) -> Any:
+def _skops(path: Path, trust: Sequence[str]) -> Any:
     io = _library("skops.io")
-    strange = io.get_untrusted_types(file=path)
+    strange = [name for name in io.get_untrusted_types(file=path) if name not in trust]
     if strange:
+        options = " ".join(f"--trust {name}" for name in strange)
         raise InputError(
-            f"{path.name} holds types that skops does not trust: {shown(strange[:5])}. Save the model without them, or "
-            "load it in Python, where you say which ones you trust, and call pg.explain."
+            f"{path.name} holds types that skops does not trust by itself: {listed(strange, show=str)}. Where you know "
+            f"who made the file, add {options}."
         )
-    return io.load(path)
+    return io.load(path, trusted=list(trust))
 
 
 def _onnx(path: Path) -> Any:
@@ -113,18 +124,26 @@ class OnnxPredictor:
     def __call__(self, table: Any) -> npt.NDArray[Any]:
         """Return the last output, ``(rows,)`` or ``(rows, outputs)``; a map from classes becomes its values."""
         frame = table if isinstance(table, pd.DataFrame) else pd.DataFrame(np.asarray(table))
-        if len(self.inputs) == 1:
-            feed = {self.inputs[0].name: frame.to_numpy(dtype=self._dtype(self.inputs[0]))}
-        else:
-            columns = {str(name): frame[name] for name in frame.columns}
-            missing = [one.name for one in self.inputs if one.name not in columns]
-            if missing:
-                raise InputError(f"The table lacks the model's column {missing[0]!r}. Rename or add it.")
-            feed = {one.name: columns[one.name].to_numpy(self._dtype(one)).reshape(-1, 1) for one in self.inputs}
-        (returned,) = self.session.run([self.output], feed)
+        (returned,) = self.session.run([self.output], self._feed(frame))
         if isinstance(returned, list):
             return np.array([list(row.values()) for row in returned])
         return np.asarray(returned)
+
+    def _feed(self, frame: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
+        if len(self.inputs) == 1:
+            return {self.inputs[0].name: frame.to_numpy(dtype=self._dtype(self.inputs[0]))}
+        columns = {str(name): frame[name] for name in frame.columns}
+        missing = [one.name for one in self.inputs if one.name not in columns]
+        if missing:
+            raise InputError(f"The table lacks the model's column {missing[0]!r}. Rename or add it.")
+        return {one.name: columns[one.name].to_numpy(self._dtype(one)).reshape(-1, 1) for one in self.inputs}
+
+    def classes_of(self, table: pd.DataFrame) -> tuple[Any, ...] | None:
+        """Return the classes that stand beside a row's probabilities; None where the file has none there."""
+        if not self.session.get_outputs()[-1].type.startswith("seq(map"):
+            return None
+        (returned,) = self.session.run([self.output], self._feed(table))
+        return tuple(returned[0])
 
     def _dtype(self, one: Any) -> Any:
         return self._TYPES.get(one.type, object)
@@ -136,5 +155,4 @@ _READERS: dict[str, Callable[[Path], Any]] = {
     ".json": _json,
     ".ubj": _xgboost,
     ".cbm": _catboost,
-    ".skops": _skops,
 }

@@ -142,6 +142,7 @@ _STREAM = (
 _POSITIVE = "Of two classes the positive one (default: the rarer)."
 _SEED = "Seed of everything random but the split."
 _MODEL = "A run's folder, or the model folder in it."
+_FILES = " (ONNX, LightGBM, XGBoost, CatBoost or skops; docs/any-model.md)"
 _PARQUET = "CSV or Parquet file, folder of Parquet files, or named data set, to"
 _KIND = "What a column is: numeric, categorical, boolean, date or identifier; may be given several times."
 _NOT_NA = "Texts that are categories though they usually mean missing, such as None,NA."
@@ -422,7 +423,7 @@ class PredictRequest:
 class ExplainRequest:
     """The options of ``permgrad explain``; of its table ``test_rows`` ``(rows,)`` are meant, or all."""
 
-    model_folder: Path = argument(_MODEL, "MODEL_DIR")
+    model_folder: Path = argument(f"{_MODEL[:-1]}; or a model file{_FILES}.", "MODEL")
     table: Path | None = argument(
         f"{_PARQUET} explain (default: the test rows of the model's run).", "[TABLE]", default=None, table=True
     )
@@ -432,6 +433,13 @@ class ExplainRequest:
     baseline: str | None = option("For integrated_gradients: median, mean, zeros, background or class:<label>.", None)
     target: Names = option("Output to explain: a class (default: all).", (), "CLASS")
     y: str | None = option("Column of targets (default: that of the model's run).", None, "COL")
+    classes: Names = option(
+        "Classes of a model file that does not name them, in the order of its outputs, such as no,yes.",
+        (),
+        "NAMES",
+        lists="entries",
+    )
+    trust: Names = option("Type in a skops file to load; may be given several times.", (), "TYPE")
     positive: str | None = option(_POSITIVE, None, "LEVEL")
     scope: str = option("auto, global or local.", "auto")
     repeats: int = option("Number of donors per row, for the methods that draw.", 10, least=1)

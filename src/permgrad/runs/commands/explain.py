@@ -17,6 +17,7 @@ from permgrad.attribution.parts.folder import refuse_inside
 from permgrad.base.errors import InputError, by_count, counted, suggest, warn_user
 from permgrad.base.files import plain
 from permgrad.base.locks import hold_name
+from permgrad.base.random import generator
 from permgrad.data.parts.known_rows import any_known
 from permgrad.data.parts.partitions import is_partitioned
 from permgrad.data.read.cells import canonical
@@ -26,6 +27,7 @@ from permgrad.runs.commands.explained import check_folder, draw_once, outcome_of
 from permgrad.runs.commands.predict import is_streamed, open_streamed, with_target
 from permgrad.runs.folder.documents import check_cells
 from permgrad.runs.folder.folder import refuse_input, refuse_run_file
+from permgrad.runs.model_file import FileModel, open_file
 from permgrad.runs.requests import ExplainRequest, Outcome
 from permgrad.runs.run import predicting
 from permgrad.runs.run.dividing import find_column
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from permgrad.attribution.parts.engines import Engine
     from permgrad.data.parts.partitions import PartitionedTable
 
+#: Rows of a model file's table that serve as their own donors, and those drawn as donors of fewer: as for a network.
+_OWN_DONORS, _BACKGROUND = 200, 1000
 #: Rows of a long table that are read into memory at most, rows looked at together, and values kept for a guess.
 MOST_ROWS, _READ_ROWS, _GUESSED = 100_000, 50_000, 1000
 
@@ -63,14 +67,19 @@ def explain_table(request: ExplainRequest) -> Outcome:
             f"--baseline belongs to methods that compare with a baseline, however: --method {request.method} has none; "
             "add --method integrated_gradients, or leave it out"
         )
-    predicting.check_model(request.model_folder)
+    is_file = request.model_folder.is_file()
+    if is_file:
+        _check_file_options(request)
+    else:
+        _check_no_file_options(request)
+        predicting.check_model(request.model_folder)
     if request.table is None:
         request = _of_test_rows(request)
     refuse_inside(request.folder, request.source)
-    refuse_input(request.folder, {"table": request.source})
+    refuse_input(request.folder, {"table": request.source, "model": request.model_folder if is_file else None})
     refuse_run_file(request.folder, request.model_folder)
     engine = make_engine(request.engine, workers=request.workers, address=request.address)
-    streamed = _is_in_parts(request)
+    streamed = not is_file and _is_in_parts(request)
     if streamed and request.row is None and not request.where:
         explanation, finished = explain_streamed(request, engine)
         draw_once(request.folder, explanation)
@@ -150,6 +159,8 @@ class _Read:
 
 def _read(request: ExplainRequest, *, streamed: bool) -> _Read:
     """Read a table, of which all rows are explained, or some; of one that need not fit in memory only those chosen."""
+    if request.model_folder.is_file():
+        return _read_for_file(request)
     if streamed:
         model, data, parts = open_streamed(request.model_folder, request.source, request.y)
         if request.y is not None:
@@ -174,6 +185,42 @@ def _read(request: ExplainRequest, *, streamed: bool) -> _Read:
     return _Read(model, data, columns, rows, table, numbers, selected(request, table))
 
 
+def _read_for_file(request: ExplainRequest) -> _Read:
+    """Read a table as the model of another library takes it."""
+    model, rows, table = open_file(
+        request.model_folder, request.source, y=request.y, classes=request.classes, trust=request.trust
+    )
+    check_row(request, len(table))
+    if len(table) < 2:
+        raise InputError(
+            "The table has one row, and cells are replaced by those of other rows. Add rows, and use --row."
+        )
+    data = {"target": request.y, "task": model.task}
+    columns, numbers = [str(column) for column in table.columns], np.arange(len(table), dtype=np.int64)
+    return _Read(model, data, columns, rows, table, numbers, selected(request, table))
+
+
+def _check_file_options(request: ExplainRequest) -> None:
+    """Refuse options that belong to permgrad's own models."""
+    what = f"{request.model_folder.name} is a model file"
+    if request.table is None:
+        raise InputError(f"Missing TABLE: {what}, of which no test rows are known. Name the table to explain.")
+    given = {
+        "--stream": request.stream,
+        "--rows": request.rows,
+        "--form": None if request.form == "tidy" else request.form,
+        "--engine": None if request.engine == "local" else request.engine,
+    }
+    if strange := [flag for flag, value in given.items() if value]:
+        raise InputError(f"{strange[0]} belongs to models of permgrad, and {what}. Leave it out.")
+
+
+def _check_no_file_options(request: ExplainRequest) -> None:
+    for flag, value in (("--classes", request.classes), ("--trust", request.trust)):
+        if value:
+            raise InputError(f"{flag} belongs to a model file, and {request.model_folder} is none. Leave it out.")
+
+
 def _explain_in_memory(
     request: ExplainRequest, method: Any, engine: Engine, *, streamed: bool
 ) -> tuple[Explanation, pd.DataFrame | None]:
@@ -193,7 +240,7 @@ def _explain_in_memory(
         explained = _with_targets(request, explained, measurable)
     rows, numbers = read.rows.take(explained), read.numbers[explained]
     y = None if truth is None else truth[explained]
-    if not streamed:
+    if not streamed and not isinstance(read.model, FileModel):
         check_cells(read.model.preprocessor_, predicting.table_of(rows), request.source)
     explanation = _computed(request, read, rows, y if measured else None, engine, scope)
     if explanation.scope == "global":
@@ -205,9 +252,8 @@ def _explain_in_memory(
         return explanation, None
     no_names = pd.DataFrame(index=range(len(numbers)))
     truth = None if y is None or pd.isna(y).all() else y
-    return explanation, predicting.prediction_table(
-        numbers, no_names, predicting.predictions_of(read.model, rows), read.model, truth=truth
-    )
+    predicted = predicting.predictions_of(read.model, rows)
+    return explanation, predicting.prediction_table(numbers, no_names, predicted, read.model, truth=truth)
 
 
 def _with_targets(
@@ -249,6 +295,11 @@ def _computed(
     options |= {} if request.row is None or scope != "local" else {"row_offset": request.row}
     options |= {} if request.baseline is None else {"baseline": request.baseline}
     options |= positive_option(read.model, read.data, request.positive)
+    if isinstance(read.model, FileModel):
+        # Few rows say little about what else a cell may hold: donors come from the whole table.
+        few = len(rows) < min(_OWN_DONORS, len(read.rows))
+        options |= {"background": _drawn(read.rows, request.seed)} if few else {}
+        return explain(read.model.predictor, rows, y, **options, **read.model.options)
     if not is_image_model(read.model):
         # Who computes changes nothing in the result but rounding, hence nothing in its entry.
         compute = partial(explain, engine=engine)
@@ -258,6 +309,12 @@ def _computed(
             f"a model that reads images is explained in this process, however: --engine {request.engine}; leave it out"
         )
     return explain_records(read.model, rows, y, **options)
+
+
+def _drawn(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Return at most so many rows as permgrad's own models keep of training."""
+    places = generator(seed, "background").permutation(len(rows))[:_BACKGROUND]
+    return rows.take(np.sort(places)).reset_index(drop=True)
 
 
 # ---- targets ---------------------------------------------------------------------------------------------------------

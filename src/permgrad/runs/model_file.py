@@ -1,0 +1,141 @@
+"""A model in a file of another library, with a table: what commands ask of it, as of a trained model of permgrad."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad.attribution.subject.calls import find_call
+from permgrad.attribution.subject.predictor import PredictorSubject
+from permgrad.base.errors import InputError, listed
+from permgrad.base.startup import loading
+from permgrad.data.read.cells import canonical
+from permgrad.models.model_files import OnnxPredictor, read_model_file
+from permgrad.models.model_tables import columns_of, table_for
+from permgrad.runs.folder.documents import read_like
+from permgrad.runs.run.dividing import find_column
+
+
+@dataclass(frozen=True)
+class FileModel:
+    """A predictor from a file, and the form of its table."""
+
+    predictor: Any
+    subject: PredictorSubject
+
+    @property
+    def task(self) -> str:
+        """What it predicts: classification or regression."""
+        return self.subject.task
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What ``pg.explain`` is told of the predictor."""
+        return {"task": self.task, "class_names": list(self.subject.class_names) or None}
+
+    def predict(self, rows: pd.DataFrame) -> npt.NDArray[Any]:
+        """Return values ``(rows,)``."""
+        return self._numbers(rows)[:, 0]
+
+    def _numbers(self, rows: pd.DataFrame) -> npt.NDArray[np.float64]:
+        """Return values ``(rows, outputs)``, or the probabilities of classes."""
+        subject, numbers = self.subject, []
+        with subject.open():
+            for part in subject.read(rows)[0].split(subject.most_rows()):
+                outputs = subject.forward([part])
+                numbers.append((subject.probabilities(outputs) if subject.class_names else outputs).numpy())
+        return np.concatenate(numbers)
+
+
+@dataclass(frozen=True)
+class FileClassifier(FileModel):
+    """A classifier from a file, with its classes ``(classes,)``."""
+
+    classes_: npt.NDArray[Any]
+
+    def predict(self, rows: pd.DataFrame) -> npt.NDArray[Any]:
+        """Return the most probable classes ``(rows,)``."""
+        return np.asarray(self.classes_[self._numbers(rows).argmax(axis=1)])
+
+    def predict_proba(self, rows: pd.DataFrame) -> npt.NDArray[np.float64]:
+        """Return probabilities ``(rows, classes)``."""
+        return self._numbers(rows)
+
+
+def open_file(
+    path: Path, table: Path, *, y: str | None = None, classes: tuple[str, ...] = (), trust: tuple[str, ...] = ()
+) -> tuple[FileModel, pd.DataFrame, pd.DataFrame]:
+    """Return the model of a file, the rows of a table as it takes them, and the whole table.
+
+    Raises:
+        InputError: a file that could run code or is no model, a table without the model's columns, classes that do
+            not fit.
+        EnvironmentProblem: the model's library is not installed.
+    """
+    with loading():
+        predictor = read_model_file(path, trust)
+    known = columns_of(predictor)
+    frame = read_like(table, {"texts": known.texts}, known.names or ())
+    frame.columns = pd.Index([str(name) for name in frame.columns])
+    if y is not None:
+        find_column(y, list(frame.columns), "y")
+    rows = table_for(predictor, frame, y)
+    return make_file_model(predictor, rows, None if y is None else frame[y], classes), rows, frame
+
+
+def make_file_model(
+    predictor: Any, rows: pd.DataFrame, y: pd.Series[Any] | None, classes: tuple[str, ...] = ()
+) -> FileModel:
+    """Return a predictor with its classes: those that it names, or ``classes``, in the order of its outputs."""
+    names = find_call(predictor).classes
+    if isinstance(predictor, OnnxPredictor):
+        names = predictor.classes_of(rows[:1])
+    # Numbers from 0 on are the places of classes, not their names.
+    if names is not None and names != tuple(range(len(names))):
+        if classes:
+            raise InputError(f"The model names its classes itself: {listed(names)}. Leave --classes out.")
+        classes = tuple(names)
+    target = None if y is None else y.dropna()
+    if classes:
+        return _with_classes(predictor, rows, classes)
+    # Whether one number per row is a class's or a value is told by the target, where the model does not say it.
+    subject = PredictorSubject(predictor, rows, None if target is None else _told(target))
+    if subject.task == "regression":
+        return FileModel(predictor, subject)
+    count = len(subject.class_names)
+    strange = set() if target is None else {canonical(v) for v in target.unique()} - set(map(str, range(count)))
+    if strange:
+        raise InputError(
+            f"The file does not name the model's {count} classes, and column {y.name!r} holds "  # type: ignore[union-attr]
+            f"{listed(sorted(strange), show=repr)}. Name them in the order of its outputs, as in --classes no,yes "
+            "(scikit-learn's interfaces sort them)."
+        )
+    return FileClassifier(predictor, subject, np.arange(count))
+
+
+def _told(target: pd.Series[Any]) -> npt.NDArray[Any] | None:
+    """Return a target that says whether a model classifies; None: it holds nothing."""
+    if target.empty:
+        return None
+    numbers = pd.api.types.is_numeric_dtype(target.dtype) and not pd.api.types.is_bool_dtype(target.dtype)
+    return target.to_numpy(dtype=np.float64) if numbers else np.asarray(target.map(canonical), dtype=object)
+
+
+def _with_classes(predictor: Any, rows: pd.DataFrame, classes: tuple[Any, ...]) -> FileModel:
+    call = find_call(predictor)
+    if call.task == "regression":
+        raise InputError("The model predicts numbers, and --classes names classes. Leave --classes out.")
+    few = PredictorSubject(predictor, rows[:1], task="classification", class_names=None)
+    count = len(few.class_names)
+    if count != len(classes) or len(set(map(str, classes))) != count:
+        raise InputError(
+            f"The model has {count} classes, got {listed(classes)}. Name {count} different ones, "
+            "in the order of its outputs."
+        )
+    subject = PredictorSubject(predictor, rows, task="classification", class_names=list(map(str, classes)))
+    return FileClassifier(predictor, subject, np.asarray(classes))

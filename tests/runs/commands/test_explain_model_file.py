@@ -1,0 +1,193 @@
+"""``permgrad explain`` of a model file: the same numbers as in Python; one sentence for what cannot be explained."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from invoking import call
+from sklearn.linear_model import LinearRegression
+
+import permgrad as pg
+
+lightgbm = pytest.importorskip("lightgbm")
+
+
+def table(rows=360, seed=0):
+    rng, levels = np.random.default_rng(seed), ["west", "north", "south"]
+    frame = pd.DataFrame(
+        {
+            "age": rng.integers(18, 90, rows),
+            "income": np.where(rng.random(rows) < 0.1, np.nan, rng.normal(40, 9, rows).round(2)),
+            "region": pd.Categorical(rng.choice(levels, rows), categories=levels),
+        }
+    )
+    late = frame["age"] / 30 + (frame["region"] == "north") + rng.normal(0, 0.2, rows) > 2.2
+    return frame, pd.Series(np.where(late, "yes", "no"), name="late")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A folder with ``model.txt`` of LightGBM and ``table.csv`` with rows that it has not seen; and the model."""
+    folder, (frame, y) = tmp_path_factory.mktemp("files"), table()
+    model = lightgbm.LGBMClassifier(n_estimators=15, verbosity=-1, n_jobs=1).fit(frame[:150], y[:150])
+    model.booster_.save_model(folder / "model.txt")
+    rows = frame[150:].reset_index(drop=True)
+    late = y[150:].reset_index(drop=True)
+    pd.concat([late, rows[rows.columns[::-1]]], axis=1).to_csv(folder / "table.csv", index=False)
+    return folder, model, rows, late
+
+
+@pytest.mark.parametrize("method", ["permgrad", "permutation", "ablation", "shapley"])
+def test_the_numbers_are_those_of_python(tmp_path, files, method):
+    folder, model, rows, late = files
+    asked = ("--y", "late", "--classes", "no,yes", "--method", method, "--seed", 4, "--out", tmp_path / "out")
+    chosen = ("--where", "region=north") if method == "shapley" else ()
+    call("explain", folder / "model.txt", folder / "table.csv", *asked, *chosen)
+    saved = pg.Explanation.load(tmp_path / "out")
+    places = np.flatnonzero(rows["region"] == "north") if chosen else np.arange(len(rows))
+    background = {"background": rows} if chosen else {}
+    y = None if chosen else late
+    explanation = pg.explain(model, rows.take(places), y, method=method, random_state=4, progress=False, **background)
+    assert set(saved.names) == set(explanation.names) == set(rows.columns)
+    order = [saved.names.index(name) for name in explanation.names]
+    values = saved.values[:, order] if chosen else saved.values[order]
+    # LightGBM's own booster predicts one number, its estimator two.
+    outputs = [explanation.outputs.index(name) for name in saved.outputs]
+    np.testing.assert_allclose(values, explanation.values[..., outputs], atol=1e-12)
+    assert np.abs(values).max() > 0.05
+
+
+def test_a_row_stands_with_what_the_model_says_of_it(tmp_path, files):
+    folder, model, rows, late = files
+    asked = ("--y", "late", "--classes", "no,yes", "--method", "shapley", "--row", 3, "--out", tmp_path / "out")
+    said = call("explain", folder / "model.txt", folder / "table.csv", *asked)
+    (line,) = pd.read_csv(tmp_path / "out" / "rows.csv").to_dict(orient="records")
+    assert line["row"] == 3
+    assert line["truth"] == late[3]
+    assert line["probability_yes"] == pytest.approx(model.predict_proba(rows[3:4])[0, 1], abs=1e-9)
+    assert f"prediction {line['prediction']}" in said
+    assert {file.name for file in (tmp_path / "out").iterdir()} > {"explanation.json", "values.npz", "importance.csv"}
+    assert (tmp_path / "out" / "plots" / "waterfall.png").is_file()
+
+
+def test_without_targets_the_divergence_is_explained(tmp_path, files):
+    folder = files[0]
+    said = call("explain", folder / "model.txt", folder / "table.csv", "--out", tmp_path / "out")
+    assert "divergence from the model's own prediction" in said
+
+
+def test_rows_without_a_target_are_left_out(tmp_path, files):
+    folder, _, rows, late = files
+    gaps = pd.concat([rows, late.where(late.index > 20)], axis=1)
+    gaps.to_csv(tmp_path / "gaps.csv", index=False)
+    asked = ("--y", "late", "--classes", "no,yes", "--out", tmp_path / "out")
+    call("explain", folder / "model.txt", tmp_path / "gaps.csv", *asked)
+    assert pg.Explanation.load(tmp_path / "out").meta["rows_explained"] == len(rows) - 21
+
+
+def test_numbers_are_predicted_and_their_target_is_measured(tmp_path):
+    xgboost = pytest.importorskip("xgboost")
+    frame, _ = table()
+    X, y = frame[["age", "income"]], 3 * frame["age"] + 1.5
+    model = xgboost.XGBRegressor(n_estimators=20, n_jobs=1).fit(X[:150], y[:150])
+    model.save_model(tmp_path / "model.json")
+    X[150:].assign(cost=y[150:]).to_csv(tmp_path / "table.csv", index=False)
+    said = call("explain", tmp_path / "model.json", tmp_path / "table.csv", "--y", "cost", "--out", tmp_path / "out")
+    explanation = pg.explain(model, X[150:], y[150:], random_state=0, progress=False)
+    saved = pg.Explanation.load(tmp_path / "out")
+    np.testing.assert_allclose(saved.values, explanation.values, rtol=1e-6)
+    assert saved.ranking() == ["age", "income"]
+    assert "loss" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--y", "late"), "does not name the model's 2 classes, and column 'late' holds 'no', 'yes'"),
+        (("--y", "late", "--classes", "a,b,c"), "The model has 2 classes, got a, b, c"),
+        (("--y", "late", "--classes", "a,a"), "Name 2 different ones"),
+        (("--y", "late", "--classes", "on,off"), "must hold classes of the model"),
+        (("--y", "lat"), "Did you mean|no column 'lat'"),
+        (("--stream",), "--stream belongs to models of permgrad"),
+        (("--rows", 5), "--rows belongs to models of permgrad"),
+        (("--engine", "ray"), "--engine belongs to models of permgrad"),
+        (("--trust", "a.B"), "--trust is about types in a skops file"),
+        (("--method", "gradient"), "needs a torch network"),
+        (("--y", "late", "--classes", "no,yes", "--row", 1000), "row must be below"),
+        (("--where", "region=east"), "no row has region = east"),
+    ],
+)
+def test_what_does_not_fit_is_one_sentence(tmp_path, files, words, sentence):
+    folder = files[0]
+    said = call("explain", folder / "model.txt", folder / "table.csv", *words, "--out", tmp_path / "out", code=2)
+    import re
+
+    assert re.search(sentence, " ".join(said.split())), said
+    assert "Traceback" not in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_table_must_be_named_and_a_pickle_is_refused(tmp_path, files):
+    folder = files[0]
+    assert "Missing TABLE" in call("explain", folder / "model.txt", code=2)
+    (tmp_path / "model.pkl").write_bytes(b"\x80\x04")
+    said = call("explain", tmp_path / "model.pkl", folder / "table.csv", "--out", tmp_path / "out", code=2)
+    assert "would run whatever code it holds" in said
+    pd.read_csv(folder / "table.csv").drop(columns="age").to_csv(tmp_path / "less.csv", index=False)
+    said = call("explain", folder / "model.txt", tmp_path / "less.csv", "--out", tmp_path / "out", code=2)
+    assert "'age'" in said
+    said = call("explain", folder / "table.csv", folder / "model.txt", "--out", tmp_path / "out", code=2)
+    assert "no model file that can be read" in said
+
+
+def test_a_missing_library_is_a_matter_of_the_environment(tmp_path, files, monkeypatch):
+    import sys
+
+    (tmp_path / "model.onnx").write_bytes(b"x")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    said = call("explain", tmp_path / "model.onnx", files[0] / "table.csv", "--out", tmp_path / "out", code=3)
+    assert "pip install onnxruntime" in said
+
+
+def test_options_of_files_belong_to_files(tmp_path, files):
+    (tmp_path / "run").mkdir()
+    said = call("explain", tmp_path / "run", files[0] / "table.csv", "--classes", "a,b", code=2)
+    assert "--classes belongs to a model file" in said
+
+
+def test_the_model_file_is_not_replaced(tmp_path, files):
+    folder = files[0]
+    said = call("explain", folder / "model.txt", folder / "table.csv", "--out", folder / "model.txt", code=2)
+    assert "model.txt" in said
+    assert (folder / "model.txt").read_text().startswith("tree")
+
+
+@pytest.mark.parametrize("kind", ["skops", "cbm", "onnx"])
+def test_other_formats_are_explained(tmp_path, kind):
+    frame, y = table()
+    X = frame[["age"]].assign(north=(frame["region"] == "north").astype(int)).astype("float32")
+    path, names = tmp_path / f"model.{kind}", ()
+    if kind == "skops":
+        io = pytest.importorskip("skops.io")
+        io.dump(LinearRegression().fit(X, y == "yes"), path)
+        target = (y == "yes").astype(float) + 0.25
+    elif kind == "cbm":
+        catboost = pytest.importorskip("catboost")
+        target = y
+        catboost.CatBoostClassifier(iterations=20, verbose=0, allow_writing_files=False).fit(X, y).save_model(path)
+    else:
+        from sklearn.linear_model import LogisticRegression
+
+        skl2onnx = pytest.importorskip("skl2onnx")
+        pytest.importorskip("onnxruntime")
+        target = y
+        path.write_bytes(skl2onnx.to_onnx(LogisticRegression().fit(X, y), X.to_numpy()).SerializeToString())
+    X.assign(y=target, **dict.fromkeys(names, 0)).to_csv(tmp_path / "table.csv", index=False)
+    said = call("explain", path, tmp_path / "table.csv", "--y", "y", "--out", tmp_path / "out", "--repeats", 3)
+    assert "loss" in said
+    explanation = pg.Explanation.load(tmp_path / "out")
+    assert set(explanation.names) == {"age", "north"}
+    assert (explanation.values[:, 0] > 0.01).all()
+    if kind != "skops":
+        assert explanation.outputs == ("all", "no", "yes")
