@@ -654,7 +654,7 @@ def test_what_is_no_model_or_no_table(tmp_path: Path, regressor: pg.HyNNRegresso
     folder = write(tmp_path / "t", features(50).drop(columns="b"))
     with pytest.raises(pg.InputError, match=r"must have all columns of training, however: .* lacks 1 of them.* 'b'"):
         pg.explain_stream(regressor, folder)
-    with pytest.raises(pg.InputError, match="however: model is a Linear; for any other network read rows into memory"):
+    with pytest.raises(pg.InputError, match="however: model is a Linear; for any other model read rows into memory"):
         pg.explain_stream(torch.nn.Linear(2, 1), folder)
     with pytest.raises(pg.InputError, match="however: model is not fitted"):
         pg.explain_stream(pg.HyNNRegressor(), folder)

@@ -280,8 +280,8 @@ def _check_model(model: Any) -> None:
     if not is_ours or not hasattr(model, "module_"):
         raise InputError(
             "a table that is read in parts is explained for a fitted HyNNClassifier or HyNNRegressor, however: model "
-            f"is {'not fitted' if is_ours else f'a {type(model).__name__}'}; for any other network read rows into "
-            "memory and pass them to pg.explain"
+            f"is {'not fitted' if is_ours else f'a {type(model).__name__}'}; for any other model read rows into "
+            "memory (pg.read_table) and pass them to pg.explain"
         )
 
 

@@ -401,9 +401,7 @@ def test_a_torch_network_is_explained_here(table: pd.DataFrame) -> None:
     rows = table[list("abcd")].to_numpy(dtype=np.float32)
     with pytest.raises(pg.InputError) as caught:
         pg.explain(torch.nn.Linear(4, 1), rows, rows[:, 0], engine=SendingEngine())
-    assert str(caught.value).startswith(
-        "an engine explains a fitted HyNNClassifier or HyNNRegressor, however: model is"
-    )
+    assert str(caught.value).startswith("An engine explains a fitted HyNNClassifier or HyNNRegressor, got a Linear.")
 
 
 def test_the_users_model_and_rows_stay_as_they_are(

@@ -42,8 +42,8 @@ def explain_on(engine: Engine, request: Request, method: str) -> Explanation:
     """Explain the rows of a request in parts; ``InputError``: the model or the method cannot be taken apart."""
     if request.subject.model is None:
         raise InputError(
-            "an engine explains a fitted HyNNClassifier or HyNNRegressor, however: model is a torch network; leave "
-            "engine= out"
+            "An engine explains a fitted HyNNClassifier or HyNNRegressor, got a "
+            f"{type(request.subject.module).__name__}. Leave engine= out."
         )
     if request.scope == "global":
         if loss_game(method) is None:

@@ -1,0 +1,207 @@
+"""Options of explain on predictors, and predictors that misbehave: one message each, and nothing moves."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import accuracy_score
+
+import permgrad as pg
+from permgrad.attribution.replace.donors import donor_rows
+from permgrad.base.errors import InputError
+
+QUIET = {"progress": False, "random_state": 3}
+REPEATS = 3
+
+
+def table(rows=150, seed=0):
+    """Return a table of a number, a whole number and a category, and two classes that depend on it."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "dose": rng.normal(size=rows),
+            "age": rng.integers(18, 90, rows),
+            "region": pd.Categorical(rng.choice(["north", "south"], rows)),
+        }
+    )
+    late = score(frame) + rng.logistic(size=rows) > 0
+    return frame, np.where(late, "late", "early")
+
+
+def score(frame):
+    return 2 * frame["dose"].to_numpy() + frame["age"].to_numpy() / 20 - 3 * (frame["region"] == "north").to_numpy() - 1
+
+
+def chance(frame):
+    return 1 / (1 + np.exp(-score(frame)))
+
+
+CLASSES = {"class_names": ["early", "late"], "output_kind": "probabilities"}
+
+
+def edited(frame, names, key, repeat):
+    """Return the frame with columns of donors."""
+    rows = np.arange(len(frame))
+    donors = donor_rows(3, key, repeat, rows, len(frame), shared=True)
+    changed = frame.copy()
+    for name in names:
+        changed[name] = frame[name].take(donors).reset_index(drop=True)
+    return changed
+
+
+def losses(frame, y):
+    p = chance(frame)
+    return -np.log(np.where(y == "late", p, 1 - p))
+
+
+def test_groups_and_weights_are_those_of_a_loop():
+    frame, y = table()
+    weight = np.random.default_rng(1).integers(0, 3, len(frame)).astype(float)
+    groups = {"who": ["age", "region"], "what": ["dose"]}
+    explanation = pg.explain(
+        chance, frame, y, groups=groups, sample_weight=weight, n_repeats=REPEATS, **CLASSES, **QUIET
+    )
+    before = losses(frame, y)
+    for place, name in enumerate(explanation.names):
+        each = [losses(edited(frame, groups[name], name, repeat), y) - before for repeat in range(REPEATS)]
+        assert explanation.values[place, 0] == pytest.approx(
+            np.average(np.mean(each, axis=0), weights=weight), abs=1e-9
+        )
+        assert abs(explanation.values[place, 0]) > 0.1
+    whole = pg.explain(chance, frame, y, level="modality", **CLASSES, **QUIET)
+    assert list(whole.names) == ["table"]
+
+
+def test_scores_are_those_of_a_loop():
+    frame, y = table()
+    explanation = pg.explain(chance, frame, y, scoring="accuracy", n_repeats=REPEATS, **CLASSES, **QUIET)
+
+    def accuracy(rows):
+        return accuracy_score(y, np.where(chance(rows) > 0.5, "late", "early"))
+
+    for place, name in enumerate(explanation.names):
+        falls = [accuracy(frame) - accuracy(edited(frame, [name], name, repeat)) for repeat in range(REPEATS)]
+        assert explanation.values[place, 0] == pytest.approx(np.mean(falls), abs=1e-9)
+    assert explanation.values.max() > 0.05
+
+
+def test_the_positive_class_changes_no_value():
+    frame, y = table()
+    early, late = (pg.explain(chance, frame, y, positive=one, **CLASSES, **QUIET) for one in ("early", "late"))
+    np.testing.assert_array_equal(early.values, late.values)
+    assert (early.meta["positive"], late.meta["positive"]) == ("early", "late")
+    one = pg.explain(chance, frame[:4], background=frame, method="shapley", target="late", **CLASSES, **QUIET)
+    assert one.outputs == ("late",)
+
+
+def test_rows_in_parts_are_refused_with_what_to_do(tmp_path):
+    frame, y = table()
+    with pytest.raises(InputError, match=r"HyNNClassifier.*got a function. Leave engine= out"):
+        pg.explain(chance, frame, y, engine=_Engine(), **CLASSES, **QUIET)
+    frame.assign(y=y).to_parquet(tmp_path / "table.parquet")
+    with pytest.raises(InputError, match=r"model is a function.*read_table.*pg\.explain"):
+        pg.explain(chance, tmp_path / "table.parquet", "y")
+
+
+class _Engine:
+    """An engine that is never asked."""
+
+    facts: dict[str, object] = {}  # noqa: RUF012 — the protocol's form
+
+    def run(self, tasks, work):
+        raise AssertionError
+
+
+# ---- predictors that misbehave ---------------------------------------------------------------------------------------
+
+
+class _Remembers:
+    """Fails after some calls."""
+
+    def __init__(self, calls, error):
+        self.calls, self.error = calls, error
+
+    def __call__(self, frame):
+        self.calls -= 1
+        if self.calls < 0:
+            raise self.error
+        return chance(frame)
+
+
+def _draws(frame):
+    return chance(frame) * (random.random() + np.random.random()) / 2
+
+
+def _spoils(frame):
+    result = chance(frame)
+    frame["dose"] = 0.0
+    frame["age"] = -1
+    raise ValueError(f"after the table is spoilt: {result[0]:.1f}")
+
+
+HOSTILE = {
+    "text": (lambda frame: frame["region"].astype(str).to_numpy(), "must return numbers"),
+    "nan": (lambda frame: chance(frame) * np.nan, "(?i)nan|finite|not a number"),
+    "nan in one row": (
+        lambda frame: np.where(frame["age"] == 40, np.nan, chance(frame)),
+        "(?i)nan|finite|not a number",
+    ),
+    "rows": (lambda frame: chance(frame)[1:], "one row of numbers for each"),
+    "one number": (lambda _: 0.5, "one row of numbers for each"),
+    "nothing": (lambda _: None, "number"),
+    "later": (_Remembers(6, RuntimeError("call 6 is broken")), "call 6 is broken"),
+    "spoils": (_spoils, "after the table is spoilt"),
+    "lines": (_Remembers(0, RuntimeError("first line\nsecond line")), "first line"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.parametrize("method", ["permgrad", "shapley"])
+def test_what_cannot_be_explained_is_one_message_and_nothing_moves(kind, method):
+    predict, words = HOSTILE[kind]
+    if isinstance(predict, _Remembers):
+        predict = _Remembers(predict.calls, predict.error)
+    frame, y = table()
+    assert (frame["age"] == 40).any()
+    before, mine, numpys = frame.copy(deep=True), random.getstate(), np.random.get_state()
+    with pytest.raises(InputError, match=words) as raised:
+        pg.explain(predict, frame, y, method=method, **CLASSES, **QUIET)
+    assert "\n" not in str(raised.value)
+    pd.testing.assert_frame_equal(frame, before)
+    assert random.getstate() == mine
+    np.testing.assert_equal(np.random.get_state(), numpys)
+
+
+def test_ctrl_c_in_a_predictor_goes_through_and_nothing_moves():
+    frame, y = table()
+    before, mine = frame.copy(deep=True), random.getstate()
+    with pytest.raises(KeyboardInterrupt):
+        pg.explain(_Remembers(6, KeyboardInterrupt()), frame, y, **CLASSES, **QUIET)
+    pd.testing.assert_frame_equal(frame, before)
+    assert random.getstate() == mine
+
+
+def test_a_predictor_that_draws_random_numbers_leaves_the_generators_alone():
+    frame, y = table()
+    mine, numpys = random.getstate(), np.random.get_state()
+    with pytest.warns(UserWarning, match="same output every time"):
+        pg.explain(_draws, frame, y, **CLASSES, **QUIET)
+    assert random.getstate() == mine
+    np.testing.assert_equal(np.random.get_state(), numpys)
+
+
+def test_a_slow_predictor_is_called_few_times():
+    frame, y = table()
+    calls = []
+
+    def counted(rows):
+        calls.append(len(rows))
+        return chance(rows)
+
+    pg.explain(counted, frame, y, n_repeats=5, **CLASSES, **QUIET)
+    played = 5 * len(frame) * len(frame.columns)
+    assert sum(calls) > played
+    assert len(calls) < 40  # hundreds of rows at once: what a call costs by itself does not count
