@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,19 @@ def normal_numbers(*shape: int) -> Tensor:
     return empty if empty.is_meta else empty.normal_()
 
 
+class _Masked(torch.autograd.Function):
+    """A product with a mask whose slopes have the mask's memory format: others cost a copy in each layer behind."""
+
+    @staticmethod
+    def forward(ctx: Any, numbers: Tensor, mask: Tensor) -> Tensor:
+        ctx.save_for_backward(mask)
+        return numbers * mask
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
+        return ctx.saved_tensors[0] * slopes[0], None
+
+
 class Dropout(nn.Dropout):
     """torch's, with 16 random bits a number on a processor, where drawing torch's masks is a sixth of training.
 
@@ -58,8 +71,11 @@ class Dropout(nn.Dropout):
         if not self.training or numbers.device.type != "cpu" or not 0 < cut < 2**16:
             return super().forward(numbers)
         words = torch.empty((numbers.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-        stays = words.view(torch.int16)[: numbers.numel()].view(numbers.shape) >= cut - 2**15
-        return numbers * stays.to(numbers.dtype).mul_(1 / (1 - cut / 2**16))
+        mask = torch.empty_like(numbers)  # dense, in the numbers' own memory format
+        flat = mask.as_strided((numbers.numel(),), (1,))
+        torch.ge(words.view(torch.int16)[: len(flat)], cut - 2**15, out=flat).mul_(1 / (1 - cut / 2**16))
+        product: Tensor = _Masked.apply(numbers, mask)  # type: ignore[no-untyped-call]
+        return product
 
 
 def dense_stack(inputs: int, units: Sequence[int], options: NetworkOptions) -> tuple[list[nn.Module], int]:
