@@ -200,7 +200,7 @@ def _autogluon(X: pd.DataFrame, y: Any) -> Made:
 
     folder = tempfile.mkdtemp()
     model = TabularPredictor("target", path=folder, verbosity=0, problem_type="binary")
-    kinds = {"GBM": {"num_boost_round": 20}, "RF": {"n_estimators": 20}}
+    kinds = {"RF": {"n_estimators": 20}}
     model.fit(X.assign(target=y), hyperparameters=kinds, num_cpus=1)
     return model, lambda frame: model.predict_proba(frame).to_numpy()
 
@@ -224,7 +224,7 @@ def _pytorch_tabular(X: pd.DataFrame, y: Any) -> Made:
         ),
         verbose=False,
     )  # fmt: skip
-    model.fit(train=_filled(X).assign(target=y))
+    model.fit(train=X.assign(target=y))
     return model, lambda frame: model.predict(frame).filter(like="_probability").to_numpy()
 
 
