@@ -39,6 +39,9 @@ def shown_values(request: Request) -> pd.DataFrame | None:
         for column, owner in enumerate(segments.reshape(-1).tolist()):
             if owner >= 0 and sizes[owner] == 1:
                 shown[request.space.names[owner]] = rows[:, column].numpy()
+    words = request.subject.words
+    if words is not None:
+        shown |= {name: words[name].to_numpy() for name in words if name in request.space.names}
     return pd.DataFrame(shown) if shown else None
 
 

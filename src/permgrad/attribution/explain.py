@@ -95,6 +95,8 @@ def explain(
             ``hold``: inputs that stay with their row and are no features (masks and lengths are by themselves);
             ``tokens``: the input of token ids (found by itself), each place a feature; ``replace``: what replaces a
             token, ``"donor"`` (a background row's), ``"pad"``, ``"mask"`` or the id of a token.
+            ``tokenizer``: of Hugging Face, or a function of a text that returns ids: words are then features, and a
+            list of texts is an input.
             ``row_target``: explain one output of each row, ``"predicted"``, ``"true"`` or a class per row ``(rows,)``;
             ``reduce``: how a network's maps ``(rows, K, …)`` become K outputs, ``"mean"``, ``"max"`` or ``"sum"``.
 

@@ -24,7 +24,7 @@ from permgrad.attribution.subject.network import NetworkSubject
 from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.attribution.subject.row_target import each_row_by_itself
 from permgrad.attribution.subject.subject import Subject
-from permgrad.attribution.subject.tokens import find_roles, with_tokens
+from permgrad.attribution.subject.tokens import find_roles, follow_masks, read_texts, replaced, with_tokens
 from permgrad.base.checks import check_choice, check_confidence, check_flag, check_number, check_whole, is_whole
 from permgrad.base.errors import InputError, listed, shown, suggest
 from permgrad.base.random import resolve_seed
@@ -40,7 +40,7 @@ LEVELS = ("column", "feature", "group", "modality")
 
 #: Options that describe a network, not the method, and that of any rows.
 NETWORK_OPTIONS = ("head", "output_kind", "task", "class_names", "layer", "segments", "reduce", "row_target",
-                   "row_offset", "hold", "tokens", "replace")  # fmt: skip
+                   "row_offset", "hold", "tokens", "tokenizer", "replace")  # fmt: skip
 #: Options that describe any other predictor, and those of a fitted estimator of permgrad.
 PREDICTOR_OPTIONS = ("output_kind", "task", "class_names", "row_target", "row_offset")
 ESTIMATOR_OPTIONS = ("row_target", "row_offset")
@@ -303,23 +303,29 @@ def resolve_loss(subject: Subject, loss: str) -> str:
 def _read_network(arguments: Arguments, name: str, scope: Scope, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the subject, its rows, background and players, as fields of a ``Request``."""
     outputs = {key: settings.get(key) for key in ("head", "output_kind", "task", "class_names", "reduce")}
-    subject = NetworkSubject(arguments.model, arguments.inputs, arguments.y, **outputs)
-    inputs, layer, segments = subject.inputs, settings.get("layer"), settings.get("segments")
+    tokenizer, replacement = settings.get("tokenizer"), settings.get("replace", "donor")
+    given, texts, added = read_texts(arguments.model, arguments.inputs, tokenizer)
+    subject = NetworkSubject(arguments.model, given, arguments.y, **outputs)
+    layer, segments, readings = settings.get("layer"), settings.get("segments"), subject.readings()
     if arguments.sampling == "conditional":
-        check_conditional(name, subject.input_names, inputs, layer)
-    donors = inputs
+        check_conditional(name, subject.input_names, subject.inputs, layer)
+    roles, cuts = None, {}
+    if layer is None:
+        roles = find_roles(subject, readings, settings.get("hold"), settings.get("tokens"), added)
+        cuts = with_tokens(subject, roles, replacement, tokenizer, texts)
+    inputs = donors = subject.inputs
     if arguments.background is not None:
         donors = _own_background(inputs, subject.read(arguments.background), scope, settings)
     subject.settle(None if donors is inputs else donors)
-    if layer is not None:
+    if roles is None:
         subject, inputs, donors, space = at_layer(subject, inputs, donors, layer, segments)
-        shapes = shapes_of(subject.input_names, inputs, segments, subject.readings())
+        readings = subject.readings()
     else:
-        readings, columns = subject.readings(), [leaf.columns for leaf in subject.form.leaves]
-        roles = find_roles(subject, readings, settings.get("hold"), settings.get("tokens"))
-        shapes = shapes_of(subject.input_names, inputs, segments, readings)
-        space = build_space(subject.input_names, inputs, columns, segments, readings, roles.held)
-        inputs, donors, space = with_tokens(subject, roles, inputs, donors, space, settings.get("replace", "donor"))
+        columns = [*(leaf.columns for leaf in subject.form.leaves), None][: len(inputs)]
+        space = build_space(subject.input_names, inputs, columns, segments, readings, cuts)
+        space = follow_masks(space, roles, subject)
+        donors = replaced(subject, roles, donors, space, replacement, tokenizer)
+    shapes = shapes_of(subject.input_names, inputs, segments, readings)
     if not len(space):
         words = shapes_in_words(subject.input_names, inputs)
         raise InputError(

@@ -79,7 +79,7 @@ def test_bag_of_words_has_its_known_values(method, replace):
     assert (explanation.values[..., 0][(mask == 0).numpy()] == 0).all()
     assert explanation.names == tuple(f"input_ids[{place}]" for place in range(PLACES))
     assert explanation.meta["held"] == ["attention_mask"]
-    assert explanation.meta["tokens"] == {"input": "input_ids", "replaced_by": replace}
+    assert explanation.meta["tokens"] == {"input": "input_ids", "replaced_by": replace, "players": "tokens"}
 
 
 def test_donors_bring_their_place_with_its_mask():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -182,9 +183,9 @@ def build_space(
     columns: Sequence[tuple[str, ...] | None],
     segments: Mapping[str, Any] | Any = None,
     readings: Mapping[int, str] | None = None,
-    hold: Collection[str] = (),
+    cuts: Mapping[str, tuple[Tensor, list[str]]] = MappingProxyType({}),
 ) -> PlayerSpace:
-    """Return the players of a network's inputs at the level of features; those in ``hold`` have none."""
+    """Return the players of a network's inputs at the level of features; ``cuts``: inputs that are cut already."""
     shapes = shapes_of(names, tensors, segments, readings or {})
     wanted = _by_input(names, tensors, segments)
     players: list[str] = []
@@ -192,10 +193,7 @@ def build_space(
     maps: list[Tensor] = []
     frames = [column for titles in columns if titles is not None for column in titles]
     for name, tensor, titles, shape in zip(names, tensors, columns, shapes, strict=True):
-        if name in hold:
-            maps.append(torch.full(tuple(tensor.shape[1:]), NOBODY, dtype=torch.int64))
-            continue
-        labels, listed = _cut_input(name, tensor, titles, wanted.get(name), frames, shape)
+        labels, listed = cuts.get(name) or _cut_input(name, tensor, titles, wanted.get(name), frames, shape)
         maps.append(torch.where(labels >= 0, labels + len(players), NOBODY))
         players += listed
         modality += [name] * len(listed)

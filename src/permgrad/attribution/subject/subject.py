@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -40,6 +41,7 @@ class Subject(OutputForm):
     model: Any = None  # the fitted estimator, which keeps training rows; None for a network as it is
     preprocessor: Any = None  # the estimator's encoder
     encoded_names: tuple[str, ...] = ()  # of the columns that a table is encoded as
+    words: pd.DataFrame | None = None  # the tokens of rows as text, a column for each player; missing: none there
     background_classes: npt.NDArray[Any] | None = None  # class of each training row that the model keeps
     standardised: bool = False  # whether outputs are around 1, which tells their rounding; else it has to be measured
     tells_unused: bool = True  # whether inputs without any effect are worth a warning: the user built the network

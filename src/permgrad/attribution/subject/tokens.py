@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from permgrad.attribution.players.space import NOBODY, PlayerSpace
 from permgrad.attribution.subject.inputs import InputForm
+from permgrad.attribution.subject.words import BLANK, NO_LIMIT, Tokens, WordForm, as_tokens, knows_ids, split_ids
 from permgrad.base.checks import is_whole
 from permgrad.base.errors import InputError, listed, shown, unknown, warn_user
 
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
     from permgrad.attribution.subject.network import NetworkSubject
 
 Tensors = tuple[Tensor, ...]
+#: For an input the player of each of its positions, and the players' names.
+Cuts = dict[str, tuple[Tensor, list[str]]]
 
 #: Names, in small letters, under which networks take what says where a row's tokens are.
 _LENGTHS = ("length", "lengths", "seq_len", "seq_lens", "seq_length", "seq_lengths", "input_length", "input_lengths")
@@ -47,10 +53,12 @@ class Roles:
         return [self.names[place] for place in sorted(self.hold)]
 
 
-def find_roles(subject: NetworkSubject, readings: Mapping[int, str], hold: Any, tokens: Any) -> Roles:
+def find_roles(
+    subject: NetworkSubject, readings: Mapping[int, str], hold: Any, tokens: Any, added: Sequence[str] = ()
+) -> Roles:
     """Return what the inputs are for: as the user says, else by what the network does with them and by their names.
 
-    ``hold=()`` holds nothing that is not named.
+    ``hold=()`` holds nothing that is not named; ``added``: masks that a tokenizer made, of which nothing is said.
     """
     names = subject.input_names
     wanted = () if hold is None else (hold,) if isinstance(hold, str) else tuple(hold)
@@ -60,7 +68,7 @@ def find_roles(subject: NetworkSubject, readings: Mapping[int, str], hold: Any, 
     explicit = frozenset(names.index(name) for name in wanted)
     place = _find_tokens(subject, readings, explicit, tokens)
     automatic: set[int] = set()
-    if hold is None or wanted:
+    if hold is None or wanted or added:
         named = [subject.form.leaves[position].columns is None for position in range(len(names))]
         automatic = {
             position
@@ -69,10 +77,11 @@ def find_roles(subject: NetworkSubject, readings: Mapping[int, str], hold: Any, 
         }
     if len(explicit | automatic) == len(names):
         automatic = set()
-    if automatic and subject.module not in _told:
+    news = [names[position] for position in sorted(automatic) if names[position] not in added]
+    if news and subject.module not in _told:
         _told.add(subject.module)
         warn_user(
-            f"Held, and no features of their own: {listed([names[position] for position in sorted(automatic)])}, which "
+            f"Held, and no features of their own: {listed(news)}, which "
             "say where a row's values are. Pass hold=() to explain them too."
         )
     masks = tuple(
@@ -145,6 +154,11 @@ def _away(name: str) -> int:
     return 1 if "pad" in name.lower() else 0
 
 
+def read_texts(module: nn.Module, inputs: Any, tokenizer: Any) -> tuple[Any, dict[str, list[Tokens]], list[str]]:
+    """Return inputs with texts as token ids, their tokens by the input's name, and the masks that were added."""
+    return as_tokens(inputs, tokenizer, module, vocabulary_of(module, tokenizer).pad or 0)
+
+
 # ---- a network's rows with tokens ------------------------------------------------------------------------------------
 
 
@@ -178,7 +192,10 @@ class Vocabulary:
 
 def vocabulary_of(module: nn.Module, tokenizer: Any = None) -> Vocabulary:
     """Return the ids of padding and of the mask token: the tokenizer's, else the network's."""
-    pad, mask = (_id(getattr(tokenizer, name, None)) for name in ("pad_token_id", "mask_token_id"))
+    pad, mask = (
+        _id(getattr(tokenizer, f"{kind}_token_id", None), tokenizer, (f"[{kind.upper()}]", f"<{kind}>"))
+        for kind in ("pad", "mask")
+    )
     if pad is None:
         pad = _id(getattr(getattr(module, "config", None), "pad_token_id", None))
     if pad is None:
@@ -187,7 +204,11 @@ def vocabulary_of(module: nn.Module, tokenizer: Any = None) -> Vocabulary:
     return Vocabulary(pad, mask)
 
 
-def _id(value: Any) -> int | None:
+def _id(value: Any, tokenizer: Any = None, names: Sequence[str] = ()) -> int | None:
+    """Return an id, or that of a token by its usual names."""
+    find = getattr(tokenizer, "token_to_id", None)
+    if value is None and find is not None:
+        value = next((one for one in map(find, names) if one is not None), None)
     return int(value) if is_whole(value) and value >= 0 else None
 
 
@@ -214,52 +235,134 @@ def replacement_id(replacement: Any, vocabulary: Vocabulary) -> int | None:
 def with_tokens(
     subject: NetworkSubject,
     roles: Roles,
-    inputs: Tensors,
-    donors: Tensors,
-    space: PlayerSpace,
     replacement: Any = "donor",
     tokenizer: Any = None,
-) -> tuple[Tensors, Tensors, PlayerSpace]:
-    """Return rows, background and players of a network with tokens, whose places belong to nobody where a row has none.
+    texts: Mapping[str, list[Tokens]] = MappingProxyType({}),
+) -> Cuts:
+    """Make the places of tokens players, or their words where a tokenizer tells these; return how inputs are cut.
 
-    The subject's form is changed where rows are padded.
+    The subject's form and inputs change where a row has places that are nobody's.
     """
     subject.noted = {"held": roles.held}
     if roles.tokens is None:
-        if replacement != "donor":
-            raise InputError(
-                "No input holds tokens, so that replace= has no use. Name it with tokens=, or leave it out."
-            )
-        return inputs, donors, space
-    tokens, vocabulary = roles.tokens, vocabulary_of(subject.module, tokenizer)
-    subject.noted["tokens"] = {"input": roles.names[tokens], "replaced_by": replacement}
+        for option, value in (("replace=", replacement != "donor"), ("tokenizer=", tokenizer is not None)):
+            if value:
+                raise InputError(
+                    f"No input holds tokens, so {option} has no use. Name it with tokens=, or leave it out."
+                )
+        return _cuts(subject, roles)
+    name, vocabulary = roles.names[roles.tokens], vocabulary_of(subject.module, tokenizer)
     number = replacement_id(replacement, vocabulary)
-    segments = list(space.segments)
-    for place in roles.masks:
-        segments[place] = segments[tokens]
-    space = replace(space, segments=tuple(segments))
-    if number is not None:
-        if set(space.modality) == {roles.names[tokens]}:
-            donors = tuple(tensor[:1] for tensor in donors)
-        there = replacement != "pad"
-        filled = {tokens: number, **{place: abs(_away(roles.names[place]) - there) for place in roles.masks}}
-        donors = tuple(
-            torch.full_like(tensor, filled[place]) if place in filled else tensor for place, tensor in enumerate(donors)
-        )
-    away = _absent(roles, inputs, vocabulary.pad)
-    if not bool(away.any()):
-        return inputs, donors, space
-    follow = (tokens, *roles.masks)
-    stay = torch.stack([away.long(), *(inputs[place].long() for place in follow)], dim=1)
-    zeros = stay.new_zeros(len(donors[0]), *stay.shape[1:])
-    form = subject.form
-    subject.form = TokenForm(**{each.name: getattr(form, each.name) for each in fields(form)}, follow=follow)
-    subject.input_names = (*subject.input_names, f"{roles.names[tokens]}.padding")
-    shared, inputs = donors is inputs, (*inputs, stay)
-    subject.inputs, subject.real = inputs, (*subject.real, False)
-    nobody = torch.full(tuple(stay.shape[1:]), NOBODY, dtype=torch.int64)
-    space = replace(space, inputs=subject.input_names, segments=(*space.segments, nobody))
-    return inputs, inputs if shared else (*donors, zeros), space
+    words = name in texts or knows_ids(tokenizer)
+    subject.noted["tokens"] = {"input": name, "replaced_by": replacement, "players": "words" if words else "tokens"}
+    if words:
+        filler = (number or 0, replacement != "pad")
+        shown = _make_words(subject, roles, vocabulary.pad, filler, tokenizer, texts.get(name))
+    else:
+        shown = _make_places(subject, roles, vocabulary.pad)
+    names = [f"{name}[{place}]" for place in range(len(shown[0]))]
+    subject.words = pd.DataFrame(shown, columns=names, dtype=object)
+    if len(subject.inputs) > len(roles.names):
+        subject.input_names = (*roles.names, f"{name}.own")
+        subject.real = (*subject.real, False)
+    cuts = _cuts(subject, roles)
+    if words:
+        places = torch.arange(2 * len(names) + 1)
+        cuts[name] = torch.where(places % 2 == 1, places // 2, NOBODY), names
+    return cuts
+
+
+def _cuts(subject: NetworkSubject, roles: Roles) -> Cuts:
+    """Return the inputs that make no player."""
+    return {
+        name: (torch.full(tuple(tensor.shape[1:]), NOBODY, dtype=torch.int64), [])
+        for place, (name, tensor) in enumerate(zip(subject.input_names, subject.inputs, strict=True))
+        if place in roles.hold or place >= len(roles.names)
+    }
+
+
+def _form(subject: NetworkSubject) -> dict[str, Any]:
+    return {each.name: getattr(subject.form, each.name) for each in fields(subject.form)}
+
+
+def _make_places(subject: NetworkSubject, roles: Roles, pad: int | None) -> list[list[str | None]]:
+    """Let places that hold no token of their row keep its values; return the ids of the others."""
+    assert roles.tokens is not None
+    away, follow = _absent(roles, subject.inputs, pad), (roles.tokens, *roles.masks)
+    ids = subject.inputs[roles.tokens].tolist()
+    if bool(away.any()):
+        subject.form = TokenForm(**_form(subject), follow=follow)
+        stay = torch.stack([away.long(), *(subject.inputs[place].long() for place in follow)], dim=1)
+        subject.inputs = (*subject.inputs, stay)
+    rows = zip(ids, away.tolist(), strict=True)
+    return [[None if gone else str(one) for one, gone in zip(*row, strict=True)] for row in rows]
+
+
+def _make_words(
+    subject: NetworkSubject,
+    roles: Roles,
+    pad: int | None,
+    filler: tuple[int, bool],
+    tokenizer: Any,
+    texts: Sequence[Tokens] | None,
+) -> list[list[str | None]]:
+    """Let rows be lists of words; return these."""
+    assert roles.tokens is not None
+    tokens, away = roles.tokens, _absent(roles, subject.inputs, pad)
+    width = subject.inputs[tokens].shape[1]
+
+    def split(rows: Sequence[Tensor]) -> list[Tokens]:
+        gone = _absent(roles, rows, pad)
+        ids = [row[~empty].tolist() for row, empty in zip(rows[tokens], gone, strict=True)]
+        return split_ids(ids, tokenizer)
+
+    texts = texts or split(subject.inputs)
+    words = max(len(text.words) for text in texts)
+    limit = getattr(getattr(subject.module, "config", None), "max_position_embeddings", None)
+    beside = [place for place in roles.hold if place not in roles.masks and subject.inputs[place].shape == away.shape]
+    subject.form = WordForm(
+        **_form(subject),
+        tokens=tokens,
+        words=words,
+        masks=tuple((place, _away(roles.names[place])) for place in roles.masks),
+        beside=tuple(beside),
+        width=width,
+        most=max(width, limit if is_whole(limit) else NO_LIMIT),
+        pad=pad or 0,
+        left=bool((away[:, 0] & ~away[:, -1]).any()),
+        filler=filler,
+        as_tokens=partial(as_tokens, tokenizer=tokenizer, module=subject.module, pad=pad or 0),
+        split=split,
+    )
+    subject.inputs = subject.form.in_words(subject.inputs, texts)
+    return [[*text.words, *[None] * (words - len(text.words))] for text in texts]
+
+
+def follow_masks(space: PlayerSpace, roles: Roles, subject: NetworkSubject) -> PlayerSpace:
+    """Return the players, to whom now belongs what masks hold at the places of their tokens."""
+    if roles.tokens is None or isinstance(subject.form, WordForm):
+        return space
+    owners = space.segments[roles.tokens]
+    segments = [owners if place in roles.masks else each for place, each in enumerate(space.segments)]
+    return replace(space, segments=tuple(segments))
+
+
+def replaced(
+    subject: NetworkSubject, roles: Roles, donors: Tensors, space: PlayerSpace, replacement: Any, tokenizer: Any
+) -> Tensors:
+    """Return the background as it replaces: every token of it one id, where it is not a donor's."""
+    number = None if roles.tokens is None else replacement_id(replacement, vocabulary_of(subject.module, tokenizer))
+    if number is None or roles.tokens is None:
+        return donors
+    if set(space.modality) == {roles.names[roles.tokens]}:
+        donors = tuple(tensor[:1] for tensor in donors)
+    there = replacement != "pad"
+    filled = {roles.tokens: number, **{place: abs(_away(roles.names[place]) - there) for place in roles.masks}}
+    if isinstance(subject.form, WordForm):
+        filled = {roles.tokens: BLANK}
+    return tuple(
+        torch.full_like(tensor, filled[place]) if place in filled else tensor for place, tensor in enumerate(donors)
+    )
 
 
 def _absent(roles: Roles, inputs: Tensors, pad: int | None) -> Tensor:

@@ -1,0 +1,291 @@
+"""Words as players: text is tokenised, and rows are lists of words, from which the network's tokens are put together.
+
+A row of ``W`` words is ``2 W + 1`` codes: each word stands between two gaps, which hold the special tokens around it
+and belong to nobody. Words of a donor may have other numbers of tokens: what stands behind them moves.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from permgrad.attribution.subject.inputs import InputForm
+from permgrad.base.errors import InputError
+
+Integers = list[int]
+#: Codes of no word, and of a word whose tokens are all replaced by one id.
+NOTHING, BLANK = 0, 1
+#: Larger limits of tokenizers mean that there is none.
+NO_LIMIT = 10**6
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """One text as tokens: the id of each, the number of its word (−1: a special token) and the words."""
+
+    ids: Integers
+    word: Integers
+    words: list[str]
+
+
+def is_text(value: Any) -> bool:
+    """Return whether a value is a list, an array or a column of texts."""
+    if isinstance(value, (pd.Series, np.ndarray)):
+        value = value.tolist() if value.ndim == 1 and value.dtype.kind not in "fiub" else ()
+    return isinstance(value, (list, tuple)) and len(value) > 0 and all(isinstance(one, str) for one in value)
+
+
+def tokenise(text: str, tokenizer: Any) -> Tokens:
+    """Return a text as tokens, by a tokenizer of Hugging Face or any function of a text that returns ids."""
+    encode = getattr(tokenizer, "encode", None) if hasattr(tokenizer, "encode_batch") else None
+    if encode is not None:  # of the package tokenizers
+        encoding = encode(text)
+        return _by_words(text, encoding.ids, encoding.word_ids, encoding.word_to_chars)
+    if getattr(tokenizer, "is_fast", False):
+        limit = getattr(tokenizer, "model_max_length", NO_LIMIT) or NO_LIMIT
+        encoding = tokenizer(text, truncation=limit < NO_LIMIT)
+        return _by_words(
+            text, encoding["input_ids"], encoding.word_ids(), lambda word: tuple(encoding.word_to_chars(word))
+        )
+    return _by_spaces(text, lambda part: _ids(tokenizer(part), part))
+
+
+def _ids(returned: Any, text: str) -> Integers:
+    """Return what a tokenizer returned for one text as a list of ids."""
+    if isinstance(returned, Mapping) or hasattr(returned, "input_ids"):
+        returned = returned["input_ids"]
+    array = np.asarray(returned.cpu() if isinstance(returned, Tensor) else returned)
+    array = array[0] if array.ndim == 2 and len(array) == 1 else array
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise InputError(
+            f"tokenizer= must return a list of token ids for a text, got {array.dtype} of shape {array.shape} for "
+            f"{text[:30]!r}. Pass a tokenizer, or a function from one text to its ids."
+        )
+    ids: Integers = array.astype(np.int64).tolist()
+    return ids
+
+
+def _by_words(text: str, ids: Sequence[int], numbers: Sequence[int | None], span: Callable[[int], Any]) -> Tokens:
+    """Return tokens whose words the tokenizer knows."""
+    order = {number: place for place, number in enumerate(dict.fromkeys(one for one in numbers if one is not None))}
+    spans = [span(number) for number in order]
+    words = [text[begin:end].strip() for begin, end in spans]
+    return Tokens(list(ids), [-1 if one is None else order[one] for one in numbers], words)
+
+
+def _by_spaces(text: str, tokens_of: Callable[[str], Integers]) -> Tokens:
+    """Return tokens whose words stand between spaces, if those of the text are those of its words, one after the other.
+
+    A tokenizer may put special tokens before and behind every text; else each token is a word of its own.
+    """
+    ids, around, words = tokens_of(text), tokens_of(""), text.split()
+    parts = [tokens_of(word) for word in words]
+    for before in range(len(around) + 1):
+        behind = len(around) - before
+        inner = [part[before : len(part) - behind] for part in parts]
+        if [*around[:before], *chain.from_iterable(inner), *around[before:]] == ids:
+            word = [place for place, part in enumerate(inner) for _ in part]
+            return Tokens(ids, [-1] * before + word + [-1] * behind, words)
+    return Tokens(ids, list(range(len(ids))), [str(one) for one in ids])
+
+
+def split_ids(rows: Sequence[Integers], tokenizer: Any) -> list[Tokens]:
+    """Return rows of ids as tokens, by the signs with which tokenizers mark pieces of words."""
+    special = set(getattr(tokenizer, "all_special_ids", ()))
+    pieces = [pieces_of(ids, tokenizer) for ids in rows]
+    apart = any(piece.startswith(("▁", "Ġ")) for row in pieces for piece in row)
+    return [_split_pieces(ids, row, special, apart=apart) for ids, row in zip(rows, pieces, strict=True)]
+
+
+def _split_pieces(ids: Integers, pieces: Sequence[str], special: set[int], *, apart: bool) -> Tokens:
+    """Return ids as tokens; ``apart``: a sign begins each word (``▁``, ``Ġ``), else one continues it (``##``)."""
+    word: Integers = []
+    words: list[str] = []
+    for one, piece in zip(ids, pieces, strict=True):
+        if one in special:
+            word.append(-1)
+            continue
+        goes_on = not piece.startswith(("▁", "Ġ")) if apart else piece.startswith("##")
+        goes_on &= bool(word) and word[-1] >= 0
+        text = piece.lstrip("▁Ġ") if apart else piece.removeprefix("##") if goes_on else piece
+        if goes_on:
+            words[-1] += text
+        else:
+            words.append(text)
+        word.append(len(words) - 1)
+    return Tokens(ids, word, words)
+
+
+def pieces_of(ids: Integers, tokenizer: Any) -> list[str]:
+    """Return the text of each id, as the tokenizer writes it."""
+    if hasattr(tokenizer, "convert_ids_to_tokens"):
+        return [str(piece) for piece in tokenizer.convert_ids_to_tokens(ids)]
+    return [str(tokenizer.id_to_token(one)) for one in ids]
+
+
+def knows_ids(tokenizer: Any) -> bool:
+    """Return whether a tokenizer can say which text an id stands for."""
+    return hasattr(tokenizer, "convert_ids_to_tokens") or hasattr(tokenizer, "id_to_token")
+
+
+# ---- texts among the inputs ------------------------------------------------------------------------------------------
+
+
+def as_tokens(
+    inputs: Any, tokenizer: Any, module: nn.Module, pad: int
+) -> tuple[Any, dict[str, list[Tokens]], list[str]]:
+    """Return inputs with texts as ids ``(rows, places)``, their tokens by name, and the masks that were added to them.
+
+    Texts go to the parameter of their name, else to ``input_ids`` or the forward's first one.
+    """
+    alone = is_text(inputs)
+    if not alone and not (isinstance(inputs, Mapping) and any(map(is_text, inputs.values()))):
+        return inputs, {}, []
+    if tokenizer is None:
+        raise InputError("The inputs hold text, and how it becomes token ids is not known. Pass tokenizer=.")
+    parameters = list(inspect.signature(module.forward).parameters)
+    usual = "input_ids" if "input_ids" in parameters else next(iter(parameters), "input0")
+    filled: dict[Any, Any] = {}
+    texts: dict[str, list[Tokens]] = {}
+    added: list[str] = []
+    for name, value in ({usual: inputs} if alone else inputs).items():
+        if not is_text(value):
+            filled[name] = value
+            continue
+        key = usual if name not in parameters and usual == "input_ids" else name
+        rows = [tokenise(text, tokenizer) for text in value]
+        filled[key], there = padded([row.ids for row in rows], pad, left=pads_left(tokenizer))
+        texts[key] = rows
+        if "attention_mask" in parameters and "attention_mask" not in inputs:
+            filled["attention_mask"] = there
+            added.append("attention_mask")
+    return filled, texts, added
+
+
+def pads_left(tokenizer: Any) -> bool:
+    """Return whether padding stands before the text."""
+    return getattr(tokenizer, "padding_side", "right") == "left"
+
+
+def padded(rows: Sequence[Integers], pad: int, *, left: bool) -> tuple[Tensor, Tensor]:
+    """Return rows of ids ``(rows, places)``, filled up with padding, and where they hold a token."""
+    width = max(1, *map(len, rows)) if len(rows) > 1 else max(1, len(rows[0]))
+    ids = torch.full((len(rows), width), pad, dtype=torch.int64)
+    there = torch.zeros_like(ids)
+    for place, row in enumerate(rows):
+        span = slice(width - len(row), width) if left else slice(0, len(row))
+        ids[place, span], there[place, span] = torch.tensor(row, dtype=torch.int64), 1
+    return ids, there
+
+
+# ---- rows of words ---------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Lexicon:
+    """A code for each sequence of ids that stands somewhere as a word or a gap."""
+
+    codes: dict[tuple[int, ...], int] = field(default_factory=lambda: {(): NOTHING})
+    longest: list[int] = field(default_factory=list)  # for each place the most tokens that stand there in any row
+
+    def code(self, ids: Sequence[int]) -> int:
+        """Return the code of ids, a new one where they are new."""
+        return self.codes.setdefault(tuple(ids), len(self.codes) + 1)
+
+    def rows(self, texts: Sequence[Tokens], words: int) -> Tensor:
+        """Return the codes of texts, ``(rows, 2 words + 1)``; further words are left out."""
+        codes = torch.zeros(len(texts), 2 * words + 1, dtype=torch.int64)
+        self.longest = self.longest or [0] * (2 * words + 1)
+        for row, text in enumerate(texts):
+            slots: list[Integers] = [[] for _ in range(2 * words + 1)]
+            behind = 0
+            for one, word in zip(text.ids, text.word, strict=True):
+                behind = 2 * word + 2 if word >= 0 else behind
+                place = behind - 1 if word >= 0 else behind
+                if place < len(slots):
+                    slots[place].append(one)
+            self.longest = [max(most, len(slot)) for most, slot in zip(self.longest, slots, strict=True)]
+            codes[row] = torch.tensor([self.code(slot) for slot in slots])
+        return codes
+
+    def contents(self) -> tuple[Tensor, Tensor]:
+        """Return the ids of each code, filled up with −1, ``(codes, tokens)``, and how many there are."""
+        rows: list[tuple[int, ...]] = [(), (), *(ids for ids in self.codes if ids)]
+        ids = torch.full((len(rows), max(1, *map(len, rows))), -1, dtype=torch.int64)
+        for place, row in enumerate(rows):
+            ids[place, : len(row)] = torch.tensor(row, dtype=torch.int64)
+        return ids, torch.tensor([len(row) for row in rows])
+
+
+@dataclass(frozen=True)
+class WordForm(InputForm):
+    """A form whose tokens are rows of words; the last tensor holds the row's own words, so that it gets no others."""
+
+    tokens: int = 0
+    words: int = 1
+    masks: tuple[tuple[int, int], ...] = ()  # inputs that say where tokens are, and what they hold where there is none
+    beside: tuple[int, ...] = ()  # further inputs with a number for each place
+    lexicon: Lexicon = field(default_factory=Lexicon)
+    width: int = 1  # places of the rows explained
+    most: int = NO_LIMIT  # places that the network takes
+    pad: int = 0
+    left: bool = False
+    filler: tuple[int, bool] = (0, True)  # what a word's tokens become where it is blanked; whether a mask shows them
+    as_tokens: Callable[[Any], tuple[Any, dict[str, list[Tokens]], list[str]]] = lambda inputs: (inputs, {}, [])
+    split: Callable[[Sequence[Tensor]], list[Tokens]] = lambda _: []  # ids of further rows
+
+    def call(self, function: Any, tensors: Sequence[Tensor]) -> Any:
+        """Call the network on the tokens of rows of words."""
+        *rows, own = tensors
+        ids, there = self.laid_out(rows[self.tokens], own)
+        rows[self.tokens] = ids
+        for place, away in self.masks:
+            rows[place] = torch.where(there, 1 - away, away).to(rows[place].dtype)
+        for place in self.beside:
+            further = ids.shape[1] - rows[place].shape[1]
+            rows[place] = torch.cat([rows[place], rows[place][:, -1:].expand(-1, max(further, 0))], dim=1)[
+                :, : ids.shape[1]
+            ]
+        return super().call(function, rows)
+
+    def laid_out(self, codes: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ids and where they are attended, ``(rows, places)`` each."""
+        ids, lengths = (tensor.to(codes.device) for tensor in self.lexicon.contents())
+        codes = torch.where(own == NOTHING, own, codes)
+        blank = codes == BLANK
+        shown = torch.where(blank, own, codes)
+        tokens = torch.where(blank[..., None], self.filler[0], ids[shown])
+        present = torch.arange(ids.shape[1], device=codes.device) < lengths[shown][..., None]
+        attended = present & (~blank[..., None] | self.filler[1])
+        tokens, present, attended = (tensor.flatten(1) for tensor in (tokens, present, attended))
+        order = torch.argsort(present if self.left else ~present, dim=1, stable=True)
+        tokens, present, attended = (tensor.gather(1, order) for tensor in (tokens, present, attended))
+        width = max(self.width, min(self.most, sum(self.lexicon.longest)))
+        lacking = max(0, width - tokens.shape[1])
+        ends = (lacking, 0) if self.left else (0, lacking)
+        cut = slice(-width, None) if self.left else slice(0, width)
+        tokens = torch.nn.functional.pad(torch.where(present, tokens, self.pad), ends, value=self.pad)
+        return tokens[:, cut], torch.nn.functional.pad(attended, ends)[:, cut]
+
+    def read(self, inputs: Any, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        """Read further rows as words."""
+        inputs, texts, _ = self.as_tokens(inputs)
+        rows = super().read(inputs, dtype)
+        return self.in_words(rows, texts.get(self.names[self.tokens]) or self.split(rows))
+
+    def in_words(self, rows: Sequence[Tensor], texts: Sequence[Tokens]) -> tuple[Tensor, ...]:
+        """Return rows of the network's inputs with the words of their tokens in the place of these, and once more."""
+        codes = self.lexicon.rows(texts, self.words)
+        masks = [place for place, _ in self.masks]
+        filled = [
+            codes if place == self.tokens else row[:, :1] if place in masks else row for place, row in enumerate(rows)
+        ]
+        return (*filled, codes)
