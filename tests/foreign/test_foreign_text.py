@@ -65,3 +65,78 @@ def test_tokens_of_bert_are_players(bert, method, replace):
     if method == "shapley":
         added = explanation.values.sum(1) + explanation.base_values
         np.testing.assert_allclose(added, explanation.predictions, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    """Return a fast tokenizer that splits words into pieces, built here."""
+    transformers = pytest.importorskip("transformers")
+    tokenizers = pytest.importorskip("tokenizers")
+    names = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        "good",
+        "bad",
+        "film",
+        "very",
+        "bor",
+        "##ing",
+        "a",
+        "the",
+        "!",
+        "was",
+    ]
+    made = tokenizers.Tokenizer(
+        tokenizers.models.WordPiece({name: place for place, name in enumerate(names)}, unk_token="[UNK]")
+    )
+    made.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    made.post_processor = tokenizers.processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    special = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=made, **{f"{kind}_token": token for kind, token in special.items()}
+    )
+
+
+TEXTS = ["the film was good!", "bad film", "a very very boring film", "good"]
+
+
+@pytest.mark.parametrize("replace", ["donor", "pad", "mask"])
+@pytest.mark.parametrize("as_ids", [False, True])
+def test_words_of_a_hugging_face_tokenizer(bert, tokenizer, replace, as_ids):
+    """Texts, and ids with their tokenizer, have the same words and values; those of an edited text."""
+    inputs = TEXTS
+    if as_ids:
+        inputs = dict(tokenizer(TEXTS, padding=True, return_tensors="pt"))
+        inputs.pop("token_type_ids", None)
+    options = {"method": "permutation", "scope": "local", "n_repeats": 1, "task": "classification"}
+    explanation = explained(bert, inputs, tokenizer=tokenizer, replace=replace, **options)
+    assert explanation.meta["tokens"] == {"input": "input_ids", "replaced_by": replace, "players": "words"}
+    assert explanation.feature_values.iloc[2].tolist() == ["a", "very", "very", "boring", "film"]
+    assert explanation.feature_values.iloc[0].tolist() == ["the", "film", "was", "good", "!"]
+    if replace == "donor":
+        return
+    encoded = tokenizer("a very very boring film", return_tensors="pt")
+    ids, mask = encoded["input_ids"].clone(), encoded["attention_mask"].clone()
+    with torch.no_grad():
+        before = bert(input_ids=ids, attention_mask=mask).logits
+        ids[0, 4:6] = tokenizer.pad_token_id if replace == "pad" else tokenizer.mask_token_id
+        mask[0, 4:6] = int(replace == "mask")
+        change = (before - bert(input_ids=ids, attention_mask=mask).logits)[0].numpy()
+    assert np.abs(change).max() > 0.01
+    np.testing.assert_allclose(explanation.values[2, 3], change, atol=1e-5)
+
+
+def test_texts_as_ids_and_as_strings_agree(bert, tokenizer):
+    """Donors' words are the same for texts and for their ids."""
+    encoded = dict(tokenizer(TEXTS, padding=True, return_tensors="pt"))
+    encoded.pop("token_type_ids", None)
+    one, two = (
+        explained(bert, rows, tokenizer=tokenizer, method="shapley", task="classification") for rows in (TEXTS, encoded)
+    )
+    np.testing.assert_allclose(one.values, two.values, atol=1e-5)
+    assert "boring" in one.plot.text(row=2).to_html()

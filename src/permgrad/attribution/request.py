@@ -24,7 +24,7 @@ from permgrad.attribution.subject.network import NetworkSubject
 from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.attribution.subject.row_target import each_row_by_itself
 from permgrad.attribution.subject.subject import Subject
-from permgrad.attribution.subject.tokens import find_roles, follow_masks, read_texts, replaced, with_tokens
+from permgrad.attribution.subject.tokens import Roles, find_roles, follow_masks, read_texts, replaced, with_tokens
 from permgrad.base.checks import check_choice, check_confidence, check_flag, check_number, check_whole, is_whole
 from permgrad.base.errors import InputError, listed, shown, suggest
 from permgrad.base.random import resolve_seed
@@ -309,7 +309,7 @@ def _read_network(arguments: Arguments, name: str, scope: Scope, settings: Mappi
     layer, segments, readings = settings.get("layer"), settings.get("segments"), subject.readings()
     if arguments.sampling == "conditional":
         check_conditional(name, subject.input_names, subject.inputs, layer)
-    roles, cuts = None, {}
+    roles: Roles | None = None
     if layer is None:
         roles = find_roles(subject, readings, settings.get("hold"), settings.get("tokens"), added)
         cuts = with_tokens(subject, roles, replacement, tokenizer, texts)
@@ -317,10 +317,10 @@ def _read_network(arguments: Arguments, name: str, scope: Scope, settings: Mappi
     if arguments.background is not None:
         donors = _own_background(inputs, subject.read(arguments.background), scope, settings)
     subject.settle(None if donors is inputs else donors)
-    if roles is None:
+    if layer is not None:
         subject, inputs, donors, space = at_layer(subject, inputs, donors, layer, segments)
         readings = subject.readings()
-    else:
+    elif roles is not None:
         columns = [*(leaf.columns for leaf in subject.form.leaves), None][: len(inputs)]
         space = build_space(subject.input_names, inputs, columns, segments, readings, cuts)
         space = follow_masks(space, roles, subject)

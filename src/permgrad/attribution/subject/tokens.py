@@ -365,7 +365,7 @@ def replaced(
     )
 
 
-def _absent(roles: Roles, inputs: Tensors, pad: int | None) -> Tensor:
+def _absent(roles: Roles, inputs: Sequence[Tensor], pad: int | None) -> Tensor:
     """Return which places hold no token of their row, bool ``(rows, places)``: by mask, lengths or padding."""
     assert roles.tokens is not None
     ids = inputs[roles.tokens]

@@ -18,6 +18,7 @@ from permgrad.report.plots.modality import branches, modality, shares
 from permgrad.report.plots.models import agreement_matrix, reliance, scores, tradeoff
 from permgrad.report.plots.residuals import residuals, residuals_by_feature
 from permgrad.report.plots.rows import beeswarm, waterfall
+from permgrad.report.plots.text import text
 from permgrad.report.plots.training import learning_curves
 from permgrad.report.plots.values import direction, levels
 from permgrad.report.words import clean
@@ -51,6 +52,7 @@ __all__ = [
     "scores",
     "shares",
     "signed_bars",
+    "text",
     "tradeoff",
     "waterfall",
 ]
@@ -100,4 +102,5 @@ class PlotAccessor:
     features = _method(features)
     image = _method(image)
     modality = _method(modality)
+    text = _method(text)
     waterfall = _method(waterfall)

@@ -44,6 +44,13 @@ class PlotFigure(Figure):
     description: str = ""
     """What the figure shows, in words; the report uses it as alternative text."""
 
+    html: str = ""
+    """The same as HTML, where a plot has such a form."""
+
+    def to_html(self) -> str:
+        """Return HTML of the figure: words in colours of a text, else the picture's SVG markup."""
+        return self.html or self.to_svg()
+
     def draw(self, renderer: Any) -> None:
         """Draw in the house style."""
         with style.house_style():
