@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
@@ -75,7 +76,7 @@ def test_words_stay_within_their_lines():
     """Words do not overlap, and no line is wider than the picture."""
     boxes, lines = _laid_out(["word", "w" * 40, "x"] * 12)
     assert lines > 2
-    for (left, line, width), (following, next_line, _) in zip(boxes, boxes[1:], strict=False):
+    for (left, line, width), (following, next_line, _) in itertools.pairwise(boxes):
         assert line != next_line or left + width < following
     assert max(left + width for left, _, width in boxes) < 7.2 * 72
 

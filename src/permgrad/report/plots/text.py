@@ -126,9 +126,8 @@ def _html(words: list[str], values: Floats, colours: Any, title: str, quantity: 
     )
     top = float(np.nanmax(np.abs(values), initial=0.0))
     ends = [to_hex(style.colour_map("diverging")(share)) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
-    bar = (
-        f'<span style="display:inline-block;width:8em;height:.6em;background:linear-gradient(90deg,{",".join(ends)})">'
-    )
+    shades = f"linear-gradient(90deg,{','.join(ends)})"
+    bar = f'<span style="display:inline-block;width:8em;height:.6em;background:{shades}"></span>'
     heading = f'<div style="font-weight:bold;margin-bottom:.4em">{escape(clean(title))}</div>' if title else ""
     legend = f"{escape(number(-top))} {bar} {escape(number(top))} &nbsp; {escape(quantity)}"
     return (
