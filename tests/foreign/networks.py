@@ -179,6 +179,24 @@ def _() -> Any:
     return CLIPModel(config), {"input_ids": ids, "pixel_values": torch.randn(ROWS, 3, 16, 16)}
 
 
+class PairScore(nn.Module):
+    """How well each row's text fits its image: a number for each row, as a contrastive network is explained."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, input_ids: Tensor, pixel_values: Tensor) -> Tensor:
+        both = self.inner(input_ids=input_ids, pixel_values=pixel_values)
+        return (both.text_embeds * both.image_embeds).sum(dim=1, keepdim=True)
+
+
+@register("transformers CLIP, score of a pair", "transformers")
+def _() -> Any:
+    net, inputs = NETWORKS["transformers CLIP, images of a batch against its texts"][1]()
+    return PairScore(net), inputs
+
+
 @register("transformers CLIP, image classification", "transformers")
 def _() -> Any:
     from transformers import CLIPConfig, CLIPForImageClassification, CLIPVisionConfig
@@ -222,6 +240,36 @@ def _() -> Any:
     return net, torch.randn(ROWS, 1, 16, 16, 16)
 
 
+class WithClinical(nn.Module):
+    """A network of pictures or volumes whose numbers meet a table before the last layer."""
+
+    def __init__(self, trunk: nn.Module, width: int) -> None:
+        super().__init__()
+        self.trunk, self.head = trunk, nn.Linear(width + 3, 2)
+
+    def forward(self, scan: Tensor, clinical: Tensor) -> Tensor:
+        return self.head(torch.cat([self.trunk(scan), clinical], dim=1))
+
+
+def _with_clinical(dimensions: int, size: int) -> Any:
+    from monai.networks.nets import DenseNet
+
+    trunk = DenseNet(dimensions, 1, 4, init_features=4, growth_rate=4, block_config=(2,))
+    return WithClinical(trunk, 4), {
+        "scan": torch.randn(ROWS, 1, *[size] * dimensions), "clinical": torch.randn(ROWS, 3)
+    }  # fmt: skip
+
+
+@register("monai DenseNet 2D and a table", "monai")
+def _() -> Any:
+    return _with_clinical(2, 24)
+
+
+@register("monai DenseNet 3D and a table", "monai")
+def _() -> Any:
+    return _with_clinical(3, 16)
+
+
 @register("timm DenseNet", "timm")
 def _() -> Any:
     from timm.models.densenet import DenseNet
@@ -242,3 +290,30 @@ def _() -> Any:
 
     net = VisionTransformer(img_size=16, patch_size=4, num_classes=2, embed_dim=16, depth=2, num_heads=2, reg_tokens=2)
     return net, torch.randn(ROWS, 3, 16, 16)
+
+
+@register("vit-pytorch ViT", "vit_pytorch")
+def _() -> Any:
+    from vit_pytorch import ViT
+
+    net = ViT(image_size=16, patch_size=4, num_classes=2, dim=16, depth=2, heads=2, mlp_dim=16)
+    return net, torch.randn(ROWS, 3, 16, 16)
+
+
+# ---- sequences -------------------------------------------------------------------------------------------------------
+
+
+class LastStep(nn.Module):
+    """An LSTM of torch whose last step is classified."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.lstm, self.head = nn.LSTM(features, 8, batch_first=True), nn.Linear(8, 2)
+
+    def forward(self, series: Tensor) -> Tensor:
+        return self.head(self.lstm(series)[0][:, -1])
+
+
+@register("torch LSTM", "torch")
+def _() -> Any:
+    return LastStep(3), torch.randn(ROWS, 12, 3)

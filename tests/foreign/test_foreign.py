@@ -18,11 +18,22 @@ from table import METHODS, REMEDY, outcome
 
 SLOPES = ("gradient", "integrated_gradients", "deeplift")
 #: Tables and texts have no map.
-WITH_MAPS = ("widedeep FTTransformer, text, image", "transformers CLIP, image classification", "transformers ViLT")
+WITH_MAPS = (
+    "widedeep FTTransformer, text, image",
+    "transformers CLIP, image classification",
+    "transformers CLIP, score of a pair",
+    "transformers ViLT",
+)
 #: Each row's output depends on the other rows, or there are several numbers for each output.
 NEVER = ("transformers CLIP, images of a batch against its texts", "tabm, its members")
 #: Inputs of whole numbers have no slopes.
-WHOLE = ("rtdl FT-Transformer", "transformers BERT", "transformers ViLT", "widedeep FTTransformer, text, image")
+WHOLE = (
+    "rtdl FT-Transformer",
+    "transformers BERT",
+    "transformers CLIP, score of a pair",
+    "transformers ViLT",
+    "widedeep FTTransformer, text, image",
+)
 
 
 def applies(name: str, method: str) -> bool:
@@ -30,7 +41,7 @@ def applies(name: str, method: str) -> bool:
     if name in NEVER:
         return False
     if method == "gradcam":
-        return name in WITH_MAPS or NETWORKS[name][0] in ("monai", "timm")
+        return name in WITH_MAPS or NETWORKS[name][0] in ("monai", "timm", "vit_pytorch")
     return method not in SLOPES or name not in WHOLE
 
 

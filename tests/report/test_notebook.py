@@ -150,6 +150,23 @@ def test_activation_maps_are_shown_on_their_own():
     assert "the same scale" not in page
 
 
+def test_words_have_the_scale_of_everything_else_and_are_one_step():
+    words = pd.DataFrame({"note[0]": ["a <b>good</b>", "bad"], "note[1]": ["day", None], "age": [40, 50]})
+    values = np.array([[0.4, -0.2, 0.8], [-0.8, 0.0, 0.1]])[..., None]
+    explanation = Explanation(
+        values, ("note[0]", "note[1]", "age"), ("note", "note", "table"), ("all",), "shapley", "local", additive=True,
+        feature_values=words, meta={"tokens": {"input": "note"}},
+    )  # fmt: skip
+    page = explanation.to_html(row=0)
+    spans = re.findall(r'<span style="background:rgba\([^)]*,([\d.]+)\)" title="([^"]*)">([^<]*)</span>', page)
+    assert [(float(shade), word) for shade, _, word in spans] == [
+        (pytest.approx(0.65 / 2, abs=1e-3), "a &lt;b&gt;good&lt;/b&gt;"),
+        (pytest.approx(0.65 / 4, abs=1e-3), "day"),
+    ]
+    assert [name for name, *_ in bars(page)] == ["baseline", "age = 40", "note, all of it", "this row"]
+    assert "day" not in explanation.to_html(row=1), "a word that the row does not have"
+
+
 def test_each_method_of_its_own_has_its_own_bars():
     meta = {"methods": {"scan": "gradcam", "table": "shapley"}, "units": {"scan": "map", "table": "logit"}}
     page = local(method="mixed", meta=meta).to_html()

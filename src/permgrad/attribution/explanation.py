@@ -139,8 +139,8 @@ class Explanation:
         """Return what a notebook shows of this explanation: one piece of HTML without scripts, in light and dark.
 
         A global explanation is shown as ranked bars with intervals; names that clearly matter are bold. Of a local one
-        a row is shown: its images with their attributions, and the steps of its table from the baseline's output to
-        that of the row, all on one scale.
+        a row is shown: its images with their attributions, its words, and the steps of its table from the baseline's
+        output to that of the row, all on one scale.
 
         Args:
             row: position of the row, for a local explanation; None: the first.

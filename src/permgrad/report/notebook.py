@@ -24,10 +24,10 @@ from permgrad.report.words import clean, labels_of, number, numbers, percent, qu
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
-#: Bars of a list and images of a row: no more are shown, because the piece is part of a notebook.
-_BARS, _PICTURES = 15, 3
+#: Bars of a list, images of a row and words of a text: no more are shown, because the piece is part of a notebook.
+_BARS, _PICTURES, _WORDS = 15, 3, 300
 #: Bytes of one picture and pixels of its longer side; opacity of the strongest colour, which text must be read on.
-_BYTES, _SIDE, _OPACITY = 40_000, 448, 0.65
+_BYTES, _SIDE, _OPACITY = 18_000, 448, 0.65
 
 # Text and lines have the colour of the page around, so that the piece fits light and dark notebooks alike; the colours
 # of bars lie between. The rules on tables undo those of notebooks.
@@ -173,15 +173,18 @@ def _row(explanation: Explanation, row: int | None, column: int) -> Iterator[Mar
         pictures = [each for each in _pictures(explanation, place, column) if each.is_of(places)]
         heats = [each.heat for each in pictures if each.signed]
         bound = max((float(np.nanmax(np.abs(each), initial=0.0)) for each in (values[places], *heats)), default=0.0)
-        drawn = [each.drawn(bound or 1.0) for each in pictures]
-        yield from _in_a_row(each.markup for each in drawn[:_PICTURES])
-        shown = np.concatenate([each.players for each in drawn[:_PICTURES]] or [np.arange(0)])
+        seen = [each.drawn(bound or 1.0) for each in pictures[:_PICTURES]]
+        texts = [each.drawn(bound or 1.0) for each in _texts(explanation, place, column) if each.is_of(places)]
+        yield from _in_a_row(each.markup for each in seen)
+        yield from (each.markup for each in texts)
+        drawn = [*seen, *texts]
+        shown = np.concatenate([each.players for each in drawn] or [np.arange(0)])
         others = places[~np.isin(places, shown)]
         if stacks(explanation) and not title:
-            yield _waterfall(explanation, (place, column), others, drawn[:_PICTURES])
+            yield _waterfall(explanation, (place, column), others, drawn)
         elif len(others):
             yield _signed_bars(explanation, place, values, others)
-        if heats:
+        if heats or texts:
             yield _scale(bound or 1.0, quantity_of(explanation))
     if rows > 1 and row is None:
         yield _paragraph(
@@ -310,6 +313,47 @@ def _figure(pixels: Floats, caption: str) -> Markup:
         step *= 2
 
 
+# ---- texts -----------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class _Text:
+    """An input of tokens, by their players: the words that a row has, and their values."""
+
+    name: str
+    players: npt.NDArray[np.intp]
+    words: Sequence[str]
+    values: Sequence[float]
+
+    def is_of(self, places: npt.NDArray[np.intp]) -> bool:
+        """Whether players among these are its words."""
+        return bool(np.isin(self.players, places).any())
+
+    def drawn(self, bound: float) -> _Drawn:
+        """Return the words on the colours of a scale from −``bound`` to ``bound``."""
+        spans = []
+        for word, value in zip(self.words[:_WORDS], self.values, strict=False):
+            shade = _shade(value, _OPACITY * min(abs(float(np.nan_to_num(value))) / bound, 1.0))
+            spans.append(Markup('<span style="background:{}" title="{}">{}</span> ').format(shade, number(value), word))
+        if hidden := len(self.words) - len(spans):
+            spans.append(Markup("… and {} more words").format(hidden))
+        text = Markup('<p class="pg-text"><b>{}</b> {}</p>').format(clean(self.name), Markup("").join(spans))
+        return _Drawn(self.name, self.players, text)
+
+
+def _texts(explanation: Explanation, place: int, column: int) -> Iterator[_Text]:
+    """Yield the inputs of tokens with the words of a row; those that a row does not have are missing there."""
+    facts = [explanation.meta, *(explanation.meta.get("by_input") or {}).values()]
+    modality, frame = np.asarray(explanation.modality, dtype=object), explanation.feature_values
+    for tokens in (each.get("tokens") for each in facts if isinstance(each, Mapping)):
+        name = tokens.get("input") if isinstance(tokens, Mapping) else None
+        players = np.flatnonzero(modality == name)
+        if frame is None or not len(players) or any(explanation.names[each] not in frame for each in players):
+            continue
+        cells = [(each, frame[explanation.names[each]].iloc[place]) for each in players]
+        there = [(each, cell) for each, cell in cells if value_text(cell) != "missing"]
+        words = [value_text(cell, 40) for _, cell in there]
+        yield _Text(str(name), players, words, [float(explanation.values[place, each, column]) for each, _ in there])
+
+
 def _in_a_row(pieces: Iterable[Markup]) -> Iterator[Markup]:
     if inside := Markup("").join(pieces):
         yield Markup('<div class="pg-pictures">{}</div>').format(inside)
@@ -317,9 +361,7 @@ def _in_a_row(pieces: Iterable[Markup]) -> Iterator[Markup]:
 
 def _scale(bound: float, unit: str) -> Markup:
     """Return the key of the colours of one row."""
-    ends = [
-        "rgba({},{},{},{})".format(*map(round, 255 * _rgb(end)), _OPACITY) for end in (style.NEGATIVE, style.POSITIVE)
-    ]
+    ends = [_shade(value, _OPACITY) for value in (-1.0, 1.0)]
     return Markup(
         '<p class="pg-key-line">Colours: −{0}<i class="pg-scale" style="background:linear-gradient(to right,'
         '{1},transparent,{2})"></i>+{0}, {3}; the same scale for everything of this row.</p>'
@@ -373,6 +415,11 @@ def _signed(value: float) -> str:
     return style.NEGATIVE if value < 0 else style.POSITIVE
 
 
+def _shade(value: float, opacity: float) -> str:
+    red, green, blue = (round(255 * part) for part in _rgb(_signed(value)))
+    return f"rgba({red},{green},{blue},{opacity:.3f})"
+
+
 def _rgb(colour: str) -> Floats:
     return np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)]) / 255
 
@@ -390,7 +437,7 @@ def _circumstances(explanation: Explanation) -> str:
     meta, parts = explanation.meta, []
     rows = meta.get("rows_summarised", meta.get("rows_explained", len(explanation.values)))
     if explanation.scope == "global" and isinstance(meta.get("rows_summarised", meta.get("rows_explained")), int):
-        parts.append(f"{rows:,} rows")
+        parts.append(f"{rows:,} {'row' if rows == 1 else 'rows'}")
     if meta.get("summary"):
         parts.append({"mean_abs": "mean of absolute values", "mean": "mean"}.get(meta["summary"], "sum"))
     background = meta.get("background")
