@@ -16,7 +16,22 @@ from permgrad.base.errors import EnvironmentProblem, InputError, error_in_words,
 
 #: How a file's name ends where reading it would run whatever it holds.
 _RUNS_CODE = (".pkl", ".pickle", ".joblib", ".sav", ".dill", ".cloudpickle", ".pt", ".pth")
+#: What stands at the top of a JSON file of XGBoost or CatBoost.
+_WRITTEN = frozenset(("learner", "oblivious_trees", "trees"))
 _WAYS = "ONNX (.onnx), LightGBM (.txt), XGBoost (.json, .ubj), CatBoost (.cbm, .json) or skops (.skops)"
+
+
+def is_model_file(path: Path) -> bool:
+    """Whether a path names a file that may hold a model, also one of a kind that is refused."""
+    ending = path.suffix.lower()
+    if ending not in (*_READERS, ".skops", *_RUNS_CODE) or not path.is_file():
+        return False
+    if ending != ".json":
+        return True
+    try:
+        return bool(_WRITTEN & set(json.loads(path.read_bytes())))
+    except (ValueError, TypeError):
+        return False
 
 
 def read_model_file(path: Path, trust: Sequence[str] = ()) -> Any:
@@ -89,7 +104,7 @@ def _json(path: Path) -> Any:
     """Return the model of whoever wrote the file: XGBoost and CatBoost both write JSON."""
     with path.open(encoding="utf8") as file:
         content = json.load(file)
-    if not isinstance(content, dict) or not {"learner", "oblivious_trees", "trees"} & set(content):
+    if not isinstance(content, dict) or not _WRITTEN & set(content):
         raise InputError(f"{path.name} holds no model of XGBoost or CatBoost. Save the model as {_WAYS}.")
     return _xgboost(path) if "learner" in content else _catboost(path)
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from sklearn.base import clone
 
 from permgrad.attribution.explain import explain as explain_network
 from permgrad.attribution.explanation import positive_output
@@ -27,6 +28,7 @@ from permgrad.base.files import write_json_atomic
 from permgrad.base.random import derive_seed, generator
 from permgrad.base.stored import parse_json
 from permgrad.data.encode.encoding import TableEncoder
+from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.comparison import AGREEMENT, IMPORTANCES, PAGE, RECORD, SCORES
 from permgrad.evaluation.competitors import CompetitorRows, FittedCompetitor, competitors, fit_competitor, natural_table
 from permgrad.evaluation.encoded_importance import loss_of, predictor_importance
@@ -111,6 +113,8 @@ def do_cell(
     try:
         if model.kind == "network":
             fitted = _fit_network(model, table, fold, seed, device)
+        elif model.estimator is not None:
+            fitted = _fit_estimator(model, table, fold, seed)
         else:
             fitted = _fit_competitor(model, table, fold, seed, threads or os.cpu_count() or 1)
         cell.fit_seconds, cell.processor_seconds = fitted.model.seconds, fitted.model.processor_seconds
@@ -212,6 +216,31 @@ def _fit_competitor(model: Model, table: ComparedTable, fold: Fold, seed: int, t
         )
 
     return _Fitted(fitted, lambda rows: unlabelled(encode(rows)), explain)
+
+
+def _fit_estimator(model: Model, table: ComparedTable, fold: Fold, seed: int) -> _Fitted:
+    """Fit a copy of a user's estimator on the columns as they are, and on the rows that all models are fitted on."""
+    estimator: Any = clone(model.estimator)
+    seeds = [name for name, value in estimator.get_params().items() if name.endswith("random_state") and value is None]
+    estimator.set_params(**dict.fromkeys(seeds, seed))
+    X = blank_codes(table.X, table.na_codes)
+    started, worked = time.perf_counter(), time.process_time()
+    estimator.fit(X.iloc[fold.train], table.y[fold.train])
+    seconds, worked = time.perf_counter() - started, time.process_time() - worked
+    seen = np.flatnonzero(np.isin(table.classes, table.y[fold.train]))
+    fitted = FittedCompetitor(model.name, estimator, seconds, table.classes, seen, worked, natural=False)
+
+    def explain(method: str, rows: pd.DataFrame, y: Array, plan: ComparisonPlan) -> Any:
+        background = None
+        if len(rows) < OWN_DONORS:
+            chosen = generator(seed, "background").permutation(len(fold.train))[:DONORS]
+            background = X.iloc[fold.train[np.sort(chosen)]]
+        options: dict[str, Any] = {"n_repeats": plan.n_repeats, "groups": dict(table.variables) or None}
+        options |= {"loss": loss_of(table.task, plan.loss), "random_state": seed, "task": table.task}
+        rows = X.loc[rows.index]
+        return explain_network(estimator, rows, y, method=method, background=background, progress=False, **options)
+
+    return _Fitted(fitted, lambda rows: X.loc[rows.index], explain)
 
 
 # ---- explanations ----------------------------------------------------------------------------------------------------

@@ -267,7 +267,7 @@ def compare(
     X: Any,
     y: Any,
     *,
-    models: Sequence[str] = (),
+    models: Sequence[Any] = (),
     task: str = "auto",
     folds: int | None = None,
     repeats: int = 1,
@@ -298,7 +298,8 @@ def compare(
         y: Target ``(rows,)``.
         models: Presets (names, or paths of preset files) and baselines by name; ``"default:tabular"`` and
             ``"default:image"`` are one branch alone. Left out: the default network, LightGBM, a random forest and a
-            linear model, as far as they are installed.
+            linear model, as far as they are installed. An estimator of scikit-learn's kind, fitted or not, or a pair
+            ``(name, estimator)``, takes part as well: a copy of it is fitted on the raw columns of each fold.
         task: ``"auto"``, ``"classification"`` or ``"regression"``.
         folds: Number of folds, stratified by class; left out: 5.
         repeats: How often the rows are divided into folds.

@@ -30,6 +30,7 @@ from permgrad.evaluation.metrics import Task
 from permgrad.models.estimators.inputs import held_out
 from permgrad.models.estimators.presets import get_preset, presets
 from permgrad.models.estimators.settings import check_preset
+from permgrad.models.model_files import is_model_file
 from permgrad.runs.requests import TASKS, CompareRequest
 from permgrad.runs.run.dividing import choose_task, doubt_on_task, positive_label, target_values
 from permgrad.runs.run.inputs import configuration, load_inputs
@@ -47,21 +48,32 @@ USUAL = ("default", "lightgbm", "random_forest", "linear")
 # ---- models ----------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Model(ComparedModel):
-    """A contestant with what is needed to fit it: a network's preset, by name or file, and its branches, if not all."""
+    """A contestant with what is needed to fit it: a network's preset, by name or file, and its branches, if not all.
+
+    Or a user's ``estimator``, which is cloned and fitted on each fold.
+    """
 
     preset: str = ""
     branches: tuple[str, ...] | None = None
+    estimator: Any = None
 
     def identity(self) -> Any:
         """Return what decides how it is fitted: a file's content in the place of its name."""
+        if self.estimator is not None:
+            settings = {name: repr(value) for name, value in sorted(self.estimator.get_params().items())}
+            return [self.name, type(self.estimator).__qualname__, settings]
         if self.preset.endswith(".json"):
             return [self.name, get_preset(self.preset).to_dict()]
         return self.name
 
 
-def parse_models(names: Sequence[str]) -> tuple[Model, ...]:
-    """Return what names of models mean: presets or paths of preset files, also with a branch behind them; baselines."""
-    models = tuple(_parse(name) for name in names)
+def parse_models(entries: Sequence[Any]) -> tuple[Model, ...]:
+    """Return what models mean: presets or paths of preset files, also with a branch behind them; baselines; estimators.
+
+    An estimator stands alone, or in a pair ``(name, estimator)``.
+    """
+    models = tuple(_parse(entry) if isinstance(entry, str) else _of_estimator(entry) for entry in entries)
+    names = [model.name for model in models]
     for place, name in enumerate(names):
         if name in names[:place]:
             raise InputError(f"a comparison names each model once, however: {name!r} is named twice; leave one out")
@@ -70,7 +82,7 @@ def parse_models(names: Sequence[str]) -> tuple[Model, ...]:
         raise InputError(
             f"a comparison needs at least 2 models, however: {fact}; name more, as in --models default,lightgbm"
         )
-    check_available(model.name for model in models if model.kind == "baseline")
+    check_available(model.name for model in models if model.kind == "baseline" and model.estimator is None)
     return models
 
 
@@ -80,7 +92,24 @@ def usual_absent() -> dict[str, str]:
     return {name: f"{name} is left out, because {why}" for name, why in reasons.items() if why}
 
 
+def _of_estimator(entry: Any) -> Model:
+    """Return a user's estimator, called by its class, or by the name that stands before it."""
+    name, estimator = entry if isinstance(entry, tuple) and len(entry) == 2 else (type(entry).__name__, entry)
+    fits = all(hasattr(estimator, name) for name in ("fit", "predict", "get_params"))
+    if not isinstance(name, str) or not name or not fits or isinstance(estimator, type):
+        raise InputError(
+            f"An entry of models must be a name, an estimator of scikit-learn's kind or a pair of both, got "
+            f"{shown(entry)}. Each fold fits a copy of it, so that no model is scored on rows that it has seen."
+        )
+    return Model(name, name, "baseline", estimator=estimator)
+
+
 def _parse(name: str) -> Model:
+    if is_model_file(Path(name)):
+        raise InputError(
+            f"{name} holds a fitted model, which may have seen the rows that it would be scored on. Measure it with "
+            "permgrad explain on rows that it has not seen, or pass its estimator to permgrad.compare in Python."
+        )
     preset, colon, branch = name.rpartition(":")
     if not colon or not (preset in presets or preset.endswith(".json")):
         preset, colon, branch = name, "", ""
@@ -152,7 +181,7 @@ class ComparisonPlan:
 
 
 def make_plan(
-    models: Sequence[str],
+    models: Sequence[Any],
     *,
     folds: int | None = None,
     explain: bool = True,
@@ -173,7 +202,7 @@ def make_plan(
             f"rows are divided by folds or by splits, however: splits and {other} are both given; leave one of them out"
         )
     methods = check_names("methods", methods, "pass for example methods=['permutation']")
-    models = check_names("models", models, "pass for example models=['default', 'linear']")
+    models = _listed_models(models)
     for name in methods:
         check_choice("method", name, METHODS)
     if methods and not explain:
@@ -194,6 +223,13 @@ def make_plan(
         absent=() if models else tuple(absent.values()),
         **options,
     )
+
+
+def _listed_models(models: Any) -> tuple[Any, ...]:
+    """Return names as they are checked everywhere; among estimators, which are checked one by one, also those."""
+    if isinstance(models, (list, tuple)) and not all(isinstance(entry, (str, bytes)) for entry in models):
+        return tuple(models)
+    return check_names("models", models, "pass for example models=['default', 'linear']")
 
 
 # ---- folds -----------------------------------------------------------------------------------------------------------

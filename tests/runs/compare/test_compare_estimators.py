@@ -1,0 +1,88 @@
+"""Estimators of the user among the models of a comparison: fitted anew on each fold, explained by their raw columns."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from invoking import call
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+
+import permgrad as pg
+from permgrad.base.errors import InputError
+
+QUIET = {"folds": 2, "progress": False, "random_state": 1}
+
+
+def table(rows=160):
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"a": rng.normal(size=rows), "town": rng.choice(["Bonn", "Ulm", "Trier"], rows)})
+    return X, np.where(X["a"] + (X["town"] == "Ulm") + rng.normal(0, 0.3, rows) > 0.4, "ill", "well")
+
+
+def pipeline():
+    encode = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["town"]), remainder="passthrough")
+    return make_pipeline(encode, LogisticRegression())
+
+
+def test_a_pipeline_is_fitted_on_each_fold_and_explained():
+    X, y = table()
+    fitted = pipeline().fit(X, y)
+    before = fitted[-1].coef_.copy()
+    comparison = pg.compare(X, y, models=["linear", ("mine", fitted), pipeline()], **QUIET)
+    scores = comparison.scores.set_index(["model", "fold"])["roc_auc"]
+    assert (scores["mine"] == scores["Pipeline"]).all()  # what it was fitted on before changes nothing
+    assert (scores["mine"] > 0.9).all()
+    np.testing.assert_array_equal(fitted[-1].coef_, before)
+    shares = comparison.shares()
+    assert set(shares.index) == {"a", "town"}
+    # The same rows, donors and kind of model: the importances nearly agree.
+    np.testing.assert_allclose(shares["mine"], shares["linear"], atol=0.1)
+
+
+def test_a_comparison_in_a_folder_is_not_done_twice(tmp_path):
+    X, y = table()
+    asked = {"out": tmp_path / "out", **QUIET}
+    first = pg.compare(X, y, models=["linear", pipeline()], **asked)
+    assert "Pipeline" in first.to_html()
+    again = pg.compare(X, y, models=["linear", pipeline()], **asked)
+    assert first.scores["fit_seconds"].tolist() == again.scores["fit_seconds"].tolist()
+    changed = pipeline().set_params(logisticregression__C=0.1)
+    with pytest.raises(InputError, match="--overwrite"):
+        pg.compare(X, y, models=["linear", changed], **asked)
+
+
+def test_numbers_are_predicted_and_a_seed_is_given():
+    X, _ = table()
+    y = 3 * X["a"]
+    models = [RandomForestRegressor(20), ("ridge", Ridge())]
+    first, second = (pg.compare(X[["a"]], y, models=models, **QUIET).scores["rmse"] for _ in range(2))
+    pd.testing.assert_series_equal(first, second)
+
+
+@pytest.mark.parametrize("entry", [Ridge, 3, object(), ("a", 1), ("", Ridge())])
+def test_what_cannot_be_fitted_is_refused(entry):
+    X, y = table()
+    with pytest.raises(InputError, match="must be a name, an estimator"):
+        pg.compare(X, y, models=["linear", entry], **QUIET)
+
+
+def test_two_of_one_name_are_refused():
+    X, y = table()
+    with pytest.raises(InputError, match="named twice"):
+        pg.compare(X, y, models=[pipeline(), pipeline()], **QUIET)
+
+
+@pytest.mark.parametrize(("name", "content"), [("m.txt", "tree\n"), ("m.json", '{"learner": {}}'), ("m.pkl", "x")])
+def test_a_fitted_file_is_refused_because_it_may_have_seen_the_rows(tmp_path, name, content):
+    X, y = table()
+    X.assign(y=y).to_csv(tmp_path / "t.csv", index=False)
+    (tmp_path / name).write_text(content)
+    words = ("--target", "y", "--models", f"linear,{tmp_path / name}", "--out", tmp_path / "out")
+    said = call("compare", tmp_path / "t.csv", *words, code=2)
+    assert "may have seen the rows" in " ".join(said.split())
+    assert not (tmp_path / "out").exists()
