@@ -167,6 +167,14 @@ def test_words_have_the_scale_of_everything_else_and_are_one_step():
     assert "day" not in explanation.to_html(row=1), "a word that the row does not have"
 
 
+def test_a_held_input_is_no_step():
+    maps = local().maps
+    held = {"images:held": maps["images:scan"], "segments:held": np.full((1, 8, 8), -1)}
+    page = local(maps=maps | held).to_html()
+    assert page == local().to_html()
+    assert "scan, all of it" in page
+
+
 def test_each_method_of_its_own_has_its_own_bars():
     meta = {"methods": {"scan": "gradcam", "table": "shapley"}, "units": {"scan": "map", "table": "logit"}}
     page = local(method="mixed", meta=meta).to_html()

@@ -105,11 +105,11 @@ def _refuse_nonsense(explanation: Explanation) -> None:
 
 
 def input_maps(request: Request, *, numbers: int = 20_000_000) -> dict[str, npt.NDArray[Any]]:
-    """Return ``images:<input>`` and ``segments:<input>``, which plots need, for the inputs that are images."""
+    """Return ``images:<input>`` and ``segments:<input>``, which plots need, for images with players."""
     maps: dict[str, npt.NDArray[Any]] = {}
     inputs = zip(request.space.inputs, request.inputs, request.space.segments, strict=True)
     for (name, tensor, segments), shape in zip(inputs, request.shapes, strict=False):
-        if shape is None:
+        if shape is None or not bool((segments >= 0).any()):
             continue
         maps[f"segments:{name}"] = segments.cpu().numpy()
         if tensor.numel() <= numbers:

@@ -288,6 +288,8 @@ def _pictures(explanation: Explanation, place: int, column: int) -> Iterator[_Pi
             heat = heat[min(column, len(heat) - 1)] if heat.ndim == 3 else heat
         else:
             continue
+        if kind == "segments" and not len(players):  # an input that is held
+            continue
         images = explanation.maps.get(f"images:{name}" if name else "images")
         if heat.ndim == 2 and heat.size and (images is None or np.ndim(images) in (3, 4)):
             image = None if images is None else displayable(np.asarray(images[place], dtype=np.float64))
