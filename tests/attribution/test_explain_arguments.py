@@ -122,7 +122,7 @@ def test_wrong_models(fitted):
     _, X, y = fitted
     with pytest.raises(InputError, match="is a class; make one and fit it"):
         pg.explain(pg.HyNNClassifier, X, y)
-    with pytest.raises(InputError, match="fitted HyNNClassifier or HyNNRegressor"):
+    with pytest.raises(InputError, match="The model must predict"):
         pg.explain(object(), X, y)
     from sklearn.exceptions import NotFittedError
 

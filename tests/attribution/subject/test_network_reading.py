@@ -463,7 +463,7 @@ def test_what_only_estimators_can_do_is_said():
     ):
         with pytest.raises(pg.InputError, match=message):
             explain(Two(), {"image": IMAGE, "table": TABLE}, **options)
-    with pytest.raises(pg.InputError, match=r"or a torch.nn.Module, however: it is a builtins.dict"):
+    with pytest.raises(pg.InputError, match=r"The model must predict: a torch network, .* got builtins\.dict"):
         pg.explain({}, TABLE)
 
 

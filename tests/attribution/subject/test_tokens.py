@@ -195,6 +195,7 @@ def test_columns_of_whole_numbers_stay_columns():
     ("options", "message"),
     [
         ({"hold": ("atention_mask",)}, "did you mean 'attention_mask'"),
+        ({"hold": 5}, r"hold= lists the names of inputs, got 5\."),
         ({"tokens": "input_id"}, "did you mean 'input_ids'"),
         ({"replace": "noise"}, r"replace= says what replaces a token, got 'noise'\. Choose 'donor', 'pad', 'mask'"),
         ({"replace": "mask"}, "The mask token is not known"),

@@ -5,7 +5,7 @@ Padding and special tokens are nobody's *in their row*: one more tensor travels 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from types import MappingProxyType
@@ -61,6 +61,8 @@ def find_roles(
     ``hold=()`` holds nothing that is not named; ``added``: masks that a tokenizer made, of which nothing is said.
     """
     names = subject.input_names
+    if hold is not None and not isinstance(hold, Iterable):
+        raise InputError(f"hold= lists the names of inputs, got {shown(hold)}. Pass for example hold=({names[0]!r},).")
     wanted = () if hold is None else (hold,) if isinstance(hold, str) else tuple(hold)
     for name in wanted:
         if name not in names:
