@@ -15,6 +15,7 @@ _PUBLIC = {
     "HyNNRegressor": "permgrad.models.estimators.hynn",
     "load": "permgrad.models.save.saving",
     "compare": "permgrad.runs.compare.compare",
+    "evaluate": "permgrad.evaluation.explanations",
     "explain": "permgrad.attribution.explain",
     "explain_stream": "permgrad.attribution.parts.stream",
     "Explanation": "permgrad.attribution.explanation",
@@ -37,6 +38,7 @@ __all__ = [
     "PermgradWarning",
     "__version__",
     "compare",
+    "evaluate",
     "explain",
     "explain_stream",
     "load",
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, PermgradWarning
     from permgrad.data.datasets import load_dataset
     from permgrad.data.read.table import read_table
+    from permgrad.evaluation.explanations import evaluate
     from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
     from permgrad.models.save.saving import load
     from permgrad.runs.compare.compare import compare

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from permgrad.evaluation.measures import removal_curves
 from permgrad.evaluation.ranking import among_largest, importance_shares, kendall, pair_of
 
 Floats = npt.NDArray[np.float64]
@@ -135,12 +136,14 @@ def faithfulness_curves(
     Source: Petsiuk et al. 2018 (RISE, arXiv 1806.07421), who replace by constants. A curve favours methods that replace
     alike, and blurry maps: it tells whether a ranking fits this network, not whether an importance is true.
     """
-    deleted, inserted = rows.copy(), donors.copy()
-    deletion, insertion = [np.mean(loss(deleted))], [np.mean(loss(inserted))]
-    for name in ranking:
-        places = columns[name]
-        deleted[:, places] = donors[:, places]
-        inserted[:, places] = rows[:, places]
-        deletion.append(np.mean(loss(deleted)))
-        insertion.append(np.mean(loss(inserted)))
-    return Curves(np.array(deletion, dtype=np.float64), np.array(insertion, dtype=np.float64))
+
+    def value(replaced: Booleans) -> Floats:
+        edited = rows.copy()
+        # Every row loses the same features.
+        for name, lost in zip(ranking, replaced[0], strict=True):
+            if lost:
+                edited[:, columns[name]] = donors[:, columns[name]]
+        return np.asarray(loss(edited), dtype=np.float64)
+
+    curves = removal_curves(value, np.tile(np.arange(len(ranking)), (len(rows), 1)))
+    return Curves(curves.deletion.mean(axis=0), curves.insertion.mean(axis=0))

@@ -138,7 +138,9 @@ def explain(
         # Captum's hooks on a network are met by whoever calls it, also to read it.
         with nullcontext() if isinstance(method, str) else captum_turn:
             request = build_request(arguments, chosen, name)
-            return chosen(request) if request.scoring is None else explain_scores(request, name)
+            explanation = chosen(request) if request.scoring is None else explain_scores(request, name)
+        explanation.meta.update(_options_kept(arguments.options))
+        return explanation
 
 
 def _explain_on(engine: Any, arguments: Arguments) -> Explanation:
@@ -161,3 +163,16 @@ def _explain_on(engine: Any, arguments: Arguments) -> Explanation:
         )
     chosen, name = find_method(arguments.method)
     return explain_on(made, build_request(arguments, chosen, name), name)
+
+
+def _options_kept(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that JSON can hold, and the names of all others, for an explanation's ``meta``."""
+
+    def plain(value: Any) -> bool:
+        if isinstance(value, (list, tuple)):
+            return all(map(plain, value))
+        return value is None or type(value) in (bool, int, float, str)
+
+    kept = {name: value for name, value in options.items() if plain(value)}
+    lost = [name for name in options if name not in kept]
+    return ({"options": kept} if kept else {}) | ({"options_not_kept": lost} if lost else {})

@@ -198,7 +198,8 @@ def _modalities(space: PlayerSpace, held: Sequence[str]) -> PlayerSpace:
             "groups={'name': ['feature', …]} to say which features belong together."
         )
     for name in held:
-        check_choice("hold", name, space.names)
+        # Masks and lengths are held by themselves.
+        check_choice("hold", name, dict.fromkeys([*space.names, *space.inputs]))
     space = space.without(held)
     if not len(space):
         raise InputError("hold= names every modality, so that none can be missing. Leave one out.")
@@ -240,10 +241,10 @@ def _play(request: Request, scorers: dict[str, Any] | None, held: Sequence[str])
         name: np.stack([mean, std, *interval(mean, std, effective, request.confidence)[:2]])
         for name, (mean, std, effective) in zip(("loss", *(scorers or ())), estimates.swapaxes(0, 1), strict=True)
     }
+    facts = request.subject.facts
     about = {
         "loss": request.loss,
         "unit": loss_unit(request, request.loss),
-        "held": list(held),
         "groups": request.space.groups,
         "seed": request.seed,
         "n_repeats": request.n_repeats,
@@ -251,7 +252,8 @@ def _play(request: Request, scorers: dict[str, Any] | None, held: Sequence[str])
         "rows": count,
         "background": {"kind": request.background_kind, "rows": len(request.donors[0])},
         "task": request.subject.task,
-        **request.subject.facts,
+        **facts,
+        "held": list(dict.fromkeys([*facts.get("held", ()), *held])),
     }
     return Missing(request.space.names, ~absent, measures, about)
 

@@ -14,7 +14,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from permgrad.base.random import derive_seed, forked_torch, generator
+from permgrad.base.random import derive_seed, generator
+from permgrad.evaluation.measures import draw_weights_anew
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad_benchmark.suites.suite import Meter, Sizes, SuiteCase
 from permgrad_benchmark.truth import Truth
@@ -185,11 +186,7 @@ def network_quality(case: TabularCase) -> dict[str, float]:
 def randomised(case: TabularCase) -> TabularCase:
     """Return the case with the network's weights drawn anew, as before any training."""
     model = copy.deepcopy(case.model)
-    with forked_torch(derive_seed(case.seed, "benchmark", "randomised")):
-        for module in model.module_.modules():
-            reset = getattr(module, "reset_parameters", None)
-            if callable(reset):
-                reset()
+    draw_weights_anew(model.module_, derive_seed(case.seed, "benchmark", "randomised"))
     return _replaced(case, model=model)
 
 

@@ -1,0 +1,151 @@
+"""Measures of explanations, as functions of arrays: removal curves, infidelity, sensitivity, sparsity, randomisation.
+
+``permgrad.evaluation.explanations`` plays them on a model; the benchmark uses them too. Attributions are ``(rows,
+players)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad.base.random import forked_torch
+from permgrad.evaluation.ranking import spearman
+
+Floats = npt.NDArray[np.float64]
+Booleans = npt.NDArray[np.bool_]
+
+
+# ---- removal curves --------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class RemovalCurves:
+    """What a model gives with the k most important players replaced (deletion) or alone left (insertion)."""
+
+    shares: Floats  # k as a share of the players, ``(points,)``, from 0 to 1
+    deletion: Floats  # ``(rows, points)``
+    insertion: Floats  # ``(rows, points)``
+
+
+def removal_curves(value: Callable[[Booleans], Floats], order: npt.NDArray[np.intp], points: int = 0) -> RemovalCurves:
+    """Compute both curves of an order of the players.
+
+    Source: Petsiuk et al. 2018 (RISE, arXiv 1806.07421); Bach et al. 2015 flip pixels alike. What replaces is up to
+    ``value``.
+
+    Args:
+        value: takes who is replaced in each row, bool ``(rows, players)``, and returns a number for each row.
+        order: players of each row by falling importance, ``(rows, players)``.
+        points: at most so many steps; 0: one for each player.
+    """
+    players = order.shape[1]
+    place = np.argsort(order, axis=1)
+    counts = np.arange(players + 1)
+    if 0 < points < players:
+        counts = np.unique(np.linspace(0, players, points + 1).round().astype(int))
+    deletion = np.stack([value(place < count) for count in counts], axis=1)
+    insertion = np.stack([value(place >= count) for count in counts], axis=1)
+    return RemovalCurves(counts / players, deletion, insertion)
+
+
+def area(shares: Floats, curves: Floats) -> Floats:
+    """Return the area under each curve ``(*, points)`` over 0 … 1, by the trapezoidal rule."""
+    areas: Floats = ((curves[..., 1:] + curves[..., :-1]) / 2 * np.diff(shares)).sum(axis=-1)
+    return areas
+
+
+# ---- infidelity and sensitivity --------------------------------------------------------------------------------------
+def infidelity(values: Floats, replaced: Booleans, changes: Floats, *, scaled: bool = False) -> Floats:
+    """Return E (Σ_S φ − (f(x) − f(x with S replaced)))² of each row, ``(rows,)``.
+
+    Source: Yeh et al. 2019 (arXiv 1901.09392), definition 2.1, for perturbations that replace players S; φ is what a
+    player adds to the output, for slopes the slope times the input's difference.
+
+    Args:
+        values: attributions ``(rows, players)``, or ``(draws, rows, players)``.
+        replaced: who is replaced, ``(draws, rows, players)``.
+        changes: f(x) − f(x with S replaced), ``(draws, rows)``.
+        scaled: values are first multiplied by the one number that suits all rows and draws best; for values in
+            units other than the output's.
+    """
+    sums = (replaced * values).sum(axis=2)
+    if scaled:
+        size = float((sums**2).sum())
+        sums = sums * (float((sums * changes).sum()) / size if size > 0 else 0.0)
+    errors: Floats = ((sums - changes) ** 2).mean(axis=0)
+    return errors
+
+
+def max_sensitivity(values: Floats, moved: Floats) -> Floats:
+    """Return max over draws of ‖φ(x′) − φ(x)‖ / ‖φ(x)‖ of each row, ``(rows,)``; NaN where φ(x) is 0.
+
+    Source: Yeh et al. 2019 (arXiv 1901.09392), equation 3, relative to the size of the explanation.
+
+    Args:
+        values: ``(rows, players)``.
+        moved: attributions of moved rows, ``(draws, rows, players)``.
+    """
+    norm = np.linalg.norm(values, axis=1)
+    distance = np.linalg.norm(moved - values, axis=2).max(axis=0)
+    return _ratio(distance, norm)
+
+
+# ---- sparsity --------------------------------------------------------------------------------------------------------
+def gini(values: Floats) -> Floats:
+    """Return the Gini index of the sizes of each row's attributions, ``(rows,)``: 0 all alike, near 1 one alone.
+
+    Source: Chalasani et al. 2020 (arXiv 1810.06583), section 3. NaN where all are 0.
+    """
+    sizes = np.sort(np.abs(values), axis=1)
+    count, total = sizes.shape[1], sizes.sum(axis=1)
+    weighted = ((2 * np.arange(1, count + 1) - count - 1) * sizes).sum(axis=1)
+    return _ratio(weighted, count * total)
+
+
+def entropy(values: Floats) -> Floats:
+    """Return the entropy of the shares of each row's attributions, ``(rows,)``, in nats: 0 one alone.
+
+    Source: Bhatt, Weller & Moura 2020 (arXiv 2005.00631), "complexity". NaN where all are 0.
+    """
+    sizes = np.abs(values)
+    total = sizes.sum(axis=1, keepdims=True)
+    shares = np.divide(sizes, total, out=np.full(sizes.shape, np.nan), where=total > 0)
+    terms = np.where(shares > 0, shares * np.log(np.where(shares > 0, shares, 1.0)), shares)
+    result: Floats = -terms.sum(axis=1)
+    return result
+
+
+def _ratio(above: Floats, below: Floats) -> Floats:
+    ratio: Floats = np.divide(above, below, out=np.full(below.shape, np.nan), where=below > 0)
+    return ratio
+
+
+# ---- randomised weights ----------------------------------------------------------------------------------------------
+def draw_weights_anew(module: Any, seed: int) -> None:
+    """Draw all weights of a torch module anew, in place, as before any training.
+
+    Parameters that nobody resets get normal numbers of their own mean and spread. Source: Adebayo et al. 2018 (arXiv
+    1810.03292).
+    """
+    import torch
+
+    with forked_torch(seed), torch.no_grad():
+        untouched = {id(parameter): parameter for parameter in module.parameters()}
+        for part in module.modules():
+            reset = getattr(part, "reset_parameters", None)
+            reset = reset if callable(reset) else getattr(part, "_reset_parameters", None)
+            if callable(reset):
+                reset()
+                for parameter in part.parameters(recurse=False):
+                    untouched.pop(id(parameter), None)
+        for parameter in untouched.values():
+            if parameter.is_floating_point() and parameter.numel() > 1:
+                parameter.normal_(float(parameter.mean()), float(parameter.std()))
+
+
+def rank_agreement(first: Floats, second: Floats) -> Floats:
+    """Return Spearman's correlation of the sizes of two explanations of each row, ``(rows,)``; NaN where constant."""
+    return np.array([spearman(np.abs(one), np.abs(other)) for one, other in zip(first, second, strict=True)])

@@ -1,0 +1,40 @@
+"""Deletion and insertion curves of an explanation, beside those of random orders."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from permgrad.base.errors import InputError
+from permgrad.report import style
+from permgrad.report.plots import _base as base
+from permgrad.report.plots._base import PlotFigure, styled
+from permgrad.report.words import number
+
+if TYPE_CHECKING:
+    from permgrad.evaluation.explanations import Evaluation
+
+
+@styled
+def removal(evaluation: Evaluation, *, title: str | None = None) -> PlotFigure:
+    """Draw the curves: the explanation's order as a line, random orders as a line with a band."""
+    curves = {name: one.curve for name, one in evaluation.estimates.items() if one.curve is not None}
+    if not curves:
+        raise InputError("There is no curve to draw. Evaluate with metrics=['deletion', 'insertion'].")
+    default = f"{evaluation.meta.get('method', 'explanation')}: removal curves"
+    figure, grid = base.small_panels(len(curves), (style.WIDTH / 2, 2.6), default if title is None else title)
+    verbs = {"deletion": "replaced", "insertion": "left"}
+    for axes, (name, (shares, ranked, middle, low, high)) in zip(grid, curves.items(), strict=True):
+        axes.fill_between(shares, low, high, color=style.NEUTRAL, alpha=0.25, linewidth=0)
+        axes.plot(shares, middle, color=style.NEUTRAL, linestyle="--", label="random order")
+        axes.plot(shares, ranked, color=style.SERIES[0], label="this explanation")
+        axes.set_title(f"{name}: {evaluation.directions[name]} is better", fontsize=style.SIZE_LABEL, loc="left")
+        axes.set_xlabel(f"share of features {verbs.get(name, '')}")
+        axes.grid(axis="y")
+        base.plain_axis(axes, "xy")
+    grid[0].set_ylabel(evaluation.meta.get("measured", "output"))
+    grid[0].legend(borderpad=0.1)
+    figure.description = "; ".join(
+        f"{name}: area {number(evaluation.estimates[name].value)}, random {number(evaluation.estimates[name].random)}"
+        for name in curves
+    )
+    return figure

@@ -1,0 +1,270 @@
+"""``pg.evaluate``: closed forms for linear models, every kind of model, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.ensemble import RandomForestClassifier
+
+import permgrad as pg
+from permgrad.base.errors import InputError
+from permgrad.evaluation.explanations import explanation_measures
+
+QUIET = {"progress": False, "random_state": 2}
+WEIGHTS = np.array([3.0, -2.0, 1.0, 0.0])
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(60, 4))
+
+
+def linear(table):
+    return np.asarray(table) @ WEIGHTS
+
+
+def explained(method="shapley", **options):
+    return pg.explain(linear, X, method=method, task="regression", **{**QUIET, **options})
+
+
+class Fusion(torch.nn.Module):
+    """An image and a table."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.head = torch.nn.Conv2d(1, 3, 3), torch.nn.Linear(3 * 16 + 2, 3)
+
+    def forward(self, image, table):
+        return self.head(torch.cat([torch.relu(self.conv(image)).flatten(1), table], dim=1))
+
+
+def fusion(rows=12):
+    net = Fusion()
+    rng = np.random.default_rng(1)
+    return net, {
+        "image": rng.normal(size=(rows, 1, 6, 6)).astype("f4"),
+        "table": rng.normal(size=(rows, 2)).astype("f4"),
+    }
+
+
+def lines(evaluation):
+    return evaluation.to_frame().set_index("metric")
+
+
+# ---- closed forms ----------------------------------------------------------------------------------------------------
+def test_a_linear_model_and_one_background_row():
+    """φ_j = w_j (x_j − b_j): the curves are its partial sums, and its infidelity is exactly 0."""
+    background = np.full((1, 4), 0.5)
+    explanation = explained(background=background)
+    terms = (X - 0.5) * WEIGHTS
+    np.testing.assert_allclose(explanation.values[:, :, 0], terms, atol=1e-9)
+    evaluation = pg.evaluate(
+        explanation, linear, X, background=background, task="regression",
+        metrics=["deletion", "insertion", "infidelity", "sparsity"], n_repeats=3, **QUIET,
+    )  # fmt: skip
+    frame = lines(evaluation)
+    ranked = -np.sort(-terms, axis=1)
+    removed = linear(X)[:, None] - np.cumsum(np.pad(ranked, ((0, 0), (1, 0))), axis=1)
+    kept = linear(background) + np.cumsum(np.pad(ranked, ((0, 0), (1, 0))), axis=1)
+    for name, curves in (("deletion", removed), ("insertion", kept)):
+        areas = ((curves[:, 1:] + curves[:, :-1]) / 2).mean(axis=1)
+        assert frame.loc[name, "value"] == pytest.approx(areas.mean(), abs=1e-9)
+        assert frame.loc[name, "std"] == pytest.approx(areas.std(ddof=1) / np.sqrt(60), abs=1e-9)
+    assert frame.loc["infidelity", "value"] == pytest.approx(0, abs=1e-18)
+    assert frame.loc["infidelity", "random_low"] > 0.5
+    assert frame.loc["deletion", "value"] < frame.loc["deletion", "random"]
+    assert frame.loc["insertion", "value"] > frame.loc["insertion", "random_high"]
+    assert frame.loc[["deletion", "insertion"], "direction"].tolist() == ["lower", "higher"]
+
+
+def test_of_the_loss_deletion_is_better_where_it_rises():
+    y = linear(X)
+    explanation = pg.explain(linear, X, y, task="regression", **QUIET)
+    evaluation = pg.evaluate(explanation, linear, X, y, metrics=["deletion", "insertion"], task="regression", **QUIET)
+    frame = lines(evaluation)
+    assert frame["direction"].tolist() == ["higher", "lower"]
+    assert frame.loc["deletion", "value"] > frame.loc["deletion", "random"]
+    assert frame.loc["insertion", "value"] < frame.loc["insertion", "random"]
+    assert evaluation.meta["measured"] == "loss"
+    shares, curve, *_ = evaluation.estimates["deletion"].curve
+    assert shares.tolist() == [0, 0.25, 0.5, 0.75, 1]
+    assert curve[0] == 0  # the model is the truth
+    # All replaced: 2 Σ w² of standard normal columns.
+    assert curve[-1] == pytest.approx(2 * (WEIGHTS**2).sum(), rel=0.4)
+    swapped = pg.explain(lambda t: np.asarray(t) @ WEIGHTS[::-1], X, y, task="regression", **QUIET)
+    worse = pg.evaluate(swapped, linear, X, y, metrics="deletion", task="regression", **QUIET)
+    assert lines(worse).loc["deletion", "value"] < frame.loc["deletion", "value"]
+
+
+def test_sensitivity_of_slopes_of_a_linear_network_is_zero():
+    net = torch.nn.Linear(4, 1)
+    rows = X.astype("f4")
+    explanation = pg.explain(net, rows, method="gradient", **QUIET)
+    plain = {"metrics": "sensitivity", **QUIET}
+    if np.ptp(explanation.values[:, 0, 0]) < 1e-6:  # slopes; else slopes times inputs, which move with them
+        assert lines(pg.evaluate(explanation, net, rows, **plain)).loc["sensitivity", "value"] < 1e-6
+    values = pg.explain(net, rows, method="integrated_gradients", baseline="zeros", **QUIET)
+    near, far = (
+        lines(pg.evaluate(values, net, rows, radius=radius, **plain)).loc["sensitivity", "value"]
+        for radius in (0.01, 0.1)
+    )
+    assert 0 < near < far
+    assert far == pytest.approx(10 * near, rel=1e-2)
+    assert lines(pg.evaluate(values, net, rows, radius=0.0, **plain)).loc["sensitivity", "value"] == 0
+
+
+def test_sparsity_and_complexity_are_those_of_the_values():
+    explanation = explained()
+    sizes = np.abs(explanation.values[:, :, 0])
+    frame = lines(pg.evaluate(explanation, linear, X, metrics=["sparsity", "complexity"], task="regression", **QUIET))
+    shares = sizes / sizes.sum(axis=1, keepdims=True)
+    entropies = -(shares * np.log(np.where(shares > 0, shares, 1))).sum(axis=1)
+    assert frame.loc["complexity", "value"] == pytest.approx(entropies.mean())
+    assert 0 < frame.loc["sparsity", "value"] < 0.75
+
+
+# ---- weights drawn anew ----------------------------------------------------------------------------------------------
+def test_explanations_change_as_weights_are_drawn_anew():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(150, 12))
+    y = rows @ np.where(np.arange(12) < 3, 4.0, 0.0)
+    model = pg.HyNNRegressor(preset="fast", max_epochs=8, random_state=0, progress=False).fit(rows, y)
+    weights = {name: value.clone() for name, value in model.module_.state_dict().items()}
+    explanation = pg.explain(model, rows[:20], method="integrated_gradients", **QUIET)
+    found = lines(pg.evaluate(explanation, model, rows[:20], metrics="randomisation", **QUIET))
+    assert abs(found.loc["randomisation", "value"]) < 0.6
+    assert found.loc["randomisation", "direction"] == "lower"
+    assert all(torch.equal(weights[name], value) for name, value in model.module_.state_dict().items())
+
+
+def test_an_explanation_that_does_not_look_at_the_network_agrees_with_itself():
+    net, inputs = fusion()
+    explanation = pg.explain(net, inputs, method="integrated_gradients", **QUIET)
+    frame = lines(
+        pg.evaluate(explanation, net, inputs, metrics="randomisation", explain=lambda *_: explanation, **QUIET)
+    )
+    assert frame.loc["randomisation", "value"] == 1.0
+
+
+# ---- any model -------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("integrated_gradients", {"segments": ("grid", 3)}),
+        ("gradient", {}),
+        ("gradcam", {}),
+        ("shapley", {"segments": {"image": ("grid", 2)}}),
+        ("permgrad", {"scope": "local", "segments": ("grid", 2)}),
+        ("permutation", {"level": "modality"}),
+    ],
+)
+def test_a_network_of_an_image_and_a_table(method, options, tmp_path):
+    net, inputs = fusion()
+    net.train()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    explanation = pg.explain(net, inputs, method=method, **options, **QUIET)
+    state = torch.get_rng_state()
+    evaluation = pg.evaluate(explanation, net, inputs, n_repeats=2, **QUIET)
+    assert torch.equal(state, torch.get_rng_state())
+    assert net.training
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+    frame = lines(evaluation)
+    needs_rows = [] if explanation.scope == "local" else ["infidelity"]
+    assert [*frame.index, *evaluation.left_out] == [*set_in_order(needs_rows), *needs_rows]
+    assert np.isfinite(frame["value"]).all()
+    # Saved and loaded, the explanation still tells how it was made.
+    explanation.save(tmp_path / "why")
+    again = pg.evaluate(pg.Explanation.load(tmp_path / "why"), net, inputs, n_repeats=2, **QUIET)
+    pd.testing.assert_frame_equal(again.to_frame(), evaluation.to_frame())
+
+
+def set_in_order(without):
+    return [name for name in explanation_measures.names() if name not in without]
+
+
+def test_a_forest_on_a_table_with_levels(tmp_path):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"a": rng.normal(size=120), "b": rng.integers(0, 3, 120), "c": rng.normal(size=120)})
+    y = np.where(table["a"] + table["b"] > 1, "yes", "no")
+    forest = RandomForestClassifier(20, random_state=0).fit(table, y)
+    explanation = pg.explain(forest, table[:40], method="shapley", output="probability", **QUIET)
+    evaluation = pg.evaluate(explanation, forest, table[:40], n_repeats=3, **QUIET)
+    frame = lines(evaluation)
+    assert list(evaluation.left_out) == ["randomisation"]
+    assert frame.loc["deletion", "value"] < frame.loc["deletion", "random"]
+    assert frame.loc["insertion", "value"] > frame.loc["insertion", "random"]
+    assert list(evaluation.to_frame().columns[:5]) == ["metric", "value", "std", "direction", "random"]
+    figure = evaluation.plot()
+    assert figure.save(tmp_path / "curves.png").stat().st_size > 1000
+    assert "deletion: area" in figure.description
+    by_output = pg.evaluate(explanation, forest, table[:40], output="yes", metrics="deletion", n_repeats=3, **QUIET)
+    assert lines(by_output).loc["deletion", "value"] != frame.loc["deletion", "value"]
+
+
+def test_numbers_repeat_and_do_not_depend_on_the_batch():
+    explanation = explained()
+    asked = {"metrics": ["deletion", "infidelity"], "task": "regression", "n_repeats": 2}
+    first = pg.evaluate(explanation, linear, X, **asked, **QUIET).to_frame()
+    pd.testing.assert_frame_equal(first, pg.evaluate(explanation, linear, X, **asked, **QUIET).to_frame())
+    other = pg.evaluate(explanation, linear, X, **asked, random_state=3, progress=False).to_frame()
+    assert (other["value"] != first["value"]).all()
+
+
+def test_an_order_of_chance_lies_among_random_ones():
+    """Of explanations that are noise, nearly all lie within the interval of random orders."""
+    explanation = explained()
+    inside = 0
+    for seed in range(20):
+        noise = np.random.default_rng(seed).normal(size=explanation.values.shape)
+        explanation.values[...] = noise
+        line = pg.evaluate(
+            explanation, linear, X, metrics="deletion", task="regression", n_repeats=6, progress=False,
+            random_state=seed,
+        ).to_frame()  # fmt: skip
+        inside += bool(line["random_low"][0] <= line["value"][0] <= line["random_high"][0])
+    assert inside >= 16
+
+
+# ---- refused ---------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"metrics": "delition"}, "metric must be one of"),
+        ({"metrics": "randomisation"}, "torch network"),
+        ({"n_repeats": 0}, "n_repeats must be an integer"),
+        ({"radius": -1}, "radius must be"),
+        ({"inputs": X[:5]}, "The explanation is of 60 rows, got 5"),
+        ({"output": "maybe"}, "maybe"),
+        ({"explanation": X}, "explanation must be an Explanation, got ndarray"),
+    ],
+    ids=lambda value: "",
+)
+def test_bad_arguments_are_refused(words, message):
+    arguments = {"explanation": explained(), "inputs": X, "metrics": None, **words}
+    explanation, inputs = arguments.pop("explanation"), arguments.pop("inputs")
+    with pytest.raises(InputError, match=message):
+        pg.evaluate(explanation, linear, inputs, task="regression", **{**QUIET, **arguments})
+
+
+def test_what_the_explanation_cannot_tell_is_asked_for():
+    with pytest.raises(InputError, match=r"a background of 3 rows. Pass the same background="):
+        pg.evaluate(explained(background=X[:3]), linear, X, **QUIET)
+    y = linear(X)
+    of_loss = pg.explain(linear, X, y, task="regression", **QUIET)
+    with pytest.raises(InputError, match=r"measures the loss\. Pass y"):
+        pg.evaluate(of_loss, linear, X, **QUIET)
+    with pytest.raises(InputError, match="infidelity needs attributions of single rows"):
+        pg.evaluate(of_loss, linear, X, y, metrics="infidelity", task="regression", **QUIET)
+    net, inputs = fusion()
+    mask = np.arange(36).reshape(6, 6) // 9
+    explanation = pg.explain(net, inputs, method="gradient", segments={"image": mask}, **QUIET)
+    assert explanation.meta["options_not_kept"] == ["segments"]
+    with pytest.raises(InputError, match=r"made with segments=, which it does not keep. Pass it again"):
+        pg.evaluate(explanation, net, inputs, **QUIET)
+    evaluation = pg.evaluate(explanation, net, inputs, segments={"image": mask}, n_repeats=2, **QUIET)
+    assert not evaluation.left_out
+    whole = {"image": inputs["image"].round().astype(int), "table": inputs["table"].round().astype(int)}
+    with pytest.raises(InputError, match="the inputs hold none"):
+        pg.evaluate(
+            pg.explain(net, whole, method="permutation", **QUIET), net, whole, metrics="sensitivity", **QUIET
+        )  # fmt: skip
