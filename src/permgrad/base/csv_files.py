@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from permgrad.base.errors import unknown
 
@@ -37,7 +37,7 @@ def csv_formulas(mode: str | None) -> Iterator[None]:
     """Let CSV files that the body writes quote what looks like a formula, or keep it."""
     if mode is not None and (not isinstance(mode, str) or mode not in MODES):
         raise unknown("csv-formulas", mode, MODES)
-    token = _mode.set(cast("Formulas | None", mode) or _mode.get())
+    token = _mode.set(mode or _mode.get())
     try:
         yield
     finally:
