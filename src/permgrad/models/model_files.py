@@ -41,6 +41,19 @@ def read_model_file(path: Path, trust: Sequence[str] = ()) -> Any:
         InputError: the file could run code, holds no model, or holds what its library does not trust.
         EnvironmentProblem: the library that wrote it is not installed.
     """
+    check_model_file(path, trust)
+    try:
+        return _skops(path, trust) if path.suffix.lower() == ".skops" else _READERS[path.suffix.lower()](path)
+    except (InputError, EnvironmentProblem):
+        raise
+    except Exception as error:
+        raise InputError(
+            f"{path.name} cannot be read as a model: {error_in_words(error)}. Save it as {_WAYS}."
+        ) from error
+
+
+def check_model_file(path: Path, trust: Sequence[str] = ()) -> None:
+    """Refuse a file that could run code, or is of no kind that holds models, before anything is read."""
     ending = path.suffix.lower()
     if ending in _RUNS_CODE:
         raise InputError(
@@ -51,14 +64,6 @@ def read_model_file(path: Path, trust: Sequence[str] = ()) -> Any:
         raise InputError(f"{path.name} is no model file that can be read. Save the model as {_WAYS}.")
     if trust and ending != ".skops":
         raise InputError(f"--trust is about types in a skops file, got {path.name}. Leave it out.")
-    try:
-        return _skops(path, trust) if ending == ".skops" else _READERS[ending](path)
-    except (InputError, EnvironmentProblem):
-        raise
-    except Exception as error:
-        raise InputError(
-            f"{path.name} cannot be read as a model: {error_in_words(error)}. Save it as {_WAYS}."
-        ) from error
 
 
 def _library(name: str) -> Any:

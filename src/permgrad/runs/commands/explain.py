@@ -23,6 +23,7 @@ from permgrad.data.parts.partitions import is_partitioned
 from permgrad.data.read.cells import canonical
 from permgrad.data.read.table import blank_codes
 from permgrad.data.types.positive import find_positive
+from permgrad.models.model_files import check_model_file
 from permgrad.runs.commands.explained import check_folder, draw_once, outcome_of, write
 from permgrad.runs.commands.predict import is_streamed, open_streamed, with_target
 from permgrad.runs.folder.documents import check_cells
@@ -69,6 +70,7 @@ def explain_table(request: ExplainRequest) -> Outcome:
         )
     is_file = request.model_folder.is_file()
     if is_file:
+        check_model_file(request.model_folder, request.trust)
         _check_file_options(request)
     else:
         _check_no_file_options(request)
