@@ -523,6 +523,13 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
+def _are_weights(weights: Any) -> bool:
+    """Whether stored weights are None, or numbers that can weigh rows."""
+    if weights is None:
+        return True
+    return any(weights) and all(map(is_number, weights)) and bool(are_weights(np.array(weights)).all())
+
+
 def _check_stored(header: Mapping[str, Any], count: int) -> None:
     """Refuse a file whose parts are of other types or sizes: it would only fail later, where nobody sees why."""
     wrong = []
@@ -542,8 +549,7 @@ def _check_stored(header: Mapping[str, Any], count: int) -> None:
         f"meta (a confidence of {confidence!r})": not (is_number(confidence) and 0 < confidence < 1),
         "feature_values (rows of other lengths)": frame is not None
         and any(len(row) != len(frame["columns"]) for row in frame["data"]),
-        "meta (a sample_weight that is no weight)": weights is not None
-        and not (any(weights) and all(map(is_number, weights)) and bool(are_weights(np.array(weights)).all())),
+        "meta (a sample_weight that is no weight)": not _are_weights(weights),
     }
     for name in OF_ROWS if header["scope"] == "local" else ():
         rows = meta.get(name) or ()

@@ -1,6 +1,6 @@
 """``pg.evaluate``: is an explanation any good? Curves, infidelity, sensitivity, randomised weights, sparsity.
 
-A measure is a function of a ``Case`` that is registered with the direction that is better; it raises ``InputError``
+A measure is a function of a ``Tested`` that is registered with the direction that is better; it raises ``InputError``
 where it cannot be taken.
 """
 
@@ -123,7 +123,7 @@ class Evaluation:
 
 # ---- what is measured ------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
-class Case:
+class Tested:
     """An explanation with its model: what measures are taken of. ``values`` are ``(rows, players)``, one row if global.
 
     Of a local explanation with several outputs each row is judged by the output that the model predicts for it.
@@ -248,17 +248,17 @@ class Case:
 class Measure:
     """A registered measure."""
 
-    take: Callable[[Case], Estimate]
+    take: Callable[[Tested], Estimate]
     direction: Better
 
 
 explanation_measures: Registry[Measure] = Registry("metric")
 
 
-def measure(name: str, direction: Better) -> Callable[[Callable[[Case], Estimate]], Callable[[Case], Estimate]]:
+def measure(name: str, direction: Better) -> Callable[[Callable[[Tested], Estimate]], Callable[[Tested], Estimate]]:
     """Return a decorator that registers a measure of explanations with the direction that is better."""
 
-    def enter(take: Callable[[Case], Estimate]) -> Callable[[Case], Estimate]:
+    def enter(take: Callable[[Tested], Estimate]) -> Callable[[Tested], Estimate]:
         explanation_measures.register(name)(Measure(take, direction))
         return take
 
@@ -266,16 +266,16 @@ def measure(name: str, direction: Better) -> Callable[[Callable[[Case], Estimate
 
 
 @measure("deletion", "lower")
-def _deletion(case: Case) -> Estimate:
+def _deletion(case: Tested) -> Estimate:
     return _curve(case, "deletion")
 
 
 @measure("insertion", "higher")
-def _insertion(case: Case) -> Estimate:
+def _insertion(case: Tested) -> Estimate:
     return _curve(case, "insertion")
 
 
-def _curve(case: Case, kind: Literal["deletion", "insertion"]) -> Estimate:
+def _curve(case: Tested, kind: Literal["deletion", "insertion"]) -> Estimate:
     """Return the area under a curve, and those of random orders."""
     shares, of_rows, at_random = case.curves[kind]
     value, std = case.mean(area(shares, of_rows))
@@ -287,7 +287,7 @@ def _curve(case: Case, kind: Literal["deletion", "insertion"]) -> Estimate:
 
 
 @measure("infidelity", "lower")
-def _infidelity(case: Case) -> Estimate:
+def _infidelity(case: Tested) -> Estimate:
     """Random subsets of every size are replaced by background rows; random: values exchanged among the players."""
     if not case.local:
         raise InputError("infidelity needs attributions of single rows. Explain with scope='local'.")
@@ -309,7 +309,7 @@ def _infidelity(case: Case) -> Estimate:
 
 
 @measure("sensitivity", "lower")
-def _sensitivity(case: Case) -> Estimate:
+def _sensitivity(case: Tested) -> Estimate:
     """Real numbers of the inputs move by up to ``radius`` standard deviations."""
     moved = []
     for draw in range(case.n_repeats):
@@ -321,7 +321,7 @@ def _sensitivity(case: Case) -> Estimate:
 
 
 @measure("randomisation", "lower")
-def _randomisation(case: Case) -> Estimate:
+def _randomisation(case: Tested) -> Estimate:
     """Agree with explanations of networks whose weights were drawn anew: a good explanation does not."""
     of_model = isinstance(case.model, nn.Module)
     if not of_model and not isinstance(getattr(case.model, "module_", None), nn.Module):
@@ -345,12 +345,12 @@ def _randomisation(case: Case) -> Estimate:
 
 
 @measure("sparsity", "higher")
-def _sparsity(case: Case) -> Estimate:
+def _sparsity(case: Tested) -> Estimate:
     return Estimate(*case.mean(gini(case.values)))
 
 
 @measure("complexity", "lower")
-def _complexity(case: Case) -> Estimate:
+def _complexity(case: Tested) -> Estimate:
     return Estimate(*case.mean(entropy(case.values)))
 
 
@@ -472,7 +472,7 @@ def evaluate(
     call = _call(explanation, y, background, options)
     with sparing(), full_float32():
         request = _request(explanation, model, inputs, y, call)
-        case = Case(
+        case = Tested(
             explanation=explanation, model=model, inputs=inputs, request=request, call=call,
             explain=explain or (lambda model, inputs: _again(explanation, model, inputs, y, call)),
             output=None if output is None else explanation.output_index(output), n_repeats=n_repeats,

@@ -166,26 +166,10 @@ def _row(explanation: Explanation, row: int | None, column: int) -> Iterator[Mar
     towards = "" if name == "all" else f", towards {name}"
     yield _paragraph(f"{clean(explanation.method)}: row {place} of {rows}{towards}", "pg-title")
     yield _paragraph(_circumstances(explanation), "pg-quiet")
-    values = np.asarray(explanation.values[place, :, column], dtype=np.float64)
     for title, places in _lists(explanation):
         if title:
             yield _paragraph(title, "pg-part")
-        pictures = [each for each in _pictures(explanation, place, column) if each.is_of(places)]
-        heats = [each.heat for each in pictures if each.signed]
-        bound = max((float(np.nanmax(np.abs(each), initial=0.0)) for each in (values[places], *heats)), default=0.0)
-        seen = [each.drawn(bound or 1.0) for each in pictures[:_PICTURES]]
-        texts = [each.drawn(bound or 1.0) for each in _texts(explanation, place, column) if each.is_of(places)]
-        yield from _in_a_row(each.markup for each in seen)
-        yield from (each.markup for each in texts)
-        drawn = [*seen, *texts]
-        shown = np.concatenate([each.players for each in drawn] or [np.arange(0)])
-        others = places[~np.isin(places, shown)]
-        if stacks(explanation) and not title:
-            yield _waterfall(explanation, (place, column), others, drawn)
-        elif len(others):
-            yield _signed_bars(explanation, place, values, others)
-        if heats or texts:
-            yield _scale(bound or 1.0, quantity_of(explanation))
+        yield from _inputs_and_bars(explanation, (place, column), places, stacked=not title)
     if rows > 1 and row is None:
         yield _paragraph(
             f"explanation.to_html(row=1) shows another of the {rows} rows, explanation.to_global() all of them.",
@@ -193,6 +177,30 @@ def _row(explanation: Explanation, row: int | None, column: int) -> Iterator[Mar
         )
     if len(explanation.outputs) > 1:
         yield _other_outputs(explanation, column)
+
+
+def _inputs_and_bars(
+    explanation: Explanation, at: tuple[int, int], places: npt.NDArray[np.intp], *, stacked: bool
+) -> Iterator[Markup]:
+    """Yield some players of a row on one scale: inputs as themselves, and steps or bars of the others."""
+    place, column = at
+    values = np.asarray(explanation.values[place, :, column], dtype=np.float64)
+    pictures = [each for each in _pictures(explanation, place, column) if each.is_of(places)]
+    heats = [each.heat for each in pictures if each.signed]
+    bound = max((float(np.nanmax(np.abs(each), initial=0.0)) for each in (values[places], *heats)), default=0.0)
+    seen = [each.drawn(bound or 1.0) for each in pictures[:_PICTURES]]
+    texts = [each.drawn(bound or 1.0) for each in _texts(explanation, place, column) if each.is_of(places)]
+    yield from _in_a_row(each.markup for each in seen)
+    yield from (each.markup for each in texts)
+    drawn = [*seen, *texts]
+    shown = np.concatenate([each.players for each in drawn] or [np.arange(0)])
+    others = places[~np.isin(places, shown)]
+    if stacks(explanation) and stacked:
+        yield _waterfall(explanation, (place, column), others, drawn)
+    elif len(others):
+        yield _signed_bars(explanation, place, values, others)
+    if heats or texts:
+        yield _scale(bound or 1.0, quantity_of(explanation))
 
 
 def _waterfall(

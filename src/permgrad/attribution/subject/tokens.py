@@ -61,12 +61,7 @@ def find_roles(
     ``hold=()`` holds nothing that is not named; ``added``: masks that a tokenizer made, of which nothing is said.
     """
     names = subject.input_names
-    if hold is not None and not isinstance(hold, Iterable):
-        raise InputError(f"hold= lists the names of inputs, got {shown(hold)}. Pass for example hold=({names[0]!r},).")
-    wanted = () if hold is None else (hold,) if isinstance(hold, str) else tuple(hold)
-    for name in wanted:
-        if name not in names:
-            raise unknown("input in hold=", name, names)
+    wanted = _wanted(names, hold)
     explicit = frozenset(names.index(name) for name in wanted)
     place = _find_tokens(subject, readings, explicit, tokens)
     automatic: set[int] = set()
@@ -91,6 +86,17 @@ def find_roles(
     )
     lengths = next((position for position in explicit | automatic if _base(names[position]) in _LENGTHS), None)
     return Roles(names, explicit | frozenset(automatic), place, masks, lengths)
+
+
+def _wanted(names: Sequence[str], hold: Any) -> tuple[str, ...]:
+    """Return the inputs that the user holds."""
+    if hold is not None and not isinstance(hold, Iterable):
+        raise InputError(f"hold= lists the names of inputs, got {shown(hold)}. Pass for example hold=({names[0]!r},).")
+    wanted = () if hold is None else (hold,) if isinstance(hold, str) else tuple(hold)
+    for name in wanted:
+        if name not in names:
+            raise unknown("input in hold=", name, names)
+    return wanted
 
 
 def _find_tokens(subject: NetworkSubject, readings: Mapping[int, str], hold: frozenset[int], tokens: Any) -> int | None:
