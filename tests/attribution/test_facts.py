@@ -143,7 +143,7 @@ def test_every_method_tells_the_same_facts(case, name, scope):
     expected = COMMON | OWN.get((name, scope), set()) | extra.get((name, scope), set())
     expected |= {"output"} if scope == "local" else set()
     expected |= {"positive"} if kind != "regression" else set()
-    assert set(meta) - {"options"} == expected | (NETWORK if kind == "network" else set())
+    assert set(meta) - {"options", "options_not_kept"} == expected | (NETWORK if kind == "network" else set())
     assert 0 < meta["seconds"] < elapsed
     assert {key: meta[key] for key in ("seed", "n_repeats", "rows_explained", "sampling", "confidence")} == {
         "seed": 5, "n_repeats": TIMES.get(name, REPEATS), "rows_explained": ROWS, "sampling": "marginal",

@@ -171,6 +171,8 @@ def _options_kept(options: Mapping[str, Any]) -> dict[str, Any]:
     def plain(value: Any) -> bool:
         if isinstance(value, (list, tuple)):
             return all(map(plain, value))
+        if isinstance(value, dict):
+            return all(isinstance(key, str) and plain(one) for key, one in value.items())
         return value is None or type(value) in (bool, int, float, str)
 
     kept = {name: value for name, value in options.items() if plain(value)}
