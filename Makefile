@@ -5,16 +5,16 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUNS ?= permgrad-runs
 # The quick check that the interpreter is new enough says so in words instead of failing inside pip.
-CHECK_PYTHON := import sys; sys.exit(None if sys.version_info >= (3, 11) else "permgrad needs Python 3.11 or newer, however: this is " + sys.version.split()[0] + "; set PYTHON=/path/to/python3.11")
+CHECK_PYTHON := import sys; sys.exit(None if sys.version_info >= (3, 11) else "permgrad needs Python 3.11 or newer, got " + sys.version.split()[0] + ". Set PYTHON=/path/to/python3.11.")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-lowest test-foreign lint format verify benchmarks mutants pictures figures clean
+.PHONY: help demo test test-all test-lowest test-foreign lint format verify benchmarks mutants pictures figures docs docs-browser clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 $(BIN)/python:
-	@test -n "$(PYTHON)" || { echo "permgrad needs Python 3.11 or newer, however: no python3 was found on the PATH" >&2; exit 3; }
+	@test -n "$(PYTHON)" || { echo "permgrad needs Python 3.11 or newer, but there is no python3 on the PATH. Install it, or set PYTHON=/path/to/python3.11." >&2; exit 3; }
 	@"$(PYTHON)" -c '$(CHECK_PYTHON)'
 	"$(PYTHON)" -m venv $(VENV)
 
@@ -32,7 +32,7 @@ $(VENV)/installed-test: pyproject.toml constraints.txt | $(BIN)/python
 # On so small a table threads take longer to meet than to compute; a number that you set is taken.
 demo: export OMP_NUM_THREADS ?= 1
 demo: $(VENV)/installed-demo ## Train and explain on a data set that ships with scikit-learn; says where the report is
-	$(BIN)/permgrad run breast_cancer --out $(RUNS)/demo
+	$(BIN)/permgrad demo --out $(RUNS)/demo
 	@echo "Open the report in any browser: $(abspath $(RUNS))/demo/report.html"
 
 # So many processes share the tests, a file at a time: what a file's tests have in common is made once.
@@ -46,7 +46,7 @@ test-all: $(VENV)/installed-test ## Run all tests on all their cases; what CI ru
 # The oldest supported versions in an environment of their own, without the extras: tests that need one are skipped and say so.
 LOWEST ?= .venv-lowest
 $(LOWEST)/installed: pyproject.toml constraints-lowest.txt
-	@test -n "$(PYTHON)" || { echo "permgrad needs Python 3.11 or newer, however: no python3 was found on the PATH" >&2; exit 3; }
+	@test -n "$(PYTHON)" || { echo "permgrad needs Python 3.11 or newer, but there is no python3 on the PATH. Install it, or set PYTHON=/path/to/python3.11." >&2; exit 3; }
 	@"$(PYTHON)" -c '$(CHECK_PYTHON)'
 	"$(PYTHON)" -m venv $(LOWEST)
 	@echo "Installing permgrad with the oldest versions that it supports (a few minutes the first time) ..."
@@ -68,10 +68,12 @@ test-foreign: $(FOREIGN)/installed ## Explain networks of other libraries; RECOR
 	$(FOREIGN)/bin/python -m pytest -rs tests/foreign
 	$(if $(RECORD),$(FOREIGN)/bin/python tests/foreign/table.py)
 
-lint: $(VENV)/installed-test ## Style, formatting and types
+lint: $(VENV)/installed-test ## Style, formatting, types and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/oxlint --deny-warnings src/permgrad/report/templates/scripts
 	$(BIN)/mypy
+	$(BIN)/codespell docs examples src *.md
 
 format: $(VENV)/installed-test ## Let ruff put the code into shape
 	$(BIN)/ruff check --fix .
@@ -94,6 +96,22 @@ pictures: $(VENV)/installed-test ## Make the pictures of the documentation again
 
 figures: $(VENV)/installed-test ## Write the measured figures of README and docs from the records
 	$(BIN)/python docs/figures.py
+
+$(VENV)/installed-docs: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing what builds the site (a few minutes the first time) ..."
+	$(PIP) install -c constraints.txt -e '.[docs]'
+	@touch $@
+
+# Warnings are errors. GALLERY=0 shows the examples of the gallery without running them.
+export GALLERY ?= 1
+docs: export MPLBACKEND := Agg
+docs: $(VENV)/installed-docs ## Build the site: docs/_build/html/index.html
+	$(BIN)/python -m sphinx -q -W --keep-going -b html -d docs/_build/doctrees docs docs/_build/html
+	$(BIN)/python docs/check_site.py
+	@echo "Open in any browser: $(abspath docs/_build/html/index.html)"
+
+docs-browser: $(VENV)/installed-docs ## Try search and accessibility of the built site in Chromium
+	$(BIN)/python docs/check_site.py --browser
 
 clean: ## Remove the environment and caches; runs are kept
 	rm -rf $(VENV) $(LOWEST) $(FOREIGN) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -13,7 +13,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 #: What examples import from the extras.
-EXTRAS = ("captum", "shap", "shapiq", "optuna", "ray", "lightgbm", "xgboost", "pytabkit")
+EXTRAS = ("captum", "shap", "shapiq", "optuna", "ray", "lightgbm", "xgboost", "pytabkit", "onnx")
 
 
 #: Examples of a property for each case that --cases lets run.

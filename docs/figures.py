@@ -197,6 +197,24 @@ def _function_rows(_: Any) -> list[list[str]]:
     return rows
 
 
+def _single_rows(_: Any) -> list[list[str]]:
+    """Return the errors of single seeds: the mean over seeds and functions, and the worst."""
+    rows = {row["method"]: row for row in load("verify_multimodal")["results"]["errors"]}
+    names = [(method, "effect" if method in GAMES else "published") for method in (*GAMES, *SLOPES)]
+    return [[f"`{name}`", f"{rows[name][f'{of}: mean']:.3f}", f"{rows[name][f'worst {of}']:.3f}"] for name, of in names]
+
+
+HARDER = ("redundant", "suppressor", "unused", "xor")
+
+
+def _harder_rows(_: Any) -> list[list[str]]:
+    errors = {
+        (row["method"], row["function"]): row["effect" if row["method"] in GAMES else "published"]
+        for row in load("verify_multimodal")["results"]["errors by function"]
+    }
+    return [[f"`{name}`", *(f"{errors[name, one]:.3f}" for one in HARDER)] for name in (*GAMES, *SLOPES)]
+
+
 _CUTS = {
     "logit 0": "logit 0",
     "logit 0.5, as published": "logit 0.5, as published",
@@ -298,8 +316,33 @@ def _speed_rows(record: Any) -> list[list[str]]:
     return rows
 
 
+def _peer_rows(record: Any) -> list[list[str]]:
+    """Return a row of each table: seconds and scores of a run and of LightGBM with TreeSHAP."""
+    rows = []
+    for line in record["results"]:
+        seconds, scores = (
+            [line[f"{who}: {what}"] for who in ("permgrad run", "LightGBM")] for what in ("seconds", "score")
+        )
+        metric = line["metric"].replace("_", "-")
+        rows.append([line["table"], *(f"{one:.1f}" for one in seconds), metric, *(f"{one:.4g}" for one in scores)])
+    return rows
+
+
 def _keras(record: Any, table: str) -> Any:
     return next(row for row in record["results"]["training"] if row["table"] == table and row["threads"] == 1)
+
+
+def _page_rows(record: Any) -> list[list[str]]:
+    return [
+        [
+            line["package"].replace("interpret ", "InterpretML ").replace("shapash", "Shapash"),
+            f"{line['seconds']:.0f}",
+            f"{line['processor seconds']:.1f}",
+            f"{line['MB']:.1f}",
+            line["loads from"],
+        ]
+        for line in record["results"]
+    ]
 
 
 def _streaming_rows(record: Any) -> list[list[str]]:
@@ -336,7 +379,40 @@ def _signed(value: float) -> str:
 README, DOCS = "README.md", "docs/"
 SENTENCES = (
     Sentence(
-        README,
+        DOCS + "certain-ranks.md",
+        "verify_ranks",
+        "{:.1f} % of {:,} simulated cases with tied and close effects had no false statement, {:.1f} % of the tied "
+        "pairs were named as ties, and {:.1f} % of the intervals of importances covered the truth. Where features can "
+        "be told apart, the median case took {:.0f} % of the predictions of the smallest fixed `n_repeats`",
+        lambda record: [
+            100 * record["results"]["cases without a false statement"],
+            record["results"]["cases"],
+            100 * record["results"]["tied pairs that are named as ties"],
+            100 * record["results"]["intervals of importances that cover"],
+            100 * record["results"]["median share of its calls"],
+        ],
+    ),
+    Sentence(
+        DOCS + "refits.md",
+        "verify_refits",
+        "these intervals cover the mean over trainings in {:.1f} % of the cases of a check with 500 rows. The interval "
+        "of a single fit covers it in {:.1f} %.",
+        lambda record: [100 * record["results"]["summary"][-1][key] for key in ("covered", "single fit")],
+    ),
+    Sentence(
+        DOCS + "coming-from/shap.md",
+        "tree_shapley",
+        "takes {:.0f} times as long as `TreeExplainer` for 100 rows ({:.2f} against {:.2f} seconds) and {:.0f} times "
+        "as long for 3. The values of both agree to {:.3f}, where the attributions of a row add up to values in a "
+        "range of {:.1f}",
+        lambda record: [
+            *(record["results"][1][name] for name in ("ratio", "shapley, seconds", "TreeExplainer, seconds")),
+            record["results"][0]["ratio"],
+            *(record["results"][1][name] for name in ("largest difference", "scale")),
+        ],
+    ),
+    Sentence(
+        DOCS + "tuning.md",
         "verify_tuning",
         "the accuracy on Covertype rose from {:.3f} to {:.3f}",
         lambda record: _tuned(record, "covertype"),
@@ -361,7 +437,7 @@ SENTENCES = (
         ],
     ),
     Sentence(
-        README,
+        DOCS + "the-default-network.md",
         "comparison",
         "One fit takes at most {:.0f} processor seconds, RealMLP's {:.0f} to {:.0f}",
         lambda record: [
@@ -384,9 +460,17 @@ SENTENCES = (
         ],
     ),
     Sentence(
+        DOCS + "your-own-network.md",
+        "image_memory",
+        "On resnet-18 and 32 images of 160 × 160 pixels, no method needs more than {:.0f} MB in all",
+        lambda record: [
+            max(line["peak, MB"] for lines in record["results"].values() for line in lines if line["who"] == "permgrad")
+        ],
+    ),
+    Sentence(
         DOCS + "images-and-a-table.md",
         "image_table_example",
-        "on {} test rows, the accuracy is {:.3f}; the best baseline, on the table alone, reaches {:.3f}. "
+        "on {} test rows, the accuracy is {:.3f}. The best baseline, on the table alone, reaches {:.3f}. "
         "The shares are {:.0f} % for the scan and {:.0f} % for the table",
         lambda record: [
             record["results"]["rows"]["test"],
@@ -452,8 +536,17 @@ SENTENCES = (
     Sentence(
         DOCS + "methods.md",
         "verify_shapley",
-        "Intervals cover {:.1f} to {:.1f} % ({:.1f} to {:.1f} % with Owen trees)",
+        "intervals cover {:.1f} to {:.1f} % ({:.1f} to {:.1f} % with Owen trees",
         lambda record: [100 * share for owen in (False, True) for share in _coverage(record, owen=owen)],
+    ),
+    Sentence(
+        DOCS + "the-default-network.md",
+        "training_end",
+        "In {} of the {} trainings measured so far, on {} tables, the weights are the same",
+        lambda record: [
+            *(sum(int(line["same weights"].split()[place]) for line in record["results"]) for place in (0, 2)),
+            len(record["results"]),
+        ],
     ),
     Sentence(
         DOCS + "speed.md",
@@ -470,6 +563,13 @@ SENTENCES = (
         "keras_speed",
         "from CSV to report on Puma is {:.2f} times as fast",
         lambda record: [record["results"]["notebook"]["times as fast"]],
+    ),
+    Sentence(
+        DOCS + "any-model.md",
+        "multimodal_shapley_speed",
+        "reaches the same error {:.1f} times as fast as the best approximator of shapiq and {:.1f} times as fast as "
+        "Captum with one background row. With 20 background rows it is {:.1f} and {:.1f} times as fast",
+        lambda record: [line["times as fast"] for line in record["results"]["ratios"]],
     ),
     Sentence(
         DOCS + "speed.md",
@@ -496,6 +596,18 @@ TABLES = (
     Table(
         DOCS + "benchmark.md",
         "verify_multimodal",
+        "| method | mean over seeds and functions | worst seed and function |",
+        _single_rows,
+    ),
+    Table(
+        DOCS + "benchmark.md",
+        "verify_multimodal",
+        "| method | redundant | suppressor | unused | xor |",
+        _harder_rows,
+    ),
+    Table(
+        DOCS + "benchmark.md",
+        "verify_multimodal",
         "| method | images | errors, worst first |",
         _function_rows,
         also=("verify_multimodal_digits",),
@@ -518,11 +630,23 @@ TABLES = (
         "| | seed 0 | seed 1 | left of the excess with shuffled labels, at most |",
         _class_rows,
     ),
+    Table(
+        DOCS + "a-report-for-your-model.md",
+        "report_peers",
+        "| page | seconds | processor seconds | MB | loads from |",
+        _page_rows,
+    ),
     Table(DOCS + "speed.md", "speed", "| permgrad | peer | equal | times as fast |", _speed_rows),
+    Table(
+        DOCS + "speed.md",
+        "tree_peer",
+        "| table | permgrad run | LightGBM with TreeSHAP | metric | permgrad | LightGBM |",
+        _peer_rows,
+    ),
     Table(
         DOCS + "large-tables.md",
         "verify_streaming",
-        "| rows | `predict` | `explain --rows 50000` | `explain --method gradient --form wide`, every row |",
+        "| rows | `predict` | `explain --sample 50000` | `explain --method gradient --form wide`, every row |",
         _streaming_rows,
     ),
 )
@@ -530,21 +654,39 @@ TABLES = (
 SETTINGS: dict[str, tuple[str, ...]] = {
     "docs/any-model.md": ("3.1", "200 KB"),
     README: ("3.11", "2.0"),
+    DOCS + "a-report-for-your-model.md": ("95 %", "4 MB"),
     DOCS + "benchmark.md": ("5 %", "1 %", "0.5"),
+    DOCS + "certain-ranks.md": ("95 %", "5 %"),
     DOCS + "cluster.md": ("15 s", "120 GB"),
+    DOCS + "interactions.md": ("95 %", "0.05"),
     DOCS + "comparing.md": ("15 %", "95 %", "5 %"),
     DOCS + "images-and-a-table.md": ("26.7",),
+    DOCS + "intervals.md": ("0.9", "0.1", "0.95"),
     DOCS + "imbalance-and-integrated-gradients.md": ("11.7 %", "20 %", "72 %", "8 %", "0.5", "40 %"),
     DOCS + "large-tables.md": ("1 GB",),
-    DOCS + "methods.md": ("1 %", "0.75", "5 %"),
-    DOCS + "reading-the-report.md": ("95 %", "0.05", "100 %", "30 %", "1,999 times", "5 %", "0.5"),
+    DOCS + "methods.md": ("1 %", "0.75", "5 %", "2.0"),
+    DOCS + "reading-the-report.md": (
+        "90 %",
+        "95 %",
+        "10 %",
+        "0.05",
+        "100 %",
+        "30 %",
+        "1,999 times",
+        "5 %",
+        "0.5",
+        "0.8",
+        "4 MB",
+    ),
     DOCS + "reproducibility.md": ("0.00002",),
     DOCS + "security.md": ("8 MB", "2 GB"),
     DOCS + "speed.md": ("2 GB", "2.0"),
     DOCS + "the-default-network.md": ("0.003", "0.1", "0.05"),
     DOCS + "training-at-scale.md": ("128 MiB",),
     DOCS + "tuning.md": ("0.1", "0.4"),
-    DOCS + "your-own-table.md": ("7.4", "60 %", "20 %", "0.1", "10 %", "95 %", "0.98"),
+    DOCS + "tutorials/ten-minutes-with-a-table.md": ("95 %",),
+    DOCS + "versions.md": ("0.1", "0.2", "1.0", "3.11", "3.12", "3.13"),
+    DOCS + "your-own-table.md": ("7.4", "60 %", "20 %", "0.1", "10 %", "95 %", "0.98", "1 %"),
 }
 
 

@@ -1,27 +1,126 @@
-"""Draws the pictures of the documentation from the run that ``make demo`` does: ``make pictures``."""
+"""Makes the picture of README: a page of a report, and the explanation of an image with a table: ``make pictures``.
+
+Both are pages that permgrad writes, and Chromium takes them. ``--quick`` trains less.
+"""
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+import permgrad as pg
+from permgrad.data.image_table import locate_images
+from permgrad.models.estimators.image_table import ImageTableModel, Records
+
 PICTURES = Path(__file__).resolve().parent / "pictures"
+HEIGHT, GAP = 1000, 24
+
+
+def scans(rng: np.random.Generator, spots: np.ndarray) -> np.ndarray:
+    """Return made scans ``(rows, 48, 48)``: dark lungs, and a bright spot in one where ``spots`` is 1."""
+    down, right = np.mgrid[0:48, 0:48]
+    lungs = sum(np.exp(-((((down - 25) / 13) ** 2 + ((right - column) / 7.5) ** 2) ** 2)) for column in (14, 34))
+    body = np.exp(-(((down - 26) / 26) ** 4 + ((right - 24) / 23) ** 4))
+    images = np.repeat((0.62 * body - 0.42 * lungs)[None], len(spots), axis=0)
+    for row in np.flatnonzero(spots):
+        place = rng.uniform(18, 32), rng.choice([14, 34]) + rng.uniform(-2, 2)
+        images[row] += 0.45 * np.exp(-((down - place[0]) ** 2 + (right - place[1]) ** 2) / 12)
+    images += 0.03 * rng.normal(size=images.shape)
+    return (255 * images.clip(0, 1)).astype(np.uint8)
+
+
+def records(folder: Path, count: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """Write scans and ``records.csv``; return the table, and where a scan has a spot. The age does not matter."""
+    rng = np.random.default_rng(0)
+    spots = rng.integers(0, 2, count)
+    for row, image in enumerate(scans(rng, spots)):
+        Image.fromarray(image).save(folder / f"{row}.png")
+    table = pd.DataFrame({"scan": [f"{row}.png" for row in range(count)], "crp": rng.gamma(2.0, 12.0, count).round(1)})
+    table["age"], table["cough"] = rng.integers(20, 85, count), rng.choice(["no", "yes"], count)
+    risk = 2.4 * spots + 0.05 * table["crp"] + 0.8 * (table["cough"] == "yes") + 0.4 * rng.normal(size=count)
+    table["outcome"] = np.where(risk > np.median(risk), "pneumonia", "healthy")
+    table.to_csv(folder / "records.csv", index=False)
+    return table, spots
+
+
+def patient(folder: Path, table: pd.DataFrame, spots: np.ndarray, orders: int) -> str:
+    """Return HTML of the explanation of one patient with a spot."""
+    columns = table[["crp", "age", "cough"]]
+    rows = Records({"scan": locate_images(table["scan"], folder)}, columns, table["outcome"].to_numpy())
+    held_out = len(table) - 60
+    training, test = rows.take(np.arange(held_out)), rows.take(np.arange(held_out, len(table)))
+    model = ImageTableModel(preset="fast", random_state=0, progress=False).fit(training, test)
+    one = int(np.flatnonzero((spots[held_out:] == 1) & (test.y == "pneumonia"))[0])
+    explanation = pg.explain(
+        model.module_,
+        {name: values[one : one + 1] for name, values in model.inputs(test).items()},
+        method="shapley",
+        background=model.background(),
+        class_names=list(model.classes_),
+        target=list(model.classes_).index("pneumonia"),
+        segments=("grid", 8),
+        groups=model.groups_,
+        task="classification",
+        max_permutations=orders,
+        random_state=0,
+        progress=False,
+    )
+    # The network reads numbers on one scale: the table's values are what a reader knows.
+    raw = columns.iloc[[held_out + one]].reset_index(drop=True)
+    known = explanation.feature_values.assign(**{name: raw[name] for name in raw})
+    return dataclasses.replace(explanation, feature_values=known).to_html(row=0)
+
+
+def shot(page: Path, width: int, picture: Path) -> Image.Image:
+    """Return a page as Chromium shows it."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
+    if browser is None:
+        sys.exit("Pictures need Chromium: no 'chromium' or 'google-chrome' was found.")
+    options = ["--headless", "--no-sandbox", "--hide-scrollbars", "--force-device-scale-factor=1.5"]
+    options += [f"--window-size={width},{HEIGHT}", f"--screenshot={picture}", page.resolve().as_uri()]
+    subprocess.run([browser, *options], check=True, capture_output=True)  # noqa: S603 — our own pages
+    return Image.open(picture).convert("RGB")
 
 
 def main() -> None:
-    """Run the demonstration in a new folder and draw its ranking."""
-    from permgrad import Explanation
-
-    with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder, "demo")
-        command = [sys.executable, "-m", "permgrad", "run", "breast_cancer", "--out", str(run)]
-        subprocess.run(command, check=True)  # noqa: S603 — our own program with fixed words
-        explanation = Explanation.load(run / "explanations" / "permgrad")
-    title = "What the network relies on: breast cancer, test rows"
-    explanation.plot.bar(top_n=10, title=title).save(PICTURES / "ranking.png")
-    print(f"written: {PICTURES / 'ranking.png'}")  # noqa: T201 — a script
+    """Write the picture."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="train less")
+    parser.add_argument("--out", type=Path, default=PICTURES / "what-you-get.png", help="the file to write")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        table, spots = records(folder, 200 if arguments.quick else 800)
+        run = folder / "run"
+        command = [sys.executable, "-m", "permgrad", "run", str(folder / "records.csv"), "--target", "outcome"]
+        subprocess.run([*command, "--image", "scan", "--out", str(run)], check=True)  # noqa: S603 — fixed words
+        ranking = pg.Explanation.load(run / "explanations" / "permgrad").plot.bar(top_n=8, title="").to_svg()
+        style = "body{margin:28px;font:15px sans-serif;background:#fff;color:#222} .card{zoom:1.25} h2{font-size:22px}"
+        parts = [
+            f"<meta charset=utf-8><style>{style}</style>",
+            "<h2>Why does the network see pneumonia in this patient?</h2>",
+            f"<div class=card>{patient(folder, table, spots, 50 if arguments.quick else 400)}</div>",
+            "<h2>What does the network rely on?</h2>",
+            ranking,
+        ]
+        page = folder / "patient.html"
+        page.write_text("".join(parts), encoding="utf-8")
+        left = shot(run / "report.html", 820, folder / "left.png")
+        right = shot(page, 780, folder / "right.png")
+    whole = Image.new("RGB", (left.width + right.width + GAP, max(left.height, right.height)), "white")
+    whole.paste(left, (0, 0))
+    whole.paste(right, (left.width + GAP, 0))
+    whole.quantize(128).save(arguments.out, optimize=True)
+    print(f"written: {arguments.out}")  # noqa: T201 — a script
 
 
 if __name__ == "__main__":

@@ -12,7 +12,10 @@ sys.path.insert(0, str(ROOT / "docs"))
 import figures  # noqa: E402
 
 sys.path.pop(0)
-PAGES = sorted(str(path.relative_to(ROOT)) for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+#: Folders that the build of the site writes.
+BUILT = {"_build", "auto_gallery", "records", "reference"}
+WRITTEN = [page for page in (ROOT / "docs").rglob("*.md") if not BUILT & set(page.relative_to(ROOT).parts)]
+PAGES = sorted(str(page.relative_to(ROOT)) for page in [ROOT / "README.md", *WRITTEN])
 
 
 def text_of(page: str) -> str:

@@ -43,7 +43,7 @@ class Command:
 COMMANDS = {
     "command-run": Command(RUN, ("cancer",), finished=False),
     "command-run-mixed": Command(_MIXED, ("mixed",), finished=False),
-    "command-run-again": Command(RUN, ("cancer",), says="This run is finished already"),
+    "command-run-again": Command(RUN, ("cancer",), says="This run is already finished"),
     "command-predict": Command(("predict", "cancer", "cancer.csv", "--out", "predicted.csv"), ("predicted.csv",)),
     "command-predict-mixed": Command(("predict", "mixed", "mixed.csv", "--out", "p.csv"), ("p.csv",)),
     "command-explain": Command(("explain", "cancer", "--method", "permutation", "--out", "why"), ("why",)),

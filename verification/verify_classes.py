@@ -235,7 +235,8 @@ def main() -> int:
     text += "\n\nPairs of classes with disjoint intervals in both networks, and their leading features:\n\n"
     text += "\n".join(f"- seed {line['seed']}: {'; '.join(line['pairs'])}" for line in found if line["pairs"])
     name = f"verify_classes_{preset}" + ("_balanced" if class_weight else "")
-    return record(arguments, "Class by class", text, found, passed=holds(found), seeds=list(seeds), name=name)
+    title = f"Class by class: preset {preset}" + (", balanced classes" if class_weight else "")
+    return record(arguments, title, text, found, passed=holds(found), seeds=list(seeds), name=name)
 
 
 if __name__ == "__main__":

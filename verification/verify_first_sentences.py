@@ -27,6 +27,7 @@ import numpy as np
 import pandas as pd
 from sklearn import datasets
 
+from permgrad.report.sentences import leak_words, skill_words
 from permgrad.runs.folder.folder import open_run
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.inputs import configuration, load_inputs
@@ -116,11 +117,9 @@ def look_at(table: Table, folder: Path) -> dict[str, Any]:
     learnt = metrics["constant"]["learnt"]
     named = [note for note in data["notes"] if "one to one" in note]
     pairs = all(name in named[0] for name in table.pairs) if named else not table.pairs
-    verdict = metrics["verdict"]
-    first = verdict[0]["sentence"] if verdict else ""
+    alarm = leak_words(data["target"], data["leaks"])
+    first = alarm or skill_words(data["target"], data["task"], metrics["test"], metrics["constant"])
     right = leaks == table.leaks and learnt == table.learnt and pairs and bool(named) == bool(table.pairs)
-    right &= ("alone" in first) == bool(leaks)
-    right &= ("than a constant that looks at no feature" in first) == (not learnt)
     positive = data["positive"]
     right &= table.positive is None or str(positive) == table.positive
     return {

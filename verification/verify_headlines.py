@@ -35,7 +35,7 @@ import permgrad as pg
 from permgrad import Explanation
 from permgrad.data.types.column_notes import told_of_columns
 from permgrad.report.page.content import ReportContent
-from permgrad.report.page.headline import drivers, second_sentence
+from permgrad.report.page.headline import drivers, reliance_sentence
 from permgrad.runs.folder.documents import saved_explanation
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.explaining import REPEATS
@@ -92,7 +92,7 @@ def headline(request: RunRequest) -> tuple[Explanation, str]:
         model, test.X, test.y, n_repeats=REPEATS, random_state=request.seed, direction=False, progress=False
     )
     content = ReportContent(title="t", target="y", task=inputs.task, explanation=found)
-    return found, second_sentence(content)
+    return found, reliance_sentence(content)
 
 
 def whole_run(request: RunRequest) -> list[str]:
@@ -149,7 +149,7 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     tables, noise = (4, 4) if options.quick else (options.tables, options.noise)
     preset = "fast" if options.quick else options.preset
-    record = Record("Headlines name no feature without an effect", options.seed)
+    record = Record(f"Headlines name no feature without an effect: preset {preset}", options.seed)
     plans = [("tables", preset, tables, False), ("noise", preset, noise, True)]
     for kind, own, count, is_noise in plans:
         found = look_at(count, own, options.seed, noise=is_noise, whole=0 if options.quick else 2)

@@ -233,7 +233,10 @@ def report(frame: pd.DataFrame, arguments: Namespace, suite: MultimodalSuite, se
     passed = all(one["met"] for one in checks) if usual else None
     name = None if usual else f"verify_multimodal_{'_'.join(Path(own).stem for own in images['sets'])}"
     text = "\n\n".join(parts if usual else [part for part in parts if not part.startswith("## Floors")])
-    return record(arguments, "Modality shares of known functions", text, data, passed=passed, seeds=seeds, name=name)
+    sets = "" if usual else f": {', '.join(Path(own).stem for own in images['sets'])}"
+    return record(
+        arguments, f"Modality shares of known functions{sets}", text, data, passed=passed, seeds=seeds, name=name
+    )
 
 
 def main() -> int:

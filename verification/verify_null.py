@@ -244,7 +244,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     networks, samples = (1, 40) if given.quick else (10, 200)
     correlated_networks, correlated_samples = (1, 4) if given.quick else (5, 60)
-    record = Record("Nothing there", given.seed)
+    record = Record("No effect on noise" + (": conditional sampling" if given.conditional else ""), given.seed)
     for loss in () if given.conditional else ("squared error", "cross entropy"):
         # Three standard errors of the share of rejected tests, where samples are few.
         slack = 3 * float(np.sqrt(LEVEL * (1 - LEVEL) / (networks * samples * 4))) if given.quick else 0.0

@@ -1,4 +1,4 @@
-"""permgrad: networks for tables and images together, and a truthful account of what drives them.
+"""permgrad: train networks on tables and images, and explain any model.
 
 Public names are resolved on first use, so that ``import permgrad`` and ``permgrad --help`` stay light.
 """
@@ -6,6 +6,8 @@ Public names are resolved on first use, so that ``import permgrad`` and ``permgr
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -14,14 +16,30 @@ _PUBLIC = {
     "HyNNClassifier": "permgrad.models.estimators.hynn",
     "HyNNRegressor": "permgrad.models.estimators.hynn",
     "load": "permgrad.models.save.saving",
+    "load_from_hub": "permgrad.integrations.hub",
+    "log_to_mlflow": "permgrad.integrations.mlflow_runs",
+    "log_to_wandb": "permgrad.integrations.wandb_runs",
+    "push_to_hub": "permgrad.integrations.hub",
+    "save_for_hub": "permgrad.integrations.hub",
     "compare": "permgrad.runs.compare.compare",
     "evaluate": "permgrad.evaluation.explanations",
     "explain": "permgrad.attribution.explain",
+    "explain_refits": "permgrad.runs.refits",
+    "export_onnx": "permgrad.integrations.onnx_files",
     "explain_stream": "permgrad.attribution.parts.stream",
     "Explanation": "permgrad.attribution.explanation",
     "load_dataset": "permgrad.data.datasets",
+    "ImageTableModel": "permgrad.models.estimators.image_table",
+    "locate_images": "permgrad.data.image_table",
+    "methods": "permgrad.methods",
     "missing": "permgrad.attribution.missing",
+    "partial_information": "permgrad.attribution.information",
+    "report": "permgrad.runs.report.report",
+    "read_model_file": "permgrad.models.model_files",
     "read_table": "permgrad.data.read.table",
+    "Records": "permgrad.models.estimators.image_table",
+    "related_columns": "permgrad.evaluation.related",
+    "TableTransformer": "permgrad.data.encode.transformer",
     "InputError": "permgrad.base.errors",
     "EnvironmentProblem": "permgrad.base.errors",
     "PermgradError": "permgrad.base.errors",
@@ -33,41 +51,87 @@ __all__ = [
     "Explanation",
     "HyNNClassifier",
     "HyNNRegressor",
+    "ImageTableModel",
     "InputError",
     "PermgradError",
     "PermgradWarning",
+    "Records",
+    "TableTransformer",
     "__version__",
     "compare",
     "evaluate",
     "explain",
+    "explain_refits",
     "explain_stream",
+    "export_onnx",
     "load",
     "load_dataset",
+    "load_from_hub",
+    "locate_images",
+    "log_to_mlflow",
+    "log_to_wandb",
+    "methods",
     "missing",
+    "partial_information",
+    "push_to_hub",
+    "read_model_file",
     "read_table",
+    "related_columns",
+    "report",
+    "save_for_hub",
 ]
 
 if TYPE_CHECKING:
+    from permgrad import methods
     from permgrad.attribution.explain import explain
     from permgrad.attribution.explanation import Explanation
+    from permgrad.attribution.information import partial_information
     from permgrad.attribution.missing import missing
     from permgrad.attribution.parts.stream import explain_stream
     from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, PermgradWarning
     from permgrad.data.datasets import load_dataset
+    from permgrad.data.encode.transformer import TableTransformer
+    from permgrad.data.image_table import locate_images
     from permgrad.data.read.table import read_table
     from permgrad.evaluation.explanations import evaluate
+    from permgrad.evaluation.related import related_columns
+    from permgrad.integrations.hub import load_from_hub, push_to_hub, save_for_hub
+    from permgrad.integrations.mlflow_runs import log_to_mlflow
+    from permgrad.integrations.onnx_files import export_onnx
+    from permgrad.integrations.wandb_runs import log_to_wandb
     from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
+    from permgrad.models.estimators.image_table import ImageTableModel, Records
+    from permgrad.models.model_files import read_model_file
     from permgrad.models.save.saving import load
     from permgrad.runs.compare.compare import compare
+    from permgrad.runs.refits import explain_refits
+    from permgrad.runs.report.report import report
 
 
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
-        value = getattr(importlib.import_module(_PUBLIC[name]), name)
+        module = importlib.import_module(_PUBLIC[name])
+        value = module if module.__name__ == f"{__name__}.{name}" else getattr(module, name)
         globals()[name] = value
         return value
     raise AttributeError(f"module 'permgrad' has no attribute {name!r}")
 
 
+class _Package(ModuleType):
+    """The package, whose ``report`` is the function although a folder has the same name."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Importing the folder for the first time would put it here.
+        if name != "report" or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A user's function that names the package is sent to workers with a reference to it, as to any module.
+        return importlib.import_module, (self.__name__,)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted(__all__)

@@ -1,8 +1,8 @@
-"""The benchmark with known truth: suites of functions whose importances are known, and methods held against them.
+"""The benchmark: suites of functions with known importances, on which methods are tested.
 
-A *suite* is a design (tables through hybrid networks; pairs of images and tables through a fused network). A *cell* is
-one function and one seed of a suite: data are drawn, a network is trained, every contestant explains it, and what each
-got right becomes records. A new function, contestant or metric is one registration and is then in every table.
+A *suite* is a design: tables through hybrid networks, or pairs of images and tables through a fused network. A *cell*
+is one function and one seed of a suite. Data are drawn, a network is trained, every contestant explains it, and the
+errors become records. A new function, contestant or metric needs one registration.
 """
 
 from permgrad_benchmark.contestants import Contestant, Scores, enrolled

@@ -1,8 +1,7 @@
-"""Who takes part: a contestant is a name, the truth it estimates, and a function that scores features.
+"""Contestants: a name, the truth that the method estimates, and a function that scores features.
 
-Each suite has its own list, because a table of features and a pair of images ask for different calls; the form is the
-same. Methods of permgrad enrol themselves from the registry ``permgrad.attribution.methods``, so that a new method is
-in every table without a line here.
+Each suite has its own list, because tables and pairs of images need different calls. Methods of permgrad come from the
+registry ``permgrad.attribution.methods``, so that a new method takes part without a line here.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ Kind = Literal["ours", "peer", "baseline"]
 
 @dataclass(frozen=True)
 class Scores:
-    """What a contestant says: one number per player ``(players,)``, larger being more important, in its own units.
+    """A contestant's result: one number per player ``(players,)``, larger is more important, in its own units.
 
-    ``low`` and ``high`` are ends of its 95 % intervals, ``p_values`` two-sided, of "no importance"; ``model_rows`` rows
-    of the network evaluated, forward or backward; ``completeness_gap`` the largest gap of the sum of attributions,
-    relative to the output range. None: it gives none, or it is unknown.
+    ``low`` and ``high`` are the ends of 95 % intervals, ``p_values`` are two-sided, of "no importance". ``model_rows``
+    counts rows of the network evaluated, forward or backward. ``completeness_gap`` is the largest gap of the sum of
+    attributions, relative to the output range. None: unknown.
     """
 
     values: Floats
@@ -40,11 +39,13 @@ class Scores:
     completeness_gap: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse scores that could not be compared; this guards the authors of contestants."""
+        """Refuse scores that cannot be compared, for authors of contestants."""
         if self.values.ndim != 1 or not np.all(np.isfinite(self.values)):
             raise InputError(
-                "a contestant must give one finite number per player, however: "
-                f"shape {self.values.shape}, {int(np.sum(~np.isfinite(self.values)))} not finite"
+                f"A contestant must return one finite number per player, got shape {self.values.shape} with "
+                f"{int(np.sum(~np.isfinite(self.values)))} not finite",
+                hint="Correct the contestant.",
+                code="PG007",
             )
 
 
@@ -52,9 +53,9 @@ class Scores:
 class Contestant:
     """A method that takes part in a suite: a function of the suite's case that returns :class:`Scores`.
 
-    ``estimand`` is the truth that it estimates, one of the suite's, or ``"any"`` if it states none (gradients, maps);
-    ``kind`` is ``"ours"``, ``"peer"`` (another package, or another paper's method) or ``"baseline"``; ``needs`` are
-    packages that must be importable; ``note`` is what a reader of the tables must know about it.
+    ``estimand`` is the suite's truth that it estimates, or ``"any"`` if it states none (gradients, maps). ``kind`` is
+    ``"ours"``, ``"peer"`` (another package, or another paper's method) or ``"baseline"``. ``needs`` are packages that
+    must be importable. ``note`` is a remark for readers of the tables.
     """
 
     name: str

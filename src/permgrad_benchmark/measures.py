@@ -32,7 +32,7 @@ def relative_error(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
 
 
 def relevance_auc(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
-    """Chance that a relevant feature (true importance above 0) is ranked above an irrelevant one; ties count half.
+    """Chance that a relevant feature (true importance above 0) is ranked above an irrelevant one. Ties count half.
 
     How important a feature is does not matter. NaN if all features are relevant, or none.
     """
@@ -44,10 +44,10 @@ def relevance_auc(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
 
 
 def top_k_recovery(truth: npt.ArrayLike, estimate: npt.ArrayLike, k: int | None = None) -> float:
-    """Share of the ``k`` largest estimates that belong to the truth's; None: as many as are above 0, NaN for none.
+    """Share of the ``k`` largest estimates that belong to the truth's. None: as many as are above 0, NaN for none.
 
-    Ties at the edge of the estimate's top k are broken in every possible way and averaged; features tied at the edge of
-    the truth's top k all count as belonging, so that a perfect estimate always gets 1.
+    Ties at the edge of the estimate's top k are averaged over all ways of breaking them. Features tied at the edge of
+    the truth's top k all count as part of it, so that a perfect estimate always gets 1.
     """
     left, right = pair_of(truth, estimate)
     if k is None:
@@ -60,22 +60,22 @@ def top_k_recovery(truth: npt.ArrayLike, estimate: npt.ArrayLike, k: int | None 
 
 # ---- calling features relevant ---------------------------------------------------------------------------------------
 def discoveries(p_values: npt.ArrayLike, level: float = 0.05) -> Booleans:
-    """Call features relevant at a rate of false discoveries (Benjamini & Hochberg 1995); NaN is never called."""
+    """Call features relevant at a rate of false discoveries (Benjamini & Hochberg 1995). NaN is never called."""
     return np.asarray(stats.false_discovery_control(np.nan_to_num(np.asarray(p_values), nan=1.0)) <= level)
 
 
 def false_discovery_rate(relevant: Booleans, called: Booleans) -> float:
-    """Return the share of irrelevant features among those called relevant; 0 if none is called."""
+    """Return the share of irrelevant features among those called relevant. 0 if none is called."""
     return float(np.mean(~relevant[called])) if called.any() else 0.0
 
 
 def power(relevant: Booleans, called: Booleans) -> float:
-    """Return the share of relevant features that are called; NaN if none is relevant."""
+    """Return the share of relevant features that are called. NaN if none is relevant."""
     return float(np.mean(called[relevant])) if relevant.any() else math.nan
 
 
 def interval_coverage(truth: npt.ArrayLike, low: npt.ArrayLike, high: npt.ArrayLike) -> float:
-    """Return the share of the defined intervals that hold the truth, ends included; NaN if none is defined."""
+    """Return the share of the defined intervals that hold the truth, ends included. NaN if none is defined."""
     true, lower, upper = (np.asarray(values, dtype=np.float64) for values in (truth, low, high))
     defined = np.isfinite(lower) & np.isfinite(upper)
     return float(np.mean(((lower <= true) & (true <= upper))[defined])) if defined.any() else math.nan
@@ -83,7 +83,7 @@ def interval_coverage(truth: npt.ArrayLike, low: npt.ArrayLike, high: npt.ArrayL
 
 # ---- repetitions -----------------------------------------------------------------------------------------------------
 def mean_kendall(importances: npt.ArrayLike) -> float:
-    """Return the mean Kendall's tau-b over pairs of repetitions ``(repetitions, features)``; NaN where undefined."""
+    """Return the mean Kendall's tau-b over pairs of repetitions ``(repetitions, features)``. NaN where undefined."""
     pairs = itertools.combinations(np.asarray(importances, dtype=np.float64), 2)
     taus = np.array([kendall(one, two) for one, two in pairs])
     return float(np.nanmean(taus)) if np.isfinite(taus).any() else math.nan
@@ -111,12 +111,12 @@ class Curves:
 
     @property
     def deletion_area(self) -> float:
-        """Mean of the deletion curve between its ends as 0 and 1: higher is better; NaN where nothing changes."""
+        """Mean of the deletion curve between its ends as 0 and 1: higher is better. NaN where nothing changes."""
         return _area(self.deletion, self.deletion[0], self.deletion[-1])
 
     @property
     def insertion_area(self) -> float:
-        """Mean of the insertion curve between complete and empty as 0 and 1: lower is better; NaN as above."""
+        """Mean of the insertion curve between complete and empty as 0 and 1: lower is better. NaN as above."""
         return _area(self.insertion, self.insertion[-1], self.insertion[0])
 
 
@@ -131,7 +131,7 @@ def faithfulness_curves(
     columns: Mapping[str, npt.NDArray[np.intp]],
     ranking: Sequence[str],
 ) -> Curves:
-    """Compute both curves of a ranking; ``loss`` takes edited rows, replaced features come from ``donors``.
+    """Compute both curves of a ranking. ``loss`` takes edited rows, replaced features come from ``donors``.
 
     Source: Petsiuk et al. 2018 (RISE, arXiv 1806.07421), who replace by constants. A curve favours methods that replace
     alike, and blurry maps: it tells whether a ranking fits this network, not whether an importance is true.

@@ -1,6 +1,6 @@
-"""The benchmark's metrics: what each number in ``results.csv`` is, which way is good, and what range it can have.
+"""The benchmark's metrics: the meaning, direction and range of each number in ``results.csv``.
 
-A metric's name may carry what it is about behind a colon: ``share:image1`` is the metric ``share`` of ``image1``.
+A metric's name may have a variant after a colon: ``share:image1`` is the metric ``share`` of ``image1``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class BenchmarkMetric:
     Attributes:
         name: Its name in ``results.csv``, up to a colon.
         label: Its name for people.
-        direction: Whether ``"higher"`` or ``"lower"`` is better; ``"none"``: it states a fact; ``"nominal"``: nearest
+        direction: Whether ``"higher"`` or ``"lower"`` is better. ``"none"``: neither. ``"nominal"``: nearest
             to ``nominal`` is best.
         range: Smallest and largest possible value.
         ranks_across: Whether methods that estimate different quantities may be ranked by it. Only measures of relevant
@@ -39,7 +39,7 @@ class BenchmarkMetric:
     note: str = ""
 
     def better(self, left: float, right: float) -> bool:
-        """Say whether ``left`` is strictly better than ``right``; a fact is never better."""
+        """Say whether ``left`` is strictly better than ``right``. A fact is never better."""
         if self.direction == "higher":
             return left > right
         if self.direction == "lower":
@@ -49,7 +49,7 @@ class BenchmarkMetric:
         return False
 
     def facts(self) -> dict[str, Any]:
-        """Return what ``results.json`` and the page say of it; an open end of the range is None."""
+        """Return what ``results.json`` and the page say of it. An open end of the range is None."""
         ends = [end if math.isfinite(end) else None for end in self.range]
         return {name: value for name, value in vars(self).items() if name != "name"} | {"range": ends}
 
@@ -58,7 +58,7 @@ benchmark_metrics: Registry[BenchmarkMetric] = Registry("benchmark metric")
 
 
 def metric_named(name: str) -> BenchmarkMetric:
-    """Return the metric behind a name in ``results.csv``, whatever stands behind its colon."""
+    """Return the metric of a name in ``results.csv``, without its variant."""
     return benchmark_metrics.get(name.split(":", maxsplit=1)[0])
 
 

@@ -1,7 +1,7 @@
-"""What a benchmark found: one number per suite, function, seed, method, estimand and metric, kept cell by cell.
+"""The results of a benchmark: one number per suite, function, seed, method, estimand and metric, stored by cell.
 
-A *cell* is one (suite, function, seed). Its records are written in one step when it is finished, so that a run that
-was killed goes on with the next cell and never holds half of one.
+A *cell* is one (suite, function, seed). Its records are written in one step when it is finished, so that an interrupted
+run resumes with the next cell and never holds part of one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, order=True)
 class Record:
-    """One number of the benchmark, held against the truth ``estimand``, or ``"any"``; NaN where it is undefined.
+    """One number of the benchmark, compared with the truth ``estimand``, or ``"any"``. NaN: undefined.
 
     ``method`` is ``"truth"`` for the truth itself, ``"network"`` for facts about the network.
     """
@@ -65,7 +65,7 @@ class CellRecords:
     def add(
         self, suite: str, function: str, seed: int, method: str, estimand: str, metric: str, value: float | None
     ) -> None:
-        """Add one number; None is undefined and becomes NaN."""
+        """Add one number. None is undefined and becomes NaN."""
         number = math.nan if value is None else float(value)
         self._records.append(Record(suite, function, int(seed), method, estimand, metric, number))
 
@@ -99,8 +99,9 @@ class CellRecords:
         for name in (suite, function):
             if not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or name.startswith("."):
                 raise InputError(
-                    "names of suites and functions must be of letters, digits, '_', '-' and '.', because files are "
-                    f"named after them, however: {name!r}; rename it"
+                    f"{name!r} cannot be the name of a suite or function, because files have these names",
+                    hint="Use letters, digits, '_', '-' and '.'.",
+                    code="PG008",
                 )
         return Path(folder) / CELLS / suite / f"{function}-{int(seed)}.json"
 
@@ -113,8 +114,9 @@ class CellRecords:
         cell = (suite, function, int(seed))
         if strange := [record for record in listed if record.cell != cell]:
             raise InputError(
-                f"the records of a cell must all be of (suite, function, seed) = {cell}, "
-                f"however: one is of {strange[0].cell}; correct the suite's run()"
+                f"The records of cell {cell} include one of {strange[0].cell}",
+                hint="Correct the suite's run().",
+                code="PG006",
             )
         rows = [[record.method, record.estimand, record.metric, record.value] for record in listed]
         write_json_atomic(

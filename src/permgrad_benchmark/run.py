@@ -1,19 +1,16 @@
-"""``permgrad benchmark``: every method held against known truth, cell by cell, into one folder.
+"""``permgrad benchmark``: test every method on functions with known importances, cell by cell, into one folder.
 
-The folder holds ``benchmark.json`` (what was asked), ``cells/`` (one file per finished suite, function and seed),
-``results.csv``, ``results.json`` and ``report.html``. Cells are what can be done again alone: a killed run goes on with
-the next one, and asking for more seeds or functions later adds to what is there.
+The folder holds ``benchmark.json`` (the request), ``cells/`` (one file per finished suite, function and seed),
+``results.csv``, ``results.json`` and ``report.html``. An interrupted run resumes with the next cell. More seeds or
+functions add to the results.
 """
 
 from __future__ import annotations
 
 import os
-import platform
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +19,11 @@ import pandas as pd
 from permgrad import __version__
 from permgrad.base.checks import check_choice
 from permgrad.base.csv_files import read_csv
-from permgrad.base.errors import InputError, unknown
+from permgrad.base.errors import InputError, counted, unknown
 from permgrad.base.files import write_json_atomic, write_text_atomic
+from permgrad.base.progress import readable
 from permgrad.base.registry import Registry
+from permgrad.base.versions import versions
 from permgrad.runs.folder.folder import FolderKind, believed, now, open_configured, writable_folder
 from permgrad.runs.requests import BenchmarkRequest, Outcome
 from permgrad.runs.run.predicting import use_threads
@@ -36,6 +35,8 @@ from permgrad_benchmark.standing import summarise
 RECORD, REPORT = "benchmark.json", "report.html"
 FOLDER = FolderKind("benchmark", (RECORD, RESULTS_TABLE, RESULTS_JSON, REPORT, CELLS), empty="all")
 EVERY = "all"
+#: Packages whose versions are recorded. Peers that are not installed are absent.
+_PACKAGES = ("torch", "numpy", "scikit-learn", "captum", "shap", "lightgbm")
 
 Say = Callable[[str], None]
 Cell = tuple[str, str, int]
@@ -47,9 +48,11 @@ def run_benchmark(request: BenchmarkRequest, *, say: Say = print) -> Outcome:
     if request.suite != EVERY and request.suite not in registry:
         raise unknown("suite", request.suite, [*registry.names(), EVERY])
     if request.seeds is not None and request.seeds < 1:
-        raise InputError(f"seeds must be at least 1, however: seeds={request.seeds}; give for example --seeds 3")
+        raise InputError(f"seeds must be at least 1, got {request.seeds}", hint="For example: --seeds 3.", code="PG002")
     if request.images and request.suite not in ("multimodal", EVERY):
-        raise InputError(f"The suite {request.suite!r} has no images. Leave --images out, or choose multimodal.")
+        raise InputError(
+            f"The suite {request.suite!r} has no images", "Leave --image-sets out, or choose multimodal.", "PG004"
+        )
     settings = Settings(
         scale="quick" if request.quick else "full",
         methods=request.methods,
@@ -67,7 +70,7 @@ def run_benchmark(request: BenchmarkRequest, *, say: Say = print) -> Outcome:
                 return _outcome(folder, already=True)
     use_threads(request.threads)
     for wanted in chosen:
-        # Data that are not there are found out before a folder is.
+        # Missing data are reported before a folder is made.
         if (
             any(suite_name == wanted.name for suite_name, _, _ in cells)
             and (check := getattr(wanted, "check", None)) is not None
@@ -75,8 +78,7 @@ def run_benchmark(request: BenchmarkRequest, *, say: Say = print) -> Outcome:
             check(settings)
     command, overwrite = request.command, request.overwrite
     with open_configured(FOLDER, folder, configuration, command=command, overwrite=overwrite) as record:
-        for number, (suite, function, seed) in enumerate(cells, start=1):
-            _do_cell(folder, registry.get(suite), function, seed, settings, say, f"[{number}/{len(cells)}] ")
+        _do_cells(folder, registry, cells, settings, say)
         _write_results(folder, registry, settings, record)
         record["finished"] = now()
         write_json_atomic(folder / RECORD, record)
@@ -85,7 +87,7 @@ def run_benchmark(request: BenchmarkRequest, *, say: Say = print) -> Outcome:
 
 # ---- what is to be done ----------------------------------------------------------------------------------------------
 def _cells(request: BenchmarkRequest, settings: Settings, chosen: list[Suite]) -> list[Cell]:
-    """List the cells asked for, seed by seed, so that a run cut short has every function of the first seeds."""
+    """List the requested cells, seed by seed, so that an interrupted run has every function of the first seeds."""
     functions = list(dict.fromkeys(name for suite in chosen for name in suite.functions))
     for name in request.functions:
         check_choice("function", name, functions)
@@ -98,20 +100,25 @@ def _cells(request: BenchmarkRequest, settings: Settings, chosen: list[Suite]) -
         for suite in chosen
         for seed in request.seed_list
         for function in suite.functions
-        if not request.functions or function in request.functions
+        if function in (request.functions or (suite.quick_functions if request.quick else suite.functions))
     ]
 
 
-def _do_cell(folder: Path, suite: Suite, function: str, seed: int, settings: Settings, say: Say, number: str) -> None:
-    words = f"{number}{suite.name} {function}, seed {seed}"
-    if CellRecords.read_cell(folder, suite.name, function, seed) is not None:
-        say(f"{words}: finished before")
-        return
+def _do_cells(folder: Path, registry: Registry[Suite], cells: Sequence[Cell], settings: Settings, say: Say) -> None:
+    """Compute the cells that are missing, and say how long the others will take."""
+    missing = [cell for cell in cells if CellRecords.read_cell(folder, *cell) is None]
+    before = f", {len(cells) - len(missing)} finished before" if len(missing) < len(cells) else ""
+    say(f"{counted(len(cells), 'cell')} (one function and one seed each){before}.")
     started = time.perf_counter()
-    records = suite.run(function, seed, settings)
-    with writable_folder(folder):
-        CellRecords.write_cell(folder, suite.name, function, seed, records)
-    say(f"{words}: {time.perf_counter() - started:.1f} s")
+    for number, (suite, function, seed) in enumerate(missing, start=1):
+        began = time.perf_counter()
+        records = registry.get(suite).run(function, seed, settings)
+        with writable_folder(folder):
+            CellRecords.write_cell(folder, suite, function, seed, records)
+        ended = time.perf_counter()
+        left = (ended - started) / number * (len(missing) - number)
+        rest = f", about {readable(left)} left" if left else ""
+        say(f"[{number}/{len(missing)}] {suite} {function}, seed {seed}: {ended - began:.1f} s{rest}")
 
 
 def _stored_cells(folder: Path, registry: Registry[Suite]) -> list[Cell]:
@@ -142,7 +149,7 @@ def _write_results(folder: Path, registry: Registry[Suite], settings: Settings, 
 def _facts(
     registry: Registry[Suite], frame: pd.DataFrame, settings: Settings, record: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Collect what the page and ``results.json`` say beside the numbers."""
+    """Collect the other content of the page and of ``results.json``."""
     described = {}
     for name in dict.fromkeys(frame["suite"]):
         suite = registry.get(name)
@@ -157,19 +164,10 @@ def _facts(
         "command": record["command"],
         "started": record["started"],
         "settings": {**settings.to_dict(), "threads": settings.threads},
-        "versions": _versions(),
+        "versions": versions(_PACKAGES),
         "suites": described,
         "metrics": {metric.name: metric.facts() for metric in benchmark_metrics.values()},
     }
-
-
-def _versions() -> dict[str, str]:
-    """Return the versions of what computed; peers that are not installed are absent."""
-    versions = {"permgrad": __version__, "python": platform.python_version()}
-    for package in ("torch", "numpy", "scikit-learn", "captum", "shap", "lightgbm"):
-        with suppress(metadata.PackageNotFoundError):
-            versions[package] = metadata.version(package)
-    return versions
 
 
 def _outcome(folder: Path, *, already: bool = False) -> Outcome:
@@ -184,7 +182,7 @@ def _outcome(folder: Path, *, already: bool = False) -> Outcome:
         "cells": cells,
         "rows": len(frame),
     }
-    lines = [f"This benchmark is finished already; nothing was changed. ({folder})"] if already else []
+    lines = [f"This benchmark is already finished ({folder}). Nothing was changed."] if already else []
     lines += [*_table_lines(frame), f"Results: {folder / RESULTS_TABLE} ({cells} cells, {len(frame):,} figures)"]
     return Outcome(facts, "\n".join([*lines, f"Report: {folder / REPORT}"]))
 
@@ -196,7 +194,7 @@ def _table_lines(frame: pd.DataFrame) -> list[str]:
     for suite, of_suite in errors.groupby("suite", sort=False):
         table = of_suite.pivot_table(index="method", columns="estimand", values="value", aggfunc="mean", sort=False)
         table = table.sort_values(str(table.columns[0]), kind="stable")
-        lines.append(f"{suite}: mean error of importance shares, by the truth it is held against")
+        lines.append(f"{suite}: mean error of importance shares, by the truth it is compared with")
         lines += ["  " + line for line in table.to_string(float_format="{:.4f}".format, na_rep="–").splitlines()]
     return lines
 

@@ -17,9 +17,9 @@ Scale = Literal["full", "quick"]
 class Settings:
     """How large, how often and against whom.
 
-    ``"quick"`` has fewer rows, epochs and repeats, to see that everything runs: its figures are no results. ``methods``
-    are names of contestants, empty for all; ``data`` is a folder with local copies of data sets, None the one that
-    ``PERMGRAD_DATA`` names; ``images`` are sets of the multimodal suite, one for both images or one for each: names of
+    ``"quick"`` has fewer functions, rows, epochs and repeats, to see that everything runs. Its figures are no results.
+    ``methods`` are names of contestants (empty: all). ``data`` is a folder with local copies of data sets (None: that
+    of ``PERMGRAD_DATA``). ``images`` are sets of the multimodal suite, one for both images or one for each: names of
     MedMNIST sets or paths of files in their form.
     """
 
@@ -34,9 +34,15 @@ class Settings:
     def __post_init__(self) -> None:
         check_choice("scale", self.scale, ("full", "quick"))
         if self.threads is not None and self.threads < 1:
-            raise InputError(f"threads must be at least 1, however: threads={self.threads}")
+            raise InputError(
+                f"threads must be at least 1, got {self.threads}", hint="Leave it out for the default.", code="PG002"
+            )
         if len(self.images) > 2:
-            raise InputError(f"There are {len(self.images)} image sets. Name one for both images, or one for each.")
+            raise InputError(
+                f"images must name 1 or 2 sets, got {len(self.images)}",
+                hint="Name one for both images, or one for each.",
+                code="PG007",
+            )
 
     @property
     def quick(self) -> bool:

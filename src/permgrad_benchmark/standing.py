@@ -1,8 +1,7 @@
-"""Who is first, and who is level with the first: comparisons of methods that respect how the figures were made.
+"""The best method on a metric, and those without a significant difference from it.
 
-Figures of one function with several seeds resemble each other, so seeds are averaged first and functions are the
-sample: two methods are *level* on a metric unless the 95 % t-interval of their mean difference over functions excludes
-0.
+Figures of one function with several seeds are correlated, so seeds are averaged first and functions are the sample. Two
+methods are *level* on a metric unless the 95 % t-interval of their mean difference over functions excludes 0.
 """
 
 from __future__ import annotations
@@ -25,17 +24,23 @@ def standings(frame: pd.DataFrame, metric: str, methods: Iterable[str], estimand
     """Rank methods on one metric, by their mean over functions, best first.
 
     Columns: ``method, mean, behind`` (mean difference to the first, at least 0), ``low, high`` (its interval, NaN for
-    the first), ``level`` (the first, or not told apart from it), ``functions``. Only functions with a figure of every
-    method count, so that nobody is compared on easier ones; methods with figures on fewer than half of the functions
-    are left out, because they would leave nothing to compare the others on.
+    the first), ``level`` (the first, or not significantly different), ``functions``. Only functions with a figure of
+    every method count, so that no method is compared on easier ones. Methods with figures on fewer than half of the
+    functions are left out, because too few functions would remain for the others.
     """
     measure = metric_named(metric)
     if measure.direction == "none":
-        raise InputError(f"standings need a metric with a direction, however: {metric!r} only states a fact")
+        raise InputError(
+            f"The metric {metric!r} has no better or worse, so methods cannot be ranked by it",
+            hint="Choose a metric with a direction.",
+            code="PG003",
+        )
     chosen = frame[(frame["metric"] == metric) & (frame["estimand"] == estimand) & frame["method"].isin(list(methods))]
     table = _common(chosen)
     if table.empty:
-        raise InputError(f"standings need figures, however: nobody asked for has {metric!r} against {estimand!r}")
+        raise InputError(
+            f"None of the methods has {metric!r} against {estimand!r}", hint="Choose others.", code="PG055"
+        )
     losses = {name: _loss(measure, table[name].to_numpy(dtype=np.float64)) for name in table.columns}
     order = sorted(losses, key=lambda name: (losses[name].mean(), list(methods).index(name)))
     rows: list[dict[str, Any]] = []
@@ -57,7 +62,7 @@ def standings(frame: pd.DataFrame, metric: str, methods: Iterable[str], estimand
     return pd.DataFrame(rows)
 
 
-#: What methods of different estimands may be ranked by: telling relevant from irrelevant features.
+#: Metrics by which methods of different estimands can be ranked: separating relevant from irrelevant features.
 RELEVANCE = ("top_k", "auc", "false_discovery_rate", "power", "false_discovery_rate:share", "power:share")
 
 
@@ -100,7 +105,7 @@ def _loss(measure: BenchmarkMetric, values: Any) -> Any:
 
 
 def _interval(differences: Any) -> tuple[float, float]:
-    """Return the 95 % t-interval of a mean; infinite with a single number, a point where all are equal."""
+    """Return the 95 % t-interval of a mean. Infinite with a single number, a point where all are equal."""
     count, mean = len(differences), float(np.mean(differences))
     if count < 2:
         return (mean, mean) if mean == 0 else (-math.inf, math.inf)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from usual_methods import USUAL
 
 import permgrad as pg
 from permgrad import InputError
@@ -24,34 +25,37 @@ def fitted():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"method": "permgrat"}, "did you mean 'permgrad'"),
+        ({"method": "permgrat"}, "Did you mean 'permgrad'"),
         ({"scope": "globl"}, "scope must be one of 'auto', 'global', 'local'"),
-        ({"target": 9}, "target must be one of the 2 outputs, however: target=9; pass target=0…1"),
-        ({"target": "maybe"}, "target='maybe'"),
-        ({"target": []}, "at least one output"),
-        ({"output": "probabilities"}, "did you mean 'probability'"),
-        ({"level": "features"}, "did you mean 'feature'"),
-        ({"groups": {"g": ["aa"]}}, "group 'g' has 'aa'"),
+        ({"target": 9}, "target must be one of the 2 outputs, got 9. Pass 0 or 1, a class (no, yes) or None"),
+        ({"target": "maybe"}, "got 'maybe'"),
+        ({"target": []}, "target names no output"),
+        ({"output": "probabilities"}, "Did you mean 'probability'"),
+        ({"level": "features"}, "Did you mean 'feature'"),
+        ({"groups": {"g": ["aa"]}}, "Group 'g' names 'aa'"),
         ({"groups": {"g": ["a"], "h": ["a"]}}, "in one group only"),
         ({"groups": {"g": []}}, "'g' is empty"),
-        ({"groups": {"c": ["a", "b"]}}, "must not have the name of a feature outside it"),
+        ({"groups": {"c": ["a", "b"]}}, "has the name of a feature outside it"),
         (
             {"groups": {"g": ["a"]}, "level": "column"},
-            "level='column' makes each column a player; leave one of",
+            "level='column', which explains every column separately. Leave one",
         ),
-        ({"groups": {"g": ["a"]}, "level": "modality"}, "level='modality' makes whole inputs players; leave one of"),
+        (
+            {"groups": {"g": ["a"]}, "level": "modality"},
+            "level='modality', which explains every input separately. Leave one",
+        ),
         ({"background": 3}, "background must be rows like inputs"),
         ({"sampling": "cond"}, "sampling must be one of"),
-        ({"loss": "squared_error"}, "loss must fit the task"),
-        ({"loss": "crossentropy"}, "did you mean 'cross_entropy'"),
-        ({"confidence": 95}, "confidence must lie between 0 and 1"),
+        ({"loss": "squared_error"}, "loss='squared_error' cannot be used for classification"),
+        ({"loss": "crossentropy"}, "Did you mean 'cross_entropy'"),
+        ({"confidence": 95}, "confidence must be between 0 and 1"),
         ({"n_repeats": 0}, "n_repeats must be an integer of at least 1"),
         ({"n_repeats": 2.5}, "n_repeats must be an integer"),
         ({"batch_size": 0}, "batch_size must be 'auto'"),
         ({"random_state": -1}, "random_state must be at least 0"),
         ({"sample_weight": [1.0]}, "sample_weight must have one value per row"),
         ({"sample_weight": np.full(300, -1.0)}, "at least 0"),
-        ({"n_repeat": 3}, "did you mean 'n_repeats'"),
+        ({"n_repeat": 3}, "Did you mean 'n_repeats'"),
         ({"progress": "yes"}, "progress must be"),
     ],
 )
@@ -65,42 +69,42 @@ def test_wrong_arguments(fitted, arguments, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda X: X.assign(z=1), "it also has 'z'; pass background[model.feature_names_in_]"),
-        (lambda X: X[["a"]], "it lacks 'b', 'c'; pass rows like the inputs"),
-        (lambda X: X[["a", "c"]].assign(z=1), "it lacks 'b' and also has 'z'; pass rows like the inputs"),
-        (lambda X: X[["c", "b", "a"]], "it has them in another order; pass background[model.feature_names_in_]"),
+        (lambda X: X.assign(z=1), "also has 'z'. Pass background[model.feature_names_in_]. [PG038]"),
+        (lambda X: X[["a"]], "lacks 'b', 'c'. Pass rows like the inputs. [PG038]"),
+        (lambda X: X[["a", "c"]].assign(z=1), "lacks 'b' and also has 'z'. Pass rows like the inputs. [PG038]"),
+        (lambda X: X[["c", "b", "a"]], "has them in another order. Pass background[model.feature_names_in_]. [PG038]"),
     ],
 )
 def test_columns_of_a_background_are_said_to_be_its_own(fitted, change, message):
     model, X, y = fitted
     with pytest.raises(InputError) as caught:
         pg.explain(model, X, y, background=change(X), progress=False)
-    rule = "background must have the columns that the model was trained on, in their order, however: "
+    rule = "background must have the columns of the training data in the same order, but it "
     assert str(caught.value) == rule + message
 
 
 def test_other_faults_of_a_background_are_said_to_be_its_own(fitted):
     model, X, y = fitted
-    for background, message in (
-        (X[:0], "background must hold at least one row, however: it is empty; pass rows like the inputs"),
-        (X.assign(a="t"), "background: column 'a' must be numeric, however row 0 has 't'; correct the cell"),
-        (X.set_axis(["a", "a", "c"], axis=1), "background: column names must differ, however: 'a' stands more than"),
-        (X.to_numpy()[:, :2], "background must be a table of numbers or text, as in fit, however: it has 2 features,"),
+    for background, words in (
+        (X[:0], ("background has no rows. Pass rows like the inputs.",)),
+        (X.assign(a="t"), ("'a'", "'t'")),
+        (X.set_axis(["a", "a", "c"], axis=1), ("'a'",)),
+        (X.to_numpy()[:, :2], ("2 features", "3 features")),
     ):
-        with pytest.raises(InputError) as caught:
+        with pytest.raises(InputError, match=r"^background") as caught:
             pg.explain(model, X, y, background=background, progress=False)
-        assert str(caught.value).startswith(message)
+        assert all(word in str(caught.value) for word in words)
         assert "\n" not in str(caught.value)
 
 
 def test_wrong_targets_of_a_regression_model():
     outputs = OutputForm("regression", "values", 1, (), ("all",))
     np.testing.assert_array_equal(outputs.encode_target([1, 2.5], 2), [1.0, 2.5])
-    with pytest.raises(InputError, match="y must be finite, however: 2 values are not; leave those rows out"):
+    with pytest.raises(InputError, match=r"y has 2 non-finite values\. Leave those rows out"):
         outputs.encode_target([np.inf, 1.0, -np.inf], 3)
-    with pytest.raises(InputError, match="y must be known, however: 1 value is missing; leave that row out"):
+    with pytest.raises(InputError, match=r"y has 1 missing value\. Leave that row out"):
         outputs.encode_target([np.inf, 1.0, np.nan], 3)
-    with pytest.raises(InputError, match=r"y must have 1 number per row, .* pass such numbers, or .*fit a classifier"):
+    with pytest.raises(InputError, match=r"y must have 1 number per row, .* Pass such numbers, or .*fit a classifier"):
         outputs.encode_target(["a", "b"], 2)
 
 
@@ -108,11 +112,11 @@ def test_wrong_rows_and_targets(fitted):
     model, X, y = fitted
     with pytest.raises(InputError, match="one value for each of the 300 rows"):
         pg.explain(model, X, y[:10])
-    with pytest.raises(InputError, match="y holds 'perhaps'"):
+    with pytest.raises(InputError, match="got 'perhaps'"):
         pg.explain(model, X, np.where(y == "yes", "perhaps", y))
-    with pytest.raises(InputError, match="y holds 'perhaps'"):
+    with pytest.raises(InputError, match="got 'perhaps'"):
         pg.explain(model, X, np.where(np.arange(len(y)) == 299, "perhaps", "no"))
-    with pytest.raises(InputError, match=r"at least (one|1) row"):
+    with pytest.raises(InputError, match=r"at least (one|1) row|has no rows"):
         pg.explain(model, X.iloc[:0], y[:0])
     with pytest.raises(ValueError, match=r"feature names|columns"):
         pg.explain(model, X.drop(columns="b"), y)
@@ -120,13 +124,13 @@ def test_wrong_rows_and_targets(fitted):
 
 def test_wrong_models(fitted):
     _, X, y = fitted
-    with pytest.raises(InputError, match="is a class; make one and fit it"):
+    with pytest.raises(InputError, match=r"got the class HyNNClassifier. Create an instance and fit it"):
         pg.explain(pg.HyNNClassifier, X, y)
-    with pytest.raises(InputError, match="The model must predict"):
+    with pytest.raises(InputError, match="The model must be a torch network"):
         pg.explain(object(), X, y)
-    from sklearn.exceptions import NotFittedError
-
-    with pytest.raises(NotFittedError):
+    with pytest.raises(InputError, match=r"The model must be .* got 'model\.pkl'\. Load the model first"):
+        pg.explain("model.pkl", X, y)
+    with pytest.raises(InputError, match=r"The HyNNClassifier is not fitted yet\. Call its fit first"):
         pg.explain(pg.HyNNClassifier(), X, y)
 
 
@@ -184,7 +188,7 @@ def test_direction_follows_the_function(fitted):
 
 @pytest.mark.parametrize(
     ("method", "scope"),
-    [(name, scope) for name in methods for scope in methods.get(name).scopes if name != "aggregate"],
+    [(name, scope) for name in USUAL for scope in methods.get(name).scopes if name != "aggregate"],
 )
 def test_bars_end_where_the_work_ends(fitted, method, scope, monkeypatch):
     model, X, y = fitted

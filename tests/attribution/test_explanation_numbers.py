@@ -147,7 +147,7 @@ def test_the_ranking_of_an_output(output):
 
 @pytest.mark.parametrize("output", [2, -1, True, "maybe"])
 def test_outputs_that_are_not_there(output):
-    with pytest.raises(pg.InputError, match=r"output must be one of|output .* however"):
+    with pytest.raises(pg.InputError, match="output must be one of"):
         local().ranking(output)
 
 
@@ -180,13 +180,13 @@ def test_the_frame_says_every_number_where_it_belongs():
 
 def test_it_says_what_it_is():
     assert repr(local()) == "<Explanation: integrated_gradients, local, 5 rows, 3 features × 2 outputs>"
-    assert repr(overall()) == "<Explanation: permgrad, global, 3 features × 2 outputs>"
+    assert repr(overall()) == "<Explanation: permgrad, global, 3 features × 1 output>"
     assert repr(local(level="modality")).endswith("3 modalities × 2 outputs>")
 
 
 @pytest.mark.parametrize("name", ["std", "low", "high", "p_values"])
 def test_every_array_must_have_the_shape_of_the_values(name):
-    with pytest.raises(pg.InputError, match=rf"{name} must have the shape of values.*\(5, 3, 1\) is not \(5, 3, 2\)"):
+    with pytest.raises(pg.InputError, match=rf"{name} must have the shape of values, \(5, 3, 2\), got \(5, 3, 1\)"):
         local(**{name: np.zeros((ROWS, 3, 1))})
     with pytest.raises(pg.InputError, match="parts/one must have the shape of values"):
         local(parts={"one": np.zeros((ROWS, 3, 1))})
@@ -292,10 +292,10 @@ def test_every_field_comes_back_from_its_files(tmp_path):
         ({"meta": []}, r"meta \(a list\)"),
         ({"meta": {"rows": [1]}}, r"meta \(rows: 1 for 5 rows of values\)"),
         ({"meta": {"sample_weight": [1.0]}}, r"meta \(sample_weight: 1 for 5 rows of values\)"),
-        ({"meta": {"sample_weight": [1, 1, 1, 1, -1]}}, r"meta \(a sample_weight that is no weight\)"),
-        ({"meta": {"sample_weight": [1, 1, 1, 1, "1"]}}, r"meta \(a sample_weight that is no weight\)"),
-        ({"meta": {"rows": [0, 1, 2, 3, [4]]}}, r"meta \(rows that are no numbers\)"),
-        ({"meta": {"rows": [0, 1, 2, 3, {}]}}, r"meta \(rows that are no numbers\)"),
+        ({"meta": {"sample_weight": [1, 1, 1, 1, -1]}}, r"meta \(an invalid sample_weight\)"),
+        ({"meta": {"sample_weight": [1, 1, 1, 1, "1"]}}, r"meta \(an invalid sample_weight\)"),
+        ({"meta": {"rows": [0, 1, 2, 3, [4]]}}, r"meta \(rows that are not numbers\)"),
+        ({"meta": {"rows": [0, 1, 2, 3, {}]}}, r"meta \(rows that are not numbers\)"),
         *(({"meta": {"confidence": wrong}}, rf"meta \(a confidence of {wrong!r}\)") for wrong in (0, 1, "x", True)),
     ],
 )  # fmt: skip

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
+from usual_methods import USUAL
 
 import permgrad as pg
 from permgrad.attribution.method import methods
@@ -20,11 +21,12 @@ from permgrad.attribution.method.mixed import _combine, _common_scope
 
 ROWS, REPEATS, BACKGROUND = 12, 2, 40
 #: One value replaces in ablation; the published method counts its shuffles.
-TIMES = {"ablation": 1, "permgrad-paper": 5}
-CASES = [(name, scope) for name in methods for scope in methods.get(name).scopes]
+TIMES = {"ablation": 1, "occlusion": 1, "permgrad-paper": 5}
+CASES = [(name, scope) for name in USUAL for scope in methods.get(name).scopes]
 FAST: dict[str, dict[str, Any]] = {
     "shapley": {"references": 9, "max_permutations": 16},
     "lime": {"samples": 40},
+    "smoothgrad": {"samples": 5},
     "aggregate": {"members": {"permutation": {}, "gradient": {}}},
 }
 
@@ -74,11 +76,11 @@ def explain(case, name: str, scope: str, **options: Any) -> pg.Explanation:
 
 
 COMMON = {
-    "seed", "n_repeats", "rows_explained", "background", "sampling", "confidence", "task", "paths", "versions",
-    "quantity", "unit", "seconds",
+    "seed", "n_repeats", "rows_explained", "background", "sampling", "digests", "confidence", "task", "paths",
+    "versions", "quantity", "unit", "seconds",
 }  # fmt: skip
-NETWORK = {"head", "output_kind", "output_inferred", "held"}
-LOSSES = {"loss", "loss_scale", "repeats", "model_rows", "classes_by"}
+NETWORK = {"read_as", "head", "output_kind", "output_inferred", "held"}
+LOSSES = {"loss", "loss_scale", "model_loss", "repeats", "model_rows", "classes_by"}
 INTEGRAL = {
     "baseline", "baseline_name", "baseline_rows", "completeness_gap", "output_range", "gradient_evaluations", "rule",
 }  # fmt: skip
@@ -88,7 +90,9 @@ OWN: dict[tuple[str, str], set[str]] = {
     ("aggregate", "global"): {"members", "member_quantities", "left_out", "model_rows"},
     ("deeplift", "local"): INTEGRAL | {"model_rows", "references"},
     ("gradcam", "local"): {"variant", "layer", "upsample", "rectified", "empty_maps"},
+    ("expected_gradients", "local"): INTEGRAL | {"model_rows", "samples"},
     ("gradient", "local"): {"signed", "model_rows", "gradient_evaluations"},
+    ("smoothgrad", "local"): {"signed", "model_rows", "gradient_evaluations", "samples", "noise", "variant"},
     ("integrated_gradients", "local"): INTEGRAL
     | {"quadrature_error", "steps", "mean_steps", "model_rows", "tolerance"},
     ("lime", "local"): {
@@ -99,16 +103,17 @@ OWN: dict[tuple[str, str], set[str]] = {
         "empty_maps",
     },
     ("shapley", "local"): SHAPLEY | {"baseline_rows", "mean_permutations", "output_range"},
-    ("shapley", "global"): SHAPLEY | {"loss", "loss_scale", "game", "classes_by"},
+    ("shapley", "global"): SHAPLEY | {"loss", "loss_scale", "model_loss", "game", "classes_by"},
 }  # fmt: skip
 HYBRID = {
     **{(name, "global"): {"not_identifiable"} for name in ("permgrad", "permutation", "ablation")},
     ("gradcam", "local"): {"background_share"},
     ("integrated_gradients", "local"): {"players"},
+    ("expected_gradients", "local"): {"players"},
 }
 ON_NETWORKS = {
     **{(name, "local"): {"model_rows"} for name in ("permgrad", "permutation")},
-    ("ablation", "local"): {"model_rows", "baseline"},
+    **{(name, "local"): {"model_rows", "baseline"} for name in ("ablation", "occlusion")},
     ("ablation", "global"): {"baseline"},
     ("gradcam", "local"): {"without_map", "model_rows", "layer_shape"},
 }
@@ -117,14 +122,16 @@ BASELINE = "output minus the output at the baseline"
 #: What the numbers are, and in which unit: ``logit`` stands for y where that is predicted.
 QUANTITIES = {
     **{(name, "global"): ("increase of the loss", "loss") for name in ("permgrad", "permutation", "ablation")},
-    **{(name, "local"): (REPLACED, "logit") for name in ("permgrad", "permutation", "ablation")},
+    **{(name, "local"): (REPLACED, "logit") for name in ("permgrad", "permutation", "ablation", "occlusion")},
     ("aggregate", "global"): ("mean share of the importance over methods", "share"),
     ("deeplift", "local"): (BASELINE, "logit"),
     ("integrated_gradients", "local"): (BASELINE, "logit"),
+    ("expected_gradients", "local"): (BASELINE, "logit"),
+    ("smoothgrad", "local"): ("absolute mean slope of the output near the row", "logit per unit of the input"),
     ("gradient", "local"): ("absolute slope of the output", "logit per unit of the input"),
-    ("lime", "local"): ("what keeping the feature adds in a linear model around the row", "logit"),
+    ("lime", "local"): ("effect of keeping the feature in a linear model around the row", "logit"),
     ("shapley", "local"): ("output minus the mean output over the background", "logit"),
-    ("shapley", "global"): ("part of the fall of the loss", "loss"),
+    ("shapley", "global"): ("part of the decrease of the loss", "loss"),
     ("permgrad-paper", "global"): (
         "weighted sum of min–max scaled permutation importance and Grad-CAM, as published", "none"
     ),
@@ -273,7 +280,7 @@ def test_methods_of_their_own_stand_side_by_side():
     assert (found.meta["n_repeats"], found.meta["seconds"]) == (3, 4.0)
     assert found.meta["by_input"] == {"a": first.meta, "b": second.meta}
     assert (found.meta["quantity"], found.meta["unit"]) == (
-        "each modality's own (see quantities)", "each modality's own (see units)"
+        "different for each modality (see quantities)", "different for each modality (see units)"
     )  # fmt: skip
 
 

@@ -98,12 +98,15 @@ def test_a_cell_gives_what_a_script_gives(kernel: Kernel, model: Path, workers: 
 def test_progress_and_plots_are_shown_in_the_cell(kernel: Kernel, model: Path) -> None:
     kernel.run(READ.format(folder=model))
     said = kernel.run("explained = pg.explain(model, X, y, n_repeats=2, random_state=0); explained")
+    assert "\r" in texts(said, "stderr")  # a bar, which is rewritten
     shown = [one["content"]["data"] for one in said if one["msg_type"] == "execute_result"]
     assert len(shown) == 1
     assert "a" in shown[0]["text/plain"]
     said = kernel.run("explained.plot.bar()")
     drawn = [one["content"]["data"] for one in said if one["msg_type"] in ("execute_result", "display_data")]
     assert any({"image/png", "image/svg+xml", "text/html"} & set(one) for one in drawn), said
+    said = kernel.run("explained.plot.bar().show()")
+    assert ["image/png" in one["content"]["data"] for one in said if one["msg_type"] == "display_data"] == [True]
     # What a figure has drawn is let go with the cell.
     kernel.run("import matplotlib.pyplot as plt; assert plt.get_fignums() == []")
 

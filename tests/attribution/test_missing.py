@@ -153,9 +153,17 @@ def test_what_is_held_stays_with_its_row():
     assert result.meta["held"] == ["mask"]
     held = result.to_frame().set_index("present")["loss"]
     assert held["image"] == pytest.approx(every["image + mask"], rel=1e-12)
-    assert held["nothing"] == pytest.approx(every["mask"], rel=1e-12)
-    one = pg.missing(net, inputs, y, hold=("mask", "table"), **QUIET).to_frame()
-    assert one["present"].tolist() == ["image", "nothing"]
+    assert held["only mask"] == pytest.approx(every["mask"], rel=1e-12)
+    one = pg.missing(net, inputs, y, hold=("mask", "table"), scoring="accuracy", **QUIET)
+    assert one.to_frame()["present"].tolist() == ["image", "only mask + table"]
+    assert one.summary().splitlines()[:3] == [
+        "The loss (nats) with only some modalities present.",
+        "Always present: mask, table.",
+        "80 rows. Intervals: 95 %.",
+    ]
+    assert one.summary("accuracy", top_n=1).endswith("and 1 more")
+    with pytest.raises(InputError, match="measure must be one of 'loss', 'accuracy'"):
+        one.summary("f1")
 
 
 def test_groups_join_inputs_and_leave_other_columns_together():
@@ -220,9 +228,9 @@ def test_the_plot_draws_the_best_on_top_and_scores_too():
         ({"hold": tuple(SIZES)}, "hold= names every modality"),
         ({"hold": 3}, "hold must list names"),
         ({"groups": {"table": ["image"]}}, "Group 'table' has the name of an input"),
-        ({"branches": True}, "branches=True is not one of them"),
+        ({"branches": True}, "has no option 'branches'"),
         ({"scoring": "acuracy"}, "scoring must be one of|Did you mean"),
-        ({"y": None}, "missing measures the loss and needs y"),
+        ({"y": None}, "missing needs y to measure the loss"),
         ({"n_repeats": 0}, "n_repeats must be an integer"),
     ],
     ids=lambda value: "",
@@ -236,7 +244,7 @@ def test_bad_arguments_are_refused(words, message):
 def test_one_modality_and_too_many_are_refused_with_the_remedy():
     X = np.random.default_rng(0).normal(size=(50, 14))
     options = {"task": "regression", "progress": False}
-    with pytest.raises(InputError, match=r"'table' is the only modality.*Pass groups="):
+    with pytest.raises(InputError, match=r"'table' is the only one. Pass groups="):
         pg.missing(lambda t: t[:, 0], X, X[:, 0], **options)
     groups = {f"g{place}": [f"x{place}"] for place in range(14)}
     with pytest.raises(InputError, match=r"at most 12 modalities, got 14. Join some with groups=, or keep some with"):

@@ -61,7 +61,7 @@ def test_the_smallest_that_is_allowed(method, option, least, kind):
 @pytest.mark.parametrize("wrong", [True, -0.1, np.inf, np.nan, "small"], ids=repr)
 @pytest.mark.parametrize("method", ["integrated_gradients", "shapley"])
 def test_tolerances(method, wrong):
-    with pytest.raises(pg.InputError, match=r"tolerance must be a finite number of at least 0, however: tolerance="):
+    with pytest.raises(pg.InputError, match=r"tolerance must be a finite number of at least 0, got "):
         pg.explain(Unused(), ROWS, method=method, task="regression", progress=False, tolerance=wrong)
 
 

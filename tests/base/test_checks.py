@@ -43,44 +43,44 @@ def test_what_is_right_comes_back_as_python_has_it():
         (
             checks.check_whole,
             ("threads", 1.5, "pass for example 2"),
-            "threads must be an integer of at least 1, however: threads=1.5; pass for example 2",
+            "threads must be an integer of at least 1, got 1.5. Pass for example 2.",
         ),
         (
             checks.check_number,
             ("tolerance", math.nan, "pass for example 0.01"),
-            "tolerance must be a finite number of at least 0, however: tolerance=nan; pass for example 0.01",
+            "tolerance must be a finite number of at least 0, got nan. Pass for example 0.01.",
         ),
         (
             checks.check_confidence,
             (95,),
-            "confidence must lie between 0 and 1, however: confidence=95; pass for example 0.95",
+            "confidence must be between 0 and 1, got 95. Pass for example 0.95.",
         ),
         (
             checks.as_numbers,
             ("scores", ["high", "low"], "pass a list of numbers"),
-            "scores must be numbers, however: scores=['high', 'low']; pass a list of numbers",
+            "scores must be numbers, got ['high', 'low']. Pass a list of numbers.",
         ),
         (
             checks.check_flag,
             ("signed", "False"),
-            "signed must be True or False, however: signed='False'; pass one of them",
+            "signed must be True or False, got 'False'.",
         ),
         (
             checks.check_path,
             ("folder", None),
-            "folder must be a path, however: folder=None; pass text or a pathlib.Path",
+            "folder must be a path, got None. Pass text or a pathlib.Path.",
         ),
         (
             checks.check_names,
             ("models", 7, "pass for example models=['default', 'linear']"),
-            "models must list names, however: models=7; pass for example models=['default', 'linear']",
+            "models must list names, got 7. Pass for example models=['default', 'linear'].",
         ),
         (
             checks.check_class_names,
             (["some", "all"],),
             (
-                "no class may be called 'all', which explanations call all classes together, however: one is; "
-                "rename it, for example to 'every'"
+                "A class must not be called 'all': explanations use that name for all classes together. Rename "
+                "the class, for example to 'every'."
             ),
         ),
     ],
@@ -88,4 +88,4 @@ def test_what_is_right_comes_back_as_python_has_it():
 def test_what_is_wrong_is_refused_with_a_sentence(check, arguments, message):
     with pytest.raises(InputError) as caught:
         check(*arguments)
-    assert str(caught.value) == message
+    assert caught.value.message == message

@@ -21,9 +21,9 @@ def test_json_holds_text_that_is_half_a_character():
 
 
 def test_what_the_disk_refuses_is_a_sentence():
-    expected = "a report must be written, however: page.html: Permission denied; choose another folder"
+    expected = "^Cannot write page.html: Permission denied. Choose another folder."
     with (
         pytest.raises(EnvironmentProblem, match=expected),
-        writing("a report must be written", Path("page.html"), "choose another folder"),
+        writing(Path("page.html"), "choose another folder"),
     ):
         raise PermissionError(13, "Permission denied")

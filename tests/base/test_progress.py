@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import threading
 
@@ -9,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from usual_methods import USUAL
 
 import permgrad as pg
-from permgrad.attribution.method import methods
 from permgrad.base import progress as _progress
-from permgrad.base.progress import Progress, progress_line, readable
+from permgrad.base.progress import Progress, Whole, progress_line, readable
 
 
 class Written(io.StringIO):
@@ -61,6 +62,17 @@ def test_nothing_is_written_unasked(monkeypatch, mode, options):
     assert stderr.getvalue() == ""
 
 
+def test_a_notebooks_cell_shows_a_line_that_is_rewritten(monkeypatch):
+    stream = type("OutStream", (Written,), {"__module__": "ipykernel.iostream"})()
+    monkeypatch.setattr("sys.stderr", stream)
+    assert not stream.isatty()
+    with Progress(4, "shapley") as bar:
+        bar.advance(3)
+        bar.note("nearly there")  # which draws it again
+        assert stream.getvalue().splitlines()[-1].startswith("shapley:  75%")
+    assert "\r" in stream.getvalue()
+
+
 def test_a_closed_stream_is_no_reason_to_fail(monkeypatch):
     stderr = hurried(monkeypatch)
     with Progress(4, "shapley") as bar:
@@ -105,7 +117,7 @@ def counted(monkeypatch):
     return kept
 
 
-@pytest.mark.parametrize("name", [name for name in methods if name != "aggregate"])
+@pytest.mark.parametrize("name", [name for name in USUAL if name != "aggregate"])
 def test_each_method_counts_its_steps(model, counted, name):
     fitted, X = model
     rows = X[:12]
@@ -134,3 +146,51 @@ def test_captum_objects_count_their_rows(counted):
     net = torch.nn.Sequential(torch.nn.Linear(5, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
     pg.explain(net, torch.randn(7, 5), method=attr.Saliency(net), random_state=0)
     assert [(one.label, one.done, one.total) for one in counted][:1] == [("captum.Saliency", 14, 14)]
+
+
+@pytest.fixture
+def hands(monkeypatch):
+    """Hands of a clock that the test moves."""
+    now = [100.0]
+    monkeypatch.setattr(_progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_larger_work_knows_what_is_left_of_all_parts(hands, monkeypatch):
+    monkeypatch.setattr(Whole, "_write", lambda self: None)
+    whole = Whole("run")
+    whole.expect(training=40.0, report=10.0)
+    assert whole.left() == 50
+    with whole.part("training"):
+        hands[0] += 10
+        assert whole.left() == 40, "by the plan"
+        with Progress(4, "steps") as bar:
+            bar.advance(2)
+            assert whole.left() == pytest.approx(0.5 * 10 + 0.5 * 30 + 10), "half by its own pace"
+        whole.remains(60.0)
+        hands[0] += 20
+        assert whole.left() == 50, "who knows better is believed"
+        assert whole.line() == (30 / 80, "run: 38 % done after 30 s, about 50 s left\n")
+        hands[0] += 100
+        assert whole.left() == 10
+    assert whole.left() == 10
+    with whole.part("report"):
+        hands[0] += 30
+        assert whole.left() == 1, "what takes longer than expected has a little left"
+    assert whole.left() == 0
+
+
+def test_a_larger_work_shows_one_line_in_the_place_of_those_within(monkeypatch):
+    stream = hurried(monkeypatch)
+    monkeypatch.setattr(_progress, "LOOK", 0.001)
+    with contextlib.closing(Whole("run")) as whole:
+        with whole.part("unplanned"), Progress(2, "shown"):
+            assert stream.lines.acquire(timeout=60)
+        whole.expect(training=1000.0)
+        with whole.part("training"), Progress(4, "hidden") as bar:
+            bar.advance()
+            while "run: " not in stream.getvalue():
+                assert stream.lines.acquire(timeout=60)
+    assert "shown: " in stream.getvalue()
+    assert "hidden" not in stream.getvalue()
+    assert _progress._whole is None

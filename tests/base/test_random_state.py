@@ -30,11 +30,26 @@ def test_a_number_is_its_own_seed_and_none_is_another_each_time():
     [
         (
             "seven",
-            "NumPy Generator or RandomState, however: random_state='seven'; pass for example random_state=0",
+            (
+                "random_state must be None, an integer of at least 0, or a NumPy Generator or RandomState, got "
+                "'seven'. Pass for example random_state=0."
+            ),
         ),
-        (True, "however: random_state=True; pass for example random_state=0"),
-        (1.5, "however: random_state=1.5; pass for example random_state=0"),
-        (-1, "random_state must be at least 0, however: random_state=-1"),
+        (
+            True,
+            (
+                "random_state must be None, an integer of at least 0, or a NumPy Generator or RandomState, got "
+                "True. Pass for example random_state=0."
+            ),
+        ),
+        (
+            1.5,
+            (
+                "random_state must be None, an integer of at least 0, or a NumPy Generator or RandomState, got "
+                "1.5. Pass for example random_state=0."
+            ),
+        ),
+        (-1, "random_state must be at least 0, got -1. Pass for example random_state=0."),
     ],
 )
 def test_anything_else_is_refused(given, message):

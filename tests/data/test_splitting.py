@@ -39,11 +39,13 @@ def test_default_is_the_published_split(task):
 
 def test_a_rare_class_falls_back_with_a_warning():
     y = ["a"] * 50 + ["b"] * 50 + ["c"]
-    with pytest.warns(PermgradWarning, match="however the smallest class has 1 of 101; the parts are drawn without"):
+    with pytest.warns(
+        PermgradWarning, match="The parts are drawn without stratification, because the smallest class has 1 of 101"
+    ):
         split = split_rows(101, y)
     assert split.kind == "random"
     assert_partition(split, 101)
-    with pytest.warns(PermgradWarning, match="the validation and test parts are drawn without stratification"):
+    with pytest.warns(PermgradWarning, match="The validation and test parts are drawn without stratification"):
         split_rows(103, [*y, "c", "c"])
 
 
@@ -95,65 +97,59 @@ def test_time_goes_forward_and_moments_stay_together(form):
     [
         (
             {"n": 1},
-            (
-                "a table must have at least 3 rows to be split in three, however it has 1; give more rows, or test and"
-                " validation files"
-            ),
+            ("Splitting a table in three needs at least 3 rows, got 1. Add rows, or pass test and validation files."),
         ),
         (
             {"n": 9, "groups": [1, 1, 1, 2, 2, 2, 2, 2, 2]},
-            (
-                "a grouped split must have at least 3 groups, however there are 2; choose another column, or split at"
-                " random"
-            ),
+            ("A grouped split needs at least 3 groups, got 2. Choose another column, or split at random."),
         ),
         (
             {"n": 4, "time": [1, 1, 2, 2]},
-            (
-                "a temporal split must have at least 3 different times, however there are 2; choose another column, or"
-                " split at random"
-            ),
+            ("A temporal split needs at least 3 different times, got 2. Choose another column, or split at random."),
         ),
         (
             {"n": 4, "time": [1, None, 2, 3]},
             (
-                "time must be a number or a date in every row, however 1 of 4 rows has none; drop this row or split at "
-                "random"
+                "time must be a number or a date in every row, but 1 of 4 rows has none. Drop this row or split "
+                "at random."
             ),
         ),
         (
             {"n": 3, "time": pd.Series(["Ulm", "Bonn", "Ulm"], name="town")},
             (
-                "time must be a number or a date in every row, however column 'town' holds neither, but text such as "
-                "'Ulm'; choose another column, or split at random"
+                "time must be a number or a date in every row, but column 'town' holds text such as 'Ulm'. "
+                "Choose another column, or split at random."
             ),
         ),
         (
             {"n": 4, "time": [1, 2, 3]},
-            "time must have one value for each of the 4 rows, however it has 3; pass a column of the table",
+            "time must have one value for each of the 4 rows, got 3. Pass a column of the table.",
         ),
         (
             {"n": 4, "groups": [1, 2]},
-            "groups must have one value for each of the 4 rows, however its shape is (2,); pass a column of the table",
+            "groups must have one value for each of the 4 rows, got shape (2,). Pass a column of the table.",
         ),
         (
             {"n": 4, "groups": [1, 2, 3, 4], "time": [1, 2, 3, 4]},
-            "a split must be by groups or by time, however both are given; leave one out",
+            "A split is by groups or by time, not both. Leave one out.",
         ),
         (
             {"n": 4, "fractions": (0.5, 0.5, 0.5)},
             (
-                "fractions must be three positive shares that sum to 1, however: fractions=(0.5, 0.5, 0.5); the default"
-                " is (0.6, 0.2, 0.2)"
+                "fractions must be three positive shares that sum to 1, got (0.5, 0.5, 0.5). The default is "
+                "(0.6, 0.2, 0.2)."
             ),
         ),
-        ({"n": 4, "task": "rank"}, "task must be one of 'classification', 'regression', however: task='rank'"),
+        (
+            {"n": 4, "task": "rank"},
+            "task must be one of 'classification', 'regression', got 'rank'. Choose one of these.",
+        ),
     ],
 )
 def test_bad_splits(arguments, message):
     with pytest.raises(InputError) as caught:
         split_rows(arguments.pop("n"), **arguments)
-    assert str(caught.value) == message
+    assert caught.value.message == message
 
 
 def test_shared_rows_are_counted():

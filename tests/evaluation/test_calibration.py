@@ -59,9 +59,9 @@ def test_edges():
     assert reliability([0, 1], [0.5, 0.5]).rows.tolist() == [2]
     assert reliability([0, 1, 1], [0.5, 0.5, math.nan]).rows.sum() == 2
     for call, message in (
-        (lambda: reliability([], []), "reliability needs a row with a probability"),
-        (lambda: reliability([1], [1.5]), "probabilities must lie between 0 and 1, however: one is 1.5"),
-        (lambda: reliability([1], [0.5, 0.5]), "as many rows, however: 1 and 2"),
+        (lambda: reliability([], []), "No row has a probability"),
+        (lambda: reliability([1], [1.5]), "Probabilities must be between 0 and 1, got 1.5"),
+        (lambda: reliability([1], [0.5, 0.5]), "the same number of rows, got 1 and 2"),
     ):
         with pytest.raises(InputError, match=message):
             call()

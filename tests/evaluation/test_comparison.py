@@ -52,8 +52,8 @@ def test_best_level_and_behind():
     assert frame.loc["b", "p_holm"] >= frame.loc["b", "p_value"]
     said = sentences(found)
     assert said[0].startswith("A is best by ROC‑AUC: ")
-    assert any(sentence.startswith("It cannot be told from B (by 0.00") for sentence in said)
-    assert any(sentence.startswith("It is ahead by more than chance of C (by 0.0600") for sentence in said)
+    assert any(sentence.startswith("There is no significant difference from B (by 0.00") for sentence in said)
+    assert any(sentence.startswith("It is significantly better than C (by 0.0600") for sentence in said)
 
 
 def test_lower_is_better_where_the_metric_says_so():
@@ -142,9 +142,8 @@ def test_shared_features_and_agreement():
     assert found.k == 2
     assert found.shares().sum().tolist() == pytest.approx([1, 1, 1])
     said = " ".join(sentences(found))
-    assert "A and B share 2 of their 2 strongest features (of 4 in all; chance alone: 1): both x and y. " in said
-    assert "Of the 3 pairs of models" in said
-    assert "weigh features differently by more than refitting explains, most of all" in said
+    assert "A and B share 2 of their 2 strongest features (of 4 in all, by chance alone 1): both x and y. " in said
+    assert "of models weigh features more differently than refits of one model do, most of all A and C" in said
     lines = found.agreement[found.agreement["measure"] == "weighted_overlap"].set_index(["first", "second"])
     assert lines.loc[("a", "c"), "differs"] is True
     assert lines.loc[("a", "c"), "agreement"] < 0.1 < lines.loc[("a", "b"), "agreement"]
@@ -170,7 +169,7 @@ def test_one_explained_model_agrees_with_nobody():
     assert agreement_line(found, "a", "b", "kendall") is None
     assert agreement_words(found, "a", "b") == ""
     page = html.unescape(found.to_html())
-    assert "What each model's importance is made of" in page
+    assert "What each model's importance consists of" in page
     assert "Kendall's tau of the rankings" not in page
 
 
@@ -178,7 +177,7 @@ def test_one_fold_tells_no_ceiling():
     frame = importance_frame({"a": [4, 2, 0.5, 0.1], "b": [3, 2.5, 0.4, 0.2]}, folds=1)
     found = made({name: [0.8] for name in ("a", "b")}, importances=frame)
     said = agreement_words(found, "a", "b")
-    assert said.endswith("falls on the same ones.")
+    assert said.endswith("is on the same ones.")
     assert "fitted again" not in said
 
 
@@ -213,9 +212,9 @@ def test_models_that_rely_on_unlike_numbers_of_features():
     said = " ".join(sentences(found))
     assert (
         "Of their 3 strongest features 3 of A and 1 of B clearly matter and have at least a hundredth of the "
-        "importance; 1 of these is the same (of 6 in all; chance alone: 0.5): both x; A alone y and z. 57"
+        "importance. 1 of these is the same (of 6 in all, by chance alone 0.5): both x; only A y and z. 57"
     ) in said.replace("\u00a0", " ")
-    assert "of the importance of their 3 strongest features falls on the same ones" in said
+    assert "of the importance of their 3 strongest features is on the same ones" in said
     assert "1 of 3 and 1" in found.to_html()
     content = found.to_dict()
     assert content["compared"] == {"features": 6, "strongest": 3}
@@ -234,7 +233,7 @@ def test_features_that_may_matter_by_chance_are_not_among_the_strongest():
     found = made(scores, importances=frame)
     assert found.shares().loc["y", "b"] > 0.2, "by its share it would be named"
     assert found.to_dict()["strongest_features"] == {"a": ["x", "y", "z"], "b": ["x"]}
-    assert "both x; A alone y and z." in " ".join(sentences(found))
+    assert "both x; only A y and z." in " ".join(sentences(found))
     one = made({name: [0.8] for name in models}, importances=frame[frame["fold"] == "0"])
     assert one.to_dict()["strongest_features"] == {"a": ["x", "y", "z"], "b": ["x"]}, "a fold keeps its own p-values"
     older = made(scores, importances=frame.drop(columns="p_value"))
@@ -262,5 +261,5 @@ def test_save_writes_what_it_says(tmp_path):
 
 
 def test_unknown_metric():
-    with pytest.raises(InputError, match="scores have the metrics roc_auc, however: 'rmse' is none of them"):
+    with pytest.raises(InputError, match="metric must be one of 'roc_auc', got 'rmse'"):
         made({"a": [0.1], "b": [0.2]}).table_of("rmse")

@@ -91,21 +91,21 @@ def test_differences_that_cancel_are_none():
             [0.1],
             (3, 1),
             (
-                "a paired test needs the differences of at least two splits, however: their shape is (1,); "
-                "measure both models on more splits"
+                "A paired test needs the differences of at least two splits, got shape (1,). "
+                "Measure both models on more splits. [PG013]"
             ),
         ),
         (
             [0.1, np.nan],
             (3, 1),
-            ("differences must be finite, however: 1 of 2 are not; leave out the splits on which a model has no score"),
+            ("1 of 2 differences are not finite. Leave out the splits on which a model has no score. [PG002]"),
         ),
         (
             [0.1, 0.2],
             (0, 1),
-            "train_rows must be at least 1, however: train_rows=0; pass the number of rows of a split",
+            "train_rows must be at least 1, got 0. Pass the number of rows of a split. [PG002]",
         ),
-        ([0.1, 0.2], (3, 0), "test_rows must be at least 1, however: test_rows=0; pass the number of rows of a split"),
+        ([0.1, 0.2], (3, 0), "test_rows must be at least 1, got 0. Pass the number of rows of a split. [PG002]"),
     ],
 )
 def test_bad_input(differences, rows, message):
@@ -129,7 +129,7 @@ def test_holm_rejects_step_by_step(p_values):
 
 
 def test_holm_of_what_is_no_p_value():
-    with pytest.raises(InputError, match="p-values must be numbers from 0 to 1, one for each test, however"):
+    with pytest.raises(InputError, match="p-values must be numbers from 0 to 1, one for each test, got"):
         holm([0.2, 1.2])
     with pytest.raises(InputError, match="p-values must be"):
         holm([0.2, float("nan")])

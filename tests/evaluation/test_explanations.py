@@ -235,7 +235,7 @@ def test_an_order_of_chance_lies_among_random_ones():
         ({"radius": -1}, "radius must be"),
         ({"inputs": X[:5]}, "The explanation is of 60 rows, got 5"),
         ({"output": "maybe"}, "maybe"),
-        ({"explanation": X}, "explanation must be an Explanation, got ndarray"),
+        ({"explanation": X}, "explanation must be a permgrad.Explanation, got numpy.ndarray"),
     ],
     ids=lambda value: "",
 )
@@ -251,20 +251,39 @@ def test_what_the_explanation_cannot_tell_is_asked_for():
         pg.evaluate(explained(background=X[:3]), linear, X, **QUIET)
     y = linear(X)
     of_loss = pg.explain(linear, X, y, task="regression", **QUIET)
-    with pytest.raises(InputError, match=r"measures the loss\. Pass y"):
+    with pytest.raises(InputError, match=r"measures the loss and needs y"):
         pg.evaluate(of_loss, linear, X, **QUIET)
-    with pytest.raises(InputError, match="infidelity needs attributions of single rows"):
+    with pytest.raises(InputError, match="infidelity needs a local explanation"):
         pg.evaluate(of_loss, linear, X, y, metrics="infidelity", task="regression", **QUIET)
     net, inputs = fusion()
     mask = np.arange(36).reshape(6, 6) // 9
     explanation = pg.explain(net, inputs, method="gradient", segments={"image": mask}, **QUIET)
     assert explanation.meta["options_not_kept"] == ["segments"]
-    with pytest.raises(InputError, match=r"made with segments=, which it does not keep. Pass it again"):
+    with pytest.raises(InputError, match=r"made with segments=, which it cannot store. Pass it again"):
         pg.evaluate(explanation, net, inputs, **QUIET)
     evaluation = pg.evaluate(explanation, net, inputs, segments={"image": mask}, n_repeats=2, **QUIET)
     assert not evaluation.left_out
     whole = {"image": inputs["image"].round().astype(int), "table": inputs["table"].round().astype(int)}
-    with pytest.raises(InputError, match="the inputs hold none"):
+    with pytest.raises(InputError, match="sensitivity needs inputs with real numbers"):
         pg.evaluate(
             pg.explain(net, whole, method="permutation", **QUIET), net, whole, metrics="sensitivity", **QUIET
         )  # fmt: skip
+
+
+def test_other_rows_and_another_background_are_refused():
+    rows = np.random.default_rng(0).normal(size=(60, 3))
+
+    def model(table):
+        return table @ [3.0, 1.0, 0.0]
+
+    given = {"background": rows[:20], "random_state": 0, "progress": False}
+    explanation = pg.explain(model, rows[20:40], method="shapley", task="regression", **given)
+    asked = {"metrics": "deletion", "random_state": 0, "progress": False}
+    assert pg.evaluate(explanation, model, rows[20:40], background=rows[:20], **asked).estimates
+    for inputs, background, what in (
+        (rows[20:40][::-1], rows[:20], "other rows"),
+        (rows[40:], rows[:20], "other rows"),
+        (rows[20:40], rows[40:], "another background"),
+    ):
+        with pytest.raises(pg.InputError, match=f"was made with {what}"):
+            pg.evaluate(explanation, model, inputs, background=background, **asked)

@@ -212,53 +212,56 @@ def test_primary_metric():
     [
         (
             lambda: evaluate("ranking", [1]),
-            "task must be one of 'classification', 'regression', however: task='ranking'",
+            "task must be one of 'classification', 'regression', got 'ranking'. Choose one of these.",
         ),
         (
             lambda: evaluate("regression", [1.0]),
-            "evaluate needs predictions= for regression, however: predictions=None; pass them",
+            "Regression needs predictions=. Pass model.predict(X).",
         ),
         (
             lambda: evaluate("regression", [1.0], predictions=[1.0, 2.0]),
-            "y and predictions must have as many rows, however: 1 and 2",
+            "y and predictions must have the same number of rows, got 1 and 2. Pass one prediction per row.",
         ),
         (
             lambda: evaluate("regression", [1.0, 2.0], predictions=[[1.0, 2.0], [3.0, 4.0]]),
-            "predictions must have shape (rows,), however: its shape is (2, 2)",
+            "predictions must have shape (rows,), got (2, 2). Pass one value per row.",
         ),
         (
             lambda: evaluate("regression", [1.0, math.inf], predictions=[1.0, 2.0]),
-            "y must be finite for regression, however: it has missing or infinite values; drop these rows",
+            "y has missing or infinite values. Leave those rows out.",
         ),
         (
             lambda: evaluate("classification", [["a"], ["b"]], predictions=["a", "b"], classes=["a", "b"]),
-            "y must have shape (rows,), however: its shape is (2, 1)",
+            "y must have shape (rows,), got (2, 1). Pass one class per row.",
         ),
         (
             lambda: evaluate("classification", ["a", "b"], predictions=["a"], classes=["a", "b"]),
-            "y and predictions must have as many rows, however: shapes (2,) and (1,)",
+            (
+                "y and predictions must have the same number of rows, got shapes (2,) and (1,). "
+                "Pass one prediction per row."
+            ),
         ),
         (
             lambda: evaluate("classification", ["a"], probabilities=[[0.5, 0.5]], classes=["a"]),
             (
-                "probabilities must have one row per row of y and one column per class, however: "
-                "the shape is (1, 2) and (1, 1) is needed"
+                "probabilities must have one row per row of y and one column per class, (1, 1), "
+                "got (1, 2). Pass predict_proba(X)."
             ),
         ),
         (
             lambda: evaluate("classification", ["a"], predictions=["a"], classes=["a", "a"]),
-            "classes must name each class of the model once, however: classes=['a', 'a']; pass model.classes_",
+            "classes must name each class of the model once, got ['a', 'a']. Pass model.classes_.",
         ),
         (
             lambda: evaluate("classification", ["a"], classes=["a", "b"]),
-            "evaluate needs predictions= or probabilities= for classification, however: both are None",
+            "Classification needs predictions= or probabilities=. Pass predict_proba(X).",
         ),
     ],
 )
 def test_messages(call, message):
     with pytest.raises(InputError) as caught:
         call()
-    assert str(caught.value) == message
+    assert caught.value.message == message
 
 
 @pytest.mark.parametrize("labels", [(0, 1), ("bad", "good")], ids=["numbers", "texts"])

@@ -108,16 +108,22 @@ def test_shares_clip_and_normalise_and_keep_scale_out():
     [
         (
             lambda: spearman([1, 2], [1]),
-            "truth and estimate must both have shape (features,), however: their shapes are (2,) and (1,)",
+            (
+                "truth and estimate must both have shape (features,), got (2,) and (1,). "
+                "Pass one importance per feature in each. [PG007]"
+            ),
         ),
         (
             lambda: share_error([1, np.nan], [1, 2]),
-            "truth and estimate must be finite, however: some values are missing or infinite",
+            "truth or estimate holds missing or infinite values. Leave those features out. [PG002]",
         ),
-        (lambda: importance_shares([np.inf, 1]), "importance must be finite, however: 1 of 2 values are not"),
+        (
+            lambda: importance_shares([np.inf, 1]),
+            "1 of 2 importances are not finite. Leave those features out. [PG002]",
+        ),
         (
             lambda: top_k_recovery([1, 2], [1, 2], 3),
-            "k must be between 1 and the number of features, however: k=3, features=2",
+            "k must be between 1 and the number of features (2), got 3. Pass another k. [PG002]",
         ),
     ],
 )
@@ -133,6 +139,4 @@ def test_importances_of_another_shape_are_refused(importance):
     for call in (importance_shares, lambda own: weighted_overlap(own, own, 1)):
         with pytest.raises(InputError) as caught:
             call(importance)
-        assert f"importance must have shape (features,) with at least one, however: its shape is {shape}" in str(
-            caught.value
-        )
+        assert f"importance must have shape (features,) with at least one feature, got {shape}" in str(caught.value)

@@ -158,11 +158,11 @@ def test_the_table_has_every_pair_and_measure():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: strongest([1, 2], 3), "k must be between 1 and the number of features, however: k=3, features=2"),
-        (lambda: strongest([1, np.nan], 1), "importance must be finite, however: 1 of 2 values are not"),
+        (lambda: strongest([1, 2], 3), r"k must be between 1 and the number of features \(2\), got 3"),
+        (lambda: strongest([1, np.nan], 1), "1 of 2 importances are not finite"),
         (
             lambda: top_overlap([1, 2], [1, 2, 3], 1),
-            r"both lists must be of the same features, however: their shapes are \(2,\) and \(3,\)",
+            r"Both lists must have the same features, got shapes \(2,\) and \(3,\)",
         ),
         (lambda: agreement([[1, 2]], [[2, 1]], "tau"), "agreement measure must be one of 'kendall'"),
     ],

@@ -147,22 +147,26 @@ def test_inputs_stay_as_they_are():
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        (([0, 0], [0.1, 0.2]), {}, r"y must hold two labels, however: it holds 1 \(\[0\]\); pass rows of both classes"),
-        (([0, 1, 2], [0.1, 0.2, 0.3]), {}, r"y must hold two labels, however: it holds 3 \(\[0, 1, 2\]\)"),
-        (([0, "a"], [0.1, 0.2]), {"positive": "b"}, "positive must be one of '0', 'a', however: positive='b'"),
-        (([0, 1], [0.1, math.nan]), {}, "scores must be finite, however: 1 of 2 are not; leave those rows out"),
-        (([0, 1], [[0.1, 0.9], [0.2, 0.8]]), {}, r"its shape is \(2, 2\); pass predict_proba\(X\)\[:, 1\]"),
-        (([[0], [1]], [0.1, 0.2]), {}, r"y must have shape \(rows,\), however: its shape is \(2, 1\)"),
-        (([0, 1], [0.1, 0.2, 0.3]), {}, "y and scores must have as many rows, however: 2 and 3"),
+        (([0, 0], [0.1, 0.2]), {}, r"y must hold two labels, got 1 \(\[0\]\)\. Pass rows of both classes"),
+        (([0, 1, 2], [0.1, 0.2, 0.3]), {}, r"y must hold two labels, got 3 \(\[0, 1, 2\]\)"),
+        (([0, "a"], [0.1, 0.2]), {"positive": "b"}, "positive must be one of '0', 'a', got 'b'"),
+        (([0, 1], [0.1, math.nan]), {}, "1 of 2 scores are not finite. Leave those rows out"),
+        (([0, 1], [[0.1, 0.9], [0.2, 0.8]]), {}, r"got \(2, 2\)\. Pass predict_proba\(X\)\[:, 1\]"),
+        (([[0], [1]], [0.1, 0.2]), {}, r"y must have shape \(rows,\), got \(2, 1\)"),
+        (([0, 1], [0.1, 0.2, 0.3]), {}, "y and scores must have the same number of rows, got 2 and 3"),
         (
             ([0, 1], [0.1, 0.2]),
             {"by": "costs"},
-            r"by must be one of 'f1', .* however: by='costs' \(did you mean 'cost'\?\)",
+            r"by must be one of 'f1', .*, got 'costs'\. Did you mean 'cost'\?",
         ),
-        (([0, 1], [0.1, 0.2]), {"by": "cost"}, "by='cost' needs what outcomes cost, however: cost=None"),
-        (([0, 1], [0.1, 0.2]), {"cost": COST}, "cost is used with by='cost' only, however: by='f1'"),
+        (([0, 1], [0.1, 0.2]), {"by": "cost"}, "by='cost' needs the costs of outcomes, got cost=None"),
+        (([0, 1], [0.1, 0.2]), {"cost": COST}, "cost= needs by='cost', got by='f1'"),
         (([0, 1], [0.1, 0.2]), {"by": "cost", "cost": {"false_alarm": 1}}, "outcome in cost must be one of"),
-        (([0, 1], [0.1, 0.2]), {"by": "cost", "cost": {"false_positive": math.inf}}, "a cost must be a finite number"),
+        (
+            ([0, 1], [0.1, 0.2]),
+            {"by": "cost", "cost": {"false_positive": math.inf}},
+            r"cost\['false_positive'\] must be a finite number, got inf",
+        ),
     ],
 )
 def test_wrong_input(arguments, options, message):
@@ -172,7 +176,7 @@ def test_wrong_input(arguments, options, message):
 
 def test_outcomes_are_named_in_full():
     assert len(OUTCOMES) == 4
-    with pytest.raises(InputError, match="a threshold must be a number"):
+    with pytest.raises(InputError, match="The threshold must be a number"):
         metrics_at([0, 1], [0.1, 0.2], math.nan)
 
 

@@ -16,7 +16,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 from networks import NETWORKS
 from table import METHODS, REMEDY, outcome
 
-SLOPES = ("gradient", "integrated_gradients", "deeplift")
 #: Tables and texts have no map.
 WITH_MAPS = (
     "widedeep FTTransformer, text, image",
@@ -26,13 +25,18 @@ WITH_MAPS = (
 )
 #: Each row's output depends on the other rows, or there are several numbers for each output.
 NEVER = ("transformers CLIP, images of a batch against its texts", "tabm, its members")
-#: Inputs of whole numbers have no slopes.
-WHOLE = (
-    "rtdl FT-Transformer",
+
+
+#: Transformers whose tokens all attend to each other.
+WITH_ATTENTION = (
+    "widedeep TabTransformer",
     "transformers BERT",
+    "transformers CLIP, image classification",
     "transformers CLIP, score of a pair",
     "transformers ViLT",
-    "widedeep FTTransformer, text, image",
+    "monai ViT 3D",
+    "timm ViT",
+    "vit-pytorch ViT",
 )
 
 
@@ -40,9 +44,11 @@ def applies(name: str, method: str) -> bool:
     """Return whether a method must explain a network."""
     if name in NEVER:
         return False
+    if method in ("attention_rollout", "token_relevance"):
+        return name in WITH_ATTENTION
     if method == "gradcam":
         return name in WITH_MAPS or NETWORKS[name][0] in ("monai", "timm", "vit_pytorch")
-    return method not in SLOPES or name not in WHOLE
+    return True
 
 
 @pytest.mark.parametrize("method", METHODS)

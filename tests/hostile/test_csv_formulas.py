@@ -151,7 +151,7 @@ def test_modes_are_of_the_body_alone(tmp_path):
         with csv_formulas("quote"):
             assert csv_text(frame) == ("a\n'=1\n", 1)
     assert csv_text(frame) == ("a\n'=1\n", 1)
-    with pytest.raises(pg.InputError, match="csv-formulas must be one of 'quote', 'keep', however"), csv_formulas("x"):
+    with pytest.raises(pg.InputError, match="csv-formulas must be one of 'quote', 'keep', got"), csv_formulas("x"):
         pass
 
 
@@ -246,5 +246,5 @@ def test_predictions_on_stdout_are_the_file(commanded):
 def test_other_modes_are_refused_before_the_work(commanded):
     _, place = commanded
     said = call("predict", place / "run", place / "table.csv", "--out", place / "q.csv", "--csv-formulas", "x", code=2)
-    assert "csv-formulas must be one of 'quote', 'keep', however" in said
+    assert "csv-formulas must be one of 'quote', 'keep', got" in said
     assert not (place / "q.csv").exists()

@@ -147,8 +147,8 @@ def test_they_are_refused(damaged: Path) -> None:
     *lines, kibibytes = found.stdout.splitlines()
     assert len(lines) == 2
     assert int(kibibytes) < 512 * 1024
-    rules = ("a Parquet file must be complete, however ", "a table must have at least one column, however ")
-    assert all(line.startswith(rules) for line in lines), lines
+    facts = ("is cut off, damaged or no Parquet file.", "has no columns.")
+    assert all(any(fact in line for fact in facts) for line in lines), lines
 
 
 def test_whole_files_are_read(tmp_path: Path) -> None:

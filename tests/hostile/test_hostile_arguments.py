@@ -172,8 +172,9 @@ def test_prediction(case: Any, name: str) -> None:
 
 @pytest.mark.parametrize("name", parameters(pg.compare, "device", "progress", "name", "na_codes"))
 def test_compare(case: Any, name: str) -> None:
-    usual: dict[str, Any] = {"X": case.table, "y": case.y, "models": ("linear", "extra_trees"), "folds": 2}
+    usual: dict[str, Any] = {"X": case.table, "y": case.y, "models": ("linear", "histogram_boosting"), "folds": 2}
     usual |= {"explain": name in ("methods", "loss", "n_repeats", "most_rows"), "progress": False, "random_state": 0}
+    pg.compare(**usual)  # the precondition: the other arguments are in order
     check_argument(lambda own: pg.compare(**{**usual, name: own}), takes=meant(name))
 
 

@@ -13,12 +13,12 @@ from network_cases import kinds
 from network_kinds_code import TheirOwnError
 from network_twins import Twin
 from torch import nn
+from usual_methods import USUAL
 
 import permgrad as pg
-from permgrad.attribution import methods
 
 KINDS = sorted(kinds)
-METHODS = [name for name in methods if name != "permgrad-paper"]
+METHODS = [name for name in USUAL if name != "permgrad-paper"]
 #: So many methods meet each kind here, others at the next: all of them meet most.
 EACH = 4
 
@@ -83,13 +83,19 @@ def shift(net, x):
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (shift, "a row's output must depend on that row alone, however: it changes with the rows beside it"),
-        (lambda net, x: net.layer(x)[:, :1].expand(-1, min(len(x), 2)), "however: 2 before and 1 for 1 row; mend its"),
-        (lambda net, x: {"a": net.layer(x)} if len(x) > 1 else {"b": net.layer(x)}, "'a' was explained, and for 1 row"),
-        (lambda net, x: net.layer(x) + 1j, "must be a dense tensor of real numbers, however: it is complex64"),
-        (lambda net, x: net.layer(x)[:, :0], r"however: it is \(\d+, 0\) for \d+ row"),
-        (nn.Sequential(nn.LazyLinear(2)), "'0.weight' is lazy and has none yet; call the network once on some rows"),
-        (nn.Linear(3, 2, device="meta"), "'weight' is on the meta device"),
+        (shift, "A row's output must depend on that row alone, but the other rows of the batch change it"),
+        (lambda net, x: net.layer(x)[:, :1].expand(-1, min(len(x), 2)), r"got 1 for 1 row after 2 before\. Fix its"),
+        (
+            lambda net, x: {"a": net.layer(x)} if len(x) > 1 else {"b": net.layer(x)},
+            "got 'b' for 1 row after 'a' before",
+        ),
+        (lambda net, x: net.layer(x) + 1j, "must be a dense tensor of real numbers, got complex64"),
+        (lambda net, x: net.layer(x)[:, :0], r"got \(\d+, 0\) for \d+ row"),
+        (
+            nn.Sequential(nn.LazyLinear(2)),
+            r"'0.weight' of the network has no values yet\. Call the network once on some rows",
+        ),
+        (nn.Linear(3, 2, device="meta"), "'weight' of the network is on the meta device"),
     ],
 )
 def test_what_is_said_of_networks_that_cannot_be_explained(function, message):
@@ -101,18 +107,16 @@ def test_what_is_said_of_networks_that_cannot_be_explained(function, message):
 def test_what_is_no_number_between_rows_is_refused(method):
     rows = drawn()
     net = Own(lambda net, x: net.layer(x[:, :3]) / (x[:, 0] == x[:, 3])[:, None])
-    with pytest.raises(
-        pg.InputError, match=r"also for rows that take values from others, however: .*; pass background="
-    ):
+    with pytest.raises(pg.InputError, match=r"also for rows that take values from others, but .*\. Pass background="):
         pg.explain(net, torch.cat([rows, rows[:, :1]], dim=1), method=method, random_state=0, progress=False)
 
 
 def test_little_mixing_and_chance_are_named():
-    with pytest.warns(pg.PermgradWarning, match="so that values are no more exact than that"):
+    with pytest.warns(pg.PermgradWarning, match="so values are no more exact than that"):
         explain(lambda net, x: net.layer(x) + 0.002 * x.mean(dim=0)[:2])
-    with pytest.warns(pg.PermgradWarning, match="the same output every time, however: it does not"):
+    with pytest.warns(pg.PermgradWarning, match="gives a row different outputs each time"):
         explain(lambda net, x: net.layer(x) + 0.001 * torch.randn(len(x), 2))
-    with pytest.warns(pg.PermgradWarning, match="the same output every time, however: it does not"):
+    with pytest.warns(pg.PermgradWarning, match="gives a row different outputs each time"):
         explain(lambda net, x: net.layer(x) + 0.001 * net.calls)
 
 
@@ -128,7 +132,7 @@ def test_rows_that_mix_only_where_they_are_alike_are_found():
     net = Own(lambda net, x: net.layer(torch.softmax(x @ x.T, dim=1) @ x))
     with torch.no_grad():
         alone = torch.cat([net(rows[:1]), net(rows[1:])])
-        assert float((net(rows) - alone).abs().max()) < 1e-4, "not seen on the rows themselves"
+        assert float((net(rows) - alone).abs().max()) < 1e-3, "not seen on the rows themselves"
     for method in ("lime", "permutation", "shapley"):
         with pytest.raises(pg.InputError, match="depend on that row alone"):
             pg.explain(net, rows, [0, 1], method=method, random_state=0, progress=False)
@@ -177,13 +181,13 @@ def test_the_users_own_error_is_the_cause():
     net = Own(broken)
     with pytest.raises(
         pg.InputError,
-        match=r"called with x \(\d+, 3\) float32 it raised TheirOwnError: of their own in two lines; mend",
+        match=r"called with x \(\d+, 3\) float32 it raised TheirOwnError: of their own in two lines\. Fix",
     ) as caught:
         explain(net)
     assert isinstance(caught.value.__cause__, TheirOwnError)
     net = nn.Linear(3, 2)
     net.register_full_backward_hook(lambda *_: 1 / 0)
-    with pytest.raises(pg.InputError, match="torch can differentiate, however: it raised ZeroDivisionError") as caught:
+    with pytest.raises(pg.InputError, match="torch can differentiate, but it raised ZeroDivisionError") as caught:
         explain(net, method="gradient")
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
@@ -192,9 +196,7 @@ def test_memory_that_suffices_for_no_row_is_the_surroundings_problem():
     def full(_net, _x):
         raise torch.OutOfMemoryError
 
-    with pytest.raises(
-        pg.EnvironmentProblem, match="the work must fit into memory, however: there is not enough of it"
-    ):
+    with pytest.raises(pg.EnvironmentProblem, match="There is not enough memory"):
         explain(full)
 
 
@@ -247,7 +249,7 @@ def test_a_forward_that_differentiates_is_no_network_for_deeplift():
                 return torch.autograd.grad(self.net(x).sum(), x, create_graph=True)[0].sum(dim=1)
 
     net = Forces()
-    with pytest.raises(pg.InputError, match="deeplift needs a network whose forward does not differentiate"):
+    with pytest.raises(pg.InputError, match="deeplift cannot explain a network whose forward computes gradients"):
         explain(net, method="deeplift")
     found = explain(net, method="integrated_gradients")
     assert found.meta["rule"] == "midpoint rule over gradients"

@@ -81,9 +81,7 @@ def listener():
 def test_the_browser_would_run_it(tmp_path, listener):
     """The mark and the listener work: a page that is not escaped leaves both."""
     port, asked = listener
-    path = tmp_path / "unsafe.html"
-    path.write_text(f"<html><body>{PAYLOADS[4]}<img src=http://127.0.0.1:{port}/img></body></html>", encoding="utf-8")
-    seen = visit(path, tmp_path)
+    seen = visit(f"<html><body>{PAYLOADS[4]}<img src=http://127.0.0.1:{port}/img></body></html>", tmp_path)
     assert 'data-broken="1"' in seen.page
     assert any("/img" in url for url in seen.requests), "requests are seen in the browser's log too"
     assert "/img" in asked

@@ -205,87 +205,78 @@ class SilentMethod:
             lambda: ForeignRenderer("tinto"),
             (
                 "images must be a callable from encoded rows to pictures, or a fitted TINTOlib method with "
-                "transform(data, folder), however: images='tinto'; pass for example a function of an array"
+                "transform(data, folder), got 'tinto'. Pass for example a function of an array."
             ),
         ),
         (
             lambda: ForeignRenderer(lambda _: np.zeros((1, 2, 2)))(ROWS),
             (
-                "foreign pictures must have the shape (n, height, width), (n, channels, height, width) or "
-                "(n, height, width, channels), however: shape (1, 2, 2) for n=2 rows; return one picture for each row"
+                "Foreign pictures must have the shape (n, height, width), (n, channels, height, width) or (n, "
+                "height, width, channels), got (1, 2, 2) for n=2 rows. Return one picture for each row."
             ),
         ),
         *[
             (
                 lambda shape=shape: ForeignRenderer(lambda _: np.zeros(shape))(ROWS),
                 (
-                    "foreign pictures must have the shape (n, height, width), (n, channels, height, width) or "
-                    f"(n, height, width, channels), however: shape {shape} for n=2 rows; return one picture for each "
-                    "row"
+                    "Foreign pictures must have the shape (n, height, width), (n, channels, height, width) or "
+                    f"(n, height, width, channels), got {shape} for n=2 rows. Return one picture for each row."
                 ),
             )
             for shape in ((2, 0, 3), (2, 3, 0), (2, 3), (2, 1, 3, 3, 1))
         ],
         (
             lambda: ForeignRenderer(lambda _: np.full((2, 2, 2), np.nan))(ROWS),
-            "foreign pictures must be finite, however: 2 of 2 hold NaN or infinity; mend the callable",
+            "Foreign pictures must be finite, but 2 of 2 hold NaN or infinity. Correct the callable.",
         ),
         (
             second_size,
             (
-                "foreign pictures must have one shape (channels, height, width), however: (1, 4, 4) after (1, 3, 3); "
-                "let the callable return the same size each time"
+                "Foreign pictures must have one shape (channels, height, width), got (1, 4, 4) after (1, 3, 3). "
+                "Return the same size each time."
             ),
         ),
         (
             lambda: ForeignRenderer(lambda _: np.zeros((2, 3, 3, 3)))(ROWS),
             (
-                "the axis of the channels must be recognisable, however: pictures of shape (2, 3, "
-                "3, 3) can be read both "
-                "ways; pass channels_last=True or False"
+                "Either axis of pictures of shape (2, 3, 3, 3) may be that of the channels. Pass "
+                "channels_last=True or False."
             ),
         ),
         (
             lambda: ForeignRenderer(broken)(ROWS),
             (
-                "the foreign image method must draw every encoded row, however: on 2 rows it raised ZeroDivisionError: "
-                "division by zero; try it on the same rows outside permgrad"
+                "The foreign image method failed on 2 rows with ZeroDivisionError: division by zero. Try it on "
+                "the same rows outside permgrad."
             ),
         ),
         (
             lambda: ForeignRenderer(SilentMethod())(ROWS),
-            (
-                "a TINTOlib method must list its pictures in a CSV file, however: regression.csv was not written; "
-                "use TINTOlib 1.3 or later"
-            ),
+            ("The TINTOlib method did not write regression.csv, the list of its pictures. Use TINTOlib 1.3 or later."),
         ),
         (
             lambda: ForeignRenderer(plain, names=["a"])(ROWS),
             (
-                "encoded rows must have the shape (n, 1), however: shape (2, 3); "
-                "encode the table with the encoder the network was trained with"
+                "Encoded rows must have the shape (n, 1), got (2, 3). Encode the table with the encoder that the "
+                "network was trained with."
             ),
         ),
         (
             lambda: ForeignRenderer(plain).height,
-            (
-                "the size of foreign pictures is known after the first is drawn, however: none has "
-                "been; draw one row first"
-            ),
+            ("The size of foreign pictures is unknown before the first is drawn. Draw one row first."),
         ),
         (
             lambda: ForeignRenderer(plain).influence(),
             (
-                "maps can be read back to columns only through a differentiable renderer, however: the "
-                "pictures are drawn by "
-                "foreign code; choose method='permgrad', 'permutation' or 'ablation', or a layout of permgrad"
+                "Maps cannot be read back to columns, because foreign code draws the pictures and it has no "
+                "slopes. Choose method='permgrad', 'permutation' or 'ablation', or a layout of permgrad."
             ),
         ),
         (
             lambda: renderer_from_dict({"kind": "foreign"}),
             (
-                "a model with a foreign image callable needs that callable on loading, however: images=None; "
-                "call pg.load(folder, images=callable)"
+                "A model with a foreign image callable needs that callable on loading. Call pg.load(folder, "
+                "images=callable)."
             ),
         ),
     ],
@@ -293,4 +284,4 @@ class SilentMethod:
 def test_mistakes_are_named(call, message):
     with pytest.raises(InputError) as caught:
         call()
-    assert str(caught.value) == message
+    assert caught.value.message == message

@@ -257,83 +257,70 @@ def test_an_object_with_the_protocol_plugs_in_and_is_not_changed():
     [
         (
             lambda: make_layout("asignment"),
-            (
-                "layout must be one of 'assignment', 'random', 'tinto', however: layout='asignment' "
-                "(did you mean 'assignment'?)"
-            ),
+            ("layout must be one of 'assignment', 'random', 'tinto', got 'asignment'. Did you mean 'assignment'?"),
         ),
         (
             lambda: make_layout("random", 20, 0, spacing=2),
-            "layout 'random' takes no options, however: spacing=2; leave it out",
+            "Layout 'random' has no options, got spacing=2. Leave it out.",
         ),
         (
             lambda: make_layout(Diagonal(), 20, 0, spacing=2),
-            (
-                "options are for layouts given by name, however: spacing came with a Diagonal; set them "
-                "on the object itself"
-            ),
+            ("Options are for layouts given by name, but spacing came with a Diagonal. Set them on the object itself."),
         ),
         (
             lambda: make_layout(3),
             (
-                "layout must be one of 'assignment', 'random', 'tinto', or an object with fit(encoded, "
-                "names, random_state) "
-                "that sets positions, pixels and overlap, however: layout=3; "
-                "see docs/adding-a-layout.md for the protocol"
+                "layout must be one of 'assignment', 'random', 'tinto', or an object with fit(encoded, names, "
+                "random_state) that sets positions, pixels and overlap, got 3. The protocol is in "
+                "docs/adding-a-layout.md."
             ),
         ),
         (
             lambda: make_layout("random", 0),
-            "pixels must be an integer from 1 to 4096, however: pixels=0; pass for example pixels=20",
+            "pixels must be an integer from 1 to 4096, got 0. Pass for example pixels=20.",
         ),
         (
             lambda: fit_layout(Diagonal(pixels=3), np.eye(5), None, 0),
-            "positions must lie from 0 to pixels − 1 = 2, however: they go from 0 to 4; give the layout more pixels",
+            "positions must be from 0 to pixels − 1 = 2, got 0 to 4. Give the layout more pixels.",
         ),
         (
             lambda: fit_layout(Diagonal(overlap="first"), np.eye(5), None, 0),
-            "overlap must be one of 'last', 'mean', 'maximum', however: overlap='first'",
+            "overlap must be one of 'last', 'mean', 'maximum', got 'first'. Choose one of these.",
         ),
         (
             lambda: make_layout("random").fit(np.zeros((0, 3))),
             (
-                "a layout is fitted on encoded rows of shape (rows, columns), at least one of each, "
-                "however: shape (0, 3); "
-                "pass the encoded training rows"
+                "A layout needs encoded rows of shape (rows, columns), at least one of each, got shape (0, 3). "
+                "Pass the encoded training rows."
             ),
         ),
         (
             lambda: make_layout("random").fit(np.zeros((2, 3)), ["a"]),
             (
-                "a layout needs one name for each encoded column, however: 1 names, 3 columns; "
-                "pass the encoder's encoded_names_"
+                "A layout needs one name for each encoded column, got 1 names for 3 columns. Pass the encoder's "
+                "encoded_names_."
             ),
         ),
         (
             lambda: make_layout("tinto").fit(np.array([[1.0, np.inf]])),
-            "encoded values must be finite, however: 1 of 2 columns holds infinity; clean it first",
+            "Encoded values must be finite, but 1 of 2 columns holds infinity. Clean it first.",
         ),
         (
             lambda: StoredLayout([[0, 1.5]], 4),
             (
-                "a layout's positions must be integers of shape (encoded columns, 2), a row and a column for each, "
-                "however: list of shape (1, 2); round them to whole pixels"
+                "positions of a layout must be integers of shape (encoded columns, 2), a row and a column for "
+                "each, got list of shape (1, 2). Round them to whole pixels."
             ),
         ),
         (
             lambda: StoredLayout.from_dict({"pixels": 3}),
-            (
-                "a stored layout must have 'positions', 'pixels' and 'overlap', however: "
-                "'positions', 'overlap' missing; "
-                "save the model again"
-            ),
+            ("The stored layout lacks 'positions', 'overlap'. Save the model again."),
         ),
         (
             lambda: StoredLayout([[0, 0]], 4).fit(np.eye(2)),
             (
-                "a stored layout must have one position for each encoded column, however: 1 "
-                "positions, 2 encoded columns; "
-                "use layout='assignment' to place these columns anew"
+                "The stored layout has 1 positions for 2 encoded columns. Use layout='assignment' to place these "
+                "columns anew."
             ),
         ),
     ],
@@ -341,4 +328,4 @@ def test_an_object_with_the_protocol_plugs_in_and_is_not_changed():
 def test_mistakes_are_named(call, message):
     with pytest.raises(InputError) as caught:
         call()
-    assert str(caught.value) == message
+    assert caught.value.message == message

@@ -241,17 +241,17 @@ def test_short_labels_fit(width):
         (
             lambda: draw_layout(StoredLayout([[0, 0]], 2), ["a", "b"]),
             (
-                "names must hold one name for each encoded column, however: 2 names, 1 columns; "
-                "pass the encoder's encoded_names_"
+                "names must hold one name for each encoded column, got 2 names for 1 columns. Pass the encoder's "
+                "encoded_names_."
             ),
         ),
         (
             lambda: draw_layout(make_layout("random")),
-            "a layout must be fitted before it is drawn, however: RandomLayout has no positions; call fit first",
+            "RandomLayout is not fitted: it has no positions. Call fit first.",
         ),
     ],
 )
 def test_mistakes_are_named(call, message):
     with pytest.raises(InputError) as caught:
         call()
-    assert str(caught.value) == message
+    assert caught.value.message == message

@@ -212,62 +212,51 @@ def test_the_cache_of_plans_is_bounded():
         (
             lambda: make("apart")[0](torch.zeros(2, 3)),
             (
-                "encoded rows must have the shape (n, 9), one column per position of the layout, "
-                "however: shape (2, 3); "
-                "encode the table with the encoder the layout was fitted with"
+                "Encoded rows must have the shape (n, 9), one column for each position of the layout, got (2, "
+                "3). Encode the table with the encoder that the layout was fitted with."
             ),
         ),
         (
             lambda: make("apart")[0].render_region(torch.zeros(2, 9), (0, 8, 0, 1)),
-            "a box must lie in the picture of 7×7 pixels, however: box=(0, 8, 0, 1); take it from region_of",
+            "box must be inside the picture of 7×7 pixels, got (0, 8, 0, 1). Use region_of.",
         ),
         (
             lambda: make("apart")[0].region_of([9]),
-            "encoded columns are numbered from 0 to 8, however: columns=[9]; see the encoder's columns_of",
+            "columns must be from 0 to 8, got [9]. The encoder's columns_of gives them.",
         ),
         (
             lambda: Renderer(StoredLayout([[0, 0]], 2), [0], [np.nan]),
             (
-                "maximum must be 1 finite numbers, one for each encoded column, however: shape (1,), 1 not finite; "
-                "pass the encoder's maximum_"
+                "maximum must be 1 finite numbers, one for each encoded column, got shape (1,) with 1 not "
+                "finite. Pass the encoder's maximum_."
             ),
         ),
         (
             lambda: Renderer(StoredLayout([[0, 0]], 2), [1], [0]),
-            (
-                "maximum must be at least minimum for each encoded column, however: column 0 has minimum=1, maximum=0; "
-                "swap them"
-            ),
+            ("maximum must be at least minimum, but encoded column 0 has minimum=1 and maximum=0. Swap them."),
         ),
         (
             lambda: make("apart", channels=0),
-            "channels must be an integer of at least 1, however: channels=0; pass 1 or 3",
+            "channels must be an integer of at least 1, got 0. Pass 1 or 3.",
         ),
         (
             lambda: make("apart", scale=0),
-            "scale must be a finite number above 0, however: scale=0; pass 1 or 255",
+            "scale must be a finite number above 0, got 0. Pass 1 or 255.",
         ),
         (
             lambda: Renderer(object(), [0], [1]),
-            (
-                "a fitted layout must have positions, pixels and overlap, however: object has no "
-                "positions, pixels, overlap; "
-                "set them in its fit"
-            ),
+            ("object has no positions, pixels, overlap after fit. Set positions, pixels and overlap in its fit."),
         ),
         (
             lambda: Renderer.from_dict({"minimum": [0]}),
-            (
-                "a stored renderer must have 'layout', 'minimum' and 'maximum', however: 'layout', 'maximum' missing; "
-                "save the model again"
-            ),
+            ("The stored renderer lacks 'layout', 'maximum'. Save the model again."),
         ),
     ],
 )
 def test_mistakes_are_named(call, message):
     with pytest.raises(InputError) as caught:
         call()
-    assert str(caught.value) == message
+    assert caught.value.message == message
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -147,12 +147,18 @@ def test_models_without_names_take_columns_in_their_order(tmp_path, library):
         path = tmp_path / "model.json"
         model.save_model(path)
     read = read_model_file(path)
-    with pytest.warns(UserWarning, match="knows no column names.*'age', 'my income'"):
+    with pytest.warns(UserWarning, match="has no column names.*'age', 'my income'"):
         rows = table_for(read, X.assign(y=y), "y")
     predicted = np.asarray(find_call(read).function(rows))
     predicted = predicted if predicted.ndim == 1 else predicted[:, 1]
     np.testing.assert_allclose(predicted, model.predict_proba(X.to_numpy())[:, 1], atol=1e-6)
-    with pytest.raises(InputError, match="takes 2 columns, and the table has 3"):
+    with pytest.raises(
+        InputError,
+        match=(
+            r"The model takes 2 columns without names, and the table has 3. Leave the others out of the "
+            r"table, and name the target with --target"
+        ),
+    ):
         table_for(read_model_file(path), X.assign(more=1, y=y), "y")
 
 
@@ -164,7 +170,7 @@ def test_a_table_that_does_not_fit_is_refused(tmp_path):
         table_for(model, frame.drop(columns="age"))
     with pytest.raises(InputError, match="'member' must hold numbers for this model"):
         table_for(model, frame.assign(member=[[1]] * len(frame)))
-    with pytest.raises(InputError, match="levels cannot be told"):
+    with pytest.raises(InputError, match="levels are not in its file"):
         table_for(model, frame.assign(age="old"))
 
 
@@ -173,7 +179,7 @@ def test_a_table_that_does_not_fit_is_refused(tmp_path):
 def test_files_that_could_run_code_are_not_opened(tmp_path, ending):
     path = tmp_path / f"model.{ending}"
     path.write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
-    with pytest.raises(InputError, match="would run whatever code it holds"):
+    with pytest.raises(InputError, match="would run any code that it holds"):
         read_model_file(path)
     assert not (tmp_path / "ran").exists()
 
@@ -181,7 +187,7 @@ def test_files_that_could_run_code_are_not_opened(tmp_path, ending):
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("model.bin", "x", "no model file that can be read"),
+        ("model.bin", "x", "is not a readable model file"),
         ("model.txt", "a,b\n1,2\n", "no model of LightGBM"),
         ("model.txt", "", "is empty"),
         ("model.json", '{"a": 1}', "no model of XGBoost or CatBoost"),

@@ -71,9 +71,9 @@ def test_a_method_with_few_functions_is_left_out():
 
 
 def test_refusals():
-    with pytest.raises(InputError, match="standings need a metric with a direction, however: 'share:x1'"):
+    with pytest.raises(InputError, match="The metric 'share:x1' has no better or worse"):
         standings(frame_of(FIGURES), "share:x1", ["best"])
-    with pytest.raises(InputError, match="nobody asked for has 'auc' against 'any'"):
+    with pytest.raises(InputError, match="None of the methods has 'auc' against 'any'"):
         standings(frame_of(FIGURES), "auc", ["best"])
 
 

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
 from permgrad.attribution.explanation import Explanation
+from permgrad.evaluation.cards import Sample, feature_cards
+from permgrad.evaluation.listing import nearest_rows
 from permgrad.evaluation.metrics import evaluate
+from permgrad.evaluation.pair_effects import pair_effects
 from permgrad.evaluation.skill import Predicted, skill
 from permgrad.report.page.content import (
+    CardsSection,
     DataSection,
     LayoutSection,
+    ListedSection,
+    LocalRows,
     NetworkSection,
     PredictionSection,
     ProvenanceSection,
     ReportContent,
     RowSection,
+    SimilarRows,
+    TogetherSection,
     TrainingSection,
 )
 
@@ -258,9 +269,7 @@ def report_content(
             name: {**{k: (v * f if isinstance(v, float) else v) for k, v in test.items()}, "fit_seconds": 3.2 * f}
             for name, f in [("random_forest", 0.985), ("extra_trees", 0.97), ("bagging", 0.95), ("lightgbm", 1.004)]
         }
-        | {
-            "xgboost": {**dict.fromkeys(test), "problem": "baselines need their libraries, however: xgboost is missing"}
-        },
+        | {"xgboost": {**dict.fromkeys(test), "problem": "xgboost is not installed (needed for 'xgboost')."}},
     }
     epochs = np.arange(1, 41)
     history = pd.DataFrame(
@@ -344,6 +353,87 @@ def report_content(
         ),
         warnings=["117 test rows also stand in the training rows; the test metrics may be too good."],
     )
+
+
+def with_answers(content: ReportContent, rows: int = 60, names: Sequence[str] | None = None) -> ReportContent:
+    """Add what the tabs Features and Rows show: cards of features and listed rows, all of the local explanation."""
+    rng, local = np.random.default_rng(1), content.local
+    names = list(local.names) if names is None else list(names)
+    classes = None if content.task == "regression" else list(map(str, content.predictions.classes))
+    table = local.feature_values.iloc[:rows][names]
+    codes = rng.integers(2 if classes is None else len(classes), size=rows)
+    truth = rng.normal(3, 1, rows) if classes is None else codes
+    predicted = rng.normal(3, 1, (rows, 1)) if classes is None else rng.dirichlet(np.ones(len(classes)), rows)
+    outputs = [0] if classes is None else [1] if len(classes) == 2 else list(range(len(classes)))
+    outcome = truth[:, None] if classes is None else (codes[:, None] == np.arange(len(classes)))[:, outputs] * 1.0
+    sample = Sample(raw=table, table=table, outcome=outcome, predicted=predicted[:, outputs], numbers={})
+
+    def predict(places, changed):
+        numbers = changed.select_dtypes("number").fillna(0).to_numpy()
+        return 1 / (1 + np.exp(-(numbers - 60) / 20))[:, : len(outputs)] + 0.001 * places[:, None]
+
+    cards, curves = feature_cards(sample, content.explanation.ranking(), np.arange(5), predict)
+    numbers = np.arange(rows) * 3
+    near, distance = nearest_rows(rng.normal(size=(rows, 4)), rng.normal(size=(8, 4)))
+    similar = SimilarRows(
+        near=near, distance=distance, beside=(np.arange(rows)[:, None] + [1, 2]) % rows,
+        beside_distance=np.ones((rows, 2)), numbers=np.arange(8) + 1000, truth=truth[:8], table=table.iloc[:8, :3],
+        searched=8, of=4000,
+    )  # fmt: skip
+    explained = local_explanation(local.names, local.outputs, rows=rows // 2, maps={})
+    content.listed = ListedSection(
+        table=table, numbers=numbers, random=np.arange(rows) % 4 > 0, truth=truth, predicted=predicted, classes=classes,
+        rows=900, similar=similar, local=[LocalRows(explanation=explained, numbers=numbers[: rows // 2])],
+        identifiers=pd.DataFrame({"customer": [f"c{k}" for k in range(rows)]}),
+    )  # fmt: skip
+    shown = None if classes is None else [classes[k] for k in outputs]
+    content.cards = CardsSection(
+        cards=cards, curves=curves, classes=shown, rows=rows, features=len(local.names), curve_rows=numbers[:5]
+    )
+    return content
+
+
+def pairs_explanation(names=NAMES[:6], seed: int = 2) -> Explanation:
+    """Features and their pairs. The first pair works together, the second pair can stand in for each other."""
+    rng, count = np.random.default_rng(seed), len(names)
+    members = [(place,) for place in range(count)] + list(combinations(range(count), 2))
+    values = np.concatenate([0.05 - 0.005 * np.arange(count), rng.normal(0, 0.0004, len(members) - count)])[:, None]
+    values[[count, count + 1]] = [[-0.02], [0.01]]
+    std = np.full(values.shape, 0.0005)
+    pairs = len(members) - count
+    return global_explanation(
+        tuple(" × ".join(names[place] for place in each) for each in members), (), task="regression",
+        values=values, std=std, low=values - 2 * std, high=values + 2 * std, members=tuple(members),
+        p_values=np.where(np.abs(values) > 4 * std, 1e-6, 0.4), parts={}, branches=None, direction=None,
+        meta={"quantity": "increase of the loss", "unit": "nats per row", "confidence": 0.95, "interactions": {
+            "order": 2, "kind": "loss", "index": "Moebius", "candidates": pairs, "looked_at": pairs, "left_out": 0}},
+    )  # fmt: skip
+
+
+def with_together(content: ReportContent) -> ReportContent:
+    """Add what the tab Together shows: pairs of the first features, effects of two, and parts of two modalities."""
+    names = [name for name in content.local.names if name.strip()][:6]
+    pairs = pairs_explanation(names)
+    table = content.local.feature_values.iloc[:60][names]
+    sample = Sample(raw=table, table=table, outcome=np.zeros((0, 0)), predicted=np.zeros((0, 0)), numbers={})
+
+    def predict(_, changed):
+        ranks = np.stack([pd.factorize(changed[name], sort=True)[0] for name in names[:3]], axis=1) / 8
+        return 0.2 + 0.5 * (ranks[:, :1] * ranks[:, 1:2]) + 0.1 * ranks[:, 2:]
+
+    effects = pair_effects(sample, [(names[0], names[1]), (names[0], names[2])], np.arange(10), predict)
+    information = pd.DataFrame(
+        {
+            "part": ["unique to image", "unique to table", "shared", "synergy"],
+            "share": [0.1, 0.3, 0.2, 0.4],
+            "ci_low": [0.0, 0.2, 0.1, 0.3],
+            "ci_high": [0.2, 0.4, 0.3, 0.5],
+            "bits": [0.05, 0.15, 0.1, 0.2],
+        }
+    )
+    classes = None if content.task == "regression" else [str(content.predictions.classes[-1])]
+    content.together = TogetherSection(pairs=pairs, effects=effects, classes=classes, information=information)
+    return content
 
 
 @pytest.fixture(name="explanation")

@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from browsing import needs_browser, visit
 from tests.report.conftest import HOSTILE
-from tests.shared.browsing import needs_browser, visit
 
 from permgrad import Explanation
 from permgrad.base.errors import InputError
@@ -125,7 +125,7 @@ def test_images_and_bars_have_one_scale_and_the_largest_value_is_its_end():
     page = explanation.to_html(output="ill")
     assert page.count("<img") == 2
     assert f"−{np.abs(explanation.values[0, :, 0]).max():.2f}" in page
-    assert "the same scale" in page
+    assert "The scale is the same" in page
 
 
 def test_the_first_of_many_rows_is_shown_with_how_to_choose_another():
@@ -147,7 +147,7 @@ def test_activation_maps_are_shown_on_their_own():
     maps = {"images": np.random.default_rng(0).uniform(size=(3, 8, 8)), "cam": np.ones((3, 2, 4, 4))}
     page = local(maps=maps, additive=False).to_html()
     assert "activation map over it" in page
-    assert "the same scale" not in page
+    assert "The scale is the same" not in page
 
 
 def test_words_have_the_scale_of_everything_else_and_are_one_step():
@@ -165,6 +165,59 @@ def test_words_have_the_scale_of_everything_else_and_are_one_step():
     ]
     assert [name for name, *_ in bars(page)] == ["baseline", "age = 40", "note, all of it", "this row"]
     assert "day" not in explanation.to_html(row=1), "a word that the row does not have"
+
+
+def series(values, count: int = 2, time: int = 40, name: str = "ecg") -> Explanation:
+    values, windows = np.asarray(values, dtype=float), np.arange(time) * len(values) // time
+    return Explanation(
+        np.tile(values[:, None], (2, 1, 1)), tuple(f"{name}[{at}]" for at in range(len(values))), (name,) * len(values),
+        ("all",), "shapley", "local", additive=True,
+        maps={f"images:{name}": np.random.default_rng(0).normal(size=(2, count, time)),
+              f"segments:{name}": np.broadcast_to(windows, (count, time))},
+        meta={"read_as": {name: {"size": [time], "channels": 0}}},
+    )  # fmt: skip
+
+
+def test_a_series_is_lines_on_the_colours_of_its_windows_and_one_step():
+    page = series((0.4, -0.8, 0.0, 0.2)).to_html(row=1)
+    first, second = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+    parts = r'<rect x="([\d.]+)" width="([\d.]+)" height="100" fill="rgba\([^)]*,([\d.]+)\)"><title>([^<]*)'
+    assert re.findall(parts, first) == re.findall(parts, second)
+    assert [tuple(map(float, each[:3])) for each in re.findall(parts, first)] == [
+        (0, 250, pytest.approx(0.65 / 2, abs=1e-3)),
+        (250, 250, pytest.approx(0.65, abs=1e-3)),
+        (750, 250, pytest.approx(0.65 / 4, abs=1e-3)),
+    ]
+    assert len(re.search(r'points="([^"]*)"', first)[1].split()) == 40
+    assert "ecg, channel 1" in page
+    assert [name for name, *_ in bars(page)] == ["baseline", "ecg, all of it", "this row"]
+
+
+def test_long_series_of_many_channels_stay_small_pieces():
+    rng = np.random.default_rng(0)
+    explanation = series(np.zeros(1), count=30, time=9_000, name=HOSTILE[1])
+    numbers = {f"segments:{HOSTILE[1]}": np.arange(270_000).reshape(30, 9_000)}
+    values = rng.normal(size=(2, 270_000, 1))
+    names = tuple(map(str, range(270_000)))
+    every = Explanation(values, names, (HOSTILE[1],) * 270_000, ("all",), "gradient", "local",
+                        maps={**explanation.maps, **numbers}, meta=explanation.meta)  # fmt: skip
+    page = every.to_html()
+    assert page.count("<svg") == 4
+    assert "26 more channels not shown" in page
+    assert "<script" not in page
+    assert len(page) < 200_000
+
+
+def test_a_volume_is_three_slices_through_its_strongest_block():
+    blocks = np.arange(8).reshape(2, 2, 2).repeat(4, 0).repeat(4, 1).repeat(4, 2)
+    page = Explanation(
+        (np.arange(8) == 5.0)[None, :, None], tuple("abcdefgh"), ("scan",) * 8, ("all",), "shapley", "local",
+        additive=True, maps={"images:scan": np.ones((1, 1, 8, 8, 8)), "segments:scan": blocks[None]},
+    ).to_html()  # fmt: skip
+    assert page.count("<img") == 3
+    cuts = [int(cut) for cut in re.findall(r"<figcaption>scan at (?:depth|row|column) (\d), attribution over it", page)]
+    assert blocks[tuple(cuts)] == 5
+    assert "scan, all of it" in page
 
 
 def test_a_held_input_is_no_step():
@@ -221,23 +274,11 @@ def test_bad_choices_are_refused(explanation, options):
             explanation.summary(**options)
 
 
-def test_summary_says_what_was_explained_with_intervals():
-    lines = (
-        ranked(meta={"rows_explained": 400, "quantity": "increase of the loss", "unit": "nats"}).summary().splitlines()
-    )
-    assert lines[0] == "permutation: increase of the loss (nats)"
-    assert lines[1] == "400 rows · 95\u00a0% intervals"
-    assert "2.00  (1.60 to 2.40)" in lines[4]
-    with pytest.raises(InputError):
-        ranked().summary(top_n=0)
-
-
 @needs_browser
 @pytest.mark.slow
 def test_a_browser_finds_nothing_to_say(tmp_path):
-    path = tmp_path / "page.html"
-    path.write_text(f"<!doctype html><meta charset=utf-8>{local().to_html()}{ranked().to_html()}", encoding="utf-8")
-    seen = visit(path, tmp_path)
+    views = [each.to_html() for each in (local(), ranked(), series((1.0, -2.0)))]
+    seen = visit(f"<!doctype html><meta charset=utf-8>{''.join(views)}", tmp_path)
     assert "this row" in seen.page
     assert not seen.said
     assert not seen.requests

@@ -128,7 +128,7 @@ def test_disagreement_in_sign_is_said_of_the_level_with_its_size():
     table = [level("may", 0.05, 0.6), level("march", 0.5, -0.6)]
     notes = sign_notes("month", table, 0.2)
     assert len(notes) == 1
-    assert "may (outcome 0.15 below its average, attribution 0.6 above its own)" in notes[0]
+    assert "may (outcome 0.15 below its average, attribution 0.6 above its average)" in notes[0]
     assert sign_notes("month", [level("may", 0.05, -0.6), level("march", 0.5, 0.6)], 0.2) == []
     few = [level("may", 0.05, 0.6, explained=5), level("march", 0.5, -0.6, explained=5)]
     assert sign_notes("month", few, 0.2) == [], "a handful of rows says nothing"
@@ -151,7 +151,7 @@ def test_a_shift_of_all_attributions_is_no_disagreement():
 def test_disagreement_in_rank():
     said = rank_notes("f", (1, 0.4), (9, 0.001), 9)[0]
     assert "number 1 for the model, with 40 % of the importance, and number 9 of 9" in said
-    assert "0.1 % of the outcome's variance; the model relies on it more" in said
+    assert "0.1 % of the outcome's variance. The model relies on it more" in said
     assert rank_notes("f", (1, 0.4), (3, 0.01), 9) == []
     assert "relies on it less" in rank_notes("f", (6, 0.06), (1, 0.3), 9)[0]
     assert rank_notes("f", (6, 0.06), (1, 0.04), 9) == [], "an association of 4 % suggests nothing"
@@ -230,7 +230,7 @@ def test_ranks_of_features_that_do_nothing_are_not_interpreted():
 def test_a_dominant_feature_is_hinted_at():
     main = ranked({"a": 5.0, "b": 1.0, "c": 1.0, "d": -1.0})
     hint = leakage_hint(inputs_of(), main, {"a": 5 / 7, "b": 1 / 7, "c": 1 / 7, "d": 0.0})
-    assert hint["text"].endswith("The same run without it: --drop a")
+    assert hint["text"].endswith("To run without it, add --drop a and another --out")
     assert "71%" in hint["text"]
     assert (
         leakage_hint(inputs_of(), ranked({"a": 1.0, "b": 1.0, "c": 1.0, "d": 1.0}), dict.fromkeys("abcd", 0.25)) is None
@@ -270,10 +270,12 @@ def reading():
 def test_the_report_shows_it(reading):
     assert [entry["feature"] for entry in reading["features"]] == ["month", "age", "job", "day"]
     text = render_report(ReportContent(title="t", target="y", task="classification", reading=reading))
-    assert "Beside the raw data" in text
-    assert "Most rows (70\u00a0%): may" in text or "): may, with a share of y = yes" in text
+    assert "Compared with the raw data" in text
+    assert "The most frequent value is may (" in text
+    assert "with a share of y = yes of " in text
+    assert "Of the values with at least 30 rows, it is highest for " in text
     assert "--drop month" in text
-    assert "it is not a cause" in text
+    assert "It is not a cause" in text
     assert text.count("Baseline: the median row") == 5
     assert "<script>alert(1)" not in text
 
@@ -297,7 +299,13 @@ def test_cuts_and_gradients_in_the_report():
         gradients=GradientSection(table=frame, facts={**facts, "baselines": [own]}),
     )
     text = render_report(content)
-    for words in ("Where to cut", "majority", "Integrated gradients", "Baseline: all at 0", "The 1 encoded inputs"):
+    for words in (
+        "Thresholds of the logit",
+        "majority",
+        "Integrated gradients",
+        "Baseline: all at 0",
+        "The 1 encoded inputs",
+    ):
         assert words in text
 
 

@@ -53,17 +53,17 @@ def test_paths():
         "image": {"importance": -0.02, "ci_low": -0.03, "ci_high": 0.01, "share": -0.05},
     }
     assert path_words(outside) == (
-        "The tabular path carries it (0.42, interval 0.4 to 0.44); the image path is within noise (−0.02, interval "
+        "The tabular path carries it (0.42, interval 0.4 to 0.44). The image path is within noise (−0.02, interval "
         "−0.03 to 0.01)."
     )
     assert map_words({"tabular": {"share": 0.6}, "image": {"share": 0.4}}) == ""
-    assert "carries 3 % of" in map_words({"tabular": {"share": 0.97}, "image": {"share": 0.03}})
+    assert "has 3 % of" in map_words({"tabular": {"share": 0.97}, "image": {"share": 0.03}})
 
 
 def test_the_interaction_of_paths():
     assert interaction_words({"interaction": 0.06, "total": TOTAL}) == (
-        "Interaction of the paths: 0.06 (interval 0.04 to 0.08), 15 % of the total; they need each other. It is shared "
-        "out in the bars."
+        "Interaction of the paths: 0.06 (interval 0.04 to 0.08), 15 % of the total: they need each other. The bars "
+        "include it in equal parts."
     )
     assert interaction_words({"interaction": 0.06, "total": {**TOTAL, "importance": 2.0}}) == ""
     assert interaction_words({"interaction": 0.06}) == ""
@@ -73,7 +73,7 @@ def test_kinds_of_networks():
     kinds = (("tabular", "image"), ("image",), ("table", "images"), ())
     assert [kind_of_network(branches) for branches in kinds] == [
         "A hybrid network (table and image)",
-        "A network on the image of each row alone",
+        "A network of the image of each row alone",
         "A network of images and a table",
         "A network",
     ]

@@ -43,7 +43,14 @@ def test_writing(written, expected):
 
 def test_numbers_have_significant_digits():
     values = (-0.01234, 12345.6, math.nan, 2.3e-9, 0.0, None)
-    assert [words.number(value) for value in values] == ["−0.0123", "12,346", "–", "2.3e−9", "0", "–"]
+    assert [words.number(value) for value in values] == ["−0.0123", "12,350", "–", "2.3e−9", "0", "–"]
+
+
+def test_large_numbers_have_a_unit_and_no_more_than_four_digits():
+    values = (1639.4, 99999.6, 999_960.0, 1.37e10, -4.2e6, 2.5e13, 1e15)
+    expected = ["1,639", "100,000", "1,000,000", "13.7\u00a0bn", "−4.20\u00a0M", "25.0\u00a0tn", "1,000\u00a0tn"]
+    assert [words.number(value) for value in values] == expected
+    assert words.numbers([1.37e10, 52_340.0]) == ["13.7\u00a0bn", "52,340"]
 
 
 def test_cells_of_the_users_table():

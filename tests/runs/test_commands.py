@@ -24,7 +24,8 @@ from permgrad.runs.folder.folder import STAGES
 
 FILES = {
     "run.json", "report.html", "metrics.json", "importance.csv", "branches.json", "model", "explanations",
-    ".explanations", "data.json", "split.npz", "layout.json", "layout.svg", "history.csv", "predictions.csv",
+    ".explanations", "data.json", "columns.json", "segments.json", "split.npz", "layout.json", "layout.svg",
+    "history.csv", "predictions.csv", "report.md",
 }  # fmt: skip
 
 
@@ -107,7 +108,15 @@ def test_metrics_follow_the_contract(classified, regressed):
     predictions = pd.read_csv(classified / "predictions.csv")
     assert metrics["test"]["accuracy"] == pytest.approx((predictions["truth"] == predictions["prediction"]).mean())
     assert metrics["test"]["accuracy"] > 0.7, "the precondition of all that is explained"
+    assert list(predictions.columns[-2:]) == ["in_set_ill", "in_set_well"]
+    truth_inside = np.where(predictions["truth"] == "ill", predictions["in_set_ill"], predictions["in_set_well"])
+    assert metrics["intervals"]["covered"] == pytest.approx(truth_inside.mean())
     metrics = json.loads((regressed / "metrics.json").read_text())
+    predictions = pd.read_csv(regressed / "predictions.csv")
+    assert list(predictions.columns[-2:]) == ["interval_low", "interval_high"]
+    inside = predictions["truth"].between(predictions["interval_low"], predictions["interval_high"])
+    assert metrics["intervals"]["covered"] == pytest.approx(inside.mean())
+    assert metrics["intervals"]["coverage"] == 0.9
     assert set(metrics["test"]) == {"rmse", "mae", "mse", "mape", "r2"}
     assert "MAPE (fraction)" in call("run", regressed.parent / "table.csv", *REGRESSED, "--out", regressed)
     assert metrics["test"]["r2"] > 0.5
@@ -167,7 +176,7 @@ def test_the_run_equals_a_fit_in_python(place, classified):
 def test_a_finished_run_says_so_and_writes_nothing(place, classified):
     before = tree(classified)
     said = call("run", place / "table.csv", *WORDS, "--out", classified)
-    assert said.startswith("This run is finished already; nothing was changed.")
+    assert said.startswith("This run is already finished (")
     assert tree(classified) == before
 
 
@@ -187,7 +196,7 @@ def test_another_configuration_is_refused(place, classified):
     result = CliRunner().invoke(app, ["run", str(place / "table.csv"), *WORDS, "--out", str(classified), "--seed", "1"])
     assert result.exit_code == 2
     assert (
-        "differing in seed (0 there, 1 now); replace it with --overwrite, or choose another folder with --out"
+        "differs in seed (0 there, 1 now). Replace it with --overwrite, or choose another folder with --out."
         in result.stderr
     )
     assert tree(classified) == before
@@ -228,37 +237,37 @@ def test_notes_on_columns_are_said_once(place, tmp_path):
     )
     commands = {
         "run": ["--preset", "fast"],
-        "compare": ["--models", "fast,linear", "--folds", "2", "--method", "permutation"],
+        "compare": ["--models", "fast,linear", "--folds", "2", "--methods", "permutation"],
         "tune": ["--space", str(tmp_path / "space.json"), "--trials", "1"],
     }
     for command, own in commands.items():
         result = CliRunner().invoke(app, [command, *words, *own, "--out", str(tmp_path / command)])
         assert result.exit_code == 0, result.stderr
         lines = [line for line in result.stderr.splitlines() if line.startswith(("note:", "warning:"))]
-        for said in ("score = copied", "name is that of an identifier: patient_id", "'price' looks like numbers"):
+        for said in ("score = copied", "different in every row: patient_id", "'price' looks like numbers"):
             assert len([line for line in lines if said in line]) == 1, (command, said, lines)
 
 
 def test_baselines_by_name(place, tmp_path, monkeypatch):
     words = ["run", str(place / "table.csv"), "--target", "score", "--drop", "outcome", "--preset", "fast"]
     folder = ["--out", str(tmp_path / "run")]
-    result = CliRunner().invoke(app, [*words, *folder, "--json", "--baseline", "linear"])
+    result = CliRunner().invoke(app, [*words, *folder, "--json", "--competitor", "linear"])
     assert result.exit_code == 0, result.stderr
     assert re.search(r"^ +outcome .* left out: --drop$", result.stderr, flags=re.MULTILINE)
     facts = json.loads(result.stdout)
     assert list(facts["baselines"]) == ["linear"]
     assert facts["baselines"]["linear"]["fit_processor_seconds"] > 0
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["command"].endswith("--baseline linear")
-    again = CliRunner().invoke(app, [*words, *folder, "--baseline", "linear"])
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["command"].endswith("--competitor linear")
+    again = CliRunner().invoke(app, [*words, *folder, "--competitor", "linear"])
     assert again.exit_code == 0
-    other = CliRunner().invoke(app, [*words, *folder, "--baseline", "bagging"])
+    other = CliRunner().invoke(app, [*words, *folder, "--competitor", "bagging"])
     assert other.exit_code == 2, "another configuration"
-    unknown = CliRunner().invoke(app, [*words, *folder, "--baseline", "tabn"])
+    unknown = CliRunner().invoke(app, [*words, *folder, "--competitor", "tabn"])
     assert unknown.exit_code == 2
-    assert "did you mean 'tabm'" in unknown.stderr
+    assert "Did you mean 'tabm'" in unknown.stderr
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pytabkit" else find(name))
-    missing = CliRunner().invoke(app, [*words, *folder, "--baseline", "tabm"])
+    missing = CliRunner().invoke(app, [*words, *folder, "--competitor", "tabm"])
     assert missing.exit_code == 3
     assert "pip install 'permgrad[tabular-peers]'" in missing.stderr
 
@@ -296,7 +305,9 @@ def test_interrupting_ends_with_130_and_one_sentence(place, tmp_path):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors
-    assert errors.splitlines()[-1] == "error: interrupted; the same command goes on after the last finished stage"
+    assert (
+        errors.splitlines()[-1] == "error: Interrupted. Run the same command to resume after the last finished stage."
+    )
     assert "Traceback" not in errors
     assert not (folder / ".lock").exists()
 
@@ -323,7 +334,7 @@ def test_predict_never_replaces_in_silence(place, classified, tmp_path):
     out.write_text("mine")
     result = CliRunner().invoke(app, ["predict", str(classified), str(place / "new.csv"), "--out", str(out)])
     assert result.exit_code == 2
-    assert "exists; add --overwrite or name another with --out" in result.stderr
+    assert "already exists. Add --overwrite, or choose another file with --out." in result.stderr
     assert out.read_text() == "mine"
     call("predict", classified, place / "new.csv", "--out", out, "--overwrite")
     assert out.read_text().startswith("row,code,prediction")
@@ -333,6 +344,13 @@ def test_predict_to_stdout_and_json(place, regressed):
     lines = call("predict", regressed, place / "new.csv", "--out", "-").splitlines()
     assert lines[0] == "row,prediction"
     assert len(lines) == 41
+    lines = call("predict", regressed, place / "new.csv", "--out", "-", "--coverage", "0.8").splitlines()
+    assert lines[0] == "row,prediction,interval_low,interval_high"
+    expected = pg.load(regressed / "model").predict_interval(table(40, seed=1)[["age", "dose", "noise", "town"]], 0.8)
+    np.testing.assert_allclose([float(cell) for cell in lines[1].split(",")[2:]], expected[0])
+    refused = CliRunner().invoke(app, ["predict", str(regressed), str(place / "new.csv"), "--coverage", "2"])
+    assert refused.exit_code == 2
+    assert "--coverage must be between 0 and 1, got 2.0" in refused.stderr
     facts = json.loads(call("predict", regressed, place / "new.csv", "--out", "-", "--json"))
     assert len(facts["predictions"]) == facts["rows"] == 40
 
@@ -344,14 +362,14 @@ def test_predict_names_what_is_wrong_with_the_columns(place, classified, tmp_pat
         app, ["predict", str(classified), str(tmp_path / "less.csv"), "--out", str(tmp_path / "o.csv")]
     )
     assert result.exit_code == 2
-    assert "2 are missing: 'age', 'town'" in result.stderr
+    assert "2 columns of training are missing: 'age', 'town'" in result.stderr
     assert not (tmp_path / "o.csv").exists()
     rows.assign(shoe_size=40).to_csv(tmp_path / "more.csv", index=False)
     result = CliRunner().invoke(
         app, ["predict", str(classified), str(tmp_path / "more.csv"), "--out", str(tmp_path / "o.csv")]
     )
     assert result.exit_code == 0
-    assert result.stderr.strip() == "warning: 1 column is not used, training did not have it: 'shoe_size'"
+    assert result.stderr.strip() == "warning: 1 column is not used, because training did not have it: 'shoe_size'"
 
 
 # --- explain, report, datasets ----------------------------------------------------------------------------------------
@@ -367,7 +385,7 @@ def test_explain_a_table(place, classified, tmp_path):
         app, ["explain", str(classified), str(place / "new.csv"), "--out", str(tmp_path / "why")]
     )
     assert result.exit_code == 2
-    assert "add --overwrite or name another with --out" in result.stderr
+    assert "Add --overwrite, or choose another folder with --out." in result.stderr
 
 
 def test_explain_one_row(place, classified, tmp_path):
@@ -380,7 +398,7 @@ def test_explain_one_row(place, classified, tmp_path):
     np.testing.assert_allclose(one.values[0, :, 0], pg.Explanation.load(tmp_path / "all").values[7, :, 0], atol=1e-5)
     result = CliRunner().invoke(app, [str(word) for word in (*words, "--row", "40", "--out", tmp_path / "none")])
     assert result.exit_code == 2
-    assert "--row 40" in result.stderr
+    assert "--row must be below the number of rows, got 40" in result.stderr
     assert not (tmp_path / "none").exists()
 
 

@@ -114,7 +114,6 @@ def refused(command: str, place: Path, out: Path) -> bool:
     assert result.exit_code == 3, f"{result.stderr}\n{result.exception!r}"
     said = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert len(said) == 1
-    assert ", however: " in said[0]
     assert any(reason in said[0] for reason in REASONS), said[0]
     assert "Traceback" not in result.stderr
     return True
@@ -153,7 +152,7 @@ def test_a_full_disk(command: str, place: Path, tmp_path: Path, whole: Any) -> N
     """From one new file on there is no room: at the first, and later; then there is room again."""
     out = out_of(command, place, tmp_path)
     before, times, after = files(tmp_path), 0, 0
-    for after in (0, 1, 3, 9, 27, 81):
+    for after in (0, 2, 9, 40):
         with refusing_disk(tmp_path, FULL, after) as disk:
             again = refused(command, place, out)
         assert again == (disk.refused > 0)
@@ -175,7 +174,7 @@ def test_a_full_disk(command: str, place: Path, tmp_path: Path, whole: Any) -> N
 @pytest.mark.parametrize("command", WRITING)
 def test_a_disk_that_is_full_in_the_middle_of_a_file(command: str, place: Path, tmp_path: Path, whole: Any) -> None:
     out, times = out_of(command, place, tmp_path), 0
-    for most in (0, 500, 5000, 20_000, 60_000, 2_000_000):
+    for most in (0, 5000, 50_000, 2_000_000):
         with small_files(most):
             again = refused(command, place, out)
         if not again:
@@ -247,7 +246,8 @@ def test_two_at_once_are_noticed(command: str, place: Path, tmp_path: Path) -> N
     with hold_folder(out) if command in WORKS_IN else hold_name(out):
         said = call(*words(command, place, out), code=2)
     assert (
-        f"process {os.getpid()} is {'at work in' if command in WORKS_IN else 'writing'} {out}; wait for it, or" in said
+        f"process {os.getpid()} is {'at work in' if command in WORKS_IN else 'writing'} {out}. Wait until it ends, or"
+        in said
     )
     assert files(tmp_path) == before
     call(*words(command, place, out))

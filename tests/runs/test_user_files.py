@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -55,7 +56,7 @@ def refused(*words: object) -> str:
     before = contents(Path())
     result = CliRunner().invoke(app, [str(word) for word in words])
     assert result.exit_code == 2, result.output
-    assert contents(Path()) == before, "nothing was changed"
+    assert contents(Path()) == before, "Nothing was changed"
     return result.stderr.splitlines()[-1]
 
 
@@ -77,29 +78,29 @@ def test_what_was_deleted_from_a_finished_run_is_made_again(place, gone, kept):
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     result = CliRunner().invoke(app, ["run", "table.csv", *RUN])
     assert result.exit_code == 0, result.output
-    assert "nothing was changed" not in result.stdout
-    assert result.stderr.count("is gone; the stage that writes") + result.stderr.count("are gone; the stage") == 1
+    assert "Nothing was changed" not in result.stdout
+    assert result.stderr.count("is missing. The stage that writes") + result.stderr.count("are missing. The stage") == 1
     assert gone in result.stderr
     assert result.stderr.count("finished before") == kept
     assert path.exists()
     assert {name: Path("run", name).read_bytes() for name in before} == before, "the same result as before"
-    assert "nothing was changed" in call("run", "table.csv", *RUN)
+    assert "Nothing was changed" in call("run", "table.csv", *RUN)
 
 
 def test_a_report_of_a_run_that_lost_files_says_which(place):
     Path("run", "importance.csv").unlink()
     said = refused("report", "run")
-    assert "importance.csv of stage 'explanation' is gone in run; write them again with: permgrad run " in said
+    assert "importance.csv of stage 'explanation' is missing. Write it again with `permgrad run " in said
 
 
 def test_the_command_that_mends_a_copied_run_names_the_copy(place):
     shutil.copytree("run", "my copy")
     shutil.rmtree("my copy/explanations")
     said = refused("report", "my copy")
-    command = shlex.split(said.partition("write them again with: ")[2])
+    command = shlex.split(said.split("`")[1])
     assert command[-2:] == ["--out", "my copy"]
     assert command.count("--out") == 1
-    assert "nothing was changed" not in call(*command[1:])
+    assert "Nothing was changed" not in call(*command[1:])
     call("report", "my copy")
 
 
@@ -107,10 +108,10 @@ def test_the_command_that_mends_a_copied_run_names_the_copy(place):
 @pytest.mark.parametrize(
     ("groups", "said"),
     [
-        ({"age": ["dose", "noise"]}, "the name of a group must not be the name of a column outside it, however: 'age'"),
+        ({"age": ["dose", "noise"]}, "Group 'age' has the name of a column outside it"),
         (
             {"both": ["dose", "noise"], "none": []},
-            "at least one column, however group 'none' is empty",
+            "Group 'none' is empty",
         ),
     ],
 )
@@ -119,8 +120,8 @@ def test_groups_are_refused_before_a_run_is_replaced(place, groups, said, more):
     Path("g4.json").write_text(json.dumps(groups))
     found = refused("run", "table.csv", *RUN, "--groups", "g4.json", *more)
     assert said in found
-    assert found.endswith(" in g4.json")
-    assert "finished already" in call("run", "table.csv", *RUN), "the run is as it was"
+    assert "in g4.json" in found
+    assert "already finished" in call("run", "table.csv", *RUN), "the run is as it was"
 
 
 def test_a_test_file_that_cannot_be_encoded_is_refused_before_a_run_is_replaced(place):
@@ -131,7 +132,7 @@ def test_a_test_file_that_cannot_be_encoded_is_refused_before_a_run_is_replaced(
 def test_a_loss_of_another_task_is_refused_before_a_run_is_replaced(place):
     Path("other.json").write_text(json.dumps({"base": "fast", "training": {"loss": "squared_error"}}))
     words = [*RUN[:4], "--preset", "other.json", "--out", "run", "--overwrite"]
-    assert "the loss of a classification must be 'cross_entropy'" in refused("run", "table.csv", *words)
+    assert "The loss of a classification must be 'cross_entropy'" in refused("run", "table.csv", *words)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,9 @@ def test_a_loss_of_another_task_is_refused_before_a_run_is_replaced(place):
 def test_values_of_a_preset_are_refused_before_a_run_is_replaced_or_begun(place, content):
     Path("wrong.json").write_text(json.dumps({"base": "fast", **content}))
     words = [*RUN[:4], "--preset", "wrong.json"]
-    assert "however: " in refused("run", "table.csv", *words, "--out", "run", "--overwrite")
+    assert re.search(
+        r"Preset wrong.json: |\[PG\d+\]", refused("run", "table.csv", *words, "--out", "run", "--overwrite")
+    )
     refused("run", "table.csv", *words, "--out", "fresh")
     assert not Path("fresh").exists()
     if "loss" not in content.get("training", {}):  # models are compared on a table that is read later
@@ -172,18 +175,18 @@ def test_predictions_never_replace_their_table(place, more):
     Path("folder").symlink_to(".")
     for out in ("table.csv", "./link.csv", "folder/table.csv"):
         said = refused("predict", "run", "table.csv", "--out", out, *more)
-        assert f"a command must not replace what it reads, however: {Path(out)} is or holds the table table.csv" in said
-    assert "is or holds the table link.csv" in refused("predict", "run", "link.csv", "--out", "table.csv", *more)
+        assert f"{Path(out)} is or contains the table table.csv, which the command reads." in said
+    assert "is or contains the table link.csv" in refused("predict", "run", "link.csv", "--out", "table.csv", *more)
 
 
 @pytest.mark.parametrize("leads_to", ["nowhere.csv", "link.csv"], ids=["nowhere", "to itself"])
 def test_links_that_lead_nowhere_are_not_replaced_in_silence(place, leads_to):
     link = Path("link.csv")
     link.symlink_to(leads_to)
-    assert "link.csv exists; add --overwrite" in refused("predict", "run", "table.csv", "--out", link)
+    assert "link.csv already exists. Add --overwrite" in refused("predict", "run", "table.csv", "--out", link)
     said = refused("explain", "run", "table.csv", "--method", "gradient", "--row", "3", "--out", link)
-    assert "into a folder, however: link.csv is a link that leads nowhere; name another" in said
-    with pytest.raises(InputError, match=r"link\.csv exists; choose another folder"):
+    assert "link.csv is a link that leads nowhere, not a folder. Choose another" in said
+    with pytest.raises(InputError, match=r"link\.csv already exists. Choose another"):
         Explanation.load("run/explanations/permgrad").save(link)
     assert link.is_symlink()
     call("predict", "run", "table.csv", "--out", link, "--overwrite")
@@ -193,7 +196,7 @@ def test_links_that_lead_nowhere_are_not_replaced_in_silence(place, leads_to):
 @pytest.mark.parametrize("name", ["p.parquet", "p.xlsx", "p.json", "p.tsv", "p", "p.csv.zip"])
 def test_predictions_are_not_written_under_the_name_of_another_format(place, name):
     said = refused("predict", "run", "table.csv", "--out", name)
-    assert f"written as CSV, into a file whose name ends with .csv, .csv.gz or .txt, however: --out {name}; " in said
+    assert f"Predictions are written as CSV, got --out {name}. Use a name that ends in .csv, .csv.gz or .txt" in said
 
 
 def test_predictions_are_written_under_each_name_of_csv(place):
@@ -217,22 +220,22 @@ def test_an_explanation_never_replaces_its_table(place):
     call("explain", "run", "table.csv", "--method", "gradient", "--row", "3", "--out", "why")
     shutil.copy("table.csv", "why/rows.csv")
     said = refused("explain", "run", "why/rows.csv", "--method", "gradient", "--out", "why", "--overwrite")
-    assert "why is or holds the table why/rows.csv" in said
+    assert "why is or contains the table why/rows.csv" in said
 
 
 def test_explanations_and_predictions_in_parts_never_become_part_of_their_table(place):
     Path("parts").mkdir()
     table().to_parquet("parts/a.parquet")
     for command in ("explain", "predict"):
-        assert "lies in parts" in refused(command, "run", "parts", "--out", "parts/out", "--overwrite")
+        assert "lies inside the table parts" in refused(command, "run", "parts", "--out", "parts/out", "--overwrite")
     where = ("--row", "3", "--method", "gradient")
-    assert "lies in parts" in refused("explain", "run", "parts", *where, "--out", "parts/out")
+    assert "lies inside the table parts" in refused("explain", "run", "parts", *where, "--out", "parts/out")
 
 
 def test_a_run_never_replaces_its_table(place):
     words = ("--target", "truth", "--preset", "fast", "--out", "run", "--overwrite")
     said = refused("run", "run/predictions.csv", *words)
-    assert "run is or holds the table run/predictions.csv" in said
+    assert "run is or contains the table run/predictions.csv" in said
     said = refused("run", "table.csv", *RUN[:4], "--test", "run/predictions.csv", "--out", "run", "--overwrite")
     assert "the test file run/predictions.csv" in said
 
@@ -254,11 +257,11 @@ def test_files_of_others_with_our_names_are_never_replaced(place, command, name)
     }
     words = (command, "table.csv", "--target", "outcome", "--id", "case", *more[command], "--out", "mine")
     said = refused(*words)
-    assert f"holds other files ({name}); choose another folder with --out" in said
+    assert f"holds other files ({name}). Choose another folder with --out" in said
     assert "--overwrite" not in said
     said = refused(*words, "--overwrite")
-    assert "must not be replaced, however: mine holds no " in said
-    assert f", but {name}; choose another folder" in said
+    assert "mine holds no " in said
+    assert f", but other files with its names ({name}). Choose another folder" in said
 
 
 # --- rows and classes that were asked for -----------------------------------------------------------------------------
@@ -333,12 +336,12 @@ def test_a_damaged_file_of_a_finished_run_is_made_again(place, name, kept):
     assert f"{name} of stage " in refused("report", "run"), "nor is a report made of it"
     result = CliRunner().invoke(app, ["run", "table.csv", *RUN])
     assert result.exit_code == 0, result.output
-    assert "nothing was changed" not in result.stdout
-    assert result.stderr.count("is damaged; the stage that writes it, and those after it, are done again") == 1
+    assert "Nothing was changed" not in result.stdout
+    assert result.stderr.count("is damaged. The stage that writes it is repeated, and all later ones.") == 1
     assert name in result.stderr
     assert result.stderr.count("finished before") == kept
     assert {own: Path("run", own).read_bytes() for own in before} == before, "the same result as before"
-    assert "nothing was changed" in call("run", "table.csv", *RUN)
+    assert "Nothing was changed" in call("run", "table.csv", *RUN)
     call("report", "run")
 
 
@@ -348,8 +351,8 @@ def test_a_report_is_not_made_of_half_a_file(place, name):
     content = path.read_bytes()
     path.write_bytes(content[: int(0.6 * len(content))])
     said = refused("report", "run")
-    assert f"however: run/{name} is damaged: " in said
-    assert said.endswith("; run again with --from model")
+    assert f"run/{name} is damaged: " in said
+    assert said.endswith(". Run again with --from model. [PG052]")
 
 
 def test_half_a_drawing_is_refused(tmp_path):
@@ -357,39 +360,37 @@ def test_half_a_drawing_is_refused(tmp_path):
     path.write_text("<svg>\n<g/>\n</svg>\n")
     assert read_drawing(path, "layout") == path.read_text()
     path.write_text("<svg>\n<g/>\n")
-    with pytest.raises(InputError, match=r"layout.svg is damaged: .*; run again with --from layout"):
+    with pytest.raises(InputError, match=r"layout.svg is damaged: .*\. Run again with --from layout"):
         read_drawing(path, "layout")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("content", ["{bad", "[]"])
-def test_a_damaged_record_is_called_damaged(place, content):
-    Path("run/run.json").write_text(content)
-    assert "run/run.json is damaged; run again with --overwrite" in refused("report", "run")
-    assert "run/run.json is damaged; begin anew with --overwrite, or choose another" in refused(
-        "run", "table.csv", *RUN
-    )
+def test_a_damaged_record_is_called_damaged(place):
+    for content in ("{bad", "[]"):
+        Path("run/run.json").write_text(content)
+        assert "run/run.json is damaged. Run again with --overwrite" in refused("report", "run")
+        assert "run/run.json is damaged. Start again with --overwrite, or choose another" in refused(
+            "run", "table.csv", *RUN
+        )
     call("run", "table.csv", *RUN, "--overwrite")
     call("report", "run")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["predictions.csv", "history.csv"])
-@pytest.mark.parametrize(
-    ("content", "fact"),
-    [
-        (b"", "is damaged; run again with --from model"),
-        (b'a,b\n1,2\n3,4,5,"', "is damaged; run again with --from model"),
-        (b"\xff\xfe\x00", "is damaged"),
-        (b"a,b\n1,2\n", "is damaged: it has no column"),
-    ],
-)
-def test_a_damaged_table_of_a_run_is_named_with_the_fix(place, name, content, fact):
-    Path("run", name).write_bytes(content)
-    said = refused("report", "run")
-    assert said.startswith(f"error: a run's folder must be as permgrad wrote it, however: run/{name} {fact}")
-    assert said.endswith("run again with --from model")
-    assert "Error" not in said
+def test_a_damaged_table_of_a_run_is_named_with_the_fix(place, name):
+    damages = {
+        b"": "is damaged. Run again with --from model",
+        b'a,b\n1,2\n3,4,5,"': "is damaged. Run again with --from model",
+        b"\xff\xfe\x00": "is damaged",
+        b"a,b\n1,2\n": "is damaged: it has no column",
+    }
+    for content, fact in damages.items():
+        Path("run", name).write_bytes(content)
+        said = refused("report", "run")
+        assert said.startswith(f"error: run/{name} {fact}")
+        assert said.endswith("Run again with --from model. [PG052]")
+        assert "Error" not in said
     call("run", "table.csv", *RUN, "--from", "model")
     call("report", "run")
 
@@ -398,4 +399,4 @@ def test_numbers_that_became_text_are_named(place):
     table_ = pd.read_csv("run/history.csv").astype(object)
     table_.loc[0, "seconds"] = "long"
     table_.to_csv("run/history.csv", index=False)
-    assert "run/history.csv is damaged: column 'seconds' holds other things than numbers" in refused("report", "run")
+    assert "run/history.csv is damaged: column 'seconds' is not numeric" in refused("report", "run")

@@ -1,17 +1,54 @@
-"""A page in a real browser: what it became, what its console said, and what it asked the network for."""
+"""A page in a real browser: what it became, what its console said, what it asked the network for, what a script saw."""
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import hashlib
+import html
+import json
 import re
 import shutil
 import subprocess
+import zlib
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+needs_axe = pytest.mark.skipif(find_spec("axe_core_python") is None, reason="axe-core-python is not installed")
+_OPTIONS = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run", "--v=0"]
+_OPTIONS += ["--enable-logging=stderr", "--disable-component-update", "--disable-background-networking"]
+#: Runs the test's script when the page is drawn, and leaves its answer in the page, also in the one around a phone.
+_ANSWER = """
+const leave = (text) => {
+  const made = document.createElement("pre");
+  made.id = "probe-found";
+  made.textContent = text;
+  document.body.append(made);
+};
+const probe = async () => { SCRIPT };
+addEventListener("load", () => setTimeout(async () => {
+  let text = "";
+  try {
+    if (typeof Page !== "undefined") await Page.start();
+    text = JSON.stringify({ answer: await probe() });
+  } catch (problem) { text = JSON.stringify({ problem: String(problem && problem.stack || problem) }); }
+  leave(text);
+  if (parent !== window) parent.postMessage(text, "*");
+}, 50));
+"""
+_FRAME = """
+addEventListener("message", (event) => {
+  const made = document.createElement("pre");
+  made.id = "probe-found";
+  made.textContent = event.data;
+  document.body.append(made);
+});
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,28 +58,87 @@ class Visit:
     Attributes:
         page: the document after its scripts ran.
         said: lines of the browser's console.
-        requests: addresses that the page asked for; what the browser itself asks its maker for is left out.
+        requests: addresses that the page asked for. What the browser itself asks its maker for is left out.
+        answer: what the test's script returned.
     """
 
     page: str
     said: list[str]
     requests: list[str]
+    answer: Any = None
+
+    def quiet(self) -> Any:
+        """Return the answer of a page that said nothing and asked for nothing."""
+        assert self.said == []
+        assert self.requests == []
+        return self.answer
 
 
-def visit(path: Path, folder: Path) -> Visit:
-    """Open a file in a browser of its own, which keeps what it has to keep in ``folder``."""
-    log = folder / "net.json"
+def visit(
+    page: str | Path,
+    folder: Path,
+    script: str = "",
+    *,
+    axe: bool = False,
+    width: int = 1400,
+    height: int = 1000,
+    dark: bool = False,
+    hash_: str = "",
+) -> Visit:
+    """Open a page in a browser of its own, which keeps its files in ``folder``, and run a script in it.
+
+    ``script`` is the body of an async function, and what it returns is ``answer``. It runs when the page has drawn its
+    first tab. It is allowed by its hash, so the page's policy holds for all else. ``axe`` adds the checker of barriers.
+    """
     assert BROWSER is not None, "mark the test with needs_browser"
-    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0"]
-    command += ["--disable-component-update", "--disable-background-networking", "--no-first-run"]
-    command += [f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}", "--virtual-time-budget=3000"]
-    done = subprocess.run(
-        [*command, "--dump-dom", path.as_uri()], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    text = page if isinstance(page, str) else page.read_text(encoding="utf-8")
+    if script:
+        code = (axe_source() if axe else "") + _ANSWER.replace("SCRIPT", script)
+        digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+        text = text.replace("script-src '", f"script-src 'sha256-{digest}' '", 1)
+        head, end, tail = text.rpartition("</body>")
+        text = f"{head}<script>{code}</script>{end}{tail}"
+    path = folder / "page.html"
+    path.write_text(text, encoding="utf-8")
+    if width < 500:  # the narrowest window: a phone is a frame in it
+        inner = f'<iframe src="page.html{hash_}" width="{width}" height="{height}"></iframe>'
+        path = folder / "phone.html"
+        path.write_text(f"<body>{inner}<script>{_FRAME}</script></body>", encoding="utf-8")
+        hash_, width = "", 700
+    log = folder / "net.json"
+    command = [BROWSER, *_OPTIONS, f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}"]
+    command += [f"--window-size={width},{height}", "--virtual-time-budget=60000"]
+    command += ["--blink-settings=preferredColorScheme=0"] if dark else []
+    for _ in range(2):  # a busy machine may not draw a picture in the browser's time
+        done = subprocess.run(
+            [*command, "--dump-dom", path.as_uri() + hash_], capture_output=True, text=True, timeout=180, check=False
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        left = re.search(r'<pre id="probe-found">(.*?)</pre>', done.stdout, re.DOTALL)
+        if left is not None or not script:
+            break
+    said = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     asked = set(re.findall(r'"url":"(https?://[^"]+)"', log.read_text(encoding="utf-8", errors="replace")))
-    return Visit(
-        page=done.stdout,
-        said=[line for line in done.stderr.splitlines() if "CONSOLE" in line],
-        requests=sorted(url for url in asked if "google" not in url and "gvt1" not in url),
-    )
+    result: dict[str, Any] = {}
+    if script:
+        assert left is not None, f"the script did not finish: {said}"
+        result = json.loads(html.unescape(left[1]))
+        assert "problem" not in result, result["problem"]
+    requests = sorted(url for url in asked if "google" not in url and "gvt1" not in url)
+    return Visit(done.stdout, said, requests, result.get("answer"))
+
+
+def axe_source() -> str:
+    """Return the checker of barriers."""
+    spec = find_spec("axe_core_python")
+    assert spec is not None
+    assert spec.origin is not None
+    return (Path(spec.origin).parent / "axe.min.js").read_text(encoding="utf-8")
+
+
+def data_of(page: str) -> dict[str, Any]:
+    """Return the data that a page holds for its scripts."""
+    stored = re.search(r'id="page-data">([^<]*)</script>', page)
+    assert stored is not None
+    data: dict[str, Any] = json.loads(zlib.decompress(base64.b64decode(stored[1])))
+    return data

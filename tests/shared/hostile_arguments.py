@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 import permgrad as pg
+from permgrad.base.error_codes import CODES
 
 
 class Unprintable:
@@ -83,15 +84,15 @@ def check_argument(call: Callable[[Any], Any], *, takes: tuple[str, ...] = ()) -
         try:
             call(make())
         except pg.PermgradError as error:
-            ends[name], said[name] = "refused", str(error)
+            ends[name], said[name] = "refused", error
         except Exception as error:
             raise AssertionError(f"{name} ended in {type(error).__name__}: {error}") from error
         else:
             ends[name] = "taken"
-    for name, text in said.items():
-        rule, however, fact = text.partition("however")
-        sentences = re.fullmatch(r"[A-Z].*[.:)] [A-Z].*[.?]", text, flags=re.DOTALL)
-        assert sentences or (rule.strip() and however and fact.strip()), f"{name}: {text}"
+    for name, error in said.items():
+        text = str(error)
+        sentences = re.fullmatch(r"\w.*[.:)] [A-Z].*[.?]", text, flags=re.DOTALL)
+        assert error.code in CODES or sentences or ", however" in text, f"{name}: {text}"
         assert len(text) < 3000, f"{name}: {len(text)} characters: {text[:70]}…{text[-120:]}"
     guessed = {name for name in NONSENSE if ends[name] == "taken"} - set(takes)
     assert not guessed, f"taken without a meaning: {sorted(guessed)}"

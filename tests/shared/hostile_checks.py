@@ -14,6 +14,7 @@ import pandas as pd
 
 import permgrad as pg
 from permgrad.attribution.replace.donors import donor_rows
+from permgrad.base.error_codes import CODES
 from permgrad.base.errors import PermgradError
 from permgrad.data.encode.encoding import TableEncoder
 
@@ -37,7 +38,7 @@ def refusal(error: PermgradError) -> str:
     text = str(error)
     rule, found, rest = text.partition(", however")
     sentences = re.fullmatch(r"[A-Z].*[.:)] [A-Z].*[.?]", text, flags=re.DOTALL)
-    if not sentences and (not found or not rule.strip() or ";" not in rest):
+    if error.code not in CODES and not sentences and (not found or not rule.strip() or ";" not in rest):
         raise BrokenError(f"a refusal states the problem and a hint, but: {text!r}")
     return text
 

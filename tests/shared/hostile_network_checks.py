@@ -21,7 +21,7 @@ from permgrad.base.errors import PermgradError
 #: Float32 networks against the slow recomputation, and one batch size against another, as a share of the largest value.
 TOLERANCE, HALF_TOLERANCE = 2e-4, 0.1
 #: Said of a network whose rows get other outputs when they are asked again.
-NAMED = ("the same output every time", "with the rows beside it")
+NAMED = ("different outputs each time", "the other rows of the batch")
 
 
 def check_network(case: Case) -> str:
@@ -199,7 +199,7 @@ def _slow(case: Case, twin: Twin, found: pg.Explanation) -> Any:
 
 def _complete(case: Case, found: pg.Explanation, said: list[str]) -> None:
     """Values add up to the difference from the baseline, unless it is said that they do not."""
-    if any("should add up" in words or "should settle" in words for words in said):
+    if any("add up" in words or "settle" in words for words in said):
         return
     missing = found.values.sum(axis=1) - (found.predictions - np.asarray(found.base_values))
     spread = np.maximum(np.asarray(found.meta["output_range"]), np.abs(found.predictions).max())

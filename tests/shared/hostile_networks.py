@@ -16,6 +16,7 @@ import network_kinds_outputs
 import numpy as np
 import pandas as pd
 from network_cases import Case, Net, hand_over, kinds, seeded
+from usual_methods import USUAL
 
 from permgrad.attribution import methods
 
@@ -46,13 +47,15 @@ def draw(seed: int) -> Case:
 FEW: dict[str, dict[str, Any]] = {
     "shapley": {"exact": 4, "min_permutations": 24, "max_permutations": 24, "tolerance": 0.5, "references": 6},
     "lime": {"samples": 100},
+    "smoothgrad": {"samples": 4},
+    "expected_gradients": {"samples": 8},
 }
 FAST: dict[str, dict[str, Any]] = {**FEW, "aggregate": {"members": {"gradient": {}, "permutation": {}, **FEW}}}
 
 
 def ask(case: Case, rng: np.random.Generator, method: str | None) -> Case:
     """Choose method, scope, level and the rest."""
-    names = [name for name in methods if name != "permgrad-paper" or rng.random() < 0.1]
+    names = [name for name in USUAL if name != "permgrad-paper" or rng.random() < 0.1]
     method = method or str(rng.choice(names))
     options: dict[str, Any] = {
         "method": method,
@@ -80,9 +83,8 @@ def ask(case: Case, rng: np.random.Generator, method: str | None) -> Case:
         options.pop("segments", None)
         options |= {"level": "feature", "groups": None}
     case.options = {**options, **case.options}
-    slopes = method in ("gradient", "integrated_gradients", "deeplift") and "codes" in case.parts
-    if case.must == "explain" and (slopes or method in ("gradcam", "permgrad-paper")):
-        # Of whole numbers, and where no convolution sees an image, this is refused rightly.
+    if case.must == "explain" and method in ("gradcam", "permgrad-paper"):
+        # Where no convolution sees an image, this is refused rightly.
         case.must = "either"
     return case
 

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from network_cases import Case
-from torch import Tensor
+from torch import Tensor, nn
 
 from permgrad.attribution.replace.donors import donor_rows
 
 Floats = npt.NDArray[np.float64]
+
+
+def _stand(leaves: list[Tensor], points: list[Tensor], _part: nn.Module, args: Any, output: Tensor) -> Tensor | None:
+    """Let an embedding's output stand for the codes that it looks up."""
+    for place, leaf in enumerate(leaves):
+        if not leaf.is_floating_point() and torch.equal(args[0], leaf):
+            points[place] = output.detach().requires_grad_()
+            return points[place]
+    return None
 
 
 class Twin:
@@ -181,20 +191,33 @@ class Twin:
         return np.stack([_shapley(worth, names, name) for name in names], axis=1)
 
     def gradient(self) -> Floats:
-        """Return the sums of absolute slopes."""
+        """Return the sums of absolute slopes, of codes at their embedding."""
         case, values = self.case, []
         modes = {part: part.training for part in case.net.modules()}
         case.net.eval()
         try:
             for row in range(self.count):
                 leaves = [own[row : row + 1].clone().requires_grad_(own.is_floating_point()) for own in self.rows]
+                points = list(leaves)
+                hooks = [
+                    part.register_forward_hook(partial(_stand, leaves, points))
+                    for part in case.net.modules()
+                    if isinstance(part, nn.Embedding)
+                ]
                 outputs = case.read(case.net(*(own.clone() for own in leaves))).reshape(1, -1)
+                for hook in hooks:
+                    hook.remove()
+                numbers = [place for place, point in enumerate(points) if point.requires_grad]
                 shown = self._readout_tensor(outputs)
                 columns = []
                 for column in range(shown.shape[1]):
                     slopes: Any = [None] * len(leaves)
                     if shown.requires_grad:
-                        slopes = torch.autograd.grad(shown[0, column], leaves, retain_graph=True, allow_unused=True)
+                        free = [points[place] for place in numbers]
+                        made = torch.autograd.grad(shown[0, column], free, retain_graph=True, allow_unused=True)
+                        for place, own in zip(numbers, made, strict=True):
+                            codes = own is not None and own.ndim > leaves[place].ndim
+                            slopes[place] = own.abs().sum(dim=-1) if codes else own
                     slopes = [
                         torch.zeros_like(leaf) if own is None else own for own, leaf in zip(slopes, leaves, strict=True)
                     ]

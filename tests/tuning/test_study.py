@@ -191,7 +191,7 @@ def test_another_identity_is_refused(tmp_path):
     with opened(tmp_path / "w", tmp_path / "s.db", {"seed": 0, "table": "a"}):
         pass
     with (
-        pytest.raises(InputError, match=r"differs in seed \(0 there, 1 now\); choose another name"),
+        pytest.raises(InputError, match=r"other settings: seed \(0 there, 1 now\)\. Choose another"),
         opened(tmp_path / "w", tmp_path / "s.db", {"seed": 1, "table": "a"}),
     ):
         pass
@@ -258,16 +258,16 @@ def test_a_damaged_storage_is_to_be_deleted(tmp_path, damage):
     database.write_bytes(damage(database.read_bytes()))
     with pytest.raises(EnvironmentProblem) as caught:
         open_storage(url)
-    assert str(caught.value).startswith(f"the study's storage must open, however: --storage {url}: ")
+    assert str(caught.value).startswith(f"Cannot open --storage {url}: ")
     assert str(caught.value).endswith(
-        "; delete that file to begin anew, or name another --out (another --storage, where you gave it)"
+        ". Delete that file to start again, or choose another --out (or --storage, if you passed it). [PG062]"
     )
     database.unlink()
     close(open_storage(url))
 
 
 def test_a_storage_that_cannot_be_written_is_not_called_damaged(tmp_path):
-    with pytest.raises(EnvironmentProblem, match="; check that the folder or server exists and that you may write"):
+    with pytest.raises(EnvironmentProblem, match=r"\. Check that the folder or server exists and that you may write"):
         open_storage(f"sqlite:///{tmp_path / 'no folder' / 'study.db'}")
 
 

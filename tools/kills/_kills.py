@@ -115,6 +115,10 @@ def _ends_with(ending: str) -> Callable[[Path], str]:
     return look
 
 
+def _lines(path: Path) -> str:
+    return "" if path.read_text(encoding="utf-8").endswith("\n") else "its last line has no end"
+
+
 def _image(path: Path) -> str:
     with Image.open(io.BytesIO(path.read_bytes())) as image:
         image.load()
@@ -151,6 +155,7 @@ _LOOKS: dict[str, Callable[[Path], str]] = {
     ".parquet": _parquet,
     ".csv": _csv,
     ".html": _ends_with("</html>"),
+    ".md": _lines,
     ".svg": _ends_with("</svg>"),
     ".png": _image,
     ".pt": _state,
@@ -372,7 +377,7 @@ def _stop(process: subprocess.Popen[bytes], stop: str, story: Story, log: Path) 
 
 def _was_done(log: Path) -> bool:
     """Return whether a command refuses to begin because all that it makes is there: it was stopped after its end."""
-    return _last(log).startswith("error: a folder must not be replaced in silence")
+    return "already holds an explanation" in _last(log)
 
 
 def _last(log: Path) -> str:

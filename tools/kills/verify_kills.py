@@ -68,10 +68,10 @@ def _explain_jobs(place: Path, quick: bool) -> list[Job]:
     def words(*more: object) -> Callable[[Path], list[str]]:
         return lambda out: _command("explain", model, *more, "--out", out)
 
-    whole = words(table, "--y", "y", "--engine", "local")
-    rows = words(table, "--method", "integrated_gradients", "--rows", 60 if quick else 500, "--engine", "local")
-    memory = words(table / "000.parquet", "--y", "y", "--no-stream")
-    ray = words(table, "--y", "y", "--engine", "ray", "--workers", 2)
+    whole = words(table, "--target", "y", "--engine", "local")
+    rows = words(table, "--method", "integrated_gradients", "--sample", 60 if quick else 500, "--engine", "local")
+    memory = words(table / "000.parquet", "--target", "y", "--no-stream")
+    ray = words(table, "--target", "y", "--engine", "ray", "--workers", 2)
     return [
         Job("explain", whole),
         Job("rows", rows),

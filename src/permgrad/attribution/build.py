@@ -1,10 +1,12 @@
-"""From the numbers of a game to an ``Explanation``: names, parts and the facts that travel with it."""
+"""Build an ``Explanation`` from the numbers of a game: names, parts and the facts stored with it."""
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,16 +17,20 @@ import torch
 from permgrad import __version__
 from permgrad.attribution.explanation import Explanation, Floats
 from permgrad.attribution.method import Request
+from permgrad.attribution.ranks import shared_errors
 from permgrad.attribution.replace.finite import LARGEST
 from permgrad.attribution.replace.game import Played, loss_scale, play_losses, play_rows, tabulate
+from permgrad.attribution.replace.moments import scores_of
 from permgrad.attribution.replace.plays import Plays
+from permgrad.attribution.top import tell_of_top
 from permgrad.base.errors import InputError, listed, warn_user
+from permgrad.models.losses import OtherLoss
 
 
 def shown_values(request: Request) -> pd.DataFrame | None:
-    """Return the raw values of the players, rows × players, missing where one is several columns; None without any.
+    """Return the raw values of the players, rows × players, or None without any.
 
-    Of a network's inputs they are those of the players that are one number each.
+    Players of several columns have missing values. For a network, only players of one number each have values.
     """
     if request.raw is not None:
         raw = request.raw.reindex(columns=list(request.players))
@@ -34,7 +40,7 @@ def shown_values(request: Request) -> pd.DataFrame | None:
         if tensor.ndim > 2:
             continue
         rows = tensor.reshape(request.count, -1).cpu()
-        # NumPy knows no bfloat16.
+        # NumPy has no bfloat16.
         rows = rows.float() if rows.dtype == torch.bfloat16 else rows
         for column, owner in enumerate(segments.reshape(-1).tolist()):
             if owner >= 0 and sizes[owner] == 1:
@@ -46,7 +52,7 @@ def shown_values(request: Request) -> pd.DataFrame | None:
 
 
 def _tell_of_unused(request: Request, explanation: Explanation) -> None:
-    """Warn, with their names, of inputs whose values are all exactly 0."""
+    """Warn about inputs whose values are all exactly 0, with their names."""
     modality = np.array(explanation.modality, dtype=object)
     moved = (np.nan_to_num(explanation.values, nan=1.0) != 0).any(axis=-1)
     used = set(modality[moved.any(axis=0) if explanation.scope == "local" else moved])
@@ -55,31 +61,31 @@ def _tell_of_unused(request: Request, explanation: Explanation) -> None:
         names = [name for name in unused if name in request.subject.input_names]
         kind = "inputs"
         if not names:
-            # What a layer gives has the modality of the inputs behind it, or none.
-            kind = "units" if "layer" in vars(request.subject) else "features"
+            # Units of a layer have the modality of the inputs behind it, or none.
+            kind = "units" if "layers" in vars(request.subject) else "features"
             names = [name for name, of in zip(explanation.names, explanation.modality, strict=True) if of in unused]
-        warn_user(f"the importance of these {kind} is exactly 0: {listed(names, 8)}; {_why_zero(explanation)}")
+        warn_user(f"The importance of these {kind} is exactly 0: {listed(names, 8)}. {_why_zero(explanation)}")
 
 
-#: Methods that see an input through the gradient alone.
-_BY_GRADIENT = ("gradient", "integrated_gradients", "deeplift", "gradcam")
+#: Methods that depend on an input only through the gradient.
+_BY_GRADIENT = ("gradient", "smoothgrad", "integrated_gradients", "expected_gradients", "deeplift", "gradcam")
 
 
 def _why_zero(explanation: Explanation) -> str:
     if explanation.method in _BY_GRADIENT:
         return (
-            "the network leaves them out, or hides the gradient (detach, NumPy, rounding): "
-            "method='permutation' tells which"
+            "The model ignores them, or blocks the gradient (detach, NumPy, rounding). Use method='permutation' to "
+            "find out which."
         )
     if explanation.method.startswith("captum."):
-        return f"{explanation.method} gives nothing for them, which need not mean that the network leaves them out"
+        return f"{explanation.method} returns nothing for them, even if the model uses them."
     if "scores" in explanation.meta:
-        return "no score changes without them; the outputs may: call without scoring= to see"
-    return "they do not change the output; check that the network is meant to leave them out"
+        return "They change no score, but may change the outputs. Leave scoring= out to see."
+    return "They do not change the output. Check that the model is meant to ignore them."
 
 
 def _refuse_nonsense(explanation: Explanation) -> None:
-    """Refuse rows for which the network predicts NaN or infinity, or has slopes over values that are missing."""
+    """Refuse rows with NaN or infinite predictions or slopes."""
 
     def broken(fine: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
         return np.flatnonzero(~fine.reshape(len(fine), -1).all(axis=1))
@@ -88,37 +94,48 @@ def _refuse_nonsense(explanation: Explanation) -> None:
     rows = broken(np.abs(predictions) <= LARGEST) if predictions is not None else np.arange(0)
     if len(rows):
         raise InputError(
-            f"the model must predict finite numbers, however: {len(rows)} of {len(values)} rows got NaN, infinity "
-            f"or more than {LARGEST:g} (the first is row {rows[0]}); check those rows"
+            f"The model predicts NaN, infinity or more than {LARGEST:g} for {len(rows)} of {len(values)} rows (first: "
+            f"row {rows[0]})",
+            hint="Check those rows.",
+            code="PG040",
         )
     if base is not None and not np.isfinite(base).all():
         raise InputError(
-            "the model must predict finite numbers for the background, however: it predicts NaN or infinity; check the "
-            "rows of background= or baseline="
+            "The model predicts NaN or infinity for the background",
+            hint="Check the rows of background= or baseline=.",
+            code="PG040",
         )
     rows = broken(np.isfinite(values)) if explanation.method in _BY_GRADIENT else np.arange(0)
     if len(rows):
         raise InputError(
-            f"{explanation.method} needs finite slopes, however: {len(rows)} of {len(values)} rows have NaN or "
-            "infinite ones, as where inputs are missing; fill them in, or choose method='shapley' or 'permutation'"
+            f"{explanation.method} needs finite gradients, but {len(rows)} of {len(values)} rows have NaN or infinite "
+            "ones, for example because inputs are missing",
+            hint="Fill in missing inputs, or choose method='shapley' or 'permutation'.",
+            code="PG040",
         )
 
 
+#: Sequences with more numbers than this in each place are embeddings and are not drawn.
+_DRAWN = 32
+
+
 def input_maps(request: Request, *, numbers: int = 20_000_000) -> dict[str, npt.NDArray[Any]]:
-    """Return ``images:<input>`` and ``segments:<input>``, which plots need, for images with players."""
+    """Return ``images:<input>`` and ``segments:<input>``, which plots need, for series, images and volumes."""
     maps: dict[str, npt.NDArray[Any]] = {}
     inputs = zip(request.space.inputs, request.inputs, request.space.segments, strict=True)
     for (name, tensor, segments), shape in zip(inputs, request.shapes, strict=False):
-        if shape is None or not bool((segments >= 0).any()):
+        if shape is None or not bool((segments >= 0).any()) or (shape.vectors and tensor.shape[2] > _DRAWN):
             continue
         maps[f"segments:{name}"] = segments.cpu().numpy()
-        if tensor.numel() <= numbers:
+        if request.scope == "global":  # plots show the mean of the rows
+            maps[f"images:{name}"] = tensor.mean(dim=0, keepdim=True, dtype=torch.float32).cpu().numpy()
+        elif tensor.numel() <= numbers:
             maps[f"images:{name}"] = tensor.float().cpu().numpy()
     return maps
 
 
 def explain_plays(method: str, request: Request, plays: Plays) -> Explanation:
-    """Play a method's plays and build the explanation: of a loss over all rows, or of each row's output."""
+    """Play a method's plays and explain the loss over all rows (global) or each row's output (local)."""
     if request.scope == "global":
         return global_explanation(method, request, plays, play_losses(request, plays, method))
     mean, std, predictions, facts = play_rows(request, plays, method)
@@ -131,10 +148,10 @@ def global_explanation(
 ) -> Explanation:
     """Build the result of a loss game: the first quantity is the importance, the others are parts.
 
-    ``numbers``: None: those of the game; ``fields``: further ones of ``Explanation``.
+    ``numbers`` replaces the numbers of the game, and ``fields`` adds fields of ``Explanation``.
     """
     shown = shown_outputs(request)
-    loss = "divergence" if request.y is None else request.loss
+    loss = "divergence" if request.y is None else str(request.loss)
     sampler = played.game.back_end.sampler
     drawn: dict[str, Any] = {"not_identifiable": []} if request.subject.paths else {}
     facts = {
@@ -142,15 +159,18 @@ def global_explanation(
         "unit": loss_unit(request, loss),
         "loss": loss,
         "loss_scale": loss_scale(request),
+        **({"model_loss": played.model_loss} if np.isfinite(played.model_loss) else {}),
         "repeats": played.repeats,
         "model_rows": played.model_rows,
         "classes_by": "y" if request.y is not None else "predicted class",
         **(drawn if sampler is None else sampler.facts()),
         **plays.facts,
+        **tell_of_top(played.looks),
     }
     if numbers is None:
         names, quantities = request.space.names, len(plays.names)
         numbers = tabulate(names, played.moments, played.outputs, played.repeats, quantities, request.confidence)
+        fields["correlation"] = shared_errors(len(names), shown, partial(scores_of, names, played.moments))
     outputs = tuple(played.outputs[index] for index in shown)
     return build(
         request, method, facts=facts, outputs=outputs, **by_quantity(plays.names, *numbers[:, :, shown]), **fields
@@ -158,9 +178,9 @@ def global_explanation(
 
 
 def by_quantity(names: Sequence[str], mean: Floats, std: Floats, *ends: Floats) -> dict[str, Any]:
-    """Return the fields of an explanation whose first quantity is its importance, and whose others are its parts.
+    """Return the fields of an explanation: its first quantity is the importance, the others are parts.
 
-    ``ends``: low, high and p-values, if there are any.
+    ``ends`` are low, high and p-values, if there are any.
     """
     return {
         "values": mean[..., 0],
@@ -172,16 +192,22 @@ def by_quantity(names: Sequence[str], mean: Floats, std: Floats, *ends: Floats) 
 
 
 def shown_outputs(request: Request) -> list[int]:
-    """Return which of ``("all", *classes)`` are asked for: the single column of a network stands for both classes."""
+    """Return the requested positions in ``("all", *classes)``. A network's single column stands for both classes."""
     classes = len(request.subject.class_names)
     chosen = request.targets if len(request.subject.output_names) == classes else range(classes)
     return [0, *(1 + target for target in chosen)]
 
 
 def loss_unit(request: Request, loss: str) -> str:
-    """Return the unit of a loss, or of the divergence where y is not known."""
-    if request.subject.task == "classification":
-        return "nats" if loss in ("cross_entropy", "divergence") else loss
+    """Return the unit of a loss, or of the divergence if there is no y."""
+    if loss == "cox" or loss.endswith("cross_entropy"):
+        return "nats"
+    if request.subject.task != "regression":
+        return "nats" if loss == "divergence" else loss
+    if isinstance(request.loss, OtherLoss) and request.loss.returned and loss != "divergence":
+        return loss
+    if loss.startswith("poisson"):
+        return "deviance"
     return "y²" if loss in ("squared_error", "divergence") else "y"
 
 
@@ -194,7 +220,7 @@ def build(
     outputs: tuple[str, ...] | None = None,
     **fields: Any,
 ) -> Explanation:
-    """Return a method's explanation of the players of a request, with the facts that every explanation carries."""
+    """Return a method's explanation of the players of a request, with the facts that every explanation has."""
     subject, maps = request.subject, input_maps(request)
     about: dict[str, Any] = {
         "seed": request.seed,
@@ -207,15 +233,18 @@ def build(
     }
     if request.positive is not None:
         about["positive"] = request.positive
+        if request.scope == "local" and request.positive_by_y:
+            about["positive_by"] = "y"
     about |= {"paths": list(subject.paths), **subject.facts}
+    read = {name: shape for name, shape in zip(request.space.inputs, request.shapes, strict=False) if shape is not None}
+    if read:
+        about["read_as"] = {name: {"size": list(each.size), "channels": each.channels} for name, each in read.items()}
     if request.scope == "local":
         if request.sample_weight is not None:
-            # A summary over the rows is taken with them.
+            # Summaries over the rows use them.
             about["sample_weight"] = request.sample_weight.tolist()
         facts = {"quantity": "", "unit": output_unit(request), "output": request.output, **facts}
         fields.setdefault("feature_values", shown_values(request))
-    else:
-        maps = {name: array for name, array in maps.items() if name.startswith("segments:")}
     versions = {"permgrad": __version__, "torch": torch.__version__, "numpy": np.__version__}
     about["versions"] = {**versions, "python": platform.python_version()}
     about["seconds"] = time.perf_counter() - request.started
@@ -232,11 +261,44 @@ def build(
     )
     if subject.tells_unused:
         _refuse_nonsense(explanation)
-        if method != "gradcam":  # which says itself what maps are empty
-            _tell_of_unused(request, explanation)
+        if method != "gradcam":  # it warns of empty maps itself
+            _tell_of_unused(request, explanation.of_order(1))
     return explanation if request.row_target is None else request.row_target.taken(explanation)
 
 
+def named(request: Request, members: Sequence[tuple[int, ...]]) -> dict[str, Any]:
+    """Return the fields of an explanation that name players and their interactions, "a × b"."""
+    space = request.space
+    return {
+        "members": tuple(members),
+        "names": tuple(" × ".join(space.names[place] for place in each) for each in members),
+        "modality": tuple("+".join(dict.fromkeys(space.modality[place] for place in each)) for each in members),
+    }
+
+
 def output_unit(request: Request) -> str:
-    """Return the unit of what is explained of each row."""
+    """Return the unit of the explained output."""
     return "y" if request.subject.task == "regression" else request.output
+
+
+#: Rows that a digest reads, evenly over all of them, and rows that are read at once.
+_DIGESTED, _AT_ONCE = 10_000, 256
+
+
+def digests_of(request: Request) -> dict[str, str]:
+    """Return digests that tell whether the rows explained, and the background, are those of another call."""
+    return {
+        "rows": _digest(request.inputs),
+        "background": "" if request.shared else _digest(request.donors),
+    }
+
+
+def _digest(tensors: tuple[torch.Tensor, ...]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for tensor in tensors:
+        digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
+        step = max(1, -(-len(tensor) // _DIGESTED))
+        for part in tensor.detach()[::step].split(_AT_ONCE):
+            flat = part.cpu().reshape(-1).clone(memory_format=torch.contiguous_format)
+            digest.update(flat.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -24,7 +24,7 @@ _ROWS, _POINTS, _LEVELS, _MOMENTS = 200, 9, 10, 8
 
 
 def direction(request: Request, engine: Replacement) -> dict[str, dict[str, Any]]:
-    """Return for each player where it was set (``at``, ``label``) and the mean prediction there (``mean``)."""
+    """Return, for each player, the points where it was set (``at``, ``label``) and the mean predictions (``mean``)."""
     if request.raw is None:
         return {}
     weights = np.ones(request.count) if request.sample_weight is None else request.sample_weight
@@ -81,7 +81,7 @@ def _points(request: Request, name: str, weights: Floats) -> dict[str, Any] | No
     if numbers is not None and len(np.unique(numbers[~missing & np.isfinite(numbers)])) > _LEVELS:
         picked, at = _spread(numbers, missing | ~np.isfinite(numbers), weights, _POINTS)
         return {"kind": "numeric", "rows": picked, "at": at, "label": [f"{value:.4g}" for value in at]}
-    # One by one: pandas' own texts cannot hold half a character.
+    # One by one, because pandas' text type cannot hold half a character.
     usable = np.flatnonzero(weights > 0)
     cells = column.astype(object).where(column.notna(), "missing").iloc[usable]
     text = np.array([str(cell) for cell in cells], dtype=object)
@@ -100,13 +100,13 @@ def _points(request: Request, name: str, weights: Floats) -> dict[str, Any] | No
 def _spread(
     values: Floats, missing: npt.NDArray[np.bool_], weights: Floats, points: int
 ) -> tuple[npt.NDArray[np.intp], list[float]]:
-    """Return rows at evenly spaced quantiles of the values that are there, and these values, all different."""
+    """Return rows at evenly spaced quantiles of the values that are not missing, and these distinct values."""
     usable = np.flatnonzero(~missing)
     picked = order = usable[np.argsort(values[usable], kind="stable")]
     if len(order):
         places = np.linspace(0, len(order) - 1, points)
         if (weights != weights[0]).any():
-            # Each row stands in the middle of its weight.
+            # Each row is in the middle of its weight.
             middles = np.cumsum(weights[order]) - weights[order] / 2
             places = np.interp(np.linspace(middles[0], middles[-1], points), middles, np.arange(len(order)))
         picked = order[places.round().astype(np.intp)]

@@ -1,18 +1,19 @@
-"""``pg.explain``: every argument is checked and resolved here, before any work starts; then one method runs."""
+"""``pg.explain``: check every argument before any work starts, then run one method."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from typing import Any, Literal
 
 import numpy.typing as npt
 from torch import nn
 
+from permgrad.attribution.build import digests_of
 from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.method import Request, refuse_interactions
 from permgrad.attribution.method.mixed import explain_mixed
-from permgrad.attribution.replace.scoring import explain_scores
 from permgrad.attribution.request import Arguments, build_request, find_method
 from permgrad.base.errors import InputError, shown
 from permgrad.base.threads import captum_turn
@@ -34,7 +35,7 @@ def explain(
     groups: Mapping[str, Iterable[str]] | None = None,
     background: Any = None,
     sampling: Literal["marginal", "conditional"] = "marginal",
-    loss: str = "auto",
+    loss: str | tuple[str, float] | Callable[[Any, Any], Any] = "auto",
     scoring: Any = None,
     sample_weight: npt.ArrayLike | None = None,
     confidence: float = 0.95,
@@ -45,66 +46,81 @@ def explain(
     positive: Any = None,
     **options: Any,
 ) -> Explanation:
-    """Explain what a model relies on: a fitted estimator of permgrad, or any torch network as it is.
+    """Explain which features a model relies on: an estimator of permgrad, a torch network or any predictor on a table.
 
     Args:
         model: a fitted ``HyNNClassifier`` or ``HyNNRegressor``, a ``torch.nn.Module``, or any predictor on a table: a
             fitted estimator or booster, or a function of rows (docs/any-model.md).
-        inputs: the rows to explain. For an estimator a DataFrame or array with the columns of ``fit``. For a network
-            what its forward takes, rows first: a dict by parameter name (or the only argument it needs), a tuple, or
-            a single tensor, array or frame; tables ``(rows, columns)``, images ``(rows, [channels,] height, width)``.
-            For an estimator also the path of a Parquet file, or of a folder of them, which need not fit in memory: see
-            ``pg.explain_stream``, whose ``out, rows, form, engine`` are then options.
-        y: their targets (the name of their column where ``inputs`` is a path). With them, global games measure the
-            loss; without, the divergence from the model's own prediction.
-        method: a registered method; ``"permgrad"`` is the path game (of modalities, for a network). A Captum
-            attribution object is a method too. A dict gives each input its own method; values keep their own units.
-        scope: ``"global"``: one number per feature; ``"local"``: one per row and feature; ``"auto"``: the method's own.
-        target: outputs to explain, by position or class name; None is all.
+        inputs: the rows to explain. For an estimator: a DataFrame or array with the columns of ``fit``. For a network:
+            the arguments of its forward, rows first, as a dict by parameter name (or the only argument it needs), a
+            tuple, or a single tensor, array or frame. Tables are ``(rows, columns)``, images
+            ``(rows, [channels,] height, width)``. For an estimator or predictor also the path of a Parquet file, or of
+            a folder of them, which need not fit in memory. ``out``, ``rows``, ``form`` and ``engine`` of
+            ``pg.explain_stream`` are then options.
+        y: the targets (the name of their column where ``inputs`` is a path). With targets, global games measure the
+            loss. Without, they measure the divergence from the model's own prediction.
+        method: the name of a method, a method with options such as ``pg.methods.Shapley(max_permutations=200)``, or a
+            Captum attribution object. ``"permgrad"`` is the path game (of modalities, for a network). A dict chooses a
+            method for each input, and the values keep the units of their method.
+        scope: ``"global"``: one number per feature. ``"local"``: one per row and feature. ``"auto"``: the method's
+            default.
+        target: outputs to explain, by position or class name. None: all.
         output: ``"logit"`` or ``"probability"`` of a classifier, for methods that explain the output (regression: y's
             units).
-        level: ``"feature"`` (a variable that arrived as a one-hot block is one feature; an image's features are its
-            segments), ``"column"`` (raw columns), ``"group"``, ``"modality"``.
-        groups: columns that act, and are drawn, as one: group name to feature names. Implies ``level="group"``;
-            with another level than that or ``"feature"`` they are refused.
+        level: ``"feature"`` (a one-hot block is one feature, and an image's features are its segments), ``"column"``
+            (raw columns), ``"group"`` or ``"modality"``.
+        groups: columns that are replaced together: group name to feature names. Implies ``level="group"``. Only
+            ``level="group"`` or ``"feature"`` may be passed with it.
         background: rows that donors or baselines are drawn from, in the form of ``inputs``. Default: the rows explained
-            if there are at least 200, else the training rows kept in the model; for a network the rows explained.
-        sampling: ``"marginal"``, or ``"conditional"``: replacement values fit the rest of the row (``permgrad`` and
-            ``permutation``; other methods refuse it; of torch networks, those with one input ``(rows, columns)``; of
-            predictors, any table whose columns have at most 100 levels).
-            ``meta["residuals_dependent"]`` lists features for which the values drawn do not fit after all.
-        loss: of each row; ``"auto"`` is the model's own (cross entropy; squared error in the units of y²).
-        scoring: one scikit-learn scorer's name, or several, or callables: importance is then the fall of the score.
-            Its error is NaN, with a warning, where the score is undefined without some rows (a class of one row).
+            if there are at least 200, else the training rows kept in the model. For a network: the rows explained.
+        sampling: ``"marginal"`` or ``"conditional"``. Conditional replacement values fit the rest of the row. Only
+            ``permgrad`` and ``permutation`` take it, for estimators, for torch networks with one input
+            ``(rows, columns)``, and for predictors on tables whose columns have at most 100 levels.
+            ``meta["residuals_dependent"]`` lists features for which the drawn values do not fit.
+        loss: loss computed for each row. ``"auto"`` is the model's own (cross entropy, or squared error in units of
+            y²). Else a name of ``losses``, ``("quantile", 0.9)``, or a callable ``(outputs, y) -> (rows,)``. The
+            callable gets the model's outputs, float64 ``(rows, outputs)``, and y unchanged. With ``"cox"``, y is
+            ``(rows, 2)``: time and event.
+        scoring: one or several names of scikit-learn scorers, or callables. The importance is then the decrease of the
+            score. Its error is NaN, with a warning, where the score is undefined without some rows (a class of one
+            row).
         sample_weight: weights of the rows explained, ``(rows,)``.
-        confidence: of the intervals.
+        confidence: confidence level of the intervals.
         n_repeats: donors per row and feature, for methods that draw them one by one.
-        batch_size: rows per forward; ``"auto"`` fits the cache and halves when memory does not suffice.
-        random_state: seed; the same seed gives the same donors whatever the batch size, order, threads or partition.
-        progress: a bar on stderr; ``"auto"``: where stderr is no terminal, a line every 30 seconds of an explanation
-            that takes more than 10.
-        positive: of two classes the one that plots show where they show one; no value changes. None: the rarer one, in
-            the training rows that an estimator keeps or in ``y``; of equal ones 1, yes or true; else the second.
-        **options: the method's own options, and ``row_offset``: the number of the first row where ``inputs`` is one
-            part of a longer table. ``engine="ray"`` lets ``workers`` processes, here or on the cluster at ``address``,
-            explain parts of the rows; the result is the same (docs/cluster.md). For a network also ``segments``: how
-            images are cut (``"pixels"``, ``("grid", 7)``,
-            ``"superpixels"`` or a mask; a dict by input); ``layer``: explain the output of a named layer in place of
-            the inputs; ``head``: which of several outputs; ``output_kind``: ``"logits"``, ``"probabilities"``,
-            ``"log_probabilities"`` or ``"values"``; ``task``; ``class_names``. What is not said is inferred.
-            ``hold``: inputs that stay with their row and are no features (masks and lengths are by themselves);
-            ``tokens``: the input of token ids (found by itself), each place a feature; ``replace``: what replaces a
-            token, ``"donor"`` (a background row's), ``"pad"``, ``"mask"`` or the id of a token.
-            ``tokenizer``: of Hugging Face, or a function of a text that returns ids: words are then features, and a
-            list of texts is an input.
-            ``row_target``: explain one output of each row, ``"predicted"``, ``"true"`` or a class per row ``(rows,)``;
-            ``reduce``: how a network's maps ``(rows, K, …)`` become K outputs, ``"mean"``, ``"max"`` or ``"sum"``.
+        batch_size: rows per forward. ``"auto"`` fits the cache, and is halved when memory runs out.
+        random_state: seed. The same seed gives the same donors for any batch size, order, threads or partition.
+        progress: a bar on stderr. With ``"auto"`` and a stderr that is not a terminal: a line every 30 seconds, once an
+            explanation takes more than 10.
+        positive: the class that plots show where they show one of two. No value changes. Default: the rarer class in
+            the training rows that an estimator keeps, or in ``y``. Of equally frequent classes: 1, yes or true, else
+            the second. Without both it is the second class, so a local result with ``y`` may show another class.
+        **options: options of the method, and these:
+
+            ``row_offset``: number of the first row, where ``inputs`` is one part of a longer table.
+            ``engine="ray"``: explain parts of the rows in ``workers`` processes, here or on the cluster at ``address``,
+            with the same result (docs/cluster.md).
+
+            Options for a network, inferred where they are left out:
+
+            ``segments``: how to divide images (``"pixels"``, ``("grid", 7)``, ``"superpixels"`` or a mask) and series
+            (``("windows", 10)``, ``"channels"``, or ``("windows", 10, "channels")`` for both). A dict sets it by input.
+            ``layer``: explain the output of a named layer, or of several, instead of the inputs.
+            ``head``: which of several outputs to explain.
+            ``output_kind``: ``"logits"``, ``"probabilities"``, ``"log_probabilities"`` or ``"values"``.
+            ``task`` and ``class_names``: the task and the names of the classes.
+            ``hold``: inputs that are never replaced and are not features. Masks and lengths are held by default.
+            ``tokens``: the input of token ids, each position a feature.
+            ``replace``: the replacement of a token: ``"donor"`` (a background row's), ``"pad"``, ``"mask"`` or an id.
+            ``tokenizer``: of Hugging Face, or a function from text to ids. Words are then features, and a list of
+            texts is an input.
+            ``row_target``: explain one output of each row: ``"predicted"``, ``"true"`` or a class per row ``(rows,)``.
+            ``reduce``: how a model's maps ``(rows, K, …)`` become K outputs: ``"mean"``, ``"max"`` or ``"sum"``.
 
     Returns:
         An ``Explanation``.
 
     Raises:
-        InputError: an argument cannot be used; nothing has been computed.
+        InputError: an argument cannot be used. Nothing has been computed.
 
     Examples:
         >>> import numpy as np, permgrad as pg
@@ -117,16 +133,22 @@ def explain(
     """
     arguments = Arguments(**locals())
     if isinstance(model, type):
-        raise InputError(f"model must be a fitted model, however: {model.__name__} is a class; make one and fit it")
+        raise InputError(
+            f"model must be a fitted model, got the class {model.__name__}",
+            hint="Create an instance and fit it.",
+            code="PG031",
+        )
     if background is not None and isinstance(background, (int, float, str, os.PathLike)):
-        raise InputError(f"background must be rows like inputs, however: background={shown(background)}; pass a table")
+        raise InputError(
+            f"background must be rows like inputs, got {shown(background)}", hint="Pass a table.", code="PG038"
+        )
     if isinstance(inputs, (str, os.PathLike)) and not isinstance(model, nn.Module):
         from permgrad.attribution.parts.stream import explain_stream
 
         further = {
             name: value for name, value in vars(arguments).items() if name not in ("model", "inputs", "y", "options")
         }
-        return explain_stream(model, inputs, y, **options, **further)
+        return explain_stream(model, inputs, y, **arguments.options, **further)
     tell_of_other_order(inputs, y=y, sample_weight=sample_weight)
     engine = arguments.options.pop("engine", "local")
     with sparing(), full_float32():
@@ -134,22 +156,37 @@ def explain(
             return _explain_on(engine, arguments)
         if isinstance(method, Mapping):
             return explain_mixed(arguments)
-        chosen, name = find_method(method)
-        # Captum's hooks on a network are met by whoever calls it, also to read it.
-        with nullcontext() if isinstance(method, str) else captum_turn:
+        chosen, name = find_method(arguments.method)
+        # Captum's hooks on a network affect every call of it, also those that read it.
+        with nullcontext() if isinstance(arguments.method, str) else captum_turn:
             request = build_request(arguments, chosen, name)
-            explanation = chosen(request) if request.scoring is None else explain_scores(request, name)
+            explanation = chosen(request) if request.scoring is None else _explain_scores(request, name)
+            explanation.meta["digests"] = digests_of(request)
         explanation.meta.update(_options_kept(arguments.options))
         return explanation
 
 
+def _explain_scores(request: Request, name: str) -> Explanation:
+    # Imported here, for scikit-learn is slow to load.
+    from permgrad.attribution.replace.scoring import explain_scores
+
+    return explain_scores(request, name)
+
+
 def _explain_on(engine: Any, arguments: Arguments) -> Explanation:
-    """Explain rows in memory in parts."""
+    """Explain rows in memory, in parts on an engine."""
     from permgrad.attribution.parts.engines import LocalEngine, make_engine
     from permgrad.attribution.parts.engines.frames import explain_on
 
     if arguments.options.get("row_target") is not None:
-        raise InputError("row_target explains rows in this process. Leave engine= out.")
+        raise InputError("row_target cannot be used with engine=", hint="Leave engine= out.", code="PG006")
+    if callable(arguments.loss):
+        raise InputError(
+            "A callable loss cannot be used with engine=",
+            hint="Leave engine= out, or pass the name of a loss.",
+            code="PG006",
+        )
+    refuse_interactions(arguments.options, "engine=")
     workers, address = (arguments.options.pop(name, None) for name in ("workers", "address"))
     made = make_engine(engine, workers=workers, address=address)
     if isinstance(made, LocalEngine):
@@ -158,15 +195,16 @@ def _explain_on(engine: Any, arguments: Arguments) -> Explanation:
     if not isinstance(arguments.method, str) or arguments.scoring is not None:
         argument = "scoring=" if isinstance(arguments.method, str) else f"method={arguments.method!r}"
         raise InputError(
-            f"an engine takes one registered method and no scores, however: {argument} is given; leave it or engine= "
-            "out"
+            f"engine= needs one registered method and no scores, got {argument}",
+            hint="Leave one of them out.",
+            code="PG006",
         )
     chosen, name = find_method(arguments.method)
     return explain_on(made, build_request(arguments, chosen, name), name)
 
 
 def _options_kept(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that JSON can hold, and the names of all others, for an explanation's ``meta``."""
+    """Return the options that JSON can store, and the names of the others, for an explanation's ``meta``."""
 
     def plain(value: Any) -> bool:
         if isinstance(value, (list, tuple)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,96 +12,166 @@ import pandas as pd
 from torch import Tensor
 
 from permgrad.attribution.build import loss_unit
-from permgrad.attribution.method import Request, Scope
+from permgrad.attribution.information import Sources
+from permgrad.attribution.method import Request
 from permgrad.attribution.players.space import PlayerSpace
+from permgrad.attribution.replace.coalitions import Blend
 from permgrad.attribution.replace.game import Game, loss_value
 from permgrad.attribution.replace.moments import NO_DONOR, PairMoments, interval, mean_over_rows
 from permgrad.attribution.replace.plays import EXACT_PLAYERS, Booleans, Floats, Integers, Play
-from permgrad.attribution.replace.scoring import Judge, resolve_scorers, stored_predictions
-from permgrad.attribution.request import Arguments, build_request
+from permgrad.attribution.replace.scoring import Judge, deal_groups, resolve_scorers, stored_predictions
+from permgrad.attribution.request import Arguments, NoMethod, build_request
 from permgrad.base.checks import check_choice, check_names
 from permgrad.base.errors import InputError, listed
+from permgrad.base.frames import Library, as_library
 from permgrad.base.progress import Progress
+from permgrad.base.random import generator
 from permgrad.data.types.column_notes import tell_of_other_order
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
+from permgrad.models.losses import OtherLoss
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from permgrad.report.plots import PlotFigure
 
-#: What stands in the place of a subset's name where no modality is present.
+#: Name of the subset without any modality.
 NOTHING = "nothing"
-#: Numbers of predictions that are kept together for scorers.
+#: How many predictions are stored together for scorers.
 _KEPT = 2**24
 
 
 @dataclass(frozen=True, eq=False)
 class Missing:
-    """How well a model does with some of its modalities alone.
+    """Loss and scores of a model for every subset of its modalities.
 
     Args:
-        modalities: their names.
-        present: for each subset which modalities are present, bool ``(subsets, modalities)``; all of them first, then
-            fewer and fewer.
-        measures: ``"loss"`` and each score, each ``(4, subsets)``: its mean, standard error and both ends of the
-            interval.
-        meta: seed, repeats, background, what was held, the loss and its unit.
+        modalities: names of the modalities.
+        present: which modalities each subset has, bool ``(subsets, modalities)``: all of them first, then fewer.
+        measures: ``"loss"`` and each score, each ``(4, subsets)``: mean, standard error and both ends of the interval.
+        meta: seed, repeats, background, held inputs (``"always"``: the modalities among them), the loss and its unit.
+        sources: predictions with one modality, and with all others, if ``information`` can be computed.
 
     Examples:
         >>> numbers = np.array([[0.1, 0.4], [0.01, 0.02], [0.08, 0.36], [0.12, 0.44]])
         >>> missing = Missing(("image",), np.array([[True], [False]]), {"loss": numbers})
         >>> missing.to_frame()["present"].tolist()
         ['image', 'nothing']
+        >>> print(missing.summary())
+        The loss with only some modalities present.
+          image    0.100  (0.0800 to 0.120)
+          nothing  0.400  (0.360 to 0.440)
     """
 
     modalities: tuple[str, ...]
     present: Booleans
     measures: dict[str, Floats]
     meta: dict[str, Any] = field(default_factory=dict)
+    sources: Sources | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The subsets in words, ``"image + table"``; ``"nothing"`` where none is present."""
-        joined = (" + ".join(np.array(self.modalities, dtype=object)[subset]) for subset in self.present)
-        return tuple(name or NOTHING for name in joined)
+        """Names of the subsets, such as ``"image + table"``.
 
-    def to_frame(self) -> pd.DataFrame:
+        The empty one is ``"nothing"``, or such as ``"only note"`` if modalities are held.
+        """
+        joined = (" + ".join(np.array(self.modalities, dtype=object)[subset]) for subset in self.present)
+        always = self.meta.get("always")
+        return tuple(name or (f"only {' + '.join(always)}" if always else NOTHING) for name in joined)
+
+    def to_frame(self, library: Library = "pandas") -> Any:
         """Return one line per subset: ``present, loss, std, ci_low, ci_high``.
 
-        Behind them stand each score and its own three, such as ``roc_auc, roc_auc_std, roc_auc_ci_low,
-        roc_auc_ci_high``. Undefined is NaN.
+        Each score follows with three columns more, such as ``roc_auc, roc_auc_std, roc_auc_ci_low, roc_auc_ci_high``.
+        Undefined numbers are NaN.
         """
         columns: dict[str, Any] = {"present": list(self.names)}
         for measure, numbers in self.measures.items():
             ends = [f"{measure}_{part}" if measure != "loss" else part for part in ("std", "ci_low", "ci_high")]
             columns |= dict(zip([measure, *ends], numbers, strict=True))
-        return pd.DataFrame(columns)
+        return as_library(pd.DataFrame(columns), library)
 
-    def plot(self, measure: str = "loss", *, top_n: int | None = 32, title: str | None = None) -> PlotFigure:
-        """Draw the subsets by rising loss (falling score) with their intervals; lines: everything and nothing present.
+    def summary(self, measure: str = "loss", *, top_n: int = 8) -> str:
+        """Return a few lines of plain text: the best subsets with their intervals.
 
         Args:
             measure: ``"loss"`` or a score.
-            top_n: how many subsets are drawn, the best ones; None: all.
-            title: None: a default; ``""``: none.
+            top_n: how many subsets to list.
+        """
+        from permgrad.report.summary import missing_summary
+
+        check_choice("measure", measure, self.measures)
+        return missing_summary(self, measure, top_n)
+
+    def plot(
+        self, measure: str = "loss", *, top_n: int | None = 32, title: str | None = None, ax: Axes | None = None
+    ) -> PlotFigure:
+        """Draw the subsets by rising loss (falling score) with their intervals.
+
+        Two lines show the values with all modalities and with none.
+
+        Args:
+            measure: ``"loss"`` or a score.
+            top_n: how many of the best subsets to draw. None: all.
+            title: the title. None: a default. ``""``: none.
+            ax: Axes of matplotlib to draw into. The figure returned is then theirs.
         """
         from permgrad.report.plots.modality import missing
 
         check_choice("measure", measure, self.measures)
-        return missing(self, measure, top_n=top_n, title=title)
+        return missing(self, measure, top_n=top_n, title=title, ax=ax)
+
+    def information(self, modality: str | None = None) -> pd.DataFrame:
+        """Divide what the model knows about y: unique to a modality, unique to the others, shared, and synergy.
+
+        The sources are the model's predictions with the modality and with the others, each a mean over the same
+        ``n_repeats`` background rows for what is absent. The measure is BROJA (see ``pg.partial_information``). For
+        classes it is computed from how often each class has each level of a prediction, for numbers from correlations
+        with y, as if Gaussian. A jackknife over rows takes off its bias and gives the intervals.
+
+        Predictions of *this model* with a modality replaced cannot tell what a modality says about the absent one. A
+        model trained on one modality alone may know more. What two modalities both contain is shared only if the model
+        uses both. Otherwise it is unique to the one that the model uses.
+
+        Args:
+            modality: the one to be compared with all others together. May be omitted if there are two.
+
+        Returns:
+            A frame ``part, share, ci_low, ci_high, bits``. Shares are of the bits that all modalities tell together,
+            and NaN if these may be 0 or are infinite.
+
+        Raises:
+            InputError: y is neither classes nor one number, or there is only one modality.
+
+        Examples:
+            >>> import permgrad as pg
+            >>> X = np.random.default_rng(0).integers(0, 2, size=(1000, 2))
+            >>> result = pg.missing(lambda table: np.eye(2)[table[:, 0] ^ table[:, 1]], X, X[:, 0] ^ X[:, 1],
+            ...                     task="classification", groups={"a": ["x0"], "b": ["x1"]}, random_state=0)
+            >>> result.information()["share"].round(1).tolist()
+            [0.0, 0.0, 0.0, 1.0]
+        """
+        if self.sources is None:
+            few = len(self.modalities) < 2
+            raise InputError(
+                "information needs two modalities that can be missing" if few else
+                f"information needs y of classes or of one number per row, and the task is {self.meta.get('task')}",
+                hint="Hold fewer with hold=." if few else "to_frame() has the losses.",
+                code="PG004",
+            )  # fmt: skip
+        if modality is None and len(self.modalities) > 2:
+            raise InputError(
+                f"information compares one of {listed(self.modalities, show=repr)} with all others",
+                hint=f"Pass for example {self.modalities[0]!r}.",
+                code="PG005",
+            )
+        check_choice("modality", first := modality or self.modalities[0], self.modalities)
+        second = " + ".join(name for name in self.modalities if name != first)
+        return self.sources.frame(first, second, self.meta["confidence"])
 
     def __repr__(self) -> str:
         return f"<Missing: {len(self.present)} subsets of {listed(self.modalities)}>"
-
-
-class _EverySubset:
-    """What ``build_request`` asks of a method."""
-
-    scopes: ClassVar[tuple[Scope, ...]] = ("global",)
-    options: ClassVar[Mapping[str, Any]] = {}
-
-    def __call__(self, request: Request) -> Any:
-        raise NotImplementedError
 
 
 def missing(
@@ -122,37 +192,37 @@ def missing(
     progress: bool | Literal["auto"] = "auto",
     **options: Any,
 ) -> Missing:
-    """Measure how well a model does when some of its modalities are missing: loss and scores of every subset.
+    """Measure the loss and scores of a model for every subset of its modalities.
 
-    A modality that is missing is replaced by that of a background row, the same row for all that are missing: they fit
-    each other, and not the row. The loss of a subset is the mean over rows and donors; its interval holds the chance of
-    both (``PairMoments``). All modalities present is the model as it is. The Shapley value of this game is
-    ``pg.explain(..., level="modality")``.
+    Missing modalities are replaced by those of one background row, so they fit each other but not the rest of the row.
+    The loss of a subset is the mean over rows and donors, and its interval covers the randomness of both
+    (``PairMoments``). ``information()`` of the result divides what the modalities tell about y. The Shapley values of
+    this game are ``pg.explain(..., level="modality")``.
 
     Args:
         model: a torch network of several inputs, or any other model with ``groups=``.
         inputs: the rows, as for ``pg.explain``.
         y: their targets.
         hold: modalities that are always present, such as masks and lengths.
-        groups: columns, features or inputs that are one modality: name to members. What is in no group stays with the
-            input that it belongs to: a table's other columns are together the modality ``table``.
-        scoring: one scikit-learn scorer's name, or several, or callables: columns of the result beside the loss.
-        background: rows that donors are drawn from, in the form of ``inputs``; default as for ``pg.explain``.
-        loss: of each row; ``"auto"`` is the model's own.
+        groups: columns, features or inputs that form one modality: name to members. All others stay with their input:
+            the other columns of a table form the modality ``table``.
+        scoring: one or several names of scikit-learn scorers, or callables. Each adds columns to the result.
+        background: rows that donors are drawn from, in the form of ``inputs``. Default as for ``pg.explain``.
+        loss: loss computed for each row. ``"auto"`` is the model's own.
         sample_weight: weights of the rows, ``(rows,)``.
         confidence: confidence level of the intervals.
         n_repeats: donors per row.
-        batch_size: rows per forward; ``"auto"`` fits the cache.
-        random_state: seed; the same seed gives the same donors whatever the batch size or order.
+        batch_size: rows per forward. ``"auto"`` fits the cache.
+        random_state: seed. The same seed gives the same donors for any batch size or order.
         progress: a bar on stderr, as for ``pg.explain``.
-        **options: what describes a network or predictor, as for ``pg.explain``: ``head``, ``output_kind``, ``task``,
-            ``class_names``, ``segments``.
+        **options: options that describe a network or predictor, as for ``pg.explain``: ``head``, ``output_kind``,
+            ``task``, ``class_names``, ``segments``.
 
     Returns:
-        A ``Missing``, with ``to_frame()`` and ``plot()``.
+        A ``Missing``, with ``to_frame()``, ``summary()``, ``plot()`` and ``information()``.
 
     Raises:
-        InputError: an argument cannot be used, there is one modality alone, or more than 12.
+        InputError: an argument cannot be used, or the number of modalities is 1 or more than 12.
 
     Examples:
         >>> import permgrad as pg
@@ -166,7 +236,7 @@ def missing(
         0.0
     """
     if y is None:
-        raise InputError("missing measures the loss and needs y. Pass the targets of the rows.")
+        raise InputError("missing needs y to measure the loss", hint="Pass the targets of the rows.", code="PG005")
     held = check_names("hold", hold, "pass for example hold=('attention_mask',)")
     scorers = None if scoring is None else resolve_scorers(scoring)
     arguments = Arguments(
@@ -176,9 +246,10 @@ def missing(
     )  # fmt: skip
     tell_of_other_order(inputs, y=y, sample_weight=sample_weight)
     with sparing(), full_float32():
-        request = build_request(arguments, _EverySubset(), "missing")
+        request = build_request(arguments, NoMethod(), "missing")
+        always = [name for name in held if name in request.space.groups or name in request.space.modality]
         request = replace(request, space=_modalities(request.space, held))
-        return _play(request, scorers, held)
+        return _play(request, scorers, held, always)
 
 
 def _modalities(space: PlayerSpace, held: Sequence[str]) -> PlayerSpace:
@@ -189,29 +260,33 @@ def _modalities(space: PlayerSpace, held: Sequence[str]) -> PlayerSpace:
     clash = [name for name in space.groups if name in remaining.values()]
     if clash:
         raise InputError(
-            f"Group {clash[0]!r} has the name of an input with other features beside it. Rename the group."
+            f"Group {clash[0]!r} has the name of an input that also has features outside it",
+            hint="Rename the group.",
+            code="PG008",
         )
     space = space.coarse(remaining, space.groups)
     if len(space) < 2:
         raise InputError(
-            f"{space.names[0]!r} is the only modality, so that there is no subset of them. Pass "
-            "groups={'name': ['feature', …]} to say which features belong together."
+            f"missing needs at least 2 modalities, and {space.names[0]!r} is the only one",
+            hint="Pass groups={'name': ['feature', …]} to define modalities.",
+            code="PG039",
         )
     for name in held:
-        # Masks and lengths are held by themselves.
+        # Masks and lengths are held by default.
         check_choice("hold", name, dict.fromkeys([*space.names, *space.inputs]))
     space = space.without(held)
     if not len(space):
-        raise InputError("hold= names every modality, so that none can be missing. Leave one out.")
+        raise InputError("hold= names every modality, so none can be missing", hint="Leave one out.", code="PG039")
     if len(space) > EXACT_PLAYERS:
         raise InputError(
-            f"missing tries every subset of at most {EXACT_PLAYERS} modalities, got {len(space)}. Join some with "
-            "groups=, or keep some with hold=."
+            f"missing works with at most {EXACT_PLAYERS} modalities, got {len(space)}",
+            hint="Join some with groups=, or keep some with hold=.",
+            code="PG002",
         )
     return space
 
 
-def _play(request: Request, scorers: dict[str, Any] | None, held: Sequence[str]) -> Missing:
+def _play(request: Request, scorers: dict[str, Any] | None, held: Sequence[str], always: Sequence[str]) -> Missing:
     """Play all subsets of modalities and return their numbers."""
     count, modalities = request.count, len(request.space)
     absent = np.arange(2**modalities)[:, None] >> np.arange(modalities)[::-1] & 1 > 0
@@ -229,11 +304,14 @@ def _play(request: Request, scorers: dict[str, Any] | None, held: Sequence[str])
     size = len(absent) if judge is None else max(1, _KEPT // pairs)
     rows, nobody = np.arange(count), np.full(count, NO_DONOR, dtype=np.int64)
     parts = [_as_it_is(request, judge, base, rows, nobody)]
-    with Progress(count * request.n_repeats * -(-(len(absent) - 1) // size), "missing", request.progress) as progress:
+    alone = _one_and_others(request)
+    work = -(-(len(absent) - 1) // size) + len(alone)
+    with Progress(count * request.n_repeats * work, "missing", request.progress) as progress:
         parts += [
             _some_subsets(game, judge, base[:, 0], absent[start : start + size], progress)
             for start in range(1, len(absent), size)
         ]
+        sources = _sources(game, outputs, alone, progress) if alone else None
     if judge is not None:
         judge.tell_of_undefined()
     estimates = np.concatenate(parts, axis=2)  # (mean | std | size, measures, subsets)
@@ -243,8 +321,8 @@ def _play(request: Request, scorers: dict[str, Any] | None, held: Sequence[str])
     }
     facts = request.subject.facts
     about = {
-        "loss": request.loss,
-        "unit": loss_unit(request, request.loss),
+        "loss": str(request.loss),
+        "unit": loss_unit(request, str(request.loss)),
         "groups": request.space.groups,
         "seed": request.seed,
         "n_repeats": request.n_repeats,
@@ -254,8 +332,48 @@ def _play(request: Request, scorers: dict[str, Any] | None, held: Sequence[str])
         "task": request.subject.task,
         **facts,
         "held": list(dict.fromkeys([*facts.get("held", ()), *held])),
+        "always": list(always),
     }
-    return Missing(request.space.names, ~absent, measures, about)
+    return Missing(request.space.names, ~absent, measures, about, sources)
+
+
+def _one_and_others(request: Request) -> dict[str, Booleans]:
+    """Return who is absent if one modality is present, and if all others are. Empty where there is no information."""
+    names, task = np.array(request.space.names, dtype=object), request.subject.task
+    own = isinstance(request.loss, OtherLoss) and request.loss.returned
+    single = task == "regression" and not own and np.size(request.y) == request.count
+    if len(names) < 2 or not (task == "classification" or single):
+        return {}
+    one = np.eye(len(names), dtype=bool)
+    return {" + ".join(names[present]): ~present for present in (*one, *~one)}
+
+
+def _sources(game: Game, outputs: Tensor, alone: dict[str, Booleans], progress: Progress) -> Sources | None:
+    """Return predictions with some modalities: means over background rows, the same ones for every row explained.
+
+    Donors of one's own would add noise to each row's prediction, which hides what it tells. A row is not its own donor.
+    """
+    request, back_end = game.request, game.back_end
+    assert isinstance(back_end, Blend), "joint games have no engine"
+    full, rows = stored_predictions(request, outputs), np.arange(request.count)
+    classes = len(request.subject.class_names) if request.subject.task == "classification" else 0
+    if not classes and full.shape[1] > 1:
+        return None
+    count = len(request.donors[0])
+    drawn = generator(request.seed, "information").permutation(count)[: request.n_repeats].tolist()
+    present = {}
+    with request.subject.open(), back_end.mode():
+        for name, absent in alone.items():
+            total = np.zeros_like(full)
+            for donor in drawn:
+                donors = np.where(request.shared & (rows == donor), (donor + 1) % count, donor)
+                total += stored_predictions(request, back_end.predict_one(rows, donors, absent))
+                progress.advance(len(rows))
+            present[name] = total / len(drawn)
+    truth = np.asarray(request.y if request.classes is None else request.classes)
+    truth = truth.astype(np.int64) if classes else truth.reshape(-1).astype(np.float64)
+    groups = deal_groups(request.count, request.seed, "rows", truth if classes else None)
+    return Sources(truth, full, present, groups, request.sample_weight, classes, request.seed)
 
 
 def _as_it_is(request: Request, judge: Judge | None, base: Floats, rows: Integers, nobody: Integers) -> Floats:
@@ -276,7 +394,7 @@ def _some_subsets(game: Game, judge: Judge | None, base: Floats, absent: Boolean
 
     def collect(_name: str, rows: Integers, donors: Integers, effects: Floats) -> None:
         weights = None if request.sample_weight is None else request.sample_weight[rows]
-        # The loss itself, not its rise: their errors differ.
+        # The loss itself, not its increase: their errors differ.
         moments.add(rows, donors, effects[:, :, 0] + base[rows, None], weights=weights)
         if judge is not None:
             kept.append((rows, donors, effects[:, :, 1:]))

@@ -1,4 +1,4 @@
-"""What a single argument must be: a number, a truth value, one of some names; the sentences that refuse the rest."""
+"""Checks of single arguments: numbers, booleans, names, paths. Each returns the value or raises ``InputError``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST = 2**31 - 1
 
 
 def is_whole(value: Any) -> TypeGuard[int]:
-    """Whether a value is one whole number; an array with one number in it is none."""
+    """Return whether a value is one integer. Arrays with one number are not."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
@@ -40,12 +40,12 @@ def is_finite_number(value: Any) -> TypeGuard[float]:
 
 
 def check_whole(name: str, value: Any, fix: str, *, least: int | None = 1) -> int:
-    """Return a whole number of at least ``least`` (None: any) as one of Python; ``fix`` ends the message."""
+    """Return a whole number of at least ``least`` (None: any) as one of Python. ``fix`` ends the message."""
     if not is_whole(value) or (least is not None and value < least):
         words = "" if least is None else f" of at least {least}"
-        raise InputError(f"{name} must be an integer{words}, however: {name}={shown(value)}; {fix}")
+        raise InputError(f"{name} must be an integer{words}, got {shown(value)}", hint=fix, code="PG002")
     if value > MOST:
-        raise InputError(f"{name} must be at most {MOST:,}, however: {name}={shown(value)}; {fix}")
+        raise InputError(f"{name} must be at most {MOST:,}, got {shown(value)}", hint=fix, code="PG002")
     return int(value)
 
 
@@ -53,34 +53,34 @@ def check_number(name: str, value: Any, fix: str, *, above_zero: bool = False) -
     """Return a finite number of at least 0, or above 0, as one of Python."""
     if not is_number(value) or not 0 <= value < math.inf or (above_zero and value == 0):
         words = "above 0" if above_zero else "of at least 0"
-        raise InputError(f"{name} must be a finite number {words}, however: {name}={shown(value)}; {fix}")
+        raise InputError(f"{name} must be a finite number {words}, got {shown(value)}", hint=fix, code="PG002")
     return float(value)
 
 
-def check_confidence(value: Any) -> float:
+def check_confidence(value: Any, name: str = "confidence") -> float:
     """Return the share of cases in which an interval is meant to hold, as a number of Python."""
     if not is_number(value) or not 0 < value < 1:
         raise InputError(
-            f"confidence must lie between 0 and 1, however: confidence={shown(value)}; pass for example 0.95"
+            f"{name} must be between 0 and 1, got {shown(value)}", hint="Pass for example 0.95.", code="PG002"
         )
     return float(value)
 
 
 def as_numbers(name: str, value: Any, fix: str) -> npt.NDArray[np.float64]:
-    """Return numbers as an array of float64, of whatever shape they are; nothing is copied that is one already."""
+    """Return numbers as a float64 array of any shape, without a copy if possible."""
     try:
         # A complex array would lose its imaginary parts with no more than a warning.
         if getattr(value, "dtype", None) is None or np.asarray(value).dtype.kind != "c":
             return np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError, OverflowError, RuntimeError):  # the last: a tensor that wants gradients
         pass
-    raise InputError(f"{name} must be numbers, however: {name}={shown(value)}; {fix}") from None
+    raise InputError(f"{name} must be numbers, got {shown(value)}", hint=fix, code="PG001") from None
 
 
 def check_flag(name: str, value: Any, choices: str = "True or False") -> bool:
-    """Return True or False; 1, "False" and an array are refused, as what they mean can only be guessed."""
+    """Return True or False. 1, "False" and an array are refused, as what they mean can only be guessed."""
     if not isinstance(value, (bool, np.bool_)):
-        raise InputError(f"{name} must be {choices}, however: {name}={shown(value)}; pass one of them")
+        raise InputError(f"{name} must be {choices}, got {shown(value)}", code="PG001")
     return bool(value)
 
 
@@ -91,7 +91,7 @@ def check_flag_or_auto(name: str, value: Any) -> bool | Literal["auto"]:
 
 
 def check_path(name: str, value: Any, fix: str = "pass text or a pathlib.Path") -> Path:
-    """Return a path that a file can have; text and ``os.PathLike`` are, bytes and open files are not."""
+    """Return text or an ``os.PathLike`` as a path. Bytes and open files are refused."""
     path = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
     why = ""
     if isinstance(path, str):
@@ -103,17 +103,17 @@ def check_path(name: str, value: Any, fix: str = "pass text or a pathlib.Path") 
             why = " (the name is too long)" if error.errno == errno.ENAMETOOLONG else ""
         if not why:
             return Path(path)
-    raise InputError(f"{name} must be a path, however: {name}={shown(value)}{why}; {fix}")
+    raise InputError(f"{name} must be a path, got {shown(value)}{why}", hint=fix, code="PG001")
 
 
 def check_names(name: str, value: Any, fix: str) -> tuple[str, ...]:
-    """Return names as a tuple; one name alone stands for itself."""
+    """Return names as a tuple. A single name becomes a tuple of one."""
     try:
         names = (value,) if isinstance(value, str) else tuple(value)
     except TypeError:
         names = (None,)
     if isinstance(value, (bytes, Mapping)) or not all(isinstance(entry, str) for entry in names):
-        raise InputError(f"{name} must list names, however: {name}={shown(value)}; {fix}")
+        raise InputError(f"{name} must list names, got {shown(value)}", hint=fix, code="PG001")
     return names
 
 
@@ -121,8 +121,9 @@ def check_class_names(names: Iterable[object]) -> None:
     """Refuse a class, or another output, that is called as explanations call all of them together."""
     if any(str(name) == "all" for name in names):
         raise InputError(
-            "no class may be called 'all', which explanations call all classes together, however: one is; rename it, "
-            "for example to 'every'"
+            "A class must not be called 'all': explanations use that name for all classes together",
+            hint="Rename the class, for example to 'every'.",
+            code="PG008",
         )
 
 

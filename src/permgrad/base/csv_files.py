@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import os
 import re
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from permgrad.base.errors import unknown
@@ -21,15 +23,30 @@ if TYPE_CHECKING:
 Formulas = Literal["quote", "keep"]
 MODES: tuple[Formulas, ...] = ("quote", "keep")
 
-#: What a spreadsheet takes for the beginning of a formula; some take the wide forms, and skip white space.
+#: How a formula begins in a spreadsheet. Some spreadsheets accept the wide forms, and skip white space.
 _SIGNS = "=+\\-@\t\r\n＝＋－＠"
 _FORMULA = re.compile(rf"\A(?![{_SIGNS}]\Z|[+-](?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\Z)'*[{_SIGNS}]")
-#: Return a text as a cell that no spreadsheet takes for a formula; numbers, and a sign alone, compute nothing.
+#: Return a text as a cell that no spreadsheet evaluates as a formula. Numbers and a single sign are harmless.
 quoted = partial(_FORMULA.sub, r"'\g<0>")
 #: Return the text that ``quoted`` was given.
 unquoted = partial(re.compile(rf"\A'(?='*[{_SIGNS}])").sub, "")
 
 _mode: ContextVar[Formulas] = ContextVar("csv_formulas", default="quote")
+
+
+def csv_header(table: str | os.PathLike[str] | None) -> tuple[str, ...]:
+    """Return the first line of a CSV file as names, at a glance. Nothing of other files."""
+    if table is None or not Path(table).is_file():
+        return ()
+    opener: Any = gzip.open if os.fspath(table).endswith(".gz") else open
+    try:
+        with opener(table, "rt", encoding="utf-8-sig", newline="") as stream:
+            line = stream.readline(1_000_000)
+        delimiter = max(",;\t|", key=line.count)
+        names = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
+    except (OSError, ValueError, EOFError, csv.Error):
+        return ()
+    return tuple(name.strip() for name in names)
 
 
 @contextmanager
@@ -45,7 +62,7 @@ def csv_formulas(mode: str | None) -> Iterator[None]:
 
 
 def write_csv(frame: pd.DataFrame, target: str | os.PathLike[str] | io.StringIO) -> int:
-    """Write a frame without its row labels, names of columns as cells too; return how many cells were quoted."""
+    """Write a frame without its row labels, with column names as cells. Return how many cells were quoted."""
     safe, count = _changed(frame, quoted) if _mode.get() == "quote" else (frame, 0)
     # Python's writer leaves a carriage return as it is before version 3.13, and readers take what follows for the next
     # line, which could be a formula: then all texts stand in double quotes.
@@ -65,17 +82,17 @@ def csv_text(frame: pd.DataFrame) -> tuple[str, int]:
 
 
 def read_csv(path: str | os.PathLike[str], **options: Any) -> pd.DataFrame:
-    """Read a file that ``write_csv`` wrote, each number as the nearest float64; what was quoted is as it was."""
+    """Read a file that ``write_csv`` wrote, each number as the nearest float64. Quoted cells are restored."""
     import pandas as pd
 
-    # Before version 3.1 pandas is off by the last digit in places unless it is asked; later it never is, and warns.
+    # Before version 3.1 pandas is off by the last digit in places unless it is asked. Later it never is, and warns.
     major, minor = (int(part) for part in pd.__version__.split(".")[:2])
     exact: dict[str, Any] = {"float_precision": "round_trip"} if (major, minor) < (3, 1) else {}
     return _changed(pd.read_csv(path, **exact, **options), unquoted)[0]
 
 
 def _changed(frame: pd.DataFrame, change: Any) -> tuple[pd.DataFrame, int]:
-    """Return a frame whose texts and names are changed, and how many of them were; the frame itself stays as it is."""
+    """Return a copy of a frame with changed texts and names, and how many changed."""
     import pandas as pd
 
     count, columns = 0, []

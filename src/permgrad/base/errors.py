@@ -1,4 +1,4 @@
-"""The errors users meet. Every message is the rule, then the fact, then the fix, in one sentence or two."""
+"""The errors users meet. Every message is two sentences: the problem, then the hint."""
 
 from __future__ import annotations
 
@@ -13,33 +13,87 @@ from typing import Any
 
 
 class PermgradError(Exception):
-    """Base of every error that permgrad raises on purpose; ``exit_code`` is what the command line ends with."""
+    """Base of every error that permgrad raises on purpose.
+
+    Args:
+        problem: What is wrong, in one sentence.
+        hint: What to do about it, in another sentence.
+        code: A stable code of ``permgrad.base.error_codes.CODES``, such as ``"PG012"``.
+
+    ``message`` is both sentences without the code, and ``exit_code`` is the exit code of the command line.
+
+    Examples:
+        >>> import permgrad as pg
+        >>> try:
+        ...     pg.load_dataset("helok")
+        ... except pg.PermgradError as error:
+        ...     print(error.code, error.exit_code, error.message)
+        PG003 2 ...
+    """
 
     __module__ = "permgrad"  # where users find it
     exit_code: int = 1
 
+    def __init__(self, problem: str = "", hint: str = "", code: str = "") -> None:
+        super().__init__(problem, hint, code)
+        self.problem, self.hint, self.code = problem, hint, code
+
+    @property
+    def message(self) -> str:
+        """The problem and the hint, as two sentences."""
+        return two_sentences(self.problem, self.hint)
+
+    def __str__(self) -> str:
+        return f"{self.message} [{self.code}]" if self.code else self.message
+
+
+def two_sentences(problem: str, hint: str = "") -> str:
+    """Return a problem and a hint as two sentences, each with a full stop. Warnings use it too."""
+    return f"{_sentence(problem)} {_sentence(hint[0].upper() + hint[1:])}" if hint else _sentence(problem)
+
+
+def _sentence(text: str) -> str:
+    return text if not text or text.endswith((".", "!", "?", "…", ":")) else f"{text}."
+
 
 class InputError(PermgradError, ValueError):
-    """What the user gave cannot be used: a file, a column, an option, a model. Exit code 2."""
+    """What the user gave cannot be used: a file, a column, an option, a model. Exit code 2.
+
+    Examples:
+        >>> print(InputError("Column 'Outcome' not found", "did you mean 'outcome'?", "PG012"))
+        Column 'Outcome' not found. Did you mean 'outcome'? [PG012]
+    """
 
     __module__ = "permgrad"  # where users find it
     exit_code = 2
 
 
 class EnvironmentProblem(PermgradError, OSError):  # noqa: N818 — it is what the user has, a problem around them
-    """The surroundings do not allow the work: network, disk, a missing extra. Exit code 3."""
+    """The surroundings do not allow the work: network, disk, a missing extra. Exit code 3.
+
+    Examples:
+        >>> EnvironmentProblem("The disk is full", "free some space").exit_code
+        3
+    """
 
     __module__ = "permgrad"  # where users find it
     exit_code = 3
 
 
 class PermgradWarning(UserWarning):
-    """Something the user should know that does not stop the work."""
+    """Something the user should know that does not stop the work.
+
+    Examples:
+        >>> import warnings
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("error", PermgradWarning)  # stop at the first warning of permgrad
+        ...     # your code
+    """
 
     __module__ = "permgrad"  # where users find it
 
 
-#: Where warnings go in this thread, or in what it runs in others; None: to the user.
+#: Where warnings go in this thread, or in what it runs in others. None: to the user.
 _kept_warnings: ContextVar[list[str] | None] = ContextVar("permgrad_kept_warnings", default=None)
 
 
@@ -93,10 +147,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 _LISTED = 20
 
 
-def suggest(wanted: object, names: Iterable[str]) -> str:
-    """Return ``" (did you mean 'x'?)"`` for the nearest name, or an empty string."""
+def did_you_mean(wanted: object, names: Iterable[str], otherwise: str = "") -> str:
+    """Return the hint ``"Did you mean 'x'?"`` with the nearest name, or another hint if none is near."""
     near = difflib.get_close_matches(text_of(wanted), [str(name) for name in names], n=1, cutoff=0.6)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    return f"Did you mean {near[0]!r}?" if near else otherwise
 
 
 def error_in_words(error: BaseException) -> str:
@@ -169,4 +223,8 @@ def unknown(kind: str, wanted: object, choices: Iterable[str]) -> InputError:
     listed = ", ".join(repr(name) for name in names[:_LISTED])
     if len(names) > _LISTED:
         listed += f" … ({len(names)} in all)"
-    return InputError(f"{kind} must be one of {listed}, however: {kind}={shown(wanted)}{suggest(wanted, names)}")
+    return InputError(
+        f"{kind} must be one of {listed}, got {shown(wanted)}",
+        hint=did_you_mean(wanted, names, "Choose one of these."),
+        code="PG003",
+    )

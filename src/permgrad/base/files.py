@@ -1,4 +1,4 @@
-"""Writing files so that a reader meets either the old content or the new, never half of it."""
+"""Writing files so that a reader sees either the old content or the new, never half of it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from permgrad.base.errors import EnvironmentProblem
+from permgrad.base.errors import EnvironmentProblem, did_you_mean
 
-#: In the names of files and folders under way, so that what a killed process left is known for what it is.
+#: In the names of files and folders under way, so that leftovers of a stopped process are recognised.
 _UNDER_WAY = ".permgrad-"
 #: Linux' numbers for "relative to this folder" and "take each other's name".
 _HERE, _RENAME_EXCHANGE = -100, 2
@@ -30,7 +31,7 @@ _HERE, _RENAME_EXCHANGE = -100, 2
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str], *, folder: bool = False) -> Iterator[Path]:
-    """Give a temporary sibling file or folder; it replaces ``path`` when the body ends well, else it is removed."""
+    """Yield a temporary sibling path. It replaces ``path`` if the body succeeds, and is removed otherwise."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(target, folder=folder)
@@ -50,18 +51,20 @@ def atomic_path(path: str | os.PathLike[str], *, folder: bool = False) -> Iterat
 
 
 @contextmanager
-def writing(rule: str, path: str | os.PathLike[str], fix: str) -> Iterator[None]:
-    """Turn what the disk refuses in the body into an ``EnvironmentProblem`` of the rule, the path and the fix."""
+def writing(path: str | os.PathLike[str], hint: str) -> Iterator[None]:
+    """Turn an error of the file system in the body into an ``EnvironmentProblem`` with the path and the hint."""
     try:
         yield
     except EnvironmentProblem:
         raise
     except OSError as error:
-        raise EnvironmentProblem(f"{rule}, however: {os.fspath(path)}: {error.strerror or error}; {fix}") from error
+        raise EnvironmentProblem(
+            f"Cannot write {os.fspath(path)}: {error.strerror or error}", hint=hint, code="PG062"
+        ) from error
 
 
 def _put_in_place(temporary: Path, target: Path) -> None:
-    """Give a folder its name, in one step also where another has it; that one is removed, or takes the other's name."""
+    """Move a folder to its final name in one step. An existing folder of that name is removed or swapped."""
     try:
         temporary.replace(target)  # nothing is there, or an empty folder
     except OSError:
@@ -118,13 +121,25 @@ def why_missing(path: Path) -> str:
     return f"is a link to {os.fspath(path.readlink())!r}, where nothing is"
 
 
+def near_file(path: Path, others: Iterable[str] = ()) -> str:
+    """Return ``"Did you mean 'x'?"`` for a file beside a missing one, or one of other names, else an empty string.
+
+    Endings are not compared, as all tables may have the same.
+    """
+    names: list[str] = []
+    with suppress(OSError):
+        names = [entry.name for entry in islice(path.parent.iterdir(), 1000) if entry.name != path.name]
+    near = [name for name in names if did_you_mean(path.stem, [Path(name).stem])]
+    return did_you_mean(path.name, [*others, *near])
+
+
 def what_lies_at(path: Path) -> str:
-    """Return what has a name that a folder should have, in words; it is no folder."""
+    """Return in words what exists at a path that should be a folder."""
     return "a link that leads nowhere" if path.is_symlink() and not path.exists() else "a file"
 
 
 def sweep(folder: Path, *names: str) -> None:
-    """Remove what killed processes left of writing some names, or anything; only who holds the folder may do so."""
+    """Remove leftovers of stopped processes, of some names or all. Only the holder of the folder may do so."""
     left = f"{_UNDER_WAY}*"
     found = [folder.glob(f".{glob.escape(name)}{left}") for name in names] if names else [folder.rglob(f".*{left}")]
     for leftover in [path for paths in found for path in paths]:
@@ -132,13 +147,13 @@ def sweep(folder: Path, *names: str) -> None:
 
 
 def write_text_atomic(path: str | os.PathLike[str], text: str) -> None:
-    """Write UTF-8 text in one step; what is half a character, as broken files have, becomes a question mark."""
+    """Write UTF-8 text in one step. A lone surrogate becomes a question mark."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="replace")
 
 
 def write_json_atomic(path: str | os.PathLike[str], content: Any) -> None:
-    """Write JSON in one step; NaN and infinity become null, NumPy values become plain ones."""
+    """Write JSON in one step. NaN and infinity become null, NumPy values become plain ones."""
     write_text_atomic(path, json_text(plain(content), indent=1) + "\n")
 
 
@@ -155,7 +170,7 @@ def file_hash(path: str | os.PathLike[str], kind: str = "sha256") -> str:
 
 
 def plain(value: Any) -> Any:  # noqa: PLR0911 — one return for each kind of value
-    """Turn NumPy scalars and arrays, paths and tuples into what JSON knows; undefined numbers become None."""
+    """Turn NumPy scalars and arrays, paths and tuples into JSON types. NaN and infinity become None."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
@@ -174,7 +189,7 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 — one return for each kind of v
 
 
 def free_memory() -> int | None:
-    """Return how many bytes of memory are free; None where the system does not say."""
+    """Return how many bytes of memory are free, or None if unknown."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))

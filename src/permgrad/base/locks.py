@@ -1,4 +1,4 @@
-"""Locks of the operating system (``filelock``), which go with the process that holds them, however it ends."""
+"""Locks of the operating system (``filelock``), released when the process that holds them ends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _lock(path: Path, process: int) -> FileLock:  # noqa: ARG001 — a forked ch
 
 
 def take(path: Path) -> FileLock | None:
-    """Take a lock without waiting; None where somebody holds it, be it this process."""
+    """Take a lock without waiting. Return None if it is held, also by this process."""
     lock = _lock(path.absolute(), os.getpid())
     if lock.is_locked:
         return None
@@ -36,7 +36,7 @@ def take(path: Path) -> FileLock | None:
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Hold a lock for the body; waits for whoever holds it now. The file stays."""
+    """Hold a lock for the body, after waiting for its holder. The file stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with _lock(path.absolute(), os.getpid()):
         yield
@@ -51,8 +51,8 @@ def release(lock: FileLock) -> None:
 
 @contextmanager
 def hold_folder(folder: Path, fix: str = "choose another folder with --out (out=)") -> Iterator[None]:
-    """Hold a folder, which must exist, for the body; refused where another process is at work there."""
-    with writing("a folder that is worked in must be writable", folder, fix):
+    """Lock an existing folder for the body. Refuse if another process works there."""
+    with writing(folder, fix):
         lock = _signed(folder / LOCK, "work in a folder", f"at work in {folder}", fix)
     try:
         yield
@@ -62,11 +62,11 @@ def hold_folder(folder: Path, fix: str = "choose another folder with --out (out=
 
 @contextmanager
 def hold_name(target: Path) -> Iterator[None]:
-    """Hold the name of a file or folder written in one piece by a lock file beside it; made folders go again."""
+    """Lock the name of a file or folder with a lock file next to it. Folders made for it are removed again."""
     fix = "choose another name with --out (out=)"
     made = [place for place in target.parents if not place.exists()]
     try:
-        with writing("results must be written", target, fix):
+        with writing(target, fix):
             target.parent.mkdir(parents=True, exist_ok=True)
             beside = target.parent / f".{target.name}{LOCK}"
             lock = _signed(beside, "write a file or folder", f"writing {target}", fix)
@@ -82,14 +82,16 @@ def hold_name(target: Path) -> Iterator[None]:
 
 
 def _signed(path: Path, rule: str, fact: str, fix: str) -> FileLock:
-    """Take a lock and write whose it is, or say who has it; a full disk leaves no lock behind."""
+    """Take a lock and write the process number into it, or raise with the number of its holder."""
     lock = take(path)
     if lock is None:
         holder = ""
         with suppress(OSError):
             holder = path.read_text(encoding="utf-8").strip()
         raise InputError(
-            f"one process at a time may {rule}, however: process {holder or 'unknown'} is {fact}; wait for it, or {fix}"
+            f"Only one process at a time can {rule}, but process {holder or 'unknown'} is {fact}",
+            hint=f"Wait until it ends, or {fix}.",
+            code="PG054",
         )
     try:
         path.write_text(f"{os.getpid()}\n", encoding="utf-8")

@@ -1,30 +1,40 @@
-"""How far a long work is, on stderr, with the time left: a bar on a terminal, elsewhere a line every half minute."""
+"""Progress on stderr with the time left: a bar on a terminal and in a notebook, elsewhere a line every half minute."""
 
 from __future__ import annotations
 
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Literal, Self, TextIO
 
+from permgrad.base import startup
 from permgrad.base.checks import check_flag_or_auto
 
 ProgressMode = Literal["auto"] | bool
 #: Seconds after which the first line is written, and between two lines.
 FIRST, AGAIN = 10.0, 30.0
+#: Seconds after which the line of a larger work is renewed.
+LOOK = 0.5
 
 
 class Progress:
-    """A bar of ``total`` steps if ``mode``, or ``"auto"`` on a terminal; elsewhere a line every half minute."""
+    """A bar of ``total`` steps if ``mode``, or ``"auto"`` where a line can be rewritten. Otherwise a line at times."""
 
     def __init__(self, total: int, label: str, mode: ProgressMode = "auto", *, lines: bool = True) -> None:
         wanted = check_flag_or_auto("progress", mode)
+        wanted = False if wanted == "auto" and startup.silent else wanted
         stream = None if getattr(sys.stderr, "closed", False) else sys.stderr
-        on_terminal = stream is not None and stream.isatty()
+        rewrites = stream is not None and (stream.isatty() or is_notebook(stream))
         self.done, self.ended = 0.0, threading.Event()
         self._bar: Any = None
-        if total > 0 and (on_terminal if wanted == "auto" else wanted):
+        # Within a larger work there is one line, that of the larger work.
+        self._within = _whole if wanted == "auto" and total > 0 else None
+        self._total = total
+        if self._within is not None:
+            return
+        if total > 0 and (rewrites if wanted == "auto" else wanted):
             from tqdm import tqdm
 
             self._bar = tqdm(total=total, desc=label, file=stream, leave=False, dynamic_ncols=True)
@@ -36,6 +46,8 @@ class Progress:
     def advance(self, steps: float = 1) -> None:
         """Count finished steps."""
         self.done += steps
+        if self._within is not None:
+            self._within.inner(self.done / self._total)
         if self._bar is not None:
             self._bar.update(steps)
 
@@ -53,6 +65,117 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+class Whole:
+    """One line of progress over several works, with the time left of all of them.
+
+    What each work will take is expected in seconds, and corrected while it runs. ``Progress`` of the mode ``"auto"``
+    within a ``part`` shows nothing.
+    """
+
+    def __init__(self, label: str) -> None:
+        self.label, self.started = label, time.monotonic()
+        self.expected: dict[str, float] = {}
+        self._ended, self._shown, self._stream = threading.Event(), 0.0, sys.stderr
+        self._rewrites = not startup.silent and (_is_terminal(self._stream) or is_notebook(self._stream))
+        self._name, self._since, self._share = "", self.started, 0.0
+        self._left: tuple[float, float] | None = None  # the seconds that a part has left, and when this was said
+        self._writer: threading.Thread | None = None
+
+    def expect(self, **seconds: float) -> None:
+        """Set how many seconds parts will take. The line is shown from the first call on."""
+        self.expected |= seconds
+        if self._writer is None and not startup.silent:
+            self._writer = threading.Thread(target=self._write, name="permgrad-progress", daemon=True)
+            self._writer.start()
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Do a part of the work. Afterwards none of it is left. A part that was not expected shows its own progress."""
+        if name not in self.expected:
+            yield
+            return
+        global _whole  # noqa: PLW0603 — a property of the process
+        before, _whole = _whole, self
+        self._name, self._since, self._share, self._left = name, time.monotonic(), 0.0, None
+        try:
+            yield
+        finally:
+            _whole = before
+            self._name = ""
+            self.expected.pop(name, None)
+
+    def inner(self, share: float) -> None:
+        """Take the share that is done of a work within the part."""
+        self._share = share
+
+    def remains(self, seconds: float) -> None:
+        """Take the seconds that the part has left, where it knows better than by its share."""
+        self._left = seconds, time.monotonic()
+
+    def left(self) -> float:
+        """Return the seconds that all parts will still take."""
+        later = sum(seconds for name, seconds in self.expected.items() if name != self._name)
+        if not self._name:
+            return later
+        now, planned = time.monotonic(), self.expected.get(self._name, 0.0)
+        spent = now - self._since
+        if self._left is not None:
+            return later + max(self._left[0] - (now - self._left[1]), 0.0)
+        by_plan = max(planned - spent, 0.1 * planned)
+        if not 0 < self._share <= 1:
+            return later + by_plan
+        # The further a work is, the more its own pace counts.
+        by_pace = spent * (1 - self._share) / self._share
+        return later + self._share * by_pace + (1 - self._share) * by_plan
+
+    def clear(self) -> None:
+        """Remove the line, so that another can be written in its place."""
+        if self._rewrites and self._shown:
+            with suppress(OSError, ValueError):
+                self._stream.write("\r\x1b[K")
+                self._stream.flush()
+
+    def line(self) -> tuple[float, str]:
+        """Return the share that is done, and the line."""
+        spent, left = time.monotonic() - self.started, self.left()
+        share = spent / max(spent + left, 1e-9)
+        return share, progress_line(self.label, share, spent)
+
+    def close(self) -> None:
+        """Write no more."""
+        self._ended.set()
+        self.clear()
+
+    def _write(self) -> None:
+        """Rewrite the line on a terminal. Elsewhere write it at a quarter, a half and three quarters, and at times."""
+        marks, last = [0.25, 0.5, 0.75], time.monotonic() + FIRST - AGAIN
+        while not self._ended.wait(LOOK):
+            share, line = self.line()
+            passed = [mark for mark in marks if share >= mark]
+            marks = marks[len(passed) :]
+            now = time.monotonic()
+            if not self._rewrites and not passed and now - last < AGAIN:
+                continue
+            last = now
+            with suppress(OSError, ValueError):
+                self._stream.write(f"\r\x1b[K{line.rstrip()}" if self._rewrites else line)
+                self._stream.flush()
+            self._shown = now
+
+
+#: The work whose part is being done.
+_whole: Whole | None = None
+
+
+def _is_terminal(stream: Any) -> bool:
+    return stream is not None and not stream.closed and bool(stream.isatty())
+
+
+def is_notebook(stream: Any) -> bool:
+    """Whether a stream writes into the cell of a notebook, which shows a line that is rewritten."""
+    return type(stream).__module__.partition(".")[0] == "ipykernel"
 
 
 def _write_lines(work: Progress, total: int, label: str, stream: TextIO) -> None:

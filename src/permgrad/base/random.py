@@ -1,4 +1,4 @@
-"""Random numbers that depend on a seed and on *what they are for*, never on order, batch or worker."""
+"""Random numbers that depend on a seed and on their *purpose*, never on order, batch or worker."""
 
 from __future__ import annotations
 
@@ -45,11 +45,15 @@ def resolve_seed(random_state: Any) -> int:
     if isinstance(random_state, bool) or not isinstance(random_state, (int, np.integer)):
         raise InputError(
             "random_state must be None, an integer of at least 0, or a NumPy Generator or RandomState, "
-            f"however: random_state={shown(random_state)}; pass for example random_state=0"
+            f"got {shown(random_state)}",
+            hint="Pass for example random_state=0.",
+            code="PG001",
         )
     if random_state < 0:
         raise InputError(
-            f"random_state must be at least 0, however: random_state={random_state}; pass for example random_state=0"
+            f"random_state must be at least 0, got {random_state}",
+            hint="Pass for example random_state=0.",
+            code="PG002",
         )
     return int(random_state)
 

@@ -18,7 +18,7 @@ class Registry(Generic[T]):
         self._entries: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Return a decorator that enters its argument as ``name``; a name can be taken once."""
+        """Return a decorator that registers its argument as ``name``. Each name can be used once."""
 
         def enter(entry: T) -> T:
             if name in self._entries:

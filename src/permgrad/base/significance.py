@@ -18,11 +18,14 @@ LEAST_SHARE = 0.05
 NORMAL_95 = 1.959963984540054
 
 
-def adjusted(p_values: npt.ArrayLike) -> Floats:
-    """Adjust p-values ``(*, features, outputs)`` by Holm's steps (1979), each output alone; NaN is no test."""
+def adjusted(p_values: npt.ArrayLike, left_out: int = 0) -> Floats:
+    """Adjust p-values ``(*, features, outputs)`` by Holm (1979), each output separately. NaN is not a test.
+
+    ``left_out``: further tests that were not made, and count as if they had shown nothing.
+    """
     values = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(values, axis=-2, kind="stable")  # NaN last
-    tests = np.isfinite(values).sum(axis=-2, keepdims=True)
+    tests = np.isfinite(values).sum(axis=-2, keepdims=True) + left_out
     factors = np.maximum(tests - np.arange(values.shape[-2])[:, None], 1)
     stepped = np.maximum.accumulate(np.take_along_axis(values, order, axis=-2) * factors, axis=-2)
     result = np.empty_like(values)
@@ -31,12 +34,13 @@ def adjusted(p_values: npt.ArrayLike) -> Floats:
 
 
 def holm(p_values: npt.ArrayLike) -> Floats:
-    """Adjust the p-values of one list of tests ``(tests,)``, see ``adjusted``; ``InputError``: not from 0 to 1."""
+    """Adjust the p-values of one list of tests ``(tests,)``, see ``adjusted``. ``InputError``: not from 0 to 1."""
     values = as_numbers("p_values", p_values, "pass one for each test")
     if values.ndim != 1 or not np.all((values >= 0) & (values <= 1)):
         raise InputError(
-            f"p-values must be numbers from 0 to 1, one for each test, however: {shown(values.tolist())}; "
-            "leave out tests that have none"
+            f"p-values must be numbers from 0 to 1, one for each test, got {shown(values.tolist())}",
+            hint="Leave out tests that have none.",
+            code="PG002",
         )
     return adjusted(values[:, None])[:, 0]
 
@@ -48,7 +52,7 @@ def over_splits(p_values: npt.ArrayLike) -> Floats:
 
 
 def clearly(importance: npt.ArrayLike, p_adjusted: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-    """Tell which features clearly matter: p passes at 5 %, the estimate is above 0; False where either is undefined."""
+    """Return which features clearly matter: p is below 5 % and the estimate above 0. False if either is undefined."""
     return (np.asarray(importance, dtype=np.float64) > 0) & (np.asarray(p_adjusted, dtype=np.float64) < LEVEL)
 
 

@@ -9,13 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-#: How many commands run in this process, one inside the other; 0 where permgrad is used as a library.
+#: How many commands run in this process, one inside the other. 0 where permgrad is used as a library.
 _depth = 0
+#: Whether work of the mode ``"auto"`` shows no progress in this process.
+silent = False
 
 
 @contextmanager
 def own_process() -> Iterator[None]:
-    """Run a command whose process does nothing else, so that its garbage collector is ours; put back afterwards."""
+    """Run a command whose process does nothing else, so that its garbage collector is ours. Put back afterwards."""
     global _depth  # noqa: PLW0603 — a property of the process
     _depth += 1
     try:
@@ -27,8 +29,19 @@ def own_process() -> Iterator[None]:
 
 
 @contextmanager
+def silenced(quiet: bool) -> Iterator[None]:
+    """Show no progress in the mode ``"auto"``, in all threads: ``--quiet``."""
+    global silent  # noqa: PLW0603 — a property of the process
+    before, silent = silent, quiet or silent
+    try:
+        yield
+    finally:
+        silent = before
+
+
+@contextmanager
 def loading() -> Iterator[None]:
-    """Import libraries with the collector at rest, within ``own_process``; elsewhere the objects are the user's."""
+    """Import libraries with the collector at rest, within ``own_process``. Elsewhere the objects are the user's."""
     if not (_depth and gc.isenabled()):
         yield
         return
@@ -44,7 +57,7 @@ def loading() -> Iterator[None]:
 def interrupts_wait() -> Iterator[None]:
     """Let Ctrl-C wait, a second one not, while processes fork or a library in C++ starts: amid it neither survives."""
     handler = signal.getsignal(signal.SIGINT)
-    # Python gives handlers to the main thread only; and what is ignored, or ends the process at once, stays so.
+    # Python gives handlers to the main thread only, and what is ignored, or ends the process at once, stays so.
     if threading.current_thread() is not threading.main_thread() or not callable(handler):
         yield
         return
@@ -72,6 +85,6 @@ def uninterrupted_end() -> Iterator[None]:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            # `python -m` ends by signal 2, whatever the exit code, if Ctrl-C met code that was made from text (as
-            # dataclasses do it), also where it was caught; this is forgotten when the next such code runs.
+            # `python -m` ends by signal 2, whatever the exit code, if Ctrl-C hit code that was made from text (as
+            # dataclasses do it), also where it was caught. This is forgotten when the next such code runs.
             exec("")  # noqa: S102 — see above

@@ -19,7 +19,7 @@ from permgrad.base.files import plain
 
 _SEAL = "seal"
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-#: Levels of a document. Ours have fewer than ten; Python itself fails somewhere below a thousand.
+#: Levels of a document. Ours have fewer than ten. Python itself fails somewhere below a thousand.
 _DEEPEST = 100
 #: Arrays that take more than this, unpacked, are stored as they are: a small file then never becomes a large one.
 MOST_UNPACKED, _MOST_TIMES = 2**28, 100
@@ -29,7 +29,7 @@ _KINDS = "biufcSUmM"
 
 # ---- JSON ------------------------------------------------------------------------------------------------------------
 def parse_json(content: str | bytes, *, names_once: bool = False) -> Any:
-    """Return what a JSON document says; ``ValueError``: too deep, no finite number, or (``names_once``) names twice."""
+    """Return what a JSON document says. ``ValueError``: too deep, no finite number, or (``names_once``) names twice."""
     text = content.decode("utf-8") if isinstance(content, bytes) else content
     too_deep = f"it is nested more than {_DEEPEST} levels deep"
     hook = _named_once if names_once else None
@@ -77,8 +77,8 @@ def write_npz(stream: BinaryIO | str | os.PathLike[str], arrays: Mapping[str, np
 def read_npz(source: bytes | str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays of an npz file, or of its content. Nothing is executed.
 
-    ``ValueError``: it is none, is damaged, holds a pickle, says of an array another size than it has, for which NumPy
-    would reserve memory, or unpacks to more than 256 MB and a hundred times its size.
+    ``ValueError``: it is not an npz file, is damaged, holds a pickle, or states another size of an array than it has,
+    for which NumPy would reserve memory. Or it unpacks to more than 256 MB and a hundred times its size.
     """
     stream: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")  # noqa: SIM115
     with stream:
@@ -163,6 +163,11 @@ def sealed(description: Mapping[str, Any]) -> dict[str, Any]:
     return {**content, _SEAL: hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()}
 
 
-def is_intact(description: Mapping[str, Any]) -> bool:
-    """Whether a description says what it said when it was sealed; one without a seal is older than seals."""
-    return _SEAL not in description or description[_SEAL] == sealed(description)[_SEAL]
+def is_intact(description: Mapping[str, Any], *, has_seal: bool = False) -> bool:
+    """Return whether a description is unchanged since it was sealed.
+
+    Old formats have no seal. ``has_seal`` says that this one must, so that damage to the word itself is seen.
+    """
+    if _SEAL not in description:
+        return not has_seal
+    return bool(description[_SEAL] == sealed(description)[_SEAL])

@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from functools import partial
 
 Undo = Callable[[], None]
-#: What makes a change and returns how to undo it; or an object and an attribute of it that the body sets.
+#: What makes a change and returns how to undo it, or an object and an attribute of it that the body sets.
 Change = Callable[[], Undo] | tuple[object, str]
 
 _turns: list[threading.RLock] = []
 
 
 def turn() -> threading.RLock:
-    """Return a lock that a thread may hold as often inside itself as it likes; free again in a forked child."""
+    """Return a reentrant lock that is free again in a forked child."""
     lock = threading.RLock()
     _turns.append(lock)
     return lock
@@ -36,7 +36,7 @@ _states: dict[Hashable, tuple[Undo, list[int]]] = {}
 
 @contextmanager
 def together(changes: Mapping[Hashable, Change]) -> Iterator[None]:
-    """Make changes, by name, for the body that threads may make at the same time; who leaves last has them put back."""
+    """Make changes, by name, for the body that threads may make at the same time. Who leaves last has them put back."""
     me = threading.get_ident()
     held: list[Hashable] = []
     try:

@@ -1,4 +1,4 @@
-"""The command line: thin. The commands call ``permgrad.runs``; their options are the requests' fields.
+"""The command line: thin. The commands call ``permgrad.runs``. Their options are the requests' fields.
 
 Only the standard library and typer are imported here, so that ``permgrad --help`` answers at once.
 """
@@ -27,10 +27,10 @@ def _main_options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Train networks on tables and images together, and see truthfully what drives them."""
+    """Explain what any model relies on, and train networks on tables and images."""
 
 
 def main() -> None:
-    """Run the command line and end the process; the entry point of the ``permgrad`` program."""
+    """Run the command line and end the process. The entry point of the ``permgrad`` program."""
     with uninterrupted_end():
         app(prog_name="permgrad")

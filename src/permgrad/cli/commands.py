@@ -1,9 +1,7 @@
-"""The commands: options are the fields of a request; what answers it is loaded when the command is called.
+"""The commands. Their options are the fields of a request. Code for a command is imported when it is called.
 
-A command ends with an exit code and, where something is wrong, a sentence.
-
-Exit codes: 0 good; 1 a fault in permgrad; 2 wrong input; 3 the environment (network, disk, a missing extra);
-130 interrupted.
+Exit codes: 0 success, 1 a fault in permgrad, 2 wrong input, 3 the environment (network, disk, a missing extra),
+130 interrupted. Every error is one line on stderr: ``error: Problem. Hint. [PG012]``.
 """
 
 from __future__ import annotations
@@ -13,56 +11,109 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
+from typer.core import TyperGroup
 
 from permgrad.base.csv_files import csv_formulas
-from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, PermgradWarning
-from permgrad.base.startup import loading, own_process
+from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, PermgradWarning, did_you_mean
+from permgrad.base.processors import prepare_threads
+from permgrad.base.startup import loading, own_process, silenced
+from permgrad.cli.help import HelpfulCommand, completion_of, described, panel_of, with_names
+from permgrad.cli.terminal import be_quiet, open_page, painted, say, tell
 from permgrad.runs import requests
-from permgrad.runs.requests import Option, Outcome, options_of, separated
+from permgrad.runs.options import Option, argument, flag_of, options_of, separated
+from permgrad.runs.requests import Outcome
+
+#: What typer raises for options that cannot be parsed.
+_UsageError: Any = typer.BadParameter.__mro__[1]
+_USAGE_CODES = {"NoSuchOption": "PG003", "MissingParameter": "PG005", "BadOptionUsage": "PG005", "UsageError": "PG003"}
+
+
+@contextmanager
+def _plain_usage_errors() -> Iterator[None]:
+    """Show errors of parsing as all others: one line, with a hint and a code."""
+    try:
+        yield
+    except _UsageError as error:
+        kind = type(error).__name__
+        if kind == "NoArgsIsHelpError":  # the help is the answer
+            raise
+        path = error.ctx.command_path if error.ctx else "permgrad"
+        near = did_you_mean(getattr(error, "option_name", ""), getattr(error, "possibilities", None) or ())
+        hint = f"{near} See '{path} --help'.".lstrip()
+        problem = error.message if kind == "NoSuchOption" else error.format_message()
+        problem = problem.partition(", unable to parse")[0].replace("Input should be", "it must be").rstrip(".")
+        problem = problem.replace("Got unexpected extra argument(s)", "Unexpected further argument")
+        code = "PG002" if " than " in problem else _USAGE_CODES.get(kind, "PG001")
+        fail(str(InputError(problem, hint, code)))
+        raise typer.Exit(InputError.exit_code) from error
+
+
+class _Commands(TyperGroup):
+    """The group of all commands, whose usage errors look like other errors."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the commands in the order in which people need them."""
+        first = ("demo", "run", "explain", "predict", "report", "compare", "tune")
+        return [*first, *(name for name in super().list_commands(ctx) if name not in first)]
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        with _plain_usage_errors():
+            return super().make_context(*args, **options)
+
+    def invoke(self, *args: Any, **options: Any) -> Any:
+        with _plain_usage_errors():
+            return super().invoke(*args, **options)
+
 
 app = typer.Typer(
     name="permgrad",
-    help="Train networks on tables and images together, and see truthfully what drives them.",
-    add_completion=False,
+    cls=_Commands,
+    help="Explain what any model relies on, and train networks on tables and images.",
+    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
     rich_markup_mode=None,  # importing rich costs more time than everything else that --help does
     pretty_exceptions_enable=False,
     no_args_is_help=True,
 )
 
-#: More threads than any machine has cores for are a slip of the hand, and numeric libraries crash on far more.
-_MOST_THREADS = 1024
 _CSV_FORMULAS = Annotated[
     str,
     typer.Option(
-        help="Texts in CSV files that a spreadsheet would take for formulas: quote puts a single quote before them, "
-        "keep leaves them.",
+        help="Texts in CSV files that a spreadsheet would run as formulas: quote puts a single quote before them, "
+        "keep does not change them.",
         metavar="quote|keep",
+        rich_help_panel="Output",
     ),
 ]
-_AS_JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of text.")]
-_DEBUG = Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")]
+_AS_JSON = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on stdout instead of text.", rich_help_panel="Output")
+]
+_QUIET = Annotated[
+    bool, typer.Option("-q", "--quiet", help="Hide progress; show the result and problems.", rich_help_panel="Output")
+]
+_DEBUG = Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.", rich_help_panel="Output")]
 
 
 def command(
-    group: typer.Typer, request: type, name: str | None = None
+    group: typer.Typer, request: type, name: str | None = None, *, examples: Sequence[str] = ()
 ) -> Callable[[Callable[[Any], Outcome]], Callable[[Any], Outcome]]:
-    """Enter a command whose options are the fields of a request; its function answers such a request."""
+    """Register a command whose options are the fields of a request. The decorated function takes the request."""
     options, hints = options_of(request), get_type_hints(request)
-    # Fields that hold several values, with the type of each; and flags such as --no-pruning, which turn a field off.
+    # Fields that hold several values, with the type of each, and flags such as --no-pruning, which turn a field off.
     lists = {name: get_args(hints[name])[0] for name in options if ... in get_args(hints[name])}
     negated = [name for name, one in options.items() if hints[name] is bool and (one.name or "").startswith("--no-")]
 
     def enter(function: Callable[[Any], Outcome]) -> Callable[[Any], Outcome]:
-        def invoked(*, as_json: bool, debug: bool, csv_formulas: str | None = None, **values: Any) -> None:
-            with _ending(csv_formulas, debug=debug):
-                _use_threads(values.get("threads"))
+        def invoked(*, as_json: bool, quiet: bool, debug: bool, csv_formulas: str | None = None, **values: Any) -> None:
+            with _ending(csv_formulas, quiet=quiet, debug=debug):
+                prepare_threads(values.get("threads"))
+                _check_choices(options, values)
                 values |= {name: not values[name] for name in negated}
                 values |= {name: _listed(name, options[name], kind, values[name]) for name, kind in lists.items()}
                 outcome = function(request(**values))
@@ -73,23 +124,29 @@ def command(
                     text = json_text(plain(dict(outcome.facts)))
                 # A table on stdout ends its last line itself.
                 sys.stdout.write(text if text.endswith("\n") and not as_json else f"{text}\n")
+                sys.stdout.flush()
+                if values.get("open_page"):
+                    open_page(outcome.facts["report"])
 
-        # What typer makes options of.
+        # Typer makes options of these parameters.
         parameters = []
         for field, option in options.items():
             default, hint = getattr(request, field, inspect.Parameter.empty), hints[field]
             if field in lists:
-                # A list that is not given is told from one that is empty.
+                # None means that the option is missing, an empty list that it is empty.
                 required = default is inspect.Parameter.empty
                 hint, default = (list[str], default) if required else (list[str] | None, None)
             parameters.append(_parameter(field, option, hint, False if field in negated else default))
-        if "overwrite" in options:  # a command that writes
+        if "overwrite" in options and getattr(request, "writes_csv", True):
             parameters.append(_keyword("csv_formulas", _CSV_FORMULAS, "quote"))
-        parameters += [_keyword("as_json", _AS_JSON, False), _keyword("debug", _DEBUG, False)]
+        parameters += [_keyword("as_json", _AS_JSON, False), _keyword("quiet", _QUIET, False)]
+        parameters.append(_keyword("debug", _DEBUG, False))
         invoked.__doc__, invoked.__name__ = function.__doc__, function.__name__
         invoked.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         invoked.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        group.command(name)(invoked)
+        old = {former: flag_of(field, option) for field, option in options.items() for former in option.old}
+        kind = with_names(old) if old else HelpfulCommand
+        group.command(name, cls=kind, epilog="\n".join(examples))(invoked)
         return function
 
     return enter
@@ -101,13 +158,28 @@ def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 
 
 def _parameter(name: str, option: Option, hint: Any, default: Any) -> inspect.Parameter:
-    facts: dict[str, Any] = {"help": option.text, "metavar": option.metavar}
+    text, metavar = described(option)
+    facts: dict[str, Any] = {"help": text, "metavar": metavar, "autocompletion": completion_of(option)}
+    if hint in (int, int | None) and metavar is None:
+        facts["metavar"] = "N"
     if hint in (Path, Path | None) or option.table:
         facts["parser"] = (table_path if hint is not str else named) if option.table else lambda text: Path(named(text))
     if option.positional:
+        facts.setdefault("parser", named)
         return _keyword(name, Annotated[hint, typer.Argument(**facts)], default)
     flags = [option.name or f"--{name.replace('_', '-')}"]
-    return _keyword(name, Annotated[hint, typer.Option(*flags, min=option.least, max=option.most, **facts)], default)
+    facts |= {"min": option.least, "max": option.most, "rich_help_panel": panel_of(name)}
+    return _keyword(name, Annotated[hint, typer.Option(*flags, **facts)], default)
+
+
+def _check_choices(options: Mapping[str, Option], values: Mapping[str, Any]) -> None:
+    """Refuse unknown names before anything heavy is imported. Lists with commas are checked by the command."""
+    for field, option in options.items():
+        if not option.choices or option.table or option.lists in ("names", "entries"):
+            continue
+        each = values[field] if isinstance(values[field], (list, tuple)) else [values[field]]
+        for value in each or ():
+            option.check(option.metavar if option.positional and option.metavar else flag_of(field, option), value)
 
 
 def _listed(name: str, option: Option, kind: type, texts: Sequence[str] | None) -> tuple[Any, ...]:
@@ -117,7 +189,7 @@ def _listed(name: str, option: Option, kind: type, texts: Sequence[str] | None) 
         values = separated(values)
         if texts and not values:
             raise InputError(
-                "an option that lists names must hold at least one, however: it is empty; leave the option out"
+                f"{flag_of(name, option)} is empty", hint="List at least one name, or leave it out.", code="PG005"
             )
     if option.lists == "names":
         values = tuple(dict.fromkeys(values))
@@ -125,76 +197,64 @@ def _listed(name: str, option: Option, kind: type, texts: Sequence[str] | None) 
         return values
     if strange := [text for text in values if not text.isdecimal()]:
         raise InputError(
-            f"seeds of {name} must be whole numbers, however: --{name} has {strange[0]!r}; give for example 42,43,44"
+            f"--{name} must list whole numbers, got {strange[0]!r}",
+            hint=f"For example: --{name} 42,43,44.",
+            code="PG001",
         )
     return tuple(map(int, values))
 
 
 def named(text: str) -> str:
-    """Return a name as it is; an empty one, such as an unset variable leaves, would be the folder that one is in."""
+    """Return a name unchanged. Refuse an empty one (an unset variable): it would mean the current folder."""
     if not text:
-        raise typer.BadParameter(
-            "a file or folder must have a name, however: it is empty; name one, or a dot for the folder that you are in"
-        )
+        raise typer.BadParameter("The name is empty. Pass a name, or a dot for the current folder")
     return text
 
 
 def table_path(text: str) -> Path:
-    """Return the path that a text names, or the name of a data set; ``./heloc`` is a file of such a name."""
+    """Return a path, or the name of a data set. ``./heloc`` is a file, ``heloc`` a data set."""
     path = Path(named(text))
     return path if text == str(path) else path.absolute()
 
 
-def _use_threads(threads: int | None) -> None:
-    """Limit the threads of this process; it has to be said before the numeric libraries are loaded."""
-    if threads is None:
-        return
-    if not 1 <= threads <= _MOST_THREADS:
-        raise InputError(
-            f"--threads must be 1…{_MOST_THREADS}, however: --threads {threads}; leave it out for as many as the "
-            "machine is set to"
-        )
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = str(threads)
-
-
-# ---- what is said ----------------------------------------------------------------------------------------------------
-def say(text: str) -> None:
-    """Write one line on stderr; a reader that went away is no reason to fail."""
-    with suppress(BrokenPipeError):
-        print(text, file=sys.stderr, flush=True)  # noqa: T201 — the command line's voice
+# ---- output ----------------------------------------------------------------------------------------------------------
+def fail(sentence: str) -> None:
+    """Write an error on stderr."""
+    say(f"{painted('error:', 'red', sys.stderr)} {sentence}")
 
 
 def _outcome(error: BaseException) -> tuple[int, str]:
     """Return the exit code and the sentence for an error."""
     sentence = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, PermgradError):
-        return error.exit_code, sentence
     if isinstance(error, KeyboardInterrupt):
-        # Commands that know better what was done say so themselves.
-        return 130, str(error) or "interrupted; the same command goes on after the last finished stage"
+        # Some commands say more exactly what is finished.
+        return 130, str(error) or "Interrupted. Run the same command to resume after the last finished stage."
     if isinstance(error, MemoryError):
-        return EnvironmentProblem.exit_code, "the work must fit into memory, however: there is not enough of it"
-    if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        sentence = (
-            f"files must be readable and the disk writable, however: {where}{error.strerror or sentence}; "
-            "mend this, or choose another place with --out"
+        error = EnvironmentProblem(
+            "Not enough memory", hint="Use fewer rows or columns, or another machine.", code="PG061"
         )
-        return EnvironmentProblem.exit_code, sentence
-    return 1, f"a fault in permgrad: {type(error).__name__}: {sentence}; run again with --debug and report it"
+    elif isinstance(error, OSError) and not isinstance(error, PermgradError):
+        where = f"{error.filename}: " if error.filename else ""
+        error = EnvironmentProblem(
+            f"Cannot read or write a file: {where}{error.strerror or sentence}",
+            hint="Free some space or check the permissions, or choose another place with --out.",
+            code="PG062",
+        )
+    if isinstance(error, PermgradError):
+        return error.exit_code, " ".join(str(error).split())
+    return 1, f"A fault in permgrad: {type(error).__name__}: {sentence}. Run again with --debug and report it."
 
 
 @contextmanager
 def _plain_warnings(*, debug: bool) -> Iterator[None]:
-    """Show permgrad's own warnings as plain lines; other libraries' are for developers, hence for ``--debug``."""
+    """Show permgrad's warnings as plain lines. Those of other libraries are shown with ``--debug`` only."""
     shown: set[str] = set()
 
     def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
         text = " ".join(str(message).split())
         if (debug or issubclass(category, PermgradWarning)) and text not in shown:
             shown.add(text)
-            say(f"warning: {text}")
+            say(f"{painted('warning:', 'yellow', sys.stderr)} {text}")
 
     with warnings.catch_warnings():
         warnings.simplefilter("default" if debug else "ignore")
@@ -204,97 +264,184 @@ def _plain_warnings(*, debug: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _ending(formulas: str | None, *, debug: bool) -> Iterator[None]:
-    """Turn errors of a command into one sentence on stderr and the exit code that fits."""
+def _ending(formulas: str | None, *, quiet: bool, debug: bool) -> Iterator[None]:
+    """Turn an error of a command into one line on stderr and its exit code."""
+    be_quiet(quiet=quiet)
     try:
-        with _plain_warnings(debug=debug), own_process(), csv_formulas(formulas):
+        with _plain_warnings(debug=debug), own_process(), silenced(quiet), csv_formulas(formulas):
             yield
             sys.stdout.flush()
     except BrokenPipeError:
-        # The reader of stdout went away (`permgrad … | head`): nothing is wrong, and nothing more can be said.
+        # The reader closed stdout (`permgrad … | head`). That is not an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
     except (Exception, KeyboardInterrupt) as error:
         code, sentence = _outcome(error)
         if debug:
             traceback.print_exc()
-        say(f"error: {sentence}")
+        fail(sentence)
         raise typer.Exit(code) from error
 
 
 # ---- the commands ----------------------------------------------------------------------------------------------------
-@command(app, requests.BenchmarkRequest)
+@command(app, requests.BenchmarkRequest, examples=["permgrad benchmark tabular --quick --out benchmark-trial"])
 def benchmark(request: requests.BenchmarkRequest) -> Outcome:
-    """Hold every method against functions whose true importances are known.
+    """Compare every method with functions whose importances are known.
 
-    The same command goes on where an interrupted one stopped; more seeds or functions add to what is there.
+    Run the same command to resume after an interruption. More seeds or functions add to the results.
     """
     with loading():
         from permgrad_benchmark.run import run_benchmark
-    return run_benchmark(request, say=say)
+    return run_benchmark(request, say=tell)
 
 
-@command(app, requests.CompareRequest)
+@command(
+    app,
+    requests.CompareRequest,
+    examples=[
+        "permgrad compare patients.csv --target outcome",
+        "permgrad compare patients.csv --target outcome --models default,lightgbm,linear --folds 10",
+    ],
+)
 def compare(request: requests.CompareRequest) -> Outcome:
-    """Compare models on one table by cross-validation: which is best, and do they rely on the same features?
+    """Compare models on one table by cross-validation.
 
-    The same command goes on where an interrupted one stopped, and does nothing when all is done.
+    The result says which model is best, and whether the models rely on the same features. Run the same command to
+    resume after an interruption. It does nothing when the comparison is finished.
     """
     with loading():
+        from permgrad.runs.run.inputs import refuse_early
+
+        refuse_early(request.run_request(), kept_group=request.group, undivided=True)
         from permgrad.runs.compare.compare import compare_table
-    return compare_table(request, say=say)
+    return compare_table(request, say=tell)
 
 
-@command(app, requests.ExplainRequest)
-def explain(request: requests.ExplainRequest) -> Outcome:
-    """Explain a trained model on the rows of a table; if the target column is there, the loss is explained."""
+@command(
+    app,
+    requests.ExcelRequest,
+    examples=["permgrad excel permgrad-runs/patients-0", "permgrad excel new-predictions.csv --out new.xlsx"],
+)
+def excel(request: requests.ExcelRequest) -> Outcome:
+    """Write results as an Excel workbook.
+
+    Each CSV file is one sheet. Excel opens it in any language, with numbers as numbers.
+    """
     with loading():
+        from permgrad.runs.commands.excel import write_workbook
+    return write_workbook(request)
+
+
+@command(
+    app,
+    requests.ExplainRequest,
+    examples=[
+        "permgrad explain permgrad-runs/patients-0",
+        "permgrad explain permgrad-runs/patients-0 new.csv --method shapley --row 17",
+        "permgrad explain model.onnx patients.csv --target outcome",
+    ],
+)
+def explain(request: requests.ExplainRequest) -> Outcome:
+    """Explain a trained model on the rows of a table.
+
+    If the table has the target column, the loss is explained.
+    """
+    with loading():
+        from permgrad.runs.run.predicting import check_model
+
+        if not request.model_folder.is_file():
+            check_model(request.model_folder)
         from permgrad.runs.commands.explain import explain_table
     return explain_table(request)
 
 
-@command(app, requests.PredictRequest)
+@command(
+    app,
+    requests.PredictRequest,
+    examples=[
+        "permgrad predict permgrad-runs/patients-0 new.csv",
+        "permgrad predict permgrad-runs/patients-0 new.csv --out - | head",
+    ],
+)
 def predict(request: requests.PredictRequest) -> Outcome:
-    """Predict the rows of a table with a trained model; columns are matched by name."""
+    """Predict the rows of a table with a trained model.
+
+    Columns are matched by name.
+    """
     with loading():
+        from permgrad.runs.run.predicting import check_model
+
+        check_model(request.model_folder)
         from permgrad.runs.commands.predict import predict_table
     return predict_table(request)
 
 
-@command(app, requests.ReportRequest)
+@command(
+    app,
+    requests.ReportRequest,
+    examples=[
+        "permgrad report permgrad-runs/patients-0 --open",
+        "permgrad report permgrad-runs/patients-0 permgrad-runs/patients-1 --out both.html",
+    ],
+)
 def report(request: requests.ReportRequest) -> Outcome:
-    """Build a run's report.html again from the files in its folder.
+    """Build a run's report.html again from the files in its folder, or compare several runs of one table.
+
+    Several runs are compared on the test rows that all of them have: metrics, paired differences with intervals, and
+    what each of them relies on.
 
     It reads run.json, data.json, layout.json, layout.svg, model/, metrics.json, history.csv, predictions.csv,
-    explanations/, integrated_gradients.csv and branches.json, not importance.csv and split.npz, which hold the same
-    numbers and rows for others.
+    explanations/, integrated_gradients.csv and branches.json. It does not read importance.csv and split.npz.
     """
     with loading():
-        from permgrad.runs.commands.report import rebuild_report
-    return rebuild_report(request.folder, positive=request.positive)
+        from permgrad.runs.commands.report import rebuild_reports
+    return rebuild_reports(request)
 
 
-@command(app, requests.RunRequest)
+@command(
+    app,
+    requests.RunRequest,
+    examples=[
+        "permgrad run patients.csv --target outcome",
+        "permgrad run patients.xlsx --target outcome --id patient --baselines --open",
+        "permgrad run scans.csv --target label --image scan",
+    ],
+)
 def run(request: requests.RunRequest) -> Outcome:
     """Train a network on a table, explain it, and write a report.
 
-    The same command goes on where an interrupted run stopped, and does nothing when the run is finished.
+    Run the same command to resume after an interruption. It does nothing when the run is finished.
     """
+    request.check()  # before anything heavy is imported
     with loading():
         from permgrad.runs.run.run import run_table
-    return run_table(request, say=say)
+    return run_table(request, say=tell)
 
 
-@command(app, requests.TuneRequest)
+@command(app, requests.TuneRequest, examples=["permgrad tune patients.csv --target outcome --trials 30"])
 def tune(request: requests.TuneRequest) -> Outcome:
-    """Try many settings on validation rows, and export the best as a finished run.
+    """Search for better settings on validation rows.
 
-    The same command goes on after an interruption, and may run several times at once to share the work; test rows
-    are looked at once, at the end, for the winner.
+    The best settings become a finished run. Run the same command to resume after an interruption, or several times at
+    once to share the work. Test rows are used once, at the end, for the best settings.
     """
     with loading():
+        from permgrad.runs.run.inputs import refuse_early
+
+        refuse_early(request.run_request("default"))
         from permgrad.runs.tune.tune import tune_table
-    return tune_table(request, say=say)
+    return tune_table(request, say=tell)
+
+
+@command(app, requests.DemoRequest, examples=["permgrad demo", "permgrad demo --images --open"])
+def demo(request: requests.DemoRequest) -> Outcome:
+    """Train and explain a network on a small table, to see what you get. It takes a minute or two.
+
+    The table comes with permgrad. With --images it is drawn: a picture and three numbers in each row.
+    """
+    with loading():
+        from permgrad.runs.commands.demo import run_demo
+    return run_demo(request, say=tell)
 
 
 # ---- data sets -------------------------------------------------------------------------------------------------------
@@ -309,7 +456,7 @@ class _ListRequest:
 
 @command(datasets_app, _ListRequest, "list")
 def datasets_list(_: _ListRequest) -> Outcome:
-    """List the named data sets: target, size, licence, home, and whether they are on this machine."""
+    """List the named data sets: target, size, licence, home, and whether they are downloaded."""
     from permgrad.data.datasets import cache_folder, get_card, list_datasets
 
     folders = [Path(folder) for folder in (os.environ.get("PERMGRAD_DATA"), cache_folder()) if folder]
@@ -332,20 +479,20 @@ def datasets_list(_: _ListRequest) -> Outcome:
 class _FetchRequest:
     """The options of ``permgrad datasets fetch``."""
 
-    names: tuple[str, ...] = requests.argument("Names of data sets, or all.", "NAME...")
+    names: tuple[str, ...] = argument("Names of data sets, or all.", "NAME...")
 
 
 @command(datasets_app, _FetchRequest, "fetch")
 def datasets_fetch(request: _FetchRequest) -> Outcome:
-    """Bring named data sets to this machine and check their content."""
+    """Download named data sets and check their content."""
     from permgrad.data.datasets import fetch_dataset, get_card, list_datasets
 
     names = list_datasets() if request.names == ("all",) else list(request.names)
     for name in names:
-        get_card(name)  # an unknown name is refused before anything is fetched
+        get_card(name)  # refuse an unknown name before anything is downloaded
     facts = {}
     for name in names:
-        say(f"{name} ...")
+        tell(f"{name} ...")
         file = fetch_dataset(name)
         facts[name] = "scikit-learn" if file is None else os.fspath(file)
     return Outcome({"datasets": facts}, "\n".join(f"{name}: {where}" for name, where in facts.items()))

@@ -13,13 +13,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.base.checks import check_path, is_whole
-from permgrad.base.errors import InputError, by_count, listed, shown, warn_user
+from permgrad.base.errors import InputError, by_count, listed, shown, two_sentences, warn_user
 
 #: Longest side of an image that nobody gave a size: enough for shapes, and training stays minutes on a processor.
 LONGEST_SIDE = 64
 #: Sides of the square that images are brought to, in pixels.
 _FEWEST_PIXELS, _MOST_SIDE = 8, 4096
-#: Pixels of one image; where Pillow begins to warn, a process takes nearly 1 GB to read it.
+#: Pixels of one image. Where Pillow begins to warn, a process takes nearly 1 GB to read it.
 MOST_PIXELS = 89_478_485
 #: Image modes of Pillow without colour.
 _GREY_MODES = frozenset({"1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L"})
@@ -30,22 +30,20 @@ _ROUNDING = 1e-6
 #: The brightest of 0 … 255 where an image is likely to have fewer levels than its file: 12 bits written as 16.
 _DARK = 16
 _MOST_NAMED = 4
-#: Training images that size and mode are read from; the headers of more say nothing new.
+#: Training images that size and mode are read from. The headers of more say nothing new.
 _LOOKED_AT = 2000
 
 Pixels = npt.NDArray[np.uint8]
 #: Rule, what files do that break it, and how to mend them.
 _RULES = {
-    "whole": ("image files must be whole", "cannot be read", "replace them or leave their rows out"),
+    "whole": ("cannot be read", "Replace them or leave their rows out."),
     "real": (
-        "image files of real numbers must hold 0 … 1",
-        "do not",
-        "rescale all images of the column to 0 … 1 in the same way, or save them with 8 or 16 bits",
+        "hold real numbers outside 0 … 1",
+        "Rescale all images of the column to 0 … 1 in the same way, or save them with 8 or 16 bits.",
     ),
     "integer": (
-        "image files of integers with a sign or 32 bits must hold 0 … 65,535",
-        "do not",
-        "rescale all images of the column to 0 … 65,535 in the same way, or save them with 8 or 16 bits",
+        "hold integers outside 0 … 65,535",
+        "Rescale all images of the column to 0 … 65,535 in the same way, or save them with 8 or 16 bits.",
     ),
 }
 
@@ -70,8 +68,9 @@ class ImageColumn:
         """Choose size (None: the median, at most 64) and channels from training images, and read them, see ``read``."""
         if size is not None and not (is_whole(size) and _FEWEST_PIXELS <= size <= _MOST_SIDE):
             raise InputError(
-                f"the size of images must be from {_FEWEST_PIXELS} to {_MOST_SIDE:,} pixels, however: {shown(size)}; "
-                "pass for example size=64"
+                f"The size of images must be from {_FEWEST_PIXELS} to {_MOST_SIDE:,} pixels, got {shown(size)}",
+                hint="Pass for example size=64.",
+                code="PG002",
             )
         distinct = list(dict.fromkeys(files))
         looked_at = distinct[:: max(1, len(distinct) // _LOOKED_AT)]
@@ -91,13 +90,15 @@ class ImageColumn:
         pixels = cls(name, height, width, channels, (), ()).read(files)
         if any(map(_is_deep, modes)) and (top := int(pixels.max(initial=0))) <= _DARK:
             warn_user(
-                "images are brought to 256 levels (integers from 0 … 65,535, real numbers from 0 … 1), however the "
-                f"training images of column {name!r} reach level {top} at most; rescale all images of the column by "
-                "one factor"
+                two_sentences(
+                    f"The training images of column {name!r} reach level {top} of 255 at most, after scaling from "
+                    "0 … 65,535 (integers) or 0 … 1 (real numbers)",
+                    "Rescale all images of the column by one factor.",
+                )
             )
         by_channel = [pixels[:, channel] for channel in range(channels)]
         mean = tuple(float(values.mean(dtype=np.float64)) / 255 for values in by_channel)
-        # Images that are all alike have no spread; dividing by 1 leaves them as they are.
+        # Images that are all alike have no spread. Dividing by 1 leaves them as they are.
         spread = tuple(float(values.std(dtype=np.float64)) / 255 or 1.0 for values in by_channel)
         return cls(name, height, width, channels, mean, spread), pixels
 
@@ -122,7 +123,11 @@ class ImageColumn:
         sizes = (int(content["height"]), int(content["width"]), int(content["channels"]))
         mean, spread = (tuple(float(value) for value in content[key]) for key in ("mean", "spread"))
         if min(sizes) < 1 or sizes[2] not in (1, 3) or not len(mean) == len(spread) == sizes[2]:
-            raise InputError(f"a stored image column must be whole, however: {dict(content)}; save the model again")
+            raise InputError(
+                f"The stored image column is incomplete or damaged: {dict(content)}",
+                hint="Save the model again.",
+                code="PG052",
+            )
         return cls(str(content["name"]), *sizes, mean, spread)
 
 
@@ -140,27 +145,32 @@ def locate_images(cells: pd.Series[Any], folder: str | os.PathLike[str], table: 
     Examples:
         >>> locate_images(pd.Series(["a.png"], name="scan"), "/nowhere")
         Traceback (most recent call last):
-        permgrad.InputError: image files must exist, however: 1 of 1 in column 'scan' of the table does not...
+        permgrad.InputError: 1 of 1 image files in column 'scan' of the table does not exist...
     """
     if not isinstance(cells, pd.Series):
-        raise InputError(f"cells must be a column of a table, however: cells={shown(cells)}; pass frame['scan']")
+        raise InputError(
+            f"cells must be a column of a table, got {shown(cells)}", hint="Pass frame['scan'].", code="PG001"
+        )
     base = check_path("folder", folder, "pass the folder of the table")
     name = str(cells.name)
     empty = cells.isna().to_numpy() | np.array([not str(cell).strip() for cell in cells], dtype=bool)
     if empty.any():
         rows = ", ".join(map(str, cells.index[empty][:_MOST_NAMED])) + (", …" if empty.sum() > _MOST_NAMED else "")
         raise InputError(
-            f"every row must name an image, however: column {name!r} of {table} is empty in {int(empty.sum())} of "
-            f"{len(cells)} rows (row {rows}, counted from 0); fill these cells or leave the rows out"
+            f"Column {name!r} of {table} names no image in {int(empty.sum())} of {len(cells)} rows "
+            f"(row {rows}, counted from 0)",
+            hint="Fill these cells or leave the rows out.",
+            code="PG019",
         )
     files = [base / str(cell).strip() for cell in cells.tolist()]
     # Not Path.is_file, which raises for names that are too long to be one.
     missing = [file for file in dict.fromkeys(files) if not os.path.isfile(file)]  # noqa: PTH113
     if missing:
         raise InputError(
-            f"image files must exist, however: {len(missing)} of {len(set(files))} in column {name!r} of {table} "
-            f"{by_count(len(missing), 'does', 'do')} not ({_named(missing)}); paths are taken from the table's folder, "
-            f"{os.fspath(base)}"
+            f"{len(missing)} of {len(set(files))} image files in column {name!r} of {table} "
+            f"{by_count(len(missing), 'does', 'do')} not exist ({_named(missing)})",
+            hint=f"Paths start from the table's folder, {os.fspath(base)}.",
+            code="PG019",
         )
     return files
 
@@ -177,7 +187,7 @@ def shared_images(train: Sequence[Path], test: Sequence[Path]) -> int:
 
 
 def pages_said(name: str, files: Sequence[Path]) -> list[str]:
-    """Return what is to be said of files with several frames or pages, none or one sentence; pixels are not decoded."""
+    """Return what is to be said of files with several frames or pages, none or one sentence. Pixels are not decoded."""
     distinct = list(dict.fromkeys(files))
     several = [file for file in distinct if _has_pages(file)]
     if not several:
@@ -192,7 +202,7 @@ def pages_said(name: str, files: Sequence[Path]) -> list[str]:
 
 # ---- files -----------------------------------------------------------------------------------------------------------
 def _each(name: str, files: Sequence[Path], look: Callable[[Path], object], count: int) -> None:
-    """Look at each file; raise for the first rule that some of a column's ``count`` break, naming a few."""
+    """Check each file. Raise for the first rule that is broken, naming a few files."""
     faults: dict[str, list[str]] = {rule: [] for rule in _RULES}
     for file in files:
         try:
@@ -206,26 +216,28 @@ def _each(name: str, files: Sequence[Path], look: Callable[[Path], object], coun
             faults["whole"].append(f"{os.fspath(file)}: {why}")
     for rule, broken in faults.items():
         if broken:
-            must, fact, fix = _RULES[rule]
+            fact, hint = _RULES[rule]
             more = f"; and {len(broken) - _MOST_NAMED} more" if len(broken) > _MOST_NAMED else ""
             raise InputError(
-                f"{must}, however: {len(broken)} of {count} in column {name!r} {fact} "
-                f"({'; '.join(broken[:_MOST_NAMED])}{more}); {fix}"
+                f"{len(broken)} of {count} image files in column {name!r} {fact} "
+                f"({'; '.join(broken[:_MOST_NAMED])}{more})",
+                hint=hint,
+                code="PG019",
             )
 
 
 def _opened(file: Path) -> Any:
-    """Open an image; what is a program or takes more memory than a picture is worth is refused by its header."""
+    """Open an image. Programs (PostScript) and images that are too large are refused by their header."""
     from PIL import Image
 
     image = Image.open(file)
     if image.format == "EPS":
         image.close()
-        raise ValueError("it is PostScript, which is a program and not an image; save it as PNG")
+        raise ValueError("it is PostScript, a program and not an image: save it as PNG")
     if image.width * image.height > MOST_PIXELS:
         image.close()
         size = f"{image.width:,} × {image.height:,}"
-        raise ValueError(f"it has {size} pixels, of {MOST_PIXELS:,} allowed; make it smaller")
+        raise ValueError(f"it has {size} pixels, more than {MOST_PIXELS:,}: make it smaller")
     return image
 
 

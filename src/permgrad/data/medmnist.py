@@ -1,6 +1,6 @@
 """Reading MedMNIST: small medical images in one ``.npz`` file, from a path, the user's folder, the cache or their home.
 
-Source: Yang et al., MedMNIST v2, Scientific Data 10:41 (2023); checksums are those of the package medmnist 3.0.2.
+Source: Yang et al., MedMNIST v2, Scientific Data 10:41 (2023). Checksums are those of the package medmnist 3.0.2.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad.base.checks import check_choice
-from permgrad.base.errors import InputError, unknown
+from permgrad.base.errors import InputError, did_you_mean, unknown
 from permgrad.base.files import file_hash
 from permgrad.base.registry import Registry
 from permgrad.base.stored import read_npz
@@ -26,7 +26,7 @@ PARTS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class ImageCard:
-    """A named set of images: its MD5, and the MD5 of other versions of the file, with what they are."""
+    """A named set of images: its MD5, and the MD5 of other versions of the file, each with a description."""
 
     name: str
     title: str
@@ -75,17 +75,17 @@ def load_medmnist(name_or_path: str | os.PathLike[str], parts: Sequence[str] = P
     """Read some parts of a MedMNIST file, by its name or the path of any ``.npz`` of the same form.
 
     A name is looked for in the folder that ``PERMGRAD_DATA`` names, where unknown content gives a warning, then in the
-    cache, then downloaded; these must match the checksum.
+    cache, then downloaded. These must match the checksum.
 
     Raises:
         InputError: no such name or file, an unknown part, or a file of another form.
-        EnvironmentProblem: the file is nowhere and cannot be downloaded; the message says which file to put where.
+        EnvironmentProblem: the file is nowhere and cannot be downloaded. The message says which file to put where.
     """
     for part in parts:
         check_choice("part", part, PARTS)
     if not parts:
         raise InputError(
-            f"parts must name at least one of {', '.join(PARTS)}, however: parts={parts!r}; name one of them"
+            f"parts must name at least one of {', '.join(PARTS)}, got {parts!r}", hint="Name one of them.", code="PG003"
         )
     path, name = find_medmnist(name_or_path)
     arrays = _read(path, parts)
@@ -95,7 +95,9 @@ def load_medmnist(name_or_path: str | os.PathLike[str], parts: Sequence[str] = P
         if len({array.shape[1:] for array in arrays_of_kind}) > 1:
             shapes = ", ".join(f"{part}: {array.shape[1:]}" for part, array in zip(parts, arrays_of_kind, strict=True))
             raise InputError(
-                f"all parts must have {kind} of one shape, however {str(path)!r} has {shapes}; write them alike"
+                f"All parts of {str(path)!r} must have {kind} of one shape, got {shapes}",
+                hint="Write them alike.",
+                code="PG007",
             )
     which = np.repeat(list(parts), [len(images) for images in pixels])
     return Images(name, np.concatenate(pixels), np.concatenate(labels), which, file_hash(path, "md5"))
@@ -112,15 +114,17 @@ def find_medmnist(name_or_path: str | os.PathLike[str]) -> tuple[Path, str]:
         path = Path(name).expanduser()
         if not path.is_file():
             raise InputError(
-                f"the images must be a file on this machine, however there is none at {str(path)!r}; correct the path, "
-                f"or use a name: {', '.join(image_cards.names())}"
+                f"Image file {str(path)!r} not found",
+                hint=f"Correct the path, or use a name: {', '.join(image_cards.names())}.",
+                code="PG010",
             )
         return path, path.stem
     folder = os.environ.get("PERMGRAD_DATA")
     if folder and (file := Path(folder, f"{name}.npz")).is_file():
         return file, name
     problem = unknown("image set", name, image_cards.names())
-    raise InputError(f"{problem}; another set is read by its path (….npz), or put into the folder PERMGRAD_DATA names")
+    hint = did_you_mean(name, image_cards.names(), "For another set, pass the path of its .npz file.")
+    raise InputError(problem.problem, hint=hint, code=problem.code)
 
 
 def _read(path: Path, parts: Sequence[str]) -> dict[str, npt.NDArray]:
@@ -130,30 +134,36 @@ def _read(path: Path, parts: Sequence[str]) -> dict[str, npt.NDArray]:
         arrays = read_npz(path)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"the images must be an .npz file as MedMNIST writes it, however {str(path)!r} cannot be read "
-            f"({error}); download it again"
+            f"Cannot read {str(path)!r} as an .npz file of MedMNIST ({error})", hint="Download it again.", code="PG011"
         ) from error
     if not arrays.keys() >= set(wanted):
         raise InputError(
-            f"a MedMNIST file must hold {', '.join(wanted)}, however {str(path)!r} holds "
-            f"{', '.join(arrays) or 'nothing'}; name the arrays so"
+            f"A MedMNIST file must hold {', '.join(wanted)}, but {str(path)!r} holds {', '.join(arrays) or 'nothing'}",
+            hint="Rename the arrays.",
+            code="PG011",
         )
     for part in parts:
         images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
         if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3):
             raise InputError(
-                "images must be uint8 of the shape (images, height, width) or (images, height, width, 3), "
-                f"however {part}_images of {str(path)!r} is {images.dtype} {images.shape}; convert the array"
+                "Images must be uint8 of the shape (images, height, width) or (images, height, width, 3), "
+                f"but {part}_images of {str(path)!r} is {images.dtype} {images.shape}",
+                hint="Convert the array.",
+                code="PG019",
             )
         count = len(labels) if labels.ndim else 0
         if count != len(images):
             raise InputError(
-                f"every image must have a label, however {str(path)!r} holds {len(images)} {part}_images and "
-                f"{count} {part}_labels; write both for the same images"
+                f"Every image needs a label, but {str(path)!r} holds {len(images)} {part}_images and "
+                f"{count} {part}_labels",
+                hint="Write both for the same images.",
+                code="PG007",
             )
         if labels.dtype.kind not in "iu" or labels.ndim not in (1, 2):
             raise InputError(
-                "labels must be whole numbers of the shape (images, labels), "
-                f"however {part}_labels of {str(path)!r} is {labels.dtype} {labels.shape}; convert the array"
+                "Labels must be integers of the shape (images, labels), "
+                f"but {part}_labels of {str(path)!r} is {labels.dtype} {labels.shape}",
+                hint="Convert the array.",
+                code="PG019",
             )
     return arrays

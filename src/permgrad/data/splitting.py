@@ -23,7 +23,7 @@ Rows: TypeAlias = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Split:
-    """Row numbers of the parts, every row in one; ``kind`` is stratified, random, grouped or temporal."""
+    """Row numbers of the parts, every row in one. ``kind`` is stratified, random, grouped or temporal."""
 
     train: Rows
     validation: Rows
@@ -44,23 +44,25 @@ def split_rows(
     """Split rows into training, validation and test.
 
     By default the published split of the named data sets: ``train_test_split`` takes 40 % off (``random_state=seed``,
-    stratified by ``y`` for classes); the same call halves that into the validation part and the test part. Rows of one
-    of the ``groups (n,)`` stay in one part; by ``time (n,)``, numbers or dates, the oldest rows train, the newest test.
+    stratified by ``y`` for classes). The same call halves that into the validation part and the test part. Rows of one
+    of the ``groups (n,)`` stay in one part. By ``time (n,)``, numbers or dates, the oldest rows train, the newest test.
     """
     check_choice("task", task, ("classification", "regression"))
     shares = tuple(float(share) for share in fractions)
     if len(shares) != 3 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
         raise InputError(
-            f"fractions must be three positive shares that sum to 1, however: fractions={tuple(fractions)!r}; the"
-            " default is (0.6, 0.2, 0.2)"
+            f"fractions must be three positive shares that sum to 1, got {tuple(fractions)!r}",
+            hint="The default is (0.6, 0.2, 0.2).",
+            code="PG018",
         )
     if n < 3:
         raise InputError(
-            f"a table must have at least 3 rows to be split in three, however it has {n}; give more rows, or test and"
-            " validation files"
+            f"Splitting a table in three needs at least 3 rows, got {n}",
+            hint="Add rows, or pass test and validation files.",
+            code="PG013",
         )
     if groups is not None and time is not None:
-        raise InputError("a split must be by groups or by time, however both are given; leave one out")
+        raise InputError("A split is by groups or by time, not both", hint="Leave one out.", code="PG006")
     if groups is not None:
         return _by_group(n, _codes(groups, n), seed, shares)
     if time is not None:
@@ -72,8 +74,9 @@ def _codes(values: Any, n: int, what: str = "groups") -> Rows:
     array = np.asarray(values)
     if array.shape[:1] != (n,) or array.size != n:
         raise InputError(
-            f"{what} must have one value for each of the {n} rows, however its shape is {array.shape}; pass a column of"
-            " the table"
+            f"{what} must have one value for each of the {n} rows, got shape {array.shape}",
+            hint="Pass a column of the table.",
+            code="PG007",
         )
     # Sorted, as scikit-learn numbers classes: the order decides which rows a seed draws.
     codes, _ = pd.factorize(pd.Series(array.reshape(n)), use_na_sentinel=False, sort=True)
@@ -98,9 +101,8 @@ def _at_random(n: int, labels: Rows | None, seed: int, shares: tuple[float, ...]
     if labels is not None and not all(balanced):
         counts = np.bincount(labels)
         warn_user(
-            "a stratified split needs several rows of each class, however the smallest class has"
-            f" {counts[counts > 0].min()} of {n}; the {'validation and test parts' if balanced[0] else 'parts'} are"
-            " drawn without stratification"
+            f"The {'validation and test parts' if balanced[0] else 'parts'} are drawn without stratification, because "
+            f"the smallest class has {counts[counts > 0].min()} of {n} rows."
         )
     return Split(parts[0], parts[1], rows, "stratified" if all(balanced) else "random")
 
@@ -110,8 +112,9 @@ def _by_group(n: int, codes: Rows, seed: int, shares: tuple[float, ...]) -> Spli
     sizes = np.bincount(codes)
     if len(sizes) < 3:
         raise InputError(
-            f"a grouped split must have at least 3 groups, however there are {len(sizes)}; choose another column, or"
-            " split at random"
+            f"A grouped split needs at least 3 groups, got {len(sizes)}",
+            hint="Choose another column, or split at random.",
+            code="PG018",
         )
     order = generator(seed, "grouped split").permutation(len(sizes))
     # A group goes to the part in which the middle of its rows falls, when groups stand in random order.
@@ -134,8 +137,9 @@ def _moments(time: Any, n: int) -> Floats:
     series = pd.Series(time).reset_index(drop=True)
     if len(series) != n:
         raise InputError(
-            f"time must have one value for each of the {n} rows, however it has {len(series)}; pass a column of the"
-            " table"
+            f"time must have one value for each of the {n} rows, got {len(series)}",
+            hint="Pass a column of the table.",
+            code="PG007",
         )
     if is_moment(series):
         moments = series_seconds(series)
@@ -149,14 +153,17 @@ def _moments(time: Any, n: int) -> Floats:
         if len(distinct.texts) and np.isnan(values).all():
             which = f"column {series.name!r}" if series.name is not None else "it"
             raise InputError(
-                f"time must be a number or a date in every row, however {which} holds neither, but text such as "
-                f"{distinct.texts[0]!r:.60}; choose another column, or split at random"
+                f"time must be a number or a date in every row, but {which} holds text such as "
+                f"{distinct.texts[0]!r:.60}",
+                hint="Choose another column, or split at random.",
+                code="PG018",
             )
     bad = int(np.isnan(moments).sum())
     if bad:
         raise InputError(
-            f"time must be a number or a date in every row, however {bad} of {n} rows {by_count(bad, 'has', 'have')} "
-            f"none; drop {by_count(bad, 'this row', 'these rows')} or split at random"
+            f"time must be a number or a date in every row, but {bad} of {n} rows {by_count(bad, 'has', 'have')} none",
+            hint=f"Drop {by_count(bad, 'this row', 'these rows')} or split at random.",
+            code="PG018",
         )
     return moments
 
@@ -167,8 +174,9 @@ def _by_time(n: int, moments: Floats, shares: tuple[float, ...]) -> Split:
     changes = np.flatnonzero(np.diff(moments[order]) > 0) + 1
     if len(changes) < 2:
         raise InputError(
-            f"a temporal split must have at least 3 different times, however there are {len(changes) + 1}; choose"
-            " another column, or split at random"
+            f"A temporal split needs at least 3 different times, got {len(changes) + 1}",
+            hint="Choose another column, or split at random.",
+            code="PG018",
         )
     first = changes[:-1][np.abs(changes[:-1] - shares[0] * n).argmin()]
     later = changes[changes > first]
@@ -180,7 +188,7 @@ def _by_time(n: int, moments: Floats, shares: tuple[float, ...]) -> Split:
 
 # ---- rows in both ---------------------------------------------------------------------------------------------------
 def count_shared_rows(train: Any, test: Any) -> int:
-    """Count the test rows that also stand in training, all columns, target included, equal; missing equals missing."""
+    """Count the test rows that are also in training, with all columns and the target equal. Missing equals missing."""
     first, second = as_frame(train, allow_empty=True), as_frame(test, allow_empty=True)
     if len(first) == 0 or len(second) == 0:
         return 0

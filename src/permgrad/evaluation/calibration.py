@@ -1,8 +1,8 @@
-"""Whether predicted probabilities are right: reliability per bin and what a class is worth by itself.
+"""Calibration of predicted probabilities: reliability per bin, and metrics of single classes.
 
-The expected calibration error (Naeini, Cooper & Hauskrecht 2015) is never 0 on a finite number of rows, so that it is
-given beside what chance alone would make of it. NOTE[DIFF]: bins are of equal Σ p (1 − p), what is uncertain in them:
-the many rows that are surely not of a rare class share one bin.
+The expected calibration error (Naeini, Cooper & Hauskrecht 2015) is never 0 on a finite number of rows. It is therefore
+reported together with its mean for a perfectly calibrated model. NOTE[DIFF]: bins have equal Σ p (1 − p), the
+uncertainty in them, so that the many rows that clearly do not belong to a rare class share one bin.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from permgrad.base.significance import NORMAL_95
 
 Floats = npt.NDArray[np.float64]
 
-#: Bins at most; rows, and sum of p (1 − p), that a bin should have at least.
+#: Largest number of bins, and the fewest rows and least sum of p (1 − p) that a bin should have.
 MOST_BINS, FEWEST_ROWS, LEAST_DOUBT = 10, 25, 2.0
 
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """How often the positive class occurs where the model gives it about a certain probability, ``(bins,)``, rising.
+    """Predicted probability and observed share of the positive class in each bin, ``(bins,)``, rising.
 
-    ``low`` and ``high`` are the 95 % interval of ``observed`` (Wilson 1927), ``error`` is the expected calibration
-    error, ``chance`` what it would be on average for a perfectly calibrated model, on as many rows.
+    ``low`` and ``high`` are the 95 % interval of ``observed`` (Wilson 1927). ``error`` is the expected calibration
+    error, and ``chance`` its mean for a perfectly calibrated model on the same number of rows.
     """
 
     predicted: Floats
@@ -43,33 +43,34 @@ class Reliability:
 
 
 def reliability(positive: npt.ArrayLike, probability: npt.ArrayLike) -> Reliability:
-    """Compare probabilities ``(rows,)`` with whether each row is positive; undefined probabilities are left out.
+    """Compare probabilities ``(rows,)`` with whether each row is positive. Undefined probabilities are left out.
 
-    There are ten bins, fewer where rows are few or nearly certain; equal probabilities always share one.
+    There are ten bins, or fewer if rows are few or nearly certain. Equal probabilities always share a bin.
     """
     truth = np.asarray(positive, dtype=np.float64).ravel()
     scores = np.asarray(probability, dtype=np.float64).ravel()
     if truth.shape != scores.shape:
-        raise InputError(f"positive and probability must have as many rows, however: {len(truth)} and {len(scores)}")
+        raise InputError(
+            f"positive and probability must have the same number of rows, got {len(truth)} and {len(scores)}",
+            hint="Pass one probability per row.",
+            code="PG007",
+        )
     defined = np.isfinite(scores)
     truth, scores = truth[defined], scores[defined]
     if not len(scores):
-        raise InputError("reliability needs a row with a probability, however: there is none")
+        raise InputError("No row has a probability", hint="Pass at least one row with a probability.", code="PG013")
     if scores.min() < -1e-9 or scores.max() > 1 + 1e-9:
         worst = scores[np.argmax(abs(scores - 0.5))]
-        raise InputError(f"probabilities must lie between 0 and 1, however: one is {worst:g}")
+        raise InputError(
+            f"Probabilities must be between 0 and 1, got {worst:g}", hint="Pass predict_proba(X).", code="PG002"
+        )
     scores = np.clip(scores, 0, 1)
     doubt = float(np.sum(scores * (1 - scores)))
     member = _bins(scores, max(1, min(MOST_BINS, len(scores) // FEWEST_ROWS, int(doubt / LEAST_DOUBT))))
     rows = np.bincount(member)
     predicted = np.bincount(member, weights=scores) / rows
     observed = np.bincount(member, weights=truth) / rows
-    square = NORMAL_95**2
-    centre = (observed + square / (2 * rows)) / (1 + square / rows)
-    half = NORMAL_95 * np.sqrt(observed * (1 - observed) / rows + square / (4 * rows**2)) / (1 + square / rows)
-    # Rounding must not push an end past the share itself.
-    low = np.clip(np.minimum(centre - half, observed), 0, 1)
-    high = np.clip(np.maximum(centre + half, observed), 0, 1)
+    low, high = wilson(observed, rows)
     noise = np.bincount(member, weights=scores * (1 - scores))
     share = rows / len(scores)
     # |mean of independent draws − its expectation| is about √(2/π) standard deviations on average.
@@ -78,12 +79,23 @@ def reliability(positive: npt.ArrayLike, probability: npt.ArrayLike) -> Reliabil
     return Reliability(predicted, observed, low, high, rows.astype(np.int64), error, chance)
 
 
+def wilson(share: npt.ArrayLike, rows: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """Return the 95 % interval of a share observed in so many rows (Wilson 1927). Both can be arrays."""
+    observed, counts = np.asarray(share, dtype=np.float64), np.asarray(rows, dtype=np.float64)
+    square = NORMAL_95**2
+    centre = (observed + square / (2 * counts)) / (1 + square / counts)
+    half = NORMAL_95 * np.sqrt(observed * (1 - observed) / counts + square / (4 * counts**2)) / (1 + square / counts)
+    # Rounding must not move an end beyond the share itself.
+    low = np.clip(np.minimum(centre - half, observed), 0, 1)
+    return low, np.clip(np.maximum(centre + half, observed), 0, 1)
+
+
 def per_class(
     y: npt.ArrayLike, probabilities: npt.ArrayLike, classes: Sequence[Any] | npt.NDArray[Any]
 ) -> pd.DataFrame:
-    """Compute every measure of single classes, one line each, from probabilities ``(rows, classes)``.
+    """Compute the metrics of each class from probabilities ``(rows, classes)``, one line per class.
 
-    What the rows do not define is NaN. Rows of a class that the model does not know count as missed by all others.
+    Undefined metrics are NaN. Rows of a class that the model does not know count as errors for every class.
     """
     from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score
 
@@ -107,10 +119,10 @@ def per_class(
 
 
 def _bins(values: Floats, count: int) -> npt.NDArray[np.int64]:
-    """Number each row's bin from 0 without gaps, by rising probability; equal probabilities share one."""
+    """Number each row's bin from 0 without gaps, by rising probability. Equal probabilities share a bin."""
     place = np.unique(values, return_inverse=True)[1]
     doubt = np.bincount(place, weights=values * (1 - values))
-    # Where everything is certain, rows are what is left to count by.
+    # Where everything is certain, count rows instead.
     doubt = doubt if doubt.sum() > 0 else np.bincount(place).astype(np.float64)
     middle = (np.cumsum(doubt) - doubt / 2) / doubt.sum()
     member = np.minimum((middle * count).astype(np.int64), count - 1)

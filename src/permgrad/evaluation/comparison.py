@@ -1,7 +1,7 @@
-"""What comes out of several models on the same folds: who is ahead, by how much, and whether they rely on the same.
+"""Results of several models on the same folds: which is best, by how much, and whether they rely on the same features.
 
-A ``Comparison`` is made of two plain frames, one line per model and fold and one line per model, fold and feature;
-everything else (means, ranks, tests, agreement) is computed from them, so that it can be computed again.
+A ``Comparison`` holds two frames: one line per model and fold, and one line per model, fold and feature. All else
+(means, ranks, tests, agreement) is computed from them, and can be computed again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from scipy import special
 from permgrad.base.checks import as_numbers, check_number
 from permgrad.base.csv_files import Formulas, write_csv
 from permgrad.base.csv_files import csv_formulas as formulas_in_csv
-from permgrad.base.errors import InputError
+from permgrad.base.errors import InputError, unknown
 from permgrad.base.files import atomic_path, plain, write_json_atomic, write_text_atomic
 from permgrad.base.significance import LEVEL, adjusted, clearly, holm, over_splits
 from permgrad.evaluation.metrics import Metric, metrics
@@ -32,9 +32,9 @@ from permgrad.evaluation.ranking import strongest as strongest_of
 
 Floats = npt.NDArray[np.float64]
 
-#: What a test of two models gives.
+#: Results of a test of two models.
 _TEST = ["difference", "ci_low", "ci_high", "p_value"]
-#: Share of a model's importance from which on a feature may be one of its strongest.
+#: Least share of a model's importance for a feature to be one of its strongest.
 MATTERS = 0.01
 SCORES, IMPORTANCES, AGREEMENT = "scores.csv", "importances.csv", "agreement.csv"
 RECORD, PAGE = "comparison.json", "comparison.html"
@@ -65,7 +65,7 @@ class Comparison:
         importances: One line per model, fold, method and feature: ``model, fold, method, feature, importance, std,
             ci_low, ci_high, p_value``, and ``tabular, image, interaction`` where the path game was played. Empty where
             nothing was explained.
-        facts: What else is to be said: how rows were divided, settings, versions, notes.
+        facts: Further facts: how rows were divided, settings, versions, notes.
 
     Examples:
         >>> frame = pd.DataFrame({"model": ["a", "b"] * 3, "fold": [1, 1, 2, 2, 3, 3], "rmse": [1, 2, 1, 2.1, 1, 1.9]})
@@ -84,7 +84,7 @@ class Comparison:
     importances: pd.DataFrame = field(default_factory=pd.DataFrame)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
-    # ---- who is ahead ------------------------------------------------------------------------------------------------
+    # ---- which is best -----------------------------------------------------------------------------------------------
     @property
     def measure(self) -> Metric:
         """The metric that decides."""
@@ -105,17 +105,16 @@ class Comparison:
         return list(dict.fromkeys(self.scores["fold"].tolist()))
 
     def table_of(self, metric: str) -> pd.DataFrame:
-        """Return a metric's values, folds by models; undefined is NaN. Models without any value are left out."""
+        """Return a metric's values, folds by models, NaN if undefined. Models without any value are left out."""
         if metric not in self.scores:
-            measured = [str(name) for name in self.scores if name in metrics]
-            raise InputError(f"scores have the metrics {', '.join(measured)}, however: {metric!r} is none of them")
+            raise unknown("metric", metric, [str(name) for name in self.scores if name in metrics])
         wide = self.scores.pivot_table(index="fold", columns="model", values=metric, aggfunc="first", dropna=False)
         wide = wide.reindex(index=self.folds, columns=[name for name in self.names if name in wide])
         return wide.astype(np.float64).dropna(axis="columns", how="all")
 
     @cached_property
     def best(self) -> str | None:
-        """The model with the best mean, among those that have the most folds; None if every model failed."""
+        """The model with the best mean among those with the most folds, or None if every model failed."""
         wide = self.table_of(self.metric)
         if wide.empty:
             return None
@@ -127,10 +126,10 @@ class Comparison:
     def standing(self) -> pd.DataFrame:
         """One line per model, best first.
 
-        Columns: ``model, label, kind, mean, std`` (over folds), ``lowest, highest, rank`` (mean over folds; NaN for a
-        model that has not all of them), ``difference`` (how far it is behind the best), ``ci_low, ci_high, p_value``
-        (corrected for overlapping training rows), ``p_holm`` (corrected for several comparisons with the best),
-        ``fit_seconds`` (median), ``folds, failed``, ``level`` (the best, or not told from it).
+        Columns: ``model, label, kind, mean, std`` (over folds), ``lowest, highest, rank`` (mean over folds, NaN for a
+        model that lacks some), ``difference`` (distance from the best), ``ci_low, ci_high, p_value`` (corrected for
+        overlapping training rows), ``p_holm`` (corrected for several comparisons with the best), ``fit_seconds``
+        (median), ``folds, failed``, ``level`` (the best, or not significantly different from it).
         """
         wide = self.table_of(self.metric).reindex(columns=self.names)
         higher = self.measure.direction == "higher"
@@ -152,20 +151,20 @@ class Comparison:
         if self.best is not None:
             frame.loc[self.best, "difference"] = 0.0
         by_model = self.scores["model"]
-        # Other work on the machine may disturb a fold: the median does not mind.
+        # The median, because other work on the machine may slow down a fold.
         frame["fit_seconds"] = self._column("fit_seconds", math.nan).astype(np.float64).groupby(by_model).median()
         frame["folds"] = wide.notna().sum()
         frame["failed"] = (self._column("problem", "") != "").groupby(by_model).sum()
         frame["level"] = (frame["model"] == self.best) | (frame["p_holm"] >= LEVEL)
-        # A model that failed on some folds was not measured on the same rows: it stands behind those that were.
+        # A model that failed on some folds was not measured on the same rows, and is listed after the others.
         key = -frame["mean"] if higher else frame["mean"]
         return frame.iloc[np.lexsort((key.to_numpy(), -frame["folds"].to_numpy()))].reset_index(drop=True)
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
-        """Every pair of models, tested alike.
+        """A test of every pair of models.
 
-        Columns: ``first, second, difference`` (by how much the first is better), ``ci_low, ci_high, p_value, p_holm``.
+        Columns: ``first, second, difference`` (above 0 if the first is better), ``ci_low, ci_high, p_value, p_holm``.
         """
         wide = self.table_of(self.metric)
         tests = {pair: self._test(wide, *pair) for pair in itertools.combinations(wide.columns, 2)}
@@ -173,7 +172,7 @@ class Comparison:
         return _adjusted(pd.DataFrame(lines, columns=["first", "second", *_TEST]))
 
     def _test(self, wide: pd.DataFrame, first: str, second: str) -> tuple[float, ...]:
-        """Return by how much ``first`` is better than ``second``, see ``_TEST``; NaN for fewer than two folds."""
+        """Return the test (``_TEST``) of whether ``first`` is better than ``second``, NaN for fewer than two folds."""
         both = wide[[first, second]].dropna()
         if len(both) < 2:
             return (math.nan,) * len(_TEST)
@@ -189,18 +188,18 @@ class Comparison:
         return max(1, round(sizes["train_rows"])), max(1, round(sizes["test_rows"]))
 
     def _column(self, name: str, missing: Any) -> pd.Series[Any]:
-        """Return a column of the scores; frames made by hand need not have every one."""
+        """Return a column of the scores, which frames made by hand may lack."""
         empty = pd.Series(missing, index=self.scores.index)
         return self.scores[name].fillna(missing) if name in self.scores else empty
 
     @property
     def failures(self) -> list[tuple[str, Any, str]]:
-        """Model, fold and reason of everything that failed."""
+        """Model, fold and reason of every failure."""
         why = self._column("problem", "")
         bad = self.scores[["model", "fold"]].assign(problem=why)[why != ""]
         return [(str(name), fold, str(reason)) for name, fold, reason in bad.to_numpy().tolist()]
 
-    # ---- what they rely on -------------------------------------------------------------------------------------------
+    # ---- features they rely on ---------------------------------------------------------------------------------------
     @cached_property
     def features(self) -> list[str]:
         """All features, in the table's order."""
@@ -208,9 +207,9 @@ class Comparison:
 
     @cached_property
     def reliance(self) -> dict[str, Floats]:
-        """For each explained model its importances by permutation ``(folds, features)``, on the folds all of them have.
+        """Permutation importances ``(folds, features)`` of each explained model, on the folds that all of them have.
 
-        Models that failed on more than half of the folds are left out, because they would leave little to compare.
+        Models that failed on more than half of the folds are left out, because few common folds would remain.
         """
         return self._on_common_folds("importance")
 
@@ -231,9 +230,9 @@ class Comparison:
 
     @cached_property
     def clear(self) -> dict[str, npt.NDArray[np.bool_]]:
-        """For each explained model which features clearly matter: their p-values over folds pass Holm's steps at 5 %.
+        """The features that clearly matter to each explained model: p-values over folds pass Holm's steps at 5 %.
 
-        Where there are no p-values, every feature above 0 counts.
+        Without p-values, every feature above 0 counts.
         """
         p_values = self._on_common_folds("p_value") if "p_value" in self.importances else {}
         clear = {}
@@ -245,7 +244,7 @@ class Comparison:
 
     @cached_property
     def k(self) -> int:
-        """How many features count as the strongest."""
+        """Number of features that count as the strongest."""
         return usual_k(len(self.features)) if self.features else 0
 
     @cached_property
@@ -257,7 +256,7 @@ class Comparison:
     def shares(self) -> pd.DataFrame:
         """Return each model's mean share of importance, features by models (permutation, folds averaged).
 
-        Importances below 0 count as 0: what is compared is which features models rely on, not the size of their losses.
+        Importances below 0 count as 0, because shares compare the features that models rely on, not their losses.
         """
         columns = {
             name: np.mean([importance_shares(row) for row in values], axis=0) for name, values in self.reliance.items()
@@ -266,18 +265,18 @@ class Comparison:
 
     @cached_property
     def strongest(self) -> dict[str, Floats]:
-        """For each explained model how far each feature is one of its strongest: 1, 0, or a part where ties straddle.
+        """Whether each feature is one of the strongest of each explained model: 1, 0, or a fraction for ties.
 
-        They are those of the mean shares, at most ``k``, and none that does not clearly matter or has less than 1 %.
+        At most ``k`` features with the largest mean shares, all of which clearly matter and have at least 1 %.
         """
         return {
             str(name): strongest_of(np.where((share >= MATTERS) & self.clear[str(name)], share, 0.0), self.k)
             for name, share in self.shares().items()
         }
 
-    # ---- leaving it --------------------------------------------------------------------------------------------------
+    # ---- export ------------------------------------------------------------------------------------------------------
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but the frames of scores and importances as JSON-able facts."""
+        """Return everything except the frames of scores and importances, for JSON."""
         from permgrad.report.page.comparison import sentences
 
         measured = [name for name in self.scores if name in metrics]
@@ -312,7 +311,7 @@ class Comparison:
 
     def to_html(self) -> str:
         """Return the page: one HTML file that works offline."""
-        # NOTE: goes up the house, as ``Explanation.plot`` does: lazily, for the convenience of the person who types.
+        # NOTE: imported here because report imports this file.
         from permgrad.report.page.comparison import comparison_page
 
         return comparison_page(self)
@@ -327,10 +326,10 @@ class Comparison:
         """Write ``scores.csv, importances.csv, agreement.csv, comparison.json`` and ``comparison.html`` into a folder.
 
         Args:
-            folder: Made if needed; files of these names are replaced.
+            folder: Created if needed. Files of these names are replaced.
             record: Further entries of ``comparison.json``, before the others.
             csv_formulas: ``"quote"`` puts a single quote before texts that a spreadsheet would take for formulas,
-                ``"keep"`` leaves them; None: as the command asks that saves, else ``"quote"``.
+                ``"keep"`` leaves them unchanged. None: the setting of the running command, else ``"quote"``.
 
         Returns:
             The folder.
@@ -340,7 +339,7 @@ class Comparison:
             with formulas_in_csv(csv_formulas), atomic_path(target / name) as temporary:
                 write_csv(frame, temporary)
         write_text_atomic(target / PAGE, self.to_html())
-        # Last, because its entry "finished" says that the others are there.
+        # Last, because its entry "finished" means that the others exist.
         write_json_atomic(target / RECORD, {**(record or {}), **self.to_dict()})
         return target
 
@@ -352,7 +351,7 @@ class Comparison:
 
 
 def _adjusted(frame: pd.DataFrame) -> pd.DataFrame:
-    """Enter the p-values of tests, adjusted for how many there are."""
+    """Add the p-values of tests, adjusted for their number."""
     frame = frame.astype(dict.fromkeys(_TEST, np.float64))
     defined = frame["p_value"].notna().to_numpy()
     frame["p_holm"] = math.nan
@@ -362,7 +361,7 @@ def _adjusted(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 _ROWS = "pass the number of rows of a split"
-#: Differences that are alike up to this share are the same.
+#: Differences that agree up to this share are equal.
 _ROUNDING = 1e-12
 
 
@@ -378,35 +377,37 @@ class PairedTest:
 
 
 def corrected_paired_test(differences: npt.ArrayLike, *, train_rows: int, test_rows: int) -> PairedTest:
-    """Test whether the mean difference of two models' scores ``(splits,)`` is 0; p < 0.05 iff the interval excludes it.
+    """Test whether the mean difference of two models' scores ``(splits,)`` is 0. p < 0.05 iff the interval excludes 0.
 
     With J splits, differences d_1 … d_J and their sample variance s², the standard error of the mean is
     √((1/J + test_rows / train_rows) · s²), with J − 1 degrees of freedom (Nadeau & Bengio 2003, equation 12 ff.).
-    Differences that are all equal say nothing of their spread: the p-value is that of their signs, 2 · 2^−J, and the
-    interval is the one that belongs to it; if they are all 0, the p-value is 1 and the interval is 0.
+    If all differences are equal, their spread is unknown. The p-value is then that of their signs, 2 · 2^−J, with the
+    interval that belongs to it. If they are all 0, the p-value is 1 and the interval is 0.
     """
     values = as_numbers("differences", differences, "pass one for each split")
     if values.ndim != 1 or len(values) < 2:
         raise InputError(
-            "a paired test needs the differences of at least two splits, however: their shape is "
-            f"{values.shape}; measure both models on more splits"
+            f"A paired test needs the differences of at least two splits, got shape {values.shape}",
+            hint="Measure both models on more splits.",
+            code="PG013",
         )
     if not np.all(np.isfinite(values)):
         raise InputError(
-            f"differences must be finite, however: {int(np.sum(~np.isfinite(values)))} of {len(values)} are not; "
-            "leave out the splits on which a model has no score"
+            f"{int(np.sum(~np.isfinite(values)))} of {len(values)} differences are not finite",
+            hint="Leave out the splits on which a model has no score.",
+            code="PG002",
         )
     for name, rows in (("train_rows", train_rows), ("test_rows", test_rows)):
         if check_number(name, rows, _ROWS) < 1:
-            raise InputError(f"{name} must be at least 1, however: {name}={rows!r}; {_ROWS}")
+            raise InputError(f"{name} must be at least 1, got {rows!r}", hint=_ROWS, code="PG002")
     splits = len(values)
-    # Scores near 1 round at 1e-16, and so do their differences, however small these are.
+    # Scores near 1 are rounded at 1e-16, and so are their differences, even very small ones.
     largest = _ROUNDING * float(np.abs(values).max())
     mean = float(values.mean())
     mean = 0.0 if abs(mean) <= largest else mean
     error = math.sqrt(float(values.var(ddof=1)) * (1 / splits + test_rows / train_rows))
     if error <= largest:
-        # NOTE[DIFF]: the paper's variance is 0 here, and any difference certain.
+        # NOTE[DIFF]: the paper's variance is 0 here, which makes any difference certain.
         if mean == 0:
             return PairedTest(0.0, 0.0, 0.0, 1.0, splits)
         error = -abs(mean) / float(special.stdtrit(splits - 1, 0.5**splits))

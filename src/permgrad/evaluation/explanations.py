@@ -1,7 +1,7 @@
-"""``pg.evaluate``: is an explanation any good? Curves, infidelity, sensitivity, randomised weights, sparsity.
+"""``pg.evaluate``: the quality of an explanation. Curves, infidelity, sensitivity, randomised weights, sparsity.
 
-A measure is a function of a ``Tested`` that is registered with the direction that is better; it raises ``InputError``
-where it cannot be taken.
+A measure is a function of a ``Tested``, registered with the direction that is better. It raises ``InputError`` where it
+cannot be computed.
 """
 
 from __future__ import annotations
@@ -19,17 +19,19 @@ import torch
 from scipy import special
 from torch import Tensor, nn
 
+from permgrad.attribution.build import digests_of
 from permgrad.attribution.explain import explain as explain_again
 from permgrad.attribution.explanation import MIXED, Explanation
-from permgrad.attribution.method import Request, Scope, methods
+from permgrad.attribution.method import Request, methods
 from permgrad.attribution.players.space import NOBODY, PlayerSpace
 from permgrad.attribution.replace.coalitions import Blend
 from permgrad.attribution.replace.donors import donor_rows
 from permgrad.attribution.replace.game import loss_value
 from permgrad.attribution.replace.moments import mean_over_rows
-from permgrad.attribution.request import Arguments, build_request, find_method
+from permgrad.attribution.request import Arguments, NoMethod, build_request, find_method
 from permgrad.base.checks import check_choice, check_confidence, check_names, check_number, check_whole
-from permgrad.base.errors import InputError, keeping_warnings, listed
+from permgrad.base.errors import InputError, counted, error_in_words, keeping_warnings, listed, two_sentences
+from permgrad.base.frames import Library, as_library
 from permgrad.base.progress import Progress
 from permgrad.base.random import derive_seed, generator, resolve_seed
 from permgrad.base.registry import Registry
@@ -50,38 +52,40 @@ from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from permgrad.report.plots import PlotFigure
 
 Better = Literal["higher", "lower"]
 
-#: Steps of a curve at most; subsets of each row for each repeat; networks with other weights.
+#: Largest number of steps of a curve, subsets of each row for each repeat, and networks with other weights.
 _POINTS, _SUBSETS, _NETWORKS = 32, 10, 3
 
 
 # ---- the result ------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Estimate:
-    """One measure of an explanation, and the same of a random one where that says something."""
+    """One measure of an explanation, and its value for random explanations where that is meaningful."""
 
     value: float
     std: float = float("nan")
     random: float = float("nan")
     random_low: float = float("nan")
     random_high: float = float("nan")
-    direction: Better | None = None  # where it depends on what is explained; None: the measure's own
+    direction: Better | None = None  # where it depends on the explained quantity, else the measure's
     #: shares of the players, the mean curve, and those of random orders: mean, low, high, ``(5, points)``
     curve: Floats | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """How good an explanation is, by several measures.
+    """The quality of an explanation by several measures.
 
     Args:
-        estimates: by the measure's name.
-        directions: ``"higher"`` or ``"lower"`` is better, for each.
-        left_out: measures that could not be taken, and why.
-        meta: method, rows, seed, repeats, what curves measure.
+        estimates: the estimate of each measure.
+        directions: whether ``"higher"`` or ``"lower"`` is better, for each measure.
+        left_out: measures that could not be computed, and why.
+        meta: method, rows, seed, repeats, the quantity of the curves.
 
     Examples:
         >>> evaluation = Evaluation({"sparsity": Estimate(0.4, 0.1)}, {"sparsity": "higher"})
@@ -94,46 +98,48 @@ class Evaluation:
     left_out: dict[str, str] = field(default_factory=dict)
     meta: dict[str, Any] = field(default_factory=dict)
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self, library: Library = "pandas") -> Any:
         """Return one line per measure: ``metric, value, std, direction, random, random_low, random_high``.
 
-        ``std`` is the standard error over rows. ``random`` is what a random explanation gets; of 100 random ones
-        ``100 · confidence`` lie between ``random_low`` and ``random_high``. NaN where nothing is defined.
+        ``std`` is the standard error over rows. ``random`` is the mean for random explanations, and the share
+        ``confidence`` of them is between ``random_low`` and ``random_high``. Undefined numbers are NaN.
         """
         lines = [
             (name, one.value, one.std, self.directions[name], one.random, one.random_low, one.random_high)
             for name, one in self.estimates.items()
         ]
         columns = ["metric", "value", "std", "direction", "random", "random_low", "random_high"]
-        return pd.DataFrame(lines, columns=columns)
+        return as_library(pd.DataFrame(lines, columns=columns), library)
 
-    def plot(self, *, title: str | None = None) -> PlotFigure:
+    def plot(self, *, title: str | None = None, ax: Axes | None = None) -> PlotFigure:
         """Draw the deletion and insertion curves with those of random orders.
 
+        With ``ax``, the curves are drawn into these matplotlib axes, and their figure is returned.
+
         Raises:
-            InputError: neither was taken.
+            InputError: neither curve was computed.
         """
         from permgrad.report.plots.removal import removal
 
-        return removal(self, title=title)
+        return removal(self, title=title, ax=ax)
 
     def __repr__(self) -> str:
         return f"<Evaluation: {', '.join(f'{name} {one.value:.3g}' for name, one in self.estimates.items())}>"
 
 
-# ---- what is measured ------------------------------------------------------------------------------------------------
+# ---- measures --------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
 class Tested:
-    """An explanation with its model: what measures are taken of. ``values`` are ``(rows, players)``, one row if global.
+    """An explanation with its model, the input of measures. ``values`` are ``(rows, players)``, one row if global.
 
-    Of a local explanation with several outputs each row is judged by the output that the model predicts for it.
+    In a local explanation with several outputs, each row is judged by the output that the model predicts for it.
     """
 
     explanation: Explanation
     model: Any
     inputs: Any
     request: Request
-    call: dict[str, Any]  # what ``explain`` was, or is, called with
+    call: dict[str, Any]  # the arguments of ``explain``
     explain: Callable[[Any, Any], Explanation]
     output: int | None
     n_repeats: int
@@ -143,12 +149,12 @@ class Tested:
 
     @property
     def local(self) -> bool:
-        """Whether each row has an explanation of its own."""
+        """Whether each row has a separate explanation."""
         return self.explanation.scope == "local"
 
     @cached_property
     def game(self) -> Blend:
-        """What predicts rows in which players are replaced."""
+        """Predicts rows in which players are replaced."""
         return Blend(self.request)
 
     @cached_property
@@ -164,8 +170,10 @@ class Tested:
         values = explanation.values
         if explanation.names != self.explanation.names or values.shape != self.explanation.values.shape:
             raise InputError(
-                "Explaining once more gave other features, rows or outputs. Pass what explain was called with, such as "
-                "segments=, or explain= with a function of model and inputs."
+                "The repeated explanation has other features, rows or outputs",
+                hint="Pass the arguments of the call of explain, such as segments=, or explain= with a function of "
+                "model and inputs.",
+                code="PG006",
             )
         return values[np.arange(len(values)), :, self.columns] if self.local else values[:, self.output or 0][None]
 
@@ -193,7 +201,7 @@ class Tested:
     def curves(self) -> dict[str, tuple[Floats, Floats, Floats]]:
         """Shares, curves of rows ``(rows, points)`` and mean curves of random orders ``(repeats, points)``, by kind.
 
-        Random orders meet the same donors, one each.
+        Random orders use the same donors, one each.
         """
         rows, players = self.request.count, self.values.shape[1]
         order = np.broadcast_to(np.argsort(-self.values, axis=1, kind="stable"), (rows, players))
@@ -215,7 +223,7 @@ class Tested:
         }
 
     def explained(self, model: Any, inputs: Any) -> Floats:
-        """Return the values of another explanation; what it warns of was said of the first."""
+        """Return the values of another explanation, without its warnings, which repeat those of the first."""
         with keeping_warnings():
             return self.pick(self.explain(model, inputs))
 
@@ -234,7 +242,7 @@ class Tested:
         return float(mean), float(std)
 
     def spread(self, draws: Floats) -> tuple[float, float, float]:
-        """Return the mean of random draws, and ends between which a further one lies: Student's t."""
+        """Return the mean of random draws and Student's t interval for a further one."""
         count = len(draws)
         width = float("nan")
         if count > 1:
@@ -281,16 +289,16 @@ def _curve(case: Tested, kind: Literal["deletion", "insertion"]) -> Estimate:
     value, std = case.mean(area(shares, of_rows))
     ranked = [case.mean(point)[0] for point in of_rows.T]
     bands = [case.spread(point) for point in at_random.T]
-    better: Better = "lower" if (kind == "deletion") is case.local else "higher"  # a loss rises where an output falls
+    better: Better = "lower" if (kind == "deletion") is case.local else "higher"  # a loss rises when an output falls
     curve = np.stack([shares, ranked, *np.array(bands).T])
     return Estimate(value, std, *case.spread(area(shares, at_random)), direction=better, curve=curve)
 
 
 @measure("infidelity", "lower")
 def _infidelity(case: Tested) -> Estimate:
-    """Random subsets of every size are replaced by background rows; random: values exchanged among the players."""
+    """Replace random subsets of every size by background rows. Random explanations permute values among players."""
     if not case.local:
-        raise InputError("infidelity needs attributions of single rows. Explain with scope='local'.")
+        raise InputError("infidelity needs a local explanation", hint="Pass scope='local' to explain.", code="PG004")
     rows, players = case.values.shape
     before = case.measured(np.zeros((rows, players), dtype=bool), np.zeros(rows, dtype=np.int64))
     subsets, changes = [], []
@@ -310,30 +318,34 @@ def _infidelity(case: Tested) -> Estimate:
 
 @measure("sensitivity", "lower")
 def _sensitivity(case: Tested) -> Estimate:
-    """Real numbers of the inputs move by up to ``radius`` standard deviations."""
+    """Move the real numbers of the inputs by up to ``radius`` standard deviations."""
     moved = []
     for draw in range(case.n_repeats):
         inputs, count = _moved(case.inputs, generator(case.seed, "evaluate noise", draw), case.radius)
         if not count:
-            raise InputError("sensitivity moves real numbers a little, but the inputs hold none. Leave it out.")
+            what = "sensitivity needs inputs with real numbers, but they hold only whole numbers, text or dates"
+            raise InputError(what, hint="Leave it out.", code="PG004")
         moved.append(case.explained(case.model, inputs))
     return Estimate(*case.mean(max_sensitivity(case.values, np.stack(moved))))
 
 
 @measure("randomisation", "lower")
 def _randomisation(case: Tested) -> Estimate:
-    """Agree with explanations of networks whose weights were drawn anew: a good explanation does not."""
+    """Compare with explanations of networks with new random weights. A good explanation does not agree with them."""
     of_model = isinstance(case.model, nn.Module)
     if not of_model and not isinstance(getattr(case.model, "module_", None), nn.Module):
         raise InputError(
-            f"randomisation draws the weights of a torch network anew, got a {type(case.model).__name__}. Leave it out."
+            f"randomisation needs a torch network to draw new weights for, got {type(case.model).__name__}",
+            hint="Leave it out.",
+            code="PG034",
         )
     agreements = []
     for draw in range(_NETWORKS):
         try:
             other = copy.deepcopy(case.model)
         except Exception as error:
-            raise InputError(f"randomisation needs a copy of the network, which failed: {error}") from error
+            why = f"randomisation cannot copy the network: {error_in_words(error)}"
+            raise InputError(why, hint="Leave it out.", code="PG031") from error
         draw_weights_anew(other if of_model else other.module_, derive_seed(case.seed, "evaluate weights", draw))
         agreement = rank_agreement(case.values, case.explained(other, case.inputs))
         agreements.append(case.mean(agreement)[0])
@@ -354,11 +366,11 @@ def _complexity(case: Tested) -> Estimate:
     return Estimate(*case.mean(entropy(case.values)))
 
 
-# ---- rows moved a little ---------------------------------------------------------------------------------------------
+# ---- slightly changed rows -------------------------------------------------------------------------------------------
 def _moved(inputs: Any, rng: np.random.Generator, radius: float) -> tuple[Any, int]:
-    """Return inputs whose real numbers moved by at most ``radius`` of their standard deviation, and how many did.
+    """Return inputs with real numbers moved by at most ``radius`` of their standard deviation, and how many moved.
 
-    Of tables the deviation is each column's. Whole numbers, levels and words stay.
+    For tables it is each column's deviation. Integers, levels and words stay unchanged.
     """
     if isinstance(inputs, Mapping):
         moved = {name: _moved(part, rng, radius) for name, part in inputs.items()}
@@ -406,51 +418,51 @@ def evaluate(
     progress: bool | Literal["auto"] = "auto",
     **options: Any,
 ) -> Evaluation:
-    """Measure how good an explanation is, for any model and modality.
+    """Measure the quality of an explanation, for any model and modality.
 
     ================ ========= =======================================================================================
-    metric           better    what it is
+    metric           better    definition
     ================ ========= =======================================================================================
-    deletion         lower     area under the output, the most important features replaced first; of a global
-                               explanation the loss, where higher is better (Petsiuk et al. 2018, arXiv 1806.07421)
-    insertion        higher    the same with the most important features alone left; of a loss lower is better
-    infidelity       lower     E (Σ φ of a random subset − change of the output as it is replaced)² (Yeh et al. 2019,
-                               arXiv 1901.09392, definition 2.1); values that do not add up to an output are scaled by
-                               the best constant first; local explanations
-    sensitivity      lower     largest relative change of the explanation as inputs move a little (there, equation 3)
-    randomisation    lower     Spearman's correlation of sizes with the explanations of 3 copies of the network whose
-                               weights are drawn anew (Adebayo et al. 2018, arXiv 1810.03292); torch networks
+    deletion         lower     area under the output while the most important features are replaced first. For a global
+                               explanation: the loss, where higher is better (Petsiuk et al. 2018, arXiv 1806.07421)
+    insertion        higher    the same with only the most important features kept. For a loss lower is better
+    infidelity       lower     E (Σ φ of a random subset − change of the output when it is replaced)² (Yeh et al. 2019,
+                               arXiv 1901.09392, definition 2.1). Values that do not add up to an output are scaled by
+                               the best constant first. Local explanations only
+    sensitivity      lower     largest relative change of the explanation when inputs change slightly (equation 3 there)
+    randomisation    lower     Spearman's correlation of sizes with the explanations of 3 copies of the network with
+                               new random weights (Adebayo et al. 2018, arXiv 1810.03292). Torch networks only
     sparsity         higher    Gini index of sizes (Chalasani et al. 2020, arXiv 1810.06583)
     complexity       lower     entropy of shares (Bhatt et al. 2020, arXiv 2005.00631), in nats
     ================ ========= =======================================================================================
 
-    Curves take replaced values from background rows, the same ones for every order. Beside deletion, insertion and
-    infidelity stand those of random explanations. Curves tell whether a ranking fits this model; none of these measures
-    tells whether an importance is true.
+    Curves take replacement values from background rows, the same ones for every order. Deletion, insertion and
+    infidelity are also computed for random explanations. Curves show whether a ranking fits this model. None of these
+    measures shows whether an importance is true.
 
     Args:
-        explanation: of these rows, by any method; of a local one each row is judged by the output that the model
-            predicts for it.
-        model: the model that was explained; sensitivity and randomisation explain it, and copies of it, again.
+        explanation: an explanation of these rows by any method. In a local one, each row is judged by the output that
+            the model predicts for it.
+        model: the model that was explained. Sensitivity and randomisation explain it, and copies of it, again.
         inputs: the rows that were explained.
-        y: their targets; needed for explanations of the loss.
-        metrics: one name or several; None: all that can be taken. ``Evaluation.left_out`` names the others.
-        background: rows that replacement values are drawn from; what ``explain`` was given.
-        output: judge this output, by name or position, of all rows.
-        explain: ``(model, inputs) -> Explanation``, to explain again; None: the call that ``explanation.meta`` keeps.
-        n_repeats: donors of each row, random orders, and moved inputs.
-        radius: how far inputs move for ``sensitivity``, in standard deviations.
+        y: their targets, needed for explanations of the loss.
+        metrics: one or several names. None: all that can be computed. ``Evaluation.left_out`` names the others.
+        background: rows that replacement values are drawn from, the same as for ``explain``.
+        output: judge this output, by name or position, for all rows.
+        explain: ``(model, inputs) -> Explanation``, to explain again. None: the call stored in ``explanation.meta``.
+        n_repeats: donors of each row, random orders, and changed inputs.
+        radius: largest change of inputs for ``sensitivity``, in standard deviations.
         confidence: share of random explanations between ``random_low`` and ``random_high``.
         random_state: seed of donors, orders and noise.
         progress: a bar on stderr, one step per metric.
-        **options: options of ``explain`` that the explanation cannot keep, such as arrays: ``segments``, ``baseline``.
+        **options: options of ``explain`` that the explanation cannot store, such as arrays: ``segments``, ``baseline``.
 
     Returns:
         An ``Evaluation``, with ``to_frame()`` and ``plot()``.
 
     Raises:
-        InputError: the explanation is of other rows or features, an argument cannot be used, or a metric that was named
-            cannot be taken.
+        InputError: the explanation is of other rows or features, an argument cannot be used, or a requested metric
+            cannot be computed.
 
     Examples:
         >>> import permgrad as pg
@@ -470,6 +482,7 @@ def evaluate(
     check_number("radius", radius, "pass for example 0.1")
     check_confidence(confidence)
     call = _call(explanation, y, background, options)
+    explanation = explanation.of_order(1)
     with sparing(), full_float32():
         request = _request(explanation, model, inputs, y, call)
         case = Tested(
@@ -487,7 +500,7 @@ def evaluate(
                 except InputError as error:
                     if metrics is not None:
                         raise
-                    left_out[name] = str(error)
+                    left_out[name] = two_sentences(error.problem)
                 bar.advance()
     directions = {name: one.direction or explanation_measures.get(name).direction for name, one in estimates.items()}
     measured = "output" if case.local else "divergence" if y is None else "loss"
@@ -496,26 +509,29 @@ def evaluate(
 
 
 def _call(explanation: Explanation, y: Any, background: Any, options: dict[str, Any]) -> dict[str, Any]:
-    """Return what ``explain`` was called with, as far as the explanation tells, or refuse what it cannot tell."""
+    """Return the arguments of the call of ``explain``, and refuse explanations that do not store all of them."""
     if not isinstance(explanation, Explanation):
-        raise InputError(f"explanation must be an Explanation, got {type(explanation).__name__}. Call pg.explain.")
+        wrong = type(explanation).__name__
+        raise InputError(
+            f"explanation must be a permgrad.Explanation, got {type(explanation).__module__}.{wrong}",
+            hint="Call pg.explain.",
+            code="PG001",
+        )
     meta, local = explanation.meta, explanation.scope == "local"
     if explanation.method == MIXED:
-        raise InputError("Each modality was explained by a method of its own. Evaluate one method at a time.")
+        why = "each modality was explained by a different method"
+        raise InputError(f"evaluate needs one method, but {why}", hint="Evaluate one at a time.", code="PG004")
     if not local and y is None and meta.get("loss", "divergence") != "divergence":
-        raise InputError("The explanation measures the loss. Pass y, the targets of its rows.")
+        raise InputError("The explanation measures the loss and needs y", hint="Pass its targets.", code="PG005")
     if background is None and meta.get("background", {}).get("kind") == "given":
-        raise InputError(
-            f"The explanation was made with a background of {meta['background']['rows']} rows. Pass the same "
-            "background=."
-        )
+        used = f"a background of {counted(meta['background']['rows'], 'row')}"
+        raise InputError(f"The explanation was made with {used}", hint="Pass the same background=.", code="PG005")
     lost = [name for name in meta.get("options_not_kept", ()) if name not in options]
     if lost:
-        raise InputError(
-            f"The explanation was made with {listed([f'{name}=' for name in lost])}, which it does not keep. Pass it "
-            "again."
-        )
+        used = f"{listed([f'{name}=' for name in lost])}, which it cannot store"
+        raise InputError(f"The explanation was made with {used}", hint="Pass it again.", code="PG005")
     kept = {name: tuple(one) if isinstance(one, list) else one for name, one in meta.get("options", {}).items()}
+    kept |= {"interactions": 1} if "interactions" in kept else {}
     asked, loss = {**kept, **options}, meta.get("loss", "auto")
     return {
         "scope": explanation.scope,
@@ -534,40 +550,49 @@ def _call(explanation: Explanation, y: Any, background: Any, options: dict[str, 
 
 
 def _again(explanation: Explanation, model: Any, inputs: Any, y: Any, call: dict[str, Any]) -> Explanation:
-    """Explain again as the explanation was made."""
+    """Repeat the call that made the explanation."""
     if explanation.method not in methods:
         raise InputError(
-            f"{explanation.method!r} cannot be called again by its name. Pass explain=, a function of model and inputs."
+            f"{explanation.method!r} is not a registered method and cannot be called again",
+            hint="Pass explain=, a function of model and inputs.",
+            code="PG005",
         )
     arguments = {**call, **call["options"]}
     del arguments["options"]
     return explain_again(model, inputs, y, method=explanation.method, progress=False, **arguments)
 
 
-class _AnyMethod:
-    """What ``build_request`` asks of a method, where the explanation's has no name here."""
-
-    scopes: ClassVar[tuple[Scope, ...]] = ("local", "global")
+class _AnyOptions(NoMethod):
     options: ClassVar[Mapping[str, Any]] = {"**": None}
-
-    def __call__(self, request: Request) -> Any:
-        raise NotImplementedError
 
 
 def _request(explanation: Explanation, model: Any, inputs: Any, y: Any, call: dict[str, Any]) -> Request:
-    """Return the request that the explanation answered, with the explanation's own players."""
+    """Return the request of the explanation, with the explanation's players."""
     arguments = Arguments(model, inputs, y, **call, progress=False)
     known = explanation.method in methods
-    chosen, name = find_method(explanation.method) if known else (_AnyMethod(), explanation.method)
+    chosen, name = find_method(explanation.method) if known else (_AnyOptions(), explanation.method)
     request = build_request(replace(arguments, sampling="marginal"), chosen, name)
     rows = len(explanation.values) if explanation.scope == "local" else explanation.meta.get("rows_explained")
     if rows not in (None, request.count):
-        raise InputError(f"The explanation is of {rows} rows, got {request.count}. Pass the rows that were explained.")
+        raise InputError(
+            f"The explanation is of {counted(rows, 'row')}, got {request.count}",
+            hint="Pass the rows that were explained.",
+            code="PG007",
+        )
+    given = explanation.meta.get("digests") or {}
+    for what, digest in digests_of(request).items() if given else ():
+        if digest != given.get(what):
+            words = "other rows" if what == "rows" else "another background"
+            raise InputError(
+                f"The explanation was made with {words}",
+                hint=f"Pass the {what} of the call of explain, in the same order.",
+                code="PG007",
+            )
     return replace(request, space=_space(explanation, request.space))
 
 
 def _space(explanation: Explanation, space: PlayerSpace) -> PlayerSpace:
-    """Return the explanation's players: segments where it keeps them, else those with its names."""
+    """Return the explanation's players: its segments where it stores them, else those with its names."""
     if space.names == explanation.names and not any(f"segments:{name}" in explanation.maps for name in space.inputs):
         return space
     place = {name: index for index, name in enumerate(explanation.names)}
@@ -581,7 +606,8 @@ def _space(explanation: Explanation, space: PlayerSpace) -> PlayerSpace:
     lost = [name for name, size in zip(made.names, made.sizes(), strict=True) if not size]
     if lost and len(lost) > len(set(space.names) & set(made.names)):
         raise InputError(
-            f"The explanation's features are not those of the inputs: {listed(lost, 3, show=repr)}. Pass the inputs "
-            "that were explained, and segments= as they were."
+            f"The inputs lack features of the explanation: {listed(lost, 3, show=repr)}",
+            hint="Pass the inputs that were explained, with the same segments=.",
+            code="PG007",
         )
     return made

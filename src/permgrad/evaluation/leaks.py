@@ -1,7 +1,7 @@
-"""Columns that alone give the target: they may be made from it, or known only after it.
+"""Find columns that predict the target alone. They may be computed from it, or recorded after it.
 
-A column's model is a lookup in runs of rows with equal values or of a few neighbours; for numbers a straight line is
-tried too. Training rows and held out rows are each predicted from the other.
+The model of a column is a lookup among rows with equal values or a few neighbours, and for numbers also a straight
+line. Training rows and held out rows are each predicted from the other.
 """
 
 from __future__ import annotations
@@ -20,17 +20,23 @@ from permgrad.evaluation.metrics import Task
 Floats = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
 
-#: A column from whose held-out balanced accuracy or R² on there is an alarm. A column within 0.01 of a model that
-#: reaches 0.99 has that, too.
+#: Balanced accuracy or R² on held-out rows from which a column is reported. A column within 0.01 of a model with 0.99
+#: reaches it, too.
 ALONE = 0.98
-#: Among fewer rows a column may divide the classes by chance.
+#: With fewer rows a column may separate the classes by chance.
 FEWEST_ROWS = 20
 #: Training rows whose neighbours are taken together.
 _NEIGHBOURS = (1, 5, 25)
-#: With a lower score of its nearest rows a column is far from telling.
+#: Below this score of the nearest rows, more neighbours are not tried.
 _WORTH_MORE = 0.8
-#: Cells that are looked at; of longer or wider tables some rows are.
+#: Number of cells, and of rows, that are read. Longer or wider tables are sampled.
 _MOST_CELLS, _MOST_ROWS, _LEAST_ROWS = 4_000_000, 20_000, 2_000
+
+
+def looked_at(rows: int, columns: int) -> Whole:
+    """Return which rows of a table to look at, all or evenly spread ones of a longer or wider table."""
+    most = int(np.clip(_MOST_CELLS // max(columns, 1), _LEAST_ROWS, _MOST_ROWS))
+    return np.unique(np.linspace(0, rows - 1, min(rows, most)).astype(np.int64))
 
 
 def columns_that_tell(
@@ -38,14 +44,12 @@ def columns_that_tell(
 ) -> list[dict[str, Any]]:
     """Return ``{column, metric, score, rows}`` of columns with at least 0.98 on held-out rows, the highest first.
 
-    Metrics are ``balanced_accuracy``, ``r2`` and ``r2_of_ranks``: where few values are far from all others, what the
-    logarithm of a column says of these, which lie beyond all that was learned from, decides about R².
+    Metrics are ``balanced_accuracy``, ``r2`` and ``r2_of_ranks``. Ranks are needed if a few values are far from all
+    others: R² then depends on predictions for these, which lie outside the range of the learned rows.
     """
     tables, targets = [], []
     for table, values in (learned, held):
-        # Of a longer or wider table some rows are looked at, spread over it.
-        most = int(np.clip(_MOST_CELLS // max(len(table.columns), 1), _LEAST_ROWS, _MOST_ROWS))
-        rows = np.unique(np.linspace(0, len(table) - 1, min(len(table), most)).astype(np.int64))
+        rows = looked_at(len(table), len(table.columns))
         tables.append(table.iloc[rows])
         targets.append(np.asarray(values)[rows])
     count = len(tables[0])
@@ -72,11 +76,11 @@ def columns_that_tell(
 def _score(
     series: pd.Series[Any], name: str, y: npt.NDArray[Any], classes: int, halves: Sequence[npt.NDArray[np.bool_]]
 ) -> float:
-    """Return the best balanced accuracy or R² that a lookup has on rows held out."""
+    """Return the best balanced accuracy or R² of a lookup on held-out rows."""
     codes, values = column_levels(series, name)
     numeric = isinstance(values, np.ndarray)
     if len(values) < 2:
-        # One value and missing cells may tell, too.
+        # A column with one value and missing cells may predict the target, too.
         if not len(values) or np.all(codes >= 0):
             return -np.inf
         numeric = False
@@ -88,14 +92,14 @@ def _score(
     for neighbours in _NEIGHBOURS if numeric else (0,):
         guesses = [_lookup(x[fit], y[fit], x[~fit], classes, neighbours) for fit in halves]
         scores.append(_measure(y, classes, halves, guesses))
-        # More neighbours cancel some noise, which doubles the error of one at most.
+        # More neighbours reduce noise, which at most doubles the error of one neighbour.
         if max(scores) < _WORTH_MORE:
             break
     return max(scores)
 
 
 def _lookup(x: Floats, y: npt.NDArray[Any], wanted: Floats, classes: int, neighbours: int) -> npt.NDArray[Any]:
-    """Predict ``wanted`` from rows with values near by; ``neighbours=0``: from rows with the same value alone."""
+    """Predict ``wanted`` from rows with close values, or with the same value if ``neighbours=0``."""
     defined, there = np.isfinite(x), np.isfinite(wanted)
     guess = np.full(len(wanted), _means(np.zeros(len(y), dtype=np.int64), 1, y, y, classes)[0])
     if not there.all() and not defined.all():
@@ -117,7 +121,7 @@ def _lookup(x: Floats, y: npt.NDArray[Any], wanted: Floats, classes: int, neighb
 
 
 def _means(runs: Whole, count: int, values: npt.NDArray[Any], y: npt.NDArray[Any], classes: int) -> npt.NDArray[Any]:
-    """Return each run's mean, or its most telling class: that with the largest share of the class's rows."""
+    """Return each run's mean, or the class of which it holds the largest share of rows."""
     if classes == 0:
         return np.asarray(np.bincount(runs, values, count) / np.bincount(runs, minlength=count))
     weights = 1 / np.maximum(np.bincount(y, minlength=classes), 1)
@@ -126,7 +130,7 @@ def _means(runs: Whole, count: int, values: npt.NDArray[Any], y: npt.NDArray[Any
 
 
 def _line(x: Floats, y: Floats, wanted: Floats) -> Floats:
-    """Predict by a straight line; missing cells by the mean."""
+    """Predict by a straight line, and missing cells by the mean."""
     defined, guess = np.isfinite(x), np.full(len(wanted), y.mean())
     if defined.any() and np.ptp(x[defined]) > 0:
         line = Polynomial.fit(x[defined], y[defined], 1)
@@ -137,7 +141,7 @@ def _line(x: Floats, y: Floats, wanted: Floats) -> Floats:
 def _measure(
     y: npt.NDArray[Any], classes: int, halves: Sequence[npt.NDArray[np.bool_]], guesses: Sequence[npt.NDArray[Any]]
 ) -> float:
-    """Return the balanced accuracy or R² over both halves; a class counts where the other half has it, too."""
+    """Return the balanced accuracy or R² over both halves. A class counts only if the other half has it, too."""
     if classes == 0:
         pairs = [(y[~fit], guess) for fit, guess in zip(halves, guesses, strict=True)]
         spread = sum(float(np.sum((values - values.mean()) ** 2)) for values, _ in pairs)

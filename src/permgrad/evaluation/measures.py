@@ -1,7 +1,7 @@
 """Measures of explanations, as functions of arrays: removal curves, infidelity, sensitivity, sparsity, randomisation.
 
-``permgrad.evaluation.explanations`` plays them on a model; the benchmark uses them too. Attributions are ``(rows,
-players)``.
+``permgrad.evaluation.explanations`` applies them to a model, and the benchmark uses them too. Attributions are
+``(rows, players)``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Booleans = npt.NDArray[np.bool_]
 # ---- removal curves --------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
 class RemovalCurves:
-    """What a model gives with the k most important players replaced (deletion) or alone left (insertion)."""
+    """Model outputs with the k most important players replaced (deletion) or with only these kept (insertion)."""
 
     shares: Floats  # k as a share of the players, ``(points,)``, from 0 to 1
     deletion: Floats  # ``(rows, points)``
@@ -33,13 +33,13 @@ class RemovalCurves:
 def removal_curves(value: Callable[[Booleans], Floats], order: npt.NDArray[np.intp], points: int = 0) -> RemovalCurves:
     """Compute both curves of an order of the players.
 
-    Source: Petsiuk et al. 2018 (RISE, arXiv 1806.07421); Bach et al. 2015 flip pixels alike. What replaces is up to
-    ``value``.
+    Source: Petsiuk et al. 2018 (RISE, arXiv 1806.07421). Bach et al. 2015 flip pixels in the same way. ``value``
+    chooses the replacement values.
 
     Args:
-        value: takes who is replaced in each row, bool ``(rows, players)``, and returns a number for each row.
+        value: takes the replaced players of each row, bool ``(rows, players)``, and returns a number for each row.
         order: players of each row by falling importance, ``(rows, players)``.
-        points: at most so many steps; 0: one for each player.
+        points: largest number of steps. 0: one for each player.
     """
     players = order.shape[1]
     place = np.argsort(order, axis=1)
@@ -61,15 +61,15 @@ def area(shares: Floats, curves: Floats) -> Floats:
 def infidelity(values: Floats, replaced: Booleans, changes: Floats, *, scaled: bool = False) -> Floats:
     """Return E (Σ_S φ − (f(x) − f(x with S replaced)))² of each row, ``(rows,)``.
 
-    Source: Yeh et al. 2019 (arXiv 1901.09392), definition 2.1, for perturbations that replace players S; φ is what a
-    player adds to the output, for slopes the slope times the input's difference.
+    Source: Yeh et al. 2019 (arXiv 1901.09392), definition 2.1, for perturbations that replace players S. φ is a
+    player's contribution to the output. For slopes it is the slope times the input's difference.
 
     Args:
         values: attributions ``(rows, players)``, or ``(draws, rows, players)``.
-        replaced: who is replaced, ``(draws, rows, players)``.
+        replaced: the replaced players, ``(draws, rows, players)``.
         changes: f(x) − f(x with S replaced), ``(draws, rows)``.
-        scaled: values are first multiplied by the one number that suits all rows and draws best; for values in
-            units other than the output's.
+        scaled: first multiply values by the one number that fits all rows and draws best, for values in units other
+            than the output's.
     """
     sums = (replaced * values).sum(axis=2)
     if scaled:
@@ -80,7 +80,7 @@ def infidelity(values: Floats, replaced: Booleans, changes: Floats, *, scaled: b
 
 
 def max_sensitivity(values: Floats, moved: Floats) -> Floats:
-    """Return max over draws of ‖φ(x′) − φ(x)‖ / ‖φ(x)‖ of each row, ``(rows,)``; NaN where φ(x) is 0.
+    """Return max over draws of ‖φ(x′) − φ(x)‖ / ‖φ(x)‖ of each row, ``(rows,)``, NaN where φ(x) is 0.
 
     Source: Yeh et al. 2019 (arXiv 1901.09392), equation 3, relative to the size of the explanation.
 
@@ -95,7 +95,7 @@ def max_sensitivity(values: Floats, moved: Floats) -> Floats:
 
 # ---- sparsity --------------------------------------------------------------------------------------------------------
 def gini(values: Floats) -> Floats:
-    """Return the Gini index of the sizes of each row's attributions, ``(rows,)``: 0 all alike, near 1 one alone.
+    """Return the Gini index of the sizes of each row's attributions, ``(rows,)``: 0 all equal, near 1 only one.
 
     Source: Chalasani et al. 2020 (arXiv 1810.06583), section 3. NaN where all are 0.
     """
@@ -106,7 +106,7 @@ def gini(values: Floats) -> Floats:
 
 
 def entropy(values: Floats) -> Floats:
-    """Return the entropy of the shares of each row's attributions, ``(rows,)``, in nats: 0 one alone.
+    """Return the entropy of the shares of each row's attributions, ``(rows,)``, in nats: 0 only one.
 
     Source: Bhatt, Weller & Moura 2020 (arXiv 2005.00631), "complexity". NaN where all are 0.
     """
@@ -125,10 +125,10 @@ def _ratio(above: Floats, below: Floats) -> Floats:
 
 # ---- randomised weights ----------------------------------------------------------------------------------------------
 def draw_weights_anew(module: Any, seed: int) -> None:
-    """Draw all weights of a torch module anew, in place, as before any training.
+    """Draw all weights of a torch module again, in place, as before any training.
 
-    Parameters that nobody resets get normal numbers of their own mean and spread. Source: Adebayo et al. 2018 (arXiv
-    1810.03292).
+    Parameters without a reset function get normal numbers with the parameter's mean and spread. Source: Adebayo et al.
+    2018 (arXiv 1810.03292).
     """
     import torch
 
@@ -147,5 +147,5 @@ def draw_weights_anew(module: Any, seed: int) -> None:
 
 
 def rank_agreement(first: Floats, second: Floats) -> Floats:
-    """Return Spearman's correlation of the sizes of two explanations of each row, ``(rows,)``; NaN where constant."""
+    """Return Spearman's correlation of the sizes of two explanations of each row, ``(rows,)``, NaN where constant."""
     return np.array([spearman(np.abs(one), np.abs(other)) for one, other in zip(first, second, strict=True)])

@@ -1,9 +1,9 @@
-"""How good predictions are: a registry of metrics, each of which states its task, direction and range.
+"""A registry of metrics of predictions. Each metric states its task, direction and range.
 
-A metric that the rows do not define (one class only, no row, a constant target) is ``None``, never a crash and never 0,
-so that ``metrics.json`` says null where there is nothing to say.
+An undefined metric (one class only, no row, a constant target) is ``None``, and ``null`` in ``metrics.json``. It is
+never 0 and never an error.
 
-A metric of one's own is one function and one registration, ``metrics.register(metric.name)(metric)``:
+A new metric is one function and one registration, ``metrics.register(metric.name)(metric)``:
 
     >>> import numpy as np
     >>> def median_error(case: Case) -> float:
@@ -35,14 +35,14 @@ Task = Literal["classification", "regression"]
 
 @dataclass(frozen=True)
 class Case:
-    """What a metric may look at, checked and converted once for all metrics.
+    """The inputs of metrics, checked and converted once for all of them.
 
     Attributes:
         truth: Regression: y ``(rows,)`` float64. Classification: position of each row's class in ``labels``.
         predictions: Regression: the predictions ``(rows,)`` float64. Classification: positions in ``labels``.
         probabilities: Classification: ``(rows, classes)`` float64, or None.
-        n_classes: Number of classes that the model knows; positions from here on are classes it has never seen.
-        labels: The model's classes, followed by classes that stand in the truth or the predictions only.
+        n_classes: Number of classes that the model knows. Larger positions are classes it has never seen.
+        labels: The model's classes, followed by classes that occur only in the truth or the predictions.
         positive: Position of the positive one of two classes.
     """
 
@@ -59,7 +59,7 @@ Compute = Callable[[Case], float | None]
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric: what it is called, what it is for, which way is good, and how it is computed.
+    """One metric: its name, task, direction, range and function.
 
     Attributes:
         name: Key in ``metrics.json``.
@@ -67,8 +67,8 @@ class Metric:
         task: ``"classification"`` or ``"regression"``.
         direction: ``"higher"`` or ``"lower"`` is better.
         range: Smallest and largest possible value.
-        compute: Function of a ``Case``; None, NaN or infinity mean undefined.
-        probabilistic: True if it needs class probabilities; undefined where there are none.
+        compute: Function of a ``Case``. None, NaN or infinity mean undefined.
+        probabilistic: True if it needs class probabilities and is undefined without.
     """
 
     name: str
@@ -80,13 +80,13 @@ class Metric:
     probabilistic: bool = False
 
     def better(self, left: float | None, right: float | None) -> bool:
-        """Say whether ``left`` is strictly better than ``right``; an undefined value is better than nothing."""
+        """Return whether ``left`` is strictly better than ``right``. A defined value is better than None."""
         if left is None or right is None:
             return left is not None
         return left > right if self.direction == "higher" else left < right
 
     def of(self, case: Case) -> float | None:
-        """Return its value, None where it is undefined."""
+        """Return the value of the metric, or None where it is undefined."""
         if len(case.truth) == 0 or not np.all(np.isfinite(case.predictions)):
             return None
         if self.probabilistic and (case.probabilities is None or not np.all(np.isfinite(case.probabilities))):
@@ -107,7 +107,7 @@ def accuracy(case: Case) -> float | None:
 
 
 def balanced_accuracy(case: Case) -> float | None:
-    """Mean over the classes that occur of the share of their rows that are found."""
+    """Mean recall of the classes that occur."""
     matrix = confusion(case)
     occurring = matrix.sum(axis=1) > 0
     return float(np.mean(np.diag(matrix)[occurring] / matrix.sum(axis=1)[occurring]))
@@ -122,7 +122,7 @@ def macro_f1(case: Case) -> float | None:
 
 
 def roc_auc(case: Case) -> float | None:
-    """Area under the ROC curve; more than two classes: the plain mean of one class versus the rest.
+    """Area under the ROC curve. With more than two classes: the plain mean of one class versus the rest.
 
     Undefined unless every class of the model occurs, because a mean over fewer classes would be another quantity.
     """
@@ -132,17 +132,17 @@ def roc_auc(case: Case) -> float | None:
 
 
 def average_precision(case: Case) -> float | None:
-    """Area under the precision–recall steps of the positive class; of more than two the mean of one versus the rest."""
+    """Area under the precision–recall steps of the positive class. With more classes: mean of one versus the rest."""
     from sklearn.metrics import average_precision_score
 
     return _one_versus_rest(case, average_precision_score)
 
 
 def lift(case: Case) -> float | None:
-    """How many times more frequent the positive class is among the tenth of the rows scored highest than among all.
+    """Frequency of the positive class among the tenth of the rows with the highest scores, divided by that among all.
 
-    1 is chance and at most 10 is possible. Where equal scores straddle the edge of the tenth, the expected value over
-    every way of breaking the tie is taken. More than two classes: mean of one versus the rest.
+    1 is chance and at most 10 is possible. For equal scores at the edge of the tenth, it is the expected value over
+    every way of breaking the tie. With more than two classes: mean of one versus the rest.
     """
     return _one_versus_rest(case, _lift)
 
@@ -202,14 +202,14 @@ def mse(case: Case) -> float:
 
 
 def mape(case: Case) -> float | None:
-    """Mean of |error / truth| as a fraction (0.1 is 10 %); undefined if any true value is 0."""
+    """Mean of |error / truth| as a fraction (0.1 is 10 %), undefined if any true value is 0."""
     if np.any(case.truth == 0):
         return None
     return float(np.mean(np.abs((case.truth - case.predictions) / case.truth)))
 
 
 def r2(case: Case) -> float | None:
-    """Share of the target's variance that is explained; undefined for fewer than two rows or a constant target."""
+    """Share of the target's variance that is explained, undefined for fewer than two rows or a constant target."""
     spread = np.var(case.truth)
     return None if len(case.truth) < 2 or spread == 0 else 1.0 - float(mse(case) / spread)
 
@@ -244,24 +244,23 @@ def evaluate(
     classes: Sequence[Any] | npt.NDArray[Any] = (),
     positive: Any = None,
 ) -> dict[str, Any]:
-    """Compute every metric of a task, in the shape that ``metrics.json`` has for one part of the rows.
+    """Compute every metric of a task, in the form of ``metrics.json`` for one part of the rows.
 
     Args:
         task: ``"classification"`` or ``"regression"``.
         y: The truth ``(rows,)``.
-        predictions: Predicted values or classes ``(rows,)``; for classification the most probable class if left out.
+        predictions: Predicted values or classes ``(rows,)``. Default for classification: the most probable class.
         probabilities: Classification: ``(rows, classes)`` in the order of ``classes``.
         classes: Classification: the classes that the model knows, in its order.
-        positive: Of two classes the one that average precision and lift are of; None: the second.
+        positive: The class of two that average precision and lift describe. None: the second.
 
     Returns:
-        ``{name: value or None}`` in order of registration; for classification also ``confusion_matrix`` (rows are the
+        ``{name: value or None}`` in order of registration. For classification also ``confusion_matrix`` (rows are the
         truth, columns the prediction) and its ``labels``: the model's classes, then any class that only the rows have.
-        Rows of such a class count as wrong, and the log loss leaves them out; ``unseen`` says how many each has, and
-        is left out where there is none.
+        Rows of such a class count as wrong, and the log loss leaves them out. ``unseen``, if present, counts them.
 
     Raises:
-        InputError: If lengths or shapes do not fit together, nothing is given to compare with, or ``positive`` is none.
+        InputError: If lengths or shapes do not match, predictions are missing, or ``positive`` is not a class.
 
     Examples:
         >>> result = evaluate("classification", ["a", "b", "b"], probabilities=[[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]],
@@ -290,7 +289,7 @@ def evaluate(
 
 
 def primary_metric(task: Task, n_classes: int = 0) -> Metric:
-    """Return the metric that stands first for a task: ROC-AUC for two classes, accuracy for more, RMSE for numbers."""
+    """Return the main metric of a task: ROC-AUC for two classes, accuracy for more, RMSE for regression."""
     if task == "regression":
         return metrics.get("rmse")
     return metrics.get("roc_auc" if n_classes == 2 else "accuracy")
@@ -298,17 +297,23 @@ def primary_metric(task: Task, n_classes: int = 0) -> Metric:
 
 def _regression_case(y: npt.ArrayLike, predictions: npt.ArrayLike | None) -> Case:
     if predictions is None:
-        raise InputError("evaluate needs predictions= for regression, however: predictions=None; pass them")
+        raise InputError("Regression needs predictions=", hint="Pass model.predict(X).", code="PG005")
     truth = as_numbers("y", y, "pass one for each row")
     guess = as_numbers("predictions", predictions, "pass one for each row")
     for name, array in (("y", truth), ("predictions", guess)):
         if array.ndim != 1 and array.shape[1:] != (1,):
-            raise InputError(f"{name} must have shape (rows,), however: its shape is {array.shape}")
+            raise InputError(
+                f"{name} must have shape (rows,), got {array.shape}", hint="Pass one value per row.", code="PG007"
+            )
     truth, guess = truth.ravel(), guess.ravel()
     if len(truth) != len(guess):
-        raise InputError(f"y and predictions must have as many rows, however: {len(truth)} and {len(guess)}")
+        raise InputError(
+            f"y and predictions must have the same number of rows, got {len(truth)} and {len(guess)}",
+            hint="Pass one prediction per row.",
+            code="PG007",
+        )
     if not np.all(np.isfinite(truth)):
-        raise InputError("y must be finite for regression, however: it has missing or infinite values; drop these rows")
+        raise InputError("y has missing or infinite values", hint="Leave those rows out.", code="PG015")
     return Case(truth=truth, predictions=guess)
 
 
@@ -322,25 +327,35 @@ def _classification_case(
     labels = pd.Index(names) if names.ndim == 1 and len(names) else pd.Index([])
     if not len(labels) or not labels.is_unique:
         raise InputError(
-            f"classes must name each class of the model once, however: classes={shown(classes)}; pass model.classes_"
+            f"classes must name each class of the model once, got {shown(classes)}",
+            hint="Pass model.classes_.",
+            code="PG008",
         )
     truth = np.asarray(y)
     if truth.ndim != 1:
-        raise InputError(f"y must have shape (rows,), however: its shape is {truth.shape}")
+        raise InputError(f"y must have shape (rows,), got {truth.shape}", hint="Pass one class per row.", code="PG007")
     table = None if probabilities is None else as_numbers("probabilities", probabilities, "pass predict_proba(X)")
     if table is not None and table.shape != (len(truth), len(labels)):
         raise InputError(
-            "probabilities must have one row per row of y and one column per class, however: "
-            f"the shape is {table.shape} and ({len(truth)}, {len(labels)}) is needed"
+            f"probabilities must have one row per row of y and one column per class, ({len(truth)}, {len(labels)}), "
+            f"got {table.shape}",
+            hint="Pass predict_proba(X).",
+            code="PG007",
         )
     if predictions is not None:
         guess = np.asarray(predictions)
     elif table is not None:
         guess = np.asarray(labels)[table.argmax(axis=1)]
     else:
-        raise InputError("evaluate needs predictions= or probabilities= for classification, however: both are None")
+        raise InputError(
+            "Classification needs predictions= or probabilities=", hint="Pass predict_proba(X).", code="PG005"
+        )
     if guess.shape != truth.shape:
-        raise InputError(f"y and predictions must have as many rows, however: shapes {truth.shape} and {guess.shape}")
+        raise InputError(
+            f"y and predictions must have the same number of rows, got shapes {truth.shape} and {guess.shape}",
+            hint="Pass one prediction per row.",
+            code="PG007",
+        )
     truth_at, guess_at, every = _places_of(labels, truth, guess)
     return Case(truth_at, guess_at, table, len(labels), every)
 
@@ -348,9 +363,9 @@ def _classification_case(
 def _places_of(
     labels: pd.Index[Any], truth: npt.NDArray[Any], guess: npt.NDArray[Any]
 ) -> tuple[Any, Any, tuple[Any, ...]]:
-    """Return places of both among the labels and those that only rows have, which stand behind; and all of these."""
+    """Return the positions of both among all labels, and these labels: the model's, then those that only rows have."""
     at = [labels.get_indexer(pd.Index(values)).astype(np.int64) for values in (truth, guess)]
-    # A missing label is one class of its own, whatever way of writing "missing" the rows use.
+    # Missing labels form one class, however the rows write them.
     sides = zip((truth, guess), at, strict=True)
     unseen = [[None if pd.isna(label) else label for label in values[place < 0].tolist()] for values, place in sides]
     strangers = sorted({label for names_there in unseen for label in names_there}, key=str)

@@ -1,9 +1,9 @@
-"""How close two lists of importances ``(features,)`` are, and whether models rely on the same features; ties are open.
+"""Compare two lists of importances ``(features,)``, and test whether two models rely on the same features.
 
-Two models: importances of A on split i are compared with those of B on *another* split j, and likewise within A and
-within B. Two that rely on the same features would agree by about √(W_A W_B), the *ceiling* (Spearman 1904). The
+Importances of model A on split i are compared with those of B on *another* split j, and in the same way within A and
+within B. Two models that rely on the same features agree by about √(W_A W_B), the *ceiling* (Spearman 1904). The
 interval of the gap below it is a jackknife over splits (Efron 1982), widened by the factor of Nadeau & Bengio (2003),
-1 + J · test rows / training rows. NOTE[DIFF]: both treat plain means; here it is a mean over pairs of splits.
+1 + J · test rows / training rows. NOTE[DIFF]: both describe plain means. Here it is a mean over pairs of splits.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ Floats = npt.NDArray[np.float64]
 
 
 def importance_shares(importance: npt.ArrayLike) -> Floats:
-    """Clip importances at 0 and divide by their sum; all zeros when nothing is above 0."""
+    """Clip importances at 0 and divide by their sum. All are zero if none is above 0."""
     clipped = np.clip(_importances(importance), 0.0, None)
-    # First by the largest: the sum of the largest doubles is infinite.
+    # First by the largest, because the sum of the largest doubles is infinite.
     largest = clipped.max()
     if largest == 0:
         return clipped
@@ -36,8 +36,8 @@ def importance_shares(importance: npt.ArrayLike) -> Floats:
 
 
 def spearman(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
-    """Spearman's rank correlation, ties at their mean rank; NaN if either side is constant."""
-    # Not scipy's: like rankings get exactly 1.
+    """Spearman's rank correlation with ties at their mean rank, NaN if either side is constant."""
+    # Not scipy's, so that equal rankings get exactly 1.
     left, right = (pd.Series(values).rank().to_numpy() for values in pair_of(truth, estimate))
     left, right = left - left.mean(), right - right.mean()
     scale = np.sqrt(np.sum(left**2) * np.sum(right**2))
@@ -45,7 +45,7 @@ def spearman(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
 
 
 def kendall(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
-    """Kendall's tau-b, which corrects for ties; NaN if either side is constant."""
+    """Kendall's tau-b, which corrects for ties, NaN if either side is constant."""
     from scipy.stats import kendalltau
 
     left, right = pair_of(truth, estimate)
@@ -56,9 +56,9 @@ def kendall(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
 
 # ---- the strongest ---------------------------------------------------------------------------------------------------
 def strongest(importance: npt.ArrayLike, k: int) -> Floats:
-    """Return how far each feature is one of the ``k`` strongest: 1, 0, or a part where ties straddle the edge.
+    """Return whether each feature is one of the ``k`` strongest: 1, 0, or a fraction for ties at the edge.
 
-    Features whose importance is not above 0 never belong.
+    Features whose importance is not above 0 are never included.
     """
     values = _importances(importance)
     largest = among_largest(values, check_whole("k", k, "pass for example 10"))
@@ -67,26 +67,30 @@ def strongest(importance: npt.ArrayLike, k: int) -> Floats:
 
 
 def among_largest(values: Floats, k: int) -> Floats:
-    """Return how far each value is among the ``k`` largest: 1, 0, or a part where ties straddle the edge."""
+    """Return whether each value is among the ``k`` largest: 1, 0, or a fraction for ties at the edge."""
     if not 1 <= k <= len(values):
-        raise InputError(f"k must be between 1 and the number of features, however: k={k}, features={len(values)}")
+        raise InputError(
+            f"k must be between 1 and the number of features ({len(values)}), got {k}",
+            hint="Pass another k.",
+            code="PG002",
+        )
     edge = np.sort(values)[-k]
     above, tied = values > edge, values == edge
     return np.where(above, 1.0, np.where(tied, (k - above.sum()) / tied.sum(), 0.0))
 
 
 def top_overlap(first: npt.ArrayLike, second: npt.ArrayLike, k: int) -> float:
-    """Return the share of the ``k`` strongest features that two lists have in common; NaN if one has none.
+    """Return the share of the ``k`` strongest features that two lists have in common, NaN if one has none.
 
-    Where fewer are above 0, the larger number of strongest features is the total: few do not agree with many.
+    If fewer than ``k`` are above 0, the share is taken of the longer list.
     """
     return _overlap(strongest(first, k), strongest(second, k))
 
 
 def weighted_overlap(first: npt.ArrayLike, second: npt.ArrayLike, k: int) -> float:
-    """Return Σ min(p, q) of two lists' shares among their own ``k`` strongest features: 0 disjoint, 1 the same shares.
+    """Return Σ min(p, q) of two lists' shares among their ``k`` strongest features: 0 for disjoint, 1 for equal shares.
 
-    It is one minus the total variation distance of the shares. NaN if a list has no feature above 0.
+    This is one minus the total variation distance of the shares. NaN if a list has no feature above 0.
     """
     return _overlap(*(importance_shares(strongest(each, k) * _importances(each)) for each in (first, second)))
 
@@ -94,7 +98,9 @@ def weighted_overlap(first: npt.ArrayLike, second: npt.ArrayLike, k: int) -> flo
 def _overlap(left: Floats, right: Floats) -> float:
     if left.shape != right.shape:
         raise InputError(
-            f"both lists must be of the same features, however: their shapes are {left.shape} and {right.shape}"
+            f"Both lists must have the same features, got shapes {left.shape} and {right.shape}",
+            hint="Pass one importance per feature in each.",
+            code="PG007",
         )
     sums = left.sum(), right.sum()
     return float(np.minimum(left, right).sum() / max(sums)) if min(sums) > 0 else math.nan
@@ -104,51 +110,58 @@ def _importances(importance: npt.ArrayLike) -> Floats:
     values = as_numbers("importance", importance, "pass one for each feature")
     if values.ndim != 1 or len(values) == 0:
         raise InputError(
-            f"importance must have shape (features,) with at least one, however: its shape is {values.shape}"
+            f"importance must have shape (features,) with at least one feature, got {values.shape}",
+            hint="Pass one importance per feature.",
+            code="PG007",
         )
     if not np.all(np.isfinite(values)):
         raise InputError(
-            f"importance must be finite, however: {int(np.sum(~np.isfinite(values)))} of {len(values)} values are not"
+            f"{int(np.sum(~np.isfinite(values)))} of {len(values)} importances are not finite",
+            hint="Leave those features out.",
+            code="PG002",
         )
     return values
 
 
 def pair_of(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> tuple[Floats, Floats]:
-    """Return two lists of importances as arrays, or raise ``InputError`` where they cannot be compared."""
+    """Return two lists of importances as arrays. Raise ``InputError`` if they cannot be compared."""
     left, right = np.asarray(truth, dtype=np.float64), np.asarray(estimate, dtype=np.float64)
     if left.ndim != 1 or left.shape != right.shape or len(left) == 0:
         raise InputError(
-            "truth and estimate must both have shape (features,), however: "
-            f"their shapes are {left.shape} and {right.shape}"
+            f"truth and estimate must both have shape (features,), got {left.shape} and {right.shape}",
+            hint="Pass one importance per feature in each.",
+            code="PG007",
         )
     if not (np.all(np.isfinite(left)) and np.all(np.isfinite(right))):
-        raise InputError("truth and estimate must be finite, however: some values are missing or infinite")
+        raise InputError(
+            "truth or estimate holds missing or infinite values", hint="Leave those features out.", code="PG002"
+        )
     return left, right
 
 
 # ---- between two models, and within each -----------------------------------------------------------------------------
-#: Symmetric comparisons of two lists of importances and their ``k`` strongest features; 1 is full agreement.
+#: Symmetric comparisons of two lists of importances and their ``k`` strongest features. 1 is full agreement.
 MEASURES: dict[str, Callable[[npt.ArrayLike, npt.ArrayLike, int], float]] = {
     "kendall": lambda first, second, _: kendall(first, second),
     "spearman": lambda first, second, _: spearman(first, second),
     "top_overlap": top_overlap,
     "weighted_overlap": weighted_overlap,
 }
-#: Splits from which on the gap has an interval: without one of them, two must be left to compare.
+#: Fewest splits for an interval of the gap: without one of them, two must remain to compare.
 FEWEST_SPLITS = 3
 
 
 def usual_k(features: int) -> int:
-    """Return how many features count as the strongest: ten, but at most half of them."""
+    """Return the default number of strongest features: ten, but at most half of them."""
     return max(1, min(10, features // 2))
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Mean agreement of two models on different splits, its spread, that ``within`` each, and the ``ceiling``.
+    """Mean agreement of two models on different splits, its spread, the agreement ``within`` each, and the ``ceiling``.
 
-    ``gap`` is the ceiling minus the value, what the models themselves differ by, with its 95 % interval. What few
-    splits leave open is NaN.
+    ``gap`` is the ceiling minus the value, the difference caused by the models, with its 95 % interval. Numbers that
+    need more splits are NaN.
     """
 
     value: float
@@ -162,7 +175,7 @@ class Agreement:
 
     @property
     def differs(self) -> bool | None:
-        """Whether the models differ by more than fitting one of them again does; None where that cannot be told."""
+        """Whether the models differ by more than two fits of one model, or None if there are too few splits."""
         return None if math.isnan(self.low) else self.low > 0
 
 
@@ -175,9 +188,9 @@ def agreement(
     train_rows: float = 1.0,
     test_rows: float = 0.0,
 ) -> Agreement:
-    """Compare two models' importances ``(splits, features)`` of the same splits; ``k`` None: see ``usual_k``.
+    """Compare two models' importances ``(splits, features)`` of the same splits. The default ``k`` is ``usual_k``.
 
-    Training and test rows of a split say how much splits overlap; the default is for independent samples.
+    Training and test rows of a split describe how much splits overlap. The default is for independent samples.
     """
     check_choice("agreement measure", measure, MEASURES)
     left, right = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
@@ -208,7 +221,7 @@ def _summary(tables: Floats, splits: npt.NDArray[np.intp]) -> tuple[float, tuple
     apart = ~np.eye(len(splits), dtype=bool)
     pairs = [table[np.ix_(splits, splits)][apart] for table in tables]
     value, one, two = (float(pd.Series(each[np.isfinite(each)]).mean()) for each in pairs)
-    # A model that does not even agree with itself leaves nothing to agree with.
+    # There is no ceiling if a model does not agree with itself.
     ceiling = math.sqrt(one * two) if one > 0 and two > 0 else math.nan
     return value, (one, two), ceiling
 
@@ -216,7 +229,7 @@ def _summary(tables: Floats, splits: npt.NDArray[np.intp]) -> tuple[float, tuple
 def agreement_table(
     importances: Mapping[str, npt.ArrayLike], *, k: int | None = None, train_rows: float = 1.0, test_rows: float = 0.0
 ) -> pd.DataFrame:
-    """Compare every pair of models by every measure, one line each; undefined is NaN, ``differs`` then None."""
+    """Compare every pair of models by every measure, one line each. Undefined numbers are NaN."""
     rows = []
     for (first, left), (second, right) in itertools.combinations(importances.items(), 2):
         for measure in MEASURES:

@@ -1,13 +1,14 @@
-"""Whether one model predicts the same rows better than another, or than a constant: the paired bootstrap.
+"""Test whether a model predicts the same rows better than another model or a constant, with the paired bootstrap.
 
-A metric is computed from sums over rows, so all draws are one product of two matrices. ROC-AUC is a mean over the rows
-of the one class plus one over the rows of the other, to first order (Hanley & McNeil 1982; DeLong et al. 1988).
+A metric is computed from sums over rows, so all draws are one product of two matrices. To first order, ROC-AUC is a
+mean over the rows of one class plus a mean over the rows of the other (Hanley & McNeil 1982, DeLong et al. 1988).
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,18 +21,18 @@ from permgrad.evaluation.metrics import Task, metrics, primary_metric
 
 Floats = npt.NDArray[np.float64]
 
-#: Draws of rows; with 1,999 of them p-values are multiples of 0.001.
+#: Draws of rows. With 1,999 of them, p-values are multiples of 0.001.
 DRAWS = 1999
-#: More rows than this are drawn in as many random groups of equal size, which gives the same spread.
+#: More rows than this are drawn in this number of random groups of equal size, which gives the same spread.
 _MOST_DRAWN = 4000
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a model says of the test rows.
+    """Truth and predictions of the test rows.
 
-    Regression: ``truth`` and ``guess`` ``(rows,)``. Classification: ``truth`` is the position of each row's class among
-    the columns of ``guess``, probabilities ``(rows, classes)``; positions outside are classes that it does not know.
+    Regression: ``truth`` and ``guess`` ``(rows,)``. Classification: ``guess`` holds probabilities ``(rows, classes)``,
+    and ``truth`` the column of each row's class. Positions outside are classes that the model does not know.
     """
 
     truth: npt.NDArray[Any]
@@ -39,13 +40,13 @@ class Predicted:
 
     @property
     def classes(self) -> int:
-        """How many classes; 0 for regression."""
+        """Number of classes, 0 for regression."""
         return self.guess.shape[1] if self.guess.ndim == 2 else 0
 
 
 @dataclass(frozen=True)
 class Paired:
-    """By how much one model is better than another on the same rows: above 0 where it is, with its 95 % interval."""
+    """Difference of a metric of two models on the same rows, above 0 if the first is better, and its 95 % interval."""
 
     metric: str
     difference: float
@@ -54,7 +55,7 @@ class Paired:
     p_value: float
 
 
-# ---- what rows contribute to a metric --------------------------------------------------------------------------------
+# ---- contributions of rows to a metric -------------------------------------------------------------------------------
 #: A matrix ``(rows, columns)`` and a function from sums of its columns ``(draws, columns)`` to ``(draws,)``.
 Sums = tuple[Floats, Callable[[Floats], Floats]]
 
@@ -77,14 +78,14 @@ def _sums(metric: str, model: Predicted) -> Sums:
 
 
 def _roc_auc(model: Predicted) -> Sums:
-    """Mean over the classes that occur, of two classes the second one."""
+    """Mean over the classes that occur, or of the second one of two."""
     columns: list[Floats] = []
     for k in [1] if model.classes == 2 else range(model.classes):
         members = model.truth == k
         if members.any() and not members.all():
             scores = model.guess[:, k]
             for side in (members, ~members):
-                # For each row of one side the share of the other side's rows that it lies above; 0 elsewhere.
+                # For each row of one side, the share of the other side's rows below it. 0 elsewhere.
                 rivals, placed = np.sort(scores[~side]), np.zeros(len(scores))
                 above = sum(np.searchsorted(rivals, scores[side], edge) for edge in ("left", "right"))
                 placed[side] = above / (2 * len(rivals))
@@ -96,7 +97,7 @@ def _roc_auc(model: Predicted) -> Sums:
     centre = total[0::4] / total[1::4]
 
     def area(sums: Floats) -> Floats:
-        # The rows of the other class say with which probability a row of the class lies above them.
+        # The rows of the other class give the probability that a row of the class is above them.
         with np.errstate(invalid="ignore", divide="ignore"):
             each = sums[:, 0::4] / sums[:, 1::4] + 1 - sums[:, 2::4] / sums[:, 3::4] - centre
         return np.asarray(np.ma.masked_invalid(each).mean(axis=1).filled(np.nan))
@@ -106,25 +107,38 @@ def _roc_auc(model: Predicted) -> Sums:
 
 # ---- the bootstrap ---------------------------------------------------------------------------------------------------
 def paired_bootstrap(metric: str, ours: Predicted, theirs: Predicted, *, seed: int) -> Paired | None:
-    """Compare two models on the same rows, above 0 where the first is better; None where the metric is undefined.
+    """Compare two models on the same rows, above 0 if the first is better. None where the metric is undefined.
 
-    Metrics are rmse, accuracy, log_loss and roc_auc (of several classes: mean of one against the rest, as they occur).
+    Metrics are rmse, accuracy, log_loss and roc_auc (of several classes: mean of one versus the rest, as they occur).
     """
-    if len(ours.truth) < 2:
-        return None
-    (first, value), (second, other) = _sums(metric, ours), _sums(metric, theirs)
+    return every_pair(metric, [ours, theirs], seed=seed)[0, 1]
+
+
+def every_pair(metric: str, models: Sequence[Predicted], *, seed: int) -> dict[tuple[int, int], Paired | None]:
+    """Compare every two models as ``paired_bootstrap`` does, by their positions. All pairs share the drawn rows."""
+    pairs: dict[tuple[int, int], Paired | None] = dict.fromkeys(itertools.combinations(range(len(models)), 2))
+    if len(models[0].truth) < 2:
+        return pairs
+    tables, values = zip(*(_sums(metric, model) for model in models), strict=True)
     sign = 1.0 if metrics.get(metric).direction == "higher" else -1.0
-    width = first.shape[1]
+    ends = np.cumsum([table.shape[1] for table in tables])[:-1]
 
-    def differ(sums: Floats) -> Floats:
+    def scores(sums: Floats) -> list[Floats]:
         with np.errstate(invalid="ignore", divide="ignore"):
-            return sign * (value(sums[:, :width]) - other(sums[:, width:]))
+            return [value(part) for value, part in zip(values, np.split(sums, ends, axis=1), strict=True)]
 
-    table = np.hstack([first, second])
-    observed = float(differ(table.sum(axis=0)[None])[0])
-    if not math.isfinite(observed):
-        return None
-    drawn = differ(_drawn_sums(table, generator(seed, "paired bootstrap")))
+    table = np.hstack(tables)
+    observed = scores(table.sum(axis=0)[None])
+    drawn = scores(_drawn_sums(table, generator(seed, "paired bootstrap")))
+    for one, other in pairs:
+        difference = float(sign * (observed[one][0] - observed[other][0]))
+        if math.isfinite(difference):
+            pairs[one, other] = _tested(metric, difference, sign * (drawn[one] - drawn[other]))
+    return pairs
+
+
+def _tested(metric: str, difference: float, drawn: Floats) -> Paired | None:
+    """Return a difference with its interval and p-value, from the differences of drawn rows ``(draws,)``."""
     drawn = np.sort(drawn[np.isfinite(drawn)])
     if not len(drawn):
         return None
@@ -133,7 +147,7 @@ def paired_bootstrap(metric: str, ours: Predicted, theirs: Predicted, *, seed: i
     # The interval ends where the p-value of the value there reaches 5 %.
     at = max(0, math.ceil(LEVEL * (draws + 1) / 2) - 2)
     p_value = min(1.0, 2 * (1 + min(below, above)) / (draws + 1))
-    return Paired(metric, observed, float(drawn[at]), float(drawn[-1 - at]), p_value)
+    return Paired(metric, difference, float(drawn[at]), float(drawn[-1 - at]), p_value)
 
 
 def _drawn_sums(table: Floats, stream: np.random.Generator) -> Floats:
@@ -153,17 +167,21 @@ def _drawn_sums(table: Floats, stream: np.random.Generator) -> Floats:
     return sums
 
 
-# ---- against a constant, against other models ------------------------------------------------------------------------
-def skill(task: Task, ours: Predicted, constant: Predicted, *, seed: int) -> dict[str, Any] | None:
-    """Return whether a model has learnt more than a constant, and by how much; None where nothing can be compared.
+# ---- compared with a constant, compared with other models ------------------------------------------------------------
+def skill(
+    task: Task, ours: Predicted, constant: Predicted, *, seed: int, names: Sequence[str] = ()
+) -> dict[str, Any] | None:
+    """Return whether a model is better than a constant, and by how much. None where nothing can be compared.
 
-    For classes by the metric that stands first, the log loss and the ROC-AUC: where one class is frequent, a model may
-    order the rows well and still name that class in every row; and probabilities that are too sure have a bad log loss,
-    whatever their order. The model has learnt something if it is better in one of them at 5 % divided by their number:
-    so noise is taken for knowledge in few tables (0 to 4 % in simulated settings).
+    Classifiers are compared by the main metric, the log loss and the ROC-AUC. If one class is frequent, a model may
+    order the rows well and still predict that class in every row. Overconfident probabilities have a bad log loss,
+    whatever their order. The model has learnt something if it is better in one of them at 5 % divided by their number.
+    This takes noise for knowledge in few tables (0 to 4 % in simulations).
+
+    ``names`` are other metrics to compare, for models that return classes without probabilities.
     """
     first = primary_metric(task, ours.classes).name
-    names = [first] if task == "regression" else list(dict.fromkeys([first, "log_loss", "roc_auc"]))
+    names = names or ([first] if task == "regression" else list(dict.fromkeys([first, "log_loss", "roc_auc"])))
     tests = {name: paired_bootstrap(name, ours, constant, seed=seed) for name in names}
     measures = {name: test for name, test in tests.items() if test is not None}
     if not measures:
@@ -174,10 +192,10 @@ def skill(task: Task, ours: Predicted, constant: Predicted, *, seed: int) -> dic
 
 
 def _orders_rows(ours: Predicted, area: Paired) -> bool:
-    """Tell whether a ROC-AUC is above 0.5 by more than chance also where a class has few rows to be drawn from.
+    """Return whether a ROC-AUC is above 0.5 by more than chance, also where a class has few rows.
 
-    Without any order, the area of one class versus the rest has variance (n + 1) / (12 n₁ n₀) (the rank sum's); for a
-    mean over classes the mean of their deviations bounds its own.
+    Without any order, the area of one class versus the rest has variance (n + 1) / (12 n₁ n₀) (the rank sum's). For a
+    mean over classes, the mean of their deviations is an upper bound.
     """
     total = len(ours.truth)
     counts = np.array([np.sum(ours.truth == k) for k in range(ours.classes)], dtype=np.float64)
@@ -191,7 +209,7 @@ def _orders_rows(ours: Predicted, area: Paired) -> bool:
 def against_others(
     task: Task, ours: Predicted, rivals: Mapping[str, Predicted], *, seed: int
 ) -> dict[str, dict[str, Any]]:
-    """Compare a model with others by the metric that stands first; ``p_holm`` is adjusted for their number."""
+    """Compare a model with others by the main metric. ``p_holm`` is adjusted for their number."""
     metric = primary_metric(task, ours.classes).name
     tests = {name: paired_bootstrap(metric, ours, rival, seed=seed) for name, rival in rivals.items()}
     defined = {name: test for name, test in tests.items() if test is not None}

@@ -1,7 +1,7 @@
-"""Where to cut a score: the threshold that is best for F1, balanced accuracy or a cost; classes never predicted.
+"""Choose the threshold of a score by F1, balanced accuracy or a cost, and report classes that are never predicted.
 
-With few rows of one class the cut at one half is rarely the right one. Choose it on rows held out of training (on
-training rows a network is too sure of itself), and judge it on others again.
+With few rows of one class, a threshold of one half is rarely right. Choose it on rows held out of training, because a
+network is overconfident on training rows. Evaluate it on other rows again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad.base.checks import as_numbers, check_choice, is_finite_number, is_number
-from permgrad.base.errors import InputError, listed, shown, unknown
+from permgrad.base.errors import InputError, counted, listed, shown, unknown
 from permgrad.base.files import plain
 
 Criterion = Literal["f1", "balanced_accuracy", "cost"]
@@ -27,9 +27,9 @@ OUTCOMES = ("false_positive", "false_negative", "true_positive", "true_negative"
 
 @dataclass(frozen=True)
 class Threshold:
-    """A cut, and what it makes of the ``rows`` it was chosen on by a criterion, see ``metrics_at``.
+    """A threshold, the criterion it was chosen by, and its metrics on the ``rows`` it was chosen on (``metrics_at``).
 
-    A row is called positive if its score is at least ``value``; inf: none is, −inf: all are.
+    A row is predicted positive if its score is at least ``value``. With inf none is, with −inf all are.
     """
 
     value: float
@@ -41,7 +41,7 @@ class Threshold:
     metrics: Mapping[str, Any]
 
     def apply(self, scores: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-        """Say for each score ``(rows,)`` whether its row is called positive."""
+        """Return for each score ``(rows,)`` whether its row is predicted positive."""
         return _scores(scores) >= self.value
 
     def to_dict(self) -> dict[str, Any]:
@@ -57,11 +57,11 @@ def choose_threshold(
     *,
     positive: Any = None,
 ) -> Threshold:
-    """Choose the cut of the scores that is best for a criterion, exactly, over all cuts; of equals the highest.
+    """Choose the best threshold of all for a criterion, the highest if several are equally good.
 
-    ``y`` holds two labels ``(rows,)``, of which the second of the sorted ones is positive unless another is named;
-    scores ``(rows,)`` are larger for it. ``by="cost"`` is the sum over all rows of what outcomes cost, those left out
-    nothing: ``{"false_negative": 5, "false_positive": 1}``, also true ones; a gain is below 0.
+    ``y`` holds two labels ``(rows,)``. The second of the sorted labels is positive unless ``positive`` names another,
+    and scores ``(rows,)`` are larger for it. ``by="cost"`` minimises the sum of costs over all rows, such as
+    ``{"false_negative": 5, "false_positive": 1}``. Other outcomes cost nothing, and a gain is below 0.
 
     Examples:
         >>> chosen = choose_threshold([0, 0, 1, 0, 1], [0.1, 0.2, 0.4, 0.6, 0.9], by="balanced_accuracy")
@@ -71,17 +71,7 @@ def choose_threshold(
     check_choice("by", by, CRITERIA)
     prices = _checked_cost(by, cost)
     truth, numbers, label = _checked(y, scores, positive)
-    order = np.argsort(-numbers, kind="stable")
-    falling = numbers[order]
-    # The last row of each run of equal scores: a cut below it, never within.
-    last = np.append(np.flatnonzero(falling[1:] != falling[:-1]), len(falling) - 1)
-    high, low = falling[last[:-1]], falling[last[:-1] + 1]
-    middle = low / 2 + high / 2
-    # Between neighbouring floats, and where halves underflow, there is no middle: the upper one is the cut.
-    middle = np.where((middle > low) & (middle <= high), middle, high)
-    values = np.concatenate([[math.inf], middle, [-math.inf]])
-    hits = np.concatenate([[0], np.cumsum(truth[order])[last]])
-    alarms = np.concatenate([[0], last + 1]) - hits
+    values, hits, alarms = _all_cuts(truth, numbers)
     measures = _measures(truth, hits, alarms, prices)
     goodness = -measures["cost"] if by == "cost" else measures[by]
     best = int(np.argmax(goodness))
@@ -97,13 +87,15 @@ def metrics_at(
     *,
     positive: Any = None,
 ) -> dict[str, Any]:
-    """Return what a cut makes of some rows; ``y``, ``scores``, ``cost`` and ``positive`` as in ``choose_threshold``.
+    """Return the metrics of a threshold on some rows, with the arguments of ``choose_threshold``.
 
-    ``precision`` is None if no row is called positive, ``called`` is the share of rows that are; rows of the confusion
-    matrix are the truth, the positive class last.
+    ``called`` is the share of rows that are predicted positive, and ``precision`` is None if there are none. Rows of
+    the confusion matrix are the truth, the positive class last.
     """
     if not is_number(value):
-        raise InputError(f"a threshold must be a number, however: value={shown(value)}; pass for example 0.5")
+        raise InputError(
+            f"The threshold must be a number, got {shown(value)}", hint="Pass for example 0.5.", code="PG001"
+        )
     truth, numbers, _ = _checked(y, scores, positive)
     called = numbers >= value
     prices = _checked_cost("cost", cost) if cost is not None else {}
@@ -117,10 +109,11 @@ def never_predicted(
     validation: tuple[npt.NDArray[Any], npt.NDArray[np.float64]],
     test: tuple[npt.NDArray[Any], npt.NDArray[np.float64]],
 ) -> list[dict[str, Any]]:
-    """Return facts about each class that some test rows have and no test row is predicted to have, the largest first.
+    """Return facts about each class that occurs in the test rows but is never predicted, the largest first.
 
     Rows are truth ``(rows,)`` and probabilities ``(rows, classes)``. ``threshold`` is the best for balanced accuracy on
-    the validation rows, None where they do not tell; ``found`` and ``called`` count the rows that it calls so.
+    the validation rows, or None if they cannot determine it. ``called`` counts the rows that it predicts as the class,
+    and ``found`` those of them that are right.
     """
     missed: list[dict[str, Any]] = []
     predicted = np.unique(test[1].argmax(axis=1)) if len(test[0]) else ()
@@ -139,28 +132,80 @@ def never_predicted(
 
 
 def never_predicted_words(missed: Sequence[dict[str, Any]], most: int = 3) -> list[str]:
-    """Return a sentence or two for each class that is never predicted; of many classes for the largest."""
+    """Return a sentence or two for each class that is never predicted, for the largest ones if there are many."""
     sentences = []
     for facts in missed[:most]:
         label = repr(str(facts["class"]))
-        words = f"The model finds 0 of {facts['rows']:,} {label}: no test row is predicted so."
+        words = f"The model never predicts {label}, the class of {counted(facts['rows'], 'test row')}."
         if facts["threshold"] is not None and facts["found"]:
             precision = 100 * facts["found"] / facts["called"]
             words += (
-                f" With a threshold of {facts['threshold']:.3g} for its probability, the best for balanced accuracy on "
-                f"validation rows, it finds {facts['found']:,} of them; {precision:.0f} % of the rows predicted "
-                f"{label} are then right."
+                f" With a threshold of {facts['threshold']:.3g} on its probability (the best for balanced accuracy on "
+                f"validation rows), it finds {facts['found']:,} of them. Of the rows predicted {label}, "
+                f"{precision:.0f} % are then right."
             )
         sentences.append(words)
     if len(missed) > most:
         more = [str(facts["class"]) for facts in missed[most:]]
-        sentences.append(f"It never predicts {len(more)} more classes either: {listed(more, show=repr)}.")
+        sentences.append(f"It also never predicts {len(more)} more classes: {listed(more, show=repr)}.")
     return sentences
 
 
+def operating_points(positive: npt.ArrayLike, scores: npt.ArrayLike, most: int = 300) -> dict[str, Any]:
+    """Return the counts at thresholds of a probability, from the highest to the lowest, at most about so many.
+
+    ``positive`` ``(rows,)`` tells which rows are positive. The result has ``rows, positives`` and for each threshold
+    its ``value`` (at the ends 1 and 0), ``called``, the rows predicted positive, ``hits``, those of them that are, and
+    ``least``, the lowest probability of a row predicted positive (1 if there is none). ``start`` is the position of the
+    threshold of one half. If there are more thresholds, half of them are evenly spread over the rows, half over the
+    positives.
+
+    Examples:
+        >>> points = operating_points([False, True, True], [0.2, 0.6, 0.9])
+        >>> points["called"], points["hits"], points["value"], points["start"]
+        ([0, 1, 2, 3], [0, 1, 2, 2], [1.0, 0.75, 0.4, 0.0], 2)
+    """
+    truth, numbers = np.asarray(positive, dtype=bool), _scores(scores)
+    if not len(truth):
+        return {"rows": 0, "positives": 0, "value": [], "called": [], "hits": [], "least": [], "start": 0}
+    values, hits, alarms = _all_cuts(truth, numbers)
+    called = hits + alarms
+    half = int(np.searchsorted(called, np.count_nonzero(numbers >= 0.5)))
+    places = np.arange(len(values))
+    if len(values) > most:
+        sides = [counts / max(int(counts[-1]), 1) for counts in (called, hits)]
+        wanted = np.linspace(0, 1, most // 2)
+        spread = np.concatenate([np.searchsorted(side, wanted) for side in sides]).clip(0, len(values) - 1)
+        places = np.unique(np.concatenate([spread, [0, half, len(values) - 1]]))
+    least = np.append(1.0, -np.sort(-numbers)[called[1:] - 1])
+    return {
+        "rows": len(truth),
+        "positives": int(truth.sum()),
+        "value": np.clip(values[places], 0, 1).tolist(),
+        "called": called[places].tolist(),
+        "hits": hits[places].tolist(),
+        "least": np.clip(least[places], 0, 1).tolist(),
+        "start": int(np.searchsorted(places, half)),
+    }
+
+
 # ---- the parts -------------------------------------------------------------------------------------------------------
+def _all_cuts(truth: npt.NDArray[np.bool_], scores: Floats) -> tuple[Floats, Any, Any]:
+    """Return every threshold that divides the rows differently, falling, with its true and false positives."""
+    order = np.argsort(-scores, kind="stable")
+    falling = scores[order]
+    # The last row of each run of equal scores, because a cut cannot divide them.
+    last = np.append(np.flatnonzero(falling[1:] != falling[:-1]), len(falling) - 1)
+    high, low = falling[last[:-1]], falling[last[:-1] + 1]
+    middle = low / 2 + high / 2
+    # Between neighbouring floats, and where halves underflow, there is no middle. The upper one is then the cut.
+    middle = np.where((middle > low) & (middle <= high), middle, high)
+    hits = np.concatenate([[0], np.cumsum(truth[order])[last]])
+    return np.concatenate([[math.inf], middle, [-math.inf]]), hits, np.concatenate([[0], last + 1]) - hits
+
+
 def _measures(truth: npt.NDArray[np.bool_], hits: Any, alarms: Any, cost: Mapping[str, float]) -> dict[str, Any]:
-    """Return what cuts make of the rows, see ``metrics_at``, from the rows that they call positive ``(cuts,)``."""
+    """Return the metrics of cuts (``metrics_at``) from their numbers of true and false positives ``(cuts,)``."""
     positives, rows = int(truth.sum()), len(truth)
     negatives = rows - positives
     missed, passed = positives - hits, negatives - alarms
@@ -169,7 +214,7 @@ def _measures(truth: npt.NDArray[np.bool_], hits: Any, alarms: Any, cost: Mappin
         precision = hits / (hits + alarms)
     measures = {
         "accuracy": (hits + passed) / rows,
-        # Over one denominator, so that equal values are equal to the last bit.
+        # With one denominator, so that equal values are equal to the last bit.
         "balanced_accuracy": (hits * negatives + passed * positives) / (2 * positives * negatives),
         "precision": precision,
         "recall": hits / positives,
@@ -189,14 +234,18 @@ def _checked(y: npt.ArrayLike, scores: npt.ArrayLike, positive: Any) -> tuple[np
     """Return which rows are positive, their scores, and the label of the positive class."""
     values = np.asarray(y)
     if values.ndim != 1:
-        raise InputError(f"y must have shape (rows,), however: its shape is {values.shape}")
+        raise InputError(f"y must have shape (rows,), got {values.shape}", hint="Pass one label per row.", code="PG007")
     try:
         labels = sorted(set(values.tolist()))
     except TypeError as error:
-        raise InputError(f"y must hold two labels of one type, however: {error}; correct them") from error
+        raise InputError(
+            f"The labels in y are of different types: {error}", hint="Pass labels of one type.", code="PG015"
+        ) from error
     if len(labels) != 2:
         raise InputError(
-            f"y must hold two labels, however: it holds {len(labels)} ({shown(labels[:5])}); pass rows of both classes"
+            f"y must hold two labels, got {len(labels)} ({shown(labels[:5])})",
+            hint="Pass rows of both classes.",
+            code="PG015",
         )
     if positive is None:
         positive = labels[1]
@@ -208,7 +257,11 @@ def _checked(y: npt.ArrayLike, scores: npt.ArrayLike, positive: Any) -> tuple[np
         raise unknown("positive", positive, list(map(str, labels)))
     numbers = _scores(scores)
     if len(values) != len(numbers):
-        raise InputError(f"y and scores must have as many rows, however: {len(values)} and {len(numbers)}")
+        raise InputError(
+            f"y and scores must have the same number of rows, got {len(values)} and {len(numbers)}",
+            hint="Pass one score per row.",
+            code="PG007",
+        )
     return np.asarray(values == positive, dtype=bool), numbers, positive
 
 
@@ -216,12 +269,13 @@ def _scores(scores: npt.ArrayLike) -> Floats:
     numbers = as_numbers("scores", scores, "pass predict_proba(X)[:, 1]")
     if numbers.ndim != 1:
         raise InputError(
-            f"scores must have shape (rows,), however: its shape is {numbers.shape}; pass predict_proba(X)[:, 1]"
+            f"scores must have shape (rows,), got {numbers.shape}", hint="Pass predict_proba(X)[:, 1].", code="PG007"
         )
     if not np.isfinite(numbers).all():
         raise InputError(
-            f"scores must be finite, however: {int((~np.isfinite(numbers)).sum())} of {len(numbers)} are not; "
-            "leave those rows out"
+            f"{int((~np.isfinite(numbers)).sum())} of {len(numbers)} scores are not finite",
+            hint="Leave those rows out.",
+            code="PG040",
         )
     return numbers
 
@@ -229,15 +283,22 @@ def _scores(scores: npt.ArrayLike) -> Floats:
 def _checked_cost(by: str, cost: Mapping[str, float] | None) -> dict[str, float]:
     if by != "cost":
         if cost is not None:
-            raise InputError(f"cost is used with by='cost' only, however: by={by!r}; leave one of them out")
+            raise InputError(
+                f"cost= needs by='cost', got by={by!r}", hint="Leave cost= out, or pass by='cost'.", code="PG006"
+            )
         return {}
     if not isinstance(cost, Mapping) or not cost:
         raise InputError(
-            f"by='cost' needs what outcomes cost, however: cost={shown(cost)}; "
-            "pass for example cost={'false_negative': 5, 'false_positive': 1}"
+            f"by='cost' needs the costs of outcomes, got cost={shown(cost)}",
+            hint="Pass for example cost={'false_negative': 5, 'false_positive': 1}.",
+            code="PG005",
         )
     for outcome, price in cost.items():
         check_choice("outcome in cost", outcome, OUTCOMES)
         if not is_finite_number(price):
-            raise InputError(f"a cost must be a finite number, however: cost[{outcome!r}]={shown(price)}; correct it")
+            raise InputError(
+                f"cost[{outcome!r}] must be a finite number, got {shown(price)}",
+                hint="Pass for example 1.",
+                code="PG002",
+            )
     return {str(outcome): float(price) for outcome, price in cost.items()}

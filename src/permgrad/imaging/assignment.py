@@ -1,4 +1,4 @@
-"""The default layout: one pixel per column, correlated columns side by side; and the control that leaves it to chance.
+"""The default layout: one pixel per column, correlated columns side by side, and the control that leaves it to chance.
 
 A compact block, because a convolution kernel mixes a pixel with its neighbours only.
 """
@@ -29,10 +29,10 @@ Array = npt.NDArray[np.float64]
 
 @layouts.register("assignment")
 class AssignmentLayout(PlacedLayout):
-    """Gives every encoded column a pixel of its own, with correlated columns as neighbours.
+    """Gives every encoded column a separate pixel, with correlated columns as neighbours.
 
     Args:
-        pixels: Side of the grid; it grows when there are more columns than pixels.
+        pixels: Side of the grid. It grows when there are more columns than pixels.
         random_state: As in scikit-learn.
         spacing: Distance between neighbouring columns in pixels: 1 packs them, 2 leaves a pixel between them.
         refine: Whether swaps improve the neighbourhood after the assignment.
@@ -98,7 +98,7 @@ def block_cells(columns: int, pixels: int, spacing: int = 1) -> Positions:
 
 
 def _standardised_sample(encoded: Array, seed: int) -> Array:
-    """Return a sample of rows with columns of mean 0 and length 1; a constant column becomes 0."""
+    """Return a sample of rows with columns of mean 0 and length 1. A constant column becomes 0."""
     rows, columns = encoded.shape
     most = min(_SAMPLED_ROWS, max(50, _SAMPLED_VALUES // columns))
     if rows > most:
@@ -140,7 +140,7 @@ def _principal_plane(standardised: Array, seed: int) -> Array:
 
 
 def _with_fixed_signs(plane: Array) -> Array:
-    """Turn each axis so that its largest entry is positive: eigenvectors have no sign of their own."""
+    """Turn each axis so that its largest entry is positive: the sign of an eigenvector is arbitrary."""
     largest = np.abs(np.round(plane, 9)).argmax(axis=0)
     signs = np.where(plane[largest, np.arange(plane.shape[1])] < 0, -1.0, 1.0)
     fixed: Array = plane * signs

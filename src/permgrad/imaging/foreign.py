@@ -27,18 +27,18 @@ class ForeignRenderer(nn.Module):
 
     What may come back for n rows: ``(n, height, width)``, ``(n, channels, height, width)`` or
     ``(n, height, width, channels)``. Of the latter two, unless ``channels_last`` says which: if two adjacent axes are
-    equal and the third differs, these two are height and width; else the axis of length 1, 3 or 4 is that of the
+    equal and the third differs, these two are height and width. Otherwise the axis of length 1, 3 or 4 is that of the
     channels.
 
     Shape:
         input ``(n, encoded)``, output ``(n, channels, height, width)`` on the input's device, in its dtype.
 
     Args:
-        images: A callable from a float64 array (n, encoded) to pictures, or a TINTOlib method fitted on a table of
-            *encoded* columns (see the estimator's ``encode``) with a target column behind them if its problem has one.
-            Of the PNG files that it draws the red, green and blue channels are read, 0…1.
-        names: Names of the encoded columns; with them a callable receives a DataFrame instead of an array.
-        channels_last: Whether the last axis is that of the channels; None: found out as told above.
+        images: A callable from a float64 array (n, encoded) to pictures, or a fitted TINTOlib method. The method is
+            fitted on a table of *encoded* columns (see the estimator's ``encode``), then a target column if its problem
+            has one. Of the PNG files that it draws, the red, green and blue channels are read, 0…1.
+        names: Names of the encoded columns. With them a callable receives a DataFrame instead of an array.
+        channels_last: Whether the last axis is that of the channels. None: found out as told above.
 
     Examples:
         >>> renderer = ForeignRenderer(lambda rows: rows.reshape(-1, 1, 2))
@@ -54,7 +54,9 @@ class ForeignRenderer(nn.Module):
         if not is_foreign(images):
             raise InputError(
                 "images must be a callable from encoded rows to pictures, or a fitted TINTOlib method with "
-                f"transform(data, folder), however: images={images!r}; pass for example a function of an array"
+                f"transform(data, folder), got {images!r}",
+                hint="Pass for example a function of an array.",
+                code="PG001",
             )
         # In a tuple, because torch would take over the parameters of a foreign network put here openly.
         self._source = (images,)
@@ -68,17 +70,18 @@ class ForeignRenderer(nn.Module):
         return self._source[0]
 
     def forward(self, encoded: Tensor) -> Tensor:
-        """Draw pictures: ``(n, encoded)`` to ``(n, channels, height, width)``; no gradient flows back."""
+        """Draw pictures: ``(n, encoded)`` to ``(n, channels, height, width)``. No gradient flows back."""
         dtype = encoded.dtype if encoded.is_floating_point() else torch.get_default_dtype()
         if encoded.ndim != 2 or (self.names is not None and encoded.shape[1] != len(self.names)):
             wanted = "encoded" if self.names is None else len(self.names)
             raise InputError(
-                f"encoded rows must have the shape (n, {wanted}), however: shape {tuple(encoded.shape)}; "
-                "encode the table with the encoder the network was trained with"
+                f"Encoded rows must have the shape (n, {wanted}), got {tuple(encoded.shape)}",
+                hint="Encode the table with the encoder that the network was trained with.",
+                code="PG007",
             )
         if encoded.shape[0] == 0 and self._shape is not None:
             return torch.zeros((0, *self._shape), dtype=dtype, device=encoded.device)
-        # A copy in float64: their code may write into what it is given.
+        # A copy in float64: foreign code may write into its input.
         rows = encoded.detach().to(device="cpu", dtype=torch.float64).numpy().copy()
         try:
             drawn = self._drawn(rows)
@@ -86,13 +89,14 @@ class ForeignRenderer(nn.Module):
             if isinstance(error, InputError) or is_out_of_memory(error):
                 raise
             raise InputError(
-                f"the foreign image method must draw every encoded row, however: on {len(rows)} rows it raised "
-                f"{type(error).__name__}: {error}; try it on the same rows outside permgrad"
+                f"The foreign image method failed on {len(rows)} rows with {type(error).__name__}: {error}",
+                hint="Try it on the same rows outside permgrad.",
+                code="PG032",
             ) from error
         return torch.from_numpy(self._checked(drawn, len(rows))).to(device=encoded.device, dtype=dtype)
 
     def render_region(self, encoded: Tensor, box: Box) -> Tensor:
-        """Return the crop of whole pictures; it costs as much as they do."""
+        """Return the crop of whole pictures. It costs as much as they do."""
         top, bottom, left, right = box
         return self.forward(encoded)[:, :, top:bottom, left:right]
 
@@ -101,8 +105,9 @@ class ForeignRenderer(nn.Module):
     def _known_shape(self) -> tuple[int, int, int]:
         if self._shape is None:
             raise InputError(
-                "the size of foreign pictures is known after the first is drawn, however: none has been; "
-                "draw one row first"
+                "The size of foreign pictures is unknown before the first is drawn",
+                hint="Draw one row first.",
+                code="PG055",
             )
         return self._shape
 
@@ -120,9 +125,9 @@ class ForeignRenderer(nn.Module):
     def influence(self) -> Tensor:
         """Refuse: nobody knows the slopes of foreign pictures."""
         raise InputError(
-            "maps can be read back to columns only through a differentiable renderer, "
-            "however: the pictures are drawn by foreign code; choose method='permgrad', 'permutation' or 'ablation', "
-            "or a layout of permgrad"
+            "Maps cannot be read back to columns, because foreign code draws the pictures and it has no slopes",
+            hint="Choose method='permgrad', 'permutation' or 'ablation', or a layout of permgrad.",
+            code="PG034",
         )
 
     # ---- saving, loading ---------------------------------------------------------------------------------------------
@@ -138,7 +143,7 @@ class ForeignRenderer(nn.Module):
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], images: Any) -> ForeignRenderer:
-        """Read what `to_dict` wrote; the foreign code is given anew."""
+        """Read what `to_dict` wrote. The foreign code is given anew."""
         renderer = cls(images, content.get("names"), content.get("channels_last"))
         shape = content.get("shape")
         renderer._shape = None if shape is None else (int(shape[0]), int(shape[1]), int(shape[2]))
@@ -155,15 +160,16 @@ class ForeignRenderer(nn.Module):
         frame = pd.DataFrame(rows, columns=self.names or [f"column{index}" for index in range(rows.shape[1])])
         problem = str(getattr(self.images, "problem", "unsupervised"))
         if problem != "unsupervised":
-            # The method files pictures by target; all go under one, since nobody knows it at prediction.
+            # The method files pictures by target. All go under one, since nobody knows it at prediction.
             frame["target"] = 0
         with tempfile.TemporaryDirectory(prefix="permgrad-images-") as folder:
             self.images.transform(frame, folder)
             listed = Path(folder) / f"{problem}.csv"
             if not listed.is_file():
                 raise InputError(
-                    "a TINTOlib method must list its pictures in a CSV file, "
-                    f"however: {listed.name} was not written; use TINTOlib 1.3 or later"
+                    f"The TINTOlib method did not write {listed.name}, the list of its pictures",
+                    hint="Use TINTOlib 1.3 or later.",
+                    code="PG060",
                 )
             paths = pd.read_csv(listed, usecols=["images"])["images"]
             pictures = [
@@ -180,18 +186,23 @@ class ForeignRenderer(nn.Module):
             images = np.asarray(drawn, dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise InputError(
-                f"foreign pictures must be numbers of one shape, however: {error}; return one array for all rows"
+                f"Foreign pictures must be numbers of one shape: {error}",
+                hint="Return one array for all rows.",
+                code="PG032",
             ) from error
         if images.ndim not in (3, 4) or len(images) != rows or 0 in images.shape[1:]:
             raise InputError(
-                "foreign pictures must have the shape (n, height, width), (n, channels, height, width) or "
-                f"(n, height, width, channels), however: shape {images.shape} for n={rows} rows; "
-                "return one picture for each row"
+                "Foreign pictures must have the shape (n, height, width), (n, channels, height, width) or "
+                f"(n, height, width, channels), got {images.shape} for n={rows} rows",
+                hint="Return one picture for each row.",
+                code="PG007",
             )
         if not np.isfinite(images).all():
             bad = int((~np.isfinite(images.reshape(rows, -1))).any(axis=1).sum())
             raise InputError(
-                f"foreign pictures must be finite, however: {bad} of {rows} hold NaN or infinity; mend the callable"
+                f"Foreign pictures must be finite, but {bad} of {rows} hold NaN or infinity",
+                hint="Correct the callable.",
+                code="PG040",
             )
         if images.ndim == 3:
             images = images[:, None]
@@ -202,8 +213,9 @@ class ForeignRenderer(nn.Module):
         self._shape = self._shape or shape
         if shape != self._shape:
             raise InputError(
-                "foreign pictures must have one shape (channels, height, width), "
-                f"however: {shape} after {self._shape}; let the callable return the same size each time"
+                f"Foreign pictures must have one shape (channels, height, width), got {shape} after {self._shape}",
+                hint="Return the same size each time.",
+                code="PG007",
             )
         return np.ascontiguousarray(images)
 
@@ -217,14 +229,15 @@ def _last_is_channels(shape: tuple[int, ...], declared: bool | None) -> bool:
     few = (1, 3, 4)
     if (first in few) == (last in few):
         raise InputError(
-            "the axis of the channels must be recognisable, "
-            f"however: pictures of shape {shape} can be read both ways; pass channels_last=True or False"
+            f"Either axis of pictures of shape {shape} may be that of the channels",
+            hint="Pass channels_last=True or False.",
+            code="PG005",
         )
     return last in few
 
 
 def is_foreign(candidate: Any) -> bool:
-    """Return whether an object draws pictures itself: a plain callable, or a fitted TINTOlib method; not a layout."""
+    """Return whether an object draws pictures itself: a plain callable, or a fitted TINTOlib method, not a layout."""
     if isinstance(candidate, type):
         return False
     if callable(getattr(candidate, "transform", None)) and hasattr(candidate, "problem"):
@@ -233,17 +246,20 @@ def is_foreign(candidate: Any) -> bool:
 
 
 def renderer_from_dict(content: Mapping[str, Any], images: Any = None) -> Renderer | ForeignRenderer:
-    """Read a renderer of either kind; foreign code, if the model had some, is given anew."""
+    """Read a renderer of either kind. Foreign code, if the model had some, is given anew."""
     kind = content.get("kind")
     if kind == "renderer":
         return Renderer.from_dict(content)
     if kind == "foreign":
         if images is None:
             raise InputError(
-                "a model with a foreign image callable needs that callable on loading, "
-                "however: images=None; call pg.load(folder, images=callable)"
+                "A model with a foreign image callable needs that callable on loading",
+                hint="Call pg.load(folder, images=callable).",
+                code="PG005",
             )
         return ForeignRenderer.from_dict(content, images)
     raise InputError(
-        f"a stored renderer must be of kind 'renderer' or 'foreign', however: kind={kind!r}; save it again"
+        f"A stored renderer must be of kind 'renderer' or 'foreign', got {kind!r}",
+        hint="Save the model again.",
+        code="PG052",
     )

@@ -34,7 +34,7 @@ class Blur:
     """TINTO's blur: around its pixel a column paints discs that fade with their radius.
 
     The disc of step ``s`` (1 … ``steps``) has the radius ``r = distance · s`` and the intensity ``min(amplification /
-    (π r²), 1)``; a pixel takes the smallest disc that holds it, the centre is 1 (Castillo-Cara et al. 2023, SoftwareX
+    (π r²), 1)``. A pixel takes the smallest disc that holds it, the centre is 1 (Castillo-Cara et al. 2023, SoftwareX
     22, 101391, as TINTOlib 1.3.1 computes it).
 
     Examples:
@@ -56,8 +56,10 @@ class Blur:
             check_whole(name, getattr(self, name), fix)
         if self.radius > MAXIMUM_PIXELS:
             raise InputError(
-                f"a blur must reach at most {MAXIMUM_PIXELS} pixels, however: distance={self.distance} times "
-                f"steps={self.steps} is {self.radius}; {fix}"
+                f"A blur must reach at most {MAXIMUM_PIXELS} pixels, "
+                f"but distance={self.distance} times steps={self.steps} is {self.radius}",
+                hint=fix,
+                code="PG002",
             )
 
     @property
@@ -81,8 +83,8 @@ class Blur:
 class Layout(Protocol):
     """What the renderer needs to know, and how it is learned: any object with these members can be ``layout=``.
 
-    ``positions (encoded columns, 2)``: row and column of each encoded column's pixel; ``pixels``: side of the square
-    grid; ``overlap``: what a pixel shows where columns meet. ``blur`` (a `Blur` or None) may be left out.
+    ``positions (encoded columns, 2)``: row and column of each encoded column's pixel. ``pixels``: side of the square
+    grid. ``overlap``: what a pixel shows where columns meet. ``blur`` (a `Blur` or None) may be left out.
     """
 
     positions: Positions
@@ -90,7 +92,7 @@ class Layout(Protocol):
     overlap: Overlap
 
     def fit(self, encoded: npt.NDArray[Any], names: Sequence[str] | None = None, random_state: Any = None) -> Self:
-        """Learn positions from encoded training rows ``(rows, encoded columns)``; return the layout itself."""
+        """Learn positions from encoded training rows ``(rows, encoded columns)``. Return the layout itself."""
         ...
 
 
@@ -111,8 +113,9 @@ class PlacedLayout:
     def __init__(self, pixels: int = 20, *, random_state: Any = None) -> None:
         if not is_whole(pixels) or not 1 <= pixels <= MAXIMUM_PIXELS:
             raise InputError(
-                f"pixels must be an integer from 1 to {MAXIMUM_PIXELS}, however: pixels={shown(pixels)}; "
-                "pass for example pixels=20"
+                f"pixels must be an integer from 1 to {MAXIMUM_PIXELS}, got {shown(pixels)}",
+                hint="Pass for example pixels=20.",
+                code="PG002",
             )
         self.pixels = int(pixels)
         self.random_state = random_state
@@ -122,7 +125,7 @@ class PlacedLayout:
         self.positions: Positions = np.zeros((0, 2), dtype=np.int64)
 
     def fit(self, encoded: npt.NDArray[Any], names: Sequence[str] | None = None, random_state: Any = None) -> Self:
-        """Place the encoded columns of training rows (rows, encoded columns); NaN counts as the column's mean.
+        """Place the encoded columns of training rows (rows, encoded columns). NaN counts as the column's mean.
 
         Of ``names`` only the number is checked. ``random_state`` None takes the one given when the layout was made.
         """
@@ -158,7 +161,7 @@ class PlacedLayout:
 
 
 class StoredLayout(PlacedLayout):
-    """A layout that is known already: read from a file, or written down by hand; ``name`` of what made the positions.
+    """A layout that is known already: read from a file, or written down by hand. ``name`` of what made the positions.
 
     Examples:
         >>> layout = StoredLayout([[0, 0], [0, 1]], pixels=2)
@@ -180,10 +183,12 @@ class StoredLayout(PlacedLayout):
         check_choice("overlap", overlap, get_args(Overlap))
         if blur is not None and not isinstance(blur, Blur):
             raise InputError(
-                f"a layout's blur must be None or a permgrad.imaging.Blur, however: blur={shown(blur)}; leave it out"
+                f"blur must be None or a permgrad.imaging.Blur, got {shown(blur)}", hint="Leave it out.", code="PG001"
             )
         if not isinstance(name, str):
-            raise InputError(f"name must be text, however: name={shown(name)}; pass for example name='stored'")
+            raise InputError(
+                f"name must be text, got {shown(name)}", hint="Pass for example name='stored'.", code="PG001"
+            )
         self.overlap, self.blur = overlap, blur
         self.name = name  # type: ignore[misc]  # the name of the layout that was stored, so not the class's
         self.positions = check_positions(positions, self.pixels)
@@ -191,20 +196,19 @@ class StoredLayout(PlacedLayout):
     def _place(self, encoded: npt.NDArray[np.float64], seed: int) -> Positions:  # noqa: ARG002 — nothing is drawn
         if encoded.shape[1] != len(self.positions):
             raise InputError(
-                "a stored layout must have one position for each encoded column, "
-                f"however: {len(self.positions)} positions, {encoded.shape[1]} encoded columns; "
-                "use layout='assignment' to place these columns anew"
+                f"The stored layout has {len(self.positions)} positions for {encoded.shape[1]} encoded columns",
+                hint="Use layout='assignment' to place these columns anew.",
+                code="PG007",
             )
         return self.positions
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> StoredLayout:
-        """Read what `to_dict` wrote; nothing in it is executed."""
+        """Read what `to_dict` wrote. Nothing in it is executed."""
         missing = [key for key in ("positions", "pixels", "overlap") if key not in content]
         if missing:
             raise InputError(
-                "a stored layout must have 'positions', 'pixels' and 'overlap', "
-                f"however: {', '.join(map(repr, missing))} missing; save the model again"
+                f"The stored layout lacks {', '.join(map(repr, missing))}", hint="Save the model again.", code="PG052"
             )
         blur = content.get("blur")
         positions = np.asarray(content["positions"], dtype=np.int64).reshape(-1, 2)
@@ -230,7 +234,9 @@ def make_layout(name_or_object: Any, pixels: int = 20, random_state: Any = None,
         if options and not taken:
             option, value = next(iter(options.items()))
             raise InputError(
-                f"layout {name_or_object!r} takes no options, however: {option}={shown(value)}; leave it out"
+                f"Layout {name_or_object!r} has no options, got {option}={shown(value)}",
+                hint="Leave it out.",
+                code="PG004",
             )
         for option in options:
             if option not in taken:
@@ -238,14 +244,18 @@ def make_layout(name_or_object: Any, pixels: int = 20, random_state: Any = None,
         return maker(pixels=pixels, random_state=random_state, **options)
     if options:
         raise InputError(
-            "options are for layouts given by name, "
-            f"however: {', '.join(options)} came with a {type(name_or_object).__name__}; set them on the object itself"
+            f"Options are for layouts given by name, but {', '.join(options)} came with a "
+            f"{type(name_or_object).__name__}",
+            hint="Set them on the object itself.",
+            code="PG004",
         )
     if isinstance(name_or_object, type) or not callable(getattr(name_or_object, "fit", None)):
         raise InputError(
             f"layout must be one of {', '.join(map(repr, layouts.names()))}, or an object with "
             "fit(encoded, names, random_state) that sets positions, pixels and overlap, "
-            f"however: layout={shown(name_or_object)}; see docs/adding-a-layout.md for the protocol"
+            f"got {shown(name_or_object)}",
+            hint="The protocol is in docs/adding-a-layout.md.",
+            code="PG001",
         )
     return copy.deepcopy(name_or_object)  # type: ignore[no-any-return]
 
@@ -256,7 +266,9 @@ def fit_layout(layout: Layout, encoded: npt.NDArray[Any], names: Sequence[str] |
     if names is not None:
         names = list(check_names("names", names, "pass the encoder's encoded_names_"))
     if not callable(getattr(layout, "fit", None)):
-        raise InputError(f"layout must have a fit, however: layout={shown(layout)}; pass what make_layout gives")
+        raise InputError(
+            f"layout must have a fit, got {shown(layout)}", hint="Pass a layout from make_layout.", code="PG001"
+        )
     returned = layout.fit(encoded, names, seed)
     fitted = layout if returned is None else returned
     checked = check_layout(fitted)
@@ -269,8 +281,9 @@ def check_layout(layout: Any) -> StoredLayout:
     missing = [key for key in ("positions", "pixels", "overlap") if not hasattr(layout, key)]
     if missing:
         raise InputError(
-            f"a fitted layout must have positions, pixels and overlap, however: {type(layout).__name__} has no "
-            f"{', '.join(missing)}; set them in its fit"
+            f"{type(layout).__name__} has no {', '.join(missing)} after fit",
+            hint="Set positions, pixels and overlap in its fit.",
+            code="PG001",
         )
     rules = layout.overlap, getattr(layout, "blur", None), str(getattr(layout, "name", "stored"))
     copied = StoredLayout(layout.positions, layout.pixels, *rules)
@@ -292,22 +305,26 @@ def layout_to_dict(layout: Layout) -> dict[str, Any]:
 
 
 def check_encoded(encoded: Any, names: Sequence[str] | None = None) -> npt.NDArray[np.float64]:
-    """Return encoded rows as float64 with at least one row and one column; NaN becomes the column's mean."""
+    """Return encoded rows as float64 with at least one row and one column. NaN becomes the column's mean."""
     table = as_numbers("encoded", encoded, "pass the encoded training rows")
     if table.ndim != 2 or 0 in table.shape:
         raise InputError(
-            "a layout is fitted on encoded rows of shape (rows, columns), at least one of each, "
-            f"however: shape {table.shape}; pass the encoded training rows"
+            f"A layout needs encoded rows of shape (rows, columns), at least one of each, got shape {table.shape}",
+            hint="Pass the encoded training rows.",
+            code="PG007",
         )
     if names is not None and len(check_names("names", names, "pass the encoder's encoded_names_")) != table.shape[1]:
         raise InputError(
-            f"a layout needs one name for each encoded column, however: {len(names)} names, {table.shape[1]} columns; "
-            "pass the encoder's encoded_names_"
+            f"A layout needs one name for each encoded column, got {len(names)} names for {table.shape[1]} columns",
+            hint="Pass the encoder's encoded_names_.",
+            code="PG007",
         )
     if infinite := int(np.isinf(table).any(axis=0).sum()):
         raise InputError(
-            f"encoded values must be finite, however: {infinite} of {table.shape[1]} columns "
-            f"{by_count(infinite, 'holds', 'hold')} infinity; clean {by_count(infinite, 'it', 'them')} first"
+            f"Encoded values must be finite, but {infinite} of {table.shape[1]} columns "
+            f"{by_count(infinite, 'holds', 'hold')} infinity",
+            hint=f"Clean {by_count(infinite, 'it', 'them')} first.",
+            code="PG014",
         )
     empty = np.isnan(table)
     means = np.where(empty, 0.0, table).sum(axis=0) / np.maximum((~empty).sum(axis=0), 1)
@@ -324,17 +341,21 @@ def check_positions(positions: Any, pixels: int, columns: int | None = None) -> 
         array, integers, exact = np.zeros(0), np.zeros(0, dtype=np.int64), False
     if array.ndim != 2 or array.shape[1:] != (2,) or not exact:
         raise InputError(
-            "a layout's positions must be integers of shape (encoded columns, 2), a row and a column for each, "
-            f"however: {type(positions).__name__} of shape {np.shape(array)}; round them to whole pixels"
+            "positions of a layout must be integers of shape (encoded columns, 2), a row and a column for each, "
+            f"got {type(positions).__name__} of shape {np.shape(array)}",
+            hint="Round them to whole pixels.",
+            code="PG007",
         )
     if columns is not None and len(integers) != columns:
         raise InputError(
-            "a layout must have one position for each encoded column, "
-            f"however: {len(integers)} positions, {columns} encoded columns; fit it on these columns"
+            f"A layout needs one position for each encoded column, got {len(integers)} positions for {columns} columns",
+            hint="Fit it on these columns.",
+            code="PG007",
         )
     if len(integers) and (integers.min() < 0 or integers.max() >= pixels):
         raise InputError(
-            f"positions must lie from 0 to pixels − 1 = {pixels - 1}, however: they go from {integers.min()} to "
-            f"{integers.max()}; give the layout more pixels"
+            f"positions must be from 0 to pixels − 1 = {pixels - 1}, got {integers.min()} to {integers.max()}",
+            hint="Give the layout more pixels.",
+            code="PG002",
         )
     return integers

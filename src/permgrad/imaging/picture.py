@@ -32,8 +32,8 @@ _Entry = tuple[int, int, str, list[str]]
 def draw_layout(layout: Any, names: Sequence[str] | None = None, title: str | None = None) -> Figure:
     """Draw where each encoded column sits, with a legend of full names.
 
-    Columns alone on a pixel carry a number, and a short name where there is room; pixels with several columns carry
-    letters and the legend lists who meets there. The part of the grid in use is shown large, and a small frame shows
+    Columns alone on a pixel carry a number, and a short name where there is room. Pixels with several columns carry
+    letters and the legend lists them. The part of the grid in use is shown large, and a small frame shows
     where it lies in the whole picture. Without ``names`` columns are called ``x0``, ``x1``, ….
 
     Examples:
@@ -47,11 +47,10 @@ def draw_layout(layout: Any, names: Sequence[str] | None = None, title: str | No
     positions, pixels, shared = checked.positions, checked.pixels, checked.collisions
     if not len(positions):
         raise InputError(
-            f"a layout must be fitted before it is drawn, however: {type(layout).__name__} has no positions; "
-            "call fit first"
+            f"{type(layout).__name__} is not fitted: it has no positions", hint="Call fit first.", code="PG030"
         )
     if title is not None and not isinstance(title, str):
-        raise InputError(f"title must be text, however: title={shown(title)}; pass text, or leave it out")
+        raise InputError(f"title must be text, got {shown(title)}", hint="Pass text, or leave it out.", code="PG001")
     name = str(getattr(layout, "name", "") or type(layout).__name__)
     heading = f"{name} layout: {len(positions)} columns on {pixels} × {pixels} pixels"
     heading += f", {shared} share a pixel" if shared else ""
@@ -95,8 +94,9 @@ def _entries(positions: Positions, names: Sequence[str] | None) -> list[_Entry]:
     named = check_names("names", named, "pass the encoder's encoded_names_")
     if len(named) != columns:
         raise InputError(
-            f"names must hold one name for each encoded column, however: {len(named)} names, {columns} columns; "
-            "pass the encoder's encoded_names_"
+            f"names must hold one name for each encoded column, got {len(named)} names for {columns} columns",
+            hint="Pass the encoder's encoded_names_.",
+            code="PG007",
         )
     members: dict[tuple[int, int], list[str]] = {}
     for (row, place), name in zip(positions.tolist(), named, strict=True):
@@ -152,7 +152,7 @@ def _draw_cells(axes: Axes, entries: list[_Entry], frame: tuple[int, int, int]) 
 
 
 class _Legend:
-    """Lines of mark and name in columns; type size in points, characters of a name, width in inches."""
+    """Lines of mark and name in columns. Type size in points, characters of a name, width in inches."""
 
     def __init__(self, entries: list[_Entry]) -> None:
         # A shared pixel has one line for each of its columns, the mark on the first.

@@ -52,7 +52,7 @@ class Renderer(nn.Module):
         input ``(n, encoded)``, output ``(n, channels, pixels, pixels)``.
 
     Args:
-        layout: A fitted layout; only its positions, pixels, overlap and blur are kept.
+        layout: A fitted layout. Only its positions, pixels, overlap and blur are kept.
         minimum, maximum: Training range of each encoded column.
         channels: Number of equal channels (3 in the published networks).
         scale: Value of a column at its training maximum (255 in the published networks).
@@ -88,16 +88,19 @@ class Renderer(nn.Module):
             if numbers.shape != (len(positions),) or not np.isfinite(numbers).all():
                 raise InputError(
                     f"{name} must be {len(positions)} finite numbers, one for each encoded column, "
-                    f"however: shape {numbers.shape}, {int((~np.isfinite(numbers)).sum())} not finite; "
-                    f"pass the encoder's {name}_"
+                    f"got shape {numbers.shape} with {int((~np.isfinite(numbers)).sum())} not finite",
+                    hint=f"Pass the encoder's {name}_.",
+                    code="PG007",
                 )
             ranges.append(numbers.copy())
         self.minimum, self.maximum = ranges
         if np.any(self.maximum < self.minimum):
             worst = int(np.argmax(self.minimum - self.maximum))
             raise InputError(
-                f"maximum must be at least minimum for each encoded column, however: column {worst} has "
-                f"minimum={self.minimum[worst]:g}, maximum={self.maximum[worst]:g}; swap them"
+                f"maximum must be at least minimum, but encoded column {worst} has "
+                f"minimum={self.minimum[worst]:g} and maximum={self.maximum[worst]:g}",
+                hint="Swap them.",
+                code="PG002",
             )
         self.channels = check_whole("channels", channels, "pass 1 or 3")
         self.scale = check_number("scale", scale, "pass 1 or 255", above_zero=True)
@@ -122,8 +125,10 @@ class Renderer(nn.Module):
         """Draw whole pictures: ``(n, encoded)`` to ``(n, channels, height, width)``, or a half-open box of them."""
         if encoded.ndim != 2 or encoded.shape[1] != len(self.positions):
             raise InputError(
-                f"encoded rows must have the shape (n, {len(self.positions)}), one column per position of the layout, "
-                f"however: shape {tuple(encoded.shape)}; encode the table with the encoder the layout was fitted with"
+                f"Encoded rows must have the shape (n, {len(self.positions)}), one column for each position of the "
+                f"layout, got {tuple(encoded.shape)}",
+                hint="Encode the table with the encoder that the layout was fitted with.",
+                code="PG007",
             )
         if not encoded.is_floating_point():
             encoded = encoded.to(torch.get_default_dtype())
@@ -135,7 +140,7 @@ class Renderer(nn.Module):
         return self.forward(encoded, box)
 
     def placed(self) -> list[tuple[int, int]] | None:
-        """Return the columns that are seen, each with its pixel, ``row · width + column``; None: a picture is more."""
+        """Return the columns that are seen, each with its pixel, ``row · width + column``. None: a picture is more."""
         plan = self._plan((0, self.height, 0, self.width), torch.device("cpu"), torch.float32)
         if plan.shared or plan.weights is not None:
             return None
@@ -185,7 +190,7 @@ class Renderer(nn.Module):
     # ---- who reaches what --------------------------------------------------------------------------------------------
 
     def region_of(self, columns: Iterable[int] | int) -> Box:
-        """Return the smallest half-open box with every pixel that depends on the columns; ``(0, 0, 0, 0)``: none."""
+        """Return the smallest half-open box with every pixel that depends on the columns. ``(0, 0, 0, 0)``: none."""
         chosen = self._seen(columns)
         if not chosen.size:
             return (0, 0, 0, 0)
@@ -208,7 +213,7 @@ class Renderer(nn.Module):
     def influence(self) -> Tensor:
         """Return |∂R_p / ∂x_j| of one channel, float32 ``(encoded, height, width)``, inside the training range.
 
-        For a mean every column that reaches the pixel is counted; for a maximum the slope holds where the column wins.
+        For a mean every column that reaches the pixel is counted. For a maximum the slope holds where the column wins.
         """
         weights = np.zeros((len(self.positions), self.height * self.width))
         weights[self._visible] = self._weights(self._visible, (0, self.height, 0, self.width))
@@ -222,8 +227,9 @@ class Renderer(nn.Module):
         indexes = np.atleast_1d(np.asarray(columns if np.ndim(columns) == 0 else list(columns), dtype=np.int64))  # type: ignore[arg-type]
         if indexes.size and (indexes.min() < 0 or indexes.max() >= len(self.positions)):
             raise InputError(
-                f"encoded columns are numbered from 0 to {len(self.positions) - 1}, "
-                f"however: columns={indexes.tolist()}; see the encoder's columns_of"
+                f"columns must be from 0 to {len(self.positions) - 1}, got {indexes.tolist()}",
+                hint="The encoder's columns_of gives them.",
+                code="PG002",
             )
         return np.intersect1d(indexes, self._visible)
 
@@ -240,13 +246,12 @@ class Renderer(nn.Module):
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Renderer:
-        """Read what `to_dict` wrote; lists may be arrays; nothing in it is executed."""
+        """Read what `to_dict` wrote. Lists may be arrays. Nothing in it is executed."""
         names = ("layout", "minimum", "maximum", "channels", "scale", "clip")
         missing = [key for key in names[:3] if key not in content]
         if missing:
             raise InputError(
-                "a stored renderer must have 'layout', 'minimum' and 'maximum', "
-                f"however: {', '.join(map(repr, missing))} missing; save the model again"
+                f"The stored renderer lacks {', '.join(map(repr, missing))}", hint="Save the model again.", code="PG052"
             )
         arguments = {name: content[name] for name in names if name in content}
         return cls(**{**arguments, "layout": StoredLayout.from_dict(content["layout"])})
@@ -265,8 +270,9 @@ class Renderer(nn.Module):
         top, bottom, left, right = box
         if not (0 <= top <= bottom <= self.height and 0 <= left <= right <= self.width):
             raise InputError(
-                f"a box must lie in the picture of {self.height}×{self.width} pixels, "
-                f"however: box={tuple(box)}; take it from region_of"
+                f"box must be inside the picture of {self.height}×{self.width} pixels, got {tuple(box)}",
+                hint="Use region_of.",
+                code="PG002",
             )
         size, reach = (bottom - top, right - left), self._reach
         place = self.positions - (top, left)

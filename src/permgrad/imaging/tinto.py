@@ -26,7 +26,7 @@ _PERPLEXITY = 50.0
 class TintoLayout(PlacedLayout):
     """The layout of TINTO, equal to TINTOlib's for ``algorithm="PCA"``.
 
-    Columns may fall on one pixel: without a blur the last of them is drawn and the others are not seen, as in TINTOlib;
+    Columns may fall on one pixel: without a blur the last of them is drawn and the others are not seen, as in TINTOlib.
     `collisions` counts them. The defaults are TINTOlib's.
 
     NOTE[DIFF]: where TINTOlib stops or divides 0 by 0 (one column, columns all alike, t-SNE with fewer points than
@@ -74,8 +74,9 @@ class TintoLayout(PlacedLayout):
         check_choice("option", option, _OPTIONS)
         if not is_whole(times) or not 0 <= times <= 10:
             raise InputError(
-                f"times must be an integer from 0 to 10, however: times={shown(times)}; each of them doubles t-SNE's "
-                "table, pass for example times=4"
+                f"times must be an integer from 0 to 10, got {shown(times)}",
+                hint="Each one doubles t-SNE's table: pass for example times=4.",
+                code="PG002",
             )
         self.algorithm = algorithm
         self.times = int(times)
@@ -122,7 +123,7 @@ class TintoLayout(PlacedLayout):
 
 
 def square_positions(coordinates: npt.NDArray[np.float64], pixels: int) -> Positions:
-    """Return the pixel ``(columns, 2)`` of each point in a square around their mean; the second axis points down.
+    """Return the pixel ``(columns, 2)`` of each point in a square around their mean. The second axis points down.
 
     The half side is the largest distance from the mean, rounded up to a whole number.
     """

@@ -1,4 +1,4 @@
-"""Batches that fit in memory: where one does not, it is halved, the work goes on, and this is said once."""
+"""Batches that fit in memory: one that does not is halved, with one warning."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
 
-from permgrad.base.errors import EnvironmentProblem, PermgradError, is_out_of_memory, warn_user
+from permgrad.base.errors import EnvironmentProblem, PermgradError, is_out_of_memory, two_sentences, warn_user
 
 T = TypeVar("T")
 
-#: What was said in the work under way, which all that it calls adds to; None outside of any work.
+#: What was said in the work under way, which all that it calls adds to. None outside of any work.
 _said: ContextVar[list[str] | None] = ContextVar("permgrad_said_of_memory", default=None)
 
 
 @contextmanager
 def sparing() -> Iterator[None]:
-    """Say only once in the body that a batch was halved; where memory does not suffice at all, say what can be done."""
+    """Say only once in the body that a batch was halved. Where memory does not suffice at all, say what can be done."""
     if _said.get() is not None:
         yield
         return
@@ -31,8 +31,9 @@ def sparing() -> Iterator[None]:
             raise
         detail = f" ({' '.join(str(error).split())[:200]})" if str(error) else ""
         raise EnvironmentProblem(
-            f"the work must fit into memory, however: there is not enough of it{detail}; free memory, or take fewer "
-            "rows or columns at a time"
+            f"There is not enough memory{detail}",
+            hint="Free memory, or use fewer rows or columns at a time.",
+            code="PG061",
         ) from error
     finally:
         _said.reset(token)
@@ -44,9 +45,9 @@ def halved(size: int, error: BaseException) -> int:
         raise error
     messages = _said.get()
     if not messages:
-        text = (
-            f"a batch must fit into memory, however: one of {size:,} rows did not; it is halved as often as is needed, "
-            "and the work goes on; results are equal up to rounding"
+        text = two_sentences(
+            f"A batch of {size:,} rows does not fit into memory",
+            "It is halved until it fits. Results are equal up to rounding.",
         )
         if messages is not None:
             messages.append(text)
@@ -55,7 +56,7 @@ def halved(size: int, error: BaseException) -> int:
 
 
 def in_batches(count: int, size: int, work: Callable[[slice], None]) -> int:
-    """Call ``work`` with consecutive slices of ``range(count)``, halved where memory is short; return their size.
+    """Call ``work`` with consecutive slices of ``range(count)``, halved where memory is short. Return their size.
 
     ``work`` must leave nothing behind when it fails.
     """
@@ -73,7 +74,7 @@ def in_batches(count: int, size: int, work: Callable[[slice], None]) -> int:
 
 
 def with_fewer(count: int, work: Callable[[int], T]) -> T:
-    """Return ``work(count)``; where memory does not suffice for so many rows, do it with half as many."""
+    """Return ``work(count)``. Where memory does not suffice for so many rows, do it with half as many."""
     while True:
         try:
             return work(count)

@@ -17,7 +17,7 @@ from permgrad.base import threads
 from permgrad.base.checks import check_choice
 from permgrad.base.threads import Undo, together
 
-#: How numbers may be kept while a network is trained; weights, losses and everything after training are float32.
+#: How numbers may be kept while a network is trained. Weights, losses and everything after training are float32.
 PRECISIONS: tuple[str, ...] = ("auto", "float32", "bfloat16")
 #: Kinds of devices without numbers of 64 bits: there float32 takes the place of float64.
 WITHOUT_FLOAT64 = {"mps"}
@@ -29,14 +29,19 @@ def rows_at_once(device: torch.device, *, on_processor: int, on_accelerator: int
 
 
 def device_of(module: nn.Module) -> torch.device:
-    """Return where a network computes; the processor if it has no weights."""
+    """Return the device of a network, or the processor if it has no weights."""
     parameter = next(module.parameters(), None)
     return torch.device("cpu") if parameter is None else parameter.device
 
 
+def computing_threads() -> int:
+    """Return the number of threads that torch computes with, which other libraries are given as well."""
+    return torch.get_num_threads()
+
+
 @contextlib.contextmanager
 def torch_threads(count: int | None) -> Iterator[None]:
-    """Let torch compute with so many threads for the body, and with as many as before afterwards; None: as it is."""
+    """Let torch compute with so many threads for the body, and with as many as before afterwards. None: as it is."""
     before = torch.get_num_threads()
     if count is None or count == before:
         yield
@@ -50,7 +55,7 @@ def torch_threads(count: int | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def full_float32() -> Iterator[None]:
-    """Compute float32 products in float32 for the body; the caller's switches are put back, also after an error.
+    """Compute float32 products in float32 for the body. The caller's switches are put back, also after an error.
 
     torch lets convolutions on NVIDIA GPUs round their inputs to 10 bits (TF32) unless told otherwise, which moves
     predictions by about 1e-3 of their size. Everything that computes does so inside this context.
@@ -82,7 +87,7 @@ def _switch_off(switch: Any, finer: tuple[Any, ...]) -> Undo:
     try:
         before: list[Any] = [switch.allow_tf32]
     except RuntimeError:
-        # The user has set the finer switches; asked for the coarse one, torch refuses to answer.
+        # The user has set the finer switches. Asked for the coarse one, torch refuses to answer.
         name, off, parts = "fp32_precision", "ieee", finer
         before = [part.fp32_precision for part in finer]
 
@@ -122,7 +127,7 @@ def _narrowed(value: Any) -> Any:
 
 
 class WithoutFloat64(TorchFunctionMode):
-    """Lets the body compute in float32 on devices that have no float64; other devices are not touched."""
+    """Lets the body compute in float32 on devices that have no float64. Other devices are not touched."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
 import torch
 from torch import Tensor
 
-from permgrad.base.errors import InputError
+from permgrad.base.errors import InputError, error_in_words
 from permgrad.base.registry import Registry
 
 RowLoss = Callable[[Tensor, Tensor], Tensor]
@@ -20,13 +25,15 @@ def _check_rows(outputs: Tensor, y: Tensor) -> None:
     if outputs.ndim != 2 or y.ndim != 1 or len(outputs) != len(y):
         raise InputError(
             "outputs must have the shape (rows, outputs) and y (rows,), "
-            f"however: outputs {tuple(outputs.shape)}, y {tuple(y.shape)}"
+            f"got outputs {tuple(outputs.shape)} and y {tuple(y.shape)}",
+            hint="Pass outputs and y of the same rows.",
+            code="PG007",
         )
 
 
 @losses.register("cross_entropy")
 def cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
-    """Return −log softmax(outputs)[y]; with one output, the logistic loss of the logit against y in {0, 1}."""
+    """Return −log softmax(outputs)[y]. With one output, the logistic loss of the logit against y in {0, 1}."""
     _check_rows(outputs, y)
     logits = outputs.double()
     if logits.shape[1] == 1:
@@ -39,7 +46,9 @@ def squared_error(outputs: Tensor, y: Tensor) -> Tensor:
     """Return (outputs − y)² per row, of one output."""
     _check_rows(outputs, y)
     if outputs.shape[1] != 1:
-        raise InputError(f"squared_error needs one output, however: outputs has {outputs.shape[1]}")
+        raise InputError(
+            f"squared_error needs one output, got {outputs.shape[1]}", hint="Choose another loss.", code="PG036"
+        )
     return (outputs[:, 0].double() - y.double()).square()
 
 
@@ -70,3 +79,180 @@ def zero_one(outputs: Tensor, y: Tensor) -> Tensor:
     """Return 1 where the most probable class is not y, else 0."""
     _check_rows(outputs, y)
     return (_probabilities(outputs).argmax(dim=1) != y.long()).double()
+
+
+# ---- one column at a time: of several outputs the mean is taken ------------------------------------------------------
+
+
+@losses.register("multilabel_cross_entropy")
+def multilabel_cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
+    """Return the logistic loss of one label's logit against y in {0, 1}. Of several labels the mean counts."""
+    _check_rows(outputs, y)
+    logits = outputs[:, 0].double()
+    return torch.nn.functional.binary_cross_entropy_with_logits(logits, y.double(), reduction="none")
+
+
+def _quantile(outputs: Tensor, y: Tensor, level: float) -> Tensor:
+    """Return the pinball loss max(q (y − f), (q − 1)(y − f)) per row (Koenker & Bassett 1978)."""
+    _check_rows(outputs, y)
+    residual = y.double() - outputs[:, 0].double()
+    return torch.maximum(level * residual, (level - 1) * residual)
+
+
+@losses.register("quantile")
+def quantile(outputs: Tensor, y: Tensor) -> Tensor:
+    """Return the pinball loss of the median, half the absolute error. Other levels: ``loss=("quantile", 0.9)``."""
+    return _quantile(outputs, y, 0.5)
+
+
+@losses.register("poisson")
+def poisson(outputs: Tensor, y: Tensor) -> Tensor:
+    """Return the Poisson deviance 2 (y log(y / μ) − y + μ) per row, of the mean μ > 0 (McCullagh & Nelder 1989)."""
+    _check_rows(outputs, y)
+    mean, counts = outputs[:, 0].double(), y.double()
+    if not bool((mean > 0).all()):
+        raise InputError(
+            f"loss='poisson' needs predicted means above 0, got {float(mean.min()):.3g}",
+            hint="Pass loss='poisson_log' if the model returns the logarithm of the mean.",
+            code="PG036",
+        )
+    return 2 * (torch.xlogy(counts, counts / mean) - counts + mean)
+
+
+@losses.register("poisson_log")
+def poisson_log(outputs: Tensor, y: Tensor) -> Tensor:
+    """Return the Poisson deviance per row, of the logarithm of the mean."""
+    return poisson(outputs.double().exp(), y)
+
+
+@losses.register("cox")
+def cox(outputs: Tensor, y: Tensor) -> Tensor:
+    """Return minus a row's term of Cox's partial log likelihood, δ (log(Σ_{j ∈ R, j ≠ i} e^{f_j} + e^{f}) − f).
+
+    ``y`` is ``(rows, 2)``, see ``risk_sets``: the event δ, and the logarithm of the others' summed risk.
+    """
+    risk = outputs[:, 0].double()
+    return torch.where(y[:, 0] > 0, torch.nn.functional.softplus(y[:, 1] - risk), torch.zeros_like(risk))
+
+
+def risk_sets(outputs: Tensor, y: npt.NDArray[np.float64], *, together: int = 2**22) -> npt.NDArray[np.float64]:
+    """Return what ``cox`` takes for y, from the rows' log risks ``(rows, 1)`` and their times and events ``(rows, 2)``.
+
+    The risk set of a row is all rows whose time is not before its own (Cox 1972, ties as in Breslow 1974). The others
+    in it count with their own, unreplaced predictions.
+    """
+    risk, times = outputs[:, 0].double().cpu(), torch.from_numpy(np.array(y[:, 0]))
+    others = torch.empty_like(risk)
+    size = max(1, together // len(risk))
+    for start in range(0, len(risk), size):
+        rows = torch.arange(start, min(start + size, len(risk)))
+        there = times[None] >= times[rows, None]
+        there[torch.arange(len(rows)), rows] = False
+        others[rows] = torch.where(there, risk[None], -torch.inf).logsumexp(dim=1)
+    return np.stack([y[:, 1], others.numpy()], axis=1)
+
+
+# ---- which loss was asked for ----------------------------------------------------------------------------------------
+
+#: The losses of each task, the usual one first.
+FITS: dict[str, tuple[str, ...]] = {
+    "classification": ("cross_entropy", "brier", "zero_one"),
+    "regression": ("squared_error", "absolute_error", "quantile", "poisson", "poisson_log", "cox"),
+    "multilabel": ("multilabel_cross_entropy", "brier", "zero_one"),
+}
+#: Losses that say themselves what the task is.
+TELLING = {name: task for task, names in FITS.items() for name in names if name not in FITS["classification"]}
+del TELLING["squared_error"], TELLING["absolute_error"]
+
+
+@dataclass(frozen=True, eq=False)
+class OtherLoss:
+    """A loss without a registered name."""
+
+    name: str
+    function: Callable[..., Any]
+    returned: bool = False  # whether it takes what the model returns, as NumPy, and y as the user gave it
+
+    def __str__(self) -> str:
+        return self.name
+
+    def of(self, outputs: npt.NDArray[np.float64], y: Any) -> npt.NDArray[np.float64]:
+        """Return the user's losses ``(rows,)``, checked."""
+        try:
+            made = self.function(outputs, y)
+        except Exception as error:
+            raise InputError(
+                f"The loss raised {error_in_words(error).rstrip('.')}",
+                hint=f"It is called as loss(outputs, y) with {len(outputs)} rows of each: outputs as a NumPy array, "
+                f"y as you passed it ({type(y).__name__}).",
+                code="PG036",
+            ) from error
+        try:
+            made = made.detach().cpu().double().numpy() if isinstance(made, Tensor) else made
+            numbers: npt.NDArray[np.float64] = np.array(made, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise InputError(
+                f"The loss must return numbers, got {type(made).__name__}", hint="Return (rows,).", code="PG036"
+            ) from None
+        if numbers.shape != (len(outputs),):
+            raise InputError(
+                f"The loss must return one number for each row, ({len(outputs)},), got the shape {numbers.shape}",
+                hint="Leave out means and sums over the rows.",
+                code="PG036",
+            )
+        broken = int((~np.isfinite(numbers)).sum())
+        if broken:
+            raise InputError(
+                f"The loss must be finite, got NaN or infinity for {broken} of {len(numbers)} rows",
+                hint="Check those rows, or bound the loss.",
+                code="PG036",
+            )
+        return numbers
+
+
+def find_loss(loss: str | OtherLoss) -> Callable[..., Any]:
+    """Return the function of a loss."""
+    return losses.get(loss) if isinstance(loss, str) else loss.function
+
+
+def read_loss(loss: Any) -> str | OtherLoss:
+    """Return the loss that the user asked for: a name, a callable, or ``("quantile", level)``."""
+    if isinstance(loss, (tuple, list)) and len(loss) == 2 and loss[0] == "quantile":
+        level = loss[1]
+        if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0 < level < 1:
+            raise InputError(
+                f"The level of a quantile must be between 0 and 1, got {level!r}",
+                hint="Pass ('quantile', 0.9).",
+                code="PG002",
+            )
+        return OtherLoss(f"quantile {level:g}", lambda outputs, y: _quantile(outputs, y, level))
+    if callable(loss):
+        return OtherLoss(str(getattr(loss, "__name__", type(loss).__name__)), loss, returned=True)
+    if not isinstance(loss, str):
+        raise InputError(
+            "loss must be a name, ('quantile', level) or a callable (outputs, y) -> (rows,), got "
+            f"{type(loss).__name__}",
+            hint="Pass for example 'auto'.",
+            code="PG001",
+        )
+    return loss
+
+
+class TargetRows:
+    """The rows of y as the user gave them: an array, tensor, list, series or frame. Parts of them are copies."""
+
+    def __init__(self, y: Any, rows: int) -> None:
+        self.y = y if isinstance(y, (Tensor, pd.Series, pd.DataFrame)) else np.asarray(y)
+        if self.y.ndim == 0 or len(self.y) != rows:
+            raise InputError(
+                f"y must have one entry for each of the {rows} rows, got the shape {tuple(self.y.shape)}",
+                hint="Pass the y of the same rows.",
+                code="PG007",
+            )
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, rows: Any) -> Any:
+        places = np.arange(len(self.y))[rows]
+        return self.y.iloc[places] if isinstance(self.y, (pd.Series, pd.DataFrame)) else self.y[places]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -12,10 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from permgrad.base.checks import check_path
 from permgrad.base.errors import EnvironmentProblem, InputError, error_in_words, listed
 
 #: How a file's name ends where reading it would run whatever it holds.
 _RUNS_CODE = (".pkl", ".pickle", ".joblib", ".sav", ".dill", ".cloudpickle", ".pt", ".pth")
+#: How the names of tables end, which are taken for models where the order of arguments is wrong.
+_TABLES = (".csv", ".tsv", ".parquet", ".pq", ".xlsx", ".xlsm", ".gz")
 #: What stands at the top of a JSON file of XGBoost or CatBoost.
 _WRITTEN = frozenset(("learner", "oblivious_trees", "trees"))
 _WAYS = "ONNX (.onnx), LightGBM (.txt), XGBoost (.json, .ubj), CatBoost (.cbm, .json) or skops (.skops)"
@@ -34,13 +38,26 @@ def is_model_file(path: Path) -> bool:
         return False
 
 
-def read_model_file(path: Path, trust: Sequence[str] = ()) -> Any:
-    """Return the predictor in a file, for ``pg.explain``; ``trust`` are types in a skops file beyond its own list.
+def read_model_file(path: str | os.PathLike[str], trust: Sequence[str] = ()) -> Any:
+    """Return the predictor in a file of LightGBM, XGBoost, CatBoost, skops or ONNX, for ``pg.explain``.
+
+    Reading executes no code in the file. Pickles are refused.
+
+    Args:
+        path: the file. Its ending tells the library.
+        trust: types in a skops file that are loaded although skops does not trust them.
 
     Raises:
         InputError: the file could run code, holds no model, or holds what its library does not trust.
         EnvironmentProblem: the library that wrote it is not installed.
+
+    Examples:
+        >>> import permgrad as pg
+        >>> pg.read_model_file("model.pkl")
+        Traceback (most recent call last):
+        permgrad.InputError: Reading model.pkl would run any code that it holds...
     """
+    path = check_path("path", path, "pass the name of a file")
     check_model_file(path, trust)
     try:
         return _skops(path, trust) if path.suffix.lower() == ".skops" else _READERS[path.suffix.lower()](path)
@@ -48,7 +65,7 @@ def read_model_file(path: Path, trust: Sequence[str] = ()) -> Any:
         raise
     except Exception as error:
         raise InputError(
-            f"{path.name} cannot be read as a model: {error_in_words(error)}. Save it as {_WAYS}."
+            f"{path.name} cannot be read as a model: {error_in_words(error)}", hint=f"Save it as {_WAYS}.", code="PG031"
         ) from error
 
 
@@ -57,13 +74,20 @@ def check_model_file(path: Path, trust: Sequence[str] = ()) -> None:
     ending = path.suffix.lower()
     if ending in _RUNS_CODE:
         raise InputError(
-            f"Reading {path.name} would run whatever code it holds. Save the model as {_WAYS}, or call pg.explain in "
-            "Python where you trust the file."
+            f"Reading {path.name} would run any code that it holds",
+            hint=f"Save the model as {_WAYS}, or call pg.explain in Python if you trust the file.",
+            code="PG031",
+        )
+    if ending in _TABLES:
+        raise InputError(
+            f"{path.name} is a table, and the first argument is the model",
+            hint="Name the run's folder or the model's file first, then the table.",
+            code="PG031",
         )
     if ending not in (*_READERS, ".skops"):
-        raise InputError(f"{path.name} is no model file that can be read. Save the model as {_WAYS}.")
+        raise InputError(f"{path.name} is not a readable model file", hint=f"Save the model as {_WAYS}.", code="PG031")
     if trust and ending != ".skops":
-        raise InputError(f"--trust is about types in a skops file, got {path.name}. Leave it out.")
+        raise InputError(f"--trust is about types in a skops file, got {path.name}", hint="Leave it out.", code="PG004")
 
 
 def _library(name: str) -> Any:
@@ -72,17 +96,19 @@ def _library(name: str) -> Any:
     except ImportError:
         package = name.partition(".")[0]
         raise EnvironmentProblem(
-            f"This model needs {package}, which is not installed. Run: pip install {package}"
+            f"This model needs {package}, which is not installed", hint=f"Run: pip install {package}", code="PG060"
         ) from None
 
 
 def _lightgbm(path: Path) -> Any:
     with path.open("rb") as file:
         if not file.read(16).split():
-            raise InputError(f"{path.name} is empty. Save the model as {_WAYS}.")
+            raise InputError(f"{path.name} is empty", hint=f"Save the model as {_WAYS}.", code="PG031")
         file.seek(0)
         if file.readline().strip() != b"tree":
-            raise InputError(f"{path.name} holds no model of LightGBM. Name the MODEL first, then the TABLE.")
+            raise InputError(
+                f"{path.name} holds no model of LightGBM", hint="Name the MODEL first, then the TABLE.", code="PG031"
+            )
     return _library("lightgbm").Booster(model_file=str(path))
 
 
@@ -110,7 +136,9 @@ def _json(path: Path) -> Any:
     with path.open(encoding="utf8") as file:
         content = json.load(file)
     if not isinstance(content, dict) or not _WRITTEN & set(content):
-        raise InputError(f"{path.name} holds no model of XGBoost or CatBoost. Save the model as {_WAYS}.")
+        raise InputError(
+            f"{path.name} holds no model of XGBoost or CatBoost", hint=f"Save the model as {_WAYS}.", code="PG031"
+        )
     return _xgboost(path) if "learner" in content else _catboost(path)
 
 
@@ -120,8 +148,9 @@ def _skops(path: Path, trust: Sequence[str]) -> Any:
     if strange:
         options = " ".join(f"--trust {name}" for name in strange)
         raise InputError(
-            f"{path.name} holds types that skops does not trust by itself: {listed(strange, show=str)}. Where you know "
-            f"who made the file, add {options}."
+            f"{path.name} holds types that skops does not trust by itself: {listed(strange, show=str)}",
+            hint=f"If you know who made the file, add {options}.",
+            code="PG031",
         )
     return io.load(path, trusted=list(trust))
 
@@ -140,9 +169,15 @@ class OnnxPredictor:
         self.inputs = session.get_inputs()
         #: probabilities stand behind the labels, where there are any
         self.output = session.get_outputs()[-1].name
+        facts = session.get_modelmeta().custom_metadata_map
+        #: what a file of ``pg.export_onnx`` says of itself
+        self.columns, self.classes = (
+            tuple(json.loads(facts[name])) if "permgrad" in facts and name in facts else None
+            for name in ("columns", "classes")
+        )
 
     def __call__(self, table: Any) -> npt.NDArray[Any]:
-        """Return the last output, ``(rows,)`` or ``(rows, outputs)``; a map from classes becomes its values."""
+        """Return the last output, ``(rows,)`` or ``(rows, outputs)``. A map from classes becomes its values."""
         frame = table if isinstance(table, pd.DataFrame) else pd.DataFrame(np.asarray(table))
         (returned,) = self.session.run([self.output], self._feed(frame))
         if isinstance(returned, list):
@@ -155,13 +190,15 @@ class OnnxPredictor:
         columns = {str(name): frame[name] for name in frame.columns}
         missing = [one.name for one in self.inputs if one.name not in columns]
         if missing:
-            raise InputError(f"The table lacks the model's column {missing[0]!r}. Rename or add it.")
+            raise InputError(
+                f"Column {missing[0]!r} of the model is not in the table", hint="Rename or add it.", code="PG012"
+            )
         return {one.name: columns[one.name].to_numpy(self._dtype(one)).reshape(-1, 1) for one in self.inputs}
 
     def classes_of(self, table: pd.DataFrame) -> tuple[Any, ...] | None:
-        """Return the classes that stand beside a row's probabilities; None where the file has none there."""
+        """Return the classes of a row's probabilities, or None if the file has none."""
         if not self.session.get_outputs()[-1].type.startswith("seq(map"):
-            return None
+            return self.classes
         (returned,) = self.session.run([self.output], self._feed(table))
         return tuple(returned[0])
 

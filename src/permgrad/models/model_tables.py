@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from permgrad.base.errors import InputError, by_count, counted, listed, warn_user
+from permgrad.base.errors import InputError, counted, listed, two_sentences, warn_user
 from permgrad.data.encode.encoding import align_columns
 from permgrad.data.read.cells import canonical
 from permgrad.models.model_files import OnnxPredictor
@@ -20,9 +20,9 @@ _MISSING_TEXT = "nan"
 
 @dataclass(frozen=True)
 class ModelColumns:
-    """What a model says of its columns: names, or only how many they are; None: not even that.
+    """What a model says of its columns: names, or only how many they are. None: not even that.
 
-    ``levels`` are those of columns of categories, in the order of the model's codes; None: any text. ``unplaced``
+    ``levels`` are those of columns of categories, in the order of the model's codes. None: any text. ``unplaced``
     counts lists of levels whose column the file does not name. Columns of ``texts`` are read as text even where their
     cells are digits: 007 is not 7 there. All other columns hold numbers, if ``numbers``.
     """
@@ -36,7 +36,7 @@ class ModelColumns:
 
 
 def columns_of(model: Any, words: Collection[str] = ()) -> ModelColumns:
-    """Return what a model says of its columns; ``words`` are those of the table that hold text."""
+    """Return what a model says of its columns. ``words`` are those of the table that hold text."""
     for reader in (_onnx, _catboost, _lightgbm, _xgboost):
         columns = reader(model, words)
         if columns is not None:
@@ -65,7 +65,7 @@ def _onnx(model: Any, words: Collection[str]) -> ModelColumns | None:  # noqa: A
     if len(model.inputs) == 1:
         width = model.inputs[0].shape[-1] if len(model.inputs[0].shape) == 2 else None
         is_text = model.inputs[0].type == "tensor(string)"
-        return ModelColumns(None, width if isinstance(width, int) else None, numbers=not is_text)
+        return ModelColumns(model.columns, width if isinstance(width, int) else None, numbers=not is_text)
     texts = tuple(one.name for one in model.inputs if one.type == "tensor(string)")
     return ModelColumns(tuple(one.name for one in model.inputs), None, dict.fromkeys(texts), texts=texts, numbers=True)
 
@@ -78,7 +78,11 @@ def _catboost(model: Any, words: Collection[str]) -> ModelColumns | None:  # noq
     # A model of an array calls its columns by their places.
     unnamed = names == tuple(map(str, range(len(names))))
     if unnamed and texts:
-        raise InputError("The CatBoost model has categories and no column names. Fit it on a data frame and save it.")
+        raise InputError(
+            "The CatBoost model has categories and no column names",
+            hint="Fit it on a data frame and save it.",
+            code="PG031",
+        )
     columns = None if unnamed else names
     return ModelColumns(columns, len(names), dict.fromkeys(texts), texts=texts, numbers=True)
 
@@ -122,14 +126,14 @@ def _xgboost(model: Any, words: Collection[str]) -> ModelColumns | None:  # noqa
 
 
 def _are_texts(levels: Sequence[Any]) -> bool:
-    """Whether levels are texts; a missing one may be among them."""
+    """Whether levels are texts. A missing one may be among them."""
     present = [level for level in levels if level is not None and level == level]  # noqa: PLR0124 — NaN is not itself
     return bool(present) and all(isinstance(level, str) for level in present)
 
 
 # ---- the table -------------------------------------------------------------------------------------------------------
 def table_for(model: Any, table: pd.DataFrame, target: str | None = None) -> pd.DataFrame:
-    """Return a table's columns as the model takes them, in its order; ``target`` is none of them.
+    """Return a table's columns as the model takes them, in its order. ``target`` is none of them.
 
     Raises:
         InputError: columns are missing, or hold what the model cannot take.
@@ -140,9 +144,11 @@ def table_for(model: Any, table: pd.DataFrame, target: str | None = None) -> pd.
     frame = _aligned(model, frame, wanted)
     if wanted.unplaced and any(name in words for name in frame.columns):
         raise InputError(
-            f"The model has {counted(wanted.unplaced, 'column')} of categories whose levels cannot be told from its "
-            f"file, and the table has text in {listed([n for n in frame.columns if n in words], show=repr)}. Save the "
-            "model with its preprocessing (skops, ONNX), or explain it in Python."
+            f"The model has {counted(wanted.unplaced, 'column')} of categories whose levels are not in its file, and "
+            "the "
+            f"table has text in {listed([n for n in frame.columns if n in words], show=repr)}",
+            hint="Save the model with its preprocessing (skops, ONNX), or explain it in Python.",
+            code="PG031",
         )
     named = dict(zip(wanted.names or frame.columns, frame.columns, strict=True))
     levels = {named[name]: kept for name, kept in wanted.levels.items()}
@@ -164,11 +170,12 @@ def _aligned(model: Any, frame: pd.DataFrame, wanted: ModelColumns) -> pd.DataFr
         )
     if wanted.count not in (None, frame.shape[1]):
         raise InputError(
-            f"The model knows no column names and takes {counted(wanted.count, 'column')}, and the table has "
-            f"{frame.shape[1]}. Leave the others out of the table, and name the target with --y."
+            f"The model takes {counted(wanted.count, 'column')} without names, and the table has {frame.shape[1]}",
+            hint="Leave the others out of the table, and name the target with --target.",
+            code="PG017",
         )
     names = listed(list(frame.columns), show=repr)
-    warn_user(f"the model knows no column names: the table's are taken in their order ({names})")
+    warn_user(f"The model has no column names, so the table's columns are used in their order ({names}).")
     booster = model.get_booster() if hasattr(model, "get_booster") else model
     if hasattr(booster, "feature_types"):
         # XGBoost refuses a frame with names that it does not have.
@@ -189,16 +196,19 @@ def _category(column: pd.Series[Any], levels: Sequence[Any] | None) -> pd.Series
     if levels is None:
         if missing := int(column.isna().sum()):
             warn_user(
-                f"column {str(column.name)!r} has {counted(missing, 'missing cell')}, read as the text "
-                f"{_MISSING_TEXT!r}; write the text that training had"
+                two_sentences(
+                    f"Column {str(column.name)!r} has {counted(missing, 'missing cell')}, read as the text "
+                    f"{_MISSING_TEXT!r}",
+                    "Write the text that training had.",
+                )
             )
         return cells.map(lambda cell: _MISSING_TEXT if cell is None else canonical(cell)).astype(object)
     by_text = {canonical(level): level for level in levels}
     unknown = sorted({canonical(cell) for cell in cells.dropna()} - set(by_text))
     if unknown:
         warn_user(
-            f"column {str(column.name)!r} has {counted(len(unknown), 'level')} that the model does not know "
-            f"({listed(unknown, 5, repr)}): {by_count(len(unknown), 'it counts', 'they count')} as missing"
+            f"Column {str(column.name)!r} has {counted(len(unknown), 'level')} that the model does not know "
+            f"({listed(unknown, 5, repr)}), treated as missing."
         )
     places = {text: place for place, text in enumerate(by_text)}
     codes = [-1 if cell is None else places.get(canonical(cell), -1) for cell in cells]
@@ -206,7 +216,7 @@ def _category(column: pd.Series[Any], levels: Sequence[Any] | None) -> pd.Series
 
 
 def _numbers(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Return cells as numbers; truths are 0 and 1."""
+    """Return cells as numbers. Truths are 0 and 1."""
     if isinstance(column.dtype, np.dtype) and column.dtype.kind in "fiu":
         return column
     try:
@@ -214,5 +224,7 @@ def _numbers(column: pd.Series[Any]) -> pd.Series[Any]:
     except (TypeError, ValueError):
         some = column.dropna().tolist()[:1]
         raise InputError(
-            f"Column {str(column.name)!r} must hold numbers for this model, got {some}. Write it as in training."
+            f"Column {str(column.name)!r} must hold numbers for this model, got {some}",
+            hint="Write it as in training.",
+            code="PG014",
         ) from None

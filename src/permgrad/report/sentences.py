@@ -1,8 +1,9 @@
-"""What the page and the terminal say alike: of a model beside a constant and beside others, of paths, of features."""
+"""Sentences that page and terminal share: on a model compared with a constant and with others, paths, features."""
 
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,21 +11,24 @@ import numpy as np
 
 from permgrad.base.errors import by_count, counted
 from permgrad.base.significance import LEVEL, deserves_words
+from permgrad.data.read.dates import date_text
+from permgrad.evaluation.calibration import Reliability
 from permgrad.evaluation.competitors import competitors
 from permgrad.evaluation.metrics import Task, metrics, primary_metric
-from permgrad.report.words import clean, compact, listed, number, shorten
+from permgrad.evaluation.segments import worse_groups
+from permgrad.report.words import clean, compact, listed, number, percent, shorten, value_text
 
 NOT_BRANCHES = ("interaction", "paper", "total")
-#: Below this share of the branch weights class activation maps say little about the prediction: what they show is a
-#: small part of it. On Covertype it is 3 to 5 % for preset default and 11 % for preset fast.
+#: Below this share of the branch weights, class activation maps show only a small part of the prediction. On Covertype
+#: it is 3 to 5 % for preset default and 11 % for preset fast.
 LEAST_IMAGE_SHARE = 0.1
-#: Features of one group, and groups, that are named.
+#: Most features of a group, and groups, that are named.
 _MEMBERS, _GROUPS = 8, 4
 
 
 # ---- the model -------------------------------------------------------------------------------------------------------
 def known_classes(measured: Mapping[str, Any]) -> int:
-    """Return how many classes the model knows that some test metrics are of; 0 for regression."""
+    """Return the number of classes of some test metrics, or 0 for regression."""
     return len(measured.get("labels") or ()) - len(measured.get("unseen") or ())
 
 
@@ -36,7 +40,7 @@ def skill_words(
     *,
     subject: str = "The model",
 ) -> str:
-    """Say that a model is no better than a constant, wholly or in its probabilities or its classes alone; else "".
+    """Return a sentence if a model, its probabilities or its classes are no better than a constant, else "".
 
     ``judged`` are the constant's metrics with ``learnt`` and ``ahead`` of ``permgrad.evaluation.skill``.
     """
@@ -58,12 +62,12 @@ def skill_words(
         names = [first.name] if task == "regression" else dict.fromkeys([first.name, "log_loss"])
         pairs = " and ".join(pair(name) for name in names if test.get(name) is not None)
         return (
-            f"{subject} predicts {shorten(target, 60)} {relation(first.name)} a constant that looks at no feature "
+            f"{subject} predicts {shorten(target, 60)} {relation(first.name)} a constant that ignores the features "
             f"({pairs} on the test rows)."
         )
     if "log_loss" in ahead and not above("log_loss"):
         order = above("roc_auc")
-        but = "it puts the rows in a better order than chance" if order else "its classes are right more often"
+        but = "it ranks the rows better than chance" if order else "its classes are right more often"
         name = "roc_auc" if order else first.name
         return (
             f"Its probabilities are {relation('log_loss')} a constant ({pair('log_loss')}), although {but} "
@@ -78,12 +82,12 @@ def skill_words(
 
 
 def competitor_label(name: str) -> str:
-    """Return a competitor's name for people."""
+    """Return a competitor's display name."""
     return competitors.get(name).label if name in competitors else clean(name)
 
 
 def best_competitor(task: Task, measured: Mapping[str, Any]) -> tuple[str, float] | None:
-    """Return name and value of the best competitor by the metric that stands first."""
+    """Return name and value of the best competitor by the main metric."""
     metric = primary_metric(task, known_classes(measured.get("test") or {}))
     best: tuple[str, float] | None = None
     for name, entry in (measured.get("baselines") or {}).items():
@@ -94,7 +98,7 @@ def best_competitor(task: Task, measured: Mapping[str, Any]) -> tuple[str, float
 
 
 def against_competitors(task: Task, measured: Mapping[str, Any]) -> str:
-    """Say whether the model is ahead of its best competitor, behind it, or neither by more than chance."""
+    """Say whether the model is significantly better or worse than its best competitor, or neither."""
     test = measured.get("test") or {}
     metric = primary_metric(task, known_classes(test))
     best, value = best_competitor(task, measured), test.get(metric.name)
@@ -105,10 +109,12 @@ def against_competitors(task: Task, measured: Mapping[str, Any]) -> str:
     if not paired:
         return f"{metric.label} is {ours}, that of the best baseline, {label}, {theirs}."
     tests = {name: line["ahead"] for name, line in measured["baselines"].items() if line.get("ahead")}
-    # Sign and order of the ends, so that the difference is above 0.
+    # Sign and order of the ends that make the difference positive.
     sign = 1.0 if paired["difference"] >= 0 else -1.0
     low, high = sorted((sign * paired["ci_low"], sign * paired["ci_high"]))
-    size = f"difference {number(abs(paired['difference']))}, 95 % interval {number(low)} to {number(high)}"
+    # Equal scores differ by rounding at most.
+    difference = abs(paired["difference"]) if abs(paired["difference"]) > 1e-12 * abs(value) else 0.0
+    size = f"difference {number(difference)}, 95 % interval {number(low)} to {number(high)}"
     if paired["p_holm"] >= LEVEL:
         size += f", not significant among {len(tests)} comparisons" if low > 0 else ""
         words = f"There is no significant difference from the best baseline, {label}: {metric.label} {ours} "
@@ -125,7 +131,7 @@ def against_competitors(task: Task, measured: Mapping[str, Any]) -> str:
 
 
 def unseen_words(target: str, test: Mapping[str, Any] | None) -> str:
-    """Name classes of the test rows that no training row has; empty where there is none."""
+    """Name classes of the test rows that no training row has, or return an empty text."""
     unseen = (test or {}).get("unseen")
     if not unseen:
         return ""
@@ -138,6 +144,45 @@ def unseen_words(target: str, test: Mapping[str, Any] | None) -> str:
     )
 
 
+def leak_words(target: str, leaks: Sequence[Mapping[str, Any]], most: int = 5, *, in_python: bool = False) -> str:
+    """Return the alarm about columns that alone predict the target, or an empty text."""
+    if not leaks:
+        return ""
+    words = {"r2": "R²", "r2_of_ranks": "R² of the ranks", "balanced_accuracy": "balanced accuracy"}
+    # Round down: 0.9996 is not 1.
+    shown = [f"{words[one['metric']]} {math.floor(one['score'] * 1000) / 1000:.3f}" for one in leaks[:most]]
+    names = listed([repr(one["column"]) for one in leaks], most)
+    subject, it = (f"Column {names}", "it") if len(leaks) == 1 else (f"Each of {names}", "one")
+    drop = " ".join(f"--drop {shlex.quote(one['column'])}" for one in leaks[:most])
+    fix = f"Train without {'it' if len(leaks) == 1 else 'them'}"
+    fix += "" if in_python else f": run again with {drop} and another --out"
+    return (
+        f"{subject} alone predicts {target!r} nearly perfectly ({', '.join(shown)} on held-out rows). If {it} is "
+        f"made from the target or known only afterwards, all figures here are too good. {fix}."
+    )
+
+
+def reliability_words(curves: Sequence[Reliability], positive: str) -> str:
+    """Summarise the reliability curves in a sentence."""
+    error, chance = (float(np.mean([getattr(curve, name) for curve in curves])) for name in ("error", "chance"))
+    mean = "" if len(curves) == 1 else ", the mean over classes"
+    words = f"Expected calibration error {number(error, 2)}{mean}: "
+    if error <= 1.5 * chance:
+        return f"{words}about as expected of a perfectly calibrated model on as many rows ({number(chance, 2)})."
+    words += f"a perfectly calibrated model would have {number(chance, 2)} by chance."
+    if len(curves) > 1:
+        return words
+    (curve,) = curves
+    off = np.flatnonzero((curve.predicted < curve.low) | (curve.predicted > curve.high))
+    if not len(off):
+        return words
+    worst = off[int(np.argmax(np.abs(curve.observed - curve.predicted)[off] * curve.rows[off]))]
+    return (
+        f"{words} Of the {curve.rows[worst]:,} rows with a prediction of about {percent(curve.predicted[worst])}, "
+        f"{percent(curve.observed[worst])} are {positive}."
+    )
+
+
 # ---- its paths -------------------------------------------------------------------------------------------------------
 def entries_of(branches: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Return the entries of ``branches.json`` that are paths."""
@@ -145,38 +190,38 @@ def entries_of(branches: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def is_hybrid(branches: Mapping[str, Any]) -> bool:
-    """Whether the entries are the paths of a hybrid network; else they are the inputs of another network."""
+    """Whether the entries are the paths of a hybrid network, and not the inputs of another network."""
     return set(entries_of(branches)) <= {"tabular", "image"}
 
 
 def value_of(entry: Any, key: str) -> float:
-    """Return a number of an entry; NaN where it is missing, null or no number."""
+    """Return a number of an entry, or NaN if it is missing, null or not a number."""
     value = entry.get(key) if isinstance(entry, Mapping) else None
     return float(value) if isinstance(value, (int, float, np.number)) else math.nan
 
 
 def path_shares(branches: Mapping[str, Any]) -> dict[str, float]:
-    """Return each path's share, or nothing if one of them lies outside 0 … 1: then they are not parts of a whole."""
+    """Return each path's share, or nothing if one of them is outside 0 … 1: then they are not parts of a total."""
     shares = {name: value_of(entry, "share") for name, entry in entries_of(branches).items()}
     shares = {name: share for name, share in shares.items() if math.isfinite(share)}
     return shares if all(0 <= share <= 1 for share in shares.values()) else {}
 
 
 def map_words(branches: Mapping[str, Any]) -> str:
-    """Say that activation maps mean little where the image path hardly counts; empty where it does, or is alone."""
+    """Return a sentence if activation maps mean little because the image path hardly counts, else an empty text."""
     share = value_of(branches.get("image"), "share")
     if not is_hybrid(branches) or len(entries_of(branches)) < 2 or not share < LEAST_IMAGE_SHARE:
         return ""
     amount = f"{round(100 * share)} %" if share >= 0.005 else "next to nothing"
     return (
-        f"The image path carries {amount} of the branch weights: its activation maps speak for a small part of "
-        "the prediction only. Go by the attributions; where pictures are what you want to read, train a network on "
-        'them alone (branches=("image",)).'
+        f"The image path has {amount} of the branch weights, so its activation maps show only a small part of the "
+        "prediction. Use the attributions. For meaningful maps, train a network on images alone "
+        '(branches=("image",)).'
     )
 
 
 def path_words(branches: Mapping[str, Any]) -> str:
-    """Say how the paths compare where a share lies outside 0 … 1; empty where shares say it well."""
+    """Compare the paths in words if a share is outside 0 … 1, else return an empty text."""
     entries = {name: one for name, one in entries_of(branches).items() if math.isfinite(value_of(one, "importance"))}
     shared = any(math.isfinite(value_of(entry, "share")) for entry in entries.values())
     if path_shares(branches) or len(entries) < 2 or not shared:
@@ -184,7 +229,7 @@ def path_words(branches: Mapping[str, Any]) -> str:
     order = sorted(entries, key=lambda name: -float(entries[name]["importance"]))
     noun = "path" if is_hybrid(branches) else "input"
     words = [f"{clean(name)} {noun} {_role(entries[name], name == order[0])}" for name in order]
-    return f"The {'; the '.join(words)}."
+    return f"The {'. The '.join(words)}."
 
 
 def _role(entry: Mapping[str, Any], first: bool) -> str:
@@ -194,7 +239,7 @@ def _role(entry: Mapping[str, Any], first: bool) -> str:
     elif not deserves_words(low, high, share):
         role = "has next to no effect"
     elif value < 0:
-        role = "has a negative effect: exchanging it makes the loss smaller"
+        role = "has a negative effect: shuffling it makes the loss smaller"
     else:
         role = "carries it" if first else "adds to it"
     return f"{role} ({_with_interval(value, low, high)})"
@@ -206,7 +251,7 @@ def _with_interval(value: float, low: float, high: float) -> str:
 
 
 def interaction_words(branches: Mapping[str, Any]) -> str:
-    """Say what the interaction of the paths means; empty where it may be chance, or is less than 5 % of the total."""
+    """Explain the interaction of the paths. Empty if it may be chance, or is less than 5 % of the total."""
     low, high, effect = (
         value_of(branches.get("total"), key) for key in ("interaction_low", "interaction_high", "importance")
     )
@@ -216,23 +261,38 @@ def interaction_words(branches: Mapping[str, Any]) -> str:
         return ""
     meaning = "each makes up for the other in part" if value < 0 else "they need each other"
     size = f"{compact(value)} (interval {compact(low)} to {compact(high)}), {round(100 * abs(share))} % of the total"
-    return f"Interaction of the paths: {size}; {meaning}. It is shared out in the bars."
+    return f"Interaction of the paths: {size}: {meaning}. The bars include it in equal parts."
 
 
 def no_share_words(branches: Mapping[str, Any]) -> str:
-    """Say why no path has a share; empty where one has, or where shares are not asked for."""
+    """Say why no path has a share. Empty if one has, or if shares were not requested."""
     entries = entries_of(branches).values()
     if len(entries) < 2 or any("share" not in one or math.isfinite(value_of(one, "share")) for one in entries):
         return ""
     numbers = [value_of(branches.get("total"), key) for key in ("importance", "ci_low", "ci_high")]
     shown = "" if math.isnan(sum(numbers)) else f" ({_with_interval(*numbers)})"
     noun = "paths" if is_hybrid(branches) else "inputs"
-    return f"the effect of all {noun} together is not certainly above 0{shown}, so that there is nothing to share out"
+    return f"the effect of all {noun} together is not clearly above 0{shown}"
 
 
 # ---- features that move together -------------------------------------------------------------------------------------
+def training_words(explanation: Any, show: Callable[[str], str] = str) -> str:
+    """Say how often the leading features would lead in another training, of an explanation of refits. Else nothing."""
+    facts = explanation.meta.get("another_training")
+    if not facts:
+        return ""
+    first = int(facts["first"])
+    places = "come first" if first == 1 else f"be among the first {'two' if first == 2 else 'three'}"
+    leading = [name for name in explanation.ranking() if name in facts["shares"]][:first]
+    ends = {0: "fewer than 1", 100: "more than 99"}
+    shares = [round(100 * facts["shares"][name]) for name in leading]
+    texts = [ends.get(share, str(share)) for share in shares]
+    others = [f"{show(name)} in {text}" for name, text in zip(leading[1:], texts[1:], strict=True)]
+    return f"In another training {listed([f'{show(leading[0])} would {places} in {texts[0]} of 100', *others])}."
+
+
 def related_words(pairs: Sequence[Mapping[str, Any]], names: Sequence[str], show: Callable[[str], str] = str) -> str:
-    """Return one sentence on the features that move with some of the names; empty where none does."""
+    """Return a sentence on the features that are related to some of the names, or an empty text."""
     groups: list[dict[str, None]] = []
     for pair in pairs:
         if pair["feature"] in names:
@@ -247,7 +307,7 @@ def related_words(pairs: Sequence[Mapping[str, Any]], names: Sequence[str], show
         for group in groups[:_GROUPS]
     ]
     sentences += [f"so do {len(groups) - _GROUPS} more groups"] if len(groups) > _GROUPS else []
-    return f"{'; '.join(sentences)}, so importance may be shared between them."
+    return f"{', and '.join(sentences)}, so importance may be shared between them."
 
 
 def _group_words(group: Sequence[str], pairs: Sequence[Mapping[str, Any]], show: Callable[[str], str]) -> str:
@@ -259,3 +319,67 @@ def _group_words(group: Sequence[str], pairs: Sequence[Mapping[str, Any]], show:
     sizes = [abs(float(pair["strength"])) for pair in inside]
     reach = " to ".join(dict.fromkeys(compact(end, 2) for end in (min(sizes), max(sizes))))
     return f"{listed(map(show, group), _MEMBERS)} move together ({kind} {reach})"
+
+
+# ---- columns that differ between training and test rows --------------------------------------------------------------
+def drift_words(compared: Sequence[Mapping[str, Any]], most: int = 3, show: Callable[[str], str] = str) -> str:
+    """Return a sentence on how many columns differ clearly between training and test rows, and one for the largest.
+
+    ``compared`` is what ``permgrad.evaluation.drift.find_drift`` returns. Empty if no column differs clearly by enough.
+    """
+    clear = [one for one in compared if one["clear"]]
+    if not clear:
+        return ""
+    words = f"{by_count(len(clear), 'One', f'{len(clear):,}')} of {counted(len(compared), 'compared column')} "
+    words += f"{by_count(len(clear), 'has', 'have')} clearly different values in the training and the test rows"
+    if len(clear) > most:
+        words += f". The {most} largest differences"
+    return f"{words}: {'. '.join(drifted_words(one, show) for one in clear[:most])}."
+
+
+def drifted_words(one: Mapping[str, Any], show: Callable[[str], str] = str) -> str:
+    """Say in words, without a full stop, where a column differs most between training and test rows."""
+    about = "about " if one["sampled"] else ""
+    shares = f"{about}{percent(one['test'])} of the test rows and {about}{percent(one['train'])} of the training rows"
+    if one["side"] == "among":
+        names = [shorten(name, 30) for name in one["levels"]]
+        return f"{show(one['column'])}: {shares} are {choice_words(names)}"
+    if one["side"] in ("missing", "present"):
+        return f"{show(one['column'])}: {shares} have {'no' if one['side'] == 'missing' else 'a'} value"
+    if one["kind"] == "date":
+        side = {"at most": "up to", "above": "after"}[one["side"]]
+        return f"{show(one['column'])}: {shares} are {side} {date_text(one['value'])}"
+    return f"{show(one['column'])}: {shares} are {one['side']} {value_text(float(one['value']))}"
+
+
+def choice_words(names: Sequence[str], most: int = 3) -> str:
+    """Join names as a choice: ``a``, ``a or b``, ``a, b or one of 4 others``."""
+    shown = list(names) if len(names) <= most else [*names[:most], f"one of {len(names) - most} others"]
+    return " or ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+
+
+# ---- groups of rows --------------------------------------------------------------------------------------------------
+def segment_words(segments: Mapping[str, Any], most: int = 3, show: Callable[[str], str] = str) -> str:
+    """Return a sentence on how many groups of test rows are clearly worse than the others, and one for the worst.
+
+    ``segments`` is what ``permgrad.evaluation.segments.find_segments`` returns. Empty if no group is clearly worse.
+    """
+    worse = worse_groups(segments)
+    if not worse:
+        return ""
+    count = by_count(len(worse), "One", f"{len(worse):,}")
+    words = f"{count} of {counted(segments['tests'], 'tested group')} of test rows "
+    words += f"{by_count(len(worse), 'is', 'are')} clearly worse than the other rows"
+    if segments["rows"] < segments["all_rows"]:
+        words += f" (in a sample of {segments['rows']:,} test rows)"
+    return " ".join([f"{words}.", *(group_words(group, segments["score"], show) for group in worse[:most])])
+
+
+def group_words(group: Mapping[str, Any], score: str, show: Callable[[str], str] = str) -> str:
+    """Compare the score of a group with that of the other rows."""
+    write, label = (percent, "accuracy") if score == "accuracy" else (number, "the mean absolute error")
+    interval = f"95\u00a0% interval {write(group['low'])} to {write(group['high'])}"
+    return (
+        f"Where {show(group['feature'])} is {shorten(group['group'], 40)}, {label} is {write(group['score'])} "
+        f"({interval}, {counted(group['rows'], 'row')}), on the other rows {write(group['rest'])}."
+    )

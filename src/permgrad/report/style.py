@@ -1,7 +1,7 @@
-"""The look of everything that is drawn or written: one place for colours, type and spacing.
+"""The look of plots and pages: one place for colours, type and spacing.
 
-Colours are told apart with every common colour vision and in grey: the two paths are a blue and an orange of different
-lightness. The report swaps the light tokens for dark ones by name, so that figures follow the reader's setting.
+Colours differ with every common colour vision and in grey: the two paths are a blue and an orange of different
+lightness. The report replaces light colours by dark ones by name, so that figures follow the reader's setting.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 
 from permgrad.base.threads import warning_filters
 
-#: Name of each colour's CSS variable to the colour on light and on dark paper. Those of series, after Okabe and Ito
-#: (2008), quieter, are of classes and lines; line styles tell them apart beyond eight.
+#: Name of each colour's CSS variable to the colour on light and on dark paper. The muted series colours, after Okabe
+#: and Ito (2008), are for classes and lines. Beyond eight, line styles differ.
 TOKENS = {
     "ink": ("#20272b", "#e8e6df"),
     "muted": ("#667077", "#9fa8ab"),
@@ -41,7 +41,9 @@ TOKENS = {
 VARIABLES = {light: name for name, (light, _) in TOKENS.items()}
 DARK = dict(TOKENS.values())
 INK, MUTED, RULE, PAPER, TABULAR, IMAGE, INTERACTION, NEUTRAL, POSITIVE, NEGATIVE, *SERIES = VARIABLES
-#: Texts on coloured cells, which stay as they are when the page turns dark.
+#: Colours of a page: those of the reader's system, or always the same.
+THEMES = ("auto", "light", "dark")
+#: Texts on coloured cells, which do not change on a dark page.
 FIXED_DARK, FIXED_LIGHT = "#20262a", "#ffffff"
 PATH_COLOURS = {"tabular": TABULAR, "image": IMAGE, "table": TABULAR, "interaction": INTERACTION}
 LINE_STYLES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
@@ -72,8 +74,7 @@ def _settings() -> dict[Any, Any]:
     import matplotlib as mpl
     from matplotlib import font_manager
 
-    # One preferred family, then DejaVu, which matplotlib brings, for signs it lacks, then whatever other scripts this
-    # machine can draw.
+    # One preferred family, then DejaVu (part of matplotlib) for missing characters, then fonts for other scripts.
     installed = set(font_manager.get_font_names())
     preferred = next((name for name in SANS if name in installed), "DejaVu Sans")
     families = [*dict.fromkeys([preferred, "DejaVu Sans"]), *(name for name in OTHER_SCRIPTS if name in installed)]
@@ -95,7 +96,7 @@ def _settings() -> dict[Any, Any]:
         "axes.titlesize": SIZE_TITLE,
         "axes.titleweight": "bold",
         "figure.facecolor": "none",
-        "figure.dpi": 160.0,  # also of pictures inside a drawing, which itself has no dots
+        "figure.dpi": 160.0,  # also of pixel images inside a vector drawing
         "font.family": families,
         "font.size": SIZE_LABEL,
         "grid.color": RULE,
@@ -122,9 +123,9 @@ _drawing = threading.local()
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Draw in the house style, whatever the user's settings are, and put theirs back, also after an error.
+    """Draw in the house style, and restore the user's settings afterwards, also after an error.
 
-    Inside itself it does nothing: setting some 300 options and putting them back takes time with each figure.
+    A nested use does nothing: setting and restoring some 300 options takes time for each figure.
     """
     if getattr(_drawing, "in_style", False):
         yield
@@ -133,9 +134,9 @@ def house_style() -> Iterator[None]:
 
     _drawing.in_style = True
     try:
-        # Matplotlib's settings are the process's, as the filters are: threads draw one after the other.
+        # Matplotlib's settings and warning filters belong to the process, so threads draw one after the other.
         with warning_filters, warnings.catch_warnings(), mpl.rc_context():
-            # A name in a script that no installed font has is drawn as boxes; a warning per sign would not help.
+            # Characters without an installed font become boxes. A warning for each would not help.
             warnings.filterwarnings("ignore", message="Glyph .* missing from")
             warnings.filterwarnings("ignore", category=mpl.MatplotlibDeprecationWarning)
             mpl.rcParams.update(_settings())
@@ -149,15 +150,17 @@ _MAPS = {
     "sequential": ("#f4f2ea", "#a9c8d8", "#4c8aad", "#1d5171"),
     # Orange – paper – blue, for signed numbers around 0.
     "diverging": ("#a3441f", "#d98b62", "#f2d9c6", "#f6f4ee", "#c4dae5", "#6ba0bd", "#1d5171"),
-    # Feature values, low to high; both ends stand out on light and on dark paper.
+    # The same without its ends: a dark line can be read on it.
+    "shade": ("#d98b62", "#f2d9c6", "#f6f4ee", "#c4dae5", "#6ba0bd"),
+    # Feature values, low to high. Both ends stand out on light and on dark paper.
     "values": ("#3f7fb0", "#8d8fa3", "#e08a3c"),
-    # Activation maps; lightness rises with the value.
+    # Activation maps. Lightness rises with the value.
     "heat": ("#15181f", "#5b2a4f", "#b5443f", "#ec9a3c", "#fbf0c0"),
 }
 
 
 def colour_map(name: str) -> Any:
-    """Return a colour map: ``"sequential"``, ``"diverging"``, ``"values"`` or ``"heat"``."""
+    """Return a colour map: ``"sequential"``, ``"diverging"``, ``"shade"``, ``"values"`` or ``"heat"``."""
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list(f"permgrad_{name}", _MAPS[name])

@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
 
-#: Spaces, control signs, ends of lines and halves of signs.
+#: Spaces, control characters, line ends and incomplete characters.
 _BLANKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 
 
 # ---- names -----------------------------------------------------------------------------------------------------------
 def clean(text: object) -> str:
-    """Make any value printable on one line: control signs and line ends become spaces."""
+    """Make any value printable on one line: control characters and line ends become spaces."""
     return _BLANKS.sub(" ", str(text)).strip() or "(blank)"
 
 
 def shorten(text: object, width: int = 26) -> str:
-    """Cut the middle out of a long name, because both ends tell names apart."""
+    """Shorten a long name in the middle, because names often differ at their ends."""
     label = clean(text)
     if len(label) <= width:
         return label
@@ -35,7 +35,7 @@ def shorten(text: object, width: int = 26) -> str:
 
 
 def labels_of(names: Sequence[object], width: int = 26) -> list[str]:
-    """Shorten names so that different names stay different: a number is added where two would look the same."""
+    """Shorten names. A number is added if two would look the same."""
     short = [shorten(name, width) for name in names]
     result = []
     for position, label in enumerate(short):
@@ -45,20 +45,36 @@ def labels_of(names: Sequence[object], width: int = 26) -> list[str]:
 
 
 def listed(words: Iterable[str], most: int | None = None) -> str:
-    """Join words as in a sentence, ``a, b and c``; beyond ``most`` of them only their number is written."""
+    """Join words as in a sentence, ``a, b and c``. Words beyond ``most`` are only counted."""
     names = list(words)
     if most is not None and len(names) > most:
         names = [*names[:most], f"{len(names) - most} more"]
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
+#: Units of large numbers.
+_LARGE = ((1e12, "tn"), (1e9, "bn"), (1e6, "M"))
+
+
 # ---- numbers ---------------------------------------------------------------------------------------------------------
 def number(value: float | None, digits: int = 3) -> str:
-    """Write a number with significant digits, a real minus sign, thousands apart, and a dash where undefined."""
+    r"""Write a number with significant digits, a minus sign, separated thousands, or a dash if undefined.
+
+    Above 10,000 it has four significant digits. Above a million its unit is a million (M), a billion or a trillion.
+
+    Examples:
+        >>> number(0.012345), number(1639.4), number(123456.0), number(1.37e10)
+        ('0.0123', '1,639', '123,500', '13.7\xa0bn')
+    """
     if value is None or not math.isfinite(value) or value == 0:
         return "0" if value == 0 else "–"
     size = abs(value)
-    if size >= 1e7 or size < 1e-4:
+    for least, unit in _LARGE:
+        if least <= size < least * 1e4:
+            return f"{number(value / least, digits)}\u00a0{unit}"
+    if size >= 1e4:
+        value = round(value, 3 - math.floor(math.log10(size))) if size < 1e15 else value
+    if size >= 1e15 or size < 1e-4:
         mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
         mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
         return f"{mantissa}e{int(exponent)}".replace("-", "−")
@@ -66,17 +82,17 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def numbers(values: Sequence[float] | npt.NDArray[np.float64], digits: int = 3) -> list[str]:
-    """Write numbers of one column alike: as many decimals as give the largest of them its significant digits."""
+    """Write the numbers of a column with equally many decimals: enough for the significant digits of the largest."""
     array = np.asarray(values, dtype=np.float64)
     size = float(np.max(np.abs(array[np.isfinite(array)]), initial=0.0))
-    if size == 0 or not 1e-5 <= size < 1e7:
+    if size == 0 or not 1e-5 <= size < 1e4:
         return [number(value, digits) for value in array.tolist()]
     decimals = max(0, digits - 1 - math.floor(math.log10(size)))
     return ["0" if value == 0 else fixed(value, decimals) for value in array.tolist()]
 
 
 def fixed(value: float, decimals: int = 3) -> str:
-    """Write a number with so many decimals; a tiny negative number is not ``−0.000``."""
+    """Write a number with fixed decimals. A tiny negative number does not become ``−0.000``."""
     return f"{value:z,.{decimals}f}".replace("-", "−") if math.isfinite(value) else "–"
 
 
@@ -86,7 +102,7 @@ def valued(names: Iterable[object], values: Iterable[float], write: Callable[[fl
 
 
 def compact(value: float, digits: int = 3) -> str:
-    """Write a number with at most so many digits, without zeros at its end."""
+    """Write a number with at most ``digits`` digits, without zeros at its end."""
     return f"{value:.{digits}g}".replace("-", "−")
 
 
@@ -123,7 +139,11 @@ def value_text(value: Any, width: int = 16) -> str:
         single = float(value)
         if not math.isfinite(single):
             return "missing" if math.isnan(single) else str(value)
-        return f"{int(single)}".replace("-", "−") if single.is_integer() and abs(single) < 1e7 else number(single, 4)
+        if single.is_integer() and abs(single) < 1e7:
+            return f"{int(single)}".replace("-", "−")
+        # No trailing zeros.
+        short = f"{single:.4g}"
+        return short.replace("-", "−") if float(short) == single and "e" not in short else number(single, 4)
     missing = value is None or (pd.api.types.is_scalar(value) and pd.isna(value))
     return "missing" if missing else shorten(value, width)
 
@@ -141,8 +161,49 @@ def plain_text(value: Any) -> str:
     return "–" if value is None else clean(value)
 
 
-def quantity_of(explanation: Explanation) -> str:
-    """Say what the numbers are, with their unit if known."""
+def texts_of(labels: Iterable[object]) -> npt.NDArray[Any]:
+    """Return labels as text, so that those of a file and of a model can be compared."""
+    return np.array([str(label) for label in labels], dtype=object)
+
+
+def confidence_words(explanation: Explanation) -> str:
+    """Return the confidence level of an explanation's intervals in per cent."""
+    return percent(float(explanation.meta.get("confidence", 0.95)))
+
+
+def towards(explanation: Explanation, column: int) -> str:
+    """Return which output an attribution is to, or which rows a loss is of. Empty if that needs no words."""
+    outputs = explanation.outputs
+    if outputs[column] == "all" or (len(outputs) == 1 and explanation.meta.get("task") == "regression"):
+        return ""
+    return f"{'rows of' if outputs[0] == 'all' else 'towards'} {clean(outputs[column])}"
+
+
+#: Words of scorers that are not written in small letters.
+_SCORERS = {"roc": "ROC", "auc": "AUC", "r2": "R²", "f1": "F1", "d2": "D²", "ndcg": "NDCG"}
+
+
+def score_words(name: str) -> str:
+    """Write what replacing does to a scorer of scikit-learn: ``fall of ROC AUC``, ``rise of mean squared error``."""
+    words = clean(name).removeprefix("neg_").split("_")
+    return f"{'rise' if name.startswith('neg_') else 'fall'} of {' '.join(_SCORERS.get(word, word) for word in words)}"
+
+
+def quantity_of(explanation: Explanation, column: int | None = None) -> str:
+    """Return what the numbers are, with their unit if there is one. The column says which of several scorers."""
+    if "scores" in explanation.meta and (column is not None or len(explanation.outputs) == 1):
+        return score_words(explanation.outputs[column or 0])
     quantity = explanation.meta.get("quantity") or ("attribution" if explanation.scope == "local" else "importance")
     quantity, unit = clean(quantity).replace("_", " "), explanation.meta.get("unit")
     return f"{quantity} ({clean(unit)})" if unit and clean(unit) not in quantity else quantity
+
+
+def unit_words(explanation: Explanation) -> str:
+    """Say what the unit of a loss means, or return an empty text."""
+    unit = str(explanation.meta.get("unit", ""))
+    if "nat" in unit and str(explanation.meta.get("loss", "")).endswith("cross_entropy"):
+        return (
+            "This loss (the log loss) is measured in nats. It is 0 if the true class always gets a probability of "
+            "100\u00a0%, and 1 if it gets 37\u00a0%."
+        )
+    return "This loss is the squared error, in squared units of the target (y²)." if unit.startswith("y²") else ""

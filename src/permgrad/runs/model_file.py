@@ -1,4 +1,4 @@
-"""A model in a file of another library, with a table: what commands ask of it, as of a trained model of permgrad."""
+"""A model in a file of another library, with the interface of permgrad's own models."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class FileModel:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What ``pg.explain`` is told of the predictor."""
+        """The options of ``pg.explain`` for this predictor."""
         return {"task": self.task, "class_names": list(self.subject.class_names) or None}
 
     def predict(self, rows: pd.DataFrame) -> npt.NDArray[Any]:
@@ -68,22 +68,28 @@ class FileClassifier(FileModel):
 
 
 def open_file(
-    path: Path, table: Path, *, y: str | None = None, classes: tuple[str, ...] = (), trust: tuple[str, ...] = ()
+    path: Path,
+    table: Path,
+    *,
+    y: str | None = None,
+    classes: tuple[str, ...] = (),
+    trust: tuple[str, ...] = (),
+    sheet: str | None = None,
 ) -> tuple[FileModel, pd.DataFrame, pd.DataFrame]:
-    """Return the model of a file, the rows of a table as it takes them, and the whole table.
+    """Return the model of a file, the rows of a table in its form, and the complete table.
 
     Raises:
-        InputError: a file that could run code or is no model, a table without the model's columns, classes that do
-            not fit.
+        InputError: a file that could run code or is not a model, a table without the model's columns, or classes
+            that do not fit.
         EnvironmentProblem: the model's library is not installed.
     """
     with loading():
         predictor = read_model_file(path, trust)
     known = columns_of(predictor)
-    frame = read_like(table, {"texts": known.texts}, known.names or ())
+    frame = read_like(table, {"texts": known.texts, "sheet": sheet}, known.names or ())
     frame.columns = pd.Index([str(name) for name in frame.columns])
     if y is not None:
-        find_column(y, list(frame.columns), "y")
+        find_column(y, list(frame.columns), "target")
     rows = table_for(predictor, frame, y)
     return make_file_model(predictor, rows, None if y is None else frame[y], classes), rows, frame
 
@@ -91,19 +97,21 @@ def open_file(
 def make_file_model(
     predictor: Any, rows: pd.DataFrame, y: pd.Series[Any] | None, classes: tuple[str, ...] = ()
 ) -> FileModel:
-    """Return a predictor with its classes: those that it names, or ``classes``, in the order of its outputs."""
+    """Return a predictor with its classes: those of the model, or ``classes``, in the order of its outputs."""
     names = find_call(predictor).classes
     if isinstance(predictor, OnnxPredictor):
         names = predictor.classes_of(rows[:1])
-    # Numbers from 0 on are the places of classes, not their names.
+    # Numbers from 0 on are positions of classes, not names.
     if names is not None and names != tuple(range(len(names))):
         if classes:
-            raise InputError(f"The model names its classes itself: {listed(names)}. Leave --classes out.")
+            raise InputError(
+                f"The model has names for its classes: {listed(names)}", hint="Leave --class-names out.", code="PG004"
+            )
         classes = tuple(names)
     target = None if y is None else y.dropna()
     if classes:
         return _with_classes(predictor, rows, classes)
-    # Whether one number per row is a class's or a value is told by the target, where the model does not say it.
+    # If the model does not say whether it classifies, the target decides how one number per row is read.
     subject = PredictorSubject(predictor, rows, None if target is None else _told(target))
     if subject.task == "regression":
         return FileModel(predictor, subject)
@@ -112,14 +120,15 @@ def make_file_model(
     if strange:
         raise InputError(
             f"The file does not name the model's {count} classes, and column {y.name!r} holds "  # type: ignore[union-attr]
-            f"{listed(sorted(strange), show=repr)}. Name them in the order of its outputs, as in --classes no,yes "
-            "(scikit-learn's interfaces sort them)."
+            f"{listed(sorted(strange), show=repr)}",
+            hint="Name them in the order of its outputs, as in --class-names no,yes (scikit-learn sorts them).",
+            code="PG035",
         )
     return FileClassifier(predictor, subject, np.arange(count))
 
 
 def _told(target: pd.Series[Any]) -> npt.NDArray[Any] | None:
-    """Return a target that says whether a model classifies; None: it holds nothing."""
+    """Return a target that shows whether a model classifies. None: it is empty."""
     if target.empty:
         return None
     numbers = pd.api.types.is_numeric_dtype(target.dtype) and not pd.api.types.is_bool_dtype(target.dtype)
@@ -129,13 +138,16 @@ def _told(target: pd.Series[Any]) -> npt.NDArray[Any] | None:
 def _with_classes(predictor: Any, rows: pd.DataFrame, classes: tuple[Any, ...]) -> FileModel:
     call = find_call(predictor)
     if call.task == "regression":
-        raise InputError("The model predicts numbers, and --classes names classes. Leave --classes out.")
+        raise InputError(
+            "--class-names is for classifiers, but the model predicts numbers", "Leave --class-names out.", "PG004"
+        )
     few = PredictorSubject(predictor, rows[:1], task="classification", class_names=None)
     count = len(few.class_names)
     if count != len(classes) or len(set(map(str, classes))) != count:
         raise InputError(
-            f"The model has {count} classes, got {listed(classes)}. Name {count} different ones, "
-            "in the order of its outputs."
+            f"The model has {count} classes, got {listed(classes)}",
+            hint=f"Name {count} different ones, in the order of its outputs.",
+            code="PG035",
         )
     subject = PredictorSubject(predictor, rows, task="classification", class_names=list(map(str, classes)))
     return FileClassifier(predictor, subject, np.asarray(classes))

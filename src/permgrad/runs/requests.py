@@ -1,162 +1,95 @@
-"""What each command is asked: one table of fields, of which the command line, requests and the command shown are made.
+"""The arguments of each command, as one table of fields. The command line is made from it.
 
-The command line reads this before it knows which command is called, so that it imports nothing heavy.
+The command line imports this before it knows which command is called, so that it imports nothing heavy.
 """
 
 from __future__ import annotations
 
+import math
 import re
-import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from permgrad.base.errors import InputError, unknown
+from permgrad.runs.options import (
+    COMPETITORS,
+    DATA_SETS,
+    METHODS,
+    METRICS,
+    PRESETS,
+    TASKS,
+    THEMES,
+    CommandRequest,
+    Names,
+    argument,
+    check_device_name,
+    option,
+    output,
+    separated,
+)
 
 if TYPE_CHECKING:
     from permgrad.data.types.column_types import Kind
 
-TASKS = ("auto", "classification", "regression")
 DATABASE, STUDY_NAME, DEFAULT_SPACE = "study.db", "permgrad", "default"
-#: Options that stand behind the others, in this order.
-_LAST = (
-    *("seed", "split_seed", "image_size", "device", "threads", "cost", "baselines", "named_baselines"),
-    *("trials", "storage", "study", "space", "pruning", "from_stage", "overwrite"),
-)
-#: What ``--kind`` may say. A constant column is what its cells say; who wants one without effect leaves it out.
+#: Seconds of a run without ``--time-limit``: with what is estimated wrong, about ten minutes.
+USUAL_LIMIT = 540.0
+#: Choices of ``--kind``. ``constant`` is not among them: use ``--drop`` for a column without effect.
 KINDS: tuple[Kind, ...] = ("numeric", "categorical", "boolean", "date", "identifier")
-Names = tuple[str, ...]
-
-
-# ---- options ---------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Option:
-    """How a field of a request is written on the command line.
-
-    ``lists`` says how several values are written: ``"each"``, an option for each; ``"names"``, also with commas, each
-    once; ``"entries"``, the same where a name may come twice; ``"codes"``, with commas that stay. ``table``: a file, or
-    a named data set. ``place``: what is written where nothing is named.
-    """
-
-    text: str
-    metavar: str | None = None
-    name: str | None = None
-    least: int | None = None
-    most: int | None = None
-    positional: bool = False
-    lists: str = "each"
-    table: bool = False
-    place: str = ""
-
-
-def option(text: str, default: Any, metavar: str | None = None, /, **facts: Any) -> Any:
-    """Return a field with an option on the command line."""
-    return field(default=default, metadata={"option": Option(text, metavar, **facts)})
-
-
-def argument(text: str, metavar: str, /, *, table: bool = False, **facts: Any) -> Any:
-    """Return a field with an argument on the command line; without a ``default`` it must be given."""
-    return field(metadata={"option": Option(text, metavar, positional=True, table=table)}, **facts)
-
-
-def output(place: str, what: str = "Folder") -> Any:
-    """Return a field that names the folder to write."""
-    return option(f"{what} (default: {place}).", None, "DIR", place=place)
-
-
-def options_of(request: Any) -> dict[str, Option]:
-    """Return the options of a request, or of its class, by field: how something is computed stands behind what is."""
-    options = {entry.name: entry.metadata["option"] for entry in fields(request) if "option" in entry.metadata}
-    return dict(sorted(options.items(), key=lambda item: _LAST.index(item[0]) if item[0] in _LAST else -1))
-
-
-class CommandRequest:
-    """What several requests have: the folder to write, and the command line that asks for the same."""
-
-    command_name: ClassVar[str]
-    out: Path | None
-
-    @property
-    def folder(self) -> Path:
-        """The folder to write."""
-        if self.out is not None:
-            return self.out
-        # A table is named without folder and endings.
-        place = options_of(self)["out"].place.replace("<table>", "<name>")
-        return Path(re.sub("<(.+?)>", lambda word: str(getattr(self, word[1])), place))
-
-    @property
-    def command(self) -> str:
-        """The command line that asks for this, without what are defaults, and without a password."""
-        words = ["permgrad", self.command_name]
-        defaults = {entry.name: entry.default for entry in fields(self)}  # type: ignore[arg-type]
-        for name, entry in options_of(self).items():
-            value = getattr(self, f"shown_{name}", getattr(self, name))
-            flag = entry.name or f"--{name.replace('_', '-')}"
-            if entry.positional:
-                words.append(str(value))
-            elif value == defaults[name] or name in ("from_stage", "overwrite"):  # they belong to one call
-                continue
-            elif isinstance(value, bool):
-                words.append(flag.rpartition("/")[2] if defaults[name] else flag)
-            elif not isinstance(value, tuple):
-                words += [flag, str(value)]
-            elif entry.lists == "codes":
-                words.append(f"{flag}={','.join(separated(value))}")
-            elif entry.lists != "each":
-                words += [flag, ",".join(map(str, value))]
-            elif isinstance(value[0], float):
-                words += [flag, *(f"{number:g}" for number in value)]
-            else:
-                words += [word for each in value for word in (flag, str(each))]
-        return shlex.join(words)
-
-
-def separated(texts: Iterable[str]) -> Names:
-    """Return what stands between the commas of an option that may be given several times."""
-    return tuple(part.strip() for text in texts for part in text.split(",") if part.strip())
 
 
 # ---- several commands ------------------------------------------------------------------------------------------------
 def table_name(table: str | Path) -> str:
     """Return a table's name without folder and endings: ``data/heloc.csv.gz`` is ``heloc``."""
-    # A folder may be named by a dot.
+    # The folder may be ".".
     name = Path(table).name or Path(table).resolve().name
-    for ending in (".gz", ".csv", ".tsv", ".txt", ".parquet", ".pq"):
+    for ending in (".gz", ".csv", ".tsv", ".txt", ".parquet", ".pq", ".xlsx", ".xlsm"):
         if name.lower().endswith(ending) and len(name) > len(ending):
             name = name[: -len(ending)]
     return name
 
 
 def run_of(folder: Path) -> Path:
-    """Return the folder of the run that a model's folder belongs to; that of a run is its own."""
+    """Return the run's folder, from that folder or from the model folder in it."""
     return folder if (folder / "model").is_dir() else folder.parent
 
 
 _THREADS = "Number of threads to compute with, at least 1 (default: as the machine is set)."
 _STREAM = (
-    "Read Parquet in parts, so that memory does not grow with rows; goes on where it was stopped (default: for "
+    "Read Parquet in parts, so that memory does not grow with rows. The same command resumes (default: for "
     "folders, and for files of 1 GB and more once unpacked)."
 )
-_POSITIVE = "Of two classes the positive one (default: the rarer)."
-_SEED = "Seed of everything random but the split."
+_POSITIVE = "The positive class of two (default: the rarer one)."
+_SEED = "Random seed (the split has its own: --split-seed)."
 _MODEL = "A run's folder, or the model folder in it."
 _FILES = " (ONNX, LightGBM, XGBoost, CatBoost or skops; docs/any-model.md)"
-_PARQUET = "CSV or Parquet file, folder of Parquet files, or named data set, to"
+_PARQUET = "CSV, Excel or Parquet file, folder of Parquet files, or named data set, to"
+_TABLE = "A CSV, Excel or Parquet file, or a named data set (permgrad datasets list)."
+_SHEET = "Sheet to read of every Excel file (default: the first)."
+_OPEN = "Open the report in a browser."
+_TITLE = "Title of the report (default: the table's name)."
+_WHAT_IF = "Put the network into the report, so that rows can be changed there, also if it is larger than 4 MB."
+_THEME = "Colours of the report; auto follows the reader's system."
 _KIND = "What a column is: numeric, categorical, boolean, date or identifier; may be given several times."
+_SPLIT_GROUP = "Column whose equal values stay in one {}."
 _NOT_NA = "Texts that are categories though they usually mean missing, such as None,NA."
+_REFITS = "Train so many networks more, at least 5, on parts of the rows: shows what another training would say."
+_PAIRS = "Measure pairs of this many features on all explained rows; 0: none (default: of 10, on few rows)."
+_TOP = "Draw until the order of this many features, the first ones, is certain, or name those that are tied."
 _GROUPS = 'JSON file of columns that act as one feature: {"name": ["column", ...]}.'
 
 
 @dataclass(frozen=True, kw_only=True)
 class TableRequest(CommandRequest):
-    """What every command that trains on a table is asked."""
+    """The arguments of every command that trains on a table."""
 
     command_name: ClassVar[str] = "run"
-    table: str = argument("A CSV or Parquet file, or a named data set (permgrad datasets list).", "TABLE", table=True)
+    table: str = argument(_TABLE, "TABLE", table=True, choices=DATA_SETS)
     target: Names = option("Column to predict (known for named data sets).", (), "COL")
-    task: str = option("auto, classification or regression.", "auto")
+    sheet: str | None = option(_SHEET, None, "NAME")
+    task: str = option("Whether classes or numbers are predicted.", "auto", choices=TASKS)
     positive: str | None = option(_POSITIVE, None, "LEVEL")
     drop: Names = option("Column to leave out; may be given several times.", (), "COL")
     identifier: Names = option("Column that names rows: not a feature, kept in predictions.", (), "COL", name="--id")
@@ -164,7 +97,9 @@ class TableRequest(CommandRequest):
     na: Names = option("Codes that mean missing, separated by commas, such as -9,-8,-7.", (), "CODES", lists="codes")
     not_na: Names = option(_NOT_NA, (), "TEXTS", lists="codes")
     groups: Path | None = option(_GROUPS, None, "FILE")
-    group: str | None = option("Column whose equal values stay in one part of the split.", None, "COL")
+    group: str | None = option(
+        _SPLIT_GROUP.format("part of the split"), None, "COL", name="--split-group", old=("--group",)
+    )
     out: Path | None = output("permgrad-runs/<table>-<seed>")
     seed: int = option(_SEED, 0, least=0)
     device: str = option("Where to compute: auto, cpu, cuda (or gpu; one of several: cuda:1) or mps.", "auto")
@@ -178,7 +113,7 @@ class TableRequest(CommandRequest):
 
     @property
     def files(self) -> dict[str, Path | None]:
-        """The files and folders that are read, by what they are; None: none is."""
+        """The files and folders to read, by role. None: not used."""
         from permgrad.data.datasets import list_datasets
 
         files = {f"{role} file": getattr(self, role, None) for role in ("groups", "test", "validation")}
@@ -198,22 +133,24 @@ class TableRequest(CommandRequest):
 
     @property
     def kinds(self) -> dict[str, Kind]:
-        """What ``--kind`` says of columns; a name may hold equal signs, a kind does not."""
+        """The kinds of columns by ``--kind``. A name may contain equal signs, a kind does not."""
         kinds: dict[str, Kind] = {}
         for text in self.kind:
             name, sign, word = (part.strip() for part in text.rpartition("="))
             if not sign or not name:
                 raise InputError(
-                    f"--kind must have the form COL=KIND, however: --kind {text!r}; give for example "
-                    "--kind postcode=categorical"
+                    f"--kind must have the form COL=KIND, got {text!r}",
+                    hint="For example: --kind postcode=categorical.",
+                    code="PG001",
                 )
             kind = next((kind for kind in KINDS if kind == word), None)
             if kind is None:
                 raise unknown(f"kind of column {name!r}", word, KINDS)
             if kinds.setdefault(name, kind) != kind:
                 raise InputError(
-                    f"a column has one kind, however: --kind {name}={kinds[name]} and --kind {name}={kind}; leave one "
-                    "out"
+                    f"Column {name!r} has two kinds: --kind {name}={kinds[name]} and --kind {name}={kind}",
+                    hint="Leave one of them out.",
+                    code="PG006",
                 )
         return kinds
 
@@ -224,16 +161,16 @@ class TableRequest(CommandRequest):
 
 @dataclass(frozen=True, kw_only=True)
 class SplitRequest(TableRequest):
-    """What a command is asked that divides a table into training, validation and test rows once."""
+    """The arguments of a command that splits a table once into training, validation and test rows."""
 
-    test: Path | None = option("Test rows of your own.", None, "FILE")
-    validation: Path | None = option("Validation rows of your own.", None, "FILE")
+    test: Path | None = option("Use this file as the test set.", None, "FILE")
+    validation: Path | None = option("Use this file as the validation set.", None, "FILE")
     time: str | None = option("Column to split by: the latest rows become the test rows.", None, "COL")
     split_seed: int = option("Seed of the split.", 42, least=0, most=2**32 - 1)
 
     @property
     def names_of_rows(self) -> Names:
-        """The identifiers that stay as they are written; a time is read as a number, whatever else it is."""
+        """The identifiers that are read as text. A time column is read as a number also if it is an identifier."""
         return tuple(name for name in self.identifier if name != self.time)
 
 
@@ -244,47 +181,84 @@ class RunRequest(SplitRequest):
 
     out: Path | None = output("permgrad-runs/<table>-<seed>", "Folder of the run")
     images: Names = option(
-        "Column of paths of images beside the table; may be given several times.", (), "COL", name="--image"
+        "Column of image paths, relative to the table's folder; may be given several times.", (), "COL", name="--image"
     )
     image_size: int | None = option(
-        "Pixels that images are brought to (default: their median, at most 64).", None, least=8, most=1024
+        "Resize images to this many pixels per side (default: their median, at most 64).", None, least=8, most=1024
     )
-    preset: str = option("Network and training: default, fast, paper, ...", "default")
+    preset: str = option("Network and training.", "default", choices=PRESETS)
     batch_size: int | None = option("Rows per training step (default: the preset's).", None, "ROWS", least=2)
     baselines: bool = option("Also train trees, a linear model and a plain MLP, for comparison.", False)
     named_baselines: Names = option(
-        "Also train this one, such as tabm or realmlp (minutes); may be repeated.", (), "NAME", name="--baseline"
+        "Also train this model, for comparison (tabm and realmlp: minutes); may be given several times.",
+        (),
+        "NAME",
+        name="--competitor",
+        choices=COMPETITORS,
+        old=("--baseline",),
     )
+    time_limit: str | None = option(
+        "Time for the complete run: seconds, or such as 90s, 5m, 1h (default: what accuracy needs, at most about 10m).",
+        None,
+        "TIME",
+    )
+    thorough: bool = option("Train on all rows and explain all test rows, however long it takes.", False)
+    ensure_top: int | None = option(_TOP, None, "N", least=1)
+    interactions: int | None = option(_PAIRS, None, "N", least=0)
+    refits: int | None = option(_REFITS, None, least=5)
     cost: tuple[float, float] | None = option(
-        "What a false and a missed positive cost: adds the threshold of least cost.", None, "A B"
+        "Cost of a false positive and of a false negative; also reports the cheapest threshold.", None, "A B"
     )
     from_stage: str | None = option(
-        "Do this stage and all after it again: data, layout, model, explain, report.", None, "STAGE", name="--from"
+        "Repeat this stage and all later ones.",
+        None,
+        "STAGE",
+        name="--from",
+        choices=("data", "layout", "model", "explain", "explanation", "report"),
     )
+    title: str | None = option(_TITLE, None, "TEXT")
+    theme: str = option(_THEME, "auto", choices=THEMES)
+    what_if: bool = option(_WHAT_IF, False)
+    open_page: bool = option(_OPEN, False, name="--open")
 
     def check(self) -> None:
-        """Refuse options that are unknown or do not go together, before any file is read."""
-        from permgrad.base.checks import check_choice
-        from permgrad.data.read.cells import MissingCodes
-        from permgrad.data.read.reading import check_not_na
-
-        check_choice("task", self.task, TASKS)
+        """Refuse unknown options and contradictions before any file is read, and before anything heavy is imported."""
+        if self.task not in TASKS:
+            raise unknown("task", self.task, TASKS)
+        check_device_name(self.device)
+        _ = self.seconds_at_most
+        if self.thorough and self.time_limit is not None:
+            raise InputError(
+                "--thorough and --time-limit cannot be combined", hint="Leave one of them out.", code="PG006"
+            )
+        for flag, value in (("--image", self.images), ("--split-group", self.group), ("--time", self.time),
+                            ("--time-limit", self.time_limit)):  # fmt: skip
+            if self.refits is not None and value:
+                raise InputError(f"--refits and {flag} cannot be combined", hint="Leave one of them out.", code="PG006")
         if len(self.target) > 1:
             targets = " ".join(f"--target {name}" for name in self.target)
-            raise InputError(f"a run predicts one column, however: {targets}; run once for each target")
+            raise InputError(
+                f"A run predicts one column, got {targets}", hint="Run once for each target.", code="PG006"
+            )
         if self.group is not None and self.time is not None:
             raise InputError(
-                "rows are split by --group or by --time, however: both are given; leave one of them out "
-                "(a group that lies in one period stays together with --time as well)"
+                "--split-group and --time cannot be combined",
+                hint="Leave one of them out (with --time, a group within one period stays together).",
+                code="PG006",
             )
         if self.cost is not None and not (min(self.cost) >= 0 and 0 < sum(self.cost) < float("inf")):
             raise InputError(
-                "costs must be two numbers of at least 0, not both 0 and with a finite sum, however: --cost "
-                f"{self.cost[0]:g} {self.cost[1]:g}; give for example --cost 1 5"
+                f"--cost must be two finite numbers of at least 0, not both 0, got {self.cost[0]:g} {self.cost[1]:g}",
+                hint="For example: --cost 1 5.",
+                code="PG002",
             )
         self._check_images()
         _ = self.kinds
-        check_not_na(self.kept_texts, MissingCodes.of(self.na_codes))
+        if self.na or self.not_na:
+            from permgrad.data.read.cells import MissingCodes
+            from permgrad.data.read.reading import check_not_na
+
+            check_not_na(self.kept_texts, MissingCodes.of(self.na_codes))
         if self.named_baselines:
             from permgrad.evaluation.competitors import check_available
 
@@ -296,15 +270,42 @@ class RunRequest(SplitRequest):
             for flag, names in taken.items():
                 if names.count(name) > (flag == "--image"):
                     raise InputError(
-                        f"a column of images has one role, however: --image {name} and {flag} {name}; leave one out"
+                        f"Column {name!r} has two roles: --image {name} and {flag} {name}",
+                        hint="Leave one of them out.",
+                        code="PG006",
                     )
-        for flag, value in (("--cost", self.cost), ("--batch-size", self.batch_size)):
+        tables_only = {"--cost": self.cost, "--batch-size": self.batch_size, "--time-limit": self.time_limit}
+        tables_only |= {"--interactions": self.interactions}
+        for flag, value in tables_only.items():
             if self.images and value is not None:
                 raise InputError(
-                    f"{flag} belongs to runs without images, however: --image is given; leave one of them out"
+                    f"{flag} does not apply to runs with --image", hint="Leave one of them out.", code="PG006"
                 )
         if not self.images and self.image_size is not None:
-            raise InputError("--image-size belongs to --image, however: no --image is given; name the column of paths")
+            raise InputError(
+                "--image-size needs --image", hint="Name the column of image paths with --image.", code="PG006"
+            )
+
+    @property
+    def seconds_at_most(self) -> float:
+        """The seconds that the run may take: infinite with ``--thorough``."""
+        if self.time_limit is None:
+            return math.inf if self.thorough else USUAL_LIMIT
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", self.time_limit.lower())
+        number, unit = match.groups() if match else ("0", "")
+        seconds = float(number) * {"": 1, "s": 1, "m": 60, "h": 3600}[unit]
+        if not 1 <= seconds < math.inf:
+            raise InputError(
+                f"--time-limit must be a time of at least a second, got {self.time_limit!r}",
+                hint="For example: --time-limit 300, or 5m.",
+                code="PG002",
+            )
+        return seconds
+
+    @property
+    def needs_torch_to_check(self) -> bool:
+        """Whether only torch can say if the preset or the device can be used."""
+        return self.preset.endswith(".json") or self.device not in ("auto", "cpu") or bool(self.images)
 
     @property
     def wanted_baselines(self) -> Names:
@@ -324,37 +325,40 @@ class CompareRequest(TableRequest):
 
     command_name = "compare"
     identifier: Names = option("Column that names rows: not a feature.", (), "COL", name="--id")
-    group: str | None = option("Column whose equal values stay in one fold.", None, "COL")
+    group: str | None = option(_SPLIT_GROUP.format("fold"), None, "COL", name="--split-group", old=("--group",))
     out: Path | None = output("permgrad-runs/compare-<table>-<seed>")
     seed: int = option("Seed of folds, models and explanations.", 0, least=0)
     models: Names = option(
-        "Presets (or preset files; default:tabular and default:image are one branch alone) and baselines, separated by "
-        "commas (default: default,lightgbm,random_forest,linear).",
+        "Presets, preset files and baselines, separated by commas; default:tabular and default:image have one branch "
+        "only (default: default,lightgbm,random_forest,linear).",
         (),
         "NAMES",
         lists="entries",
     )
     folds: int | None = option("Number of folds (default: 5).", None, "K")
-    repeats: int = option("How often the rows are divided into folds.", 1, "R")
+    repeats: int = option("Repeat the division into folds this often.", 1)
     splits: tuple[int, ...] = option(
-        "Seeds of 60/20/20 splits in the place of folds, separated by commas, such as 42,43,44.",
+        "Use 60/20/20 splits with these seeds instead of folds, such as 42,43,44.",
         (),
         "SEEDS",
         lists="entries",
     )
-    metric: str | None = option("What decides (default: roc_auc, accuracy or rmse, by the task).", None)
-    explain: bool = option("Also ask what each model relies on.", True, name="--explain/--no-explain")
+    metric: str | None = option(
+        "Metric that decides (default: roc_auc, accuracy or rmse, by the task).", None, choices=METRICS
+    )
+    explain: bool = option("Also show what each model relies on.", True, name="--explain/--no-explain")
     methods: Names = option(
-        "How to explain, separated by commas (default: permutation,permgrad). permutation is always played; permgrad, "
-        "ablation, gradient, integrated_gradients, deeplift and shapley apply to networks only.",
+        "Methods of explanation, separated by commas (default: permutation,permgrad). permutation is always used; "
+        "permgrad, ablation, gradient, integrated_gradients, deeplift and shapley apply to networks only.",
         (),
         "NAMES",
-        name="--method",
         lists="names",
+        old=("--method",),
     )
+    open_page: bool = option(_OPEN, False, name="--open")
 
     def run_request(self) -> RunRequest:
-        """Return the request of a run on the same table: what it reads and refuses is the same."""
+        """Return the request of a run on the same table, which reads and refuses the same."""
         grouping = (self.group,) if self.group is not None and self.group not in self.identifier else ()
         changed: dict[str, Any] = {"identifier": (*self.identifier, *grouping), "group": None}
         changed |= {"out": None, "threads": None, "overwrite": False}
@@ -367,20 +371,21 @@ class TuneRequest(SplitRequest):
 
     command_name = "tune"
     out: Path | None = output("permgrad-runs/<table>-tuned-<seed>")
-    trials: int | None = option("The study's total of finished trials (default: as the space says).", None, "N")
+    trials: int | None = option("Total number of finished trials (default: that of the space).", None, "N")
     storage: str | None = option("URL of the study's database (default: sqlite:///DIR/study.db).", None, "URL")
     study: str = option("The study's name in the database.", STUDY_NAME)
-    space: str = option("What is searched: default, paper, or a JSON file (docs/tuning.md).", DEFAULT_SPACE)
-    pruning: bool = option("Train every trial to its end.", True, name="--no-pruning")
+    space: str = option("Search space (docs/tuning.md).", DEFAULT_SPACE, choices=(DEFAULT_SPACE, "paper", "FILE.json"))
+    pruning: bool = option("Never stop a weak trial early.", True, name="--no-pruning")
+    open_page: bool = option(_OPEN, False, name="--open")
 
     def check(self) -> None:
-        """Refuse options that are unknown or do not go together, before any file is read."""
+        """Refuse unknown options and contradictions before any file is read."""
         if self.trials is not None and self.trials < 1:
             raise InputError(
-                f"a study has at least one trial, however: --trials {self.trials}; give for example --trials 30"
+                f"--trials must be at least 1, got {self.trials}", hint="For example: --trials 30.", code="PG002"
             )
         if not self.study.strip():
-            raise InputError("a study must have a name, however: --study is empty; leave the option out")
+            raise InputError("--study is empty", hint="Pass a name, or leave the option out.", code="PG005")
         self.run_request("default").check()
 
     @property
@@ -390,7 +395,7 @@ class TuneRequest(SplitRequest):
 
     @property
     def shown_storage(self) -> str | None:
-        """The storage that was asked for, without a password."""
+        """The storage of the request, without a password."""
         from permgrad.tuning.study import without_password
 
         return None if self.storage is None else without_password(self.storage)
@@ -407,12 +412,18 @@ class PredictRequest:
     """The options of ``permgrad predict``."""
 
     model_folder: Path = argument(_MODEL, "MODEL_DIR")
-    table: Path = argument(f"{_PARQUET} predict.", "TABLE", table=True)
+    table: Path = argument(f"{_PARQUET} predict.", "TABLE", table=True, choices=DATA_SETS)
+    sheet: str | None = option(_SHEET, None, "NAME")
     out: Path | None = option(
         "CSV file to write (default: <table>-predictions.csv here; - for stdout); with --stream a folder of Parquet "
         "files (default: <table>-predictions here).",
         None,
         "PATH",
+    )
+    coverage: float | None = option(
+        "Add intervals of numbers, or sets of classes, that hold the truth of this share of rows, such as 0.9.",
+        None,
+        "SHARE",
     )
     stream: bool | None = option(_STREAM, None, name="--stream/--no-stream")
     overwrite: bool = option("Replace what is there.", False)
@@ -421,34 +432,55 @@ class PredictRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainRequest:
-    """The options of ``permgrad explain``; of its table ``test_rows`` ``(rows,)`` are meant, or all."""
+    """The options of ``permgrad explain``. ``test_rows`` ``(rows,)``: the rows of the table to explain, else all."""
 
     model_folder: Path = argument(f"{_MODEL[:-1]}; or a model file{_FILES}.", "MODEL")
     table: Path | None = argument(
-        f"{_PARQUET} explain (default: the test rows of the model's run).", "[TABLE]", default=None, table=True
+        f"{_PARQUET} explain (default: the test rows of the model's run).",
+        "TABLE",
+        default=None,
+        table=True,
+        choices=DATA_SETS,
     )
-    method: str = option("How to explain: permgrad, permutation, integrated_gradients, ...", "permgrad")
-    row: int | None = option("Explain this row only, counted from 0.", None, least=0)
-    where: Names = option("Explain the rows with this value only; may be given several times.", (), "COL=VALUE")
-    baseline: str | None = option("For integrated_gradients: median, mean, zeros, background or class:<label>.", None)
-    target: Names = option("Output to explain: a class (default: all).", (), "CLASS")
-    y: str | None = option("Column of targets (default: that of the model's run).", None, "COL")
-    classes: Names = option(
-        "Classes of a model file that does not name them, in the order of its outputs, such as no,yes.",
+    sheet: str | None = option(_SHEET, None, "NAME")
+    method: str = option("How to explain.", "permgrad", choices=METHODS)
+    row: int | None = option("Explain only this row, counted from 0.", None, least=0)
+    where: Names = option("Explain only rows with this value; may be given several times.", (), "COL=VALUE")
+    baseline: str | None = option(
+        "Row that a gradient method starts from.",
+        None,
+        choices=("median", "mean", "zeros", "background", "class:LABEL"),
+    )
+    classes: Names = option("Class to explain; may be given several times (default: all).", (), "CLASS", name="--class")
+    target: Names = option("Column of targets (default: that of the model's run).", (), "COL", old=("--y",))
+    class_names: Names = option(
+        "Names of a model file's classes, in the order of its outputs, such as no,yes.",
         (),
         "NAMES",
         lists="entries",
+        old=("--classes",),
     )
     trust: Names = option("Type in a skops file to load; may be given several times.", (), "TYPE")
     positive: str | None = option(_POSITIVE, None, "LEVEL")
-    scope: str = option("auto, global or local.", "auto")
-    repeats: int = option("Number of donors per row, for the methods that draw.", 10, least=1)
+    scope: str = option("All rows together, or each row.", "auto", choices=("auto", "global", "local"))
+    donors: int = option("Number of donors per row, for the methods that draw.", 10, least=1, name="--repeats")
+    ensure_top: int | None = option(_TOP, None, "N", least=1)
     stream: bool | None = option(_STREAM, None, name="--stream/--no-stream")
-    rows: int | None = option("Explain so many rows, drawn from the whole Parquet table.", None, least=1)
-    form: str = option("Files of single rows, with --stream: tidy, or wide (a column for each feature).", "tidy")
-    engine: str = option("Who computes: local (this process), or ray (several processes, or a cluster).", "local")
+    sample: int | None = option(
+        "Explain this many rows, drawn at random from the Parquet table.", None, least=1, old=("--rows",)
+    )
+    form: str = option(
+        "Files of single rows, with --stream: tidy, or wide (a column for each feature).",
+        "tidy",
+        choices=("tidy", "wide"),
+    )
+    engine: str = option(
+        "Where to compute: in this process, or in several processes or on a cluster.",
+        "local",
+        choices=("local", "ray"),
+    )
     workers: int | None = option(
-        "With --engine ray: how many work at a time (default: one per GPU, or per processor).", None, least=1
+        "With --engine ray: number of workers (default: one per GPU, or per processor).", None, least=1
     )
     address: str | None = option(
         "With --engine ray: the cluster's head, as host:port or auto (default: RAY_ADDRESS, else this machine).",
@@ -461,6 +493,11 @@ class ExplainRequest:
     overwrite: bool = option("Replace what is there.", False)
     threads: int | None = option(_THREADS, None)
     test_rows: Any = None
+
+    @property
+    def y(self) -> str | None:
+        """The column of targets."""
+        return self.target[0] if self.target else None
 
     @property
     def source(self) -> Path:
@@ -483,42 +520,85 @@ class ExplainRequest:
 class ReportRequest:
     """The options of ``permgrad report``."""
 
-    folder: Path = argument("A run's folder.", "DIR")
+    writes_csv: ClassVar[bool] = False
+    folders: Names = argument("A run's folder, or several of one table to compare.", "RUN")
     positive: str | None = option(_POSITIVE, None, "LEVEL")
+    title: str | None = option(_TITLE, None, "TEXT")
+    theme: str | None = option(f"{_THEME[:-1]} (default: that of the run).", None, choices=THEMES)
+    what_if: bool = option(_WHAT_IF, False)
+    out: Path | None = option(
+        "HTML file to write (default: report.html in the run's folder; of several runs <run>-and-<run>.html here).",
+        None,
+        "FILE",
+    )
+    overwrite: bool = option("Replace what is there.", False)
+    open_page: bool = option(_OPEN, False, name="--open")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExcelRequest:
+    """The options of ``permgrad excel``."""
+
+    writes_csv: ClassVar[bool] = False
+    source: Path = argument("A folder with results, such as a run's, or a CSV file that permgrad wrote.", "RESULTS")
+    out: Path | None = option("Excel file to write (default: next to RESULTS, with its name).", None, "FILE")
+    overwrite: bool = option("Replace what is there.", False)
+
+
+# ---- demo ------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, kw_only=True)
+class DemoRequest:
+    """The options of ``permgrad demo``."""
+
+    images: bool = option("Use a table with images, which are drawn first.", False)
+    out: Path | None = option("Folder of the run (default: permgrad-runs/demo, or demo-images).", None, "DIR")
+    threads: int | None = option(_THREADS, None)
+    overwrite: bool = option("Replace what is there.", False)
+    open_page: bool = option(_OPEN, False, name="--open")
+
+    @property
+    def folder(self) -> Path:
+        """The folder to write."""
+        return self.out or Path("permgrad-runs", "demo-images" if self.images else "demo")
 
 
 # ---- benchmark ---------------------------------------------------------------------------------------------
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkRequest(CommandRequest):
-    """The options of ``permgrad benchmark``; names that are left out mean all of the suite."""
+    """The options of ``permgrad benchmark``. Without names, all of the suite are used."""
 
     command_name: ClassVar[str] = "benchmark"
-    suite: str = argument("multimodal, tabular or all.", "SUITE")
+    suite: str = argument("Suite to run.", "SUITE", choices=("multimodal", "tabular", "all"))
     out: Path | None = output("permgrad-runs/benchmark-<suite>")
-    seeds: int | None = option("How many seeds, from 0 (default: 3; 1 with --quick).", None, least=1)
-    functions: Names = option("Known functions, separated by commas (default: all).", (), "NAMES", lists="names")
+    seeds: int | None = option("Number of seeds, from 0 (default: 3; 1 with --quick).", None, least=1)
+    functions: Names = option(
+        "Known functions, separated by commas (default: all; with --quick two or three).", (), "NAMES", lists="names"
+    )
     methods: Names = option("Methods, separated by commas (default: all).", (), "NAMES", lists="names")
     images: Names = option(
-        "Image set of the multimodal suite, or one for each image, separated by a comma: organamnist, organcmnist, "
+        "Image set of the multimodal suite, or one for each image, with a comma between: organamnist, organcmnist, "
         "another MedMNIST set, or FILE.npz in their form.",
         (),
         "SETS",
+        name="--image-sets",
         lists="names",
+        old=("--images",),
     )
-    quick: bool = option("Less of everything, to see that it runs; no results.", False)
-    peers: bool = option("Leave other packages' methods out.", True, name="--no-peers")
+    quick: bool = option("A small trial with few functions to check that it runs; its figures are not results.", False)
+    peers: bool = option("Leave out the methods of other packages.", True, name="--no-peers")
     threads: int | None = option(_THREADS, None)
     overwrite: bool = option("Replace what is there.", False)
+    open_page: bool = option(_OPEN, False, name="--open")
 
     @property
     def seed_list(self) -> range:
-        """The seeds: three, or one with ``quick``, where their number is not given."""
+        """The seeds: by default three, or one with ``quick``."""
         return range((1 if self.quick else 3) if self.seeds is None else self.seeds)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command answers: facts for ``--json``, and text for people."""
+    """The result of a command: facts for ``--json``, and text for people."""
 
     facts: Mapping[str, Any] = field(default_factory=dict)
     text: str = ""

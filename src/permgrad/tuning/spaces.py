@@ -1,8 +1,8 @@
 """Search spaces: which settings a study tries, by name in a registry or from a JSON file.
 
-A space makes a preset of a trial and the task: the mapping that a preset file holds, complete. A file has the form of
+For a trial and a task, a space builds a complete preset, as in a preset file. A file has the form of
 ``DEFAULT_CONTENT``: the preset that the search starts from, which is trial 0, and a range or choices for each setting,
-by names of preset files and the derived ones of ``parameters``.
+by names of preset files and the derived names of ``parameters``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from decimal import Decimal
 from typing import Any
 
 from permgrad.base.checks import check_path, is_finite_number, is_number
-from permgrad.base.errors import InputError, suggest, unknown
+from permgrad.base.errors import InputError, did_you_mean, two_sentences, unknown
 from permgrad.base.registry import Registry
 from permgrad.base.stored import parse_json
 from permgrad.models.estimators.presets import Preset, get_preset, preset_from_dict
@@ -25,19 +25,19 @@ from permgrad.models.estimators.settings import check_preset as check_values
 from permgrad.models.network.options import NetworkOptions
 
 Build = Callable[[Any, str], dict[str, Any]]
-#: Finished trials of a study when nobody says how many.
+#: Default number of finished trials of a study.
 DEFAULT_TRIALS = 30
 _RANGE = ("low", "high", "log", "step")
-#: Options of training that are no numbers to search or are the task's.
+#: Options of training that cannot be searched, or that depend on the task.
 _FIXED = ("loss",)
 
 
 @dataclasses.dataclass(frozen=True)
 class Space:
-    """A search space: ``build`` makes the preset mapping of a trial and the task, ``content`` tells it from others.
+    """A search space: ``build`` makes the preset mapping of a trial and the task, ``content`` identifies the space.
 
     ``base`` is the preset that the search starts from (None: trial 0 is drawn like any other), ``start`` its values
-    of the parameters that can express them; ``trials`` is how many a study has by default, for each task.
+    of the parameters that can express them. ``trials`` is the default number of trials for each task.
     """
 
     name: str
@@ -59,10 +59,10 @@ spaces: Registry[Callable[[], Space]] = Registry("space")
 
 
 # ---- one searched setting --------------------------------------------------------------------------------------------
-#: The options that derived names speak of.
+#: The options that derived names apply to.
 SIZES = ("dense_units", "conv_filters", "fusion_units", "image_units")
 DEPTH, WIDTH, BASE = "depth", "width", "base"
-#: Of one branch; each doubling of a size is a layer, too.
+#: Derived names for one branch. Each doubling of a size is also a layer.
 MOST_LAYERS = 1000
 DERIVED = (DEPTH, WIDTH, BASE)
 
@@ -71,7 +71,7 @@ DERIVED = (DEPTH, WIDTH, BASE)
 class Parameter:
     """A searched setting: a range (of whole numbers if both ends are), or a list of choices.
 
-    Choices may be lists and null. Its name is a path, see the module; with ``log`` equal ratios are equally likely.
+    Choices may be lists and null. Its name is a path, see the module. With ``log`` equal ratios are equally likely.
     """
 
     name: str
@@ -89,13 +89,13 @@ class Parameter:
 
     @property
     def derived(self) -> str:
-        """``"depth"``, ``"width"`` or ``"base"``; empty for an option as it stands."""
+        """``"depth"``, ``"width"`` or ``"base"``, or empty for a plain option."""
         parts = self.name.split(".")
         return parts[2] if len(parts) == 3 and parts[1] in SIZES and parts[2] in DERIVED else ""
 
     @property
     def whole(self) -> bool:
-        """Whether its range holds whole numbers alone."""
+        """Whether its range is of whole numbers."""
         return all(isinstance(end, int) for end in (self.low, self.high, self.step or 1))
 
     def suggest(self, trial: Any) -> Any:
@@ -108,7 +108,7 @@ class Parameter:
         return trial.suggest_float(self.name, self.low, self.high, step=self.step, log=self.log)
 
     def own_value(self, content: Mapping[str, Any]) -> tuple[bool, Any]:
-        """Return whether a preset's own value lies in this parameter's range, and the value as a trial knows it."""
+        """Return whether a preset's value lies in this parameter's range, and the value in the form of a trial."""
         value: Any = content
         for part in self.path:
             value = value.get(part) if isinstance(value, Mapping) else None
@@ -131,7 +131,7 @@ class Parameter:
         return inside, (int(value) if self.whole and inside else float(value))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what a space's file holds about it."""
+        """Return its entry in a space's file."""
         if self.choices:
             return {"choices": list(self.choices)}
         content: dict[str, Any] = {"low": self.low, "high": self.high}
@@ -171,7 +171,7 @@ def place_values(content: dict[str, Any], parameters: Sequence[Parameter], value
         present = list(content["network"][option])
         depth = parts.get(DEPTH, len(present))
         if depth > MOST_LAYERS:
-            raise ValueError(f"at most {MOST_LAYERS:,} layers are searched, however: {depth}")
+            raise ValueError(f"The depth is {depth}, at most {MOST_LAYERS:,} layers are possible.")
         doubles = BASE in parts or (WIDTH not in parts and len(present) > 1 and present[1] == 2 * present[0])
         size = parts.get(BASE, parts.get(WIDTH, present[0] if present else 64))
         content["network"][option] = doubled(size, depth) if doubles else [int(size)] * int(depth)
@@ -188,35 +188,36 @@ def get_space(name: str) -> Space:
 
 
 def read_space(path: str | os.PathLike[str]) -> Space:
-    """Read a space's file; all its faults are listed."""
+    """Read a space's file. An error lists all its faults."""
     file = check_path("path", path)
     try:
         content = parse_json(file.read_bytes(), names_once=True)
     except OSError as error:
-        raise InputError(f"a space's file must be readable JSON, however: {file}: {error}; correct the path") from error
+        raise InputError(f"Cannot read the space {file}: {error}", hint="Correct the path.", code="PG010") from error
     except ValueError as error:
         raise InputError(
-            f"a space's file must be readable JSON that names nothing twice, however: {file}: {error}; correct what "
-            "the file holds"
+            f"The space {file} is not valid JSON: {error}", hint="Correct the file.", code="PG011"
         ) from error
     return space_from_dict(content, os.fspath(path))
 
 
 def space_from_dict(content: Any, source: str = "the mapping") -> Space:
-    """Return the space that a file describes; all its faults are listed."""
+    """Return the space of a file's content. An error lists all its faults."""
     if not isinstance(content, Mapping):
         raise InputError(
-            f"a space must be a JSON object, however: {source} holds a {type(content).__name__}; see docs/tuning.md"
+            f"A space must be a JSON object, but {source} holds a {type(content).__name__}",
+            hint="See docs/tuning.md.",
+            code="PG011",
         )
     entries = ("base", "parameters")
-    faults = [f"{key!r} is not known{suggest(str(key), entries)}" for key in content if key not in entries]
+    faults = [two_sentences(f"{key!r} is unknown", did_you_mean(key, entries)) for key in content if key not in entries]
     base: Preset | None = None
     base_name = content.get("base", "default")
     try:
         base = get_preset(base_name)
         check_values(base_name)
     except InputError as error:
-        faults.append(f"'base' must name a preset: {error}")
+        faults.append(f"'base' must name a preset: {getattr(error, 'message', error)}")
     settings = content.get("parameters")
     parameters: list[Parameter] = []
     if not isinstance(settings, Mapping) or not settings:
@@ -232,8 +233,9 @@ def space_from_dict(content: Any, source: str = "the mapping") -> Space:
         faults += list(_value_faults(base, parameters))
     if faults or base is None:
         raise InputError(
-            "a space must be {'base': preset, 'parameters': {setting: range or choices}}, however: "
-            f"{source}: {'; '.join(faults)}"
+            f"The space in {source} has faults: {' '.join(map(two_sentences, faults))}",
+            hint="A space is {'base': preset, 'parameters': {setting: range or choices}}.",
+            code="PG011",
         )
     complete, own_values = base.to_dict(), {one.name: one.own_value(base.to_dict()) for one in parameters}
 
@@ -266,47 +268,48 @@ def settings_names() -> list[str]:
 
 # ---- faults ----------------------------------------------------------------------------------------------------------
 def _faults(name: str, entry: Any) -> list[str]:
-    """Return what is wrong with a setting and its range or choices."""
+    """Return the faults of a setting and its range or choices."""
     names = settings_names()
-    faults = [] if name in names else [f"{name!r} is no setting{suggest(name, names)}; docs/tuning.md lists them"]
+    hint = did_you_mean(name, names, "See docs/tuning.md")
+    faults = [] if name in names else [two_sentences(f"{name!r} is not a setting", hint)]
     if not isinstance(entry, Mapping):
-        return [*faults, f"{name!r} must be an object with low and high, or with choices, it is {entry!r}"]
+        return [*faults, f"{name!r} must be an object with low and high, or with choices, got {entry!r}"]
     entries = (*_RANGE, "choices")
     strange = [key for key in entry if key not in entries]
-    faults += [f"{name!r} has {key!r}, which is not known{suggest(str(key), entries)}" for key in strange]
+    faults += [two_sentences(f"{name!r} has an unknown entry {key!r}", did_you_mean(key, entries)) for key in strange]
     if "choices" not in entry:
         return faults + _range_faults(name, entry)
-    faults += [f"{name!r} has choices and {key!r}; leave one out" for key in _RANGE if key in entry]
+    faults += [f"{name!r} has both choices and {key!r}" for key in _RANGE if key in entry]
     choices = entry["choices"]
     if not isinstance(choices, list) or not choices:
-        return [*faults, f"{name!r} must list at least one choice, it has {choices!r}"]
+        return [*faults, f"{name!r} must list at least one choice, got {choices!r}"]
     texts = [json.dumps(choice, sort_keys=True) for choice in choices]
     return faults + ([f"{name!r} lists a choice twice"] if len(set(texts)) < len(texts) else [])
 
 
 def _range_faults(name: str, entry: Mapping[str, Any]) -> list[str]:
     faults = [
-        f"{name!r} needs a finite number {end!r}" + (f", it is {entry[end]!r}" if end in entry else "")
+        f"{name!r} needs a finite number {end!r}" + (f", got {entry[end]!r}" if end in entry else "")
         for end in ("low", "high")
         if not is_finite_number(entry.get(end))
     ]
     log, step = entry.get("log", False), entry.get("step")
     if not isinstance(log, bool):
-        faults.append(f"{name!r} must have log true or false, it is {log!r}")
+        faults.append(f"{name!r}: log must be true or false, got {log!r}")
     if step is not None and (not is_finite_number(step) or step <= 0):
-        faults.append(f"{name!r} must have a step above 0, it is {step!r}")
+        faults.append(f"{name!r}: step must be above 0, got {step!r}")
     if faults:
         return faults
     low, high = entry["low"], entry["high"]
     if low >= high:
-        faults.append(f"{name!r} must have low below high, they are {low} and {high}")
-    # In the digits that were written: 0.3 - 0.1 is 0.2 and not a little less.
+        faults.append(f"{name!r}: low must be below high, got {low} and {high}")
+    # In the digits of the file: 0.3 - 0.1 is exactly 0.2.
     elif step is not None and Decimal(str(step)) > Decimal(str(high)) - Decimal(str(low)):
-        faults.append(f"{name!r} must have a step of at most high - low, it is {step!r} from {low} to {high}")
+        faults.append(f"{name!r}: step must be at most high - low, got {step!r} from {low} to {high}")
     if log and low <= 0:
-        faults.append(f"{name!r} must have low above 0 where log is true, it is {low}")
+        faults.append(f"{name!r}: low must be above 0 where log is true, got {low}")
     if log and step is not None:
-        faults.append(f"{name!r} has log and step; leave one out")
+        faults.append(f"{name!r} has both log and step")
     return faults
 
 
@@ -316,9 +319,9 @@ def _conflicts(parameters: list[Parameter]) -> Iterator[str]:
         plain = f"network.{option}"
         derived = [f"{plain}.{part}" for part in DERIVED if f"{plain}.{part}" in by_name]
         if plain in by_name and derived:
-            yield f"{plain!r} and {derived[0]!r} are both searched; leave one out"
+            yield f"{plain!r} and {derived[0]!r} cannot both be searched"
         if f"{plain}.{WIDTH}" in by_name and f"{plain}.{BASE}" in by_name:
-            yield f"'{plain}.{WIDTH}' and '{plain}.{BASE}' are both searched; leave one out"
+            yield f"'{plain}.{WIDTH}' and '{plain}.{BASE}' cannot both be searched"
 
 
 def _value_faults(base: Preset, parameters: list[Parameter]) -> Iterator[str]:
@@ -330,13 +333,13 @@ def _value_faults(base: Preset, parameters: list[Parameter]) -> Iterator[str]:
                 place_values(content, [parameter], {parameter.name: value})
                 check_preset(content)
             except (InputError, TypeError, ValueError, OverflowError) as error:
-                words = str(error).removeprefix("a preset file must hold known options, however: the mapping: ")
+                words = getattr(error, "message", str(error)).removeprefix("The mapping is not a valid preset: ")
                 yield f"{parameter.name!r} cannot be {value!r}: {words}"
                 break
 
 
 def check_preset(content: Mapping[str, Any]) -> Preset:
-    """Return a preset from its mapping, with all its values checked."""
+    """Return a preset from its mapping. All its values are checked."""
     preset = preset_from_dict(content)
     check_values(preset)
     return preset
@@ -348,9 +351,9 @@ _UNITS = (8, 256)
 
 @spaces.register("paper")
 def paper() -> Space:
-    """Return the search space of the published comparison of TINTO hybrids; 256 base filters are slow without a GPU.
+    """Return the search space of the published comparison of TINTO hybrids. Its 256 base filters need a GPU.
 
-    NOTE[DIFF]: the publication leaves the number of epochs open; preset ``paper`` has at most 200.
+    NOTE[DIFF]: the publication does not give the number of epochs. Preset ``paper`` has at most 200.
     """
     base = get_preset("paper").to_dict()
 
@@ -382,7 +385,7 @@ def paper() -> Space:
 
 
 # ---- ours ------------------------------------------------------------------------------------------------------------
-#: What ``--space default`` tries around preset ``default``; the form is that of a space's file.
+#: The settings of ``--space default`` around preset ``default``, in the form of a space's file.
 DEFAULT_CONTENT: dict[str, Any] = {
     "base": "default",
     "parameters": {
@@ -404,5 +407,5 @@ DEFAULT_CONTENT: dict[str, Any] = {
 
 @spaces.register("default")
 def default() -> Space:
-    """Return our space: around preset ``default``, which is its trial 0, so that tuning never chooses a worse one."""
+    """Return our space around preset ``default``. That preset is trial 0, so tuning never chooses a worse one."""
     return space_from_dict(DEFAULT_CONTENT, "default")

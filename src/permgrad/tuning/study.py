@@ -1,9 +1,9 @@
-"""A study in a storage that Optuna knows, worked on by one process or many, each killed at any moment.
+"""A study in a storage of Optuna. One or many processes work on it, and each may stop at any moment.
 
-Trials 0 … N - 1 wait in Optuna's queue before any is claimed, and a trial keeps its number, its parameters and its seed
-for good. A trial whose process was killed is claimed again under the same number and goes on from its training's
-checkpoint; Optuna's own retry would begin anew under another number. Claiming is guarded by a lock of the operating
-system where the processes share a machine, and by the storage's compare-and-set where machines share a database server.
+Trials 0 … N - 1 wait in Optuna's queue before any is claimed. A trial keeps its number, its parameters and its seed. If
+its process stops, it is claimed again under the same number and resumes from its training's checkpoint. Optuna's retry
+would start again under another number. Claiming is guarded by a lock of the operating system for processes on one
+machine, and by the storage's compare-and-set for machines that share a database server.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from permgrad.base.locks import exclusive, release, take
 from permgrad.base.random import derive_seed
 from permgrad.tuning.spaces import Space
 
-#: The study's attribute that says what was tuned.
+#: The study's attribute with what was tuned.
 IDENTITY = "permgrad"
 OWNER, PROPOSAL, REASON = "owner", "proposal", "reason"
 EPOCHS, BEST_EPOCH, SECONDS = "epochs", "best_epoch", "seconds"
-#: Seconds between two heartbeats, and how long a worker of another folder may be silent before it counts as dead.
+#: Seconds between two heartbeats, and after which a silent worker of another folder counts as dead.
 BEAT_SECONDS, SILENT_SECONDS = 15, 120
 #: Optuna's names of how a trial ended, and ours.
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
@@ -42,7 +42,7 @@ _SQLITE = "sqlite:///"
 
 
 class Worker:
-    """This process among those that work on a study: a lock file in the study's folder while the body runs."""
+    """This process as a worker of a study: it holds a lock file in the study's folder while the body runs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -62,12 +62,12 @@ class Worker:
         return self.folder / f"{token}.lock"
 
     def is_gone(self, owner: Mapping[str, str]) -> bool | None:
-        """Say whether a trial's owner has ended, and remove its file; None if it cannot be asked from here."""
+        """Return whether a trial's owner has ended, and remove its file. None if this machine cannot tell."""
         path = self._path(owner["token"])
         if owner["token"] == self.token:
             return False
         if not path.exists():
-            # Of this folder: it left.
+            # A worker of this folder that has ended.
             return True if all(owner[name] == self.owner[name] for name in ("host", "folder")) else None
         lock = take(path)
         if lock is None:
@@ -76,16 +76,16 @@ class Worker:
         return True
 
     def others(self) -> int:
-        """Return how many other workers live."""
+        """Return how many other workers are alive."""
         tokens = [path.stem for path in self.folder.glob("*.lock")]
         return sum(self.is_gone({**self.owner, "token": token}) is False for token in tokens if token != self.token)
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A trial that this process is to do: its name in the storage, its number, and what it tries, see ``propose``.
+    """A trial that this process works on: its name in the storage, its number, and its proposal, see ``propose``.
 
-    ``history``: trials of smaller number that were finished when it was claimed; ``resumed``: somebody began it before.
+    ``history``: trials of smaller number that were finished when it was claimed. ``resumed``: another process began it.
     """
 
     identifier: int
@@ -96,7 +96,7 @@ class Claim:
 
 
 def storage_file(url: str) -> Path | None:
-    """Return the file of a storage that is one, else None."""
+    """Return the file of a storage, or None if it is a server."""
     if not url.startswith(_SQLITE):
         return None
     return Path(url.removeprefix(_SQLITE).partition("?")[0])
@@ -109,12 +109,13 @@ def open_storage(url: str) -> Any:
 
     if "://" not in url:
         raise InputError(
-            f"a storage must be a URL, however: --storage {url}; give for example --storage sqlite:///study.db"
+            f"--storage must be a URL, got {url}", hint="For example: --storage sqlite:///study.db.", code="PG001"
         )
     if url in ("sqlite://", _SQLITE) or ":memory:" in url:
         raise InputError(
-            f"a storage must outlive the process, however: --storage {url} is in memory; "
-            "give for example --storage sqlite:///study.db"
+            f"--storage {url} is in memory, so the study would be lost",
+            hint="For example: --storage sqlite:///study.db.",
+            code="PG001",
         )
     options: dict[str, Any] = {"pool_pre_ping": True}
     if url.startswith("sqlite"):
@@ -126,28 +127,29 @@ def open_storage(url: str) -> Any:
         )
     except ImportError as error:
         raise EnvironmentProblem(
-            f"a storage needs its database's driver, however: that of --storage {without_password(url)} is not "
-            "installed; install it (for PostgreSQL for example psycopg2-binary), or leave --storage out"
+            f"The database driver for --storage {without_password(url)} is not installed",
+            hint="Install it (for PostgreSQL for example psycopg2-binary), or leave --storage out.",
+            code="PG060",
         ) from error
     except (ArgumentError, ValueError) as error:
         raise InputError(
-            f"a storage must be a URL of a database that Optuna knows, however: --storage {without_password(url)}: "
-            f"{str(error).splitlines()[0]}; correct the URL, or install the database's driver"
+            f"Optuna cannot use --storage {without_password(url)}: {str(error).splitlines()[0]}",
+            hint="Correct the URL, or install the database's driver.",
+            code="PG001",
         ) from error
     except (SQLAlchemyError, OSError, RuntimeError, optuna.exceptions.StorageInternalError) as error:
-        fix = "check that the folder or server exists and that you may write there"
+        fix = "Check that the folder or server exists and that you may write there."
         cause: BaseException | None = getattr(error, "orig", None) or error.__cause__
-        # SQLite's errors of use, such as a folder that may not be written, are of kinds below this one.
+        # SQLite's errors of use, such as a folder without write permission, are of subclasses of this one.
         if storage_file(url) is not None and type(getattr(cause, "orig", cause)) is sqlite3.DatabaseError:
-            fix = "delete that file to begin anew, or name another --out (another --storage, where you gave it)"
+            fix = "Delete that file to start again, or choose another --out (or --storage, if you passed it)."
         raise EnvironmentProblem(
-            f"the study's storage must open, however: --storage {without_password(url)}: {str(error).splitlines()[0]}; "
-            f"{fix}"
+            f"Cannot open --storage {without_password(url)}: {str(error).splitlines()[0]}", hint=fix, code="PG062"
         ) from error
 
 
 def without_password(url: str) -> str:
-    """Return a URL as it may be shown and written down."""
+    """Return a URL in the form that may be shown and stored."""
     head, at, tail = url.rpartition("@")
     if not at:
         return url
@@ -157,7 +159,7 @@ def without_password(url: str) -> str:
 
 
 class Study:
-    """One study, as a worker sees it. Made by :func:`open_study`."""
+    """A study, as seen by a worker. Made by :func:`open_study`."""
 
     def __init__(self, storage: Any, study: Any, worker: Worker, guard: Path) -> None:
         self._storage = storage
@@ -178,21 +180,21 @@ class Study:
         return [trial for trial in self.trials(total) if trial.state.is_finished()]
 
     def best(self, total: int | None = None) -> Any | None:
-        """Return the complete trial of the smallest loss, the first of equals; None if there is none."""
+        """Return the complete trial with the smallest loss, the first of equal ones, or None."""
         complete = [trial for trial in self.trials(total) if trial.state == self._states.COMPLETE]
         return min(complete, key=lambda trial: (trial.value, trial.number), default=None)
 
     # ---- claiming ----------------------------------------------------------------------------------------------------
 
     def enter(self, total: int) -> None:
-        """Make sure that trials 0 … total - 1 exist; those that nobody has done wait."""
+        """Make sure that trials 0 … total - 1 exist. Those that are not done wait."""
         optuna = need_optuna()
         with exclusive(self._guard):
             for _ in range(len(self.trials()), total):
                 self._study.add_trial(optuna.trial.create_trial(state=self._states.WAITING))
 
     def claim(self, total: int, space: Space, task: str, seed: int) -> Claim | None:
-        """Take the first trial that waits or whose worker is dead; None if there is none at this moment."""
+        """Take the first trial that waits or whose worker is dead, or None if there is none at present."""
         with exclusive(self._guard):
             trials = self.trials(total)
             running = [trial for trial in trials if trial.state == self._states.RUNNING]
@@ -209,16 +211,16 @@ class Study:
         return None
 
     def _is_orphan(self, trial: Any) -> bool:
-        """Whether the worker of a running trial is dead: by its lock, or by its heartbeats where it works elsewhere."""
+        """Whether the worker of a running trial is dead: by its lock, or by its heartbeats on another machine."""
         owner = trial.user_attrs.get(OWNER)
         gone = None if owner is None else self.worker.is_gone(owner)
         if gone is not None:
             return gone
-        # Optuna's public function would end them as failed.
+        # Optuna's public function would mark them as failed.
         return trial._trial_id in self._storage._get_stale_trial_ids(self._study._study_id)  # noqa: SLF001
 
     def _take(self, trial: Any) -> bool:
-        """Set a trial from waiting to running for this worker; False if another machine was faster."""
+        """Set a trial from waiting to running for this worker. False if another machine was faster."""
         identifier = trial._trial_id  # noqa: SLF001 — as above
         try:
             self._storage.set_trial_user_attr(identifier, OWNER, self.worker.owner)
@@ -235,12 +237,12 @@ class Study:
     def _proposal(
         self, trial: Any, space: Space, task: str, seed: int, examples: Sequence[Any]
     ) -> tuple[dict[str, Any], bool]:
-        """Return what a trial tries: as it was chosen when it was first claimed, or chosen now."""
+        """Return the proposal of a trial: as stored when it was first claimed, or a new one."""
         identifier = trial._trial_id  # noqa: SLF001 — as above
         proposal = trial.user_attrs.get(PROPOSAL)
         resumed = proposal is not None
         if proposal is None:
-            # One write, so that a process killed in between leaves the complete choice or none.
+            # One write: after an interruption the complete proposal is stored, or none.
             proposal = propose(space, task, examples, seed=seed, number=trial.number)
             self._storage.set_trial_user_attr(identifier, PROPOSAL, proposal)
         for name, written in proposal["distributions"].items():
@@ -254,7 +256,7 @@ class Study:
 
     @contextlib.contextmanager
     def at_work(self, claim: Claim) -> Iterator[None]:
-        """Record heartbeats of a trial while the body runs; that one fails is no reason to end the trial."""
+        """Send heartbeats of a trial while the body runs. A failed heartbeat does not end the trial."""
         done = threading.Event()
 
         def beat() -> None:
@@ -276,7 +278,7 @@ class Study:
             self._storage.set_trial_intermediate_value(claim.identifier, epoch, loss)
 
     def finish(self, claim: Claim, state: str, value: float | None, facts: Mapping[str, Any]) -> None:
-        """End a trial as ``"complete"``, ``"pruned"`` or ``"failed"``; what was ended before stays as it is."""
+        """End a trial as ``"complete"``, ``"pruned"`` or ``"failed"``. A trial that has ended does not change."""
         states = {word: self._states[name] for name, word in STATES.items()}
         with contextlib.suppress(need_optuna().exceptions.UpdateFinishedTrialError):
             for name, fact in facts.items():
@@ -285,7 +287,7 @@ class Study:
             self._storage.set_trial_state_values(claim.identifier, states[state], values)
 
     def let_go(self) -> None:
-        """Let the trials that this worker is at work on wait again, with what they were to try."""
+        """Let the trials of this worker wait again, with their proposals."""
         with contextlib.suppress(Exception):
             for trial in self.trials():
                 if trial.state == self._states.RUNNING and trial.user_attrs.get(OWNER) == self.worker.owner:
@@ -296,7 +298,7 @@ class Study:
 def open_study(
     url: str, name: str, identity: Mapping[str, Any], worker: Worker, *, overwrite: bool = False
 ) -> Iterator[Study]:
-    """Open a study, or make it; one of that name must be of the same identity: what its trials' results depend on."""
+    """Open or make a study. An existing one must have the same identity: everything that its results depend on."""
     optuna = need_optuna()
     # One worker at a time holds this file while it changes the storage.
     file, guard, storage = storage_file(url), worker.folder / "claim.guard", None
@@ -304,8 +306,9 @@ def open_study(
         guard = file.with_name(f"{file.name}.guard")
         if not file.parent.is_dir():
             raise EnvironmentProblem(
-                f"the study's storage must open, however: the folder {file.parent} of --storage {url} does not exist; "
-                "make it, or choose another storage"
+                f"The folder {file.parent} of --storage {url} does not exist",
+                hint="Make it, or choose another storage.",
+                code="PG062",
             )
     try:
         with exclusive(guard):
@@ -322,7 +325,7 @@ def open_study(
 
 
 def _check_identity(study: Any, identity: Mapping[str, Any], url: str) -> None:
-    """Refuse a study that tunes something else; sign one that is new."""
+    """Refuse a study that tunes something else. Sign a new one."""
     wanted = plain(dict(identity))
     there = study.user_attrs.get(IDENTITY)
     if there is None:
@@ -330,18 +333,20 @@ def _check_identity(study: Any, identity: Mapping[str, Any], url: str) -> None:
             study.set_user_attr(IDENTITY, wanted)
             return
         raise InputError(
-            f"a study must be one that permgrad made, however: study {study.study_name!r} in {without_password(url)} "
-            "holds trials of another program; choose another name with --study, or another --storage"
+            f"Study {study.study_name!r} in {without_password(url)} holds trials of another program",
+            hint="Choose another name with --study, or another --storage.",
+            code="PG051",
         )
     if there != wanted:
         raise InputError(
-            f"a study goes on with what it began with, however: study {study.study_name!r} in {without_password(url)} "
-            f"differs in {differences(there, wanted)}; choose another name with --study, another --storage or --out, "
-            "or begin anew with --overwrite"
+            f"Study {study.study_name!r} in {without_password(url)} was started with other settings: "
+            f"{differences(there, wanted)}",
+            hint="Choose another --study, --storage or --out, or start again with --overwrite.",
+            code="PG051",
         )
 
 
-#: Trials drawn at random before the sampler models what it has seen.
+#: Number of random trials before the sampler models the results.
 RANDOM_TRIALS = 10
 
 
@@ -351,19 +356,20 @@ def need_optuna() -> Any:
         import optuna
     except ImportError as error:
         raise EnvironmentProblem(
-            f"tuning needs Optuna, however: it cannot be imported ({error}); install the extra with: "
-            "pip install 'permgrad[tune]'"
+            f"Optuna is not installed or cannot be imported ({error})",
+            hint="Install the extra with: pip install 'permgrad[tune]'",
+            code="PG060",
         ) from error
     return optuna
 
 
 @contextlib.contextmanager
 def quiet_optuna() -> Iterator[None]:
-    """Let Optuna log errors alone for the body; its own level and the user's filters are as before afterwards."""
+    """Let Optuna log only errors in the body. Its level and the user's filters are restored afterwards."""
     optuna = need_optuna()
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    # A Ctrl-C that falls into a query would be shown as a traceback of the database's cursor.
+    # A Ctrl-C during a query would show a traceback of the database's cursor.
     pool = logging.getLogger("sqlalchemy.pool")
     level = pool.level
     pool.setLevel(logging.CRITICAL)
@@ -378,10 +384,10 @@ def quiet_optuna() -> Iterator[None]:
 
 
 def propose(space: Space, task: str, history: Sequence[Any], *, seed: int, number: int) -> dict[str, Any]:
-    """Choose what a trial tries, by tree-structured Parzen estimators (Bergstra et al. 2011; Optuna's TPESampler).
+    """Choose the settings of a trial, by tree-structured Parzen estimators (Bergstra et al. 2011; Optuna's TPESampler).
 
-    It is, as JSON knows it: ``parameters`` by name as Optuna stores them, their ``distributions``, the ``preset`` that
-    they make, and the ``seed`` of network and training; trial 0 has the study's own, as ``permgrad run`` would.
+    The result is JSON: ``parameters`` by name as Optuna stores them, their ``distributions``, the ``preset`` that they
+    make, and the ``seed`` of network and training. Trial 0 has the study's seed, as ``permgrad run`` would.
     """
     optuna = need_optuna()
     sampler = optuna.samplers.TPESampler(
@@ -410,7 +416,7 @@ def propose(space: Space, task: str, history: Sequence[Any], *, seed: int, numbe
 
 
 class Pruner:
-    """Ends trials whose smallest loss is above the median that complete ones had at that epoch (MedianPruner)."""
+    """Ends trials whose smallest loss is above the median of complete ones at that epoch (MedianPruner)."""
 
     def __init__(self, history: Sequence[Any], *, warm_up: int, least: int) -> None:
         optuna = need_optuna()
@@ -422,7 +428,7 @@ class Pruner:
         self._running = states.RUNNING
 
     def ends(self, losses: Mapping[int, float]) -> bool:
-        """Say whether a trial with these validation losses by epoch should be ended now."""
+        """Whether to end a trial with these validation losses by epoch now."""
         return bool(self._pruner.prune(self._study, self._make(state=self._running, intermediate_values=dict(losses))))
 
 
@@ -434,9 +440,9 @@ def _study_of(history: Sequence[Any], **options: Any) -> Any:
 
 
 def importances(trials: Sequence[Any]) -> dict[str, float]:
-    """Return how much of what tells good trials from others each parameter explains, largest first; sums to 1.
+    """Return each parameter's share in what separates good trials from others, largest first. They sum to 1.
 
-    PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255) on complete trials; empty where these are too few or too alike.
+    PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255) on complete trials. Empty if these are too few or too alike.
     """
     optuna = need_optuna()
     complete = [trial for trial in trials if trial.state == optuna.trial.TrialState.COMPLETE]
@@ -448,5 +454,5 @@ def importances(trials: Sequence[Any]) -> dict[str, float]:
     try:
         shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
     except (ValueError, RuntimeError, ZeroDivisionError):
-        return {}  # too few different trials to tell anything
+        return {}  # too few different trials
     return {name: float(value) for name, value in shares.items() if not math.isnan(value)}

@@ -21,7 +21,7 @@ from permgrad_benchmark.page.data import ORACLE, TRUTH, SuiteResults
 from permgrad_benchmark.records import ANY
 
 _NAMES, _COLUMN, _BAR, _ROW, _TOP = 190, 128, 84, 18, 40
-#: Parts that have room for a bar each; more are drawn as cells, and beyond the second number not at all.
+#: Parts that have room for a bar each. More are drawn as cells, and beyond the second number not at all.
 _MOST_BARS, _MOST_CELLS = 5, 40
 
 CSS = """
@@ -50,7 +50,7 @@ class _Row:
 def share_panels(suite: SuiteResults) -> list[tuple[str, str, FigureView]]:
     """Return name, title and figure of each function with shares: rows are methods, columns are modalities.
 
-    The first rows are the truths, whose shares also go down through all rows as lines; dots are seeds; a diamond is the
+    The first rows are the truths, whose shares also go down through all rows as lines. Dots are seeds. A diamond is the
     same method on the true function.
     """
     panels = []
@@ -129,7 +129,7 @@ def _bar(
 
 
 def _cells(suite: SuiteResults, function: str, parts: Sequence[str], rows: Sequence[_Row]) -> FigureView:
-    """Draw many parts as cells whose colour is the share: dark is much; the truths are the first rows."""
+    """Draw many parts as cells whose colour is the share: dark is much. The truths are the first rows."""
     side = min(26, 520 // len(parts))
     top = 12 + 6 * min(max(len(part) for part in parts), 16)
     size = (_NAMES + side * len(parts) + 40, top + _ROW * len(rows) + 8)

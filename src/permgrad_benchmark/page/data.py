@@ -59,7 +59,7 @@ class SuiteResults:
 
     @cached_property
     def estimands(self) -> list[str]:
-        """Truths that methods are held against, in the suite's order."""
+        """Truths that methods are compared with, in the suite's order."""
         names = [name for name in self.frame["estimand"] if name != ANY]
         return _ordered(names, self.facts.get("estimands", {}))
 
@@ -70,7 +70,7 @@ class SuiteResults:
         return str(self.contestants.get(method, {}).get("label") or method)
 
     def own_estimand(self, method: str) -> str:
-        """Return the truth that a method estimates; ``"any"`` if it states none."""
+        """Return the truth that a method estimates. ``"any"`` if it states none."""
         return str(self.contestants.get(method, {}).get("estimand", ANY))
 
     def select(self, metric: str, **fixed: str) -> pd.DataFrame:
@@ -99,7 +99,7 @@ class SuiteResults:
         return records.groupby(["function", "seed"])["value"].mean()
 
     def metrics(self) -> list[tuple[str, BenchmarkMetric]]:
-        """Return names of the metrics that occur and what they are, in the registry's order, variants behind each."""
+        """Return the metrics that occur, by name, in the registry's order, each followed by its variants."""
         present = list(dict.fromkeys(str(name) for name in self.frame["metric"]))
         return [
             (name, benchmark_metrics.get(candidate))
@@ -113,7 +113,9 @@ def suites_of(frame: pd.DataFrame, facts: Mapping[str, Any]) -> list[SuiteResult
     """Divide the results by suite."""
     if list(frame.columns) != list(COLUMNS):
         raise InputError(
-            f"results must have the columns {', '.join(COLUMNS)}, however: {', '.join(map(str, frame.columns))}"
+            f"results must have the columns {', '.join(COLUMNS)}, got {', '.join(map(str, frame.columns))}",
+            hint="Pass the content of results.csv.",
+            code="PG012",
         )
     for name in dict.fromkeys(frame["metric"]):
         metric_named(str(name))  # an unknown metric has no direction to be read by
@@ -125,7 +127,7 @@ def suites_of(frame: pd.DataFrame, facts: Mapping[str, Any]) -> list[SuiteResult
 
 
 def out_of_range(frame: pd.DataFrame) -> list[str]:
-    """Say which metrics have values outside the range that they state: something is wrong with those."""
+    """Name metrics with values outside their range, which must be faulty."""
     sentences = []
     for name, records in frame.groupby(frame["metric"].str.partition(":")[0], sort=False):
         metric = metric_named(str(name))
@@ -155,7 +157,7 @@ def ends(metric: BenchmarkMetric) -> str:
 
 
 def leaders(suite: SuiteResults, name: str, methods: Iterable[str], estimand: str) -> tuple[str | None, list[str]]:
-    """Return the best method on a metric, and those that cannot be told from it.
+    """Return the best method on a metric, and those without a significant difference from it.
 
     The rule is that of ``permgrad_benchmark.standing``: seeds are averaged, functions are the sample. Of a
     single function nothing can be said.
@@ -169,7 +171,7 @@ def leaders(suite: SuiteResults, name: str, methods: Iterable[str], estimand: st
 
 
 def best_first(metric: BenchmarkMetric, means: Mapping[str, float]) -> list[str]:
-    """Return names by falling quality, undefined last; a metric that states a fact keeps their order."""
+    """Return names by falling quality, undefined last. A metric that states a fact keeps their order."""
 
     def key(name: str) -> float:
         value = means[name]

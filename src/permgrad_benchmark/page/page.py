@@ -1,7 +1,7 @@
-"""The page of the benchmark: every method beside the known truth, one offline HTML file.
+"""The page of the benchmark: every method compared with known importances, in one offline HTML file.
 
-Which way a metric is good, and what range it can have, is read from the metrics' registry; nothing here knows a metric
-by name but the shares, their errors and the time, which have pictures of their own.
+The direction and range of a metric come from the registry of metrics. Only the shares, their errors and the time are
+known by name here, because they have separate pictures.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from permgrad_benchmark.page.data import (
 )
 from permgrad_benchmark.records import ANY
 
-#: Metrics that say how good the network is.
+#: Metrics of the network's quality.
 _NETWORKS = ("accuracy", "r_squared")
 _ERROR, _RELATIVE, _TIME = "share_error", "relative_error", "seconds"
 _COSTS = ("seconds", "model_rows")
@@ -56,31 +56,29 @@ _MOST_NAMED = 12
 _MOST_LINES = 2500
 _HOW_TO_READ = {
     "Truth": (
-        "The functions are known, so what each input is worth can be computed from the function itself. There is more "
-        "than one right answer, because importance means different things; each column says which is meant."
+        "The functions are known, so the importance of each input can be computed from the function itself. There is "
+        "more than one right answer, because importance has several definitions. Each column names its definition."
     ),
     "Bold and ≈": (
-        "The best of a column is bold. ≈ marks methods that cannot be told from it: the 95 % interval of their mean "
-        "difference over functions, seeds averaged first, includes 0. Only functions that all compared methods have "
-        "count for both marks."
+        "The best of a column is bold. ≈ marks methods without a significant difference from it: the 95 % interval of "
+        "their mean difference over functions, averaged over seeds first, includes 0. Both marks use only functions "
+        "that all compared methods have."
     ),
     "Grey": (
         "A method in a grey cell estimates another quantity than the column's. Its figure says how far the two "
         "quantities are apart, not how good the method is."
     ),
-    "Oracle": (
-        "The same method on the known function instead of the network: what it still gets wrong is its own doing."
-    ),
+    "Oracle": ("The same method on the known function instead of the network. Its errors are due to the method alone."),
 }
 
 
 def benchmark_page(frame: pd.DataFrame, facts: Mapping[str, Any]) -> str:
-    """Return the benchmark's page as one HTML file that asks nothing of the network.
+    """Return the benchmark's page as one HTML file that works offline.
 
     Args:
         frame: ``results.csv``: ``suite, function, seed, method, estimand, metric, value``.
-        facts: what ``results.json`` says beside the numbers: ``command, started, settings, versions``, and ``suites``
-            with the title, functions, contestants and estimands of each.
+        facts: the other content of ``results.json``: ``command, started, settings, versions``, and ``suites`` with the
+            title, functions, contestants and estimands of each.
 
     Raises:
         InputError: The frame has other columns, or a metric that the registry does not know.
@@ -94,7 +92,7 @@ def benchmark_page(frame: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     suites = suites_of(frame, facts)
     methods = len({method for suite in suites for method in suite.methods})
     functions, seeds = sum(len(suite.functions) for suite in suites), frame["seed"].nunique()
-    headline = f"{methods} method{'s' * (methods != 1)} held against known truth on {functions} "
+    headline = f"{methods} method{'s' * (methods != 1)} compared with known importances on {functions} "
     headline += f"function{'s' * (functions != 1)}."
     key_figures = {
         "functions": frame["function"].nunique(),
@@ -152,9 +150,9 @@ def _bars(section: SectionView, suite: SuiteResults) -> None:
     if not panels:
         return
     section.text(
-        f"{clean(suite.title)}. Each bar, or the colour of each cell, is a share of the importance that a method "
-        "gives, the mean over seeds; dots are single seeds. Grey on top is the truth, and lines carry it down: solid "
-        "the first, dashed the second. A diamond is the method's oracle: the same method on the true function."
+        f"{clean(suite.title)}. Each bar, or the colour of each cell, is a method's share of importance, as the mean "
+        "over seeds. Dots are single seeds. The truth is grey on top and continues as lines: the first solid, the "
+        "second dashed. A diamond is the method's oracle: the same method on the true function."
     )
     notes = suite.facts.get("function_notes", {})
     for function, title, panel in panels:
@@ -206,10 +204,10 @@ def _cost(section: SectionView, suite: SuiteResults) -> None:
             continue
         competing = _competitors(suite, _ERROR, estimand)
         quiet = tuple(suite.label(method) for method in suite.methods if method not in competing)
-        words = {"x_label": time.label, "y_label": f"{error.label} ({_words_of(estimand)})"}
+        words: dict[str, Any] = {"x_label": time.label, "y_label": f"{error.label} ({_words_of(estimand)})"}
         drawn = plots.tradeoff(points, **words, quiet=quiet, name_quiet=len(points) <= _MOST_NAMED)
         caption = "Lower left is better. Large marks are means, small dots single functions and seeds"
-        caption += "; grey: estimates another quantity." if quiet else "."
+        caption += ". Grey methods estimate another quantity." if quiet else "."
         section.figure(drawn, f"Against the truth “{_words_of(estimand)}”. {caption}", timed=True)
 
 
@@ -224,7 +222,7 @@ def _ranked(section: SectionView, suite: SuiteResults) -> None:
     for name, _ in metrics:
         means = {method: float(suite.select(name, method=method)["value"].mean()) for method in suite.methods}
         by_metric[name] = {method: mean for method, mean in means.items() if math.isfinite(mean)}
-    # By the first metric that is no cost, best first; methods without any figure are left out.
+    # By the first metric that is no cost, best first. Methods without any figure are left out.
     order = [method for method in suite.methods if any(method in values for values in by_metric.values())]
     if leading := next((name for name in by_metric if name not in _COSTS), None):
         order = best_first(metric_named(leading), {name: by_metric[leading].get(name, math.nan) for name in order})
@@ -235,7 +233,7 @@ def _ranked(section: SectionView, suite: SuiteResults) -> None:
             marks: list[Mark] = ["best" if method == best else "" for method in order]
             columns.append(_marked(_heading(name), map(means.get, order), marks, [one in level for one in order]))
         caption = (
-            "Means over functions and seeds; click a heading to sort. ↑ higher is better, ↓ lower is better, "
+            "Means over functions and seeds. Click a heading to sort. ↑ higher is better, ↓ lower is better, "
             "→ nearest to the stated value."
         )
         section.table(table_of(caption, columns))
@@ -277,7 +275,7 @@ def _networks(section: SectionView, suite: SuiteResults) -> None:
     metrics = [metric for _, metric in suite.metrics() if metric.name in _NETWORKS]
     if not metrics:
         return
-    section.text("No method can tell the truth of a function that its network has not learnt.")
+    section.text("If a network has not learned a function, no method can find its true importances.")
     columns = [names(suite.functions, "function")]
     for metric in metrics:
         every = [suite.select(metric.name, function=function) for function in suite.functions]
@@ -286,7 +284,7 @@ def _networks(section: SectionView, suite: SuiteResults) -> None:
         means = [float(one.mean()) if len(one) else math.nan for one in values]
         columns.append(figures_of(_heading(metric.name), means))
         columns.append(Column("range over seeds", [Cell(_span(one), None, "quiet") for one in values]))
-    section.table(table_of("How well each function was learnt, on test rows.", columns))
+    section.table(table_of("How well the networks learned each function, on test rows.", columns))
 
 
 def _all_seeds(section: SectionView, suite: SuiteResults) -> None:
@@ -298,7 +296,7 @@ def _all_seeds(section: SectionView, suite: SuiteResults) -> None:
         keys = ["function", "method", "estimand", "metric"]
         table = records.groupby([*keys, "seed"], sort=False)["value"].mean().unstack("seed")  # noqa: PD010 — keeps undefined lines
         if len(table) > _MOST_LINES:
-            section.text(f"{metric.label.capitalize()}: {len(table):,} lines, which stand in results.csv.")
+            section.text(f"{metric.label.capitalize()}: {len(table):,} lines, see results.csv.")
             continue
         functions, methods, estimands, variants = (table.index.get_level_values(key) for key in keys)
         parts = [str(name).partition(":")[2] for name in variants]
@@ -312,7 +310,7 @@ def _all_seeds(section: SectionView, suite: SuiteResults) -> None:
 
 # ---- pieces ----------------------------------------------------------------------------------------------------------
 def _competitors(suite: SuiteResults, name: str, estimand: str) -> dict[str, pd.Series[Any]]:
-    """Return the values by (function, seed) of the methods that estimate this truth; all, where none says it does."""
+    """Return the values by (function, seed) of the methods that estimate this truth. All, where none says it does."""
     everyone = {method: suite.cells(name, method, estimand) for method in suite.methods}
     everyone = {method: values for method, values in everyone.items() if values.notna().any()}
     if metric_named(name).ranks_across or estimand == ANY:
@@ -351,7 +349,7 @@ def _direction(metric: BenchmarkMetric) -> str:
 
 
 def _note(metric: BenchmarkMetric) -> str:
-    return f"; {metric.note}" if metric.note else ""
+    return f": {metric.note}" if metric.note else ""
 
 
 def _words_of(estimand: str) -> str:

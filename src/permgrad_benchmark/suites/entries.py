@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float64]
 class Entry:
     """One way to call a method: rows by what one costs, and arguments of ``pg.explain`` from the case.
 
-    ``loss`` is a classification loss against the labels, for suites whose games are on the output; ``note`` is what a
+    ``loss`` is a classification loss against the labels, for suites whose games are on the output. ``note`` is what a
     reader must know.
     """
 

@@ -22,7 +22,7 @@ from permgrad_benchmark.truth.values import Known, compute_known, cross_entropy,
 
 Task = Literal["regression", "classification"]
 
-#: The four truths, in words. ``x_j`` is redrawn or removed in the *true* function f; y = f + noise.
+#: The four truths, in words. ``x_j`` is redrawn or removed in the *true* function f, and y = f + noise.
 ESTIMANDS: dict[str, str] = {
     "total_effect": "rise of the loss when the feature is redrawn from its own distribution, apart from the rest",
     "sage": "SAGE value: Shapley value of the fall of the loss when features become known (absent ones are averaged "
@@ -36,11 +36,11 @@ class Truth(ABC):
     """A function of independent or correlated features with known effects.
 
     Args:
-        noise: standard deviation of the Gaussian noise on y; None: the function's usual one. Classes have none.
+        noise: standard deviation of the Gaussian noise on y. None: the function's usual one. Classes have none.
 
     Attributes:
         name: name in the registry.
-        title: what it is, in a line.
+        title: a short description.
         n_features: how many features there are.
         n_relevant: how many of them the function depends on: the first ones.
         parts: for each additive part the indexes of the features that it reads.
@@ -66,7 +66,9 @@ class Truth(ABC):
         self.noise = self.default_noise if noise is None else float(noise)
         if not (np.isfinite(self.noise) and self.noise >= 0):
             raise InputError(
-                f"noise must be a number of at least 0, however: noise={noise!r}; the default is {self.default_noise}"
+                f"noise must be a finite number of at least 0, got {noise!r}",
+                hint=f"The default is {self.default_noise}.",
+                code="PG002",
             )
 
     # ---- rows --------------------------------------------------------------------------------------------------------
@@ -86,9 +88,9 @@ class Truth(ABC):
         return self.latent_correlation() is not None
 
     def sample(self, n: int, random_state: Any = None) -> tuple[pd.DataFrame, Floats]:
-        """Draw features ``(n, features)`` and the noisy target ``(n,)``; 0 and 1 for classification."""
+        """Draw features ``(n, features)`` and the noisy target ``(n,)``. 0 and 1 for classification."""
         if n < 1:
-            raise InputError(f"n must be at least 1, however: n={n}; pass for example n=1000")
+            raise InputError(f"n must be at least 1, got {n}", hint="For example: n=1000.", code="PG002")
         rng = generator(resolve_seed(random_state), "truth", self.name)
         x = self._draw(n, rng)
         f = self.values(x)
@@ -102,7 +104,9 @@ class Truth(ABC):
         x = self.to_numbers(X)
         if x.ndim != 2 or x.shape[1] != self.n_features:
             raise InputError(
-                f"X must have {self.n_features} columns, however its shape is {x.shape}; pass the features of sample()"
+                f"X must have {self.n_features} columns, got shape {x.shape}",
+                hint="Pass the features of sample().",
+                code="PG007",
             )
         return self.values(x)
 
@@ -111,7 +115,7 @@ class Truth(ABC):
         return np.asarray(sum(self._part(index, x[:, list(columns)]) for index, columns in enumerate(self.parts)))
 
     def to_frame(self, x: Floats) -> pd.DataFrame:
-        """Return numbers ``(n, features)`` as the table a user would have; levels are written out."""
+        """Return numbers ``(n, features)`` as the table a user would have. Levels are written out."""
         return pd.DataFrame(x, columns=self.feature_names)
 
     def to_numbers(self, X: Any) -> Floats:
@@ -120,7 +124,7 @@ class Truth(ABC):
 
     # ---- the truths --------------------------------------------------------------------------------------------------
     def known(self, estimand: str) -> Known:
-        """Return one of the four truths, with its error and how it was found; computed once per process."""
+        """Return one of the four truths, with its error and how it was found. Computed once per process."""
         return _known(type(self), estimand)
 
     def total_effects(self, n: int = 200_000, random_state: Any = 0) -> dict[str, float]:
@@ -169,7 +173,7 @@ class Truth(ABC):
         """Map standard Gaussian numbers ``(n, features)`` to features, each column by a rising function."""
 
     def latent_correlation(self) -> Floats | None:
-        """Return the correlation R of the latent Gaussian ``(features, features)``; None if independent."""
+        """Return the correlation R of the latent Gaussian ``(features, features)``. None if independent."""
         return None
 
     def _draw(self, n: int, rng: np.random.Generator) -> Floats:
@@ -182,7 +186,7 @@ class Truth(ABC):
         return z if correlation is None else np.asarray(z @ np.linalg.cholesky(correlation).T)
 
     def part_given(self, index: int, x: Floats, present: tuple[bool, ...]) -> Floats | None:  # noqa: ARG002 — to override
-        """Return a part's mean over its absent features, if there is a closed form; else None."""
+        """Return a part's mean over its absent features, if there is a closed form. Else None."""
         return None
 
     def closed_form(self, estimand: str) -> Floats | None:  # noqa: ARG002 — to override

@@ -43,7 +43,7 @@ class CorrelatedLinear(Monomials):
 
 @truths.register("linear_correlated")
 class LinearCorrelated(CorrelatedLinear):
-    """A linear function of six of twelve Gaussian features; neighbours correlate by 0.7, in two chains.
+    """A linear function of six of twelve Gaussian features. Neighbours correlate by 0.7, in two chains.
 
     Relevant and irrelevant features alternate along the chains, so that each irrelevant one has relevant neighbours.
     """
@@ -103,7 +103,7 @@ class InteractionsCorrelated(Interactions):
 
 @truths.register("friedman1_correlated")
 class CorrelatedFriedman(Friedman1):
-    """Friedman's function with a Gaussian copula, correlation 0.5 between all features; the truth is by Monte Carlo.
+    """Friedman's function with a Gaussian copula, correlation 0.5 between all features. The truth is by Monte Carlo.
 
     A redrawn feature leaves the joint distribution, as it does in marginal replacement: the effect is that of the
     function.
@@ -136,10 +136,10 @@ def _level_effects(levels: int, spread: float, seed: int) -> Floats:
 
 @truths.register("categorical")
 class Categorical(Truth):
-    """y = a[x1] + b[x2] + x3 (1.5 + c[x4]): categories of 40, 12 and 5 levels and a number; four more are irrelevant.
+    """y = a[x1] + b[x2] + x3 (1.5 + c[x4]): categories of 40, 12 and 5 levels and a number. Four more are irrelevant.
 
-    Levels are equally likely; x5 and x6 are irrelevant categories of 30 and 12 levels, x7 and x8 irrelevant numbers.
-    The effects of levels have mean 0 and standard deviations 1.2, 0.8 and 0.7.
+    Levels are equally likely. Features x5 and x6 are irrelevant categories of 30 and 12 levels, x7 and x8 irrelevant
+    numbers. The effects of levels have mean 0 and standard deviations 1.2, 0.8 and 0.7.
     """
 
     name = "categorical"

@@ -57,7 +57,7 @@ class Monomials(Gaussian):
         return self._part(index, x) if all(present) else np.zeros(len(x))
 
     def closed_form(self, estimand: str) -> Floats | None:
-        """Return sums over the terms; the mean absolute Shapley value only where no feature is in two terms."""
+        """Return sums over the terms. The mean absolute Shapley value only where no feature is in two terms."""
         if self.correlated:
             return None
         values, terms = np.zeros(self.n_features), np.zeros(self.n_features)
@@ -76,7 +76,7 @@ class Monomials(Gaussian):
 
 @truths.register("friedman1")
 class Friedman1(Uniform):
-    """y = 10 sin(π x1 x2) + 20 (x3 − ½)² + 10 x4 + 5 x5: Friedman 1991, eq. 61; ten uniform features, five relevant."""
+    """y = 10 sin(π x1 x2) + 20 (x3 − ½)² + 10 x4 + 5 x5: Friedman 1991, eq. 61. Ten uniform features, five relevant."""
 
     name = "friedman1"
     title = "Friedman's first function, independent features"
@@ -90,7 +90,7 @@ class Friedman1(Uniform):
         return np.asarray([20 * (x[:, 0] - 0.5) ** 2, 10 * x[:, 0], 5 * x[:, 0]][index - 1])
 
     def closed_form(self, estimand: str) -> Floats | None:
-        """Return the effects and SAGE values; the pair's by Gauss–Legendre of order 64, exact to rounding here."""
+        """Return the effects and SAGE values. The pair's by Gauss–Legendre of order 64, exact to rounding here."""
         if estimand == "shapley":
             return None
         node, weight = np.polynomial.legendre.leggauss(64)
@@ -109,7 +109,7 @@ class Friedman1(Uniform):
 
 @truths.register("linear20")
 class Linear20(Monomials):
-    """A linear function of 20 Gaussian features, ten relevant; an effect is 2·coefficient².
+    """A linear function of 20 Gaussian features, ten relevant. An effect is 2·coefficient².
 
     Coefficients go from 3.0 down to 0.6 with signs in turn.
     """
@@ -198,7 +198,7 @@ class XorLike(Uniform):
 
     def closed_form(self, estimand: str) -> Floats | None:
         """Return the truths from the mean square and the mean absolute value of tanh(2u), u uniform on −2 … 2."""
-        # E[tanh²(2u)] is 1 − tanh(4)/4, E|tanh(2u)| is log(cosh(4))/4; the mean is 0. Var x5 = 16/12, E|x5| = 1.
+        # E[tanh²(2u)] is 1 − tanh(4)/4, E|tanh(2u)| is log(cosh(4))/4. The mean is 0. Var x5 = 16/12, E|x5| = 1.
         square, absolute = 1 - np.tanh(4.0) / 4, np.log(np.cosh(4.0)) / 4
         if estimand == "shapley":
             relevant = [1.5 * absolute**2] * 2 + [absolute**2] * 2 + [1.0]
@@ -282,7 +282,7 @@ class GFunction(Uniform):
 
 @truths.register("logistic")
 class Logistic(Monomials):
-    """Two classes with log-odds 1.5 x1 − 1.2 x2 + x3 x4 + 0.8 x5; ten Gaussian features, five relevant.
+    """Two classes with log-odds 1.5 x1 − 1.2 x2 + x3 x4 + 0.8 x5. Ten Gaussian features, five relevant.
 
     The losses of the truths are cross entropies, the output of the Shapley value is the log-odds.
     """

@@ -1,11 +1,11 @@
 """The four truths about a known function: closed forms where they exist, else quasi Monte Carlo with its error.
 
-Randomised quasi Monte Carlo: several independently scrambled Sobol point sets give as many independent estimates; the
+Randomised quasi Monte Carlo: several independently scrambled Sobol point sets give as many independent estimates. The
 value is their mean and the stated error its standard error.
 
 The removal of features is *marginal* throughout (Janzing et al. 2020, arXiv 1910.13413): absent features are averaged
 over their own joint distribution, apart from the present ones. That is what all packages compute. NOTE[DIFF]: SAGE
-(Covert et al. 2020, arXiv 2004.00668, eq. 2) is defined with the conditional distribution; the paper's own estimator
+(Covert et al. 2020, arXiv 2004.00668, eq. 2) is defined with the conditional distribution. The paper's own estimator
 (Algorithm 1) and its package remove marginally, as here. With independent features both are one.
 """
 
@@ -79,7 +79,7 @@ def sampled(truth: Truth, estimand: str, *, sets: int = SETS, points: int = POIN
 def latent_points(truth: Truth, n: int, number: int, what: str, extra: int = 0) -> tuple[Floats, Floats]:
     """Return scrambled Sobol points as correlated latent Gaussians ``(n, features)``, and ``extra`` further columns."""
     generator = np.random.default_rng(derive_seed(number, "truth points", truth.name, what))
-    # "seed" is what SciPy before 1.15 calls it; later ones, which say "rng", take a generator under either name.
+    # "seed" is what SciPy before 1.15 calls it. Later ones, which say "rng", take a generator under either name.
     uniform = qmc.Sobol(truth.n_features + extra, scramble=True, seed=generator).random(n)
     # The points lie on a grid that holds 0 itself, where the Gaussian is infinite.
     z = ndtri(np.clip(uniform, 2.0**-33, 1 - 2.0**-33))
@@ -119,7 +119,7 @@ def _redrawn(truth: Truth, number: int, points: int, draw: Callable[[Floats, Flo
 
 # ---- Shapley values --------------------------------------------------------------------------------------------------
 def _subsets(size: int) -> npt.NDArray[np.bool_]:
-    """Return all subsets ``(2 ** size, size)``; row s holds the binary digits of s, lowest first."""
+    """Return all subsets ``(2 ** size, size)``. Row s holds the binary digits of s, lowest first."""
     return np.asarray((np.arange(2**size)[:, None] >> np.arange(size)) % 2 == 1)
 
 

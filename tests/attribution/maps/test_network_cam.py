@@ -159,7 +159,7 @@ def test_a_shared_encoder_has_a_map_for_each_image():
 def test_named_layers_of_a_shared_encoder(layer):
     net, rows = seeded(Shared), shared_inputs()
     if layer == "encoder":
-        with pytest.raises(pg.InputError, match=r"layer 'encoder' gives \(6, 8\) for 6 rows; pass layer="):
+        with pytest.raises(pg.InputError, match=r"got \(6, 8\) from layer 'encoder' for 6 rows\. Pass layer="):
             explain(net, rows, layer=layer)
         return
     found = explain(net, rows, layer=layer, before_activation=True)
@@ -318,7 +318,7 @@ def test_empty_maps_are_zero_and_told():
     net = seeded(chain)
     with torch.no_grad():
         net[8].weight.zero_()
-    with pytest.warns(pg.PermgradWarning, match=r"18 of 18 maps of 'input' at layer '4' are all zero"):
+    with pytest.warns(pg.PermgradWarning, match=r"18 of 18 class activation maps of 'input' at layer '4' are all zero"):
         found = explain(net, drawn(ROWS, 1, 14, 14))
     assert (found.values == 0).all()
     assert not np.isnan(found.maps["maps:input"]).any()
@@ -338,7 +338,7 @@ def test_maps_can_be_left_out():
             lambda: nn.Linear(4, 2),
             (ROWS, 4),
             {},
-            r"needs an image input that a convolution sees.*inputs are input \(6, 4\)",
+            r"needs an image input that enters a convolution .*, got input \(6, 4\)",
         ),
         (
             lambda: nn.Sequential(nn.Flatten(), nn.Linear(16, 2)),
@@ -347,9 +347,9 @@ def test_maps_can_be_left_out():
             "calls no Conv1d or Conv2d layer on 'input'",
         ),
         (chain, (ROWS, 1, 14, 14), {"layer": "9"}, "layer must be one of '0', '1'"),
-        (chain, (ROWS, 1, 14, 14), {"variant": "gradcan"}, "did you mean 'gradcam'"),
+        (chain, (ROWS, 1, 14, 14), {"variant": "gradcan"}, "Did you mean 'gradcam'"),
         (chain, (ROWS, 1, 14, 14), {"upsample": "cubic"}, "upsample must be one of 'bilinear', 'nearest', 'none'"),
-        (chain, (ROWS, 1, 14, 14), {"maps": "some"}, "maps must be 'auto', True or False, however: maps='some'"),
+        (chain, (ROWS, 1, 14, 14), {"maps": "some"}, "maps must be 'auto', True or False, got 'some'"),
     ],
 )
 def test_refusals(build, rows, options, message):
@@ -366,7 +366,9 @@ def test_a_layer_that_sees_no_image_is_refused():
         def forward(self, left: Tensor, right: Tensor, table: Tensor) -> Tensor:
             return super().forward(left, right, self.table(table))
 
-    with pytest.raises(pg.InputError, match="layer 'table' does not depend on 'left' or 'right'; name a layer of its"):
+    with pytest.raises(
+        pg.InputError, match=r"layer 'table' does not depend on 'left' or 'right'\. Name a layer of its"
+    ):
         explain(seeded(Beside), shared_inputs(), layer="table")
 
 
@@ -385,3 +387,20 @@ def test_cells_lie_in_the_middle_of_what_they_cover_when_maps_are_enlarged():
     cells = torch.tensor([[[0.0, 1.0]]])
     np.testing.assert_allclose(enlarged(cells, (1, 4), "bilinear")[0, 0], [[0.0, 0.25, 0.75, 1.0]])
     np.testing.assert_allclose(enlarged(cells, (2, 4), "nearest")[0, 0], [[0.0, 0.0, 1.0, 1.0]] * 2)
+
+
+def test_what_keeps_the_padding_of_a_row_is_no_picture():
+    class Text(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words, self.head = nn.Embedding(9, 4, padding_idx=0), nn.Linear(4, 2)
+
+        def forward(self, ids: Tensor, attention_mask: Tensor) -> Tensor:
+            return self.head((self.words(ids) * attention_mask[..., None]).sum(dim=1))
+
+    ids = torch.randint(1, 9, (5, 6))
+    ids[2:, 4:] = 0
+    rows = {"ids": ids, "attention_mask": (ids > 0).long()}
+    with pytest.raises(pg.InputError, match="There is no image") as refusal:
+        pg.explain(Text(), rows, method="gradcam", output_kind="logits", hold="attention_mask", progress=False)
+    assert "ids (5, 6), attention_mask (5, 6). Choose" in str(refusal.value)

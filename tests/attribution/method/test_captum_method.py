@@ -117,13 +117,15 @@ def test_the_usual_ones_run(name, case):
 
 def test_what_cannot_be_used_is_said(case):
     net, inputs = case
-    with pytest.raises(pg.InputError, match=r"method must be a name .*however: it is int"):
+    with pytest.raises(pg.InputError, match=r"method must be a name .*got int\. Pass for example"):
         pg.explain(net, inputs, method=3)
-    with pytest.raises(pg.InputError, match=r"however: it is IntegratedGradients; pass for example"):
+    with pytest.raises(pg.InputError, match=r"got IntegratedGradients\. Pass for example"):
         pg.explain(net, inputs, method=attr.IntegratedGradients)
-    with pytest.raises(pg.InputError, match=r"summarise it with .to_global\(\)"):
+    with pytest.raises(pg.InputError, match=r"call .to_global\(\) on the result"):
         pg.explain(net, inputs, method=attr.Saliency(net), scope="global")
-    with pytest.raises(pg.InputError, match=r"captum.Occlusion must be able to attribute .*pass what it needs"):
+    with pytest.raises(
+        pg.InputError, match=r"captum.Occlusion failed on these inputs with .*Pass the arguments that it needs"
+    ):
         pg.explain(net, inputs, method=attr.Occlusion(net))
     views, pair, _ = STRANGERS["list_of_images"]()
     with pytest.raises(pg.InputError, match="Wrap it in a module whose forward has one parameter for each"):
@@ -131,13 +133,13 @@ def test_what_cannot_be_used_is_said(case):
     model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False)
     rows = np.random.default_rng(0).normal(size=(60, 2))
     model.fit(rows, rows[:, 0])
-    with pytest.raises(pg.InputError, match=r"pass model.module_"):
+    with pytest.raises(pg.InputError, match=r"Pass model.module_"):
         pg.explain(model, rows, method=attr.Saliency(net))
 
 
 def test_keyword_only_networks_are_refused_by_captum_in_a_sentence():
     net, inputs, _ = STRANGERS["keyword_only"]()
-    with pytest.raises(pg.InputError, match=r"captum.Saliency must be able to attribute"):
+    with pytest.raises(pg.InputError, match=r"captum.Saliency failed on these inputs"):
         pg.explain(net, inputs, method=attr.Saliency(net))
 
 
@@ -157,9 +159,7 @@ def test_a_captum_object_beside_a_method_of_ours(case):
 def test_an_object_made_for_another_network_is_refused(case):
     net, inputs = case
     other, _, _ = STRANGERS["images_first"]()
-    with pytest.raises(
-        pg.InputError, match="made for the network that is explained, however: it was made for another Net"
-    ):
+    with pytest.raises(pg.InputError, match=r"created for another network \(a Net\)"):
         pg.explain(net, inputs, method=attr.Saliency(other))
     # The network inside data parallelism is the same network.
     assert pg.explain(nn.DataParallel(net), inputs, method=attr.Saliency(net)).values.shape[0] == 5
@@ -176,7 +176,7 @@ def test_zeros_of_captum_are_not_blamed_on_the_network():
 
     net = Net()
     inputs = {"image": torch.rand(4, 1, 6, 6), "table": torch.randn(4, 3)}
-    with pytest.warns(pg.PermgradWarning, match="gives nothing for them, which need not mean"):
+    with pytest.warns(pg.PermgradWarning, match="returns nothing for them, even if the model uses them"):
         pg.explain(net, inputs, method=attr.LayerGradCam(net, net.convolution))
 
 
@@ -231,7 +231,7 @@ def test_a_layers_attributions_are_its_units():
     net, inputs = sentences()
     made, zeros = attr.LayerIntegratedGradients(net, net.dense), torch.zeros(1, 5, dtype=torch.int64)
     # The embedding takes no steps between words: what Captum walks along is the dense layer's output.
-    with pytest.raises(pg.InputError, match=r"for a layer's units pass layer= with its name too"):
+    with pytest.raises(pg.InputError, match=r"To explain the units of a layer, also pass layer= with its name"):
         pg.explain(net, inputs, method=made, baselines={"ids": zeros, "age": torch.ones(1, 1)})
     with pytest.raises(pg.InputError, match=r"layer='head' is not the layer .*\. Leave layer= out"):
         pg.explain(net, inputs, method=made, layer="head")

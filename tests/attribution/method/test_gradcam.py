@@ -226,7 +226,7 @@ def test_an_ignored_image_gives_zeros_and_a_warning(model, rows):
     blind = copy.deepcopy(model)
     with torch.no_grad():
         blind.module_.head[0].weight[:, blind.module_.widths["tabular"] :] = 0
-    with pytest.warns(PermgradWarning, match=r"51 of 51 maps at layer 'conv2' are all zero"):
+    with pytest.warns(PermgradWarning, match=r"51 of 51 class activation maps at layer 'conv2' are all zero"):
         explanation = explain(blind, rows, method="gradcam", progress=False)
     assert not explanation.values.any()
     assert not explanation.maps["cam"].any()
@@ -238,7 +238,7 @@ def test_foreign_pictures_have_maps_but_no_feature_values(model, rows):
     foreign = copy.deepcopy(model)
     own = foreign.module_.renderer
     foreign.module_.renderer = ForeignRenderer(lambda X: own(torch.as_tensor(X)).numpy(), channels_last=False)
-    with pytest.warns(PermgradWarning, match="these pictures are drawn by foreign code, so only the maps are given"):
+    with pytest.warns(PermgradWarning, match="images are drawn by a function of the user, so gradcam returns maps"):
         explanation = explain(foreign, rows, method="gradcam", progress=False)
     np.testing.assert_allclose(explanation.maps["cam"], explained(model, rows).maps["cam"], rtol=1e-5, atol=1e-8)
     assert np.isnan(explanation.values).all()
@@ -247,15 +247,14 @@ def test_foreign_pictures_have_maps_but_no_feature_values(model, rows):
 def test_wrong_options_list_the_known_ones(model, rows):
     with pytest.raises(InputError) as error:
         explained(model, rows, variant="gradcamm")
-    assert str(error.value) == (
-        "variant must be one of 'gradcam', 'hirescam', 'layercam', however: variant='gradcamm' "
-        "(did you mean 'gradcam'?)"
+    assert error.value.message == (
+        "variant must be one of 'gradcam', 'hirescam', 'layercam', got 'gradcamm'. Did you mean 'gradcam'?"
     )
-    with pytest.raises(InputError, match=r"layer must be one of 'conv1', 'conv2', however: layer='conv3'"):
+    with pytest.raises(InputError, match=r"layer must be one of 'conv1', 'conv2', got 'conv3'"):
         explained(model, rows, layer="conv3")
     with pytest.raises(InputError, match=r"upsample must be one of 'bilinear', 'nearest', 'none'"):
         explained(model, rows, upsample="cubic")
-    with pytest.raises(InputError, match=r"relu must be 'auto', True or False, however: relu='yes'"):
+    with pytest.raises(InputError, match=r"relu must be 'auto', True or False, got 'yes'"):
         explained(model, rows, relu="yes")
 
 
@@ -264,7 +263,7 @@ def test_a_network_without_image_path_is_refused(rows):
     tabular = pg.HyNNClassifier(
         branches=("tabular",), preset="fast", network=NETWORK, max_epochs=1, random_state=0, progress=False
     ).fit(X, y)
-    with pytest.raises(InputError, match=r"need a network with the image path, however: branches=\('tabular',\)"):
+    with pytest.raises(InputError, match=r"need a network with the image path, got branches=\('tabular',\)"):
         explained(tabular, rows)
 
 

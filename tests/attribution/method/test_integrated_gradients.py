@@ -298,15 +298,15 @@ def test_errors_are_parts_of_the_range_over_the_background_that_is_given(model, 
 def test_bad_options(model, rows):
     with pytest.raises(InputError) as error:
         explained(model, rows, baseline="zero")
-    assert str(error.value) == (
+    assert error.value.message == (
         "baseline must be one of 'zeros', 'mean', 'median', 'background', 'class:<label>', 'a table of rows', "
-        "however: baseline='zero' (did you mean 'zeros'?)"
+        "got 'zero'. Did you mean 'zeros'?"
     )
-    with pytest.raises(InputError, match=r"max_steps must be an integer of at least 2, however: max_steps=1"):
+    with pytest.raises(InputError, match=r"max_steps must be an integer of at least 2, got 1"):
         explained(model, rows, max_steps=1)
-    with pytest.raises(InputError, match=r"tolerance must be a finite number of at least 0, however: tolerance=-1"):
+    with pytest.raises(InputError, match=r"tolerance must be a finite number of at least 0, got -1"):
         explained(model, rows, tolerance=-1)
-    with pytest.raises(InputError, match=r"baseline must hold at least one row"):
+    with pytest.raises(InputError, match=r"baseline has no rows"):
         explained(model, rows, baseline=rows[:0])
 
 
@@ -316,8 +316,8 @@ def test_foreign_pictures_are_refused(model, rows):
     with pytest.raises(InputError) as error:
         explained(foreign, rows)
     assert str(error.value) == (
-        "integrated_gradients needs a gradient through the picture, however: the pictures are drawn by foreign code; "
-        "choose method='permgrad', 'permutation' or 'ablation', or a layout of permgrad"
+        "integrated_gradients needs a gradient through the image, but the images are drawn by a function of the user. "
+        "Choose method='permgrad', 'permutation' or 'ablation', or a layout of permgrad. [PG034]"
     )
 
 
@@ -338,7 +338,7 @@ def test_steps_follow_the_need(model, rows):
     assert rough.meta["gradient_evaluations"] < fine.meta["gradient_evaluations"]
     assert fine.meta["completeness_gap"] < 0.0005 or fine.meta["steps"] == 1024
     with pytest.warns(
-        PermgradWarning, match=r"after at most 16 steps \d of 9 rows have not .* raise max_steps or tolerance"
+        PermgradWarning, match=r"Attributions of \d of 9 rows did not settle .* Raise max_steps or tolerance"
     ):
         explain(model, rows, method="integrated_gradients", tolerance=1e-6, max_steps=16, progress=False)
 

@@ -106,41 +106,32 @@ def test_classes_that_are_numbers():
     [
         (
             {"baseline": "class:gren"},
-            (
-                "reference class must be one of 'blue', 'green', 'red', however: reference class='gren' (did you mean "
-                "'green'?)"
-            ),
+            ("reference class must be one of 'blue', 'green', 'red', got 'gren'. Did you mean 'green'?"),
         ),
         (
             {"baseline": "zeros", "reference_class": "green"},
-            (
-                "reference_class says whose mean, median or background is the baseline, however: "
-                "reference_class='green' and baseline='zeros'; pass one of them"
-            ),
+            ("reference_class='green' and baseline='zeros' cannot be combined. Pass one of them."),
         ),
         (
             {"baseline": "class:green", "background": table(20)[0]},
             (
-                "a reference class is chosen among the training rows kept in the model, whose classes are known, "
-                "however: background= is given; pass baseline= with rows of that class instead"
+                "A reference class needs the training rows kept in the model, and the rows of background= have no "
+                "classes. Pass baseline= with rows of that class."
             ),
         ),
         (
             {"baseline": table(3)[0], "reference_class": "green"},
-            (
-                "reference_class chooses among the model's background rows, however: reference_class='green' and "
-                "baseline= is a table; leave one of them out"
-            ),
+            ("reference_class='green' and a table as baseline= cannot be combined. Leave one of them out."),
         ),
         (
             {"players": "encode"},
-            "players must be one of 'features', 'encoded', however: players='encode' (did you mean 'encoded'?)",
+            "players must be one of 'features', 'encoded', got 'encode'. Did you mean 'encoded'?",
         ),
         (
             {"players": "encoded", "level": "modality"},
             (
-                "players='encoded' explains each encoded column by itself, however: level='modality' asks for columns "
-                "to be added up; leave out level= and groups="
+                "players='encoded' explains encoded columns separately, but level='modality' adds them up. "
+                "Leave level= and groups= out."
             ),
         ),
     ],
@@ -148,13 +139,13 @@ def test_classes_that_are_numbers():
 def test_bad_choices(model, rows, options, message):
     with pytest.raises(InputError) as error:
         explained(model, rows, **options)
-    assert str(error.value) == message
+    assert error.value.message == message
 
 
 def test_a_regression_has_no_classes():
     X, _ = table(80)
     found = pg.HyNNRegressor(preset="fast", network=NETWORK, pixels=6, max_epochs=1, random_state=0, progress=False)
-    with pytest.raises(InputError, match="a reference class needs a classifier, however: class 'x' of a regression"):
+    with pytest.raises(InputError, match="The reference class 'x' needs a classifier"):
         explained(found.fit(X, X["a"]), X[:3], baseline="class:x")
 
 

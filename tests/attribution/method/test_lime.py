@@ -146,8 +146,8 @@ def test_pictures_and_codes():
     with pytest.raises(pg.InputError) as caught:
         pg.explain(Both(), rows, method="lime", neighbourhood="gaussian", progress=False)
     assert str(caught.value) == (
-        "neighbourhood='gaussian' moves numbers by a little, however: input 'codes' is whole numbers; "
-        "pass neighbourhood='coalition'"
+        "neighbourhood='gaussian' needs real numbers, but input 'codes' holds integers. "
+        "Pass neighbourhood='coalition'. [PG006]"
     )
 
 
@@ -157,7 +157,7 @@ def test_levels_cannot_be_moved_by_a_little():
     model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False).fit(X, X["size"])
     with pytest.raises(pg.InputError) as caught:
         pg.explain(model, X[:5], method="lime", neighbourhood="gaussian")
-    assert "'colour' has levels only; pass neighbourhood='coalition'" in str(caught.value)
+    assert "'colour' holds only levels. Pass neighbourhood='coalition'" in str(caught.value)
     numeric = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False).fit(X[["size"]], X["size"])
     moved = pg.explain(numeric, X[["size"]][:5], method="lime", neighbourhood="gaussian", samples=50, progress=False)
     assert np.isfinite(moved.values).all()
@@ -208,11 +208,11 @@ def test_out_of_memory_is_lived_with(monkeypatch, largest):
     [
         (
             {"neighbourhood": "gauss"},
-            "neighbourhood must be one of 'auto', 'coalition', 'gaussian', however: neighbourhood='gauss'",
+            "neighbourhood must be one of 'auto', 'coalition', 'gaussian', got 'gauss'",
         ),
-        ({"samples": 8}, "samples must be an integer of at least 9, however: samples=8"),
-        ({"kernel_width": 0}, "kernel_width must be a finite number above 0, however: kernel_width=0"),
-        ({"ridge": -1}, "ridge must be a finite number of at least 0, however: ridge=-1"),
+        ({"samples": 8}, "samples must be an integer of at least 9, got 8"),
+        ({"kernel_width": 0}, "kernel_width must be a finite number above 0, got 0"),
+        ({"ridge": -1}, "ridge must be a finite number of at least 0, got -1"),
     ],
 )
 def test_bad_options(options, message):
@@ -225,7 +225,7 @@ def test_bad_options(options, message):
 def test_a_kernel_that_leaves_neighbours_no_weight_is_refused(neighbourhood):
     """The ridge alone would decide: coefficients of 0, which say that no player matters."""
     for width in (1e-300, 1e-160, 0.03):
-        with pytest.raises(pg.InputError, match=r"^kernel_width must leave neighbours a weight, however: "):
+        with pytest.raises(pg.InputError, match=r"^kernel_width=.* is too small"):
             explain(neighbourhood=neighbourhood, kernel_width=width)
     wide = [explain(neighbourhood=neighbourhood, kernel_width=width).values for width in (1e5, 1e300)]
     np.testing.assert_allclose(wide[0], wide[1], rtol=1e-6)
@@ -271,4 +271,4 @@ def test_a_constant_column_changes_nothing():
     for background in (seven[:1], torch.cat([numbers, torch.full((40, 1), 6.0)], dim=1)):
         kept = found(four, seven[:5], background)
         assert kept.meta["neighbourhood"] == "coalition", "another constant than the rows' own is a baseline"
-        assert kept.meta["quantity"] == "what keeping the feature adds in a linear model around the row"
+        assert kept.meta["quantity"] == "effect of keeping the feature in a linear model around the row"

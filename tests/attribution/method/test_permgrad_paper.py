@@ -349,22 +349,22 @@ def test_bad_input(model, rows):
     with pytest.raises(InputError) as error:
         explained(model, X, None)
     assert str(error.value) == (
-        "permgrad-paper measures the loss, however: y=None; pass y, or choose method='permgrad', which does without"
+        "permgrad-paper needs y to measure the loss. Pass y, or choose method='permgrad', which works without. [PG005]"
     )
-    with pytest.raises(InputError, match=r"shuffles must be an integer of at least 1, however: shuffles=0"):
+    with pytest.raises(InputError, match=r"shuffles must be an integer of at least 1, got 0"):
         explained(model, X, y, shuffles=0)
-    with pytest.raises(InputError, match="rows of equal weight, however: sample_weight was given"):
+    with pytest.raises(InputError, match="does not support sample_weight"):
         explained(model, X, y, sample_weight=np.ones(len(X)))
-    with pytest.raises(InputError, match="permgrad-paper shuffles, however: sampling='conditional'"):
+    with pytest.raises(InputError, match="does not support sampling='conditional', because it shuffles"):
         explained(model, X, y, sampling="conditional")
     foreign = copy.deepcopy(model)
     foreign.module_.renderer = ForeignRenderer(lambda E: np.zeros((len(E), 1, 9, 9)), channels_last=False)
-    with pytest.raises(InputError, match="foreign code, which does not say where features are"):
+    with pytest.raises(InputError, match="needs the pixel of each feature"):
         explained(foreign, X, y)
     single = pg.HyNNClassifier(
         branches=("tabular",), preset="fast", network=NETWORK, max_epochs=1, random_state=0, progress=False
     ).fit(X, y)
-    with pytest.raises(InputError, match=r"weighs two branches, however: the model has branches=\('tabular',\)"):
+    with pytest.raises(InputError, match=r"needs a model with two branches, got branches=\('tabular',\)"):
         explained(single, X, y)
 
 

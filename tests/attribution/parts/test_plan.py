@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from permgrad import HyNNRegressor
 from permgrad.attribution.parts.plan import read_targets
 from permgrad.base.errors import InputError
 
-REGRESSOR, CLASSIFIER = SimpleNamespace(), SimpleNamespace(classes_=np.array([0, 1]))
+REGRESSOR, CLASSIFIER = HyNNRegressor(), SimpleNamespace(classes_=np.array([0, 1]))
 
 
 @pytest.mark.parametrize(
@@ -31,11 +32,11 @@ def test_numbers(cells, codes):
 @pytest.mark.parametrize(
     ("cells", "codes", "message"),
     [
-        (["1.5", "2"], (), "column 'y' holds text; correct it"),
-        (["1.5", "two"], "?", "column 'y' holds text; correct it"),
-        ([pd.Timestamp(0).date()], (), "column 'y' holds dates; correct it"),
-        ([b"1"], (), "column 'y' holds bytes; correct it"),
-        ([1.5, np.inf], (), "column 'y' holds inf in row 1; correct it"),
+        (["1.5", "2"], (), "column 'y' holds text\\. Correct it"),
+        (["1.5", "two"], "?", "column 'y' holds text\\. Correct it"),
+        ([pd.Timestamp(0).date()], (), "column 'y' holds dates\\. Correct it"),
+        ([b"1"], (), "column 'y' holds bytes\\. Correct it"),
+        ([1.5, np.inf], (), "column 'y' holds inf in row 1. Correct it"),
     ],
 )
 def test_what_is_no_number_is_refused(cells, codes, message):

@@ -120,5 +120,5 @@ def test_other_work_in_a_folder_is_named_by_what_differs(case, tmp_path, changed
     if options.pop("model", None):
         model = pg.HyNNRegressor(preset="fast", branches=("tabular",), max_epochs=1, random_state=1, progress=False)
         model.fit(first, first["a"].to_numpy())
-    with pytest.raises(pg.InputError, match=rf"holds one that differs in {said}[;,]"):
+    with pytest.raises(pg.InputError, match=rf"holds another explanation, which differs in {said}[.,]"):
         run(model, table, **options)

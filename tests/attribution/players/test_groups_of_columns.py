@@ -41,8 +41,6 @@ def test_the_rest_of_a_variable_is_a_player_of_its_own(case, method):
 
 def test_a_variable_and_a_column_of_it_are_not_in_two_groups(case):
     model, rows = case
-    message = (
-        "a feature may be in one group only, however: columns of 'S0' are in 'all' and 'some'; take them out of one"
-    )
+    message = r"Columns of 'S0' are in the groups 'all' and 'some'\. Name each feature in one group only"
     with pytest.raises(pg.InputError, match=message):
         pg.explain(model, rows[:6], method="permutation", groups={"all": ["Soil"], "some": ["S0", "x"]})

@@ -68,7 +68,7 @@ PIXELS = tuple(f"x[{row},{column}]" for row in range(5) for column in range(6))
         (lambda: Reading(nn.Linear(6, 3), lambda x: x.mean(dim=1)), SEQUENCE),
         (lambda: Reading(nn.Linear(30, 3), lambda x: x.flatten(1)), PIXELS),
         (lambda: Reading(nn.Conv2d(1, 3, 2), lambda x: x.unsqueeze(1)), PIXELS),
-        (lambda: Reading(nn.Conv1d(5, 3, 2)), PIXELS),
+        (lambda: Reading(nn.Conv1d(5, 3, 2)), tuple(f"x[{place}]" for place in range(6))),
         (lambda: Reading(nn.Sequential(nn.LayerNorm((5, 6)), nn.Flatten(), nn.Linear(30, 3))), PIXELS),
     ],
 )
@@ -86,7 +86,8 @@ def test_a_player_is_a_whole_token():
     summed = fine.values.reshape(ROWS, 5, 6, 2).sum(axis=2)
     assert np.ptp(summed) > 0.01
     np.testing.assert_allclose(tokens.values, summed, rtol=1e-6)
-    assert not any(name.startswith("images:") for name in tokens.maps)
+    assert tokens.meta["read_as"] == {"x": {"size": [5], "channels": 1}}
+    assert fine.meta["read_as"] == {"x": {"size": [5, 6], "channels": None}}
 
 
 def test_embeddings_inside_a_network_are_cut_by_token():
@@ -147,6 +148,12 @@ def test_each_channel_can_be_a_player():
         pg.InputError, match=r"^Input 'x' has no channels: it is 6 × 7 for each row\. Choose segments='grid'"
     ):
         names(Reading(nn.Linear(42, 2), lambda x: x.flatten(1)), drawn(ROWS, 6, 7), segments="channels")
+
+
+def test_a_number_is_no_way_to_cut_an_image():
+    net = Reading(nn.Conv2d(5, 2, 3))
+    with pytest.raises(pg.InputError, match=r"^segments= must be a name, a tuple .* got 4\. .* \('grid', 4\)\."):
+        names(net, drawn(ROWS, 5, 6, 7), segments=4)
 
 
 def test_masks_may_tell_channels_apart():

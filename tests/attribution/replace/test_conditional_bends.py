@@ -171,8 +171,8 @@ def test_misfitting_draws_are_said_in_meta_and_in_a_warning():
 @pytest.mark.parametrize(
     ("inputs", "options", "said"),
     [
-        ((30, 3), {"method": "shapley"}, "cannot draw values that fit the rest of a row"),
-        ((30, 3, 4), {}, "needs a network with one input of shape"),
+        ((30, 3), {"method": "shapley"}, "'shapley' does not support sampling='conditional'"),
+        ((30, 3, 4), {}, "needs a network with one input of floats"),
     ],
 )
 def test_networks_without_a_table_are_refused(inputs, options, said):

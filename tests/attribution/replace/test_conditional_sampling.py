@@ -155,7 +155,7 @@ def test_a_background_of_few_rows_is_refused():
         sampler_for(frame)
     said = str(caught.value)
     assert said.startswith("sampling='conditional' needs at least ")
-    assert "however: there are 11; pass background= with more rows, or sampling='marginal'" in said
+    assert "got 11. Pass background= with more rows, or sampling='marginal'" in said
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -188,7 +188,7 @@ def test_a_fold_with_one_level_has_it_for_certain():
 def test_a_method_that_draws_nothing_refuses_it(method):
     X = correlated(80)
     model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0).fit(X, X["a"])
-    said = f"^{method} draws no values that could fit the rest of a row, however: sampling='conditional'; leave"
+    said = f"^{method} does not support sampling='conditional', because it draws no values that could fit"
     with pytest.raises(InputError, match=said):
         pg.explain(model, X, method=method, sampling="conditional", progress=False)
 

@@ -127,7 +127,7 @@ def test_an_unused_modality_among_several_is_exactly_zero():
 
     inputs = {name: standard(300, 3, seed).float() for seed, name in enumerate("abcd")}
     y = np.random.default_rng(0).normal(size=300)
-    with pytest.warns(pg.PermgradWarning, match="exactly 0: c;"):
+    with pytest.warns(pg.PermgradWarning, match=r"exactly 0: c\. They"):
         found = pg.explain(Deaf(), inputs, y, level="modality", n_repeats=2, random_state=0, progress=False)
     assert (found.values[2, 0], found.std[2, 0], found.p_values[2, 0]) == (0, 0, 1)
     assert (found.parts["alone"][2, 0], found.parts["last"][2, 0]) == (0, 0)

@@ -42,7 +42,7 @@ def test_they_are_their_own_background(cases, name):
     np.testing.assert_allclose(given.std / given.values / (apart.std / apart.values), np.sqrt(2), rtol=0.25)
 
 
-@pytest.mark.filterwarnings("ignore:the importance of these inputs is exactly 0")
+@pytest.mark.filterwarnings("ignore:The importance of these inputs is exactly 0")
 @pytest.mark.parametrize("name", ["network", "estimator"])
 def test_a_part_of_a_longer_table_and_single_rows_keep_what_is_given(cases, name):
     model, rows, y, _ = cases[name]

@@ -34,7 +34,7 @@ def run(seed: int, donors: int | None, repeats: int) -> tuple[pg.Explanation, pg
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:the importance of these inputs")
+@pytest.mark.filterwarnings("ignore:The importance of these inputs")
 def test_errors_hold_the_part_of_a_small_background():
     found = [run(seed, DONORS, 10)[1] for seed in range(RUNS)]
     values, errors = np.array([f.values[:, 0] for f in found]), np.array([f.std[:, 0] for f in found])
@@ -49,7 +49,7 @@ def test_errors_hold_the_part_of_a_small_background():
     assert ((half > 2.02) & (half < 2.10)).all()
 
 
-@pytest.mark.filterwarnings("ignore:the importance of these inputs")
+@pytest.mark.filterwarnings("ignore:The importance of these inputs")
 @pytest.mark.parametrize("donors", [None, DONORS, 2000])
 @pytest.mark.parametrize("repeats", [1, 10])
 def test_errors_of_strong_and_weak_columns_are_those_of_the_loss_game(donors, repeats):

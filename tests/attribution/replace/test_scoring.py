@@ -66,11 +66,11 @@ def test_constant_feature_is_exactly_zero_and_callables_work(fitted):
 
 def test_bad_scoring_is_refused(fitted):
     model, X, y = fitted
-    with pytest.raises(InputError, match="did you mean 'roc_auc'"):
+    with pytest.raises(InputError, match="Did you mean 'roc_auc'"):
         pg.explain(model, X, y, scoring="roc_auk")
-    with pytest.raises(InputError, match="pass y"):
+    with pytest.raises(InputError, match="Pass y"):
         pg.explain(model, X, scoring="roc_auc")
-    with pytest.raises(InputError, match="at least one scorer"):
+    with pytest.raises(InputError, match="names no scorer"):
         pg.explain(model, X, y, scoring=[])
     with pytest.raises(InputError, match="scope='local'"):
         pg.explain(model, X, y, scoring="roc_auc", scope="local")

@@ -70,7 +70,7 @@ def test_one_line_is_not_settled_by_luck():
 def test_the_gap_is_each_rows_own_where_nothing_is_refined():
     rows, background = drawn(5, 2), drawn(30, 2, seed=1)
     options = {"baseline": "zeros", "task": "regression", "max_steps": 2, "tolerance": 9.0}
-    with pytest.warns(pg.PermgradWarning, match="5 of 5 rows have not") as said:
+    with pytest.warns(pg.PermgradWarning, match="5 of 5 rows did not settle") as said:
         found = explain(Difference(), rows, background=background, **options)
     assert found.meta["rule"] == "midpoint rule over gradients", "1 interval, then 3"
     outputs, known = (Difference()(own)[:, 0] for own in (rows, background))

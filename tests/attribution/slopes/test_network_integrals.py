@@ -290,7 +290,7 @@ def test_settled_rows_take_no_further_part():
 
 
 def test_rows_that_do_not_settle_are_told():
-    with pytest.warns(pg.PermgradWarning, match=r"after at most 16 steps \d+ of 8 rows have not .*; raise max_steps"):
+    with pytest.warns(pg.PermgradWarning, match=r"Attributions of \d+ of 8 rows did not settle .*\. Raise max_steps"):
         explain(seeded(TwoModalities), inputs(), tolerance=1e-9, max_steps=16)
 
 
@@ -344,10 +344,10 @@ def test_hybrid_networks_count_steps_as_well():
 
 def test_refusals():
     net, rows = seeded(TwoModalities), inputs()
-    with pytest.raises(pg.InputError, match="steps must be an integer of at least 1, however: steps=0"):
+    with pytest.raises(pg.InputError, match="steps must be an integer of at least 1, got 0"):
         explain(net, rows, steps=0)
-    with pytest.raises(pg.InputError, match="players='encoded' shows the encoded columns of a permgrad estimator"):
+    with pytest.raises(pg.InputError, match="players='encoded' needs a permgrad estimator"):
         explain(net, rows, players="encoded")
-    with pytest.raises(pg.InputError, match="tolerance must be a finite number of at least 0, however: tolerance=-1"):
+    with pytest.raises(pg.InputError, match="tolerance must be a finite number of at least 0, got -1"):
         explain(net, rows, tolerance=-1)
     assert network_integrals.GradientIntegral.factor == 3

@@ -183,9 +183,9 @@ def test_generators_are_seeded_alike_for_every_opening():
 
 
 def test_weights_without_numbers_are_refused():
-    with pytest.raises(pg.InputError, match=r"'weight' is lazy and has none yet"):
+    with pytest.raises(pg.InputError, match=r"lazy parameter 'weight' of the network has no values yet"):
         pg.explain(nn.LazyLinear(2), drawn(5, 3), method="permutation")
-    with pytest.raises(pg.InputError, match=r"'0.weight' is on the meta device"):
+    with pytest.raises(pg.InputError, match=r"'0.weight' of the network is on the meta device"):
         pg.explain(nn.Sequential(nn.Linear(3, 2, device="meta")), drawn(5, 3), method="permutation")
 
 

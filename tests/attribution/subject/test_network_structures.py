@@ -92,7 +92,7 @@ def test_inputs_of_none_are_passed_on_and_are_no_players(method, capfd):
 def test_a_dict_that_the_network_cannot_take_names_both_ways_that_were_tried():
     with pytest.raises(pg.InputError, match=r"as one argument 'batch' it raised KeyError: 'wide', and one after"):
         explain(Batch(), {"wid": TABLE, "deep": DEEP})
-    with pytest.raises(pg.InputError, match=r"hold no tensor, array or table\. Pass what"):
+    with pytest.raises(pg.InputError, match=r"hold no tensor, array or table\. Pass the"):
         explain(Batch(), {"wide": None, "deep": [None]})
 
 
@@ -110,7 +110,7 @@ def test_a_captum_object_is_refused_where_an_input_stands_behind_one_that_is_lef
     net = Optional()
     # Passed by position, the factor would be taken for the second input.
     for inputs in ({"first": TABLE, "factor": DEEP}, (TABLE, None, DEEP)):
-        with pytest.raises(pg.InputError, match=r"or None before an input\)\. Wrap it in a module"):
+        with pytest.raises(pg.InputError, match=r"or None before an input\. Wrap it in a module"):
             explain(net, inputs, method=attr.InputXGradient(net))
     found = explain(net, {"second": DEEP, "first": TABLE, "factor": None}, method=attr.InputXGradient(net))
     expected = (2 * TABLE.square() * DEEP.sum(dim=1, keepdim=True)).numpy()

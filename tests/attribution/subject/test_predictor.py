@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
@@ -17,6 +19,8 @@ from sklearn.tree import DecisionTreeRegressor
 
 import permgrad as pg
 from permgrad.attribution.replace.donors import donor_rows
+from permgrad.attribution.subject.frames import FrameForm
+from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.base.errors import InputError
 
 QUIET = {"progress": False, "random_state": 3}
@@ -40,6 +44,20 @@ def table(rows=60, seed=0):
     )
     score = frame["age"] / 20 + 2 * (frame["region"] == "north") + frame["visits"].fillna(3).astype(float) / 3
     return frame, np.where(score + rng.normal(0, 0.3, rows) > 4.4, "late", "early")
+
+
+def test_floats_are_written_as_they_were_read():
+    names = pd.Index(["a", 7, "c"], name="column")
+    floats = pd.DataFrame(np.random.default_rng(0).normal(size=(9, 3)), columns=names).set_index(pd.Index(range(5, 14)))
+    floats.iloc[2, 1] = np.nan
+    form = FrameForm(floats)
+    rows = form.read(floats)
+    pd.testing.assert_frame_equal(form.write(rows), floats.reset_index(drop=True))
+    written = form.write(rows)
+    written.iloc[:, :] = 0.0
+    assert rows.nan_to_num().abs().max() > 0, "a copy"
+    mixed = floats.assign(c=range(9))
+    assert FrameForm(mixed).write(FrameForm(mixed).read(mixed)).dtypes.tolist() == mixed.dtypes.tolist()
 
 
 def scores(frame):
@@ -186,7 +204,7 @@ def _writes(frame):
         (lambda frame: np.zeros(len(frame) - 1), "one row of numbers for each"),
         (lambda frame: np.full(len(frame), np.nan), "finite|not a number|NaN"),
         (_at_row_100, "row 100 is broken"),
-        (object(), "must predict"),
+        (object(), "must be a torch network, a fitted estimator or a function"),
         (LogisticRegression(), "not fitted"),
     ],
 )
@@ -206,5 +224,74 @@ def test_a_predictor_that_writes_into_its_rows_changes_nothing():
 
 def test_a_predictor_with_a_memory_is_told():
     frame, _ = table(150)
-    with pytest.warns(UserWarning, match="same output every time|same rows"):
+    with pytest.warns(UserWarning, match="different outputs each time|same rows"):
         pg.explain(_Counting(), frame, frame["age"], **QUIET)
+
+
+def test_a_linear_model_is_twice_the_squared_slope_times_the_variance():
+    """E (b x' − b x)² − 0 = 2 b² σ² for independent donors, and 0 for a feature that the model does not use."""
+    rows = np.random.default_rng(0).normal(size=(4000, 3))
+    slopes = np.array([1.0, -2.0, 0.0])
+    explanation = pg.explain(lambda table: table @ slopes, rows, rows @ slopes, method="permutation", **QUIET)
+    expected = 2 * slopes**2 * rows.var(axis=0)
+    assert expected[1] > 7
+    np.testing.assert_allclose(explanation.values[:2, 0], expected[:2], rtol=0.08)
+    assert (explanation.values[2, 0], explanation.std[2, 0], explanation.p_values[2, 0]) == (0.0, 0.0, 1.0)
+    assert (explanation.low[:2, 0] < expected[:2]).all()
+    assert (explanation.high[:2, 0] > expected[:2]).all()
+
+
+@pytest.mark.parametrize("rows", [260, 90], ids=["the rows' donors", "training donors"])
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_a_network_as_a_function_has_the_numbers_of_its_explanation(task, rows):
+    rng = np.random.default_rng(1)
+    X = pd.DataFrame({"a": rng.normal(size=500), "b": rng.choice(["x", "y", "z"], 500), "c": rng.normal(size=500)})
+    signal = X["a"] + (X["b"] == "x") * 1.5
+    y = (signal > 0.5).to_numpy().astype(int) if task == "classification" else signal.to_numpy()
+    kind = pg.HyNNClassifier if task == "classification" else pg.HyNNRegressor
+    model = kind(preset="fast", max_epochs=3, random_state=0, progress=False).fit(X, y)
+    call = {"method": "permutation", "n_repeats": 3, "loss": "brier" if task == "classification" else "squared_error"}
+    call |= {"background": X[:rows] if rows >= 200 else X[rows:], **QUIET}
+    network = pg.explain(model, X[:rows], y[:rows], **call)
+    predict = partial(model.predict_proba if task == "classification" else model.predict)
+    function = pg.explain(predict, X[:rows], y[:rows], task=task, **call)
+    assert function.names == network.names
+    assert network.values[:2, 0].min() > 0.01, "the network must rely on something"
+    for name in ("values", "std", "low", "high"):
+        ours, theirs = (getattr(explanation, name)[:, 0] for explanation in (function, network))
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_a_probability_of_zero_has_a_finite_loss():
+    y, expected = np.array([0, 1]), {"brier": [0, 2], "zero_one": [0, 1]}
+    subject = PredictorSubject(
+        lambda table: np.eye(2)[np.zeros(len(table), dtype=int)], np.eye(2), y, task="classification"
+    )
+    outputs = subject.forward([torch.eye(2)])
+    for loss, losses in expected.items():
+        np.testing.assert_allclose(subject.loss_rows(outputs, y, loss), losses, atol=1e-9)
+    assert np.isfinite(subject.loss_rows(outputs, y, "cross_entropy")).all()
+
+
+def test_class_numbers_are_no_classes_of_a_model_that_knows_its_own():
+    X, y = np.random.default_rng(0).normal(size=(60, 2)), np.array(["red", "white"] * 30)
+    model = LogisticRegression().fit(X, y)
+    with pytest.raises(InputError, match=r"y must hold classes of the model \(red, white\), got 0"):
+        pg.explain(model, X, np.array([0, 1] * 30), **QUIET)
+    pg.explain(model, X, np.array([0, 1] * 30), class_names=["a", "b"], **QUIET)
+
+
+def test_a_bound_predict_is_its_owner():
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    y = np.where(X[:, 0] > 0, "red", "white")
+    model = LogisticRegression().fit(X, y)
+    explanation = pg.explain(model.predict, X, y, **QUIET)
+    assert explanation.values[0, 0] > 0.2
+    assert explanation.meta["loss"] == "zero_one"
+
+
+def test_inputs_that_a_predictor_does_not_take():
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    model = LogisticRegression().fit(X, X[:, 0] > 0)
+    with pytest.raises(InputError, match=r"These are the inputs unchanged: pass the columns that the predictor was"):
+        pg.explain(model, X[:, :1], X[:, 0] > 0, **QUIET)

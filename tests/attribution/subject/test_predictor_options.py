@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 
 import numpy as np
@@ -97,22 +98,89 @@ def test_the_positive_class_changes_no_value():
     assert one.outputs == ("late",)
 
 
-def test_rows_in_parts_are_refused_with_what_to_do(tmp_path):
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"n_repeats": 2},
+        {"method": "permutation", "n_repeats": 2, "loss": "brier", "groups": {"two": ["age", "region"]}},
+        {"method": "permutation", "scope": "local", "n_repeats": 2},
+        {"method": "ablation", "scope": "local", "output": "probability"},
+    ],
+    ids=str,
+)
+def test_an_engine_gives_what_one_piece_gives(asked):
+    frame, y = table(1100)
+    asked = {**CLASSES, **QUIET, **asked}
+    engine = _Engine()
+    if "scope" in asked:
+        with pytest.raises(InputError, match="engine= needs a separate background"):
+            pg.explain(chance, frame, y, engine=engine, **asked)
+        asked["background"] = frame[:100]
+    piece, parts = (pg.explain(chance, frame, y, **asked, **more) for more in ({}, {"engine": engine}))
+    assert engine.tasks == 3
+    np.testing.assert_allclose(parts.values, piece.values, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(parts.std, piece.std, rtol=1e-9, atol=1e-12)
+    assert np.abs(piece.values).max() > 0.01
+    assert parts.names == piece.names
+    assert (parts.feature_values is None) == (piece.feature_values is None)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"n_repeats": 2},
+        {"method": "permutation", "n_repeats": 2, "loss": "brier", "groups": {"two": ["age", "region"]}},
+        {"n_repeats": 2, "engine": True},
+    ],
+    ids=str,
+)
+def test_a_table_in_parts_gives_what_one_piece_gives(tmp_path, asked):
+    frame, y = table(600)
+    for part in range(3):
+        rows = slice(200 * part, 200 * part + 200)
+        frame[rows].assign(y=y[rows]).to_parquet(tmp_path / f"{part}.parquet")
+    engine = {"engine": _Engine()} if asked.pop("engine", False) else {}
+    asked = {**CLASSES, **QUIET, **asked, "background": frame[:100]}
+    parts = pg.explain(chance, tmp_path, "y", **asked, **engine)
+    piece = pg.explain(chance, frame, y, **asked)
+    assert np.abs(piece.values).max() > 0.01
+    for name in ("values", "std", "low", "high"):
+        np.testing.assert_allclose(getattr(parts, name), getattr(piece, name), rtol=1e-9, atol=1e-12)
+
+
+def test_rows_in_parts_are_explained_one_by_one(tmp_path):
+    frame, _ = table(60)
+    frame.to_parquet(tmp_path / "table.parquet")
+    asked = {**CLASSES, **QUIET, "method": "ablation", "scope": "local", "background": frame[:20]}
+    parts = pg.explain(chance, tmp_path / "table.parquet", out=tmp_path / "out", form="wide", **asked)
+    piece = pg.explain(chance, frame, **asked)
+    np.testing.assert_allclose(parts.values, np.abs(piece.values).mean(axis=0), rtol=1e-9)
+    assert np.abs(piece.values).max() > 0.01
+
+
+def test_a_table_in_parts_needs_a_background_with_its_types(tmp_path):
     frame, y = table()
-    with pytest.raises(InputError, match=r"HyNNClassifier.*got a function. Leave engine= out"):
-        pg.explain(chance, frame, y, engine=_Engine(), **CLASSES, **QUIET)
     frame.assign(y=y).to_parquet(tmp_path / "table.parquet")
-    with pytest.raises(InputError, match=r"model is a function.*read_table.*pg\.explain"):
-        pg.explain(chance, tmp_path / "table.parquet", "y")
+    with pytest.raises(InputError, match=r"Pass background= a pandas frame of some rows"):
+        pg.explain(chance, tmp_path / "table.parquet", "y", **CLASSES)
+    fewer = frame.assign(region=frame["region"].cat.set_categories(["north"]))
+    with pytest.raises(InputError, match=r"'region' has levels that are not among its categories in the background"):
+        pg.explain(chance, tmp_path / "table.parquet", "y", background=fewer, **CLASSES)
+    with pytest.raises(InputError, match=r"lacks 1 column of training, such as 'more'"):
+        pg.explain(chance, tmp_path / "table.parquet", "y", background=frame.assign(more=1), **CLASSES)
 
 
 class _Engine:
-    """An engine that is never asked."""
+    """Two workers that are sent everything as bytes, and answer in another order."""
 
     facts: dict[str, object] = {}  # noqa: RUF012 — the protocol's form
+    tasks = 0
 
     def run(self, tasks, work):
-        raise AssertionError
+        self.tasks, sent = len(tasks), pickle.dumps(work)
+        workers = [pickle.loads(sent), pickle.loads(sent)]
+        for place, task in enumerate(reversed(tasks)):
+            yield pickle.loads(pickle.dumps(workers[place % 2](task)))
 
 
 # ---- predictors that misbehave ---------------------------------------------------------------------------------------
@@ -187,7 +255,7 @@ def test_ctrl_c_in_a_predictor_goes_through_and_nothing_moves():
 def test_a_predictor_that_draws_random_numbers_leaves_the_generators_alone():
     frame, y = table()
     mine, numpys = random.getstate(), np.random.get_state()
-    with pytest.warns(UserWarning, match="same output every time"):
+    with pytest.warns(UserWarning, match="different outputs each time"):
         pg.explain(_draws, frame, y, **CLASSES, **QUIET)
     assert random.getstate() == mine
     np.testing.assert_equal(np.random.get_state(), numpys)
@@ -204,4 +272,4 @@ def test_a_slow_predictor_is_called_few_times():
     pg.explain(counted, frame, y, n_repeats=5, **CLASSES, **QUIET)
     played = 5 * len(frame) * len(frame.columns)
     assert sum(calls) > played
-    assert len(calls) < 40  # hundreds of rows at once: what a call costs by itself does not count
+    assert len(calls) < 24  # 12 to check the predictor, and hundreds of rows at once for each feature

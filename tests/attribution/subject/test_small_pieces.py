@@ -126,8 +126,8 @@ def test_an_error_that_cannot_be_sent_is_sent_as_its_text():
         assert "in work" in trace
         return received
 
-    whole = met(pg.InputError("rule, however: fact; fix"))
-    assert (type(whole), str(whole)) == (pg.InputError, "rule, however: fact; fix")
+    whole = met(pg.InputError("The fact. Fix it."))
+    assert (type(whole), str(whole)) == (pg.InputError, "The fact. Fix it.")
     sent = met(HeldError("of a kind of its own", 3))
     assert type(sent) is RuntimeError
     assert str(sent) == "HeldError: of a kind of its own"
@@ -193,6 +193,8 @@ def test_a_background_needs_a_row_that_is_not_the_own(rows, shared, fine):
     with (
         nullcontext()
         if fine
-        else pytest.raises(pg.InputError, match="A single row is explained" if shared else "The background has no rows")
+        else pytest.raises(
+            pg.InputError, match="A single row has no other row" if shared else "The background has no rows"
+        )
     ):
         need_background(rows, shared=shared)

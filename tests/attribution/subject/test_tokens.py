@@ -134,7 +134,7 @@ def test_nothing_is_held_where_the_user_says_so():
     """``hold=()`` makes the mask a feature, and the note is given once for a network."""
     net, (ids, mask) = Bag(), text()
     inputs = {"input_ids": ids, "attention_mask": mask}
-    with pytest.warns(PermgradWarning, match=r"Held, and no features of their own: attention_mask"):
+    with pytest.warns(PermgradWarning, match=r"attention_mask stays with its row and is not explained"):
         pg.explain(net, inputs, method="shapley", **QUIET)
     with warnings.catch_warnings():
         warnings.simplefilter("error", PermgradWarning)
@@ -194,11 +194,11 @@ def test_columns_of_whole_numbers_stay_columns():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hold": ("atention_mask",)}, "did you mean 'attention_mask'"),
-        ({"hold": 5}, r"hold= lists the names of inputs, got 5\."),
-        ({"tokens": "input_id"}, "did you mean 'input_ids'"),
-        ({"replace": "noise"}, r"replace= says what replaces a token, got 'noise'\. Choose 'donor', 'pad', 'mask'"),
-        ({"replace": "mask"}, "The mask token is not known"),
+        ({"hold": ("atention_mask",)}, "Did you mean 'attention_mask'"),
+        ({"hold": 5}, r"hold= must be a list of names of inputs, got 5\."),
+        ({"tokens": "input_id"}, "Did you mean 'input_ids'"),
+        ({"replace": "noise"}, r"replace must be 'donor', 'pad', 'mask' or the id of a token, got 'noise'"),
+        ({"replace": "mask"}, "Neither the tokenizer nor the network names a mask token"),
     ],
 )
 def test_bad_options_are_refused(options, message):
@@ -210,7 +210,7 @@ def test_bad_options_are_refused(options, message):
 
 def test_tokens_are_whole_numbers():
     """Tokens in decimal numbers, and a replacement where there are no tokens, are refused."""
-    with pytest.raises(InputError, match="Tokens are whole numbers"):
+    with pytest.raises(InputError, match="Tokens must be whole numbers"):
         pg.explain(nn.Linear(3, 1), torch.rand(9, 3), tokens="input", **QUIET)
-    with pytest.raises(InputError, match="No input holds tokens"):
+    with pytest.raises(InputError, match="replace= needs an input of tokens"):
         pg.explain(nn.Linear(3, 1), torch.rand(9, 3), replace="pad", **QUIET)

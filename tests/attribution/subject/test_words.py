@@ -178,7 +178,7 @@ def test_ids_are_split_by_the_signs_of_their_pieces():
     [
         ({}, r"The inputs hold text.*Pass tokenizer=\."),
         ({"tokenizer": lambda _: ["a"]}, "must return a list of token ids"),
-        ({"tokenizer": pieces, "replace": "mask"}, "The mask token is not known"),
+        ({"tokenizer": pieces, "replace": "mask"}, "Neither the tokenizer nor the network names a mask token"),
     ],
 )
 def test_bad_texts_are_refused(options, message):

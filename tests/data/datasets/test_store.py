@@ -56,7 +56,7 @@ def test_cards_are_complete(name):
 
 def test_the_six_sets_and_the_demo_are_there():
     assert set(list_datasets()) >= {"heloc", "dengue", "covertype", "gas", "puma", "bank", "breast_cancer"}
-    with pytest.raises(InputError, match=r"data set must be one of .*did you mean 'heloc'\?"):
+    with pytest.raises(InputError, match=r"data set must be one of .*Did you mean 'heloc'\?"):
         load_dataset("helok")
 
 
@@ -111,8 +111,11 @@ def test_facts_of_the_cards():
     assert {column.kind for column in TableEncoder().fit(dengue.X).schema_} == {"numeric"}
 
 
-def test_demo_set_needs_no_file(monkeypatch, no_network):
+def test_the_sets_of_scikit_learn_need_no_file(monkeypatch, no_network):
     monkeypatch.delenv("PERMGRAD_DATA", raising=False)
+    demo = load_dataset("diabetes")
+    assert demo.frame.shape == (442, 11)
+    assert demo.X["blood sugar"].between(50, 130).all(), "in its units, not scaled"
     data = load_dataset("breast_cancer")
     assert data.frame.shape == (569, 31)
     assert data.y.value_counts().to_dict() == {"benign": 357, "malignant": 212}
@@ -124,7 +127,7 @@ def test_demo_set_needs_no_file(monkeypatch, no_network):
 def test_own_folder_first_and_another_content_warns(tmp_path, monkeypatch):
     (tmp_path / "puma8NH.csv").write_text("theta1,values\n1,2\n3,4\n")
     monkeypatch.setenv("PERMGRAD_DATA", str(tmp_path))
-    with pytest.warns(PermgradWarning, match=r"data set 'puma' should have the SHA-256 13186ba.*it is used as it is"):
+    with pytest.warns(PermgradWarning, match=r"data set 'puma' .*not the 13186ba.*It is used unchanged"):
         data = load_dataset("puma")
     assert data.frame.shape == (2, 2)
 
@@ -133,7 +136,13 @@ def test_cache_is_used_and_must_be_right(tmp_path, monkeypatch, no_network):
     monkeypatch.setenv("PERMGRAD_DATA", str(tmp_path / "empty"))
     monkeypatch.setenv("PERMGRAD_CACHE", str(tmp_path))
     (tmp_path / "puma8NH.csv").write_text("a,values\n1,2\n")
-    with pytest.raises(EnvironmentProblem, match=r"must have the SHA-256 13186ba.*remove it, or name your own folder"):
+    with pytest.raises(
+        EnvironmentProblem,
+        match=(
+            r"The file of data set 'puma' \('.*puma8NH.csv'\) has the SHA-256 "
+            "84532469ad82e67e8cf0cc7dc38f02e517cef6849b71050621f765587dfdcea7, not the"
+        ),
+    ):
         load_dataset("puma")
     need("puma")
     (tmp_path / "puma8NH.csv").write_bytes((FOLDER / "puma8NH.csv").read_bytes())
@@ -160,9 +169,19 @@ def test_a_wrong_download_is_refused_and_not_kept(tmp_path, monkeypatch):
     monkeypatch.delenv("PERMGRAD_DATA", raising=False)
     monkeypatch.setenv("PERMGRAD_CACHE", str(tmp_path))
     monkeypatch.setattr(store, "fetch_bytes", lambda _url: b"<html>not found</html>")
-    with pytest.raises(EnvironmentProblem, match="the download of data set 'heloc' must have the SHA-256 f66d77f"):
+    with pytest.raises(
+        EnvironmentProblem,
+        match=(
+            r"The download of data set 'heloc' from "
+            r"https://raw.githubusercontent.com/felescgon/PermGrad/main/datasets/HELOC/heloc.csv has the "
+            r"SHA-256"
+        ),
+    ):
         fetch_dataset("heloc")
-    with pytest.raises(EnvironmentProblem, match=r"cannot be used \(BadZipFile\)"):
+    with pytest.raises(
+        EnvironmentProblem,
+        match=r"The file of data set 'bank' is not on this machine, .* cannot be downloaded \(BadZipFile\)\. Put",
+    ):
         fetch_dataset("bank")
     assert list(tmp_path.iterdir()) == []
 

@@ -69,9 +69,9 @@ def test_text_that_is_no_date_without_doubt_is_refused(learned, cell):
     assert encoder.schema_["c"].date_format == learned
     with pytest.raises(InputError) as caught:
         encoder.transform(pd.DataFrame({"c": [DAYS[0].strftime(learned), None, cell]}))
-    assert str(caught.value) == (
-        f"column 'c' must hold dates, as {learned} or in another form that leaves no doubt, however row 2 has {cell!r};"
-        " write it such as 2024-01-31, leave it empty, or declare it as a code for missing"
+    assert caught.value.message == (
+        f"Column 'c' must hold dates, as {learned} or in another unambiguous form, but holds {cell!r} in row 2. "
+        "Write it like 2024-01-31, leave it empty, or declare it as a code for missing values."
     )
 
 
@@ -90,7 +90,7 @@ def test_training_rows_with_unreadable_dates_stay_usable_and_are_named():
     with pytest.warns(PermgradWarning) as caught:
         out = encoder.transform(frame)
     assert [str(one.message) for one in caught] == [
-        "1 of 300 values of 'c' is no date that can be read ('soon'); it counts as missing"
+        "1 of 300 values of 'c' is not a readable date ('soon'), treated as missing"
     ]
     assert out[:, encoder.encoded_names_.index("c=<missing>")].sum() == 1
     assert infer_schema(frame[:299])["c"].n_unreadable == 0
@@ -124,7 +124,9 @@ def test_words_that_evidently_mean_true_and_false_whichever_were_learned(yes, no
         for series in ([one, other], pd.Series([one, other], dtype=object)):
             assert encode_quietly(encoder, series).tolist() == [[1], [0]], (one, other)
     if not isinstance(yes, str):
-        with pytest.raises(InputError, match=r"column 'c' must be 0 or 1, or true or false, however row 1 has 'maybe'"):
+        with pytest.raises(
+            InputError, match=r"Column 'c' must be 0 or 1, or true or false, but holds 'maybe' in row 1"
+        ):
             encoder.transform(pd.DataFrame({"c": ["yes", "maybe"]}))
 
 
@@ -134,14 +136,14 @@ def test_other_words_count_as_missing_with_a_warning():
         out = encoder.transform(pd.DataFrame({"c": ["maybe", "NO", None, "perhaps"]}))
     assert out.tolist() == [[1, 1], [0, 0], [1, 1], [1, 1]]
     assert [str(one.message) for one in caught] == [
-        "2 of 3 values of 'c' are no words of the pair in the training rows ('maybe', 'perhaps'); they count as missing"
+        "2 of 3 values of 'c' are neither of the two training values ('maybe', 'perhaps'), treated as missing"
     ]
 
 
 def test_a_declared_pair_without_evident_meaning_has_no_true_and_false():
     encoder = TableEncoder(kinds={"c": "boolean"}).fit(pd.DataFrame({"c": ["left", "Right", "left"]}))
     assert encode_quietly(encoder, ["LEFT", "right "]).tolist() == (encode_quietly(encoder, ["left", "Right"]).tolist())
-    with pytest.warns(PermgradWarning, match=r"1 of 2 values of 'c' is no word of the pair .* \('True'\); it counts"):
+    with pytest.warns(PermgradWarning, match=r"1 of 2 values of 'c' is neither of the two .* \('True'\), treated as"):
         encoder.transform(pd.DataFrame({"c": ["left", True]}))
     # Words that differ by their capitals only are told apart as they were learned.
     capitals = TableEncoder(kinds={"c": "boolean"}).fit(pd.DataFrame({"c": ["a", "A", "a"]}))
@@ -157,9 +159,8 @@ def test_unseen_levels_are_named_once_for_all_columns():
         out = encoder.transform(new)
     assert len(caught) == 1
     assert str(caught[0].message) == (
-        "3 of 12 values of 'Geschlecht' are levels that the training rows did not have ('alien'); they count as no"
-        " level known; 6 of 9 values of 'town' are levels that the training rows did not have ('c', 'd', 'e' and 3"
-        " more); they count as no level known"
+        "3 of 12 values of 'Geschlecht' are unseen categories ('alien'), treated as unknown; 6 of 9 values of 'town' "
+        "are unseen categories ('c', 'd', 'e' and 3 more), treated as unknown"
     )
     assert caught[0].filename == __file__
     own = encoder.columns_of("Geschlecht")
@@ -171,7 +172,7 @@ def test_unseen_levels_are_named_once_for_all_columns():
 def test_many_columns_make_one_short_warning():
     names = [f"c{i}" for i in range(9)]
     encoder = TableEncoder().fit(pd.DataFrame({name: ["a", "b"] for name in names}))
-    with pytest.warns(PermgradWarning, match="'c4' .*; and so in 4 more columns$") as caught:
+    with pytest.warns(PermgradWarning, match="'c4' .*; likewise in 4 more columns$") as caught:
         encoder.transform(pd.DataFrame({name: ["a", "z"] for name in names}))
     assert len(caught) == 1
     assert "'c5'" not in str(caught[0].message)
@@ -187,7 +188,7 @@ def test_a_run_says_it_once_for_each_column():
         with keeping_warnings() as said, surprises_told_once():
             for frame in frames:
                 encoder.transform(frame)
-        assert [sentence.partition(" is a level")[0] for sentence in said] == [
+        assert [sentence.partition(" is an unseen")[0] for sentence in said] == [
             "1 of 2 values of 'mix'",
             "1 of 2 values of 'town'",
         ]
@@ -225,7 +226,7 @@ def test_an_estimator_says_it_once_a_call():
     with pytest.warns(PermgradWarning) as caught:
         model.predict(new)
     assert [str(one.message) for one in caught if issubclass(one.category, PermgradWarning)] == [
-        "1 of 60 values of 'town' is a level that the training rows did not have ('alien'); it counts as no level known"
+        "1 of 60 values of 'town' is an unseen category ('alien'), treated as unknown"
     ]
 
 
@@ -263,12 +264,16 @@ def test_dates_are_no_numbers_and_durations_no_dates():
     encoder = TableEncoder("standard").fit(frame)
     assert np.isfinite(encoder.transform(frame)).all()
     with pytest.raises(
-        InputError, match="column 'age' must hold numbers, as in training, however row 2 has a date, 2021"
+        InputError, match=r"Column 'age' must hold numbers as in training, but holds a date \(2021.*\) in row 2"
     ):
         encoder.transform(frame.assign(age=frame["day"].where(frame.index > 1)))
-    with pytest.raises(InputError, match="column 'lasted' must hold numbers, as in training, however row 0 has a date"):
+    with pytest.raises(
+        InputError, match=r"Column 'lasted' must hold numbers as in training, but holds a date .* in row 0"
+    ):
         encoder.transform(frame.assign(lasted=frame["day"]))
-    with pytest.raises(InputError, match="column 'day' must hold dates, as in training, however row 0 has a duration"):
+    with pytest.raises(
+        InputError, match=r"Column 'day' must hold dates as in training, but holds a duration .* in row 0"
+    ):
         encoder.transform(frame.assign(day=frame["lasted"]))
     # Nothing but missing cells says nothing of their type.
     empty = encoder.transform(frame.assign(age=pd.Series(pd.NaT, index=frame.index)))

@@ -115,7 +115,7 @@ def test_column_quantiles_equal_numpy(values):
 def test_bad_chunks_are_refused():
     frame = make_frame()
     statistics = TableStatistics(infer_schema(frame)).update(frame)
-    with pytest.raises(InputError, match="column 'big' must be numeric, however row 1 has 'oops'; correct the cell"):
+    with pytest.raises(InputError, match=r"Column 'big' must be numeric, but holds 'oops' in row 1. Correct the cell"):
         statistics.update(frame[:2].assign(big=["1", "oops"]))
 
 

@@ -152,7 +152,7 @@ def test_chosen_columns_in_the_order_asked_for(tmp_path: Path) -> None:
     mixed(20).to_parquet(tmp_path / "t.parquet")
     table = open_partitioned(tmp_path)
     assert table.read(table.parts[0], ["when", "number"]).columns.tolist() == ["when", "number"]
-    with pytest.raises(pg.InputError, match=r"has no column 'numbr' \(did you mean 'number'\?\); check the name"):
+    with pytest.raises(pg.InputError, match=r"Column 'numbr' not found in .* Did you mean 'number'\?"):
         table.read(table.parts[0], ["numbr"])
 
 
@@ -185,7 +185,7 @@ def test_tables_in_other_forms_are_left_out_and_said(tmp_path: Path) -> None:
     for name in ("1.csv", "2.CSV", "deep/3.csv.gz", "4.tsv"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("a\n2\n")
-    said = r"holds 4 other data files as well \(1.csv, 2.CSV, 4.tsv and 1 more\), which are left out; write them as"
+    said = r"holds 4 other data files \(1.csv, 2.CSV, 4.tsv and 1 more\), which are left out: .* Write them as"
     with pytest.warns(pg.PermgradWarning, match=said):
         assert whole(open_partitioned(tmp_path)).to_dict("list") == {"a": [1]}
 
@@ -210,21 +210,27 @@ def test_files_that_disagree_are_refused(tmp_path: Path) -> None:
     pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "1.parquet")
     with pytest.raises(pg.InputError) as found:
         open_partitioned(tmp_path)
-    assert str(found.value) == (
-        "all files of a table must have the same columns, however: '0.parquet' has the column 'b' and '1.parquet' has "
-        "not; add it, or move the files that differ"
+    assert found.value.message == (
+        "All files of a table must have the same columns, but '0.parquet' has column 'b' and '1.parquet' does not. "
+        "Add it, or move the files that differ."
     )
     pd.DataFrame({"a": [1], "b": ["text"]}).to_parquet(tmp_path / "1.parquet")
-    with pytest.raises(pg.InputError, match=r"'b' is int64 in '0.parquet' and (large_)?string in '1.parquet'; write"):
+    with pytest.raises(pg.InputError, match=r"'b' is int64 in '0.parquet' but (large_)?string in '1.parquet'. Write"):
         open_partitioned(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({}, r"a folder that is a table must hold Parquet files, however: .* holds none that ends in .parquet or .pq"),
-        ({"x.parquet": b"PAR1 no more"}, "is cut off, damaged or no Parquet; write it again"),
-        ({"x.parquet": b""}, "is cut off, damaged or no Parquet; write it again"),
+        (
+            {},
+            (
+                "Folder '.*test_folders_without_a_table_c0' holds no file that ends in .parquet or .pq. Name the "
+                "folder that holds the Parquet files"
+            ),
+        ),
+        ({"x.parquet": b"PAR1 no more"}, "'.*x.parquet' is cut off, damaged or no Parquet file. Write it again"),
+        ({"x.parquet": b""}, "'.*x.parquet' is cut off, damaged or no Parquet file. Write it again"),
     ],
 )
 def test_folders_without_a_table(tmp_path: Path, content: dict[str, bytes], message: str) -> None:
@@ -237,8 +243,12 @@ def test_folders_without_a_table(tmp_path: Path, content: dict[str, bytes], mess
 def test_names_of_columns_and_folders_must_agree(tmp_path: Path) -> None:
     frame = pd.DataFrame({"a": [1, 2], "year": [3, 4]})
     for name, files, message in (
-        ("both", ["year=2020/one.parquet"], "however: 'year' does in .*; rename one of them"),
-        ("unlike", ["month=1/one.parquet", "day=2/one.parquet"], r"has \['day'\] and .* has \['month'\]; move the"),
+        (
+            "both",
+            ["year=2020/one.parquet"],
+            "Column 'year' is both in the names of folders and in .* Rename one of them",
+        ),
+        ("unlike", ["month=1/one.parquet", "day=2/one.parquet"], r"has \['day'\] and .* has \['month'\]\. Move the"),
     ):
         for file in files:
             (tmp_path / name / file).parent.mkdir(parents=True)
@@ -249,7 +259,7 @@ def test_names_of_columns_and_folders_must_agree(tmp_path: Path) -> None:
 
 def test_a_file_without_columns_is_no_table(tmp_path: Path) -> None:
     pq.write_table(pa.table({}), tmp_path / "none.parquet")
-    with pytest.raises(pg.InputError, match=r"must have at least one column, however .* has none; write it again"):
+    with pytest.raises(pg.InputError, match=r"'.*none.parquet' has no columns. Write it again"):
         open_partitioned(tmp_path / "none.parquet")
 
 
@@ -260,15 +270,15 @@ def test_rows_are_found_by_their_number(tmp_path: Path) -> None:
 
 
 def test_what_is_no_table(tmp_path: Path) -> None:
-    with pytest.raises(pg.InputError, match="does not exist; check the path"):
+    with pytest.raises(pg.InputError, match=r"'.*nothing' does not exist. Check the path"):
         open_partitioned(tmp_path / "nothing")
     (tmp_path / "t.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(pg.InputError, match=r"must be Parquet, however: .*t.csv' is not; write it as Parquet"):
+    with pytest.raises(pg.InputError, match=r"must be Parquet, but .*t.csv' is not. Write it as Parquet"):
         open_partitioned(tmp_path / "t.csv")
     pd.DataFrame({"a": [1]}).iloc[:0].to_parquet(tmp_path / "empty.parquet")
-    with pytest.raises(pg.InputError, match=r"a table must have at least one row, however: .*empty.parquet' has none"):
+    with pytest.raises(pg.InputError, match=r"empty.parquet' has no rows"):
         open_partitioned(tmp_path / "empty.parquet")
-    with pytest.raises(pg.InputError, match="rows_per_part must be an integer of at least 1, however: rows_per_part=0"):
+    with pytest.raises(pg.InputError, match="rows_per_part must be an integer of at least 1, got 0"):
         open_partitioned(tmp_path / "empty.parquet", rows_per_part=0)
     assert not is_partitioned(tmp_path / "t.csv")
     assert is_partitioned(tmp_path)
@@ -282,10 +292,10 @@ def test_the_fingerprint_is_that_of_names_and_contents(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(first)).fingerprint == first.fingerprint
     frame.assign(number=frame["number"] + 1).to_parquet(tmp_path / "0.parquet")
     assert open_partitioned(tmp_path).fingerprint != first.fingerprint
-    with pytest.raises(pg.InputError, match=r"must stay as they are while it is read, however: .* has changed"):
+    with pytest.raises(pg.InputError, match=r"'.*0.parquet' changed while the table was read. Start again"):
         first.read(first.parts[0])
     (tmp_path / "0.parquet").unlink()
-    with pytest.raises(pg.InputError, match="is gone; bring it back"):
+    with pytest.raises(pg.InputError, match=r"'.*0.parquet' disappeared while the table was read. Bring it back"):
         first.read(first.parts[0])
 
 
@@ -315,7 +325,7 @@ def test_columns_of_lists_are_refused_by_their_type(tmp_path: Path) -> None:
     pq.write_table(rows, tmp_path / "x.parquet")
     table = open_partitioned(tmp_path / "x.parquet")
     table.check_cells(["a"], "mend it")
-    with pytest.raises(pg.InputError, match=r"column 'tags' of '.*x.parquet' holds list<.*int64>; mend it"):
+    with pytest.raises(pg.InputError, match=r"column 'tags' of '.*x.parquet' holds list<.*int64>. Mend it"):
         table.check_cells(["a", "tags"], "mend it")
 
 
@@ -325,7 +335,9 @@ def test_a_footer_that_says_it_is_long_takes_no_room(tmp_path, rest):
     file.write_bytes(rest + struct.pack("<I", 2**32 - 1) + b"PAR1")
     tracemalloc.start()
     try:
-        with pytest.raises(pg.InputError, match="a Parquet file must be complete, however"):
+        with pytest.raises(
+            pg.InputError, match=r"'.*long.parquet' is cut off, damaged or no Parquet file. Write it again"
+        ):
             open_partitioned(file)
         assert tracemalloc.get_traced_memory()[1] < 100 * 2**20
     finally:
@@ -351,13 +363,13 @@ def test_a_column_that_is_counted_in_one_file_and_stored_in_another_is_refused(t
     counted.to_parquet(tmp_path / "0.parquet")
     assert open_partitioned(tmp_path).read_all()["n"].tolist() == [0, 1]
     counted.reset_index().to_parquet(tmp_path / "1.parquet")
-    message = r"'n' is a column in '1.parquet' and an index that is counted in '0.parquet'; write the files that differ"
+    message = r"'n' is a column in '1.parquet' and a counted index in '0.parquet'. Write the files that differ"
     with pytest.raises(pg.InputError, match=message):
         open_partitioned(tmp_path)
     (tmp_path / "0.parquet").rename(tmp_path / "2.parquet")
-    with pytest.raises(pg.InputError, match=r"in '1.parquet' and an index that is counted in '2.parquet'"):
+    with pytest.raises(pg.InputError, match=r"in '1.parquet' and a counted index in '2.parquet'"):
         open_partitioned(tmp_path)
     both = counted.rename_axis("a")
     both.to_parquet(tmp_path / "both.parquet")
-    with pytest.raises(pg.InputError, match="a Parquet file must be complete"):
+    with pytest.raises(pg.InputError, match="is cut off, damaged or no Parquet file"):
         open_partitioned(tmp_path / "both.parquet")

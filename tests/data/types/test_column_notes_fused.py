@@ -44,8 +44,8 @@ def test_as_float64_the_numbers_are_one() -> None:
 def test_numbers_that_fall_together_are_said(dtype: object) -> None:
     (said,) = said_of(table()[["big", "x"]].astype({"big": dtype}))
     assert said == (
-        "some numbers differ only in digits that float64 does not hold: big (200 different values become 1); declare "
-        "kinds={'big': 'categorical'}, or subtract a number from all of them, such as the smallest"
+        "Some numbers differ only in digits that float64 cannot hold: big (200 different values become 1). Declare "
+        "kinds={'big': 'categorical'}, or subtract a number from all of them, such as the smallest."
     )
     assert said_of(table()[["big", "x"]].astype({"big": dtype}), big="categorical") == []
 
@@ -87,11 +87,11 @@ def test_a_fit_says_what_is_lost_and_one_of_categories_loses_nothing(tmp_path: P
     frame = pd.DataFrame({"big": [BIG + i % 4 for i in range(ROWS)]})
     y = np.where(frame["big"] - BIG > 1, "yes", "no")
     with (
-        pytest.warns(PermgradWarning, match=r"big \(4 different values become 1\); declare kinds="),
+        pytest.warns(PermgradWarning, match=r"big \(4 different values become 1\)\. Declare kinds="),
         pytest.raises(
             InputError,
-            match=r"however: none of its 1 feature\(s\) does as float64: big \(4 different values become 1\); declare "
-            r"kinds={'big': 'categorical'}, or add columns$",
+            match=r"but none of its 1 feature\(s\) does as float64: big \(4 different values become 1\)\. Declare "
+            r"kinds={'big': 'categorical'}, or add columns\.",
         ),
     ):
         pg.HyNNClassifier(preset="fast", validation_fraction=0.0).fit(frame, y)
@@ -116,8 +116,8 @@ def test_a_run_says_what_is_lost_and_categories_lose_nothing(here: Path) -> None
     inputs = load_inputs(RunRequest(table="table.csv", target=("y",)))
     (note,) = inputs.notes
     assert note == (
-        "some numbers differ only in digits that float64 does not hold: big (120 different values become 1); say "
-        "--kind big=categorical, or subtract a number from all of them, such as the smallest"
+        "Some numbers differ only in digits that float64 cannot hold: big (120 different values become 1). Say "
+        "--kind big=categorical, or subtract a number from all of them, such as the smallest."
     )
     inputs = load_inputs(RunRequest(table="table.csv", target=("y",), kind=("big=categorical",)))
     assert inputs.notes == []
@@ -130,8 +130,8 @@ def test_a_run_with_nothing_else_is_refused_with_the_reason(here: Path) -> None:
     table()[["big", "y"]].to_csv("table.csv", index=False)
     with pytest.raises(
         InputError,
-        match=r"'big' holds one value each as float64: big \(120 different values become 1\); say --kind "
-        "big=categorical, or add columns",
+        match=r"'big' has one value in the training rows as float64: big \(120 different values become 1\)\. "
+        "Pass --kind big=categorical, or add columns",
     ):
         load_inputs(RunRequest(table="table.csv", target=("y",)))
 

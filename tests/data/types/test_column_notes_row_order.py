@@ -46,7 +46,7 @@ def test_the_same_labels_in_another_order_are_told(one, other):
     for kind in (pd.Series, pd.DataFrame):
         (text,) = said(labelled(one, pd.DataFrame), y=labelled(other, kind))
         assert f"(row {place} is {one[place]} in X and {other[place]} in y)" in text
-        assert ("pass y.loc[X.index], or" if one.is_unique else "sort both alike, or") in text
+        assert ("Pass y.loc[X.index], or" if one.is_unique else "Sort both alike, or") in text
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,9 @@ def test_fitting_matches_by_place_and_says_so():
     usual, none = fitted(y, weights)
     model, both = fitted(other, weights.set_axis(SHUFFLED))
     assert none == []
-    assert both == ["X and y are matched by place", "X and sample_weight are matched by place"]
+    assert both == ["X and y are matched by position", "X and sample_weight are matched by position"]
     np.testing.assert_array_equal(model.predict(X), usual.predict(X))
-    assert fitted(y, None, (X, other))[1] == ["X and eval_set's y are matched by place"]
+    assert fitted(y, None, (X, other))[1] == ["X and eval_set's y are matched by position"]
     assert fitted(y.to_numpy(), None, (X, y))[1] == []
 
 
@@ -86,13 +86,13 @@ def test_explaining_and_comparing_match_by_place_and_say_so():
     y = pd.Series(X["a"].to_numpy() * 2, index=X.index)
     model, _ = fitted(y)
     options = {"method": "permutation", "n_repeats": 1, "random_state": 0, "progress": False}
-    with pytest.warns(PermgradWarning, match="X and y are matched by place"):
+    with pytest.warns(PermgradWarning, match="X and y are matched by position"):
         found = pg.explain(model, X, y.set_axis(SHUFFLED), **options)
     with warnings.catch_warnings():
         warnings.simplefilter("error", PermgradWarning)
         usual = pg.explain(model, X, y, **options)
     np.testing.assert_array_equal(found.values, usual.values)
-    with pytest.warns(PermgradWarning, match="X and sample_weight are matched by place"):
+    with pytest.warns(PermgradWarning, match="X and sample_weight are matched by position"):
         pg.explain(model, X, y, sample_weight=pd.Series(1.0, index=SHUFFLED), **options)
-    with pytest.warns(PermgradWarning, match="X and y are matched by place"):
+    with pytest.warns(PermgradWarning, match="X and y are matched by position"):
         pg.compare(X, y.set_axis(SHUFFLED), models=["linear", "bagging"], folds=2, explain=False, progress=False)

@@ -100,9 +100,9 @@ def test_constants_and_identifiers_are_no_copies():
 
 
 def test_many_groups_are_counted():
-    said = duplicates_said([tuple(f"{letter}{i}" for i in range(7)) for letter in "abcdefg"], "drop some")
+    said = duplicates_said([tuple(f"{letter}{i}" for i in range(7)) for letter in "abcdefg"], "Drop some.")
     assert "a0 = a1 = a2 = a3 = a4 and 2 more; b0" in said
-    assert said.endswith("e4 and 2 more and 2 more groups; drop some")
+    assert said.endswith("e4 and 2 more and 2 more groups. Drop some.")
 
 
 def test_an_estimator_names_them_once_and_not_where_they_act_as_one():
@@ -114,9 +114,9 @@ def test_an_estimator_names_them_once_and_not_where_they_act_as_one():
         model.fit(frame, y)
     assert [str(one.message) for one in said if issubclass(one.category, PermgradWarning)] == [
         (
-            "these columns determine each other one to one in every training row, so importance is split between them: "
-            "x = x_copy; leave out all but one, or explain them together: "
-            "pg.explain(..., groups={'x': ['x', 'x_copy']})"
+            "These columns determine each other one to one in every training row, so importance is split between them: "
+            "x = x_copy. Leave out all but one, or explain them together: "
+            "pg.explain(..., groups={'x': ['x', 'x_copy']})."
         )
     ]
     with warnings.catch_warnings():
@@ -131,7 +131,7 @@ def test_a_long_table_names_them_by_the_rows_that_it_looked_at(tmp_path):
     frame = table(200)[["x", "x_copy", "lab_1"]]
     frame.assign(y=frame["x"] * 2).to_parquet(tmp_path / "table.parquet")
     model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False)
-    with pytest.warns(PermgradWarning, match=r"in every row that types are read from, .* them: x = x_copy; leave"):
+    with pytest.warns(PermgradWarning, match=r"in every row that types are read from, .* them: x = x_copy\. Leave"):
         model.fit_stream(tmp_path / "table.parquet", "y")
 
 
@@ -150,7 +150,7 @@ def test_names_that_are_no_text():
     frame = pd.DataFrame({0: values, 1: values, "a": 2 * values})
     assert same_columns(frame, infer_schema(frame)) == [("0", "1", "a")]
     model = pg.HyNNRegressor(preset="fast", branches=("tabular",), max_epochs=1, random_state=0, progress=False)
-    with pytest.warns(PermgradWarning, match="between them: 0 = 1; leave out"):
+    with pytest.warns(PermgradWarning, match=r"between them: 0 = 1\. Leave out"):
         model.fit(frame[[0, 1]], values)
 
 

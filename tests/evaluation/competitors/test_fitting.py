@@ -124,17 +124,14 @@ def test_a_missing_library_is_reported_or_raised(monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "lightgbm" else find(name))
     train, validation, test = parts("classification")
-    message = (
-        "baselines need their libraries, however: lightgbm for 'lightgbm' cannot be imported; "
-        "install the extra with: pip install 'permgrad[baselines]'"
-    )
+    message = "lightgbm is not installed (needed for 'lightgbm'). Run pip install 'permgrad[boost]'."
     result = run_competitors("classification", in_parts(train, validation, test), names=["lightgbm", "extra_trees"])
     assert result["lightgbm"]["problem"] == message
     assert result["lightgbm"]["accuracy"] is None
     assert result["extra_trees"]["accuracy"] > 0.7
     with pytest.raises(EnvironmentProblem) as caught:
         fit_competitor("lightgbm", "classification", train)
-    assert str(caught.value) == message
+    assert str(caught.value) == f"{message} [PG060]"
 
 
 @pytest.mark.parametrize("names", [["lightgbm", "linear", "mlp"], pytest.param(None, marks=pytest.mark.slow)])
@@ -183,11 +180,11 @@ def test_threads_to_come_compute_with_as_many_as_before(name, threads):
 
 def test_bad_input():
     train, _validation, _test = parts("classification")
-    with pytest.raises(InputError, match="did you mean 'xgboost'"):
+    with pytest.raises(InputError, match="Did you mean 'xgboost'"):
         fit_competitor("xgbost", "classification", train)
-    with pytest.raises(InputError, match="the training rows have one"):
+    with pytest.raises(InputError, match="The training rows have only one class"):
         fit_competitor("bagging", "classification", CompetitorRows(train.encoded, np.full(250, "a")))
-    with pytest.raises(InputError, match="classes must contain every class"):
+    with pytest.raises(InputError, match="classes lack a class of the training rows"):
         fit_competitor("bagging", "classification", train, classes=["low", "top"])
 
 
@@ -299,6 +296,5 @@ def test_a_missing_peer_names_its_extra(name, monkeypatch):
     with pytest.raises(EnvironmentProblem) as caught:
         fit_competitor(name, "regression", train)
     assert str(caught.value) == (
-        f"baselines need their libraries, however: pytabkit for '{name}' cannot be imported; "
-        "install the extra with: pip install 'permgrad[tabular-peers]'"
+        f"pytabkit is not installed (needed for '{name}'). Run pip install 'permgrad[tabular-peers]'. [PG060]"
     )

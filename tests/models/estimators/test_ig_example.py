@@ -157,7 +157,7 @@ def test_preset_files_may_name_all_that_a_preset_has():
         assert (TrainingOptions(**ours), len(batch)) == (TrainingOptions(**theirs), 1), name
     mine = preset_from_dict({"base": "ig-example", "branches": ["image", "tabular"], "class_weight": None})
     assert (mine.branches, mine.class_weight) == (("tabular", "image"), None)
-    with pytest.raises(InputError, match=r"'branches' must list some of 'tabular', 'image', it is \['x'\]; 'class_wei"):
+    with pytest.raises(InputError, match=r"'branches' must list some of 'tabular', 'image', got \['x'\]\. 'class_wei"):
         preset_from_dict({"branches": ["x"], "class_weight": "heavy", "validation_fraction": 1, "pairs_as_levels": 1})
 
 
@@ -302,6 +302,7 @@ def test_no_embedding_below_50_levels_or_in_the_published_networks():
     asked = HyNNRegressor(preset="fast", branches=("tabular",), max_levels=60, **options).fit(X, y)
     assert len(asked.preprocessor_.columns_of("town")) == 62
     with pytest.raises(
-        InputError, match="max_levels must be None or a whole number of at least 1, however: max_levels=0"
+        InputError,
+        match=r"max_levels must be None or a whole number of at least 1, got 0. Pass for example max_levels=50",
     ):
         HyNNRegressor(max_levels=0).fit(X, y)

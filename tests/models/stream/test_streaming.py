@@ -283,7 +283,7 @@ def test_goes_on_after_the_last_epoch(tmp_path):
     assert seen == [1, 2, 3, 4]
     for name, own in resumed.module_.state_dict().items():
         assert torch.equal(own, whole.module_.state_dict()[name]), name
-    with pytest.raises(pg.InputError, match="a training can only go on with the options, seed and rows it began with"):
+    with pytest.raises(pg.InputError, match="Training can be resumed only with the same options, seed and rows"):
         estimator(pg.HyNNClassifier, **options).fit_stream(
             folder, **{**arguments, "block_rows": 300}, checkpoint_folder=tmp_path
         )
@@ -309,24 +309,27 @@ def test_saved_loaded_and_explained(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"target": "lable"}, "has no column 'lable'.*did you mean 'label'"),
-        ({"target": 3}, "target must be the name of a column, however: target=3"),
+        ({"target": "lable"}, r"Column 'lable' not found in '.*t'. Did you mean 'label'\?"),
+        ({"target": 3}, "target must be the name of a column, got 3. Pass for example 'outcome'"),
         ({"target": "label", "features": ["a", "label"]}, "features must not hold the target or the weight"),
-        ({"target": "label", "features": ["a", "z"]}, "has no column 'z'"),
-        ({"target": "label", "features": []}, "needs a feature beside 'label'"),
+        ({"target": "label", "features": ["a", "z"]}, "Column 'z' not found in '.*t'. Check the name"),
+        ({"target": "label", "features": []}, "The table has no feature besides 'label'. Add columns"),
         ({"target": "label", "block_rows": 1}, "block_rows must be an integer of at least 2"),
         ({"target": "label", "validation": 0.2}, "validation must be None or the path of a Parquet file or folder"),
         (
             {"target": "label", "sample_weight": "a"},
-            "sample_weight must be finite and at least 0, however: row 3 of ",
+            "sample_weight must be finite and at least 0, but column 'a' holds .* in row 3 of ",
         ),
         (
             {"target": "label", "sample_weight": "label"},
-            "sample_weight must name another column than the target, however: both are 'label'; name the column of",
+            ("sample_weight and target are the same column, 'label'. Name the column of weights, or leave it out"),
         ),
         (
             {"target": "label", "sample_weight": "never"},
-            "sample_weight must be above 0 for some row, however: 'never' is 0 in every training row read; name",
+            (
+                "sample_weight must be above 0 for some row, but 'never' is 0 in every training row. Name "
+                "another column, or leave it out"
+            ),
         ),
         ({"target": "a", "features": ["b"]}, "Unknown label type|continuous"),
     ],
@@ -359,9 +362,7 @@ def test_rows_without_a_target_are_as_if_they_were_not_there(tmp_path, kind):
     again = estimator(kind, max_epochs=1).fit_stream(whole, target, features=FEATURES, validation=whole)
     assert judged.history_["validation_loss"].tolist() == again.history_["validation_loss"].tolist()
     frame[target] = None
-    with pytest.raises(
-        pg.InputError, match=f"the target must be known, however: column '{target}' of .* is missing in"
-    ):
+    with pytest.raises(pg.InputError, match=f"Target '{target}' is missing in every row"):
         estimator(kind).fit_stream(write(frame, tmp_path / "none"), target, features=FEATURES)
 
 
@@ -385,7 +386,7 @@ def test_identifiers_are_left_out_whatever_the_order_of_the_files(tmp_path, opti
         model = estimator(pg.HyNNRegressor, max_epochs=1).fit_stream(tmp_path, "y")
     said = [str(one.message) for one in told if "identifiers" in str(one.message)]
     assert len(said) == 1
-    assert said[0].startswith("left out, because they look like identifiers: customer_id, case; to learn from one")
+    assert said[0].startswith("Columns that look like identifiers are left out: customer_id, case. To use one")
     memory = estimator(pg.HyNNRegressor, max_epochs=1).fit(frame[["customer_id", "case", "a"]], frame["y"])
     assert model.preprocessor_.encoded_names_ == memory.preprocessor_.encoded_names_ == ["a"]
     kinds = {"customer_id": "numeric", "case": "identifier"}
@@ -397,7 +398,8 @@ def test_identifiers_are_left_out_whatever_the_order_of_the_files(tmp_path, opti
 def test_identifiers_in_no_order_are_learned_from_but_not_in_silence(tmp_path):
     with_identifiers().sample(frac=1, random_state=0).to_parquet(tmp_path / "t.parquet", index=False)
     with pytest.warns(
-        pg.PermgradWarning, match="name is that of an identifier: customer_id; if it is one leave it out"
+        pg.PermgradWarning,
+        match="Column customer_id has a different number in each row .* If it is an identifier, leave it out",
     ):
         model = estimator(pg.HyNNRegressor, max_epochs=1).fit_stream(tmp_path / "t.parquet", "y")
     assert model.preprocessor_.encoded_names_ == ["customer_id", "a"]
@@ -406,8 +408,8 @@ def test_identifiers_in_no_order_are_learned_from_but_not_in_silence(tmp_path):
 @pytest.mark.parametrize(
     ("column", "said"),
     [
-        ("b", "numbers must be finite, however column 'b' holds an infinite value (inf) in row 72 of "),
-        ("number", "y must be finite, however: column 'number' holds inf in row 72 of "),
+        ("b", "Column 'b' holds an infinite value (inf) in row 72 of "),
+        ("number", "y must be finite, but column 'number' holds inf in row 72 of "),
     ],
 )
 def test_a_bad_cell_is_named_by_file_and_row(tmp_path, column, said):
@@ -424,10 +426,16 @@ def test_a_bad_cell_is_named_by_file_and_row(tmp_path, column, said):
 def test_wrong_paths(tmp_path):
     with pytest.raises(pg.InputError, match="does not exist"):
         estimator(pg.HyNNClassifier).fit_stream(tmp_path / "nothing", "label")
-    with pytest.raises(pg.InputError, match="give tables in memory to fit"):
+    with pytest.raises(pg.InputError, match="Pass tables in memory to fit"):
         estimator(pg.HyNNClassifier).fit_stream(table(50), "label")
     folder = write(table(50), tmp_path / "t")
-    with pytest.raises(pg.InputError, match=r"is a path; .* fit_stream\(path, target\)"):
+    with pytest.raises(
+        pg.InputError,
+        match=(
+            "X must be a table in memory, got the path '.*t'. Read it with pandas, or train from the files "
+            r"with fit_stream\(path, target\)"
+        ),
+    ):
         estimator(pg.HyNNClassifier).fit(str(folder), [0, 1])
 
 
@@ -437,7 +445,9 @@ def test_a_class_without_a_training_row(tmp_path):
     folder = write(frame, tmp_path / "t")
     frame.loc[3, "label"] = "perhaps"
     write(frame, tmp_path / "v")
-    with pytest.raises(pg.InputError, match="however: 'perhaps' has none; leave those rows out"):
+    with pytest.raises(
+        pg.InputError, match=r"Class 'perhaps' of the validation rows has no training row. Leave those rows out"
+    ):
         estimator(pg.HyNNClassifier).fit_stream(folder, "label", validation=tmp_path / "v", features=FEATURES)
     single = write(frame.assign(label="no"), tmp_path / "s")
     with pytest.raises(pg.InputError, match="at least 2 classes"):

@@ -130,7 +130,9 @@ def test_shares_do_not_depend_on_the_scale_of_a_function(weights, factor):
 
 def test_a_function_must_say_what_it_reads():
     wrong = DecisionFunction("wrong", "x1 + x2", lambda rows: rows[:, 0] + rows[:, 1], (0,))
-    with pytest.raises(InputError, match=r"'wrong' reads \(0, 1\) and relevant=\(0,\); correct one of them"):
+    with pytest.raises(
+        InputError, match=r"'wrong' reads the features \(0, 1\), but relevant is \(0,\)\. Correct one of them"
+    ):
         register_function(wrong)
     assert "wrong" not in functions
 
@@ -144,5 +146,5 @@ def test_bad_input_is_refused():
         true_importance(five, rows, "effect", level="group")
     with pytest.raises(InputError, match="covariance must be symmetric"):
         draw_clinical(3, np.random.default_rng(0), np.triu(np.ones((20, 20))))
-    with pytest.raises(InputError, match="covariance must not have a negative eigenvalue"):
+    with pytest.raises(InputError, match="covariance has a negative eigenvalue"):
         draw_clinical(3, np.random.default_rng(0), covariance_with({(0, 1): 1.0, (1, 2): 1.0}))

@@ -167,6 +167,8 @@ def test_every_method_of_the_registry_takes_part():
     present = {record.method for record in cell}
     assert {"permgrad", "permgrad:conditional", "random", "truth", "network"} <= present
     for method in methods:
+        if ours.ENTRIES.get(method, True) == ():
+            continue
         assert present & {method, *(entry.name for entry in ours.ENTRIES.get(method, ()))}
     assert not present & set(PEERS)
 

@@ -13,7 +13,7 @@ CLOSED = ["friedman1", "linear20", "product", "xor_like", "g_function"]
 
 def test_registry():
     assert set(truths) >= {*CLOSED, "friedman1_correlated"}
-    with pytest.raises(InputError, match=r"did you mean 'friedman1'\?"):
+    with pytest.raises(InputError, match=r"Did you mean 'friedman1'\?"):
         make_truth("friedmann1")
 
 
@@ -82,9 +82,9 @@ def test_xor_has_no_effect_alone():
 
 
 def test_bad_input():
-    with pytest.raises(InputError, match="noise must be a number of at least 0, however: noise=-1"):
+    with pytest.raises(InputError, match="noise must be a finite number of at least 0, got -1"):
         make_truth("product", noise=-1)
-    with pytest.raises(InputError, match="n must be at least 1, however: n=0"):
+    with pytest.raises(InputError, match="n must be at least 1, got 0"):
         make_truth("product").sample(0)
-    with pytest.raises(InputError, match=r"X must have 10 columns, however its shape is \(3, 2\)"):
+    with pytest.raises(InputError, match=r"X must have 10 columns, got shape \(3, 2\)"):
         make_truth("product").function(np.zeros((3, 2)))

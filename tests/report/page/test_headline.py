@@ -14,9 +14,10 @@ from tests.report.conftest import constant_of, local_explanation, report_content
 from permgrad.evaluation.metrics import evaluate
 from permgrad.report import plots
 from permgrad.report.page.content import DataSection, PredictionSection, ReportContent
-from permgrad.report.page.headline import facts, headline, second_sentence, verdict
+from permgrad.report.page.headline import facts, headline, lack_of_skill, reliance_sentence
 from permgrad.report.page.html import render_report
-from permgrad.report.page.sections import all_sections
+from permgrad.report.page.tab import tab_view
+from permgrad.report.page.tabs import summary
 from permgrad.report.plots.rows import _ranks
 from permgrad.report.sentences import map_words, no_share_words, path_shares, path_words
 from permgrad.runs.run.run import _branch_lines
@@ -79,12 +80,12 @@ def test_the_page_says_what_the_constant_predicts():
     assert content.constant["accuracy"] == pytest.approx(1 - good)
     assert content.constant["log_loss"] == pytest.approx(-(good * math.log(0.3) + (1 - good) * math.log(0.7)))
     assert content.constant["roc_auc"] == 0.5
-    words = "“Always the most frequent class” says Bad for every row; its probabilities are the class shares of the"
+    words = "“Always the most frequent class” predicts Bad. Its probabilities are the class shares of the"
     assert words in render_report(content)
     numbers = np.array([1.0, 2.0, 6.0, 7.0])
     mean = regression(numbers + 0.1, numbers, 3.0)
     assert mean.constant["rmse"] == pytest.approx(math.sqrt(np.mean((numbers - 3.0) ** 2)))
-    assert "“Always the mean” says 3.000 for every row, the mean of the training rows." in render_report(mean)
+    assert "“Always the mean” predicts 3.000, the mean of the training rows." in render_report(mean)
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
@@ -92,7 +93,7 @@ def test_the_metrics_table_always_has_the_constant(task):
     content = report_content(task=task)
     assert content.metrics["baselines"], "with baselines, and below without"
     for each in (content, dataclasses.replace(content, metrics={**content.metrics, "baselines": {}})):
-        table = next(block for kind, block in all_sections(each)[0].blocks if kind == "table")
+        table = next(block for kind, block in tab_view(summary.TAB, each).sections[0].blocks if kind == "table")
         label = "always the mean" if task == "regression" else "always the most frequent class"
         assert [row[0].text for row in table.rows].count(label) == 1
         assert all(cell.text != "" for row in table.rows for cell in row)
@@ -102,7 +103,7 @@ def test_the_share_of_variance_of_the_mean_is_0_in_the_table():
     truth = np.linspace(0, 9, 40)
     content = regression(truth + np.sin(np.arange(40)), truth, 4.5 + 1e-4)
     assert -1e-6 < content.constant["r2"] < 0
-    table = next(block for kind, block in all_sections(content)[0].blocks if kind == "table")
+    table = next(block for kind, block in tab_view(summary.TAB, content).sections[0].blocks if kind == "table")
     place = [name for name, _ in table.columns].index("R²\u00a0↑")
     assert table.rows[-1][place].text == "0"
 
@@ -111,9 +112,9 @@ def test_the_share_of_variance_of_the_mean_is_0_in_the_table():
 
 
 def test_a_good_network_gets_no_verdict(content):
-    assert verdict(content) == ""
+    assert lack_of_skill(content) == ""
     truth = np.linspace(0, 9, 40)
-    assert verdict(regression(truth + np.sin(np.arange(40)), truth, 5.0)) == ""
+    assert lack_of_skill(regression(truth + np.sin(np.arange(40)), truth, 5.0)) == ""
 
 
 def test_a_useless_network_is_called_so_before_anything_else():
@@ -121,15 +122,17 @@ def test_a_useless_network_is_called_so_before_anything_else():
     content = classified(probabilities, truth, explanation=report_content().explanation)
     assert facts(content), "there are key figures that look like a result"
     first = headline(content)
-    assert first.startswith("A network predicts outcome no better than a constant that looks at no feature (ROC-AUC 0.")
+    assert first.startswith(
+        "The model predicts outcome no better than a constant that ignores the features (ROC-AUC 0."
+    )
     assert " against 0.5" in first
     assert "and log loss 0.5" in first
-    assert second_sentence(content) == "What it relies on says nothing about outcome."
+    assert reliance_sentence(content) == "What it relies on does not help to predict outcome."
     assert "always the most frequent class" in facts(content)[1].label
     page = render_report(content)
-    assert page.index("no better than a constant") < page.index("What it relies on says nothing about outcome.")
-    assert "What it uses without having learnt anything" in page
-    assert "What drives it" not in page
+    assert page.index("no better than a constant") < page.index("What it relies on does not help to predict outcome.")
+    assert "What it uses, without having learned anything" in page
+    assert ">What it relies on<" not in page
 
 
 def test_a_slightly_lower_loss_within_chance_is_not_better():
@@ -142,7 +145,7 @@ def test_a_slightly_lower_loss_within_chance_is_not_better():
     content = classified(other, truth)
     assert content.metrics["test"]["log_loss"] < content.constant["log_loss"]
     assert not content.learnt
-    assert "This model predicts outcome not significantly better than a constant" in verdict(content)
+    assert "This model predicts outcome not significantly better than a constant" in lack_of_skill(content)
 
 
 def test_bad_probabilities_in_a_good_order_are_told_apart_from_nothing_learnt():
@@ -152,15 +155,15 @@ def test_bad_probabilities_in_a_good_order_are_told_apart_from_nothing_learnt():
     content = classified(np.stack([1 - good, good], axis=1), truth, (950, 50), explanation=report_content().explanation)
     assert content.metrics["test"]["roc_auc"] > 0.8
     assert content.learnt
-    assert verdict(content).startswith("Its probabilities are worse than a constant (log loss ")
-    assert "It relies most on" in second_sentence(content)
+    assert lack_of_skill(content).startswith("Its probabilities are worse than a constant (log loss ")
+    assert "It relies most on" in reliance_sentence(content)
 
 
 def test_a_useless_regression_says_so():
     rng = np.random.default_rng(2)
     truth = rng.normal(10, 2, 200)
-    text = verdict(regression(rng.normal(10, 2, 200), truth, 10.0))
-    assert text.startswith("This model predicts height worse than a constant that looks at no feature (RMSE 2.")
+    text = lack_of_skill(regression(rng.normal(10, 2, 200), truth, 10.0))
+    assert text.startswith("This model predicts height worse than a constant that ignores the features (RMSE 2.")
     assert text.endswith(" on the test rows).")
 
 
@@ -179,10 +182,9 @@ def test_shares_outside_0_to_1_become_words(content):
     changed = dataclasses.replace(content, branches=OUTSIDE)
     assert not any("path" in fact.label for fact in facts(changed))
     words = (
-        "The tabular path carries it (0.171, interval 0.159 to 0.183); "
-        "the image path is within noise (−0.008, interval −0.02 to 0.004)."
+        "The tabular path carries it (0.171, interval 0.159 to 0.183). "
+        "The image path is within noise (−0.008, interval −0.02 to 0.004)."
     )
-    assert second_sentence(changed).endswith(words)
     page = render_report(changed)
     assert words in page
     sensible = {name: {**OUTSIDE[name], "share": share} for name, share in (("tabular", 0.9), ("image", 0.1))}
@@ -190,12 +192,12 @@ def test_shares_outside_0_to_1_become_words(content):
     drawn = plots.branches(OUTSIDE).to_svg()
     assert "0.171" in drawn
     assert "105 %" not in drawn
-    assert _branch_lines(OUTSIDE) == [f"Paths (rise of the loss when a path is exchanged): {words}"]
+    assert _branch_lines(OUTSIDE) == [f"Paths (how much the loss grows when a path is shuffled): {words}"]
 
 
 def test_roles_of_paths():
     negative = {**OUTSIDE, "image": {**OUTSIDE["image"], "ci_high": -0.001}}
-    assert "the image path has a negative effect: exchanging it makes the loss smaller" in path_words(negative)
+    assert "The image path has a negative effect: shuffling it makes the loss smaller" in path_words(negative)
     sensible = {name: {**OUTSIDE[name], "share": share} for name, share in (("tabular", 0.9), ("image", 0.1))}
     assert path_shares(sensible) == {"tabular": 0.9, "image": 0.1}
     assert path_words(sensible) == ""
@@ -204,16 +206,13 @@ def test_roles_of_paths():
     assert path_words(undefined) == ""
     assert _branch_lines({**undefined, "total": {"importance": -0.2, "ci_low": -0.3, "ci_high": -0.1}}) == [
         (
-            "Branch shares: none, because the effect of all paths together is not certainly above 0 "
-            "(−0.2, interval −0.3 to −0.1), so that there is nothing to share out"
+            "Branch shares: none, because the effect of all paths together is not clearly above 0 "
+            "(−0.2, interval −0.3 to −0.1)"
         )
     ]
     inputs = {"scan": undefined["image"], "table": undefined["tabular"]}
     assert _branch_lines(inputs) == [
-        (
-            "Input shares: none, because the effect of all inputs together is not certainly above 0, so that there is "
-            "nothing to share out"
-        )
+        ("Input shares: none, because the effect of all inputs together is not clearly above 0")
     ]
     assert no_share_words(sensible) == no_share_words({"tabular": undefined["tabular"]}) == ""
 
@@ -222,18 +221,18 @@ def test_a_report_without_shares_says_why(content):
     total = {"importance": -0.2, "ci_low": -0.3, "ci_high": -0.1}
     undefined = {**{name: {**OUTSIDE[name], "share": None} for name in ("tabular", "image")}, "total": total}
     page = render_report(dataclasses.replace(content, branches=undefined))
-    why = "No shares are given: the effect of all paths together is not certainly above 0 (−0.2, interval −0.3 to −0.1)"
+    why = "There are no shares: the effect of all paths together is not clearly above 0 (−0.2, interval −0.3 to −0.1)"
     assert why in page
-    assert "No shares are given" not in render_report(dataclasses.replace(content, branches=OUTSIDE))
+    assert "There are no shares" not in render_report(dataclasses.replace(content, branches=OUTSIDE))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("share", "words"),
     [
-        (0.03, "The image path carries 3 % of the branch weights"),
-        (0.001, "The image path carries next to nothing of the branch weights"),
-        (-0.02, "The image path carries next to nothing of the branch weights"),
+        (0.03, "The image path has 3 % of the branch weights"),
+        (0.001, "The image path has next to nothing of the branch weights"),
+        (-0.02, "The image path has next to nothing of the branch weights"),
         (0.1, ""),
         (None, ""),
     ],
@@ -243,13 +242,14 @@ def test_maps_of_an_image_path_that_hardly_counts_are_not_to_be_trusted(content,
     shares = {name: {**OUTSIDE[name], "share": own} for name, own in (("tabular", other), ("image", share))}
     assert map_words(shares).startswith(words)
     assert any(row.heat is not None for row in content.rows), "the page shows maps"
-    said = "its activation maps speak for a small part of the prediction only" in render_report(
+    said = "its activation maps show only a small part of the prediction" in render_report(
         dataclasses.replace(content, branches=shares)
     )
     assert said == bool(words)
-    without = [dataclasses.replace(row, image=None, heat=None) for row in content.rows]
-    page = render_report(dataclasses.replace(content, branches=shares, rows=without))
-    assert "activation maps speak for" not in page
+    if share == 0.03:
+        without = [dataclasses.replace(row, image=None, heat=None) for row in content.rows]
+        page = render_report(dataclasses.replace(content, branches=shares, rows=without))
+        assert "activation maps show only" not in page
     assert map_words({"image": shares["image"]}) == ""
 
 
@@ -257,7 +257,7 @@ def test_the_leading_share_counts_positive_importances_and_says_so(content):
     values = content.explanation.values.copy()
     values[-1, 0] = -0.05
     changed = dataclasses.replace(content, explanation=dataclasses.replace(content.explanation, values=values))
-    assert "of the total importance (23 features)." in second_sentence(changed)
+    assert "of the total importance (23 features)." in reliance_sentence(changed)
 
 
 # ----------------------------------------------------------------------------------------------------------- pictures

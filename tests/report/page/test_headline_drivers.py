@@ -8,9 +8,10 @@ from tests.report.conftest import global_explanation
 from tests.report.page.test_html import Page, light_content
 
 from permgrad.base.significance import holm
-from permgrad.report.page.headline import facts, second_sentence
+from permgrad.report.page.headline import facts, related_sentence, reliance_sentence
 from permgrad.report.page.html import render_report
-from permgrad.report.page.sections import _like_ranking, ranking_table
+from permgrad.report.page.tabs.features import ranking_table
+from permgrad.report.page.tabs.trust import _like_ranking
 from permgrad.runs.run.run import _feature_lines
 
 NAMES = tuple(f"feature{place}" for place in range(8))
@@ -33,34 +34,34 @@ def test_small_p_values_that_do_not_pass_are_nowhere_named():
     assert np.sum(np.array(p_values) < 0.05) == 5, "one by one, five features would seem to matter"
     assert holm(p_values).min() > 0.05
     content = told(p_values)
-    said = second_sentence(content)
-    assert "No feature clearly matters: no p-value passes Holm's correction for 8 features" in said
+    said = reliance_sentence(content)
+    assert "No feature clearly matters: no p-value is below 5\u00a0% after Holm's correction for 8 features" in said
     assert "feature0" not in said
     assert ("0 of 8", "features that clearly matter") in [(fact.value, fact.label) for fact in facts(content)]
 
 
 def test_ranks_that_are_left_out_are_told():
     found = told([1e-6, 0.03, 1e-5, 0.5, 1e-4, 1e-9, 0.9, 0.9])
-    said = second_sentence(found)
+    said = reliance_sentence(found)
     assert "It relies most on feature0, feature2 and feature4, together " in said
-    assert said.endswith("Numbers 2 and 4 by estimate are left out, because their effects may be chance.")
+    assert said.endswith("Ranks 2 and 4 are left out, because their effects may be chance.")
     assert "feature1" not in said
     assert "feature3" not in said
-    one = second_sentence(told([0.03, 1e-6, 1e-5, 1e-5, 1e-4, 0.2, 0.9, 0.9]))
-    assert one.endswith("Number 1 by estimate is left out, because its effect may be chance.")
-    assert "left out" not in second_sentence(told([1e-6, 1e-6, 1e-5, 0.5, 1e-4, 0.2, 0.9, 0.9]))
+    one = reliance_sentence(told([0.03, 1e-6, 1e-5, 1e-5, 1e-4, 0.2, 0.9, 0.9]))
+    assert one.endswith("Rank 1 is left out, because its effect may be chance.")
+    assert "left out" not in reliance_sentence(told([1e-6, 1e-6, 1e-5, 0.5, 1e-4, 0.2, 0.9, 0.9]))
 
 
 def test_harm_beyond_doubt_is_no_reliance():
     found = told([1e-9] + [0.9] * 7, [-0.3, *np.linspace(0.2, 0.01, 7)])
-    assert "No feature clearly matters" in second_sentence(found)
+    assert "No feature clearly matters" in reliance_sentence(found)
 
 
 def test_undefined_p_values_are_no_tests():
     content = told([0.02, 0.02, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan])
-    assert "It relies most on feature0 and feature1" in second_sentence(content)
+    assert "It relies most on feature0 and feature1" in reliance_sentence(content)
     nothing = told([np.nan] * 8)
-    assert "has no p-values" in second_sentence(nothing)
+    assert "has no p-values" in reliance_sentence(nothing)
     assert not [fact for fact in facts(nothing) if "clearly" in fact.label]
 
 
@@ -80,11 +81,11 @@ def test_the_terminal_lists_the_highest_estimates_and_marks_who_passes(passing):
     p_values = [1e-6, 0.03, 1e-5, 0.5, 1e-4, 1e-9, 0.9, 0.9] if passing else [0.03, 0.02, 0.01, 0.5, 0.5, 0.4, 0.9, 0.9]
     frame = told(p_values).explanation.to_frame()
     lines = _feature_lines(frame[frame["class"] == "all"])
-    assert lines[0].startswith("Highest estimates of 8 features")
+    assert lines[0].startswith("Most important of 8 features")
     starred = [line.startswith("* ") for line in lines[1:9]]
     assert starred == (holm(p_values) < 0.05).tolist()
     assert ("None clearly matters" in lines[-1]) != passing
-    assert passing == ("clearly matters: the p-value passes Holm's correction for 8 features" in lines[-1])
+    assert passing == ("clearly matters: p-value below 5 % after Holm's correction for 8 features" in lines[-1])
 
 
 def test_features_that_move_with_a_named_one_are_told_to_share_its_importance():
@@ -92,7 +93,7 @@ def test_features_that_move_with_a_named_one_are_told_to_share_its_importance():
         {"feature": f"feature{at}", "other": f"other{at}", "strength": -0.9, "kind": "correlation"} for at in (0, 1)
     ]
     content = dataclasses.replace(told([1e-6, 0.5, *[0.9] * 6]), related=pairs)
-    said = second_sentence(content)
+    said = related_sentence(content)
     assert "feature0 moves with other0 (correlation −0.9), so importance may be shared between them." in said
     assert "other1" not in said, "feature1 is not named"
 

@@ -44,7 +44,7 @@ def test_everything_is_on_the_page():
     assert "Trial 13 is the best of 20: validation loss 0.4400." in page
     assert 'href="report.html"' in page
     assert 'href="preset.json"' in page
-    assert "On the test rows, seen by no trial: ROC-AUC 0.876." in page or "ROC-AUC 0.877." in page
+    assert "On the test rows, which no trial used: ROC-AUC 0.876." in page or "ROC-AUC 0.877." in page
     for anchor in ("winner", "history", "importance", "slices", "curves", "trials", "provenance"):
         assert f'<section id="{anchor}"' in page
     body = page[page.index('<section id="trials"') :]
@@ -57,7 +57,7 @@ def test_everything_is_on_the_page():
 
 def test_a_study_under_way():
     page = tuning_page(table(3), {"best": 1, "total": 8})
-    assert "3 of 8 trials are finished; the same command goes on with the rest." in page
+    assert "3 of 8 trials are finished. Run the same command to resume." in page
     assert 'href="report.html"' not in page
 
 
@@ -65,7 +65,7 @@ def test_no_trial_has_ended_well():
     own = table(3)
     own[["state", "validation_loss"]] = ["failed", None]
     page = tuning_page(own, {"best": None})
-    assert "None of 3 trials has ended well yet." in page
+    assert "None of 3 trials has succeeded yet." in page
     assert '<section id="history"' not in page
 
 

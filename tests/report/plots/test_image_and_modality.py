@@ -7,11 +7,14 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+import permgrad as pg
 from permgrad import Explanation
 from permgrad.base.errors import InputError
 from permgrad.report import plots
-from permgrad.report.plots.image import _on_segments, displayable
+from permgrad.report.plots._inputs import shown_input
+from permgrad.report.plots.image import displayable
 
 GRID = (np.arange(8)[:, None] // 4 * 2 + np.arange(8)[None] // 4).astype(np.int64)
 NAMES = (*(f"scan[{r},{c}]" for r in range(2) for c in range(2)), "age", "dose")
@@ -89,9 +92,9 @@ def test_nothing_at_all_is_drawn_as_nothing():
 @pytest.mark.parametrize(
     ("truth", "message"),
     [
-        ({"X9": 1.0}, r"truth must be one of 'X1', 'X2', 'X3', however: truth='X9'"),
-        ({"X1": 0.8, "X2": 0.8}, "truth must hold shares of at least 0 that sum to at most 1, however: "),
-        ({"X1": -0.1}, "the share of 'X1' must be a finite number of at least 0, however: "),
+        ({"X9": 1.0}, r"truth must be one of 'X1', 'X2', 'X3', got 'X9'"),
+        ({"X1": 0.8, "X2": 0.8}, "truth must hold shares of at least 0 with a sum of at most 1, got "),
+        ({"X1": -0.1}, "the share of 'X1' must be a finite number of at least 0, got -0.1"),
     ],
 )
 def test_a_truth_that_is_none_is_refused(truth, message):
@@ -114,7 +117,7 @@ def test_mixed_methods_never_share_an_axis():
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["scan · gradient", "table · shapley"]
     assert len(explanation.plot().axes) == 2
     for kind in ("bar", "beeswarm", "waterfall", "classes", "modality"):
-        said = rf"{kind} puts all features on one axis, however: .* call explanation\.plot\.features\(\)"
+        said = rf"{kind} needs one unit for all features, .* Call explanation\.plot\.features\(\)"
         with pytest.raises(InputError, match=said):
             getattr(explanation.plot, kind)()
 
@@ -154,12 +157,16 @@ def test_segments_are_drawn_over_images_of_one_or_three_channels(channels):
 
 
 def test_each_colour_channel_may_have_players_of_its_own():
-    values = np.array([1.0, 2.0, -4.0])
-    own = np.arange(3).reshape(3, 1, 1)
-    assert _on_segments(values, own).tolist() == [[-1.0]]
-    assert _on_segments(values, np.zeros((3, 1, 1), int)).tolist() == [[1.0]], "one player in all channels counts once"
-    assert _on_segments(values, np.moveaxis(np.tile(own, (1, 5, 5)), 0, 2)).shape == (5, 5)
-    masked = _on_segments(values, np.array([[0, -1]]))
+    own, numbers = np.arange(3).reshape(3, 1, 1), np.array([1.0, 2.0, -4.0, 0, 0, 0])
+
+    def heat(segments):
+        values = np.broadcast_to(numbers[:, None], (1, 6, 2))
+        return shown_input(local(rows=1, values=values, maps={"segments:scan": segments}), "scan", 0, 0).heat
+
+    assert heat(own).tolist() == [[-1.0]]
+    assert heat(np.zeros((3, 1, 1), int)).tolist() == [[1.0]], "one player in all channels counts once"
+    assert heat(np.moveaxis(np.tile(own, (1, 5, 5)), 0, 2)).shape == (5, 5)
+    masked = heat(np.array([[0, -1]]))
     assert masked[0, 0] == 1.0
     assert np.isnan(masked[0, 1])
 
@@ -171,8 +178,22 @@ def test_a_global_explanation_is_drawn_over_the_mean_image():
     np.testing.assert_allclose(np.asarray(figure.axes[0].images[0].get_array()), mean)
     modality = explanation.by_modality()
     assert "segments:scan" not in modality.maps, "its players are no longer segments"
-    with pytest.raises(InputError, match="image shows activation maps or segments, however"):
+    with pytest.raises(InputError, match=r"image\(\) needs activation maps or segments, but"):
         modality.plot.image()
+
+
+def test_explained_globally_a_network_is_drawn_over_the_mean_image():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2))
+    images, y = torch.rand(20, 1, 8, 8), np.arange(20) % 2
+    explanation = pg.explain(net, images, y, segments=("grid", 2), n_repeats=1, random_state=0, progress=False)
+    figure = explanation.plot.image(output="1")
+    np.testing.assert_allclose(np.asarray(figure.axes[0].images[0].get_array()), images.mean(dim=0)[0], rtol=1e-6)
+    drawn = texts(figure)
+    for words in ("permgrad: image, all rows, rows of 1", "the mean image", "importance over it"):
+        assert words in drawn or explanation.modality[0] not in words
+    local_one = pg.explain(net, images[:2], method="gradient", segments=("grid", 2), random_state=0, progress=False)
+    assert "row 1, towards 1" in texts(local_one.plot.image(row=1))
 
 
 def test_activation_maps_of_several_inputs_are_asked_for_by_name():
@@ -180,9 +201,9 @@ def test_activation_maps_of_several_inputs_are_asked_for_by_name():
     maps = {f"images:{name}": rng.uniform(size=(2, 1, 8, 8)) for name in ("left", "right")}
     maps |= {"maps:left": rng.uniform(size=(2, 2, 4, 4)), "maps:right": rng.normal(size=(2, 2, 4, 4))}
     explanation = local(rows=2, maps=maps, method="gradcam")
-    with pytest.raises(InputError, match=r"image draws one input, however: the explanation has 'left', 'right'; pass"):
+    with pytest.raises(InputError, match=r"image\(\) draws one input, but the explanation has 'left', 'right'\. For"):
         explanation.plot.image()
-    with pytest.raises(InputError, match=r"input must be one of 'left', 'right', however: input='middle'"):
+    with pytest.raises(InputError, match=r"input must be one of 'left', 'right', got 'middle'"):
         explanation.plot.image(input="middle")
     assert explanation.plot.image(input="left").description.startswith("Activation map of 4 by 4 cells")
     assert explanation.plot.image(input="right").description.startswith("Signed map of 4 by 4 cells")
@@ -200,7 +221,7 @@ def test_pictures_of_any_range_can_be_shown():
     many = rng.uniform(size=(4, 5, 7))
     np.testing.assert_allclose(displayable(many), many.mean(axis=0))
     np.testing.assert_allclose(displayable(np.moveaxis(many, 0, 2)), many.mean(axis=0))
-    with pytest.raises(InputError, match=r"an image must have shape .*, however: \(7,\)"):
+    with pytest.raises(InputError, match=r"An image must have shape .*, got \(7,\)"):
         displayable(np.zeros(7))
 
 
@@ -251,5 +272,5 @@ def test_shapiq_reads_it():
     assert [values[(player,)] for player in range(6)] == explanation.values[2, :, 1].tolist()
     assert values.get_n_order_values(1).tolist() == explanation.values[2, :, 1].tolist()
     assert (values.index, values.max_order, values.n_players) == ("SV", 1, 6)
-    with pytest.raises(InputError, match="row must be a position from 0 to 2, however: row=3"):
+    with pytest.raises(InputError, match="row must be a position from 0 to 2, got 3"):
         explanation.to_shapiq(row=3)

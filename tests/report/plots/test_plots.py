@@ -6,6 +6,8 @@ import dataclasses
 import io
 import math
 import warnings
+from pathlib import Path
+from urllib.parse import unquote, urlparse
 
 import matplotlib as mpl
 import numpy as np
@@ -14,6 +16,7 @@ import pytest
 from matplotlib.figure import Figure
 from tests.report.conftest import HOSTILE, NAMES, global_explanation, local_explanation
 
+import permgrad as pg
 from permgrad.base.errors import InputError
 from permgrad.report import plots, style
 from permgrad.report.plots import _base as base
@@ -40,13 +43,13 @@ def everything(names, classes):
         "classes": whole.plot.classes,
         "classes of rows": local.plot.classes,
         "beeswarm": local.plot.beeswarm,
-        "waterfall": lambda: local.plot.waterfall(row=1),
-        "image": lambda: local.plot.image(row=1),
+        "waterfall": lambda **ax: local.plot.waterfall(row=1, **ax),
+        "image": lambda **ax: local.plot.image(row=1, **ax),
         "modality": whole.plot.modality,
         "modality of rows": local.plot.modality,
         "direction": whole.plot.direction,
-        "confusion": lambda: plots.confusion_matrix(matrix, classes),
-        "roc": lambda: plots.roc_curves(truth, rng.uniform(size=(60, len(classes))), classes),
+        "confusion": lambda **ax: plots.confusion_matrix(matrix, classes, **ax),
+        "roc": lambda **ax: plots.roc_curves(truth, rng.uniform(size=(60, len(classes))), classes, **ax),
     }
 
 
@@ -108,8 +111,45 @@ def test_settings_are_put_back_after_an_error():
 def test_save(explanation, tmp_path, ending, magic):
     path = explanation.plot.bar().save(tmp_path / f"figure.{ending}")
     assert path.read_bytes().startswith(magic)
-    with pytest.raises(InputError, match=r"save writes \.png, \.svg, \.pdf, however: path='x\.jpg'"):
+    with pytest.raises(InputError, match=r"A plot is saved as \.png, \.svg, \.pdf, got 'x\.jpg'"):
         explanation.plot.bar().save("x.jpg")
+
+
+@pytest.mark.parametrize("name", list(everything(NAMES, ("Bad", "Good"))))
+def test_plots_draw_into_axes_of_the_user(explanation, name):
+    figure = Figure(figsize=(9, 4))
+    axes, other = figure.subplots(1, 2)
+    before, box = dict(mpl.rcParams), axes.get_position()
+    assert everything(NAMES, ("Bad", "Good"))[name](ax=axes) is figure
+    inside = [one for one in figure.axes if one is not other]
+    assert sum(len(one.get_children()) for one in inside) > 11  # what empty axes have
+    assert not other.has_data()
+    assert dict(mpl.rcParams) == before
+    for one in inside:  # several panels share the room
+        assert box.x0 - 1e-6 <= one.get_position().x0 < one.get_position().x1 <= box.x1 + 1e-6
+    figure.canvas.draw()
+    # The next figure is its own again.
+    assert isinstance(explanation.plot.bar(), plots.PlotFigure)
+
+
+def test_axes_without_a_grid_hold_panels_and_other_things_are_refused(explanation):
+    figure = Figure()
+    axes = figure.add_axes((0.1, 0.1, 0.5, 0.5))
+    explanation.plot.direction(ax=axes)
+    assert len(figure.axes) > 2
+    assert max(one.get_position().x1 for one in figure.axes) <= 0.6 + 1e-6
+    with pytest.raises(InputError, match="ax must be the axes of one plot, got ndarray"):
+        explanation.plot.bar(ax=figure.subplots(1, 2))
+
+
+def test_show_opens_a_picture_in_the_browser(explanation, monkeypatch):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or True)
+    explanation.plot.bar().show()
+    assert Path(unquote(urlparse(opened[0]).path)).read_bytes().startswith(b"\x89PNG")
+    monkeypatch.setattr("webbrowser.open", lambda _: False)
+    with pytest.raises(pg.EnvironmentProblem, match="No browser could be opened"):
+        explanation.plot.bar().show()
 
 
 def test_bars_show_the_numbers(explanation):
@@ -220,33 +260,33 @@ def test_roc_of_absent_classes_and_residuals_of_nothing():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda g, _: g.plot.beeswarm(), "beeswarm shows single rows and needs a local explanation"),
-        (lambda g, _: g.plot.waterfall(), "waterfall shows single rows and needs a local explanation"),
-        (lambda _, rows: rows.plot.waterfall(row=300), "row must be a position from 0 to 299, however: row=300"),
-        (lambda g, _: g.plot.bar(top_n=0), "top_n must be an integer of at least 1, however: top_n=0"),
-        (lambda g, _: g.plot.bar(output="Godo"), "did you mean 'Good'"),
-        (lambda _, rows: rows.plot.direction(), "direction shows mean predictions by quantile or level"),
+        (lambda g, _: g.plot.beeswarm(), "beeswarm shows single rows, but this explanation is global"),
+        (lambda g, _: g.plot.waterfall(), "waterfall shows single rows, but this explanation is global"),
+        (lambda _, rows: rows.plot.waterfall(row=300), "row must be a position from 0 to 299, got 300"),
+        (lambda g, _: g.plot.bar(top_n=0), "top_n must be an integer of at least 1, got 0"),
+        (lambda g, _: g.plot.bar(output="Godo"), "Did you mean 'Good'"),
+        (lambda _, rows: rows.plot.direction(), "has no mean predictions by quantile or level"),
         (
             lambda _, rows: local_explanation(maps={}).plot.image(),
-            "image shows activation maps or segments, however: method='integrated",
+            "image() needs activation maps or segments, but method='integrated",
         ),
         (lambda *_: plots.confusion_matrix([[1]], ["a", "b"]), "matrix must have shape"),
         (lambda *_: plots.activation(None, [1.0]), "heat must have shape"),
-        (lambda *_: plots.branches({"paper": {}}), "however: there is none; pass explanation.branches of a model with"),
-        (lambda *_: plots.shares({}, {}), "however: there is none; pass explanation.branches of a model with several"),
+        (lambda *_: plots.branches({"paper": {}}), "got none. Pass explanation.branches of a model with"),
+        (lambda *_: plots.shares({}, {}), "got none. Pass explanation.branches of a model with several"),
         (
             lambda *_: plots.overlay(None, [1.0, 2.0]),
-            "a signed map must have shape (height, width), however: its shape is (2,)",
+            "A signed map must have shape (height, width), got (2,)",
         ),
         (
             lambda *_: plots.activation([1.0, 2.0], [[1.0]]),
-            "an image must have shape (height, width) with channels or without, however: (2,)",
+            "An image must have shape (height, width), with or without channels, got (2,)",
         ),
         (
             lambda *_: plots.roc_curves(["a"], [[0.5, 0.5], [0.1, 0.9]], ["a", "b"]),
-            "probabilities must have one row per row of truth and one column per class, however: ",
+            "probabilities must have shape (1, 2), got (2, 2). Pass one row per row of truth",
         ),
-        (lambda *_: plots.residuals([1.0], [1.0, 2.0]), "truth and predictions must have as many rows"),
+        (lambda *_: plots.residuals([1.0], [1.0, 2.0]), "truth and predictions must have equally many rows"),
     ],
 )
 def test_messages(call, message, explanation, local):
@@ -320,7 +360,7 @@ def test_a_single_model_has_no_lines_between_its_scores():
 def test_words():
     assert shorten("x" * 50, 11) == "xxxxxx…xxxx"
     assert len(set(labels_of([f"{'a' * 40}{k}{'b' * 40}" for k in range(12)], 12))) == 12
-    assert number(1234567.0) == "1,234,567"
+    assert number(1234567.0) == "1.23\N{NO-BREAK SPACE}M"
     assert numbers([0.5, -0.0001]) == ["0.500", "0.000"]
     assert value_text(float("inf")) == "inf"
     assert value_text(pd.NaT) == "missing"

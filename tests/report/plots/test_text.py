@@ -7,6 +7,7 @@ import re
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from torch import nn
 
 import permgrad as pg
@@ -83,8 +84,18 @@ def test_words_stay_within_their_lines():
 
 def test_what_has_no_words_is_refused(explanation):
     """Other features, groups and global explanations have no text."""
-    with pytest.raises(InputError, match="needs a local explanation"):
+    with pytest.raises(InputError, match="shows single rows"):
         explanation.to_global().plot.text()
     table = pg.explain(nn.Linear(2, 1), torch.rand(9, 2), method="shapley", task="regression", progress=False)
-    with pytest.raises(InputError, match="shows features that are tokens"):
+    with pytest.raises(InputError, match="shows tokens, but"):
         table.plot.text()
+
+
+def test_words_are_as_wide_as_the_users_axes(explanation):
+    figure = Figure(figsize=(4, 3))
+    axes, other = figure.subplots(1, 2)
+    assert explanation.plot.text(row=0, ax=axes) is figure
+    sizes = {text.get_fontsize() for text in axes.texts}
+    assert len(axes.texts) > 1
+    assert max(sizes) < explanation.plot.text(row=0).axes[0].texts[0].get_fontsize() / 2
+    assert not other.has_data()

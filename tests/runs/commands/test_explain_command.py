@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ from typer.testing import CliRunner
 
 import permgrad as pg
 from permgrad.cli import app
+from permgrad.report.words import value_text
 from permgrad.runs.commands.explained import importance_lines
 
-NO_TARGET = "so that no loss can be explained, only the divergence from the model's own prediction; fill it in"
+NO_TARGET = "so the divergence from the model's own prediction is explained. Fill the column in"
 
 
 def table(rows: int = 200, seed: int = 0) -> pd.DataFrame:
@@ -64,7 +66,8 @@ def without(frame: pd.DataFrame, rows: list[int] | slice) -> pd.DataFrame:
 def printed(said: str, output: str) -> list[tuple[str, float, float | None]]:
     """Return the features printed for an output: name, value, and what stands beside it."""
     lines = said.split(f"output {output}:\n")[1].splitlines()
-    fields = [line.split() for line in lines if line.startswith("  ")]
+    # Of a single row the feature has its value: "a = 0.31".
+    fields = [re.sub(r" = \S+", "", line).split() for line in lines if line.startswith("  ")]
     own = fields[: next((at for at, line in enumerate(lines) if not line.startswith("  ")), len(fields))]
     return [(name, float(value), float(beside[0]) if beside else None) for name, value, *beside in own]
 
@@ -73,27 +76,35 @@ def printed(said: str, output: str) -> list[tuple[str, float, float | None]]:
 @pytest.mark.parametrize("method", ["shapley", "integrated_gradients", "gradient", "lime", "deeplift"])
 def test_several_rows_are_printed_by_their_mean_size(tmp_path, run, write, method):
     rows = write("rows", table(60, seed=1))
-    said = call("explain", run, rows, "--method", method, "--where", "town=Ulm", "--out", tmp_path / "out")
+    said = call(
+        "explain", run, rows, "--method", method, "--where", "town=Ulm", "--positive", "ill", "--out", tmp_path / "out"
+    )
     explanation = pg.Explanation.load(tmp_path / "out")
     assert f"\nmean size over {len(explanation.values)} rows" in said
-    for column, output in enumerate(explanation.outputs):
-        found = printed(said, output)
-        assert [name for name, _, _ in found] == explanation.ranking(output), "the order of its own ranking"
-        own = explanation.values[:, [explanation.names.index(name) for name, _, _ in found], column]
-        np.testing.assert_allclose([size for _, size, _ in found], np.abs(own).mean(axis=0), rtol=1e-3)
-        signed = [beside for _, _, beside in found]
-        if method == "gradient":
-            assert signed == [None] * 3, "its sizes have no sign"
-        else:
-            np.testing.assert_allclose(np.array(signed, dtype=float), own.mean(axis=0), rtol=1e-3, atol=1e-9)
+    assert "output well:" not in said, "of two classes, the positive one"
+    listed = printed(said, "ill")
+    assert [name for name, _, _ in listed] == explanation.ranking("ill"), "the order of its own ranking"
+    own = explanation.values[:, [explanation.names.index(name) for name, _, _ in listed], 0]
+    np.testing.assert_allclose([size for _, size, _ in listed], np.abs(own).mean(axis=0), rtol=1e-3)
+    signed = [beside for _, _, beside in listed]
+    if method == "gradient":
+        assert signed == [None] * 3, "its sizes have no sign"
+    else:
+        np.testing.assert_allclose(np.array(signed, dtype=float), own.mean(axis=0), rtol=1e-3, atol=1e-9)
     assert explanation.ranking()[0] == "a", "the precondition"
 
 
-def test_single_rows_stay_signed(tmp_path, run, write):
+def test_single_rows_stay_signed_and_have_their_values(tmp_path, run, write):
     rows = write("rows", table(60, seed=1))
-    said = call("explain", run, rows, "--method", "shapley", "--row", 3, "--out", tmp_path / "out")
+    words = ("--method", "shapley", "--row", 3, "--positive", "ill")
+    said = call("explain", run, rows, *words, "--out", tmp_path / "out")
     explanation = pg.Explanation.load(tmp_path / "out")
     assert "mean size" not in said
+    assert "Rows are counted from 0." + (" Row 3 is line 5 of rows.csv." if rows.is_file() else "") in said.splitlines()
+    value = table(60, seed=1)["a"][3]
+    assert f"  a = {value_text(value)} " in said
+    frame = pd.read_csv(tmp_path / "out" / "importance.csv")
+    assert float(frame.set_index("feature")["value"]["a"].iloc[0]) == pytest.approx(value)
     found = printed(said, "ill")
     assert [name for name, _, _ in found] == explanation.ranking("ill")
     own = explanation.values[0, [explanation.names.index(name) for name, _, _ in found], 0]
@@ -104,7 +115,8 @@ def test_single_rows_stay_signed(tmp_path, run, write):
 def test_rows_that_are_written_in_parts_are_printed_by_their_mean_size(tmp_path, run):
     (tmp_path / "rows").mkdir()
     table(60, seed=1).to_parquet(tmp_path / "rows" / "part.parquet")
-    said = call("explain", run, tmp_path / "rows", "--method", "shapley", "--out", tmp_path / "out")
+    words = ("--method", "shapley", "--positive", "well")
+    said = call("explain", run, tmp_path / "rows", *words, "--out", tmp_path / "out")
     assert "\nmean size over 60 rows:\n" in said
     explanation = pg.Explanation.load(tmp_path / "out")
     assert [name for name, _, _ in printed(said, "well")] == explanation.ranking("well")
@@ -118,7 +130,7 @@ def test_global_importances_are_printed_in_the_order_of_the_ranking():
 
 
 # --- targets ----------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("named", [(), ("--y", "outcome")])
+@pytest.mark.parametrize("named", [(), ("--target", "outcome")])
 def test_the_loss_of_a_single_row_is_explained_if_asked_for(tmp_path, run, write, named):
     rows = write("rows", without(table(60, seed=1), [5]))
     words = ("explain", run, rows, "--scope", "global", "--repeats", 2, *named)
@@ -126,7 +138,7 @@ def test_the_loss_of_a_single_row_is_explained_if_asked_for(tmp_path, run, write
     assert "permgrad: increase of the loss" in said
     assert errors == "", "row 5 is not asked for"
     said = call(*words, "--row", 5, "--out", tmp_path / "never", code=2)
-    assert "must have a known target, however: of those chosen none has; choose others" in said
+    assert "None of the chosen rows has a target, so no loss can be explained. Choose others" in said
     assert not (tmp_path / "never").exists()
 
 
@@ -136,11 +148,11 @@ def test_a_column_without_any_target_is_told_of(tmp_path, run, write):
         words = ("explain", run, rows, "--repeats", 1, *chosen, "--overwrite", "--out", tmp_path / "out")
         said, errors = told(*words)
         assert "divergence from the model's own prediction" in said
-        assert errors.startswith(f"warning: no row of {rows} has a value in the target's column 'outcome', {NO_TARGET}")
+        assert errors.startswith(f"warning: The target's column 'outcome' is empty in {rows}, {NO_TARGET}")
         assert errors.count("\n") == 1
-        said = call(*words, "--y", "outcome", code=2)
-        assert "y must be known for some row, however: no row of" in said
-        assert "has 'outcome'; name another column" in said
+        said = call(*words, "--target", "outcome", code=2)
+        assert "'outcome'" in said
+        assert "ame another column" in said
     # Where no loss is measured, nobody misses a target.
     assert told("explain", run, rows, "--method", "gradient", "--out", tmp_path / "g")[1] == ""
     assert told("explain", run, rows, "--row", 3, "--repeats", 1, "--out", tmp_path / "r")[1] == ""
@@ -157,11 +169,11 @@ def test_the_published_method_needs_several_rows(tmp_path, run, write):
     rows = write("rows", table(60, seed=1))
     words = ("explain", run, rows, "--method", "permgrad-paper", "--out", tmp_path / "never")
     for chosen, fix in (
-        (("--row", 3, "--y", "outcome"), "leave --row out and choose"),
-        (("--where", "code=7"), "choose"),
+        (("--row", 3, "--target", "outcome"), "Leave --row out and choose"),
+        (("--where", "code=7"), "Choose"),
     ):
         said = call(*words, *chosen, code=2)
-        assert f"which must be several, however: there is 1 here; {fix} more rows" in said
+        assert f"among the explained rows and needs several, got 1. {fix} more rows" in said
         assert "y=None" not in said
 
 
@@ -187,5 +199,5 @@ def test_only_rows_that_are_asked_for_are_counted_among_those_left_out(tmp_path,
     rows = write("rows", without(frame, [int(ulm[0]), int(np.flatnonzero(frame["town"] == "Bonn")[0])]))
     words = ("explain", run, rows, "--scope", "global", "--repeats", 1, "--where", "town=Ulm")
     _, errors = told(*words, "--out", tmp_path / "out")
-    assert errors.startswith(f"warning: 1 of {len(ulm)} rows of {rows} has no target and is left out where the loss")
+    assert errors.startswith(f"warning: 1 of {len(ulm)} rows of {rows} has no target and is left out")
     assert pg.Explanation.load(tmp_path / "out").meta["rows_explained"] == len(ulm) - 1

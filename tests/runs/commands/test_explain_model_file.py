@@ -41,7 +41,7 @@ def files(tmp_path_factory):
 @pytest.mark.parametrize("method", ["permgrad", "permutation", "ablation", "shapley"])
 def test_the_numbers_are_those_of_python(tmp_path, files, method):
     folder, model, rows, late = files
-    asked = ("--y", "late", "--classes", "no,yes", "--method", method, "--seed", 4, "--out", tmp_path / "out")
+    asked = ("--target", "late", "--class-names", "no,yes", "--method", method, "--seed", 4, "--out", tmp_path / "out")
     chosen = ("--where", "region=north") if method == "shapley" else ()
     call("explain", folder / "model.txt", folder / "table.csv", *asked, *chosen)
     saved = pg.Explanation.load(tmp_path / "out")
@@ -60,7 +60,18 @@ def test_the_numbers_are_those_of_python(tmp_path, files, method):
 
 def test_a_row_stands_with_what_the_model_says_of_it(tmp_path, files):
     folder, model, rows, late = files
-    asked = ("--y", "late", "--classes", "no,yes", "--method", "shapley", "--row", 3, "--out", tmp_path / "out")
+    asked = (
+        "--target",
+        "late",
+        "--class-names",
+        "no,yes",
+        "--method",
+        "shapley",
+        "--row",
+        3,
+        "--out",
+        tmp_path / "out",
+    )
     said = call("explain", folder / "model.txt", folder / "table.csv", *asked)
     (line,) = pd.read_csv(tmp_path / "out" / "rows.csv").to_dict(orient="records")
     assert line["row"] == 3
@@ -81,7 +92,7 @@ def test_rows_without_a_target_are_left_out(tmp_path, files):
     folder, _, rows, late = files
     gaps = pd.concat([rows, late.where(late.index > 20)], axis=1)
     gaps.to_csv(tmp_path / "gaps.csv", index=False)
-    asked = ("--y", "late", "--classes", "no,yes", "--out", tmp_path / "out")
+    asked = ("--target", "late", "--class-names", "no,yes", "--out", tmp_path / "out")
     call("explain", folder / "model.txt", tmp_path / "gaps.csv", *asked)
     assert pg.Explanation.load(tmp_path / "out").meta["rows_explained"] == len(rows) - 21
 
@@ -93,7 +104,9 @@ def test_numbers_are_predicted_and_their_target_is_measured(tmp_path):
     model = xgboost.XGBRegressor(n_estimators=20, n_jobs=1).fit(X[:150], y[:150])
     model.save_model(tmp_path / "model.json")
     X[150:].assign(cost=y[150:]).to_csv(tmp_path / "table.csv", index=False)
-    said = call("explain", tmp_path / "model.json", tmp_path / "table.csv", "--y", "cost", "--out", tmp_path / "out")
+    said = call(
+        "explain", tmp_path / "model.json", tmp_path / "table.csv", "--target", "cost", "--out", tmp_path / "out"
+    )
     explanation = pg.explain(model, X[150:], y[150:], random_state=0, progress=False)
     saved = pg.Explanation.load(tmp_path / "out")
     np.testing.assert_allclose(saved.values, explanation.values, rtol=1e-6)
@@ -104,18 +117,18 @@ def test_numbers_are_predicted_and_their_target_is_measured(tmp_path):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("--y", "late"), "does not name the model's 2 classes, and column 'late' holds 'no', 'yes'"),
-        (("--y", "late", "--classes", "a,b,c"), "The model has 2 classes, got a, b, c"),
-        (("--y", "late", "--classes", "a,a"), "Name 2 different ones"),
-        (("--y", "late", "--classes", "on,off"), "must hold classes of the model"),
-        (("--y", "lat"), "Did you mean|no column 'lat'"),
-        (("--stream",), "--stream belongs to models of permgrad"),
-        (("--rows", 5), "--rows belongs to models of permgrad"),
-        (("--engine", "ray"), "--engine belongs to models of permgrad"),
+        (("--target", "late"), "does not name the model's 2 classes, and column 'late' holds 'no', 'yes'"),
+        (("--target", "late", "--class-names", "a,b,c"), "The model has 2 classes, got a, b, c"),
+        (("--target", "late", "--class-names", "a,a"), "Name 2 different ones"),
+        (("--target", "late", "--class-names", "on,off"), "a class that the model does not know"),
+        (("--target", "lat"), "Did you mean|no column 'lat'"),
+        (("--stream",), "--stream applies to models of permgrad"),
+        (("--sample", 5), "--sample applies to models of permgrad"),
+        (("--engine", "ray"), "--engine applies to models of permgrad"),
         (("--trust", "a.B"), "--trust is about types in a skops file"),
-        (("--method", "gradient"), "needs a torch network"),
-        (("--y", "late", "--classes", "no,yes", "--row", 1000), "row must be below"),
-        (("--where", "region=east"), "no row has region = east"),
+        (("--method", "gradient"), "needs the gradient of a torch network"),
+        (("--target", "late", "--class-names", "no,yes", "--row", 1000), "row must be below"),
+        (("--where", "region=east"), "No row has region = east"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(tmp_path, files, words, sentence):
@@ -133,12 +146,12 @@ def test_a_table_must_be_named_and_a_pickle_is_refused(tmp_path, files):
     assert "Missing TABLE" in call("explain", folder / "model.txt", code=2)
     (tmp_path / "model.pkl").write_bytes(b"\x80\x04")
     said = call("explain", tmp_path / "model.pkl", folder / "table.csv", "--out", tmp_path / "out", code=2)
-    assert "would run whatever code it holds" in said
+    assert "would run any code that it holds" in said
     pd.read_csv(folder / "table.csv").drop(columns="age").to_csv(tmp_path / "less.csv", index=False)
     said = call("explain", folder / "model.txt", tmp_path / "less.csv", "--out", tmp_path / "out", code=2)
     assert "'age'" in said
     said = call("explain", folder / "table.csv", folder / "model.txt", "--out", tmp_path / "out", code=2)
-    assert "no model file that can be read" in said
+    assert "is a table, and the first argument is the model" in said
 
 
 def test_a_missing_library_is_a_matter_of_the_environment(tmp_path, files, monkeypatch):
@@ -152,8 +165,8 @@ def test_a_missing_library_is_a_matter_of_the_environment(tmp_path, files, monke
 
 def test_options_of_files_belong_to_files(tmp_path, files):
     (tmp_path / "run").mkdir()
-    said = call("explain", tmp_path / "run", files[0] / "table.csv", "--classes", "a,b", code=2)
-    assert "--classes belongs to a model file" in said
+    said = call("explain", tmp_path / "run", files[0] / "table.csv", "--class-names", "a,b", code=2)
+    assert "--class-names applies to model files" in said
 
 
 def test_the_model_file_is_not_replaced(tmp_path, files):
@@ -184,7 +197,7 @@ def test_other_formats_are_explained(tmp_path, kind):
         target = y
         path.write_bytes(skl2onnx.to_onnx(LogisticRegression().fit(X, y), X.to_numpy()).SerializeToString())
     X.assign(y=target, **dict.fromkeys(names, 0)).to_csv(tmp_path / "table.csv", index=False)
-    said = call("explain", path, tmp_path / "table.csv", "--y", "y", "--out", tmp_path / "out", "--repeats", 3)
+    said = call("explain", path, tmp_path / "table.csv", "--target", "y", "--out", tmp_path / "out", "--repeats", 3)
     assert "loss" in said
     explanation = pg.Explanation.load(tmp_path / "out")
     assert set(explanation.names) == {"age", "north"}

@@ -15,7 +15,7 @@ from permgrad.base.errors import InputError
 from permgrad.cli import app
 from permgrad.data.splitting import split_rows
 from permgrad.runs.compare.compare import compare_table
-from permgrad.runs.compare.plan import CompareRequest, from_request
+from permgrad.runs.compare.plan import CompareRequest, from_request, loss_of
 from permgrad.runs.run.inputs import load_inputs
 
 QUICK = {"models": ["linear", "bagging"], "folds": 2, "explain": False, "progress": False, "threads": 1}
@@ -65,12 +65,12 @@ def test_a_folder_tells_comparisons_of_other_codes_apart(frame, tmp_path):
     assert entry("column", {"a": -9}) == {"a": ["-9"]}
     assert entry("column", {"a": ["-9"]}) == {"a": ["-9"]}, "the same comparison goes on"
     for other in ({"b": -9}, [-9], None):
-        with pytest.raises(InputError, match="differing in na"):
+        with pytest.raises(InputError, match="differs in na"):
             compared(frame, na_codes=other, out=tmp_path / "column")
 
 
-_NO_CODE = "a code for missing must be a number or text, however"
-_NO_LIST = "codes for missing must be one code, a list of codes, or a mapping from column to its codes, however"
+_NO_CODE = "A code for missing values must be a number or text"
+_NO_LIST = "Codes for missing values must be one code, a list of codes, or a mapping from column to its codes"
 
 
 @pytest.mark.parametrize(
@@ -93,31 +93,31 @@ def test_codes_that_are_none_are_refused(frame, tmp_path, codes, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"variables": {"v": ["a", "zz"]}}, "a variable must list columns of the table, however variable 'v' lists 'z"),
-        ({"variables": {"v": "zz"}}, "variable 'v' lists 'zz'"),
-        ({"variables": {"v": []}}, "variable 'v' is empty"),
-        ({"variables": ["a"]}, "variables must be a mapping of variable to a list of columns, however"),
-        ({"kinds": {"b": "boolean"}}, "column 'b'"),
-        ({"kinds": {"c": "numeric"}}, "column 'c'"),
-        ({"na_codes": [True]}, "a code for missing must be a number or text, however: True"),
-        ({"n_repeats": 1.5}, "n_repeats must be an integer of at least 1, however: n_repeats=1.5; pass for example 5"),
-        ({"n_repeats": 0}, "n_repeats must be an integer of at least 1, however: n_repeats=0"),
-        ({"n_repeats": True}, "n_repeats must be an integer of at least 1, however: n_repeats=True"),
-        ({"most_rows": "a"}, "most_rows must be an integer of at least 1, however: most_rows='a'"),
-        ({"threads": 0}, "threads must be an integer of at least 1, however: threads=0"),
-        ({"threads": "2"}, "threads must be an integer of at least 1, however: threads='2'"),
-        ({"folds": 2.0}, "folds must be an integer, however: folds=2.0"),
-        ({"folds": "3"}, "folds must be an integer, however: folds='3'"),
-        ({"repeats": 1.5}, "repeats must be an integer, however: repeats=1.5"),
+        ({"variables": {"v": ["a", "zz"]}}, "Column 'zz' of variable 'v' not found"),
+        ({"variables": {"v": "zz"}}, "Column 'zz' of variable 'v' not found"),
+        ({"variables": {"v": []}}, "Variable 'v' is empty"),
+        ({"variables": ["a"]}, "variables must be a mapping of variable to a list of columns, got"),
+        ({"kinds": {"b": "boolean"}}, "Column 'b'"),
+        ({"kinds": {"c": "numeric"}}, "Column 'c'"),
+        ({"na_codes": [True]}, "A code for missing values must be a number or text, got True"),
+        ({"n_repeats": 1.5}, "n_repeats must be an integer of at least 1, got 1.5. Pass for example 5"),
+        ({"n_repeats": 0}, "n_repeats must be an integer of at least 1, got 0"),
+        ({"n_repeats": True}, "n_repeats must be an integer of at least 1, got True"),
+        ({"most_rows": "a"}, "most_rows must be an integer of at least 1, got 'a'"),
+        ({"threads": 0}, "threads must be an integer of at least 1, got 0"),
+        ({"threads": "2"}, "threads must be an integer of at least 1, got '2'"),
+        ({"folds": 2.0}, "folds must be an integer, got 2.0"),
+        ({"folds": "3"}, "folds must be an integer, got '3'"),
+        ({"repeats": 1.5}, "repeats must be an integer, got 1.5"),
         (
             {"splits": [1, 2.5], "folds": None},
-            "seeds of splits must be integers from 0 to 4294967295, however: splits has 2.5",
+            "splits must be integers from 0 to 4294967295, got 2.5",
         ),
         (
             {"splits": [1, 2**32], "folds": None},
-            "seeds of splits must be integers from 0 to 4294967295, however: splits has 4294967296",
+            "splits must be integers from 0 to 4294967295, got 4294967296",
         ),
-        ({"splits": 42, "folds": None}, "splits must list seeds, however: splits=42"),
+        ({"splits": 42, "folds": None}, "splits must list seeds, got 42"),
     ],
     ids=str,
 )
@@ -147,7 +147,7 @@ def test_whole_numbers_of_numpy_and_seeds_in_an_array_are_fine(frame, tmp_path):
 @pytest.mark.parametrize("device", ["foo", "mps", "cuda:99", "cuda:x", 3.5])
 @pytest.mark.parametrize("models", [["fast", "linear"], ["linear", "bagging"]], ids=["a network", "none"])
 def test_a_device_that_is_not_there_is_refused_in_python(frame, tmp_path, device, models):
-    with pytest.raises(InputError, match=r"device must be one of 'auto', 'cpu'.* on this machine, however: device="):
+    with pytest.raises(InputError, match=r"device must be one of 'auto', 'cpu'.* on this machine, got "):
         compared(frame, models=models, device=device, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -176,7 +176,7 @@ def test_a_preset_for_the_other_task_is_refused_before_work(frame, tmp_path, los
     preset = tmp_path / "mine.json"
     preset.write_text(json.dumps({"base": "fast", "training": {"loss": loss}}))
     models = ["linear", f"{preset}:tabular"]
-    with pytest.raises(InputError, match=rf"the loss of a {task} must be '\w+', however: preset .*{loss}"):
+    with pytest.raises(InputError, match=rf"mine.json: The loss of a {task} must be .\w+., got .{loss}"):
         pg.compare(
             frame.drop(columns=target), frame[target], **{**QUICK, "models": models}, task=task, out=tmp_path / "out"
         )
@@ -185,7 +185,7 @@ def test_a_preset_for_the_other_task_is_refused_before_work(frame, tmp_path, los
     words = ["compare", str(table), "--target", target, "--task", task, "--models", ",".join(models)]
     result = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out")])
     assert result.exit_code == 2, result.output
-    assert f"the loss of a {task} must be" in " ".join(result.output.split())
+    assert f"The loss of a {task} must be" in " ".join(result.output.split())
     assert not (tmp_path / "out").exists()
 
 
@@ -213,7 +213,7 @@ def request(table, **options):
 
 def test_notes_are_on_all_rows_not_on_a_split_that_is_not_made(flagged):
     asked, said = request(flagged), []
-    constant = "constant in the training rows, hence without any effect: flag"
+    constant = "constant in the training rows, hence without effect: flag"
     assert constant in load_inputs(asked.run_request()).notes, "a run's own training rows"
     compare_table(asked, say=said.append)
     assert not any("constant" in line for line in said)
@@ -228,7 +228,7 @@ def test_notes_are_on_all_rows_not_on_a_split_that_is_not_made(flagged):
 
 def test_a_table_is_not_refused_for_a_split_that_is_not_made(flagged):
     asked = request(flagged, drop=("a", "b", "c"))
-    with pytest.raises(InputError, match="a table must have a column that varies"):
+    with pytest.raises(InputError, match="No feature varies: "):
         load_inputs(asked.run_request())
     compare_table(asked, say=lambda text: None)
     assert set(pd.read_csv(flagged.parent / "out" / "importances.csv")["feature"]) == {"flag"}
@@ -242,3 +242,8 @@ def test_the_rows_of_a_comparison_are_those_of_its_file(flagged):
     assert given.y.tolist() == kept["label"].tolist()
     pd.testing.assert_frame_equal(given.X, kept[["a", "b", "flag"]], check_dtype=False)
     assert given.groups.tolist() == pd.factorize(kept["c"])[0].tolist()
+
+
+def test_a_loss_must_be_one_of_the_task():
+    with pytest.raises(InputError, match="loss must be one of 'auto', 'squared_error', 'absolute_error'"):
+        loss_of("regression", "brier")

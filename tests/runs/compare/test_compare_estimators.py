@@ -84,5 +84,5 @@ def test_a_fitted_file_is_refused_because_it_may_have_seen_the_rows(tmp_path, na
     (tmp_path / name).write_text(content)
     words = ("--target", "y", "--models", f"linear,{tmp_path / name}", "--out", tmp_path / "out")
     said = call("compare", tmp_path / "t.csv", *words, code=2)
-    assert "may have seen the rows" in " ".join(said.split())
+    assert "may have been fitted on the rows" in " ".join(said.split())
     assert not (tmp_path / "out").exists()

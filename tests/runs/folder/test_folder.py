@@ -114,7 +114,7 @@ with open_run({str(folder)!r}, {CONFIGURATION!r}) as run:
         ended = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
         assert ended.returncode == 1
         assert f"process {os.getpid()} is at work in" in ended.stderr
-        assert "wait for it, or choose another folder with --out" in ended.stderr
+        assert "Wait until it ends, or choose another folder with --out" in ended.stderr
         fill(run)
     with open_run(folder, CONFIGURATION) as run:
         assert run.finished_stages == list(STAGES)
@@ -127,9 +127,9 @@ def test_another_configuration_is_refused_and_nothing_changes(tmp_path):
     with pytest.raises(InputError) as caught, open_run(tmp_path / "run", {**CONFIGURATION, "preset": "paper"}):
         pass
     assert str(caught.value) == (
-        f"a run's folder must be of the same configuration, however: {tmp_path / 'run'} holds another run, "
-        "differing in preset (fast there, paper now); replace it with --overwrite, "
-        "or choose another folder with --out"
+        f"{tmp_path / 'run'} holds a run of another configuration, which "
+        "differs in preset (fast there, paper now). Replace it with --overwrite, "
+        "or choose another folder with --out. [PG051]"
     )
     assert tree(tmp_path) == before
 
@@ -139,7 +139,7 @@ def test_foreign_files_are_refused_and_survive_overwriting(tmp_path):
     folder.mkdir()
     (folder / "thesis.tex").write_text("years of work")
     with (
-        pytest.raises(InputError, match=r"holds other files \(thesis.tex\); choose another folder with --out"),
+        pytest.raises(InputError, match=r"holds other files \(thesis.tex\)\. Choose another folder with --out"),
         open_run(folder, CONFIGURATION),
     ):
         pass
@@ -165,8 +165,8 @@ def test_what_was_laid_beside_a_model_is_not_removed(tmp_path, options):
     with (
         pytest.raises(
             InputError,
-            match=r"files that are no run's must not be removed, however: .* holds model/thesis\.tex in folders that "
-            "are made anew; move it away, or choose another folder with --out",
+            match=r".* holds model/thesis\.tex in folders that "
+            r"would be replaced\. Move it away, or choose another folder with --out",
         ),
         open_run(tmp_path, CONFIGURATION, **options),
     ):
@@ -187,7 +187,7 @@ def test_a_damaged_record_is_said_and_can_be_replaced(tmp_path, content):
         fill(run)
     (tmp_path / "run.json").write_text(content)
     with (
-        pytest.raises(InputError, match=r"run\.json is damaged; begin anew with --overwrite"),
+        pytest.raises(InputError, match=r"run\.json is damaged\. Start again with --overwrite"),
         open_run(tmp_path, CONFIGURATION),
     ):
         pass
@@ -204,7 +204,7 @@ def test_files_of_others_with_our_names_are_refused_also_with_overwrite(tmp_path
         pass
     assert "--overwrite" not in str(caught.value)
     with (
-        pytest.raises(InputError, match=rf"must not be replaced, however: .* holds no run, but {name}; choose another"),
+        pytest.raises(InputError, match=rf"holds no run, but other files with its names \({name}\)\. Choose another"),
         open_run(tmp_path, CONFIGURATION, overwrite=True),
     ):
         pass
@@ -214,7 +214,7 @@ def test_files_of_others_with_our_names_are_refused_also_with_overwrite(tmp_path
 def test_a_record_of_a_newer_format_is_refused(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"configuration_hash": "x", "schema_version": 99}))
     with (
-        pytest.raises(InputError, match="is of format 99; install a newer permgrad"),
+        pytest.raises(InputError, match=r"has format 99, .*\. Update permgrad"),
         open_run(tmp_path, CONFIGURATION),
     ):
         pass
@@ -227,19 +227,19 @@ def test_a_stage_whose_files_are_gone_is_not_finished(tmp_path, gone, kept):
     with open_run(tmp_path, CONFIGURATION) as run:
         fill(run)
     record = json.loads((tmp_path / "run.json").read_text())
-    assert record["stages"]["data"]["files"] == ["data.json", "split.npz"]
+    assert record["stages"]["data"]["files"] == ["data.json", "columns.json", "split.npz"]
     assert find_finished(tmp_path, CONFIGURATION) is not None, "the precondition: whole it is finished"
     (tmp_path / gone).unlink()
     assert find_finished(tmp_path, CONFIGURATION) is None
     if 0 < kept < 4:
         with (
-            pytest.raises(InputError, match="leave --from out"),
+            pytest.raises(InputError, match="Leave --from out"),
             open_run(tmp_path, CONFIGURATION, from_stage="report"),
         ):
             pass
     with open_run(tmp_path, CONFIGURATION) as run:
         assert run.lost is not None
-        assert (run.lost.files, run.lost.fact) == ([gone], "gone")
+        assert (run.lost.files, run.lost.fact) == ([gone], "missing")
         assert run.finished_stages == list(STAGES)[:kept]
         later = [name for stage in list(STAGES)[kept:] for name in STAGES[stage]]
         assert not any((tmp_path / name).exists() for name in later)
@@ -256,7 +256,7 @@ def test_a_file_within_a_folder_of_a_stage_counts(tmp_path):
     assert find_finished(tmp_path, CONFIGURATION) is not None
     (tmp_path / "model" / "weights.safetensors").unlink()
     with open_run(tmp_path, CONFIGURATION) as run:
-        assert run.lost == ("model", ["model/weights.safetensors"], "gone")
+        assert run.lost == ("model", ["model/weights.safetensors"], "missing")
         assert run.finished_stages == ["data", "layout"]
 
 
@@ -273,7 +273,7 @@ def test_from_a_stage_repeats_it_and_what_follows(tmp_path):
     ):
         pass
     with (
-        pytest.raises(InputError, match=r"from must be one of .* \(did you mean 'model'\?\)"),
+        pytest.raises(InputError, match=r"from must be one of .* Did you mean 'model'\?"),
         open_run(tmp_path, CONFIGURATION, from_stage="modell"),
     ):
         pass
@@ -282,7 +282,7 @@ def test_from_a_stage_repeats_it_and_what_follows(tmp_path):
 def test_a_folder_that_cannot_be_written_is_an_environment_problem(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with (
-        pytest.raises(EnvironmentProblem, match=r"must be writable, however: .*Not a directory; choose another"),
+        pytest.raises(EnvironmentProblem, match=r"Cannot write .*Not a directory. Choose another"),
         open_run(tmp_path / "file" / "run", CONFIGURATION),
     ):
         pass
@@ -299,7 +299,7 @@ def test_a_folder_that_cannot_be_written_is_an_environment_problem(tmp_path, mon
 def test_a_file_in_the_place_of_the_folder(tmp_path):
     (tmp_path / "run").write_text("mine")
     with (
-        pytest.raises(InputError, match="is a file; choose another with --out"),
+        pytest.raises(InputError, match=r"is a file, not a folder\. Choose another with --out"),
         open_run(tmp_path / "run", CONFIGURATION),
     ):
         pass
@@ -311,7 +311,7 @@ def test_a_file_in_the_place_of_the_folder(tmp_path):
 
 def test_a_run_that_is_refused_at_once_leaves_no_folder(tmp_path):
     with (
-        pytest.raises(InputError, match="leave --from out"),
+        pytest.raises(InputError, match="Leave --from out"),
         open_run(tmp_path / "run", CONFIGURATION, from_stage="model"),
     ):
         pass

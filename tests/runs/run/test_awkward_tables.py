@@ -69,7 +69,7 @@ def test_texts_that_are_kept_are_a_level(here):
     assert "--not-na=None" in compared.command
     assert request_configuration(compared)["not_na"] == ["None"]
     for not_na, na, said in (
-        (("none",), (), "is not taken as missing"),
+        (("none",), (), "is not read as missing"),
         (("NA",), ("NA",), "as missing and as not"),
     ):
         with pytest.raises(InputError, match=said):
@@ -80,7 +80,7 @@ def test_texts_that_are_kept_are_a_level(here):
 def test_each_command_takes_them(here, command):
     said = CliRunner().invoke(app, [command, "t.csv", "--target", "y", "--not-na", "nothing"])
     assert said.exit_code == 2
-    assert "Text 'nothing' is not taken as missing" in said.stderr
+    assert "Text 'nothing' is not read as missing" in said.stderr
 
 
 def encoder_of(inputs) -> TableEncoder:
@@ -93,7 +93,7 @@ def test_later_tables_are_read_in_the_same_way(here):
     encoder = encoder_of(inputs)
     frame = table().head(5).assign(pay=["£7", "£1,000", "£2k", "5", "£3k"], more="None")
     frame.to_csv("later.csv")
-    with pytest.raises(InputError, match=r"column 'pay' must be numeric, however line 4 of 'later\.csv' has '£2k'"):
+    with pytest.raises(InputError, match=r"Column 'pay' must be numeric, but holds '£2k' in line 4 of 'later\.csv'"):
         check_cells(encoder, read_like(Path("later.csv"), data)[encoder.feature_names_in_], Path("later.csv"))
     table().head(2).assign(pay=["£7", "8"]).to_csv("later.csv")
     later = read_like(Path("later.csv"), data, encoder.feature_names_in_)
@@ -122,7 +122,9 @@ def test_a_cell_that_is_no_number_is_named_by_its_line(here, part):
     frame.loc[30, "kg"] = np.inf
     frame.to_csv("bad.csv", index=False)
     asked = replace(ASKED, table="bad.csv") if part == "table" else replace(ASKED, test=Path("bad.csv"))
-    with pytest.raises(InputError, match=r"column 'kg' holds an infinite value \(inf\) in line 33 of 'bad\.csv'; repl"):
+    with pytest.raises(
+        InputError, match=r"Column 'kg' holds an infinite value \(inf\) in line 33 of 'bad\.csv'\. Repl"
+    ):
         load_inputs(asked)
 
 
@@ -134,14 +136,14 @@ def test_stored_units_and_texts_are_checked(tmp_path, entry):
     file.write_text(json.dumps({"task": "regression", "target": "y"}))
     assert read_data(file)
     file.write_text(json.dumps({"task": "regression", "target": "y", **entry}))
-    with pytest.raises(InputError, match=r"a run's folder must be as permgrad wrote it"):
+    with pytest.raises(InputError, match="is damaged: its entry"):
         read_data(file)
 
 
 def notes_of(frame: pd.DataFrame, **options) -> list[str]:
     frame.assign(y=np.resize(["a", "b", "b"], len(frame))).to_csv("codes.csv", index=False)
     notes = load_inputs(replace(ASKED, table="codes.csv", **options)).notes
-    return [note for note in notes if "learned from as amounts" in note or "thousands of values" in note]
+    return [note for note in notes if "used as amounts" in note or "thousands of values" in note]
 
 
 def test_codes_that_are_read_as_numbers_are_named(here):
@@ -161,14 +163,14 @@ def test_codes_that_are_read_as_numbers_are_named(here):
     assert 1000 < frame["tail"].nunique() < 0.9 * rows
     first, second = notes_of(frame)
     assert first == (
-        "learned from as amounts, though nearly unique or named like codes: lot, ticket, route_no; say "
-        "--kind lot=categorical if it is a code, --id lot if it only names rows, or --kind lot=numeric if it is an "
-        "amount"
+        "used as amounts, though nearly unique or named like codes: lot, ticket, route_no. Pass "
+        "--kind lot=categorical for a code, --id lot if it only names rows, or --kind lot=numeric for an "
+        "amount."
     )
     levels = frame["tail"].iloc[load_inputs(replace(ASKED, table="codes.csv")).parts["train"].rows].nunique()
     assert second == (
-        f"categories with thousands of values: tail ({levels:,}); say --id tail if it only names rows, or "
-        "--kind tail=categorical to learn from it all the same"
+        f"categories with thousands of values: tail ({levels:,}). Pass --id tail if it only names rows, or "
+        "--kind tail=categorical to use it as it is."
     )
     said = ("lot=categorical", "ticket=numeric", "tail=categorical")
     assert notes_of(frame, kind=said, identifier=("route_no",)) == []

@@ -33,5 +33,5 @@ def test_the_command_shown_repeats_it():
 
 def test_runs_with_images_refuse_it():
     request = RunRequest(table=str(Path("table.csv")), images=("picture",), batch_size=32)
-    with pytest.raises(InputError, match="--batch-size belongs to runs without images, however: --image is given"):
+    with pytest.raises(InputError, match="--batch-size does not apply to runs with --image"):
         request.check()

@@ -41,8 +41,11 @@ def test_a_declared_column_is_what_it_is_said_to_be(here):
     usual = load_inputs(request())
     assert "id_code" not in usual.parts["train"].X.columns
     said = "\n".join(usual.notes)
-    assert "id_code; keep them in the predictions with --id, or learn from one with --kind id_code=categorical" in said
-    assert "ward_id; if it is one leave it out with --id or --drop, else say --kind ward_id=numeric" in said
+    assert (
+        "id_code. Keep them in the predictions with --id, or use one as a feature with --kind id_code=categorical"
+        in said
+    )
+    assert "ward_id. Leave them out with --id or --drop, or confirm with --kind ward_id=numeric" in said
     assert usual.encoder_options == {"na_codes": None, "variables": None, "kinds": None}
     inputs = load_inputs(request("id_code=categorical", "ward=categorical", "ward_id=identifier", "age = numeric"))
     assert inputs.kinds == {"id_code": "categorical", "ward": "categorical", "age": "numeric"}
@@ -59,13 +62,13 @@ def test_a_declared_column_is_what_it_is_said_to_be(here):
 
 def test_what_cannot_be_is_refused_before_any_file_is_read():
     for given, message in {
-        ("ward",): "--kind must have the form COL=KIND, however: --kind 'ward'; give for example --kind postcode=",
-        ("=numeric",): "--kind must have the form COL=KIND, however: --kind '=numeric'",
+        ("ward",): "--kind must have the form COL=KIND, got 'ward'. For example: --kind postcode=",
+        ("=numeric",): "--kind must have the form COL=KIND, got '=numeric'",
         (
             "ward=category",
-        ): "kind of column 'ward' must be one of 'numeric', .*='category' .did you mean 'categorical'..",
-        ("ward=constant",): "must be one of 'numeric', 'categorical', 'boolean', 'date', 'identifier', however",
-        ("a=date", "a=numeric"): "a column has one kind, however: --kind a=date and --kind a=numeric; leave one out",
+        ): "kind of column 'ward' must be one of 'numeric', .* got 'category'. Did you mean 'categorical'.",
+        ("ward=constant",): "must be one of 'numeric', 'categorical', 'boolean', 'date', 'identifier', got",
+        ("a=date", "a=numeric"): "Column 'a' has two kinds: --kind a=date and --kind a=numeric. Leave one of them out",
     }.items():
         with pytest.raises(InputError, match=message):
             request(*given).check()
@@ -74,12 +77,24 @@ def test_what_cannot_be_is_refused_before_any_file_is_read():
 
 def test_kinds_of_what_is_no_feature_are_refused(here):
     for given, options, message in [
-        ("wart=numeric", {}, r"--kind must be a column of the table, .* 'wart' \(did you mean 'ward'\?\)"),
-        ("y=date", {}, "^The target 'y' cannot be of kind date. Say --kind y=categorical to predict classes, or "),
-        ("y=categorical", {"task": "regression"}, "^--kind y=categorical asks for a classification, --task regression"),
-        ("ward=numeric", {"drop": ("ward",)}, "--kind ward=numeric and 'ward' is left out: --drop; leave one of them"),
-        ("ward=numeric", {"group": "ward"}, "--kind ward=numeric and 'ward' is left out: --group; leave one of them"),
-        ("id_code=numeric", {}, "a column declared numeric must hold numbers, however column 'id_code' is identifier"),
+        ("wart=numeric", {}, r"Column 'wart' \(--kind\) not found. Did you mean 'ward'\?"),
+        ("y=date", {}, "^The target 'y' cannot be of kind date. Pass --kind y=categorical to predict classes"),
+        (
+            "y=categorical",
+            {"task": "regression"},
+            "^--kind y=categorical means classification, which contradicts --task",
+        ),
+        (
+            "ward=numeric",
+            {"drop": ("ward",)},
+            "--kind ward=numeric does not apply to 'ward', which is left out: --drop",
+        ),
+        (
+            "ward=numeric",
+            {"group": "ward"},
+            "--kind ward=numeric does not apply to 'ward', which is left out: --split-group",
+        ),
+        ("id_code=numeric", {}, "Column 'id_code' is declared numeric but is identifier"),
     ]:
         with pytest.raises(InputError, match=message):
             load_inputs(request(given, **options))
@@ -98,7 +113,7 @@ def test_the_kind_of_the_target_says_the_task(here):
             if own is asked:
                 assert (inputs.task, len(said)) == ("regression", 1)
             else:
-                assert (inputs.task, inputs.task_reason, said) == ("classification", "asked for", [])
+                assert (inputs.task, inputs.task_reason, said) == ("classification", "as requested", [])
                 assert inputs.parts["train"].y.dtype == np.int64
     assert load_inputs(RunRequest(table="grades.csv", target=("ward",), kind=("ward=numeric",))).task == "regression"
 
@@ -125,15 +140,15 @@ def test_runs_of_other_kinds_are_other_runs(here):
 def test_the_commands_train_on_a_declared_column(here):
     words = ["table.csv", "--target", "y", "--kind", "id_code=categorical", "--kind", "ward=categorical"]
     Path("preset.json").write_text(json.dumps({"base": "fast", "training": {"max_epochs": 2}}))
-    run = ["run", *words, "--preset", "preset.json", "--out", "run", "--baseline", "linear"]
+    run = ["run", *words, "--preset", "preset.json", "--out", "run", "--competitor", "linear"]
     call(*run)
     assert {"id_code", "ward"} <= set(pd.read_csv("run/importance.csv")["feature"])
     schema = json.loads(Path("run/model/model.json").read_text())["preprocessor"]["schema"]["columns"]
     kinds = {column["name"]: column["kind"] for column in schema}
     assert kinds == {"id_code": "categorical", "ward_id": "numeric", "ward": "categorical", "age": "numeric"}
-    assert "nothing was changed" in call(*run)
+    assert "Nothing was changed" in call(*run)
     other = [word if word != "ward=categorical" else "ward=numeric" for word in run]
-    assert re.search(r"differing in kind .*; replace it with --overwrite", call(*other, code=2))
+    assert re.search(r"differs in kind .*\. Replace it with --overwrite", call(*other, code=2))
     call("predict", "run", "table.csv", "--out", "predicted.csv")
     assert len(pd.read_csv("predicted.csv")) == len(table())
     call("compare", *words, "--models", "fast,linear", "--folds", "2", "--out", "compared", "--no-explain")

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from permgrad.cli import app
 from permgrad.evaluation.metrics import evaluate
 
-WORDS = ("--target", "grade", "--preset", "fast", "--baseline", "linear")
+WORDS = ("--target", "grade", "--preset", "fast", "--competitor", "linear")
 
 
 def call(*words: object) -> str:
@@ -50,9 +50,9 @@ def test_a_model_that_learnt_nothing_says_so_first(useless):
     first = metrics["verdict"][0]
     assert list(first["facts"]["ahead"]) == ["accuracy", "log_loss", "roc_auc"]
     assert lines[0] == first["sentence"]
-    assert any(line.startswith("Highest estimates of 3 features, by a model that has learnt nothing") for line in lines)
+    assert any(line.startswith("Most important of 3 features, of a model that learned nothing") for line in lines)
     page = (folder / "report.html").read_text()
-    heading = page[page.index("<h1>") : page.index("</h1>")]
+    heading = page[page.index('<p class="headline">') : page.index('<dl class="verdict">')]
     assert first["sentence"].removeprefix("The model") in heading
     assert "It relies most on" not in page
 
@@ -86,7 +86,7 @@ def test_what_baselines_said_is_kept_and_measured_row_by_row(useless, tmp_path):
     shutil.copytree(folder, copy)
     assert differences(folder, copy)[0] == []
     path = copy / "baseline_predictions.npz"
-    for content, fact in ((path.read_bytes()[:-40], "damaged"), (None, "gone")):
+    for content, fact in ((path.read_bytes()[:-40], "damaged"), (None, "missing")):
         path.unlink() if content is None else path.write_bytes(content)
         assert {one.file for one in differences(folder, copy)[0]} == {path.name}
         result = CliRunner().invoke(app, ["report", str(copy)])
@@ -108,7 +108,7 @@ def test_what_is_said_of_one_class_is_said_of_the_rarer_one(tmp_path):
     # Of noise, average precision is about the share of the class that it is of.
     test = json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]
     assert test["average_precision"] < 0.5
-    words = f"finds 0 of {rare} 'cracked'"
+    words = f"never predicts 'cracked', the class of {rare} test rows"
     assert words in said
     assert words in (tmp_path / "run" / "report.html").read_text().replace("&#39;", "'")
 
@@ -127,7 +127,7 @@ def test_a_column_that_gives_the_target_away_is_an_alarm_first_on_page_and_termi
     assert "--drop 'cost in cents'" in said.splitlines()[0]
     page = (tmp_path / "run" / "report.html").read_text()
     text = page.replace("&#39;", "'")
-    assert text.index("</h1>") < text.index(f"Alarm: {alarm}") < text.index('<section id="results"')
+    assert text.index("</h1>") < text.index(f"Alarm:</strong> {alarm}") < text.index('<section id="scores"')
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["verdict"][0]["facts"]["kind"] == "leak"
     said = call("run", tmp_path / "table.csv", *words, "--drop", "cost in cents", "--out", tmp_path / "without")
     assert "ALARM" not in said

@@ -113,10 +113,7 @@ def test_thresholds_are_the_best_of_all_cuts_of_the_held_out_rows(place, model, 
 def test_costs_that_are_no_costs(place):
     words = ("--target", "y", "--preset", "fast", "--cost", "0", "0", "--out", place / "never")
     _, errors = call("run", place / "table.csv", *words, code=2)
-    assert (
-        "costs must be two numbers of at least 0, not both 0 and with a finite sum, however: --cost 0 0; give for"
-        in errors
-    )
+    assert "--cost must be two finite numbers of at least 0, not both 0, got 0 0. For" in errors
 
 
 # --- integrated gradients ---------------------------------------------------------------------------------------------
@@ -146,7 +143,7 @@ def test_summaries_over_all_test_rows(place, model, split):
 def test_the_report_says_it_all(place):
     text = (place / "run" / "report.html").read_text()
     for words in (
-        "Where to cut",
+        "Where to set the threshold",
         "logit 0.5, as published",
         "The 4 raw features in the",
         "The 7 encoded inputs in the",
@@ -160,7 +157,7 @@ def test_the_report_says_it_all(place):
     assert "How a row becomes an image" not in text, "there is no image in a network on the table alone"
     out, _ = call("run", place / "table.csv", "--target", "y", "--preset", place / "preset.json", "--cost", "1", "5",
                   "--out", place / "run")  # fmt: skip
-    assert "Where to say 'yes'" in out
+    assert "Threshold for 'yes'" in out
 
 
 # --- one client -------------------------------------------------------------------------------------------------------
@@ -193,11 +190,11 @@ def test_clients_by_value_and_another_baseline(place, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--where", "month=mai"), "no row has month = mai (did you mean"),
-        (("--where", "mont=may"), "there is no column 'mont'"),
-        (("--where", "month"), "--where must have the form COLUMN=VALUE, however: --where 'month'; add the value"),
-        (("--where", "month=may", "--row", "1"), "rows are chosen by --row or by --where, however: both are given"),
-        (("--method", "permutation", "--baseline", "mean"), "however: --method permutation has none"),
+        (("--where", "month=mai"), "No row has month = mai. Did you mean 'may'?"),
+        (("--where", "mont=may"), "Column 'mont'"),
+        (("--where", "month"), "--where must have the form COLUMN=VALUE, got 'month'. Add the value"),
+        (("--where", "month=may", "--row", "1"), "--row and --where cannot be combined"),
+        (("--method", "permutation", "--baseline", "mean"), "--baseline does not apply to --method permutation"),
     ],
 )
 def test_what_cannot_be_chosen_is_refused(place, tmp_path, words, message):
@@ -216,7 +213,7 @@ def test_unseen_levels_missing_columns_and_strange_orders(place, tmp_path):
     plain = pd.read_csv(tmp_path / "plain-out.csv")["probability_yes"]
     swapped = save(rows[["loan", "month", "calls", "age"]].assign(shoe=1), tmp_path / "swapped.csv")
     _, errors = call("predict", place / "run", swapped, "--out", tmp_path / "swapped-out.csv")
-    assert errors.strip() == "warning: 1 column is not used, training did not have it: 'shoe'"
+    assert errors.strip() == "warning: 1 column is not used, because training did not have it: 'shoe'"
     np.testing.assert_allclose(pd.read_csv(tmp_path / "swapped-out.csv")["probability_yes"], plain)
     odd = save(rows.assign(month="smarch", age=np.nan), tmp_path / "odd.csv")
     call("predict", place / "run", odd, "--out", tmp_path / "odd-out.csv")
@@ -226,7 +223,7 @@ def test_unseen_levels_missing_columns_and_strange_orders(place, tmp_path):
     assert np.isfinite(pg.Explanation.load(tmp_path / "odd-why").values).all()
     less = save(rows.drop(columns=["age"]), tmp_path / "less.csv")
     _, errors = call("predict", place / "run", less, "--out", tmp_path / "never.csv", code=2)
-    assert "1 is missing: 'age'" in errors
+    assert "1 column of training is missing: 'age'" in errors
     assert not (tmp_path / "never.csv").exists()
 
 

@@ -79,6 +79,7 @@ def test_the_report_shows_images_and_inputs(finished):
         "Where in the images: scan",
         "Grad-CAM, over the image scan",
         "28 × 28 pixels, grey",
+        "What each modality tells",
     ):
         assert words in text, words
     assert "How a row becomes an image" not in text
@@ -88,11 +89,11 @@ def test_the_report_shows_images_and_inputs(finished):
 
 
 def test_the_same_command_goes_on_and_another_image_is_another_run(finished, table, tmp_path):
-    assert "finished already" in call("run", table, *WORDS, "--out", finished)
+    assert "already finished" in call("run", table, *WORDS, "--out", finished)
     moved = tmp_path / "moved"
     shutil.copytree(table.parent / "scans", moved / "scans")
     shutil.copy(table, moved / "records.csv")
-    assert "finished already" in call("run", moved / "records.csv", *WORDS, "--out", finished), "content, not place"
+    assert "already finished" in call("run", moved / "records.csv", *WORDS, "--out", finished), "content, not place"
     first, second = (moved / "scans" / f"{number:05d}.png" for number in (0, 1))
     shutil.copy(first, second)
     said = call("run", moved / "records.csv", *WORDS, "--out", finished, code=2)
@@ -138,16 +139,16 @@ IMAGE = ("--target", "label", "--image")
     [
         (
             (*IMAGE, "scn"),
-            "image must be a column of the table, however: there is no column 'scn' (did you mean 'scan'?)",
+            "Column 'scn' (image) not found. Did you mean 'scan'?",
         ),
         (
             ("--target", "scan", "--image", "scan"),
-            "a column of images has one role, however: --image scan and --target",
+            "Column 'scan' has two roles: --image scan and --target",
         ),
-        ((*IMAGE, "scan", "--preset", "paper"), "preset must be one of 'default', 'fast', however: preset='paper'"),
-        (("--target", "label", "--image-size", "32"), "--image-size belongs to --image, however: no --image is given"),
-        ((*IMAGE, "ward"), "image files must exist, however: 3 of 3 in column 'ward' of the table file do not"),
-        ((*IMAGE, "scan", "--cost", "1", "2"), "--cost belongs to runs without images, however: --image is given"),
+        ((*IMAGE, "scan", "--preset", "paper"), "preset must be one of 'default', 'fast', got 'paper'"),
+        (("--target", "label", "--image-size", "32"), "--image-size needs --image"),
+        ((*IMAGE, "ward"), "3 of 3 image files in column 'ward' of the table file do not exist"),
+        ((*IMAGE, "scan", "--cost", "1", "2"), "--cost does not apply to runs with --image"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_written(table, tmp_path, words, message):
@@ -158,7 +159,7 @@ def test_what_cannot_be_is_said_before_anything_is_written(table, tmp_path, word
 
 def test_a_named_data_set_has_no_images(tmp_path):
     said = call("run", "breast_cancer", "--image", "scan", "--out", tmp_path / "run", code=2)
-    assert "breast_cancer is a data set without images; leave --image out" in said
+    assert "breast_cancer is a data set without images. Leave --image out" in said
 
 
 def test_images_in_both_parts_are_noted(table, tmp_path):
@@ -167,7 +168,7 @@ def test_images_in_both_parts_are_noted(table, tmp_path):
     frame.loc[40:, "scan"] = frame.loc[:39, "scan"].to_numpy()
     frame.to_csv(tmp_path / "doubled.csv", index=False)
     inputs = load_inputs(RunRequest(table=str(tmp_path / "doubled.csv"), target=("label",), images=("scan",)))
-    assert any("show an image of column 'scan' that a training row shows as well" in note for note in inputs.notes)
+    assert any("show the same image of column 'scan' as a training row" in note for note in inputs.notes)
     grouped = RunRequest(
         table=str(tmp_path / "doubled.csv"), target=("label",), images=("scan",), group="scan", split_seed=1
     )
@@ -182,7 +183,7 @@ def test_infinite_cells_are_named_before_anything_is_written(table, tmp_path, pl
     other = table.with_name("infinite.csv")
     frame.to_csv(other, index=False)
     said = call("run", other, *WORDS, "--out", tmp_path / "run", code=2)
-    assert f"column {NOISE[0]!r} holds an infinite value (inf) in line {place + 2} of" in said
+    assert f"Column {NOISE[0]!r} holds an infinite value (inf) in line {place + 2} of" in said
     assert not (tmp_path / "run").exists()
 
 
@@ -194,7 +195,7 @@ def test_a_damaged_image_is_named_before_anything_is_written(table, tmp_path):
         few.loc[row, "scan"] = str(tmp_path / f"bad{row}.png")
     few.to_csv(tmp_path / "few.csv", index=False)
     said = call("run", tmp_path / "few.csv", *WORDS, "--out", tmp_path / "run", code=2)
-    assert "2 of 60 in column 'scan' cannot be read" in said
+    assert "2 of 60 image files in column 'scan' cannot be read" in said
     assert not (tmp_path / "run").exists()
 
 
@@ -217,7 +218,7 @@ def test_levels_without_a_scale_are_named_before_anything_is_written(finished, t
         (("explain", finished, few, "--method", "gradient", "--row", "3"), tmp_path / "out"),
     ):
         said = call(*words, "--out", out, code=2)
-        assert "in column 'scan' do not" in said
+        assert "in column 'scan' hold real numbers outside" in said
         assert "odd.tif: -1000.0 … 1000.0" in said
         assert not out.exists()
 

@@ -62,6 +62,18 @@ def test_every_row_is_in_one_part_and_the_published_split_is_used(here):
         np.testing.assert_array_equal(inputs.parts[part].X["age"], table()["age"][inputs.parts[part].rows])
 
 
+def test_a_sheet_is_read_of_every_excel_file(here):
+    pytest.importorskip("openpyxl")
+    for name, rows in (("table", table()), ("test", table(50, seed=1))):
+        with pd.ExcelWriter(f"{name}.xlsx") as book:
+            rows.head(3).to_excel(book, sheet_name="notes", index=False)
+            rows.to_excel(book, sheet_name="rows", index=False)
+    table(40, seed=2).to_csv("validation.csv", index=False)
+    options = {"target": ("y",), "test": Path("test.xlsx"), "validation": Path("validation.csv"), "sheet": "rows"}
+    inputs = load_inputs(RunRequest(table="table.xlsx", **options))
+    assert [len(inputs.parts[part].rows) for part in PARTS] == [200, 40, 50]
+
+
 def test_identifiers_are_left_out_and_said(here):
     inputs = load()
     assert "code" not in inputs.parts["train"].X.columns
@@ -79,9 +91,9 @@ def test_whole_numbers_that_name_rows_are_left_out_or_named(here):
     inputs = load()
     assert not pd.Series(inputs.parts["train"].rows).is_monotonic_increasing, "rows are drawn"
     note = next(note for note in inputs.notes if "look like identifiers" in note)
-    assert "code, patient_id, kundennr, lfd; keep them" in note
+    assert "code, patient_id, kundennr, lfd. Keep them" in note
     assert "rand_id" in inputs.parts["train"].X.columns
-    assert any("the name is that of an identifier: rand_id; if it is one" in note for note in inputs.notes)
+    assert any("different in every row: rand_id. Leave them out" in note for note in inputs.notes)
     assert not any("rand_id" in note for note in load(drop=("rand_id",)).notes)
 
 
@@ -103,10 +115,8 @@ def test_numbers_written_like_codes_are_named(here, cells, said, delimiter):
     coded.to_csv("table.csv", index=False, sep=delimiter)
     kind = "numeric" if said else None
     assert ("town" in load().schema.of_kind("numeric")) or kind is None, "read as numbers"
-    notes = [note for note in load().notes if "zeros stand in front" in note]
-    assert [note.rpartition("; ")[0] for note in notes] == said * [
-        "read as numbers, though zeros stand in front as in codes: town"
-    ]
+    notes = [note for note in load().notes if "leading zeros" in note]
+    assert [note.partition(". ")[0] for note in notes] == said * ["read as numbers despite leading zeros: town"]
     for declared in ("categorical", "numeric") if said else ():
         assert not any("zeros stand" in note for note in load(kind=(f"town={declared}",)).notes)
 
@@ -114,9 +124,9 @@ def test_numbers_written_like_codes_are_named(here, cells, said, delimiter):
 @pytest.mark.parametrize(
     ("cells", "said"),
     [
-        (["001", "1", "2"], "such as '001' and '1', because they are read as numbers; if they are not the same write"),
-        (["7", "07", "2"], "such as '7' and '07', because they are read as numbers; if they are not the same write"),
-        (["001", "002", "010"], "though zeros stand in front as in codes, and is predicted without them; if it holds"),
+        (["001", "1", "2"], "such as '001' and '1', are read as one number. If they differ, "),
+        (["7", "07", "2"], "such as '7' and '07', are read as one number. If they differ, "),
+        (["001", "002", "010"], "has leading zeros like a code, but is read as numbers. If it holds"),
         (["01", "02"], None),  # nothing falls together, and months are written so
         (["10", "1", "2"], None),
         (["00", "0", "1", "2"], None),  # 0 is declared to be missing
@@ -129,7 +139,7 @@ def test_zeros_in_front_of_the_target_are_said(here, cells, said, delimiter):
     notes = [note for note in load(na=("0",)).notes if "'y'" in note and "have no target" not in note]
     assert len(notes) == (said is not None)
     assert said is None or said in notes[0]
-    assert said is None or notes[0].endswith("write them as text, for example with a letter in front")
+    assert said is None or notes[0].endswith("write them as text, for example with a letter in front.")
 
 
 def test_zeros_in_front_of_numbers_to_predict_are_said_where_they_are_codes(here):
@@ -138,7 +148,7 @@ def test_zeros_in_front_of_numbers_to_predict_are_said_where_they_are_codes(here
         table().assign(y=towns).to_csv("table.csv", index=False)
         inputs = load()
         assert inputs.task == "regression"
-        said = [note for note in inputs.notes if "the target 'y' is read as numbers, though zeros stand" in note]
+        said = [note for note in inputs.notes if "the target 'y' has leading zeros" in note]
         assert len(said) == count
     table().assign(y=["007", "07", "3", "4.5"] * 50).to_csv("table.csv", index=False)
     assert not any("one class" in note for note in load(task="regression").notes)
@@ -150,7 +160,7 @@ def test_numbers_written_in_several_ways_are_named(here):
     said = [note for note in load().notes if "'price' looks like numbers written in several ways" in note]
     assert len(said) == 1
     assert "first odd cell '" in said[0]
-    assert ".25', and is taken for categories; write all its cells alike" in said[0]
+    assert ".25', and is read as categories. Write all its cells alike" in said[0]
     assert not any("price" in note for note in load(drop=("price",)).notes)
 
 
@@ -166,11 +176,11 @@ def test_codes_that_never_occur_are_named(here):
     frame.loc[3, "weight"] = -9
     frame.to_csv("table.csv", index=False)
     said = [note for note in load(na=("-9", "foo", "-8")).notes if "never occur" in note]
-    assert said == ["codes for missing that never occur: 'foo', '-8'; check --na"]
+    assert said == ["--na codes that never occur: 'foo', '-8'. Check --na."]
     assert not any("never occur" in note for note in load(na=("-9",)).notes)
     frame.assign(weight=-8).to_csv("test.csv", index=False)
     said = [note for note in load(na=("-9", "foo", "-8"), test=Path("test.csv")).notes if "never occur" in note]
-    assert said == ["codes for missing that never occur: 'foo'; check --na"]
+    assert said == ["--na codes that never occur: 'foo'. Check --na."]
 
 
 def test_an_identifier_that_is_asked_for_is_kept_beside_the_features(here):
@@ -196,9 +206,9 @@ def test_columns_that_say_the_same_are_named(here):
     assert any("sex: sex_m, sex_f" in note for note in load().notes), "complementary columns are a block, and no copies"
     assert said == [
         (
-            "these columns determine each other one to one in every training row, so importance is split between them: "
-            "age = age_copy; leave out all but one with --drop, or treat them as one feature: write them into a "
-            'JSON file {"age": ["age", "age_copy"]} and give it with --groups'
+            "These columns determine each other one to one in every training row, so importance is split between them: "
+            "age = age_copy. Drop all but one with --drop, or treat them as one feature: put them in a "
+            'JSON file {"age": ["age", "age_copy"]} and pass it with --groups.'
         )
     ]
     Path("groups.json").write_text('{"age": ["age", "age_copy"]}')
@@ -221,7 +231,7 @@ def test_the_terminal_says_why_a_column_is_left_out(here):
     inputs = load(group="patient", drop=("weight",), identifier=("code",))
     lines = {line.split()[0]: line for line in inputs.shown.to_text().splitlines()}
     assert lines["weight"].endswith("left out: --drop")
-    assert lines["patient"].endswith("left out: --group")
+    assert lines["patient"].endswith("left out: --split-group")
     assert lines["code"].endswith("identifier: --id")
     assert lines["age"].endswith(inputs.schema["age"].reason)
     # A column that nobody named keeps what it was recognised by.
@@ -274,13 +284,13 @@ def test_own_files_need_no_column_that_is_left_out(here, left_out, options):
         found = load(test=Path("test.csv"), **options).parts["test"].X
     pd.testing.assert_frame_equal(found, own[features], check_column_type=False)
     own.drop(columns="age").to_csv("test.csv", index=False)
-    with pytest.raises(InputError, match="1 is missing: 'age'"):
+    with pytest.raises(InputError, match="1 column of training is missing: 'age'"):
         load(test=Path("test.csv"), **options)
     own.rename(columns={"age": "agee"}).to_csv("test.csv", index=False)
-    with pytest.raises(InputError, match=r"1 is missing: 'age' \(did you mean 'agee'\?\)"):
+    with pytest.raises(InputError, match=r"1 column of training is missing: 'age'. Did you mean 'agee'\?"):
         load(test=Path("test.csv"), **options)
     own.assign(more=1).to_csv("test.csv", index=False)
-    with pytest.warns(PermgradWarning, match="1 column is not used, training did not have it: 'more'"):
+    with pytest.warns(PermgradWarning, match="1 column is not used, because training did not have it: 'more'"):
         load(test=Path("test.csv"), **options)
 
 
@@ -293,7 +303,7 @@ def test_groups_in_training_and_own_files_are_counted(here):
     assert 0 < len(learned & there) < len(there), "the precondition"
     said = [note for note in inputs.notes if "groups of" in note]
     assert said == [
-        f"{len(learned & there)} of {len(there)} groups of 'patient' in the test file also stand in the training rows"
+        f"{len(learned & there)} of {len(there)} groups of 'patient' in the test file are also in the training rows"
     ]
     # A gap makes the numbers of a column broken ones.
     own.assign(patient=own["patient"].where(own.index > 0)).to_csv("test.csv", index=False)
@@ -314,11 +324,11 @@ def test_what_divides_nothing_is_named(here):
     assert not any("nothing" in note for note in load(**files).notes)
     assert not any("nothing" in note for note in load(test=files["test"], group="patient").notes)
     inputs = load(**files, group="patient")
-    reason = "because --test and --validation are both given; the"
-    assert f"--group divides nothing, {reason} column is left out all the same" in inputs.notes
-    assert inputs.left_out["patient"] == "left out: --group"
+    reason = "because --test and --validation are given. The"
+    assert f"--split-group has no effect on the split, {reason} column is left out." in inputs.notes
+    assert inputs.left_out["patient"] == "left out: --split-group"
     assert [note.split(" in the ")[1].split()[0] for note in inputs.notes if "groups of" in note] == list(files)
-    assert f"--time divides nothing, {reason} column is left out all the same" in load(**files, time="year").notes
+    assert f"--time has no effect on the split, {reason} column is left out." in load(**files, time="year").notes
 
 
 def test_rows_in_training_and_test_are_counted(here):
@@ -343,7 +353,7 @@ def test_rows_that_differ_in_a_column_that_is_left_out_are_not_equal(here, words
     assert "visit" in inputs.left_out
     assert inputs.shared_rows == 0
     assert inputs.alike_rows == 60
-    assert not any("stand in the training rows" in note for note in inputs.notes)
+    assert not any("also in the training rows" in note for note in inputs.notes)
     assert (
         sum("60 of 60 test rows agree with a training row in every feature and the target" in n for n in inputs.notes)
         == 1
@@ -399,7 +409,7 @@ def test_another_version_is_another_run(here, monkeypatch):
     with open_run(request.folder, configuration(request)) as run:
         assert run.finished_stages == []
     monkeypatch.setattr("permgrad.runs.run.inputs.__version__", "99.0")
-    with pytest.raises(InputError, match=r"differing in permgrad \(.* there, 99\.0 now\); replace it with --overwrite"):
+    with pytest.raises(InputError, match=r"differs in permgrad \(.* there, 99\.0 now\)\. Replace it with --overwrite"):
         check_free(request.folder, configuration(request))
 
 
@@ -464,7 +474,7 @@ def test_thousands_of_a_german_table_are_read_alike_in_training_and_prediction(h
     assert inputs.decimals == {"area": ",", "price": ",", "rent": ","}
     Path("new.csv").write_text("area;rent\n1;1.235\n")
     model = SimpleNamespace(preprocessor_=SimpleNamespace(feature_names_in_=["area", "rent"]))
-    with pytest.warns(PermgradWarning, match="column 'rent' may hold thousands or decimals"):
+    with pytest.warns(PermgradWarning, match="Column 'rent' may hold thousands or decimals"):
         assert read_rows(model, {"decimals": inputs.decimals}, Path("new.csv"))[0]["rent"].tolist() == [1235]
     Path("test.csv").write_text("area;rent;price\n1;1.235;3.456\n2;1.500;4.321\n")
     with pytest.warns(PermgradWarning, match="as in the table that was learned from"):

@@ -62,8 +62,8 @@ def test_a_row_is_named_by_its_number_in_the_table(place):
     np.testing.assert_allclose(one.values[0], every.values[3], rtol=1e-5)
     other = next(row for row in range(120) if row not in rows)
     assert f"Row {other} is not a test row of this run" in call("explain", place / "run", "--row", other, code=2)
-    for option in (["--stream"], ["--rows", "5"]):
-        assert f"{option[0]} belongs to a table that is read in" in call("explain", place / "run", *option, code=2)
+    for option in (["--stream"], ["--sample", "5"]):
+        assert f"{option[0]} needs a table that is read in" in call("explain", place / "run", *option, code=2)
 
 
 def test_a_table_that_is_gone_or_changed_is_told(place):
@@ -76,14 +76,14 @@ def test_a_table_that_is_gone_or_changed_is_told(place):
     assert "table.csv, has changed since the run. Name a TABLE" in said
     table_file.unlink()
     said = call("explain", place / "run", "--out", "none", code=2)
-    assert "table.csv, is not there any more. Name a TABLE" in said
+    assert "table.csv, no longer exists. Name a TABLE" in said
     table_file.write_text(content)
 
 
 def test_a_model_without_a_run_has_no_test_rows():
     X, y = load_iris(return_X_y=True)
     pg.HyNNClassifier(preset="fast", max_epochs=1, random_state=0).fit(X, y).save("alone")
-    assert "The test rows of alone are not known, because it is no run." in call("explain", "alone", code=2)
+    assert "alone is not a run, so it has no test rows." in call("explain", "alone", code=2)
 
 
 def test_a_named_data_set_is_a_table(place):

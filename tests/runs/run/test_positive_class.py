@@ -37,8 +37,8 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("positive")
     with working_in(folder):
         table().to_csv("table.csv", index=False)
-        call("run", "table.csv", *WORDS, "--out", "usual", "--baseline", "linear")
-        call("run", "table.csv", *WORDS, "--out", "other", "--baseline", "linear", "--positive", "good")
+        call("run", "table.csv", *WORDS, "--out", "usual", "--competitor", "linear")
+        call("run", "table.csv", *WORDS, "--out", "other", "--competitor", "linear", "--positive", "good")
     return folder
 
 
@@ -72,24 +72,24 @@ def test_the_choice_reaches_baselines_page_and_terminal_but_no_explanation():
     assert Path("usual/importance.csv").read_text() == Path("other/importance.csv").read_text()
     for run, positive in (("usual", "bad"), ("other", "good")):
         page = Path(run, "report.html").read_text()
-        assert f"Average precision, lift and curves are of {positive}, the positive class." in page
+        assert f"Average precision, lift and curves are for the positive class {positive}." in page
         assert f"Observed share of {positive} by predicted probability" in page
-        words = [*WORDS, "--out", run, "--baseline", "linear", *(["--positive", "good"] if run == "other" else [])]
+        words = [*WORDS, "--out", run, "--competitor", "linear", *(["--positive", "good"] if run == "other" else [])]
         said = call("run", "table.csv", *words)
-        assert f"Average precision and lift are of '{positive}', the positive class (--positive chooses" in said
+        assert f"Average precision and lift are for the positive class '{positive}' (change it" in said
 
 
 def test_a_report_is_written_again_for_the_other_class():
     before, page = Path("usual/metrics.json").read_bytes(), Path("usual/report.html").read_text()
     call("report", "usual", "--positive", "good")
     other = Path("usual/report.html").read_text()
-    assert "are of good, the positive class" in other
+    assert "are for the positive class good" in other
     value = metrics_of("other")["test"]["average_precision"]
     # It stands in the table of single classes anyhow.
     assert other.count(f"{value:.3f}") > page.count(f"{value:.3f}") > 0
     assert Path("usual/metrics.json").read_bytes() == before
     call("report", "usual")
-    assert "are of bad, the positive class" in Path("usual/report.html").read_text()
+    assert "are for the positive class bad" in Path("usual/report.html").read_text()
 
 
 def figures_of(page: str, model: str) -> list[str]:
@@ -103,7 +103,7 @@ def test_baselines_are_measured_anew_for_the_other_class():
     shown = figures_of(anew, LINEAR)
     assert shown == figures_of(other, LINEAR)
     assert f"{metrics_of('other')['baselines']['linear']['average_precision']:.3f}" in shown
-    assert "For this network on validation rows the run keeps no predictions" in anew
+    assert "The run has no predictions of this network on validation rows" in anew
     call("report", "usual")
     assert "keeps no predictions" not in Path("usual/report.html").read_text()
 
@@ -119,7 +119,7 @@ def test_damaged_predictions_of_baselines_are_refused(tmp_path, damage):
         path.write_bytes(path.read_bytes()[:-40])
     else:
         np.savez(path, **kept | changed)
-    with pytest.raises(InputError, match=r"does not hold what permgrad wrote\. Run again with --from model\."):
+    with pytest.raises(InputError, match=r"is damaged\. Run again with --from model\."):
         read_guesses(tmp_path, ["bad", "good"], rows)
 
 
@@ -172,7 +172,7 @@ def test_a_class_that_is_never_predicted_is_a_sentence():
     said = call("run", "vague.csv", *WORDS, "--out", "vague")
     rows = pd.read_csv("vague/predictions.csv")
     assert set(rows["prediction"]) == {"good"}, "a precondition"
-    sentence = f"The model finds 0 of {(rows['truth'] == 'bad').sum()} 'bad': no test row is predicted so. With a thres"
+    sentence = f"The model never predicts 'bad', the class of {(rows['truth'] == 'bad').sum()} test rows. With a thres"
     assert sentence in said
     assert sentence in Path("vague/report.html").read_text().replace("&#39;", "'").replace("&#x27;", "'")
     (facts,) = metrics_of("vague")["never_predicted"]

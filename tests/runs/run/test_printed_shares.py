@@ -6,7 +6,7 @@ import pandas as pd
 
 from permgrad.runs.run.run import _feature_lines
 
-SAID = "  (a share below 0 %: what that path says of the feature makes the loss larger)"
+SAID = "  (a share below 0 %: that path makes the loss of this feature larger)"
 
 
 def top(image: float) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pytest
 from permgrad import Explanation
 from permgrad.models.estimators.calibration import Calibration
 from permgrad.runs.commands.report import before_calibration
-from permgrad.runs.run.explaining import read_strongest, write_strongest
+from permgrad.runs.run.strongest import read_strongest, write_strongest
 
 
 def test_values_come_back_by_row(tmp_path):

@@ -50,9 +50,9 @@ def test_the_task_is_chosen_from_the_values(values, task):
 
 def test_what_is_asked_for_wins():
     numbers = pd.Series([1, 2] * 20)
-    assert choose_task(numbers, "regression", "y") == ("regression", "asked for")
-    assert choose_task(pd.Series(np.linspace(0, 1, 9)), "classification", "y") == ("classification", "asked for")
-    with pytest.raises(InputError, match="a regression target must hold numbers"):
+    assert choose_task(numbers, "regression", "y") == ("regression", "as requested")
+    assert choose_task(pd.Series(np.linspace(0, 1, 9)), "classification", "y") == ("classification", "as requested")
+    with pytest.raises(InputError, match="A regression target must be numeric"):
         choose_task(pd.Series(["a"] * 4), "regression", "y")
 
 
@@ -64,7 +64,7 @@ def test_classes_keep_their_type():
 
 
 def test_a_target_like_an_identifier_is_refused():
-    with pytest.raises(InputError, match="must have several rows for each class, however: column 'y' holds 30 classes"):
+    with pytest.raises(InputError, match="Column 'y' has a class for nearly every row: 30 classes"):
         target_values(pd.Series([f"patient {i}" for i in range(30)]), "classification", "y")
 
 
@@ -77,10 +77,10 @@ def test_few_numbers_with_a_point_are_said_to_be_perhaps_classes():
 def test_whole_numbers_that_may_be_classes_are_told():
     school = pd.Series(np.repeat(np.arange(8, 21), 30))
     (said,) = doubt_on_task(school, "regression", "school")
-    assert said.startswith("target 'school' is predicted as a number: whole numbers with 13 different values; if they")
-    assert said.endswith("are classes, pass --task classification")
+    assert said.startswith("target 'school' is predicted as a number: whole numbers with 13 different values. If these")
+    assert said.endswith("are classes, pass --task classification.")
     thin = pd.Series([3, 4, 5] * 40 + [9])
-    assert "whole numbers with 4 different values, the rarest in 1 row; if" in doubt_on_task(thin, "regression", "q")[0]
+    assert "whole numbers with 4 different values, the rarest in 1 row. If" in doubt_on_task(thin, "regression", "q")[0]
     prices = pd.Series(np.arange(1000))
     assert doubt_on_task(prices, "regression", "price") == []
     assert doubt_on_task(school + 0.5, "regression", "school") == []
@@ -92,6 +92,6 @@ def test_in_python_the_rule_is_the_same():
     options = {"groups": None, "variables": None, "na_codes": None, "kinds": None, "name": "t"}
     given = from_arrays(X, y, task="auto", **options)
     assert given.task == "regression"
-    assert "if they are classes, pass task='classification'" in given.notes[0]
+    assert "If these are classes, pass task='classification'" in given.notes[0]
     asked = from_arrays(X, y, task="classification", **options)
     assert (asked.task, asked.notes) == ("classification", ())

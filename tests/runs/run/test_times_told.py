@@ -87,10 +87,10 @@ def test_the_time_of_baselines_is_estimated_and_one_left_out_is_told(here, monke
     monkeypatch.setattr(stages, "write_measures", stop)
     said = said_by(replace(ASKED, baselines=True))
     assert [line for line in said if "xgboost" in line] == [
-        "note: xgboost is left out, because xgboost is not installed: pip install 'permgrad[baselines]'"
+        "note: xgboost is left out, because xgboost is not installed: pip install 'permgrad[boost]'"
     ]
     (estimate,) = [line for line in said if line.startswith("  baselines: about ")]
-    assert estimate.endswith(" more for extra_trees, linear")
+    assert estimate.endswith(" s for extra_trees, linear")
     assert not any("baselines" in line for line in said_by(replace(ASKED, overwrite=True)))
 
 
@@ -99,7 +99,7 @@ def test_a_comparison_says_which_usual_model_is_not_installed(monkeypatch):
 
     assert make_plan([]).notes == ()
     monkeypatch.setattr(Competitor, "available", lambda self: self.name != "lightgbm")
-    said = "lightgbm is left out, because lightgbm is not installed: pip install 'permgrad[baselines]'"
+    said = "lightgbm is left out, because lightgbm is not installed: pip install 'permgrad[boost]'"
     assert make_plan([]).notes == (said,)
     assert make_plan(["default", "linear"]).notes == ()
 

@@ -52,7 +52,7 @@ _PROBE_ROWS = 2
 
 @dataclass(frozen=True)
 class Call:
-    """A layer's call (empty: the network's), or a function's after it; ``number`` and ``again`` count those before."""
+    """A layer's call (empty: the network's), or a function's after it. ``number`` and ``again`` count those before."""
 
     layer: str
     number: int
@@ -68,7 +68,7 @@ class Call:
 
 @dataclass
 class _Heard:
-    """One value that a function made: what went in, what came out, and whose value it is."""
+    """One result of a function: its inputs, its outputs, and the layer that it belongs to."""
 
     call: Call
     function: str
@@ -80,7 +80,7 @@ class _Heard:
 
 
 class _Listener(TorchFunctionMode):
-    """Hears what layers and functions return and follows it to the inputs, or keeps the values of ``wanted`` calls."""
+    """Records the results of layers and functions and traces them to inputs, or stores those of ``wanted`` calls."""
 
     def __init__(self, wanted: Collection[Call] | None = None) -> None:
         super().__init__()
@@ -96,12 +96,12 @@ class _Listener(TorchFunctionMode):
         self._thread = get_ident()
 
     def enter(self, name: str, *_: Any) -> None:
-        """Hear that a layer is called; other threads call layers for themselves."""
+        """Note that a layer is called. Calls of other threads are ignored."""
         if get_ident() == self._thread:
             self._inside.append((name, len(self.heard)))
 
     def leave(self, name: str, _: nn.Module, arguments: tuple[Any, ...], value: Any) -> Any:
-        """Hear what a layer has returned; return what the network goes on with, None for the same."""
+        """Note the result of a layer. Return the result that the network continues with, or None for the same."""
         if get_ident() != self._thread:
             return None
         self._inside.pop()
@@ -153,7 +153,7 @@ class _Listener(TorchFunctionMode):
     def _hear(
         self, call: Call, func: Any, args: Sequence[Any], options: Mapping[str, Any], sources: list[_Heard], value: Any
     ) -> Any:
-        """Follow the results of a function and keep them; return what the network goes on with."""
+        """Follow and store the results of a function. Return those that the network continues with."""
         followed = [tensor for tensor in tensors_in(args, options) if self.follower.of(tensor)]
         if not followed:
             return value
@@ -178,16 +178,18 @@ class _Listener(TorchFunctionMode):
 
 
 def _version(value: Tensor) -> int:
-    """Return how often a tensor was written into."""
+    """Return how often a tensor was changed in place."""
     return 0 if value.is_inference() else int(value._version)  # noqa: SLF001 — torch has no other word for it
 
 
 @contextmanager
 def listening(layers: Mapping[str, nn.Module], listener: _Listener) -> Iterator[None]:
-    """Let a listener hear a network's layers and the functions that it calls; all hooks are gone afterwards."""
+    """Let a listener follow a network's layers and the functions that it calls. All hooks are removed afterwards."""
     handles = []
     try:
         for name, layer in layers.items():
+            if isinstance(layer, torch.jit.ScriptModule):  # takes no hooks
+                continue
             handles.append(layer.register_forward_pre_hook(partial(listener.enter, name)))
             handles.append(layer.register_forward_hook(partial(listener.leave, name)))
         with listener:
@@ -214,9 +216,8 @@ def image_calls(
 ) -> tuple[dict[int, Place], int]:
     """Return where the map of each image is read, and numbers held for each row.
 
-    It is the last value with spatial extent whose cells the output uses, but for what only moves, copies or pools a
-    map, and for queries, keys and values; to a named convolution belongs its activation, as the papers read rectified
-    maps.
+    It is the last value with spatial extent whose cells the output uses. Functions that only move, copy or pool a map
+    do not count, nor do queries, keys and values. A named convolution is read after its activation, as in the papers.
     """
     subject: Any = request.subject
     modules = dict(subject.module.named_modules())
@@ -260,32 +261,50 @@ def _last_maps(
     listener: _Listener, outputs: Tensor, shapes: Mapping[int, ImageShape], *, before_activation: bool
 ) -> dict[int, tuple[Call, Tensor]]:
     """Return for each image the last value with spatial extent whose cells the output uses."""
-    skipped = _RECTIFYING | _NORMALISING if before_activation else frozenset()
-    candidates = [
-        heard
-        for heard in listener.heard
-        if heard.version == _version(heard.value) and heard.value.requires_grad and len(heard.value) == len(outputs)
-        and not hands_on(heard.function) and heard.function not in skipped
-    ]  # fmt: skip
-    slopes: Sequence[Tensor | None] = [None] * len(candidates)
+    candidates = _candidates(listener, len(outputs), before_activation=before_activation)
+    total: Any = None
     if outputs.requires_grad and candidates:
         weights = 1 + torch.arange(outputs.numel(), dtype=outputs.dtype, device=outputs.device).reshape(outputs.shape)
-        with differentiating():
-            total = (outputs * weights.sqrt()).sum()
-            slopes = torch.autograd.grad(total, [heard.value for heard in candidates], allow_unused=True)
+        total = (outputs * weights.sqrt()).sum()
     last: dict[int, tuple[Call, Tensor]] = {}
-    for place in shapes:
-        for heard, slope in zip(candidates[::-1], slopes[::-1], strict=True):
-            cells = _cells(listener, heard.value, place)
-            if cells is None or heard.inward or (slope is None and outputs.requires_grad):
-                continue
-            used = slope is not None and bool((cells.take(slope) != 0).any())
-            # Where no map has cells that the output uses, the first that was met.
-            if used or place not in last:
-                last[place] = (heard.call, heard.value)
-            if used:
-                break
+    pending, behind, size = list(shapes), len(candidates), 1
+    # From the last backwards, ever more at a time: the slopes of all would take as much memory as all values.
+    while pending and behind:
+        some = candidates[max(0, behind - size) : behind][::-1]
+        behind, size = max(0, behind - size), 2 * size
+        slopes = _slopes_at(total, [heard.value for heard in some])
+        for place in list(pending):
+            for heard, slope in zip(some, slopes, strict=True):
+                cells = _cells(listener, heard.value, place)
+                if cells is None or heard.inward or (slope is None and outputs.requires_grad):
+                    continue
+                used = slope is not None and bool((cells.take(slope) != 0).any())
+                # If no map has cells that the output uses, the first one.
+                if used or place not in last:
+                    last[place] = (heard.call, heard.value)
+                if used:
+                    pending.remove(place)
+                    break
     return last
+
+
+def _candidates(listener: _Listener, rows: int, *, before_activation: bool) -> list[_Heard]:
+    """Return the values that may be maps of rows: with slopes, unchanged since, and not merely passed on."""
+    skipped = _RECTIFYING | _NORMALISING if before_activation else frozenset()
+    return [
+        heard
+        for heard in listener.heard
+        if heard.version == _version(heard.value) and heard.value.requires_grad and len(heard.value) == rows
+        and not hands_on(heard.function) and heard.function not in skipped
+    ]  # fmt: skip
+
+
+def _slopes_at(total: Tensor | None, values: Sequence[Tensor]) -> Sequence[Tensor | None]:
+    """Return the slopes of a total at values, None if it does not depend on one, or if there is no total."""
+    if total is None:
+        return [None] * len(values)
+    with differentiating():
+        return torch.autograd.grad(total, values, retain_graph=True, allow_unused=True)
 
 
 def _named(
@@ -306,7 +325,7 @@ def _named(
 
 
 def _rectified(call: Call, value: Tensor, heard: list[_Heard]) -> tuple[Call, Tensor]:
-    """Return the call of the activation that takes up a convolution's value; the convolution's where there is none."""
+    """Return the call of the activation of a convolution's value, or the convolution's own if there is none."""
     current = next((candidate for candidate in heard if candidate.call == call), None)
     while current is not None and (current.call == call or current.function in _NORMALISING):
         source = current
@@ -316,24 +335,29 @@ def _rectified(call: Call, value: Tensor, heard: list[_Heard]) -> tuple[Call, Te
 
 
 def _nothing_to_read(request: Request, images: list[int], layer: str | None) -> InputError:
-    names = request.subject.input_names
-    shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in zip(names, request.inputs, strict=True))
+    subject: Any = request.subject
+    names = subject.form.names  # what keeps the row's tokens follows the user's inputs
+    shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in zip(names, request.inputs, strict=False))
     if not images:
         return InputError(
-            "There is no image: gradcam needs an image input that a convolution sees, or whose patches are tokens, "
-            f"(rows, height, width) or (rows, channels, height, width); the inputs are {shapes}. Choose "
-            "method='integrated_gradients', 'deeplift' or 'permutation'."
+            "There is no image: gradcam needs an image input that enters a convolution or is cut into patches, (rows, "
+            f"height, width) or (rows, channels, height, width), got {shapes}",
+            hint="Choose method='integrated_gradients', 'deeplift' or 'permutation'",
+            code="PG034",
         )
     inputs = " or ".join(repr(names[place]) for place in images)
     if layer is not None:
         return InputError(
-            f"gradcam reads a layer that sees an image input, however: layer {layer!r} does not depend on {inputs}; "
-            "name a layer of its encoder"
+            f"gradcam reads a layer of an image encoder, and layer {layer!r} does not depend on {inputs}",
+            hint="Name a layer of its encoder",
+            code="PG037",
         )
     return InputError(
         "There is no map: gradcam reads the last value with spatial extent, and the network calls no Conv1d or Conv2d "
-        f"layer on {inputs} and makes no tokens of its patches. Pass layer= with the name of a layer whose value is "
-        "(rows, channels, height, width), or choose method='integrated_gradients', 'deeplift' or 'permutation'."
+        f"layer on {inputs} and makes no tokens of its patches",
+        hint="Pass layer= with the name of a layer whose value is (rows, channels, height, width), or choose "
+        "method='integrated_gradients', 'deeplift' or 'permutation'",
+        code="PG034",
     )
 
 
@@ -341,14 +365,16 @@ def _nothing_to_read(request: Request, images: list[int], layer: str | None) -> 
 
 
 class CalledMaps:
-    """Maps of the image inputs of any network, read where a layer or a function is called; the subject is open."""
+    """Maps of the image inputs of any network, read at calls of a layer or a function, with the subject open."""
 
     quantity = "mean of the class activation map over the player's pixels"
 
     def __init__(self, request: Request, options: Mapping[str, Any]) -> None:
         self.request, self.options = request, options
         subject, inputs = request.subject, request.subject.input_names
-        self._shapes = {place: shape for place, shape in enumerate(request.shapes) if shape is not None}
+        self._shapes = {
+            place: shape for place, shape in enumerate(request.shapes) if shape is not None and not shape.vectors
+        }
         self._places, numbers = image_calls(
             request, options["layer"], self._shapes, before_activation=options["before_activation"]
         )
@@ -368,7 +394,7 @@ class CalledMaps:
         self.batch = batch_size(request, numbers)
 
     def read(self, part: slice) -> tuple[list[Tensor], list[Tensor], list[tuple[int, ...]], Tensor]:
-        """Return for each picture maps ``(b, targets, *cells)``, images and size; then all outputs."""
+        """Return for each image input its maps ``(b, targets, *cells)``, images and size, and all outputs."""
         request, places = self.request, list(self._places.values())
         subject: Any = request.subject
         rows = copied_rows(subject, request.inputs, part)
@@ -379,16 +405,18 @@ class CalledMaps:
             for place in places:
                 if place.call not in listener.values:
                     raise InputError(
-                        f"The network does not call {str(place.call)!r} for every batch of rows. Pass layer= with the "
-                        "name of a layer that it always calls."
+                        f"The network does not call {str(place.call)!r} for every batch of rows",
+                        hint="Pass layer= with the name of a layer that it always calls",
+                        code="PG037",
                     )
                 value = listener.values[place.call]
                 if place.cells is None and (value.ndim not in (3, 4, 5) or len(value) != len(outputs)):
                     raise InputError(
-                        "a class activation map needs a layer whose value is (rows, channels, height, width) or (rows, "
-                        f"channels, length), however: layer {place.call.layer!r} gives {tuple(value.shape)} for "
-                        f"{len(outputs)} rows; pass layer= with the name of a convolution, or of a block whose values "
-                        "are tokens"
+                        "A class activation map needs a layer whose value is (rows, channels, height, width) or (rows, "
+                        f"channels, length), got {tuple(value.shape)} from layer {place.call.layer!r} for "
+                        f"{len(outputs)} rows",
+                        hint="Pass layer= with the name of a convolution, or of a block whose values are tokens",
+                        code="PG037",
                     )
             activations = [listener.values[place.call] for place in places]
             constant_sum = subject.sum_is_constant(request.output)
@@ -405,7 +433,7 @@ class CalledMaps:
         return maps, [rows[place] for place in self._places], sizes, outputs.detach()
 
     def values(self, part: slice, maps: Sequence[Tensor]) -> npt.NDArray[np.float64]:
-        """Return the means over each player's positions; all channels of a pixel share its value."""
+        """Return the means over each player's positions. All channels of a pixel share its value."""
         spread = []
         for place, large in zip(self._places, maps, strict=True):
             channels = self._shapes[place].channels

@@ -1,4 +1,4 @@
-"""Class activation maps: from a layer's values and gradients, and of the pictures that a hybrid network draws."""
+"""Class activation maps: from a layer's values and gradients, and of the images that a hybrid network draws."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def weighted_maps(values: Tensor, gradients: Tensor, variant: str, *, relu: bool
     """Return one map ``(rows, targets, *cells)`` per row and output.
 
     With A the layer's maps ``(rows, channels, *cells)`` and g = ∂output/∂A ``(targets, rows, channels, *cells)``:
-    Grad-CAM Σ_k mean(g_k) A_k; HiResCAM Σ_k g_k A_k; LayerCAM Σ_k max(g_k, 0) A_k.
+    Grad-CAM Σ_k mean(g_k) A_k, HiResCAM Σ_k g_k A_k, LayerCAM Σ_k max(g_k, 0) A_k.
     """
     if variant == "gradcam":
         maps = torch.einsum("tnc,nc...->nt...", gradients.flatten(3).mean(dim=3), values)
@@ -44,16 +44,16 @@ def weighted_maps(values: Tensor, gradients: Tensor, variant: str, *, relu: bool
 
 
 def enlarged(maps: Tensor, size: tuple[int, ...], how: str) -> Tensor:
-    """Return maps ``(rows, targets, *cells)`` at an image's size; maps of one dimension run along its width."""
+    """Return maps ``(rows, targets, *cells)`` at an image's size. Maps of one dimension run along its width."""
     cells = maps.reshape(*maps.shape[:2], *[1] * (len(size) + 2 - maps.ndim), *maps.shape[2:])
     if how == "bilinear":
-        mode = "bilinear" if len(size) == 2 else "trilinear"
+        mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(size)]
         return functional.interpolate(cells, size=size, mode=mode, align_corners=False)
     return functional.interpolate(cells, size=size, mode="nearest")
 
 
 class Picture:
-    """A picture with a map for each row and output, and what is kept of both: ``"auto"``, up to ``KEPT_NUMBERS``."""
+    """An image and a map for each row and output, and how many are stored: ``"auto"`` means up to ``KEPT_NUMBERS``."""
 
     def __init__(self, maps_key: str, images_key: str, words: str, request: Request, keep: bool | str) -> None:
         self.maps_key, self.images_key, self.words, self._keep = maps_key, images_key, words, keep
@@ -61,7 +61,7 @@ class Picture:
         self.kept: dict[str, npt.NDArray[np.float32]] = {}
 
     def keep(self, part: slice, maps: Tensor, images: Tensor) -> None:
-        """Keep the maps ``(b, targets, *cells)`` of some rows and the images that they are of."""
+        """Store the maps ``(b, targets, *cells)`` of some rows and their images."""
         self.empty[part] = (maps.flatten(2).abs().amax(dim=2) == 0).cpu().numpy()
         count = len(self.empty)
         numbers = count * (maps[0].numel() + images[0].numel())
@@ -89,8 +89,9 @@ def cam_layer(module: HybridNetwork, name: str | None = None, *, before_activati
     layers = module.image_layers()
     if module.image_branch is None or not layers:
         raise InputError(
-            f"class activation maps need a network with the image path, however: branches={module.paths!r}; "
-            "choose method='permgrad' or 'integrated_gradients', or fit with branches=('tabular', 'image')"
+            f"Class activation maps need a network with the image path, got branches={module.paths!r}",
+            hint="Choose method='permgrad' or 'integrated_gradients', or fit with branches=('tabular', 'image')",
+            code="PG034",
         )
     name = list(layers)[-1] if name is None else name
     check_choice("layer", name, layers)
@@ -142,7 +143,7 @@ def pixel_shares(influence: Tensor, players: Sequence[npt.NDArray[np.intp]]) -> 
 
 
 class DrawnMaps:
-    """Maps of the image path, and their mass on the pixels of each player's encoded columns; the subject is open."""
+    """Maps of the image path, and their mass on the pixels of each player's encoded columns, with the subject open."""
 
     quantity = "mass of the class activation map on the feature's pixels"
 
@@ -159,14 +160,13 @@ class DrawnMaps:
             self._shares = pixel_shares(renderer.influence(), list(request.players.values())).to(request.subject.device)
         else:
             warn_user(
-                "gradcam reads maps back to features through a differentiable renderer, however: these pictures are "
-                "drawn by foreign code, so only the maps are given and the features' values are NaN; "
-                "choose method='permgrad', 'permutation' or 'ablation' for values"
+                "The images are drawn by a function of the user, so gradcam returns maps, and the values of features "
+                "are NaN. Choose method='permgrad', 'permutation' or 'ablation' for values."
             )
         self._mass, self._reached = np.zeros((2, request.count, len(request.targets)))
 
     def read(self, part: slice) -> tuple[list[Tensor], list[Tensor], list[tuple[int, ...]], Tensor]:
-        """Return the maps, the images without their channels and their size; then all outputs."""
+        """Return the maps, the images without their channels and their size, and all outputs."""
         request, options = self.request, self.options
         (rows,) = copied_rows(request.subject, request.inputs, part)
         subject, output = request.subject, request.output
@@ -176,7 +176,7 @@ class DrawnMaps:
         return [maps], [images.mean(dim=1)], [tuple(images.shape[2:])], outputs
 
     def values(self, part: slice, maps: Sequence[Tensor]) -> npt.NDArray[np.float64]:
-        """Return the mass on each player's share of the pixels; NaN where foreign code draws the pictures."""
+        """Return the mass on each player's share of the pixels, NaN if a function of the user draws the images."""
         large = maps[0].flatten(2)
         if self._shares is None:
             return np.full((len(large), len(self.names), large.shape[1]), np.nan)

@@ -1,4 +1,4 @@
-"""Where in an input each number inside a network comes from: positions travel along with the values."""
+"""Find where in an input each number inside a network comes from, by passing positions along with the values."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-#: For one input: its coordinates, one tensor of the value's shape for each followed dimension; NaN: not of this input.
+#: For one input: its coordinates, one tensor of the value's shape for each followed dimension (NaN: no coordinate).
 Coordinates = tuple[Tensor, ...]
 
-_MOVING = frozenset({
+MOVING = frozenset({
     "reshape", "view", "view_as", "reshape_as", "flatten", "unflatten", "permute", "transpose", "swapaxes", "swapdims",
     "movedim", "moveaxis", "t", "getitem", "cat", "concat", "concatenate", "stack", "hstack", "vstack", "chunk",
     "split", "tensor_split", "split_with_sizes", "unsafe_chunk", "unsafe_split", "unbind", "select", "narrow",
@@ -25,6 +25,7 @@ _MOVING = frozenset({
     "repeat_interleave", "broadcast_to", "roll", "flip", "unfold", "pixel_shuffle", "pixel_unshuffle",
     "channel_shuffle", "rot90",
 })  # fmt: skip
+_JOINING = frozenset(("cat", "concat", "concatenate", "stack", "hstack", "vstack"))
 _COPYING = frozenset({
     "clone", "contiguous", "to", "float", "double", "half", "bfloat16", "type", "type_as", "detach", "alias",
     "requires_grad",
@@ -46,7 +47,7 @@ def name_of(func: Any) -> str:
 
 def hands_on(name: str) -> bool:
     """Return whether a function makes no new map: it moves, copies, pools or adds up what another has made."""
-    if name in _MOVING or name in _COPYING or name in _REDUCING:
+    if name in MOVING or name in _COPYING or name in _REDUCING:
         return True
     return "pool" in name or name in ("pad", "interpolate", "upsample", "dropout", "")
 
@@ -104,7 +105,7 @@ class Follower:
                 sources = [(tensor, self.of(tensor)[place]) for tensor in followed if place in self.of(tensor)]
                 there: Sequence[Coordinates | None] = (
                     self._moved(func, args, kwargs, place, len(results))
-                    if name in _MOVING
+                    if name in MOVING
                     else [_handed_on(name, args, sources, result) for result in results]
                 )
                 for axes_of, axes in zip(by_result, there, strict=False):
@@ -124,8 +125,11 @@ class Follower:
                 return leaf
             axes = self.of(leaf).get(place)
             if axes is not None:
-                return axes[dimension].detach()
-            return torch.full(leaf.shape, math.nan, device=leaf.device) if leaf.is_floating_point() else leaf
+                axis = axes[dimension].detach()
+                return axis.contiguous() if name_of(func) == "view" else axis
+            # Whole numbers may be indexes.
+            number = leaf.is_floating_point() or name_of(func) in _JOINING
+            return torch.full(leaf.shape, math.nan, device=leaf.device) if number else leaf
 
         dimensions = next(len(self.of(leaf)[place]) for leaf in tensors_in(args, kwargs) if place in self.of(leaf))
         axes: list[list[Tensor]] = []
@@ -172,7 +176,7 @@ def _averaged(axes: Coordinates, dim: int, result: Tensor) -> Coordinates:
 
 
 def _padded(axis: Tensor, amounts: Sequence[int]) -> Tensor:
-    """Return coordinates after padding, from the last dimension backwards: they go on as they began."""
+    """Return coordinates after padding, from the last dimension backwards, extended in equal steps."""
     for place, (before, after) in enumerate(zip(amounts[::2], amounts[1::2], strict=True)):
         dim = axis.ndim - 1 - place
         size = axis.shape[dim]
@@ -226,7 +230,7 @@ class Cells:
 
 
 def cells_of(axes: Coordinates) -> Cells | None:
-    """Return how a value with these coordinates is read as a map; None where it has no extent or no grid."""
+    """Return how a value with these coordinates is read as a map, or None if it has no extent or no grid."""
     if axes[0].ndim < 2 or any(not _alike(axis, 0) for axis in axes):
         return None
     first = [axis[0] for axis in axes]
@@ -261,10 +265,11 @@ def _alike(axis: Tensor, dim: int) -> bool:
 
 
 class Reader(TorchFunctionMode):
-    """Sees what a network takes its inputs for, by the first function that mixes numbers.
+    """Records how a network reads its inputs, by the first function that mixes numbers.
 
-    ``"image"`` and ``"volume"`` by the convolution that reads it; ``"tokens"``: a vector for each place in a sequence,
-    or whole numbers ``(rows, places)`` for each of which a vector is looked up.
+    A convolution reads ``"series"``, ``"image"`` or ``"volume"``, a recurrent layer over single numbers ``"series"``
+    too. ``"tokens"`` have a vector for each place in a sequence. For whole numbers that are looked up, see
+    ``subject.lookups``.
     """
 
     def __init__(self, inputs: Mapping[int, Tensor]) -> None:
@@ -293,17 +298,23 @@ class Reader(TorchFunctionMode):
     def _reading(name: str, tensor: Tensor, axes: Coordinates, rows: Tensor, value: Any) -> str:
         if name in ("conv2d", "conv3d"):
             return "image" if name == "conv2d" else "volume"
-        if name == "embedding" and rows.ndim == 2 and tensor.shape == rows.shape:
-            return "tokens"
-        if rows.ndim != 3:
-            return ""
-        if name == "conv1d":
-            # Along the sequence, with its vectors as channels; else the input has channels first, as images do.
-            return "tokens" if tensor.ndim == 3 and _alike(axes[0], 1) else "image"
-        vectors = name == "linear" or name in _RECURRENT or mixes(name, 2)
-        pooled = name in _REDUCING and isinstance(value, Tensor) and value.shape == (rows.shape[0], rows.shape[2])
-        if not (vectors or pooled) or tensor.ndim != 3 or tensor.shape[-1] != rows.shape[2]:
-            return ""
-        # A vector holds all numbers of one place, in order: patches of an image, or a flattened one, do not.
-        line = torch.arange(rows.shape[2], dtype=axes[1].dtype, device=axes[1].device)
-        return "tokens" if _alike(axes[0], 2) and bool((axes[1] == line).all()) else ""
+        if rows.ndim == 2:
+            # Numbers one by one along time, which are no channels.
+            across = {"conv1d": 1, **dict.fromkeys(_RECURRENT, 2)}.get(name, 0)
+            return "series" if across and tensor.ndim == 3 and _alike(axes[0], across) else ""
+        return _reading_of_vectors(name, tensor, axes, rows, value) if rows.ndim == 3 else ""
+
+
+def _reading_of_vectors(name: str, tensor: Tensor, axes: Coordinates, rows: Tensor, value: Any) -> str:
+    """Return how a function reads an input of three dimensions."""
+    if name == "conv1d":
+        # Along the sequence, with its vectors as channels. Else the input has channels first, as images do.
+        along = [tensor.ndim == 3 and _alike(axis, 1) and not _alike(axis, 2) for axis in axes]
+        return "tokens" if along[0] else "series" if along[1] else "image"
+    vectors = name == "linear" or name in _RECURRENT or mixes(name, 2)
+    pooled = name in _REDUCING and isinstance(value, Tensor) and value.shape == (rows.shape[0], rows.shape[2])
+    if not (vectors or pooled) or tensor.ndim != 3 or tensor.shape[-1] != rows.shape[2]:
+        return ""
+    # A vector holds all numbers of one place, in order: patches of an image, or a flattened one, do not.
+    line = torch.arange(rows.shape[2], dtype=axes[1].dtype, device=axes[1].device)
+    return "tokens" if _alike(axes[0], 2) and bool((axes[1] == line).all()) else ""

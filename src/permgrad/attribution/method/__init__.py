@@ -1,12 +1,12 @@
-"""The protocol of an attribution method, what it is called with, and the registry in which methods are found."""
+"""The protocol of an attribution method, its ``Request``, and the registry of methods."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, dataclass_transform, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from permgrad.attribution.replace.donors import RowNumbers
 from permgrad.attribution.subject.subject import Subject
 from permgrad.base.errors import InputError
 from permgrad.base.registry import Registry
+from permgrad.models.losses import OtherLoss
 
 if TYPE_CHECKING:
     from permgrad.attribution.players.segments import ImageShape
@@ -30,14 +31,15 @@ Scope = Literal["global", "local"]
 
 @dataclass(frozen=True)
 class Request:
-    """One call of ``pg.explain`` after every argument has been checked and resolved already.
+    """One call of ``pg.explain`` with every argument checked and resolved.
 
-    ``inputs`` are the rows explained, one tensor per input of the network, rows first, never to be changed; ``donors``
-    the background in the same form, ``inputs`` itself where the rows explained are their own background. ``raw`` are
-    the rows as the user gave them, None where no table has an encoder; ``y`` class indexes, or float64 in its own
-    units. ``shapes`` say how inputs are read as images or volumes. ``engine`` plays a loss game in parts, as
-    ``play_losses`` does; ``kept`` is where what is fitted on the background waits for the next rows of a longer table,
-    the first of which is ``row_offset``.
+    ``inputs`` are the rows explained, one tensor per input of the network, rows first. They must not be changed.
+    ``donors`` is the background in the same form, or ``inputs`` itself where the rows are their own background.
+    ``raw`` are the user's rows, or None where no table has an encoder. ``y`` holds class indexes, numbers in y's units,
+    or the targets that a loss takes. In the last case ``classes`` holds the class indexes, if there are any.
+    ``shapes`` say how inputs are read as images or volumes. ``engine`` plays a loss game in parts, as ``play_losses``
+    does. ``kept`` stores whatever is fitted on the background for the next rows of a longer table, and ``row_offset``
+    is the number of its first row.
     """
 
     subject: Subject
@@ -47,13 +49,14 @@ class Request:
     background_kind: str
     scope: Scope
     targets: tuple[int, ...]
-    y: npt.NDArray[Any] | None = None
+    y: Any = None
+    classes: npt.NDArray[np.int64] | None = None
     raw: pd.DataFrame | None = None
     shapes: tuple[ImageShape | None, ...] = ()
     output: Literal["logit", "probability"] = "logit"
     level: str = "feature"
     sampling: Literal["marginal", "conditional"] = "marginal"
-    loss: str = "auto"
+    loss: str | OtherLoss = "auto"
     scoring: Any = None
     sample_weight: npt.NDArray[np.float64] | None = None
     confidence: float = 0.95
@@ -65,6 +68,7 @@ class Request:
     options: dict[str, Any] = field(default_factory=dict)
     engine: Any = None
     positive: str | None = None
+    positive_by_y: bool = False
     row_target: RowTarget | None = None
     kept: dict[str, Any] | None = None
     started: float = field(default_factory=time.perf_counter)
@@ -87,7 +91,7 @@ class Request:
 
     @cached_property
     def background(self) -> npt.NDArray[np.float32] | None:
-        """The background's rows alike, ``(donors, encoded)``; None if it is the rows explained."""
+        """The background's rows in the same form, ``(donors, encoded)``, or None if it is the rows explained."""
         return None if self.shared else self.donors[0].detach().cpu().numpy()
 
     @cached_property
@@ -104,11 +108,13 @@ def refuse_conditional(
 ) -> None:
     """Refuse ``sampling="conditional"`` for a method that draws no such values."""
     if request.sampling != "marginal":
-        raise InputError(f"{name} {does}, however: sampling={request.sampling!r}; {fix}")
+        raise InputError(
+            f"{name} does not support sampling={request.sampling!r}, because it {does}", hint=fix, code="PG004"
+        )
 
 
 class Method(Protocol):
-    """What a registered method offers: its options with their defaults, and its scopes, the default first."""
+    """A registered method: its options with their defaults, and its scopes, the default first."""
 
     scopes: ClassVar[tuple[Scope, ...]]
     options: ClassVar[Mapping[str, Any]]
@@ -121,14 +127,92 @@ class Method(Protocol):
 methods: Registry[type[Method]] = Registry("method")
 
 
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+class Configured:
+    """A method whose options are the fields of its class, as in ``Shapley(max_permutations=200)``.
+
+    A subclass declares each option with its type and default. It becomes a frozen dataclass, and ``options`` is built
+    from its fields.
+    """
+
+    options: ClassVar[Mapping[str, Any]] = {}
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        kind: Any = dataclass(frozen=True, kw_only=True, eq=False, repr=False)(cls)
+        cls.options = {option.name: option.default for option in fields(kind)}
+        # An option left on the class could hide a function of the method, such as ``game``.
+        for name in set(cls.options) & set(vars(cls)):
+            delattr(cls, name)
+
+    def __repr__(self) -> str:
+        changed = changed_options(self)
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
+
+
+class PlayedMethod(Configured):
+    """The options of methods that play games with donors. ``permgrad`` describes them."""
+
+    tolerance: float | None = None
+    ensure_top: int | None = None
+    max_repeats: int = 128
+    incremental: bool = True
+    workers: int = 1
+
+
+class PairedMethod(PlayedMethod):
+    """The options of methods that also measure interactions of the loss.
+
+    ``interactions=2`` adds all pairs after the features. ``pairs`` is how many are measured on all rows after a pilot.
+    """
+
+    interactions: int = 1
+    pairs: int | Literal["auto", "all"] = "auto"
+
+
+def changed_options(method: Method | Configured) -> dict[str, Any]:
+    """Return the options of a method that differ from their defaults."""
+    options = {name: getattr(method, name, default) for name, default in method.options.items()}
+
+    def unchanged(value: Any, default: Any) -> bool:
+        same_type = isinstance(value, (str, int, float)) and type(value) is type(default)
+        return value is default or (same_type and value == default)
+
+    return {name: value for name, value in options.items() if not unchanged(value, method.options[name])}
+
+
+def with_options(method: Any, options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return the name of a registered method, and its options with those of a call. Other methods stay unchanged."""
+    kind = method if isinstance(method, type) else type(method)
+    name = next((name for name in methods if methods.get(name) is kind), None)
+    if name is None:
+        return method, dict(options)
+    held = {} if isinstance(method, type) else changed_options(method)
+    for option in options:
+        if option in held:
+            hint = f"Pass it to {kind.__name__}(...) or to the call, not to both."
+            raise InputError(f"{option} is passed twice", hint=hint, code="PG006")
+    return name, {**held, **options}
+
+
 @runtime_checkable
 class LossGame(Protocol):
-    """What a method offers beside, if its global importance is one game over (row, donor) pairs, whose sums merge."""
+    """A method whose global importance is one game over (row, donor) pairs, so that sums of parts can be merged."""
 
     @staticmethod
     def game(request: Request) -> tuple[Request, Plays]:
-        """Return the request as it is played, and what is played."""
+        """Return the request to play and its plays."""
         ...
+
+
+def refuse_interactions(options: Mapping[str, Any], argument: str) -> None:
+    """Refuse interactions together with an argument that works without them."""
+    if options.get("interactions", 1) != 1:
+        raise InputError(
+            f"interactions={options['interactions']!r} cannot be used with {argument}",
+            hint="Leave one of them out.",
+            code="PG006",
+        )
 
 
 def loss_games() -> list[str]:
@@ -137,6 +221,6 @@ def loss_games() -> list[str]:
 
 
 def loss_game(name: str) -> LossGame | None:
-    """Return the method as the loss game that it plays; None where its global importance is none."""
+    """Return the method if its global importance is a loss game, else None."""
     method = methods.get(name)
     return method if isinstance(method, LossGame) else None

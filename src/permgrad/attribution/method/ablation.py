@@ -1,39 +1,45 @@
-"""Ablation: every row's feature is set to one fixed value, in all paths."""
+"""Ablation: set a feature of every row to one fixed value, in all paths."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar, Literal
 
 import torch
 
 from permgrad.attribution.build import explain_plays
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method import Request, Scope, methods, refuse_conditional
+from permgrad.attribution.method import PlayedMethod, Request, Scope, methods, refuse_conditional
 from permgrad.attribution.replace.donors import need_background
-from permgrad.attribution.replace.game import GAME_OPTIONS
 from permgrad.attribution.replace.plays import Plays, path_plays, single_plays
 from permgrad.base.checks import check_choice
 
-#: What a feature can be set to.
+#: Choices of the value that a feature is set to.
 BASELINES = ("typical", "zeros")
 
 
 @methods.register("ablation")
-class Ablation:
-    """What setting a feature to its typical value (or to encoded zero) does.
+class Ablation(PlayedMethod):
+    """Effect of setting a feature to its typical value (or to encoded zero).
 
     Options:
-        baseline: ``"typical"``: median of a number, most frequent level of a category, over the background;
+        baseline: ``"typical"``: the median of a number or the most frequent level of a category, over the background.
             ``"zeros"``: encoded 0.
         incremental, workers: as for ``permgrad``.
 
-    One value stands for "absent" here, which is why ``permgrad`` draws donors instead.
+    A single value represents "absent". ``permgrad`` avoids that choice by drawing donors.
+
+    Examples:
+        >>> import numpy as np, permgrad as pg
+        >>> X = np.random.default_rng(0).normal(size=(50, 3))
+        >>> y = X @ [2.0, 1.0, 0.0]
+        >>> explanation = pg.explain(lambda rows: rows @ [2.0, 1.0, 0.0], X, y, method="ablation", random_state=0)
+        >>> explanation.ranking()
+        ['x0', 'x1', 'x2']
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = ("global", "local")
-    options: ClassVar[Mapping[str, Any]] = {**GAME_OPTIONS, "baseline": "typical"}
+    baseline: Literal["typical", "zeros"] = "typical"
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
@@ -41,7 +47,7 @@ class Ablation:
 
     @staticmethod
     def game(request: Request) -> tuple[Request, Plays]:
-        """Return the request as it is played, once, and what is played with the fixed values."""
+        """Return the request to play once, and its plays with the fixed values."""
         refuse_conditional(request, "ablation", "sets one value and draws none", "leave sampling out")
         value = request.options["baseline"]
         check_choice("baseline", value, BASELINES)

@@ -1,4 +1,4 @@
-"""``aggregate``: the mean of several methods' importances, each brought to shares of its own sum (AGG)."""
+"""``aggregate``: the mean of several methods' importances, each divided by its sum (AGG)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from permgrad.attribution.build import build, shown_outputs
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method import Request, Scope, methods
+from permgrad.attribution.method import Configured, Request, Scope, methods, with_options
 from permgrad.attribution.request import resolve_options
 from permgrad.attribution.subject.network import BatchError
 from permgrad.base.errors import InputError, shown, warn_user
@@ -23,23 +23,31 @@ MEMBERS = ("gradient", "permutation", "lime", "shapley")
 
 
 @methods.register("aggregate")
-class Aggregate:
+class Aggregate(Configured):
     """Mean of several methods' shares: absolute importances divided by their sum, for each output.
 
-    Each member is called with the same request; a local one is summarised by its mean absolute value over the rows.
-    ``all`` of a method that explains outputs is the sum over the outputs, and its class k is output k; of a method that
-    explains the loss, class k are the rows of that class. There is no interval: the members share rows and network, so
-    that their spread is disagreement and not error.
+    Each member is called with the same request. A local one is summarised by its mean absolute value over the rows.
+    For a method that explains outputs, ``all`` is the sum over the outputs and class k is output k. For a method that
+    explains the loss, class k covers the rows of that class. There is no interval: the members share rows and network,
+    so their spread shows disagreement, not error.
 
     Options:
-        members: names of registered methods, or a mapping from names to options of each.
+        members: registered methods by name or as objects with options, or a mapping from names to options of each.
 
-    Members that refuse the network or its inputs (gradients of whole numbers) are left out with a warning; two must
+    Members that refuse the network or its inputs (gradients of whole numbers) are left out with a warning. Two must
     remain. ``parts`` holds each member's shares.
+
+    Examples:
+        >>> import torch, permgrad as pg
+        >>> net, X = torch.nn.Linear(3, 1), torch.randn(40, 3)
+        >>> explanation = pg.explain(net, X, net(X).detach()[:, 0], method="aggregate",
+        ...                          members=("gradient", "permutation"), random_state=0)
+        >>> list(explanation.parts)
+        ['gradient', 'permutation']
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = ("global",)
-    options: ClassVar[Mapping[str, Any]] = {"members": MEMBERS}
+    members: Iterable[Any] | Mapping[str, Any] = MEMBERS
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
@@ -53,24 +61,24 @@ class Aggregate:
             try:
                 explanation = _explain(request, name, options)
             except BatchError:
-                raise  # The network itself is at fault: that is no refusal of this member.
+                raise  # The network itself is at fault, not this member.
             except InputError as error:
-                left_out[name] = str(error)
+                left_out[name] = error.message
                 continue
             shares[name] = _shares(explanation, outputs)
             quantities[name] = explanation.meta.get("quantity")
             evaluated += int(explanation.meta.get("model_rows") or 0)
-        reasons = "; ".join(f"{name!r}: {reason}" for name, reason in left_out.items())
+        reasons = " ".join(f"{name!r}: {reason}" for name, reason in left_out.items())
         if len(shares) < 2:
-            remain = ", ".join(map(repr, shares)) or "none"
+            remain = f"only {next(iter(shares))!r}" if shares else "none"
             raise InputError(
-                f"aggregate needs at least two members that can explain the model, however: {remain} can ({reasons}); "
-                "pass other members="
+                f"aggregate needs at least two members that can explain the model, and {remain} can ({reasons})",
+                hint="Pass other members=.",
+                code="PG034",
             )
         if left_out:
             warn_user(
-                f"aggregate should average all its members, however: it leaves out those that refuse ({reasons}); pass "
-                "members= without them"
+                f"aggregate leaves out members that cannot explain the model ({reasons}). Pass members= without them."
             )
         facts = {
             "quantity": "mean share of the importance over methods",
@@ -85,28 +93,32 @@ class Aggregate:
 
 
 def _members(asked_for: Any) -> dict[str, dict[str, Any]]:
-    """Return the members and their options; refuse what is not a method, or too few."""
+    """Return the members and their options. Refuse unknown methods and fewer than two."""
     if isinstance(asked_for, Mapping):
         members = {str(name): {} if options is None else options for name, options in asked_for.items()}
     elif isinstance(asked_for, Iterable) and not isinstance(asked_for, (str, bytes)):
-        members = {str(name): {} for name in asked_for}
+        members = {str(name): options for name, options in (with_options(member, {}) for member in asked_for)}
     else:
         raise InputError(
-            "members must be names of methods, or a mapping from names to their options, "
-            f"however: members={shown(asked_for)}; pass for example members=('permutation', 'lime')"
+            f"members must be names of methods, or a mapping from names to their options, got {shown(asked_for)}",
+            hint="Pass for example members=('permutation', 'lime').",
+            code="PG001",
         )
     for name, options in members.items():
         method: Any = methods.get(name)
         if not isinstance(options, Mapping):
             raise InputError(
-                f"options of a member must be a mapping from their names, however: {name!r} has {shown(options)}; pass "
-                f"for example members={{{name!r}: {{}}}}"
+                f"The options of member {name!r} must be a dict, got {shown(options)}",
+                hint=f"Pass for example members={{{name!r}: {{}}}}.",
+                code="PG001",
             )
         if name == "aggregate":
-            raise InputError("members must be methods of their own, however: 'aggregate' is among them; leave it out")
+            raise InputError("members must not contain 'aggregate'", hint="Leave it out.", code="PG006")
         resolve_options(method, name, dict(options))
     if len(members) < 2:
-        raise InputError(f"aggregate needs at least two members, however: members={list(members)}; name another")
+        raise InputError(
+            f"aggregate needs at least two members, got {list(members)}", hint="Add another method.", code="PG005"
+        )
     return members
 
 
@@ -117,14 +129,15 @@ def _explain(request: Request, name: str, options: Mapping[str, Any]) -> Explana
     explanation = method()(replace(request, scope=scope, options={**method.options, **options}))
     if explanation.names != request.space.names:
         raise InputError(
-            f"members must explain the same players, however: {name!r} explains {', '.join(explanation.names[:5])}; "
-            "leave it out"
+            f"Member {name!r} explains other players ({', '.join(explanation.names[:5])})",
+            hint="Leave it out.",
+            code="PG034",
         )
     return explanation.to_global("mean_abs") if explanation.scope == "local" else explanation
 
 
 def _shares(explanation: Explanation, outputs: tuple[str, ...]) -> Floats:
-    """Return absolute values divided by their sum, ``(players, outputs)``; 0 where all are 0."""
+    """Return absolute values divided by their sum, ``(players, outputs)``, or 0 where all are 0."""
     values, columns = np.abs(explanation.values), []
     for name in outputs:
         if name in explanation.outputs:
@@ -132,7 +145,7 @@ def _shares(explanation: Explanation, outputs: tuple[str, ...]) -> Floats:
         elif name == "all":
             columns.append(values.sum(axis=1))
         else:
-            # A single output: what speaks for one class speaks against the other.
+            # A single output: evidence for one class is evidence against the other.
             columns.append(values[:, 0] if values.shape[1] == 1 else np.full(len(values), np.nan))
     stacked = np.stack(columns, axis=1)
     total = stacked.sum(axis=0, keepdims=True)

@@ -1,4 +1,4 @@
-"""Any Captum object as ``method=``, recognised by what it offers: Captum is never imported, any version works."""
+"""Captum objects as ``method=``, recognised by their ``attribute``. Captum is never imported, and any version works."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from permgrad.base.threads import captum_turn
 from permgrad.models.batches import in_batches
 from permgrad.models.devices import rows_at_once
 
-#: Rows per call; Captum multiplies them by steps or perturbations itself.
+#: Rows per call. Captum itself multiplies them by steps or perturbations.
 _BATCH, _BATCH_ACCELERATOR = 256, 4096
-#: The baselines of these are a sample that every row meets, however many rows there are.
+#: Classes whose baselines are a sample that is used for every row.
 _DISTRIBUTIONS = ("GradientShap", "DeepLiftShap")
 
 
 class CaptumMethod(Method):
-    """A Captum attribution object behind the face of a method.
+    """Adapter that makes a Captum attribution object a method.
 
-    Values are what ``attribute`` returns, added up over each player's positions; perturbation methods are given the
-    players as ``feature_mask``, so that a segment acts as one, and then the player's value is the one they return. The
-    options of the call go to ``attribute`` as they are; ``baselines`` may be given in the form of the inputs.
+    Values are the result of ``attribute``, summed over each player's positions. Perturbation methods get the players as
+    ``feature_mask``, so that a segment is one feature, and the player's value is the one they return. The options of
+    the call are passed to ``attribute`` unchanged. ``baselines`` may have the form of the inputs.
 
     Examples:
         >>> import permgrad as pg
@@ -54,8 +54,9 @@ class CaptumMethod(Method):
             shown = attribution.__name__ if isinstance(attribution, type) else type(attribution).__name__
             raise InputError(
                 f"method must be a name ({', '.join(methods)}), a Captum attribution object or a dict of them by "
-                f"input, however: it is {shown}; pass for example method='permgrad' or "
-                "captum.attr.IntegratedGradients(net)"
+                f"input, got {shown}",
+                hint="Pass for example method='permgrad' or captum.attr.IntegratedGradients(net).",
+                code="PG001",
             )
         self.attribution = attribution
         self.kind = type(attribution).__name__
@@ -67,8 +68,9 @@ class CaptumMethod(Method):
         subject.check_network(self.name)
         if subject.paths:
             raise InputError(
-                "a Captum object explains a torch network, however: model is an estimator of permgrad; pass "
-                "model.module_ and the encoded rows, or choose one of permgrad's own methods"
+                "A Captum object cannot explain an estimator of permgrad, only a torch network",
+                hint="Pass model.module_ and the encoded rows, or choose one of permgrad's methods.",
+                code="PG034",
             )
         self._check_network(subject)
         values = np.zeros((request.count, len(request.space), len(request.targets)))
@@ -81,10 +83,10 @@ class CaptumMethod(Method):
                 values[part, :, column] = self._attribute(request, rows, target, part)
                 bar.advance(part.stop - part.start)
 
-        # Captum keeps what it sees of a call in the object, and hooks on the network, for whoever calls it.
+        # During a call, Captum stores state in the object and hooks on the network, which other threads would see.
         bar = Progress(request.count * len(request.targets), self.name, request.progress)
         with bar, captum_turn, request.subject.open(), torch.inference_mode(mode=False), torch.enable_grad():
-            # It draws within the batch, so that all rows go in at once.
+            # It permutes within the batch, so all rows are passed at once.
             if self.kind == "FeaturePermutation" and request.batch_size == "auto":
                 work(slice(0, request.count))
             else:
@@ -97,11 +99,15 @@ class CaptumMethod(Method):
         return explanation
 
     def _check_network(self, subject: NetworkSubject) -> None:
-        """Refuse an object that was made for another network or layer: its numbers would be taken for this one's."""
-        if isinstance(subject, InnerSubject) and getattr(self.attribution, "layer", None) is not subject.layer:
+        """Refuse an object made for another network or layer."""
+        layer = getattr(self.attribution, "layer", None)
+        layers = layer if isinstance(layer, list) else [layer]
+        if isinstance(subject, InnerSubject) and [*map(id, layers)] != [*map(id, subject.layers.values())]:
+            asked = ", ".join(map(repr, subject.layers))
             raise InputError(
-                f"layer={subject.names[0]!r} is not the layer that {self.name} was made for. Leave layer= out, or make "
-                "a Captum object for that layer."
+                f"layer={asked} is not the layer that {self.name} was created for",
+                hint="Leave layer= out, or create a Captum object for that layer.",
+                code="PG037",
             )
         function = getattr(self.attribution, "forward_func", None)
         owner = getattr(function, "__self__", function)
@@ -109,12 +115,13 @@ class CaptumMethod(Method):
             inside = unwrap(owner)
             if not any(part is subject.module for part in inside.modules()):
                 raise InputError(
-                    f"{self.name} must be made for the network that is explained, however: it was made for another "
-                    f"{type(inside).__name__}; pass {self.kind}(model)"
+                    f"{self.name} was created for another network (a {type(inside).__name__}) than the one explained",
+                    hint=f"Pass {self.kind}(model).",
+                    code="PG031",
                 )
 
     def _attribute(self, request: Request, rows: tuple[Tensor, ...], target: int, part: slice) -> Any:
-        """Return the players' values for some rows, which stand at ``part``, and one output, ``(rows, players)``."""
+        """Return the players' values for the rows at ``part`` and one output, ``(rows, players)``."""
         inner = request.subject if isinstance(request.subject, InnerSubject) else None
         subject: Any = request.subject if inner is None else inner.outer
         sources = rows if inner is None else tuple(tensor[part] for tensor in subject.inputs)
@@ -129,7 +136,7 @@ class CaptumMethod(Method):
             attributions = self._on_inputs(returned, [rows[place] for place in order])
             attributions = [attributions[order.index(place)] for place in range(len(rows))]
         else:
-            # Inputs that are needed behind the layer belong to nobody.
+            # Inputs that are used after the layer belong to no player.
             unowned = [torch.zeros_like(tensor, dtype=torch.float32) for tensor in rows[inner.calls :]]
             attributions = [*self._on_inputs(returned, list(rows[: inner.calls])), *unowned]
         by_player = space.sums([values.detach() for values in attributions])
@@ -141,7 +148,7 @@ class CaptumMethod(Method):
     def _options(
         self, request: Request, subject: Any, order: list[int], part: slice, *, inside: bool
     ) -> dict[str, Any]:
-        """Return the call's options for the rows at ``part``, baselines and players laid out as Captum takes them."""
+        """Return the call's options for the rows at ``part``, with baselines and players in Captum's form."""
         options, samples = dict(request.options), self.kind.endswith(_DISTRIBUTIONS)
         baselines = request.donors if samples and not inside else None
         if "baselines" in options:
@@ -151,7 +158,7 @@ class CaptumMethod(Method):
             options["baselines"] = tuple(baselines[place].to(subject.device) for place in order)
         takes_mask = "feature_mask" in inspect.signature(self.attribution.attribute).parameters
         if not inside and takes_mask and "feature_mask" not in options:
-            # Players act as one; positions of nobody become one more feature, whose value is dropped.
+            # Each player is one feature. Positions without a player are one more, whose value is dropped.
             segments = [request.space.segments[place].to(subject.device) for place in order]
             options["feature_mask"] = tuple(torch.where(each < 0, len(request.space), each)[None] for each in segments)
         for_all_rows = {"feature_mask", *(["baselines"] if samples else [])}
@@ -161,7 +168,7 @@ class CaptumMethod(Method):
         }
 
     def _call(self, inputs: tuple[Tensor, ...], options: dict[str, Any]) -> list[Tensor]:
-        """Return what ``attribute`` returns; what it raises becomes a sentence."""
+        """Return the result of ``attribute``. Turn its errors into an ``InputError``."""
         try:
             returned = self.attribution.attribute(inputs, **options)
         except PermgradError:
@@ -171,13 +178,14 @@ class CaptumMethod(Method):
                 raise
             reason = " ".join(str(error).split())[:300]
             raise InputError(
-                f"{self.name} must be able to attribute these inputs, however: it raised {type(error).__name__}: "
-                f"{reason}; pass what it needs (baselines=, …) as options"
+                f"{self.name} failed on these inputs with {type(error).__name__}: {reason}",
+                hint="Pass the arguments that it needs (baselines=, …) as options.",
+                code="PG032",
             ) from error
         return list(returned) if isinstance(returned, (tuple, list)) else [returned]
 
     def _on_inputs(self, parts: list[Tensor], rows: list[Tensor]) -> list[Tensor]:
-        """Return attributions shaped like the inputs; a layer's map is spread over the one image there is."""
+        """Return attributions shaped like the inputs. A layer's map is spread over the image, if there is only one."""
         pairs = list(zip(parts, rows, strict=False))
         if len(parts) == len(rows) and all(part.shape[: row.ndim] == row.shape for part, row in pairs):
             return [part.reshape(*row.shape, -1).sum(dim=-1) for part, row in pairs]
@@ -189,14 +197,15 @@ class CaptumMethod(Method):
             attributions[place] = _spread(parts[0], layout, rows[place])
             return attributions
         raise InputError(
-            f"{self.name} must give one number for each number of the inputs {[tuple(row.shape) for row in rows]}, "
-            f"however: it gave {[tuple(part.shape) for part in parts]}; for a layer's units pass layer= with its name "
-            "too"
+            f"{self.name} must return attributions of shapes {[tuple(row.shape) for row in rows]}, as the inputs, got "
+            f"{[tuple(part.shape) for part in parts]}",
+            hint="To explain the units of a layer, also pass layer= with its name.",
+            code="PG007",
         )
 
 
 def _spread(maps: Tensor, layout: ImageShape, rows: Tensor) -> Tensor:
-    """Return a layer's maps ``(rows, channels, height, width)`` over the pixels of an image, its channels alike."""
+    """Return a layer's maps ``(rows, channels, height, width)`` over the pixels of an image, equal for all channels."""
     size = layout.size[-2:]
     heat = functional.interpolate(maps.sum(dim=1, keepdim=True), size=size, mode="bilinear", align_corners=False)
     if layout.channels is None:
@@ -206,21 +215,22 @@ def _spread(maps: Tensor, layout: ImageShape, rows: Tensor) -> Tensor:
 
 
 def _call_order(subject: NetworkSubject) -> list[int]:
-    """Return the inputs in the order of the forward's parameters: Captum passes them by position."""
+    """Return the inputs in the order of the forward's parameters, because Captum passes them by position."""
     form = subject.form
     named = list(inspect.signature(subject.module.forward).parameters) if form.passing == "keywords" else form.arguments
     places = [] if form.passing == "whole" else [named.index(leaf.place[0]) for leaf in form.leaves]
     order = sorted(range(len(places)), key=places.__getitem__)
     if not places or [places[position] for position in order] != list(range(len(order))):
         raise InputError(
-            "A Captum object passes every input by position, and this network takes them in another way (a list or "
-            "dict, or None before an input). Wrap it in a module whose forward has one parameter for each input."
+            "Captum passes every input by position, but this network takes a list or dict, or None before an input",
+            hint="Wrap it in a module whose forward has one parameter for each input.",
+            code="PG034",
         )
     return order
 
 
 def _of_rows(value: Any, part: slice, count: int) -> Any:
-    """Return the part of an option that has one entry for each row, also of each tensor of several."""
+    """Return the rows at ``part`` of an option with one entry per row, also inside a tuple."""
     if isinstance(value, tuple):
         return tuple(_of_rows(item, part, count) for item in value)
     return value[part] if isinstance(value, Tensor) and value.ndim > 0 and len(value) == count else value

@@ -1,15 +1,13 @@
-"""DeepLIFT by the Rescale rule, for any network and without hooks; how the slopes are found: ``rescale``."""
+"""DeepLIFT by the Rescale rule, for any network and without hooks. ``rescale`` computes the slopes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
 
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method import Request, Scope, methods, refuse_conditional
-from permgrad.attribution.slopes.baselines import baseline_rows
+from permgrad.attribution.method import Configured, Request, Scope, methods, refuse_conditional
 from permgrad.attribution.slopes.gradients import differentiable
 from permgrad.attribution.slopes.slopes import Additive, Slopes, walks_truly
 from permgrad.base.checks import check_whole
@@ -17,33 +15,33 @@ from permgrad.base.errors import InputError, warn_user
 from permgrad.base.progress import Progress
 from permgrad.models.batches import in_batches
 
-#: The gap of the sums, as a share of the output's range, from which on values are called incomplete.
+#: A larger gap of the sums, as a share of the output's range, causes a warning.
 _GAP = 0.01
 
 
 @methods.register("deeplift")
-class DeepLift:
-    """What each input adds to the difference between a row's output and that at a baseline, in one step.
+class DeepLift(Configured):
+    """Contribution of each input to the difference between a row's output and the output at a baseline, in one step.
 
-    Every function of the network that is not linear takes its mean slope between baseline and row, and the slopes are
-    multiplied backwards; values then add up to output − output at the baseline. Activations, max pooling, softmax,
-    normalisations, attention and products of activations are known, wherever they are called (see ``rescale``);
-    modules used twice and in-place or functional calls need no care. What is not known (recurrent layers, for example)
-    keeps its gradient, and ``meta["completeness_gap"]``, the largest |Σ values − (f(x) − f(baseline))| as a share of
-    the output's range over the background, says how much is missing.
+    Every nonlinear function of the network gets its mean slope between baseline and row, and the slopes are
+    multiplied backwards. Values then add up to output − output at the baseline. Rules exist for activations, max
+    pooling, softmax, normalisations, attention and products of activations, wherever they are called (see ``rescale``).
+    Modules may be used twice, and calls may be in place or functional. Functions without a rule (recurrent layers, for
+    example) keep their gradient. ``meta["completeness_gap"]`` shows how much is then missing: the largest
+    |Σ values − (f(x) − f(baseline))| as a share of the output's range over the background.
 
     On hybrid networks ``parts`` splits every value by the path through which it reached the output.
 
     Options:
-        baseline: ``"auto"`` (the median of the background; zeros where a network is explained without one),
+        baseline: ``"auto"`` (the median of the background, or zeros for a network without one),
             ``"median"``, ``"mean"``, ``"zeros"``, ``"background"`` (the mean over background rows), or rows like those
             explained.
         references: background rows that ``"background"`` averages over, at most.
 
-    Source: Shrikumar, Greenside & Kundaje 2017 (arXiv 1704.02685), sections 3.1 to 3.5.1; averaged over a background:
+    Sources: Shrikumar, Greenside & Kundaje 2017 (arXiv 1704.02685), sections 3.1 to 3.5.1. Averages over a background:
     Lundberg & Lee 2017 (arXiv 1705.07874), section 4.2, "Deep SHAP".
-    NOTE[DIFF]: the paper explains a softmax by its normalised logits; here softmax has a rule of its own, which is
-        used with ``output="probability"`` and where the network itself calls it. Its rules for products, maxima and
+    NOTE[DIFF]: the paper explains a softmax by its normalised logits. Here softmax has a separate rule, used with
+        ``output="probability"`` and where the network itself calls it. The rules for products, maxima and
         normalisations are ours, see ``rescale``.
 
     Examples:
@@ -56,7 +54,8 @@ class DeepLift:
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = ("local",)
-    options: ClassVar[Mapping[str, Any]] = {"baseline": "auto", "references": 50}
+    baseline: Any = "auto"
+    references: int = 50
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
@@ -64,7 +63,7 @@ class DeepLift:
         options = request.options
         references = check_whole("references", options["references"], "pass for example 50")
         slopes, subject = Slopes(request, "deeplift", by_path=True), request.subject
-        result = Additive(slopes, baseline_rows(request, options["baseline"], references))
+        result = Additive(slopes, slopes.places.baseline(options["baseline"], references))
         count, matched = len(result.baseline.rows[0]), True
 
         def work(part: slice) -> None:
@@ -79,9 +78,10 @@ class DeepLift:
             few = tuple(tensor[:8] for tensor in rows)
             if part.start == 0 and not walks_truly(slopes, few, outputs[: len(few[0])]):
                 raise InputError(
-                    "deeplift needs a network whose forward does not differentiate, however: its outputs are others "
-                    "where slopes between two points take the place of gradients; choose "
-                    "method='integrated_gradients' or 'shapley'"
+                    "deeplift cannot explain a network whose forward computes gradients: slopes between two points "
+                    "replace gradients, and its outputs change",
+                    hint="Choose method='integrated_gradients' or 'shapley'.",
+                    code="PG034",
                 )
             slopes.evaluations += count * len(outputs)
             slopes.model_rows += 2 * count * len(outputs)
@@ -102,7 +102,7 @@ class DeepLift:
                 else "the network does not make the same calls for the row as for the baseline"
             )
             warn_user(
-                "values should add up to the output's difference from the baseline, however: "
-                f"{gap:.2g} of the output's range is missing, because {why}; choose method='integrated_gradients'"
+                f"The values do not add up to the output's difference from the baseline: {gap:.2g} of the output's "
+                f"range is missing, because {why}. Choose method='integrated_gradients'."
             )
         return explanation

@@ -1,9 +1,8 @@
-"""Class activation maps, and what players have of them; sources: ``maps.drawn``."""
+"""Class activation maps, and the values of players in them. ``maps.drawn`` names the sources."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from permgrad.attribution.build import build, shown_values
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.maps.called import CalledMaps
 from permgrad.attribution.maps.drawn import UPSAMPLING, VARIANTS, DrawnMaps, enlarged
-from permgrad.attribution.method import Request, Scope, methods, refuse_conditional
+from permgrad.attribution.method import Configured, Request, Scope, methods, refuse_conditional
 from permgrad.attribution.slopes.gradients import differentiable
 from permgrad.base.checks import check_choice, check_flag_or_auto
 from permgrad.base.errors import warn_user
@@ -20,36 +19,35 @@ from permgrad.models.batches import in_batches
 
 
 @methods.register("gradcam")
-class GradCam:
+class GradCam(Configured):
     """Class activation maps, and their mass on each feature's pixels.
 
     A feature's value is a_j = Σ_p M_p |∂R_p/∂x_j| / Σ_k |∂R_p/∂x_k| with M the map at the image's size and R the
-    renderer. The share of the map's mass on pixels that no feature reaches is reported in
-    ``meta["background_share"]``. Maps are for looking at: they say where the image path looks, know nothing of the
-    table path, and are as coarse as the layer.
+    renderer. ``meta["background_share"]`` is the share of the map's mass on pixels that no feature reaches. Maps are
+    for display: they show where the image path looks, ignore the table path, and are as coarse as the layer.
 
-    Of any other network, each image input has a map of its own, and a player's value is its mean over the player's
-    pixels; inputs without a map do not appear. By default a map is read at the last value with spatial extent on the
-    way to the output, whatever made it (a convolution and its activation, the join of two ways, a normalisation); the
-    tokens of an image's patches are laid out as its grid, without the class token. ``meta["layer"]`` and
-    ``meta["layer_shape"]`` tell which it is.
+    For any other network, each image input has a separate map, and a player's value is the mean over its pixels.
+    Inputs without a map do not appear. By default a map is read at the last value with spatial extent before the
+    output, whatever computed it (a convolution and its activation, the sum of two branches, a normalisation). Tokens of
+    image patches are arranged as a grid, without the class token. ``meta["layer"]`` and ``meta["layer_shape"]`` name
+    the layer.
 
     Options:
         variant: ``"gradcam"``, ``"hirescam"`` or ``"layercam"``.
         layer: name of a convolution as in ``model.module_.image_layers()``, or of any layer as in
-            ``network.named_modules()``; None is the last convolution, of any network the last value with spatial
+            ``network.named_modules()``. None: the last convolution, or for other networks the last value with spatial
             extent.
-        before_activation: read the convolution's result before the activation that follows it; by default no
-            activation and no normalisation is read then.
+        before_activation: read the convolution's result before the activation that follows it. The default layer is
+            then never an activation or a normalisation.
         upsample: how maps are enlarged to the image's size: ``"bilinear"``, ``"nearest"``, or ``"none"`` (maps keep
-            the layer's size; features read the nearest cell).
-        relu: whether negative cells become 0; ``"auto"``: as published, which is so for all but HiResCAM.
+            the layer's size, and features read the nearest cell).
+        relu: whether negative cells become 0. ``"auto"``: as published, which is true for all but HiResCAM.
         maps: whether the result keeps ``maps["cam"]`` (rows, outputs, height, width) and ``maps["images"]`` (rows,
-            height, width); ``"auto"``: up to 20 million numbers.
+            height, width). ``"auto"``: if they have at most 20 million numbers.
 
-    Sources: Grad-CAM: Selvaraju et al. 2017 (arXiv 1610.02391), equations 1 and 2; HiResCAM: Draelos & Carin 2020
-    (arXiv 2011.08891), section 3; LayerCAM: Jiang et al. 2021 (IEEE TIP 30), equations 5 to 7. The pull-back is
-    permgrad's own.
+    Sources: Grad-CAM: Selvaraju et al. 2017 (arXiv 1610.02391), equations 1 and 2. HiResCAM: Draelos & Carin 2020
+    (arXiv 2011.08891), section 3. LayerCAM: Jiang et al. 2021 (IEEE TIP 30), equations 5 to 7. The pull-back is new in
+    permgrad.
 
     Examples:
         >>> import numpy as np, permgrad as pg
@@ -61,14 +59,12 @@ class GradCam:
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = ("local",)
-    options: ClassVar[Mapping[str, Any]] = {
-        "variant": "gradcam",
-        "layer": None,
-        "before_activation": False,
-        "upsample": "bilinear",
-        "relu": "auto",
-        "maps": "auto",
-    }
+    variant: Literal["gradcam", "hirescam", "layercam"] = "gradcam"
+    layer: str | None = None
+    before_activation: bool = False
+    upsample: Literal["bilinear", "nearest", "none"] = "bilinear"
+    relu: bool | Literal["auto"] = "auto"
+    maps: bool | Literal["auto"] = "auto"
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
@@ -103,8 +99,8 @@ class GradCam:
         for picture in reader.pictures:
             if empty := int(picture.empty.sum()):
                 warn_user(
-                    f"a class activation map should have cells above zero, however: {empty} of {picture.empty.size} "
-                    f"maps {picture.words}; try variant='hirescam' or another layer"
+                    f"{empty} of {picture.empty.size} class activation maps {picture.words}. Try variant='hirescam' or "
+                    "another layer."
                 )
         facts = {
             "quantity": reader.quantity,

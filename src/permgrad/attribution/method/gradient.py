@@ -1,32 +1,35 @@
-"""Slopes of the outputs at the rows themselves: how much each input moves the output where the row is."""
+"""Gradients of the outputs at the rows: how much each input changes the output near the row."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
+from torch import Tensor
 
 from permgrad.attribution.build import build, output_unit
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method import Request, Scope, methods, refuse_conditional
+from permgrad.attribution.method import Configured, Request, Scope, methods, refuse_conditional
 from permgrad.attribution.slopes.gradients import differentiable
 from permgrad.attribution.slopes.slopes import Slopes
 from permgrad.base.progress import Progress
 from permgrad.models.batches import in_batches
 
+Slope = tuple[Tensor, list[Tensor]]
+
 
 @methods.register("gradient")
-class Gradient:
+class Gradient(Configured):
     """The slope |∂f/∂x| of each output at each row, added up over what a player owns.
 
     A feature's value is Σ |∂f/∂x_p| over its positions p (its encoded columns, the pixels of its segment), so values
     of a modality are the sum of its features'. Published shares are the mean over rows, summed by modality and divided
-    by the sum of all modalities: ``explanation.by_modality().to_global()`` and a division. A slope says nothing about
-    how far an input moves: its unit is the output's per unit of the input, so inputs on different scales do not
-    compare.
+    by the sum of all modalities: ``explanation.by_modality().to_global()`` and a division. A slope does not show how
+    far an input moves. Its unit is the output's per unit of the input, so inputs on different scales cannot be
+    compared.
 
-    One forward pass serves all outputs; an input that the output does not use has exactly 0.
+    One forward pass serves all outputs. An input that the output does not use has exactly 0.
 
     Options:
         signed: keep the signs: Σ ∂f/∂x_p. Opposite slopes within a player then cancel.
@@ -42,31 +45,44 @@ class Gradient:
         True
     """
 
+    name: ClassVar[str] = "gradient"
     scopes: ClassVar[tuple[Scope, ...]] = ("local",)
-    options: ClassVar[Mapping[str, Any]] = {"signed": False}
+    signed: bool = False
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
-        refuse_conditional(request, "gradient")
+        refuse_conditional(request, self.name)
         signed = request.options["signed"]
-        slopes, subject = Slopes(request, "gradient"), request.subject
-        values = np.zeros((request.count, len(request.space), len(request.targets)))
+        slopes, subject = Slopes(request, self.name), request.subject
+        values = np.zeros((request.count, len(slopes.space), len(request.targets)))
         predictions = np.zeros((request.count, len(request.targets)))
 
         def work(part: slice) -> None:
-            outputs, gradients = slopes.gradients(slopes.rows(part))
+            outputs, gradients = at_rows(part)
             sums = slopes.sums(gradients if signed else [gradient.abs() for gradient in gradients])
             values[part] = sums[:, 0].cpu().numpy()
-            predictions[part] = outputs[:, slopes.targets].double().cpu().numpy()
+            predictions[part] = outputs.double().cpu().numpy()
             progress.advance(part.stop - part.start)
 
-        with Progress(request.count, "gradient", request.progress) as progress, subject.open(), differentiable(subject):
-            in_batches(request.count, slopes.batch, work)
+        with Progress(request.count, self.name, request.progress) as progress, subject.open(), differentiable(subject):
+            size, at_rows, about = self.reader(slopes)
+            in_batches(request.count, size, work)
         facts = {
             "quantity": "slope of the output" if signed else "absolute slope of the output",
             "unit": f"{output_unit(request)} per unit of the input",
             "signed": signed,
             "model_rows": slopes.model_rows,
             "gradient_evaluations": slopes.evaluations,
+            **slopes.places.facts,
+            **about,
         }
-        return build(request, "gradient", values, facts, additive=True, predictions=predictions)
+        return build(slopes.request, self.name, values, facts, additive=True, predictions=predictions)
+
+    def reader(self, slopes: Slopes) -> tuple[int, Callable[[slice], Slope], dict[str, Any]]:
+        """Return the batch size, a function that reads outputs and slopes of some rows, and facts for ``meta``."""
+
+        def at_rows(part: slice) -> Slope:
+            outputs, gradients = slopes.gradients(slopes.rows(part))
+            return outputs[:, slopes.targets], gradients
+
+        return slopes.batch, at_rows, {}

@@ -1,58 +1,99 @@
-"""Integrated gradients, on hybrid networks through both paths at once; how they are taken: ``slopes.integrals``."""
+"""Integrated gradients, on hybrid networks through both paths at once. ``slopes.integrals`` computes them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import pandas as pd
 import torch
 
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method import Request, Scope, methods, refuse_conditional
+from permgrad.attribution.method import Configured, Request, Scope, methods, refuse_conditional
 from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.slopes.integrals import integrate
 from permgrad.base.checks import check_choice, check_number, check_whole
 from permgrad.base.errors import InputError, shown
 
 
+class _Lines(Configured):
+    """The options and checks that both methods share."""
+
+    name: ClassVar[str]
+    scopes: ClassVar[tuple[Scope, ...]] = ("local",)
+    baseline: Any = "auto"
+    references: int = 50
+    reference_class: Any = None
+    players: Literal["features", "encoded"] = "features"
+
+    def __call__(self, request: Request) -> Explanation:
+        """Compute the explanation."""
+        refuse_conditional(request, self.name)
+        options = {**IntegratedGradients.options, **request.options}
+        for name, least in (("references", 1), ("max_steps", 2)):
+            check_whole(name, options[name], "pass such a number", least=least)
+        if options["tolerance"] is not None:
+            check_number("tolerance", options["tolerance"], "pass for example 0.002")
+        if "samples" in options:
+            check_whole("samples", options["samples"], "pass for example 200")
+        if options["steps"] is not None:
+            check_whole("steps", options["steps"], "leave it out, or pass for example 50")
+        players, names = options["players"], request.subject.encoded_names
+        check_choice("players", players, ("features", "encoded"))
+        if players == "encoded" and not names:
+            raise InputError(
+                f"players={shown(players)} needs a permgrad estimator whose encoded columns are separate players",
+                hint="Leave players= out.",
+                code="PG004",
+            )
+        if players == "encoded" and request.level != "feature":
+            raise InputError(
+                f"players='encoded' explains encoded columns separately, but level={request.level!r} adds them up",
+                hint="Leave level= and groups= out.",
+                code="PG006",
+            )
+        if players == "encoded":
+            space = PlayerSpace(names, ("table",) * len(names), request.space.inputs, (torch.arange(len(names)),))
+            raw = pd.DataFrame(request.encoded, columns=list(names))
+            request = replace(request, space=space, raw=raw, level="input")
+        return integrate(request, options, self.name)
+
+
 @methods.register("integrated_gradients")
-class IntegratedGradients:
-    """Attributions of each row's output to its features, which add up to output − output at the baseline.
+class IntegratedGradients(_Lines):
+    """Attributions of each row's output to its features. They add up to output − output at the baseline.
 
     ``parts`` splits every value by the path through which it reached the output: ``tabular + image = values``. The
-    encoded columns of a feature move together along the line and are added up; ``players="encoded"`` shows them apart.
+    encoded columns of a feature move together along the line and are added up. ``players="encoded"`` keeps them
+    separate. For a torch network, values are summed over each player's positions in the inputs.
 
-    Nothing is corrected afterwards. ``meta["completeness_gap"]`` is the largest |Σ attributions − (f(x) −
+    Values are not corrected afterwards. ``meta["completeness_gap"]`` is the largest |Σ attributions − (f(x) −
     f(baseline))| over rows and outputs, as a share of the output's range over the background. Where secants are used
-    (``meta["rule"]``) the sum is right to rounding with any number of steps, so it says nothing about the single
-    values: their accuracy is ``meta["quadrature_error"]``, the largest change of any attribution when the intervals of
-    its row were last halved, as a share of the same range.
-
-    On any torch network the same is done from its inputs; values are there summed over each player's positions.
+    (``meta["rule"]``), the sum is exact up to rounding for any number of steps, so it does not show the accuracy of
+    single values. ``meta["quadrature_error"]`` does: the largest change of any attribution when the intervals of its
+    row were last halved, as a share of the same range. Values are extrapolated from both estimates, which makes them
+    much more accurate where the network is smooth.
 
     The default baseline (``"auto"``) is the median row: numbers at their median, categories at their most frequent
-    level. Unlike encoded zeros or means it is a row that could stand in the table (no half levels), drawn as a picture
-    like any other; unlike the background it costs one line for each row.
-
-    The answer depends on the baseline: ``meta["baseline"]`` says in words what it was.
+    level. Unlike encoded zeros or means, it is a possible row of the table (no half levels) with a picture like any
+    other. Unlike the background, it needs only one line for each row. Attributions depend on the baseline, and
+    ``meta["baseline"]`` describes it.
 
     Options:
-        baseline: ``"auto"`` (the median; zeros where a network is explained without a background), ``"median"``,
-            ``"mean"``, ``"zeros"`` (encoded 0), ``"background"`` (expected gradients: the mean over background rows),
+        baseline: ``"auto"`` (the median, or zeros for a network without a background), ``"median"``, ``"mean"``,
+            ``"zeros"`` (encoded 0), ``"background"`` (expected gradients: the mean over background rows),
             ``"class:<label>"`` (the same over background rows of one class), or rows like those explained.
         references: background rows that ``"background"`` and ``"class:<label>"`` average over, at most.
-        reference_class: a class; ``"median"``, ``"mean"`` and ``"background"`` are then taken over its rows alone.
+        reference_class: a class. ``"median"``, ``"mean"`` and ``"background"`` then use its rows only.
         players: ``"features"``, or ``"encoded"``: one value for each number that the network sees, by its name in
             ``preprocessor_.encoded_names_``.
-        tolerance: a row is settled when its gap, and the last change of each of its attributions, are below this
-            share of the output's range.
-        max_steps: intervals of the quadrature at most.
-        steps: exactly so many gradients for each row and baseline, by the midpoint rule and without any refinement, as
-            other libraries count them; None: as many as it takes.
+        tolerance: refinement of a row stops when its gap and the last change of each attribution are below this share
+            of the output's range. None: 0.002, or 0.0001 where token ids are explained at their embedding.
+        max_steps: largest number of intervals of the quadrature.
+        steps: exact number of gradients for each row and baseline, by the midpoint rule without refinement, as other
+            libraries count them. None: as many as needed.
 
-    Source: Sundararajan, Taly & Yan 2017 (arXiv 1703.01365), equation 1; expected gradients: Erion et al. 2021 (arXiv
+    Sources: Sundararajan, Taly & Yan 2017 (arXiv 1703.01365), equation 1. Expected gradients: Erion et al. 2021 (arXiv
     1906.10670), equation 3.
 
     Examples:
@@ -65,40 +106,39 @@ class IntegratedGradients:
         True
     """
 
-    scopes: ClassVar[tuple[Scope, ...]] = ("local",)
-    options: ClassVar[Mapping[str, Any]] = {
-        "baseline": "auto",
-        "references": 50,
-        "reference_class": None,
-        "players": "features",
-        "tolerance": 0.002,
-        "max_steps": 1024,
-        "steps": None,
-    }
+    name: ClassVar[str] = "integrated_gradients"
+    tolerance: float | None = None
+    max_steps: int = 1024
+    steps: int | None = None
 
-    def __call__(self, request: Request) -> Explanation:
-        """Compute the explanation."""
-        refuse_conditional(request, "integrated_gradients")
-        options = request.options
-        for name, least in (("references", 1), ("max_steps", 2)):
-            check_whole(name, options[name], "pass such a number", least=least)
-        check_number("tolerance", options["tolerance"], "pass for example 0.002")
-        if options["steps"] is not None:
-            check_whole("steps", options["steps"], "leave it out, or pass for example 50")
-        players, names = options["players"], request.subject.encoded_names
-        check_choice("players", players, ("features", "encoded"))
-        if players == "encoded" and not names:
-            raise InputError(
-                f"players={shown(players)} shows the encoded columns of a permgrad estimator, however: they are not "
-                "apart here; leave out players="
-            )
-        if players == "encoded" and request.level != "feature":
-            raise InputError(
-                "players='encoded' explains each encoded column by itself, "
-                f"however: level={request.level!r} asks for columns to be added up; leave out level= and groups="
-            )
-        if players == "encoded":
-            space = PlayerSpace(names, ("table",) * len(names), request.space.inputs, (torch.arange(len(names)),))
-            raw = pd.DataFrame(request.encoded, columns=list(names))
-            request = replace(request, space=space, raw=raw, level="input")
-        return integrate(request, options)
+
+@methods.register("expected_gradients")
+class ExpectedGradients(_Lines):
+    """Integrated gradients averaged over random background rows and random points on the lines.
+
+    E (x − x') ∂f/∂x at x' + α (x − x'), with x' drawn from the background and α from 0 … 1. In expectation it equals
+    ``integrated_gradients`` with ``baseline="background"``, which refines every value and needs fewer gradients for few
+    background rows. Here ``std`` is the standard error of the draws, and the sums differ by their noise
+    (``meta["completeness_gap"]``). The draws of a row depend on the seed and the row's number, not on batches.
+
+    Options:
+        baseline: ``"background"``, ``"class:<label>"``, rows like those explained, or any other choice of
+            ``integrated_gradients``.
+        references: largest number of background rows that baselines are drawn from, the same ones as for
+            ``integrated_gradients``.
+        reference_class, players: as for ``integrated_gradients``.
+        samples: gradients for each row, each at another point and baseline.
+
+    Source: Erion et al. 2021 (arXiv 1906.10670), equation 3. Captum's ``GradientShap`` without noise is the same.
+
+    Examples:
+        >>> import torch, permgrad as pg
+        >>> net = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+        >>> explanation = pg.explain(net, torch.randn(40, 3), method="expected_gradients", random_state=0)
+        >>> explanation.std.shape
+        (40, 3, 1)
+    """
+
+    name: ClassVar[str] = "expected_gradients"
+    baseline: Any = "background"
+    samples: int = 200

@@ -1,9 +1,9 @@
-"""``lime``: a linear model of the network around each row (Ribeiro, Singh & Guestrin 2016), one design for all rows."""
+"""``lime``: a linear model of the network around each row (Ribeiro, Singh & Guestrin 2016), with one design for all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from permgrad.attribution.build import build
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method import Request, Scope, methods, refuse_conditional
+from permgrad.attribution.method import Configured, Request, Scope, methods, refuse_conditional
 from permgrad.attribution.method.shapley.game import ShapleyGame, slices
 from permgrad.attribution.method.shapley.owen import Booleans, Floats, Integers
 from permgrad.attribution.replace.coalitions import select
@@ -27,14 +27,14 @@ from permgrad.models.batches import in_batches
 #: From rows, per input ``(r, *)``, to their neighbours, per input ``(r, neighbours, *)``.
 Place = Callable[[list[Tensor]], list[Tensor]]
 
-#: Neighbours, unless said otherwise.
+#: Default number of neighbours.
 _LEAST_SAMPLES, _SAMPLES_PER_PLAYER = 1000, 50
-#: Of all neighbours that differ from the row, whose own weight is 1.
+#: Least total weight of the neighbours that differ from the row, whose own weight is 1.
 _LEAST_WEIGHT = 0.1
 NEIGHBOURHOODS = ("auto", "coalition", "gaussian")
-#: What a coefficient is.
+#: Meaning of a coefficient.
 _QUANTITIES = {
-    "coalition": "what keeping the feature adds in a linear model around the row",
+    "coalition": "effect of keeping the feature in a linear model around the row",
     "gaussian": "change per standard deviation in a linear model around the row",
 }
 _BASELINES = {
@@ -50,8 +50,8 @@ _TRIALS = 32
 def draw_neighbours(request: Request, neighbourhood: str, samples: int) -> tuple[Floats, Integers]:
     """Return neighbours ``(neighbours, players)``, the row itself first, and their background rows.
 
-    NOTE[DIFF]: in pairs, so that every player is kept in exactly half of the coalitions; the original draws each by
-    itself.
+    NOTE[DIFF]: drawn in pairs, so that every player is kept in exactly half of the coalitions. The original draws each
+    neighbour separately.
     """
     rng, shape = generator(request.seed, "lime"), (-(-(samples - 1) // 2), len(request.space.names))
     if neighbourhood == "gaussian":
@@ -68,7 +68,7 @@ def draw_neighbours(request: Request, neighbourhood: str, samples: int) -> tuple
 
 
 def _coalition_places(request: Request) -> Callable[[Floats, Integers], Place]:
-    """Return what lays background rows and masks out, once for all rows: players that are not kept come from there."""
+    """Return a function that prepares masks and the background rows that replace players, once for all rows."""
     device = request.subject.device
     owners, background = request.space.owners(device), [tensor.to(device) for tensor in request.donors]
 
@@ -89,14 +89,16 @@ def _coalition_places(request: Request) -> Callable[[Floats, Integers], Place]:
 
 
 def _gaussian_places(request: Request) -> Callable[[Floats, Integers], Place]:
-    """Return what lays offsets out, once for all rows, scaled to each number's spread over the background."""
+    """Return a function that prepares offsets for all rows, scaled to each number's spread over the background."""
     subject, device = request.subject, request.subject.device
     owners = request.space.owners(device)
-    fix = "pass neighbourhood='coalition'"
+    hint = "Pass neighbourhood='coalition'."
     for name, real in zip(subject.input_names, subject.real, strict=True):
         if not real:
             raise InputError(
-                f"neighbourhood='gaussian' moves numbers by a little, however: input {name!r} is whole numbers; {fix}"
+                f"neighbourhood='gaussian' needs real numbers, but input {name!r} holds integers",
+                hint=hint,
+                code="PG006",
             )
     spreads, movable = [], np.zeros(len(request.space) + 1, dtype=bool)
     for position, (donors, each) in enumerate(zip(request.donors, owners, strict=True)):
@@ -109,7 +111,7 @@ def _gaussian_places(request: Request) -> Callable[[Floats, Integers], Place]:
     for name, size, moves in zip(request.space.names, request.space.sizes(), movable[:-1], strict=True):
         if size and not moves:
             raise InputError(
-                f"neighbourhood='gaussian' moves numbers by a little, however: {name!r} has levels only; {fix}"
+                f"neighbourhood='gaussian' needs real numbers, but {name!r} holds only levels", hint=hint, code="PG006"
             )
 
     def edit(coordinates: Floats, _: Integers) -> Place:
@@ -124,7 +126,7 @@ def _gaussian_places(request: Request) -> Callable[[Floats, Integers], Place]:
 
 
 class Surrogate:
-    """Weighted ridge regression with one design ``(neighbours, players)`` for all rows; the intercept is free."""
+    """Weighted ridge regression with one design ``(neighbours, players)`` for all rows and a free intercept."""
 
     def __init__(self, coordinates: Floats, weights: Floats, ridge: float) -> None:
         self.weights = weights / weights.sum()
@@ -132,7 +134,7 @@ class Surrogate:
         self.centred = coordinates - self.centre
         scaled = self.centred * weights[:, None]
         gram = self.centred.T @ scaled + ridge * np.eye(coordinates.shape[1])
-        # A player that never moves has no row of its own in the normal equations; its coefficient is 0.
+        # A player that never moves has an empty row in the normal equations, and its coefficient is 0.
         self.solver: Floats = np.linalg.lstsq(gram, scaled.T, rcond=1e-12)[0]
         self.leverage = np.einsum("mp,pm->m", self.centred, self.solver) + self.weights
         self.freedom = max(1, len(coordinates) - coordinates.shape[1] - 1)
@@ -141,7 +143,7 @@ class Surrogate:
         """Return coefficients, HC3 errors (MacKinnon & White 1985) ``(players, n)`` and R² for outputs."""
         mean = self.weights @ outputs
         coefficients = self.solver @ outputs
-        # The weighted mean of the centred coordinates is 0, so that the mean needs no coefficient.
+        # The weighted mean of the centred coordinates is 0, so the mean needs no coefficient.
         residuals = outputs - mean - self.centred @ coefficients
         spread = self.weights @ (outputs - mean) ** 2
         unexplained = self.weights @ residuals**2
@@ -152,35 +154,40 @@ class Surrogate:
 
 
 @methods.register("lime")
-class Lime:
-    """The slopes of a linear model that imitates the network around each row.
+class Lime(Configured):
+    """The coefficients of a linear model that imitates the network around each row.
 
-    Neighbours of a row differ from it in some players; each is weighted by exp(−d² / (2 w²)), where d is its distance
+    Neighbours of a row differ from it in some players. Each is weighted by exp(−d² / (2 w²)), where d is its distance
     and w the kernel width (the square root of an exponential kernel, as in the authors' package). A ridge regression of
-    the output on which players were kept gives one coefficient per player: what keeping it adds.
+    the output on the kept players gives one coefficient per player: the effect of keeping it.
 
     Options:
         neighbourhood: ``"coalition"``: players are kept or taken from a background row (pass a single row as
-            ``background=`` to replace by that); ``"gaussian"``: numbers are moved by noise scaled to their spread over
-            the background, and a coefficient is the change per standard deviation; ``"auto"``: gaussian for torch
-            networks all of whose players are single numbers on a scale, such as columns or the units of a layer, and
-            not whole numbers, which may be codes.
-        samples: neighbours of each row; default 50 for each player, at least 1000: the errors of many coefficients add
-            up where their absolute values are averaged.
-        kernel_width: w; default 0.75 √players, as in the authors' package.
+            ``background=`` to use only that row). ``"gaussian"``: numbers are moved by noise scaled to their spread
+            over the background, and a coefficient is the change per standard deviation. ``"auto"``: gaussian for torch
+            networks whose players are all single real numbers, such as columns or the units of a layer. Integers are
+            excluded, because they may be codes.
+        samples: neighbours of each row. Default: 50 for each player, at least 1000, because the errors of many
+            coefficients add up where their absolute values are averaged.
+        kernel_width: w. Default: 0.75 √players, as in the authors' package.
         ridge: penalty on the squared coefficients.
 
-    ``meta["local_r2"]`` says for each row and output which share of the neighbours' spread the linear model explains. A
-    player whose moving does not change the output in any of 32 neighbours gets exactly 0.
+    ``meta["local_r2"]`` holds, for each row and output, the share of the neighbours' spread that the linear model
+    explains. A player gets exactly 0 if moving it does not change the output in any of 32 neighbours.
+
+    Examples:
+        >>> import numpy as np, permgrad as pg
+        >>> X = np.random.default_rng(0).normal(size=(50, 3))
+        >>> explanation = pg.explain(lambda rows: rows @ [2.0, 1.0, 0.0], X, method="lime", random_state=0)
+        >>> explanation.ranking()
+        ['x0', 'x1', 'x2']
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = ("local",)
-    options: ClassVar[Mapping[str, Any]] = {
-        "neighbourhood": "auto",
-        "samples": None,
-        "kernel_width": None,
-        "ridge": 1.0,
-    }
+    neighbourhood: Literal["auto", "gaussian", "coalition"] = "auto"
+    samples: int | None = None
+    kernel_width: float | None = None
+    ridge: float = 1.0
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
@@ -212,7 +219,7 @@ class Lime:
 
 
 def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options, defaults that depend on the players filled in; refuse what cannot be used."""
+    """Return the options with defaults that depend on the players. Refuse invalid values."""
     need_background(request.count, shared=request.shared)
     refuse_conditional(request, "lime", "replaces players by those of background rows", "leave it out")
     neighbourhood, players, samples = options["neighbourhood"], len(request.space), options["samples"]
@@ -223,7 +230,7 @@ def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
     width = 0.75 * players**0.5 if options["kernel_width"] is None else options["kernel_width"]
     return {
         "neighbourhood": neighbourhood,
-        # A line through as many coalitions as players leaves nothing to tell how good it is.
+        # With as few coalitions as players, the fit would always be perfect.
         "samples": check_whole("samples", samples, "pass players + 3 or more, or leave it out", least=players + 3),
         "kernel_width": check_number("kernel_width", width, "pass such a number", above_zero=True),
         "ridge": check_number("ridge", options["ridge"], "pass such a number"),
@@ -231,7 +238,7 @@ def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _on_a_scale(request: Request) -> bool:
-    """Return whether every player is one number on a scale: no segment, level or whole number, maybe a code."""
+    """Return whether every player is one real number: not a segment, a level or an integer, which may be a code."""
     if request.subject.preprocessor is not None or not all(request.subject.real) or (request.space.sizes() > 1).any():
         return False
     varies = False
@@ -249,17 +256,18 @@ def _on_a_scale(request: Request) -> bool:
 
 
 def _kernel(coordinates: Floats, width: float) -> Floats:
-    """Return the weights of neighbours; refuse a width that leaves all the weight to the row itself."""
-    # A coalition's distance is that from the coalition of all; the row itself comes first.
+    """Return the weights of neighbours. Refuse a width that leaves all the weight to the row itself."""
+    # The distance is that from the row itself, which comes first.
     distances = np.sqrt(((coordinates - coordinates[0]) ** 2).sum(axis=1))
     with np.errstate(over="ignore"):
         weights: Floats = np.exp(-((distances / width) ** 2) / 2)
     away = distances > 0
     if weights[away].sum() < _LEAST_WEIGHT:
         raise InputError(
-            f"kernel_width must leave neighbours a weight, however: with kernel_width={width:g} the {away.sum():,} "
-            f"that differ from their row weigh {weights[away].sum():.2g} together, where the row weighs 1; pass a "
-            "larger width, or leave it out"
+            f"kernel_width={width:g} is too small: {away.sum():,} neighbours weigh {weights[away].sum():.2g} together, "
+            "and the row itself weighs 1",
+            hint="Pass a larger width, or leave it out.",
+            code="PG002",
         )
     return weights
 
@@ -288,11 +296,11 @@ class _Rows(ShapleyGame):
         return values, errors, explained.reshape(len(rows), -1)
 
     def outputs(self, rows: Integers, coordinates: Floats, donors: Integers) -> Floats:
-        """Return the outputs asked for at all neighbours of all rows, ``(n, neighbours, targets)``."""
+        """Return the requested outputs at all neighbours of all rows, ``(n, neighbours, targets)``."""
         request = self.request
         outputs_of_all = np.empty((len(rows), len(donors), len(request.targets)))
         chosen = torch.from_numpy(rows)
-        # Views, where the block is the whole; batches of them go to the network's device.
+        # Views where the block holds all rows. Batches of them go to the network's device.
         tensors = [tensor[chosen.to(tensor.device)] for tensor in request.inputs]
         positions = sum(tensor[0].numel() for tensor in tensors)
 
@@ -311,7 +319,7 @@ class _Rows(ShapleyGame):
 
             in_batches(len(rows), max(1, self._batch // count), some_rows)
             finite(raw[0].flatten(0, 1), "between")
-            # Read out once for many batches: for a small network reading out costs nearly as much as running it.
+            # Once for many batches, because for a small network this costs nearly as much as running it.
             measured = self.measure(raw[0].flatten(0, 1)[:, None], np.repeat(rows, count))
             outputs_of_all[:, part] = measured.reshape(len(rows), count, -1)
 
@@ -320,7 +328,7 @@ class _Rows(ShapleyGame):
         return outputs_of_all
 
     def _idle(self, rows: Integers, outputs: Floats) -> Booleans:
-        """Return which players change an output in no trial by more than rounding, ``(n, players, targets)``."""
+        """Return which players never change an output by more than rounding, ``(n, players, targets)``."""
         rounding = self.rounding(rows, 1)
         idle = np.ones((len(rows), self.coordinates.shape[1], outputs.shape[2]), dtype=bool)
         for neighbour in range(1, min(_TRIALS + 1, len(self.donors))):
@@ -328,7 +336,7 @@ class _Rows(ShapleyGame):
             players = np.flatnonzero(idle.any(axis=(0, 2)))
             if not len(open_rows):
                 break
-            # Kept becomes replaced and the other way round; an offset becomes none.
+            # Kept becomes replaced, replaced becomes kept, and an offset becomes 0.
             coordinates = np.repeat(self.coordinates[[neighbour]], len(players), axis=0)
             places = np.arange(len(players)), players
             coordinates[places] = 1.0 - coordinates[places] if self._coalitions else 0.0

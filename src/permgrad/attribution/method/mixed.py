@@ -1,4 +1,4 @@
-"""Different methods for different inputs in one call: each in its own unit, compared on its own scale, never added."""
+"""Different methods for different inputs in one call. Each keeps its unit, and values are never added across inputs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.attribution.explanation import MIXED, Explanation
-from permgrad.attribution.method import Method
+from permgrad.attribution.method import Method, refuse_interactions, with_options
 from permgrad.attribution.request import Arguments, build_request, find_method
 from permgrad.base.errors import InputError, unknown
 from permgrad.base.random import resolve_seed
@@ -20,24 +20,29 @@ Floats = npt.NDArray[np.float64]
 
 
 def explain_mixed(arguments: Arguments) -> Explanation:
-    """Explain each input that is a key of ``method`` by its method, or (method, options), while all others stay."""
+    """Explain each input that is a key of ``method`` by its method, or (method, options). All others stay unchanged."""
     wanted: Mapping[Any, Any] = arguments.method
     if not wanted:
         raise InputError(
-            "method= must name at least one input, however: the dict is empty; pass for example {'image': 'gradcam'}"
+            "method= is an empty dict and must name at least one input",
+            hint="Pass for example {'image': 'gradcam'}.",
+            code="PG005",
         )
     chosen: dict[str, tuple[Method, str, dict[str, Any]]] = {}
     for name, value in wanted.items():
         named, options = value if isinstance(value, (tuple, list)) and len(value) == 2 else (value, {})
         if not isinstance(options, Mapping):
             raise InputError(
-                f"method= gives each input a method, or a method and a dict of its options, however: {name!r} has "
-                f"{value!r}; pass for example ('lime', {{'samples': 500}})"
+                f"method= must map input {name!r} to a method, or to a method and a dict of options, got {value!r}",
+                hint="Pass for example ('lime', {'samples': 500}).",
+                code="PG001",
             )
-        method, label = find_method(named)
-        chosen[str(name)] = (method, label, dict(options))
+        named, options = with_options(named, options)
+        chosen[str(name)] = (*find_method(named), options)
     scope = _common_scope(arguments.scope, [method for method, _, _ in chosen.values()])
     arguments = replace(arguments, random_state=resolve_seed(arguments.random_state))
+    for options in (arguments.options, *(options for _, _, options in chosen.values())):
+        refuse_interactions(options, "a dict of methods")
     parts = {name: _explain_input(arguments, name, *settings, scope=scope) for name, settings in chosen.items()}
     return _combine(parts, scope)
 
@@ -57,20 +62,20 @@ def _explain_input(
         raise unknown("input", name, list(dict.fromkeys(request.space.modality)))
     if request.subject.paths:
         raise InputError(
-            "a dict of methods gives each input of a torch network its own, however: the model has one input, the "
-            f"table; pass method={label!r}"
+            "A dict of methods needs a torch network with several inputs, and this model has one, the table",
+            hint=f"Pass method={label!r}.",
+            code="PG034",
         )
     explanation = method(replace(request, space=request.space.only(name)))
     if name not in explanation.modality:
         raise InputError(
-            f"each input needs a method that can explain it, however: {label} gives nothing for {name!r}; choose "
-            "another method for it"
+            f"method={label!r} cannot explain input {name!r}", hint="Choose another method for it.", code="PG034"
         )
     return explanation.to_global() if scope == "global" and explanation.scope == "local" else explanation
 
 
 def _combine(explanations: dict[str, Explanation], scope: str) -> Explanation:
-    """Set the explanations side by side; an output that a method does not give is NaN."""
+    """Combine the explanations into one. Outputs that a method does not explain are NaN."""
     parts = list(explanations.values())
     outputs = tuple(dict.fromkeys(output for part in parts for output in part.outputs))
 
@@ -104,7 +109,7 @@ def _combine(explanations: dict[str, Explanation], scope: str) -> Explanation:
 
 
 def _shares(part: Explanation) -> Floats:
-    """Return shares of the sum over players; 0 where all are 0."""
+    """Return shares of the sum over players, or 0 where all are 0."""
     values = np.abs(part.values)
     total = values.sum(axis=-2, keepdims=True)
     shares: Floats = np.divide(values, total, out=np.zeros_like(values), where=total > 0)
@@ -112,7 +117,7 @@ def _shares(part: Explanation) -> Floats:
 
 
 def _facts(explanations: Mapping[str, Explanation]) -> dict[str, Any]:
-    """Return what the parts have in common, and what each of them says of itself."""
+    """Return the facts that the parts have in common, and those of each part."""
     common = ("seed", "rows_explained", "background", "confidence", "task", "versions", "sample_weight")
     metas = {name: part.meta for name, part in explanations.items()}
     first = next(iter(metas.values()))
@@ -121,8 +126,8 @@ def _facts(explanations: Mapping[str, Explanation]) -> dict[str, Any]:
         "methods": {name: part.method for name, part in explanations.items()},
         "units": {name: meta.get("unit", "") for name, meta in metas.items()},
         "quantities": {name: meta.get("quantity", "") for name, meta in metas.items()},
-        "quantity": "each modality's own (see quantities)",
-        "unit": "each modality's own (see units)",
+        "quantity": "different for each modality (see quantities)",
+        "unit": "different for each modality (see units)",
         "n_repeats": max(int(meta.get("n_repeats", 1)) for meta in metas.values()),
         "seconds": sum(float(meta.get("seconds", 0.0)) for meta in metas.values()),
         "by_input": metas,
@@ -130,7 +135,7 @@ def _facts(explanations: Mapping[str, Explanation]) -> dict[str, Any]:
 
 
 def _renumbered(part: Explanation, parts: Sequence[Explanation]) -> dict[str, npt.NDArray[Any]]:
-    """Return a part's maps; segments count the players of the whole explanation."""
+    """Return a part's maps, with segments numbered by the players of the complete explanation."""
     before = sum(len(other.names) for other in parts[: [other is part for other in parts].index(True)])
     maps = {}
     for name, array in part.maps.items():

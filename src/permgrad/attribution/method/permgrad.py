@@ -1,16 +1,16 @@
-"""PermGrad, the default: the path game of DESIGN section 3."""
+"""PermGrad, the default: the path game."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from permgrad.attribution.build import explain_plays, global_explanation
 from permgrad.attribution.direction import direction
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method import Request, Scope, methods
+from permgrad.attribution.method import PairedMethod, Request, Scope, methods
+from permgrad.attribution.method.interactions import check_interactions, with_interactions
 from permgrad.attribution.replace.branch_weights import branch_weights, weigh_modalities
-from permgrad.attribution.replace.game import GAME_OPTIONS, play_losses
+from permgrad.attribution.replace.game import play_losses
 from permgrad.attribution.replace.plays import (
     Plays,
     path_plays,
@@ -22,30 +22,51 @@ from permgrad.attribution.replace.plays import (
 
 
 @methods.register("permgrad")
-class PermGrad:
+class PermGrad(PairedMethod):
     """The path game, with intervals and p-values, per class and overall.
 
-    On any other network modalities stand in the place of paths. ``level="modality"``: the exact Shapley value of the
-    game of replacing whole modalities (sampled above 12), with each modality's effect ``alone`` and ``last`` beside it.
-    Other levels: the total effect of each player, and ``others_replaced``: its effect while all other modalities are
-    replaced as well; with one modality it is plain permutation.
+    For any other network, modalities take the role of paths. ``level="modality"`` gives the exact Shapley value of the
+    game of replacing whole modalities (sampled above 12), and each modality's effect ``alone`` and ``last``. Other
+    levels give the total effect of each player, and ``others_replaced``, its effect while all other modalities are
+    replaced as well. With one modality this is plain permutation.
 
     Options:
-        tolerance: stop repeating a feature once its interval's half-width is below this share of the loss scale; widths
-            alone decide.
+        tolerance: stop repeating a feature when the half-width of its interval is below this share of the loss scale.
+            Only the width decides.
+        ensure_top: draw until the order of this many features, the first ones, is certain at ``confidence``, for the
+            importances over all rows. Only features in question are drawn again. Features that cannot be told apart
+            are named in a warning, in ``summary()`` and in ``meta["ensure_top"]``. ``n_repeats`` is then not used
+            (docs/certain-ranks.md).
+        max_repeats: most donors per row and feature with ``ensure_top``.
         branches: also weigh the branches (``Explanation.branches``).
-        direction: also trace the mean prediction by quantile or level (``Explanation.direction``).
-        incremental: recompute only what a replacement touches; False is the dense reference.
-        workers: threads over features; results do not depend on it beyond rounding.
+        direction: also compute the mean prediction by quantile or level (``Explanation.direction``).
+        incremental: recompute only the parts that a replacement changes. False is the dense reference.
+        workers: threads over features. Results do not depend on it beyond rounding.
+        interactions: 2 adds the interactions of pairs after the features: what replacing both does to the loss beyond
+            each alone. It is negative where features work together, and positive where one can stand in for the
+            other. 3 also adds those of three, and so on.
+        pairs: how many pairs are measured on all rows: ``"all"``, or a number that a pilot on some rows chooses.
+            ``"auto"``: all of them if they are few. ``meta["interactions"]`` has the share that was looked at, and a
+            bound on all others.
 
-    Source: DESIGN.md section 3; marginal replacement as in Breiman (2001) and Fisher, Rudin & Dominici (2019).
+    The definition is in docs/methods.md. Marginal replacement as in Breiman (2001) and Fisher, Rudin & Dominici (2019).
+
+    Examples:
+        >>> import numpy as np, permgrad as pg
+        >>> X = np.random.default_rng(0).normal(size=(50, 3))
+        >>> y = X @ [2.0, 1.0, 0.0]
+        >>> explanation = pg.explain(lambda rows: rows @ [2.0, 1.0, 0.0], X, y, method="permgrad", random_state=0)
+        >>> explanation.ranking()
+        ['x0', 'x1', 'x2']
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = ("global", "local")
-    options: ClassVar[Mapping[str, Any]] = {**GAME_OPTIONS, "branches": True, "direction": True}
+    branches: bool = True
+    direction: bool = True
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
+        check_interactions(request)
         request, plays = self.game(request)
         if request.scope == "local":
             return explain_plays("permgrad", request, plays)
@@ -58,11 +79,12 @@ class PermGrad:
         trends = None
         if played.game.engine is not None and request.options["direction"]:
             trends = direction(request, played.game.engine)
-        return global_explanation("permgrad", request, plays, played, branches=weights, direction=trends)
+        explanation = global_explanation("permgrad", request, plays, played, branches=weights, direction=trends)
+        return with_interactions(request, plays, explanation)
 
     @staticmethod
     def game(request: Request) -> tuple[Request, Plays]:
-        """Return the request as it is played, and what is played."""
+        """Return the request to play and its plays."""
         if request.subject.paths:
             return request, path_plays(request.space, request.subject.paths)
         if request.level == "modality" and len(request.space) > 1:

@@ -1,4 +1,4 @@
-"""PermGrad as it was published: every step of the notebooks "HyNN" (github.com/felescgon/PermGrad), for comparison."""
+"""PermGrad as published: every step of the notebooks "HyNN" (github.com/felescgon/PermGrad), for comparison."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.special import softmax
 from torch import Tensor
 
 from permgrad.attribution.build import build, shown_outputs
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.maps.drawn import CamLayer, cam_layer, class_maps, maps_at_once
-from permgrad.attribution.method import Request, Scope, methods, refuse_conditional
+from permgrad.attribution.method import Configured, Request, Scope, methods, refuse_conditional
 from permgrad.base.checks import check_whole
 from permgrad.base.errors import InputError
 from permgrad.base.progress import Progress
 from permgrad.base.random import generator
 from permgrad.models.batches import in_batches
+from permgrad.models.losses import OtherLoss
 
 Floats = npt.NDArray[np.float64]
 PATHS = ("tabular", "image")
 
 
 def shuffle(seed: int, player: str, repeat: int, rows: int) -> npt.NDArray[np.intp]:
-    """Return the order in which a player's column is shuffled: of all rows explained, keyed by what it is for."""
+    """Return the shuffled order of all rows for a player's column and a repeat."""
     return generator(seed, "permgrad-paper", player, repeat).permutation(rows)
 
 
@@ -36,7 +36,11 @@ def _measure_losses(request: Request, shuffles: int, progress: Progress) -> tupl
     assert y is not None
     table = request.inputs[0].to(subject.device, subject.dtype)
     players, loss = request.players, request.loss
-    # Which rows belong to which class, 0 or 1; one column for regression.
+    if isinstance(loss, OtherLoss) or loss == "cox":
+        raise InputError(
+            f"permgrad-paper needs a named loss, got {loss}", hint="Choose method='permgrad'.", code="PG036"
+        )
+    # Which rows belong to which class, 0 or 1. Regression has one column.
     count = len(subject.class_names)
     classes = np.eye(count)[y.astype(int)] if count else np.ones((len(table), 1))
     orders = {name: [shuffle(request.seed, name, repeat, len(table)) for repeat in range(shuffles)] for name in players}
@@ -74,7 +78,7 @@ def _measure_losses(request: Request, shuffles: int, progress: Progress) -> tupl
 def nearest_cells(
     positions: npt.NDArray[np.int64], pixels: npt.ArrayLike, cells: npt.ArrayLike, *, transposed: bool = False
 ) -> npt.NDArray[np.int64]:
-    """Return the (row, column) of the cell that covers each pixel; ``transposed`` reads [column, row], as published."""
+    """Return the (row, column) of the cell that covers each pixel. ``transposed`` reads [column, row], as published."""
     places = positions[:, ::-1] if transposed else positions
     scaled = places * np.array(cells) // np.array(pixels)
     covering: npt.NDArray[np.int64] = np.clip(scaled, 0, np.asarray(cells) - 1).astype(np.int64)
@@ -92,7 +96,7 @@ def _read_maps(request: Request, layer: CamLayer, options: Mapping[str, Any], pr
         encoded = request.inputs[0][part].to(subject.device, subject.dtype)
         maps, outputs, images = class_maps(subject, encoded, layer, "probability", range(count), "gradcam", relu=True)
         if options["argmax_class"]:
-            # The published fault: whatever class is asked for, the map is that of the row's most probable class.
+            # The published fault: for every class, the map is that of the row's most probable class.
             top = outputs.argmax(dim=1)
             maps = maps[torch.arange(len(maps), device=maps.device), top][:, None].expand(-1, count, -1, -1)
         largest = maps.amax(dim=(2, 3), keepdim=True)
@@ -109,7 +113,7 @@ def _read_maps(request: Request, layer: CamLayer, options: Mapping[str, Any], pr
 
 
 def scale_to_unit(values: Floats) -> Floats:
-    """Return the values scaled to 0…1 by the least and largest of *all*; 0 where all are equal; NaN stays."""
+    """Return the values scaled to 0…1 by the least and largest of *all*, 0 where all are equal. NaN stays."""
     finite = values[np.isfinite(values)]
     if finite.size == 0 or finite.max() == finite.min():
         return np.where(np.isfinite(values), 0.0, np.nan)
@@ -118,15 +122,16 @@ def scale_to_unit(values: Floats) -> Floats:
 
 
 @methods.register("permgrad-paper")
-class PermGradPaper:
-    """The method as published: its numbers have no unit, no interval, and are not additive.
+class PermGradPaper(Configured):
+    """PermGrad as published. Its values have no unit and no interval, and are not additive.
 
-    1. Permutation: each column of the table is shuffled among the rows explained, the picture stays; the rise of the
-       loss, per class over the rows of that class, mean over the shuffles.
+    1. Permutation: each column of the table is shuffled among the rows explained, and the picture stays unchanged. The
+       importance is the increase of the loss, per class over the rows of that class, averaged over the shuffles.
     2. Grad-CAM of the probability (regression: of the prediction) at the last convolution, for each class over all
-       rows; each map is divided by its maximum and read at the cell that covers the feature's pixel; mean over rows.
-    3. Both lists are min–max scaled over all features and classes, multiplied with the softmax of the loss differences
-       under zeroing of each branch's output, and added.
+       rows. Each map is divided by its maximum and read at the cell that covers the feature's pixel, then averaged over
+       rows.
+    3. Both lists are min–max scaled over all features and classes, multiplied by the softmax of the loss differences
+       when each branch's output is zeroed, and added.
 
     ``values`` is the sum, ``parts`` its two terms, ``branches`` the weights, and ``meta`` holds the lists before
     scaling. The output ``"all"`` is the mean over the classes: the published stacked bars, divided by the number of
@@ -135,11 +140,11 @@ class PermGradPaper:
     NOTE[DIFF]: losses are computed from logits in float64, without Keras' clipping of probabilities at 1e-7.
 
     Options:
-        shuffles: of each feature, 5 as published. (``n_repeats`` belongs to the methods that draw donors.)
-        argmax_class: the published fault: the requested class is overwritten by each row's most probable class, and
-            the maps of all classes are one map.
-        transposed: the published fault: features drawn at [x, y] are read at [y, x].
-        layer: the convolution that is read; None is the last.
+        shuffles: shuffles of each feature, 5 as published. (``n_repeats`` is for methods that draw donors.)
+        argmax_class: reproduce a published fault: the requested class is overwritten by each row's most probable class,
+            and the maps of all classes are one map.
+        transposed: reproduce a published fault: features drawn at [x, y] are read at [y, x].
+        layer: the convolution to read. None: the last.
 
     Examples:
         >>> import numpy as np, permgrad as pg
@@ -151,7 +156,10 @@ class PermGradPaper:
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = ("global",)
-    options: ClassVar[Mapping[str, Any]] = {"shuffles": 5, "argmax_class": False, "transposed": False, "layer": None}
+    shuffles: int = 5
+    argmax_class: bool = False
+    transposed: bool = False
+    layer: str | None = None
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
@@ -162,18 +170,19 @@ class PermGradPaper:
             permutation, base, without = _measure_losses(request, int(options["shuffles"]), progress)
             per_column, empty = _read_maps(request, layer, options, progress)
         # NOTE[DIFF]: the published tables have one pixel for each feature. A feature that is encoded as several columns
-        # gets the mean of what is read at their pixels; NaN where it has none.
+        # gets the mean over their pixels, NaN where it has none.
         nothing = np.full(per_column.shape[1], np.nan)
         owned = request.players.values()
         cam = np.stack([per_column[columns].mean(axis=0) if len(columns) else nothing for columns in owned])
         # NOTE[DIFF]: the published code takes exp of the raw difference, which overflows from 710 on.
-        weights = softmax(without - base)
+        weights = np.exp(without - base - (without - base).max())
+        weights /= weights.sum()
         parts, shown = _fuse(permutation, cam, weights), shown_outputs(request)
         every = ("all", *request.subject.class_names)
         facts = {
             "quantity": "weighted sum of min–max scaled permutation importance and Grad-CAM, as published",
             "unit": "none",
-            "loss": request.loss,
+            "loss": str(request.loss),
             "n_repeats": int(options["shuffles"]),
             "argmax_class": bool(options["argmax_class"]),
             "transposed": bool(options["transposed"]),
@@ -200,45 +209,49 @@ class PermGradPaper:
 
 
 def _check(request: Request, options: Mapping[str, Any]) -> None:
-    """Refuse what the published method cannot do."""
+    """Refuse requests that the published method cannot handle."""
     paths = request.subject.paths
     if not paths:
         raise InputError(
-            "permgrad-paper is the published method for permgrad's own hybrid networks, however: model is a torch "
-            "network; choose method='permgrad', which plays the same game with modalities"
+            "permgrad-paper works only with permgrad's hybrid networks",
+            hint="Choose method='permgrad', which plays the same game with modalities.",
+            code="PG034",
         )
     if set(paths) != set(PATHS):
         raise InputError(
-            f"permgrad-paper weighs two branches, however: the model has branches={tuple(paths)!r}; "
-            "fit with branches=('tabular', 'image'), or choose method='permgrad'"
+            f"permgrad-paper needs a model with two branches, got branches={tuple(paths)!r}",
+            hint="Fit with branches=('tabular', 'image'), or choose method='permgrad'.",
+            code="PG034",
         )
     if request.y is None:
         raise InputError(
-            "permgrad-paper measures the loss, however: y=None; pass y, or choose method='permgrad', which does without"
+            "permgrad-paper needs y to measure the loss",
+            hint="Pass y, or choose method='permgrad', which works without.",
+            code="PG005",
         )
     if not hasattr(request.subject.module.renderer, "positions"):
         raise InputError(
-            "permgrad-paper reads maps at each feature's pixel, however: the pictures are drawn by foreign code, "
-            "which does not say where features are; choose method='permgrad', 'permutation' or 'ablation', or a layout "
-            "of permgrad"
+            "permgrad-paper needs the pixel of each feature, and the code that draws these images does not give it",
+            hint="Choose method='permgrad', 'permutation' or 'ablation', or a layout of permgrad.",
+            code="PG034",
         )
     refuse_conditional(request, "permgrad-paper", "shuffles", "leave sampling out")
     if request.sample_weight is not None:
         raise InputError(
-            "permgrad-paper is defined for rows of equal weight, however: sample_weight was given; "
-            "leave it out, or choose method='permgrad'"
+            "permgrad-paper does not support sample_weight: it is defined for rows of equal weight",
+            hint="Leave it out, or choose method='permgrad'.",
+            code="PG004",
         )
-    check_whole("shuffles", options["shuffles"], "5 is as published")
+    check_whole("shuffles", options["shuffles"], "The published value is 5")
 
 
 def _fuse(permutation: Floats, cam: Floats, weights: Floats) -> dict[str, Floats]:
-    """Return both terms of the sum ``(players, 1 + classes)``, their mean first; 0 for players without columns."""
+    """Return both terms of the sum ``(players, 1 + classes)``, their mean first. Players without columns get 0."""
     nobody = np.isnan(cam).all(axis=1, keepdims=True)
     lists = (np.where(nobody, np.nan, permutation), cam)
     terms: dict[str, Floats] = {}
     for path, raw, weight in zip(PATHS, lists, weights, strict=True):
-        # A class without rows has no permutation importance; its column takes no part in the scaling of the other
-        # classes.
+        # A class without rows has no permutation importance and does not affect the scaling of other classes.
         term = weight * scale_to_unit(np.where(np.isnan(permutation), np.nan, raw))
         term = np.where(nobody & ~np.isnan(permutation), 0.0, term)
         if term.shape[1] > 1:

@@ -1,55 +1,66 @@
-"""Permutation importance: the total effect of replacing a raw column by a donor's, without the split between paths."""
+"""Permutation importance: the total effect of replacing a raw column by a donor's, not split between paths."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Iterable
+from typing import ClassVar
 
 from permgrad.attribution.build import explain_plays
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method import Request, Scope, methods
-from permgrad.attribution.replace.game import GAME_OPTIONS
+from permgrad.attribution.method import PairedMethod, Request, Scope, methods
+from permgrad.attribution.method.interactions import check_interactions, with_interactions
 from permgrad.attribution.replace.plays import Plays, single_plays
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError
 
 
 @methods.register("permutation")
-class Permutation:
-    """Plain permutation importance, by independent donors in place of a shuffle, with intervals and p-values.
+class Permutation(PairedMethod):
+    """Plain permutation importance, with independent donors instead of a shuffle, intervals and p-values.
 
     Options:
-        paths: which paths of a hybrid network the replacement reaches; None is all of them. ``("tabular",)`` alone is
-            half of a permutation: the image still shows the feature.
-        tolerance, incremental, workers: as for ``permgrad``.
+        paths: which paths of a hybrid network the replacement changes. None: all of them. With ``("tabular",)`` only,
+            the image still shows the feature.
+        tolerance, ensure_top, max_repeats, incremental, workers, interactions, pairs: as for ``permgrad``.
 
-    On any other network the players are columns, image segments, groups or whole modalities; with ``layer=`` they are
-    the units of a named layer, so that importance can be followed through the depth of the network.
+    For any other network the players are columns, image segments, groups or whole modalities. With ``layer=`` they are
+    the units of a named layer, so importance can be compared between layers.
 
-    Source: Breiman (2001); Fisher, Rudin & Dominici (2019).
+    Sources: Breiman (2001), and Fisher, Rudin & Dominici (2019).
+
+    Examples:
+        >>> import numpy as np, permgrad as pg
+        >>> X = np.random.default_rng(0).normal(size=(50, 3))
+        >>> y = X @ [2.0, 1.0, 0.0]
+        >>> explanation = pg.explain(lambda rows: rows @ [2.0, 1.0, 0.0], X, y, method="permutation", random_state=0)
+        >>> explanation.ranking()
+        ['x0', 'x1', 'x2']
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = ("global", "local")
-    options: ClassVar[Mapping[str, Any]] = {**GAME_OPTIONS, "paths": None}
+    paths: tuple[str, ...] | None = None
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
-        return explain_plays("permutation", *self.game(request))
+        check_interactions(request)
+        request, plays = self.game(request)
+        return with_interactions(request, plays, explain_plays("permutation", request, plays))
 
     @staticmethod
     def game(request: Request) -> tuple[Request, Plays]:
-        """Return the request as it is played, and what is played."""
+        """Return the request to play and its plays."""
         chosen, paths = request.options.get("paths"), request.subject.paths
         if chosen is None:
             return request, single_plays(request.space, paths)
         if not paths:
             raise InputError(
-                "paths= names the paths of permgrad's own networks, however: model is a torch network; leave it out, "
-                "and pass level='modality' to replace whole inputs"
+                "paths= works only with permgrad's hybrid networks",
+                hint="Leave it out, and pass level='modality' to replace whole inputs.",
+                code="PG004",
             )
         through = tuple(chosen) if isinstance(chosen, Iterable) and not isinstance(chosen, str) else (chosen,)
         for path in through:
             check_choice("paths", path, paths)
         if not through:
-            raise InputError("paths must name at least one path, however: it is empty; leave it out for all")
+            raise InputError("paths names no path", hint="Leave it out to use all paths.", code="PG005")
         return request, single_plays(request.space, paths, through)

@@ -1,7 +1,7 @@
-"""The folder of streamed work, explanations or predictions: whose it is, who works in it, and the files of its parts.
+"""The folder of streamed work, explanations or predictions: its record, its lock, and the files of its parts.
 
-``_stream.json`` says what is computed, by its facts and their hash. What has its name is whole: every file is renamed
-when it is written.
+``_stream.json`` records what is computed, by its facts and their hash. Every file is complete, because it gets its name
+only after it is written.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def part_name(number: int) -> str:
 
 @contextmanager
 def written_lines(path: Path | None, facts: Mapping[str, Any]) -> Iterator[Callable[[pa.Table], None]]:
-    """Give a function that adds lines to a Parquet file of the facts; of no lines, or no path, there is no file."""
+    """Yield a function that adds lines to a Parquet file with the facts. No lines, or no path, make no file."""
     with ExitStack() as stack:
         writers: list[pq.ParquetWriter] = []
 
@@ -59,7 +59,7 @@ def written_lines(path: Path | None, facts: Mapping[str, Any]) -> Iterator[Calla
 
 
 def lines_in(path: Path) -> tuple[int, dict[str, Any]] | None:
-    """Return how many lines a Parquet file has, and the facts in its footer; None where it is not whole."""
+    """Return how many lines a Parquet file has, and the facts in its footer, or None if it is incomplete."""
     try:
         # Opened here: of a path, Arrow asks whether it is an address too, and refuses what is no UTF-8 in it.
         with path.open("rb") as stream:
@@ -83,9 +83,9 @@ class StreamedWork:
 
     @contextmanager
     def hold(self, *, overwrite: bool) -> Iterator[dict[str, Any] | None]:
-        """Hold the folder against other processes; give the record of the same work, None where it begins here.
+        """Lock the folder against other processes. Yield the record of the same work, or None if it begins here.
 
-        Of work that began here and is refused half-way nothing is left; after anything else what is finished stays.
+        Work that began here and is refused half-way leaves nothing. In all other cases finished parts stay.
         """
         # Before anything is made: a folder that is refused is not even locked.
         self.find(overwrite=overwrite)
@@ -115,22 +115,24 @@ class StreamedWork:
                     place.rmdir()
 
     def find(self, *, overwrite: bool) -> dict[str, Any] | None:
-        """Return the record of the same work, or None; ``InputError``: a file, other files, or other work is there."""
+        """Return the record of the same work, or None. ``InputError``: a file, other files or other work exist."""
         folder, kind = self.folder, self.kind
         if os.path.lexists(folder) and not folder.is_dir():
             raise InputError(
-                f"what is streamed goes into a folder, however: {folder} is {what_lies_at(folder)}; name a folder with "
-                "--out (out=)"
+                f"The output must be a folder, and {folder} is {what_lies_at(folder)}",
+                hint="Name a folder with --out (out=)",
+                code="PG050",
             )
         record = read_record(folder)
         if record is None or record.get("kind") != kind:
-            # But for locks, what a killed process left, and a file manager's files.
+            # Without locks, leftovers of a process that stopped, and a file manager's files.
             names = {entry.name for entry in folder.iterdir() if entry.name[0] != "."} if folder.is_dir() else set()
             replaced = _EXPLAINED if overwrite and "explanation.json" in names and kind == "explanation" else set()
             if strange := sorted(names - replaced):
                 raise InputError(
-                    f"the folder of a streamed {kind} must be new, empty or of the same {kind}, however: {folder} "
-                    f"holds other files ({', '.join(strange[:3])}); name another with --out (out=)"
+                    f"{folder} holds other files ({', '.join(strange[:3])})",
+                    hint=f"Name a new or empty folder, or that of the same {kind}, with --out (out=)",
+                    code="PG050",
                 )
             return None
         if overwrite:
@@ -138,18 +140,18 @@ class StreamedWork:
         if record.get("key") == self.key:
             return record
         raise InputError(
-            f"the folder of a streamed {kind} must be of the same {kind}, however: {folder} holds one that differs in "
-            f"{difference(record.get('facts', {}), self.facts)}; replace it with --overwrite (overwrite=True), or name "
-            "another with --out (out=)"
+            f"{folder} holds another {kind}, which differs in {difference(record.get('facts', {}), self.facts)}",
+            hint="Replace it with --overwrite (overwrite=True), or name another folder with --out (out=)",
+            code="PG051",
         )
 
     def write_record(self, **further: Any) -> None:
-        """Write what the folder is of."""
+        """Write the record of the folder's work."""
         record = {"schema_version": SCHEMA_VERSION, "kind": self.kind, "key": self.key}
         write_json_atomic(self.folder / RECORD, {**record, **further, "facts": self.facts})
 
     def empty(self) -> None:
-        """Remove what earlier work left; nothing else is touched."""
+        """Remove the files of earlier work and nothing else."""
         predictions = {path.name for path in self.folder.glob("part-*.parquet")}
         for name in _EXPLAINED if self.kind == "explanation" else {RECORD, *predictions}:
             place = self.folder / name
@@ -160,7 +162,7 @@ class StreamedWork:
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """Return what ``_stream.json`` says, or None where there is none that can be read."""
+    """Return the content of ``_stream.json``, or None if it cannot be read."""
     try:
         record = parse_json((folder / RECORD).read_bytes())
     except (OSError, ValueError):
@@ -171,7 +173,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Say in words which facts differ."""
+    """Return in words which facts differ."""
     words = {
         "permgrad": "the version of permgrad",
         "table": "the table's files, which have changed since",
@@ -185,15 +187,16 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
 
 def refuse_inside(folder: Path, table: str | os.PathLike[str]) -> None:
-    """Refuse to write into the folder that is the table: what is written there would be read as rows of it."""
+    """Refuse to write into the folder of the table: the files would be read as its rows."""
     root = Path(table)
     if root.is_dir() and folder.resolve().is_relative_to(root.resolve()):
         raise InputError(
-            f"what is written must not become part of the table, however: {folder} lies in {root}; name a folder "
-            "outside it with --out (out=)"
+            f"The output folder {folder} lies inside the table {root}, and would become part of it",
+            hint="Name a folder outside it with --out (out=)",
+            code="PG006",
         )
 
 
 def writable(folder: Path) -> AbstractContextManager[None]:
     """Turn what the disk refuses into an ``EnvironmentProblem`` that names the folder."""
-    return writing("what is streamed must be written", folder, "name another folder with --out (out=)")
+    return writing(folder, "name another folder with --out (out=)")

@@ -1,4 +1,4 @@
-"""``explain_part``: what one part of a table adds to its explanation. A pure function: any process gives the same."""
+"""``explain_part``: the contribution of one part of a table to its explanation, the same in any process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from permgrad.attribution.build import by_quantity, global_explanation
-from permgrad.attribution.explanation import OF_ROWS, Explanation, frame_numbers
+from permgrad.attribution.explanation import Explanation, frame_numbers
+from permgrad.attribution.explanation_files import OF_ROWS
 from permgrad.attribution.method import LossGame, Request, loss_game, methods
 from permgrad.attribution.parts.folder import part_name, written_lines
 from permgrad.attribution.parts.plan import StreamPlan
@@ -35,11 +36,11 @@ _WARNINGS = 5
 
 @dataclass(frozen=True)
 class PartResult:
-    """What one part adds to an explanation: its number, and how many of its rows were explained.
+    """The result of one part of an explanation: its number, and how many of its rows were explained.
 
-    ``sums`` merge, and their size does not depend on the rows; ``header`` is everything else that an explanation says,
-    alike for all parts (None where no row was explained); ``file`` is that of local explanations; ``gap`` is the
-    largest of completeness; ``warnings`` are a few of those that were given.
+    ``sums`` merge, and their size does not depend on the rows. ``header`` holds all other content of an explanation,
+    the same for all parts (None if no row was explained). ``file`` holds local explanations. ``gap`` is the largest
+    gap of completeness. ``warnings`` are some of those that were raised.
     """
 
     number: int
@@ -61,9 +62,9 @@ def explain_part(
     folder: Path | None = None,
     kept: dict[str, Any] | None = None,
 ) -> PartResult:
-    """Explain the rows of one part, a batch at a time; local explanations go to a file in ``folder``, if there is one.
+    """Explain the rows of one part in batches. Local explanations go to a file in ``folder``, if there is one.
 
-    ``kept`` holds what was fitted on the background for other parts: it changes no number.
+    ``kept`` holds models fitted on the background for other parts. It changes no number.
     """
     started = time.perf_counter()
     game = None if plan.is_local else loss_game(plan.method)
@@ -99,7 +100,7 @@ def explain_part(
 
 
 def _header(explanation: Explanation, **further: Any) -> dict[str, Any]:
-    """Return what an explanation of a part says beside its numbers, as JSON."""
+    """Return the content of a part's explanation without its numbers, as JSON."""
     header: dict[str, Any] = plain(
         {
             "names": explanation.names,
@@ -115,7 +116,7 @@ def _header(explanation: Explanation, **further: Any) -> dict[str, Any]:
 
 
 def _play(plan: StreamPlan, game: LossGame, request: Request) -> tuple[Sums, dict[str, Any]]:
-    """Play a loss game over some rows; return its sums and the header."""
+    """Play a loss game over some rows. Return its sums and the header."""
     request, plays = game.game(request)
     played = play_losses(request, plays, plan.method)
     names = [name for name in request.players if name in played.moments]
@@ -172,11 +173,11 @@ def _repeated(names: tuple[str, ...], each: int, times: int) -> pa.DictionaryArr
 
 
 def merge(plan: StreamPlan, results: Iterable[PartResult]) -> Explanation:
-    """Merge the parts of one explanation, in any order up to rounding; one part is held at a time."""
+    """Merge the parts of one explanation, in any order up to rounding, with one part in memory at a time."""
     total, seconds, numbers, notes = PartResult(-1, 0), 0.0, set[int](), dict[str, int]()
     for result in results:
         if result.number in numbers:
-            raise InputError(f"each part counts once, however: part {result.number} came twice; pass each result once")
+            raise InputError(f"Part {result.number} occurs twice", hint="Pass each result once", code="PG008")
         numbers.add(result.number)
         seconds += result.seconds
         for text in result.warnings:
@@ -190,14 +191,13 @@ def merge(plan: StreamPlan, results: Iterable[PartResult]) -> Explanation:
         )
     weight = plan.arguments.sample_weight
     if total.header is None and weight is None:
-        raise InputError("an explanation needs at least one row, however: no part has one; check the table")
+        raise InputError("No part of the table has a row", hint="Check the table", code="PG013")
     if total.header is None:
-        drawn, fix = ("drawn", "draw more rows") if plan.sample is not None else ("explained", "name another column")
+        drawn, fix = ("drawn", "Draw more rows") if plan.sample is not None else ("explained", "Name another column")
         raise InputError(
-            f"sample_weight must be above 0 for some row, however: {weight!r} is 0 in every row {drawn}; {fix}, or "
-            "leave it out"
+            f"sample_weight {weight!r} is 0 in every row {drawn}", hint=f"{fix}, or leave it out", code="PG020"
         )
-    warn_first(notes, f"in part {next(iter(notes.values()), 0)} of the table: ")
+    warn_first(notes, f"In part {next(iter(notes.values()), 0)} of the table: ")
     facts = {"parts": len(numbers), "sample": plan.sample, "table": plan.table, "key": plan.key}
     about = {"rows_explained": total.rows, "seconds": seconds, "streamed": facts}
     header = {**total.header, "meta": {**total.header["meta"], **about}}
@@ -220,7 +220,7 @@ def _of_losses(total: PartResult, header: dict[str, Any]) -> dict[str, Any]:
     effects: Any = total.sums.get(EFFECTS)
     moments = {name: effects.player(place) for place, name in enumerate(header["played"])}
     tables = tabulate(tuple(header["names"]), moments, outputs, header["repeats"], len(quantities), confidence)
-    # The first output stands for all rows; a class may have its name.
+    # The first output stands for all rows. A class may have its name.
     columns = [0, *(1 + outputs[1:].index(name) for name in header["outputs"][1:])]
     target: Any = total.sums.get("target")
     branches: Any = total.sums.get(BRANCHES)

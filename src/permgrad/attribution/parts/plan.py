@@ -6,6 +6,8 @@ import datetime as dt
 import hashlib
 import json
 import os
+import pickle
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -17,9 +19,10 @@ import pandas as pd
 import torch
 
 from permgrad import __version__
-from permgrad.attribution.method import Request, loss_game, loss_games, methods
+from permgrad.attribution.method import Request, loss_game, loss_games, methods, refuse_interactions
 from permgrad.attribution.replace.donors import RowNumbers
 from permgrad.attribution.request import (
+    PREDICTOR_OPTIONS,
     Arguments,
     EncodedBackground,
     build_request,
@@ -27,8 +30,10 @@ from permgrad.attribution.request import (
     resolve_options,
     resolve_scope,
 )
+from permgrad.attribution.subject.calls import find_call
+from permgrad.attribution.top import stopping_option
 from permgrad.base.checks import check_choice, check_whole
-from permgrad.base.errors import InputError, counted, keeping_warnings, suggest
+from permgrad.base.errors import InputError, counted, did_you_mean, keeping_warnings
 from permgrad.base.files import plain
 from permgrad.base.random import resolve_seed, uniform
 from permgrad.data.parts.known_rows import Integers, KnownRows, RowBatch, find_known, numbered
@@ -40,7 +45,7 @@ from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 Form = Literal["tidy", "wide"]
 #: Columns that the wide form has beside those of the features.
 WIDE = ("row", "class", "prediction", "base")
-#: Arguments of ``pg.explain`` that hold for a table in parts too; what a plan's facts name otherwise comes last.
+#: Arguments of ``pg.explain`` for a table in parts too. Those with another name in a plan's facts come last.
 _ELSEWHERE = ("background", "scoring", "sample_weight", "random_state")
 _SHARED = (
     "target",
@@ -63,12 +68,12 @@ _DRAWN = 2**20
 
 @dataclass(frozen=True)
 class StreamPlan:
-    """What is explained, how, and by which random numbers. Picklable; holds no rows but the background.
+    """All choices of an explanation, and its random numbers. Picklable, without rows but the background.
 
-    Of the ``arguments`` of ``pg.explain`` ``y`` and ``sample_weight`` name columns, the background is encoded and
-    ``random_state`` is the seed; model and rows are put in by ``request``. Rows are explained whose random number is at
-    most ``threshold``, ``sample`` in all (None: all rows); ``batch_rows`` are in memory at a time. ``known`` are
-    those that have a target, where some have none. ``model`` and ``table`` are hashes.
+    Of the ``arguments`` of ``pg.explain``, ``y`` and ``sample_weight`` name columns, the background is encoded and
+    ``random_state`` is the seed. ``request`` adds model and rows. Rows are explained whose random number is at most
+    ``threshold``, ``sample`` in all (None: all rows). ``batch_rows`` are in memory at a time. ``known`` are the rows
+    with a target, if some have none. ``model`` and ``table`` are hashes.
     """
 
     arguments: Arguments
@@ -96,7 +101,6 @@ class StreamPlan:
     def facts(self) -> dict[str, Any]:
         """Return what identifies the explanation, as JSON: equal facts give equal numbers."""
         arguments = self.arguments
-        donors = np.ascontiguousarray(arguments.background.rows)
         facts: dict[str, Any] = plain(
             {
                 "permgrad": __version__,
@@ -108,7 +112,7 @@ class StreamPlan:
                 "y": arguments.y,
                 "na_codes": self.na_codes,
                 "weight": arguments.sample_weight,
-                "background": [list(donors.shape), hashlib.sha256(donors.tobytes()).hexdigest()],
+                "background": _background_facts(arguments.background),
                 "form": self.form if self.is_local else None,
                 "sample": self.sample,
                 "model": self.model,
@@ -123,13 +127,13 @@ class StreamPlan:
         return json_hash(self.facts())
 
     def batches(self, table: PartitionedTable, part: Part) -> Iterator[RowBatch]:
-        """Yield the rows of a part that can be explained: all, or those that have a target; a batch may be empty."""
+        """Yield the rows of a part that can be explained: all, or those with a target. A batch may be empty."""
         names = dict.fromkeys([*self.features, self.arguments.y, self.arguments.sample_weight])
         columns = [name for name in names if name is not None]
         return numbered(table, part, self.batch_rows, columns, self.known)
 
     def chosen(self, table: PartitionedTable, part: Part) -> Iterator[RowBatch]:
-        """Yield the rows of a part that are explained, at most ``batch_rows`` at a time; few are put together."""
+        """Yield the rows of a part that are explained, at most ``batch_rows`` at a time. Small batches are joined."""
         waiting: list[RowBatch] = []
         for batch in self.batches(table, part):
             chosen = self.is_chosen(batch.places)
@@ -153,13 +157,13 @@ class StreamPlan:
     def request(
         self, model: Any, table: PartitionedTable, batch: RowBatch, kept: dict[str, Any] | None = None
     ) -> Request:
-        """Return the request for some rows of the table; ``kept``: what earlier batches left for later ones."""
+        """Return the request for some rows of the table. ``kept``: models that earlier batches left for later ones."""
         y, weight = None if self.is_local else self.arguments.y, self.arguments.sample_weight
         with table.cells_of(batch.numbers):
             arguments = replace(
                 self.arguments,
                 model=model,
-                inputs=batch.frame[list(self.features)].reset_index(drop=True),
+                inputs=_as_in(self.arguments.background, batch.frame[list(self.features)].reset_index(drop=True)),
                 y=None if y is None else read_targets(batch.frame[y], model, self.na_codes),
                 sample_weight=None if weight is None else read_weights(batch.frame[weight]),
             )
@@ -171,27 +175,31 @@ class StreamPlan:
 
 
 def read_targets(values: pd.Series[Any], model: Any, na_codes: CodesArgument = ()) -> npt.NDArray[Any]:
-    """Return known targets as ``pg.explain`` takes them; classes are compared as text, as a file may hold 1 for 1.0."""
+    """Return targets as ``pg.explain`` takes them. Classes are compared as text, since a file may hold 1 for 1.0."""
     if hasattr(model, "classes_"):
         return _match_classes(values, model.classes_)
     name, numbers = str(values.name), values
     if MissingCodes.of(na_codes).labels and not pd.api.types.is_numeric_dtype(values.dtype):
-        # A code such as "?" kept the column from being numbers; the rows that have it are gone.
+        # A code such as "?" made the column text. The rows with the code are left out already.
         numbers = pd.to_numeric(values.astype(object), errors="coerce")
         numbers = values if numbers.isna().any() else numbers
     if numbers.dtype == object and all(isinstance(cell, Decimal) for cell in numbers):
         numbers = numbers.astype(np.float64)
+    if not pd.api.types.is_numeric_dtype(numbers.dtype) and not isinstance(model, (HyNNClassifier, HyNNRegressor)):
+        return numbers.to_numpy()
     if not pd.api.types.is_numeric_dtype(numbers.dtype):
         cell = numbers.iloc[0]
         what = "text" if isinstance(cell, str) else "dates" if isinstance(cell, dt.date) else type(cell).__name__
         raise InputError(
-            f"y must hold numbers as in training, however: column {name!r} holds {what}; correct it, or leave y out"
+            f"y must hold numbers as in training, and column {name!r} holds {what}",
+            hint="Correct it, or leave y out",
+            code="PG015",
         )
     targets = numbers.to_numpy(dtype=np.float64)
     if not np.isfinite(targets).all():
         row = int(np.argmin(np.isfinite(targets)))
-        fact = f"y must hold finite numbers, however: column {name!r} holds {targets[row]} in "
-        raise CellError.at(row, values.index, fact, "; correct it, or leave such rows out")
+        fact = f"y must be finite, but column {name!r} holds {targets[row]}"
+        raise CellError.at(row, values.index, fact, "Correct it, or leave such rows out.")
     return targets
 
 
@@ -203,9 +211,9 @@ def _match_classes(values: pd.Series[Any], classes: npt.NDArray[Any]) -> npt.NDA
         row = int(np.argmax(places < 0))
         cell = values.iloc[row]
         shown = cell.item() if isinstance(cell, np.generic) else cell
-        fact = f"y must hold classes of the model ({', '.join(map(str, classes.tolist()[:10]))}), however: "
-        fix = f" has {shown!r} in {str(values.name)!r}; leave such rows out, or leave y out"
-        raise CellError.at(row, values.index, fact, fix)
+        names = ", ".join(map(str, classes.tolist()[:10]))
+        fact = f"y must hold classes of the model ({names}), but column {str(values.name)!r} holds {shown!r}"
+        raise CellError.at(row, values.index, fact, "Leave such rows out, or leave y out.", code="PG015")
     return np.asarray(classes)[places]
 
 
@@ -224,22 +232,26 @@ def make_plan(
     na_codes: CodesArgument = (),
     **options: Any,
 ) -> StreamPlan:
-    """Check every argument of ``explain_stream`` and describe the explanation; nothing is explained yet."""
+    """Check every argument of ``explain_stream`` and describe the explanation, without explaining yet."""
     import permgrad.attribution as _registered  # noqa: F401 — importing the package registers every method
 
-    _check_model(model)
+    is_ours = _check_model(model)
     if not isinstance(method, str):
         raise InputError(
-            f"a table that is read in parts is explained by a registered method, however: method is a "
-            f"{type(method).__name__}; pass a name, such as method='permgrad'"
+            f"A table in parts needs the name of a registered method, got a {type(method).__name__}",
+            hint="Pass for example method='permgrad'",
+            code="PG001",
         )
     chosen = methods.get(method)
     scope = resolve_scope(chosen(), method, scope)
     further = {name: options.pop(name) for name in (*_SHARED, *_ELSEWHERE) if name in options}
     arguments = Arguments(y=y, method=method, scope=scope, progress=False, options=options, **further)
     check_choice("form", form, ("tidy", "wide"))
-    _check_streamable(arguments, form, resolve_options(chosen(), method, options))
-    features = tuple(str(name) for name in model.preprocessor_.feature_names_in_)
+    of_method = {name: value for name, value in options.items() if is_ours or name not in PREDICTOR_OPTIONS}
+    _check_streamable(arguments, form, resolve_options(chosen(), method, of_method))
+    if not is_ours:
+        _check_rows(arguments.background)
+    features = tuple(map(str, model.preprocessor_.feature_names_in_ if is_ours else arguments.background.columns))
     _check_table(table, features, {"y": y, "sample_weight": arguments.sample_weight})
     known = None
     if y is not None and scope == "global":
@@ -247,13 +259,17 @@ def make_plan(
             table,
             y,
             na_codes,
-            none=f"y must be known for some row, however: no row of {table.path!r} has {y!r}; name another column, or "
-            "(in Python) y=None explains the model's own predictions",
+            none=InputError(
+                f"No row of {table.path!r} has a value of y in column {y!r}",
+                hint="Name another column, or leave y out to explain the model's own predictions.",
+                code="PG015",
+            ),
             note=" where the loss is explained; leave the target's column out to explain all of them",
         )
     available = table.rows if known is None else known.rows
     wanted = available if rows is None else check_whole("rows", rows, "pass how many to explain")
-    background = _donors(model, arguments.background)
+    background = _donors(model, arguments.background) if is_ours else arguments.background
+    width = background.rows.shape[1] if is_ours else 1
     seed = resolve_seed(arguments.random_state)
     plan = StreamPlan(
         arguments=replace(arguments, random_state=seed, background=background),
@@ -262,8 +278,8 @@ def make_plan(
         form=form,
         sample=wanted if wanted < available else None,
         threshold=1.0,
-        batch_rows=max(_FEWEST_ROWS, min(_MOST_ROWS, _CELLS // max(1, len(features), background.rows.shape[1]))),
-        model=model_digest(model),
+        batch_rows=max(_FEWEST_ROWS, min(_MOST_ROWS, _CELLS // max(1, len(features), width))),
+        model=model_digest(model) if is_ours else _pickle_digest(model),
         table=table_digest(table),
         known=known,
     )
@@ -275,14 +291,60 @@ def make_plan(
 # ---- checks ----------------------------------------------------------------------------------------------------------
 
 
-def _check_model(model: Any) -> None:
+def _check_model(model: Any) -> bool:
+    """Return whether the model is an estimator of permgrad. Refuse networks of torch, and objects without predict."""
     is_ours = isinstance(model, (HyNNClassifier, HyNNRegressor))
-    if not is_ours or not hasattr(model, "module_"):
+    if isinstance(model, torch.nn.Module) or (is_ours and not hasattr(model, "module_")):
         raise InputError(
-            "a table that is read in parts is explained for a fitted HyNNClassifier or HyNNRegressor, however: model "
-            f"is {'not fitted' if is_ours else f'a {type(model).__name__}'}; for any other model read rows into "
-            "memory (pg.read_table) and pass them to pg.explain"
+            "A table in parts needs a fitted estimator or any other predictor of tables, and model is "
+            f"{'not fitted' if is_ours else f'a {type(model).__name__}'}",
+            hint="Call fit first"
+            if is_ours
+            else "For a network read rows into memory (pg.read_table) and pass them to pg.explain",
+            code="PG030" if is_ours else "PG031",
         )
+    if not is_ours:
+        find_call(model)
+    return is_ours
+
+
+def _check_rows(background: Any) -> None:
+    if not isinstance(background, pd.DataFrame) or not len(background):
+        raise InputError(
+            "A predictor on a table in parts needs a background",
+            hint="Pass background= a pandas frame of some rows, with the columns and types that the predictor takes",
+            code="PG005",
+        )
+
+
+def _as_in(background: Any, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows in the types of a predictor's background, or unchanged for an estimator."""
+    if not isinstance(background, pd.DataFrame):
+        return rows
+    for name, kind in background.dtypes.items():
+        column = rows[name]
+        if isinstance(kind, pd.CategoricalDtype) and not (column.isna() | column.isin(kind.categories)).all():
+            raise InputError(
+                f"Column {name!r} has levels that are not among its categories in the background",
+                hint="Add them to its categories",
+                code="PG038",
+            )
+        try:
+            rows[name] = column.astype(kind)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"Column {name!r} cannot be read as {kind}: {error}",
+                hint="Pass a background whose columns have the types of the table's",
+                code="PG038",
+            ) from error
+    return rows
+
+
+def _background_facts(background: Any) -> Any:
+    if isinstance(background, pd.DataFrame):
+        return _identified(background)
+    donors = np.ascontiguousarray(background.rows)
+    return [list(donors.shape), hashlib.sha256(donors.tobytes()).hexdigest()]
 
 
 def _check_streamable(arguments: Arguments, form: Form, options: Mapping[str, Any]) -> None:
@@ -290,30 +352,38 @@ def _check_streamable(arguments: Arguments, form: Form, options: Mapping[str, An
     method, scope, weight = arguments.method, arguments.scope, arguments.sample_weight
     if arguments.scoring is not None:
         raise InputError(
-            "a score needs all predictions at once, however: the table is read in parts and scoring= is given; leave "
-            "it out, or read a sample of the rows into memory (permgrad.read_table) and pass it to permgrad.explain"
+            "scoring= needs all predictions at once, and the table is read in parts",
+            hint="Leave it out, or read a sample of the rows into memory (permgrad.read_table) and pass it to "
+            "permgrad.explain",
+            code="PG006",
         )
     if weight is not None and scope == "local":
         raise InputError(
-            "sample_weight weighs rows in a mean over them, however: a local explanation that is written while it is "
-            f"made has none, and sample_weight={weight!r}; leave it out, or pass scope='global'"
+            f"sample_weight={weight!r} weighs rows in a mean, and a local explanation of a table in parts has none",
+            hint="Leave it out, or pass scope='global'",
+            code="PG006",
         )
+    refuse_interactions(options, "a table in parts")
     if scope == "global" and loss_game(method) is None:
-        also = "; or pass scope='local'" if "local" in methods.get(method).scopes else ""
+        also = ", or pass scope='local'" if "local" in methods.get(method).scopes else ""
         raise InputError(
-            f"global explanations of a table that is read in parts are given by {', '.join(loss_games())}, however: "
-            f"method={method!r}; choose one of these{also}"
+            f"Global explanations of a table in parts need {', '.join(loss_games())}, got method={method!r}",
+            hint=f"Choose one of these{also}",
+            code="PG006",
         )
-    if scope == "global" and options.get("tolerance") is not None:
+    rule = stopping_option(options)
+    if scope == "global" and rule is not None:
         raise InputError(
-            "tolerance stops when intervals over all rows are narrow, however: the table is read in parts, each played "
-            f"once; leave tolerance={options['tolerance']!r} out, or read a sample of the rows into memory "
-            "(permgrad.read_table) and pass it to permgrad.explain"
+            f"{rule}={options[rule]!r} needs intervals over all rows, and the table is read in parts",
+            hint="Leave it out, or read a sample of the rows into memory (permgrad.read_table) and pass it to "
+            "permgrad.explain",
+            code="PG006",
         )
     if scope == "global" and form == "wide":
         raise InputError(
-            f"form says how explanations of single rows are written, however: method={method!r} is global "
-            "here; leave form='wide' out, or choose a method for rows"
+            f"form='wide' is for explanations of single rows, and method={method!r} is global here",
+            hint="Leave form out, or choose a method for rows",
+            code="PG006",
         )
 
 
@@ -322,34 +392,38 @@ def _check_table(table: PartitionedTable, features: tuple[str, ...], roles: Mapp
     if missing:
         further = sorted(set(table.columns) - set(features))
         raise InputError(
-            f"a table must have all columns of training, however: {table.path!r} lacks {len(missing)} of them, such as "
-            f"{missing[0]!r}{suggest(missing[0], further)}; add or rename them"
+            f"{table.path!r} lacks {counted(len(missing), 'column')} of training, such as {missing[0]!r}",
+            hint=did_you_mean(missing[0], further, "Add or rename them"),
+            code="PG017",
         )
-    table.check_cells(features, "write its values as columns of their own, as in training")
+    table.check_cells(features, "write its values as separate columns, as in training")
     for role, name in roles.items():
         if name is None:
             continue
         if not isinstance(name, str):
             raise InputError(
-                f"{role} must name a column where the table is read from a file, however: it is a "
-                f"{type(name).__name__}; pass the column's name"
+                f"{role} must be the name of a column for a table in a file, got a {type(name).__name__}",
+                hint="Pass the column's name",
+                code="PG001",
             )
         table.check_columns([name])
         table.check_cells([name], f"name another column, or leave {role} out")
         count = table.null_counts.get(name, 0)
         if count and role == "sample_weight":
             raise InputError(
-                f"{role} must be known for every row explained, however: {counted(count, 'row')} of "
-                f"{table.path!r} {'has' if count == 1 else 'have'} no {name!r}; fill them in, or leave {role} out"
+                f"{counted(count, 'row')} of {table.path!r} {'has' if count == 1 else 'have'} no {role} in {name!r}",
+                hint=f"Fill in the missing values, or leave {role} out",
+                code="PG020",
             )
 
 
 def _donors(model: Any, background: Any) -> EncodedBackground:
-    """Return the encoded rows that donors and baselines come from; never the rows explained, which are not at hand."""
+    """Return the encoded rows that donors and baselines come from, never the rows explained."""
     if isinstance(background, (str, os.PathLike)):
         raise InputError(
-            f"background must be rows in memory like the model's inputs, however: background={os.fspath(background)!r} "
-            "is a path; read some of its rows with pandas and pass them"
+            f"background must be rows in memory, got the path {os.fspath(background)!r}",
+            hint="Read some of its rows with pandas and pass them",
+            code="PG038",
         )
     if background is None:
         return EncodedBackground(model.background_, "training rows")
@@ -357,20 +431,21 @@ def _donors(model: Any, background: Any) -> EncodedBackground:
 
 
 def _checked(plan: StreamPlan, model: Any, table: PartitionedTable) -> StreamPlan:
-    """Build one request from the first rows, so that a wrong argument is told before the work begins."""
+    """Build one request from the first rows, so that wrong arguments are refused before the work begins."""
     few = replace(plan, batch_rows=_FEWEST_ROWS)
     first = next(batch for part in table.parts for batch in few.batches(table, part) if len(batch))
     first = first.take(np.arange(len(first)) < 64)
     if plan.arguments.sample_weight is not None:
         with table.cells_of(first.numbers):
             read_weights(first.frame[plan.arguments.sample_weight])
-    # The first rows' weights may all be 0, which is no fault of theirs.
+    # The first rows' weights may all be 0, which is allowed.
     request = replace(plan, arguments=replace(plan.arguments, sample_weight=None)).request(model, table, first)
     taken = [name for name in request.players if name in WIDE]
     if plan.is_local and plan.form == "wide" and taken:
         raise InputError(
-            f"the wide form has columns of its own named {', '.join(WIDE)}, however: a feature is named {taken[0]!r}; "
-            "choose the tidy form"
+            f"The wide form has its own columns {', '.join(WIDE)}, and a feature is named {taken[0]!r}",
+            hint="Choose form='tidy'",
+            code="PG008",
         )
     game = None if plan.is_local else loss_game(plan.method)
     if game is not None:
@@ -381,7 +456,7 @@ def _checked(plan: StreamPlan, model: Any, table: PartitionedTable) -> StreamPla
 
 
 def _threshold(seed: int, wanted: int, rows: int) -> float:
-    """Return the ``wanted``-th smallest random number of all rows; memory holds a few times as many as are wanted."""
+    """Return the ``wanted``-th smallest random number of all rows. Memory holds a few times as many as are wanted."""
     smallest = np.zeros(0)
     for start in range(0, rows, _DRAWN):
         places = np.arange(start, min(start + _DRAWN, rows), dtype=np.int64)
@@ -429,6 +504,14 @@ def model_digest(model: Any) -> str:
     facts += [float(getattr(model, name, 0.0)) for name in ("target_mean_", "target_scale_")]
     total.update(json.dumps(plain(facts), sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass"))
     return total.hexdigest()
+
+
+def _pickle_digest(model: Any) -> str:
+    """Return the hash of a predictor, or a unique number if it cannot be pickled: its work is never resumed."""
+    try:
+        return hashlib.sha256(pickle.dumps(model)).hexdigest()
+    except Exception:  # noqa: BLE001 — whatever a user's class raises
+        return uuid.uuid4().hex
 
 
 def table_digest(table: PartitionedTable) -> str:

@@ -1,4 +1,4 @@
-"""``pg.explain_stream``: a model and Parquet files in, an explanation out; memory does not grow with rows."""
+"""``pg.explain_stream``: explain a model on Parquet files, with memory that does not grow with rows."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from permgrad.attribution.explanation import Explanation, file_frame
+from permgrad.attribution.method import with_options
 from permgrad.attribution.parts.engines import Engine, make_engine, settle_model
 from permgrad.attribution.parts.folder import (
     EXPLANATION,
@@ -64,39 +65,39 @@ def explain_stream(
     """Explain a model on a table that need not fit in memory: a Parquet file, or a folder of them.
 
     The table is cut into parts. A global explanation merges sums over the parts, and is equal up to rounding to
-    ``pg.explain`` of the whole table with the same ``background=`` and seed; donors come from the background, never
+    ``pg.explain`` of the complete table with the same ``background=`` and seed. Donors come from the background, never
     from the rows explained. A local explanation writes the rows of each part to ``out/local/part-00012.parquet`` and
-    returns the summary that ``to_global("mean_abs")`` gives. A process that was killed goes on with the parts that are
-    not finished.
+    returns the summary of ``to_global("mean_abs")``. If the process stops, the same call computes only the parts that
+    are not finished.
 
     Args:
-        model: a fitted ``HyNNClassifier`` or ``HyNNRegressor``, or the folder of a saved one.
-        table: a Parquet file, a folder of Parquet files, or what ``open_partitioned`` gave.
-        y: name of the column of targets. With it, global games measure the loss; without, the divergence from the
-            model's own prediction.
-        out: folder for what is finished and for the result; needed for local explanations. None: a temporary one.
-        method: a registered method. Global: ``permgrad``, ``permutation``, ``ablation``; local: any that is.
+        model: a fitted ``HyNNClassifier`` or ``HyNNRegressor``, the folder of a saved one, or any predictor of tables.
+        table: a Parquet file, a folder of Parquet files, or the result of ``open_partitioned``.
+        y: name of the column of targets. With it, global games measure the loss. Without it, they measure the
+            divergence from the model's own prediction.
+        out: folder for finished parts and the result, required for local explanations. None: a temporary one.
+        method: a registered method. Global: ``permgrad``, ``permutation``, ``ablation``. Local: any local method.
         scope: as for ``pg.explain``.
-        engine: ``"local"``: this process; ``"ray"``: workers on this machine or on a cluster; or an engine.
-        workers: how many work at a time.
-        address: of a cluster.
-        rows: explain a sample of this many rows; None: all. Which ones depends on the seed and their numbers alone.
-        form: of the files of a local explanation: ``"tidy"`` (a line for each row, feature and output) or ``"wide"``
-            (for each row and output, with a column for each feature).
-        rows_per_part: rows that a part is meant to have.
-        overwrite: whether another explanation in ``out`` is replaced.
-        csv_formulas: of ``importance.csv``: ``"quote"`` puts a single quote before names that a spreadsheet would take
-            for formulas, ``"keep"`` leaves them; None: ``"quote"``.
-        progress: a bar on stderr.
+        engine: ``"local"`` for this process, ``"ray"`` for workers on this machine or on a cluster, or an engine.
+        workers: number of workers that run at a time.
+        address: address of a cluster.
+        rows: number of rows to sample, which depend only on the seed and their numbers (default: all rows).
+        form: layout of the files of a local explanation: ``"tidy"`` (a line for each row, feature and output) or
+            ``"wide"`` (a line for each row and output, with a column for each feature).
+        rows_per_part: rows in each part, about.
+        overwrite: replace another explanation in ``out``.
+        csv_formulas: how ``importance.csv`` writes names that a spreadsheet would read as formulas: ``"quote"`` (the
+            default) puts a single quote before them, ``"keep"`` leaves them unchanged.
+        progress: show a bar on stderr.
         **options: as for ``pg.explain``: ``background, target, output, level, groups, sampling, loss, positive,
-            confidence, n_repeats, batch_size, random_state`` and the method's own; ``sample_weight`` names a column,
-            ``na_codes`` are values of ``y`` that stand for missing.
+            confidence, n_repeats, batch_size, random_state`` and the method's own. ``sample_weight`` names a column,
+            ``na_codes`` are values of ``y`` that mean missing.
 
     Returns:
-        The explanation of the whole table.
+        The explanation of the complete table.
 
     Raises:
-        InputError: an argument or a cell cannot be used; arguments are checked before the work begins.
+        InputError: an argument or a cell cannot be used. Arguments are checked before the work begins.
         EnvironmentProblem: a file cannot be read or written.
 
     Examples:
@@ -111,6 +112,12 @@ def explain_stream(
         ...     pg.explain_stream(model, folder, "y", random_state=0, n_repeats=2).ranking()[0]
         'b'
     """
+    method, options = with_options(method, options)
+    loss = options.get("loss")
+    if callable(loss) or isinstance(loss, (tuple, list)) or loss == "cox":
+        raise InputError(
+            "A table in parts needs a named loss that is computed row by row", hint="Leave loss= out", code="PG006"
+        )
     engine = make_engine(engine, workers=workers, address=address)
     # A model that was loaded already may say where from, so that workers need not be sent it.
     model_folder = options.pop("model_folder", None)
@@ -119,14 +126,15 @@ def explain_stream(
         model = load(model_folder)
     check_flag("overwrite", overwrite)
     if not isinstance(table, PartitionedTable):
-        check_path("table", table, "pass a Parquet file or a folder; rows in memory go to permgrad.explain")
+        check_path("table", table, "pass a Parquet file or a folder, or rows in memory to permgrad.explain")
         table = open_partitioned(table, rows_per_part=rows_per_part)
     plan = make_plan(model, table, y, method=method, scope=scope, rows=rows, form=form, **options)
     plan = replace(plan, model_folder=model_folder)
     if out is None and plan.is_local:
         raise InputError(
-            f"explanations of single rows are written to files, however: method={method!r} explains rows and out=None; "
-            "pass out='a folder'"
+            f"method={method!r} explains single rows, which are written to files, and out is missing",
+            hint="Pass out='a folder'",
+            code="PG005",
         )
     if out is not None and table.path:
         refuse_inside(check_path("out", out), table.path)
@@ -152,7 +160,7 @@ def explain_stream(
 
 
 class Work:
-    """Explains one part after the other; an engine sends it to its workers, without the model where one lies saved."""
+    """Explains one part after the other. An engine sends it to its workers, without the model if that is saved."""
 
     def __init__(self, plan: StreamPlan, table: PartitionedTable, folder: Path | None, model: Any = None) -> None:
         self.plan, self.table, self.folder, self.model = plan, table, folder, model
@@ -182,28 +190,28 @@ class StreamFolder(StreamedWork):
 
     @property
     def local(self) -> Path | None:
-        """Where the rows' explanations go; None where the explanation is global."""
+        """The folder of the rows' explanations, or None for a global explanation."""
         return self.folder / LOCAL if self.plan.is_local else None
 
     def is_finished(self, record: dict[str, Any]) -> bool:
-        """Whether an explanation is finished and has all its files; a person or a disk may have removed some."""
+        """Return whether an explanation is finished and all its files still exist."""
         files = [self.folder / LOCAL / str(name) for name in record.get("files", ())]
         there = all((self.folder / name).is_file() for name in (*EXPLANATION, IMPORTANCE))
         finished = bool(record.get("finished")) and there and all(lines_in(file) is not None for file in files)
         if finished:
-            # A process may have been killed between its last word and the removal of the sums.
+            # A process may have stopped after its last record and before it removed the sums.
             shutil.rmtree(self.folder / PARTS, ignore_errors=True)
         return finished
 
     def begin(self) -> None:
-        """Say that the explanation is not finished, and make its folders."""
+        """Record that the explanation is not finished, and make its folders."""
         with writable(self.folder):
             self.write_record(finished=False, files=[])
             for folder in (self.folder / PARTS, *([self.local] if self.local else [])):
                 folder.mkdir(parents=True, exist_ok=True)
 
     def has(self, part: Part) -> bool:
-        """Whether a part's files are there and whole; a disk may have damaged them, a person removed them."""
+        """Return whether a part's files exist and are complete."""
         try:
             result = self._read(part)
         except InputError:
@@ -211,7 +219,7 @@ class StreamFolder(StreamedWork):
         return result.file is None or self.local is None or lines_in(self.local / result.file) is not None
 
     def accept(self, result: PartResult) -> None:
-        """Keep the result of one part; a second copy of it replaces the first by the same."""
+        """Store the result of one part. A second copy replaces the first."""
         facts = {name: value for name, value in vars(result).items() if name != "sums"}
         text = np.array(json.dumps({"plan": self.key, **facts}, ensure_ascii=False))
         with writable(self.folder), atomic_path(self._sums(result.number)) as temporary, temporary.open("wb") as stream:
@@ -219,15 +227,16 @@ class StreamFolder(StreamedWork):
             np.savez(stream, facts=text, **pack(result.sums))  # type: ignore[arg-type]
 
     def merged(self, parts: Sequence[Part]) -> Explanation:
-        """Return the explanation that the finished parts make, in their order, one at a time in memory."""
+        """Return the explanation of the finished parts, in their order, with one at a time in memory."""
         try:
             return merge(self.plan, map(self._read, parts))
         except InputError:
             raise
         except (ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError) as error:
             raise InputError(
-                f"the sums of all parts must fit together, however: those in {self.folder} do not, or are damaged "
-                f"({type(error).__name__}: {error}); begin anew with --overwrite (overwrite=True)"
+                f"The parts in {self.folder} do not fit together, or are damaged ({type(error).__name__}: {error})",
+                hint="Start again with --overwrite (overwrite=True)",
+                code="PG052",
             ) from error
 
     def finish(self, explanation: Explanation) -> None:
@@ -258,9 +267,10 @@ class StreamFolder(StreamedWork):
             result = PartResult(sums=unpack(arrays), **{**facts, "warnings": tuple(facts["warnings"])})
         except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise InputError(
-                f"the sums of a finished part must be whole, however: {path} is missing or damaged ({error}); "
-                "run the same command again to compute that part anew"
+                f"The file of a finished part, {path}, is missing or damaged ({error})",
+                hint="Run the same command again to compute that part",
+                code="PG052",
             ) from error
         if not is_ours:
-            raise InputError(f"sums must belong to this explanation and part, however: {path} does not; remove it")
+            raise InputError(f"{path} belongs to another explanation or part", hint="Remove the file", code="PG051")
         return result

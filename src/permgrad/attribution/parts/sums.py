@@ -1,4 +1,4 @@
-"""What is left of one part of a table: sums that merge, of a size that does not grow with rows.
+"""Sums over one part of a table, which merge and whose size does not grow with rows.
 
 Sums of squares are kept about the mean and moved when parts merge (Chan, Golub & LeVeque 1983): a small spread of large
 effects is not lost in rounding.
@@ -16,16 +16,17 @@ import numpy.typing as npt
 from permgrad.attribution.replace.game import scale_of_shares
 from permgrad.attribution.replace.moments import Floats, PairMoments, pair_noise, with_separate_donors
 from permgrad.base.errors import InputError
+from permgrad.models.losses import FITS
 
 Arrays = dict[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class SummedMoments:
-    """``PairMoments`` of a separate background, summed over the receivers of each class; players first if several.
+    """``PairMoments`` of a separate background, summed over the receivers of each class (players first if several).
 
-    Of receivers ``(classes,)``: their count, Σ w and Σ w², where w is a receiver's weight over all its pairs. Of their
-    sums of effects ``(classes, quantities)``: how many are not 0, Σ, spread Σ (received − m w)² and lean
+    For receivers ``(classes,)``: their count, Σ w and Σ w², where w is a receiver's weight over all its pairs. For
+    their sums of effects ``(classes, quantities)``: how many are not 0, Σ, spread Σ (received − m w)² and lean
     Σ (received − m w) w, where m is the mean effect of the class. The others are as in ``PairMoments``.
     """
 
@@ -44,7 +45,7 @@ class SummedMoments:
 
     @classmethod
     def of(cls, players: Iterable[PairMoments]) -> SummedMoments:
-        """Sum over receivers; ``InputError`` where they are donors too, so that each one's number is needed."""
+        """Return sums over receivers. ``InputError``: they are donors too, so that each one's number is needed."""
         return cls(*map(np.stack, zip(*map(_over_receivers, players), strict=True)))
 
     def player(self, place: int) -> SummedMoments:
@@ -52,12 +53,14 @@ class SummedMoments:
         return SummedMoments(**{name: array[place] for name, array in vars(self).items()})
 
     def merge(self, other: SummedMoments) -> SummedMoments:
-        """Return the sums over two parts; ``InputError`` where they are not of one explanation."""
+        """Return the sums over two parts. ``InputError``: they belong to different explanations."""
         for name, array in vars(self).items():
             if array.shape != (further := getattr(other, name)).shape:
                 raise InputError(
-                    "the sums of two parts must describe the same donors, classes and quantities, however: their "
-                    f"{name} are {array.shape} and {further.shape}; begin anew with --overwrite (overwrite=True)"
+                    "Two parts have different donors, classes or quantities: their "
+                    f"{name} are {array.shape} and {further.shape}",
+                    hint="Start again with --overwrite (overwrite=True)",
+                    code="PG052",
                 )
         mean = _mean(self.total + other.total, self.weight + other.weight)
         one, two = self.about(mean), other.about(mean)
@@ -94,10 +97,7 @@ class SummedMoments:
 def _over_receivers(moments: PairMoments) -> tuple[npt.NDArray[Any], ...]:
     """Return the fields of ``SummedMoments`` for one player."""
     if moments.shared and moments.donor_weight.any():
-        raise InputError(
-            "sums over receivers need donors from a separate background, however: the rows explained are their own "
-            "background; pass background="
-        )
+        raise InputError("Rows in parts need donors from a separate background", hint="Pass background=", code="PG038")
     member = moments.receiver_weight > 0
     group, weight = moments.receiver_class[member], moments.receiver_weight[member]
     received = moments.receiver_sum[:, member]
@@ -161,8 +161,8 @@ class RowSums:
         return RowSums(weight, self.mean + apart * (other.weight / weight), spread)
 
     def scale(self, loss: str) -> float:
-        """Return the mean loss of the constant predictor; NaN for the absolute error, which needs a median."""
-        if loss == "absolute_error":
+        """Return the mean loss of the constant predictor, or NaN if that needs more than a mean and a variance."""
+        if loss not in ("squared_error", *FITS["classification"]):
             return float("nan")
         return float(self.spread[0] / self.weight[0]) if loss == "squared_error" else scale_of_shares(self.mean, loss)
 
@@ -178,7 +178,7 @@ EFFECTS, BRANCHES = "effects", "branches"
 
 
 def merge_sums(one: Sums, other: Sums) -> Sums:
-    """Return the sums over two parts; either may lack some."""
+    """Return the sums over two parts, either of which may lack some."""
     both: dict[str, Any] = {name: sums.merge(other[name]) for name, sums in one.items() if name in other}  # type: ignore[arg-type]
     return {**one, **other, **both}
 
@@ -189,7 +189,7 @@ def pack(sums: Sums) -> Arrays:
 
 
 def unpack(arrays: Mapping[str, npt.NDArray[Any]]) -> Sums:
-    """Return what ``pack`` was given."""
+    """Return the sums from the arrays of ``pack``."""
     fields: dict[str, Arrays] = {}
     for path, array in arrays.items():
         name, _, field = path.partition("/")

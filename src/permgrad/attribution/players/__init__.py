@@ -1,1 +1,1 @@
-"""Who may be replaced."""
+"""The units of replacement."""

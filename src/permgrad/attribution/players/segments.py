@@ -1,7 +1,8 @@
-"""How an input is cut into players: columns of a table, tokens of a sequence, segments of an image or a volume."""
+"""Cut inputs into players: columns of a table, tokens and windows of a sequence, segments of an image."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,28 +16,38 @@ from torch import Tensor
 
 from permgrad.attribution.players.space import NOBODY, PlayerSpace
 from permgrad.base.checks import check_choice, is_whole
-from permgrad.base.errors import InputError, suggest
+from permgrad.base.errors import InputError, shown, unknown
 from permgrad.base.registry import Registry
 
 Integers = npt.NDArray[np.int64]
 Cutter = Callable[..., tuple[Integers, list[str]]]
 
-#: Ways to cut an image: ``(rows (n, *shape), (height, width)) -> labels (height, width), names``; of a volume with its
-#: depth before.
+#: Ways to cut an image: ``(rows (n, *shape), (height, width)) -> labels (height, width), names``. For a volume with its
+#: depth first, for a series with its length alone.
 cutters: Registry[Cutter] = Registry("segments")
 
-#: Cells on each side of the default grid of an image and of a volume, and superpixels, at most.
-_GRID, _GRID_VOLUME, _SUPERPIXELS = 7, 4, 40
+#: Cells on each side of the default grid of an image and of a volume, superpixels and windows, at most.
+_GRID, _GRID_VOLUME, _SUPERPIXELS, _WINDOWS = 7, 4, 40, 20
 #: Ways that need no image: a player for each place of a sequence, for each channel, and for each number.
 _TOKENS, _CHANNELS, _NUMBERS = "tokens", "channels", "numbers"
+#: What a sequence is read as: ``(rows, places, numbers)``, or ``(rows, [channels,] time)``.
+_LINES = (_TOKENS, "series")
 
 
 @dataclass(frozen=True)
 class ImageShape:
-    """Where height, width and channels are in an image without its row dimension; a volume has its depth before."""
+    """Where height, width and channels are in an image without its row dimension. In a volume, depth comes first.
+
+    A series has only a length.
+    """
 
     size: tuple[int, ...]
     channels: int | None  # position of the channels' dimension: first, last or None
+
+    @property
+    def vectors(self) -> bool:
+        """Whether it is a vector for each place of a sequence."""
+        return len(self.size) == 1 == self.channels
 
     @property
     def dimensions(self) -> tuple[int, ...]:
@@ -56,7 +67,11 @@ class ImageShape:
 
 
 def image_shape(shape: tuple[int, ...], reading: str = "") -> ImageShape | None:
-    """Return how an input's shape reads as an image or a volume, None where it is neither."""
+    """Return how an input's shape reads as a series, an image or a volume, None where it is none of them."""
+    if reading in _LINES and len(shape) in (1, 2):
+        if reading == _TOKENS:
+            return ImageShape(shape[:1], 1) if len(shape) == 2 else None
+        return ImageShape(shape[-1:], 0 if len(shape) == 2 else None)
     if len(shape) not in ((3, 4) if reading == "volume" else (2, 3)) or reading == _TOKENS:
         return None
     if len(shape) == 2 or (len(shape) == 3 and reading == "volume"):
@@ -70,7 +85,7 @@ def image_shape(shape: tuple[int, ...], reading: str = "") -> ImageShape | None:
 @cutters.register("pixels")
 def pixels(rows: Tensor, size: tuple[int, ...]) -> tuple[Integers, list[str]]:  # noqa: ARG001 — part of the protocol
     """Make every pixel a player."""
-    return np.arange(math.prod(size), dtype=np.int64).reshape(size), _places(size)
+    return np.arange(math.prod(size), dtype=np.int64).reshape(size), places(size)
 
 
 @cutters.register("grid")
@@ -90,10 +105,29 @@ def grid(
     labels = np.zeros((), dtype=np.int64)
     for count, length in zip(each, size, strict=True):
         labels = labels[..., None] * count + np.arange(length, dtype=np.int64) * count // length
-    return labels, _places(each)
+    return labels, places(each)
 
 
-def _places(size: Sequence[int]) -> list[str]:
+@cutters.register("windows")
+def windows(rows: Tensor, size: tuple[int, ...], count: int = _WINDOWS) -> tuple[Integers, list[str]]:
+    """Cut a series into windows of nearly equal length along time, named by their first place and the one behind."""
+    if len(size) != 1:
+        raise InputError(
+            f"segments='windows' cuts a series along time, but the network reads {' × '.join(map(str, size))} pixels",
+            hint=f"Cut them with ('grid', {', '.join('1' * (len(size) - 1))}, {count})",
+            code="PG039",
+        )
+    labels, names = grid(rows, size, count)
+    edges = np.searchsorted(labels, np.arange(len(names) + 1)).tolist()
+    return labels, [span(start, end) for start, end in itertools.pairwise(edges)]
+
+
+def span(start: int, end: int) -> str:
+    """Return the name of the places from ``start`` to the one before ``end``."""
+    return f"[{start}:{end}]" if end > start + 1 else f"[{start}]"
+
+
+def places(size: Sequence[int]) -> list[str]:
     """Return the names of places: ``[row,column]``, of a volume with the depth before."""
     return ["[" + ",".join(map(str, place)) + "]" for place in np.ndindex(*size)]
 
@@ -102,10 +136,11 @@ def _places(size: Sequence[int]) -> list[str]:
 def superpixels(rows: Tensor, size: tuple[int, ...], count: int = _SUPERPIXELS) -> tuple[Integers, list[str]]:
     """Cut the mean image of the rows into connected regions of similar colour.
 
-    k-means over colour and position, started on a grid, as in SLIC (Achanta et al. 2012, IEEE TPAMI 34(11), section 3),
-    then split into connected parts; parts below a quarter of the usual size go to the neighbour that they touch most.
+    This is k-means over colour and position, started on a grid, as in SLIC (Achanta et al. 2012, IEEE TPAMI 34(11),
+    section 3), then split into connected parts. Parts below a quarter of the usual size join the neighbour that they
+    touch most.
 
-    NOTE[DIFF] every pixel is compared with every centre, not only with those nearby; images here are small.
+    NOTE[DIFF] every pixel is compared with every centre, not only with those nearby, since images here are small.
     """
     from scipy import ndimage
 
@@ -158,23 +193,37 @@ def _connected(labels: Integers, label: Callable[..., Any], least: int) -> Integ
 def shapes_of(
     names: Sequence[str], tensors: Sequence[Tensor], segments: Any, readings: Mapping[int, str]
 ) -> tuple[ImageShape | None, ...]:
-    """Return how each input is read as an image or a volume; None: it is a table, a sequence, or nothing of these.
+    """Return how each input is read: as a series, an image or a volume, or None for a table or anything else.
 
-    What the user says comes first (``"tokens"``; any other way to cut ``(n, a, b)`` makes it an image, three counts
-    make ``(n, a, b, c)`` a volume), then what the network takes the input for, then its shape.
+    The user's argument comes first: ``"tokens"``, ``"windows"``, any other way to cut ``(n, a, b)`` for an image, three
+    counts for a volume ``(n, a, b, c)``. The network's use of the input comes next, then its shape.
     """
     shapes = []
     for place, (name, tensor) in enumerate(zip(names, tensors, strict=True)):
-        cut = segments.get(name) if isinstance(segments, Mapping) else segments
-        reading = readings.get(place, "")
-        if isinstance(cut, str) and cut == _TOKENS:
+        by_name, reading = isinstance(segments, Mapping), readings.get(place, "")
+        cut = segments.get(name) if by_name else segments
+        kind, counts, _ = _read_cut(cut)
+        if tensor.ndim == 2:
+            asked = (by_name or len(names) == 1) and kind in ("windows", "mask")
+            reading = "series" if asked else reading
+        elif kind == _TOKENS or (kind == "windows" and not reading and tensor.ndim == 3):
             reading = _TOKENS
-        elif cut is not None and reading == _TOKENS and not (isinstance(cut, str) and cut in (_CHANNELS, _NUMBERS)):
-            reading = "image"
-        elif cut is not None and (tensor.ndim == 5 or (isinstance(cut, tuple) and len(cut) == 4)):
+        elif reading in _LINES:
+            reading = "image" if kind in set(cutters) - {"windows"} else reading
+        elif cut is not None and (tensor.ndim == 5 or len(counts) == 3):
             reading = "volume"
         shapes.append(image_shape(tuple(tensor.shape[1:]), reading))
     return tuple(shapes)
+
+
+def _read_cut(cut: Any) -> tuple[str, tuple[Any, ...], bool]:
+    """Return the name of a way to cut (``"mask"``: an array), its counts, and whether it also tells channels apart."""
+    if cut is None or isinstance(cut, str):
+        return cut or "", (), False
+    if not isinstance(cut, (tuple, list)) or not cut or not isinstance(cut[0], str):
+        return "mask", (), False
+    by_channel = len(cut) > 1 and isinstance(cut[-1], str) and cut[-1] == _CHANNELS
+    return cut[0], tuple(cut[1:-1] if by_channel else cut[1:]), by_channel
 
 
 def build_space(
@@ -185,9 +234,9 @@ def build_space(
     readings: Mapping[int, str] | None = None,
     cuts: Mapping[str, tuple[Tensor, list[str]]] = MappingProxyType({}),
 ) -> PlayerSpace:
-    """Return the players of a network's inputs at the level of features; ``cuts``: inputs that are cut already."""
+    """Return the players of a network's inputs at the level of features. ``cuts``: inputs that are cut already."""
     shapes = shapes_of(names, tensors, segments, readings or {})
-    wanted = _by_input(names, tensors, segments)
+    wanted = _by_input(names, tensors, segments, shapes)
     players: list[str] = []
     modality: list[str] = []
     maps: list[Tensor] = []
@@ -199,28 +248,31 @@ def build_space(
         modality += [name] * len(listed)
     doubled = {name for name in players if players.count(name) > 1} if len(set(players)) < len(players) else set()
     if doubled:
-        raise InputError(
-            f"players must have different names, however: {min(doubled)!r} occurs twice; rename the column"
-        )
+        raise InputError(f"Two features have the name {min(doubled)!r}", hint="Rename the column", code="PG008")
     return PlayerSpace(tuple(players), tuple(modality), tuple(names), tuple(maps))
 
 
-def _by_input(names: Sequence[str], tensors: Sequence[Tensor], segments: Any) -> dict[str, Any]:
+def _by_input(
+    names: Sequence[str], tensors: Sequence[Tensor], segments: Any, shapes: Sequence[ImageShape | None]
+) -> dict[str, Any]:
     if segments is None:
         return {}
-    images = [name for name, tensor in zip(names, tensors, strict=True) if tensor.ndim in (3, 4, 5)]
+    images = [
+        name
+        for name, tensor, shape in zip(names, tensors, shapes, strict=True)
+        if tensor.ndim in (3, 4, 5) or shape is not None
+    ]
     if not isinstance(segments, Mapping):
         segments = dict.fromkeys(images, segments)
         if not images:
-            raise InputError("segments= cuts images, however: none of the inputs is an image; leave it out")
+            raise InputError(
+                "segments= cuts images, and none of the inputs is an image", hint="Leave it out", code="PG004"
+            )
     for name in segments:
         if name not in names:
-            raise InputError(
-                f"segments= must name inputs ({', '.join(names)}), however: {name!r} is none"
-                f"{suggest(str(name), list(names))}; name one of them"
-            )
+            raise unknown("input in segments=", name, names)
         if name not in images:
-            raise InputError(f"segments= cuts images, however: {name!r} is no image; leave it out")
+            raise InputError(f"segments= cuts images, and {name!r} is not an image", hint="Leave it out", code="PG039")
     return dict(segments)
 
 
@@ -233,60 +285,97 @@ def _cut_input(
     image: ImageShape | None,
 ) -> tuple[Tensor, list[str]]:
     shape, kind = tuple(tensor.shape[1:]), wanted if isinstance(wanted, str) else ""
-    if len(shape) == 1 and columns is not None:
-        titles = [f"{name}.{column}" if frames.count(column) > 1 else column for column in columns]
-        return torch.arange(shape[0]), titles
+    if len(shape) == 1 and columns is not None and image is None:
+        return torch.arange(shape[0]), _titles(name, columns, frames)
     if not shape or (len(shape) > 2 and image is None and wanted is None):
         return torch.zeros(shape, dtype=torch.int64), [name]  # a number, or of many dimensions
     if kind == _NUMBERS:
-        return torch.arange(math.prod(shape)).reshape(shape), [f"{name}{place}" for place in _places(shape)]
-    if image is None or kind in (_CHANNELS, _TOKENS):
-        # One player for each place along a dimension: of the channels, which are a sequence's last, or the first.
-        dimension = 0 if kind != _CHANNELS else len(shape) - 1 if image is None else image.channels
-        if dimension is None:
-            raise InputError(
-                f"Input {name!r} has no channels: it is {' × '.join(map(str, shape))} for each row. "
-                "Choose segments='grid', 'pixels' or 'superpixels'."
-            )
-        labels = torch.as_tensor(np.indices(shape)[dimension])
-        return labels, [f"{name}[{index}]" for index in range(shape[dimension])]
-    labels_2d, listed = _cut_image(name, tensor, "grid" if wanted is None else wanted, image)
+        return torch.arange(math.prod(shape)).reshape(shape), [f"{name}{place}" for place in places(shape)]
+    if image is None or kind in (_CHANNELS, _TOKENS) or (image.vectors and shape[1] > 1 and wanted is None):
+        return _along_dimension(name, shape, image, channels=kind == _CHANNELS)
+    usual = "grid" if len(image.size) > 1 else "windows"
+    labels_2d, listed = _cut_image(name, tensor, usual if wanted is None else wanted, image)
     return image.spread(labels_2d, shape), [f"{name}{label}" for label in listed]
 
 
+def _titles(name: str, columns: Sequence[str], frames: Sequence[str]) -> list[str]:
+    """Return columns' names, behind the input's where several frames have one of that name."""
+    return [f"{name}.{column}" if frames.count(column) > 1 else column for column in columns]
+
+
+def _along_dimension(
+    name: str, shape: tuple[int, ...], image: ImageShape | None, *, channels: bool
+) -> tuple[Tensor, list[str]]:
+    """Return a player for each place along a dimension: of the channels, which are a sequence's last, or the first."""
+    dimension = 0 if not channels else len(shape) - 1 if image is None else image.channels
+    if dimension is None:
+        raise _without_channels(name, shape)
+    labels = torch.as_tensor(np.indices(shape)[dimension])
+    return labels, [f"{name}[{index}]" for index in range(shape[dimension])]
+
+
+def _without_channels(name: str, shape: Sequence[int]) -> InputError:
+    ways = "'windows'" if len(shape) == 1 else "'grid', 'pixels' or 'superpixels'"
+    size = " × ".join(map(str, shape))
+    return InputError(
+        f"Input {name!r} has no channels: it is {size} for each row", hint=f"Choose segments={ways}", code="PG039"
+    )
+
+
 def _cut_image(name: str, tensor: Tensor, wanted: Any, image: ImageShape) -> tuple[Integers, list[str]]:
-    if isinstance(wanted, (str, tuple, list)) and wanted and isinstance(wanted[0], str):
-        kind, arguments = (wanted, ()) if isinstance(wanted, str) else (wanted[0], tuple(wanted[1:]))
-        check_choice("segments", kind, (*cutters, _CHANNELS, _NUMBERS, _TOKENS))
-        for argument in arguments:
-            if not is_whole(argument) or argument < 1:
-                raise InputError(
-                    f"segments must be counted by integers of at least 1, however: {wanted!r}; pass for example "
-                    "('grid', 7)"
-                )
-        try:
-            return cutters.get(kind)(tensor, image.size, *arguments)
-        except TypeError as error:
+    kind, counts, by_channel = _read_cut(wanted)
+    if kind == "mask":
+        return _mask(name, wanted, image.size, tuple(tensor.shape[1:]))
+    check_choice("segments", kind, (*cutters, _CHANNELS, _NUMBERS, _TOKENS))
+    for count in counts:
+        if not is_whole(count) or count < 1:
             raise InputError(
-                "segments= takes ('grid', cells), ('grid', down, across), of a volume ('grid', deep, down, across), or "
-                f"('superpixels', count), however: segments={wanted!r} has too many numbers, or too few; leave them out"
-            ) from error
-    return _mask(name, wanted, image.size, tuple(tensor.shape[1:]))
+                f"The numbers of segments= must be integers of at least 1, got {wanted!r}",
+                hint="Pass for example ('grid', 7)",
+                code="PG002",
+            )
+    try:
+        labels, listed = cutters.get(kind)(tensor, image.size, *counts)
+    except TypeError as error:
+        raise InputError(
+            f"segments={wanted!r} has too many numbers, or too few",
+            hint="Pass ('grid', cells), ('grid', down, across), for a volume ('grid', deep, down, across), for a "
+            "series ('windows', count), or ('superpixels', count)",
+            code="PG001",
+        ) from error
+    if not by_channel:
+        return labels, listed
+    shape = tuple(tensor.shape[1:])
+    if image.channels is None:
+        raise _without_channels(name, shape)
+    count = shape[image.channels]
+    each = image.spread(labels, shape).numpy() * count + np.indices(shape, sparse=True)[image.channels]
+    return each, [f"{label[:-1]}, channel {index}]" for label in listed for index in range(count)]
 
 
 def _mask(name: str, wanted: Any, size: tuple[int, ...], shape: tuple[int, ...]) -> tuple[Integers, list[str]]:
     mask = wanted.detach().cpu().numpy() if isinstance(wanted, Tensor) else np.asarray(wanted)
+    if not mask.ndim:
+        raise InputError(
+            f"segments= must be a name, a tuple of a name and its numbers, or a mask of {name!r}, got {shown(wanted)}",
+            hint=f"Pass for example 'superpixels' or ('{'grid' if len(size) > 1 else 'windows'}', "
+            f"{wanted if is_whole(wanted) and wanted > 0 else 7})",
+            code="PG039",
+        )
     if mask.shape not in (size, shape) or mask.dtype.kind not in "iub":
         channels = "" if size == shape else f" (or for each of its {' × '.join(map(str, shape))} numbers)"
         raise InputError(
-            f"a mask of {name!r} must hold one integer for each of its {' × '.join(map(str, size))} pixels{channels}, "
-            f"however: it is {mask.dtype} of shape {mask.shape}; pass such a mask, or 'grid', 'pixels' or 'superpixels'"
+            f"The mask of {name!r} must hold one integer for each of its {' × '.join(map(str, size))} pixels{channels}"
+            f", got {mask.dtype} of shape {mask.shape}",
+            hint="Pass such a mask, or 'grid', 'pixels' or 'superpixels'",
+            code="PG039",
         )
     values = np.unique(mask[mask >= 0])
     if not len(values):
         raise InputError(
-            f"a mask of {name!r} must give at least one pixel to a player, however: all are below 0; number the "
-            "pixels of each segment from 0"
+            f"All numbers of the mask of {name!r} are below 0, so it has no segment",
+            hint="Number the pixels of each segment from 0",
+            code="PG039",
         )
     labels = np.where(mask >= 0, np.searchsorted(values, mask), NOBODY).astype(np.int64)
     return labels, [f"[{value}]" for value in values.astype(np.int64).tolist()]

@@ -1,7 +1,7 @@
-"""Who may be replaced: players own positions of a network's inputs, and a coalition of them is blended into a row.
+"""The players of an explanation: each owns positions of a network's inputs, and a coalition is blended into a row.
 
-One space serves the columns of a table, the groups they form, the segments of an image and whole modalities; only the
-map from position to owner differs.
+One class serves the columns of a table, the groups they form, the segments of an image and modalities. Only the map
+from position to owner differs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from permgrad.base.errors import InputError, listed, suggest
+from permgrad.base.errors import InputError, did_you_mean, listed
 
 NOBODY = -1
 
@@ -26,7 +26,7 @@ class PlayerSpace:
     names: tuple[str, ...]  # of the players
     modality: tuple[str, ...]  # of each player, the input that it belongs to
     inputs: tuple[str, ...]  # one name for each input tensor of the network
-    #: for each input an int64 tensor with the input's shape without rows; every position holds the index of the player
+    #: for each input an int64 tensor with the input's shape without rows. Every position holds the index of the player
     #: that owns it, or −1: such a position always keeps the row's own value
     segments: tuple[Tensor, ...]
     groups: dict[str, list[str]] = field(default_factory=dict)  # for each group its members, if any were declared
@@ -36,7 +36,7 @@ class PlayerSpace:
         return len(self.names)
 
     def owners(self, device: torch.device) -> list[Tensor]:
-        """Return the player of each position of each input, flat; nobody's number is one above the last player's."""
+        """Return the player of each position of each input, flat. Nobody's number is one above the last player's."""
         return [segments.to(device).reshape(-1).remainder(len(self.names) + 1) for segments in self.segments]
 
     def sums(self, values: Sequence[Tensor]) -> Tensor:
@@ -50,7 +50,7 @@ class PlayerSpace:
         return total[:, :-1]
 
     def covers(self) -> bool:
-        """Return whether every position belongs to a player, so that without players nothing is left of a row."""
+        """Return whether every position belongs to a player."""
         return all(bool((segments >= 0).all()) for segments in self.segments)
 
     def sizes(self) -> npt.NDArray[np.int64]:
@@ -68,7 +68,7 @@ class PlayerSpace:
         return {name: order[edges[index] : edges[index + 1]] for index, name in enumerate(self.names)}
 
     def member(self, upper: PlayerSpace) -> npt.NDArray[np.intp]:
-        """Return, for each player, the index of the player of ``upper`` that it belongs to; −1 for none."""
+        """Return, for each player, the index of the player of ``upper`` that it belongs to, or −1."""
         owner = np.full(len(self.names), NOBODY, dtype=np.intp)
         for mine, theirs in zip(self.segments, upper.segments, strict=True):
             lower, higher = mine.cpu().numpy().ravel(), theirs.cpu().numpy().ravel()
@@ -76,8 +76,9 @@ class PlayerSpace:
                 above = np.unique(higher[lower == player])
                 if len(above) != 1 or owner[player] not in (NOBODY, above[0]):
                     raise InputError(
-                        "a player must lie within one player of the upper level, however: "
-                        f"{self.names[player]!r} spans several; make its group part of one modality"
+                        f"{self.names[player]!r} spans several players of the upper level",
+                        hint="Make its group part of one modality",
+                        code="PG039",
                     )
                 owner[player] = above[0]
         return owner
@@ -85,10 +86,10 @@ class PlayerSpace:
     def coarse(
         self, owners: Mapping[str, str], groups: Mapping[str, list[str]] | None = None, first: Sequence[str] = ()
     ) -> PlayerSpace:
-        """Join players: each goes to the player named by ``owners``, those not named stay by themselves.
+        """Join players: each goes to the player named by ``owners``. Those not named stay separate.
 
-        A joined player whose members belong to several modalities has these modalities' names joined by ``+``; those
-        named in ``first`` lead, the others follow as they come.
+        A joined player whose members belong to several modalities has these modalities' names joined by ``+``. Players
+        named in ``first`` come first, the others follow in their order.
         """
         joined = [owners.get(name, name) for name in self.names]
         names = tuple(dict.fromkeys([*first, *joined]))
@@ -101,7 +102,7 @@ class PlayerSpace:
         return PlayerSpace(names, tuple(map("+".join, modality.values())), self.inputs, segments, dict(groups or {}))
 
     def only(self, modality: str) -> PlayerSpace:
-        """Return the space of one modality's players; all other positions belong to nobody."""
+        """Return the space of one modality's players. All other positions belong to nobody."""
         return self.without([name for name, each in zip(self.names, self.modality, strict=True) if each != modality])
 
     def without(self, held: Iterable[str]) -> PlayerSpace:
@@ -122,12 +123,12 @@ class PlayerSpace:
     def grouped(self, groups: Mapping[str, Iterable[str]], variables: Mapping[str, str] | None = None) -> PlayerSpace:
         """Return the space in which every group acts as one player, or refuse the groups.
 
-        Where players are columns of ``variables``, a member may be either; a variable of which a group has some columns
-        is what is left of it, so that no column is two players'.
+        If players are columns of ``variables``, a member may be either. If a group has some columns of a variable, the
+        variable stands for the rest, so that no column belongs to two players.
         """
         variable_of = dict(zip(self.names, self.names, strict=True)) if variables is None else variables
         parts = self._parts(variable_of)
-        remedy = f"they are {listed(self.names, show=repr)}" if variables is None else "name columns of the table"
+        remedy = f"Name features: {listed(self.names, show=repr)}" if variables is None else "Name columns of the table"
         owners: dict[str, str] = {}
         taken: dict[str, str] = {}
         members: dict[str, list[str]] = {}
@@ -135,31 +136,31 @@ class PlayerSpace:
             group = str(name)
             members[group] = [features] if isinstance(features, str) else [str(feature) for feature in features]
             if not members[group]:
-                raise InputError(
-                    f"a group must have at least one feature, however: {group!r} is empty; name its features, or "
-                    "leave it out"
-                )
+                raise InputError(f"Group {group!r} is empty", hint="Name its features, or leave it out", code="PG039")
             for member in members[group]:
                 if member not in parts:
                     raise InputError(
-                        f"a group's members must be features of the model, however: group {group!r} has {member!r}"
-                        f"{suggest(member, list(parts))}; {remedy}"
+                        f"Group {group!r} names {member!r}, which is not a feature of the model",
+                        hint=did_you_mean(member, list(parts), remedy),
+                        code="PG039",
                     )
                 if taken.setdefault(member, group) != group or members[group].count(member) > 1:
                     raise InputError(
-                        "a feature may be in one group only, however: "
-                        f"{member!r} is in {taken[member]!r} and {group!r}; take it out of one"
+                        f"Feature {member!r} is in the groups {taken[member]!r} and {group!r}",
+                        hint="Name each feature in one group only",
+                        code="PG039",
                     )
                 for player in parts[member]:
                     if owners.setdefault(player, group) != group:
                         raise InputError(
-                            f"a feature may be in one group only, however: columns of {member!r} are in "
-                            f"{owners[player]!r} and {group!r}; take them out of one"
+                            f"Columns of {member!r} are in the groups {owners[player]!r} and {group!r}",
+                            hint="Name each feature in one group only",
+                            code="PG039",
                         )
         outside = [group for player, group in variable_of.items() if player not in owners and group in members]
         if outside:
             raise InputError(
-                f"a group must not have the name of a feature outside it, however: {outside[0]!r}; rename it"
+                f"Group {outside[0]!r} has the name of a feature outside it", hint="Rename the group", code="PG008"
             )
         return self.coarse({**variable_of, **owners}, members, () if variables is None else tuple(members))
 

@@ -1,4 +1,4 @@
-"""How much each branch carries: the game of whole branches, or of whole modalities where a network has no paths.
+"""Measure how much each branch contributes: the game of branches, or of modalities if a network has no paths.
 
 A branch's embedding is taken from a donor row, not set to zero, and the Shapley value shares out the loss of losing
 all. Shares are undefined unless the interval of the total lies above 0: where losing both does not make the loss larger
@@ -36,11 +36,11 @@ _NUMBERS = ("importance", "std", "ci_low", "ci_high", "p_value")
 
 
 def branch_weights(request: Request, game: Game) -> dict[str, Any] | None:
-    """Return the weight of each branch, as written to ``branches.json``; None for a network with one branch.
+    """Return the weight of each branch, as written to ``branches.json``, or None for a network with one branch.
 
-    Keys: for each path (or modality) ``importance, std, ci_low, ci_high, p_value, share, alone, last``; then ``total``,
-    of paths with the interval of the interaction too, and ``interaction``. ``alone`` is the effect of exchanging this
-    branch only, ``last`` that of exchanging it after the others.
+    Keys: for each path (or modality) ``importance, std, ci_low, ci_high, p_value, share, alone, last``, then ``total``
+    (for paths with the interval of the interaction) and ``interaction``. ``alone`` is the effect of replacing this
+    branch only, ``last`` that of replacing it after the others.
     """
     if game.engine is not None:
         if len(request.subject.paths) != 2:
@@ -51,7 +51,7 @@ def branch_weights(request: Request, game: Game) -> dict[str, Any] | None:
     modalities = request.space.modalities()
     if len(modalities) < 2:
         return None
-    request = replace(request, space=modalities)
+    request = replace(request, space=modalities, options={**request.options, "ensure_top": None})
     plays = with_total(shapley_plays(modalities, request.seed))
     return weigh_modalities(play_losses(request, plays, "modalities"), request)
 
@@ -68,7 +68,7 @@ def _weights(numbers: Mapping[str, Floats], ends: Mapping[str, tuple[float, floa
 
 
 def weigh_modalities(played: Played, request: Request) -> dict[str, Any]:
-    """Return what ``branch_weights`` does, from the played game of all modalities and their total."""
+    """Return the result of ``branch_weights`` from the game of all modalities and their total."""
     names = (*request.space.names, TOTAL)
     numbers = {name: estimated(played.moments[name], request.confidence) for name in names}
     ends = {name: (each[0, 1], each[0, 2]) for name, each in numbers.items()}
@@ -79,7 +79,7 @@ def weigh_modalities(played: Played, request: Request) -> dict[str, Any]:
 
 
 def weigh_branches(moments: Estimable, paths: Sequence[str], confidence: float, quantity: str) -> dict[str, Any]:
-    """Return what ``branch_weights`` does, from the sums over pairs of rows that exchanged their branches."""
+    """Return the result of ``branch_weights`` from the sums over pairs of rows with replaced branches."""
     numbers = estimated(moments, confidence)
     interaction = numbers[0, 3]
     places = dict(zip((TOTAL, *paths), range(3), strict=True))
@@ -90,7 +90,7 @@ def weigh_branches(moments: Estimable, paths: Sequence[str], confidence: float, 
 
 
 def branch_moments(request: Request, engine: Replacement) -> PairMoments:
-    """Exchange whole branches between rows and their donors, and keep the sums over the pairs."""
+    """Replace branches of rows by those of their donors, and store the sums over the pairs."""
     value, paths, device = loss_value(request), request.subject.paths, request.subject.device
     play = Play("branches", paths, np.arange(1), TWO_PATHS[:, None], SHARES[None], within=((), (), (0, 1)))
     coalitions = (frozenset(paths[:1]), frozenset(paths[1:]), frozenset(paths))

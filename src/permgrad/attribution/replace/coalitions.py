@@ -1,6 +1,6 @@
-"""Playing coalitions on any network: predictions for rows in which any set of players comes from a donor row.
+"""Play coalitions on any network: predict rows in which any set of players comes from a donor row.
 
-``predictions(coalition)`` is all that is here; what is measured on them is the method's own.
+Only predictions are made here. The methods measure them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from permgrad.models.batches import halved, in_batches
 #: Rows on which the network's rounding is looked at, and by how much it may be larger elsewhere.
 _PROBE_ROWS, _ALONE, _SAFETY = 16, 2, 8
 #: Rows per forward on a processor: a batch's activations should stay in its cache.
-_BATCH_IMAGE, _BATCH_TABLE, _BATCH_ACCELERATOR = 256, 1024, 16384
+_BATCH_IMAGE, _BATCH_ACCELERATOR = 256, 16384
 #: So many coalitions are predicted one by one: the same positions are then replaced in all rows.
 _ONE_BY_ONE = 8
 #: Pairs that are held at once.
@@ -47,7 +47,7 @@ def forward_batch_size(request: Request) -> int:
     if subject.device.type != "cpu":
         return min(_BATCH_ACCELERATOR, subject.most_rows())
     images = subject.makes_images or any(tensor.ndim > 2 for tensor in request.inputs)
-    return min(_BATCH_IMAGE if images else _BATCH_TABLE, subject.most_rows())
+    return min(_BATCH_IMAGE if images else subject.table_batch, subject.most_rows())
 
 
 def select(mask: Tensor, one: Tensor, other: Tensor) -> Tensor:
@@ -72,6 +72,8 @@ class CoalitionGame:
         self._laid_out = min(_LAID_OUT_BYTES // max(numbers, 1), _LAID_OUT_BATCHES * self._batch)
         players = torch.arange(len(request.space), device=self.subject.device)
         self._owners = request.space.owners(self.subject.device)
+        #: the players of each input, nobody included: it is never replaced
+        self._players = [owners.unique().cpu() for owners in self._owners]
         self._straight = [torch.equal(owners, players) for owners in self._owners]
         #: whether one player owns a whole input: no mask of the input's size is needed then
         self._whole = [len(owners) > 0 and bool((owners == owners[0]).all()) for owners in self._owners]
@@ -81,13 +83,13 @@ class CoalitionGame:
         self._uncut = False
 
     def base(self) -> Tensor:
-        """Return the outputs of the rows explained, ``(rows, K)``; computed once."""
+        """Return the outputs of the rows explained, ``(rows, K)`` (computed once)."""
         if self._base is None:
             self._base = self._outputs(self.request.inputs)
         return self._base
 
     def donor_outputs(self) -> Tensor:
-        """Return the outputs of the background rows, ``(donors, K)``; computed once."""
+        """Return the outputs of the background rows, ``(donors, K)`` (computed once)."""
         if self._donor_outputs is None and self.request.shared:
             self._donor_outputs = self.base()
         elif self._donor_outputs is None:
@@ -95,17 +97,18 @@ class CoalitionGame:
                 self._donor_outputs = finite(self._outputs(self.request.donors), "background")
             except ForwardError as error:
                 raise InputError(
-                    f"the network must accept the background, however: it raised {error.words}; check the rows of "
-                    "background="
+                    f"The network failed on the background rows: it raised {error.words}",
+                    hint="Check the rows of background=",
+                    code="PG038",
                 ) from error.__cause__
         return self._donor_outputs
 
     @cached_property
     def noise(self) -> float | None:
-        """How far rounding moves the outputs; None for a hybrid network, whose outputs are around 1.
+        """How far rounding moves the outputs, or None for a hybrid network, whose outputs are around 1.
 
-        Some background rows go through the network once more, one by one and in another order: sums are then taken in
-        another order too. Terms that nearly cancel make this larger than the outputs would let one expect.
+        Some background rows go through the network again, one by one and in another order, so that sums are taken in
+        another order too. Terms that nearly cancel make this larger than the size of the outputs suggests.
         """
         if self.subject.standardised:
             return None
@@ -133,7 +136,7 @@ class CoalitionGame:
         padded = torch.nn.functional.pad(torch.as_tensor(replaced), (0, 1))
 
         def blended(position: int, part: slice | Tensor) -> Tensor:
-            # Gathered where the tensors are; only a batch at a time goes to the network's device.
+            # Gathered on the device of the tensors. Only a batch at a time goes to the network's device.
             receiving, lending = request.inputs[position], request.donors[position]
             row = receiving[rows[part].to(receiving.device)].to(device)
             other = lending[lenders[part].to(lending.device)].to(device)
@@ -143,10 +146,6 @@ class CoalitionGame:
         if cut is None:
             places = range(len(request.inputs))
             return self._between(len(rows), lambda part: self.subject.predict([blended(at, part) for at in places]))
-        # Of which inputs nothing, or all, is replaced.
-        owners = [torch.unique(each).to(padded.device) for each in self._owners]
-        untouched = torch.stack([~padded[:, each].any(dim=1) for each in owners])
-        taken = torch.stack([padded[:, each].all(dim=1) for each in owners]) & ~untouched
         with cut.subject.theirs(request.inputs):
             return self._between(
                 len(rows),
@@ -154,8 +153,8 @@ class CoalitionGame:
                     rows[part],
                     lenders[part],
                     lambda position, pairs: blended(position, pairs + part.start),
-                    untouched[:, part],
-                    taken[:, part],
+                    padded[part],
+                    self._players,
                 ),
             )
 
@@ -169,9 +168,9 @@ class CoalitionGame:
     def predict_one(
         self, receivers: Numbers, donors: Numbers, replaced: Booleans, source: Sequence[Tensor] | None = None
     ) -> Tensor:
-        """Return the outputs of pairs in which the same players, bool ``(players,)``, are replaced: quicker.
+        """Return the outputs of pairs in which the same players, bool ``(players,)``, are replaced (quicker).
 
-        ``source``: where donors' values stand; None: ``request.donors``.
+        ``source``: the donors' values (None: ``request.donors``).
         """
         lenders, chosen = torch.as_tensor(donors), torch.as_tensor(np.append(replaced, False))
         spots = [chosen[owners.cpu()].nonzero().flatten() for owners in self._owners]
@@ -209,10 +208,27 @@ class CoalitionGame:
         request = self.request
         if not self._uncut and self.evaluations + pairs > 2 * (request.count + len(request.donors[0])):
             self._uncut = True
-            self._cut = self.subject.branches(request.inputs) if request.options.get("incremental", True) else None
+            if request.options.get("incremental", True):
+                rows = request.inputs
+                if request.count == 1:
+                    # One row alone does not tell whether branches can be put together anew.
+                    rows = tuple(
+                        torch.cat([row, other[:1].to(row)]) for row, other in zip(rows, request.donors, strict=True)
+                    )
+                self._cut = self.subject.branches(rows, self._followers())
             if self._cut is not None:
                 self._cut.remember(request.inputs, request.donors, self._in_batches)
         return self._cut
+
+    def _followers(self) -> frozenset[int]:
+        """Return the inputs without own players: whoever owns one also owns places of an input before it."""
+        nobody, before, followers = len(self.space), set[int](), []
+        for position, owners in enumerate(self._players):
+            players = set(owners.tolist()) - {nobody}
+            if players <= before:
+                followers.append(position)
+            before |= players
+        return frozenset(followers)
 
     def _outputs(self, tensors: Sequence[Tensor]) -> Tensor:
         return self._gather(len(tensors[0]), lambda part: self.subject.predict([tensor[part] for tensor in tensors]))
@@ -277,7 +293,7 @@ class CoalitionGame:
             other = background.index_select(0, picked.reshape(-1)).unflatten(0, picked.shape).to(device)[:, None]
             mask = self._mask(position, padded).unflatten(0, shape[:2])[:, :, None]
             placed.append(select(mask, receiving, other).expand(*shape, *tensor.shape[1:]).flatten(0, 2))
-        # Whole batches: a network that is read in parts meets few different numbers of rows.
+        # Whole batches, so that a network that is read in parts gets few different numbers of rows.
         with torch.no_grad():
             batches = zip(*(receiving.split(self._batch) for receiving in placed), strict=True)
             predicted = [self.subject.predict(part) for part in batches]
@@ -301,7 +317,7 @@ class CoalitionGame:
 class Blend(CoalitionGame):
     """The network itself as back end of a game: it answers plays of any players, whose values are blended into rows.
 
-    ``fixed``: what replaces in the place of donors, ``(1, *)`` per input; None: donors.
+    ``fixed``: a row that replaces instead of donors, ``(1, *)`` per input (None: donors).
     """
 
     workers = 1
@@ -319,7 +335,7 @@ class Blend(CoalitionGame):
         self.sampler = conditional_sampler(request) if conditional else None
 
     def checked(self, span: slice | None = None) -> Tensor:
-        """Return the outputs of the rows explained; not finite ones are refused, of the background too."""
+        """Return the outputs of the rows explained. Refuse those that are not finite, also of the background."""
         outputs = self.base()
         if self.fixed is None:
             self.donor_outputs()
@@ -336,7 +352,7 @@ class Blend(CoalitionGame):
     def answers(
         self, play: Play, repeats: Sequence[int], rows: slice, measure: Effects
     ) -> Iterator[tuple[Integers, Integers, Floats]]:
-        """Yield rows, their donors and effects; where rows are few, several repeats go through the network together."""
+        """Yield rows, their donors and effects. If rows are few, several repeats go through the network together."""
         coalitions = np.zeros((len(play.mask), len(self.request.space)), dtype=bool)
         coalitions[:, play.players] = play.mask.any(axis=2)
         together = max(1, _CHUNK // (len(coalitions) * (rows.stop - rows.start)))

@@ -1,9 +1,9 @@
 """Conditional replacement: a new value of a feature that fits the rest of the row.
 
-Marginal replacement makes rows that cannot occur where features depend on each other. Here x_j is drawn given the
-others, after Chamma et al. 2023 (arXiv 2309.07593): a number is its prediction from the other columns plus a residual
-of another row in units of the predicted spread (cross-fitted, so that residuals are out of sample), a category, and a
-number of few values, is drawn from its predicted probabilities.
+Marginal replacement makes impossible rows if features depend on each other. Here x_j is drawn given the others, after
+Chamma et al. 2023 (arXiv 2309.07593). A number is its prediction from the other columns plus a residual of another row,
+in units of the predicted spread (cross-fitted, so that residuals are out of sample). A category, or a number with few
+values, is drawn from its predicted probabilities.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _Conditional:
     predictors: list[int]
     level_columns: Columns
     level: Fitted | None
-    #: the number that is drawn, if any; other continuous columns follow from the background row nearest in it
+    #: the number that is drawn, if any. Other continuous columns come from the background row nearest in it
     main: int | None = None
     companions: Sequence[int] = ()
     numeric: Fitted | None = None
@@ -78,9 +78,9 @@ class ConditionalSampler:
     ) -> None:
         if len(background) < 4 * FOLDS:
             raise InputError(
-                f"sampling='conditional' needs at least {4 * FOLDS} background rows, however: there are "
-                f"{len(background)}; "
-                "pass background= with more rows, or sampling='marginal'"
+                f"sampling='conditional' needs at least {4 * FOLDS} background rows, got {len(background)}",
+                hint="Pass background= with more rows, or sampling='marginal'",
+                code="PG038",
             )
         self.preprocessor, self.encoded, self.background = preprocessor, encoded, background
         self.seed, self.shared, self.donors, self.row_offset = seed, shared, len(background), row_offset
@@ -92,7 +92,7 @@ class ConditionalSampler:
         self._fitting = Fitting(background, encoded, seed, shared)
 
     def moved_to(self, encoded: Encoded, row_offset: int | RowNumbers) -> ConditionalSampler:
-        """Return a sampler for other receivers by the same fitted models; donors are from a separate background."""
+        """Return a sampler for other receivers by the same fitted models, with donors from a separate background."""
         made = copy.copy(self)
         made.encoded, made.row_offset = encoded, row_offset
         models = {player: [model.for_others(encoded) for model in fitted] for player, fitted in self._models.items()}
@@ -100,7 +100,7 @@ class ConditionalSampler:
         return made
 
     def draw(self, player: str, columns: Columns, rows: Integers, repeat: int) -> tuple[Integers, Encoded]:
-        """Return donor numbers (of residuals; −1 where none is used) and new values of ``columns``."""
+        """Return donor numbers (of residuals, −1 where none is used) and new values of ``columns``."""
         if player not in self._models:
             self._models[player] = self._fit_player(player, columns)
         donors = donor_rows(self.seed, player, repeat, rows + self.row_offset, self.donors, shared=self.shared)
@@ -172,12 +172,12 @@ class ConditionalSampler:
         return source
 
     def facts(self) -> dict[str, Any]:
-        """Return what was found out about features, for ``meta``, and warn of what makes their numbers unreliable."""
+        """Return facts about features, for ``meta``, and warn if their numbers are unreliable."""
         determined, dependent = list(self.not_identifiable), list(self.residuals_dependent)
         if determined:
             warn_user(
-                "these features are determined by the others, so that their own effect is not identifiable with "
-                f"sampling='conditional': {', '.join(determined[:10])}; declare them as one group with groups="
+                "The other features determine these, so that sampling='conditional' cannot identify their own effect: "
+                f"{', '.join(determined[:10])}. Declare them as one group with groups=."
             )
         if dependent:
             warn_user(
@@ -283,7 +283,7 @@ _DRAWING = ("permgrad", "permutation")
 
 @dataclass(frozen=True)
 class PlainColumns:
-    """What the sampler asks of an encoder, where each column stands for itself."""
+    """The encoder of a sampler for a table of numbers: each column is its own feature."""
 
     count: int
 
@@ -293,24 +293,28 @@ class PlainColumns:
         return np.arange(self.count)
 
     def features(self, level: str) -> dict[str, Columns]:  # noqa: ARG002 — the encoder's form
-        """Every column stands for itself."""
+        """Return each column as its own feature."""
         return {str(column): np.array([column]) for column in range(self.count)}
 
 
 def check_conditional(method: str, names: tuple[str, ...], inputs: tuple[Tensor, ...], layer: object) -> None:
-    """Refuse conditional draws where the network's input is no table of numbers."""
+    """Refuse conditional draws unless the network's input is a table of numbers."""
     if method not in _DRAWING:
         raise InputError(
-            f"On a torch network method={method!r} cannot draw values that fit the rest of a row. "
-            "Leave sampling='conditional' out, or choose method='permgrad' or 'permutation'."
+            f"On a torch network method={method!r} does not support sampling='conditional'",
+            hint="Leave sampling out, or choose method='permgrad' or 'permutation'",
+            code="PG006",
         )
     if layer is not None:
         raise InputError(
-            "sampling='conditional' draws columns of the network's input, not units of a layer. Leave layer= or "
-            "sampling= out."
+            "sampling='conditional' draws columns of the network's input, not units of a layer",
+            hint="Leave layer= or sampling= out",
+            code="PG006",
         )
     if len(inputs) != 1 or inputs[0].ndim != 2 or not inputs[0].is_floating_point():
         raise InputError(
-            "sampling='conditional' needs a network with one input of shape (rows, columns), in decimal numbers; this "
-            f"one has {shapes_in_words(names, inputs)}. Leave sampling out, or pass groups= of dependent features."
+            "sampling='conditional' needs a network with one input of floats (rows, columns), got "
+            f"{shapes_in_words(names, inputs)}",
+            hint="Leave sampling out, or pass groups= of dependent features",
+            code="PG006",
         )

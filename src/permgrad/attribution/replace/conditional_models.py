@@ -1,4 +1,4 @@
-"""What conditional draws are made from: a number's mean and spread, and a category's chances, given other columns.
+"""Models of conditional draws: a number's mean and spread, and a category's probabilities, given other columns.
 
 All are cross-fitted, so that no row is predicted by a model that has seen it. A simple model is kept unless a richer
 one leaves clearly less error on rows that it has not seen.
@@ -25,7 +25,7 @@ Rows = npt.NDArray[np.bool_]
 Predict = Callable[[Floats], Floats]
 
 FOLDS = 5
-#: Share of a number's variance from which on the others are said to determine it.
+#: Least share of a number's variance explained by the others at which they count as determining it.
 _DETERMINED = 0.999
 #: The same for a category: share of the mistakes of always guessing the commonest level that is avoided.
 _DETERMINED_LEVEL = 0.99
@@ -39,7 +39,7 @@ _MODELLED_LEVELS = 4
 
 @dataclass
 class Fitted:
-    """What a part of a feature is drawn from; no receiver is predicted by a model that was fitted on that very row."""
+    """What a part of a feature is drawn from. No receiver is predicted by a model that was fitted on that row."""
 
     values: Floats  # of every receiver: mean and spread of a number ``(receivers, 2)``, or levels' cumulative chances
     draws: npt.NDArray[Any]  # a number's out-of-fold residuals ``(rows used,)``, or the levels ``(levels, columns)``
@@ -47,7 +47,7 @@ class Fitted:
     dependent: bool = (
         False  # whether what is left still depends on the other columns, so that another row's does not fit
     )
-    by_fold: Sequence[Predict] = ()  # model k was fitted without fold k; none: nothing predicts it
+    by_fold: Sequence[Predict] = ()  # model k was fitted without fold k (empty: no model)
     whole: Predict | None = None  # fitted on all background rows, for receivers outside it
     fold_of: Integers | None = None  # each receiver's fold, −1 outside the background
 
@@ -128,7 +128,7 @@ class Fitting:
         return _cross_fit(x, folds, with_trees, errors, best, trial=lambda chosen: with_trees(chosen, _FEW_TREES))
 
     def _spread(self, predictors: list[int], rows: Integers, x: Floats, left: Floats, folds: Integers) -> Candidate:
-        """Return how far residuals spread, up to a common factor: 1 where that does not depend on the others."""
+        """Return the spread of residuals up to a common factor, or 1 if it does not depend on the other columns."""
 
         def constant(level: float) -> Predict:
             return lambda wanted: np.full(len(wanted), level)
@@ -150,7 +150,7 @@ class Fitting:
         return fitted.mapped(lambda logarithm: np.exp(np.clip(logarithm, low, high)))
 
     def levels(self, columns: npt.NDArray[np.intp], predictors: list[int]) -> Fitted | None:
-        """Fit chances of the levels of discrete columns; None where there is one level only."""
+        """Fit probabilities of the levels of discrete columns. Return None if there is only one level."""
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
@@ -188,7 +188,7 @@ class Fitting:
         return self._for_receivers(summed, predictors, (np.arange(len(x)), folds), levels, determined, signals)
 
     def _smooth_logistic(self, predictors: list[int], codes: Integers, shares: Floats) -> Any:
-        """Return logistic regression on the curves and surfaces of the commonest levels; None without any.
+        """Return logistic regression on the curves and surfaces of the commonest levels, or None if there are none.
 
         The penalties are those of the level's indicator, whose slopes are the logit's times p (1 − p).
         """
@@ -223,7 +223,7 @@ class Fitting:
         determined: bool,
         signals: Floats,
     ) -> Fitted:
-        """Give each receiver a model that has not seen it; signals: of mean 0 if the model is right."""
+        """Give each receiver a model that has not seen it. Signals have mean 0 if the model is right."""
         rows, folds = rows_and_folds
         receivers = self.receivers[:, predictors].astype(np.float64)
         fold_of = np.full(len(receivers), -1, dtype=np.int64)
@@ -237,12 +237,12 @@ class Fitting:
         return made
 
     def _folds(self, rows: int, column: int) -> Integers:
-        """Return each row's fold; the folds are of equal size, so that none is empty."""
+        """Return each row's fold. Folds are of equal size, so that none is empty."""
         return generator(self.seed, "conditional", "folds", column).permutation(rows) % FOLDS
 
 
 def _of_levels(model: Any, x: Floats, codes: Integers, levels: int) -> Callable[[Rows], Predict]:
-    """Return how a classifier is fitted on some rows; levels that it has not seen get probability 0."""
+    """Return a function that fits a classifier on some rows. Levels that it has not seen get probability 0."""
     from sklearn.base import clone
 
     def fit(chosen: Rows) -> Predict:
@@ -267,7 +267,7 @@ def _commonest(shares: Floats) -> Integers:
 
 
 def _squared(target: Floats) -> Callable[[Floats, Rows], Floats]:
-    """Return what measures the errors of predictions of some rows."""
+    """Return a function that measures the errors of predictions of some rows."""
     return lambda predicted, held: (target[held] - predicted) ** 2
 
 
@@ -298,10 +298,10 @@ def _cross_fit(
     rival: Candidate | None,
     trial: Callable[[Rows], Predict] | None = None,
 ) -> Candidate:
-    """Return the fitted candidate, or its rival where that is not clearly beaten.
+    """Return the fitted candidate, or its rival unless that is clearly beaten.
 
-    The rival is met on the first fold already, by a quicker ``trial`` if there is one, so that a model that does not
-    suit the data costs one fit, not all.
+    The two are compared on the first fold already, by a quicker ``trial`` if there is one, so that a model that does
+    not suit the data costs one fit, not all.
     """
     if rival is not None and trial is not None:
         held = folds == 0
@@ -339,8 +339,8 @@ _LEVEL = 0.01
 def still_depend(signals: Floats, columns: Columns, predictors: list[int], rows: npt.NDArray[np.int64]) -> bool:
     """Return whether any signal follows a bounded function of the known columns more than chance does.
 
-    Looked at are cosines of the ranks in each column, products of those of two columns, and for few columns of three.
-    Each sum of products is divided by its standard error; Bonferroni's bound is over all of them and the columns.
+    The functions are cosines of the ranks in each column, products of those of two columns, and for few columns of
+    three. Each sum of products is divided by its standard error. Bonferroni's bound covers all of them and the columns.
     """
     waves = [wave[rows] for wave in map(columns.waves, predictors) if wave is not None]
     if not waves:

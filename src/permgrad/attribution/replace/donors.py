@@ -1,4 +1,4 @@
-"""Where replacement values come from: counter-based donors, keyed by seed, player, repeat and row number.
+"""Draw donors, the rows that replacement values come from, by counters keyed by seed, player, repeat and row number.
 
 The draw for one row does not depend on any other row, on the batch, the thread or the order of players.
 """
@@ -15,7 +15,7 @@ Integers = npt.NDArray[np.int64]
 
 
 def donor_rows(seed: int, player: str, repeat: int, rows: Integers, donors: int, *, shared: bool) -> Integers:
-    """Return each receiver's donor, uniform over the background; where both are one sample never the row itself."""
+    """Return each receiver's donor, uniform over the background, but never the row itself if both are one sample."""
     if not shared:
         return uniform_integers(seed, ("donor", player, repeat), rows, donors)
     drawn = uniform_integers(seed, ("donor", player, repeat), rows, donors - 1)
@@ -41,9 +41,10 @@ class RowNumbers:
 def need_background(rows: int, *, shared: bool) -> None:
     """Refuse a background without rows, or that would replace a row by itself."""
     if not rows:
-        raise InputError("The background has no rows. Pass background= with at least one.")
+        raise InputError("The background has no rows", hint="Pass background= with at least one", code="PG038")
     if shared and rows < 2:
         raise InputError(
-            "A single row is explained, and there is no other to take replacement values from. Pass background= with "
-            "further rows."
+            "A single row has no other row to take replacement values from",
+            hint="Pass background= with further rows",
+            code="PG038",
         )

@@ -1,4 +1,4 @@
-"""The replacement engine as back end of a game: what a hybrid network shows in its paths is recomputed where touched.
+"""The replacement engine as back end of a game: only the affected parts of a hybrid network are computed again.
 
 The repeats of one player are played together: equal replacements of a row are computed once.
 """
@@ -35,7 +35,7 @@ _MOST_NUMBERS, _NUMBERS_PER_PAIR = 2**23, 16
 
 
 class Replacement:
-    """Answers plays of single players, each in any set of paths; ``fixed`` as for ``Game``."""
+    """Answers plays of single players, each in any set of paths. ``fixed`` as for ``Game``."""
 
     evaluations: int | None = None
     noise: float | None = None  # rounding is that of outputs around 1
@@ -62,7 +62,7 @@ class Replacement:
 
     @property
     def _small(self) -> bool:
-        """Whether what all rows bring to the head may be kept."""
+        """Whether the inputs of the head for all rows fit in memory."""
         return len(self.encoded) * self.engine.bytes_per_row(light=True) <= _BLOCK_BYTES
 
     # ---- rows as they are --------------------------------------------------------------------------------------------
@@ -75,18 +75,18 @@ class Replacement:
         return [slice(max(first, start), min(start + size, last)) for start in starts]
 
     def block(self, rows: slice) -> Block:
-        """Return the block's cache; the last one is kept, so that rounds of repeats over one block pay once."""
+        """Return the block's cache. The last one is stored, so that rounds of repeats over one block share it."""
         if self._ready is None or self._ready[0] != rows:
             self._ready = None
             self._ready = rows, self.computed(self.encoded[rows])
         return self._ready[1]
 
     def unchanged(self, rows: slice) -> Tensor:
-        """Return the outputs of one block's rows as they are, and get ready for playing it."""
+        """Return the unchanged outputs of one block's rows, and prepare to play it."""
         return self.block(rows).outputs
 
     def checked(self, span: slice | None = None) -> Tensor:
-        """Return the network's own outputs for all rows, or those of a span, ``(rows, K)``; all of them finite."""
+        """Return the network's outputs for all rows or for a span, ``(rows, K)``. Refuse those that are not finite."""
         blocks = self.blocks(span)
         if len(blocks) == 1:
             return finite(self.unchanged(blocks[0]))
@@ -95,9 +95,9 @@ class Replacement:
         return finite(torch.cat([self.computed(self.encoded[rows], light=True).outputs for rows in blocks]))
 
     def light(self, encoded: Encoded) -> Block:
-        """Return what rows bring to the head and their outputs, without the maps that only replacements need.
+        """Return the inputs of the head for rows and their outputs, without the maps that only replacements need.
 
-        What was computed of the rows explained is not computed again.
+        Results of the rows explained are not computed again.
         """
         if encoded is not self.encoded:
             return self.computed(encoded, light=True)
@@ -108,7 +108,7 @@ class Replacement:
         return block
 
     def computed(self, encoded: Encoded, *, light: bool = False) -> Block:
-        """Return what replacements in rows need; where memory does not suffice, the batch is halved."""
+        """Return what replacements in rows need. If memory does not suffice, the batch is halved."""
         tensor = torch.as_tensor(np.ascontiguousarray(encoded), device=self.subject.device).to(self.subject.dtype)
         while True:
             try:
@@ -121,7 +121,7 @@ class Replacement:
     def answers(
         self, play: Play, repeats: Sequence[int], rows: slice, measure: Effects
     ) -> Iterator[tuple[Integers, Integers, Floats]]:
-        """Yield rows, their donors and effects, repeat by repeat; distinct replacements are computed once."""
+        """Yield rows, their donors and effects, repeat by repeat. Distinct replacements are computed once."""
         block, numbers = self.block(rows), np.arange(rows.start, rows.stop, dtype=np.int64)
         columns = np.concatenate([self.columns[player] for player in play.players])
         channels: npt.NDArray[np.bool_] = np.asarray(play.mask.any(axis=1))
@@ -159,9 +159,9 @@ class Replacement:
         channels: npt.NDArray[np.bool_],
         use: Callable[[slice, Tensor, Tensor], None],
     ) -> None:
-        """Call ``use(which, outputs (coalitions, b, K), outputs as they are (b, K))`` with batches of pairs.
+        """Call ``use(which, outputs (coalitions, b, K), unchanged outputs (b, K))`` with batches of pairs.
 
-        A pair is a row of the block, in rising order, and new values of its columns; a coalition is a set of paths.
+        A pair is a row of the block, in rising order, and new values of its columns. A coalition is a set of paths.
         """
         rows, values = pairs[0], torch.as_tensor(pairs[1], device=self.subject.device).to(block.encoded.dtype)
         coalitions = [
@@ -183,8 +183,8 @@ class Replacement:
 def distinct_pairs(current: Encoded, drawn: Sequence[Encoded]) -> tuple[Integers, Encoded, tuple[Integers, ...]]:
     """Find the distinct replacements among draws ``(rows, columns)`` for the same rows, whose values are ``current``.
 
-    What a network answers to equal questions is equal, so that it is asked once. Returned are the row of each, rising
-    ``(pairs,)``; its new values ``(pairs, columns)``; per draw each row's pair ``(rows,)``, −1 where nothing changes.
+    Equal inputs give equal outputs, so each is computed once. Returned are the row of each, rising ``(pairs,)``, its
+    new values ``(pairs, columns)``, and per draw each row's pair ``(rows,)``, −1 where nothing changes.
     """
     values = np.stack(drawn, axis=1)  # one row's draws next to each other
     count, repeats, columns = values.shape

@@ -1,4 +1,4 @@
-"""A network's outputs as numbers: which no explanation can be made of, and which differ by rounding only."""
+"""Check that outputs are finite, and recognise differences that are rounding only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from permgrad.base.errors import InputError
 
 #: The squares of larger numbers, of which errors are made, are no numbers in double precision.
 LARGEST = 1e150
-#: Roundings of one number that a sum in a network may be off by; precisions coarser than this are half ones.
+#: Roundings of one number that a sum in a network may be off by. Precisions coarser than this are half ones.
 _ROUNDING, _HALF = 16, 1e-5
 
 
@@ -26,7 +26,7 @@ _ROWS = {
 
 
 def finite(outputs: Tensor, rows: str = "explained") -> Tensor:
-    """Return outputs ``(rows, K)``; refuse NaN, infinity, and numbers whose square is none. ``rows``: see ``_ROWS``."""
+    """Return outputs ``(rows, K)``. Refuse NaN, infinity, and numbers whose square overflows. ``rows``: ``_ROWS``."""
     # One pass where all is well: a sum is finite unless a number is not, or unless it overflows.
     if outputs.dtype != torch.float64 and bool(torch.isfinite(outputs.sum())):
         return outputs
@@ -36,8 +36,10 @@ def finite(outputs: Tensor, rows: str = "explained") -> Tensor:
         where, such, remedy = _ROWS[rows]
         contents = "NaN or infinity" if not bool(torch.isfinite(outputs).all()) else f"numbers above {LARGEST:g}"
         raise InputError(
-            f"the model must predict finite numbers{where}, however: {broken:,} of {len(outputs):,} {such}rows got "
-            f"{contents}; {remedy}"
+            f"The model must predict finite numbers{where}, but {broken:,} of {len(outputs):,} {such}rows got "
+            f"{contents}",
+            hint=remedy,
+            code="PG040",
         )
     return outputs
 
@@ -50,7 +52,7 @@ def is_half(dtype: torch.dtype) -> bool:
 def rounding_size(outputs: Tensor, noise: float | None = None) -> Tensor:
     """Return the difference of an output ``(*, rows, K)`` below which it is the network's rounding, ``(*, rows, 1)``.
 
-    ``noise``: how far rounding was seen to move outputs; None: as for outputs around 1, logits or standardised.
+    ``noise``: how far rounding moved outputs (None: as for outputs around 1, logits or standardised).
     """
     precision = torch.finfo(outputs.dtype).eps
     times = 1 if is_half(outputs.dtype) else _ROUNDING

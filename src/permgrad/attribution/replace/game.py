@@ -1,4 +1,4 @@
-"""The replacement game: plays over rows and donors, what is measured of the answers, and tables of the effects' sums.
+"""The replacement game: plays over rows and donors, measures of the answers, and tables of the effects' sums.
 
 A *game* is ``predictions(coalition)``, then ``value(predictions)``. Predictions come from a *back end*: the replacement
 engine of hybrid networks (``engine``), or the network itself on blended rows (``Blend``), whose branches run once.
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from permgrad.attribution.method import Request
@@ -23,10 +24,9 @@ from permgrad.attribution.replace.coalitions import Blend
 from permgrad.attribution.replace.engine import Replacement
 from permgrad.attribution.replace.moments import Estimable, PairMoments, estimated
 from permgrad.attribution.replace.plays import Effects, Floats, Integers, Play, Plays, Value
+from permgrad.attribution.top import TopLooks, doubled, estimates_of, looks_of
 from permgrad.base.progress import Progress
-
-#: Options of every game; ``tolerance`` is a half-width of the interval, as a share of the loss scale.
-GAME_OPTIONS: dict[str, Any] = {"tolerance": None, "incremental": True, "workers": 1}
+from permgrad.models.losses import FITS, OtherLoss, find_loss
 
 #: Takes the effects of one player's pairs: player, rows and donors ``(b,)``, effects ``(b, quantities, V)``.
 Collector = Callable[[str, Integers, Integers, Floats], None]
@@ -36,7 +36,7 @@ Collector = Callable[[str, Integers, Integers, Floats], None]
 
 
 def loss_value(request: Request) -> Value:
-    """Return what measures each row's loss ``(rows, 1)``; without y the divergence from the model's own prediction."""
+    """Return a measure of each row's loss ``(rows, 1)``, or without y of divergence from the model's own prediction."""
     subject, y = request.subject, request.y
     if y is None:
         return lambda outputs, _rows, base: subject.divergence_rows(outputs, base)[:, None]
@@ -44,42 +44,67 @@ def loss_value(request: Request) -> Value:
 
 
 def receiver_classes(request: Request, outputs: Tensor) -> tuple[npt.NDArray[np.int64] | None, int]:
-    """Return each row's class, true where y is given, else predicted from raw outputs; None for regression."""
+    """Return each row's class: true if y is passed, else predicted from raw outputs. None for regression."""
     subject = request.subject
-    if subject.task == "regression":
+    if not subject.class_names:
         return None, 1
     if request.y is not None:
-        return np.asarray(request.y, dtype=np.int64), len(subject.class_names)
+        classes = request.y if request.classes is None else request.classes
+        return np.asarray(classes, dtype=np.int64), len(subject.class_names)
     readout = subject.readout(outputs.float().cpu(), "logit").numpy()
     # A single column stands for the second of two classes.
     predicted = readout[:, 0] > 0 if readout.shape[1] == 1 else readout.argmax(axis=1)
     return predicted.astype(np.int64), len(subject.class_names)
 
 
-def loss_scale(request: Request) -> float:
-    """Return the mean loss of the constant predictor, the natural size of an importance; NaN without y.
+def has_scale(request: Request) -> bool:
+    """Whether the loss of a constant prediction is known."""
+    loss = request.loss
+    return request.y is not None and loss != "cox" and not (isinstance(loss, OtherLoss) and loss.returned)
 
-    The entropy of the classes for cross entropy, the variance of y for squared error (the mean over the outputs whose
-    losses are averaged); for other losses that of the best constant among the model's own mean prediction.
+
+def loss_scale(request: Request) -> float:
+    """Return the mean loss of the constant predictor, the natural size of an importance, or NaN without y.
+
+    This is the entropy of the classes for cross entropy, and the variance of y for squared error (the mean over the
+    outputs whose losses are averaged). For other losses it is that of the model's own mean prediction.
     """
     y, weights = request.y, request.sample_weight
-    if y is None:
+    if not has_scale(request):
         return float("nan")
-    loss = request.loss
-    if loss not in ("squared_error", "absolute_error"):
+    loss, task = request.loss, request.subject.task
+    if task == "classification":
         counts = np.bincount(np.asarray(y, dtype=np.int64), weights=weights)
-        return scale_of_shares(counts / counts.sum(), loss)
+        return scale_of_shares(counts / counts.sum(), str(loss))
     columns = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
     columns = columns[:, list(request.subject.loss_columns) or slice(None)]
-    if loss == "squared_error":
+    if loss not in ("squared_error", "absolute_error"):
+        errors = np.stack([_of_constant(column, weights, loss) for column in columns.T], axis=1)
+    elif loss == "squared_error":
         errors = (columns - np.average(columns, axis=0, weights=weights)) ** 2
     else:
         errors = np.abs(columns - [weighted_median(column, weights) for column in columns.T])
     return float(np.average(errors, axis=0, weights=weights).mean())
 
 
+def _of_constant(column: Floats, weights: Floats | None, loss: str | OtherLoss) -> Floats:
+    """Return each row's loss of the best constant for one column of y."""
+    tiny = float(np.finfo(np.float64).tiny)
+    mean = float(np.average(column, weights=weights))
+    if loss in FITS["multilabel"]:
+        constant = np.log(max(mean, tiny)) - np.log(max(1 - mean, tiny))
+    elif loss in ("poisson", "poisson_log"):
+        constant = max(mean, tiny) if loss == "poisson" else np.log(max(mean, tiny))
+    else:
+        level = 0.5 if isinstance(loss, str) else float(loss.name.split()[-1])
+        constant = np.quantile(column, level, weights=weights, method="inverted_cdf")
+    outputs = torch.full((len(column), 1), float(constant), dtype=torch.float64)
+    rows: Floats = find_loss(loss)(outputs, torch.from_numpy(np.array(column))).numpy()
+    return rows
+
+
 def weighted_median(values: Floats, weights: Floats | None) -> float:
-    """Return the number of least weighted absolute distance to ``(rows,)`` values; the mean of the ends of several."""
+    """Return the number of least weighted absolute distance to ``(rows,)`` values, or the middle of several."""
     if weights is None:
         return float(np.median(values))
     low, high = (sign * np.quantile(sign * values, 0.5, weights=weights, method="inverted_cdf") for sign in (1, -1))
@@ -98,11 +123,11 @@ def scale_of_shares(shares: Floats, loss: str) -> float:
 
 
 class Game:
-    """A replacement game over the rows of one call; ``fixed`` replaces in the place of donors, ``(1, *)`` per input.
+    """A replacement game over the rows of one call. ``fixed`` replaces instead of donors, ``(1, *)`` per input.
 
-    A back end answers plays (``answers``) for blocks of rows, says how many ``donors`` there are and whether they are
-    the rows explained (``shared``), and how far rounding moves its outputs (``noise``). ``joint``: plays replace
-    several players, which the engine does not answer.
+    A back end answers plays (``answers``) for blocks of rows. It has the number of ``donors``, whether they are the
+    rows explained (``shared``), and how far rounding moves its outputs (``noise``). ``joint``: plays replace several
+    players, which the engine does not answer.
     """
 
     def __init__(
@@ -153,13 +178,13 @@ def run_all(tasks: Sequence[Callable[[], None]], workers: int) -> None:
             task()
         return
     with ThreadPoolExecutor(workers) as pool:
-        # What was said in the caller's work is not said again in a thread; a copy each, since one is entered once.
+        # Threads do not repeat warnings of the caller. Each gets a copy, since a context is entered only once.
         for _ in pool.map(lambda task, context: context.run(task), tasks, [copy_context() for _ in tasks]):
             pass
 
 
 class MomentCollector:
-    """Keeps ``PairMoments`` per player of a game, for global importance; ``classes`` are those of all rows."""
+    """Keeps ``PairMoments`` per player of a game, for global importance. ``classes`` are those of all rows."""
 
     def __init__(self, game: Game, classes: Integers | None, class_count: int, quantities: int) -> None:
         back_end, request = game.back_end, game.request
@@ -178,45 +203,61 @@ class MomentCollector:
 
 @dataclass(frozen=True)
 class Played:
-    """A loss game that was played: the sums it left, and what is needed to read them."""
+    """A finished loss game: its sums, and the settings needed to read them."""
 
     moments: dict[str, PairMoments]
     game: Game
     outputs: tuple[str, ...]  # all rows, then the rows of each class
     repeats: dict[str, int]
     model_rows: int
+    looks: TopLooks | None = None
+    model_loss: float = float("nan")  # mean loss of the rows as they are
 
 
 def play_losses(request: Request, plays: Plays, label: str) -> Played:
     """Play the loss game (without y: the divergence) for all players and keep the sums over its pairs.
 
     With a tolerance repeats are played in rounds 0–1, 2–3, 4–7, 8–15 … until every interval is narrow enough. Only
-    widths decide, never the size or the sign of an effect, so that intervals keep their coverage.
+    widths decide, never the size or the sign of an effect, so that intervals keep their coverage. With ``ensure_top``
+    rounds end when the order is certain (``TopLooks``).
     """
     if request.engine is not None:
         played: Played = request.engine(request, plays, label)
         return played
     tolerance = request.options.get("tolerance")
     game = Game(request, loss_value(request), plays.fixed)
-    collector = MomentCollector(game, *receiver_classes(request, game.outputs()), len(plays.names))
+    outputs = game.outputs()
+    collector = MomentCollector(game, *receiver_classes(request, outputs), len(plays.names))
     wanted = None if tolerance is None else float(tolerance) * loss_scale(request)
 
     def is_narrow(play: Play) -> bool:
         tables = [estimated(collector.moments[name], request.confidence) for name in play.names]
         return all((high[0] - low[0]) / 2 <= wanted for _, _, low, high, _ in tables)
 
+    looks = looks_of(request.options, request.space.names, request.confidence)
+    rounds = looks.looks if looks else (request.n_repeats,) if wanted is None else doubled(request.n_repeats)
     repeats = dict.fromkeys(request.space.names, 0)
-    waiting, done = list(plays.plays), 0
-    with Progress(len(waiting) * request.n_repeats * request.count, label, request.progress) as progress:
-        while waiting and done < request.n_repeats:
-            stop = request.n_repeats if wanted is None else min(request.n_repeats, max(2, 2 * done))
-            game.play(waiting, range(done, stop), collector, progress)
-            done = stop
-            repeats |= {name: done for play in waiting for name in play.names}
-            waiting = waiting if wanted is None else [play for play in waiting if not is_narrow(play)]
+    waiting = list(plays.plays)
+    with Progress(len(waiting) * rounds[0 if looks else -1] * request.count, label, request.progress) as progress:
+        for stop in rounds:
+            for done in sorted({repeats[play.names[0]] for play in waiting}):
+                some = [play for play in waiting if repeats[play.names[0]] == done]
+                game.play(some, range(done, stop), collector, progress)
+            repeats |= {name: stop for play in waiting for name in play.names}
+            if looks is not None:
+                names = set(looks.in_question(estimates_of(request.space.names, collector.moments)))
+                waiting = [play for play in plays.plays if names & set(play.names)]
+            elif wanted is not None:
+                waiting = [play for play in waiting if not is_narrow(play)]
+            if not waiting:
+                break
     model_rows = game.pairs if game.back_end.evaluations is None else game.back_end.evaluations
-    outputs = ("all", *request.subject.class_names)
-    return Played(collector.moments, game, outputs, repeats, model_rows)
+    model_loss = float("nan")
+    if has_scale(request):
+        losses = game.value(outputs, slice(0, request.count), outputs)[:, 0]
+        model_loss = float(np.average(losses, weights=request.sample_weight))
+    names_of_outputs = ("all", *request.subject.class_names)
+    return Played(collector.moments, game, names_of_outputs, repeats, model_rows, looks, model_loss)
 
 
 def tabulate(
@@ -237,15 +278,18 @@ def tabulate(
     return numbers
 
 
-def play_rows(request: Request, plays: Plays, label: str) -> tuple[Floats, Floats, Floats, dict[str, Any]]:
+def play_rows(
+    request: Request, plays: Plays, label: str, names: Sequence[str] | None = None
+) -> tuple[Floats, Floats, Floats, dict[str, Any]]:
     """Play the output game for every row: what the row's own values add to its output, against donors.
 
-    Mean, standard error over repeats ``(rows, players, targets, quantities)``; predictions ``(rows, targets)``; facts.
+    Return the mean and the standard error over repeats ``(rows, names, targets, quantities)``, predictions
+    ``(rows, targets)`` and facts. ``names`` are those of what is played (None: the players).
     """
-    repeats = request.n_repeats
-    shape = (request.count, len(request.space), len(request.targets), len(plays.names))
+    repeats, names = request.n_repeats, request.space.names if names is None else names
+    shape = (request.count, len(names), len(request.targets), len(plays.names))
     sums, squares = np.zeros(shape), np.zeros(shape)
-    place = {name: index for index, name in enumerate(request.space.names)}
+    place = {name: index for index, name in enumerate(names)}
 
     def minus(outputs: Tensor, rows: slice | Integers, base: Tensor) -> Floats:  # noqa: ARG001 — as for any value
         """Return minus the outputs: an effect is then what the row's own value adds to them."""

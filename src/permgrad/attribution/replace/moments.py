@@ -1,8 +1,8 @@
 """Mergeable sums over (receiver, donor) pairs, and the mean, standard error and interval they give.
 
 An importance is a two-sample U-statistic: the mean over receivers i and donors d(i, r) of an effect h(i, d). A row is a
-receiver and, unless the background is a separate sample, also a donor, so that with S_i the sum of h − θ over all pairs
-in which row i has either role (Hoeffding 1948; Cameron, Gelbach & Miller 2011: the two-way clustered variance)
+receiver and, unless the background is a separate sample, also a donor. Let S_i be the sum of h − θ over all pairs in
+which row i has either role. Then (Hoeffding 1948, and Cameron, Gelbach & Miller 2011: the two-way clustered variance)
 
     variance of the mean = (Σ_i S_i² − Σ_pairs (h − θ)²) / (number of pairs)²:
 
@@ -12,7 +12,7 @@ is never negative. A separate background is an independent sample: both parts ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -79,7 +79,11 @@ class PairMoments:
         """Add another partition's sums to these, in place, and return self."""
         sizes = (self.receivers, self.donors, self.shared, self.classes, self.quantities)
         if sizes != (other.receivers, other.donors, other.shared, other.classes, other.quantities):
-            raise InputError("moments can be merged only if they describe the same rows, donors and classes")
+            raise InputError(
+                "Moments must describe the same rows, donors and classes to be merged",
+                hint="Merge those of one explanation",
+                code="PG051",
+            )
         newly_seen = (self.receiver_weight == 0) & (other.receiver_weight > 0)
         self.receiver_class[newly_seen] = other.receiver_class[newly_seen]
         for name in _SUMS:
@@ -106,8 +110,8 @@ class PairMoments:
     def estimate(self, group: int | None = None) -> tuple[Floats, Floats, Floats]:
         """Return mean, standard error and effective number of rows, over all rows or over one class of receivers.
 
-        The effective number is that of independent rows of equal weight (Kish 1965); where a separate background is
-        small it falls towards the number of donors (Satterthwaite 1946). A background of one row is a fixed reference:
+        The effective number is that of independent rows of equal weight (Kish 1965). If a separate background is
+        small, it falls towards the number of donors (Satterthwaite 1946). A background of one row is a fixed reference:
         the standard error is then over receivers alone.
         """
         member = (self.receiver_weight > 0) & (True if group is None else self.receiver_class == group)
@@ -131,12 +135,59 @@ class PairMoments:
         correction = size / (size - 1)
         if self.shared:
             score = ((by_receiver + by_donor) ** 2).sum(axis=1)
-            # The difference can dip below any honest value in small samples; a tenth of the pair noise is the floor.
+            # The difference can be too small, even negative, in small samples. A tenth of the pair noise is the floor.
             variance = np.maximum(score - noise, 0.1 * noise) * correction
             return mean, np.sqrt(variance) / total, np.full(self.quantities, size)
         of_receivers = (by_receiver**2).sum(axis=1) * correction
         variance, effective = with_separate_donors(of_receivers, size, by_donor, noise)
         return mean, np.sqrt(variance) / total, effective
+
+
+def error_correlation(scores: Floats) -> Floats:
+    """Return how errors correlate, ``(players, players)``, from ``row_scores`` ``(players, rows)``.
+
+    Errors are related through the rows that players share. What a pair adds by itself is independent between players
+    with donors of their own, so their correlation is, if anything, too close to 0.
+    """
+    norm = np.sqrt((scores**2).sum(axis=1, keepdims=True))
+    scaled = np.divide(scores, norm, out=np.zeros_like(scores), where=norm > 0)
+    correlation: Floats = scaled @ scaled.T
+    np.fill_diagonal(correlation, 1.0)
+    return correlation
+
+
+def row_scores(moments: PairMoments, group: int | None = None) -> Floats:
+    """Return each row's part in the errors, the S_i above, ``(quantities, rows)``. Separate donors follow the rows."""
+    member = (moments.receiver_weight > 0) & (True if group is None else moments.receiver_class == group)
+    weight = np.where(member, moments.receiver_weight, 0.0)
+    chosen = slice(None) if group is None else slice(group, group + 1)
+    received = np.where(member, moments.receiver_sum, 0.0)
+    mean = received.sum(axis=1, keepdims=True) / max(float(weight.sum()), np.finfo(np.float64).tiny)
+    lent = moments.donor_sum[chosen].sum(axis=0) - mean * moments.donor_weight[chosen].sum(axis=0)
+    of_receivers = received - mean * weight
+    return of_receivers + lent if moments.shared else np.concatenate([of_receivers, lent], axis=1)
+
+
+def scores_of(names: Sequence[str], moments: Mapping[str, Any], group: int | None) -> Floats | None:
+    """Return the players' rows of scores. A player that nothing was drawn for is certain."""
+    if not all(isinstance(entry, PairMoments) for entry in moments.values()):
+        return None
+    rows = {name: row_scores(entry, group)[0] for name, entry in moments.items()}
+    nothing = np.zeros(len(next(iter(rows.values()), ())))
+    return np.stack([rows.get(name, nothing) for name in names])
+
+
+def draw_variance(moments: PairMoments, std: float) -> float:
+    """Return the part of the first mean's variance that comes from the choice of donors, given the rows.
+
+    It falls with the number of draws. Where draws have no donor, it cannot be estimated: all of ``std**2``.
+    """
+    total, seen = float(moments.receiver_weight.sum()), max(int((moments.receiver_weight > 0).sum()), 1)
+    draws = moments.pairs / seen
+    if draws < 2 or not np.isclose(moments.donor_weight.sum(), total):
+        return std**2
+    within = moments.square_sum[:, 0].sum() - (moments.receiver_sum[0] ** 2).sum() / draws
+    return float(np.clip(within * draws / (draws - 1) / total**2, 0.0, std**2))
 
 
 class Estimable(Protocol):
@@ -161,14 +212,14 @@ def pair_noise(mean: Floats, square_sum: Floats, square_cross: Floats, weight_sq
 
 
 def with_separate_donors(of_receivers: Floats, size: float, by_donor: Floats, noise: Floats) -> tuple[Floats, Floats]:
-    """Add the donors' part of the variance, where they are a sample of their own."""
+    """Return the variance with the donors' part, if they are a separate sample."""
     donors = by_donor.shape[1]
     spread = max(donors - 1, 1)
     of_donors = np.maximum((by_donor**2).sum(axis=1) * donors / spread - noise, 0.0)
     return two_parts(of_receivers, size, of_donors, donors)
 
 
-def two_parts(of_receivers: Floats, size: float, of_donors: Floats, donors: int) -> tuple[Floats, Floats]:
+def two_parts(of_receivers: Floats, size: float, of_donors: Floats, donors: float) -> tuple[Floats, Floats]:
     """Add the variances of two independent samples, with Satterthwaite's (1946) effective number of rows."""
     variance = of_receivers + of_donors
     share = np.divide(of_donors, variance, out=np.zeros_like(variance), where=variance > 0)

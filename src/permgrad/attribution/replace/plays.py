@@ -1,8 +1,8 @@
-"""What is played: which players are replaced in which channels, and how outputs of coalitions become quantities.
+"""Plays: which players are replaced in which channels, and how outputs of coalitions become quantities.
 
 A *play* is a mask, coalitions × players × channels, and a matrix: every quantity that is kept is a fixed linear
-combination of the effects Δ_S of coalitions. A network as it is has one channel; a hybrid network shows a raw column in
-two, the table and the image, in which it can be replaced apart.
+combination of the effects Δ_S of coalitions. A plain network has one channel. A hybrid network shows a raw column in
+two, the table and the image, in which it can be replaced separately.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Value = Callable[[Tensor, slice | Integers, Tensor], Floats]
 
 #: Most modalities for which all coalitions are played.
 EXACT_PLAYERS = 12
-#: The whole game among the names of its players; no input can have this name.
+#: The whole game among the names of its players. No input can have this name.
 TOTAL = "\0total"
 #: Numbers of outputs that are measured together.
 _MEASURED = 2**22
@@ -37,7 +37,7 @@ _MEASURED = 2**22
 
 @dataclass(frozen=True)
 class Play:
-    """What is played for one player, or for all of them at once."""
+    """The coalitions played for one player, or for all of them at once."""
 
     key: str  # of the donor stream: players with the same key meet the same donors
     names: tuple[str, ...]  # of the players that the results belong to
@@ -54,11 +54,11 @@ class Play:
 
 @dataclass(frozen=True)
 class Plays:
-    """All that a method plays."""
+    """All plays of a method."""
 
-    names: tuple[str, ...]  # of the quantities; the first is the importance
+    names: tuple[str, ...]  # of the quantities, the importance first
     plays: tuple[Play, ...]  # one for each player that owns a position, or one for all
-    fixed: tuple[Tensor, ...] | None = None  # what replaces in the place of donors, ``(1, *)`` per input; None: donors
+    fixed: tuple[Tensor, ...] | None = None  # a row that replaces instead of donors, ``(1, *)`` per input
     facts: dict[str, Any] = field(default_factory=dict)  # for the explanation's ``meta``
 
     @property
@@ -75,7 +75,7 @@ class Effects:
     value: Value
     base: Floats  # what is measured of the rows of a block as they are, ``(rows, V)``
     start: int  # the block's first row
-    noise: float | None  # how far rounding moves outputs; None: as for outputs around 1
+    noise: float | None  # how far rounding moves outputs (None: as for outputs around 1)
 
     def __call__(self, outputs: Tensor, unchanged: Tensor, rows: Integers) -> Floats:
         """Return effects ``(names, b, quantities, V)`` of rows ``(b,)``, from outputs ``(coalitions, b, K)``."""
@@ -113,7 +113,7 @@ def single_plays(space: PlayerSpace, paths: Sequence[str] = (), through: Sequenc
 def path_plays(space: PlayerSpace, paths: Sequence[str]) -> Plays:
     """Return the path game of each player: its total effect, and the two-player Shapley shares of the paths.
 
-    φ_tab = ½[Δ_tab + (Δ_both − Δ_img)], φ_img alike; interaction = Δ_both − Δ_tab − Δ_img.
+    φ_tab = ½[Δ_tab + (Δ_both − Δ_img)], φ_img alike, and interaction = Δ_both − Δ_tab − Δ_img.
     """
     if len(paths) == 1:
         return Plays(("total", paths[0]), _for_each(space, np.array([[True]]), np.ones((1, 2, 1))))
@@ -123,7 +123,7 @@ def path_plays(space: PlayerSpace, paths: Sequence[str]) -> Plays:
     )
 
 
-#: The channels of the coalitions of two paths; total effect, both shares and interaction from their Δ.
+#: The channels of the coalitions of two paths, and total effect, both shares and interaction from their Δ.
 TWO_PATHS = np.array([[True, False], [False, True], [True, True]])
 SHARES = np.array([[0.0, 0.0, 1.0], [0.5, -0.5, 0.5], [-0.5, 0.5, 0.5], [-1.0, -1.0, 1.0]])
 
@@ -155,8 +155,8 @@ def plays_beside_others(space: PlayerSpace) -> Plays:
 def shapley_plays(space: PlayerSpace, seed: int) -> Plays:
     """Return the game of all players at once: the Shapley value of S ↦ Δ_S, and each player's effect alone and last.
 
-    φ_j = Σ_S |S|! (n − |S| − 1)! / n! (Δ_{S ∪ j} − Δ_S); exact up to ``EXACT_PLAYERS`` players, above them the mean
-    over sampled permutations with their reverses.
+    φ_j = Σ_S |S|! (n − |S| − 1)! / n! (Δ_{S ∪ j} − Δ_S), exact up to ``EXACT_PLAYERS`` players, and the mean over
+    sampled permutations with their reverses above.
     """
     count = len(space)
     if count <= EXACT_PLAYERS:
@@ -172,7 +172,7 @@ def shapley_plays(space: PlayerSpace, seed: int) -> Plays:
         combine[player, 1, coalitions[:, player] & (sizes == 1)] = 1.0
         combine[player, 2, sizes == count] = 1.0
         combine[player, 2, ~coalitions[:, player] & (sizes == count - 1)] = -1.0
-    # Every pair of coalitions that differ in one player alone; nobody's is −1.
+    # Every pair of coalitions that differ in one player alone, −1 for none.
     position = {row.tobytes(): index for index, row in enumerate(coalitions)} | {bytes(count): -1}
     without = [(coalitions & (np.arange(count) != player)) for player in range(count)]
     steps = tuple(
@@ -201,7 +201,7 @@ def with_total(plays: Plays) -> Plays:
 
 
 def _sampled_coalitions(seed: int, count: int, permutations: int = 128) -> tuple[Booleans, Floats]:
-    """Return the coalitions that sampled permutations and their reverses meet, with their weights; singles too."""
+    """Return the coalitions of sampled permutations and their reverses, and all single players, with their weights."""
     rng = generator(seed, "modality permutations")
     weights: dict[bytes, Floats] = {}
     for _ in range(permutations):

@@ -1,8 +1,8 @@
 """Importance by scikit-learn scorers: how far a score falls when a feature is replaced, many scorers in one pass.
 
-The network runs once per coalition; its predictions are stored, and every scorer reads them. A score such as ROC-AUC is
-no mean over rows: its error comes from leaving groups of rows out, as receivers and as donors (Quenouille 1956; Efron &
-Stein 1981). Both scores of a fall are taken over the same pairs: else the spread would be that of the score itself.
+The network runs once per coalition. Its predictions are stored, and every scorer reads them. A score such as ROC-AUC is
+not a mean over rows: its error comes from leaving groups of rows out, as receivers and as donors (Quenouille 1956,
+Efron & Stein 1981). Both scores of a fall use the same pairs: else the spread would be that of the score itself.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from permgrad.base.errors import InputError, listed, shown, warn_user
 from permgrad.base.progress import Progress
 from permgrad.base.random import generator
 from permgrad.base.threads import warning_filters
+from permgrad.models.losses import OtherLoss
 
 _METHODS = ("permgrad", "permutation", "ablation")
 #: Most groups of the jackknife: the t-quantile is then within 7 % of the normal one.
@@ -37,7 +38,7 @@ Pairs = tuple[Integers, Integers, Floats]
 
 
 class _StoredClassifier(ClassifierMixin, BaseEstimator):
-    """Answers with stored probabilities; ``X`` is the row numbers."""
+    """Answers with stored probabilities. ``X`` is the row numbers."""
 
     def __init__(self, classes: npt.NDArray[Any], probabilities: Floats) -> None:
         self.classes_ = classes
@@ -51,8 +52,23 @@ class _StoredClassifier(ClassifierMixin, BaseEstimator):
         return labels
 
 
+class _StoredLabels(ClassifierMixin, BaseEstimator):
+    """Answers with stored probabilities of labels. ``X`` is the row numbers."""
+
+    def __init__(self, probabilities: Floats) -> None:
+        # By this scikit-learn tells that a row may have several.
+        self.classes_ = [np.array([0, 1])] * probabilities.shape[1]
+        self.probabilities = probabilities
+
+    def predict_proba(self, X: Integers) -> Floats:
+        return self.probabilities[X]
+
+    def predict(self, X: Integers) -> Integers:
+        return (self.probabilities[X] >= 0.5).astype(np.int64)
+
+
 class _StoredRegressor(RegressorMixin, BaseEstimator):
-    """Answers with stored predictions; ``X`` is the row numbers."""
+    """Answers with stored predictions. ``X`` is the row numbers."""
 
     def __init__(self, predictions: Floats) -> None:
         self.predictions = predictions
@@ -65,42 +81,67 @@ def resolve_scorers(scoring: Any) -> dict[str, Callable[..., float]]:
     """Return scorers by name, from a name, a callable, a list of these, or a mapping."""
     from sklearn.metrics import get_scorer, get_scorer_names
 
+    ranking = _ranking_scorers()
     if not isinstance(scoring, Mapping):
         several = isinstance(scoring, Iterable) and not isinstance(scoring, str) and not callable(scoring)
         scores = enumerate(scoring if several else [scoring])
         scoring = {one if isinstance(one, str) else getattr(one, "__name__", f"score_{k}"): one for k, one in scores}
     if not scoring:
-        raise InputError("scoring must name at least one scorer, however: it is empty; pass for example 'roc_auc'")
+        raise InputError("scoring= names no scorer", hint="Pass for example 'roc_auc'", code="PG005")
     for scorer in scoring.values():
         if isinstance(scorer, str):
-            check_choice("scoring", scorer, get_scorer_names())
+            check_choice("scoring", scorer, [*get_scorer_names(), *ranking])
         elif not callable(scorer):
             raise InputError(
-                f"a scorer must be a name or a callable (estimator, X, y), however: {shown(scorer)}; pass for example "
-                "'roc_auc'"
+                f"A scorer must be a name or a callable (estimator, X, y), got {shown(scorer)}",
+                hint="Pass for example 'roc_auc'",
+                code="PG001",
             )
-    return {str(name): get_scorer(one) if isinstance(one, str) else one for name, one in scoring.items()}
+    return {
+        str(name): ranking.get(one) or get_scorer(one) if isinstance(one, str) else one for name, one in scoring.items()
+    }
+
+
+def _ranking_scorers() -> dict[str, Callable[..., float]]:
+    """Return scorers of how well the outputs of a row rank its labels, which scikit-learn has no names for."""
+    from sklearn import metrics
+
+    def scorer(function: Callable[..., float], *, rises: bool = True) -> Callable[..., float]:
+        made: Callable[..., float] = metrics.make_scorer(
+            function, greater_is_better=rises, response_method=("predict_proba", "predict")
+        )
+        return made
+
+    return {
+        "label_ranking_average_precision": scorer(metrics.label_ranking_average_precision_score),
+        "neg_label_ranking_loss": scorer(metrics.label_ranking_loss, rises=False),
+        "neg_coverage_error": scorer(metrics.coverage_error, rises=False),
+        "ndcg": scorer(metrics.ndcg_score),
+    }
 
 
 def explain_scores(request: Request, method: str) -> Explanation:
-    """Return the fall of each score, for each player, split between paths where the method does so.
+    """Return the fall of each score, for each player, split between paths if the method does so.
 
-    ``outputs`` are the scorers' names; ``values`` are positive where the score falls, in the score's units.
+    ``outputs`` are the scorers' names. ``values`` are positive where the score falls, in the score's units.
     """
     if method not in _METHODS:
         raise InputError(
-            f"scoring works with {', '.join(_METHODS)}, however: method={method!r}; leave scoring out or choose one"
+            f"scoring works with {', '.join(_METHODS)}, got method={method!r}",
+            hint="Leave scoring out or choose one of these methods",
+            code="PG004",
         )
     if request.y is None:
-        raise InputError("scoring compares predictions with y, however: y was not given; pass y")
+        raise InputError("scoring compares predictions with y, and y is missing", hint="Pass y", code="PG005")
     if request.scope == "local":
-        raise InputError("a score is a property of many rows, however: scope='local'; leave scope out")
-    scorers = resolve_scorers(request.scoring)
-    if request.subject.task == "regression" and len(request.subject.output_names) > 1:
         raise InputError(
-            f"scoring= needs one output, however: the network has {len(request.subject.output_names)}; explain one at "
-            "a time with a module that returns its column, or leave scoring out"
+            "A score is a property of many rows, so scoring= does not work with scope='local'",
+            hint="Leave scope out",
+            code="PG006",
         )
+    scorers = resolve_scorers(request.scoring)
+    if (isinstance(request.loss, OtherLoss) and request.loss.returned) or request.loss == "cox":
+        raise InputError("scoring= and loss= cannot be combined", hint="Leave one of them out", code="PG006")
     chosen = loss_game(method)
     assert chosen is not None, "every method that takes scores is a loss game"
     request, plays = chosen.game(request)
@@ -147,11 +188,11 @@ def _changes(play: Play) -> Play:
 
 
 def stored_predictions(request: Request, outputs: torch.Tensor) -> Floats:
-    """Return the predictions of raw outputs: probabilities ``(b, classes)``, or numbers in y's units ``(b, 1)``."""
+    """Return the predictions of raw outputs: probabilities ``(b, classes or labels)``, or numbers in y's units."""
     subject, wide = request.subject, outputs.double()
-    classify = subject.task == "classification"
-    values: Floats = (subject.probabilities(wide) if classify else subject.readout(wide, "probability")).cpu().numpy()
-    return values
+    regression = subject.task == "regression"
+    values: Floats = (subject.readout(wide, "probability") if regression else subject.probabilities(wide)).cpu().numpy()
+    return values[:, list(subject.loss_columns)] if subject.loss_columns else values
 
 
 class Judge:
@@ -166,7 +207,12 @@ class Judge:
         assert truth is not None
         labels = subject.class_labels
         self.classes = np.arange(len(subject.class_names)) if labels is None else labels
-        self.truth = self.classes[truth] if subject.task == "classification" else truth
+        columns = list(subject.loss_columns)
+        self.truth = (
+            self.classes[truth] if subject.task == "classification" else truth[:, columns] if columns else truth
+        )
+        if subject.task == "multilabel":
+            self.truth = self.truth.astype(np.int64)
         strata = truth if subject.task == "classification" else None
         self.groups = deal_groups(len(base), request.seed, "rows", strata)
         self.donor_groups = self.groups
@@ -176,15 +222,17 @@ class Judge:
         self._undefined: dict[str, str] = {}
 
     def _scores(self, predictions: Floats, receivers: Integers, *, left: bool = False) -> Floats:
-        """Score predictions that stand beside their receivers' rows, ``(scorers,)``.
+        """Return the scores of predictions for the rows of their receivers, ``(scorers,)``.
 
-        Of what a group has ``left`` a score may be undefined: it is NaN then, and why is kept in mind.
+        A score may be undefined for the rows ``left`` without a group: it is NaN then, and the reason is stored.
         """
         stored: BaseEstimator
         if self.request.subject.task == "classification":
             stored = _StoredClassifier(self.classes, predictions)
+        elif self.request.subject.task == "multilabel":
+            stored = _StoredLabels(predictions)
         else:
-            stored = _StoredRegressor(predictions[:, 0])
+            stored = _StoredRegressor(predictions[:, 0] if predictions.shape[1] == 1 else predictions)
         weights, rows = self.request.sample_weight, np.arange(len(receivers))
         extra = {} if weights is None else {"sample_weight": weights[receivers]}
         scores = np.full(len(self.scorers), np.nan)
@@ -197,8 +245,7 @@ class Judge:
                     reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
                     if not left:
                         raise InputError(
-                            f"a scorer must give a number for (estimator, X, y), however: {name!r} raised {reason}; "
-                            "choose another scorer"
+                            f"Scorer {name!r} raised {reason}", hint="Choose another scorer", code="PG032"
                         ) from error
             if left and not np.isfinite(scores[place]):
                 self._undefined.setdefault(name, reason or f"it is {scores[place]}")
@@ -211,9 +258,9 @@ class Judge:
         names = [name for name in self._undefined if np.isfinite(scores[name])]
         if names:
             warn_user(
-                "a standard error needs the score without each group of rows, however: without some of them it is "
-                f"undefined for {listed(names, show=repr)} ({self._undefined[names[0]]}); its standard errors and "
-                "intervals are NaN: pass more rows, of every class where there are classes, or choose another scorer"
+                f"Standard errors and intervals of {listed(names, show=repr)} are NaN, because the score is undefined "
+                f"without some groups of rows ({self._undefined[names[0]]}). Pass more rows, of every class if there "
+                "are classes, or choose another scorer."
             )
 
     def player(self, pairs: Pairs, combine: Floats) -> tuple[Floats, Floats, Floats]:
@@ -255,7 +302,7 @@ class Judge:
                 left_out.append(statistic(receivers[stays], changes[stays], left=True))
             return jackknife_variance(np.stack(left_out))
 
-        # What rows lose is told by the score of all rows, which has warned of its own.
+        # The score of all rows has already shown its warnings.
         with warning_filters, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if self.request.shared:

@@ -19,7 +19,7 @@ Rows = npt.NDArray[np.bool_]
 
 #: A column of fewer distinct values gets a line only.
 DISTINCT = 8
-#: Knots of a curve by quantiles and by distance, at most; one knot for so many rows.
+#: Most knots of a curve by quantiles and by distance, and rows per knot.
 _KNOTS, _ROWS_PER_KNOT = 20, 20
 #: Curves, surfaces and functions of three columns that are fitted at most, and the columns up to which of three.
 _CURVES, _SURFACES, TRIPLES = 12, 6, 12
@@ -81,7 +81,7 @@ class Curve:
         return curves + beyond * self._slope(inside) if beyond.any() else curves
 
     def __call__(self, values: Floats) -> Floats:
-        """Return the functions at ``values``, ``(rows, functions)``; straight on outside the range fitted."""
+        """Return the functions at ``values``, ``(rows, functions)``, linear outside the range fitted."""
         line = np.stack([np.ones_like(values), values], axis=1)
         bends: Floats = (self._raw(values) - line @ self._line) @ self._turn
         return bends
@@ -89,7 +89,7 @@ class Curve:
 
 @dataclass
 class Columns:
-    """The columns known, scaled, with their curves; made once for all features that are predicted from some of them."""
+    """The predicting columns, scaled, with their curves. Made once for all features predicted from some of them."""
 
     x: Floats  # background rows ``(rows, columns)``
 
@@ -102,7 +102,7 @@ class Columns:
         self._waves: dict[int, Floats | None] = {}
 
     def curve(self, column: int) -> Curve | None:
-        """Return the curve of a column; None where a line is all that its values allow."""
+        """Return the curve of a column, or None if its values allow only a line."""
         if column not in self._curves:
             values = self.z[:, column]
             curved = len(np.unique(values)) >= DISTINCT
@@ -116,7 +116,7 @@ class Columns:
         return scaled
 
     def waves(self, column: int) -> Floats | None:
-        """Return cosines of each background row's rank in a column ``(rows, waves)``; None where it is constant."""
+        """Return cosines of each background row's rank in a column ``(rows, waves)``, or None if it is constant."""
         if column not in self._waves:
             values = self.x[:, column]
             order = np.sort(values)
@@ -136,10 +136,9 @@ class Columns:
 
 
 class SmoothModel:
-    """What a number is made of: lines in every column, curves in some, surfaces over some pairs; with penalties.
+    """A penalised sum that predicts a number: lines in every column, curves in some, surfaces over some pairs.
 
-    Which parts there are and how far each is held back is settled once, on all rows; ``fit`` then solves for the
-    coefficients on any of them.
+    The parts and their penalties are chosen once, on all rows. ``fit`` then solves for the coefficients on any of them.
     """
 
     def __init__(self, columns: Columns, predictors: list[int], rows: Integers, target: Floats) -> None:
@@ -165,7 +164,7 @@ class SmoothModel:
         self._means.append(part.mean(axis=0))
 
     def _more_curves(self, z: Floats, left: Floats) -> bool:
-        """Add the curves that what is left shows most of; return whether there were any."""
+        """Add the curves that explain most of the residuals. Return whether there were any."""
         candidates = []
         for at, column in enumerate(self.predictors):
             curve = self.columns.curve(int(column)) if (at,) not in self.parts else None
@@ -192,7 +191,7 @@ class SmoothModel:
         return [(at, wave[self.rows]) for at, wave in enumerate(waves) if wave is not None]
 
     def _more_surfaces(self, z: Floats, left: Floats) -> bool:
-        """Add surfaces over the pairs of columns whose products what is left follows."""
+        """Add surfaces over the pairs of columns whose products explain the residuals."""
         waves = self._waves()
         if len(waves) < 2:
             return False
@@ -205,7 +204,7 @@ class SmoothModel:
         return self._add_clearest(z, pairs, clear[first, second], WAVES**2)
 
     def _more_of_three(self, z: Floats, left: Floats) -> bool:
-        """Add functions of three columns whose products what is left follows, where columns are few."""
+        """Add functions of three columns whose products explain the residuals, if there are few columns."""
         waves = [(at, wave[:, 0]) for at, wave in self._waves()]
         if not 3 <= len(waves) <= TRIPLES:
             return False
@@ -215,7 +214,7 @@ class SmoothModel:
         return self._add_clearest(z, [tuple(waves[one][0] for one in triple) for triple in triples], clear, 1)
 
     def _add_clearest(self, z: Floats, parts: Sequence[tuple[int, ...]], clear: Floats, tests: int) -> bool:
-        """Add the parts that are clearer than the largest that chance gives; ``tests`` were made of each."""
+        """Add the parts that exceed the largest expected by chance in ``tests`` tests of each."""
         least = np.sqrt(2 * np.log(len(parts) * tests)) + 0.3
         chosen = [at for at in np.argsort(-clear, kind="stable")[:_SURFACES] if clear[at] > least]
         for at in chosen:
@@ -237,7 +236,7 @@ class SmoothModel:
         return [products[:, :1], products[:, 1:]]
 
     def _settle(self) -> Floats:
-        """Choose the penalties of all parts by the marginal likelihood; return what they leave of the target."""
+        """Choose the penalties of all parts by the marginal likelihood. Return the residuals of the target."""
         design = self._centred(self._basis)
         sizes = [part.shape[1] for part in self._basis]
         self.penalty, coefficients = penalties(design, self.target - self.target.mean(), sizes)
@@ -246,7 +245,7 @@ class SmoothModel:
 
     @property
     def bends(self) -> bool:
-        """Whether there is more than lines."""
+        """Whether there are curves or surfaces."""
         return bool(np.isfinite(self.penalty[len(self.predictors) :]).any())
 
     # ---- fitting and predicting ----------------------------------------------------------------------------------
@@ -265,7 +264,7 @@ class SmoothModel:
         return scaled
 
     def fit(self, chosen: Rows) -> Callable[[Floats], Floats]:
-        """Solve for the coefficients on the chosen rows; the predictor takes ``x`` ``(rows, predictors)``."""
+        """Solve for the coefficients on the chosen rows. The predictor takes ``x`` ``(rows, predictors)``."""
         used = np.flatnonzero(np.isfinite(self.penalty))
         design, target = self.design[chosen][:, used], self.target[chosen]
         centre, level = design.mean(axis=0), float(target.mean())

@@ -1,4 +1,4 @@
-"""What rows are compared with by methods that explain the difference to a baseline."""
+"""Baselines: the rows that methods compare with, if they explain a difference."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SUMMARISED_NUMBERS = 20_000_000
 
 @dataclass(frozen=True)
 class Baseline:
-    """What rows are compared with on average, ``(baselines, *)`` per input, as it was asked for, and in words."""
+    """The baselines to average over, ``(baselines, *)`` per input, with the user's choice, also in words."""
 
     rows: tuple[Tensor, ...]
     name: str
@@ -32,7 +32,7 @@ class Baseline:
 
 
 def baseline_rows(request: Request, choice: Any, references: int, reference_class: Any = None) -> Baseline:
-    """Return the rows that the explained rows are compared with; ``choice`` is as ``IntegratedGradients`` says."""
+    """Return the rows that the explained rows are compared with. ``choice``: see ``IntegratedGradients``."""
     if not isinstance(choice, str):
         return _users_rows(request, choice, reference_class)
     if choice == "auto":
@@ -42,8 +42,9 @@ def baseline_rows(request: Request, choice: Any, references: int, reference_clas
         raise _unknown(request, choice)
     if reference_class is not None and (named_class or choice == "zeros"):
         raise InputError(
-            "reference_class says whose mean, median or background is the baseline, "
-            f"however: reference_class={shown(reference_class)} and baseline={choice!r}; pass one of them"
+            f"reference_class={shown(reference_class)} and baseline={choice!r} cannot be combined",
+            hint="Pass one of them",
+            code="PG006",
         )
     if choice == "zeros":
         rows = tuple(torch.zeros_like(tensor[:1]) for tensor in request.inputs)
@@ -54,7 +55,7 @@ def baseline_rows(request: Request, choice: Any, references: int, reference_clas
 
 
 def _of_background(request: Request, choice: str, *, label: Any, most: int) -> Baseline:
-    """Return the background rows, or their mean or typical row; ``label``: those of one class."""
+    """Return the background rows, or their mean or typical row. ``label``: those of one class."""
     rows = request.donors
     where = "background rows" if request.background_kind == "given" else request.background_kind
     if label is not None:
@@ -80,11 +81,12 @@ def _of_background(request: Request, choice: str, *, label: Any, most: int) -> B
 
 
 def _users_rows(request: Request, rows: Any, reference_class: Any) -> Baseline:
-    """Read the rows that the user gave."""
+    """Return the user's rows as the network takes them."""
     if reference_class is not None:
         raise InputError(
-            "reference_class chooses among the model's background rows, "
-            f"however: reference_class={shown(reference_class)} and baseline= is a table; leave one of them out"
+            f"reference_class={shown(reference_class)} and a table as baseline= cannot be combined",
+            hint="Leave one of them out",
+            code="PG006",
         )
     if request.subject.encoded_names:
         if isinstance(rows, pd.Series):
@@ -94,7 +96,7 @@ def _users_rows(request: Request, rows: Any, reference_class: Any) -> Baseline:
                 raise _unknown(request, rows)
             rows = np.atleast_2d(np.asarray(rows))
         if len(rows) == 0:
-            raise InputError("baseline must hold at least one row, however: it has none; pass a row like the inputs")
+            raise InputError("baseline has no rows", hint="Pass a row like the inputs", code="PG038")
     tensors = request.subject.read(rows)
     count = len(tensors[0])
     words = "a row given by the user" if count == 1 else f"average over {count:,} rows given by the user"
@@ -108,22 +110,26 @@ def _unknown(request: Request, choice: Any) -> InputError:
 
 
 def _class_of(request: Request, label: Any) -> tuple[Tensor, str]:
-    """Return the background rows of one class and its name; the class may be given by its value or its text."""
+    """Return the background rows of one class and its name. ``label`` is the value or text of the class."""
     subject, classes = request.subject, request.subject.background_classes
     if subject.task != "classification":
         raise InputError(
-            f"a reference class needs a classifier, however: class {shown(label)} of a regression model; "
-            "pass baseline='median', or rows"
+            f"The reference class {shown(label)} needs a classifier, and the model is a regression",
+            hint="Pass baseline='median', or rows",
+            code="PG006",
         )
     if classes is None:
         raise InputError(
-            "a reference class is chosen among the training rows that a permgrad estimator keeps, however: model is a "
-            "torch network; pass baseline= with rows of that class instead"
+            "A reference class needs an estimator of permgrad, which keeps training rows, and the model is a torch "
+            "network",
+            hint="Pass baseline= with rows of that class",
+            code="PG006",
         )
     if request.background_kind == "given":
         raise InputError(
-            "a reference class is chosen among the training rows kept in the model, whose classes are known, "
-            "however: background= is given; pass baseline= with rows of that class instead"
+            "A reference class needs the training rows kept in the model, and the rows of background= have no classes",
+            hint="Pass baseline= with rows of that class",
+            code="PG006",
         )
     names = list(subject.class_names)
     check_choice("reference class", text_of(label), names)
@@ -131,7 +137,8 @@ def _class_of(request: Request, label: Any) -> tuple[Tensor, str]:
     chosen = np.flatnonzero(classes == position)
     if not len(chosen):
         raise InputError(
-            f"a reference class must have rows in the background kept in the model, however: class {names[position]!r} "
-            "has none; fit with a larger background_size or pass baseline= with rows of that class"
+            f"Class {names[position]!r} has no rows in the background kept in the model",
+            hint="Fit with a larger background_size, or pass baseline= with rows of that class",
+            code="PG038",
         )
     return torch.as_tensor(chosen), repr(names[position])

@@ -24,7 +24,7 @@ _MOST_CPU, _MOST_ACCELERATOR = 4096, 65_536
 def batch_size(
     request: Request, numbers: int, cpu: tuple[int, int] | None = None, accelerator: tuple[int, int] | None = None
 ) -> int:
-    """Return the rows per pass, where each row's layers hold so many numbers; pairs are a budget and the most rows."""
+    """Return the rows per pass, if each row's layers hold so many numbers. Pairs are a budget and the most rows."""
     if request.batch_size != "auto":
         return int(request.batch_size)
     on_cpu = request.subject.device.type == "cpu"
@@ -36,7 +36,7 @@ def batch_size(
 def output_gradients(
     outputs: Tensor, targets: Sequence[int], leaves: Sequence[Tensor], *, constant_sum: bool = False
 ) -> list[Tensor]:
-    """Return gradients ``(targets, rows, *)`` of outputs ``(rows, outputs)``; one is free if their sum is constant."""
+    """Return gradients ``(targets, rows, *)`` of outputs ``(rows, outputs)``. One is free if their sum is constant."""
     wanted = list(dict.fromkeys(targets))
     complement = constant_sum and len(wanted) == outputs.shape[1] > 1
     computed = wanted[:-1] if complement else wanted
@@ -59,7 +59,7 @@ def output_gradients(
 
 @contextmanager
 def differentiating() -> Iterator[None]:
-    """Go back through a user's network in the body: what is raised there becomes a sentence, but for lack of memory."""
+    """Differentiate a user's network in the body. Its errors become messages, except for lack of memory."""
     try:
         yield
     except PermgradError:
@@ -68,14 +68,15 @@ def differentiating() -> Iterator[None]:
         if is_out_of_memory(error):
             raise
         raise InputError(
-            "gradient methods need a network that torch can differentiate, however: it raised "
-            f"{error_in_words(error)}; mend that, or choose method='permutation', 'shapley' or 'lime'"
+            f"Gradient methods need a network that torch can differentiate, but it raised {error_in_words(error)}",
+            hint="Fix the network, or choose method='permutation', 'shapley' or 'lime'",
+            code="PG034",
         ) from error
 
 
 def copied_rows(subject: Subject, source: Sequence[Tensor], part: slice) -> Tensors:
-    """Return copies of rows on a network's device, one tensor per input; fit to be differentiated by."""
-    # An encoded table is in the precision of the estimator's network; a user's inputs stay as they were read.
+    """Return copies of rows on a network's device, one tensor per input, ready for gradients."""
+    # An encoded table has the precision of the estimator's network. A user's inputs stay as they were read.
     dtype = subject.dtype if subject.encoded_names else None
     with torch.inference_mode(mode=False), torch.no_grad():
         # Cloned also where it moves nothing: what was made in inference mode may not be saved for a backward pass.
@@ -84,7 +85,7 @@ def copied_rows(subject: Subject, source: Sequence[Tensor], part: slice) -> Tens
 
 @contextmanager
 def differentiable(subject: Subject) -> Iterator[None]:
-    """Let every part of a network, recurrent or compiled ones too, be differentiated and met where it calls torch."""
+    """Make every part of a network differentiable and its calls of torch visible, also recurrent or compiled parts."""
     parts = list(subject.module.modules())
     with ExitStack() as stack:
         if subject.device.type == "cuda" and any(isinstance(part, nn.RNNBase) for part in parts):

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request
-from permgrad.attribution.slopes.baselines import baseline_rows
 from permgrad.attribution.slopes.gradients import Tensors, differentiable
-from permgrad.attribution.slopes.lines import Floats, GradientIntegral, Lines, SecantIntegral
+from permgrad.attribution.slopes.lines import Floats, GradientIntegral, Lines, SampledIntegral, SecantIntegral
 from permgrad.attribution.slopes.secants import SecantLines
 from permgrad.attribution.slopes.slopes import Additive, Slopes
 from permgrad.base.errors import warn_user
@@ -23,12 +22,18 @@ from permgrad.models.batches import with_fewer
 _PROBE_ROWS = 8
 #: Numbers that a block of rows may hold while its integrals are refined.
 _BLOCK_NUMBERS = 4_000_000
+#: Shares of the output's range within which rows settle.
+_USUAL, _FINE = 0.002, 1e-4
 
 
 def _settle(
     lines: Lines, rows: Tensors, wanted: Tensor, scale: Tensor, tolerance: float, most: int
 ) -> tuple[Tensor, Floats]:
-    """Return integrals settled within ``tolerance`` of ``scale``, and their gap, change and intervals, ``(3, b)``."""
+    """Return integrals settled within ``tolerance`` of ``scale``, and their gap, change and intervals, ``(3, b)``.
+
+    Errors of secants fall with the square of the intervals' length: the last two estimates tell where they lead
+    (Richardson 1911). Those of plain gradients do not where rectifiers switch.
+    """
     intervals = lines.first
     values = result = lines.estimate(rows, intervals)
     gap = ((values.sum(dim=(1, 2)) - wanted).abs() / scale).amax(dim=1)
@@ -38,33 +43,32 @@ def _settle(
         intervals *= lines.factor
         refined = lines.estimate(tuple(tensor[active] for tensor in rows), intervals, values)
         new_change = ((refined - values).abs() / scale).amax(dim=(1, 2, 3))
-        new_gap = ((refined.sum(dim=(1, 2)) - wanted[active]).abs() / scale).amax(dim=1)
-        result[active], gap[active], change[active], taken[active] = refined, new_gap, new_change, float(intervals)
+        limit = refined + lines.ahead * (refined - values)
+        new_gap = ((limit.sum(dim=(1, 2)) - wanted[active]).abs() / scale).amax(dim=1)
+        result[active], gap[active], change[active], taken[active] = limit, new_gap, new_change, float(intervals)
         # The sum may be right, by luck or by the rule, while single values are not: both must have settled.
         unsettled = (new_gap > tolerance) | (new_change > tolerance) | (intervals < lines.settled_from)
         active, values = active[unsettled], refined[unsettled]
     return result, torch.stack([gap, change, taken]).cpu().numpy()
 
 
-def integrate(request: Request, options: Mapping[str, Any]) -> Explanation:
-    """Return the integrated gradients of any network, with all options of ``IntegratedGradients``."""
-    slopes, steps = Slopes(request, "integrated_gradients", by_path=True), options["steps"]
-    baseline = baseline_rows(request, options["baseline"], int(options["references"]), options["reference_class"])
+def integrate(request: Request, options: Mapping[str, Any], method: str) -> Explanation:
+    """Return the integrated gradients of any network, with all options of ``IntegratedGradients`` or ``samples``."""
+    slopes, samples = Slopes(request, method, by_path=True), options.get("samples")
+    steps = options["steps"] if samples is None else samples
+    baseline = slopes.places.baseline(options["baseline"], int(options["references"]), options["reference_class"])
     result = Additive(slopes, baseline)
-    subject, tolerance, most = request.subject, float(options["tolerance"]), int(options["max_steps"])
-    precision = torch.finfo(subject.dtype).eps
-    if precision > 1e-4:
-        # A network in half precision cannot settle further than it can tell numbers apart.
-        tolerance = max(tolerance, 4 * precision)
+    subject, most = request.subject, int(options["max_steps"])
     qualities: list[Floats] = []
     with (
-        Progress(request.count, "integrated gradients", request.progress) as progress,
+        Progress(request.count, method.replace("_", " "), request.progress) as progress,
         subject.open(),
         differentiable(subject),
     ):
         baselines = slopes.rows(slice(None), baseline.rows)
         # The fastest way that serves the network.
-        lines: Lines | None = GradientIntegral(slopes, baselines, steps) if steps is not None else None
+        fixed = SampledIntegral if samples is not None else GradientIntegral
+        lines: Lines | None = fixed(slopes, baselines, steps) if steps is not None else None
         if lines is None:
             lines = SecantLines.fitting(slopes, baselines, most)
         base = slopes.outputs(baselines) if slopes.whole else None
@@ -73,6 +77,7 @@ def integrate(request: Request, options: Mapping[str, Any]) -> Explanation:
         scale = slopes.output_range(few)
         if lines is None:
             lines = _general_lines(slopes, baselines, scale, most)
+        tolerance = _tolerance(slopes, lines, options["tolerance"])
         # Rows that take a number of steps have settled with the first estimate.
         until = (tolerance, most) if steps is None else (np.inf, steps)
         # A block's estimates fit in memory beside a few batches of points.
@@ -82,33 +87,43 @@ def integrate(request: Request, options: Mapping[str, Any]) -> Explanation:
             rows = slopes.rows(part)
             outputs = slopes.outputs(rows)
             starts = _bases(slopes, rows, baselines) if base is None else base.mean(dim=0).expand_as(outputs)
+            lines.first_row = start
             values, quality = _settle(lines, rows, outputs - starts, scale, *until)
             qualities.append(quality)
             if isinstance(lines, SecantLines):
                 values = slopes.sums(list(values.permute(1, 3, 0, 2)))
-            result.keep(part, values, outputs, starts)
+            result.keep(part, values, outputs, starts, lines.error)
             progress.advance(part.stop - part.start)
     gap, change, taken = np.concatenate(qualities, axis=1)
     unsettled = int(((gap > tolerance) | (change > tolerance)).sum())
     if steps is None and unsettled:
         warn_user(
-            f"attributions should settle to {tolerance:g} of the output's range, however: after at most "
-            f"{most} steps {unsettled} of {len(gap)} rows have not (largest gap {gap.max():.2g}, largest "
-            f"change {change.max():.2g}); raise max_steps or tolerance"
+            f"Attributions of {unsettled} of {len(gap)} rows did not settle to {tolerance:g} of the output's range "
+            f"within {most} steps (largest gap {gap.max():.2g}, largest change {change.max():.2g}). Raise max_steps or "
+            "tolerance."
         )
     facts: dict[str, Any] = {"players": options["players"]} if subject.encoded_names else {}
-    facts |= {
-        "tolerance": tolerance,
-        "rule": lines.rule,
-        "steps": int(taken.max()),
-        "mean_steps": float(taken.mean()) if steps is None else steps,
-        "quadrature_error": float(change.max()) if steps is None else None,
-    }
-    return result.explanation("integrated_gradients", scale.cpu().numpy(), **facts)
+    facts |= {"rule": lines.rule}
+    if samples is not None:
+        facts |= {"samples": samples}
+    else:
+        facts |= {"tolerance": tolerance, "steps": int(taken.max())}
+        facts |= {"mean_steps": float(taken.mean()), "quadrature_error": float(change.max())}
+        facts |= {"mean_steps": steps, "quadrature_error": None} if steps is not None else {}
+    return result.explanation(method, scale.cpu().numpy(), **facts)
+
+
+def _tolerance(slopes: Slopes, lines: Lines, chosen: float | None) -> float:
+    """Return the tolerance of rows: smaller for ids, of which there are many with a small part each."""
+    if chosen is None:
+        chosen = _FINE if slopes.places.lookups and isinstance(lines, SecantIntegral) else _USUAL
+    # A network in half precision cannot settle further than it can tell numbers apart.
+    precision = torch.finfo(slopes.subject.dtype).eps
+    return max(float(chosen), 4 * precision) if precision > 1e-4 else float(chosen)
 
 
 def _general_lines(slopes: Slopes, baselines: Tensors, scale: Tensor, most: int) -> Lines:
-    """Return the faster way that serves any network, tried on background rows: those explained have no say."""
+    """Return the faster way for any network, found on background rows and never on the rows explained."""
     secants = SecantIntegral(slopes, baselines, most)
     if with_fewer(_PROBE_ROWS, lambda count: secants.complete(_probe(slopes, baselines, count), scale)):
         return secants
@@ -116,7 +131,7 @@ def _general_lines(slopes: Slopes, baselines: Tensors, scale: Tensor, most: int)
 
 
 def _probe(slopes: Slopes, baselines: Tensors, count: int) -> Tensors:
-    """Return a few background rows; rows explained where the background is the baseline itself."""
+    """Return a few background rows, or rows explained if the background is the baseline itself."""
     rows = slopes.rows(slice(0, count), slopes.request.donors)
     start = slopes.at_baseline(rows, [tensor[:1] for tensor in baselines])
     moves = any(not torch.equal(start[place], rows[place]) for place in slopes.free)

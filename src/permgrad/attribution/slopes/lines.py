@@ -1,4 +1,4 @@
-"""Integrals along straight lines from baselines to rows, and two ways of taking them that serve any network."""
+"""Integrals along straight lines from baselines to rows, and two ways to compute them for any network."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from permgrad.attribution.slopes.gradients import Tensors
+from permgrad.attribution.slopes.sampled import sampled_points
 from permgrad.attribution.slopes.slopes import Slopes
+from permgrad.base.random import uniform, uniform_integers
 from permgrad.models.batches import halved, in_batches
 
 Floats = npt.NDArray[np.float64]
@@ -22,6 +24,9 @@ class Lines:
 
     rule: str
     factor = 2
+    ahead = 1 / 3  # by how much of the last change the limit is beyond it
+    first_row = 0  # of those whose integrals are taken, among the rows explained
+    error: Tensor | None = None  # of the last estimate, where it was drawn: ``(rows, players, targets)``
     first: int
     settled_from: int
 
@@ -30,7 +35,7 @@ class Lines:
         self.count = len(baselines[0])
 
     def estimate(self, rows: Tensors, intervals: int, coarser: Tensor | None = None) -> Tensor:  # noqa: ARG002 — see GradientIntegral
-        """Return means over each row's lines, ``empty``'s shape; ``coarser`` has ``factor`` times fewer intervals."""
+        """Return means over each row's lines, ``empty``'s shape. ``coarser`` has ``factor`` times fewer intervals."""
         total = self.empty(len(rows[0]))
         lines, done = len(total) * self.count, 0
         while done < lines:
@@ -48,7 +53,7 @@ class Lines:
         return total / self.count
 
     def line_values(self, rows: Tensors, line: Tensor, intervals: int) -> Tensor:
-        """Return what ``estimate`` takes the mean of, for some lines."""
+        """Return the values of some lines, of which ``estimate`` takes the mean."""
         raise NotImplementedError
 
     def empty(self, rows: int) -> Tensor:
@@ -58,7 +63,7 @@ class Lines:
         return torch.zeros(shape, dtype=torch.float64, device=slopes.subject.device)
 
     def ends(self, rows: Tensors, line: Tensor) -> tuple[Tensors, Tensors]:
-        """Return baseline and row of each line; lines are numbered row by row."""
+        """Return baseline and row of each line. Lines are numbered row by row."""
         stop = tuple(tensor[line // self.count] for tensor in rows)
         return self.slopes.at_baseline(stop, [tensor[line % self.count] for tensor in self.baselines]), stop
 
@@ -84,7 +89,7 @@ class SecantIntegral(Lines):
 
     def __init__(self, slopes: Slopes, baselines: Tensors, most: int) -> None:
         super().__init__(slopes, baselines)
-        # Errors of many lines cancel; of one line, coarse estimates may agree by luck where rectifiers switch.
+        # Errors of many lines cancel. Coarse estimates of one line may agree by luck where rectifiers switch.
         self.first = min(8 if self.count == 1 else 1, most)
         self.settled_from = 2 * self.first
 
@@ -93,7 +98,7 @@ class SecantIntegral(Lines):
         slopes = self.slopes
         start = slopes.at_baseline(rows, [tensor[:1] for tensor in self.baselines])
         _, after, attributions, matched = slopes.step(start, rows)
-        # To the network's own outputs, not to those met on the walk.
+        # To the network's own outputs, not to those computed on the walk.
         change = slopes.outputs(rows) - slopes.outputs(start)
         gap = ((attributions.sum(dim=(1, 2)) - change).abs() / scale).max()
         return matched and bool(gap <= max(_COMPLETE, 64 * torch.finfo(after.dtype).eps))
@@ -131,6 +136,7 @@ class GradientIntegral(Lines):
 
     rule = "midpoint rule over gradients"
     factor = 3
+    ahead = 0.0
 
     def __init__(self, slopes: Slopes, baselines: Tensors, steps: int | None = None) -> None:
         super().__init__(slopes, baselines)
@@ -139,7 +145,7 @@ class GradientIntegral(Lines):
         self.settled_from = 9 if self.count == 1 else 3
 
     def estimate(self, rows: Tensors, intervals: int, coarser: Tensor | None = None) -> Tensor:
-        """Return the rule with so many intervals; to a coarser one the middles of the outer thirds are added."""
+        """Return the rule with so many intervals, a coarser one plus the middles of the outer thirds."""
         if coarser is None:
             return self._mean(rows, (np.arange(intervals) + 0.5) / intervals)
         before = np.arange(intervals // 3)[:, None]
@@ -154,10 +160,41 @@ class GradientIntegral(Lines):
         def work(part: slice) -> None:
             number = torch.arange(part.start, part.stop, device=total.device)
             line, place = number // len(times), number % len(times)
-            start, stop = self.ends(rows, line)
             at = torch.as_tensor(times, device=total.device)[place]
-            _, gradients = slopes.gradients(self.between(start, stop, at[None]))
-            total.index_add_(0, line // self.count, slopes.attributions(gradients, start, stop))
+            total.index_add_(0, line // self.count, self.products(rows, line, at))
 
         slopes.batch = in_batches(len(total) * points, slopes.batch, work)
         return total / points
+
+    def products(self, rows: Tensors, line: Tensor, times: Tensor) -> Tensor:
+        """Return gradients times changes at one point of each line, ``(lines, parts, players, targets)``."""
+        start, stop = self.ends(rows, line)
+        _, gradients = self.slopes.gradients(self.between(start, stop, times[None]))
+        return self.slopes.attributions(gradients, start, stop)
+
+
+class SampledIntegral(GradientIntegral):
+    """Plain gradients at random times of random lines, so many for each row: expected gradients as published."""
+
+    rule = "gradients at random points"
+
+    def estimate(self, rows: Tensors, intervals: int, coarser: Tensor | None = None) -> Tensor:  # noqa: ARG002 — there is one estimate
+        """Return means over the points of each row, with their standard errors in ``error``."""
+        request, total = self.slopes.request, self.empty(len(rows[0]))
+        squares = torch.zeros_like(total).sum(dim=1)
+
+        def work(part: slice) -> None:
+            row, numbers = sampled_points(request, self.first_row, intervals, part)
+            baseline = uniform_integers(request.seed, ("expected gradients", "baseline"), numbers, self.count)
+            times = uniform(request.seed, ("expected gradients", "time"), numbers)
+            row, line = row.to(total.device), (row * self.count + torch.from_numpy(baseline)).to(total.device)
+            added = self.products(rows, line, torch.from_numpy(times).to(total.device))
+            total.index_add_(0, row, added)
+            squares.index_add_(0, row, added.sum(dim=1).square())
+
+        self.slopes.batch = in_batches(len(total) * intervals, self.slopes.batch, work)
+        mean = total / intervals
+        variance = (squares / intervals - mean.sum(dim=1).square()).clamp_min(0)
+        # Of a single sample there is none.
+        self.error = (variance / (intervals - 1 or torch.nan)).sqrt()
+        return mean

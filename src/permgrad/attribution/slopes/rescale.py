@@ -1,7 +1,7 @@
 """Mean slopes of any network between two points, without hooks.
 
-Of an elementwise function it is the secant, the Rescale rule of DeepLIFT (Shrikumar et al. 2017, arXiv 1704.02685,
-section 3.5.1); the others, which add up to the output's change too, are permgrad's own.
+For an elementwise function this is the secant, the Rescale rule of DeepLIFT (Shrikumar et al. 2017, arXiv 1704.02685,
+section 3.5.1). The other rules, which also add up to the output's change, are permgrad's own.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class MeanSlopes(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor | None, ...]:
-        """Return slopes towards the values; the rule has none."""
+        """Return slopes towards the values, of which the rule has none."""
         return None, *ctx.back(slopes)
 
 
@@ -140,7 +140,7 @@ def choice(condition: Tensor, starts: Tensors, first: Tensor, second: Tensor) ->
     """Return ``where(condition, first, second)``, with each side's slope in the share of the way for which it is taken.
 
     For differences d0 and d1 of the sides at both ends the side taken last has ``d1 / (d1 − d0)``, as in a rectifier's
-    secant, if they are equal where one follows the other; a choice that jumps misses the jump.
+    secant, if they are equal where one follows the other. A choice that jumps misses the jump.
     """
     before, after = starts[1] - starts[2], first - second
     share = (after / (after - before)).clamp(0, 1)
@@ -154,7 +154,7 @@ def leaders(start: Tensor, stop: Tensor, first: Tensor, last: Tensor) -> tuple[T
     """Return the slopes of a maximum towards the places that lead at its start and at its stop, ``(…, windows)``.
 
     With leads d0 and d1 the last has ``d1 / (d0 + d1)``, exact if no third leads in between. NOTE[DIFF]: the paper has
-    no rule for maxima; Captum and shap give the whole change to one of the two.
+    no rule for maxima. Captum and shap assign the complete change to one of the two.
     """
     lead = stop.gather(-1, last) - stop.gather(-1, first)
     led = start.gather(-1, first) - start.gather(-1, last)
@@ -183,7 +183,7 @@ def maximum(search: Callable[[Tensor], tuple[Tensor, Tensor]], places: int, star
 
 
 class Rescale(TorchFunctionMode):
-    """Records what goes into functions that are not linear, and gives them their slope from a run ``before``."""
+    """Records the inputs of nonlinear functions, and computes their slopes from a run ``before``."""
 
     def __init__(self, before: Calls | None, *, keep: bool = True) -> None:
         super().__init__()
@@ -195,7 +195,7 @@ class Rescale(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Answer one call of torch; the mode is off meanwhile."""
+        """Answer one call of torch, with the mode off meanwhile."""
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         name = _OPERATORS.get(name, name)
@@ -206,7 +206,7 @@ class Rescale(TorchFunctionMode):
             result = answer(self, functools.partial(_on_copy, func) if in_place else func, args, kwargs)
             if result is not NotImplemented:
                 return args[0].copy_(result) if in_place else result
-        opened = None if func in self._opened else _opened(func)
+        opened = None if func in self._opened else in_sight(func)
         if opened is None:
             return func(*args, **kwargs)
         # Methods of tensors call the method of the same name below them, which arrives here as the same function.
@@ -225,7 +225,7 @@ class Rescale(TorchFunctionMode):
         recorded: Sequence[Tensor] | None = None,
         needed: Callable[[Iterable[bool]], bool] = any,
     ) -> Any:
-        """Write down what goes into a function; return its output by a rule if values need slopes, else plain."""
+        """Record the inputs of a function. Return its output by a rule if values need slopes, else plain."""
         recorded, place = values if recorded is None else recorded, len(self.calls)
         self.calls.append(tuple(value.detach().clone() for value in recorded) if self.keep else ())
         if self.before is None:
@@ -256,8 +256,8 @@ def _in_order(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple
 
 
 @functools.cache
-def _opened(func: Any) -> Any:
-    """Return a function written in Python as a copy that makes its calls in sight; None if it is not of that kind."""
+def in_sight(func: Any) -> Any:
+    """Return a copy of a function written in Python whose calls are visible, or None for other functions."""
     if not isinstance(func, types.FunctionType) or not any(name in func.__globals__ for name in _QUESTIONS):
         return None
     space = {**func.__globals__, **dict.fromkeys(_QUESTIONS, lambda *_: False)}
@@ -326,7 +326,7 @@ def _maximum_of(
 
 
 def _pooling(name: str, places: bool, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG001 — an answer
-    """Answer max pooling, in all its forms; ``places``: the function itself is one that gives places as well."""
+    """Answer max pooling, in all its forms. ``places``: the function also returns places."""
     arguments = {key: value for key, value in kwargs.items() if key not in ("input", "return_indices")}
     values = args[0] if args else kwargs["input"]
     further = list(args[1:])
@@ -469,7 +469,7 @@ def _group_norm(call: dict[str, Any]) -> Tensor:
 
 
 def _instance_norm(call: dict[str, Any]) -> Any:
-    """Return values over the spread of their channel; with running statistics the function is linear."""
+    """Return values over the spread of their channel. With running statistics the function is linear."""
     return _group_norm({**call, "num_groups": call["input"].shape[1]}) if call["use_input_stats"] else NotImplemented
 
 
@@ -477,13 +477,18 @@ def _attention(call: dict[str, Any]) -> Any:
     """Return scaled dot-product attention."""
     if call.get("dropout_p") or call.get("enable_gqa"):
         return NotImplemented
+    return attention_map(call) @ call["value"]
+
+
+def attention_map(call: dict[str, Any]) -> Tensor:
+    """Return what each token of a scaled dot-product attention takes of every other, ``(…, tokens, tokens)``."""
     query, mask, scale = call["query"], call.get("attn_mask"), call.get("scale")
     scores = (query * (query.shape[-1] ** -0.5 if scale is None else scale)) @ call["key"].transpose(-2, -1)
     if call.get("is_causal"):
         mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype is torch.bool else scores + mask
-    return torch.softmax(scores, -1) @ call["value"]
+    return torch.softmax(scores, -1)
 
 
 _FORMULAS: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
@@ -527,14 +532,14 @@ _ANSWERS: dict[str, Answer] = {
 
 
 class SecantWalk:
-    """Goes with a network, from leaves to ``(rows, outputs)``, from point to point, and gives each step's slopes."""
+    """Runs a network, from leaves to ``(rows, outputs)``, at point after point, and returns each step's slopes."""
 
     def __init__(self, forward: Callable[[Sequence[Tensor]], Tensor]) -> None:
         self.forward, self.matched = forward, True
         self.calls: Calls = []
 
     def stand(self, points: Sequence[Tensor]) -> Tensor:
-        """Start at points; return the outputs there."""
+        """Start at points and return the outputs there."""
         mode = Rescale(None)
         with torch.inference_mode(mode=False), torch.no_grad(), mode:
             outputs = self.forward(points)
@@ -544,7 +549,7 @@ class SecantWalk:
     def step(
         self, points: Sequence[Tensor], targets: Sequence[int], *, constant_sum: bool = False, last: bool = False
     ) -> tuple[Tensor, list[Tensor]]:
-        """Go on to points; return the outputs there and the mean slopes ``(targets, rows, *)`` towards each leaf."""
+        """Continue to points. Return the outputs there and the mean slopes ``(targets, rows, *)`` towards each leaf."""
         mode = Rescale(self.calls, keep=not last)
         with torch.inference_mode(mode=False), torch.enable_grad():
             leaves = [point.detach().clone().requires_grad_() for point in points]

@@ -44,10 +44,10 @@ _BY_PLACE = (*NOTHING, *STRAIGHT_PIECES, *SMOOTH, nn.BatchNorm2d)
 
 
 class Rule:
-    """One layer as the walk through a network sees it: what it computes, and how slopes go back through it.
+    """One layer for the walk through a network: its function, and how slopes are propagated back through it.
 
-    ``back(layer, slopes, size of an input)`` of an ``affine`` layer, whose slopes are the same everywhere; of others
-    ``back(layer, slopes, start, stop, output at start, output at stop)``.
+    This is ``back(layer, slopes, size of an input)`` for an ``affine`` layer, whose slopes are constant, and
+    ``back(layer, slopes, start, stop, output at start, output at stop)`` for others.
     """
 
     def __init__(self, layer: Any, back: Callable[..., Tensor], kind: str = "affine") -> None:
@@ -75,7 +75,7 @@ class Rule:
 
 
 def _through_batch_normalization(layer: Any, slopes: Tensor, _: torch.Size) -> Tensor:
-    """In eval mode it is a scale and a shift of each channel."""
+    """Batch normalisation in eval mode: a scale and a shift of each channel."""
     scale = (layer.running_var + layer.eps).rsqrt()
     if layer.weight is not None:
         scale = scale * layer.weight.detach()
@@ -125,7 +125,7 @@ _SLOPES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
 
 
 def _activation(kind: str, layer: nn.Module, slopes: Tensor, start: Tensor, stop: Tensor, *outputs: Tensor) -> Tensor:
-    """Return slopes times an activation's secants; ``kind`` as for ``secant``."""
+    """Return slopes times an activation's secants. ``kind`` as for ``secant``."""
     slope_at = _SLOPES.get(type(layer)) or partial(derivative, layer)
     return slopes * secant((start, stop), outputs, slope_at, kind)[:, None]
 
@@ -159,7 +159,7 @@ def _tournament(ends: list[Tensor], window: int, dim: int) -> tuple[list[Tensor]
     for place in places[1:]:
         lead, later = place[0] - best[0], place[1] - best[1]
         change = later - lead
-        # Where the two stay equally far apart, whoever leads does so all along; on a tie the first, as in torch.
+        # If the two stay equally far apart, the same one leads all along, and on a tie the first, as in torch.
         won = torch.where(change == 0, (lead > 0).to(change.dtype), (later.relu() - lead.relu()) / change)
         best = [best[0] + lead.relu(), best[1] + later.relu()]
         shares = [share * (1 - won) for share in shares] + [won]
@@ -317,7 +317,7 @@ def only_seen_windows(renderer: nn.Module, layers: Sequence[nn.Module], rules: S
 
 @dataclass(frozen=True)
 class Chain:
-    """Layers one after the other; the affine ones in front, where a line stays straight, are run at its ends alone."""
+    """Layers in sequence. The affine ones in front, where a line stays straight, are run at its ends alone."""
 
     front: list[Rule]
     rest: list[Rule]
@@ -337,7 +337,7 @@ class Chain:
 
 
 class SecantLines(Lines):
-    """Mean slopes over equal intervals, as products of each layer's own mean slope; estimates by encoded column."""
+    """Mean slopes over equal intervals, as products of each layer's own mean slope. Estimates are by encoded column."""
 
     rule = "secants of each layer"
 
@@ -390,7 +390,7 @@ class SecantLines(Lines):
         return max(1, self.slopes.batch // points), points
 
     def _enter(self, rows: Tensor) -> dict[str, Tensor]:
-        """Return what the front of each path makes of rows."""
+        """Return the outputs of the front of each path for rows."""
         entered = dict.fromkeys(self._chains, rows)
         for path, chain in self._chains.items():
             for rule in chain.front:
@@ -464,7 +464,7 @@ class SecantLines(Lines):
 
 
 def _read(module: Any) -> tuple[dict[str, Chain], Chain] | None:
-    """Read a hybrid network as chains of known layers: one for each path, and the head; None if that cannot be."""
+    """Return a hybrid network as chains of known layers, one for each path and the head, or None if it has others."""
     methods = ("forward", "embed", "embed_image", "fuse")
     if any(getattr(type(module), name, None) is not getattr(HybridNetwork, name) for name in methods):
         return None

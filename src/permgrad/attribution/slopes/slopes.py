@@ -1,4 +1,4 @@
-"""Any network seen from the inputs that players own: leaves to differentiate by, and sums over players."""
+"""Gradients of any network towards the inputs that players own, and their sums over players."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from torch import Tensor
 from permgrad.attribution.build import build
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request
+from permgrad.attribution.replace.moments import interval
 from permgrad.attribution.slopes.baselines import Baseline
+from permgrad.attribution.slopes.embedded import with_slopes
 from permgrad.attribution.slopes.gradients import Tensors, batch_size, copied_rows, output_gradients
 from permgrad.attribution.slopes.rescale import SecantWalk
 from permgrad.attribution.subject.outputs import output_range
@@ -29,17 +31,18 @@ _FORWARD_ROWS = 128
 
 
 class Slopes:
-    """Gradients of the outputs asked for towards the ``free`` inputs; ``parts`` are the paths kept apart, or one."""
+    """Gradients of the chosen outputs towards the ``free`` inputs. ``parts`` are the separate paths, or one."""
 
     def __init__(self, request: Request, method: str, *, by_path: bool = False) -> None:
-        self.request, self.subject = request, request.subject
+        self.places = with_slopes(request, method)
+        self.request, self.subject, segments = self.places.request, self.places.subject, self.places.segments
         self.targets = list(request.targets)
-        segments = request.space.segments
         self.free = tuple(place for place, owners in enumerate(segments) if bool((owners >= 0).any()))
         if not self.free:
             raise InputError(
-                f"{method} needs players to attribute to, however: nobody owns any position of the inputs; pass "
-                "segments= or inputs with columns"
+                f"{method} needs features to attribute to, and none owns a position of the inputs",
+                hint="Pass segments= or inputs with columns",
+                code="PG039",
             )
         self.subject.check_slopes(method, self.free)
         self._by_path = by_path and bool(self.subject.paths)
@@ -48,15 +51,15 @@ class Slopes:
             None if bool((owners >= 0).all()) else (owners >= 0).to(self.subject.device) for owners in segments
         )
         self.whole = len(self.free) == len(segments) and all(mask is None for mask in self._masks)
-        inputs = tuple(request.space.inputs[place] for place in self.free)
-        self.space = replace(request.space, inputs=inputs, segments=tuple(segments[place] for place in self.free))
+        inputs = tuple(self.subject.input_names[place] for place in self.free)
+        self.space = replace(self.request.space, inputs=inputs, segments=tuple(segments[place] for place in self.free))
         self.constant_sum = self.subject.sum_is_constant(request.output)
         self.evaluations = 0
         self.model_rows = 0
 
     @cached_property
     def batch(self) -> int:
-        """Rows per pass, by what the network's functions take of one row; whoever knows better may set it."""
+        """Rows per pass, from the memory that the network's functions need for one row. It may be set."""
         row = self.rows(slice(0, 1))
         walk = self.walk(row)
         walk.stand(self.leaves(row))
@@ -70,11 +73,12 @@ class Slopes:
         return max(self.batch, min(least, self.subject.most_rows()))
 
     def rows(self, part: slice, source: Sequence[Tensor] | None = None) -> Tensors:
-        """Return copies of rows on the network's device, one tensor per input; fit to be differentiated by."""
-        return copied_rows(self.subject, self.request.inputs if source is None else source, part)
+        """Return copies of rows on the network's device, one tensor per input, ready for gradients."""
+        source = self.request.inputs if source is None else source
+        return self.places.lift(copied_rows(self.subject, source, part))
 
     def at_baseline(self, rows: Tensors, baselines: Sequence[Tensor]) -> Tensors:
-        """Return the rows with what players own taken from baselines ``(b or 1, *)``; the rest is the row's own."""
+        """Return the rows with the players' values taken from baselines ``(b or 1, *)``, and the rest unchanged."""
         points = list(rows)
         for place in self.free:
             row, mask = rows[place], self._masks[place]
@@ -83,11 +87,11 @@ class Slopes:
         return tuple(points)
 
     def leaves(self, points: Tensors) -> list[Tensor]:
-        """Return what is differentiated by at points: the free inputs, or the table once for each path."""
+        """Return the leaves of the gradient at points: the free inputs, or the table once for each path."""
         return [points[0] for _ in self.parts] if self._by_path else [points[place] for place in self.free]
 
     def explained(self, fixed: Tensors, leaves: Sequence[Tensor]) -> Tensor:
-        """Return all outputs in the quantity explained, ``(b, K)``; inputs that nobody owns come from ``fixed``."""
+        """Return all outputs in the quantity explained, ``(b, K)``. Inputs that nobody owns come from ``fixed``."""
         subject = self.subject
         if self._by_path:
             module = subject.module
@@ -127,7 +131,7 @@ class Slopes:
         return outputs
 
     def output_range(self, base: Tensor) -> Tensor:
-        """Return each output's range over background rows and baselines, ``(targets,)``; 1 where it does not vary."""
+        """Return each output's range over background rows and baselines, ``(targets,)``, or 1 if it does not vary."""
         count = len(self.request.donors[0])
         some = slice(0, count, max(1, -(-count // _RANGE_ROWS)))
         seen = torch.cat([self.outputs(self.rows(some, self.request.donors)), base])
@@ -157,7 +161,7 @@ class Slopes:
 
 
 def walks_truly(slopes: Slopes, rows: Tensors, outputs: Tensor) -> bool:
-    """Return whether all outputs ``(b, K)`` met on a walk of secants are the network's own for rows."""
+    """Return whether all outputs ``(b, K)`` of a walk of secants are the network's own for rows."""
     wanted = slopes.outputs(rows)
     met = outputs[:, slopes.targets].double()
     finite = torch.isfinite(wanted) & torch.isfinite(met)
@@ -175,9 +179,13 @@ class Additive:
         request = slopes.request
         self.values = np.zeros((request.count, len(slopes.parts), len(request.space), len(request.targets)))
         self.predictions, self.base = np.zeros((2, request.count, len(request.targets)))
+        self.std: npt.NDArray[np.float64] | None = None
 
-    def keep(self, part: slice, values: Tensor, predictions: Tensor, base: Tensor) -> None:
-        """Keep the numbers of some rows."""
+    def keep(self, part: slice, values: Tensor, predictions: Tensor, base: Tensor, error: Tensor | None = None) -> None:
+        """Store the numbers of some rows. ``error``: the standard errors of values that were drawn."""
+        if error is not None:
+            self.std = np.zeros_like(self.values[:, 0]) if self.std is None else self.std
+            self.std[part] = error.cpu().numpy()
         self.values[part] = values.cpu().numpy()
         self.predictions[part] = predictions.double().cpu().numpy()
         self.base[part] = base.double().cpu().numpy()
@@ -188,6 +196,10 @@ class Additive:
         with np.errstate(invalid="ignore"):
             gaps = np.abs(self.values.sum(axis=(1, 2)) - (self.predictions - self.base)) / scale
         parts = self.slopes.parts if self.slopes.parts != ("",) else ()
+        drawn: dict[str, Any] = {}
+        if self.std is not None:
+            ends = interval(self.values.sum(axis=1), self.std, facts["samples"], self.slopes.request.confidence)
+            drawn = {"std": self.std, **dict(zip(("low", "high", "p_values"), ends, strict=True))}
         described = {
             "quantity": "output minus the output at the baseline",
             "baseline": self.baseline.words,
@@ -197,6 +209,7 @@ class Additive:
             "output_range": scale.tolist(),
             "gradient_evaluations": self.slopes.evaluations,
             "model_rows": self.slopes.model_rows,
+            **self.slopes.places.facts,
             **facts,
         }
         return build(
@@ -204,6 +217,7 @@ class Additive:
             method,
             self.values.sum(axis=1) if parts else self.values[:, 0],
             described,
+            **drawn,
             parts={name: self.values[:, place] for place, name in enumerate(parts)},
             additive=True,
             base_values=self.base[0] if self.slopes.whole else self.base,

@@ -1,4 +1,4 @@
-"""Whether a network's rows are apart from each other and from chance: what every explanation takes for granted.
+"""Check that a model's rows do not depend on each other or on chance, as every explanation assumes.
 
 A row is explained by predicting it again and again with some values replaced, in batches of the package's choosing. If
 its output depends on the rows beside it, so does its explanation, and on the batch size as well.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,49 +17,79 @@ from permgrad.base.errors import InputError, warn_user
 
 Predict = Callable[[Sequence[Tensor]], Tensor]
 
-#: Rows that are asked again, and rows mixed of them.
+#: Rows that are predicted again, and rows mixed of them.
 _FEW, _FEW_MIXED = 8, 4
 #: Larger changes than this share of the outputs' spread, and than rounding, are refused.
 _SHARE = 1e-2
 
 
-def check_apart(predict: Predict, rows: Sequence[Tensor], outputs: Tensor) -> None:
-    """Warn of outputs that depend on chance; refuse those that depend on the other rows of a batch."""
+@dataclass(frozen=True)
+class Advice:
+    """Messages for users of one kind of model, on chance and on rows that are mixed or rounded.
+
+    ``alone``: rows, and rows mixed of them, that are predicted one by one.
+    """
+
+    chance: str
+    mixing: str
+    rounding: str
+    alone: tuple[int, int]
+
+
+NETWORK = Advice(
+    "The network gives a row different outputs each time, also in eval mode, and this looks like an effect of the "
+    "features. Switch off its randomness, or what it remembers between calls.",
+    "Take out what mixes rows (a mean, sort or attention over the first dimension, batch normalisation without running "
+    "statistics), or, if it is rounding, pass the network and its inputs in float64",
+    "Take out what mixes rows, or, if it is rounding, pass the network and its inputs in float64",
+    (_FEW, _FEW_MIXED),
+)
+PREDICTOR = Advice(
+    "The predictor gives a row different outputs each time, and this looks like an effect of the features. Give it a "
+    "fixed seed and let it remember nothing between calls.",
+    "Take out what is computed over the rows of a call (a mean, a rank, a scale, levels of a column), and compute it "
+    "when the predictor is fitted",
+    "Take out what is computed over the rows of a call, or, if it is rounding, use a predictor in float64",
+    (3, 2),  # a call may take long, however few its rows are
+)
+
+
+def check_apart(predict: Predict, rows: Sequence[Tensor], outputs: Tensor, advice: Advice = NETWORK) -> None:
+    """Warn of outputs that depend on chance. Refuse those that depend on the other rows of a batch."""
     few = [tensor[:_FEW] for tensor in rows]
     count = len(few[0])
     first, rounding = predict(few), _rounding(outputs)
     if _moved(first, predict(few)) > rounding:
-        warn_user(
-            "a network in eval mode should give a row the same output every time, however: it does not; switch off its "
-            "chance, or what it remembers between calls, because it would be taken for an effect"
-        )
+        warn_user(advice.chance)
         return
-    alone = _in_batches_of(predict, few, 1)
+    alone = _in_batches_of(predict, [tensor[: advice.alone[0]] for tensor in few], 1)
     backwards, halves = (
         predict([tensor.flip(0) for tensor in few]).flip(0),
         _in_batches_of(predict, few, -(-count // 2)),
     )
-    seen = [_moved(other, first) for other in (outputs[:count], backwards, halves, alone)]
+    seen = [_moved(other, first[: len(other)]) for other in (outputs[:count], backwards, halves, alone)]
     # Explanations are made of rows that take values from others. They are more alike than the rows themselves, so that
-    # what mixes rows by how alike they are, as attention does, shows among them first; a single row has zeros beside.
+    # what mixes rows by their similarity, as attention does, shows among them first. A single row is padded with zeros.
     beside = [_mixed(tensor, place) if count > 1 else torch.zeros_like(tensor) for place, tensor in enumerate(few)]
     with suppress(InputError):  # a network that does not take such rows has its say later
         together = predict([torch.cat(pair) for pair in zip(few, beside, strict=True)])
-        every = torch.cat([alone, _in_batches_of(predict, beside, 1)]) if count > 1 else alone
-        seen.append(_moved(together[: len(every)], every))
-        rounding = max(rounding, _rounding(every))
+        seen.append(_moved(together[: len(alone)], alone))
+        rounding = max(rounding, _rounding(alone))
+        if count > 1:
+            mixed = _in_batches_of(predict, [tensor[: advice.alone[1]] for tensor in beside], 1)
+            seen.append(_moved(together[count : count + len(mixed)], mixed))
+            rounding = max(rounding, _rounding(mixed))
     moved_by = f"{max(seen):.3g}, where outputs range over {_spread(outputs):.3g}"
-    remedy = "or, if it is rounding, pass the network and its inputs in float64"
     if max(seen) > max(rounding, _SHARE * _spread(outputs)):
         raise InputError(
-            "a row's output must depend on that row alone, however: it changes with the rows beside it in the batch "
-            f"(by {moved_by}); take out what mixes rows (a mean, sort or attention over the first dimension, batch "
-            f"normalisation without running statistics), {remedy}"
+            f"A row's output must depend on that row alone, but the other rows of the batch change it (by {moved_by})",
+            hint=advice.mixing,
+            code="PG033",
         )
     if max(seen) > rounding:
         warn_user(
-            "a row's output should depend on that row alone, however: it changes with the rows beside it in the "
-            f"batch (by {moved_by}), so that values are no more exact than that; take out what mixes rows, {remedy}"
+            "A row's output should depend on that row alone, but the other rows of the batch change it (by "
+            f"{moved_by}), so values are no more exact than that. {advice.rounding}."
         )
 
 
@@ -90,7 +121,7 @@ def _rounding(outputs: Tensor) -> float:
 
 
 def _moved(one: Tensor, two: Tensor) -> float:
-    """Return the largest change; infinity where a number is finite in one of them alone."""
+    """Return the largest change, infinity where a number is finite in one of them alone."""
     finite = torch.isfinite(one)
     if bool((finite != torch.isfinite(two)).any()):
         return float("inf")

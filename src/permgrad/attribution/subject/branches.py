@@ -1,16 +1,18 @@
-"""Where a network falls into branches, each branch runs once per row, and coalitions are put together behind them.
+"""Run each branch of a network once per row, and combine coalitions behind the branches.
 
-The network is traced; a node that depends on one input alone, and whose result meets other inputs, is that input's
-*frontier*. A network that cannot be traced, or that does not give the same numbers this way, runs whole.
+The network is traced. A node that depends on the inputs of one branch alone, and whose result joins others, is that
+branch's *frontier*. A branch is an input, with what follows it (the mask of its tokens, lengths). Modules that cannot
+be traced are called as they are. A network that cannot be traced, or gives other numbers this way, is not cut.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, fx
 
@@ -27,22 +29,88 @@ _PROBE_ROWS = 64
 #: Bytes that all rows' embeddings may take.
 _MOST_BYTES = 512 * 2**20
 _SAME = 1e-5
+#: Embeddings of rows with some players replaced are kept for branches of at most so many players, in so many bytes.
+_MOST_PLAYERS, _STORED_BYTES = 16, 64 * 2**20
+#: From so many asked for on nothing is stored where nearly all were new: pairs of rows drawn at random come once.
+_TRIED, _NEARLY_ALL = 1024, 0.95
+#: Modules that are left as they are, at most, because they cannot be traced.
+_MOST_LEAVES = 8
+
+
+class Store:
+    """Embeddings by number, all dropped when there are too many."""
+
+    def __init__(self, *, cheap: bool = False) -> None:
+        self._cheap = cheap  # whether a row costs less than to look it up
+        self._places: dict[int, int] = {}
+        self._tables: list[Tensor] = []
+        self._asked = self._made = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is stored, as it would not pay."""
+        return self._cheap or (self._asked >= _TRIED and self._made > _NEARLY_ALL * self._asked)
+
+    def taken(self, numbers: Tensor, embed: Callable[[Tensor], Embedding]) -> Embedding:
+        """Return the embedding of each number. ``embed(places)`` makes those of new places in ``numbers``."""
+        unique, first, which = np.unique(numbers.numpy(), return_index=True, return_inverse=True)
+        unmet = [place for place, number in enumerate(unique.tolist()) if number not in self._places]
+        self._asked += len(numbers)
+        self._made += len(unmet)
+        if unmet:
+            made = embed(torch.from_numpy(first[unmet]))
+            size = sum(one.element_size() * one[0].numel() for one in made)
+            if size * (len(self._places) + len(unmet)) > _STORED_BYTES and len(unmet) < len(unique):
+                # All anew, so that what this call asks for is there together.
+                self._places, self._tables = {}, []
+                unmet = list(range(len(unique)))
+                made = embed(torch.from_numpy(first))
+            self._add(unique[unmet].tolist(), made, size)
+        index = torch.tensor([self._places[number] for number in unique.tolist()])[torch.from_numpy(which.reshape(-1))]
+        return tuple(table[index.to(table.device)] for table in self._tables)
+
+    def _add(self, numbers: list[int], made: Embedding, size: int) -> None:
+        start = len(self._places)
+        if size * (start + len(numbers)) > _STORED_BYTES:
+            start, self._places, self._tables = 0, {}, []
+        end = start + len(numbers)
+        if not self._tables or len(self._tables[0]) < end:
+            larger = [one.new_empty(2 * end, *one.shape[1:]) for one in made]
+            for table, old in zip(larger, self._tables, strict=False):
+                table[:start] = old[:start]
+            self._tables = larger
+        for table, one in zip(self._tables, made, strict=True):
+            table[start:end] = one
+        self._places.update(zip(numbers, range(start, end), strict=True))
 
 
 @dataclass
 class BranchCut:
-    """A network cut into one branch per input and the trunk that joins them; the user's code is met in ``theirs``."""
+    """A network cut into branches and the trunk that joins them. The user's code runs inside ``theirs``."""
 
     subject: NetworkSubject  # the whole network
-    branches: tuple[fx.GraphModule, ...]  # for each input the layers before its frontier: ``tensor -> embedding``
+    groups: tuple[tuple[int, ...], ...]  # the inputs of each branch
+    branches: tuple[fx.GraphModule, ...]  # the layers before each frontier: ``*tensors -> embedding``
     trunk: fx.GraphModule  # what lies behind: takes all embeddings, one after the other
-    rows: list[Embedding] = field(default_factory=list)  # the embeddings of the rows explained, of each input
+    row_bytes: int = 0  # of all embeddings of one row
+    rows: list[Embedding] = field(default_factory=list)  # the embeddings of the rows explained, of each branch
     donor_rows: list[Embedding] = field(default_factory=list)  # and of the background
+    stores: list[Store] = field(default_factory=list)  # and of rows in which some players are replaced
 
-    def embed(self, position: int, tensor: Tensor) -> Embedding:
-        """Return the embedding of rows of one input."""
+    def afresh(self, rows: int) -> BranchCut | None:
+        """Return the cut without embeddings, for other rows, or None if they would take too much memory."""
+        fits = self.row_bytes * rows <= _MOST_BYTES
+        return BranchCut(self.subject, self.groups, self.branches, self.trunk, self.row_bytes) if fits else None
+
+    def embed(self, branch: int, tensors: Sequence[Tensor]) -> Embedding:
+        """Return the embedding of rows of the inputs of one branch."""
         device = self.subject.device
-        return tuple(self.branches[position].forward(tensor.to(device, copy=tensor.device == device)))
+        copies = [tensor.to(device, copy=tensor.device == device) for tensor in tensors]
+        return tuple(self.branches[branch].forward(*copies))
+
+    def of_inputs(self, branch: int, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Return those of the network's inputs that a branch takes."""
+        return [inputs[position] for position in self.groups[branch]]
 
     def fuse(self, embeddings: Sequence[Embedding]) -> Tensor:
         """Return the network's output for embeddings of the same rows."""
@@ -55,51 +123,59 @@ class BranchCut:
     def remember(
         self, inputs: Sequence[Tensor], donors: Sequence[Tensor], run: Callable[[int, Callable[[slice], None]], None]
     ) -> None:
-        """Keep the embeddings of all rows; ``run(count, work)`` works through slices of rows that fit in memory."""
+        """Store the embeddings of all rows. ``run(count, work)`` works through slices of rows that fit in memory."""
 
-        def embeddings(position: int, tensor: Tensor) -> Embedding:
+        def embeddings(branch: int, tensors: Sequence[Tensor]) -> Embedding:
             gathered: list[Tensor] = []
+            count = len(tensors[0])
 
             def work(part: slice) -> None:
                 with torch.no_grad():
-                    embedding = self.embed(position, tensor[part])
+                    embedding = self.embed(branch, [tensor[part] for tensor in tensors])
                 if not gathered:
-                    gathered.extend(one.new_empty(len(tensor), *one.shape[1:]) for one in embedding)
+                    gathered.extend(one.new_empty(count, *one.shape[1:]) for one in embedding)
                 for target, one in zip(gathered, embedding, strict=True):
                     target[part] = one
 
-            run(len(tensor), work)
+            run(count, work)
             return tuple(gathered)
 
+        every = range(len(self.groups))
+        # Rows of a table of numbers are soon run.
+        read = [self.of_inputs(branch, inputs) for branch in every]
+        self.stores = [Store(cheap=all(one.ndim == 2 and one.is_floating_point() for one in each)) for each in read]
         with self.subject.theirs(inputs):
-            self.rows = [embeddings(position, tensor) for position, tensor in enumerate(inputs)]
+            self.rows = [embeddings(branch, self.of_inputs(branch, inputs)) for branch in every]
             if donors is inputs:
                 self.donor_rows = self.rows
             else:
-                self.donor_rows = [embeddings(position, tensor) for position, tensor in enumerate(donors)]
+                self.donor_rows = [embeddings(branch, self.of_inputs(branch, donors)) for branch in every]
 
     def predict(
         self,
         receivers: Tensor,
         donors: Tensor,
         blended: Callable[[int, Tensor], Tensor],
-        untouched: Tensor,
-        taken: Tensor,
+        replaced: Tensor,
+        owners: Sequence[Tensor],
     ) -> Tensor:
-        """Return outputs for pairs ``(b,)``; untouched and taken: of which inputs nothing or all is replaced.
+        """Return outputs for pairs ``(b,)`` of which players are replaced, bool ``(b, players)``.
 
-        ``blended(input, pairs)`` gives rows of one input with its replaced players' values, for some pairs.
+        ``blended(input, pairs)`` gives rows of one input with its replaced players' values, for some pairs. ``owners``
+        are the players of each input.
         """
         embeddings = []
-        for position, (rows, lenders) in enumerate(zip(self.rows, self.donor_rows, strict=True)):
-            replaced = taken[position]
-            partly = torch.nonzero(~(untouched[position] | replaced)).flatten()
-            some = self.embed(position, blended(position, partly)) if len(partly) else None
+        for branch, (rows, lenders) in enumerate(zip(self.rows, self.donor_rows, strict=True)):
+            players = {int(player) for position in self.groups[branch] for player in owners[position]}
+            chosen = replaced[:, sorted(players)]
+            taken = chosen.all(dim=1) & chosen.any(dim=1)
+            partly = torch.nonzero(chosen.any(dim=1) & ~taken).flatten()
+            some = self._partly(branch, receivers, donors, chosen, partly, blended) if len(partly) else None
             parts = []
             for index, (row, other) in enumerate(zip(rows, lenders, strict=True)):
                 joined = row[receivers.to(row.device)]
-                if bool(replaced.any()):
-                    where = replaced.to(row.device).reshape(-1, *[1] * (row.ndim - 1))
+                if bool(taken.any()):
+                    where = taken.to(row.device).reshape(-1, *[1] * (row.ndim - 1))
                     joined = torch.where(where, other[donors.to(row.device)], joined)
                 if some is not None:
                     joined[partly.to(row.device)] = some[index]
@@ -107,53 +183,121 @@ class BranchCut:
             embeddings.append(tuple(parts))
         return self.fuse(embeddings)
 
+    def _partly(
+        self,
+        branch: int,
+        receivers: Tensor,
+        donors: Tensor,
+        chosen: Tensor,
+        partly: Tensor,
+        blended: Callable[[int, Tensor], Tensor],
+    ) -> Embedding:
+        """Return the embeddings of pairs ``partly`` replaced. Each row, donor and set of players runs once."""
 
-def cut_into_branches(subject: NetworkSubject, inputs: Sequence[Tensor]) -> BranchCut | None:
-    """Return the cut, or None where it would not help, or not give the same numbers."""
+        def embed(pairs: Tensor) -> Embedding:
+            return self.embed(branch, [blended(position, pairs) for position in self.groups[branch]])
+
+        players = chosen.shape[1]
+        if players > _MOST_PLAYERS or self.stores[branch].idle:
+            return embed(partly)
+        bits = (chosen[partly].cpu() * (1 << torch.arange(players))).sum(dim=1)
+        at = partly.cpu()
+        pairs = receivers.cpu()[at] * len(self.donor_rows[branch][0]) + donors.cpu()[at]
+        return self.stores[branch].taken((pairs << players) + bits, lambda few: embed(partly[few.to(partly.device)]))
+
+
+def cut_into_branches(
+    subject: NetworkSubject, inputs: Sequence[Tensor], followers: frozenset[int] = frozenset()
+) -> BranchCut | None:
+    """Return the cut, or None if it would not help, or would not give the same numbers.
+
+    ``followers`` are inputs without own players: they belong to the branch of the input that they join first.
+    """
     form = subject.form
     if subject.rewrites or len(inputs) < 2 or form.passing == "whole" or len(inputs) != len(form.leaves):
         return None
     if any(len(leaf.place) > 1 for leaf in form.leaves):
         return None
     try:
-        cut = _trace(subject, len(inputs))
+        cut = _trace(subject, len(inputs), followers)
         most = min(_PROBE_ROWS, len(inputs[0]), max(2, subject.most_rows()))
         if cut is None or not with_fewer(most, partial(_agrees, cut, inputs)):
             return None
     except Exception:  # noqa: BLE001 — whatever the user's code does under tracing, the whole network still runs
         return None
     few = [tensor[:2] for tensor in inputs]
-    per_row = sum(t.element_size() * t[0].numel() for k, row in enumerate(few) for t in cut.embed(k, row))
-    return cut if per_row * len(inputs[0]) <= _MOST_BYTES else None
+    embedded = [row for branch in range(len(cut.groups)) for row in cut.embed(branch, cut.of_inputs(branch, few))]
+    cut.row_bytes = sum(one.element_size() * one[0].numel() for one in embedded)
+    return cut
 
 
-def _trace(subject: NetworkSubject, count: int) -> BranchCut | None:
-    tracer = OwnThreadTracer()
-    graph = tracer.trace(subject.module)
+def _graph(subject: NetworkSubject) -> tuple[OwnThreadTracer, fx.Graph]:
+    """Return the network's graph, in which modules that cannot be traced are called as they are."""
+    leaves: frozenset[str] = frozenset()
+    while True:
+        tracer = OwnThreadTracer()
+        tracer.leaves = leaves
+        try:
+            return tracer, tracer.trace(subject.module)
+        except Exception:
+            if not tracer.failed or tracer.failed in leaves or len(leaves) == _MOST_LEAVES:
+                raise
+            leaves |= {tracer.failed}
+
+
+def _trace(subject: NetworkSubject, count: int, followers: frozenset[int]) -> BranchCut | None:
+    tracer, graph = _graph(subject)
     placeholders = [node for node in graph.nodes if node.op == "placeholder"]
     names = placeholder_names(subject, [str(node.target) for node in placeholders])
     position = {name: index for index, name in enumerate(names)}
+    depends = _dependences(graph, position)
+    group_of = _groups(depends.values(), count, followers)
+    groups = sorted(set(group_of))
+    depends = {node: frozenset(group_of[input_] for input_ in inputs) for node, inputs in depends.items()}
+    frontier = [_frontier(depends, group) for group in groups]
+    if len(groups) < 2 or not all(frontier) or all(node.op == "placeholder" for nodes in frontier for node in nodes):
+        return None
+    # Inputs in the order of the forward's arguments, as a part of the graph takes them.
+    order = [position[node.target] for node in placeholders if node.target in position]
+    members = tuple(tuple(place for place in order if group_of[place] == group) for group in groups)
+    parts = [[names[place] for place in places] for places in members]
+    branches = tuple(_part(tracer, graph, nodes, part) for nodes, part in zip(frontier, parts, strict=True))
+    trunk = _part(tracer, graph, [node for nodes in frontier for node in nodes])
+    return BranchCut(subject, members, branches, trunk)
+
+
+def _dependences(graph: fx.Graph, position: dict[str, int]) -> dict[fx.Node, frozenset[int]]:
+    """Return the inputs that each node depends on."""
     depends: dict[fx.Node, frozenset[int]] = {}
     for node in graph.nodes:
         if node.op == "placeholder":
             depends[node] = frozenset({position[node.target]}) if node.target in position else frozenset()
         else:
             depends[node] = frozenset().union(*(depends[source] for source in node.all_input_nodes))
-    frontier = _frontier(depends, count)
-    if not all(frontier) or all(node.op == "placeholder" for nodes in frontier for node in nodes):
-        return None
-    branches = tuple(_part(tracer, graph, frontier[k], names[k]) for k in range(count))
-    return BranchCut(subject, branches, _part(tracer, graph, [node for nodes in frontier for node in nodes]))
+    return depends
 
 
-def _frontier(depends: dict[fx.Node, frozenset[int]], count: int) -> list[list[fx.Node]]:
-    """Return for each input the nodes that depend on it alone and are met by what depends on others as well."""
-    frontier: list[list[fx.Node]] = [[] for _ in range(count)]
-    for node, inputs in depends.items():
-        meets = any(depends[user] != inputs or user.op == "output" for user in node.users)
-        if len(inputs) == 1 and node.op != "output" and meets:
-            frontier[next(iter(inputs))].append(node)
-    return frontier
+def _groups(depends: Iterable[frozenset[int]], count: int, followers: frozenset[int]) -> list[int]:
+    """Return the group of each input: its own number, or for a follower that of the only input that it joins first."""
+    group_of = list(range(count))
+    for inputs in depends:
+        leaders = inputs - followers
+        if len(leaders) == 1:
+            for place in inputs & followers:
+                group_of[place] = min(leaders) if group_of[place] == place else group_of[place]
+    return group_of
+
+
+def _frontier(depends: dict[fx.Node, frozenset[int]], group: int) -> list[fx.Node]:
+    """Return the nodes that depend on one group alone and are used by nodes that depend on others too."""
+    alone = frozenset({group})
+    return [
+        node
+        for node, groups in depends.items()
+        if groups == alone
+        and node.op != "output"
+        and any(depends[user] != alone or user.op == "output" for user in node.users)
+    ]
 
 
 def placeholder_names(subject: NetworkSubject, parameters: list[str]) -> list[str]:
@@ -165,14 +309,14 @@ def placeholder_names(subject: NetworkSubject, parameters: list[str]) -> list[st
 
 
 def _part(
-    tracer: OwnThreadTracer, graph: fx.Graph, frontier: Sequence[fx.Node], name: str | None = None
+    tracer: OwnThreadTracer, graph: fx.Graph, frontier: Sequence[fx.Node], names: Sequence[str] = ()
 ) -> fx.GraphModule:
-    """Return what lies before the frontier, given the input ``name``; without a name what lies behind it."""
+    """Return the graph before the frontier, given the inputs ``names``, or without names the graph behind it."""
     part = fx.Graph()
     mapped: dict[fx.Node, fx.Node] = {}
     result = part.graph_copy(graph, mapped)
     output = part.output(result)
-    if name is not None:
+    if names:
         output.args = (tuple(mapped[node] for node in frontier),)
     else:
         first = next(iter(part.nodes))
@@ -183,7 +327,7 @@ def _part(
     # What is not used goes, inputs too, except those that are passed.
     erase_unused(
         part,
-        lambda node: node.op == "placeholder" and (node.target == name or str(node.target).startswith("embedding_")),
+        lambda node: node.op == "placeholder" and (node.target in names or str(node.target).startswith("embedding_")),
     )
     part.lint()
     return tracer.as_module(part)
@@ -194,13 +338,14 @@ def _agrees(cut: BranchCut, inputs: Sequence[Tensor], count: int) -> bool:
     if count < 2:
         return False
     with torch.no_grad():
-        mixed = [tensor[:count].roll(shift, dims=0) for shift, tensor in enumerate(inputs)]
+        shifts = {place: shift for shift, places in enumerate(cut.groups) for place in places}
+        mixed = [tensor[:count].roll(shifts[place], dims=0) for place, tensor in enumerate(inputs)]
         embeddings = []
-        for position, (shift, tensor) in enumerate(zip(range(len(inputs)), inputs, strict=True)):
-            embedding = cut.embed(position, tensor[:count])
+        for branch in range(len(cut.groups)):
+            embedding = cut.embed(branch, [tensor[:count] for tensor in cut.of_inputs(branch, inputs)])
             if any(not isinstance(one, Tensor) or one.ndim == 0 or len(one) != count for one in embedding):
                 return False
-            embeddings.append(tuple(one.roll(shift, dims=0) for one in embedding))
+            embeddings.append(tuple(one.roll(branch, dims=0) for one in embedding))
         expected, joined = cut.subject.forward(mixed), cut.fuse(embeddings)
     scale = max(1.0, float(expected.abs().max()))
     tolerance = _SAME if expected.dtype in (torch.float32, torch.float64) else 1e-2

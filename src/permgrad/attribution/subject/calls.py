@@ -1,33 +1,38 @@
-"""How a fitted predictor is called: by its own library's habits, or as any function of a table.
+"""Find how to call a fitted predictor: by the conventions of its library, or as a function of a table.
 
-A predictor is told by what it offers, not by its library, so that none has to be imported here.
+A predictor is recognised by its methods, not by its library, so that no library is imported here.
 """
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from permgrad.base.errors import InputError
+from permgrad.base.errors import InputError, shown
 
 
 @dataclass(frozen=True)
 class PredictCall:
-    """A function of a table, and what is known of the numbers that it returns; None where nobody said."""
+    """A function of a table, and what is known about the numbers that it returns (None: unknown)."""
 
     function: Callable[[Any], Any]
     task: str | None = None
     kind: str | None = None
     classes: tuple[Any, ...] | None = None
     one_hot: bool = False  # whether it returns labels: each class is then predicted with 0 or 1
+    loss: Any = None  # the one that it was trained with, where that is not the usual one of its task
+    ranks: bool = False  # whether it returns scores that are on no scale of y
 
 
 def find_call(model: Any) -> PredictCall:
-    """Return how a predictor is called, or refuse what cannot be."""
+    """Return how a predictor is called, or refuse an object that is not a predictor."""
     name = f"{type(model).__module__}.{type(model).__name__}"
     for reader in (_autogluon, _pytorch_tabular, _booster, _estimator):
         call = reader(model)
@@ -35,36 +40,70 @@ def find_call(model: Any) -> PredictCall:
             return call
     if callable(model) and not isinstance(model, type):
         return _function(model)
+    hint = "Pass a function that takes rows and returns one row of numbers for each"
+    if isinstance(model, (str, os.PathLike)):
+        name, hint = shown(model), "Load the model first"
     raise InputError(
-        f"The model must predict: a torch network, a fitted estimator or a function of a table, got {name}. Pass a "
-        "function that takes rows and returns one row of numbers for each."
+        f"The model must be a torch network, a fitted estimator or a function of a table, got {name}",
+        hint=hint,
+        code="PG031",
     )
 
 
 def _function(model: Callable[[Any], Any]) -> PredictCall:
-    """Return any function; of a bound ``predict_proba`` its owner knows the classes."""
+    """Return a call of any function. For a bound method ``predict_proba`` or ``predict``, its owner has the classes."""
     owner, name = getattr(model, "__self__", None), getattr(model, "__name__", "")
     classes = getattr(owner, "classes_", None)
-    if name == "predict_proba" and classes is not None:
-        return PredictCall(model, "classification", "probabilities", tuple(np.asarray(classes).tolist()))
+    if name in ("predict_proba", "predict") and classes is not None and not isinstance(classes, list):
+        labels = tuple(np.asarray(classes).tolist())
+        return PredictCall(model, "classification", "probabilities", labels, one_hot=name == "predict")
     return PredictCall(model)
 
 
 def _estimator(model: Any) -> PredictCall | None:
-    """Return estimators in the manner of scikit-learn: also LightGBM's, XGBoost's, CatBoost's and skorch's."""
+    """Return the call of an estimator like scikit-learn's: also LightGBM's, XGBoost's, CatBoost's and skorch's."""
     if not hasattr(model, "predict"):
         return None
-    _check_fitted(model)
+    check_fitted(model)
     classes = getattr(model, "classes_", None)
-    labels = None if classes is None else tuple(np.asarray(classes).tolist())
+    several = isinstance(classes, list)  # of several labels, the classes of each
+    labels = None if classes is None or several else tuple(np.asarray(classes).tolist())
     if hasattr(model, "predict_proba"):
-        return PredictCall(model.predict_proba, "classification", "probabilities", labels)
-    if labels:
+        return PredictCall(model.predict_proba, "multilabel" if several else "classification", "probabilities", labels)
+    if labels or several:
         return PredictCall(model.predict, "classification", "probabilities", labels, one_hot=True)
-    return PredictCall(model.predict, "regression" if getattr(model, "_estimator_type", "") == "regressor" else None)
+    return _of_numbers(model)
 
 
-def _check_fitted(model: Any) -> None:
+def _of_numbers(model: Any) -> PredictCall:
+    """Return the call of an estimator without classes: a regression if it declares one, with its training loss."""
+    from sklearn.base import BaseEstimator, is_regressor
+
+    last = model[-1] if hasattr(model, "steps") else model
+    name = type(last).__name__
+    objective, level = _objective(last, name)
+    # XGBoost returns the hazard ratio itself.
+    predict = partial(model.predict, output_margin=True) if objective == "survival:cox" else model.predict
+    call = replace(_by_objective(predict, objective, level), ranks="Ranker" in name or objective.startswith("rank"))
+    if name == "CatBoost" and call.loss == "poisson":
+        call = replace(call, loss="poisson_log")
+    numbers = call.loss or call.ranks or (isinstance(model, BaseEstimator) and is_regressor(model))
+    return replace(call, task="regression" if numbers else None, kind=None)
+
+
+def _objective(model: Any, name: str) -> tuple[str, Any]:
+    """Return the training loss of an estimator of numbers, and the level if that is a quantile."""
+    parameters = model.get_params() if hasattr(model, "get_params") else {}
+    objectives = (parameters.get(key) for key in ("objective", "loss", "loss_function"))
+    objective = next((each for each in objectives if isinstance(each, str)), _BY_CLASS.get(name, ""))
+    levels = (parameters.get(key) for key in ("quantile", "quantile_alpha", "alpha"))
+    # CatBoost writes both together. LightGBM's default level is 0.9.
+    objective, _, level = objective.partition(":alpha=")
+    return objective, float(level) if level else next((each for each in levels if each is not None), 0.9)
+
+
+def check_fitted(model: Any) -> None:
+    """Refuse an estimator that is not fitted."""
     from sklearn.base import BaseEstimator
     from sklearn.exceptions import NotFittedError
     from sklearn.utils.validation import check_is_fitted
@@ -74,40 +113,70 @@ def _check_fitted(model: Any) -> None:
     try:
         check_is_fitted(model)
     except NotFittedError:
-        raise InputError(f"The model is not fitted yet: {type(model).__name__}. PredictCall its fit first.") from None
+        raise InputError(
+            f"The {type(model).__name__} is not fitted yet", hint="Call its fit first", code="PG030"
+        ) from None
 
 
 def _booster(model: Any) -> PredictCall | None:
-    """Return LightGBM's and XGBoost's own boosters."""
+    """Return the call of LightGBM's and XGBoost's own boosters."""
     library = type(model).__module__.partition(".")[0]
     if type(model).__name__ != "Booster" or library not in ("lightgbm", "xgboost"):
         return None
     if library == "lightgbm":
         objective = str(model.params.get("objective", "") or model.dump_model(num_iteration=1).get("objective", ""))
-        return _by_objective(model.predict, objective.split(maxsplit=1)[0] if objective else "")
-    import json
+        name = objective.split(maxsplit=1)[0] if objective else ""
+        return _by_objective(model.predict, name, model.params.get("alpha", 0.9))
+    settings = json.loads(model.save_config())["learner"]["objective"]
+    level = settings.get("quantile_loss_param", {}).get("quantile_alpha", "0").strip("[]")
+    # Of labels and hazard ratios the scores that they are made of say more.
+    scores = settings["name"] in ("multi:softmax", "survival:cox")
+    call = _by_objective(partial(_of_matrix, model, scores), settings["name"], level)
+    return call if call.task else replace(call, task="regression")
 
+
+def _of_matrix(model: Any, scores: bool, table: Any) -> npt.NDArray[Any]:
+    """Return what XGBoost's booster predicts. ``scores``: before they become labels or ratios."""
     import xgboost
 
-    objective = json.loads(model.save_config())["learner"]["objective"]["name"]
-
-    def predict(table: Any) -> npt.NDArray[Any]:
-        numbers: npt.NDArray[Any] = model.predict(xgboost.DMatrix(table, enable_categorical=True))
-        return numbers
-
-    return _by_objective(predict, objective)
+    matrix = xgboost.DMatrix(table, enable_categorical=True)
+    numbers: npt.NDArray[Any] = model.predict(matrix, output_margin=scores)
+    return numbers
 
 
-def _by_objective(function: Callable[[Any], Any], objective: str) -> PredictCall:
-    if objective in ("binary", "multiclass", "multiclassova", "softmax", "binary:logistic", "multi:softprob"):
+#: Objectives of classifiers, by what the numbers are that the predictor returns.
+_PROBABILITIES = ("binary", "multiclass", "multiclassova", "softmax", "binary:logistic", "multi:softprob")
+_LOGITS = ("binary:logitraw", "multi:softmax")
+#: The loss of this package that an objective of numbers is.
+_LOSSES = {
+    **dict.fromkeys(("poisson", "count:poisson", "Poisson"), "poisson"),
+    **dict.fromkeys(("absolute_error", "regression_l1", "mae", "l1", "MAE", "reg:absoluteerror"), "absolute_error"),
+    **dict.fromkeys(("quantile", "Quantile", "reg:quantileerror"), "quantile"),
+    **dict.fromkeys(("survival:cox", "Cox"), "cox"),
+}
+#: Estimators whose class says what others say by a parameter.
+_BY_CLASS = {"QuantileRegressor": "quantile", "PoissonRegressor": "poisson"}
+
+
+def _by_objective(function: Callable[[Any], Any], objective: str, level: Any) -> PredictCall:
+    if objective in _PROBABILITIES:
         return PredictCall(function, "classification", "probabilities")
-    if objective == "binary:logitraw":
+    if objective in _LOGITS:
         return PredictCall(function, "classification", "logits")
-    return PredictCall(function, "regression" if "reg" in objective else None)
+    if objective == "binary:hinge":
+        return PredictCall(function, "classification", "probabilities", (0, 1), one_hot=True)
+    loss: Any = _LOSSES.get(objective)
+    if loss == "quantile":
+        try:
+            loss = ("quantile", float(level))
+        except (TypeError, ValueError):  # several levels at once
+            loss = None
+    ranks = objective.startswith(("rank", "lambdarank"))
+    return PredictCall(function, "regression" if loss or ranks or "reg" in objective else None, loss=loss, ranks=ranks)
 
 
 def _autogluon(model: Any) -> PredictCall | None:
-    """Return AutoGluon's ``TabularPredictor``."""
+    """Return the call of AutoGluon's ``TabularPredictor``."""
     if not hasattr(model, "problem_type") or not hasattr(model, "predict_proba"):
         return None
     if model.problem_type in ("regression", "quantile"):
@@ -116,7 +185,7 @@ def _autogluon(model: Any) -> PredictCall | None:
 
 
 def _pytorch_tabular(model: Any) -> PredictCall | None:
-    """Return pytorch-tabular's ``TabularModel``, whose predictions are columns of a frame."""
+    """Return the call of pytorch-tabular's ``TabularModel``, whose predictions are columns of a frame."""
     if not type(model).__module__.startswith("pytorch_tabular"):
         return None
     if model.config.task == "regression":

@@ -1,7 +1,7 @@
-"""Cells of a user's table as columns that can be drawn given each other, and what is drawn as cells again.
+"""Encode cells of a user's table for conditional draws, and decode what was drawn.
 
-A number, and a date, is one column, with a second that flags missing cells where there are any; all else has a column
-for each level. What the background does not hold is never drawn.
+A number or date is one column, with a second that flags missing cells if there are any. All else has a column for each
+level. Only values of the background are drawn.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _Scale:
         return np.stack([filled, lacking], axis=1)[:, : len(self.kinds)]
 
     def collapse(self, drawn: Floats) -> Floats:
-        """Return cells: of a whole number the nearest that was seen."""
+        """Return cells: for a whole number the nearest of the background."""
         cells = drawn[:, 0]
         if self.snapped:
             above = np.searchsorted(self.numbers, cells).clip(1, max(1, len(self.numbers) - 1))
@@ -65,7 +65,7 @@ class _Levels:
         return ["level"] * len(self.cells)
 
     def expand(self, cells: Floats) -> Floats:
-        """Return a column for each level; a cell that the background does not have is in none."""
+        """Return a column for each level. A cell that is not in the background has none."""
         return np.asarray(cells[:, None] == self.cells, dtype=np.float64)
 
     def collapse(self, drawn: Floats) -> Floats:
@@ -75,7 +75,7 @@ class _Levels:
 
 
 class CellDesign:
-    """What a conditional sampler asks of an encoder, for a table that has none; ``background`` ``(rows, columns)``."""
+    """The encoder of a conditional sampler, for a table without one. ``background`` is ``(rows, columns)``."""
 
     def __init__(self, form: FrameForm, background: Floats) -> None:
         self.form = form
@@ -90,12 +90,18 @@ class CellDesign:
             levels = np.unique(cells)
             if len(levels) > _MOST_LEVELS:
                 raise InputError(
-                    f"sampling='conditional' cannot draw column {name!r}, which has {len(levels)} levels; it draws up "
-                    f"to {_MOST_LEVELS}. Leave sampling out, or give its rare levels one name."
+                    f"sampling='conditional' draws columns of up to {_MOST_LEVELS} levels, and column {name!r} has "
+                    f"{len(levels)}",
+                    hint="Leave sampling out, or merge its rare levels",
+                    code="PG038",
                 )
             return _Levels(levels)
         if np.isinf(numbers).any():
-            raise InputError(f"sampling='conditional' cannot draw column {name!r}, which is infinite. Replace inf.")
+            raise InputError(
+                f"sampling='conditional' cannot draw column {name!r}, which holds infinity",
+                hint="Replace infinity",
+                code="PG014",
+            )
         lacking = np.isnan(numbers)
         seen, first = np.unique(numbers[~lacking], return_index=True)
         missing = float(cells[lacking][0]) if lacking.any() else None
@@ -103,7 +109,7 @@ class CellDesign:
         return _Scale(seen, cells[~lacking][first], missing, whole)
 
     def _numbers(self, place: int, cells: Floats) -> Floats | None:
-        """Return the numbers of a column of numbers or dates, NaN where missing; None of any other."""
+        """Return the numbers of a column of numbers or dates, NaN where missing, or None for other columns."""
         column = self.form.columns[place]
         if column.numeric:
             return cells
@@ -135,7 +141,7 @@ class CellDesign:
         return np.concatenate(expanded, axis=1)
 
     def collapse(self, places: Columns, drawn: Floats) -> Floats:
-        """Return the cells ``(rows, places)`` that values of ``columns_of(places)`` stand for."""
+        """Return the cells ``(rows, places)`` for values of ``columns_of(places)``."""
         widths = [len(self._blocks[place]) for place in places]
         parts = np.split(drawn, np.cumsum(widths)[:-1], axis=1)
         cells = [self._columns[place].collapse(part) for place, part in zip(places, parts, strict=True)]

@@ -1,8 +1,8 @@
-"""A user's table, of whatever library, as a tensor of numbers, and back: cells come back exactly as they were.
+"""Convert a table of any library to a tensor of numbers and back, with every cell exactly as it was.
 
-To replace a cell is to write another row's into it. A number stands in the tensor as it is; any other cell (a level, a
-word, a date, a missing one among them) as its place in the pool of its column's cells. No encoder is fitted, so that
-the predictor sees what it always sees: types, categories and time zones stay.
+Replacing a cell writes another row's cell into it. The tensor holds numbers unchanged. Any other cell (a level, a word,
+a date, also a missing one) is its place in the pool of its column's cells. No encoder is fitted, so that the predictor
+always gets the same types, categories and time zones.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NO_FRACTIONS = 2.0**53
 
 
 class Library(Protocol):
-    """How a library's tables are taken apart and put together; a column is the library's own."""
+    """How a library's tables are split into columns and put together. Columns have the library's own type."""
 
     def columns(self, table: Any) -> list[Any]:
         """Return the columns in their order."""
@@ -38,7 +38,7 @@ class Library(Protocol):
         ...
 
     def series(self, column: Any) -> pd.Series[Any]:
-        """Return a column to be looked at."""
+        """Return a column as a pandas series."""
         ...
 
     def join(self, first: Any, other: Any) -> Any:
@@ -50,7 +50,7 @@ class Library(Protocol):
         ...
 
     def write(self, numbers: Floats, like: Any, *, nulls: bool) -> Any:
-        """Return numbers as a column like another; ``nulls``: NaN stands for a missing cell."""
+        """Return numbers as a column like another. ``nulls``: NaN is a missing cell."""
         ...
 
     def build(self, columns: Sequence[Any], like: Any) -> Any:
@@ -131,7 +131,7 @@ class _Arrow:
 
 
 class _Arrays:
-    """NumPy's arrays, lists of lists and tensors; a column is an array."""
+    """NumPy's arrays, lists of lists and tensors. A column is an array."""
 
     def columns(self, table: Any) -> list[Any]:
         return list(np.ascontiguousarray(np.asarray(table).T))
@@ -157,7 +157,7 @@ class _Arrays:
 
 
 def _library(table: Any) -> Library:
-    """Return who made the table."""
+    """Return the library of a table."""
     if isinstance(table, pd.DataFrame):
         return _Pandas()
     if isinstance(table, pa.Table):
@@ -168,13 +168,15 @@ def _library(table: Any) -> Library:
     if array is None or array.ndim != 2 or array.dtype.names:
         shape = "a sparse matrix" if array is None else f"{type(table).__name__} of shape {array.shape}"
         raise InputError(
-            f"The inputs of a predictor must be a table, got {shape}. Pass a data frame or an array (rows, columns)."
+            f"The inputs of a predictor must be a table, got {shape}",
+            hint="Pass a data frame or an array (rows, columns)",
+            code="PG001",
         )
     return _Arrays()
 
 
 def _as_numbers(cells: pd.Series[Any]) -> Floats | None:
-    """Return cells as numbers with NaN where missing; None where they are none, or more exact than float64."""
+    """Return cells as numbers, NaN where missing, or None if they are not numbers or are more exact than float64."""
     if pd.api.types.is_bool_dtype(cells.dtype) or not pd.api.types.is_numeric_dtype(cells.dtype):
         return None
     if cells.dtype.kind not in "fiu":
@@ -185,7 +187,7 @@ def _as_numbers(cells: pd.Series[Any]) -> Floats | None:
 
 
 def _same_cells(cells: pd.Series[Any]) -> Places:
-    """Return one number for each different cell, in the order in which they come; 1, 1.0 and True are different."""
+    """Return one number for each different cell, in order of appearance. The cells 1, 1.0 and True are different."""
     if cells.dtype == object and pd.api.types.infer_dtype(cells, skipna=False) != "string":
         keys = np.empty(len(cells), dtype=object)
         keys[:] = [(type(cell), None if pd.api.types.is_scalar(cell) and pd.isna(cell) else cell) for cell in cells]
@@ -207,15 +209,23 @@ class _Column:
     nulls: bool  # whether a missing number was seen
 
     def read(self, library: Library, column: Any) -> Floats:
-        """Return further cells as numbers; those that are new join the pool."""
+        """Return further cells as numbers. New cells join the pool."""
         series = library.series(column)
         if self.numeric:
             numbers = _as_numbers(series)
             if numbers is None:
-                raise InputError(f"Column {self.name!r} must hold numbers as before, got {series.dtype}. Convert it.")
+                raise InputError(
+                    f"Column {self.name!r} must hold numbers as in the inputs, got {series.dtype}",
+                    hint="Convert it",
+                    code="PG038",
+                )
             whole = library.series(self.cells).dtype.kind in "iu"
             if whole and not (np.isnan(numbers) | (numbers == np.rint(numbers))).all():
-                raise InputError(f"Column {self.name!r} must hold whole numbers as before. Pass it as floats in both.")
+                raise InputError(
+                    f"Column {self.name!r} must hold whole numbers as in the inputs",
+                    hint="Pass it as floats in both",
+                    code="PG038",
+                )
             self.nulls |= bool(np.isnan(numbers).any())
             return numbers
         before = len(self.cells)
@@ -223,7 +233,9 @@ class _Column:
         cells = library.series(joined)
         if int(cells.isna().sum()) > int(library.series(self.cells).isna().sum()) + int(series.isna().sum()):
             raise InputError(
-                f"Column {self.name!r} has levels that its type does not know. Give it the same categories."
+                f"Column {self.name!r} has levels that are not among its categories",
+                hint="Give it the categories of the inputs",
+                code="PG038",
             )
         codes = _same_cells(cells)
         # Each different cell once, as it came first: those that were in the pool keep their places.
@@ -241,38 +253,51 @@ class _Column:
 
 
 class FrameForm:
-    """How a table's cells are written as numbers, the same for all rows of one explanation."""
+    """The encoding of a table's cells as numbers, the same for all rows of one explanation."""
 
     def __init__(self, table: Any) -> None:
         self.library = _library(table)
-        self.like = np.asarray(table)[:0] if isinstance(table, (list, tuple)) else table[:0]
+        self.like: Any = np.asarray(table)[:0] if isinstance(table, (list, tuple)) else table[:0]
         self.names = tuple(self.library.names(table))
         doubled = [name for name in self.names if self.names.count(name) > 1]
         if doubled:
-            raise InputError(f"Columns must have different names, got {doubled[0]!r} twice. Rename one of them.")
+            raise InputError(
+                f"Columns must have different names, got {doubled[0]!r} twice",
+                hint="Rename one of them",
+                code="PG008",
+            )
         self.columns = []
         for name, column in zip(self.names, self.library.columns(table), strict=True):
             numeric = _as_numbers(self.library.series(column)) is not None
             some = self.library.take(column, np.arange(0))
             self.columns.append(_Column(name, some, numeric, nulls=False))
+        of_pandas = isinstance(table, pd.DataFrame)
+        #: whether rows are written in one step, several times faster: a pandas frame of floats is one array
+        self._one_array = of_pandas and all(dtype == np.dtype(np.float64) for dtype in table.dtypes)
 
     def read(self, table: Any) -> Tensor:
         """Return rows as numbers, float64 ``(rows, columns)``."""
         library = _library(table)
         if type(library) is not type(self.library):
-            raise InputError("Further rows must be a table like the inputs. Pass both as the same kind.")
+            raise InputError(
+                "Further rows must be a table like the inputs", hint="Pass both as the same kind", code="PG038"
+            )
         names = tuple(library.names(table))
         if names != self.names:
             raise InputError(
                 f"Further rows must have the columns of the inputs in their order ({listed(self.names, show=repr)}), "
-                f"got {listed(names, show=repr)}. Reorder or add columns."
+                f"got {listed(names, show=repr)}",
+                hint="Reorder or add columns",
+                code="PG038",
             )
         cells = [column.read(library, own) for column, own in zip(self.columns, library.columns(table), strict=True)]
         return torch.from_numpy(np.stack(cells, axis=1) if cells else np.empty((len(table), 0)))
 
     def write(self, rows: Tensor) -> Any:
-        """Return rows as a table of the user's kind, of which nobody else holds a part."""
+        """Return rows as a table of the user's kind, as a copy."""
         numbers = rows.detach().cpu().numpy()
+        if self._one_array:
+            return pd.DataFrame(numbers.copy(), columns=self.like.columns)
         cells = [column.write(self.library, numbers[:, place]) for place, column in enumerate(self.columns)]
         return self.library.build(cells, self.like)
 
@@ -282,7 +307,7 @@ class FrameForm:
         return np.array([column.numeric for column in self.columns], dtype=bool)
 
     def frame(self, rows: Tensor) -> pd.DataFrame:
-        """Return rows as a pandas frame, to be shown."""
+        """Return rows as a pandas frame, for display."""
         table = self.write(rows)
         columns = [self.library.series(column) for column in self.library.columns(table)]
         return pd.concat(columns, axis=1, ignore_index=True).set_axis(list(self.names), axis=1)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from permgrad.attribution.subject.calls import check_fitted
 from permgrad.attribution.subject.subject import Subject, median_row
 from permgrad.base.errors import InputError
 from permgrad.models.fast.inference import FoldedNetwork
@@ -26,9 +27,8 @@ class HybridSubject(Subject):
 
     def __init__(self, model: Any) -> None:
         from sklearn.base import is_classifier
-        from sklearn.utils.validation import check_is_fitted
 
-        check_is_fitted(model, "module_")
+        check_fitted(model)
         self.model = model
         self.module: HybridNetwork = model.module_
         self.preprocessor = model.preprocessor_
@@ -52,7 +52,7 @@ class HybridSubject(Subject):
         self._folded: FoldedNetwork | None = None
 
     def open(self) -> Any:
-        """Eval mode for the body; every submodule's own mode afterwards."""
+        """Switch to eval mode for the body, and restore every submodule's mode afterwards."""
         return evaluation_mode(self.module)
 
     # ---- rows --------------------------------------------------------------------------------------------------------
@@ -62,25 +62,26 @@ class HybridSubject(Subject):
         return (torch.from_numpy(np.ascontiguousarray(self.model.encode(inputs))),)
 
     def typical(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return a row that could stand in the table, see ``median_row``."""
+        """Return a typical row of the table, see ``median_row``."""
         features = self.preprocessor.features("feature").values()
         return (torch.from_numpy(median_row(rows[0].numpy(), self.preprocessor.kinds_, features))[None],)
 
     def check_slopes(self, method: str, places: Sequence[int]) -> None:  # noqa: ARG002 — there is one input
-        """Refuse pictures that are drawn without a gradient."""
+        """Refuse images that are drawn without a gradient."""
         if "image" in self.paths and not getattr(self.module.renderer, "differentiable", True):
             raise InputError(
-                f"{method} needs a gradient through the picture, however: the pictures are drawn by foreign code; "
-                "choose method='permgrad', 'permutation' or 'ablation', or a layout of permgrad"
+                f"{method} needs a gradient through the image, but the images are drawn by a function of the user",
+                hint="Choose method='permgrad', 'permutation' or 'ablation', or a layout of permgrad",
+                code="PG034",
             )
 
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Return the raw outputs of encoded rows ``(b, encoded)``; both paths show the same row."""
+        """Return the raw outputs of encoded rows ``(b, encoded)``. Both paths show the same row."""
         outputs: Tensor = self.module(tensors[0].to(device=self.device, dtype=self.dtype))
         return outputs
 
     def predict(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Return what ``forward`` returns, up to rounding, where no gradient is followed; faster."""
+        """Return what ``forward`` returns, up to rounding, without gradients and faster."""
         if torch.is_grad_enabled():
             return self.forward(tensors)
         if self._folded is None:
@@ -88,7 +89,7 @@ class HybridSubject(Subject):
         return self._folded(tensors[0].to(device=self.device, dtype=self.dtype))
 
     def on_a_scale(self, position: int, shape: torch.Size) -> Tensor:  # noqa: ARG002 — the table is the only input
-        """Return which encoded columns hold numbers; the others are levels."""
+        """Return which encoded columns hold numbers. The others are levels."""
         movable = torch.zeros(shape, dtype=torch.bool)
         movable[torch.as_tensor(np.asarray(self.preprocessor.numeric_columns_, dtype=np.int64))] = True
         return movable

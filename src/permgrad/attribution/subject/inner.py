@@ -1,12 +1,14 @@
-"""Looking inside a network: the output of a named layer takes the place of the inputs.
+"""Explain inside a network: the outputs of named layers take the place of the inputs.
 
-It is computed once for all rows; what follows runs on it alone where the network can be cut there. Every unit belongs
-to the inputs on which it depends, which is found out by exchanging them.
+They are computed once for all rows. If the network can be cut there, only the layers after them run again. Every unit
+belongs to the inputs on which it depends, which is found by exchanging them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from threading import get_ident
 from typing import Any
@@ -18,6 +20,7 @@ from permgrad.attribution.players.segments import build_space
 from permgrad.attribution.players.space import NOBODY, PlayerSpace
 from permgrad.attribution.subject.branches import placeholder_names
 from permgrad.attribution.subject.inputs import shapes_in_words
+from permgrad.attribution.subject.lookups import Lookup, Site
 from permgrad.attribution.subject.network import NetworkSubject
 from permgrad.attribution.subject.tracing import OwnThreadTracer, erase_unused
 from permgrad.base.errors import InputError, shown, unknown
@@ -39,10 +42,10 @@ def at_layer(
     subject: NetworkSubject,
     inputs: tuple[Tensor, ...],
     donors: tuple[Tensor, ...],
-    layer: str,
+    layer: Any,
     segments: Any = None,
 ) -> tuple[InnerSubject, tuple[Tensor, ...], tuple[Tensor, ...], PlayerSpace]:
-    """Return subject, rows, background and players at the output of a layer."""
+    """Return subject, rows, background and players at the output of a layer, or of several."""
     inner = InnerSubject(subject, layer, inputs)
     rows = inner.lift(inputs)
     background = rows if donors is inputs else inner.lift(donors)
@@ -54,67 +57,87 @@ def at_layer(
 
 
 class InnerSubject(NetworkSubject):
-    """A network from the output of one of its layers on."""
+    """A network from the outputs of some of its layers on: of all their calls, or of those in ``sites``.
 
-    def __init__(self, outer: NetworkSubject, layer: str, inputs: tuple[Tensor, ...]) -> None:
+    ``sites`` give the dimension of each output along which rows lie. Here it is always the first.
+    """
+
+    def __init__(
+        self, outer: NetworkSubject, layer: Any, inputs: tuple[Tensor, ...], sites: Mapping[Site, int] | None = None
+    ) -> None:
         modules = dict(outer.module.named_modules())
-        if not isinstance(layer, str) or layer not in modules or layer == "":
-            named = [name for name in modules if name]
-            if not named:
-                kind = type(outer.module).__name__
-                raise InputError(
-                    f"layer names a part of the network, however: layer={shown(layer)} and {kind} has no parts; "
-                    "leave it out"
-                )
-            raise unknown("layer", layer, named)
+        layers = list(layer) if isinstance(layer, (list, tuple)) and layer else [layer]
+        for each in layers:
+            _check_layer(outer, each, modules)
+        if len(set(layers)) < len(layers):
+            raise InputError(
+                f"layer= names the same layer twice: {', '.join(map(repr, layers))}",
+                hint="Name each layer once",
+                code="PG037",
+            )
         vars(self).update(vars(outer))  # it is the same network
-        self.outer, self.layer, self._most_rows = outer, modules[layer], outer.most_rows()
+        self.outer, self._most_rows = outer, outer.most_rows()
+        self.layers = {name: modules[name] for name in layers}
         # What is left of a network that is cut is not folded.
         self._folded, self._looked = None, True
+        self._sites = None if sites is None else dict(sites)
         few = min(_PROBE_ROWS, len(inputs[0]), max(2, outer.most_rows()))
-        self.inputs = with_fewer(few, partial(self._look, layer, inputs))
+        self.inputs = with_fewer(few, partial(self._look, inputs))
         # The activations, then the network's own inputs that the layers behind still need.
         self.input_names = (*self.names, *(outer.input_names[position] for position in self._kept))
         self.real = tuple(tensor.is_floating_point() for tensor in self.inputs)
 
-    def _look(self, layer: str, inputs: tuple[Tensor, ...], count: int) -> tuple[Tensor, ...]:
-        """Find out with the first rows how the layer is called and where it can be cut; return what is explained."""
+    def _look(self, inputs: tuple[Tensor, ...], count: int) -> tuple[Tensor, ...]:
+        """Find with the first rows how layers are called and where to cut. Return what is explained."""
         few = tuple(tensor[:count] for tensor in inputs)
         with torch.no_grad(), self.open():
-            captured, wanted = self.captured(few)
-            self.calls = len(captured)
-            if not captured:
-                raise InputError(
-                    f"a layer must be used by the network, however: {layer!r} is not called for these inputs; "
-                    "choose another"
-                )
-            for one in captured:
-                if not isinstance(one, Tensor) or one.ndim < 1 or len(one) != count:
-                    shape = shapes_in_words([layer], [one]) if isinstance(one, Tensor) else type(one).__name__
+            seen, wanted = self._seen(few)
+            calls = Counter(layer for layer, _ in seen)
+            for layer in self.layers:
+                if not calls[layer]:
                     raise InputError(
-                        "a layer's output must be a tensor with one entry per row, however: it is "
-                        f"{shape} for {count} rows; choose another layer"
+                        f"The network does not call layer {layer!r} for these inputs",
+                        hint="Choose another layer",
+                        code="PG037",
                     )
-            self.names = (layer,) if self.calls == 1 else tuple(f"{layer}#{call}" for call in range(self.calls))
-            self._suffix, needed = (None, None) if self.outer.rewrites else _cut(self.outer, layer, self.calls)
+            if self._sites is None:
+                self._sites = {(layer, call): 0 for layer in self.layers for call in range(calls[layer])}
+            captured = self._rows_first(seen)
+            self.calls = len(captured)
+            for (layer, _), one in zip(self._sites, captured, strict=True):
+                _check_rows(layer, one, count)
+            self.names = tuple(layer if calls[layer] == 1 else f"{layer}#{call}" for layer, call in self._sites)
+            self._suffix, needed = (None, None) if self.outer.rewrites else _cut(self.outer, list(self._sites), calls)
             self.cut = self._suffix is not None
             self._kept = tuple(range(len(inputs))) if needed is None else needed
             if self._suffix is not None and not self._same(captured, few, wanted):
                 self._suffix, self.cut, self._kept = None, False, tuple(range(len(inputs)))
             if not self._same(captured, few, wanted):
+                which = ", ".join(map(repr, self.layers))
                 raise InputError(
-                    f"the network must give the same output for the same output of the layer {layer!r}, however: it "
-                    "does not; choose a layer whose output is a tensor that is not changed in place"
+                    f"The network gives different outputs for the same output of layer {which}",
+                    hint="Choose a layer whose output is a tensor that is not changed in place",
+                    code="PG037",
                 )
         return (*captured, *(few[position] for position in self._kept))
 
+    @property
+    def needed(self) -> tuple[int, ...]:
+        """Positions of the network's own inputs that follow the activations."""
+        return self._kept
+
     def readings(self) -> dict[int, str]:
-        """Return what the layers behind take the activations for; embeddings and their like are sequences."""
-        sequences = dict.fromkeys(range(self.calls), "tokens") if isinstance(self.layer, _VECTORS) else {}
+        """Return how the next layers read the activations. Those of embeddings are sequences."""
+        vectors = [isinstance(self.layers[layer], _VECTORS) for layer, _ in self._sites or {}]
+        sequences = {place: "tokens" for place, each in enumerate(vectors) if each}
         return sequences | super().readings()
 
-    def branches(self, inputs: Sequence[Tensor]) -> None:
-        """Return None: what is left behind a layer runs whole."""
+    def lookups(self) -> Sequence[Lookup]:
+        """Return nothing: what is explained are activations."""
+        return ()
+
+    def branches(self, inputs: Sequence[Tensor], followers: frozenset[int]) -> None:
+        """Return None: the rest of the network behind a layer is not cut."""
 
     def read(self, inputs: Any) -> tuple[Tensor, ...]:
         """Return rows given in the user's form at the layer."""
@@ -141,42 +164,61 @@ class InnerSubject(NetworkSubject):
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return the output, given the layer's output and the inputs that are still needed."""
         activations, inputs = tensors[: self.calls], dict(zip(self._kept, tensors[self.calls :], strict=True))
-        activations = [tensor.to(self.device, copy=tensor.device == self.device) for tensor in activations]
+        where = self._sites or {}
+        activations = [
+            tensor.to(self.device, copy=tensor.device == self.device).movedim(0, dimension)
+            for tensor, dimension in zip(activations, where.values(), strict=True)
+        ]
         names = self.outer.input_names
         if self._suffix is not None:
             values = [inputs[k].to(self.device).clone() if k in inputs else None for k in range(len(names))]
             extra = {f"{_PLACE}{call}": activation for call, activation in enumerate(activations)}
-            with self.theirs(activations, ["activation"] * len(activations)):
+            with self.theirs(tensors, self.input_names):
                 # The module itself would print to stderr what a part of the network raises.
-                returned = self.outer.form.call(partial(self._suffix.forward, **extra), values)  # type: ignore[arg-type]
-            return self.taken(returned, len(activations[0]))
-        pending = iter(activations)
-        me = get_ident()
-        # Other threads may be calling the layer for themselves.
-        handle = self.layer.register_forward_hook(lambda *_: next(pending) if get_ident() == me else None)
-        try:
+                returned = self.outer.form.call(partial(self._suffix.forward, **extra), values)
+            return self.taken(returned, len(tensors[0]))
+        put = dict(zip(where, activations, strict=True))
+        with self._listening(lambda site, _: put.get(site)):
             return self.outer.forward([inputs[position] for position in range(len(names))])
-        finally:
-            handle.remove()
 
     # ---- finding out -------------------------------------------------------------------------------------------------
 
     def captured(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
-        """Return what the layer gave in each of its calls, and the network's output."""
-        seen: list[Any] = []
-        me = get_ident()
+        """Return what the layers gave in each of their calls, and the network's output."""
+        seen, output = self._seen(inputs)
+        return self._rows_first(seen), output
 
-        def keep(_module: nn.Module, _args: Any, output: Any) -> None:
-            if get_ident() == me:
-                # A copy: the next layer may work in place.
-                seen.append(output.detach().clone() if isinstance(output, Tensor) else output)
+    def _rows_first(self, seen: Mapping[Site, Any]) -> list[Any]:
+        """Return what is explained of what layers gave, rows first."""
+        return [seen[site].movedim(dim, 0) if dim else seen[site] for site, dim in (self._sites or {}).items()]
 
-        handle = self.layer.register_forward_hook(keep)
-        try:
-            output = self.outer.forward(inputs)
-        finally:
-            handle.remove()
-        return seen, output
+    def _seen(self, inputs: Sequence[Tensor]) -> tuple[dict[Site, Any], Tensor]:
+        """Return what the layers gave in all their calls, and the network's output."""
+        seen: dict[Site, Any] = {}
+
+        def keep(site: Site, output: Any) -> None:
+            # A copy: the next layer may work in place.
+            seen[site] = output.detach().clone() if isinstance(output, Tensor) else output
+
+        with self._listening(keep):
+            return seen, self.outer.forward(inputs)
+
+    @contextmanager
+    def _listening(self, hear: Callable[[Site, Any], Any]) -> Iterator[None]:
+        """Pass each call's output to ``hear``, and replace it by the value returned."""
+        me, calls = get_ident(), Counter[str]()
+
+        def hook(layer: str, _module: nn.Module, _args: Any, output: Any) -> Any:
+            # Other threads may be calling the layer for themselves.
+            if get_ident() != me:
+                return None
+            calls[layer] += 1
+            return hear((layer, calls[layer] - 1), output)
+
+        with ExitStack() as stack:
+            for layer, module in self.layers.items():
+                stack.callback(module.register_forward_hook(partial(hook, layer)).remove)
+            yield
 
     def _same(self, captured: Sequence[Tensor], few: Sequence[Tensor], wanted: Tensor) -> bool:
         try:
@@ -194,25 +236,58 @@ class InnerSubject(NetworkSubject):
 _PLACE = "permgrad_activation_"
 
 
-def _cut(outer: NetworkSubject, layer: str, calls: int) -> tuple[fx.GraphModule | None, tuple[int, ...] | None]:
-    """Return the network behind the layer, and the positions of the inputs it still needs; None where it has no cut.
+def _check_rows(layer: str, output: Any, count: int) -> None:
+    """Refuse a layer's output without one entry for each row."""
+    if not isinstance(output, Tensor) or output.ndim < 1 or len(output) != count:
+        shape = shapes_in_words([layer], [output]) if isinstance(output, Tensor) else type(output).__name__
+        raise InputError(
+            f"A layer's output must be a tensor with one entry per row, got {shape} for {count} rows",
+            hint="Choose another layer",
+            code="PG037",
+        )
 
-    The trace is of the network in eval mode. Networks whose forward branches on values, or unpacks what they are given,
-    cannot be traced; they run whole.
+
+def _check_layer(outer: NetworkSubject, layer: Any, modules: dict[str, nn.Module]) -> None:
+    """Refuse a name that is not a part of the network."""
+    if isinstance(layer, str) and layer in modules and layer != "":
+        return
+    named = [name for name in modules if name]
+    if not named:
+        kind = type(outer.module).__name__
+        raise InputError(
+            f"layer={shown(layer)} names a part of the network, but {kind} has no parts",
+            hint="Leave layer out",
+            code="PG037",
+        )
+    raise unknown("layer", layer, named)
+
+
+def _cut(
+    outer: NetworkSubject, sites: Sequence[Site], calls: Counter[str]
+) -> tuple[fx.GraphModule | None, tuple[int, ...] | None]:
+    """Return the network after the layers and the positions of the inputs it still needs, or None if it has no cut.
+
+    The trace is of the network in eval mode. Networks whose forward branches on values, or unpacks its arguments,
+    cannot be traced. They run completely each time.
     """
 
     class Tracer(OwnThreadTracer):
         def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-            return name == layer or super().is_leaf_module(module, name)
+            return name in calls or super().is_leaf_module(module, name)
 
     try:
         tracer = Tracer()
         graph = tracer.trace(outer.module)
-        nodes = [node for node in graph.nodes if node.op == "call_module" and node.target == layer]
-        if len(nodes) != calls:
+        nodes: dict[Site, fx.Node] = {}
+        traced = Counter[str]()
+        for node in graph.nodes:
+            if node.op == "call_module" and node.target in calls:
+                nodes[str(node.target), traced[str(node.target)]] = node
+                traced[str(node.target)] += 1
+        if traced != calls:
             return None, None
         last = [node for node in graph.nodes if node.op == "placeholder"][-1]
-        for call, node in enumerate(nodes):
+        for call, node in enumerate(nodes[site] for site in sites):
             with graph.inserting_after(last):
                 last = graph.placeholder(f"{_PLACE}{call}", default_value=None)
             node.replace_all_uses_with(last)
@@ -265,8 +340,8 @@ def _modalities(
 def _changed(before: Tensor, after: Tensor) -> Tensor:
     """Return 1 for every unit that differs in some row by more than rounding, else 0.
 
-    Rounding goes by the unit's own size, since its neighbours may be measured in other units: an income beside a yes or
-    no. What is below the last digit of the largest of all is rounding too, of sums in which much cancels.
+    Rounding is relative to the unit's own size, since its neighbours may have other units, such as an income beside a
+    yes or no. Differences below the last digit of the largest unit are rounding too, of sums in which much cancels.
     """
     size = before.abs().amax(dim=0)
     last = min(torch.finfo(before.dtype).eps, _SAME) if before.is_floating_point() else 0.0

@@ -43,8 +43,8 @@ class InputForm:
 
     leaves: tuple[Leaf, ...]  # one for each tensor
     passing: Passing  # as keywords, as positional arguments, or the user's whole structure as one argument
-    structure: Any  # the user's structure, with tensors' places left out; what is None in it is passed on as None
-    whole: str = ""  # name of the parameter that takes the whole structure, where it is passed so; else empty
+    structure: Any  # the user's structure without its tensors. None in it is passed on as None
+    whole: str = ""  # name of the parameter that takes the complete structure, or empty
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -53,7 +53,7 @@ class InputForm:
 
     @property
     def arguments(self) -> tuple[Any, ...]:
-        """Key or position of each argument, in the order of the user's structure; of those that are None too."""
+        """Key or position of each argument, in the order of the user's structure, including those that are None."""
         return tuple(self.structure if isinstance(self.structure, dict) else range(len(self.structure)))
 
     def call(self, function: Callable[..., Any], tensors: Sequence[Tensor]) -> Any:
@@ -66,28 +66,33 @@ class InputForm:
         return function(*(filled.values() if isinstance(filled, dict) else filled))
 
     def read(self, inputs: Any, dtype: torch.dtype) -> tuple[Tensor, ...]:
-        """Read further rows laid out like those the form was made from."""
+        """Return further rows in this form as tensors."""
         leaves, read, _ = _flatten([inputs] if _is_leaf(inputs) else inputs, self.names, dtype)
         pairs = {leaf.place: (leaf, tensor) for leaf, tensor in zip(leaves, read, strict=True)}
         ours = [leaf.place for leaf in self.leaves]
         if pairs.keys() != set(ours):
             expected, shown = (", ".join(str(place[0]) for place in places) for places in (ours, pairs))
             raise InputError(
-                "further rows must be laid out like the inputs, as the same dict, tuple or table "
-                f"({expected}), however: they hold {shown or 'nothing'}; pass the same structure"
+                f"Further rows must have the structure of the inputs ({expected}), got {shown or 'nothing'}",
+                hint="Pass the same dict, tuple or table",
+                code="PG038",
             )
         # A dict may name its parts in any order.
         ordered = [pairs[place] for place in ours]
         for mine, (theirs, tensor) in zip(self.leaves, ordered, strict=True):
             if mine.columns is not None and theirs.columns is not None and mine.columns != theirs.columns:
                 raise InputError(
-                    f"further rows of {mine.name!r} must have the columns of the inputs in the same order, however: "
-                    f"{list(theirs.columns[:5])} is not {list(mine.columns[:5])}; reorder them"
+                    f"Further rows of {mine.name!r} must have the columns of the inputs in the same order "
+                    f"({list(mine.columns[:5])}), got {list(theirs.columns[:5])}",
+                    hint="Reorder the columns",
+                    code="PG038",
                 )
             if tensor.ndim == 0 or len(tensor) == 0:
                 raise InputError(
-                    "background and baseline rows must be at least one, with an axis of rows as the inputs have, "
-                    f"however: there is {'a single number' if tensor.ndim == 0 else 'none'}; pass rows like the inputs"
+                    "Background and baseline need at least one row, got "
+                    f"{'a single number' if tensor.ndim == 0 else 'none'}",
+                    hint="Pass rows with the shape of the inputs",
+                    code="PG038",
                 )
         tensors = tuple(tensor for _, tensor in ordered)
         check_rows(self.names, tensors)
@@ -97,17 +102,21 @@ class InputForm:
 def read_forms(module: nn.Module, inputs: Any, dtype: torch.dtype) -> tuple[tuple[InputForm, ...], tuple[Tensor, ...]]:
     """Return the ways in which inputs may be meant by a network's forward, the likeliest first, and their tensors.
 
-    The keys of a dict are names of the forward's parameters; where none is, the values are passed in order, or the dict
-    itself is the argument of a forward that needs no other.
+    The keys of a dict are names of the forward's parameters. If none is, the values are passed in order, or the dict
+    itself is passed to a forward that needs no other argument.
     """
     parameters = _parameters(module)
     if inputs is not None and not _has_values(inputs):
-        raise InputError("The inputs hold no tensor, array or table. Pass what the forward takes.")
+        raise InputError(
+            "The inputs hold no tensor, array or table", hint="Pass the arguments of the forward", code="PG001"
+        )
     # One tensor, array or frame (a list of numbers is one array): the forward's first argument.
     alone, first = _is_leaf(inputs), parameters[0].name if parameters else "input0"
     if inputs is None:
         raise InputError(
-            f"inputs must be tensors, arrays or tables of numbers, however: {first!r} is NoneType; pass rows"
+            f"Inputs must be tensors, arrays or tables of numbers, got None for {first!r}",
+            hint="Pass rows",
+            code="PG001",
         )
     inputs = [inputs] if alone else inputs
     forms, count = [], len(inputs)
@@ -120,7 +129,7 @@ def read_forms(module: nn.Module, inputs: Any, dtype: torch.dtype) -> tuple[tupl
     names = forms[0].names
     doubled = [name for name in names if names.count(name) > 1]
     if doubled:
-        raise InputError(f"inputs must have different names, however: {doubled[0]!r} occurs twice; pass a dict")
+        raise InputError(f"Two inputs have the name {doubled[0]!r}", hint="Pass a dict with other keys", code="PG008")
     check_rows(names, tensors)
     return tuple(forms), tensors
 
@@ -130,18 +139,24 @@ def check_rows(names: Sequence[str], tensors: Sequence[Tensor]) -> None:
     for name, tensor in zip(names, tensors, strict=True):
         if tensor.ndim == 0:
             raise InputError(
-                f"every input must have one entry per row, however: {name!r} is a single number; pass (rows, …)"
+                f"Every input must have one entry per row, got a single number for {name!r}",
+                hint="Pass an array (rows, …)",
+                code="PG007",
             )
     lengths = {name: len(tensor) for name, tensor in zip(names, tensors, strict=True)}
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise InputError(f"all inputs must have the same number of rows, however: {listed}; pass the same rows of each")
+        raise InputError(
+            f"All inputs must have the same number of rows, got {listed}",
+            hint="Pass the same rows of each input",
+            code="PG007",
+        )
     if 0 in lengths.values():
-        raise InputError("explain needs at least one row, however: inputs has none; pass the rows to explain")
+        raise InputError("The inputs have no rows", hint="Pass the rows to explain", code="PG013")
 
 
 def shapes_in_words(names: Sequence[str], tensors: Sequence[Tensor]) -> str:
-    """Return what the network was given, for error messages."""
+    """Return names, shapes and types of inputs, for error messages."""
     return ", ".join(
         f"{name} {tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
         for name, tensor in zip(names, tensors, strict=True)
@@ -149,15 +164,16 @@ def shapes_in_words(names: Sequence[str], tensors: Sequence[Tensor]) -> str:
 
 
 def in_type_of(name: str, like: Tensor, other: Tensor) -> Tensor:
-    """Return further rows in the type of the rows explained; whole numbers are never made by cutting off."""
+    """Return further rows in the type of the rows explained. Fractions are refused, never cut off."""
     cast = other.to(like.dtype)
     lost = cast.to(other.dtype) != other
     if not like.is_floating_point() and bool(lost.any()):
         kind = str(like.dtype).removeprefix("torch.")
         raise InputError(
-            f"further rows of {name!r} must be numbers that the type of the rows explained can hold ({kind}), "
-            f"however: they hold {other[lost][0].item():.7g}; pass the rows explained as floats too, or further "
-            "rows of whole numbers within that type"
+            f"Further rows of {name!r} hold {other[lost][0].item():.7g}, which does not fit the type of the rows "
+            f"explained ({kind})",
+            hint="Pass the rows explained as floats, or further rows of whole numbers within that type",
+            code="PG038",
         )
     return cast
 
@@ -166,14 +182,14 @@ def in_type_of(name: str, like: Tensor, other: Tensor) -> Tensor:
 
 
 def _parameters(module: nn.Module) -> list[inspect.Parameter]:
-    """Return the parameters of a network's forward; none where Python does not know them."""
+    """Return the parameters of a network's forward, or none if Python does not know them."""
     with contextlib.suppress(TypeError, ValueError):
         return [each for each in inspect.signature(module.forward).parameters.values() if each.name != "self"]
     return []
 
 
 def _names_by_position(parameters: Sequence[inspect.Parameter], count: int) -> list[str]:
-    """Return names for inputs passed in order; those of ``*inputs`` are numbered."""
+    """Return names for inputs passed in order, with numbers for those of ``*inputs``."""
     names: list[str] = []
     for parameter in parameters:
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
@@ -183,7 +199,7 @@ def _names_by_position(parameters: Sequence[inspect.Parameter], count: int) -> l
 
 
 def _fits(signature: inspect.Signature, /, *arguments: Any, **named: Any) -> bool:
-    """Return whether a function can be called so."""
+    """Return whether a function accepts these arguments."""
     try:
         return bool(signature.bind(*arguments, **named))
     except TypeError:
@@ -202,7 +218,7 @@ def _ways(parameters: Sequence[inspect.Parameter], inputs: Any) -> list[Passing]
 
 
 def _ways_of_keys(parameters: Sequence[inspect.Parameter], keys: list[str], *, takes_one: bool) -> list[Passing]:
-    """Return how a dict with these keys may be meant; refuse one that the forward cannot be called with."""
+    """Return how a dict with these keys may be meant. Refuse one that the forward cannot be called with."""
     signature, several = (
         inspect.Signature(parameters),
         (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD),
@@ -220,12 +236,12 @@ def _ways_of_keys(parameters: Sequence[inspect.Parameter], keys: list[str], *, t
         ways.append("positions")
     if not ways:
         fault = f"The keys of the inputs ({', '.join(keys)}) do not match the forward's parameters"
-        fault = f"{fault} ({', '.join(names) or 'none'}). Rename the keys."
+        fault, hint = f"{fault} ({', '.join(names) or 'none'})", "Rename the keys"
         if not missing:
-            fault = f"The forward takes no {', '.join(strange)}, only {', '.join(names)}. Leave that out."
+            fault, hint = f"The forward takes no {', '.join(strange)}, only {', '.join(names)}", "Leave that out"
         elif not strange:
-            fault = f"The forward also needs {', '.join(missing)}. Add it to the inputs."
-        raise InputError(fault)
+            fault, hint = f"The forward also needs {', '.join(missing)}", "Add it to the inputs"
+        raise InputError(fault, hint=hint, code="PG007")
     return ways
 
 
@@ -237,14 +253,14 @@ class _Slot:
 
 
 def _is_leaf(value: Any) -> bool:
-    """Whether a value is one tensor: a list is, if at any depth it holds numbers alone."""
+    """Return whether a value is one tensor. A list is, if it holds only numbers at any depth."""
     if isinstance(value, (tuple, list)):
         return not any(_holds_tensors(item) for item in value)
     return not isinstance(value, Mapping)
 
 
 def _has_values(value: Any) -> bool:
-    """Whether a structure holds anything but None."""
+    """Return whether a structure holds anything but None."""
     if isinstance(value, (Mapping, tuple, list)):
         # Of a table of a million lists the first number says so.
         return any(_has_values(item) for item in (value.values() if isinstance(value, Mapping) else value))
@@ -252,7 +268,7 @@ def _has_values(value: Any) -> bool:
 
 
 def _holds_tensors(value: Any) -> bool:
-    """Whether a value is no number: of a list the first entry says so, since a table may be a million lists."""
+    """Return whether a value is not a number. Of a list only the first entry is read: a table may have a million."""
     if isinstance(value, (tuple, list)):
         return _holds_tensors(next((item for item in value if item is not None), None))
     return isinstance(value, (Tensor, np.ndarray, pd.DataFrame, pd.Series, Mapping))
@@ -305,13 +321,17 @@ def _tensor(value: Any, name: str, dtype: torch.dtype) -> tuple[Tensor, tuple[st
         array = value.to_numpy() if isinstance(value, pd.Series) else np.asarray(value)
     except ValueError as error:
         raise InputError(
-            f"inputs must be tensors, arrays or tables of numbers, however: {name!r} is {type(value).__name__}, whose "
-            "entries differ in shape; pass its tensors"
+            f"Inputs must be tensors, arrays or tables of numbers, got {type(value).__name__} for {name!r}, whose "
+            "entries differ in shape",
+            hint="Pass its tensors",
+            code="PG001",
         ) from error
     if array.dtype.kind not in "fiub":
         raise InputError(
-            f"inputs must be tensors, arrays or tables of numbers, however: {name!r} is "
-            f"{type(value).__name__} of {array.dtype}; pass its numbers"
+            f"Inputs must be tensors, arrays or tables of numbers, got {type(value).__name__} of {array.dtype} for "
+            f"{name!r}",
+            hint="Pass its numbers",
+            code="PG001",
         )
     if not array.flags.writeable or not array.flags.c_contiguous or array.dtype.byteorder == ">":
         array = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
@@ -323,23 +343,32 @@ def _tensor(value: Any, name: str, dtype: torch.dtype) -> tuple[Tensor, tuple[st
 
 def _numbers_of_frame(frame: pd.DataFrame, columns: tuple[str, ...], name: str) -> npt.NDArray[Any]:
     if len(set(columns)) < len(columns):
-        raise InputError(f"columns must have different names, however: {name!r} has one twice; rename it")
+        raise InputError(f"Two columns of {name!r} have the same name", hint="Rename one of them", code="PG008")
     for column, kind in zip(columns, frame.dtypes, strict=True):
         if not pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_complex_dtype(kind):
             raise InputError(
-                f"a network's table must hold numbers, however: column {column!r} of {name!r} does not ({kind}); "
-                "encode it as the network expects it"
+                f"Column {column!r} of {name!r} does not hold numbers ({kind})",
+                hint="Encode it as the network expects it",
+                code="PG001",
             )
     integers = all(pd.api.types.is_integer_dtype(kind) for kind in frame.dtypes) and not frame.isna().any(axis=None)
     return frame.to_numpy(np.int64, na_value=0) if integers else frame.to_numpy(np.float64, na_value=np.nan)
 
 
 def _dense(value: Tensor, name: str) -> Tensor:
-    """Return a user's tensor apart from its graph; complex and sparse ones are refused."""
+    """Return a user's tensor detached from its graph. Refuse complex and sparse ones."""
     if value.is_complex():
-        raise InputError(f"inputs must be real numbers, however: {name!r} is complex; pass its parts")
+        raise InputError(
+            f"Inputs must be real numbers, but {name!r} is complex",
+            hint="Pass its real and imaginary parts",
+            code="PG001",
+        )
     if value.is_meta:
-        raise InputError(f"inputs must hold numbers, however: {name!r} is on the meta device; pass its rows")
+        raise InputError(
+            f"Inputs must hold numbers, but {name!r} is on the meta device", hint="Pass its rows", code="PG001"
+        )
     if value.layout != torch.strided or value.is_quantized:
-        raise InputError(f"inputs must be dense, however: {name!r} is {value.layout}; pass {name}.to_dense()")
+        raise InputError(
+            f"Inputs must be dense, but {name!r} is {value.layout}", hint=f"Pass {name}.to_dense()", code="PG001"
+        )
     return value.detach()

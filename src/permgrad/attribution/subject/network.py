@@ -1,4 +1,4 @@
-"""Any torch network behind the uniform face that attribution methods ask: nothing of it is changed."""
+"""Any torch network as a subject, behind one interface for all methods. The network is never changed."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from permgrad.attribution.maps.positions import Reader
 from permgrad.attribution.subject.apart import check_apart
 from permgrad.attribution.subject.branches import BranchCut, cut_into_branches
 from permgrad.attribution.subject.inputs import InputForm, in_type_of, read_forms, shapes_in_words
+from permgrad.attribution.subject.lookups import Lookup, find_lookups
 from permgrad.attribution.subject.outputs import REDUCTIONS, kind_with, pick_head, resolve_outputs
 from permgrad.attribution.subject.subject import Subject
-from permgrad.attribution.subject.untouched import are_rewritten, as_written, check_initialised, copied_weights, kept
+from permgrad.attribution.subject.untouched import as_written, check_initialised, kept, sums_of_weights
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, PermgradError, counted, error_in_words, is_out_of_memory, warn_user
 from permgrad.models.batches import in_batches
@@ -33,8 +34,8 @@ _PROBE_ROWS = 256
 _FEW_ROWS = 5
 #: Rows on which it is found out what the network takes an input for.
 _LOOKED_AT = 2
-#: Bytes that one operation may write for a batch. Larger batches are no faster on a processor, whose cache they leave;
-#: an accelerator has memory of its own. Several such results are alive at once.
+#: Bytes that one operation may write for a batch. Larger batches are no faster on a processor, whose cache they exceed.
+#: An accelerator has its own memory. Several such results are alive at once.
 _WRITTEN, _WRITTEN_ACCELERATOR = 8 * 2**20, 2**30
 #: Of a row where not even two fit in memory.
 _TOO_MANY = 2**62
@@ -43,7 +44,7 @@ _TOO_MANY = 2**62
 def unwrap(module: nn.Module) -> nn.Module:
     """Return the network inside ``torch.compile`` and ``DataParallel``: the same function and the same weights.
 
-    Batches change their size all the time here, and a compiled network would be compiled again for each.
+    Batches often change their size here, and a compiled network would be compiled again for each.
     """
     while True:
         inner = getattr(module, "_orig_mod", None)
@@ -64,8 +65,9 @@ class ForwardError(BatchError):
     def __init__(self, error: Exception, shapes: str) -> None:
         self.words = error_in_words(error)
         super().__init__(
-            f"the network must take every batch of rows, however: called with {shapes} it raised {self.words}; mend "
-            "its forward or its hooks, which took other rows"
+            f"The network failed on a batch of rows: called with {shapes} it raised {self.words}",
+            hint="Fix its forward or its hooks, which accepted other rows",
+            code="PG032",
         )
 
 
@@ -100,6 +102,7 @@ class NetworkSubject(Subject):
         self._width: int | None = None
         self._most_rows: int | None = None
         self.rewrites = False
+        self._cuts: dict[frozenset[int], BranchCut | None] = {}
         self.noted: dict[str, Any] = {}  # what was found out about the inputs, for ``meta``
         probe = self._probe_forms(forms, tensors)
         self.inputs = self._cast(tensors)
@@ -119,39 +122,49 @@ class NetworkSubject(Subject):
         ):
             if tensor.shape[1:] != other.shape[1:]:
                 raise InputError(
-                    f"further rows of {name!r} must have the shape of the inputs', however: "
-                    f"{tuple(other.shape[1:])} is not {tuple(tensor.shape[1:])}; "
-                    "pass rows of that shape"
+                    f"Further rows of {name!r} must have the shape {tuple(tensor.shape[1:])} of the inputs, got "
+                    f"{tuple(other.shape[1:])}",
+                    hint="Pass rows of that shape",
+                    code="PG038",
                 )
             rows.append(in_type_of(name, tensor, other))
         return tuple(rows)
+
+    def lookups(self) -> Sequence[Lookup]:
+        """Return the calls of embeddings that read an input."""
+        # A network may refuse to be watched.
+        with contextlib.suppress(BatchError), torch.no_grad(), self.open(), as_written(self.module):
+            return find_lookups(self)
+        return ()
 
     def check_slopes(self, method: str, places: Sequence[int]) -> None:
         """Refuse inputs of whole numbers, towards which there is no gradient."""
         without = [place for place in places if not self.real[place]]
         if without:
-            usable = [self.input_names[place] for place in places if self.real[place]]
-            apart = f", a dict of methods ({method!r} for {usable[0]!r} alone)" if usable else ""
             raise InputError(
-                f"{method} needs inputs of real numbers, however: "
+                f"{method} needs real numbers, or ids that enter an nn.Embedding, but "
                 f"{', '.join(repr(self.input_names[place]) for place in without)} holds whole numbers "
-                f"({self.inputs[without[0]].dtype}), towards which there is no gradient; "
-                f"choose method='permutation', 'shapley' or 'lime'{apart}, or layer= with the name of the embedding"
+                f"({self.inputs[without[0]].dtype}), which have no gradient",
+                hint="Choose method='permutation', 'shapley' or 'lime', or layer= with the name of a later layer",
+                code="PG034",
             )
 
     def readings(self) -> dict[int, str]:
-        """Return what the network takes inputs of several dimensions for: ``"image"``, ``"volume"`` or ``"tokens"``.
+        """Return how the network reads inputs: as ``"image"``, ``"volume"``, ``"series"`` or ``"tokens"``.
 
-        The first function that reads an input tells it: a convolution of two or three dimensions; a linear or recurrent
-        layer or an attention over the vectors of its places. Inputs of which nothing is known are absent.
+        The first function that reads an input decides: a convolution, a linear or recurrent layer, or an attention over
+        the vectors of its places. Inputs of unknown kind are absent.
         """
         meanings = {place: "volume" for place, tensor in enumerate(self.inputs) if tensor.ndim == 5}
         rows = [tensor[:_LOOKED_AT] for tensor in self.inputs]
+        # A table is a series only where a layer for series reads it, and its columns have no names.
+        series = any(isinstance(module, (nn.Conv1d, nn.RNNBase)) for module in self.module.modules())
+        tables = {place for place, leaf in enumerate(self.form.leaves) if leaf.columns is not None or not series}
         undecided = {
             place: one
             for place, one in enumerate(rows)
             if one.ndim == 3
-            or (one.ndim == 2 and not one.is_floating_point())
+            or (one.ndim == 2 and place not in tables)
             or (one.ndim == 4 and not {one.shape[1], one.shape[3]} & {1, 3, 4})
         }
         if undecided:
@@ -163,26 +176,24 @@ class NetworkSubject(Subject):
         return meanings
 
     def settle(self, background: Sequence[Tensor] | None) -> None:
-        """Let a background take part in telling what outputs are, and warn where few rows told it."""
+        """Infer the kind of outputs with the background too, and warn if only a few rows decide it."""
         rows = len(self.inputs[0])
         rows_seen = min(rows, _PROBE_ROWS)
         if self.by_target and rows < _FEW_ROWS:
             warn_user(
-                f"the task should be told by y of at least {_FEW_ROWS} rows, however: y of {counted(rows, 'row')} "
-                "holds nothing but 0 and 1, so that the network is taken for a classifier; pass "
-                "task='classification' or task='regression'"
+                f"y of {counted(rows, 'row')} holds only 0 and 1, so the network is taken for a classifier. Pass "
+                f"task='classification' or task='regression' for fewer than {_FEW_ROWS} rows."
             )
         if self.by_values and self.kind != "logits" and background is not None:
             few = [tensor[:_PROBE_ROWS] for tensor in background]
-            # What the network makes of a background is said by the methods that use it.
+            # Methods that use the background report its errors.
             with contextlib.suppress(BatchError), torch.no_grad(), self.open():
                 self.kind = kind_with(self.kind, self._first_outputs(few).cpu())
                 rows_seen += len(few[0])
         if self.by_values and self.kind == "probabilities" and self.count == 1 and rows_seen < _FEW_ROWS:
             warn_user(
-                f"what an output is should be told by at least {_FEW_ROWS} rows, however: those of "
-                f"{counted(rows_seen, 'row')} lie within 0 … 1 and are taken for probabilities; pass "
-                "output_kind='probabilities' or output_kind='logits'"
+                f"The outputs of {counted(rows_seen, 'row')} lie within 0 … 1 and are taken for probabilities. Pass "
+                f"output_kind='probabilities' or output_kind='logits' for fewer than {_FEW_ROWS} rows."
             )
 
     def _cast(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -213,22 +224,24 @@ class NetworkSubject(Subject):
                 "dynamic first dimension (dynamic_shapes=), or pass the original network."
             )
         raise InputError(
-            f"The network does not accept the inputs: called with {few} {', and '.join(reasons)}. {hint}"
+            f"The network does not accept the inputs: called with {few} {', and '.join(reasons)}",
+            hint=hint,
+            code="PG032",
         ) from cause
 
     def _probe(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Call the network on the first rows; where precision does not fit, try the network's own."""
+        """Call the network on the first rows. If their precision does not fit, try the network's own."""
         first: ForwardError | None = None
         few = [tensor[:_PROBE_ROWS] for tensor in tensors]
         for casts in self._ways_of_types(tensors):
             self._casts = casts
             try:
                 with torch.no_grad(), self.open():
-                    copied = copied_weights(self.module)
+                    sums = sums_of_weights(self.module)
                     self._most_rows = None
                     outputs = self._first_outputs(self._cast(few))
                     # Parts of such a network, run by themselves, would compute with the weights as they were before.
-                    self.rewrites = are_rewritten(copied)
+                    self.rewrites = sums_of_weights(self.module) != sums
                     self._width = outputs.shape[1]
                     with as_written(self.module):
                         check_apart(self._first_outputs, self._cast(few), outputs)
@@ -278,11 +291,11 @@ class NetworkSubject(Subject):
     # ---- running it --------------------------------------------------------------------------------------------------
 
     def open(self) -> Any:
-        """Eval mode and seeded generators for the body; the network and the process are then put back as they were."""
+        """Run the body in eval mode with seeded generators, and then restore the network and the process."""
         return kept(self.module)
 
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Return the output that is explained, ``(b, K)``; the tensors are never changed.
+        """Return the output that is explained, ``(b, K)``. The tensors are never changed.
 
         Copies go in: a network whose first layer works in place would write into the caller's rows.
         """
@@ -292,19 +305,21 @@ class NetworkSubject(Subject):
         return self.taken(returned, len(tensors[0]))
 
     def taken(self, returned: Any, rows: int) -> Tensor:
-        """Return the output that is explained out of all that the network returned for rows."""
+        """Return the output that is explained from all that the network returned for rows."""
         try:
             output, picked = pick_head(returned, self.head, rows, self.reduce)
         except InputError as error:
             if self._width is None:
                 raise
-            raise BatchError(str(error)) from None
+            raise BatchError(error.problem, hint=error.hint, code=error.code) from None
         if self._width is not None:
             _check_width(output, self._width, rows)
         if self._width is not None and picked != self.picked:
             raise BatchError(
-                f"the network must return the same outputs for every batch, however: {self.picked!r} was explained, "
-                f"and for {counted(rows, 'row')} there is {picked!r} instead; mend its forward, or pass head="
+                f"The network must return the same outputs for every batch, got {picked!r} for {counted(rows, 'row')} "
+                f"after {self.picked!r} before",
+                hint="Fix its forward, or pass head=",
+                code="PG032",
             )
         self.picked = picked
         # A forward can switch gradients on, or return a tensor that asks for them, where nobody follows any.
@@ -331,7 +346,7 @@ class NetworkSubject(Subject):
                 torch.set_grad_enabled(followed)
 
     def predict(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Return what ``forward`` returns, up to rounding, where no gradient is followed; of known networks faster."""
+        """Return what ``forward`` returns, up to rounding, without gradients and faster for known networks."""
         if not self._looked:
             self._looked = True
             plain = type(self) is NetworkSubject and self.head is None and self.reduce is None
@@ -347,13 +362,16 @@ class NetworkSubject(Subject):
         """Whether a layer convolves: a network may draw or reshape a table into an image inside."""
         return any(isinstance(part, (nn.Conv1d, nn.Conv2d, nn.Conv3d)) for part in self.module.modules())
 
-    def branches(self, inputs: Sequence[Tensor]) -> BranchCut | None:
-        """Return the network cut into a branch for each input; None where that does not help."""
-        return cut_into_branches(self, inputs)
+    def branches(self, inputs: Sequence[Tensor], followers: frozenset[int]) -> BranchCut | None:
+        """Return the network cut into branches, ``followers`` with the input they join, or None if it does not help."""
+        if followers not in self._cuts:
+            self._cuts[followers] = cut_into_branches(self, inputs, followers)
+        cut = self._cuts[followers]
+        return cut and cut.afresh(len(inputs[0]))
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What was inferred about the network, for an explanation's ``meta``."""
+        """Facts inferred about the network, for an explanation's ``meta``."""
         return {
             "head": self.picked,
             "output_kind": self.kind,
@@ -365,9 +383,10 @@ class NetworkSubject(Subject):
 def _check_width(output: Tensor, width: int, rows: int) -> None:
     if output.shape[1] != width:
         raise BatchError(
-            f"the network must return as many numbers for every batch, however: {width} before and {output.shape[1]} "
-            f"for {counted(rows, 'row')}; mend its forward, or wrap the network in a module that returns one row of "
-            "numbers for each row"
+            f"The network must return as many numbers for every batch, got {output.shape[1]} for "
+            f"{counted(rows, 'row')} after {width} before",
+            hint="Fix its forward, or wrap the network in a module that returns one row of numbers for each row",
+            code="PG032",
         )
 
 
@@ -387,6 +406,11 @@ class _Written(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.sizes: list[int] = []
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Else torch loads its compiler for this, which takes longer than most explanations.
+        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))

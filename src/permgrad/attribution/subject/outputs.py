@@ -1,4 +1,4 @@
-"""What a torch network returns: which output is explained, what its numbers are, and how they meet the target."""
+"""The outputs of a model: which one is explained, what its numbers mean, and how they are compared with the target."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch import Tensor
 
 from permgrad.base.checks import check_choice, check_class_names
 from permgrad.base.errors import InputError, by_count, counted, shown, unknown
-from permgrad.models.losses import losses
+from permgrad.models.losses import FITS, OtherLoss, find_loss
 
-Task = Literal["classification", "regression"]
+Task = Literal["classification", "regression", "multilabel"]
 OutputKind = Literal["logits", "probabilities", "log_probabilities", "values"]
 OUTPUT_KINDS: tuple[OutputKind, ...] = ("logits", "probabilities", "log_probabilities", "values")
-TASKS = ("classification", "regression")
+TASKS = ("classification", "regression", "multilabel")
 #: How far from 1 the sum of a row's probabilities may be.
 _SUM_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4}
 #: How far beyond 0 … 1 a probability may lie, in the coarsest precision.
@@ -44,10 +44,11 @@ def pick_head(
     if isinstance(returned, Tensor):
         if head is not None:
             raise InputError(
-                f"head= picks one of several outputs, however: head={head!r} and the network returns a single tensor; "
-                "leave head out"
+                f"head={head!r} picks one of several outputs, but the network returns a single tensor",
+                hint="Leave head out",
+                code="PG004",
             )
-        return _flat(returned, rows, "the network's output", reduce), None
+        return _flat(returned, rows, "The network's output", reduce), None
     parts: dict[Any, Any] = dict(getattr(returned, "__dict__", {}))
     if isinstance(returned, Mapping):
         parts = dict(returned)
@@ -55,25 +56,26 @@ def pick_head(
         parts = dict(zip(getattr(returned, "_fields", range(len(returned))), returned, strict=True))
     elif not hasattr(returned, "__dict__"):
         raise InputError(
-            "the network must return a tensor, or a tuple or dict of tensors, however: it returned "
-            f"{type(returned).__name__}; wrap it in a module that returns a tensor"
+            f"The network must return a tensor, or a tuple or dict of tensors, got {type(returned).__name__}",
+            hint="Wrap it in a module that returns a tensor",
+            code="PG032",
         )
     tensors = {name: part for name, part in parts.items() if isinstance(part, Tensor)}
     if head is not None:
         if head not in tensors:
             raise unknown("head", head, [str(name) for name in tensors])
-        return _flat(tensors[head], rows, f"output {head!r}", reduce), head
+        return _flat(tensors[head], rows, f"Output {head!r}", reduce), head
     usual = [name for name in _USUAL_HEADS if name in tensors]
     for name in (*usual, *tensors):
         part = tensors[name]
         fits = part.ndim in (1, 2) or (part.ndim > 2 and reduce is not None)
         if fits and len(part) == rows and part.is_floating_point():
-            return _flat(part, rows, f"output {name!r}", reduce), name
+            return _flat(part, rows, f"Output {name!r}", reduce), name
+    shapes = ", ".join(f"{name} {tuple(part.shape)}" for name, part in tensors.items())
     raise InputError(
-        "the network must return numbers for each row, however: none of its outputs "
-        f"({', '.join(f'{name} {tuple(part.shape)}' for name, part in tensors.items()) or 'none is a tensor'}) has the "
-        "shape (rows,) or (rows, outputs); wrap it in a module that returns such a tensor, or pass reduce= for maps "
-        "(rows, outputs, …)"
+        f"None of the network's outputs ({shapes or 'none is a tensor'}) has the shape (rows,) or (rows, outputs)",
+        hint="Wrap it in a module that returns such a tensor, or pass reduce= for maps (rows, outputs, …)",
+        code="PG032",
     )
 
 
@@ -81,8 +83,9 @@ def _flat(output: Tensor, rows: int, name: str, reduce: str | None = None) -> Te
     if output.is_complex() or output.layout != torch.strided or output.is_quantized:
         shown = str(output.layout if output.layout != torch.strided else output.dtype).removeprefix("torch.")
         raise InputError(
-            f"{name} must be a dense tensor of real numbers, however: it is {shown}; wrap the network in a module that "
-            "returns real numbers"
+            f"{name} must be a dense tensor of real numbers, got {shown}",
+            hint="Wrap the network in a module that returns real numbers",
+            code="PG032",
         )
     flat = output
     if rows == 1 and output.ndim < 2:
@@ -96,69 +99,76 @@ def _flat(output: Tensor, rows: int, name: str, reduce: str | None = None) -> Te
     elif output.ndim > 2 and output.numel() == len(output):
         flat = output.flatten(1)
     if flat.ndim != 2 or len(flat) != rows or flat.shape[1] == 0:
+        maps = ", or pass reduce='mean', 'max' or 'sum' to read its maps" * (output.ndim > 2)
         raise InputError(
-            f"{name} must have the shape (rows,) or (rows, outputs), however: it is {tuple(output.shape)} for {rows} "
-            f"row{'s' * (rows != 1)}; wrap the network in a module that returns one row of numbers for each row"
-            + ", or pass reduce='mean', 'max' or 'sum' to read its maps"
-            * (output.ndim > 2)
+            f"{name} must have the shape (rows,) or (rows, outputs), got {tuple(output.shape)} for "
+            f"{counted(rows, 'row')}",
+            hint=f"Wrap the network in a module that returns one row of numbers for each row{maps}",
+            code="PG032",
         )
     return flat if flat.is_floating_point() else flat.float()
 
 
 @dataclass(eq=False)
 class OutputForm:
-    """What the numbers of the explained output are, and what follows from it; every ``Subject`` is one."""
+    """The meaning of the numbers of the explained output, and what follows from it. Every ``Subject`` is one."""
 
     task: Task  # classification or regression
     kind: OutputKind  # logits, probabilities, log-probabilities or plain values
     count: int  # K, the number of columns
-    class_names: tuple[str, ...]  # of a classifier; two where one column stands for the second of two classes
+    class_names: tuple[str, ...]  # of a classifier. Two if one column stands for the second of two classes
     output_names: tuple[str, ...]  # what methods that explain the output call the columns
     inferred: bool = False  # whether task and kind were inferred rather than said
-    class_labels: npt.NDArray[Any] | None = None  # the classes as y holds them; None: it holds their names or numbers
-    loss_columns: tuple[int, ...] = ()  # of a regression with several outputs, those of the losses' mean; empty: all
+    class_labels: npt.NDArray[Any] | None = None  # the classes as in y. None: y holds their names or numbers
+    numbered: bool = True  # whether y may hold the classes' numbers where it does not hold their names
+    loss_columns: tuple[int, ...] = ()  # outputs of a regression over which the loss is averaged (empty: all)
     by_values: bool = False  # whether the kind was told by the numbers of the first rows alone
     by_target: bool = False  # whether the task was told by the numbers of y alone
     target_mean: float = 0.0  # of a regression whose outputs are standardised: what brings them into the units of y
     target_scale: float = 1.0
 
     @property
-    def usual_loss(self) -> str:
-        """The loss that is measured unless another is asked for."""
-        return "cross_entropy" if self.task == "classification" else "squared_error"
+    def usual_loss(self) -> Any:
+        """The default loss, as ``loss=`` takes it."""
+        return FITS[self.task][0]
+
+    @property
+    def single(self) -> bool:
+        """Whether each column is a separate binary output."""
+        return self.count == 1 or self.task == "multilabel"
 
     def logits(self, outputs: Tensor) -> Tensor:
-        """Return scores whose softmax (one column: sigmoid) are the probabilities; differentiable."""
+        """Return scores whose softmax (one column: sigmoid) gives the probabilities (differentiable)."""
         if self.kind in ("probabilities", "log_probabilities"):
             self._check(outputs)
         tiny = torch.finfo(outputs.dtype).tiny
-        if self.kind == "log_probabilities" and self.count == 1:
-            # log p − log(1 − p); 1 − p without cancellation, also where p is all but 1.
+        if self.kind == "log_probabilities" and self.single:
+            # log p − log(1 − p), with 1 − p without cancellation, also where p is all but 1.
             clamped = outputs.clamp_max(0)
             return clamped - (-torch.expm1(clamped)).clamp_min(tiny).log()
         if self.kind != "probabilities":
             return outputs
-        if self.count == 1:
-            # log p − log(1 − p); the complement is formed first, so that p = 1 stays finite.
+        if self.single:
+            # log p − log(1 − p). The complement is formed first, so that p = 1 stays finite.
             return outputs.clamp_min(tiny).log() - (1 - outputs).clamp_min(torch.finfo(outputs.dtype).eps).log()
         return outputs.clamp_min(tiny).log()
 
     def probabilities(self, outputs: Tensor) -> Tensor:
-        """Return the probability of every class, ``(b, classes)``; differentiable."""
+        """Return the probability of every class, ``(b, classes)`` (differentiable)."""
         if self.kind == "logits" and self.count == 1:
             return torch.softmax(torch.cat([-outputs / 2, outputs / 2], dim=1), dim=1)
         columns = self.own_probabilities(outputs)
         return torch.cat([1 - columns, columns], dim=1) if columns.shape[1] == 1 else columns
 
     def own_probabilities(self, outputs: Tensor) -> Tensor:
-        """Return the probabilities of the network's own columns, ``(b, K)``; raises as ``logits`` does."""
+        """Return the probabilities of the network's own columns, ``(b, K)``. Raises the errors of ``logits``."""
         if self.kind in ("probabilities", "log_probabilities"):
             self._check(outputs)
         if self.kind == "probabilities":
             return outputs
-        if self.kind == "log_probabilities" and self.count == 1:
+        if self.kind == "log_probabilities" and self.single:
             return outputs.clamp_max(0).exp()
-        return torch.sigmoid(outputs) if self.count == 1 else torch.softmax(outputs, dim=1)
+        return torch.sigmoid(outputs) if self.single else torch.softmax(outputs, dim=1)
 
     def readout(self, outputs: Tensor, output: str) -> Tensor:
         """Return the quantity explained, ``(b, output_names)``: logits, probabilities, or numbers in the units of y."""
@@ -173,16 +183,25 @@ class OutputForm:
             return torch.cat([-logits, logits], dim=1)
         return self.own_probabilities(outputs) if output == "probability" else self.logits(outputs)
 
-    def loss_rows(self, outputs: Tensor, y: npt.NDArray[Any], loss: str) -> npt.NDArray[np.float64]:
-        """Return each row's loss in float64; the mean over columns where a regression has several."""
-        target = torch.as_tensor(y, device=outputs.device)
+    def returned(self, outputs: Tensor) -> Tensor:
+        """Return what the model returns to its user, unsoftened: an estimator's numbers are in the units of y."""
+        return self.readout(outputs, "probability") if self.task == "regression" else outputs
+
+    def loss_rows(self, outputs: Tensor, y: Any, loss: str | OtherLoss) -> npt.NDArray[np.float64]:
+        """Return each row's loss in float64: the mean over columns if a regression or y has several."""
+        if isinstance(loss, OtherLoss) and loss.returned:
+            return loss.of(np.array(self.returned(outputs.double()).detach().cpu().numpy()), y)
+        target, function = torch.as_tensor(y, device=outputs.device), find_loss(loss)
         if self.task == "classification":
-            rows: Tensor = losses.get(loss)(self.logits(outputs.double()), target)
-        elif self.count == 1:
-            rows = losses.get(loss)(outputs.double() * self.target_scale + self.target_mean, target.reshape(-1))
+            rows: Tensor = function(self.logits(outputs.double()), target)
         else:
-            chosen = self.loss_columns or range(self.count)
-            rows = torch.stack([losses.get(loss)(outputs[:, [k]].double(), target[:, k]) for k in chosen]).mean(dim=0)
+            wide = outputs.double() * self.target_scale + self.target_mean
+            wide = self.logits(outputs.double()) if self.task == "multilabel" else wide
+            if self.count == 1:
+                rows = function(wide, target if loss == "cox" else target.reshape(-1))
+            else:
+                chosen = self.loss_columns or range(self.count)
+                rows = torch.stack([function(wide[:, [k]], target[:, k]) for k in chosen]).mean(dim=0)
         numbers: npt.NDArray[np.float64] = rows.cpu().numpy()
         return numbers
 
@@ -193,6 +212,13 @@ class OutputForm:
             chosen = list(self.loss_columns or range(self.count))
             squared: npt.NDArray[np.float64] = change[:, chosen].square().mean(dim=1).cpu().numpy()
             return squared
+        if self.task == "multilabel":
+            chosen = list(self.loss_columns or range(self.count))
+            one, two = (self.logits(part.double())[:, chosen] for part in (reference, outputs))
+            log = torch.nn.functional.logsigmoid
+            apart = one.sigmoid() * (log(one) - log(two)) + (-one).sigmoid() * (log(-one) - log(-two))
+            labels: npt.NDArray[np.float64] = apart.mean(dim=1).clamp_min(0).cpu().numpy()
+            return labels
         first, other = (self._log_probabilities(part.double()) for part in (reference, outputs))
         result: npt.NDArray[np.float64] = (first.exp() * (first - other)).sum(dim=1).clamp_min(0).cpu().numpy()
         return result
@@ -204,7 +230,7 @@ class OutputForm:
         return torch.log_softmax(logits, dim=1)
 
     def _check(self, outputs: Tensor) -> None:
-        """Refuse outputs, of any row that is ever predicted, that cannot be what the first rows were taken for."""
+        """Refuse outputs of later rows that contradict the kind inferred from the first rows."""
         if len(outputs):
             # Methods that watch every function of torch must not take this for a part of the network.
             with torch._C.DisableTorchFunction():  # noqa: SLF001 — the documented way
@@ -215,6 +241,8 @@ class OutputForm:
 
         Probabilities that the network gives itself need not add up to exactly 1.
         """
+        if self.task == "multilabel":
+            return False
         computed, names = self.kind in ("logits", "log_probabilities"), len(self.output_names)
         return computed and names > 1 and (output == "probability" or self.count < names)
 
@@ -224,13 +252,15 @@ class OutputForm:
         missing = int(np.isnan(values).sum()) if values.dtype.kind == "f" else 0
         if missing:
             raise InputError(
-                f"y must be known, however: {counted(missing, 'value')} {by_count(missing, 'is', 'are')} missing; "
-                f"leave {by_count(missing, 'that row', 'those rows')} out"
+                f"y has {counted(missing, 'missing value')}",
+                hint=f"Leave {by_count(missing, 'that row', 'those rows')} out",
+                code="PG015",
             )
         if len(values) != rows:
             raise InputError(
-                f"y must have one value for each of the {rows} rows, however: y has the shape {values.shape}; pass the "
-                "target of the same rows"
+                f"y must have one value for each of the {rows} rows, got the shape {values.shape}",
+                hint="Pass the target of the same rows",
+                code="PG007",
             )
         return self._class_indexes(values) if self.task == "classification" else self._numbers(values)
 
@@ -240,17 +270,26 @@ class OutputForm:
             numbers = wide.astype(np.float64) if wide.dtype.kind in "fiubO" and wide.shape[1] == self.count else None
         except (TypeError, ValueError):
             numbers = None
+        if self.task == "multilabel" and (numbers is None or not np.isin(numbers, (0, 1)).all()):
+            raise InputError(
+                f"y must hold 0 or 1 for each of the {self.count} labels, got the shape {values.shape} of "
+                f"{values.dtype}",
+                hint=f"Pass an array (rows, {self.count}), or task='regression' for other numbers",
+                code="PG015",
+            )
         if numbers is None:
             raise InputError(
-                f"y must have {self.count} number{'s' * (self.count != 1)} per row, as the output has, however: "
-                f"its shape is {values.shape} of {values.dtype}; pass such numbers, or task='classification' "
-                "(an estimator: fit a classifier)"
+                f"y must have {counted(self.count, 'number')} per row, like the output, got the shape {values.shape} "
+                f"of {values.dtype}",
+                hint="Pass such numbers, or task='classification' (an estimator: fit a classifier)",
+                code="PG015",
             )
         broken = int((~np.isfinite(numbers)).sum())
         if broken:
             raise InputError(
-                f"y must be finite, however: {counted(broken, 'value')} {by_count(broken, 'is', 'are')} not; leave "
-                f"{by_count(broken, 'that row', 'those rows')} out"
+                f"y has {counted(broken, 'non-finite value')}",
+                hint=f"Leave {by_count(broken, 'that row', 'those rows')} out",
+                code="PG015",
             )
         return numbers[:, 0] if self.count == 1 else numbers
 
@@ -260,7 +299,9 @@ class OutputForm:
             values = values.argmax(axis=1)
         if values.ndim != 1:
             raise InputError(
-                f"y must have one class per row, however: y has the shape {values.shape}; pass an array (rows,)"
+                f"y must have one class per row, got the shape {values.shape}",
+                hint="Pass an array (rows,)",
+                code="PG007",
             )
         count = len(self.class_names)
         positions = {name: index for index, name in enumerate(self.class_names if labels is None else labels.tolist())}
@@ -274,24 +315,35 @@ class OutputForm:
         strange = indexes < 0
         if labels is not None:
             raise InputError(
-                f"y must hold the classes the model was fitted on ({', '.join(map(str, labels[:10]))}), however: "
-                f"y holds {values[strange].tolist()[0]!r}; leave those rows out"
+                f"y must hold classes that the model was fitted on ({', '.join(map(str, labels[:10]))}), got "
+                f"{values[strange].tolist()[0]!r}",
+                hint="Leave those rows out",
+                code="PG015",
+            )
+        if not self.numbered:
+            raise InputError(
+                f"y must hold classes of the model ({', '.join(self.class_names[:10])}), got "
+                f"{values[strange].tolist()[0]!r}",
+                hint="Pass y as in fit, or class_names= in the order of the outputs",
+                code="PG015",
             )
         if values.dtype.kind in "fiub":
             numbers = values.astype(np.float64)
             fits = (numbers >= 0) & (numbers < count) & (numbers == np.floor(numbers))
             if fits.all():
                 return numbers.astype(np.int64)
-            # Neither a name nor a number; or names and numbers are mixed.
+            # Neither a name nor a number, or names and numbers are mixed.
             strange = strange & ~fits if (strange & ~fits).any() else strange
         raise InputError(
-            f"y must hold class numbers 0…{count - 1} or class names ({', '.join(self.class_names[:10])}), "
-            f"however: y holds {values[strange].tolist()[0]!r}; pass class_names= in the order of the outputs"
+            f"y must hold class numbers from 0 to {count - 1} or class names ({', '.join(self.class_names[:10])}), got "
+            f"{values[strange].tolist()[0]!r}",
+            hint="Pass class_names= in the order of the outputs",
+            code="PG015",
         )
 
 
 def _position(label: Any, positions: Mapping[str, int]) -> int:
-    """Return the place of the class with this name, −1 if there is none; 2, 2.0 and True are names as numbers are."""
+    """Return the place of the class with this name, or −1. The values 2, 2.0 and True match the names of numbers."""
     place = positions.get(str(label), -1)
     if place < 0 and isinstance(label, (int, float)) and abs(label) < _NO_FRACTIONS and float(label).is_integer():
         place = positions.get(str(int(label)), positions.get(str(float(label)), -1))
@@ -299,7 +351,7 @@ def _position(label: Any, positions: Mapping[str, int]) -> int:
 
 
 def as_target(y: Any) -> npt.NDArray[Any]:
-    """Return y as an array; a single column becomes one-dimensional."""
+    """Return y as an array. A single column becomes one-dimensional."""
     if isinstance(y, Tensor):
         # NumPy knows no bfloat16.
         y = (y.float() if y.dtype == torch.bfloat16 else y).detach().cpu().numpy()
@@ -307,11 +359,14 @@ def as_target(y: Any) -> npt.NDArray[Any]:
         values = np.asarray(y)
     except ValueError as error:
         raise InputError(
-            f"y must have one value per row, however: it is {type(y).__name__}, whose entries differ in shape; pass an "
-            "array"
+            f"y must have one value per row, got {type(y).__name__}, whose entries differ in shape",
+            hint="Pass an array",
+            code="PG001",
         ) from error
     if values.ndim == 0:
-        raise InputError(f"y must have one value per row, however: it is {type(y).__name__} {shown(y)}; pass an array")
+        raise InputError(
+            f"y must have one value per row, got {type(y).__name__} {shown(y)}", hint="Pass an array", code="PG001"
+        )
     return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
 
 
@@ -322,8 +377,18 @@ def is_one_hot(values: npt.NDArray[Any]) -> bool:
     return bool(((values == 0) | (values == 1)).all() and (values.sum(axis=1) == 1).all())
 
 
+def is_multilabel(y: Any) -> bool:
+    """Return whether rows of y have several labels or none: zeros and ones in several columns."""
+    if y is None:
+        return False
+    values = as_target(y)
+    if values.ndim != 2 or values.dtype.kind not in "fiub" or is_one_hot(values):
+        return False
+    return bool(((values == 0) | (values == 1)).all())
+
+
 def resolve_outputs(outputs: Tensor, y: Any, *, kind: str | None, task: str | None, class_names: Any) -> OutputForm:
-    """Say or infer what the outputs are."""
+    """Return the form of the outputs, as declared or inferred."""
     if kind is not None:
         check_choice("output_kind", kind, OUTPUT_KINDS)
     if task is not None:
@@ -333,17 +398,25 @@ def resolve_outputs(outputs: Tensor, y: Any, *, kind: str | None, task: str | No
     by_target = False
     if task is None:
         task, by_target = _infer_task(count, y, kind, class_names)
+    if task == "multilabel":
+        labels, names = _labels(outputs, y, kind, class_names)
+        return OutputForm("multilabel", labels, count, (), names, inferred, by_target=by_target)
     if task == "regression":
         if kind not in (None, "values"):
-            raise InputError(f"a regression's outputs are values, however: output_kind={kind!r}; leave it out")
+            raise InputError(
+                f"output_kind={kind!r} does not suit a regression, whose outputs are values",
+                hint="Leave output_kind out",
+                code="PG006",
+            )
         columns = tuple(str(name) for name in getattr(y, "columns", ()))
         names = columns if len(columns) == count else tuple(str(k) for k in range(count))
         names = ("all",) if count == 1 else names
         return OutputForm("regression", "values", count, (), names, inferred, by_target=by_target)
     if kind == "values":
         raise InputError(
-            "a classifier's outputs are logits or probabilities, however: output_kind='values'; pass one of the "
-            "others, or task='regression'"
+            "output_kind='values' does not suit a classifier, whose outputs are logits or probabilities",
+            hint="Pass output_kind='logits' or 'probabilities', or task='regression'",
+            code="PG006",
         )
     chosen: Any = _infer_kind(outputs) if kind is None else kind
     _check_kind(outputs, chosen, _tolerance(outputs))
@@ -353,31 +426,47 @@ def resolve_outputs(outputs: Tensor, y: Any, *, kind: str | None, task: str | No
     return OutputForm("classification", chosen, count, names, shown, inferred, by_values=by_values, by_target=by_target)
 
 
+def _labels(outputs: Tensor, y: Any, kind: str | None, class_names: Any) -> tuple[OutputKind, tuple[str, ...]]:
+    """Return the kind and the names of outputs of several labels."""
+    count = outputs.shape[1]
+    if kind == "values" or count < 2:
+        raise InputError(
+            "task='multilabel' needs a logit or a probability for each of several labels, got "
+            f"{counted(count, 'output')}{' of values' * (kind == 'values')}",
+            hint="Pass another task",
+            code="PG006",
+        )
+    within = bool(((outputs >= -_tolerance(outputs)) & (outputs <= 1 + _tolerance(outputs))).all())
+    chosen: Any = ("probabilities" if within else "logits") if kind is None else kind
+    _check_kind(outputs, chosen, _tolerance(outputs))
+    columns = class_names if class_names is not None else tuple(getattr(y, "columns", ()))
+    return chosen, _names_of_classes(count, columns if len(columns) == count or class_names is not None else None)
+
+
 def _names_of_classes(classes: int, class_names: Any) -> tuple[str, ...]:
-    """Return one name for each class; numbers where none were given."""
+    """Return one name for each class: numbers unless names are passed."""
     names = tuple(str(name) for name in class_names) if class_names is not None else tuple(map(str, range(classes)))
     if len(names) != classes or len(set(names)) != classes:
         raise InputError(
-            f"class_names must be {classes} different names, in the order of the outputs, however: {list(names)}; name "
-            "each class once"
+            f"class_names must be {classes} different names in the order of the outputs, got {list(names)}",
+            hint="Name each class once",
+            code="PG008",
         )
     check_class_names(names)
     return names
 
 
 def kind_with(kind: OutputKind, outputs: Tensor) -> OutputKind:
-    """Return the kind that further outputs ``(rows, K)`` leave possible of the one that was inferred.
-
-    What all rows hold is what each part of them holds: where another part is of another kind, all are logits.
-    """
+    """Return the inferred kind if further outputs ``(rows, K)`` have it too, else logits."""
     finite = outputs[torch.isfinite(outputs).all(dim=1)]
     return kind if not len(finite) or _infer_kind(finite) == kind else "logits"
 
 
 def _infer_task(count: int, y: Any, kind: str | None, class_names: Any) -> tuple[Task, bool]:
-    """Return the task, and whether y's numbers alone told a classification: further rows could tell a regression."""
+    """Return the task, and whether only y's numbers suggest a classification, which further rows could disprove."""
     if kind is not None or class_names is not None:
-        return "regression" if kind == "values" else "classification", False
+        several: Task = "multilabel" if count > 1 and is_multilabel(y) else "classification"
+        return "regression" if kind == "values" else several, False
     if y is None:
         return "classification" if count > 1 else "regression", False
     values = as_target(y)
@@ -388,12 +477,7 @@ def _infer_task(count: int, y: Any, kind: str | None, class_names: Any) -> tuple
     # Several outputs: one class per row, or a number for each output.
     if values.ndim != 2 or is_one_hot(values):
         return "classification", numbers and values.ndim == 2
-    if values.dtype.kind in "fiub" and ((values == 0) | (values == 1)).all():
-        raise InputError(
-            "a row of y must have one class, however: some rows have several or none (multi-label); explain one label "
-            "at a time with a module that returns its column, or pass task='regression' for squared errors"
-        )
-    return "regression", False
+    return "multilabel" if is_multilabel(values) else "regression", False
 
 
 def _infer_kind(outputs: Tensor) -> OutputKind:
@@ -413,18 +497,20 @@ def _tolerance(outputs: Tensor) -> float:
 
 
 def _check_kind(outputs: Tensor, kind: str, tolerance: float, *, inferred: bool = False) -> None:
-    """Refuse outputs that cannot be probabilities or their logarithms; NaN is told elsewhere."""
+    """Refuse outputs that cannot be probabilities or their logarithms. NaN is checked elsewhere."""
     low, high = torch.stack(outputs.aminmax()).tolist()
     but = ", though those of the first rows lie there" if inferred else ""
     if kind == "probabilities" and (low < -tolerance or high > 1 + tolerance):
         raise InputError(
-            f"probabilities must lie within 0 … 1, however: the outputs go from {low:.3g} to {high:.3g}{but}; pass "
-            "output_kind='logits'"
+            f"Probabilities must lie within 0 … 1, got outputs from {low:.3g} to {high:.3g}{but}",
+            hint="Pass output_kind='logits'",
+            code="PG032",
         )
     if kind == "log_probabilities" and high > max(tolerance, 1e-3):
         raise InputError(
-            f"log-probabilities must not be above 0, however: the outputs reach {high:.3g}{but}; pass "
-            "output_kind='logits'"
+            f"Log-probabilities must not be above 0, got outputs up to {high:.3g}{but}",
+            hint="Pass output_kind='logits'",
+            code="PG032",
         )
 
 
@@ -436,7 +522,7 @@ _OF_ANY_ROW = 4.0
 
 
 def output_range(seen: Tensor, precision: torch.dtype, *, alike: bool) -> Tensor:
-    """Return the range of each output, ``(targets,)``; 1 where it varies by no more than its rounding."""
+    """Return the range of each output, ``(targets,)``, or 1 if it varies only by rounding."""
     spread = seen.amax(dim=0) - seen.amin(dim=0)
     share = max(_OF_ONE_ROW if alike else 0.0, _OF_ANY_ROW * torch.finfo(precision).eps)
     return torch.where(spread > share * seen.abs().amax(dim=0), spread, torch.ones_like(spread))

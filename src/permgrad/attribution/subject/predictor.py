@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,30 +12,34 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from permgrad.attribution.subject.apart import check_apart
+from permgrad.attribution.subject.apart import PREDICTOR, check_apart
 from permgrad.attribution.subject.calls import PredictCall, find_call
 from permgrad.attribution.subject.design import CellDesign
 from permgrad.attribution.subject.frames import FrameForm
-from permgrad.attribution.subject.outputs import OutputForm, resolve_outputs
+from permgrad.attribution.subject.outputs import REDUCTIONS, OutputForm, as_target, is_multilabel, resolve_outputs
 from permgrad.attribution.subject.subject import Subject, typical_row
+from permgrad.attribution.subject.untouched import seeded
+from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, counted, error_in_words, is_out_of_memory
-from permgrad.base.random import forked_torch
-from permgrad.base.threads import Change, together
 
 _PROBE_ROWS = 256
 #: Probabilities stay this far from 0 and 1, as in scikit-learn's log_loss: trees predict 0 for what they never saw.
 _LEAST = float(np.finfo(np.float64).eps)
+#: How far from 1 the sum of probabilities of classes that exclude each other may be.
+_ADD_UP = 1e-3
 #: Cells that are handed over at once: enough that a call's own cost does not count.
 _CELLS = 2**21
 
 
 class PredictorSubject(Subject):
-    """A predictor with the table of one call; rows are float64, see ``FrameForm``."""
+    """A predictor with the table of one call. Rows are float64, see ``FrameForm``."""
 
     input_names: tuple[str, ...] = ("table",)
     real: tuple[bool, ...] = (False,)
     dtype = torch.float64
     device = torch.device("cpu")
+    travels = True
+    table_batch = 4096  # a call has a cost of its own, and the predictor's memory is not known
 
     def __init__(
         self,
@@ -48,33 +50,44 @@ class PredictorSubject(Subject):
         output_kind: str | None = None,
         task: str | None = None,
         class_names: Any = None,
+        reduce: str | None = None,
     ) -> None:
+        if reduce is not None:
+            check_choice("reduce", reduce, REDUCTIONS)
+        self.reduce = reduce
         self.module = self.predictor = predictor
         self.call: PredictCall = find_call(predictor)
         self.form = FrameForm(inputs)
-        self.inputs = (self.form.read(inputs),)
+        self.inputs: tuple[Tensor, ...] = (self.form.read(inputs),)
         self.column: int | None = None
         self.bounded = False
         self.width: int | None = None
         if len(self.inputs[0]) == 0 or not self.form.names:
-            raise InputError("The inputs need at least one row and one column. Pass the rows to explain.")
+            raise InputError(
+                "The inputs need at least one row and one column", hint="Pass the rows to explain", code="PG013"
+            )
         few = [self.inputs[0][:_PROBE_ROWS]]
         with self.open():
             outputs = self.forward(few)
             self.width = outputs.shape[1]
-            check_apart(self.forward, few, outputs)
+            # In float32, in which many predictors compute: what they round is no dependence.
+            check_apart(lambda rows: self.forward(rows).float(), few, outputs.float(), PREDICTOR)
         vars(self).update(vars(self._form_of(outputs, y, output_kind, task, class_names)))
 
     def _form_of(self, outputs: Tensor, y: Any, kind: str | None, task: str | None, class_names: Any) -> OutputForm:
-        call = self.call
-        names = class_names if class_names is not None else call.classes
-        form = resolve_outputs(outputs, y, kind=kind or call.kind, task=task or call.task, class_names=names)
+        call, usual = self.call, self.call.task
+        if usual == "classification" and call.kind == "probabilities" and _has_labels(outputs, y):
+            usual = "multilabel"
+        # Classes of several labels are numbers, where they are the labels at all.
+        names = call.classes if class_names is None and (task or usual) != "multilabel" else class_names
+        form = resolve_outputs(outputs, y, kind=kind or call.kind, task=task or usual, class_names=names)
         if form.task == "classification" and form.kind == "probabilities" and form.count == 2:
             # The second of two classes says it all, and its logit is the score that boosters call raw.
             self.column = 1
             form = replace(form, count=1, output_names=form.class_names)
-        self.bounded = form.task == "classification" and form.kind == "probabilities"
-        return replace(form, inferred=kind is None and call.kind is None)
+        self.bounded = form.task != "regression" and form.kind == "probabilities"
+        numbered = class_names is not None or call.classes is None
+        return replace(form, inferred=kind is None and call.kind is None, numbered=numbered)
 
     # ---- rows --------------------------------------------------------------------------------------------------------
 
@@ -95,30 +108,29 @@ class PredictorSubject(Subject):
         """Return how the table's cells are drawn given each other."""
         return CellDesign(self.form, background)
 
+    def to_send(self) -> PredictorSubject:
+        """Return the subject without the rows explained, for another process."""
+        sent = copy(self)
+        sent.inputs = ()
+        return sent
+
     def check_slopes(self, method: str, places: Sequence[int]) -> None:  # noqa: ARG002 — there is one input
-        """Refuse: nobody knows what goes on inside."""
+        """Refuse every method that needs slopes: a predictor has no gradient."""
         self.check_network(method)
 
     def check_network(self, method: str) -> None:
-        """Refuse: nobody knows what goes on inside."""
+        """Refuse every method that reads layers: a predictor has none."""
         raise InputError(
-            f"method={method!r} needs a torch network, whose gradient can be followed, got a "
-            f"{type(self.predictor).__name__}. Choose 'permgrad', 'permutation', 'ablation', 'shapley' or 'lime'."
+            f"method={method!r} needs the gradient of a torch network, got a {type(self.predictor).__name__}",
+            hint="Choose 'permgrad', 'permutation', 'ablation', 'shapley' or 'lime'",
+            code="PG034",
         )
 
     # ---- predicting --------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def open(self) -> Iterator[None]:
-        """Seed every generator that a predictor may draw from, and put all of them back afterwards."""
-        changes: dict[Hashable, Change] = {
-            "Python's generator": lambda: partial(random.setstate, random.getstate()),
-            "NumPy's generator": lambda: partial(np.random.set_state, np.random.get_state()),  # noqa: NPY002
-        }
-        with forked_torch(0), together(changes):
-            random.seed(0)
-            np.random.seed(0)  # noqa: NPY002 — it is the user's that is kept
-            yield
+    def open(self) -> Any:
+        """Seed every generator that a predictor may draw from, and restore all of them afterwards."""
+        return seeded()
 
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return the predictions of rows, float64 ``(b, K)``."""
@@ -128,15 +140,18 @@ class PredictorSubject(Subject):
         except Exception as error:
             if is_out_of_memory(error):
                 raise
+            hint = "It must accept rows of the table with cells of other rows"
+            if self.width is None:
+                hint = "These are the inputs unchanged: pass the columns that the predictor was fitted on"
             raise InputError(
-                f"The predictor failed on {counted(rows, 'row')}: {error_in_words(error)}. It must take any rows of "
-                "the table whose cells come from other rows."
+                f"The predictor failed on {counted(rows, 'row')}: {error_in_words(error)}", hint=hint, code="PG032"
             ) from error
         numbers = self._as_numbers(returned, rows)
         if self.width is not None and numbers.shape[1] != self.width:
             raise InputError(
-                f"The predictor returned {numbers.shape[1]} numbers per row after {self.width} before. It must return "
-                "as many for every table."
+                f"The predictor returned {numbers.shape[1]} numbers per row after {self.width} before",
+                hint="Return as many numbers for every table",
+                code="PG032",
             )
         if self.bounded:
             # What is no probability at all stays, and is refused by whoever reads it.
@@ -146,8 +161,8 @@ class PredictorSubject(Subject):
     def _as_numbers(self, returned: Any, rows: int) -> npt.NDArray[np.float64]:
         """Return what the predictor returned as numbers ``(rows, K)``, or refuse it."""
         returned = returned.detach().cpu() if isinstance(returned, Tensor) else returned
-        values = np.asarray(returned)
-        if self.call.one_hot:
+        values = np.asarray(_of_labels(returned, rows) if isinstance(returned, list) and returned else returned)
+        if self.call.one_hot and values.size == rows:
             classes = np.asarray(self.call.classes)
             return np.asarray(values.reshape(-1, 1) == classes, dtype=np.float64)
         if values.dtype.kind not in "fiub":
@@ -155,31 +170,65 @@ class PredictorSubject(Subject):
                 values = values.astype(np.float64)
             except (TypeError, ValueError):
                 raise InputError(
-                    f"The predictor must return numbers, got {values.dtype} such as {values.ravel()[:1].tolist()}. "
-                    "Pass its predict_proba, or a function that returns a probability for each class."
+                    f"The predictor must return numbers, got {values.dtype} such as {values.ravel()[:1].tolist()}",
+                    hint="Pass its predict_proba, or a function that returns a probability for each class",
+                    code="PG032",
                 ) from None
+        if values.ndim > 2 and len(values) == rows and self.reduce is not None:
+            places = torch.from_numpy(values.astype(np.float64)).flatten(2)
+            values = REDUCTIONS[self.reduce](places).numpy()
         wide = values.reshape(len(values), -1) if values.ndim and len(values) == rows else values
         if wide.ndim != 2 or values.ndim > 2 or wide.shape[1] == 0:
             raise InputError(
                 f"The predictor must return one row of numbers for each of the {rows} rows, got the shape "
-                f"{values.shape}. Return (rows,) or (rows, outputs)."
+                f"{values.shape}",
+                hint="Return (rows,) or (rows, outputs)"
+                + ", or pass reduce='mean', 'max' or 'sum'" * (values.ndim > 2),
+                code="PG032",
             )
         return np.array(wide, dtype=np.float64)
+
+    def returned(self, outputs: Tensor) -> Tensor:
+        """Return what the predictor returns: both columns of two classes."""
+        return super().returned(outputs) if self.column is None else torch.cat([1 - outputs, outputs], dim=1)
 
     def most_rows(self) -> int:
         """Return how many rows are predicted together."""
         return max(1024, _CELLS // len(self.form.names))
 
     @property
-    def usual_loss(self) -> str:
-        """The loss that is measured unless another is asked for; labels alone have no cross entropy."""
-        return "zero_one" if self.call.one_hot else super().usual_loss
+    def usual_loss(self) -> Any:
+        """The default loss. Labels without probabilities have no cross entropy."""
+        if self.call.one_hot:
+            return "zero_one"
+        return self.call.loss if self.call.loss and self.task == "regression" else super().usual_loss
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What was inferred about the predictor, for an explanation's ``meta``."""
+        """Facts inferred about the predictor, for an explanation's ``meta``."""
         return {
             "predictor": f"{type(self.predictor).__module__}.{type(self.predictor).__qualname__}",
             "output_kind": self.kind,
             "output_inferred": self.inferred,
         }
+
+
+def _has_labels(probabilities: Tensor, y: Any) -> bool:
+    """Return whether a row may have several classes, by y, else by probabilities ``(rows, K)`` that add up to no 1."""
+    if probabilities.shape[1] < 2 or (y is not None and as_target(y).ndim == 1):
+        return False
+    sums = probabilities.sum(dim=1)
+    return is_multilabel(y) or bool(((sums - 1).abs() > _ADD_UP).any())
+
+
+def _of_labels(returned: list[Any], rows: int) -> Any:
+    """Return the probability of each label from a list with an entry for each, and other lists unchanged."""
+    if all(np.shape(each) == (rows, 2) for each in returned):
+        return np.stack([np.asarray(each)[:, 1] for each in returned], axis=1)
+    if all(np.ndim(each) == 2 for each in returned):
+        raise InputError(
+            f"The predictor returned the probabilities of {len(returned)} targets, each with its own classes",
+            hint="Pass a function that returns those of one: lambda table: model.predict_proba(table)[0]",
+            code="PG032",
+        )
+    return returned

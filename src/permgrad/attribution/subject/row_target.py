@@ -1,4 +1,4 @@
-"""One output for each row: ``row_target="predicted"``, ``"true"`` or a class per row.
+"""Explain one output of each row: ``row_target="predicted"``, ``"true"`` or a class per row.
 
 The number of a row's output travels with the row, as an input that nobody owns, and one gather after the readout takes
 it. Methods see a network of one output: a network with 1,000 classes costs no more than that.
@@ -17,9 +17,10 @@ from torch import Tensor
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.players.space import NOBODY
+from permgrad.attribution.subject.lookups import Lookup
 from permgrad.attribution.subject.outputs import as_target
 from permgrad.attribution.subject.subject import Subject
-from permgrad.base.errors import InputError, shown
+from permgrad.base.errors import InputError, did_you_mean, shown
 from permgrad.models.batches import in_batches
 
 #: The name of the input that carries the number of each row's output.
@@ -57,22 +58,30 @@ def resolve_row_target(
     names, count = subject.output_names, len(inputs[0])
     if isinstance(row_target, str):
         if row_target not in ("predicted", "true"):
-            raise InputError(f"row_target must be 'predicted', 'true' or one class per row, got {row_target!r}.")
+            raise InputError(
+                f"row_target must be 'predicted', 'true' or one class per row, got {row_target!r}",
+                hint=did_you_mean(row_target, ("predicted", "true")),
+                code="PG003",
+            )
         if subject.task != "classification":
             raise InputError(
-                f"row_target={row_target!r} needs a classifier, and the task is {subject.task}. Pass the number of an "
-                "output for each row, or target="
+                f"row_target={row_target!r} needs a classifier, and the task is {subject.task}",
+                hint="Pass the number of an output for each row, or target=",
+                code="PG006",
             )
         if row_target == "predicted":
             return predicted(subject, inputs), "predicted"
         if y is None:
-            raise InputError("row_target='true' explains each row's own class, and y is missing. Pass y.")
+            raise InputError(
+                "row_target='true' explains each row's own class, and y is missing", hint="Pass y", code="PG005"
+            )
         return torch.from_numpy(np.array(y, dtype=np.int64)), "true"
     labels = as_target(row_target)
     if labels.shape != (count,):
         raise InputError(
-            f"row_target must have one class for each of the {count} rows, got the shape {labels.shape}. Pass an array "
-            "(rows,)."
+            f"row_target must have one class for each of the {count} rows, got the shape {labels.shape}",
+            hint="Pass an array (rows,)",
+            code="PG007",
         )
     known = names if subject.class_labels is None else subject.class_labels.tolist()
     places = {str(name): place for place, name in enumerate(known)}
@@ -81,13 +90,15 @@ def resolve_row_target(
         label = labels.tolist()[numbers.index(NOBODY)]
         raise InputError(
             f"row_target must hold outputs of the model ({', '.join(map(str, names[:7]))}"
-            f"{', …' * (len(names) > 7)}), got {shown(label)}. Pass names of classes, or numbers 0…{len(names) - 1}."
+            f"{', …' * (len(names) > 7)}), got {shown(label)}",
+            hint=f"Pass names of classes, or numbers from 0 to {len(names) - 1}",
+            code="PG035",
         )
     return torch.tensor(numbers, dtype=torch.int64), "row target"
 
 
 def _place(label: Any, places: dict[str, int], count: int) -> int:
-    """Return the output with a name, else with a number; −1 if there is none."""
+    """Return the output with a name, else with a number, or −1."""
     whole = isinstance(label, (int, float)) and not isinstance(label, bool) and float(label).is_integer()
     named = places.get(str(label), places.get(str(int(label)), NOBODY) if whole else NOBODY)
     return int(label) if named == NOBODY and whole and 0 <= label < count else named
@@ -122,7 +133,7 @@ def each_row_by_itself(
 
 
 class RowTargetSubject(Subject):
-    """A subject whose only output is, of each row, the one whose number the last input carries."""
+    """A subject with one output: for each row the one whose number is in the last input."""
 
     def __init__(self, subject: Subject, name: str, output: str) -> None:
         vars(self).update(vars(subject))
@@ -156,12 +167,12 @@ class RowTargetSubject(Subject):
         return self._taken(self.outer.predict(tensors[:-1]), tensors[-1])
 
     def read(self, inputs: Any) -> tuple[Tensor, ...]:
-        """Return further rows; which output they carry is never asked."""
+        """Return further rows. Their output is never used."""
         tensors = self.outer.read(inputs)
         return (*tensors, torch.zeros(len(tensors[0]), 1, dtype=torch.int64, device=tensors[0].device))
 
     def typical(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return the row that stands for a background."""
+        """Return the typical row of a background."""
         return (*self.outer.typical(rows[:-1]), rows[-1][:1])
 
     def on_a_scale(self, position: int, shape: torch.Size) -> Tensor:
@@ -173,9 +184,9 @@ class RowTargetSubject(Subject):
         """Return how cells are laid out to be drawn given each other."""
         return self.outer.design(background)
 
-    def branches(self, inputs: Sequence[Tensor]) -> Any:
+    def branches(self, inputs: Sequence[Tensor], followers: frozenset[int]) -> Any:
         """Return the network cut into branches, which takes the output of each row."""
-        cut = self.outer.branches(inputs[:-1])
+        cut = self.outer.branches(inputs[:-1], followers)
         return None if cut is None else _Cut(cut, self, inputs[-1])
 
     def theirs(self, tensors: Sequence[Tensor], names: Sequence[str] | None = None) -> Any:
@@ -183,8 +194,12 @@ class RowTargetSubject(Subject):
         outer: Any = self.outer
         return outer.theirs(tensors[:-1], names)
 
+    def lookups(self) -> Sequence[Lookup]:
+        """Return the calls of embeddings that read an input."""
+        return self.outer.lookups()
+
     def check_network(self, method: str) -> None:
-        """Refuse a model that is no torch network."""
+        """Refuse a model that is not a torch network."""
         self.outer.check_network(method)
 
     def check_slopes(self, method: str, places: Sequence[int]) -> None:
@@ -206,12 +221,12 @@ class RowTargetSubject(Subject):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What was inferred about the model."""
+        """Facts inferred about the model."""
         return self.outer.facts
 
 
 class _Cut:
-    """A network cut into branches, of whose outputs that of each row is taken."""
+    """A network cut into branches, which returns the chosen output of each row."""
 
     def __init__(self, cut: Any, subject: RowTargetSubject, numbers: Tensor) -> None:
         self.cut, self.subject, self.numbers = cut, subject, numbers
@@ -223,15 +238,15 @@ class _Cut:
         self.cut.remember(rows, rows if donors is inputs else donors[:-1], run)
 
     def predict(
-        self, receivers: Tensor, donors: Tensor, blended: Callable[[int, Tensor], Tensor], *which: Tensor
+        self, receivers: Tensor, donors: Tensor, blended: Callable[[int, Tensor], Tensor], *players: Any
     ) -> Tensor:
-        outputs = self.cut.predict(receivers, donors, blended, *(each[:-1] for each in which))
+        outputs = self.cut.predict(receivers, donors, blended, *players)
         return self.subject._taken(outputs, self.numbers[receivers.to(self.numbers.device)])  # noqa: SLF001
 
 
 @dataclass(frozen=True)
 class RowTarget:
-    """Which output of each row is explained; ``places``: among those that were, where there are several."""
+    """The output explained for each row. ``places``: its place among several outputs explained."""
 
     name: str  # of the only output there is in the explanation
     outputs: tuple[str, ...]  # of each row

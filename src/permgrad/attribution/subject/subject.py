@@ -1,7 +1,7 @@
-"""``Subject``: the model being explained, and what it offers to methods of attribution.
+"""``Subject``: the model being explained, and its capabilities for methods of attribution.
 
-Every subject predicts. What else it can do is asked here, one capability at a time; nobody asks what kind of model it
-is. ``HybridSubject`` is a fitted estimator of permgrad, ``NetworkSubject`` any torch network.
+Every subject predicts. Its other capabilities are methods here, and nobody asks what kind of model it is.
+``HybridSubject`` is a fitted estimator of permgrad, ``NetworkSubject`` any torch network.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ from permgrad.attribution.subject.outputs import OutputForm
 if TYPE_CHECKING:
     from permgrad.attribution.subject.branches import BranchCut
     from permgrad.attribution.subject.design import CellDesign
+    from permgrad.attribution.subject.lookups import Lookup
 
 #: Rows of a network whose activations are small.
 _ANY_ROWS = 2**20
-#: Encoded columns of these kinds lie on a scale; all others switch between levels.
+#: Encoded columns of these kinds lie on a scale. All others switch between levels.
 _ON_A_SCALE = ("numeric", "date_part")
 
 
 class Subject(OutputForm):
-    """The model being explained, which is what its outputs are as well.
+    """The model being explained, and the meaning of its outputs.
 
     Where there are paths there is a fast replacement: ``models.fast.ReplacementEngine``.
     """
@@ -36,15 +37,19 @@ class Subject(OutputForm):
     module: Any
     device: torch.device
     dtype: torch.dtype
-    #: the channels in which it shows a raw column, ``"tabular"`` and ``"image"``; empty where inputs go in as they are
+    #: the channels in which it shows a raw column, ``"tabular"`` and ``"image"`` (empty: inputs are not encoded)
     paths: tuple[str, ...] = ()
-    model: Any = None  # the fitted estimator, which keeps training rows; None for a network as it is
+    model: Any = None  # the fitted estimator, which keeps training rows (None for a plain network)
     preprocessor: Any = None  # the estimator's encoder
     encoded_names: tuple[str, ...] = ()  # of the columns that a table is encoded as
-    words: pd.DataFrame | None = None  # the tokens of rows as text, a column for each player; missing: none there
+    words: pd.DataFrame | None = None  # the tokens of rows as text, a column for each player (missing: no token)
     background_classes: npt.NDArray[Any] | None = None  # class of each training row that the model keeps
-    standardised: bool = False  # whether outputs are around 1, which tells their rounding; else it has to be measured
+    standardised: bool = False  # whether outputs are around 1, so that their rounding need not be measured
+    table_batch: int = 1024  # rows of a table that are predicted fastest together
+    travels: bool = False  # whether the subject itself can be sent to another process
     tells_unused: bool = True  # whether inputs without any effect are worth a warning: the user built the network
+
+    form: Any = None  # how a table or the inputs of a network are laid out (None: rows are encoded)
 
     input_names: tuple[str, ...]  # of the network's inputs, one for each tensor
     real: tuple[bool, ...]  # whether each input is floating point, so that a gradient exists
@@ -61,19 +66,27 @@ class Subject(OutputForm):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What was inferred about the model, for an explanation's ``meta``."""
+        """Facts inferred about the model, for an explanation's ``meta``."""
         return {}
 
     def typical(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return the row that stands for a background: medians of numbers, most frequent levels, ``(1, *)`` each."""
+        """Return the typical row of a background: medians of numbers, most frequent levels, ``(1, *)`` each."""
         return tuple(typical_row(tensor) for tensor in rows)
 
     def design(self, background: npt.NDArray[Any]) -> CellDesign | None:  # noqa: ARG002 — of a table without encoder
-        """Return how cells are laid out to be drawn given each other; None where inputs are numbers already."""
+        """Return how cells are encoded for conditional draws, or None if inputs are numbers already."""
         return None
 
+    def to_send(self) -> Subject:
+        """Return the subject without the rows explained, for another process."""
+        return self
+
     def check_network(self, method: str) -> None:
-        """Refuse a model that is no torch network, whose layers can be listened to."""
+        """Refuse a model that is not a torch network, whose layers accept hooks."""
+
+    def lookups(self) -> Sequence[Lookup]:
+        """Return the calls of embeddings that read an input."""
+        return ()
 
     def check_slopes(self, method: str, places: Sequence[int]) -> None:
         """Refuse a model without a gradient towards the inputs at ``places``."""
@@ -81,15 +94,15 @@ class Subject(OutputForm):
     # ---- predicting --------------------------------------------------------------------------------------------------
 
     def open(self) -> Any:
-        """Return a context manager in which the module is in eval mode, and is put back as it was afterwards."""
+        """Return a context manager that puts the module into eval mode and then restores it."""
         raise NotImplementedError
 
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Return the network's raw outputs, ``(b, K)``; differentiable, and the tensors are never changed."""
+        """Return the network's raw outputs, ``(b, K)``, differentiable. The tensors are never changed."""
         raise NotImplementedError
 
     def predict(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Return what ``forward`` returns, up to rounding, where no gradient is followed: the fastest way there is."""
+        """Return what ``forward`` returns, up to rounding, without gradients and in the fastest way."""
         return self.forward(tensors)
 
     def most_rows(self) -> int:
@@ -101,8 +114,8 @@ class Subject(OutputForm):
         """Whether the network draws or convolves rows of a table inside, so that a batch needs more memory."""
         return "image" in self.paths
 
-    def branches(self, inputs: Sequence[Tensor]) -> BranchCut | None:  # noqa: ARG002 — of several inputs
-        """Return the network cut into a branch for each input; None where that does not help."""
+    def branches(self, inputs: Sequence[Tensor], followers: frozenset[int]) -> BranchCut | None:  # noqa: ARG002
+        """Return the network cut into branches, ``followers`` with the input they join, or None if it does not help."""
         return None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -118,7 +131,7 @@ def median_row(
 ) -> npt.NDArray[np.float32]:
     """Return a row that could stand in the encoded table: medians of numbers, most frequent levels of categories.
 
-    Levels of one feature (a one-hot block, a flag for missing values) are kept together: no half levels appear.
+    Levels of one feature (a one-hot block, a flag for missing values) stay together, so that no half levels appear.
     """
     row = np.median(rows, axis=0).astype(np.float32)
     switches = ~np.isin(np.asarray(list(kinds), dtype=object), _ON_A_SCALE)
@@ -134,18 +147,18 @@ def median_row(
 def typical_row(rows: Tensor) -> Tensor:
     """Return the median of real numbers, the most frequent value of whole ones, position by position, ``(1, *)``.
 
-    Of an even number of rows the median is the mean of the two in the middle; where one is no number, neither is it.
+    The median of an even number of rows is the mean of the two in the middle. It is NaN where any value is NaN.
     """
     if not rows.is_floating_point():
         return _most_frequent(rows)[None]
-    ordered = rows.double().sort(dim=0).values  # what is no number comes last
+    ordered = rows.double().sort(dim=0).values  # NaN comes last
     low, high, last = ordered[(len(rows) - 1) // 2], ordered[len(rows) // 2], ordered[-1]
     middle = torch.where(low == high, low, low / 2 + high / 2)
     return torch.where(last.isnan(), last, middle).to(rows.dtype)[None]
 
 
 def mean_row(rows: Tensor) -> Tensor:
-    """Return the mean of real numbers; half a level or half a word is none, so of whole numbers the most frequent."""
+    """Return the mean of real numbers, and the most frequent of whole ones: half a level or word does not exist."""
     if not rows.is_floating_point():
         return _most_frequent(rows)[None]
     return rows.double().mean(dim=0, keepdim=True).to(rows.dtype)

@@ -1,6 +1,6 @@
-"""Which inputs of a network stay with their row, and tokens: what replaces them, and places that a row does not have.
+"""Roles of a network's inputs (held or explained), and tokens: their replacement, and places that a row does not have.
 
-Padding and special tokens are nobody's *in their row*: one more tensor travels with the receiver and puts them back.
+Padding and special tokens belong to no player *in their row*: one more tensor, passed with the receiver, restores them.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from permgrad.attribution.players.space import NOBODY, PlayerSpace
 from permgrad.attribution.subject.inputs import InputForm
+from permgrad.attribution.subject.lookups import configured_pad
 from permgrad.attribution.subject.words import BLANK, NO_LIMIT, Tokens, WordForm, as_tokens, knows_ids, split_ids
 from permgrad.base.checks import is_whole
-from permgrad.base.errors import InputError, listed, shown, unknown, warn_user
+from permgrad.base.errors import InputError, by_count, listed, shown, unknown, warn_user
 
 if TYPE_CHECKING:
     from permgrad.attribution.subject.network import NetworkSubject
@@ -39,7 +40,7 @@ REPLACEMENTS = ("donor", "pad", "mask")
 
 @dataclass(frozen=True)
 class Roles:
-    """What the inputs of a network are for, by their positions."""
+    """The roles of a network's inputs, by their positions."""
 
     names: tuple[str, ...]
     hold: frozenset[int]  # inputs that make no player
@@ -53,17 +54,15 @@ class Roles:
         return [self.names[place] for place in sorted(self.hold)]
 
 
-def find_roles(
-    subject: NetworkSubject, readings: Mapping[int, str], hold: Any, tokens: Any, added: Sequence[str] = ()
-) -> Roles:
-    """Return what the inputs are for: as the user says, else by what the network does with them and by their names.
+def find_roles(subject: NetworkSubject, hold: Any, tokens: Any, added: Sequence[str] = ()) -> Roles:
+    """Return the roles of the inputs: the user's choice, else inferred from the network's use of them and their names.
 
-    ``hold=()`` holds nothing that is not named; ``added``: masks that a tokenizer made, of which nothing is said.
+    ``hold=()`` holds only what is named. ``added`` are masks that a tokenizer made, for which no warning is due.
     """
     names = subject.input_names
     wanted = _wanted(names, hold)
     explicit = frozenset(names.index(name) for name in wanted)
-    place = _find_tokens(subject, readings, explicit, tokens)
+    place = _find_tokens(subject, explicit, tokens)
     automatic: set[int] = set()
     if hold is None or wanted or added:
         named = [subject.form.leaves[position].columns is None for position in range(len(names))]
@@ -78,8 +77,8 @@ def find_roles(
     if news and subject.module not in _told:
         _told.add(subject.module)
         warn_user(
-            f"Held, and no features of their own: {listed(news)}, which "
-            "say where a row's values are. Pass hold=() to explain them too."
+            f"{listed(news)} {by_count(len(news), 'stays with its row and is', 'stay with their rows and are')} not "
+            f"explained. Pass hold=() to explain {by_count(len(news), 'it', 'them')} too."
         )
     masks = tuple(
         position for position in sorted(automatic) if place is not None and _is_mask(subject, position, place)
@@ -91,7 +90,11 @@ def find_roles(
 def _wanted(names: Sequence[str], hold: Any) -> tuple[str, ...]:
     """Return the inputs that the user holds."""
     if hold is not None and not isinstance(hold, Iterable):
-        raise InputError(f"hold= lists the names of inputs, got {shown(hold)}. Pass for example hold=({names[0]!r},).")
+        raise InputError(
+            f"hold= must be a list of names of inputs, got {shown(hold)}",
+            hint=f"Pass for example hold=({names[0]!r},)",
+            code="PG001",
+        )
     wanted = () if hold is None else (hold,) if isinstance(hold, str) else tuple(hold)
     for name in wanted:
         if name not in names:
@@ -99,7 +102,7 @@ def _wanted(names: Sequence[str], hold: Any) -> tuple[str, ...]:
     return wanted
 
 
-def _find_tokens(subject: NetworkSubject, readings: Mapping[int, str], hold: frozenset[int], tokens: Any) -> int | None:
+def _find_tokens(subject: NetworkSubject, hold: frozenset[int], tokens: Any) -> int | None:
     names = subject.input_names
     whole = [place for place, one in enumerate(subject.inputs) if one.ndim == 2 and not one.is_floating_point()]
     if tokens is not None:
@@ -109,20 +112,23 @@ def _find_tokens(subject: NetworkSubject, readings: Mapping[int, str], hold: fro
         if place not in whole:
             shape = (*subject.inputs[place].shape,)
             raise InputError(
-                f"Tokens are whole numbers (rows, places), got {tokens!r} as {subject.inputs[place].dtype} {shape}. "
-                "Leave tokens= out, or name the input that enters the embedding."
+                f"Tokens must be whole numbers (rows, places), got {tokens!r} as {subject.inputs[place].dtype} {shape}",
+                hint="Leave tokens= out, or name the input that enters the embedding",
+                code="PG039",
             )
         return place
-    looked_up = [
+    widths = {place: subject.inputs[place].shape[1] for place in whole}
+    looked_up = {one.place for one in (subject.lookups() if whole else ()) if one.reads(widths.get(one.place, 0))}
+    sequences = [
         place
         for place in whole
-        if readings.get(place) == "tokens"
+        if place in looked_up
         and place not in hold
         and subject.form.leaves[place].columns is None
         and _base(names[place]) not in (*_LENGTHS, *_POSITIONS)
         and "mask" not in names[place].lower()
     ]
-    return looked_up[0] if looked_up else None
+    return sequences[0] if sequences else None
 
 
 def _base(name: str) -> str:
@@ -135,7 +141,7 @@ def _is_switch(tensor: Tensor) -> bool:
 
 
 def _is_beside(subject: NetworkSubject, position: int, tokens: int | None) -> bool:
-    """Whether an input says where values are: by its name and its numbers, or by its form beside tokens."""
+    """Return whether an input marks where values are: by its name and numbers, or by its shape beside tokens."""
     name, tensor = _base(subject.input_names[position]), subject.inputs[position]
     whole = not tensor.is_floating_point()
     if name in _LENGTHS:
@@ -148,7 +154,7 @@ def _is_beside(subject: NetworkSubject, position: int, tokens: int | None) -> bo
 
 
 def _is_mask(subject: NetworkSubject, position: int, tokens: int) -> bool:
-    """Whether an input is 0 or 1 for each token: whether it is there."""
+    """Return whether an input is 0 or 1 for each token, as masks are."""
     tensor = subject.inputs[position]
     return (
         tensor.shape == subject.inputs[tokens].shape
@@ -158,7 +164,7 @@ def _is_mask(subject: NetworkSubject, position: int, tokens: int) -> bool:
 
 
 def _away(name: str) -> int:
-    """Return what a mask holds where there is no token: torch's padding masks are the wrong way round."""
+    """Return the value of a mask where there is no token. Torch's padding masks are inverted."""
     return 1 if "pad" in name.lower() else 0
 
 
@@ -177,14 +183,14 @@ class TokenForm(InputForm):
     follow: tuple[int, ...] = ()  # the inputs of tokens and of their masks
 
     def call(self, function: Any, tensors: Sequence[Tensor]) -> Any:
-        """Call the network on rows whose places are put back where they belong to nobody."""
+        """Call the network on rows, after restoring the places that belong to no player."""
         *rows, stay = tensors
         for index, place in enumerate(self.follow):
             rows[place] = torch.where(stay[:, 0] > 0, stay[:, 1 + index].to(rows[place].dtype), rows[place])
         return super().call(function, rows)
 
     def read(self, inputs: Any, dtype: torch.dtype) -> Tensors:
-        """Read further rows; nothing is put back in them."""
+        """Return further rows, in which nothing is restored."""
         rows = super().read(inputs, dtype)
         places = rows[self.follow[0]]
         return (*rows, places.new_zeros(len(places), 1 + len(self.follow), *places.shape[1:], dtype=torch.int64))
@@ -205,7 +211,7 @@ def vocabulary_of(module: nn.Module, tokenizer: Any = None) -> Vocabulary:
         for kind in ("pad", "mask")
     )
     if pad is None:
-        pad = _id(getattr(getattr(module, "config", None), "pad_token_id", None))
+        pad = configured_pad(module)
     if pad is None:
         pads = {part.padding_idx for part in module.modules() if isinstance(part, nn.Embedding)} - {None}
         pad = pads.pop() if len(pads) == 1 else None
@@ -221,21 +227,23 @@ def _id(value: Any, tokenizer: Any = None, names: Sequence[str] = ()) -> int | N
 
 
 def replacement_id(replacement: Any, vocabulary: Vocabulary) -> int | None:
-    """Return the id that replaces tokens; None: those of donors."""
+    """Return the id that replaces tokens, or None for the tokens of donors."""
     if isinstance(replacement, str) and replacement == "donor":
         return None
     if is_whole(replacement) and replacement >= 0:
         return int(replacement)
     if replacement not in ("pad", "mask"):
         raise InputError(
-            f"replace= says what replaces a token, got {shown(replacement)}. Choose "
-            f"{', '.join(map(repr, REPLACEMENTS))} or the id of a token."
+            f"replace must be {', '.join(map(repr, REPLACEMENTS))} or the id of a token, got {shown(replacement)}",
+            hint="Leave it out to take the tokens of other rows",
+            code="PG003",
         )
     number: int | None = getattr(vocabulary, replacement)
     if number is None:
         raise InputError(
-            f"The {replacement} token is not known: neither the tokenizer nor the network names it. Pass tokenizer=, "
-            "or the id of the token as replace=."
+            f"Neither the tokenizer nor the network names a {replacement} token",
+            hint="Pass tokenizer=, or the id of the token as replace=",
+            code="PG005",
         )
     return number
 
@@ -247,16 +255,18 @@ def with_tokens(
     tokenizer: Any = None,
     texts: Mapping[str, list[Tokens]] = MappingProxyType({}),
 ) -> Cuts:
-    """Make the places of tokens players, or their words where a tokenizer tells these; return how inputs are cut.
+    """Make the places of tokens players, or their words if a tokenizer knows them. Return how inputs are cut.
 
-    The subject's form and inputs change where a row has places that are nobody's.
+    The subject's form and inputs change if a row has places without a token.
     """
     subject.noted = {"held": roles.held}
     if roles.tokens is None:
         for option, value in (("replace=", replacement != "donor"), ("tokenizer=", tokenizer is not None)):
             if value:
                 raise InputError(
-                    f"No input holds tokens, so {option} has no use. Name it with tokens=, or leave it out."
+                    f"{option} needs an input of tokens, and none was recognised",
+                    hint=f"Name it with tokens=, or leave {option} out",
+                    code="PG004",
                 )
         return _cuts(subject, roles)
     name, vocabulary = roles.names[roles.tokens], vocabulary_of(subject.module, tokenizer)
@@ -294,7 +304,7 @@ def _form(subject: NetworkSubject) -> dict[str, Any]:
 
 
 def _make_places(subject: NetworkSubject, roles: Roles, pad: int | None) -> list[list[str | None]]:
-    """Let places that hold no token of their row keep its values; return the ids of the others."""
+    """Keep the row's values at places that hold no token. Return the ids of the others."""
     assert roles.tokens is not None
     away, follow = _absent(roles, subject.inputs, pad), (roles.tokens, *roles.masks)
     ids = subject.inputs[roles.tokens].tolist()
@@ -314,7 +324,7 @@ def _make_words(
     tokenizer: Any,
     texts: Sequence[Tokens] | None,
 ) -> list[list[str | None]]:
-    """Let rows be lists of words; return these."""
+    """Turn rows into lists of words and return the words."""
     assert roles.tokens is not None
     tokens, away = roles.tokens, _absent(roles, subject.inputs, pad)
     width = subject.inputs[tokens].shape[1]
@@ -347,7 +357,7 @@ def _make_words(
 
 
 def follow_masks(space: PlayerSpace, roles: Roles, subject: NetworkSubject) -> PlayerSpace:
-    """Return the players, to whom now belongs what masks hold at the places of their tokens."""
+    """Return the players, who now also own the values of masks at the places of their tokens."""
     if roles.tokens is None or isinstance(subject.form, WordForm):
         return space
     owners = space.segments[roles.tokens]
@@ -358,7 +368,7 @@ def follow_masks(space: PlayerSpace, roles: Roles, subject: NetworkSubject) -> P
 def replaced(
     subject: NetworkSubject, roles: Roles, donors: Tensors, space: PlayerSpace, replacement: Any, tokenizer: Any
 ) -> Tensors:
-    """Return the background as it replaces: every token of it one id, where it is not a donor's."""
+    """Return the background for replacement: every token is one id, unless donors' tokens are used."""
     number = None if roles.tokens is None else replacement_id(replacement, vocabulary_of(subject.module, tokenizer))
     if number is None or roles.tokens is None:
         return donors

@@ -1,4 +1,4 @@
-"""Tracing a network without disturbing threads that call networks meanwhile, and without leaving anything behind."""
+"""Trace a network without disturbing threads that call networks meanwhile, and without changing it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,15 @@ _one_traces = turn()
 
 
 class OwnThreadTracer(fx.Tracer):
-    """Traces the calls of its own thread alone, one tracer at a time: torch lets every module of the process call it.
+    """Trace only the calls of the current thread, one tracer at a time: torch calls it from every module and thread.
 
-    A forward that keeps what it computes as an attribute would keep stand-ins for tensors, and torch hangs constants of
-    the graph on the network: what it had is put back.
+    Modules named in ``leaves`` are called as they are. After an error ``failed`` names the innermost module that raised
+    it, empty where the network itself did. A forward may store results, here stand-ins for tensors, as attributes, and
+    torch adds constants of the graph to the network. All attributes are restored.
     """
+
+    leaves: frozenset[str] = frozenset()
+    failed = ""
 
     def trace(self, root: Any, concrete_args: dict[str, Any] | None = None) -> fx.Graph:
         """Return the graph of a network."""
@@ -41,7 +45,7 @@ class OwnThreadTracer(fx.Tracer):
     def as_module(self, graph: fx.Graph) -> fx.GraphModule:
         """Return a graph, the traced one or a part of it, as a module with the parts of the network.
 
-        For messages, torch keeps the source of every such module as long as the process lives: this one's is taken out.
+        For messages, torch stores the source of every such module as long as the process lives. It is removed here.
         Call its ``forward``: the module itself prints to stderr what a part of the network raises.
         """
         names = {str(node.target) for node in graph.nodes if node.op in ("call_module", "get_attr")}
@@ -58,7 +62,15 @@ class OwnThreadTracer(fx.Tracer):
         """Note the call of a module, or let another thread's call pass."""
         if get_ident() != self._thread:
             return forward(*args, **kwargs)
-        return super().call_module(m, forward, args, kwargs)
+        try:
+            return super().call_module(m, forward, args, kwargs)
+        except Exception:
+            self.failed = self.failed or self.path_of_module(m)
+            raise
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Return whether a module is called as it is."""
+        return module_qualified_name in self.leaves or super().is_leaf_module(m, module_qualified_name)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
         """Note what is read of a module, or let another thread's reading pass."""

@@ -1,16 +1,18 @@
-"""A user's network and the process stay as they were, whatever its forward does beside computing.
+"""Restore a user's network and the process, whatever its forward does besides computing.
 
-A forward may count its calls in a buffer, go on averaging in eval mode, hold a weight's norm below a bound, freeze a
-layer or draw from NumPy's generator. What it draws from is seeded, so that an explanation can be had again, and all of
-it is put back afterwards, also after an error.
+A forward may count its calls in a buffer, keep averaging in eval mode, hold a weight's norm below a bound, freeze a
+layer or draw from NumPy's generator. Generators are seeded, so that an explanation can be repeated. Everything is
+restored afterwards, also after an error.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from types import MappingProxyType
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -27,41 +29,49 @@ _MOST_COPIED = 2**27
 
 
 def check_initialised(module: nn.Module) -> None:
-    """Refuse a network whose weights are not there yet."""
+    """Refuse a network without weights."""
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if is_lazy(tensor):
             raise InputError(
-                f"a network must have its weights, however: {name!r} is lazy and has none yet; call the network once "
-                "on some rows, train it or load its weights"
+                f"The lazy parameter {name!r} of the network has no values yet",
+                hint="Call the network once on some rows, train it or load its weights",
+                code="PG031",
             )
         if tensor.is_meta:
             raise InputError(
-                f"a network must have its weights, however: {name!r} is on the meta device, where there are no "
-                "numbers; load its weights"
+                f"The parameter {name!r} of the network is on the meta device and has no values",
+                hint="Load its weights",
+                code="PG031",
             )
 
 
 @contextmanager
 def kept(module: nn.Module) -> Iterator[None]:
-    """Run the body with a network in eval mode and seeded generators; put back all of both afterwards.
+    """Run the body with a network in eval mode and seeded generators, and restore both afterwards.
 
-    Threads may do so at the same time: who leaves last puts back what the first had found.
+    Threads may do so at the same time: the last to leave restores the state from before the first.
     """
-    changes: dict[Hashable, Change] = {
+    # A forward may switch gradients. This sets them to their present state, which is restored at the end.
+    followed = torch.set_grad_enabled(torch.is_grad_enabled())
+    with followed, evaluation_mode(module), seeded({("network", id(module)): partial(_kept_network, module)}):
+        yield
+
+
+@contextmanager
+def seeded(changes: Mapping[Hashable, Change] = MappingProxyType({})) -> Iterator[None]:
+    """Run the body with seeded generators of Python, NumPy and torch. Restore them, and the other changes listed."""
+    generators: dict[Hashable, Change] = {
         "Python's generator": lambda: partial(random.setstate, random.getstate()),
         "NumPy's generator": lambda: partial(np.random.set_state, np.random.get_state()),  # noqa: NPY002 — the user's
-        ("network", id(module)): partial(_kept_network, module),
     }
-    # A forward may switch gradients: what is switched on here is what they are already, and is put back at the end.
-    followed = torch.set_grad_enabled(torch.is_grad_enabled())
-    with followed, evaluation_mode(module), forked_torch(0), together(changes):
+    with forked_torch(0), together({**generators, **changes}):
         random.seed(0)
         np.random.seed(0)  # noqa: NPY002 — it is the user's that is kept
         yield
 
 
 def _kept_network(module: nn.Module) -> Undo:
-    """Return what puts back a network's buffers, weights and which of them are trained."""
+    """Return a function that restores a network's buffers, weights and which of them are trained."""
     gradients = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
     buffers = [(part, dict(part.named_buffers(recurse=False))) for part in module.modules()]
     copies = _copies(module)
@@ -97,7 +107,7 @@ def as_written(module: nn.Module) -> Iterator[None]:
 
 
 def _copies(module: nn.Module) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Return each buffer and weight, its numbers where they are, and a copy of them."""
+    """Return each buffer and weight, its numbers and a copy of them."""
     tensors = [*module.buffers(), *module.parameters()]
     if sum(tensor.numel() for tensor in tensors) > _MOST_COPIED:
         tensors = list(module.buffers())
@@ -105,14 +115,13 @@ def _copies(module: nn.Module) -> list[tuple[Tensor, Tensor, Tensor]]:
         return [(tensor, tensor.data, tensor.detach().clone()) for tensor in tensors if tensor.layout == torch.strided]
 
 
-def copied_weights(module: nn.Module) -> list[tuple[Tensor, Tensor]]:
-    """Return each weight and a copy of its numbers; none of a network so large that nothing is copied of it."""
-    return [(tensor, copy) for tensor, _, copy in _copies(module) if isinstance(tensor, nn.Parameter)]
-
-
-def are_rewritten(copied: list[tuple[Tensor, Tensor]]) -> bool:
-    """Whether a forward has written other numbers into weights since they were copied."""
-    return any(weight.shape != copy.shape or not _same(weight.detach(), copy) for weight, copy in copied)
+def sums_of_weights(module: nn.Module) -> list[int]:
+    """Return a checksum of each weight, which changes if a forward writes into it. Large networks have none."""
+    weights = [weight.detach() for weight in module.parameters() if weight.layout == torch.strided]
+    if sum(weight.numel() for weight in weights) > _MOST_COPIED:
+        return []
+    # Sums, not copies: the weights of a network that is explained are in memory once more than they are without this.
+    return [crc32(weight.cpu().contiguous().flatten().view(torch.uint8).numpy().data) for weight in weights]
 
 
 def _same(one: Tensor, two: Tensor) -> bool:

@@ -67,7 +67,9 @@ def _ids(returned: Any, text: str) -> Integers:
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise InputError(
             f"tokenizer= must return a list of token ids for a text, got {array.dtype} of shape {array.shape} for "
-            f"{text[:30]!r}. Pass a tokenizer, or a function from one text to its ids."
+            f"{text[:30]!r}",
+            hint="Pass a tokenizer, or a function from one text to its ids",
+            code="PG001",
         )
     ids: Integers = array.astype(np.int64).tolist()
     return ids
@@ -82,9 +84,9 @@ def _by_words(text: str, ids: Sequence[int], numbers: Sequence[int | None], span
 
 
 def _by_spaces(text: str, tokens_of: Callable[[str], Integers]) -> Tokens:
-    """Return tokens whose words stand between spaces, if those of the text are those of its words, one after the other.
+    """Return tokens with the words between spaces, if the text's tokens are those of its words in order.
 
-    A tokenizer may put special tokens before and behind every text; else each token is a word of its own.
+    A tokenizer may put special tokens before and after every text. Otherwise each token is a separate word.
     """
     ids, around, words = tokens_of(text), tokens_of(""), text.split()
     parts = [tokens_of(word) for word in words]
@@ -106,7 +108,7 @@ def split_ids(rows: Sequence[Integers], tokenizer: Any) -> list[Tokens]:
 
 
 def _split_pieces(ids: Integers, pieces: Sequence[str], special: set[int], *, apart: bool) -> Tokens:
-    """Return ids as tokens; ``apart``: a sign begins each word (``▁``, ``Ġ``), else one continues it (``##``)."""
+    """Return ids as tokens. ``apart``: a sign begins each word (``▁``, ``Ġ``), else one continues it (``##``)."""
     word: Integers = []
     words: list[str] = []
     for one, piece in zip(ids, pieces, strict=True):
@@ -150,7 +152,7 @@ def as_tokens(
     if not alone and not (isinstance(inputs, Mapping) and any(map(is_text, inputs.values()))):
         return inputs, {}, []
     if tokenizer is None:
-        raise InputError("The inputs hold text, and how it becomes token ids is not known. Pass tokenizer=.")
+        raise InputError("The inputs hold text, which needs a tokenizer", hint="Pass tokenizer=", code="PG005")
     parameters = list(inspect.signature(module.forward).parameters)
     usual = "input_ids" if "input_ids" in parameters else next(iter(parameters), "input0")
     filled: dict[Any, Any] = {}
@@ -201,7 +203,7 @@ class Lexicon:
         return self.codes.setdefault(tuple(ids), len(self.codes) + 1)
 
     def rows(self, texts: Sequence[Tokens], words: int) -> Tensor:
-        """Return the codes of texts, ``(rows, 2 words + 1)``; further words are left out."""
+        """Return the codes of texts, ``(rows, 2 words + 1)``. Further words are left out."""
         codes = torch.zeros(len(texts), 2 * words + 1, dtype=torch.int64)
         self.longest = self.longest or [0] * (2 * words + 1)
         for row, text in enumerate(texts):
@@ -227,7 +229,7 @@ class Lexicon:
 
 @dataclass(frozen=True)
 class WordForm(InputForm):
-    """A form whose tokens are rows of words; the last tensor holds the row's own words, so that it gets no others."""
+    """A form whose tokens are rows of words. The last tensor holds the row's own words, so that it gets no others."""
 
     tokens: int = 0
     words: int = 1
@@ -238,7 +240,7 @@ class WordForm(InputForm):
     most: int = NO_LIMIT  # places that the network takes
     pad: int = 0
     left: bool = False
-    filler: tuple[int, bool] = (0, True)  # what a word's tokens become where it is blanked; whether a mask shows them
+    filler: tuple[int, bool] = (0, True)  # the id that blanks a word's tokens, and whether a mask shows them
     as_tokens: Callable[[Any], tuple[Any, dict[str, list[Tokens]], list[str]]] = lambda inputs: (inputs, {}, [])
     split: Callable[[Sequence[Tensor]], list[Tokens]] = lambda _: []  # ids of further rows
 

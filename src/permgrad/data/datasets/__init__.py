@@ -1,4 +1,4 @@
-"""Named data sets with their cards; looked up in ``PERMGRAD_DATA``, then the cache, then downloaded."""
+"""Named data sets with their cards. They are read from ``PERMGRAD_DATA`` or the cache, or downloaded."""
 
 from permgrad.data.datasets import sets
 from permgrad.data.datasets.card import DataCard, Dataset, Download, cards

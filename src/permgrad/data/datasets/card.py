@@ -14,7 +14,7 @@ from permgrad.data.splitting import Task
 
 @dataclass(frozen=True)
 class Download:
-    """Where a file can be fetched, and how its bytes become those of the card's file; None: they are the same."""
+    """Where a file can be fetched, and how its bytes become those of the card's file. None: they are the same."""
 
     url: str
     convert: Callable[[bytes], bytes] | None = None
@@ -33,14 +33,14 @@ class DataCard:
         task: ``"classification"`` or ``"regression"``.
         description: what a row is, one or two sentences.
         rows, columns: size of the file, target included.
-        file_name: the file looked up; None: it ships inside a dependency.
+        file_name: the file looked up. None: it ships inside a dependency.
         sha256: checksum of that file.
         na_codes: values that stand for missing.
         variables: one-hot columns that are one variable each.
         not_features: columns that must not be used to predict.
         positive: the class that counts as positive when there are two.
         notes: what a reader should know, and why a download is not possible.
-        download: how to fetch it; None: only by hand.
+        download: how to fetch it. None: only by hand.
         build: makes the frame when the set ships inside a dependency.
     """
 

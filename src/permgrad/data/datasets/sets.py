@@ -36,6 +36,25 @@ def _breast_cancer() -> pd.DataFrame:
     return frame.assign(diagnosis=bunch.target_names[bunch.target.to_numpy()].astype(str))
 
 
+def _diabetes() -> pd.DataFrame:
+    from sklearn.datasets import load_diabetes
+
+    frame: pd.DataFrame = load_diabetes(as_frame=True, scaled=False).frame
+    return frame.rename(
+        columns={
+            "bmi": "body mass index",
+            "bp": "blood pressure",
+            "s1": "cholesterol",
+            "s2": "LDL",
+            "s3": "HDL",
+            "s4": "cholesterol to HDL",
+            "s5": "log triglycerides",
+            "s6": "blood sugar",
+            "target": "progression",
+        }
+    )
+
+
 for _card in (
     DataCard(
         name="bank",
@@ -53,7 +72,7 @@ for _card in (
         sha256="c33dff63558d40e052d5c0622dbc872f4fe4fef99e6383c15a644f0e7ede1481",
         notes=(
             "duration is known only after the call: a model that uses it describes, it cannot choose whom to call.",
-            "unknown is a level of its own; pdays is -1 for clients never contacted before.",
+            "unknown is a separate level; pdays is -1 for clients never contacted before.",
             "Columns stand in another order than UCI's; a download is converted and then checked.",
         ),
         download=Download("https://archive.ics.uci.edu/static/public/222/bank+marketing.zip", convert_bank),
@@ -125,6 +144,20 @@ for _card in (
         download=Download(f"{_PERMGRAD}/Dengue/dengue_chikunguya_bin.csv"),
     ),
     DataCard(
+        name="diabetes",
+        title="Diabetes",
+        home="https://www4.stat.ncsu.edu/~boos/var.select/diabetes.html",
+        licence="not stated",
+        target="progression",
+        task="regression",
+        description="Age, sex, body mass index, blood pressure and six blood values of patients; the target is the "
+        "progression of diabetes one year later (Efron, Hastie, Johnstone and Tibshirani 2004).",
+        rows=442,
+        columns=11,
+        notes=("Ships inside scikit-learn, so it needs no download.",),
+        build=_diabetes,
+    ),
+    DataCard(
         name="gas",
         title="Gas sensor array drift (batches 1 to 6, 8 and 9)",
         home="https://archive.ics.uci.edu/dataset/270/gas+sensor+array+drift+dataset+at+different+concentrations",
@@ -160,7 +193,7 @@ for _card in (
         na_codes=(-9, -8, -7),
         notes=(
             (
-                "-9 (no record), -8 (no valid value) and -7 (condition not met) are missing values in disguise, each"
+                "-9 (no record), -8 (no valid value) and -7 (condition not true) are missing values in disguise, each"
                 " its own kind."
             ),
             "587 rows are duplicates of others.",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Literal
 
-from permgrad.base.errors import EnvironmentProblem, warn_user
+from permgrad.base.errors import EnvironmentProblem, two_sentences, warn_user
 from permgrad.base.files import atomic_path, file_hash
 from permgrad.data.datasets.card import DataCard, Dataset, cards
 from permgrad.data.read.table import read_table
@@ -23,7 +23,7 @@ def list_datasets() -> list[str]:
 
 
 def get_card(name: str) -> DataCard:
-    """Return the data card of a named set; ``InputError``: no such name."""
+    """Return the data card of a named set. ``InputError``: no such name."""
     return cards.get(name)
 
 
@@ -32,7 +32,7 @@ def load_dataset(name: str) -> Dataset:
 
     Raises:
         InputError: no such name.
-        EnvironmentProblem: the file is nowhere and cannot be downloaded; the message says which file to put where.
+        EnvironmentProblem: the file is nowhere and cannot be downloaded. The message says which file to put where.
 
     Examples:
         >>> data = load_dataset("breast_cancer")
@@ -53,7 +53,7 @@ def cache_folder() -> Path:
 
 
 def fetch_dataset(name: str) -> Path | None:
-    """Return the file of a data set, downloaded if it is not on this machine; None when it ships in a dependency."""
+    """Return the file of a data set, downloaded if it is not on this machine. None when it ships in a dependency."""
     card = cards.get(name)
     if card.file_name is None:
         return None
@@ -81,8 +81,11 @@ def find_file(
             content = file_hash(file, digest)
             if content != checksum and content not in versions:
                 warn_user(
-                    f"the file of {what} should have the {algorithm} {checksum}, however {str(file)!r} has {content}; "
-                    "it is used as it is"
+                    two_sentences(
+                        f"The file of {what} ({str(file)!r}) has the {algorithm} {content}, not the {checksum} of its "
+                        "source",
+                        "It is used unchanged.",
+                    )
                 )
             return file
     cached = cache_folder() / file_name
@@ -90,41 +93,48 @@ def find_file(
         if (content := file_hash(cached, digest)) == checksum:
             return cached
         raise EnvironmentProblem(
-            f"the file of {what} must have the {algorithm} {checksum}, however {str(cached)!r} has {content}; remove "
-            "it, or name your own folder in PERMGRAD_DATA"
+            f"The file of {what} ({str(cached)!r}) has the {algorithm} {content}, not the {checksum} of its source",
+            hint="Remove it, or name a folder with the file in PERMGRAD_DATA.",
+            code="PG063",
         )
     by_hand = (
-        f"put the file {file_name} ({algorithm} {checksum}; its origin is {origin}) into "
-        f"{str(cached.parent)!r}, or name the folder that holds it in the environment variable PERMGRAD_DATA"
+        f"Put the file {file_name} ({algorithm} {checksum}, from {origin}) into "
+        f"{str(cached.parent)!r}, or name the folder that holds it in the environment variable PERMGRAD_DATA."
     )
     if url is None:
-        raise EnvironmentProblem(f"{what} must be on this machine, however it is not and has no download; {by_hand}")
+        raise EnvironmentProblem(
+            f"The file of {what} is not on this machine and has no download", hint=by_hand, code="PG063"
+        )
     try:
         made = fetch_bytes(url)
         made = convert(made) if convert is not None else made
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise EnvironmentProblem(
-            f"{what} must be on this machine, however it is not and {url} cannot be used ({type(error).__name__}); "
-            f"{by_hand}"
+            f"The file of {what} is not on this machine, and {url} cannot be downloaded ({type(error).__name__})",
+            hint=by_hand,
+            code="PG063",
         ) from error
     content = hashlib.new(digest, made, usedforsecurity=False).hexdigest()
     if content != checksum:
         raise EnvironmentProblem(
-            f"the download of {what} must have the {algorithm} {checksum}, however {url} gave {content}; {by_hand}"
+            f"The download of {what} from {url} has the {algorithm} {content}, not the {checksum} of its source",
+            hint=by_hand,
+            code="PG063",
         )
     try:
         with atomic_path(cached) as temporary:
             temporary.write_bytes(made)
     except OSError as error:
         raise EnvironmentProblem(
-            f"the cache folder must be writable, however {str(cached.parent)!r}: {error.strerror}; name another folder "
-            "in the environment variable PERMGRAD_CACHE"
+            f"Cannot write to the cache folder {str(cached.parent)!r}: {error.strerror}",
+            hint="Name another folder in the environment variable PERMGRAD_CACHE.",
+            code="PG062",
         ) from error
     return cached
 
 
 def fetch_bytes(url: str) -> bytes:
-    """Download to memory; the content is checked by the caller, after conversion."""
+    """Download to memory. The content is checked by the caller, after conversion."""
     import pooch
 
     logger = pooch.get_logger()

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.base.checks import check_choice, check_whole
-from permgrad.base.errors import InputError, by_count, counted, listed, suggest, unknown, warn_user
+from permgrad.base.errors import InputError, by_count, counted, did_you_mean, listed, unknown, warn_user
 from permgrad.data.encode.groups import check_blocks
 from permgrad.data.encode.planning import OTHER, Slot, date_wave, plan_slots
 from permgrad.data.encode.scaling import Scaling, ScalingMode
@@ -35,7 +35,7 @@ Places: TypeAlias = npt.NDArray[np.int64]
 _FORMAT = 1
 #: How many columns one warning names, and how much of a long text is shown.
 _MOST_NAMED, _LONGEST = 5, 80
-#: Columns whose new levels and words were told of; None: they are told of each time.
+#: Columns whose unseen categories were reported. None: they are reported each time.
 _told: ContextVar[set[str] | None] = ContextVar("permgrad_told_of_surprises", default=None)
 
 
@@ -55,14 +55,14 @@ class TableEncoder:
     The encoding is *per column*: what a raw cell becomes depends on that cell alone, so replacing a raw value and
     encoding again equals copying encoded columns.
 
-    - Numbers are scaled (see ``scaling.Scaling``); a missing one is imputed with the training median, and one 0/1
+    - Numbers are scaled (see ``scaling.Scaling``). A missing one is imputed with the training median, and one 0/1
       column per kind of missing seen in training (blank, and each declared code) says so.
-    - Categories are one-hot, the most frequent first; each kind of missing seen in training is a level; beyond
-      ``max_levels`` the rare ones share a level "other", which also takes unseen ones; without it an unseen level is
+    - Categories are one-hot, the most frequent first. Each kind of missing seen in training is a level. Beyond
+      ``max_levels`` the rare ones share a level "other", which also takes unseen ones. Without it an unseen level is
       all zeros.
-    - Booleans are one column of 0 and 1, whatever the capitals of yes and no; a third word counts as missing.
+    - Booleans are one column of 0 and 1, whatever the capitals of yes and no. A third word counts as missing.
     - Dates give time, year, and sine and cosine of month, weekday and hour. As text they may come in any form that
-      leaves no doubt; other text is refused where the training rows had none.
+      leaves no doubt. Other text is refused where the training rows had none.
     - Constants and identifiers are features with no encoded column.
 
     Args:
@@ -74,7 +74,7 @@ class TableEncoder:
         kinds: columns whose kind is known, ``{"postcode": "categorical"}``.
 
     Attributes:
-        feature_names_in_: raw columns, ``x0, x1, …`` for arrays; ``schema_`` has their types.
+        feature_names_in_: raw columns, ``x0, x1, …`` for arrays. ``schema_`` has their types.
         encoded_names_, feature_of_, kinds_: of each encoded column the name, the index of its raw column, and
             ``"numeric"``, ``"boolean"``, ``"level"``, ``"missing"`` or ``"date_part"``.
         numeric_columns_: indexes of the encoded columns that are continuous.
@@ -109,7 +109,7 @@ class TableEncoder:
 
     # ---- fitting ----------------------------------------------------------------------------------------------------
     def fit(self, X: Any, y: Any = None) -> TableEncoder:
-        """Learn types, scales and levels from training rows; ``y`` is for pipelines."""
+        """Learn types, scales and levels from training rows. ``y`` is for pipelines."""
         del y
         frame = as_frame(X)
         codes = MissingCodes.of(self.na_codes)
@@ -170,7 +170,7 @@ class TableEncoder:
 
     # ---- encoding ---------------------------------------------------------------------------------------------------
     def transform(self, X: Any) -> npt.NDArray[np.float32]:
-        """Encode rows as float32 ``(rows, encoded)`` without NaN; levels that training did not have give a warning."""
+        """Encode rows as float32 ``(rows, encoded)`` without NaN. Unseen categories give a warning."""
         frame = self._checked(X)
         values, kinds = numeric_cells(frame, self._stored, self.codes_)
         out = np.zeros((len(frame), len(self.slots_)), dtype=np.float32)
@@ -214,7 +214,7 @@ class TableEncoder:
         numeric_cells(self._checked(X), self._stored, self.codes_)
 
     def _unread_words(self, frame: pd.DataFrame, values: Floats) -> dict[str, str]:
-        """Return, for columns of yes/no or of dates, what is said of words that could not be read."""
+        """Return, for columns of yes/no or of dates, a note on words that could not be read."""
         surprises = {}
         for j, column in enumerate(self._stored):
             unread = np.isnan(values[:, j])
@@ -226,34 +226,34 @@ class TableEncoder:
         return surprises
 
     def _surprise(self, distinct: Distinct, name: str, bad: npt.NDArray[np.bool_], kind: Kind = "categorical") -> str:
-        """Say how many cells hold a text marked in ``bad``, with examples; empty when all of these are codes."""
+        """Say how many cells hold a text marked in ``bad``, with examples. Empty when all of these are codes."""
         counts = distinct.counts()
         odd = [i for i in np.flatnonzero(bad).tolist() if self.codes_.kind_of(distinct.texts[i], name) == PRESENT]
         n_odd = int(counts[odd].sum())
         if n_odd == 0:
             return ""
-        one, several, after = {
-            "categorical": ("is a level", "are levels", "that the training rows did not have"),
-            "boolean": ("is no word", "are no words", "of the pair in the training rows"),
-            "date": ("is no date", "are no dates", "that can be read"),
+        one, several = {
+            "categorical": ("is an unseen category", "are unseen categories"),
+            "boolean": ("is neither of the two training values", "are neither of the two training values"),
+            "date": ("is not a readable date", "are not readable dates"),
         }[kind]
-        fate = "no level known" if kind == "categorical" else "missing"
+        fate = "unknown" if kind == "categorical" else "missing"
         return (
-            f"{n_odd} of {int(counts.sum())} values of {name!r} {by_count(n_odd, one, several)} {after}"
-            f" ({_some([distinct.texts[i] for i in odd], 3)}); {by_count(n_odd, 'it counts', 'they count')} as {fate}"
+            f"{n_odd} of {int(counts.sum())} values of {name!r} {by_count(n_odd, one, several)}"
+            f" ({_some([distinct.texts[i] for i in odd], 3)}), treated as {fate}"
         )
 
     def _checked(self, X: Any) -> pd.DataFrame:
         if not hasattr(self, "slots_"):
-            raise InputError(
-                "an encoder must be fitted before it encodes, however this TableEncoder is not; call fit first"
-            )
+            raise InputError("This TableEncoder is not fitted", hint="Call fit first.", code="PG030")
         frame = as_frame(X, allow_empty=True)
         if not hasattr(X, "columns") and not isinstance(X, Mapping):
             if frame.shape[1] != self.n_features_in_:
                 raise InputError(
-                    f"X must have the columns of training, however: X has {frame.shape[1]} features, but TableEncoder "
-                    f"is expecting {self.n_features_in_} features as input; pass them in their order"
+                    f"X has {frame.shape[1]} features, but TableEncoder is expecting {self.n_features_in_} features "
+                    "as input",
+                    hint="Pass the columns of training in their order.",
+                    code="PG017",
                 )
             frame.columns = pd.Index(self.feature_names_in_, dtype=object)
         if list(frame.columns) != self.feature_names_in_:
@@ -308,12 +308,13 @@ class TableEncoder:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> TableEncoder:
-        """Read back what ``to_dict`` wrote; ``InputError``: written by a newer version, or damaged."""
+        """Read back what ``to_dict`` wrote. ``InputError``: written by a newer version, or damaged."""
         version = content.get("format")
         if version != _FORMAT:
             raise InputError(
-                f"the format of a stored encoder must be {_FORMAT}, however: format={version!r}; it was written by a"
-                " newer permgrad, update this one"
+                f"The stored encoder has format {version!r}, but this permgrad reads format {_FORMAT}",
+                hint="Update permgrad.",
+                code="PG053",
             )
         try:
             made = cls(
@@ -335,8 +336,9 @@ class TableEncoder:
             made._set_slots([Slot(*slot) for slot in content["slots"]])
         except (KeyError, TypeError, IndexError, AttributeError) as error:
             raise InputError(
-                f"a stored encoder must be complete, however a part is missing or damaged ({error!r}); save the model"
-                " again"
+                f"Part of a stored encoder is missing or damaged ({error!r})",
+                hint="Save the model again.",
+                code="PG052",
             ) from error
         return made
 
@@ -349,7 +351,7 @@ def _tell(surprises: Mapping[str, str]) -> None:
         told_before.update(surprises)
     if sentences:
         more = len(sentences) - _MOST_NAMED
-        further = f"; and so in {counted(more, 'more column')}" if more > 0 else ""
+        further = f"; likewise in {counted(more, 'more column')}" if more > 0 else ""
         warn_user("; ".join(sentences[:_MOST_NAMED]) + further)
 
 
@@ -363,28 +365,34 @@ def _other_columns(columns: Sequence[str], expected: Sequence[str]) -> InputErro
     parts = [f"{len(some)} {what} ({_some(some)})" for what, some in odd.items() if some]
     if not parts:
         return InputError(
-            "The feature names should match those that were passed during fit: they must be in the same order, however"
-            " the same names stand in another order; pass X[encoder.feature_names_in_]"
+            "The feature names should match those that were passed during fit: they must be in the same order",
+            hint="Pass X[encoder.feature_names_in_].",
+            code="PG017",
         )
     return InputError(
-        f"The feature names should match those that were passed during fit, however {' and '.join(parts)}; pass the"
-        " columns of training"
+        f"The feature names should match those that were passed during fit: {' and '.join(parts)}",
+        hint="Pass the columns of training.",
+        code="PG017",
     )
 
 
 def align_columns(X: Any, names: Sequence[str]) -> pd.DataFrame:
-    """Bring a table's columns into the order of training, by name; others are dropped with a warning."""
+    """Bring a table's columns into the order of training, by name. Others are dropped with a warning."""
     frame = as_frame(X, allow_empty=True)
     columns, wanted = set(frame.columns), set(names)
     extra = [name for name in frame.columns if name not in wanted]
     if missing := [name for name in names if name not in columns]:
         raise InputError(
-            f"a table must have all columns of training, however {len(missing)} {by_count(len(missing), 'is', 'are')} "
-            f"missing: {_some(missing)}{suggest(missing[0], extra)}; add or rename them"
+            f"{counted(len(missing), 'column')} of training {by_count(len(missing), 'is', 'are')} missing: "
+            f"{_some(missing)}",
+            hint=did_you_mean(missing[0], extra, "Add or rename them."),
+            code="PG012",
         )
     if extra:
         be, whom = ("is", "it") if len(extra) == 1 else ("are", "them")
-        warn_user(f"{counted(len(extra), 'column')} {be} not used, training did not have {whom}: {_some(extra)}")
+        warn_user(
+            f"{counted(len(extra), 'column')} {be} not used, because training did not have {whom}: {_some(extra)}"
+        )
     return frame[list(names)]
 
 

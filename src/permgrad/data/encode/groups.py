@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from permgrad.base.errors import EnvironmentProblem, InputError, shown, suggest
+from permgrad.base.errors import EnvironmentProblem, InputError, did_you_mean, shown
 from permgrad.data.read.cells import as_frame, native_matrix, native_names
 
 _LEAST_SHARE_SET = 0.05
@@ -28,8 +28,9 @@ def check_blocks(
     """Spell out ``what`` was declared (variables, or groups, which may name ``variables``) as raw columns in order."""
     if blocks is not None and not is_blocks(blocks):
         raise InputError(
-            f"{what}s must be a mapping of {what} to a list of columns, however: {what}s={shown(blocks)}; pass for "
-            f"example {what}s={{'size': ['width', 'height']}}"
+            f"{what}s must be a mapping of {what} to a list of columns, got {shown(blocks)}",
+            hint=f"Pass for example {what}s={{'size': ['width', 'height']}}.",
+            code="PG001",
         )
     if not blocks:
         return {}
@@ -43,17 +44,17 @@ def check_blocks(
         ]
         if odd := [column for column in columns if column not in place]:
             raise InputError(
-                f"a {what} must list columns of the table, however {what} {block!r} lists"
-                f" {odd[0]!r}{suggest(odd[0], names)}; correct the name"
+                f"Column {odd[0]!r} of {what} {block!r} not found",
+                hint=did_you_mean(odd[0], names, "Correct the name."),
+                code="PG012",
             )
         if not columns:
-            raise InputError(
-                f"a {what} must list at least one column, however {what} {block!r} is empty; add columns or remove it"
-            )
+            raise InputError(f"{what.capitalize()} {block!r} is empty", hint="Add columns or remove it.", code="PG039")
         if block in place and block not in columns:
             raise InputError(
-                f"the name of a {what} must not be the name of a column outside it, however: {block!r}; rename the"
-                f" {what}"
+                f"{what.capitalize()} {block!r} has the name of a column outside it",
+                hint=f"Rename the {what}.",
+                code="PG008",
             )
         spelled[block] = sorted(columns, key=place.__getitem__)
     owner = _owners(spelled, what)
@@ -68,15 +69,16 @@ def _check_variables(
     for variable, parts in variables.items():
         if len({owner.get(column) for column in parts}) > 1:
             raise InputError(
-                f"a group must hold all columns of a variable or none, however variable {variable!r} is split; list"
-                f" {variable!r} as a whole"
+                f"A group must hold all columns of variable {variable!r} or none",
+                hint=f"List {variable!r} instead of its columns.",
+                code="PG039",
             )
         if variable in spelled and set(spelled[variable]) != set(parts):
-            raise InputError(f"a group must not have the name of a variable, however: {variable!r}; rename the group")
+            raise InputError(f"Group {variable!r} has the name of a variable", hint="Rename the group.", code="PG008")
 
 
 def is_blocks(value: Any) -> bool:
-    """Return whether a value maps names to columns; those of a set have no order, and an iterator gives them once."""
+    """Return whether a value maps names to columns. Sets (no order) and iterators (used once) are refused."""
     return isinstance(value, Mapping) and all(
         isinstance(columns, Iterable) and not isinstance(columns, (bytes, AbstractSet, Mapping, Iterator))
         for columns in value.values()
@@ -84,14 +86,15 @@ def is_blocks(value: Any) -> bool:
 
 
 def _owners(blocks: Mapping[str, Sequence[str]], what: str) -> dict[str, str]:
-    """Return the block of each column; refuse a column in two of them."""
+    """Return the block of each column. Refuse a column in two of them."""
     owner: dict[str, str] = {}
     for block, columns in blocks.items():
         for column in columns:
             if column in owner:
                 raise InputError(
-                    f"a column must belong to one {what} only, however {column!r} is listed in {owner[column]!r} and"
-                    f" {block!r}; list it once"
+                    f"Column {column!r} is listed in two {what}s, {owner[column]!r} and {block!r}",
+                    hint="List it once.",
+                    code="PG039",
                 )
             owner[column] = block
     return owner
@@ -137,23 +140,21 @@ def read_groups(path: str | os.PathLike[str]) -> dict[str, list[str]]:
     """Read groups from a file: JSON ``{"group": ["column", …]}``, or CSV with the header ``column,group``."""
     file = Path(path)
     if not file.is_file():
-        raise InputError(f"a groups file must be a JSON or CSV file, however {str(file)!r} is no file; check the path")
+        raise InputError(f"Groups file {str(file)!r} not found", hint="Check the path.", code="PG010")
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(
-            f"a groups file must be text in UTF-8, however {str(file)!r} is not; save it again as UTF-8"
+            f"Groups file {str(file)!r} is not text in UTF-8", hint="Save it again as UTF-8.", code="PG011"
         ) from None
     except OSError as error:
         raise EnvironmentProblem(
-            f"a groups file must be readable, however {str(file)!r}: {error.strerror}; check its rights"
+            f"Cannot read the groups file {str(file)!r}: {error.strerror}", hint="Check its permissions.", code="PG062"
         ) from error
     groups = _json_groups(text, file) if text.lstrip()[:1] in ("{", "[") else _csv_groups(text, file)
     _owners(groups, "group")
     if not groups:
-        raise InputError(
-            f"a groups file must name at least one group, however {str(file)!r} names none; add lines column,group"
-        )
+        raise InputError(f"Groups file {str(file)!r} names no group", hint="Add lines column,group.", code="PG039")
     return groups
 
 
@@ -162,13 +163,15 @@ def _json_groups(text: str, file: Path) -> dict[str, list[str]]:
         content = json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError(
-            f"a groups file must be valid JSON, however {str(file)!r}, line {error.lineno}: {error.msg}; correct it"
+            f"Groups file {str(file)!r} is not valid JSON in line {error.lineno}: {error.msg}",
+            hint="Correct it.",
+            code="PG011",
         ) from None
     if not isinstance(content, dict) or not all(
         isinstance(columns, list) and all(isinstance(name, str) for name in columns) for columns in content.values()
     ):
         raise InputError(
-            f'a groups file must be a mapping {{"group": ["column", …]}}, however {str(file)!r} is not; correct it'
+            f"Groups file {str(file)!r} must be a mapping", hint='Write {"group": ["column", …]}.', code="PG011"
         )
     return content
 
@@ -179,8 +182,10 @@ def _csv_groups(text: str, file: Path) -> dict[str, list[str]]:
     header = [cell.lower() for cell in rows[0]] if rows else []
     if "column" not in header or "group" not in header:
         raise InputError(
-            f"a groups file must be JSON, or CSV with the header column,group, however the header of {str(file)!r} is"
-            f" {header}; add it"
+            f"A groups file must be JSON, or CSV with the header column,group, but {str(file)!r} has the header "
+            f"{header}",
+            hint="Add the header.",
+            code="PG011",
         )
     places = header.index("column"), header.index("group")
     groups: dict[str, list[str]] = {}
@@ -188,8 +193,9 @@ def _csv_groups(text: str, file: Path) -> dict[str, list[str]]:
         column, group = (row[place] if place < len(row) else "" for place in places)
         if not column or not group:
             raise InputError(
-                f"each line of a groups file must hold a column and a group, however line {line} of {str(file)!r} does"
-                " not; complete it"
+                f"Line {line} of the groups file {str(file)!r} must hold a column and a group",
+                hint="Complete it.",
+                code="PG011",
             )
         groups.setdefault(group, []).append(column)
     return groups

@@ -22,7 +22,7 @@ OTHER = -1
 class Slot:
     """One encoded column: index of its raw column, its name, and its extremes over training rows.
 
-    Its ``kind`` is ``"numeric", "boolean", "level", "missing"`` or ``"date_part"``; ``detail`` the level's text, the
+    Its ``kind`` is ``"numeric", "boolean", "level", "missing"`` or ``"date_part"``. ``detail`` the level's text, the
     kind of missingness, or the part of the date.
     """
 

@@ -21,7 +21,7 @@ _ARRAYS = ("center", "factor", "fill", "knots")
 
 
 class Scaling:
-    """A fitted scaling of numeric columns; every mode is monotone and finite for every finite number.
+    """A fitted scaling of numeric columns. Every mode is monotone and finite for every finite number.
 
     - ``"robust"``: z = (x − median) / interquartile range (twice the inverse range where that is 0), then
       z / √(1 + (z/3)²): Holzmüller, Grinsztajn & Steinwart 2024 (RealMLP, arXiv 2407.04491), "robust scaling and
@@ -32,7 +32,7 @@ class Scaling:
       ``QuantileTransformer``. NOTE[DIFF]: there a tie at either end goes to ±5.2, here to its middle too, so that the
       commonest value of a count is no outlier.
 
-    ``center``, ``factor`` and ``fill``, the median that a missing cell gets, are ``(columns,)``; ``knots`` are the
+    ``center``, ``factor`` and ``fill``, the median that a missing cell gets, are ``(columns,)``. ``knots`` are the
     quantiles ``(knots, columns)``, without rows unless the mode is ``"quantile"``.
     """
 
@@ -45,7 +45,7 @@ class Scaling:
         self.knots: Floats = np.empty((0, 0))
 
     def fit(self, statistics: NumericStatistics) -> Scaling:
-        """Take centre and factor from statistics; a column without a value gets 0 everywhere."""
+        """Compute centre and factor from statistics. A column without values is 0 everywhere."""
         low, median, high = statistics.quantiles([0.25, 0.5, 0.75])
         minimum, maximum = np.nan_to_num(statistics.minimum), np.nan_to_num(statistics.maximum)
         # A very sparse column may have no value in the sample: the mean stands in, which may round past the ends.
@@ -70,7 +70,7 @@ class Scaling:
         return self
 
     def apply(self, values: Floats) -> Floats:
-        """Scale values ``(rows, columns)``; missing cells get the value of ``fill``."""
+        """Scale values ``(rows, columns)``. Missing cells get the value of ``fill``."""
         filled = np.where(np.isnan(values), self.fill, values)
         if self.mode == "quantile":
             return self._normal_scores(filled)
@@ -95,7 +95,7 @@ class Scaling:
         return np.asarray(ndtri(np.clip(shares, _LOWEST_SHARE, 1.0 - _LOWEST_SHARE)))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-able form; floats survive exactly."""
+        """Return a JSON-able form. Floats survive exactly."""
         return {"mode": self.mode, **{name: getattr(self, name).tolist() for name in _ARRAYS}}
 
     @classmethod

@@ -42,9 +42,9 @@ def sample_size(n_columns: int) -> int:
 class NumericStatistics:
     """Moments, extremes, missing counts and a sample of many numeric columns at once.
 
-    Means and sums of squared deviations are merged by Chan, Golub & LeVeque (1979), eq. 2.1; all in float64.
-    ``count, mean, squares, minimum, maximum`` are ``(columns,)``; ``missing`` is ``(kinds, columns)``, of which the
-    first kind is blank; ``sample`` is ``(at most size, columns)``.
+    Means and sums of squared deviations are merged by Chan, Golub & LeVeque (1979), eq. 2.1. All in float64.
+    ``count, mean, squares, minimum, maximum`` are ``(columns,)``. ``missing`` is ``(kinds, columns)``, of which the
+    first kind is blank. ``sample`` is ``(at most size, columns)``.
     """
 
     def __init__(self, n_columns: int, n_kinds: int = 1, size: int | None = None) -> None:
@@ -84,7 +84,7 @@ class NumericStatistics:
         rows = np.concatenate([self.sample_rows, np.arange(first_row, first_row + len(values), dtype=np.int64)])
         places = np.arange(len(rows))
         if len(rows) > self.size:
-            # The hash of a row number is never equal to another's in practice; the stable sort settles it anyway.
+            # The hash of a row number is never equal to another's in practice. The stable sort settles it anyway.
             places = np.lexsort((rows, uniform(0, ("bottom-k",), rows)))[: self.size]
         places = places[np.argsort(rows[places], kind="stable")]
         held = len(self.sample_rows)
@@ -98,7 +98,7 @@ class NumericStatistics:
         return np.asarray(np.sqrt(self.squares / np.maximum(self.count, 1)))
 
     def quantiles(self, levels: Sequence[float] | Floats) -> Floats:
-        """Return linear quantiles ``(levels, columns)`` of the sample, missing cells left out; NaN without a value."""
+        """Return linear quantiles ``(levels, columns)`` of the sample, missing cells left out. NaN without a value."""
         share = np.asarray(levels, dtype=np.float64)
         if len(self.sample) == 0:
             return np.full((len(share), len(self.count)), np.nan)
@@ -115,7 +115,7 @@ class NumericStatistics:
 
 # ---- text -----------------------------------------------------------------------------------------------------------
 class LevelCounts:
-    """How often each level of a text column occurs; of the 65,536 with the smallest hash, which makes counts exact."""
+    """How often each level of a text column occurs, for the 65,536 with the smallest hash, which makes counts exact."""
 
     def __init__(self, n_kinds: int = 1, most: int = _MOST_LEVELS) -> None:
         self.most = most
@@ -174,7 +174,7 @@ class TableStatistics:
         self.calendar = {name: {part: np.zeros(n, dtype=np.int64) for part, n in PERIODS.items()} for name in dates}
 
     def update(self, X: Any, first_row: int | None = None) -> TableStatistics:
-        """Add a chunk of rows, whose first has this number in the whole table; None: the next one."""
+        """Add a chunk of rows, whose first has this number in the whole table. None: the next one."""
         frame = as_frame(X, allow_empty=True)
         values, kinds = numeric_cells(frame, self.stored, self.codes)
         self.numeric.update(values, kinds, self.rows if first_row is None else first_row)

@@ -1,4 +1,4 @@
-"""Rows of a long table, numbered: all, or those with a target; draws go by a row's place among these."""
+"""Numbered rows of a long table: all, or those with a target. Draws use the position among these."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class KnownRows:
 def numbered(
     table: PartitionedTable, part: Part, rows: int, columns: Sequence[str], known: KnownRows | None
 ) -> Iterator[RowBatch]:
-    """Yield a part's rows that count, at most ``rows`` at a time: all, or those known; a batch may be empty."""
+    """Yield a part's rows that count, at most ``rows`` at a time: all, or those known. A batch may be empty."""
     place = part.first_row if known is None else known.before[part.number]
     for first, frame in table.batches(part, rows, columns):
         batch = RowBatch(np.arange(first, first + len(frame)), np.arange(place, place + len(frame)), frame)
@@ -70,11 +70,11 @@ def numbered(
 
 
 def find_known(
-    table: PartitionedTable, column: str, codes: CodesArgument = (), *, none: str, note: str = ""
+    table: PartitionedTable, column: str, codes: CodesArgument = (), *, none: InputError, note: str = ""
 ) -> KnownRows | None:
-    """Count the rows of each part that have a value in a column, and say how many have none; None if all have one.
+    """Count the rows of each part that have a value in a column, and warn of the others. Return None if all have one.
 
-    The footers say nothing of NaN and codes: a column that may hold them is read. ``none`` is the error if no row has.
+    Footers do not count NaN and codes, so a column that may hold them is read. ``none`` is the error if no row has one.
     """
     stored = table.schema.field(column).type if column in table.schema.names else None
     may_be_nan = stored is None or pa.types.is_floating(stored) or column in table.keys
@@ -85,7 +85,7 @@ def find_known(
     if rows == table.rows:
         return None
     if rows == 0:
-        raise InputError(none)
+        raise none
     verb, be = ("has", "is") if table.rows - rows == 1 else ("have", "are")
     missing = f"{table.rows - rows:,} of {counted(table.rows, 'row')} of {table.path}"
     warn_user(f"{missing} {verb} no {column!r} and {be} left out{note}")
@@ -93,7 +93,7 @@ def find_known(
 
 
 def any_known(table: PartitionedTable, column: str, codes: CodesArgument = ()) -> bool:
-    """Whether some row has a value in a column; reads no further than to the first part that has one."""
+    """Return whether some row has a value in a column, reading up to the first part with one."""
     if table.null_counts.get(column) == table.rows:
         return False
     return any(_count(table, part, column, codes) for part in table.parts)

@@ -1,4 +1,4 @@
-"""Parquet tables that need not fit in memory, as numbered parts; what a cell becomes all files' footers decide."""
+"""Parquet tables that need not fit in memory, as numbered parts. The types come from the footers of all files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from permgrad.base.checks import check_path, check_whole
-from permgrad.base.errors import EnvironmentProblem, InputError, by_count, counted, listed, shown, suggest, warn_user
+from permgrad.base.errors import (
+    EnvironmentProblem,
+    InputError,
+    by_count,
+    counted,
+    did_you_mean,
+    listed,
+    shown,
+    two_sentences,
+    warn_user,
+)
 from permgrad.base.files import file_hash, why_missing
 from permgrad.data.read.cells import CellError
 from permgrad.data.read.parquet import (
@@ -37,7 +47,7 @@ from permgrad.data.read.parquet import (
 )
 from permgrad.data.read.text_files import check_fits
 
-#: Endings of the files of a folder that are read; others are left alone.
+#: Endings of the files of a folder that are read. Others are left alone.
 SUFFIXES = (".parquet", ".pq")
 #: Endings of tables in other forms, which whoever lays them beside Parquet files may take for part of the table.
 _OTHER_TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".feather", ".arrow", ".orc", ".jsonl", ".xlsx")
@@ -50,7 +60,7 @@ _MAGIC = b"PAR1"
 
 
 class MissingFileError(InputError):
-    """A file of a table is not there any more; what is done stays good, should it come back."""
+    """A file of a table has disappeared. Finished work stays valid if it comes back."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +92,9 @@ class _File:
 class PartitionedTable:
     """A table of Parquet files. Small and picklable: it holds what the footers say, and no rows.
 
-    ``schema`` has the types of all columns, over all files; ``null_counts`` the missing cells of each (None where a
-    file does not say); ``large`` are columns of whole numbers that floats may round; ``keys`` those that stand in the
-    names of folders (``year=2024/``), with whether they are whole numbers; ``path`` is as the user gave it.
+    ``schema`` has the types of all columns, over all files. ``null_counts`` the missing cells of each (None where a
+    file does not say). ``large`` are columns of whole numbers that floats may round. ``keys`` those that stand in the
+    names of folders (``year=2024/``), with whether they are whole numbers. ``path`` is as the user gave it.
     """
 
     root: str
@@ -138,10 +148,10 @@ class PartitionedTable:
     def batches(
         self, part: Part, rows: int, columns: Sequence[str] | None = None
     ) -> Iterator[tuple[int, pd.DataFrame]]:
-        """Yield the number of the first row, and at most ``rows`` rows; memory holds one batch, not one part."""
+        """Yield the number of the first row, and at most ``rows`` rows. Memory holds one batch, not one part."""
         first, records, count = part.first_row, [], 0
         for record in self._records(part, columns, rows):
-            # A reader stops at the end of each row group; small ones are put together again.
+            # A reader stops at the end of each row group. Small ones are put together again.
             done = 0
             while done < len(record):
                 taken = record.slice(done, rows - count)
@@ -159,7 +169,7 @@ class PartitionedTable:
         check_fits(max(self.bytes, 8 * self.rows * len(self.columns)), self.path)
 
     def read_all(self) -> pd.DataFrame:
-        """Return the whole table, rows numbered from 0; ``InputError``: it is too large for the memory that is free."""
+        """Return the whole table, rows numbered from 0. ``InputError``: it is too large for the memory that is free."""
         self.check_memory()
         frames = [self.read(part) for part in self.parts]
         if len(frames) == 1:
@@ -172,13 +182,15 @@ class PartitionedTable:
         }
         return pd.concat(frames, ignore_index=True).assign(**joined)
 
-    def check_cells(self, columns: Sequence[str], fix: str) -> None:
+    def check_cells(self, columns: Sequence[str], hint: str) -> None:
         """Refuse columns whose cells hold several values each, by their types, before any row is read."""
         for name in columns:
             if name in self.schema.names and pa.types.is_nested(self.schema.field(name).type):
                 raise InputError(
-                    f"cells must be numbers, text, booleans or dates, however: column {name!r} of {self.path!r} holds "
-                    f"{self.schema.field(name).type}; {fix}"
+                    f"Cells must be numbers, text, booleans or dates, but column {name!r} of {self.path!r} holds "
+                    f"{self.schema.field(name).type}",
+                    hint=hint,
+                    code="PG014",
                 )
 
     def check_columns(self, columns: Sequence[str]) -> None:
@@ -186,8 +198,9 @@ class PartitionedTable:
         for name in columns:
             if name not in self.columns:
                 raise InputError(
-                    f"a column that is asked for must be in the table, however: {self.path!r} has no column "
-                    f"{shown(name)}{suggest(name, self.columns)}; check the name"
+                    f"Column {shown(name)} not found in {self.path!r}",
+                    hint=did_you_mean(name, self.columns, "Check the name."),
+                    code="PG012",
                 )
 
     def where(self, number: int) -> str:
@@ -218,10 +231,7 @@ class PartitionedTable:
         buffer = 0 if described.packed_bytes <= _HELD_BYTES else _BUFFER_BYTES
         with _readable(path), pq.ParquetFile(path, buffer_size=buffer, pre_buffer=False) as file:
             if _footer_digest(path) != described.digest:
-                raise InputError(
-                    f"the files of a table must stay as they are while it is read, however: {str(path)!r} has changed; "
-                    "start again"
-                )
+                raise InputError(f"{str(path)!r} changed while the table was read", hint="Start again.", code="PG011")
             rows_read = 0
             for record in file.iter_batches(
                 batch_size=rows, row_groups=list(groups), columns=stored, use_threads=False
@@ -247,7 +257,7 @@ class PartitionedTable:
         return self.null_counts.get(name, 0) != 0
 
     def _frame(self, table: pa.Table, part: Part, columns: Sequence[str] | None, first: int) -> pd.DataFrame:
-        """Turn stored columns into a frame with the types of the whole table; ``first`` is the first row's number."""
+        """Turn stored columns into a frame with the types of the whole table. ``first`` is the first row's number."""
         layout, (fields, exact) = self._layout, self._types
         names = table.column_names
         with _readable(Path(self.root, part.file)):
@@ -292,7 +302,7 @@ def is_partitioned(path: str | os.PathLike[str]) -> bool:
 def open_partitioned(path: str | os.PathLike[str], *, rows_per_part: int | None = None) -> PartitionedTable:
     """Read the footers of a Parquet file, or of all Parquet files in a folder, and cut the table into parts.
 
-    Files are sorted by name; those in folders named ``column=value`` get that column. Neighbouring row groups of a file
+    Files are sorted by name. Those in folders named ``column=value`` get that column. Neighbouring row groups of a file
     are put together up to ``rows_per_part`` (None: 50,000, or a thousandth of a very long table).
     """
     if rows_per_part is not None:
@@ -302,14 +312,13 @@ def open_partitioned(path: str | os.PathLike[str], *, rows_per_part: int | None 
     schema, keys = _common_schema(files, schemas), _keys(files)
     if taken := [name for name in keys if name in schema.names]:
         raise InputError(
-            f"a column that stands in the names of folders must not stand in the files too, however: {taken[0]!r} does "
-            f"in {str(path)!r}; rename one of them"
+            f"Column {taken[0]!r} is both in the names of folders and in {str(path)!r}",
+            hint="Rename one of them.",
+            code="PG008",
         )
     rows = sum(sum(file.row_groups) for file in files)
     if rows == 0:
-        raise InputError(
-            f"a table must have at least one row, however: {str(path)!r} has none; check how it was written"
-        )
+        raise InputError(f"{str(path)!r} has no rows", hint="Check how it was written.", code="PG013")
     parts = list(_cut(files, rows_per_part or max(ROWS_PER_PART, -(-rows // MOST_PARTS))))
     null_counts = {name: total([counts.get(name, 0) for counts in nulls]) for name in schema.names}
     for name, number in keys.items():
@@ -323,14 +332,13 @@ def open_partitioned(path: str | os.PathLike[str], *, rows_per_part: int | None 
 def _find(place: Path) -> tuple[Path, list[Path]]:
     """Return the folder of the files, and the files sorted by name."""
     if not place.exists():
-        raise InputError(
-            f"a table must be an existing file or folder, however: {str(place)!r} {why_missing(place)}; check the path"
-        )
+        raise InputError(f"{str(place)!r} {why_missing(place)}", hint="Check the path.", code="PG010")
     if place.is_file():
         if not is_partitioned(place):
             raise InputError(
-                f"a table that is read in parts must be Parquet, however: {str(place)!r} is not; write it as Parquet, "
-                "or read it into memory with permgrad.read_table"
+                f"A table that is read in parts must be Parquet, but {str(place)!r} is not",
+                hint="Write it as Parquet, or read it into memory with permgrad.read_table.",
+                code="PG011",
             )
         return place.parent, [place]
     seen = [
@@ -344,14 +352,18 @@ def _find(place: Path) -> tuple[Path, list[Path]]:
     if parquet and len(parquet) < len(seen):
         left_out = sorted(file.relative_to(place).as_posix() for file in seen if file.suffix.lower() not in SUFFIXES)
         warn_user(
-            f"of a folder that is a table only the Parquet files are read, however: {str(place)!r} holds "
-            f"{counted(len(left_out), 'other data file')} as well ({listed(left_out, 3)}), which "
-            f"{by_count(len(left_out), 'is', 'are')} left out; write them as Parquet, or move them away"
+            two_sentences(
+                f"Folder {str(place)!r} also holds {counted(len(left_out), 'other data file')} "
+                f"({listed(left_out, 3)}), "
+                f"which {by_count(len(left_out), 'is', 'are')} left out: only its Parquet files are read",
+                "Write them as Parquet, or move them away.",
+            )
         )
     if not parquet:
         raise InputError(
-            f"a folder that is a table must hold Parquet files, however: {str(place)!r} holds none that ends in "
-            f"{' or '.join(SUFFIXES)}; name the folder that does"
+            f"Folder {str(place)!r} holds no file that ends in {' or '.join(SUFFIXES)}",
+            hint="Name the folder that holds the Parquet files.",
+            code="PG010",
         )
     return place, sorted(parquet, key=lambda file: file.relative_to(place).as_posix())
 
@@ -365,16 +377,15 @@ def _readable(path: Path) -> Iterator[None]:
         raise
     except FileNotFoundError:
         raise MissingFileError(
-            f"the files of a table must stay where they are while it is read, however: {str(path)!r} is gone; "
-            "bring it back"
+            f"{str(path)!r} disappeared while the table was read", hint="Bring it back.", code="PG010"
         ) from None
     except PermissionError as error:
         raise EnvironmentProblem(
-            f"a table must be readable, however {str(path)!r}: {error.strerror}; check its rights"
+            f"Cannot read {str(path)!r}: {error.strerror}", hint="Check its permissions.", code="PG062"
         ) from error
     except (pa.ArrowException, OSError, struct.error, *DAMAGE) as error:
         raise InputError(
-            f"a Parquet file must be complete, however {str(path)!r} is cut off, damaged or no Parquet; write it again"
+            f"{str(path)!r} is cut off, damaged or no Parquet file", hint="Write it again.", code="PG011"
         ) from error
 
 
@@ -414,8 +425,10 @@ def _keys(files: Sequence[_File]) -> dict[str, bool]:
         keys = dict(file.keys)
         if list(keys) != list(values):
             raise InputError(
-                "all files of a table must have the same columns in the names of their folders, however: "
-                f"{files[0].name!r} has {list(values)} and {file.name!r} has {list(keys)}; move the files that differ"
+                "All files of a table must have the same columns in the names of their folders, but "
+                f"{files[0].name!r} has {list(values)} and {file.name!r} has {list(keys)}",
+                hint="Move the files that differ.",
+                code="PG011",
             )
         for name, value in keys.items():
             values[name].append(value)
@@ -426,8 +439,8 @@ def _keys(files: Sequence[_File]) -> dict[str, bool]:
 
 
 def _common_schema(files: Sequence[_File], schemas: Sequence[pa.Schema]) -> pa.Schema:
-    """Return types that hold every file's values; a column that is missing or of another kind is refused."""
-    # A file without rows says nothing about types; writers often give it others.
+    """Return types that hold the values of all files. A missing column or one of another kind is refused."""
+    # A file without rows says nothing about types. Writers often give it others.
     telling = [pair for pair in zip(files, schemas, strict=True) if any(pair[0].row_groups)]
     telling = telling or list(zip(files, schemas, strict=True))
     first, common = telling[0]
@@ -436,29 +449,33 @@ def _common_schema(files: Sequence[_File], schemas: Sequence[pa.Schema]) -> pa.S
         if odd := sorted(columns ^ expected):
             without, having = (file, first) if odd[0] not in columns else (first, file)
             raise InputError(
-                f"all files of a table must have the same columns, however: {having.name!r} has the column {odd[0]!r} "
-                f"and {without.name!r} has not; add it, or move the files that differ"
+                f"All files of a table must have the same columns, but {having.name!r} has column {odd[0]!r} "
+                f"and {without.name!r} does not",
+                hint="Add it, or move the files that differ.",
+                code="PG011",
             )
         if moved := sorted(set(schema.names) ^ set(common.names)):
             stored, index = (file, first) if moved[0] in schema.names else (first, file)
             raise InputError(
-                f"a column must be stored alike in all files of a table, however: {moved[0]!r} is a column in "
-                f"{stored.name!r} and an index that is counted in {index.name!r}; write the files that differ again"
+                f"{moved[0]!r} is a column in {stored.name!r} and a counted index in {index.name!r}",
+                hint="Write the files that differ again.",
+                code="PG011",
             )
         for name in schema.names:
             kind, so_far = schema.field(name).type, common.field(name).type
             wider = so_far if kind == so_far else _wider(so_far, kind)
             if wider is None:
                 raise InputError(
-                    f"a column must have one kind of values in all files of a table, however: {name!r} is {so_far} in "
-                    f"{first.name!r} and {kind} in {file.name!r}; write the files that differ again"
+                    f"Column {name!r} is {so_far} in {first.name!r} but {kind} in {file.name!r}",
+                    hint="Write the files that differ again.",
+                    code="PG011",
                 )
             common = common.set(common.get_field_index(name), common.field(name).with_type(wider))
     return common
 
 
 def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """Return a type for both: longer numbers, plain text for text in other codings; None where they do not fit."""
+    """Return a type for both: longer numbers, plain text for text in other codings. None where they do not fit."""
     plain = [kind.value_type if pa.types.is_dictionary(kind) else kind for kind in (one, other)]
     schemas = [pa.schema({"x": kind}) for kind in plain]
     try:
@@ -469,11 +486,13 @@ def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
 
 def _check_names(names: Sequence[str], path: str) -> None:
     if not names:
-        raise InputError(f"a table must have at least one column, however {path!r} has none; write it again")
+        raise InputError(f"{path!r} has no columns", hint="Write it again.", code="PG011")
     if len(set(names)) < len(names):
         (repeated, _), *_ = Counter(names).most_common(1)
         raise InputError(
-            f"column names must be unique, however {repeated!r} stands more than once in {path!r}; rename the copies"
+            f"Column names must be unique, but {repeated!r} is in {path!r} more than once",
+            hint="Rename the copies.",
+            code="PG008",
         )
 
 

@@ -25,7 +25,7 @@ CodesArgument: TypeAlias = Code | Sequence[Code] | Mapping[str, Sequence[Code] |
 Floats: TypeAlias = npt.NDArray[np.float64]
 Kinds: TypeAlias = npt.NDArray[np.int16]
 
-#: Kinds of cells: with a value; NaN, None, NaT or an empty text. The declared codes follow as 2, 3, …
+#: Kinds of cells: with a value. NaN, None, NaT or an empty text. The declared codes follow as 2, 3, …
 PRESENT, BLANK = 0, 1
 #: As Python's own number: beside one of NumPy's a larger code would be cast first, with a warning.
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
@@ -34,15 +34,17 @@ _CONTAINERS = (dict, list, tuple, set, frozenset, np.ndarray)
 
 # ---- tables ---------------------------------------------------------------------------------------------------------
 def as_frame(X: Any, *, allow_empty: bool = False) -> pd.DataFrame:
-    """Bring a frame, array or list of rows to a data frame with unique text names; arrays get ``x0, x1, …``."""
+    """Bring a frame, array or list of rows to a data frame with unique text names. Arrays get ``x0, x1, …``."""
     frame = X.copy(deep=False) if isinstance(X, pd.DataFrame) else _bare_frame(X)
     frame.columns = pd.Index([str(name) for name in frame.columns], dtype=object)
     check_characters(frame.columns, "column names")
     repeated = frame.columns[frame.columns.duplicated()].unique().tolist()
     if repeated:
         raise InputError(
-            f"column names must be unique, however {listed(repeated, 5, repr)} "
-            f"{by_count(len(repeated), 'stands', 'stand')} there more than once; rename or drop the copies"
+            f"Column names must be unique, but {listed(repeated, 5, repr)} {by_count(len(repeated), 'is', 'are')} "
+            "repeated",
+            hint="Rename or drop the copies.",
+            code="PG008",
         )
     for lacks, what, unit in (
         (frame.shape[1] == 0, "column", "feature(s)"),
@@ -50,8 +52,9 @@ def as_frame(X: Any, *, allow_empty: bool = False) -> pd.DataFrame:
     ):
         if lacks:
             raise InputError(
-                f"a table must have at least one {what}, however it has 0 {unit} (shape={frame.shape}) while a minimum "
-                f"of 1 is required; pass at least one {what}"
+                f"The table has 0 {unit} (shape={frame.shape}) while a minimum of 1 is required",
+                hint=f"Pass at least one {what}.",
+                code="PG013",
             )
     return frame
 
@@ -61,13 +64,14 @@ def check_characters(texts: Iterable[object], what: str) -> None:
     text = with_half_character(texts)
     if text is not None:
         raise InputError(
-            f"{what} must be text of whole characters, however: {text[:40]!r} holds half of one (a lone surrogate); "
-            "read the table in its own encoding, or replace it: text.encode('utf-8', 'replace').decode()"
+            f"{text[:40]!r} in {what} holds half a character (a lone surrogate)",
+            hint="Read the table in its own encoding, or replace it: text.encode('utf-8', 'replace').decode().",
+            code="PG014",
         )
 
 
 def with_half_character(texts: Iterable[object]) -> str | None:
-    """Return the first text that UTF-8 cannot hold; None where there is none."""
+    """Return the first text that UTF-8 cannot hold, or None."""
     for text in texts:
         if isinstance(text, str):
             try:
@@ -86,19 +90,21 @@ def _bare_frame(X: Any) -> pd.DataFrame:
             return pd.DataFrame(dict(X))
         except ValueError as error:
             raise InputError(
-                f"X must map each column to its cells, all of one length, however: {error}; pass for example "
-                "{'age': [31, 40]}"
+                f"X must map each column to its cells, all of one length: {error}",
+                hint="Pass for example {'age': [31, 40]}.",
+                code="PG007",
             ) from None
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
         raise InputError(
-            "X must be dense, however it is a sparse matrix (sparse input is not supported); pass X.toarray()"
+            "X is a sparse matrix, but sparse input is not supported", hint="Pass X.toarray().", code="PG001"
         )
     if isinstance(X, (list, tuple)) and X and all(isinstance(row, (list, tuple)) for row in X):
         widths = {len(row) for row in X}
         if len(widths) > 1:
             raise InputError(
-                f"all rows must have the same number of cells, however they have {sorted(widths)}; fill the gaps with"
-                " None"
+                f"All rows must have the same number of cells, got {sorted(widths)}",
+                hint="Fill the gaps with None.",
+                code="PG007",
             )
         # Not through an array: that would turn a mixed row into text.
         frame = pd.DataFrame([list(row) for row in X])
@@ -106,13 +112,15 @@ def _bare_frame(X: Any) -> pd.DataFrame:
         array = np.asarray(X)
         if array.ndim != 2:
             raise InputError(
-                f"X must be a table of rows and columns, however: Expected 2D array, got {array.ndim}D array instead, "
-                f"shape {array.shape}; Reshape your data, X.reshape(-1, 1) for one feature or X.reshape(1, -1) for one "
-                "row"
+                f"Expected 2D array, got {array.ndim}D array instead (shape {array.shape})",
+                hint="Reshape your data: X.reshape(-1, 1) for one feature, X.reshape(1, -1) for one row.",
+                code="PG007",
             )
         if array.dtype.kind == "c":
             raise InputError(
-                "X must hold real numbers, however: Complex data not supported; pass X.real and X.imag as columns"
+                "Complex data not supported: X must hold real numbers",
+                hint="Pass X.real and X.imag as columns.",
+                code="PG001",
             )
         frame = pd.DataFrame(array)
         frame = frame.infer_objects() if array.dtype == object else frame
@@ -152,7 +160,7 @@ class MissingCodes:
     """Values that stand for "missing", each its own kind: HELOC's −9, −8 and −7 say different things.
 
     The kind of a code is the place of its text among the ``labels`` plus 2. ``columns`` says which codes hold for which
-    column; None: all codes hold everywhere.
+    column. None: all codes hold everywhere.
     """
 
     labels: tuple[str, ...] = ()
@@ -204,16 +212,20 @@ def _labels(codes: Sequence[Code] | Code) -> tuple[str, ...]:
     if not isinstance(codes, single) and (
         isinstance(codes, (bytes, AbstractSet, Mapping, Iterator)) or not isinstance(codes, Iterable)
     ):
-        # The codes of a set have no order, and each is a kind of its own by its place; an iterator gives them once.
+        # The codes of a set have no order, and each is a separate kind by its position. An iterator gives them once.
         raise InputError(
-            "codes for missing must be one code, a list of codes, or a mapping from column to its codes, however: they "
-            f"are of the type {type(codes).__name__} ({shown(codes)}); pass for example [-9, '?']"
+            "Codes for missing values must be one code, a list of codes, or a mapping from column to its codes, "
+            f"got {shown(codes)} of type {type(codes).__name__}",
+            hint="Pass for example [-9, '?'].",
+            code="PG001",
         )
     labels = []
     for code in [codes] if isinstance(codes, single) else codes:
         if not isinstance(code, single) or isinstance(code, bool):
             raise InputError(
-                f"a code for missing must be a number or text, however: {shown(code)}; pass for example -9 or '?'"
+                f"A code for missing values must be a number or text, got {shown(code)}",
+                hint="Pass for example -9 or '?'.",
+                code="PG001",
             )
         text = canonical(code).strip()
         number = _number_or_nan(text)
@@ -232,7 +244,7 @@ class Distinct:
 
     @classmethod
     def of(cls, series: pd.Series[Any], name: str) -> Distinct:
-        """Read any column as text; blank text counts as missing."""
+        """Read any column as text. Blank text counts as missing."""
         try:
             codes, uniques = pd.factorize(series, use_na_sentinel=True)
         except TypeError:
@@ -263,29 +275,30 @@ class Distinct:
 
 
 class CellError(InputError):
-    """A cell that cannot be read, with its row's place in the frame and its number in the index (None: it has none)."""
+    """A cell that cannot be read, with its row's position in the frame and its number in the index, if it has one."""
 
     row: int = 0
     number: int | None = None
-    before: str = ""
-    fix: str = ""
+    fact: str = ""
 
     @classmethod
-    def at(cls, row: int, index: pd.Index[Any], before: str, fix: str, *, alone: str = "") -> CellError:
-        """Return the error of ``before``, the row and ``fix``; once the row is placed, ``alone`` goes first."""
+    def at(
+        cls, row: int, index: pd.Index[Any], fact: str, hint: str, *, alone: str = "", code: str = "PG014"
+    ) -> CellError:
+        """Return the error ``"{fact} in row {row}"`` with a hint. ``alone`` is the fact about this row only."""
         number = int(index[row]) if index.dtype.kind in "iu" else None
-        error = cls(f"{before}row {row if number is None else number}{fix}")
-        error.row, error.number, error.before, error.fix = row, number, alone or before, fix
+        error = cls(f"{fact} in row {row if number is None else number}", hint, code)
+        error.row, error.number, error.fact = row, number, alone or fact
         return error
 
     def placed(self, where: str) -> InputError:
         """Return the error with another name for its row."""
-        return InputError(f"{self.before}{where}{self.fix}")
+        return InputError(f"{self.fact} in {where}", self.hint, self.code)
 
 
 @dataclass(frozen=True)
 class RowLines:
-    """The line, counted from 1, of a text file that each row begins in; None: not known, or the file has no lines."""
+    """The line, counted from 1, of a text file that each row begins in. None: not known, or the file has no lines."""
 
     file: Path | None = None
     lines: npt.NDArray[np.int64] | None = None
@@ -304,8 +317,9 @@ class RowLines:
 def _container_error(series: pd.Series[Any], name: str) -> InputError:
     container = next((type(value).__name__ for value in series if isinstance(value, _CONTAINERS)), "object")
     return InputError(
-        f"cells must be numbers, text, booleans or dates, however column {name!r} holds a {container}; "
-        "turn it into columns of its own or drop the column"
+        f"Cells must be numbers, text, booleans or dates, but column {name!r} holds a {container}",
+        hint="Turn it into separate columns or drop the column.",
+        code="PG014",
     )
 
 
@@ -331,12 +345,13 @@ def text_numbers(texts: Sequence[str]) -> Floats:
 
 # ---- whole matrices -------------------------------------------------------------------------------------------------
 def native_matrix(frame: pd.DataFrame, names: Sequence[str]) -> Floats:
-    """Take numeric and boolean columns as one float64 matrix, NaN where missing; refuse complex and infinite values."""
+    """Take numeric and boolean columns as one float64 matrix, NaN where missing. Refuse complex and infinite values."""
     picked = frame[list(names)]
     if name := next((name for name, dtype in zip(names, picked.dtypes, strict=True) if dtype.kind == "c"), None):
         raise InputError(
-            f"Complex data not supported: columns must hold real numbers, however column {name!r} is complex; "
-            "split it into its real and imaginary part"
+            f"Complex data not supported: column {name!r} is complex",
+            hint="Split it into its real and imaginary part.",
+            code="PG014",
         )
     matrix = np.array(picked.to_numpy(dtype=np.float64, na_value=np.nan))
     refuse_infinite(matrix, names, frame.index)
@@ -346,7 +361,7 @@ def native_matrix(frame: pd.DataFrame, names: Sequence[str]) -> Floats:
 def refuse_infinite(
     matrix: Floats, names: Sequence[str], index: pd.Index[Any], places: npt.NDArray[np.int64] | None = None
 ) -> None:
-    """Raise a ``CellError`` for an infinite value; of distinct values ``places`` says which one each row has."""
+    """Raise a ``CellError`` for an infinite value. Of distinct values ``places`` says which one each row has."""
     # A sum is infinite or NaN whenever an entry is infinite: one cheap pass for the usual case.
     with np.errstate(over="ignore"):
         if np.isfinite(np.nansum(np.abs(matrix), dtype=np.float64)):
@@ -359,9 +374,9 @@ def refuse_infinite(
         raise CellError.at(
             place if places is None else int(np.argmax(places == place)),
             index,
-            f"numbers must be finite, however {by_count(len(bad), 'column', 'columns')} {listed(bad, 5, repr)} "
+            f"{by_count(len(bad), 'Column', 'Columns')} {listed(bad, 5, repr)} "
             f"{by_count(len(bad), 'holds', 'hold')} {count} infinite "
-            f"{by_count(count, 'value (inf), in ', 'values (inf), the first in ')}",
-            "; replace inf by NaN (missing) or by a large number",
-            alone=f"numbers must be finite, however column {first!r} holds an infinite value (inf) in ",
+            f"{by_count(count, 'value (inf)', 'values (inf), the first')}",
+            "Replace inf by NaN (missing) or by a large number.",
+            alone=f"Column {first!r} holds an infinite value (inf)",
         )

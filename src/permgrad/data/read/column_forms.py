@@ -41,7 +41,7 @@ _EXCHANGED = str.maketrans(",.", ".,")
 #: Cells of a column of thousands, written with points, that any reader of CSV takes for decimals.
 _DOTTED = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+")
 _TRUTHS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
-#: Codes of digits are at least so long; shorter ones with zeros in front are often hours and months.
+#: Codes of digits are at least so long. Shorter ones with zeros in front are often hours and months.
 _SHORTEST_CODE = 3
 #: Floats are whole from here on, and text alone says whether they were written so.
 _BEYOND_64_BITS = 2.0**63
@@ -53,7 +53,7 @@ class _Column:
     """A column on its way from text, null where it is missing, to ``values``.
 
     ``numbers`` are its cells where any reader takes them for numbers. Of other texts ``bare`` has those that are no
-    codes, without ``unit``, and ``ways`` how all of these may be written; ``dotted`` are decimals that may be thousands
+    codes, without ``unit``, and ``ways`` how all of these may be written. ``dotted`` are decimals that may be thousands
     (1.500). ``proven`` has the decimal signs that its cells prove for the whole file.
     """
 
@@ -90,7 +90,7 @@ class _Column:
 
 
 def _cast(cells: pa.ChunkedArray, has_hexadecimal: bool = False) -> pa.ChunkedArray | None:
-    """Return cells as numbers of the first type that holds them all; whole ones with a plus are left to Python."""
+    """Return cells as numbers of the first type that holds them all. Whole ones with a plus are left to Python."""
     # Arrow reads hexadecimal numbers as whole ones.
     if has_hexadecimal and pc.any(pc.match_substring(cells, "x", ignore_case=True)).as_py():
         return None
@@ -106,7 +106,7 @@ def _cast(cells: pa.ChunkedArray, has_hexadecimal: bool = False) -> pa.ChunkedAr
 
 
 def _plain_numbers(column: _Column) -> pd.Series[Any] | None:
-    """Return the numbers of a column that any reader takes for numbers; None: it is no such column."""
+    """Return the numbers of a column in standard notation, or None."""
     numbers = column.numbers
     if numbers is None:
         places, texts = column.levels
@@ -176,9 +176,9 @@ def read_columns(table: TextTable, lines: RowLines, reading: Reading) -> Written
 
 
 def _take_out_missing(column: _Column, reading: Reading, has_hexadecimal: bool) -> dict[str, float]:
-    """Make cells missing whose text means so; return the share of cells with each text that nobody declared."""
+    """Turn texts that mean missing into missing cells. Return the share of each text that was not declared."""
     numbers, texts = column.numbers, ["", *reading.missing]
-    # Where all cells are numbers, none of their texts means missing; declared codes that are numbers may.
+    # Where all cells are numbers, none of their texts means missing. Declared codes that are numbers may.
     is_filled = numbers is not None and (numbers.type != pa.float64() or not pc.any(pc.is_nan(numbers)).as_py())
     if reading.na.holds_for(column.name) and (not is_filled or column.name in reading.text):
         texts += [text for text in column.levels[1] if reading.na.kind_of(text, column.name) != PRESENT]
@@ -227,7 +227,7 @@ def _read_texts(column: _Column, reading: Reading) -> None:
 
 # ---- decimal signs --------------------------------------------------------------------------------------------------
 def _settle_signs(columns: Sequence[_Column], reading: Reading, *, comma_parts: bool) -> None:
-    """Read the columns that leave it to others which decimal sign is meant; ``comma_parts``: the fields."""
+    """Read the columns that leave it to others which decimal sign is meant. ``comma_parts``: the fields."""
     proven = set[str]().union(*(column.proven for column in columns))
     has_commas = not comma_parts or "," in (*proven, reading.decimal)
     for column in columns:
@@ -263,7 +263,7 @@ def _look_at_points(column: _Column, has_commas: bool) -> None:
 
 
 def _settle_points(column: _Column, sign: str | None, proven: set[str], decimal: str | None) -> None:
-    """Read points as thousands where the sign is a comma, else as decimal; say so where nothing proves it."""
+    """Read points as thousands if the decimal sign is a comma, else as decimal. Warn if the cells do not prove it."""
     if decimal is None and proven != {","}:
         example, why = column.dotted[0], "as in the table that was learned from"
         if len(proven) == 2 and sign is None:
@@ -279,7 +279,7 @@ def _settle_points(column: _Column, sign: str | None, proven: set[str], decimal:
 
 
 def _settle_ways(column: _Column, signs: tuple[str | None, str | None], comma_parts: bool) -> None:
-    """Read numbers as some country writes them, all in one way: 1.234,5; codes stay beside them."""
+    """Read numbers as some country writes them, all in one way: 1.234,5. Codes stay beside them."""
     bare, texts = list(column.bare.values()), column.levels[1]
     way, column.sign = choose_way(column.name, bare, column.ways, signs, column.unit, comma_parts=comma_parts)
     numbers = {text: number_in(number, way) for text, number in column.bare.items()}
@@ -292,7 +292,7 @@ def _settle_ways(column: _Column, signs: tuple[str | None, str | None], comma_pa
 
 
 def _settle_spoiled(column: _Column, like: str | None) -> None:
-    """Keep as text what was numbers in the table that was learned from: what is said of it names the odd cell."""
+    """Keep as text a column that was numbers in the training table: the error names the odd cell."""
     if like is None and column.unit is None:
         column.values, column.is_text = column.as_written(), True
         return
@@ -312,7 +312,7 @@ def _keep_as_text(column: _Column, reading: Reading) -> None:
     """Keep a category or identifier that was read as numbers as text, if its numbers lose something.
 
     Of categories these are zeros in front (007), zeros behind where others have fewer decimals (7.10 beside 7.9), signs
-    and exponents; not what other programs write for the same numbers: 1.0, or as many decimals everywhere.
+    and exponents, not what other programs write for the same numbers: 1.0, or as many decimals everywhere.
     """
     texts = [text.strip() for text in column.levels[1]]
     if all(map(_COUNTED.fullmatch, texts)):
@@ -332,7 +332,7 @@ def _keep_as_text(column: _Column, reading: Reading) -> None:
 
 
 def _alike(column: _Column, codes: MissingCodes) -> tuple[str, str] | None:
-    """Return two texts that are one number, though they differ by zeros in front; None where there are none."""
+    """Return two texts of the same number that differ by leading zeros, or None."""
     first: dict[int, str] = {}
     for text in map(str.strip, column.levels[1]):
         if text.isdecimal() and codes.kind_of(text, column.name) == PRESENT:

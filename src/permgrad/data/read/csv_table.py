@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from permgrad.base.errors import InputError, by_count, counted, listed, shown, warn_user
+from permgrad.base.errors import InputError, by_count, counted, listed, shown, two_sentences, warn_user
 from permgrad.data.read.reading import Reading
 from permgrad.data.types.identifiers import YEARS
 
@@ -29,7 +29,7 @@ _SAMPLE_RECORDS = 200
 _LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n|\Z)")
 #: How lines begin that say something about a file and belong to no table.
 _COMMENTS = ("#", "%", "//", "--")
-#: So many years a table may hold; more rows than that are numbered by their column, though the numbers may be years.
+#: So many years a table may hold. More rows than that are numbered by their column, though the numbers may be years.
 _MOST_YEARS = 300
 #: Records of a text with quotes that are held as Python's texts.
 _CHUNK_ROWS = 16_384
@@ -54,7 +54,7 @@ def sniff_delimiter(text: str) -> str:
 
 
 def _records(text: str, delimiter: str, *, strict: bool = False) -> list[list[str]]:
-    """Return the first records, quoted line breaks respected; none where they cannot be read."""
+    """Return the first records, respecting quoted line breaks, or None if they cannot be read."""
     try:
         lines = (match[0] for match in _LINE.finditer(text))
         reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=strict)
@@ -65,7 +65,7 @@ def _records(text: str, delimiter: str, *, strict: bool = False) -> list[list[st
 
 @dataclass(frozen=True)
 class TextTable:
-    """A CSV file as text, cells as written, without the blanks in front; the line of each row, None where not known."""
+    """A CSV file as text: cells as written, without leading blanks, and the line of each row if known."""
 
     columns: dict[str, pa.ChunkedArray]
     delimiter: str
@@ -80,7 +80,7 @@ class TextTable:
 
 
 def parse_csv(text: str, file: Path, reading: Reading) -> TextTable:
-    """Return the cells of a CSV file as text; columns without a name that say nothing are left out."""
+    """Return the cells of a CSV file as text. Unnamed columns without information are left out."""
     # The line ``sep=;``, which Excel understands, names the delimiter.
     first, _, below = text.partition("\n")
     separator = first.strip('\r"')
@@ -90,16 +90,16 @@ def parse_csv(text: str, file: Path, reading: Reading) -> TextTable:
     records = _records(text, delimiter)
     if not records:
         raise InputError(
-            f"a table must be split into fields of at most {csv.field_size_limit():,} characters, however a field of "
-            f"{str(file)!r} is longer; check its quotes (one may not be closed), or shorten it"
+            f"A field of {str(file)!r} has more than {csv.field_size_limit():,} characters",
+            hint="Check its quotes (one may not be closed), or shorten it.",
+            code="PG011",
         )
     written = [name.strip() for name in records[0]]
     _check_header(written, records, source)
     header, notes = _unique_names(written, file, reading.classes)
     if absent := [name for name in reading.text if name not in header]:
         raise InputError(
-            f"columns kept as text must be in the table, however: {shown(absent[0])} is not in {str(file)!r}; check "
-            "the name"
+            f"Column {shown(absent[0])} to keep as text is not in {str(file)!r}", hint="Check the name.", code="PG012"
         )
     is_plain = '"' not in text and "\r" not in text.replace("\r\n", "")
     lines, cells = (source.plain_rows if is_plain else source.quoted_rows)(len(header))
@@ -131,7 +131,7 @@ class _Source:
         starts = np.append(0, ends[:-1] + 1)
         places = np.flatnonzero(signs == ord(self.delimiter))
         fields = np.searchsorted(places, ends) - np.searchsorted(places, starts) + 1
-        # Blank lines are skipped; a line may end with a carriage return.
+        # Blank lines are skipped. A line may end with a carriage return.
         lengths = ends - starts
         blank_signs = np.array([ord(sign) for sign in "\r \t" if sign != self.delimiter], dtype=np.uint8)
         blank = (lengths == 0) | ((lengths == 1) & np.isin(signs[np.minimum(starts, len(signs) - 1)], blank_signs))
@@ -164,7 +164,7 @@ class _Source:
         return lines if len(lines) == len(table) else None, list(table.columns)
 
     def quoted_rows(self, width: int) -> _Rows:
-        """Return the same of a text with quotes, in which a row may go on over several lines."""
+        """Return the same for a text with quotes, in which a row may have several lines."""
         if '\\"' in self.text:
             self._check_escapes()
         lines: list[int] = []
@@ -208,30 +208,34 @@ class _Source:
                 first = last + 1
         except csv.Error as error:
             raise InputError(
-                f"a table must be well-formed CSV, however {str(self.file)!r}, from line {first} on: {error}; check "
-                "its quotes (one may not be closed), or correct the line"
+                f"{str(self.file)!r} is not well-formed CSV from line {first}: {error}",
+                hint="Check its quotes (one may not be closed), or correct the line.",
+                code="PG011",
             ) from None
 
     def other_width(self, line: int, fields: int, width: int) -> InputError:
         """Return the error for a line of more or fewer fields than the header."""
         titled = "delete the lines above the header, such as a title, or " if width == 1 else ""
         return InputError(
-            f"every line must have as many fields as the header, however line {line} of {str(self.file)!r} has {fields}"
-            f" where the header has {width} (delimiter: {_NAMES[self.delimiter]}); {titled}correct the line or quote "
-            "its text"
+            f"Line {line} of {str(self.file)!r} has {counted(fields, 'field')} where the header has {width} "
+            f"(delimiter: {_NAMES[self.delimiter]})",
+            hint=f"{titled}correct the line or quote its text.",
+            code="PG011",
         )
 
     def _check_quotes(self, record: list[str], first: int, last: int, width: int) -> None:
-        """Refuse a record one of whose fields goes on over whole lines: its quote is hardly closed."""
+        """Refuse a record with a field of several whole lines: its quote is probably not closed."""
         for place, field in enumerate(record):
-            # Only quotes let a field go on in the next line, and a text of several lines hardly looks like fields.
+            # Only quotes let a field continue in the next line, and a text of several lines hardly looks like fields.
             if self.delimiter in field.partition("\n")[2]:
                 line = first + sum(before.count("\n") for before in record[:place])
                 raise InputError(
-                    f"every quote must be closed, however one that a field of line {line} of {str(self.file)!r} begins "
-                    f"with is probably not: the field goes on to line {last}, and makes "
-                    f"{counted(len(record), 'field')} where the header has {width} (delimiter: "
-                    f"{_NAMES[self.delimiter]}); close the quote, or take it out"
+                    f"A quote in line {line} of {str(self.file)!r} is probably not closed: its field ends in line "
+                    f"{last} and "
+                    f"makes {counted(len(record), 'field')} where the header has {width} "
+                    f"(delimiter: {_NAMES[self.delimiter]})",
+                    hint="Close the quote or remove it.",
+                    code="PG011",
                 )
 
     def _check_escapes(self) -> None:
@@ -243,8 +247,9 @@ class _Source:
                 pass
         except csv.Error:
             raise InputError(
-                f"a quote within quotes must be doubled, however line {reader.line_num + self.before} of "
-                f'{str(self.file)!r} escapes it with a backslash; write "" in its place'
+                f"Line {reader.line_num + self.before} of {str(self.file)!r} escapes a quote with a backslash",
+                hint='Write "" instead.',
+                code="PG011",
             ) from None
 
 
@@ -254,8 +259,9 @@ def _check_header(header: list[str], records: list[list[str]], source: _Source) 
     file, width = str(source.file), len(header)
     if header[0].startswith(_COMMENTS) and (width == 1 or width < len(records[-1])):
         raise InputError(
-            f"a table must begin with the names of its columns, however {file!r} begins with the comment "
-            f"{header[0][:40]!r}; take such lines out"
+            f"{file!r} begins with the comment {header[0][:40]!r} instead of the names of its columns",
+            hint="Remove such lines.",
+            code="PG011",
         )
     if width == 1:
         _check_single(header[0], [record[0] for record in records], file)
@@ -264,8 +270,9 @@ def _check_header(header: list[str], records: list[list[str]], source: _Source) 
         return
     if width > 1 and empty == [width] and all(record[width - 1 :] in ([], [""]) for record in records):
         raise InputError(
-            f"a line must end with its last field, however every line of {file!r} ends with a "
-            f"{_NAMES[source.delimiter]}; take it off"
+            f"Every line of {file!r} ends with a {_NAMES[source.delimiter]}",
+            hint="Remove it.",
+            code="PG011",
         )
     fix = ""
     if empty == list(range(2, width, 2)) and not any(any(record[1::2]) for record in records):
@@ -275,8 +282,7 @@ def _check_header(header: list[str], records: list[list[str]], source: _Source) 
         fix = "name it, or delete the lines above the header, such as a title"
     if fix:
         raise InputError(
-            f"every column must have a name, however column {empty[0]} of {file!r} has none ({len(empty)} in all); "
-            f"{fix}"
+            f"Column {empty[0]} of {file!r} has no name ({len(empty)} such columns in all)", hint=fix, code="PG011"
         )
 
 
@@ -288,30 +294,35 @@ def _check_single(header: str, cells: list[str], file: str) -> None:
         if len(cells) > 1 and len(counts) == 1 and counts.pop() > 0:
             name = {" ": "a space", "\x01": "Ctrl-A"}.get(sign, repr(sign))
             raise InputError(
-                f"the delimiter must be comma, semicolon, tab or pipe, however {file!r} seems to use {name}"
-                f" and gives the single column {header!r}; save it again with commas"
+                f"The delimiter must be comma, semicolon, tab or pipe, but {file!r} seems to use {name}: "
+                f"its only column would be {header!r}",
+                hint="Save it again with commas.",
+                code="PG011",
             )
     if any(sign in header for sign in DELIMITERS):
         raise InputError(
-            f"a table must be split by one delimiter, however {file!r} gives the single column {header!r};"
-            " check its quotes and save it with commas"
+            f"No delimiter splits {file!r}: its only column would be {header!r}",
+            hint="Check its quotes and save it with commas.",
+            code="PG011",
         )
 
 
 def _unique_names(written: list[str], file: Path, once: Collection[str]) -> tuple[list[str], list[str]]:
-    """Return a name for each column, all different, and what is said of those that stand more than once."""
+    """Return a name for each column, all different, and notes on those that are repeated."""
     named = [name or f"column {place}" for place, name in enumerate(written, start=1)]
     repeated = {name: count for name, count in Counter(filter(None, written)).items() if count > 1}
     if repeated and all(map(_is_number, written)):
         raise InputError(
-            f"column names must be unique, however {str(file)!r} begins with numbers, some of them more than once; add "
-            "a line with names"
+            f"Column names must be unique, but {str(file)!r} begins with numbers, some of them repeated",
+            hint="Add a line with names.",
+            code="PG008",
         )
     for name in once:
         if name in repeated:
             raise InputError(
-                f"Column {name!r} stands {repeated[name]} times in the header of {str(file)!r}, so it is unclear which "
-                "one is to be predicted. Rename or delete the others."
+                f"Column {name!r} is in the header of {str(file)!r} {repeated[name]} times, so the target is unclear",
+                hint="Rename or delete the others.",
+                code="PG008",
             )
     if len(set(named)) == len(named):
         return named, []
@@ -339,7 +350,7 @@ def numbered(names: Sequence[str]) -> list[str]:
 
 
 def _leave_out(columns: dict[str, pa.ChunkedArray], unnamed: Sequence[str], reading: Reading) -> list[str]:
-    """Take out columns without a name that say nothing, unless they are asked for; return what is said of them."""
+    """Remove unnamed columns without information, unless they are requested. Return notes on them."""
     asked_for = {*reading.named, *reading.categories, *reading.identifiers}
     in_doubt = [name for name in unnamed if name not in asked_for]
     first, nothing = next(iter(columns), None), pa.array(["", *reading.missing])
@@ -373,14 +384,17 @@ def _only_numbers_rows(cells: pa.ChunkedArray, is_first: bool) -> bool:
 
 
 def _warn_of_no_header(header: list[str], labels: list[str], file: Path) -> None:
-    """Say so where names look like numbers of a row; years, pixels and wavelengths rise from column to column."""
+    """Warn if names look like the numbers of a row. Rising numbers (years, pixels, wavelengths) are accepted."""
     numbers, alike = list(map(float, labels)), len({"." in label for label in labels}) == 1
     rising = alike and len(numbers) > 1 and all(one < two for one, two in pairwise(numbers))
     if len(header) > 1 and 2 * len(numbers) >= len(header) and not rising:
         more = ", …" if len(header) > 4 else ""
         warn_user(
-            f"the first line should hold the names of the columns, however that of {str(file)!r} looks like a row ("
-            f"{', '.join(map(repr, header[:4]))}{more}) and is taken for names; add a line with names"
+            two_sentences(
+                f"The first line of {str(file)!r} looks like a row ({', '.join(map(repr, header[:4]))}{more}), "
+                "but is read as the names of the columns",
+                "Add a line with names.",
+            )
         )
 
 

@@ -1,9 +1,10 @@
-"""Dates: as text in the forms that people write, and as columns of pandas; seconds since 1970 (UTC)."""
+"""Dates: as text in the forms that people write, and as columns of pandas. Seconds since 1970 (UTC)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ _LOOKS_LIKE_DATE = (
 
 
 def find_date_format(texts: Sequence[str]) -> tuple[str, float, bool] | None:
-    """Return the format that reads (nearly) all texts as dates, the share, and whether another does too; None: none."""
+    """Return the format that reads (nearly) all texts as dates, their share, and whether another does too, or None."""
     if not texts or _looks_like_date(texts[:200]).mean() < 0.99:
         return None
     trial = texts[:2000]
@@ -46,7 +47,7 @@ def date_seconds(texts: Sequence[str], form: str) -> Floats:
 
 
 def read_dates(texts: Sequence[str], form: str) -> Floats:
-    """Parse texts in the learned format, then as ISO 8601, then in the others where they agree; NaN where none does."""
+    """Parse texts in the learned format, then as ISO 8601, then in the others where they agree. NaN where none does."""
     texts = [text.strip() for text in texts]
     seconds = date_seconds(texts, form)
     left = np.flatnonzero(np.isnan(seconds))
@@ -94,3 +95,9 @@ def series_seconds(series: pd.Series[Any]) -> Floats:
     seconds = moments.astype(np.int64) / 1e6
     seconds[np.isnat(moments)] = np.nan
     return np.asarray(seconds, dtype=np.float64)
+
+
+def date_text(seconds: float) -> str:
+    """Write seconds since 1970 (UTC) as a date, with the time of day unless it is midnight."""
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+    return f"{moment:%Y-%m-%d}" if seconds % 86400 == 0 else f"{moment:%Y-%m-%d %H:%M}"

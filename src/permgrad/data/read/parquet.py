@@ -20,7 +20,7 @@ NULLABLE = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
 #: What a Parquet file leads to whose notes are not as pandas writes them.
 DAMAGE = (
     ValueError, KeyError, TypeError, IndexError, AttributeError, NotImplementedError, OverflowError,
-    SyntaxError, RecursionError,  # names of columns that are said to be tuples are parsed, not run
+    SyntaxError, RecursionError,  # names of columns that are marked as tuples are parsed, not run
 )  # fmt: skip
 #: With a buffer of any size Arrow looks at all columns of a row group before it reads one.
 _BUFFER_BYTES = 4096
@@ -95,7 +95,7 @@ def footer_facts(footer: pq.FileMetaData, schema: pa.Schema) -> tuple[dict[str, 
 
 
 def row_groups(footer: pq.FileMetaData) -> Iterator[tuple[int, list[Any]]]:
-    """Yield rows and columns of each row group; ``ValueError``: types other than the schema's, where Arrow crashes."""
+    """Yield rows and columns of each row group. ``ValueError``: types other than the schema's, where Arrow crashes."""
     types = [footer.schema.column(index).physical_type for index in range(len(footer.schema))]
     for number in range(footer.num_row_groups):
         group = footer.row_group(number)
@@ -116,8 +116,8 @@ def total(counts: Sequence[int | None]) -> int | None:
 class ColumnLayout:
     """How stored columns become those of a frame: an index that pandas stored is an ordinary column, if it has a name.
 
-    ``shown`` and ``stored`` are the names of the frame's columns, and of those that are stored; ``nullable`` those
-    whose missing cells pandas keeps in a type of its own; ``metadata`` is that of the schema, without the index. An
+    ``shown`` and ``stored`` are the names of the frame's columns, and of those that are stored. ``nullable`` those
+    whose missing cells pandas keeps in a special type. ``metadata`` is that of the schema, without the index. An
     index of the pandas kind that counts is shown too, see ``index_formulas``.
     """
 
@@ -128,7 +128,7 @@ class ColumnLayout:
 
     @classmethod
     def of(cls, schema: pa.Schema) -> ColumnLayout:
-        """Read what pandas wrote into a schema, without that all as stored; ``DAMAGE``: it is none."""
+        """Read what pandas wrote into a schema, without that all as stored. ``DAMAGE``: it is none."""
         pandas: dict[str, Any] = schema.pandas_metadata or {}
         described = {one.get("field_name") or one.get("name"): one for one in pandas.get("columns", ())}
         hidden, first = set(), list[str]()
@@ -150,7 +150,7 @@ class ColumnLayout:
 
 
 def cell_notes(schema: pa.Schema, *, index: bool = True) -> dict[bytes, bytes] | None:
-    """Return what pandas noted of cells and index; not attributes, which it copies however deep they are."""
+    """Return the notes of pandas on cells and index, without attributes, which may be nested deeply."""
     notes = schema.pandas_metadata
     if not isinstance(notes, dict):
         return cast("dict[bytes, bytes] | None", schema.metadata)
@@ -159,7 +159,7 @@ def cell_notes(schema: pa.Schema, *, index: bool = True) -> dict[bytes, bytes] |
 
 
 def check_texts(table: pa.Table) -> None:
-    """Refuse text that is no UTF-8 (``ArrowInvalid``), which Arrow reads as it stands and Python cannot read at all."""
+    """Refuse text that is not UTF-8 (``ArrowInvalid``), which Arrow reads unchanged and Python cannot read."""
     for column in table.columns:
         kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
         if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
@@ -176,7 +176,7 @@ def exact_columns(table: pa.Table) -> dict[str, pd.Series[Any]]:
 
 
 def index_formulas(schema: pa.Schema) -> dict[str, tuple[int, int]]:
-    """Return the named index columns that are stored as a start and a step; ``ValueError``: they number no rows."""
+    """Return the named index columns that are stored as a start and a step. ``ValueError``: they number no rows."""
     formulas: dict[str, tuple[int, int]] = {}
     for one in (schema.pandas_metadata or {}).get("index_columns", []):
         name = one.get("name") if isinstance(one, dict) else None

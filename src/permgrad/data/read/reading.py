@@ -42,12 +42,12 @@ MISSING_ANYWAY = frozenset((*SPREADSHEET_ERRORS, *_OF_PANDAS))
 class Reading:
     """How the columns of a table are to be read.
 
-    Cells with ``na`` codes become missing; ``codes`` stay, and keep no column from being read as numbers. ``not_na``
+    Cells with ``na`` codes become missing. ``codes`` stay, and keep no column from being read as numbers. ``not_na``
     are texts that are kept, though they usually mean missing. Columns in ``text`` are kept as text, and must be there,
-    as are those that were ``texts`` in the table learned from; ``like`` and ``units`` are its decimal signs and
-    units; ``decimal`` is the sign that the user named. In ``classes`` 01 and 1 may differ, and no name stands twice;
-    ``categories`` and ``identifiers`` stay text where numbers would lose something; of columns without a name those
-    ``named`` by their place are not left out.
+    as are those that were ``texts`` in the table learned from. ``like`` and ``units`` are its decimal signs and
+    units. ``decimal`` is the sign that the user named. In ``classes`` 01 and 1 may differ, and no name stands twice.
+    ``categories`` and ``identifiers`` stay text where numbers would lose something. Of columns without a name those
+    ``named`` by their place are not left out. ``sheet`` is that of an Excel file. None: the first.
     """
 
     na: MissingCodes = field(default_factory=MissingCodes)
@@ -62,6 +62,7 @@ class Reading:
     categories: Collection[str] = ()
     identifiers: Collection[str] = ()
     named: Collection[str] = ()
+    sheet: str | None = None
 
     @property
     def missing(self) -> frozenset[str]:
@@ -72,12 +73,12 @@ class Reading:
 class Written(NamedTuple):
     """A table whose columns of numbers are numbers, and how they were written.
 
-    ``decimals`` has the decimal sign of columns, where it is known; ``units`` what stands beside digits, ``{"rate":
+    ``decimals`` has the decimal sign of columns, where it is known. ``units`` the text beside digits, ``{"rate":
     "%", "price": "$", "views": "k"}``: ``7,4 %`` is 7.4, 1.2k is 1200. ``texts`` are columns of text, also in later
     tables in which they hold numbers alone, ``coded`` those of nothing but numbers and codes, ``padded`` columns of
     numbers that are written like codes. Of the classes ``alike`` has two cells that are one number (001 and 1).
-    ``missing`` is the share of cells with each text that was taken as missing, by column; ``lines`` where each row
-    begins in the file; ``notes`` what a user should know of the columns' names.
+    ``missing`` is the share of cells with each text that was taken as missing, by column. ``lines`` where each row
+    begins in the file. ``notes`` what a user should know of the columns' names.
     """
 
     frame: pd.DataFrame
@@ -135,14 +136,19 @@ def missing_said(missing: Mapping[str, Mapping[str, float]]) -> list[str]:
 
 
 def check_not_na(texts: Iterable[str], na: MissingCodes) -> list[str]:
-    """Return texts that are kept though they usually mean missing; others, or declared as missing, are refused."""
+    """Return texts that are kept although they usually mean missing. Others, or declared ones, are refused."""
     names = list(check_names("not_na", texts, "pass for example not_na=['None']"))
     for name in names:
         if name not in MISSING_ANYWAY:
             raise InputError(
-                f"Text {shown(name)} is not taken as missing, so there is nothing to keep. "
-                f"The texts taken as missing are {', '.join(sorted(_OF_PANDAS))} and the errors of spreadsheets."
+                f"Text {shown(name)} is not read as missing, so there is nothing to keep",
+                hint=f"The texts read as missing are {', '.join(sorted(_OF_PANDAS))} and the errors of spreadsheets.",
+                code="PG004",
             )
         if name in na.labels:
-            raise InputError(f"Text {shown(name)} is given as missing and as not missing. Leave one of the two out.")
+            raise InputError(
+                f"Text {shown(name)} is declared both as missing and as not missing",
+                hint="Leave one out.",
+                code="PG006",
+            )
     return names

@@ -1,10 +1,10 @@
-"""Reading a table from a file: CSV with any common delimiter, gzip, Parquet; known by content, not by name."""
+"""Reading a table from a file: CSV with any common delimiter, gzip, Parquet. Known by content, not by name."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from itertools import islice
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 
 from permgrad.base.checks import check_names, check_path
-from permgrad.base.errors import EnvironmentProblem, InputError, counted, shown, suggest, warn_user
-from permgrad.base.files import why_missing
+from permgrad.base.errors import EnvironmentProblem, InputError, counted, shown, warn_user
+from permgrad.base.files import near_file, why_missing
 from permgrad.data.parts.partitions import SUFFIXES, is_partitioned, open_partitioned
+from permgrad.data.read import excel
 from permgrad.data.read.cells import (
     BLANK,
     PRESENT,
@@ -43,23 +44,26 @@ def read_table(
     text: Iterable[str] | None = None,
     decimal: str | None = None,
     not_na: Iterable[str] = (),
+    sheet: str | None = None,
 ) -> pd.DataFrame:
-    r"""Read a table from a CSV file (comma, semicolon, tab or pipe; gzip too), a Parquet file or a folder of them.
+    r"""Read a table from CSV (comma, semicolon, tab or pipe, gzip too), Excel, Parquet or a folder of Parquet files.
 
     Args:
-        path: the file. What it is, is told by its content. Or a folder with Parquet files, which are read in the order
+        path: the file, recognised by its content, or a folder with Parquet files, which are read in the order
             of their names, as far as memory suffices.
-        na: values that stand for missing, compared as numbers and as text; their cells become NaN. To keep each code
+        na: values that stand for missing, compared as numbers and as text. Their cells become NaN. To keep each code
             as its own kind of missing leave this empty and give the codes to ``TableEncoder(na_codes=…)``. A column
             with decimal commas and texts such as ``k.A.`` needs them here.
         text: columns that are kept as text, for example codes with leading zeros.
         decimal: the decimal sign of a CSV file, ``","`` or ``"."``, where its cells do not tell (``1.575`` may be a
             thousand).
         not_na: texts of a CSV file that are kept, though they usually mean missing, such as ``["None"]``.
+        sheet: the sheet of an Excel file (.xlsx), by default the first that is not hidden. Its cells are read like
+            those of a CSV file. This needs the extra ``permgrad[excel]``.
 
     Returns:
         A new frame with text column names and rows numbered from 0. A column of a CSV file without a name is left out
-        if it only numbers the rows, as ``to_csv()`` writes them, else it is called by its place, ``column 7``; a name
+        if it only numbers the rows, as ``to_csv()`` writes them, else it is called by its place, ``column 7``. A name
         that occurs again is numbered, as pandas does (``x.1``).
 
     Raises:
@@ -78,9 +82,15 @@ def read_table(
     codes = MissingCodes.of(na)
     kept_texts = check_not_na(not_na, codes)
     if decimal is not None and not (isinstance(decimal, str) and decimal in (",", ".")):
-        raise InputError(f"decimal must be ',' or '.', however: {shown(decimal)}; pass one of them, or None")
+        raise InputError(
+            f"decimal must be ',' or '.', got {shown(decimal)}", hint="Pass one of them, or None.", code="PG003"
+        )
     names = () if text is None else check_names("text", text, "pass for example text=['postcode']")
-    written = read_written(path, Reading(na=codes, text=names, decimal=decimal, not_na=kept_texts))
+    if not isinstance(sheet, str | None):
+        raise InputError(
+            f"sheet must be the name of a sheet, got {shown(sheet)}", hint="Pass text, or None.", code="PG001"
+        )
+    written = read_written(path, Reading(na=codes, text=names, decimal=decimal, not_na=kept_texts, sheet=sheet))
     # What every reader takes for missing among numbers is a level only among texts.
     among_texts = {name: words for name, words in written.missing.items() if name in written.texts}
     for sentence in (*written.notes, *missing_said(among_texts)):
@@ -95,6 +105,10 @@ def read_written(path: str | os.PathLike[str], reading: Reading | None = None) -
     is_usual = file.is_file() and file.suffix.lower() not in SUFFIXES
     if not is_usual and not is_parquet_folder(file):
         _check_file(file)
+    if reading.sheet is not None and file.suffix.lower() not in excel.SUFFIXES:
+        raise InputError(
+            f"{str(file)!r} has no sheets", hint="Leave the sheet out, or name an .xlsx file.", code="PG004"
+        )
     if is_partitioned(file):
         return _read_parquet(file, reading)
     content = _content(file)
@@ -107,11 +121,17 @@ def read_written(path: str | os.PathLike[str], reading: Reading | None = None) -
             unpacked = Path(folder, file.name).with_suffix(".parquet")
             unpacked.write_bytes(content)
             return _read_parquet(unpacked, reading)
-    table = parse_csv(read_text(content, file), file, reading)
+    if excel.is_workbook(content):
+        sheet = excel.read_sheet(content, file, reading.sheet)
+        table = parse_csv(sheet.text, file, reading)
+        table = replace(table, lines=sheet.lines if len(sheet.lines) == table.rows else None)
+    else:
+        table = parse_csv(read_text(content, file), file, reading)
     if table.rows == 0:
         raise InputError(
-            f"a table must have at least one row, however {str(file)!r} has a header only "
-            f"({counted(len(table.columns), 'column')}); check how it was written"
+            f"{str(file)!r} has a header ({counted(len(table.columns), 'column')}) but no rows",
+            hint="Check how it was written.",
+            code="PG013",
         )
     return read_columns(table, RowLines(file, table.lines), reading)
 
@@ -128,7 +148,7 @@ def is_parquet_folder(path: Path) -> bool:
 
 # ---- codes for missing ----------------------------------------------------------------------------------------------
 def blank_codes(X: pd.DataFrame, na: CodesArgument | MissingCodes) -> pd.DataFrame:
-    """Return a frame in which the cells with a declared code are missing; ``X`` stays as it is."""
+    """Return a frame in which the cells with a declared code are missing. ``X`` stays as it is."""
     codes = MissingCodes.of(na)
     changed: dict[str, Any] = {}
     for name in X.columns if codes.labels else ():
@@ -174,27 +194,17 @@ def _check_file(file: Path) -> None:
     if is_device or file.is_dir():
         kind, where = ("device", "") if is_device else ("folder", " in it")
         raise InputError(
-            f"a table must be a file, however {str(file)!r} is a {kind}; name the CSV or Parquet file{where}"
+            f"{str(file)!r} is a {kind}, not a file", hint=f"Name the CSV or Parquet file{where}.", code="PG010"
         )
     if not file.exists():
-        try:
-            names = [entry.name for entry in islice(file.parent.iterdir(), 1000) if entry.name != file.name]
-        except OSError:
-            names = []
-        raise InputError(
-            f"a table must be an existing file, however {str(file)!r} {why_missing(file)}{suggest(file.name, names)}; "
-            "check the path"
-        )
+        raise InputError(f"{str(file)!r} {why_missing(file)}", hint=near_file(file) or "Check the path.", code="PG010")
     if file.suffix.lower() not in SUFFIXES:
         return
     head = _content(file, 4096)
     if not head.strip():
         raise _empty(file)
     if head[:4] != PARQUET and b"\n" in head and not any(sign < 9 or 13 < sign < 32 for sign in head):
-        raise InputError(
-            f"a file must be what its name says, however {str(file)!r} is named as Parquet and holds text; rename it "
-            "to '.csv'"
-        )
+        raise InputError(f"{str(file)!r} is named as Parquet but holds text", hint="Rename it to '.csv'.", code="PG011")
 
 
 def _content(file: Path, size: int = -1) -> bytes:
@@ -203,9 +213,11 @@ def _content(file: Path, size: int = -1) -> bytes:
             return stream.read(size)
     except OSError as error:
         raise EnvironmentProblem(
-            f"a table must be readable, however {str(file)!r}: {error.strerror}; check its rights"
+            f"Cannot read {str(file)!r}: {error.strerror}", hint="Check its permissions.", code="PG062"
         ) from error
 
 
 def _empty(file: Path) -> InputError:
-    return InputError(f"a table must have a header and rows, however {str(file)!r} is empty; check how it was written")
+    return InputError(
+        f"{str(file)!r} is empty: a table needs a header and rows", hint="Check how it was written.", code="PG011"
+    )

@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from permgrad.base.errors import InputError, counted, warn_user
+from permgrad.base.errors import InputError, counted, two_sentences, warn_user
 from permgrad.base.files import free_memory
 
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
@@ -31,7 +31,7 @@ _KINDS: tuple[tuple[bytes, str, str], ...] = (
 )
 #: How other kinds of text begin, blanks and case apart.
 _TEXTS = ((r"<(\?xml|!doctype|html)\b", "HTML or XML"), (r"\{\s*[\"}]|\[\s*[\[{]", "JSON"))
-#: Byte order marks; that of UTF-32 begins with that of UTF-16.
+#: Byte order marks. That of UTF-32 begins with that of UTF-16.
 _MARKS = (
     (b"\xff\xfe\x00\x00", "utf-32"),
     (b"\x00\x00\xfe\xff", "utf-32"),
@@ -51,14 +51,15 @@ def check_fits(needed: int, path: str) -> None:
     free = free_memory()
     if free is not None and _COPIES * needed > free:
         raise InputError(
-            f"a table that is read into memory must fit there about {_COPIES} times, however: {path!r} takes about "
-            f"{needed / 1e9:,.1f} GB and {free / 1e9:,.1f} GB are free; train from its files in Python, "
-            "HyNNClassifier().fit_stream(folder, target), or give a part of its rows"
+            f"{path!r} takes about {needed / 1e9:,.1f} GB in memory, and {free / 1e9:,.1f} GB are free "
+            f"(a table must fit about {_COPIES} times)",
+            hint="Train from its files in Python with HyNNClassifier().fit_stream(folder, target), or use fewer rows.",
+            code="PG061",
         )
 
 
 def unzipped(content: bytes, file: Path) -> bytes:
-    """Unpack a gzip file; refuse what unpacks to far more, or than there is room for."""
+    """Unpack a gzip file. Refuse one that unpacks to far more, or to more than fits into memory."""
     free = free_memory()
     most = max(_MOST_UNPACKED, _MOST_TIMES * len(content))
     room = most if free is None else free // _COPIES
@@ -67,28 +68,30 @@ def unzipped(content: bytes, file: Path) -> bytes:
             unpacked = stream.read(min(most, room) + 1)
     except (EOFError, OSError, zlib.error):
         raise InputError(
-            f"a gzip file must be complete, however {str(file)!r} is cut off or damaged; copy it again"
+            f"The gzip file {str(file)!r} is cut off or damaged", hint="Copy it again.", code="PG011"
         ) from None
     if len(unpacked) > most:
         raise InputError(
-            f"a gzip file must not unpack to more than {most:,} bytes, however {str(file)!r} of {len(content):,} bytes "
-            "does; if you know whose it is, unpack it with gunzip and name the unpacked file"
+            f"The gzip file {str(file)!r} of {len(content):,} bytes unpacks to more than {most:,} bytes",
+            hint="If you trust its source, unpack it with gunzip and name the unpacked file.",
+            code="PG011",
         )
     if len(unpacked) > room:
         raise InputError(
-            f"a gzip file must unpack to a table that fits in the free memory about 3 times, however {str(file)!r} "
-            f"unpacks to more than {room:,} bytes; write it as Parquet, which is read in parts, or give fewer rows"
+            f"The gzip file {str(file)!r} unpacks to more than {room:,} bytes, a third of the free memory",
+            hint="Write it as Parquet, which is read in parts, or use fewer rows.",
+            code="PG061",
         )
     return unpacked
 
 
 def read_text(content: bytes, file: Path) -> str:
-    """Return the text of a table's bytes, without byte order marks; a file of another kind, or damaged, is refused."""
+    """Return the text of a table's bytes, without byte order marks. A file of another kind, or damaged, is refused."""
     if content.startswith(b"PK") and _holds_arrays(content, file):
         raise _another_kind(
             file,
             "a file of NumPy arrays (.npz)",
-            "save its table as CSV; images go into files that a column of a table names (--image)",
+            "save its table as CSV, and images in files that a column of the table names (--image)",
         )
     for sign, kind, fix in _KINDS:
         if content.startswith(sign):
@@ -102,8 +105,9 @@ def read_text(content: bytes, file: Path) -> str:
     if place >= 0:
         line = text.count("\n", 0, place) + 1
         raise InputError(
-            f"a table must hold text, however line {line} of {str(file)!r} holds a NUL byte; write the file again, or "
-            "take it out"
+            f"Line {line} of {str(file)!r} holds a NUL byte",
+            hint="Write the file again, or remove the byte.",
+            code="PG011",
         )
     for pattern, kind in _TEXTS:
         if re.match(pattern, head.lstrip()[:200], re.IGNORECASE):
@@ -112,7 +116,7 @@ def read_text(content: bytes, file: Path) -> str:
 
 
 def _holds_arrays(content: bytes, file: Path) -> bool:
-    """Return whether a zip file is NumPy's: each of its parts is an array. A damaged one is told by its name."""
+    """Return whether a zip file is NumPy's: each of its parts is an array. A damaged one is recognised by its name."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             names = archive.namelist()
@@ -134,8 +138,9 @@ def _decoded(content: bytes, file: Path) -> str:
             return content.decode(encoding)
         except UnicodeDecodeError:
             raise InputError(
-                f"a table must be whole, however {str(file)!r} is {encoding.upper()[:6]} that is cut off or damaged; "
-                "copy it again, or save it as UTF-8"
+                f"{str(file)!r} is {encoding.upper()[:6]} text that is cut off or damaged",
+                hint="Copy it again, or save it as UTF-8.",
+                code="PG011",
             ) from None
     # NUL bytes that are among text, and few, are refused with their line.
     is_text = head.count(0) <= max(1, len(head) // 100) and not re.search(rb"[\x01-\x08\x0e-\x1a\x1c-\x1f]", head)
@@ -154,8 +159,10 @@ def _western(content: bytes, wrong: int, file: Path) -> str:
     if letters > (lost := len(content) - len(readable.encode("utf-8"))):
         line = content.count(b"\n", 0, wrong) + 1
         raise InputError(
-            f"a table must be in one encoding, however {str(file)!r} is UTF-8 but for {counted(lost, 'byte')}, the "
-            f"first in line {line} (0x{content[wrong]:02x}); save it as UTF-8"
+            f"{str(file)!r} is UTF-8 except for {counted(lost, 'byte')}, the first in line {line} "
+            f"(0x{content[wrong]:02x})",
+            hint="Save it as UTF-8.",
+            code="PG011",
         )
     try:
         text = content.decode("cp1252")
@@ -164,13 +171,17 @@ def _western(content: bytes, wrong: int, file: Path) -> str:
             raise _another_kind(file, *_BINARY) from None
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(
-            f"a table must be in UTF-8, UTF-16 or Windows-1252, however line {line} of {str(file)!r} has a byte that "
-            f"none of them knows (0x{content[error.start]:02x}); save it as UTF-8"
+            f"Line {line} of {str(file)!r} has a byte (0x{content[error.start]:02x}) that is neither UTF-8, UTF-16 nor "
+            "Windows-1252",
+            hint="Save it as UTF-8.",
+            code="PG011",
         ) from None
     if not _looks_binary(text[:_LOOKED_AT]):
         warn_user(
-            f"text should be in UTF-8, however {str(file)!r} is not: it is read as Windows-1252 (Western European); if "
-            "names or levels look wrong, save it as UTF-8"
+            two_sentences(
+                f"{str(file)!r} is not UTF-8 and is read as Windows-1252 (Western European)",
+                "If names or levels look wrong, save it as UTF-8.",
+            )
         )
     return text
 
@@ -180,4 +191,4 @@ def _looks_binary(head: str, also: str = "") -> bool:
 
 
 def _another_kind(file: Path, kind: str, fix: str) -> InputError:
-    return InputError(f"a table must be CSV or Parquet, however {str(file)!r} is {kind}; {fix}")
+    return InputError(f"A table must be CSV or Parquet, but {str(file)!r} is {kind}", hint=fix, code="PG011")

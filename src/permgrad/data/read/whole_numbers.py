@@ -1,4 +1,4 @@
-"""Whole numbers that float64 cannot hold: they stay themselves beside missing cells, or are said to fall together."""
+"""Integers that float64 cannot hold: they stay exact beside missing cells, or a note says that they become equal."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from permgrad.data.read.cells import MissingCodes, as_float32
 FIRST_INEXACT = 2**53
 #: How the reason of a column ends whose values are fewer as float64.
 FUSED = " in float64"
-#: How many signs whole numbers have that float64 may not hold; longer ones are beyond its largest.
+#: How many signs whole numbers have that float64 may not hold. Longer ones are beyond its largest.
 _LONG = range(16, 300)
 _WHOLE = re.compile(r"\s*[+-]?\d+\s*")
 
 
 def masked(series: pd.Series[Any], hit: Any) -> pd.Series[Any]:
-    """Return a column whose cells are missing where ``hit``; whole numbers stay exact."""
+    """Return a column with missing cells where ``hit`` is true. Integers stay exact."""
     if series.dtype in (np.int64, np.uint64) and are_inexact(series[~np.asarray(hit, dtype=bool)]):
         series = series.astype("Int64" if series.dtype == np.int64 else "UInt64")
     return series.mask(hit)
@@ -34,7 +34,7 @@ def as_stored(numbers: Iterable[float]) -> list[float]:
 
 
 def blank_numbers(series: pd.Series[Any], codes: MissingCodes, name: str) -> pd.Series[Any]:
-    """Return a column of numbers whose cells with a declared code are missing; the same one where there are none."""
+    """Return a column of numbers in which declared codes are missing, or the column itself if it has none."""
     numbers = as_stored(MissingCodes(codes.holds_for(name)).numbers)
     hit = series.isin(numbers).to_numpy(dtype=bool) if numbers else np.zeros(len(series), dtype=bool)
     return masked(series, hit) if hit.any() else series
@@ -48,7 +48,7 @@ def are_inexact(series: pd.Series[Any]) -> bool:
 
 
 def fused_reason(numbers: Iterable[Any]) -> str | None:
-    """Say how many whole numbers, a column or different texts, become how many as float64; None: as many."""
+    """Return how many integers (a column or different texts) become how many as float64, or None if none merge."""
     if isinstance(numbers, pd.Series):
         if not pd.api.types.is_integer_dtype(numbers.dtype) or not are_inexact(numbers):
             return None

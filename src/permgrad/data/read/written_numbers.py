@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from permgrad.base.errors import listed, warn_user
+from permgrad.base.errors import listed, two_sentences, warn_user
 
 #: How the name of a unit ends whose cells may have k, M or B behind the number.
 SCALED = "k"
@@ -48,8 +48,8 @@ WAYS = tuple(
 
 
 def ways_of(texts: Sequence[str]) -> list[Way]:
-    """Return the ways in which all texts of a column may be written; none where it is no column of numbers."""
-    # Most columns of text are told by their first cell.
+    """Return the notations that fit all texts of a column, none if it is not a column of numbers."""
+    # Most columns of text are recognised by their first cell.
     if not texts or not _NUMBER_BEGINS.match(texts[0]):
         return []
     stripped = [text.strip() for text in texts]
@@ -83,10 +83,10 @@ def choose_way(
     *,
     comma_parts: bool,
 ) -> tuple[Way, str | None]:
-    """Return the way in which a column is read, and its decimal sign; None where no cell tells it.
+    """Return the notation of a column, and its decimal sign, or None if no cell shows it.
 
-    ``texts`` are its cells without ``unit``, which may all be written in ``ways``; ``signs`` that of the file, and that
-    of the same column in the table that was learned from; ``comma_parts`` whether commas part the fields of the file.
+    ``texts`` are its cells without ``unit``, which may all be written in ``ways``. ``signs`` that of the file, and that
+    of the same column in the table that was learned from. ``comma_parts`` whether commas part the fields of the file.
     """
     if len({way.point for way in ways}) == 1:
         return ways[0], ways[0].point
@@ -110,9 +110,11 @@ def choose_way(
 def warn_of_sign(name: str, example: str, value: float, why: str) -> None:
     """Warn of a column whose sign may stand between thousands or before decimals."""
     warn_user(
-        f"numbers should be written in one way, however column {name!r} may hold thousands or decimals ({example!r}), "
-        f"and is read as {value:g}, {why}; write decimals with a point and thousands with nothing, or name the decimal "
-        "sign in Python: permgrad.read_table(…, decimal=',')"
+        two_sentences(
+            f"Column {name!r} may hold thousands or decimals: {example!r} is read as {value:g}, {why}",
+            "Write decimals with a point and thousands without a sign, or name the decimal sign in Python: "
+            "permgrad.read_table(…, decimal=',').",
+        )
     )
 
 
@@ -134,9 +136,9 @@ def _amount_in(text: str) -> _Amount | None:
 
 
 def without_unit(texts: Sequence[str], learned: str | None = None) -> tuple[dict[str, str], str | None]:
-    """Return the number in each text (``"1.2E+3"`` for 1.2k; or the text) and the unit, such as ``"$k"``, or None."""
+    """Return the number in each text (``"1.2E+3"`` for 1.2k, or the text) and the unit, such as ``"$k"``, or None."""
     plain = {text: text for text in texts}
-    # Most columns of text are told by their first cell.
+    # Most columns of text are recognised by their first cell.
     if not texts or _amount_in(texts[0]) is None:
         return plain, None
     amounts = {text: _amount_in(text) for text in texts}
@@ -156,7 +158,7 @@ def without_unit(texts: Sequence[str], learned: str | None = None) -> tuple[dict
 
 
 def _unit(amounts: Sequence[_Amount | None]) -> str | None:
-    """Return the unit that all cells of a column are written with; None where they have none, or it is in doubt."""
+    """Return the unit of all cells of a column, or None if they have none or it is in doubt."""
     cells = [amount for amount in amounts if amount is not None]
     if len(cells) < len(amounts) or len({cell.sign for cell in cells}) > 1:
         return None
@@ -180,7 +182,7 @@ def unit_said(unit: str) -> str:
 
 
 def units_said(units: Mapping[str, str], left_out: Mapping[str, str]) -> list[str]:
-    """Return the sentence that names columns read as numbers with a unit; none where there are none."""
+    """Return a note on columns read as numbers with a unit, or nothing."""
     read = {name: unit for name, unit in units.items() if name not in left_out}
     if not read:
         return []

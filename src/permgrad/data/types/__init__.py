@@ -1,1 +1,1 @@
-"""What each column is, and what users are told of it."""
+"""The type of each column, and notes on it for users."""

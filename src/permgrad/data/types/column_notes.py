@@ -1,4 +1,4 @@
-"""What users are told of the columns that a model learns from, once, and of rows in another order."""
+"""Warnings about the columns that a model learns from, each given once, and about rows in another order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from permgrad.base.errors import counted, listed, warn_user
+from permgrad.base.errors import counted, listed, two_sentences, warn_user
 from permgrad.data.read.whole_numbers import FUSED
 from permgrad.data.types.column_types import ODD_SPELLING, SWAPPED, Schema
 from permgrad.data.types.duplicates import same_columns
@@ -44,52 +44,51 @@ def tell_of_columns(
     if _told.get():
         return
     sentences = [*_identifiers_said(schema, kinds, suspects), *several_ways_said(schema, kinds)]
-    sentences += fused_said(schema, "declare kinds={{{!r}: 'categorical'}}")
+    sentences += fused_said(schema, "Declare kinds={{{!r}: 'categorical'}}")
     if groups := same_columns(frame, schema, together):
-        fix = f"leave out all but one, or explain them together: pg.explain(..., groups={as_groups(groups)!r})"
+        fix = f"Leave out all but one, or explain them together: pg.explain(..., groups={as_groups(groups)!r})"
         sentences.append(duplicates_said(groups, fix, rows=rows))
     for sentence in sentences:
         warn_user(sentence)
 
 
 def _identifiers_said(schema: Schema, kinds: Mapping[str, Any], suspects: Sequence[str] | None) -> Iterator[str]:
-    """Yield what is said of columns that are not learned from because they number the rows, and of those that may."""
+    """Yield a note on columns that are left out because they number the rows, and on those that may number them."""
     left_out = [name for name in schema.of_kind("identifier") if name not in kinds]
     if left_out:
         usual = "numeric" if schema[left_out[0]].storage == "number" else "categorical"
         yield (
-            f"left out, because they look like identifiers: {listed(left_out)}; to learn from one declare what it is, "
-            f"such as kinds={{{left_out[0]!r}: {usual!r}}}"
+            f"Columns that look like identifiers are left out: {listed(left_out)}. To use one, declare its kind, "
+            f"such as kinds={{{left_out[0]!r}: {usual!r}}}."
         )
     running = [column.name for column in schema if column.reason == SUSPECT] if suspects is None else suspects
     running = [name for name in running if name not in kinds]
     if running:
         yield (
-            f"learned from, though each row has a number of its own there and the name is that of an identifier: "
-            f"{listed(running)}; if it is one leave it out, or declare kinds={{{running[0]!r}: 'identifier'}}"
+            f"Column {listed(running)} has a different number in each row and the name of an identifier, but is used. "
+            f"If it is an identifier, leave it out, or declare kinds={{{running[0]!r}: 'identifier'}}."
         )
 
 
 def several_ways_said(schema: Schema, kinds: Mapping[str, Any]) -> list[str]:
-    """Return what is said of dates whose day and month could be swapped, and of columns that are text by spelling."""
+    """Return notes on dates whose day and month could be swapped, and on columns that are text by spelling."""
     swapped = [
-        f"dates should tell the day from the month, however column {column.name!r} is read as {column.date_format} "
-        "and in all its cells the two could be swapped; if that is wrong write them as 2024-01-31"
+        f"Column {column.name!r} is read as {column.date_format}, but day and month could be swapped in all its "
+        "cells. If that is wrong, write them as 2024-01-31."
         for column in schema
         if SWAPPED in column.reason and kinds.get(column.name, "date") == "date"
     ]
     return swapped + [
-        "numbers and dates should be written plainly and in one way, however column "
-        f"{column.name!r} {column.reason[column.reason.index(ODD_SPELLING) :]}, and is "
-        f"{'left out like an identifier' if column.kind == 'identifier' else 'taken for categories'}; write all "
-        "its cells alike (1234.5, 2024-01-31), or declare a cell that means missing as a code"
+        f"Column {column.name!r} {column.reason[column.reason.index(ODD_SPELLING) :]}, and is "
+        f"{'left out like an identifier' if column.kind == 'identifier' else 'read as categories'}. Write all "
+        "its cells alike (1234.5, 2024-01-31), or declare a cell that means missing as a code."
         for column in schema
         if ODD_SPELLING in column.reason and column.name not in kinds
     ]
 
 
 def fused_columns(schema: Schema, but_for: Collection[str] = ()) -> dict[str, str]:
-    """Return the columns of which different numbers are the same as float64, and what is said of each."""
+    """Return the columns of which different numbers are equal as float64, with a note on each."""
     return {
         column.name: f"{column.name} ({column.reason.partition('; ')[2].removesuffix(FUSED)})"
         for column in schema
@@ -98,28 +97,24 @@ def fused_columns(schema: Schema, but_for: Collection[str] = ()) -> dict[str, st
 
 
 def fused_said(schema: Schema, fix: str, but_for: Collection[str] = ()) -> list[str]:
-    """Return the sentence that names these columns; ``{}`` in ``fix`` is where the first one's name goes."""
+    """Return the sentence that names these columns. ``{}`` in ``fix`` is where the first one's name goes."""
     columns = fused_columns(schema, but_for)
     if not columns:
         return []
-    sentence = (
-        f"some numbers differ only in digits that float64 does not hold: {listed(list(columns.values()))}; "
-        f"{fix.format(next(iter(columns)))}, or subtract a number from all of them, such as the smallest"
-    )
-    return [sentence]
+    fact = f"Some numbers differ only in digits that float64 cannot hold: {listed(list(columns.values()))}"
+    hint = f"{fix.format(next(iter(columns)))}, or subtract a number from all of them, such as the smallest."
+    return [two_sentences(fact, hint)]
 
 
 def duplicates_said(groups: Sequence[Sequence[str]], fix: str, *, rows: str = "training row", most: int = 5) -> str:
-    """Return the sentence that names groups of such columns; ``fix`` says what to do, ``rows`` which rows they were."""
+    """Return the sentence that names groups of such columns. ``fix`` says what to do, ``rows`` which rows they were."""
     shown = "; ".join(
         " = ".join(group[:most]) + (f" and {len(group) - most} more" if len(group) > most else "")
         for group in groups[:most]
     )
     more = f" and {counted(len(groups) - most, 'more group')}" if len(groups) > most else ""
-    return (
-        f"these columns determine each other one to one in every {rows}, so importance is split between them: {shown}"
-        f"{more}; {fix}"
-    )
+    fact = f"These columns determine each other one to one in every {rows}, so importance is split between them: "
+    return two_sentences(f"{fact}{shown}{more}", fix)
 
 
 def as_groups(groups: Sequence[Sequence[str]]) -> dict[str, list[str]]:
@@ -138,9 +133,11 @@ def tell_of_other_order(X: Any, **beside: Any) -> None:
         sort = f"pass {name}.loc[X.index]" if X.index.is_unique else "sort both alike"
         row = int(np.argmax(np.asarray(X.index != other.index)))
         warn_user(
-            f"X and {name} are matched by place, however their indexes hold the same labels in another order (row "
-            f"{row} is {X.index[row]} in X and {other.index[row]} in {name}); {sort}, or call "
-            "reset_index(drop=True) on both where the labels mean nothing"
+            two_sentences(
+                f"X and {name} are matched by position, but their indexes hold the same labels in another order (row "
+                f"{row} is {X.index[row]} in X and {other.index[row]} in {name})",
+                f"{sort}, or call reset_index(drop=True) on both if the labels mean nothing.",
+            )
         )
 
 

@@ -56,7 +56,7 @@ _EVIDENT_PAIRS = (*_PAIRS, ("1", "0"))
 #: What the words of these pairs mean, whichever of them a column had in training.
 _TRUTH = {yes: 1.0 for yes, _ in _EVIDENT_PAIRS} | {no: 0.0 for _, no in _EVIDENT_PAIRS}
 _NEARLY_UNIQUE = 0.95
-#: Fewer different cells say little of how most of them are written; they may well be categories.
+#: Fewer different cells say little of how most of them are written. They may well be categories.
 _FEWEST_SPELLED = 10
 #: What the reason of a column says that is text only by its spelling, and that of dates that fit two forms.
 ODD_SPELLING, SWAPPED = "looks like ", "the day and the month could be swapped"
@@ -70,7 +70,7 @@ _DAY = re.compile(r"\s*(?:\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{1,2}([-/.])\d{1,2}\2\d
 
 @dataclass(frozen=True)
 class ColumnType:
-    """One column: what it is, why (one clause for people), and what was seen in it.
+    """One column: its type, the reason (one clause for people), and its statistics.
 
     ``storage`` says how its cells are read: as numbers, dates (seconds), a pair such as yes/no, or text. Of a date that
     is stored as text there is the format and how many different texts no format read: they count as missing, and where
@@ -142,10 +142,10 @@ def infer_schema(
 ) -> Schema:
     """Say what each column of training rows is.
 
-    The rules, in this order: what ``kinds`` declares; no value or one: constant; 0 and 1, booleans, yes/no: boolean;
-    numbers, also as text, and durations (in seconds): numeric; dates, also as text: date; nearly unique text:
+    The rules, in this order: what ``kinds`` declares. No value or one: constant. 0 and 1, booleans, yes/no: boolean.
+    Numbers, also as text, and durations (in seconds): numeric. Dates, also as text: date. Nearly unique text:
     identifier, as is a rising or falling whole number that is named like one, or that counts the rows by the frame's
-    row numbers and is no year or time; the rest: categorical.
+    row numbers and is no year or time. The rest: categorical.
     """
     frame = as_frame(X)
     codes = MissingCodes.of(na_codes)
@@ -162,11 +162,12 @@ def infer_schema(
 
 
 def checked_kinds(kinds: Mapping[str, Kind] | None, names: Sequence[str]) -> dict[str, Kind]:
-    """Return the kinds that were declared, names as text; refuse what is no mapping, kind or column."""
+    """Return the declared kinds with names as text. Refuse anything but a mapping of columns to kinds."""
     if kinds is not None and not isinstance(kinds, Mapping):
         raise InputError(
-            f"kinds must be None or a mapping of column to kind, however: kinds={shown(kinds)}; pass for example "
-            "kinds={'postcode': 'categorical'}"
+            f"kinds must be None or a mapping of column to kind, got {shown(kinds)}",
+            hint="Pass for example kinds={'postcode': 'categorical'}.",
+            code="PG001",
         )
     declared = {str(name): kind for name, kind in (kinds or {}).items()}
     for name, kind in declared.items():
@@ -231,7 +232,7 @@ def _number_type(
 
 
 def _constant(base: ColumnType) -> ColumnType:
-    """One value and nothing missing, or nothing at all; one value with gaps still says who has one."""
+    """Return whether a column has one value and nothing missing, or no value. One value with gaps is informative."""
     if base.n_levels == 0:
         return replace(base, kind="constant", reason="no value at all")
     # Of numbers that are one value only as float64 the reason says so already.
@@ -313,7 +314,7 @@ def _numbers_in_one_way(texts: Sequence[str]) -> npt.NDArray[np.bool_]:
 
 
 def several_ways(texts: Sequence[str]) -> str | None:
-    """Say that most of a column's different cells are numbers, or dates, in whatever spelling; None: they are not."""
+    """Return a note if most of a column's different cells are numbers or dates in any notation, or None."""
     looked_at = list(texts[:_LOOKED_AT])
     for what, ways_of_texts in (("numbers", _number_ways(looked_at)), ("dates", _date_ways(looked_at))):
         every = [way for ways in ways_of_texts for way in ways]
@@ -383,12 +384,13 @@ def _declared_type(
     if kind == "date":
         return declared if guess.storage == "date" else _declared_date(declared, texts())
     if kind == "boolean":
-        # Training rows may lack a rare value; the other alone says as little as in a column that is not declared.
+        # Training rows may lack a rare value. The other alone says as little as in a column that is not declared.
         return guess if guess.n_levels == 1 else _declared_boolean(declared, texts)
     if guess.storage != "number":
         raise InputError(
-            f"a column declared numeric must hold numbers, however column {name!r} is {guess.kind} ({guess.reason}); "
-            "declare it categorical, or declare the texts that mean missing as codes"
+            f"Column {name!r} is declared numeric but is {guess.kind} ({guess.reason})",
+            hint="Declare it categorical, or declare the texts that mean missing as codes.",
+            code="PG014",
         )
     return declared
 
@@ -397,8 +399,9 @@ def _declared_date(column: ColumnType, texts: list[str]) -> ColumnType:
     read = _date_type(column, texts)
     if read is None:
         raise InputError(
-            f"a column declared date must hold dates such as 2024-01-31, however column {column.name!r} has "
-            f"{texts[0]!r}; write the dates in ISO form or declare another kind"
+            f"Column {column.name!r} is declared date but has {texts[0]!r}",
+            hint="Write the dates like 2024-01-31, or declare another kind.",
+            code="PG014",
         )
     return replace(read, reason=column.reason)
 
@@ -409,8 +412,9 @@ def _declared_boolean(column: ColumnType, texts_of: Callable[[], list[str]]) -> 
     texts = texts_of()
     if len(texts) != 2:
         raise InputError(
-            f"a column declared boolean must hold at most two values, however column {column.name!r} holds {len(texts)}"
-            "; declare it categorical"
+            f"Column {column.name!r} is declared boolean but holds {len(texts)} values",
+            hint="Declare it categorical.",
+            code="PG014",
         )
     if set(texts) == {"0", "1"} and column.storage == "number":
         return column
@@ -422,7 +426,7 @@ def _declared_boolean(column: ColumnType, texts_of: Callable[[], list[str]]) -> 
 
 # ---- reading cells by type ------------------------------------------------------------------------------------------
 def read_numbers(series: pd.Series[Any], column: ColumnType, codes: MissingCodes) -> tuple[Floats, Kinds]:
-    """Read a column ``(rows,)`` by its type: numbers, seconds, 1 and 0, NaN where missing; and the kinds of missing."""
+    """Read a column ``(rows,)`` by its type: numbers, seconds, 1 and 0, NaN where missing, and the kinds of missing."""
     name = column.name
     if is_moment(series) and column.storage in ("number", "date"):
         values = series_seconds(series)
@@ -454,39 +458,39 @@ def _refuse_other_moments(series: pd.Series[Any], column: ColumnType, seconds: F
         return
     row = int(np.argmax(present))
     wanted, odd = ("dates", "a duration") if is_duration else ("numbers", "a date")
-    before = f"column {column.name!r} must hold {wanted}, as in training, however "
-    raise CellError.at(row, series.index, before, f" has {odd}, {series.iloc[row]}; write it as in training")
+    fact = f"Column {column.name!r} must hold {wanted} as in training, but holds {odd} ({series.iloc[row]})"
+    raise CellError.at(row, series.index, fact, "Write it as in training.")
 
 
 def _numbers_of_texts(distinct: Distinct, column: ColumnType, kinds: Kinds, index: pd.Index[Any]) -> Floats:
-    """Read different texts by a column's type; one that is none, where the type allows for none, is refused."""
+    """Read different texts by a column's type. Unreadable ones are refused unless training had such texts."""
     texts = distinct.texts
     if column.storage == "pair":
         return _pair_of_texts(texts, column.true_level or "", column.false_level or "")
     if column.storage == "date":
         form = column.date_format or "ISO8601"
         numbers = read_dates(texts, form)
-        must = f"hold dates, as {form} or in another form that leaves no doubt"
-        fix = "write it such as 2024-01-31"
+        must = f"hold dates, as {form} or in another unambiguous form"
+        fix = "Write it like 2024-01-31"
     else:
         is_truth = column.kind == "boolean"
         words = _TRUTH if is_truth else {"true": 1.0, "false": 0.0}
         numbers = text_numbers([str(words.get(_plain(text), text)) for text in texts])
         must = f"be {'0 or 1, or true or false' if is_truth else 'numeric'}"
-        fix = "correct the cell"
+        fix = "Correct the cell"
     bad = np.flatnonzero(np.isnan(numbers) & (kinds == PRESENT))
     if len(bad) and not (column.storage == "date" and column.n_unreadable):
         raise CellError.at(
             int(np.argmax(distinct.index == bad[0])),
             index,
-            f"column {column.name!r} must {must}, however ",
-            f" has {texts[bad[0]]!r}; {fix}, leave it empty, or declare it as a code for missing",
+            f"Column {column.name!r} must {must}, but holds {texts[bad[0]]!r}",
+            f"{fix}, leave it empty, or declare it as a code for missing values.",
         )
     return numbers
 
 
 def _pair_of_texts(texts: Sequence[str], yes: str, no: str) -> Floats:
-    """Read texts as 1 and 0 whatever their capitals; also y, true, 1, … for a pair such as yes, not left and right."""
+    """Read texts as 1 and 0 in any case. For pairs such as yes and no, also y, true and 1."""
     forms = _plain(yes), _plain(no)
     # A declared pair may differ by nothing else than its capitals.
     form_of = str if forms[0] == forms[1] else _plain

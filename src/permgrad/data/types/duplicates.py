@@ -26,7 +26,7 @@ _FEWEST_IN_ORDER = 12
 def same_columns(frame: pd.DataFrame, schema: Schema, together: Iterable[Sequence[str]] = ()) -> list[tuple[str, ...]]:
     """Find columns that determine each other one to one: equal in every row, one a code or a function of the other.
 
-    Where nearly each row has a value of its own all columns are codes of each other: there numbers must rise, or fall,
+    If nearly each row has a different value, all columns are codes of each other: there numbers must rise, or fall,
     strictly together, and texts be equal. Constants, identifiers and groups that act ``together`` are passed over.
     """
     # Names in a schema are text, whatever they are in the frame.
@@ -43,7 +43,7 @@ def same_columns(frame: pd.DataFrame, schema: Schema, together: Iterable[Sequenc
 
 
 def _alike(frame: pd.DataFrame, names: Sequence[str], most: float) -> list[list[str]]:
-    """Return names whose columns have the same rows alike; where levels are more than this share, values count too."""
+    """Return names whose columns have the same rows alike. Where levels are more than this share, values count too."""
     alike: dict[bytes, list[str]] = {}
     for name in names:
         codes, values = column_levels(frame[name], name)
@@ -66,7 +66,7 @@ def column_levels(series: pd.Series[Any], name: str) -> tuple[npt.NDArray[Any], 
     """Return each row's level, −1 where it is missing, numbered as they first occur, and the levels in this order."""
     is_number = is_native_number(series.dtype)
     if is_number or is_moment(series):
-        # Whole numbers that fall together as float64 are told apart.
+        # Integers that are equal as float64 are distinguished.
         if is_number and (series.dtype.kind not in "iu" or fused_reason(series) is None):
             cells: Any = series.to_numpy(dtype=np.float64, na_value=np.nan) + 0.0  # a minus zero is a zero
         else:

@@ -66,9 +66,9 @@ def kind_of_distinct(
 
 
 def codes_reason(name: str, values: Floats) -> str | None:
-    """Say why whole numbers may be codes; None: nothing says so.
+    """Return why integers may be codes, or None.
 
-    Nearly all differ and are about equally long or fill a stretch of numbers; or there are many, and a code's name.
+    Nearly all differ and are about equally long or fill a stretch of numbers, or there are many, and a code's name.
     """
     present = values[~np.isnan(values)]
     if len(present) < _FEWEST_NEARLY or not are_whole(present) or _TIME_WORD.search(name):
@@ -91,7 +91,7 @@ def named_like_identifier(name: str) -> bool:
 
 
 def counts_rows(name: str, values: Floats, rows: npt.NDArray[np.int64]) -> bool:
-    """Return whether whole numbers rise by one from row to row, whatever their start and name; those of years may."""
+    """Return whether integers rise by one from row to row. Years may."""
     present = ~np.isnan(values)
     values, rows = values[present], rows[present]
     if len(values) < _FEWEST_FOR_COUNT or _TIME_WORD.search(name) or not are_whole(values):
@@ -108,7 +108,7 @@ def are_whole(values: Floats) -> bool:
 
 
 def is_running(name: str, pieces: Sequence[Floats]) -> bool | None:
-    """Whether whole numbers named like an identifier rise, or fall, within each piece of a table; None: in no order."""
+    """Return whether integers named like an identifier rise or fall within each piece of a table, or None."""
     pieces = [piece[~np.isnan(piece)] for piece in pieces]
     values = np.concatenate(pieces)
     if len(values) < FEWEST_FOR_IDENTIFIER or not named_like_identifier(name):

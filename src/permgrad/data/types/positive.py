@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from permgrad.base.errors import InputError, shown, suggest
+from permgrad.base.errors import InputError, did_you_mean, shown
 from permgrad.data.read.cells import canonical
 
 #: Of two equally frequent classes the one that is called so is positive.
@@ -16,7 +16,7 @@ _YES = ("1", "yes", "true")
 
 
 def usual_positive(classes: Sequence[Any] | npt.NDArray[Any], codes: npt.ArrayLike) -> int:
-    """Return the place of the positive class by rows' ``codes``: the rarer; of equals 1, yes or true; or the second."""
+    """Return the place of the positive class by rows' ``codes``: the rarer. Of equals 1, yes or true, or the second."""
     first, second = (int(np.sum(np.asarray(codes) == place)) for place in (0, 1))
     if first != second:
         return int(second < first)
@@ -25,16 +25,20 @@ def usual_positive(classes: Sequence[Any] | npt.NDArray[Any], codes: npt.ArrayLi
 
 
 def find_positive(classes: Sequence[Any] | npt.NDArray[Any], level: Any) -> int:
-    """Return the position of the one of two classes that a user calls positive; 1, 1.0 and "1" are one level."""
+    """Return the position of the one of two classes that a user calls positive. 1, 1.0 and "1" are one level."""
     names = [canonical(label) for label in classes]
     if len(names) != 2:
         what = f"{len(names)} classes are predicted" if names else "a number is predicted"
-        raise InputError(f"A positive class is one of two, but {what} here. Leave --positive (positive=) out.")
+        raise InputError(
+            f"A positive class is one of two, but {what} here", hint="Leave --positive (positive=) out.", code="PG035"
+        )
     wanted = canonical(level) if isinstance(level, (str, int, float, np.generic)) else ""
     if wanted not in names:
-        near = suggest(wanted, names).strip(" ()").replace("did", "Did")
-        guess = f" {near}" if near else ""
+        near = did_you_mean(wanted, names)
+        guess = f"{near} " if near else ""
         raise InputError(
-            f"Positive class {shown(level)} not found.{guess} The classes are {' and '.join(map(repr, names))}."
+            f"Positive class {shown(level)} not found",
+            hint=f"{guess}The classes are {' and '.join(map(repr, names))}.".strip(),
+            code="PG035",
         )
     return names.index(wanted)

@@ -1,8 +1,8 @@
-"""The usual strong models on the same rows, the same split and the same metrics, none of them tuned.
+"""Common strong models on the same rows, the same split and the same metrics, all untuned.
 
-Forests, bagging, boosting (LightGBM and XGBoost with the extra ``permgrad[baselines]``), a linear model, a plain
-network; TabM and RealMLP through ``pytabkit`` (extra ``permgrad[tabular-peers]``), which take minutes and are fitted
-only when they are named. A new competitor is one function and one ``register``.
+Forests, bagging, boosting (LightGBM and XGBoost with the extra ``permgrad[boost]``), a linear model and a plain
+network. TabM and RealMLP use ``pytabkit`` (extra ``permgrad[tabular-peers]``), take minutes, and are fitted only when
+they are named. A new competitor is one function and one ``register``.
 """
 
 # The order of registration is the order of every table: trees first, as in the published comparison.

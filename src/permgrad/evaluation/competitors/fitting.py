@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from permgrad.base.errors import EnvironmentProblem, InputError, keeping_warnings
+from permgrad.base.errors import EnvironmentProblem, InputError, keeping_warnings, shown, two_sentences
 from permgrad.base.progress import Progress
 from permgrad.base.random import derive_seed, generator
 from permgrad.base.registry import Registry
@@ -24,17 +24,17 @@ from permgrad.evaluation.metrics import Task, evaluate, metrics
 
 Array = npt.NDArray[Any]
 
-#: Most boosting rounds when validation rows say when to stop, and rounds where there are none.
+#: Largest number of boosting rounds with early stopping, and their number without validation rows.
 ROUNDS, ROUNDS_WITHOUT_VALIDATION = 1000, 200
-#: Boosting rounds without a better validation loss before it stops.
+#: Boosting stops after this number of rounds without a better validation loss.
 PATIENCE = 50
-#: Rows that the time of a baseline is measured on: this part of them, at least and at most so many.
+#: Rows that the time of a baseline is measured on: the share, the fewest and the most.
 _MEASURED_PART, _FEWEST_MEASURED, _MOST_MEASURED = 0.1, 60, 500
 
 
 @dataclass(frozen=True)
 class CompetitorRows:
-    """Encoded rows ``(rows, encoded)`` and target; ``natural``: the same with categories, see ``natural_table``."""
+    """Encoded rows ``(rows, encoded)`` and target. ``natural``: the same with categories (``natural_table``)."""
 
     encoded: Array
     y: Array
@@ -48,7 +48,7 @@ class CompetitorRows:
 
 @dataclass(frozen=True)
 class Job:
-    """What a competitor is fitted on."""
+    """Rows and settings for the fit of a competitor."""
 
     task: Task
     train: CompetitorRows
@@ -65,7 +65,7 @@ class Job:
 
     @property
     def rounds(self) -> int:
-        """Most rounds of boosting."""
+        """Largest number of boosting rounds."""
         return ROUNDS if self.validation else ROUNDS_WITHOUT_VALIDATION
 
 
@@ -74,10 +74,10 @@ Fit = Callable[[Job], Any]
 
 @dataclass(frozen=True)
 class Competitor:
-    """A model to compare with: a function of a ``Job`` that returns a fitted model, and what must be installed for it.
+    """A model to compare with: a function of a ``Job`` that returns a fitted model, and the package it needs.
 
-    ``costly`` ones take minutes where the others take seconds, so they are fitted only when they are named; those that
-    take ``natural`` rows read them where there are any. ``extra`` is empty where permgrad itself needs the package.
+    ``costly`` ones take minutes instead of seconds, and are fitted only when they are named. ``takes_natural`` ones
+    read ``natural`` rows where there are any. ``extra`` is empty where permgrad itself needs the package.
     """
 
     name: str
@@ -89,7 +89,7 @@ class Competitor:
     takes_natural: bool = False
 
     def available(self) -> bool:
-        """Say whether its package is installed."""
+        """Return whether its package is installed."""
         return importlib.util.find_spec(self.package) is not None
 
 
@@ -98,7 +98,7 @@ competitors: Registry[Competitor] = Registry("baseline")
 
 
 def register(name: str, label: str, package: str, **facts: Any) -> Callable[[Fit], Fit]:
-    """Return a decorator that enters a fitting function as a competitor; ``facts`` are further fields of it."""
+    """Return a decorator that registers a fitting function as a competitor. ``facts`` are its further fields."""
 
     def enter(fit: Fit) -> Fit:
         competitors.register(name)(Competitor(name, label, package, fit, **facts))
@@ -108,35 +108,33 @@ def register(name: str, label: str, package: str, **facts: Any) -> Callable[[Fit
 
 
 def check_available(names: Iterable[str]) -> None:
-    """Raise where a competitor is unknown or its library is not installed; the message names the extra."""
+    """Raise an error if a competitor is unknown or its library is not installed. The message names the extra."""
     if absent := [one for one in map(competitors.get, names) if not one.available()]:
-        raise EnvironmentProblem(_missing(*absent))
+        raise EnvironmentProblem(*_missing(*absent), code="PG060")
 
 
 def why_absent(name: str) -> str | None:
-    """Return why a competitor cannot be fitted here, and how to install it; None: it can."""
+    """Return why a competitor cannot be fitted here and how to install it, or None if it can."""
     competitor = competitors.get(name)
     if competitor.available():
         return None
     return f"{competitor.package} is not installed: pip install 'permgrad[{competitor.extra}]'"
 
 
-def _missing(*absent: Competitor) -> str:
+def _missing(*absent: Competitor) -> tuple[str, str]:
+    """Return the problem and the hint for competitors whose libraries are not installed."""
     packages = ", ".join(dict.fromkeys(one.package for one in absent))
     names = ", ".join(repr(one.name) for one in absent)
     extras = ",".join(dict.fromkeys(one.extra for one in absent if one.extra))
-    return (
-        f"baselines need their libraries, however: {packages} for {names} cannot be imported; "
-        f"install the extra with: pip install 'permgrad[{extras}]'"
-    )
+    return f"{packages} is not installed (needed for {names})", f"Run pip install 'permgrad[{extras}]'."
 
 
 # ---- one -------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class FittedCompetitor:
-    """A fitted competitor in the classes of the task (none for regression), whatever numbers the library works with.
+    """A fitted competitor that predicts the classes of the task (none for regression).
 
-    ``seen`` are positions of classes in the training rows; the time on the processor is that of all threads together.
+    ``seen`` holds the positions of the classes in the training rows. ``processor_seconds`` covers all threads.
     """
 
     name: str
@@ -148,7 +146,7 @@ class FittedCompetitor:
     natural: bool
 
     def predict_proba(self, rows: Array | CompetitorRows) -> npt.NDArray[np.float64]:
-        """Return probabilities ``(rows, classes)``; a class without training rows gets 0."""
+        """Return probabilities ``(rows, classes)``, 0 for a class without training rows."""
         readable = self._readable(rows)
         table = np.zeros((len(readable), len(self.classes)))
         table[:, self.seen] = self.model.predict_proba(readable)
@@ -169,7 +167,7 @@ class FittedCompetitor:
         return self.score(rows.y, self.guess(rows), positive)
 
     def score(self, y: Array, guess: npt.NDArray[np.float64], positive: Any = None) -> dict[str, Any]:
-        """Compute the metrics of what it says of rows, see ``guess``."""
+        """Compute the metrics of predictions in the form of ``guess``."""
         if len(self.classes) == 0:
             return evaluate("regression", y, predictions=guess)
         return evaluate("classification", y, probabilities=guess, classes=list(self.classes), positive=positive)
@@ -194,9 +192,9 @@ def fit_competitor(
 ) -> FittedCompetitor:
     """Fit one competitor and time it.
 
-    Validation rows say when boosting and networks stop; without them the number of rounds is fixed (TabM and RealMLP
-    then hold rows of their own out). ``classes`` are all classes in the order of the metrics, those of the training
-    rows if left out; ``options`` replace what is passed to the library's model.
+    Boosting and networks stop early by the validation rows. Without them the number of rounds is fixed, and TabM and
+    RealMLP split off their own validation rows. ``classes`` are all classes in the order of the metrics, by default
+    those of the training rows. ``options`` replace arguments of the library's model.
     """
     check_available([name])
     competitor = competitors.get(name)
@@ -210,7 +208,7 @@ def fit_competitor(
         seen, train, validation = _numbered(labels, train, validation)
     job = Job(task, train, validation, len(seen), derive_seed(seed, "baseline", name) % 2**31, threads, options)
     started, worked = time.perf_counter(), time.process_time()
-    # Boosting libraries change the process's OpenMP thread count; the limit puts the caller's back afterwards.
+    # Boosting libraries change the process's OpenMP thread count. The limit restores the caller's afterwards.
     with threadpool_limits(limits=threads):
         model = competitor.fit(job)
     took, used = time.perf_counter() - started, time.process_time() - worked
@@ -220,16 +218,22 @@ def fit_competitor(
 def _numbered(
     labels: Array, train: CompetitorRows, validation: CompetitorRows | None
 ) -> tuple[Array, CompetitorRows, CompetitorRows | None]:
-    """Number the classes of the training rows 0 … n − 1 without gaps, as XGBoost wants them."""
+    """Number the classes of the training rows 0 … n − 1 without gaps, as XGBoost requires."""
     index = pd.Index(labels)
     at = index.get_indexer(pd.Index(np.asarray(train.y)))
     if np.any(at < 0):
-        raise InputError("classes must contain every class of the training rows, however: some rows have another")
+        raise InputError(
+            f"classes lack a class of the training rows, {shown(np.asarray(train.y)[at < 0][0])}",
+            hint="Name every class.",
+            code="PG015",
+        )
     seen, numbers = np.unique(at, return_inverse=True)
     if len(seen) < 2:
-        raise InputError("a classifier needs rows of at least two classes, however: the training rows have one")
+        raise InputError(
+            "The training rows have only one class", hint="Pass rows of at least two classes.", code="PG015"
+        )
     if validation is not None:
-        # Rows of a class without training rows cannot say when to stop.
+        # Rows of a class without training rows cannot be used for early stopping.
         place = pd.Index(seen).get_indexer(pd.Index(index.get_indexer(pd.Index(np.asarray(validation.y)))))
         held = replace(validation, y=place).take(place >= 0)
         validation = held if len(held.y) else None
@@ -250,8 +254,8 @@ def run_competitors(
 ) -> dict[str, dict[str, Any]]:
     """Fit and score competitors on ``train``, ``validation`` (if any) and ``test``: ``baselines`` of ``metrics.json``.
 
-    Without names all are fitted that take seconds, which leaves out TabM and RealMLP. One whose library is not
-    installed has null metrics and a ``"problem"``. ``guesses`` is filled with what each says of the test rows.
+    Without names, all quick ones are fitted, which leaves out TabM and RealMLP. A competitor whose library is not
+    installed gets null metrics and a ``"problem"``. ``guesses`` is filled with the predictions for the test rows.
     """
     train, validation, test = parts["train"], parts.get("validation"), parts["test"]
     cheap = [one for one in competitors.values() if not one.costly]
@@ -265,7 +269,7 @@ def run_competitors(
             if not competitor.available():
                 names_of_task = (metric.name for metric in metrics.values() if metric.task == task)
                 empty: dict[str, Any] = dict.fromkeys([*names_of_task, "fit_seconds", "fit_processor_seconds"])
-                result[competitor.name] = {**empty, "problem": _missing(competitor)}
+                result[competitor.name] = {**empty, "problem": two_sentences(*_missing(competitor))}
             else:
                 fitted = fit_competitor(
                     competitor.name, task, train, validation, classes=classes, seed=seed, threads=threads
@@ -286,17 +290,25 @@ def run_competitors(
 def estimate_seconds(
     task: Task, train: CompetitorRows, names: Sequence[str], *, seed: int = 0, threads: int = 1
 ) -> float:
-    """Return about how long baselines will take, from fits on a part of the rows."""
+    """Return an estimate of the seconds that baselines take, from fits on a part of the rows and on half of it.
+
+    Part of the time does not grow with the rows, such as that of starting a tree. Trees of few rows are also smaller.
+    The estimate is half way between the growth seen and growth in proportion to the rows.
+    """
     count = len(train.y)
     size = min(count, _MOST_MEASURED, max(_FEWEST_MEASURED, round(_MEASURED_PART * count)))
     drawn = generator(seed, "baseline times").permutation(count)[:size]
-    if task == "classification":
-        # A fit needs two classes.
-        drawn = np.union1d(drawn, np.unique(np.asarray(train.y), return_index=True)[1])
-    part = train.take(np.sort(drawn))
+    # A fit needs two classes.
+    firsts = np.unique(np.asarray(train.y), return_index=True)[1] if task == "classification" else drawn[:0]
+    parts = [train.take(np.union1d(places, firsts)) for places in (drawn[: size // 2], drawn)]
     for name in names:
         import_module(competitors.get(name).package)  # a library is loaded once, however many rows there are
     with keeping_warnings(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        seconds = [fit_competitor(name, task, part, seed=seed, threads=threads).seconds for name in names]
-    return sum(seconds) * count / len(drawn)
+        half, most = (
+            np.array([fit_competitor(name, task, part, seed=seed, threads=threads).seconds for name in names])
+            for part in parts
+        )
+    few, many = (len(part.y) for part in parts)
+    by_row = (np.clip((most - half) / max(many - few, 1), 0.0, most / many) + most / many) / 2
+    return float((most + by_row * (count - many)).sum())

@@ -1,4 +1,4 @@
-"""A plain multilayer perceptron: what a network reaches without embeddings, images or ensembles."""
+"""A plain multilayer perceptron, without embeddings, images or ensembles."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from permgrad.evaluation.competitors.fitting import Array
 
 @dataclass(frozen=True)
 class MLPOptions:
-    """Choices of the plain network; it stops after ``patience`` passes without a better validation loss."""
+    """Options of the plain network. Training stops after ``patience`` epochs without a better validation loss."""
 
     units: tuple[int, ...] = (256, 256, 256)
     learning_rate: float = 1e-3
@@ -38,7 +38,7 @@ class PlainMLP:
         self.best_epoch = 0
 
     def fit(self, X: Array, y: Array, held: tuple[Array, Array] | None) -> PlainMLP:
-        """Train on rows; ``held`` are validation rows, or None."""
+        """Train on rows. ``held`` are validation rows, or None."""
         rows = np.asarray(X, dtype=np.float64)
         self.center, spread = rows.mean(axis=0), rows.std(axis=0)
         self.factor = np.where(spread > 0, 1 / np.where(spread > 0, spread, 1.0), 0.0)

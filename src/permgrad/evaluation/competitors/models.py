@@ -1,8 +1,8 @@
-"""Forests, bagging, boosted trees, a linear model, networks; untuned, boosting and networks stop on validation rows.
+"""Forests, bagging, boosted trees, a linear model and networks, untuned. Boosting and networks stop early.
 
 TabM (Gorishniy, Kotelnikov & Babenko 2025, arXiv 2410.24210) and RealMLP (Holzmüller, Grinsztajn & Steinwart 2024,
-arXiv 2407.04491) come as ``pytabkit`` brings them. Both choose their best epoch by accuracy; for ROC-AUC the library
-recommends ``options={"val_metric_name": "cross_entropy"}``, and for RealMLP ``"use_ls": False`` besides.
+arXiv 2407.04491) are those of ``pytabkit``. Both choose their best epoch by accuracy. For ROC-AUC the library
+recommends ``options={"val_metric_name": "cross_entropy"}``, and for RealMLP also ``"use_ls": False``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def _common(job: Job, **choices: Any) -> dict[str, Any]:
-    """Return what every model here is told; the job's options come last and win."""
+    """Return the arguments of every model here. The job's options replace the others."""
     return {"n_jobs": job.threads, "random_state": job.seed, **choices, **job.options}
 
 
@@ -59,7 +59,7 @@ def _bagging(job: Job) -> Any:
     return _ensemble(job, "Bagging", n_estimators=50)
 
 
-@register("lightgbm", "LightGBM", "lightgbm", extra="baselines")
+@register("lightgbm", "LightGBM", "lightgbm", extra="boost")
 def _lightgbm(job: Job) -> Any:
     from lightgbm import LGBMClassifier, LGBMRegressor, early_stopping
 
@@ -74,7 +74,7 @@ def _lightgbm(job: Job) -> Any:
     return model.fit(job.train.encoded, job.train.y, callbacks=[stop], **held)
 
 
-@register("xgboost", "XGBoost", "xgboost", extra="baselines")
+@register("xgboost", "XGBoost", "xgboost", extra="boost")
 def _xgboost(job: Job) -> Any:
     from xgboost import XGBClassifier, XGBRegressor
 
@@ -98,12 +98,12 @@ def _histogram_boosting(job: Job) -> Any:
     # XGBoost's default of 1: without it the loss of rare classes diverges, on Covertype's validation rows from 0.93 at
     # best, where 0.50 is reached with it.
     options = {"l2_regularization": 1.0, "random_state": job.seed, "early_stopping": False, **job.options}
-    # scikit-learn takes validation rows from 1.7 on.
+    # scikit-learn accepts validation rows since 1.7.
     if job.validation is None or "X_val" not in inspect.signature(kind.fit).parameters:
         return kind(**{"max_iter": ROUNDS_WITHOUT_VALIDATION, **options}).fit(rows, y)
     stop = {"max_iter": ROUNDS, "early_stopping": True, "n_iter_no_change": PATIENCE, **job.options}
     first = kind(**{**options, **stop}).fit(rows, y, X_val=job.validation.encoded, y_val=job.validation.y)
-    # It keeps the trees it grew while it waited; the other libraries go back to the best round. These are grown anew.
+    # scikit-learn keeps the trees after the best round, unlike the other libraries. So the model is fitted again.
     best = int(np.argmax(first.validation_score_))
     return kind(**{**options, "max_iter": max(best, 1)}).fit(rows, y)
 
@@ -114,7 +114,7 @@ def _linear(job: Job) -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    # lbfgs needs more than its 100 steps where columns are many and alike; it stops by itself long before these.
+    # With many correlated columns lbfgs needs more than its default of 100 steps, but far fewer than these.
     model = LogisticRegression(**{"max_iter": 2000, **job.options}) if job.classify else Ridge(**job.options)
     return make_pipeline(StandardScaler(), model).fit(job.train.encoded, job.train.y)
 
@@ -136,9 +136,9 @@ _EXTRA = {"extra": "tabular-peers", "costly": True, "takes_natural": True}
 
 
 def natural_table(encoder: TableEncoder, encoded: Array) -> pd.DataFrame:
-    """Turn encoded rows back into one column per number and one per category, as models with categories want them.
+    """Turn encoded rows back into one column per number and one per category, for models that read categories.
 
-    Columns of a feature that are 0 or 1 become one category, from 0 for "none of these". Wants ``numeric="standard"``.
+    Columns of a feature that are 0 or 1 become one category, from 0 for "none of these". Needs ``numeric="standard"``.
     """
     features = {name: np.asarray(columns) for name, columns in encoder.features("feature").items()}
     continuous = np.zeros(np.shape(encoded)[1], dtype=bool)
@@ -151,7 +151,7 @@ def natural_table(encoder: TableEncoder, encoded: Array) -> pd.DataFrame:
         if len(flags):
             raised = np.asarray(encoded)[:, flags] > 0.5
             level = np.where(raised.any(axis=1), raised.argmax(axis=1) + 1, 0)
-            # All levels are declared, so that rows without some of them still give the same categories.
+            # All levels are declared, so that rows that lack some of them have the same categories.
             made[f"{name}=?"] = pd.Categorical(level, categories=range(len(flags) + 1))
     return pd.DataFrame(made)
 
@@ -170,7 +170,7 @@ def _fit(job: Job, family: str) -> Any:
     held = {}
     if job.validation is not None:
         held = {"X_val": _table(job.validation), "y_val": job.validation.y}
-    # The library takes its thread count for the fit and for every prediction from its own argument.
+    # The library takes the thread count for fits and predictions from this argument.
     choices = {"device": "cpu", "random_state": job.seed, "n_threads": job.threads, "verbosity": 0, **job.options}
     with _silent(job.seed):
         import pytabkit
@@ -180,7 +180,7 @@ def _fit(job: Job, family: str) -> Any:
 
 
 class Quiet:
-    """A fitted model of ``pytabkit`` whose predictions print nothing and leave the process as it was."""
+    """A fitted model of ``pytabkit`` whose predictions print nothing and leave the process unchanged."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -198,7 +198,7 @@ class Quiet:
 
 @contextmanager
 def _silent(seed: int) -> Iterator[None]:
-    """Shelter the process from the body: the engine below the library tells about devices and itself."""
+    """Protect the process from the body, and silence the messages of the training library."""
     from permgrad.models.train.guard import sheltered
 
     with sheltered(seed):

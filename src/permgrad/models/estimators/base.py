@@ -15,7 +15,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from permgrad.base.checks import check_choice, check_path
+from permgrad.base.checks import check_choice, check_confidence, check_names, check_path
 from permgrad.base.errors import InputError, PermgradError, shown
 from permgrad.base.progress import ProgressMode
 from permgrad.base.random import derive_seed, generator, resolve_seed
@@ -30,6 +30,7 @@ from permgrad.models.batches import in_batches, sparing
 from permgrad.models.devices import device_of, full_float32, rows_at_once
 from permgrad.models.estimators import inputs
 from permgrad.models.estimators.calibration import Calibration, check_calibration, fit_calibration
+from permgrad.models.estimators.intervals import HeldOut, Places, learn_errors
 from permgrad.models.estimators.prepared import EncodedFrame, FitRows, Prepared, encode_training, train_model
 from permgrad.models.estimators.presets import get_preset
 from permgrad.models.estimators.settings import FitSettings, resolve_settings
@@ -68,6 +69,7 @@ class HyNNBase(BaseEstimator):
     classes_: npt.NDArray[Any]
     class_weights_: npt.NDArray[np.float64]
     calibration_: Calibration
+    held_out_: HeldOut | None
 
     # ---- parameters --------------------------------------------------------------------------------------------------
 
@@ -76,7 +78,7 @@ class HyNNBase(BaseEstimator):
         self.__dict__.update({name: value for name, value in arguments.items() if name != "self"})
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the arguments; ``deep`` adds each network option as ``network__<option>``."""
+        """Return the arguments. ``deep`` adds each network option as ``network__<option>``."""
         parameters: dict[str, Any] = super().get_params(deep=False)
         if deep:
             changes = parameters["network"] if isinstance(parameters["network"], Mapping) else {}
@@ -87,7 +89,7 @@ class HyNNBase(BaseEstimator):
         return parameters
 
     def set_params(self, **params: Any) -> Self:
-        """Set arguments; ``network__dropout=0.2`` sets one option of ``network`` and leaves the others."""
+        """Set arguments. ``network__dropout=0.2`` sets one option of ``network`` and leaves the others."""
         named = [name for name in params if name.startswith(_NETWORK_PREFIX)]
         options = {name.removeprefix(_NETWORK_PREFIX): params.pop(name) for name in named}
         for name in options:
@@ -112,12 +114,12 @@ class HyNNBase(BaseEstimator):
         Args:
             X: table ``(rows, features)``: a frame with numbers, text, booleans, dates and missing values, or an array.
             y: target ``(rows,)``.
-            sample_weight: weight of each row's loss ``(rows,)``; rows of weight 0 are left out.
-            eval_set: ``(X, y)`` for early stopping and calibration in the place of ``validation_fraction``; never
+            sample_weight: weight of each row's loss ``(rows,)``. Rows of weight 0 are left out.
+            eval_set: ``(X, y)`` for early stopping and calibration in the place of ``validation_fraction``. Never
                 trained on.
 
         Raises:
-            InputError: Arguments or data cannot be used; all wrong arguments are listed at once.
+            InputError: Arguments or data cannot be used. All wrong arguments are listed at once.
         """
         return self._fit(X, y, sample_weight, eval_set)
 
@@ -131,7 +133,7 @@ class HyNNBase(BaseEstimator):
         checkpoint_folder: str | os.PathLike[str] | None = None,
         on_epoch: EpochWatcher | None = None,
     ) -> Self:
-        """Fit; with a ``checkpoint_folder`` a killed training goes on where it was, given the same arguments.
+        """Fit the model. With a ``checkpoint_folder``, a stopped training is resumed by the same call.
 
         ``on_epoch`` sees each epoch's line of the history and may end the training, see ``training.train``.
         """
@@ -151,22 +153,22 @@ class HyNNBase(BaseEstimator):
         checkpoint_folder: str | os.PathLike[str] | None = None,
         on_epoch: EpochWatcher | None = None,
     ) -> Self:
-        """Fit on a Parquet file, or a folder of them, that need not fit in memory; see docs/training-at-scale.md.
+        """Fit on a Parquet file, or a folder of them, that need not fit in memory. See docs/training-at-scale.md.
 
         The files are read once before training, and once per epoch. Scales, levels, class weights and the target's
-        scale are those of all training rows; types come from up to 100,000 rows spread over the table, layout and
+        scale are those of all training rows. Types come from up to 100,000 rows spread over the table, layout and
         background from a uniform sample. A table that fits into one block is trained on as by ``fit``.
 
         Args:
-            path: a Parquet file, or a folder; files are read in the order of their names.
+            path: a Parquet file, or a folder. Files are read in the order of their names.
             target: name of the target's column.
             validation: another file or folder with rows for early stopping and calibration, of which at most 50,000
-                are drawn; None: ``validation_fraction`` of the rows, at most 50,000, drawn by their row number.
-            features: columns to learn from; None: all but the target and the weight.
-            sample_weight: name of a column with each row's weight in the loss; rows of weight 0 are left out.
-            block_rows: encoded rows in memory at once, within which rows are shuffled; None: 128 MiB of them.
-            checkpoint_folder: where training's state is kept after each epoch; the same call goes on from there.
-            on_epoch: called with each epoch's line of the history; True ends the training.
+                are drawn. None: ``validation_fraction`` of the rows, at most 50,000, drawn by their row number.
+            features: columns to learn from. None: all but the target and the weight.
+            sample_weight: name of a column with each row's weight in the loss. Rows of weight 0 are left out.
+            block_rows: encoded rows in memory at once, within which rows are shuffled. None: 128 MiB of them.
+            checkpoint_folder: folder for the state after each epoch. The same call resumes from it.
+            on_epoch: called with each epoch's line of the history. True ends the training.
 
         Raises:
             InputError: Arguments or files cannot be used, or files change while they are read.
@@ -198,8 +200,9 @@ class HyNNBase(BaseEstimator):
             check_path("checkpoint_folder", checkpoint_folder)
         if on_epoch is not None and not callable(on_epoch):
             raise InputError(
-                f"on_epoch must be a function of one epoch's line of the history, however: on_epoch={shown(on_epoch)}; "
-                "leave it out, or pass a function"
+                f"on_epoch must be a function of one epoch's line of the history, got {shown(on_epoch)}",
+                hint="Pass a function, or leave it out.",
+                code="PG001",
             )
         # Also around the parts that only calculate: libraries that they load on first use change filters and loggers.
         with untouched():
@@ -215,6 +218,7 @@ class HyNNBase(BaseEstimator):
                 outputs, y = self.predict_encoded(held.x.numpy()), held.y.numpy()
             weights = work.validation_weight
             self.calibration_ = fit_calibration(self.calibration, self.class_weights_, outputs, y, weights)
+        self.held_out_ = learn_errors(self, work.course)
         return self
 
     def _prepare(self, X: Any, y: Any, sample_weight: Any, eval_set: Any) -> Prepared:
@@ -230,10 +234,12 @@ class HyNNBase(BaseEstimator):
             frame, target, weights = frame.iloc[weighty], target[weighty], weights[weighty]
             if len(frame) < 2:
                 raise InputError(
-                    f"training needs at least 2 rows, however: n_samples={len(frame)} have a weight above 0; add rows"
+                    f"Training needs at least 2 rows with a weight above 0, got n_samples={len(frame)}",
+                    hint="Add rows.",
+                    code="PG013",
                 )
         seed = resolve_seed(self.random_state)
-        # A class is stratified over; a number is not, and looked at before there is work.
+        # A class is stratified over. A number is not, and looked at before there is work.
         is_classes = self._task == "classification"
         strata = inputs.class_target(target)[1] if is_classes else None
         if not is_classes:
@@ -310,7 +316,7 @@ class HyNNBase(BaseEstimator):
         return Prepared(course, settings.device, count_devices(self.devices, settings.device), validation_weight)
 
     def _make_encoder(self, frame: pd.DataFrame, settings: FitSettings) -> TableEncoder:
-        """Return an encoder with the estimator's arguments; ``frame`` shows what its columns are."""
+        """Return an encoder with the estimator's arguments. ``frame`` shows what its columns are."""
         kinds, numeric = self.kinds, cast("Any", settings.numeric)
         if settings.pairs_as_levels:
             # A column of yes and no that is text is a category like any other.
@@ -345,7 +351,7 @@ class HyNNBase(BaseEstimator):
         self.network_options_ = network.to_dict()
 
     def _rows(self, encoded: npt.NDArray[Any], coded: npt.NDArray[Any], weights: npt.NDArray[np.float64]) -> Rows:
-        """Put rows into tensors; the class weights go into the rows' weights."""
+        """Put rows into tensors. The class weights go into the rows' weights."""
         y = torch.from_numpy(np.ascontiguousarray(coded))
         if self._task == "classification":
             weights = weights * self.class_weights_[coded]
@@ -357,8 +363,9 @@ class HyNNBase(BaseEstimator):
     def _evaluation_rows(self, eval_set: Any, encoder: TableEncoder) -> FitRows:
         if not isinstance(eval_set, (tuple, list)) or len(eval_set) != 2:
             raise InputError(
-                f"eval_set must be a pair (X, y), however: eval_set is a {type(eval_set).__name__}; "
-                "pass eval_set=(X_validation, y_validation)"
+                f"eval_set must be a pair (X, y), got {type(eval_set).__name__}",
+                hint="Pass eval_set=(X_validation, y_validation).",
+                code="PG001",
             )
         tell_of_other_order(eval_set[0], **{"eval_set's y": eval_set[1]})
         frame = inputs.as_frame(self, eval_set[0], reset=False)
@@ -386,8 +393,8 @@ class HyNNBase(BaseEstimator):
     ) -> npt.NDArray[np.float32]:
         """Return logits, or standardised predictions, of what ``encode`` returns, float32 ``(rows, outputs)``.
 
-        ``batch_size="auto"`` keeps a batch's activations in the processor's cache, which is faster than larger batches,
-        and fills the last one up, so that a row's prediction does not depend on how many are asked for beside it.
+        ``batch_size="auto"`` keeps a batch's activations in the processor's cache, which is faster than larger batches.
+        The last batch is filled up, so that a row's prediction does not depend on the number of other rows.
         """
         check_is_fitted(self, "module_")
         rows = torch.from_numpy(np.ascontiguousarray(encoded, dtype=np.float32))
@@ -407,12 +414,27 @@ class HyNNBase(BaseEstimator):
             in_batches(len(rows), size, predict)
         return outputs[:count].numpy()
 
+    def _calibrated(self, coverage: Any, groups: Any) -> tuple[HeldOut, float, Places]:
+        """Return the held-out rows, and the checked arguments of intervals: groups as places of encoded columns."""
+        check_is_fitted(self, "module_")
+        share = check_confidence(coverage, "coverage")
+        names = () if groups is None else check_names("groups", groups, "Pass for example groups='sex'.")
+        places = [self.preprocessor_.columns_of(name) for name in names]
+        if self.held_out_ is None:
+            raise InputError(
+                "Intervals and sets need rows held out of training, but this model has none",
+                hint="Fit it with validation_fraction=0.1 or an eval_set. A model saved by an older version needs "
+                "fitting again.",
+                code="PG055",
+            )
+        return self.held_out_, share, np.concatenate([np.zeros(0, dtype=np.int64), *places])
+
     # ---- saving, showing ---------------------------------------------------------------------------------------------
 
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Write the fitted model into a folder: weights as safetensors, the rest JSON and npz; see ``permgrad.load``.
+        """Write the fitted model into a folder: weights as safetensors, the rest JSON and npz. See ``permgrad.load``.
 
-        ``overwrite``: whether a model that is already there is replaced; other folders never are.
+        ``overwrite``: whether a model that is already there is replaced. Other folders never are.
 
         Raises:
             InputError: The folder holds something already.

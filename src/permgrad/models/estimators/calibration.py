@@ -1,7 +1,7 @@
 """From a classifier's outputs to probabilities: as the network says, or corrected by what is known or was held out.
 
 Class weights ``w`` fit a world in which class k is ``w_k`` times as frequent: odds are first divided by them (Elkan
-2001). NOTE[DIFF]: Guo et al. 2017 scale the logits as they are; no single temperature could mend weights.
+2001). NOTE[DIFF]: Guo et al. 2017 scale the logits as they are. No single temperature could mend weights.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class Calibration:
     """How outputs become probabilities, by ``method`` None, ``"prior"``, ``"temperature"`` or ``"isotonic"``.
 
     Attributes:
-        shift: what is taken off each class's logit ``(classes,)``, the logs of the class weights; empty: nothing.
+        shift: what is taken off each class's logit ``(classes,)``, the logs of the class weights. Empty: nothing.
         temperature: what the shifted logits are divided by (Guo et al. 2017, arXiv 1706.04599, section 4.2).
-        curves: for each class its knots, log odds and rising probabilities; of two classes the second's only.
+        curves: for each class its knots, log odds and rising probabilities. Of two classes the second's only.
     """
 
     method: str | None = None
@@ -58,7 +58,7 @@ class Calibration:
         return np.where(total > 0, raw / np.where(total > 0, total, 1), 1 / raw.shape[1])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON knows; numbers come back bit for bit."""
+        """Return JSON types. Numbers are restored bit for bit."""
         return dataclasses.asdict(self)
 
     @classmethod
@@ -76,7 +76,7 @@ class Calibration:
 
 
 def class_logits(outputs: npt.NDArray[Any]) -> Floats:
-    """Return one logit per class in float64; a single shared logit is the second class's, the first has 0."""
+    """Return one logit per class in float64. A single shared logit is the second class's, the first has 0."""
     logits = np.asarray(outputs, dtype=np.float64)
     return np.column_stack([np.zeros(len(logits)), logits[:, 0]]) if logits.shape[1] == 1 else logits
 
@@ -120,21 +120,25 @@ def check_calibration(
     if method in ("prior", "temperature") and (class_weights == 0).any():
         label = classes[class_weights == 0].tolist()[0]
         raise InputError(
-            f"calibration={method!r} undoes class weights, which must be above 0, however: class {label!r} has "
-            "weight 0; give it a weight, or leave its rows out"
+            f"calibration={method!r} needs class weights above 0, but class {label!r} has weight 0",
+            hint="Give it a weight, or leave its rows out.",
+            code="PG006",
         )
     if method not in ("temperature", "isotonic"):
         return
     if len(y) == 0:
         raise InputError(
-            f"calibration={method!r} is fitted on rows held out of training, however: there are none; "
-            "pass validation_fraction=0.1 or an eval_set, or calibration='prior', which needs none"
+            f"calibration={method!r} needs rows held out of training, but there are none",
+            hint="Pass validation_fraction=0.1 or an eval_set, or calibration='prior', which needs none.",
+            code="PG006",
         )
     missing = np.flatnonzero(np.bincount(y, minlength=len(classes)) == 0)
     if method == "isotonic" and len(missing):
         raise InputError(
-            "calibration='isotonic' needs rows of every class among those held out of training, however: none is of "
-            f"class {classes[missing].tolist()[0]!r}; pass a larger validation_fraction, or calibration='temperature'"
+            "calibration='isotonic' needs rows of every class among those held out of training, but none is of "
+            f"class {classes[missing].tolist()[0]!r}",
+            hint="Pass a larger validation_fraction, or calibration='temperature'.",
+            code="PG013",
         )
 
 

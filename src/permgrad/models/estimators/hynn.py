@@ -17,21 +17,21 @@ from permgrad.models.estimators.base import HyNNBase
 class HyNNClassifier(ClassifierMixin, HyNNBase):
     """A network that reads each row as a table and as an image, for classes.
 
-    Arguments that are None are the preset's. The constructor stores; ``fit`` checks.
+    Arguments that are None are the preset's. The constructor stores. ``fit`` checks.
 
     With few rows of one class, ``class_weight`` moves training, ``calibration`` the probabilities, and
-    ``permgrad.evaluation.thresholds.choose_threshold`` the cut; ranking (ROC-AUC) needs none of them.
+    ``permgrad.evaluation.thresholds.choose_threshold`` the cut. Ranking (ROC-AUC) needs none of them.
 
     Args:
-        branches: ``("tabular", "image")``, or either one alone; None: the preset's, which is both but for
+        branches: ``("tabular", "image")``, or either one alone. None: the preset's, which is both but for
             ``"ig-example"``, a plain network on the table.
         layout: where each encoded column sits: ``"assignment"`` (preset ``default``), ``"tinto"`` (preset ``paper``),
             ``"random"``, an object with the layout protocol, a fitted TINTOlib method, or a callable ``X -> images``.
-        pixels: side of the square image; it grows if the encoded columns need more room.
+        pixels: side of the square image. It grows if the encoded columns need more room.
         preset: ``"default"``, ``"fast"``, ``"paper"``, ``"ig-example"`` (the published network for UCI Bank Marketing,
             one logit, a weighted loss), ``"ig-example-published"`` (the same with its published, longer schedule),
             another registered name, or a path to a preset file (JSON).
-        network: network options that replace the preset's, see ``NetworkOptions``; one alone can be set with
+        network: network options that replace the preset's, see ``NetworkOptions``. One alone can be set with
             ``set_params(network__dropout=0.2)``.
         max_epochs: epochs at most.
         batch_size: rows per training step, or ``"auto"``.
@@ -39,32 +39,32 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
         optimizer: ``"adamw"``, ``"adam"``, ``"sgd"``.
         weight_decay: strength of the pull of weights to 0.
         schedule: ``"warmup_cosine"``, ``"cosine"``, ``"flat_cosine"``, ``"constant"``.
-        patience: epochs without a better validation loss before stopping; ``float("inf")``: never.
+        patience: epochs without a better validation loss before stopping. ``float("inf")``: never.
         loss: ``"cross_entropy"``.
-        class_weight: ``"balanced"``; ``"pos_weight"``, which is the same ratio with weight 1 for the first class; or a
+        class_weight: ``"balanced"``. ``"pos_weight"``, which is the same ratio with weight 1 for the first class, or a
             mapping of class to weight (0, or 1e-6 to 1e6), others having 1, so that ``{}`` is no weights. None: the
             preset's, which is no weights but for ``"ig-example"``.
-        validation_fraction: share of the rows held out for early stopping and calibration, within classes; unused with
+        validation_fraction: share of the rows held out for early stopping and calibration, within classes. Unused with
             an ``eval_set``. None: the preset's, which is 0.1, and 0 for ``"ig-example"``.
         background_size: training rows kept for explanations.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` (or ``"gpu"``), ``"mps"``.
-        random_state: None, an integer, or a NumPy generator; the same integer gives the same model, within what
+        random_state: None, an integer, or a NumPy generator. The same integer gives the same model, within what
             docs/reproducibility.md says.
         progress: ``"auto"``, True or False.
-        numeric: how numbers are scaled: ``"robust"``, ``"standard"``, ``"minmax"``, ``"quantile"``; None: the preset's.
+        numeric: how numbers are scaled: ``"robust"``, ``"standard"``, ``"minmax"``, ``"quantile"``. None: the preset's.
         na_codes: codes that stand for missing values, as ``TableEncoder`` takes them.
         groups: columns that act as one in explanations at level "group", as ``TableEncoder`` takes them.
         variables: columns that arrived one-hot encoded and are one feature, as ``TableEncoder`` takes them.
         kinds: columns whose kind is known, as ``TableEncoder`` takes them.
-        max_levels: levels of a category that are told apart, the rarer sharing one "other". None: 50; 256 for networks
-            that read the table only and embed large categories.
-        calibration: how outputs become probabilities. None: as the network says, so class weights shift them;
-            ``"prior"``: odds divided by the class weights, which undoes them; ``"temperature"``: the same, then
-            sharpened or softened to fit the validation rows; ``"isotonic"``: a rising curve through the validation
+        max_levels: levels of a category that are distinguished. Rarer ones share one "other". None: 50, or 256 for
+            networks that read the table only and embed large categories.
+        calibration: how outputs become probabilities. None: as the network says, so class weights shift them.
+            ``"prior"``: odds divided by the class weights, which undoes them. ``"temperature"``: the same, then
+            sharpened or softened to fit the validation rows. ``"isotonic"``: a rising curve through the validation
             rows, for a thousand of them or more. Attribution explains the network's own outputs, before calibration.
         precision: of training steps, ``"float32"``, ``"bfloat16"`` (mixed precision, for GPUs and large networks), or
-            ``"auto"``, which is float32; None: the preset's. Predictions and explanations are float32 always.
-        devices: how many devices of the kind ``device`` share each training step, in processes of their own;
+            ``"auto"``, which is float32. None: the preset's. Predictions and explanations are float32 always.
+        devices: how many devices of the kind ``device`` share each training step, in separate processes.
             ``"auto"``: all GPUs, or one processor. Predictions and explanations use one.
 
     Attributes:
@@ -73,10 +73,11 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
         calibration_ (Calibration): turns outputs into probabilities.
         module_ (HybridNetwork): the network in eval mode.
         preprocessor_ (TableEncoder): the table's encoder.
-        renderer_ (Renderer): draws the images; None without the image branch.
+        renderer_ (Renderer): draws the images. None without the image branch.
         history_ (DataFrame): epoch, train_loss, validation_loss, learning_rate, seconds.
         best_epoch_ (int): the epoch whose weights were kept.
         background_, background_target_ (arrays): encoded training rows kept for explanations, and their class indexes.
+        held_out_ (HeldOut): what rows held out of training say of the errors, for intervals and sets. None without any.
         network_options_, training_options_ (dict): all choices, the preset's included.
         seed_ (int): the seed in use.
 
@@ -86,6 +87,20 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
         >>> model = HyNNClassifier(preset="fast", random_state=0).fit(X, y)
         >>> model.predict_proba(X).shape
         (150, 3)
+        >>> encoded = model.encode(X[:2])
+        >>> model.predict(X[:2]), model.predict_encoded(encoded).shape
+        (array([0, 0]), (2, 3))
+        >>> model.score(X, y) > 0.8
+        True
+        >>> print(model.summary().splitlines()[0])
+        table branch
+        >>> picture = model.draw_network()
+        >>> time = model.estimate_training_time(X, y)
+        >>> import permgrad, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(f"{folder}/model")
+        ...     bool((permgrad.load(f"{folder}/model").predict(X) == model.predict(X)).all())
+        True
     """
 
     _task = "classification"
@@ -124,7 +139,7 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
         self._store(locals())
 
     def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
-        """Return each class's probability, float64 ``(rows, classes)``, calibrated if asked for; rows sum to 1."""
+        """Return each class's probability, float64 ``(rows, classes)``, calibrated if asked for. Rows sum to 1."""
         check_is_fitted(self, "module_")
         return self.calibration_.probabilities(self.predict_encoded(self.encode(X)))
 
@@ -132,6 +147,41 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
         """Return the most probable class of each row ``(rows,)``, by ``predict_proba``."""
         best = self.predict_proba(X).argmax(axis=1)
         return np.asarray(self.classes_[best])
+
+    def predict_set(self, X: Any, coverage: float = 0.9, *, groups: Any = None) -> npt.NDArray[np.bool_]:
+        """Return for each class whether it is in the row's prediction set ``(rows, classes)``.
+
+        The sets hold the true class of at least the share ``coverage`` of new rows, if these are drawn like the rows
+        held out of training: split conformal prediction (Sadinle, Lei & Wasserman 2019, arXiv 1609.00451). If the model
+        is right more often than that, some sets are empty: no class is probable enough.
+
+        Args:
+            X: table ``(rows, features)``.
+            coverage: share of rows whose class is to be in the set, above 0 and below 1.
+            groups: a column, or several, in whose groups the share is to hold as well: by value, or by quarters of
+                a column with more than eight values. Groups of too few held-out rows use all of them.
+
+        Raises:
+            InputError: The model has no rows held out of training, or too few for the coverage.
+
+        Examples:
+            >>> from sklearn.datasets import load_digits
+            >>> X, y = load_digits(return_X_y=True)
+            >>> model = HyNNClassifier(preset="fast", max_epochs=2, random_state=0).fit(X[:1000], y[:1000])
+            >>> sets = model.predict_set(X[1000:], coverage=0.8)
+            >>> sets.shape, bool(sets[np.arange(797), y[1000:]].mean() > 0.7)
+            ((797, 10), True)
+        """
+        return self._predict_both(X, coverage, groups)[1]
+
+    def _predict_both(
+        self, X: Any, coverage: float, groups: Any = None
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        """Return ``predict_proba`` and ``predict_set``."""
+        held_out, share, columns = self._calibrated(coverage, groups)
+        encoded = self.encode(X)
+        probabilities = self.calibration_.probabilities(self.predict_encoded(encoded))
+        return probabilities, held_out.members(encoded, probabilities, share, columns)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy, of labels in every form that ``fit`` takes: also booleans in an array of objects."""
@@ -146,7 +196,7 @@ class HyNNRegressor(RegressorMixin, HyNNBase):
     The target is standardised in float64 before it is cast to the network's precision: its units change nothing.
 
     Args:
-        branches: as in ``HyNNClassifier``, and so are all others; there is no ``class_weight`` and no
+        branches: as in ``HyNNClassifier``, and so are all others. There is no ``class_weight`` and no
             ``calibration``.
         loss: ``"squared_error"``.
 
@@ -200,3 +250,58 @@ class HyNNRegressor(RegressorMixin, HyNNBase):
         """Return predictions in the units of y, float64 ``(rows,)``."""
         standardised = self.predict_encoded(self.encode(X))[:, 0].astype(np.float64)
         return np.asarray(standardised * self.target_scale_ + self.target_mean_)
+
+    def predict_interval(self, X: Any, coverage: float = 0.9, *, groups: Any = None) -> npt.NDArray[np.float64]:
+        """Return the ends of an interval for each row in the units of y, float64 ``(rows, 2)``.
+
+        The intervals hold the truth of at least the share ``coverage`` of new rows, if these are drawn like the rows
+        held out of training: split conformal prediction (Vovk, Gammerman & Shafer 2005). The truth is as often below as
+        above them. Errors are divided by a scale learned from training rows (Papadopoulos et al. 2002), so that
+        intervals are wide where errors are large.
+
+        Args:
+            X: table ``(rows, features)``.
+            coverage: share of rows whose truth is to be inside, above 0 and below 1.
+            groups: a column, or several, in whose groups the share is to hold as well: by value, or by quarters of
+                a column with more than eight values. Groups of too few held-out rows use all of them.
+
+        Raises:
+            InputError: The model has no rows held out of training, or too few for the coverage.
+
+        Examples:
+            >>> rng = np.random.default_rng(0)
+            >>> X = rng.normal(size=(2000, 2))
+            >>> y = X[:, 0] + np.exp(X[:, 1]) * rng.normal(size=2000)
+            >>> model = HyNNRegressor(preset="fast", max_epochs=3, random_state=0).fit(X[:1000], y[:1000])
+            >>> low, high = model.predict_interval(X[1000:], coverage=0.8).T
+            >>> bool(0.7 < ((low < y[1000:]) & (y[1000:] < high)).mean() < 0.9)
+            True
+        """
+        return self._predict_both(X, coverage, groups)[1]
+
+    def _predict_both(
+        self, X: Any, coverage: float, groups: Any = None
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return ``predict`` and ``predict_interval``."""
+        held_out, share, columns = self._calibrated(coverage, groups)
+        encoded = self.encode(X)
+        predicted = self.predict_encoded(encoded)[:, 0].astype(np.float64)
+        ends = held_out.ends(encoded, predicted, share, columns)
+        return predicted * self.target_scale_ + self.target_mean_, ends * self.target_scale_ + self.target_mean_
+
+    def interval_width(self, X: Any, coverage: float = 0.9, *, groups: Any = None) -> npt.NDArray[np.float64]:
+        """Return the width of ``predict_interval`` ``(rows,)``, an output that every method explains.
+
+        ``pg.explain(model.interval_width, X)`` shows which columns make predictions unsure.
+
+        Examples:
+            >>> import permgrad as pg
+            >>> rng = np.random.default_rng(0)
+            >>> X = rng.normal(size=(1000, 2))
+            >>> y = X[:, 0] + np.exp(X[:, 1]) * rng.normal(size=1000)
+            >>> model = HyNNRegressor(preset="fast", max_epochs=3, random_state=0).fit(X, y)
+            >>> pg.explain(model.interval_width, X[:100], random_state=0).ranking()
+            ['x1', 'x0']
+        """
+        low, high = self.predict_interval(X, coverage, groups=groups).T
+        return np.asarray(high - low)

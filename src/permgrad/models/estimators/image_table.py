@@ -83,6 +83,11 @@ class Records:
         images: for each image column the rows' files.
         table: the other features ``(rows, columns)``, raw.
         y: the target ``(rows,)``, where it is known.
+
+    Examples:
+        >>> rows = Records({"scan": ["a.png", "b.png"]}, pd.DataFrame({"age": [31, 40]}))
+        >>> rows.take([1]).images
+        {'scan': ['b.png']}
     """
 
     images: Mapping[str, Files]
@@ -116,7 +121,7 @@ class InputRows:
         return InputRows(tensor.to(device) for tensor in self.tensors)
 
     def floats(self) -> list[Tensor]:
-        """Return float32 tensors; stored pixels 0 … 255 become 0 … 1."""
+        """Return float32 tensors. Stored pixels 0 … 255 become 0 … 1."""
         return [tensor.float() / 255 if tensor.dtype == torch.uint8 else tensor for tensor in self.tensors]
 
 
@@ -140,9 +145,9 @@ class ImageTableModel:
         preset: ``"default"`` or ``"fast"``.
         network: sizes that differ from the preset's, as in ``ImageTableOptions``.
         training: what differs from the preset's training, as in ``TrainingOptions``.
-        class_weight: None, ``"balanced"``, or a weight for each class; probabilities are then those of a world in
+        class_weight: None, ``"balanced"``, or a weight for each class. Probabilities are then those of a world in
             which the classes are as frequent as the weights make them.
-        image_size: height and width of all images in pixels; None: their median size, at most 64.
+        image_size: height and width of all images in pixels. None: their median size, at most 64.
         na_codes, variables, kinds: as in ``TableEncoder``.
         background_size: training rows kept with the model, from which explanations of few rows draw.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` (or ``"gpu"``), ``"mps"``.
@@ -152,9 +157,28 @@ class ImageTableModel:
         module_: the ``ImageTableNetwork``, in eval mode.
         images_: one ``ImageColumn`` for each image column, fitted on training rows.
         preprocessor_: the ``TableEncoder`` of the other columns, fitted on training rows.
-        classes_: sorted classes; classification only.
-        background_: input name to arrays of training rows; ``background_target_`` their target.
+        classes_: sorted classes. Classification only.
+        background_: input name to arrays of training rows. ``background_target_`` their target.
         history_, best_epoch_, seed_, training_options_, class_weights_: how training went.
+
+    Examples:
+        >>> import tempfile, permgrad as pg
+        >>> from PIL import Image
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for row in range(24):
+        ...     Image.new("L", (8, 8), 10 * row).save(folder / f"{row}.png")
+        >>> scans = pg.locate_images(pd.Series([f"{row}.png" for row in range(24)], name="scan"), folder)
+        >>> rows = pg.Records({"scan": scans}, pd.DataFrame({"dose": np.arange(24.0)}), np.arange(24) > 11)
+        >>> model = pg.ImageTableModel(preset="fast", training={"max_epochs": 1}, random_state=0, progress=False)
+        >>> held = rows.take([3, 20])
+        >>> model = model.fit(rows, held)
+        >>> list(model.inputs(held)), model.table_input, model.groups_, len(model.background()["scan"])
+        (['scan', 'table'], 'table', {'dose': ['dose']}, 24)
+        >>> model.outputs(held).shape, model.predict(held).shape, model.predict_proba(held).shape
+        ((2, 2), (2,), (2, 2))
+        >>> model.save(folder / "model")
+        >>> type(pg.load(folder / "model")).__name__
+        'ImageTableModel'
     """
 
     task: Task = "classification"
@@ -184,9 +208,9 @@ class ImageTableModel:
     def fit(
         self, train_rows: Records, validation_rows: Records, *, checkpoint_folder: str | os.PathLike[str] | None = None
     ) -> Self:
-        """Fit encoders on training rows and train; the epoch with the best loss on the validation rows is kept.
+        """Fit encoders on training rows and train. The epoch with the best loss on the validation rows is kept.
 
-        A killed training goes on from its ``checkpoint_folder``.
+        A stopped training is resumed from its ``checkpoint_folder``.
         """
         with untouched():
             return self._fit(train_rows, validation_rows, checkpoint_folder)
@@ -199,15 +223,21 @@ class ImageTableModel:
         training = _changed(TrainingOptions(loss=loss), {**preset.training, **(self.training or {})}, "training option")
         self.seed_ = resolve_seed(self.random_state)
         if rows.y is None:
-            raise InputError("training rows must have a target, however: y is None; pass y")
+            raise InputError("Training rows need a target, but y is None", hint="Pass y.", code="PG005")
         self.target_mean_, self.target_scale_ = 0.0, 1.0
         target = learn_target(self, self.task, np.asarray(rows.y), self.class_weight)
         if held.y is None or len(held) == 0:
-            raise InputError("validation rows must be there and have a target, however: they are not; pass some")
+            raise InputError(
+                "Validation rows with a target are needed, but there are none", hint="Pass some.", code="PG005"
+            )
         if self.task == "classification":
             held = held.take(np.flatnonzero(np.isin(held.y, self.classes_)))
             if len(held) == 0:
-                raise InputError("validation rows must hold classes of the training rows, however: none does")
+                raise InputError(
+                    "No validation row has a class of the training rows",
+                    hint="Pass other validation rows.",
+                    code="PG015",
+                )
         held_target = code_target(self, self.task, np.asarray(held.y))
         fitted = [ImageColumn.fit(name, files, size=self.image_size) for name, files in rows.images.items()]
         self.images_ = tuple(column for column, _ in fitted)
@@ -218,14 +248,15 @@ class ImageTableModel:
         encoded = arrays[self.table_input] = self.preprocessor_.fit_transform(rows.table)
         if encoded.shape[1] == 0:
             raise InputError(
-                "the table beside the images must have a column that varies, however: among the training rows none "
-                "does; add columns"
+                "The table with the images needs a column that varies, but none does among the training rows",
+                hint="Add columns.",
+                code="PG017",
             )
         chosen = generator(self.seed_, "background").permutation(len(encoded))[: self.background_size]
         self.background_ = {name: array[chosen] for name, array in arrays.items()}
         self.background_target_ = np.asarray(rows.y)[chosen]
         with sheltered(derive_seed(self.seed_, "weights")):
-            self.module_ = self.build(encoded.shape[1], options)
+            self.module_ = self._build(encoded.shape[1], options)
         course = Course(
             cast("Any", _Trainee(self.module_)),
             self._rows(arrays, target),
@@ -243,8 +274,8 @@ class ImageTableModel:
         faults = argument_faults({name: getattr(self, name) for name in names}, self.task)
         for name in ("network", "training"):
             if not isinstance(getattr(self, name), Mapping | None):
-                fact = f"{name}={shown(getattr(self, name))}"
-                faults.append(f"{name} must be None or a mapping of options, however: {fact}; leave it out")
+                problem = f"{name} must be None or a mapping of options, got {shown(getattr(self, name))}"
+                faults.append(InputError(problem, hint="Leave it out.", code="PG001"))
         if isinstance(self.training, Mapping):
             faults += training_faults(self.training, self.task)
         with collecting(faults):
@@ -252,7 +283,7 @@ class ImageTableModel:
         raise_faults(faults)
         return device
 
-    def build(self, encoded: int, options: ImageTableOptions) -> ImageTableNetwork:
+    def _build(self, encoded: int, options: ImageTableOptions) -> ImageTableNetwork:
         """Return an untrained network for the fitted image columns and a number of encoded columns."""
         columns = [
             (column.channels, column.height, column.width, column.mean, column.spread) for column in self.images_
@@ -262,7 +293,7 @@ class ImageTableModel:
         return made.eval()
 
     def _rows(self, inputs: Arrays, y: npt.NDArray[Any]) -> Rows:
-        """Put rows into tensors; classes weigh as ``class_weights_`` says, and the mean weight is 1."""
+        """Put rows into tensors. Classes weigh as ``class_weights_`` says, and the mean weight is 1."""
         weights = self.class_weights_[y] if self.task == "classification" else np.ones(len(y))
         target = torch.from_numpy(y)
         target = target.long() if self.task == "classification" else target.float()
@@ -317,9 +348,11 @@ class ImageTableModel:
         return torch.cat(outputs).double().cpu().numpy()
 
     def predict_proba(self, rows: Records) -> npt.NDArray[np.float64]:
-        """Return each class's probability ``(rows, classes)``; rows sum to 1."""
+        """Return each class's probability ``(rows, classes)``. Rows sum to 1."""
         if self.task != "classification":
-            raise InputError("predict_proba needs classes, however: this model is a regression; call predict")
+            raise InputError(
+                "predict_proba needs classes, but this model is a regression", hint="Call predict.", code="PG004"
+            )
         return np.asarray(torch.softmax(torch.from_numpy(self.outputs(rows)), dim=1).numpy())
 
     def predict(self, rows: Records) -> npt.NDArray[Any]:
@@ -329,7 +362,7 @@ class ImageTableModel:
         return self.outputs(rows)[:, 0]
 
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Write weights as safetensors, the rest as JSON and npz; nothing executes on load."""
+        """Write weights as safetensors, the rest as JSON and npz. Nothing executes on load."""
         save(self, folder, overwrite=overwrite)
 
 

@@ -19,18 +19,19 @@ from permgrad.base.random import generator
 from permgrad.data.read.cells import check_characters
 
 FEWEST_EMBEDDED_LEVELS = 50
-#: Weights of classes scale the loss and are not brought to a mean of 1; beyond these the optimiser's steps suffer.
+#: Weights of classes scale the loss and are not brought to a mean of 1. Beyond these the optimiser's steps suffer.
 LEAST_OF_CLASS, MOST_OF_CLASS = 1e-6, 1e6
 #: Differences below it vanish when they are squared in float64, and values above its inverse become infinite.
 _SMALLEST_SPAN = 1e-150
 
 
 def as_frame(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
-    """Return the table as a data frame; names and the number of features are remembered (``reset``) or compared."""
+    """Return the table as a data frame. Names and the number of features are remembered (``reset``) or compared."""
     if isinstance(X, (str, os.PathLike)):
         raise InputError(
-            f"X must be a table in memory, however: X={shown(os.fspath(X))} is a path; read it with pandas, or train "
-            "from the files themselves with fit_stream(path, target)"
+            f"X must be a table in memory, got the path {shown(os.fspath(X))}",
+            hint="Read it with pandas, or train from the files with fit_stream(path, target).",
+            code="PG001",
         )
     if not isinstance(X, pd.DataFrame) and hasattr(X, "to_pandas"):
         X = X.to_pandas()
@@ -53,12 +54,15 @@ def _validated(estimator: Any, X: Any, *, reset: bool) -> npt.NDArray[Any]:
 
     if not isinstance(X, pd.DataFrame) and not hasattr(X, "__array__") and not hasattr(X, "__len__"):
         raise InputError(
-            f"X must be a table of numbers or text, however: Expected 2D array, got scalar array instead: {shown(X)}; "
-            "Reshape your data, or pass a table of rows and columns"
+            f"X must be a table of numbers or text. Expected 2D array, got scalar array instead: {shown(X)}",
+            hint="Reshape your data, or pass a table of rows and columns.",
+            code="PG007",
         )
     if hasattr(X, "dtype") and np.iscomplexobj(X):
         raise InputError(
-            "X must hold real numbers, however: Complex data not supported; pass X.real and X.imag as columns"
+            "Complex data not supported: X must hold real numbers",
+            hint="Pass X.real and X.imag as columns.",
+            code="PG001",
         )
     try:
         array: npt.NDArray[Any] = X
@@ -71,12 +75,14 @@ def _validated(estimator: Any, X: Any, *, reset: bool) -> npt.NDArray[Any]:
     except (ValueError, TypeError) as error:
         # The sentence stands as it is, because users of scikit-learn look for it.
         fix = "a table of rows and columns" if reset else "the columns that the model was trained on, in their order"
-        raise InputError(f"X must be a table of numbers or text, as in fit, however: {error}; pass {fix}") from error
+        raise InputError(
+            f"X must be a table of numbers or text, as in fit: {error}", hint=f"Pass {fix}.", code="PG017"
+        ) from error
     return array
 
 
 def _plain_rows(X: Any) -> Any:
-    """Return rows whose cells are what they are: where one is text, NumPy would turn numbers and NaN into text too."""
+    """Return rows with cells of their original types: NumPy would turn numbers beside text into text."""
     if isinstance(X, (list, tuple)):
         with contextlib.suppress(ValueError):  # rows of different lengths: scikit-learn says so in its own words
             return np.asarray(X, dtype=object) if np.asarray(X).dtype.kind in "US" else X
@@ -87,17 +93,19 @@ def _check_frame(frame: pd.DataFrame, least_rows: int) -> None:
     kinds = sorted({type(name).__name__ for name in frame.columns})
     if len(kinds) > 1 and "str" in kinds:
         raise InputError(
-            f"column names must be all text or all of another kind, however: they are of the kinds {', '.join(kinds)}; "
-            "write X.columns = X.columns.astype(str)"
+            f"Column names must be all text or all of another type, got {', '.join(kinds)}",
+            hint="Write X.columns = X.columns.astype(str).",
+            code="PG008",
         )
     if frame.shape[1] == 0:
         raise InputError(
-            f"X must have at least one column, however: 0 feature(s) (shape={frame.shape}) while a minimum of 1 is "
-            "required; add columns"
+            f"X has 0 feature(s) (shape={frame.shape}) while a minimum of 1 is required",
+            hint="Add columns.",
+            code="PG013",
         )
     if len(frame) < least_rows:
         least = counted(least_rows, "row")
-        raise InputError(f"X must have at least {least}, however: n_samples={len(frame)}; add rows")
+        raise InputError(f"X must have at least {least}, got n_samples={len(frame)}", hint="Add rows.", code="PG013")
     names = [str(name) for name in frame.columns]
     check_characters(names, "column names")
     # 0 and False are different as text, and the same as names.
@@ -105,19 +113,21 @@ def _check_frame(frame: pd.DataFrame, least_rows: int) -> None:
     twice = twice or list(map(str, frame.columns[frame.columns.duplicated(keep=False)]))
     if twice:
         raise InputError(
-            f"column names must differ, however: {', '.join(map(repr, twice[:5]))} "
-            f"{by_count(len(twice), 'stands', 'stand')} more than once; rename them"
+            f"Column names must differ, but {', '.join(map(repr, twice[:5]))} {by_count(len(twice), 'is', 'are')} "
+            "repeated",
+            hint="Rename them.",
+            code="PG008",
         )
 
 
 def _with_types(frame: pd.DataFrame) -> pd.DataFrame:
-    """Give the columns of an object array their own types; a cell that is no value at all is refused."""
+    """Give the columns of an object array their own types. A cell that is not a value is refused."""
     for name in frame.columns:
         for cell in frame[name]:
             if isinstance(cell, (dict, list, set, tuple, np.ndarray)):
                 raise TypeError(
-                    "every cell's argument must be a string or a real number, however: column "
-                    f"{name!r} holds a {type(cell).__name__}; turn it into values"
+                    f"every cell's argument must be a string or a real number, but column {name!r} holds a "
+                    f"{type(cell).__name__}; turn it into values"
                 )
     return frame.infer_objects()
 
@@ -126,19 +136,21 @@ def check_rows_match(frame: pd.DataFrame, y: Any, what: str = "y") -> None:
     """Compare the number of rows of the table and of something beside it."""
     if len(frame) != len(y):
         raise InputError(
-            f"X and {what} must have the same number of rows, however: they are inconsistent, X has {len(frame)} and "
-            f"{what} has {len(y)}; pass those that belong together"
+            f"X and {what} have inconsistent numbers of rows: X has {len(frame)} and {what} has {len(y)}",
+            hint="Pass those that belong together.",
+            code="PG007",
         )
 
 
 def one_column(y: Any, *, estimator: Any) -> npt.NDArray[Any]:
-    """Return the target as a one-dimensional array; several targets and missing values are refused."""
+    """Return the target as a one-dimensional array. Several targets and missing values are refused."""
     from sklearn.exceptions import DataConversionWarning
 
     if y is None:
         raise InputError(
-            f"y must be one value for each row, however: This {type(estimator).__name__} estimator requires y to be "
-            "passed, but the target y is None; pass y"
+            f"This {type(estimator).__name__} estimator requires y to be passed, but the target y is None",
+            hint="Pass one value for each row.",
+            code="PG005",
         )
     if isinstance(y, (pd.DataFrame, pd.Series, pd.Index)) or hasattr(y, "to_numpy"):
         values = np.asarray(_plain_series(y) if isinstance(y, pd.Series) else y.to_numpy())
@@ -147,8 +159,9 @@ def one_column(y: Any, *, estimator: Any) -> npt.NDArray[Any]:
             values = np.asarray(y)
         except ValueError:
             raise InputError(
-                "y must hold one value for each row, however: some of its values are sequences and others are not; "
-                "pass a list of labels or of numbers"
+                "y must hold one value for each row, but some of its values are sequences and others are not",
+                hint="Pass a list of labels or of numbers.",
+                code="PG007",
             ) from None
         if values.dtype.kind in "US" and not isinstance(y, np.ndarray):
             # NumPy turns what stands among texts into text: a missing label would become a class 'nan'.
@@ -163,17 +176,23 @@ def one_column(y: Any, *, estimator: Any) -> npt.NDArray[Any]:
         values = values[:, 0]
     if values.ndim != 1:
         raise InputError(
-            f"y must be one target, shape (rows,), however: y has the shape {values.shape} (y should be a 1d array); "
-            "fit one model per target"
+            f"y must be one target of shape (rows,), got shape {values.shape} (y should be a 1d array)",
+            hint="Fit one model per target.",
+            code="PG007",
         )
     if np.iscomplexobj(values):
-        raise InputError("y must be real, however: Complex data not supported; pass its real and imaginary part apart")
+        raise InputError(
+            "Complex data not supported: y must be real",
+            hint="Fit its real and imaginary part separately.",
+            code="PG015",
+        )
     missing = pd.isna(values)
     if missing.any():
         count = int(missing.sum())
         raise InputError(
-            f"y must be known for every row, however: {count} of {len(values)} values of y "
-            f"{by_count(count, 'is', 'are')} missing (NaN); leave {by_count(count, 'that row', 'those rows')} out"
+            f"{count} of {len(values)} values of y {by_count(count, 'is', 'are')} missing (NaN)",
+            hint=f"Leave {by_count(count, 'that row', 'those rows')} out.",
+            code="PG015",
         )
     return values
 
@@ -196,27 +215,33 @@ def class_target(y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.
         kinds = sorted({type(value).__name__ for value in y.tolist()})
         if len(kinds) > 1 and "str" in kinds:
             raise InputError(
-                f"classes must be of one type, however: y mixes {' and '.join(kinds)}; turn all labels into text"
+                f"Classes must be of one type, but y mixes {' and '.join(kinds)}",
+                hint="Turn all labels into text.",
+                code="PG015",
             )
         y = np.array(y.tolist()) if kinds != ["str"] else y.astype(str).astype(object)
     if y.dtype.kind == "S":  # scikit-learn refuses them only from 1.7 on
         raise InputError(
-            f"classes must be text or numbers, however: y holds bytes ({y.tolist()[0]!r}); "
-            "turn them into text, such as [label.decode() for label in y]"
+            f"Classes must be text or numbers, but y holds bytes ({y.tolist()[0]!r})",
+            hint="Turn them into text, for example [label.decode() for label in y].",
+            code="PG015",
         )
     try:
         check_classification_targets(y)
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"y must hold classes, however: {error}; use HyNNRegressor for numbers, or turn the numbers into labels"
+            f"y must hold classes: {error}",
+            hint="Use HyNNRegressor for numbers, or turn the numbers into labels.",
+            code="PG015",
         ) from error
     classes, indexes = np.unique(y, return_inverse=True)
     check_characters(classes.tolist(), "classes")
     check_class_names(classes.tolist())
     if len(classes) < 2:
         raise InputError(
-            f"y must hold at least 2 classes, however: y has one class ({classes.tolist()[0]!r}); "
-            "add rows of another class"
+            f"y must hold at least 2 classes, but it has one class ({classes.tolist()[0]!r})",
+            hint="Add rows of another class.",
+            code="PG015",
         )
     return classes, indexes.astype(np.int64)
 
@@ -229,20 +254,24 @@ def number_target(y: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
             numbers = y.astype(np.float64)
     if numbers is None:
         raise InputError(
-            f"y must be numbers for regression, however: y holds {y.tolist()[0]!r} (type {y.dtype}); "
-            "use HyNNClassifier for labels, or turn the text into numbers"
+            f"y must be numbers for regression, but it holds {y.tolist()[0]!r} (type {y.dtype})",
+            hint="Use HyNNClassifier for labels, or turn the text into numbers.",
+            code="PG015",
         )
     if not np.isfinite(numbers).all():
         count = int((~np.isfinite(numbers)).sum())
         raise InputError(
-            f"y must be finite, however: {counted(count, 'value')} {by_count(count, 'is', 'are')} infinite (inf); "
-            f"leave {by_count(count, 'that row', 'those rows')} out"
+            f"y must be finite, but {counted(count, 'value')} {by_count(count, 'is', 'are')} infinite (inf)",
+            hint=f"Leave {by_count(count, 'that row', 'those rows')} out.",
+            code="PG015",
         )
     largest, span = float(np.abs(numbers).max(initial=0)), float(np.ptp(numbers)) if len(numbers) else 0.0
     if largest > 1 / _SMALLEST_SPAN or 0 < span < _SMALLEST_SPAN:
         raise InputError(
-            f"y's squares must be numbers in float64, however: its largest value is {largest:.2g} in size and its "
-            f"values span {span:.2g}; give y in another unit"
+            f"y's squares do not fit into float64: its largest value is {largest:.2g} in size and its values span "
+            f"{span:.2g}",
+            hint="Give y in another unit.",
+            code="PG015",
         )
     return numbers
 
@@ -250,7 +279,7 @@ def number_target(y: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
 def learn_target(model: Any, task: str, y: npt.NDArray[Any], class_weight: Any = None) -> npt.NDArray[Any]:
     """Give a model what it must know of the training rows' target, and return it as the network sees it.
 
-    Of classes ``classes_`` and ``class_weights_``; of numbers ``target_mean_`` and ``target_scale_``, the deviation.
+    Of classes ``classes_`` and ``class_weights_``. Of numbers ``target_mean_`` and ``target_scale_``, the deviation.
     """
     if task == "classification":
         model.classes_, coded = class_target(y)
@@ -260,8 +289,9 @@ def learn_target(model: Any, task: str, y: npt.NDArray[Any], class_weight: Any =
     mean, spread = float(numbers.mean()), float(numbers.std())
     if spread == 0:
         warn_user(
-            f"y should vary, however: all {len(y)} training values are {mean:.6g}; there is "
-            "nothing to learn, predictions stay near that value"
+            f"All {len(y)} training values of y are {mean:.6g}. There is nothing to learn, and predictions stay near "
+            "that "
+            "value."
         )
     model.target_mean_, model.target_scale_ = mean, spread if spread > 0 else 1.0
     return np.asarray((numbers - mean) / model.target_scale_)
@@ -276,8 +306,10 @@ def code_target(model: Any, task: str, y: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if (indexes < 0).any():
         strange = y[indexes < 0].tolist()[0]
         raise InputError(
-            f"eval_set's y must hold classes of y ({', '.join(map(str, model.classes_[:10]))}), "
-            f"however: it holds {strange!r}; leave those rows out"
+            f"eval_set's y must hold classes of y ({', '.join(map(str, model.classes_[:10]))}), but it holds "
+            f"{strange!r}",
+            hint="Leave those rows out.",
+            code="PG015",
         )
     return indexes
 
@@ -285,7 +317,7 @@ def code_target(model: Any, task: str, y: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def class_weights(class_weight: Any, classes: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Return one weight per class, of which there are ``rows (classes,)``.
 
-    ``"balanced"``: rows / (classes × rows of the class); ``"pos_weight"``: rows of the first class / rows of the class.
+    ``"balanced"``: rows / (classes × rows of the class). ``"pos_weight"``: rows of the first class / rows of the class.
     """
     if class_weight is None:
         return np.ones(len(classes))
@@ -300,19 +332,23 @@ def class_weights(class_weight: Any, classes: npt.NDArray[Any], rows: npt.NDArra
     for label, weight in class_weight.items():
         if label not in places:
             raise InputError(
-                f"class_weight must name classes of y ({', '.join(map(repr, list(places)[:10]))}), "
-                f"however: class_weight has {label!r}"
+                f"class_weight must name classes of y ({', '.join(map(repr, list(places)[:10]))}), got {label!r}",
+                hint="Correct the name.",
+                code="PG035",
             )
         if not is_number(weight) or not (weight == 0 or LEAST_OF_CLASS <= weight <= MOST_OF_CLASS):
             raise InputError(
-                f"class_weight must give each class 0 or a number between {LEAST_OF_CLASS:g} and {MOST_OF_CLASS:,.0f}, "
-                f"however: class_weight[{label!r}]={shown(weight)}; pass for example class_weight={{{label!r}: 2.0}}"
+                f"class_weight[{label!r}] must be 0 or between {LEAST_OF_CLASS:g} and {MOST_OF_CLASS:,.0f}, got "
+                f"{shown(weight)}",
+                hint=f"Pass for example class_weight={{{label!r}: 2.0}}.",
+                code="PG020",
             )
         weights[places[label]] = weight
     if not (weights[rows > 0] > 0).any():
         raise InputError(
-            f"class_weight must be above 0 for some class of the training rows, however: class_weight={class_weight!r} "
-            "leaves nothing to learn from; weigh a class, or leave class_weight out"
+            f"class_weight={class_weight!r} is 0 for every class of the training rows",
+            hint="Weigh a class, or leave class_weight out.",
+            code="PG020",
         )
     return weights
 
@@ -320,9 +356,9 @@ def class_weights(class_weight: Any, classes: npt.NDArray[Any], rows: npt.NDArra
 def held_out(
     rows: int, fraction: float, seed: int, indexes: npt.NDArray[np.int64] | None
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return training and validation row numbers, sorted; drawn within classes if there are any.
+    """Return training and validation row numbers, sorted. Drawn within classes if there are any.
 
-    Every class keeps a training row; no row is drawn if fewer than two would be left to train.
+    Every class keeps a training row. No row is drawn if fewer than two would be left to train.
     """
     order = generator(seed, "validation rows").permutation(rows)
     wanted = round(fraction * rows)

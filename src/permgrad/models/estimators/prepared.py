@@ -19,7 +19,7 @@ from permgrad.models.train.training import train
 
 
 def encode_training(encoder: TableEncoder, frame: pd.DataFrame) -> npt.NDArray[np.float32]:
-    """Return training rows as the network sees them; a table without a column that varies is refused."""
+    """Return training rows as the network sees them. A table without a column that varies is refused."""
     encoded = np.ascontiguousarray(encoder.transform(frame), dtype=np.float32)
     if encoded.shape[1] == 0:
         fused = fused_columns(encoder.schema_)
@@ -28,16 +28,18 @@ def encode_training(encoder: TableEncoder, frame: pd.DataFrame) -> npt.NDArray[n
             if fused
             else f" ({listed(list(map(str, frame.columns)), 5, repr)})"
         )
-        fix = f"; declare kinds={{{next(iter(fused))!r}: 'categorical'}}, or" if fused else ";"
+        hint = f"declare kinds={{{next(iter(fused))!r}: 'categorical'}}, or add columns" if fused else "add columns"
         raise InputError(
-            "X must have a column that varies and is no identifier, "
-            f"however: none of its {frame.shape[1]} feature(s) does{why}{fix} add columns"
+            "X must have a column that varies and is not an identifier, "
+            f"but none of its {frame.shape[1]} feature(s) does{why}",
+            hint=hint,
+            code="PG017",
         )
     return encoded
 
 
 class EncodedFrame(pd.DataFrame):
-    """Rows with what an encoder makes of them, so that a model encodes them once; cut-outs are plain frames."""
+    """Rows with what an encoder makes of them, so that a model encodes them once. Cut-outs are plain frames."""
 
     _metadata = ["encoder", "encoded"]  # noqa: RUF012 — pandas reads it so
     encoder: TableEncoder
@@ -53,7 +55,7 @@ class EncodedFrame(pd.DataFrame):
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """What is ready for training; ``validation_weight`` is of the validation rows without that of their classes."""
+    """What is ready for training. ``validation_weight`` is of the validation rows without that of their classes."""
 
     course: Course
     device: torch.device

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from permgrad.base.checks import is_number
-from permgrad.base.errors import InputError, suggest, unknown
+from permgrad.base.errors import InputError, did_you_mean, two_sentences, unknown
 from permgrad.base.registry import Registry
 from permgrad.base.stored import parse_json
 from permgrad.models.network.network import PATHS, check_paths
@@ -30,7 +30,7 @@ class Preset:
 
     Attributes:
         numeric: how the encoder scales numbers.
-        training: what replaces the defaults of ``TrainingOptions``; ``batch_size`` may be ``"auto"``: a power of two
+        training: what replaces the defaults of ``TrainingOptions``. ``batch_size`` may be ``"auto"``: a power of two
             that grows with the rows, 32 to 256.
         validation_fraction: share of the rows held out of training when nobody brings validation rows.
         pairs_as_levels: whether a column of yes and no is one-hot like any other category, instead of one 0/1 column.
@@ -108,8 +108,8 @@ DEFAULT = presets.register("default")(
 
 # The published network for UCI Bank Marketing, 51–80–30–10–1 with one logit and a weighted loss. NOTE[DIFF]: its
 # schedule, batches of 10 for 120 epochs, over-trains and takes minutes. Batches of 512, 45 epochs and averaged weights
-# were chosen by five folds of the example's training rows: ROC-AUC 0.9303; without averages 0.9300 at 60 epochs and
-# 0.9288 at 30; with them 0.9287 at 30 and 0.9294 at 80.
+# were chosen by five folds of the example's training rows: ROC-AUC 0.9303. Without averages 0.9300 at 60 epochs and
+# 0.9288 at 30. With them 0.9287 at 30 and 0.9294 at 80.
 IG_EXAMPLE = presets.register("ig-example")(
     Preset(
         layout="assignment",
@@ -161,18 +161,23 @@ def get_preset(name: Any) -> Preset:
 
 
 def read_preset(path: str | os.PathLike[str]) -> Preset:
-    """Read a preset file; every fault in it is listed."""
+    """Read a preset file. Every fault in it is listed."""
     try:
         content = parse_json(Path(path).read_bytes(), names_once=True)
     except FileNotFoundError as error:
-        raise InputError(f"a preset file must exist, however: there is no {path}; correct the path") from error
+        raise InputError(f"Preset file {path} not found", hint="Correct the path.", code="PG010") from error
     except OSError as error:
-        raise InputError(f"a preset file must be readable JSON, however: {path}: {error}; correct the path") from error
+        raise InputError(f"Cannot read preset file {path}: {error}", hint="Correct the path.", code="PG011") from error
     except ValueError as error:
-        rule, fix = "readable JSON that names nothing twice", "correct what the file holds"
-        raise InputError(f"a preset file must be {rule}, however: {path}: {error}; {fix}") from error
+        raise InputError(
+            f"Preset file {path} must be JSON that names nothing twice: {error}", hint="Correct the file.", code="PG011"
+        ) from error
     if not isinstance(content, dict):
-        raise InputError(f"a preset file must hold a JSON object, however: {path} holds a {type(content).__name__}")
+        raise InputError(
+            f"Preset file {path} must hold a JSON object, got {type(content).__name__}",
+            hint="See Preset.to_dict() for an example.",
+            code="PG011",
+        )
     return preset_from_dict(content, str(path))
 
 
@@ -191,26 +196,26 @@ _ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def preset_from_dict(content: Mapping[str, Any], source: str = "the mapping") -> Preset:
-    """Return a preset from what its file holds; every fault is listed."""
+def preset_from_dict(content: Mapping[str, Any], source: str = "The mapping") -> Preset:
+    """Return a preset from what its file holds. Every fault is listed."""
     fields = [field.name for field in dataclasses.fields(Preset)]
     names = ("base", *fields)
-    faults = [f"{key!r} is not known{suggest(key, names)}" for key in content if key not in names]
+    faults = [two_sentences(f"{key!r} is unknown", did_you_mean(key, names)) for key in content if key not in names]
     base = presets.get(content.get("base", "default"))
     network, network_faults = check_network(content.get("network"))
     training = content.get("training", {})
     if isinstance(training, Mapping):
         options = [field.name for field in dataclasses.fields(TrainingOptions)]
         strange = [key for key in training if key not in options]
-        faults += [f"training option {key!r} is not known{suggest(key, options)}" for key in strange]
+        faults += [two_sentences(f"Training option {key!r} is unknown", did_you_mean(key, options)) for key in strange]
     else:
         faults.append("'training' must be an object")
-    faults += network_faults
+    faults += [fault.message for fault in network_faults]
     for name, (holds, words) in _ENTRIES.items():
         if name in content and not holds(content[name]):
-            faults.append(f"{name!r} must {words}, it is {content[name]!r}")
+            faults.append(f"{name!r} must {words}, got {content[name]!r}")
     if faults:
-        raise InputError(f"a preset file must hold known options, however: {source}: {'; '.join(faults)}")
+        raise InputError(f"{source} is not a valid preset: {' '.join(map(two_sentences, faults))}", code="PG001")
     changes = {name: content[name] for name in fields if name in content}
     changes["network"] = dataclasses.replace(base.network, **network)
     changes["training"] = {**base.training, **training}

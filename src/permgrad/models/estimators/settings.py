@@ -1,4 +1,4 @@
-"""From an estimator's arguments to settings that are known to be right; faults are found before any work is done."""
+"""From an estimator's arguments to checked settings. All faults are found before any work is done."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from permgrad.base.checks import MOST, is_number, is_whole
-from permgrad.base.errors import InputError, shown, suggest
+from permgrad.base.errors import InputError, did_you_mean, shown, unknown
 from permgrad.data.encode.groups import is_blocks
 from permgrad.data.read.cells import MissingCodes
 from permgrad.imaging.foreign import is_foreign
@@ -43,7 +43,7 @@ _LEAST = re.compile(r"a whole number of at least \d+")
 
 @dataclasses.dataclass(frozen=True)
 class ArgumentRule:
-    """What an argument must be: ``words`` behind "must be", an ``example`` as it is written; whether None is right."""
+    """What an argument must be: ``words`` behind "must be", an ``example`` as it is written. Whether None is right."""
 
     name: str
     words: str
@@ -52,18 +52,17 @@ class ArgumentRule:
     none: bool = True
     choices: Callable[[], Sequence[str]] | None = None
 
-    def faults(self, value: Any) -> list[str]:
-        """Return the sentence that refuses a value, if it is wrong."""
+    def faults(self, value: Any) -> list[InputError]:
+        """Return the error for a value, if it is wrong."""
         if (value is None and self.none) or (value is not None and self.holds(value)):
             return []
         if self.choices is not None:
-            words, guess = ", ".join(map(repr, self.choices())), suggest(value, self.choices())
-            return [f"{self.name} must be one of {words}, however: {self.name}={shown(value)}{guess}"]
+            return [unknown(self.name, value, self.choices())]
         rule = f"None{',' if ' or ' in self.words else ' or'} {self.words}" if self.none else self.words
         if is_whole(value) and value > MOST:
             rule = _LEAST.sub(rf"\g<0> and at most {MOST}", rule)
-        fact, example = f"{self.name}={shown(value)}", f"{self.name}={self.example}"
-        return [f"{self.name} must be {rule}, however: {fact}; pass for example {example}"]
+        hint = f"Pass for example {self.name}={self.example}."
+        return [InputError(f"{self.name} must be {rule}, got {shown(value)}", hint=hint, code="PG001")]
 
 
 def _names(name: str, choices: Callable[[], Sequence[str]], *, none: bool = True) -> ArgumentRule:
@@ -124,7 +123,7 @@ _ARGUMENTS: tuple[ArgumentRule, ...] = (
     _names("numeric", lambda: NUMERIC_ENCODINGS),
     _names("calibration", lambda: CALIBRATIONS),
 )  # fmt: skip
-#: Training options as a preset says them; None is right for the patience alone.
+#: Training options as a preset says them. None is right for the patience alone.
 _PRESET: tuple[ArgumentRule, ...] = (
     *(dataclasses.replace(rule, none=rule.name == "patience") for rule in _TRAINING),
     ArgumentRule("averaging", "a number from 0 to below 1", "0.99", _below_one, none=False),
@@ -135,20 +134,20 @@ _PRESET: tuple[ArgumentRule, ...] = (
 
 
 @contextlib.contextmanager
-def collecting(faults: list[str]) -> Iterator[None]:
-    """Put the sentence that the body is refused with, if it is, to other faults."""
+def collecting(faults: list[InputError]) -> Iterator[None]:
+    """Add the error that the body raises, if any, to others."""
     try:
         yield
     except InputError as error:
-        faults.append(str(error))
+        faults.append(error)
 
 
-def _faults(rules: Sequence[ArgumentRule], values: Mapping[str, Any]) -> list[str]:
+def _faults(rules: Sequence[ArgumentRule], values: Mapping[str, Any]) -> list[InputError]:
     return [fault for rule in rules if rule.name in values for fault in rule.faults(values[rule.name])]
 
 
-def argument_faults(arguments: Mapping[str, Any], task: str) -> list[str]:
-    """Return what is wrong with the arguments of an estimator that stand alone, a sentence each."""
+def argument_faults(arguments: Mapping[str, Any], task: str) -> list[InputError]:
+    """Return an error for each argument of an estimator that is wrong by itself."""
     faults = _faults((*_ARGUMENTS, _names("loss", lambda: TASK_LOSSES[task])), arguments)
     if arguments.get("layout") is not None:
         faults += layout_faults(arguments["layout"])
@@ -157,20 +156,18 @@ def argument_faults(arguments: Mapping[str, Any], task: str) -> list[str]:
     return faults
 
 
-def training_faults(training: Mapping[str, Any], task: str) -> list[str]:
-    """Return what is wrong with training options, a sentence each; those that are not there are as by default."""
+def training_faults(training: Mapping[str, Any], task: str) -> list[InputError]:
+    """Return an error for each training option that is wrong."""
     faults = _faults(_PRESET, training)
     if "loss" in training and training["loss"] not in TASK_LOSSES[task]:
-        faults.append(
-            f"the loss of a {task} must be {TASK_LOSSES[task][0]!r}, however: loss={training['loss']!r}; leave loss "
-            "out of it, or choose another task"
-        )
+        problem = f"The loss of a {task} must be {TASK_LOSSES[task][0]!r}, got {training['loss']!r}"
+        faults.append(InputError(problem, hint="Leave loss out, or choose another task.", code="PG036"))
     return faults
 
 
-def layout_faults(layout: Any) -> list[str]:
-    """Return what is wrong with a layout; nothing if it is a name or an object that can be one."""
-    faults: list[str] = []
+def layout_faults(layout: Any) -> list[InputError]:
+    """Return the error for a layout that is neither a known name nor an object that can be one, or nothing."""
+    faults: list[InputError] = []
     # An object is looked at when it is fitted: only then is it known what it does.
     with collecting(faults):
         if isinstance(layout, str):
@@ -205,18 +202,18 @@ class FitSettings:
         return dataclasses.replace(self.training, batch_size=int(min(max(power, _SMALLEST_BATCH), _LARGEST_BATCH)))
 
 
-def raise_faults(faults: Sequence[str], what: str = "arguments") -> None:
-    """Raise one error for all faults of arguments, or of what else they are, if there are any."""
+def raise_faults(faults: Sequence[InputError], what: str = "arguments") -> None:
+    """Raise the error, or one that lists all of several."""
     if len(faults) == 1:
-        raise InputError(faults[0])
+        raise faults[0]
     if faults:
-        listed = "".join(f"\n  - {fault}" for fault in faults)
-        raise InputError(f"{len(faults)} {what} are wrong:{listed}")
+        listed = "".join(f"\n  - {fault.message}" for fault in faults)
+        raise InputError(f"{len(faults)} {what} are wrong:{listed}", code="PG001")
 
 
 def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     """Check all arguments of an estimator together, and then what its preset says beside them."""
-    faults: list[str] = []
+    faults: list[InputError] = []
     paths: tuple[str, ...] = ()
     preset: Preset | None = None
     with collecting(faults):
@@ -243,7 +240,7 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
         del training["batch_size"]
 
     paths = paths or preset.branches
-    # More levels of a category are told apart where they are embedded; where an image is drawn each takes a pixel.
+    # More levels of a category are distinguished if they are embedded. In an image each takes a pixel.
     most = MOST_EMBEDDED_LEVELS if options.level_embedding_size and "image" not in paths else MOST_LEVELS
 
     passed = {name: value for name, value in arguments.items() if value is not None}
@@ -270,31 +267,31 @@ def check_preset(preset: Any, task: str | None = None) -> None:
 
 def _preset_faults(
     arguments: Mapping[str, Any], preset: Preset, network: NetworkOptions, training: Mapping[str, Any], task: str
-) -> list[str]:
-    """Check what comes from the preset, arguments being right already, and name the preset's file."""
+) -> list[InputError]:
+    """Return an error, with the preset's file, for each setting of the preset that is wrong."""
     faults = training_faults(training, task)
     if arguments.get("numeric") is None:
         faults += _names("numeric", lambda: NUMERIC_ENCODINGS, none=False).faults(preset.numeric)
     if arguments.get("layout") is None:
         faults += layout_faults(preset.layout)
     if not isinstance(arguments["preset"], Preset):
-        words = f"however: preset {os.fspath(arguments['preset'])} has "
-        faults = [fault.replace("however: ", words, 1) for fault in faults]
+        file = os.fspath(arguments["preset"])
+        faults = [InputError(f"Preset {file}: {fault.problem}", fault.hint, fault.code) for fault in faults]
     with collecting(faults):
         network.check()  # either of the options that exclude each other may be an argument
     return faults
 
 
-def device_faults(device: Any) -> list[str]:
-    """Return what is wrong with a device, in a sentence; nothing if it can be used."""
-    faults: list[str] = []
+def device_faults(device: Any) -> list[InputError]:
+    """Return the error for a device that cannot be used, or nothing."""
+    faults: list[InputError] = []
     with collecting(faults):
         choose_device(device)
     return faults
 
 
 def choose_device(device: Any) -> torch.device:
-    """Return the torch device of a name; ``"auto"`` is a CUDA device, else the processor; ``"gpu"`` is ``"cuda"``."""
+    """Return the torch device of a name. ``"auto"`` is a CUDA device, else the processor. ``"gpu"`` is ``"cuda"``."""
     if device is None or (isinstance(device, str) and device == "auto"):
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kinds = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
@@ -314,9 +311,10 @@ def choose_device(device: Any) -> torch.device:
             why = f"{torch.cuda.device_count()} CUDA devices are visible"
         else:
             return chosen
-    reason = f" ({why})"
     if why.startswith("Expected one of"):
-        # Its own sentence lists devices that cannot be used here.
-        reason = suggest(device, available) or " (torch knows none of that name)"
+        # Torch lists devices that cannot be used here.
+        why = did_you_mean(device, available, "torch knows no device of that name")
     names = ", ".join(map(repr, available))
-    raise InputError(f"device must be one of {names} on this machine, however: device={shown(device)}{reason}")
+    raise InputError(
+        f"device must be one of {names} on this machine, got {shown(device)}", hint=why or "pass 'cpu'", code="PG064"
+    )

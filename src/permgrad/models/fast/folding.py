@@ -1,6 +1,6 @@
-"""Layers of a network that only predicts, with less to do; results differ from the layers' by rounding.
+"""Layers of a network that only predicts, with less to do. Results differ from the layers' by rounding.
 
-Normalisation is an affine map in eval mode; an activation that never falls may come after a maximum, on fewer numbers.
+Normalisation is an affine map in eval mode. An activation that never falls may come after a maximum, on fewer numbers.
 Maps are ``(rows, height, width, channels)``: flattened without a copy, and channels are last everywhere.
 """
 
@@ -48,12 +48,12 @@ def watched(module: nn.Module) -> bool:
 
 
 def is_plain(layer: nn.Module, kind: type[nn.Module]) -> bool:
-    """Return whether a layer computes what its torch class computes; its weight may be composed of others."""
+    """Return whether a layer computes what its torch class computes. Its weight may be composed of others."""
     return isinstance(layer, kind) and type(layer).forward is kind.forward
 
 
 def max_pool(maps: Tensor, window: int) -> Tensor:
-    """Return the maximum of each square of maps; odd rows and columns are dropped."""
+    """Return the maximum of each square of maps. Odd rows and columns are dropped."""
     rows, height, width, channels = maps.shape
     high, wide = height // window, width // window
     near = maps[:, : high * window, : wide * window]
@@ -81,7 +81,7 @@ class Affine:
         return torch.addcmul(shift, values, scale)
 
     def bound(self) -> Step:
-        """Return what takes at least the shift; in channels that the map turns round at most."""
+        """Return the step that bounds maps by the shift: from below, or from above in channels that the map inverts."""
         shift, turned = self._narrow[0], self.scale < 0
         low, high = shift.masked_fill(turned, -torch.inf), shift.masked_fill(~turned, torch.inf)
         return partial(torch.clamp, min=low, max=high) if bool(turned.any()) else partial(torch.maximum, low)
@@ -164,7 +164,7 @@ class MapTail:
                 self._steps.append(step)
 
     def __call__(self, values: Tensor) -> Tensor:
-        """Apply the layers; the tensor given is not changed."""
+        """Apply the layers. The tensor given is not changed."""
         for step in self._steps:
             values = step(values)
         return values

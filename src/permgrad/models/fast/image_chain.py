@@ -69,12 +69,12 @@ class Sliding:
             low, high = box[2 * axis : 2 * axis + 2]
             first = max(0, math.ceil((low + padding - reach) / stride))
             last = min(self.size[axis], (high - 1 + padding) // stride + 1)
-            # Strides may pass over a box; of nothing that changes, nothing follows.
+            # Strides may pass over a box. Of nothing that changes, nothing follows.
             edges += [first, max(first, last)] if high > low else [0, 0]
         return edges[0], edges[1], edges[2], edges[3]
 
     def read(self, box: Box) -> Box:
-        """Return the inputs that a box of outputs reads; they may lie beyond the edge."""
+        """Return the inputs that a box of outputs reads. They may lie beyond the edge."""
         edges: list[int] = []
         for axis, (stride, padding, reach) in enumerate(zip(self.stride, self.padding, self.reach, strict=True)):
             low, high = box[2 * axis : 2 * axis + 2]
@@ -86,7 +86,7 @@ class Sliding:
 class Step:
     """What a segment does for a box of its input that changes.
 
-    ``moved``: the convolution's outputs that change, which read ``source`` of the input; ``needed``: its outputs that
+    ``moved``: the convolution's outputs that change, which read ``source`` of the input. ``needed``: its outputs that
     the pooling of ``result`` needs, which read ``window`` of the input.
     """
 
@@ -125,7 +125,7 @@ class Segment:
         self.channels = int(convolution.out_channels)
 
     def convolve(self, maps: Tensor, padding: Any = None, *, bias: bool = True) -> Tensor:
-        """Return the convolution of maps; ``padding=0`` where they already hold what lies beyond the edge."""
+        """Return the convolution of maps. ``padding=0`` where they already hold what lies beyond the edge."""
         convolution = self.convolution
         how: Any = {name: getattr(convolution, name) for name in ("stride", "padding", "dilation", "groups")}
         if padding is not None:
@@ -163,14 +163,14 @@ class BoxMatrix:
 
 @dataclass
 class ImageChain:
-    """An image branch as a chain of segments and, behind them, dense layers; made by :meth:`read`."""
+    """An image branch as a chain of segments and, behind them, dense layers. Made by :meth:`read`."""
 
     renderer: Any
     segments: list[Segment]
-    #: the first dense layer, whose input a changed box reaches through few columns, and those behind; None: the head's
+    #: the first dense layer, whose input a changed box reaches through few columns, and those behind. None: the head's
     first: nn.Linear | None
     rest: DenseStack
-    #: each column that is seen, with its row and column; None where pictures are more than a pixel for each column
+    #: each column that is seen, with its row and column. None where pictures are more than a pixel for each column
     placed: list[tuple[int, int, int]] | None
     #: the first layer's matrix on flat maps
     first_near: Tensor | None = None
@@ -232,7 +232,7 @@ class ImageChain:
         return drawn, first.tail(first.convolve(drawn))
 
     def __call__(self, encoded: Tensor) -> Tensor:
-        """Return the image embedding of encoded rows; without dense layers it is a map, not flattened."""
+        """Return the image embedding of encoded rows. Without dense layers it is a map, not flattened."""
         _, values = self.start(encoded)
         for segment in self.segments[1:]:
             values = segment.tail(segment.convolve(values))
@@ -251,7 +251,7 @@ class ImageChain:
         return maps, convolved
 
     def enter(self, last: Tensor) -> Tensor:
-        """Return the first dense layer's output from the last map; without one, the map itself."""
+        """Return the first dense layer's output from the last map. Without one, the map itself."""
         if self.first is None or self.first_near is None:
             return last
         return functional.linear(last.flatten(1), self.first_near, self.first.bias)

@@ -17,7 +17,7 @@ from permgrad.models.network.branches import LevelEmbeddingLinear, TableBranch
 from permgrad.models.network.members import MemberLinear, MemberScale
 from permgrad.models.network.network import HybridNetwork
 
-#: What a network of our own computes with; dimensions of a map.
+#: What a network of our own computes with. Dimensions of a map.
 _METHODS, _MAP = ("forward", "embed", "embed_image", "fuse"), 4
 #: Where a replacement reaches more than this share of what the table's first layer reads, the layer is computed whole.
 _MOST = 0.5
@@ -27,7 +27,7 @@ _OF_A_CHAIN = (nn.Linear, nn.BatchNorm1d, nn.LayerNorm, nn.Dropout, Dropout, nn.
 
 @dataclass
 class TableEntry:
-    """The table branch up to its first dense layer, and how a replaced column moves that layer's output; see ``read``.
+    """The table branch up to its first dense layer, and how a replaced column moves that layer's output. See ``read``.
 
     The layer is affine in the embedded columns, and a column's embedding depends on that column alone: the change of
     the output is a product with the few columns of the matrix that read it.
@@ -91,7 +91,7 @@ class TableEntry:
 class HeadEntry:
     """The head up to its first layer, affine in the joined embeddings: a path that did not change keeps its share.
 
-    ``columns``: per path with one vector for a row its matrix ``(units, width)``; of a map, channels last.
+    ``columns``: per path with one vector for a row its matrix ``(units, width)``. Of a map, channels last.
     """
 
     first: nn.Linear | MemberLinear
@@ -178,7 +178,7 @@ class FoldedNetwork:
 
 
 def fold(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
-    """Return a function that predicts what a network in eval mode predicts, faster; None for unknown networks."""
+    """Return a function that predicts what a network in eval mode predicts, faster. None for unknown networks."""
     if type(module) is HybridNetwork:
         return FoldedNetwork(module)
     if type(module) is nn.Sequential and not watched(module):

@@ -31,7 +31,7 @@ _MOST = 0.8
 #: A convolution of a box becomes one product where the box holds at most so many times the kernel, and the matrix at
 #: most so many numbers.
 _PRODUCT_KERNELS, _PRODUCT_NUMBERS = 2, 2**21
-#: Matrices and plans kept; both are made again in no time.
+#: Matrices and plans kept. Both are made again in no time.
 _KEPT_PRODUCTS, _KEPT_PLANS = 64, 256
 
 
@@ -40,7 +40,7 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
     """Put every submodule into eval mode for the body, and back into its own mode afterwards, also after an error."""
     parts = list(module.modules())
     with together({("mode", id(part)): (part, "training") for part in parts}):
-        # Also where others have done so: a module may have an eval of its own.
+        # Also where others have done so: a module may define its own eval.
         try:
             module.eval()
         except NotImplementedError:  # what ``torch.export`` made has one mode only, the one it was exported in
@@ -73,7 +73,7 @@ class Block:
     outputs: Tensor
     #: each path's share of the head's first layer, before its bias
     shares: dict[str, Tensor] = field(default_factory=dict)
-    #: input of every segment of the image branch, and its last map behind them; empty where it is computed whole
+    #: input of every segment of the image branch, and its last map behind them. Empty where it is computed whole
     maps: list[Tensor] = field(default_factory=list)
     #: the convolutions of all segments but the first
     convolved: list[Tensor] = field(default_factory=list)
@@ -84,7 +84,7 @@ class Block:
 
 
 def _joined(parts: list[Any]) -> Any:
-    """Return parts of blocks, in lists or dictionaries as they are, one behind the other; the parts are emptied."""
+    """Concatenate parts of blocks, in lists or dictionaries. The parts are emptied."""
     if isinstance(parts[0], dict):
         return {name: _joined([part.pop(name) for part in parts]) for name in list(parts[0])}
     if isinstance(parts[0], list):
@@ -106,7 +106,7 @@ class _WholeHead:
 
 
 class ReplacementEngine:
-    """Replaces encoded columns of rows in any set of paths and predicts; not ``incremental``: by the network itself."""
+    """Replaces encoded columns of rows in any set of paths and predicts. Not ``incremental``: by the network itself."""
 
     def __init__(self, module: HybridNetwork, *, incremental: bool = True) -> None:
         self.module = module
@@ -184,7 +184,7 @@ class ReplacementEngine:
     # ---- computing ---------------------------------------------------------------------------------------------------
 
     def prepare(self, encoded: Tensor, *, batch_size: int = 256, light: bool = False) -> Block:
-        """Compute and keep what replacements in these rows need; ``light``: outputs and what ``exchange`` needs."""
+        """Compute and keep what replacements in these rows need. ``light``: outputs and what ``exchange`` needs."""
         # However large the batches asked for are: torch counts in 64 bits.
         blocks = [self._prepare(part, light) for part in encoded.split(min(batch_size, max(len(encoded), 1)))]
         if len(blocks) == 1:
@@ -222,7 +222,7 @@ class ReplacementEngine:
     ) -> dict[Coalition, Tensor]:
         """Predict rows ``start … stop − 1`` with ``columns`` replaced by ``values (pairs, columns)``, per coalition.
 
-        ``rows (pairs,)``: the row that each line of ``values`` is for, counted from ``start``; None: each row has one.
+        ``rows (pairs,)``: the row that each line of ``values`` is for, counted from ``start``. None: each row has one.
         """
         part = _Part(block, slice(start, stop), rows)
         index = [int(column) for column in columns]
@@ -322,7 +322,7 @@ class _Part:
         return rows if self.rows is None else rows.index_select(0, self.rows)
 
     def box(self, maps: Tensor, box: Box, *, padded: tuple[int, int] | None = None) -> Tensor:
-        """Return a copy of a box of cached maps; with ``padded``, their size, it may lie beyond them."""
+        """Return a copy of a box of cached maps. With ``padded``, their size, it may lie beyond them."""
         top, bottom, left, right = box
         maps = maps[self.span]
         if padded is not None and (top < 0 or left < 0 or bottom > padded[0] or right > padded[1]):
@@ -366,7 +366,7 @@ def _framed(maps: Tensor, covered: Box, box: Box) -> Tensor:
 
 
 def _shared_views(maps: Tensor, covered: Box, second_maps: Tensor, second_covered: Box) -> tuple[Tensor, Tensor] | None:
-    """Return the views of two maps where the boxes that they cover meet; None if they do not."""
+    """Return the views of two maps where the boxes that they cover meet. None if they do not."""
     boxes = (covered, second_covered)
     top, left = (max(box[edge] for box in boxes) for edge in (0, 2))
     bottom, right = (min(box[edge] for box in boxes) for edge in (1, 3))

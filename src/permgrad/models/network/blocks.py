@@ -24,9 +24,9 @@ NORMALIZATIONS: tuple[str, ...] = ("batch", "layer", "none")
 
 
 def initialize_(layer: nn.Linear | nn.Conv2d, initializer: str) -> None:
-    """Draw the layer's weights from torch's global generator and set its bias to zero; ``"torch"`` leaves both.
+    """Draw the layer's weights from torch's global generator and set its bias to zero. ``"torch"`` leaves both.
 
-    He et al. 2015 (arXiv 1502.01852), equation 10, for ``he_*``; Glorot & Bengio 2010, equation 16.
+    He et al. 2015 (arXiv 1502.01852), equation 10, for ``he_*``. Glorot & Bengio 2010, equation 16.
     """
     if initializer == "torch" or layer.weight.is_meta:
         return
@@ -41,7 +41,7 @@ def initialize_(layer: nn.Linear | nn.Conv2d, initializer: str) -> None:
 
 
 def normal_numbers(*shape: int) -> Tensor:
-    """Draw standard normal numbers; on the meta device, where drawing loads the compiler, only shapes count."""
+    """Draw standard normal numbers. On the meta device, where drawing loads the compiler, only shapes count."""
     empty = torch.empty(shape)
     return empty if empty.is_meta else empty.normal_()
 

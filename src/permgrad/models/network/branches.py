@@ -65,7 +65,7 @@ class LevelEmbeddingLinear(nn.Linear):
     def __init__(
         self, in_features: int, out_features: int, blocks: Sequence[Sequence[int]], *, size: int, initializer: str
     ) -> None:
-        nn.Module.__init__(self)  # not Linear's own, whose weight is a parameter; here it is composed
+        nn.Module.__init__(self)  # not Linear's own, whose weight is a parameter. Here it is composed
         self.in_features, self.out_features, self.size = in_features, out_features, size
         embedded = [int(column) for block in blocks for column in block]
         plain = sorted(set(range(in_features)) - set(embedded))
@@ -89,7 +89,7 @@ class LevelEmbeddingLinear(nn.Linear):
 class TableBranch(nn.Module):
     """Encoded rows to a vector: numeric columns and large categories are embedded, the rest enters as it is.
 
-    Shape: ``(rows, encoded)`` to ``(rows, out_features)``; of several members the vectors lie one behind the other.
+    Shape: ``(rows, encoded)`` to ``(rows, out_features)``. Of several members the vectors lie one behind the other.
     """
 
     numeric: Tensor

@@ -1,9 +1,9 @@
 """Layers of a network that is many: members that share nearly all weights, and differ in a scale of what they read.
 
 After TabM (Gorishniy et al. 2024, arXiv 2410.24210): k members read the same row, each scales its columns
-by numbers of its own, all go through the same dense layers, ``(rows, members, width)``, and each has an output layer of
-its own. They are trained as k networks, each by its own loss, and predict their mean. NOTE[DIFF] TabM means
-probabilities; here logits are meant, so that every attribution that is exact for a network is exact for many.
+by its own numbers, all go through the same dense layers, ``(rows, members, width)``, and each has its own output
+layer. They are trained as k networks, each by its own loss, and predict their mean. NOTE[DIFF] TabM means
+probabilities. Here logits are meant, so that every attribution that is exact for a network is exact for many.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from permgrad.models.network.blocks import initialize_
 
 
 class MemberScale(nn.Module):
-    """Show each member the row ``(rows, width)`` in a learned scale of its own, ``(rows, members, width)``.
+    """Show each member the row ``(rows, width)`` in its own learned scale, ``(rows, members, width)``.
 
     They begin as random signs, so that the members begin as different as they can (arXiv 2410.24210, section 3.3).
     """
@@ -36,7 +36,7 @@ class MemberLinear(nn.Module):
     """One dense layer over the joined paths for each member, ``(rows, numbers)`` to ``(rows, members, units)``.
 
     A path brings a vector per member (``per_member``), or one for all. With ``shared`` all members use one matrix, and
-    a path that is the same for all is scaled by numbers of each member's own; else each has its own matrix.
+    a path that is the same for all is scaled by numbers of each member's own. Otherwise each has its own matrix.
     """
 
     def __init__(

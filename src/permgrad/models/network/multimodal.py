@@ -18,10 +18,10 @@ class ImageTableOptions:
     """Sizes of an ``ImageTableNetwork``.
 
     Attributes:
-        filters: channels of the first convolution blocks; each block halves height and width.
+        filters: channels of the first convolution blocks. Each block halves height and width.
         cells: height and width of the last map, which is flattened, so that places stay apart.
         image_units: numbers that an image becomes.
-        table_units: units of the table branch, layer by layer; the last are what the table becomes.
+        table_units: units of the table branch, layer by layer. The last are what the table becomes.
         head_units: units of the hidden layers behind the fusion.
         dropout: share of units left out in training.
     """
@@ -34,7 +34,7 @@ class ImageTableOptions:
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        """Refuse sizes that no network can have; a list is taken as a tuple."""
+        """Check the sizes. A list becomes a tuple."""
         for name in ("filters", "table_units", "head_units", "cells", "image_units"):
             units = getattr(self, name)
             listed = tuple(units) if isinstance(units, tuple | list) else (units,)
@@ -42,11 +42,15 @@ class ImageTableOptions:
                 object.__setattr__(self, name, listed)
             if not listed or not all(is_whole(unit) and unit >= 1 for unit in listed):
                 raise InputError(
-                    f"Sizes must be whole numbers of at least 1, got {name}={shown(units)}. Pass for example (32,)."
+                    f"{name} must be integers of at least 1, got {shown(units)}",
+                    hint="Pass for example (32,).",
+                    code="PG002",
                 )
         if not 0 <= self.dropout < 1:
             raise InputError(
-                f"Dropout must be at least 0 and below 1, got {shown(self.dropout)}. Pass for example 0.2."
+                f"dropout must be at least 0 and below 1, got {shown(self.dropout)}",
+                hint="Pass for example 0.2.",
+                code="PG002",
             )
 
 
@@ -77,7 +81,7 @@ class ImageEncoder(nn.Sequential):
 
 
 class Standardise(nn.Module):
-    """Subtract a mean and divide by a spread, channel by channel; both are kept with the weights."""
+    """Subtract a mean and divide by a spread, channel by channel. Both are kept with the weights."""
 
     mean: Tensor
     spread: Tensor
@@ -93,7 +97,7 @@ class Standardise(nn.Module):
 
 
 class ImageBranch(nn.Module):
-    """One encoder for each image column, side by side; the numbers of all of them stand in one row."""
+    """One encoder for each image column, side by side. The numbers of all of them stand in one row."""
 
     def __init__(self, encoders: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -113,7 +117,7 @@ class Fusion(nn.Module):
 
 
 class ImageTableNetwork(nn.Module):
-    """Images and an encoded table in; logits, or predictions in the target's units, out ``(rows, outputs)``.
+    """Images and an encoded table in. Logits, or predictions in the target's units, out ``(rows, outputs)``.
 
     ``images`` says ``(channels, height, width, mean, spread)`` of each image column. ``forward`` takes one tensor
     ``(rows, channels, height, width)`` in 0 … 1 for each, in order, then the encoded table ``(rows, encoded)``.
@@ -135,8 +139,10 @@ class ImageTableNetwork(nn.Module):
         super().__init__()
         if not images or encoded < 1 or outputs < 1:
             raise InputError(
-                "a network of images and a table must have an image column, an encoded column and an output, however: "
-                f"image columns={len(images)}, encoded={encoded}, outputs={outputs}"
+                "A network of images and a table needs an image column, an encoded column and an output, "
+                f"got image columns={len(images)}, encoded={encoded}, outputs={outputs}",
+                hint="Pass at least one of each.",
+                code="PG002",
             )
         chosen = ImageTableOptions() if options is None else options
         self.options = chosen

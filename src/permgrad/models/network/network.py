@@ -61,7 +61,9 @@ class HybridNetwork(nn.Module):
         if "image" in self.paths:
             if renderer is None:
                 raise InputError(
-                    "the image path needs a renderer, however: renderer=None; pass one, or paths=('tabular',)"
+                    "The image path needs a renderer, got renderer=None",
+                    hint="Pass one, or paths=('tabular',).",
+                    code="PG005",
                 )
             self.renderer = renderer
             with torch.no_grad():
@@ -97,7 +99,7 @@ class HybridNetwork(nn.Module):
         return nn.Sequential(*layers, last_layer, MemberMean(self.members))
 
     def embed(self, path: str, encoded: Tensor) -> Tensor:
-        """Return one path's embedding ``(rows, widths[path])``; ``"image"`` renders first."""
+        """Return one path's embedding ``(rows, widths[path])``. ``"image"`` renders first."""
         if path == "tabular" and self.table_branch is not None:
             out: Tensor = self.table_branch(encoded)
             return out
@@ -108,7 +110,11 @@ class HybridNetwork(nn.Module):
     def embed_image(self, images: Tensor) -> Tensor:
         """Return the image path's embedding of ready images ``(rows, channels, height, width)``."""
         if self.image_branch is None:
-            raise InputError(f"embed_image needs a network with the image path, however: paths={self.paths}")
+            raise InputError(
+                f"embed_image needs a network with the image path, got paths={self.paths}",
+                hint="Build it with the path 'image'.",
+                code="PG034",
+            )
         out: Tensor = self.image_branch(images)
         return out
 
@@ -123,7 +129,7 @@ class HybridNetwork(nn.Module):
         return self.fuse({path: self.embed(path, encoded) for path in self.paths})
 
     def member_outputs(self, encoded: Tensor) -> Tensor:
-        """Return what each member says, ``(rows, members, outputs)``; ``forward`` returns their mean."""
+        """Return what each member says, ``(rows, members, outputs)``. ``forward`` returns their mean."""
         if self.members == 1:
             return torch.unsqueeze(self(encoded), 1)
         out: Tensor = self.head[:-1](torch.cat([self.embed(path, encoded) for path in self.paths], dim=1))
@@ -137,7 +143,7 @@ class HybridNetwork(nn.Module):
             numbers.div_(temperature)
 
     def image_layers(self) -> dict[str, nn.Module]:
-        """Return the convolution layers by name, in order; class activation maps are read at the last by default."""
+        """Return the convolution layers by name, in order. Class activation maps are read at the last by default."""
         if self.image_branch is None:
             return {}
         convolutions = [layer for layer in self.image_branch if isinstance(layer, nn.Conv2d)]
@@ -151,7 +157,8 @@ def check_paths(paths: Any) -> tuple[str, ...]:
         check_choice("branches", path, PATHS)
     if not names or len(set(names)) != len(names):
         raise InputError(
-            f"branches must name 'tabular', 'image' or both, each once, however: branches={names!r}; "
-            "pass for example branches=('tabular', 'image')"
+            f"branches must name 'tabular', 'image' or both, each once, got {names!r}",
+            hint="Pass for example branches=('tabular', 'image').",
+            code="PG003",
         )
     return tuple(path for path in PATHS if path in names)

@@ -7,16 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from permgrad.base.checks import is_finite_number, is_number, is_whole
-from permgrad.base.errors import InputError, shown, suggest
+from permgrad.base.errors import InputError, did_you_mean, shown
 from permgrad.models.network.blocks import ACTIVATIONS, INITIALIZERS, NORMALIZATIONS
 
-#: Of one layer; a square layer of so many would take terabytes.
+#: Of one layer. A square layer of so many would take terabytes.
 MOST_UNITS = 1_000_000
 NUMERIC_EMBEDDINGS: tuple[str, ...] = ("none", "periodic")
 
 
 def _option(default: Any, words: str, holds: Callable[[Any], bool], choices: Sequence[str] = ()) -> Any:
-    """Return a field whose value must obey a rule; one number stands for a list of it where the default is a tuple."""
+    """Return a field whose value must obey a rule. If the default is a tuple, one number becomes a tuple of one."""
     return dataclasses.field(default=default, metadata={"words": words, "holds": holds, "choices": choices})
 
 
@@ -47,23 +47,23 @@ def _choice(default: str, choices: Sequence[str]) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class NetworkOptions:
-    """The sizes and choices of a ``HybridNetwork``; the defaults are preset ``paper``'s.
+    """The sizes and choices of a ``HybridNetwork``. The defaults are preset ``paper``'s.
 
     Attributes:
         dense_units, conv_filters: widths of the table branch's blocks, filters of the image branch's.
-        fusion_units, image_units: widths of the head's dense blocks, and of those after the convolutions; may be empty.
+        fusion_units, image_units: widths of the head's dense blocks, and of those after the convolutions. May be empty.
         dropout: share of activations dropped in each block while training.
-        initializer: how weights are drawn; ``"torch"`` keeps torch's own way.
+        initializer: how weights are drawn. ``"torch"`` keeps torch's own way.
         normalization, conv_normalization: of dense and of convolution blocks.
         kernel_size: of the convolutions, an odd number of pixels.
-        pooling: max-pooling window of each convolution block, 1 for none; the last entry goes on for further blocks.
+        pooling: max-pooling window of each convolution block, 1 for none. The last entry also holds for further blocks.
         numeric_embedding: ``"none"`` or ``"periodic"``, how continuous columns enter the table branch.
         embedding_size, embedding_frequencies: numbers and cosines per embedded column.
-        embedding_scale: standard deviation of the first frequencies; larger fits rougher functions.
+        embedding_scale: standard deviation of the first frequencies. Larger fits rougher functions.
         level_embedding_size: numbers per embedded category: a categorical column with at least 50 encoded levels enters
-            the table branch through a learned embedding of this size; 0: as it is, one-hot, like all others.
+            the table branch through a learned embedding of this size. 0: as it is, one-hot, like all others.
         single_logit: whether two classes share one output, the log odds of the second, instead of one output each.
-        members: how many networks share nearly all weights and predict their mean, see ``members``; 1: a single one.
+        members: how many networks share nearly all weights and predict their mean, see ``members``. 1: a single one.
         image_channels: equal channels of the rendered image.
         image_scale: value of a pixel whose feature stands at its training maximum.
 
@@ -72,7 +72,7 @@ class NetworkOptions:
         (64,)
         >>> NetworkOptions.from_mapping({"dropuot": 2})
         Traceback (most recent call last):
-        permgrad.InputError: network options must be known, however: 'dropuot' is not (did you mean...
+        permgrad.InputError: Network option 'dropuot' is unknown. Did you mean 'dropout'? [PG003]
     """
 
     dense_units: tuple[int, ...] = _sizes((128, 128))
@@ -105,18 +105,19 @@ class NetworkOptions:
 
     @classmethod
     def from_mapping(cls, changes: Mapping[str, Any], base: NetworkOptions | None = None) -> NetworkOptions:
-        """Return ``base`` (preset ``paper``'s network if None) with the given options in place of its own."""
+        """Return ``base`` (preset ``paper``'s network if None) with the given options replaced."""
         values, faults = check_network(changes)
         if faults:
-            raise InputError("; ".join(faults))
+            raise InputError("; ".join(fault.message for fault in faults), code=faults[0].code)
         return dataclasses.replace(base if base is not None else cls(), **values)
 
     def check(self) -> None:
         """Refuse options that exclude each other."""
         if self.members > 1 and self.normalization == "batch":
             raise InputError(
-                "several members go with normalization 'none' or 'layer', "
-                f"however: members={self.members}, normalization='batch'; set one of the two"
+                f"members={self.members} does not work with normalization='batch'",
+                hint="Set members=1, or normalization to 'none' or 'layer'.",
+                code="PG006",
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -126,22 +127,21 @@ class NetworkOptions:
         }
 
 
-def check_network(network: Any) -> tuple[dict[str, Any], list[str]]:
-    """Return the converted options and a list of faults, one sentence part each."""
+def check_network(network: Any) -> tuple[dict[str, Any], list[InputError]]:
+    """Return the converted options and an error for each one that is wrong."""
     if network is None:
         return {}, []
     if not isinstance(network, Mapping):
-        fault = f"network must be None or a mapping of options, however: network={shown(network)}"
-        return {}, [f"{fault}; pass for example network={{'dropout': 0.2}}"]
+        problem = f"network must be None or a mapping of options, got {shown(network)}"
+        return {}, [InputError(problem, hint="Pass for example network={'dropout': 0.2}.", code="PG001")]
     values: dict[str, Any] = {}
-    faults: list[str] = []
+    faults: list[InputError] = []
     options = {option.name: option for option in dataclasses.fields(NetworkOptions)}
     for name, value in network.items():
         if name not in options:
-            guess = suggest(str(name), options)
-            faults.append(
-                f"network options must be known, however: {name!r} is not{guess}; known: {', '.join(options)}"
-            )
+            known = f"The options are {', '.join(options)}."
+            hint = did_you_mean(name, options, known)
+            faults.append(InputError(f"Network option {shown(name)} is unknown", hint=hint, code="PG003"))
             continue
         option, rule = options[name], options[name].metadata
         kind: Any = type(option.default)
@@ -149,6 +149,7 @@ def check_network(network: Any) -> tuple[dict[str, Any], list[str]]:
         if rule["holds"](items):
             values[name] = tuple(map(int, items)) if kind is tuple else kind(items)
         else:
-            guess = suggest(str(value), rule["choices"]) if rule["choices"] else ""
-            faults.append(f"network option {name} must be {rule['words']}{guess}, however: {name}={value!r}")
+            hint = did_you_mean(value, rule["choices"]) if rule["choices"] else ""
+            problem = f"Network option {name} must be {rule['words']}, got {value!r}"
+            faults.append(InputError(problem, hint=hint, code="PG003" if rule["choices"] else "PG002"))
     return values, faults

@@ -21,7 +21,7 @@ from permgrad.models.train.guard import sheltered
 from permgrad.models.train.learner import Course, Learner, Team, mean_loss, predict
 
 _PART_TITLES = {"tabular": "table branch", "image": "image branch", "head": "head"}
-# From Okabe & Ito's palette, light enough for black text; told apart without colour by their lane.
+# From Okabe & Ito's palette, light enough for black text. Told apart without colour by their lane.
 _COLOURS = {"input": "#E6E6E6", "tabular": "#A9D3F0", "image": "#F6D7A0", "head": "#A8DCC9", "output": "#E6E6E6"}
 _LINE = "#555555"
 _LABEL: dict[str, Any] = {"fontsize": 9, "color": "#444444", "family": "DejaVu Sans"}
@@ -82,7 +82,7 @@ def layer_rows(network: HybridNetwork) -> list[LayerRow]:
     with evaluation_mode(network), torch.no_grad():
         if network.table_branch is not None:
             embedding, values = network.table_branch.embedding, network.table_branch.embed(encoded)
-            # The embedding is one line; what reaches the dense layers is its output beside the other columns.
+            # The embedding is one line. What reaches the dense layers is its output beside the other columns.
             first = () if embedding is None else (type(embedding).__name__, count_numbers(embedding))
             walk("tabular", network.table_branch.layers, values, *first)
         if network.image_branch is not None and network.renderer is not None:
@@ -111,7 +111,7 @@ def summarize(network: HybridNetwork) -> str:
 
 
 def measure_training_time(course: Course, device: torch.device, *, steps: int = 8) -> TrainingTime:
-    """Take a few steps on a copy of the network and reckon from their median; the network itself is not changed."""
+    """Take a few steps on a copy of the network and estimate from their median. The network itself is unchanged."""
     options, validation_rows = course.options, course.validation_rows
     with sheltered(0):
         twin = dataclasses.replace(course, network=copy.deepcopy(course.network), validation_rows=None, seed=0)
@@ -119,7 +119,7 @@ def measure_training_time(course: Course, device: torch.device, *, steps: int = 
         learner.start_epoch()
         batches = itertools.islice(enumerate(learner.batches()), steps)
         taken = [_seconds(partial(learner.step, rows, number), device) for number, rows in batches]
-        # The first step sets things up; it is paid once, not per step.
+        # The first step sets things up. It is paid once, not per step.
         usual = sorted(taken[1:] or taken)
         per_epoch = usual[len(usual) // 2] * learner.steps_per_epoch
         if validation_rows is not None:
@@ -197,7 +197,7 @@ def draw_network(network: HybridNetwork) -> Any:
         level = heights[part]
         _arrow(axes, (_WIDTH, middle), (_STEP, level))
         end = _lane(axes, lanes[part], _STEP, level)
-        # A shorter branch first goes on level, so that both meet the head at the same angle.
+        # A shorter branch first stays level, so that both reach the head at the same angle.
         last = (longest + 1) * _STEP - _GAP
         axes.plot([end, last], [level, level], color=_LINE, linewidth=0.9, solid_capstyle="butt")
         _arrow(axes, (last, level), (head_left, middle))

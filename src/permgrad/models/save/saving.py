@@ -1,4 +1,4 @@
-"""Loading fitted models; nothing executes on load."""
+"""Loading fitted models. Nothing executes on load."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from permgrad.models.devices import device_of
 from permgrad.models.estimators.calibration import Calibration
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.image_table import ImageTableModel
+from permgrad.models.estimators.intervals import HeldOut
 from permgrad.models.estimators.presets import preset_from_dict
 from permgrad.models.estimators.settings import choose_device
 from permgrad.models.network.multimodal import ImageTableOptions
@@ -52,16 +53,16 @@ _READING_ERRORS = (KeyError, TypeError, IndexError, AttributeError, ValueError, 
 
 
 def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "auto") -> Any:
-    """Read a fitted estimator (or ``ImageTableModel``) that ``save`` wrote; its predictions are the same.
+    """Read a fitted estimator (or ``ImageTableModel``) that ``save`` wrote. Its predictions are the same.
 
     Args:
         folder: the model's folder.
-        images: the callable ``X -> images`` or TINTOlib method that the model was fitted with; code is never stored.
+        images: the callable ``X -> images`` or TINTOlib method that the model was fitted with. Code is never stored.
         device: where the network goes: ``"auto"``, ``"cpu"``, ``"cuda"`` (or ``"gpu"``), ``"mps"``.
 
     Raises:
-        InputError: The folder is no model, a file is missing, damaged, holds a pickle, or is of a newer version; or the
-            model needs ``images``, or has no use for them; or the device cannot be used.
+        InputError: The folder is not a model. A file is missing, damaged, holds a pickle, or is of a newer version. The
+            model needs ``images`` or does not use them. The device cannot be used.
 
     Examples:
         >>> import tempfile
@@ -79,12 +80,13 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "a
     weights = _read_part(source / WEIGHTS, description, "a safetensors file", _tensors)
     arrays = _read_part(source / ARRAYS, description, "an npz file of plain arrays", read_npz)
     if not is_intact(description):
-        raise _damaged(source / DESCRIPTION, "its seal differs, so it is damaged or was changed")
+        raise _damaged(source / DESCRIPTION, "its seal differs from its content")
     drawn = description.get("renderer")
     if images is not None and not (isinstance(drawn, Mapping) and drawn.get("kind") == "foreign"):
         raise InputError(
-            "images must be left out for a model that was not fitted with a callable or method of somebody else, "
-            f"however: images={shown(images)}; call pg.load(folder)"
+            f"images is only for models fitted with a foreign image callable or method, got {shown(images)}",
+            hint="Call pg.load(folder).",
+            code="PG004",
         )
     try:
         if description.get("estimator") == IMAGE_TABLE:
@@ -97,8 +99,10 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "a
         raise
     except _READING_ERRORS as error:
         raise InputError(
-            f"a model's {DESCRIPTION} must be as permgrad wrote it, however: in {source} a part is missing or damaged "
-            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}); save the model again"
+            f"Part of {DESCRIPTION} in {source} is missing or damaged "
+            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})",
+            hint="Save the model again.",
+            code="PG052",
         ) from error
     return model
 
@@ -122,19 +126,19 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         raise InputError(
-            f"a model's folder must hold {DESCRIPTION}, {ARRAYS} and {WEIGHTS}, however: {path} does not exist; "
-            "check the path or save the model again"
+            f"A model's folder holds {DESCRIPTION}, {ARRAYS} and {WEIGHTS}, but {path} does not exist",
+            hint="Check the path or save the model again.",
+            code="PG010",
         ) from None
     except OSError as error:
         raise EnvironmentProblem(
-            f"a model's files must be readable, however: {path}: {error.strerror or error}; "
-            "check the path and its rights"
+            f"Cannot read {path}: {error.strerror or error}", hint="Check the path and its permissions.", code="PG062"
         ) from error
 
 
 def _read_description(source: Path) -> dict[str, Any]:
     if not source.is_dir():
-        raise InputError(f"a model is a folder, however: {source} is none; pass the folder that save wrote")
+        raise InputError(f"{source} is not a folder", hint="Pass the folder that save() wrote.", code="PG010")
     path = source / DESCRIPTION
     try:
         description = parse_json(_read(path))
@@ -142,19 +146,22 @@ def _read_description(source: Path) -> dict[str, Any]:
         raise _damaged(path, f"it is no complete JSON ({error})") from error
     if not isinstance(description, dict) or description.get("format") != FORMAT_NAME:
         raise InputError(
-            f"{path} must describe a permgrad model, however: it does not; pass the folder that save wrote"
+            f"{path} does not describe a permgrad model", hint="Pass the folder that save wrote.", code="PG052"
         )
     version = description.get("version")
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise InputError(
-            f"a model's format version must be at most {FORMAT_VERSION}, however: {source} has version {version!r}, "
-            f"written by {description.get('written_by', 'an unknown version')}; update permgrad (this is {__version__})"
+            f"{source} has format version {version!r}, written by "
+            f"{description.get('written_by', 'an unknown version')}, "
+            f"but this permgrad ({__version__}) reads at most {FORMAT_VERSION}",
+            hint="Update permgrad.",
+            code="PG053",
         )
     return description
 
 
 def _damaged(path: Path, why: str) -> InputError:
-    return InputError(f"{path} must be as permgrad wrote it, however: {why}; save the model again")
+    return InputError(f"{path} is damaged: {why}", hint="Save the model again.", code="PG052")
 
 
 def _read_part(
@@ -167,7 +174,9 @@ def _read_part(
         parts = decode(content)
     except Exception as error:
         if "pickle" in str(error):
-            raise InputError(f"{path} must be {kind}, however: {error}; save the model again with permgrad") from error
+            raise InputError(
+                f"{path} must be {kind}: {error}", hint="Save the model again with permgrad.", code="PG052"
+            ) from error
         if not differs:
             raise _damaged(path, f"it is not {kind} ({error})") from error
         parts = {}
@@ -177,7 +186,7 @@ def _read_part(
 
 
 def _tensors(content: bytes) -> dict[str, Tensor]:
-    # PyTorch's own files are zips or raw pickles; a safetensors file starts with the length of its JSON header.
+    # PyTorch's own files are zips or raw pickles. A safetensors file starts with the length of its JSON header.
     if content[:2] == b"PK" or (content[:1] == b"\x80" and content[8:9] != b"{"):
         raise ValueError("it looks like a pickle, which could run code on loading and is never opened")
     return weights_from_bytes(content)
@@ -222,6 +231,8 @@ def _rebuild(
     if description["feature_names_in"] is not None:
         model.feature_names_in_ = np.array(description["feature_names_in"], dtype=object)
     model.background_ = arrays["background"]
+    # Models of format 1 have no held-out rows.
+    model.held_out_ = HeldOut.from_arrays(arrays, len(model.preprocessor_.encoded_names_))
     if isinstance(model, HyNNClassifier):
         model.calibration_ = Calibration.from_dict(description["calibration"])
     return model
@@ -235,7 +246,8 @@ def _rebuild_images(
     _restore(model, description, arrays)
     options = ImageTableOptions(**description["network"])
     _check_layers(options, weights)
-    model.module_ = built(lambda: model.build(len(model.preprocessor_.encoded_names_), options), weights)
+    build = model._build  # noqa: SLF001 — fit builds it the same way
+    model.module_ = built(lambda: build(len(model.preprocessor_.encoded_names_), options), weights)
     model.training_options_ = dict(description["training_options"])
     model.background_ = {str(name): arrays[f"background.{at}"] for at, name in enumerate(description["background"])}
     return model
@@ -252,7 +264,7 @@ def _check_layers(options: NetworkOptions | ImageTableOptions, weights: Mapping[
 def _rebuild_network(
     content: Mapping[str, Any], encoded: int, renderer: Any, weights: dict[str, Tensor]
 ) -> HybridNetwork:
-    """Return the network with its weights; no memory is taken for one that is larger than they are."""
+    """Return the network with its weights. No memory is taken for one that is larger than they are."""
     options = NetworkOptions.from_mapping(content["options"])
     numeric, blocks = content["numeric_columns"], content.get("level_blocks", ())
     for columns in (numeric, *blocks):
@@ -294,7 +306,7 @@ class Outline(nn.Module):
 
 
 def built(make: Callable[[], Module], weights: Mapping[str, Tensor]) -> Module:
-    """Return a network with its weights; no memory is taken for one that is larger than they are."""
+    """Return a network with its weights. No memory is taken for one that is larger than they are."""
     with sheltered(0):
         with torch.device("meta"):  # where tensors have sizes, and no memory
             expected = make().state_dict()
@@ -312,7 +324,7 @@ def built(make: Callable[[], Module], weights: Mapping[str, Tensor]) -> Module:
 
 
 def _encoded_row(encoder: Any) -> npt.NDArray[np.float32]:
-    """Encode a row without a cell; refuse, with a ValueError, an encoder of strange columns, or that cannot."""
+    """Encode a row without a cell. Refuse, with a ValueError, an encoder of strange columns, or that cannot."""
     names = encoder.feature_names_in_
     if len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
         raise ValueError("names of features that are no text, or stand more than once")
@@ -344,7 +356,7 @@ def check_background(
 
 
 def _check_classes(model: Any, outputs: int) -> None:
-    """Refuse, with a ValueError, classes that are not one for each output; two may share one."""
+    """Refuse, with a ValueError, classes that are not one for each output. Two may share one."""
     classes, weights = model.classes_, model.class_weights_
     if classes.ndim != 1 or len(classes) < 2 or outputs not in ((1, 2) if len(classes) == 2 else (len(classes),)):
         raise ValueError(f"classes of shape {classes.shape} for {outputs} outputs")

@@ -23,14 +23,14 @@ from permgrad.base.files import atomic_path, json_text, plain, writing
 from permgrad.base.stored import parse_json, sealed
 from permgrad.models.estimators.presets import Preset
 
-FORMAT_NAME, FORMAT_VERSION = "permgrad model", 1
-#: The estimator of networks of images and a table; all others are hybrid networks.
+FORMAT_NAME, FORMAT_VERSION = "permgrad model", 2
+#: The estimator of networks of images and a table. All others are hybrid networks.
 IMAGE_TABLE = "ImageTableModel"
 DESCRIPTION, ARRAYS, WEIGHTS = "model.json", "arrays.npz", "weights.safetensors"
 
 
 def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-    """Write a fitted estimator or ``ImageTableModel``; the folder appears complete or not at all."""
+    """Write a fitted estimator or ``ImageTableModel``. The folder appears complete or not at all."""
     target = check_path("folder", folder)
     check_flag("overwrite", overwrite)
     _check_target(target, overwrite=overwrite)
@@ -41,7 +41,7 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False)
     description = {**_common(model), **(_of_images(model) if images else _of_hybrid(model))}
     store = np.savez_compressed if images else np.savez
     with (
-        writing("a model's folder must be writable", target, "choose another folder"),
+        writing(target, "choose another folder"),
         atomic_path(target, folder=True) as temporary,
     ):
         (temporary / WEIGHTS).write_bytes(weights)
@@ -60,18 +60,18 @@ def checksum(content: bytes) -> str:
 def _check_target(target: Path, *, overwrite: bool) -> None:
     """Refuse a folder that holds anything but an older model that may be replaced."""
     if target.is_symlink() or (target.exists() and not target.is_dir()):
-        raise InputError(f"a model is saved into a folder, however: {target} is a file or a link; choose another name")
+        raise InputError(
+            f"A model is saved into a folder, but {target} is a file or a link",
+            hint="Choose another name.",
+            code="PG050",
+        )
     if not target.exists() or not any(target.iterdir()):
         return
     if not _is_model(target):
-        raise InputError(
-            f"a model's folder must be new, empty or an older model, however: {target} holds other files; "
-            "choose another folder"
-        )
+        raise InputError(f"{target} holds files that are no model", hint="Choose another folder.", code="PG051")
     if not overwrite:
         raise InputError(
-            f"a model's folder must be new, however: {target} holds a model already; "
-            "pass overwrite=True or choose another folder"
+            f"{target} already holds a model", hint="Pass overwrite=True or choose another folder.", code="PG050"
         )
 
 
@@ -88,13 +88,15 @@ def _is_model(folder: Path) -> bool:
 def _arrays(model: Any) -> dict[str, npt.NDArray[Any]]:
     arrays = {"background": model.background_}
     if isinstance(model.background_, dict):
-        # Names of columns may hold any sign; their places in the description stand for them.
+        # Names of columns may hold any sign. Their places in the description stand for them.
         arrays = {f"background.{place}": array for place, array in enumerate(model.background_.values())}
     arrays["background_target"] = np.asarray(model.background_target_)
+    if getattr(model, "held_out_", None) is not None:
+        arrays |= model.held_out_.arrays()
     if hasattr(model, "classes_"):
         arrays["classes"] = np.asarray(model.classes_)
     arrays |= {f"history.{name}": model.history_[name].to_numpy() for name in model.history_.columns}
-    # Text in an array of objects would need pickle; text of a fixed width does not.
+    # Text in an array of objects would need pickle. Text of a fixed width does not.
     return {name: values.astype(str) if values.dtype == object else values for name, values in arrays.items()}
 
 
@@ -150,7 +152,7 @@ def _of_hybrid(model: Any) -> dict[str, Any]:
 
 
 def _parameters(model: Any) -> dict[str, Any]:
-    """Return the constructor's arguments; what cannot be written as data is replaced by what it led to."""
+    """Return the constructor's arguments. What cannot be written as data is replaced by what it led to."""
     packed: dict[str, Any] = {}
     for name, value in model.get_params(deep=False).items():
         if name == "random_state" and not isinstance(value, (int, np.integer, type(None))):
@@ -181,6 +183,7 @@ def _pack(value: Any, name: str = "value") -> Any:
     if isinstance(value, Mapping):
         return {"mapping": [[_pack(key, name), _pack(item, name)] for key, item in value.items()]}
     raise InputError(
-        f"arguments of a saved model must be plain values, however: {name} holds a {type(value).__name__}; "
-        "use numbers, text, lists and mappings"
+        f"Arguments of a saved model must be plain values, but {name} holds a {type(value).__name__}",
+        hint="Use numbers, text, lists and mappings.",
+        code="PG001",
     )

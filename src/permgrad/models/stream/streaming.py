@@ -58,11 +58,14 @@ def prepare_stream(
     typed = type_rows(source)
     if len(typed.frame) == 0 and sample_weight is not None:
         raise InputError(
-            f"sample_weight must be above 0 for some row, however: {sample_weight!r} is 0 in every training "
-            "row read; name another column, or leave it out"
+            f"sample_weight must be above 0 for some row, but {sample_weight!r} is 0 in every training row",
+            hint="Name another column, or leave it out.",
+            code="PG020",
         )
     if len(typed.frame) < 2:
-        raise InputError(f"training needs at least 2 rows, however: n_samples={len(typed.frame)}; add rows")
+        raise InputError(
+            f"Training needs at least 2 rows, got n_samples={len(typed.frame)}", hint="Add rows.", code="PG013"
+        )
     inputs.as_frame(model, typed.frame, reset=True)
     with table.cells_of(typed.numbers):
         encoder = model._make_encoder(typed.frame, settings)  # noqa: SLF001
@@ -77,7 +80,7 @@ def prepare_stream(
     if judging is not source:
         pieces = [one for part in judging.table.parts for _, one in judging.batches(part) if len(one)]
         if not pieces:
-            raise InputError("validation must hold at least one row, however: none has a weight above 0; pass others")
+            raise InputError("No validation row has a weight above 0", hint="Pass other rows.", code="PG020")
         held = RowBatch.joined(pieces)
     judged, held_weights = None, np.zeros(0)
     if held is not None:
@@ -105,22 +108,29 @@ def prepare_stream(
 def _check(path: Any, target: Any, sample_weight: Any, block_rows: Any) -> None:
     if not isinstance(path, (str, os.PathLike)):
         raise InputError(
-            "fit_stream needs the path of a Parquet file or of a folder of them, however: path is a "
-            f"{type(path).__name__}; give tables in memory to fit"
+            f"fit_stream needs the path of a Parquet file or of a folder of them, got {type(path).__name__}",
+            hint="Pass tables in memory to fit.",
+            code="PG001",
         )
     if not isinstance(target, str):
-        raise InputError(f"target must be the name of a column, however: target={shown(target)}")
+        raise InputError(
+            f"target must be the name of a column, got {shown(target)}",
+            hint="Pass for example 'outcome'.",
+            code="PG001",
+        )
     if block_rows is not None:
         check_whole("block_rows", block_rows, "pass for example block_rows=100_000", least=2)
     if sample_weight is not None and not isinstance(sample_weight, str):
         raise InputError(
-            f"sample_weight must be the name of a column, however: sample_weight={shown(sample_weight)}; pass "
-            "a name, or None"
+            f"sample_weight must be the name of a column, got {shown(sample_weight)}",
+            hint="Pass a name, or None.",
+            code="PG001",
         )
     if sample_weight == target:
         raise InputError(
-            f"sample_weight must name another column than the target, however: both are {shown(target)}; name "
-            "the column of weights, or leave it out"
+            f"sample_weight and target are the same column, {shown(target)}",
+            hint="Name the column of weights, or leave it out.",
+            code="PG006",
         )
 
 
@@ -136,20 +146,23 @@ def _features(
         table.check_columns(features)
         if taken := [name for name in named if name in features]:
             raise InputError(
-                f"features must not hold the target or the weight, however: {taken[0]!r} is among them; leave it out"
+                f"features must not hold the target or the weight, got {taken[0]!r}", hint="Leave it out.", code="PG006"
             )
     if not features:
-        raise InputError(f"a table needs a feature beside {', '.join(map(repr, named))}, however: it has none")
+        raise InputError(
+            f"The table has no feature besides {', '.join(map(repr, named))}", hint="Add columns.", code="PG017"
+        )
     table.check_cells([*features, target], "name the columns to learn from with features=, without it")
     return tuple(features)
 
 
 def _judging_source(validation: Any, source: StreamSource) -> StreamSource:
-    """Return validation rows that stand in files of their own: all are held out, as many as memory is meant to hold."""
+    """Return validation rows from separate files: all of them are held out, as far as memory allows."""
     if not isinstance(validation, (str, os.PathLike)):
         raise InputError(
-            "validation must be None or the path of a Parquet file or folder, however: it is a "
-            f"{type(validation).__name__}; write those rows as Parquet, or leave it to validation_fraction"
+            f"validation must be None or the path of a Parquet file or folder, got {type(validation).__name__}",
+            hint="Write those rows as Parquet, or use validation_fraction.",
+            code="PG001",
         )
     table = open_partitioned(validation, rows_per_part=_ROWS_PER_PART)
     missing = [name for name in (*source.features, source.target) if name not in table.columns]
@@ -162,9 +175,8 @@ def _judging_source(validation: Any, source: StreamSource) -> StreamSource:
 def _with_known(
     table: PartitionedTable, features: tuple[str, ...], target: str, weight: str | None, held_out: float, seed: int
 ) -> StreamSource:
-    none = (
-        f"the target must be known, however: column {target!r} of {table.path!r} is missing in every row; choose "
-        "another target"
+    none = InputError(
+        f"Target {target!r} is missing in every row of {table.path!r}", hint="Choose another target.", code="PG015"
     )
     known = find_known(table, target, none=none)
     share = MOST_VALIDATION_ROWS / (table.rows if known is None else known.rows)
@@ -194,14 +206,12 @@ def _check_classes(model: Any, labels: npt.NDArray[Any], *, drawn: bool) -> None
     strange = sorted(set(map(str, labels.tolist())) - set(map(str, model.classes_.tolist())))
     if strange:
         fix = "pass validation=, another random_state or validation_fraction=0" if drawn else "leave those rows out"
-        raise InputError(
-            f"every class of the validation rows must have a training row, however: {strange[0]!r} has none; {fix}"
-        )
+        raise InputError(f"Class {strange[0]!r} of the validation rows has no training row", hint=fix, code="PG015")
 
 
 @dataclasses.dataclass(frozen=True)
 class _Coder:
-    """Turns rows of a table into rows for training; picklable as far as the encoder is."""
+    """Turns rows of a table into rows for training. Picklable as far as the encoder is."""
 
     model: HyNNBase
     mean_weight: float
@@ -225,13 +235,13 @@ class _Coder:
 class StreamedRows:
     """Training rows that are read from files in every epoch, as ``Rows`` are to a short table.
 
-    Parts of the table are read in a random order into a block of ``block_rows`` rows; the block is shuffled and cut
+    Parts of the table are read in a random order into a block of ``block_rows`` rows. The block is shuffled and cut
     into batches, then the next one is read: a block of B rows from parts of p rows holds rows of at least B / p places
     of the table, and only rows of one block meet in a batch. Where all rows fit into one block, the batches are those
     of rows in memory, row by row, and nothing is read twice.
 
     ``read`` gives the training rows of one of the ``parts``, ``rows`` in all, of which ``block_rows`` are in memory at
-    once; ``identity`` says what they are made from, so that a training never goes on with others.
+    once. ``identity`` describes their source, so that a training is never resumed with others.
     """
 
     parts: Sequence[Part]

@@ -29,7 +29,7 @@ from permgrad.data.types.identifiers import counts_rows, is_running
 from permgrad.data.weights import read_weights
 from permgrad.models.estimators import inputs
 
-#: Rows decoded at a time; rows of the sample and of validation at most, fewer for wide tables.
+#: Rows decoded at a time. Rows of the sample and of validation at most, fewer for wide tables.
 READ_ROWS, _SAMPLED_ROWS, MOST_VALIDATION_ROWS = 16_384, 20_000, 50_000
 #: More different values than this are no classes.
 _MOST_CLASSES = 10_000
@@ -74,8 +74,8 @@ class StreamSource:
         values = inputs.one_column(target, estimator=estimator)
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             place = int(np.argmax(~np.isfinite(values)))
-            fact = f"y must be finite, however: column {self.target!r} holds {values[place]} in "
-            raise CellError.at(place, target.index, fact, "; correct it, or leave such rows out")
+            fact = f"y must be finite, but column {self.target!r} holds {values[place]}"
+            raise CellError.at(place, target.index, fact, "Correct it, or leave such rows out.")
         return values
 
     @property
@@ -92,8 +92,8 @@ class StreamSource:
 class Scan:
     """What the first pass found of the training rows: how many each part has and in all, and the sum of their weights.
 
-    ``target`` has the moments of numbers; of classes ``labels`` says how many rows each has. ``sample`` is a uniform
-    sample of the rows in the table's order, or all of them if they are few; ``held`` are those held out of training.
+    ``target`` has the moments of numbers. Of classes ``labels`` says how many rows each has. ``sample`` is a uniform
+    sample of the rows in the table's order, or all of them if they are few. ``held`` are those held out of training.
     """
 
     statistics: TableStatistics
@@ -116,8 +116,10 @@ class Scan:
         self.label_type = values.dtype
         if len(self.labels) > _MOST_CLASSES:
             raise InputError(
-                f"y must hold at most {_MOST_CLASSES:,} classes, however: the first {self.rows + len(values):,} rows "
-                "have more; use HyNNRegressor for numbers, or group the labels"
+                f"y must hold at most {_MOST_CLASSES:,} classes, but the first {self.rows + len(values):,} rows have "
+                "more",
+                hint="Use HyNNRegressor for numbers, or group the labels.",
+                code="PG015",
             )
 
 
@@ -132,7 +134,7 @@ class TypeRows:
 
 
 def type_rows(source: StreamSource) -> TypeRows:
-    """Return training rows spread evenly over the table, for the types of the columns; all rows if they are few."""
+    """Return training rows spread evenly over the table, or all rows if they are few, to infer types."""
     wanted, parts = sample_size(len(source.features)), source.table.parts
     few = source.rows <= wanted
     if not few:
@@ -181,7 +183,7 @@ def scan(
     kinds: Mapping[str, Any] | None,
     advance: Callable[[int], None],
 ) -> Scan:
-    """Read the whole table once; ``advance`` is told how many rows were read."""
+    """Read the whole table once. ``advance`` gets the number of rows read."""
     chosen, size = dict(kinds or {}), min(_SAMPLED_ROWS, sample_size(len(source.features)))
     with source.table.cells_of(typed.numbers):
         schema = _schema(typed, estimator.na_codes, chosen)
@@ -208,8 +210,10 @@ def scan(
             result.part_rows[part.number] = result.rows - before
     if result.rows < 2:
         raise InputError(
-            f"training needs at least 2 rows, however: n_samples={result.rows} have a weight above 0 and are not held "
-            "out; add rows"
+            "Training needs at least 2 rows that have a weight above 0 and are not held out, got "
+            f"n_samples={result.rows}",
+            hint="Add rows.",
+            code="PG013",
         )
     result.sample = sample.rows()
     result.held = RowBatch.joined(held) if held else None
@@ -219,7 +223,7 @@ def scan(
 def _schema(typed: TypeRows, na_codes: Any, kinds: dict[str, Any]) -> Schema:
     identifiers: dict[str, Kind] = {name: "identifier" for name in typed.identifiers if name not in kinds}
     schema = infer_schema(typed.frame, na_codes=na_codes, kinds={**identifiers, **kinds})
-    reason = "a whole number of its own in each row, that rises or falls within files"
+    reason = "a different integer in each row, rising or falling within files"
     return Schema(
         tuple(dataclasses.replace(column, reason=reason) if column.name in identifiers else column for column in schema)
     )

@@ -1,4 +1,4 @@
-"""The file from which a training that was killed goes on: writing it, reading it, and what must stand in it."""
+"""The file from which training is resumed: writing it, reading it, and checking its content."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ EPOCH = ("epoch", "train_loss", "validation_loss", "learning_rate", "seconds")
 
 
 def write_checkpoint(path: Path, learner: Learner) -> None:
-    """Write a learner's state; the file appears complete or not at all."""
-    # PyTorch says of a full disk that a position within the file is wrong; Python says what it is.
+    """Write a learner's state. The file appears complete or not at all."""
+    # PyTorch says of a full disk that a position within the file is wrong. Python says what it is.
     content = io.BytesIO()
     torch.save(learner.state(), content)
-    with writing("the checkpoint must be written", path, "free or allow space"), atomic_path(path) as temporary:
+    with writing(path, "free or allow space"), atomic_path(path) as temporary:
         temporary.write_bytes(content.getbuffer())
 
 
 def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     """Return the state that ``write_checkpoint`` wrote, on a device. Nothing executes."""
     try:
-        # Older forms of PyTorch's files are pickles; this one is looked at first.
+        # Older forms of PyTorch's files are pickles. This one is looked at first.
         with path.open("rb") as stream:
             check_archive(stream)
         state = torch.load(path, map_location=device, weights_only=True)
@@ -49,7 +49,7 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
 
 
 def epochs_in(folder: Path) -> int:
-    """Return how many epochs a folder's checkpoint has behind it; 0: none, or it cannot be read."""
+    """Return how many epochs a folder's checkpoint has behind it. 0: none, or it cannot be read."""
     try:
         return len(read_checkpoint(folder / CHECKPOINT_NAME, torch.device("cpu"))["history"])
     except (EnvironmentProblem, KeyError, TypeError):
@@ -57,15 +57,14 @@ def epochs_in(folder: Path) -> int:
 
 
 def damaged(path: Path, what: str) -> EnvironmentProblem:
-    """Return the error for a file that is no training's state."""
+    """Return the error for a file that does not hold the state of a training."""
     return EnvironmentProblem(
-        f"a checkpoint must be a complete file written by permgrad, however: {path} {what}; delete it to begin the "
-        "training anew"
+        f"The checkpoint {path} {what}", hint="Delete it to begin the training anew.", code="PG052"
     )
 
 
 def check_state(state: Mapping[str, Any], learner: Learner) -> None:
-    """Refuse, with a ValueError, a state that this learner could not go on from."""
+    """Raise ``ValueError`` for a state that this learner cannot resume from."""
     history, optimizer = state["history"], learner.optimizer
     trained = [weight for group in optimizer.param_groups for weight in group["params"]]
     moments = {"momentum_buffer"} if isinstance(optimizer, torch.optim.SGD) else {"step", "exp_avg", "exp_avg_sq"}
@@ -89,7 +88,7 @@ def check_state(state: Mapping[str, Any], learner: Learner) -> None:
 
 
 def _compare(name: str, stored: Any, expected: Any) -> None:
-    """Refuse what is of another form: other keys, another length, shape or kind; the numbers may be any."""
+    """Refuse a state with other keys, lengths, shapes or types. Numbers are not checked."""
     if isinstance(expected, dict) and isinstance(stored, dict) and stored.keys() == expected.keys():
         for key in expected:
             _compare(f"{name} {key}", stored[key], expected[key])

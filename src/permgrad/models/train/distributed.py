@@ -1,6 +1,6 @@
 """Training on several devices: one process for each, on torch's process groups.
 
-The processes run this module, nothing of the caller's script, so that notebooks work too. They share each batch; the
+The processes run this module, nothing of the caller's script, so that notebooks work too. They share each batch. The
 first alone judges epochs, shows progress and writes checkpoints.
 """
 
@@ -54,8 +54,9 @@ def train_together(task: Task) -> TrainingOutcome:
             (folder / _TASK).write_bytes(pickle.dumps(task))
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise InputError(
-                "training on several devices needs a network and rows that can be pickled, however: "
-                f"{error}; define layouts and image methods of your own in a module, or pass devices=1"
+                f"Training on several devices needs a network and rows that can be pickled: {error}",
+                hint="Define your own layouts and image methods in a module, or pass devices=1.",
+                code="PG031",
             ) from error
         _wait(folder, task.devices)
         state = torch.load(folder / _RESULT, weights_only=True)
@@ -63,7 +64,7 @@ def train_together(task: Task) -> TrainingOutcome:
 
 
 def _wait(folder: Path, devices: int) -> None:
-    """Run the processes to their end; when one fails, or we are interrupted, all end."""
+    """Run the processes to their end. When one fails, or we are interrupted, all end."""
     with contextlib.ExitStack() as stack:
         processes = []
         paths = os.pathsep.join(path or os.getcwd() for path in sys.path)  # noqa: PTH109 — a plain string
@@ -106,12 +107,13 @@ def _raise(folder: Path, rank: int, code: int) -> None:
     written = sorted(folder.glob(f"*-{_ERROR}"))
     if written:
         error = json.loads(written[0].read_text(encoding="utf-8"))
-        raise _KINDS.get(error["kind"], EnvironmentProblem)(error["text"])
+        raise _KINDS.get(error["kind"], EnvironmentProblem)(*error["args"])
     lines = (folder / f"stderr-{rank}").read_text(encoding="utf-8", errors="replace").strip().splitlines()
     last = f": {lines[-1][:300]}" if lines else ""
     raise EnvironmentProblem(
-        f"every process of a training on several devices must live to its end, however: number {rank} ended with code "
-        f"{code}{last}; start again (a checkpoint_folder keeps what was done), or pass devices=1"
+        f"Process {rank} of a training on several devices ended with code {code}{last}",
+        hint="Start again (a checkpoint_folder keeps what was done), or pass devices=1.",
+        code="PG065",
     )
 
 
@@ -128,17 +130,16 @@ def main(folder: Path, rank: int) -> int:
         if rank == 0:
             torch.save(dataclasses.asdict(outcome), folder / _RESULT)
     except Exception as error:  # noqa: BLE001 — told to the user by the process that started us
-        kind, text = type(error).__name__, str(error)
         if not isinstance(error, PermgradError):
-            kind, text = "EnvironmentProblem", f"training on several devices failed in process {rank}: {kind}: {text}"
-            text = f"{text}; pass devices=1 to train on one"
-        return _tell(folder, rank, kind, text)
+            problem = f"Training on several devices failed in process {rank}: {type(error).__name__}: {error}"
+            error = EnvironmentProblem(problem, hint="Pass devices=1 to train on one.", code="PG065")
+        return _tell(folder, rank, error)
     return 0
 
 
-def _tell(folder: Path, rank: int, kind: str, text: str) -> int:
+def _tell(folder: Path, rank: int, error: PermgradError) -> int:
     temporary = folder / f"{rank}.tmp"
-    temporary.write_text(json.dumps({"kind": kind, "text": text}), encoding="utf-8")
+    temporary.write_text(json.dumps({"kind": type(error).__name__, "args": error.args}), encoding="utf-8")
     temporary.rename(folder / f"{rank}-{_ERROR}")
     return 1
 
@@ -170,19 +171,22 @@ def _work(task: Task, folder: Path, rank: int) -> TrainingOutcome:
     return dataclasses.replace(outcome, best_state={name: value.cpu() for name, value in outcome.best_state.items()})
 
 
-def devices_faults(devices: Any, device: torch.device) -> list[str]:
-    """Return what is wrong with a number of devices, in a sentence; nothing if it can be used."""
+def devices_faults(devices: Any, device: torch.device) -> list[InputError]:
+    """Return the error for a number of devices that cannot be used, or nothing."""
     if isinstance(devices, str) and devices == "auto":
         return []
-    fact = f"however: devices={shown(devices)}; pass devices"
+    hint = "Pass devices=1."
     if not is_whole(devices) or devices < 1:
-        return [f"devices must be 'auto' or a whole number of at least 1, {fact}=1"]
-    # Two processors are allowed anywhere, so that what is written for several can be tried on the smallest machine.
+        problem = f"devices must be 'auto' or an integer of at least 1, got {shown(devices)}"
+        return [InputError(problem, hint=hint, code="PG002")]
+    # Two processors are allowed anywhere, so that code for several can be tried on the smallest machine.
     most = torch.cuda.device_count() if device.type == "cuda" else max(2, os.cpu_count() or 1)
     if device.type in ("cpu", "cuda") and devices > most:
-        return [f"devices must be at most {most} on this machine, {fact}={most if device.type == 'cuda' else 1}"]
+        problem = f"devices must be at most {most} on this machine, got {devices}"
+        return [InputError(problem, hint=hint if device.type == "cpu" else f"Pass devices={most}.", code="PG064")]
     if device.index is not None and devices > 1:
-        return [f"device={str(device)!r} names one device, however: devices={devices}; pass device={device.type!r}"]
+        problem = f"device={str(device)!r} names one device, but devices={devices}"
+        return [InputError(problem, hint=f"Pass device={device.type!r}.", code="PG006")]
     return []
 
 

@@ -26,7 +26,7 @@ _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR
 
 @contextlib.contextmanager
 def untouched() -> Iterator[None]:
-    """Run the body, then put back all that this module's title names; torch's generators are ``forked_torch``'s."""
+    """Run the body, then put back all that this module's title names. Torch's generators are ``forked_torch``'s."""
     python_random, numpy_random = random.getstate(), np.random.get_state()  # noqa: NPY002 — the user's global state
     before = [(read(), read, write) for read, write in _settings()]
     try:
@@ -42,7 +42,7 @@ def untouched() -> Iterator[None]:
 
 @contextlib.contextmanager
 def sheltered(seed: int) -> Iterator[None]:
-    """Run the body as if in a fresh process: torch seeded, float32, gradients on; ``untouched`` for everything else."""
+    """Run the body as if in a fresh process: torch seeded, float32, gradients on. ``untouched`` for everything else."""
     with untouched(), forked_torch(seed), torch.inference_mode(mode=False), torch.enable_grad():
         torch.set_default_dtype(torch.float32)
         yield
@@ -74,7 +74,7 @@ def _settings() -> list[tuple[Read, Write]]:
     if torch.cuda.is_initialized():
         settings.append((torch.cuda.current_device, torch.cuda.set_device))
     if threading.current_thread() is threading.main_thread():
-        # Handlers can be set by the main thread alone; one of None was not set from Python, and cannot be put back.
+        # Handlers can be set by the main thread alone. One of None was not set from Python, and cannot be put back.
         numbers = [number for number in _SIGNALS if signal.getsignal(number) is not None]
         settings += [(partial(signal.getsignal, number), partial(signal.signal, number)) for number in numbers]
     return settings

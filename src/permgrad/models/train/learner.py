@@ -1,6 +1,6 @@
 """What a step and an epoch of a training do, on one device or on several that share each batch, and the loop over them.
 
-Row order, dropout and learning rate are functions of the seed and the epoch number alone, so that a killed and resumed
+Row order, dropout and learning rate are functions of the seed and the epoch number alone, so that a stopped and resumed
 training ends with identical weights (docs/reproducibility.md).
 """
 
@@ -45,7 +45,7 @@ from permgrad.models.train.schedules import schedules
 if TYPE_CHECKING:
     from permgrad.models.network.network import HybridNetwork
 
-#: Called after each epoch with its line of the history; True ends the training there, with the best weights so far.
+#: Called after each epoch with its line of the history. True ends the training there, with the best weights so far.
 EpochWatcher = Callable[[Mapping[str, float]], bool | None]
 OPTIMIZERS: tuple[str, ...] = ("adamw", "adam", "sgd")
 _CHECKPOINT_FORMAT = 2
@@ -57,18 +57,18 @@ _EVALUATION_ROWS, _EVALUATION_ROWS_ACCELERATOR = 128, 8192
 
 @dataclasses.dataclass(frozen=True)
 class TrainingOptions:
-    """How a network is trained; the defaults are preset ``paper``'s.
+    """How a network is trained. The defaults are preset ``paper``'s.
 
     Attributes:
         learning_rate: peak of the schedule.
         optimizer: ``"adamw"``, ``"adam"`` or ``"sgd"`` (with Nesterov momentum 0.9).
         schedule_unit: whether the rate changes per ``"epoch"`` or per ``"step"``.
-        patience: epochs without a better validation loss before training stops; None: never.
-        averaging: weight of the past in the moving average of the weights that is validated and kept; 0: no average.
+        patience: epochs without a better validation loss before training stops. None: never.
+        averaging: weight of the past in the moving average of the weights that is validated and kept. 0: no average.
         label_smoothing: share of each label spread over all classes, cross-entropy only.
-        refinement: cross-entropy only: whether an epoch is judged by its validation loss at the temperature that is
-            best for it, and the outputs are divided by that temperature in the end (Berta, Holzmüller, Jordan & Bach
-            2025, arXiv 2501.19195, "refine, then calibrate").
+        refinement: whether an epoch is judged by its validation loss at its best temperature (cross-entropy only). In
+            the end the outputs are divided by that temperature. See Berta, Holzmüller, Jordan & Bach 2025, arXiv
+            2501.19195, "refine, then calibrate".
         precision: of the products in training steps, ``"float32"`` (also ``"auto"``), or ``"bfloat16"`` (mixed).
     """
 
@@ -96,7 +96,7 @@ class Course:
     """Everything that a training needs but its devices.
 
     Without ``validation_rows`` all epochs run and the last weights stay. ``checkpoint_folder``: where the state is kept
-    after each epoch, and a killed training goes on from. ``columns``: names of the encoded columns, for messages.
+    after each epoch, and from which a stopped training is resumed. ``columns``: names of the encoded columns.
     """
 
     network: HybridNetwork
@@ -111,7 +111,7 @@ class Course:
 
 @dataclasses.dataclass
 class TrainingOutcome:
-    """A line of history for each epoch, the best epoch and its weights; ``diverged``: what ended it early, or ""."""
+    """A line of history for each epoch, the best epoch and its weights. ``diverged``: what ended it early, or ""."""
 
     history: list[dict[str, float]]
     best_epoch: int
@@ -129,7 +129,7 @@ class Team:
     device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
 
     def share(self, batch: Rows) -> Rows:
-        """Return every ``size``-th row; all rows where there are too few for two each."""
+        """Return every ``size``-th row, or all rows if there are too few for two each."""
         return batch if len(batch) < 2 * self.size else batch.take(slice(self.rank, None, self.size))
 
     def weight(self, share: int, batch: int) -> float:
@@ -146,7 +146,7 @@ class Team:
                 tensor.copy_(total)
 
     def agree(self, judge: Callable[[], tuple[float, float]]) -> tuple[float, float]:
-        """Return what the first device finds; the others do not look."""
+        """Return the result of the first device. The others do not compute it."""
         judged = torch.tensor(judge() if self.rank == 0 else (0.0, 0.0), dtype=torch.float64, device=self.device)
         torch.distributed.broadcast(judged, src=0)
         score, temperature = judged.tolist()
@@ -183,7 +183,7 @@ class Learner:
         self._started = time.perf_counter()
 
     def run(self, on_epoch: EpochWatcher | None = None) -> TrainingOutcome:
-        """Take all steps, from where the checkpoint is if there is one; for a sheltered process."""
+        """Take all steps, from where the checkpoint is if there is one, for a sheltered process."""
         # The fastest convolution of a GPU adds up in another order each time: the same seed would give other weights.
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
         folder, first = self.course.checkpoint_folder, self.team.rank == 0
@@ -219,7 +219,7 @@ class Learner:
 
     def start_epoch(self) -> None:
         """Prepare what the next epoch's steps need."""
-        # Each device draws its own dropout; the first as if it were alone.
+        # Each device draws its own dropout. The first as if it were alone.
         keys = ("dropout", self.epoch, self.team.rank) if self.team.rank else ("dropout", self.epoch)
         torch.manual_seed(derive_seed(self.seed, *keys) % 2**63)
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.team.device)
@@ -246,8 +246,9 @@ class Learner:
                 raise
             fix = f"batch_size={len(rows) // 2}" if len(rows) > 2 else "a smaller network"
             raise EnvironmentProblem(
-                f"a training step must fit into memory, however: one of {len(rows):,} rows did not; free memory, or "
-                f"take {fix} (--batch-size), which makes other steps and hence another model"
+                f"A training step of {len(rows):,} rows does not fit into memory",
+                hint=f"Free memory, or take {fix} (--batch-size), which makes other steps and hence another model.",
+                code="PG061",
             ) from error
         self.optimizer.step()
         self._loss_sum += loss.detach().double() * together
@@ -262,11 +263,11 @@ class Learner:
                 self.average[name].copy_(state[name])
 
     def _follow(self, rows: Rows, together: int) -> Tensor:
-        """Return the loss of this device's rows and leave its gradients; ``together``: rows of all devices."""
+        """Return the loss of this device's rows and leave its gradients. ``together``: rows of all devices."""
         x, y, weight = rows.x, rows.y, rows.weight
         members = getattr(self.network, "members", 1)
         with self._products:
-            # Every member has a loss of its own, as if it were alone.
+            # Every member has its own loss, as if it were alone.
             outputs = self.network(x) if members == 1 else self.network.member_outputs(x).flatten(0, 1)
         if members > 1:
             y, weight = y.repeat_interleave(members), weight.repeat_interleave(members)
@@ -308,7 +309,7 @@ class Learner:
         if wrong is not None:
             self.diverged = f"the loss became {wrong} in epoch {self.epoch + 1}"
             if not self.best_state:
-                raise DivergenceError(self.diverged)
+                raise DivergenceError(self.diverged, code="PG041")
             return
         numbers = (self.epoch + 1, train_loss, validation_loss, rate, time.perf_counter() - self._started)
         self.history.append({name: float(number) for name, number in zip(EPOCH, numbers, strict=True)})
@@ -345,14 +346,16 @@ class Learner:
         }
 
     def load_state(self, state: dict[str, Any], source: Path) -> None:
-        """Go on from ``state()`` of an earlier, killed training with the same data, options and seed."""
+        """Resume from the ``state()`` of an earlier training with the same data, options and seed."""
         names = ("format", "options", "seed", "rows", "source")
         if not isinstance(state.get("options", {}), dict):
             raise damaged(source, "holds no options")
         if [state.get(name) for name in names] != [self.state()[name] for name in names]:
             raise InputError(
-                "a training can only go on with the options, seed and rows it began with, "
-                f"however: {source} was written with others; delete it to begin anew"
+                f"Training can be resumed only with the same options, seed and rows, but {source} was written with "
+                "others",
+                hint="Delete it to begin anew.",
+                code="PG051",
             )
         try:
             check_state(state, self)
@@ -379,7 +382,7 @@ def build_optimizer(network: nn.Module, options: TrainingOptions) -> Optimizer:
 
 
 def training_loss(outputs: Tensor, y: Tensor, weight: Tensor, options: TrainingOptions) -> Tensor:
-    """Return the mean weighted loss of a batch; weights have mean 1 over all training rows."""
+    """Return the mean weighted loss of a batch. Weights have mean 1 over all training rows."""
     if options.loss == "squared_error":
         each = (outputs[:, 0] - y).square()
     elif outputs.shape[1] == 1:
@@ -400,7 +403,7 @@ def mean_loss(outputs: Tensor, rows: Rows, loss: str) -> float:
 
 @torch.no_grad()
 def predict(network: HybridNetwork, rows: Rows) -> Tensor:
-    """Return the outputs ``(rows, outputs)`` in eval mode, which is put back; for who computes in ``full_float32``."""
+    """Return the outputs ``(rows, outputs)`` in eval mode. The caller is inside ``full_float32``."""
     was_training, outputs = network.training, list[Tensor]()
     size = rows_at_once(rows.x.device, on_processor=_EVALUATION_ROWS, on_accelerator=_EVALUATION_ROWS_ACCELERATOR)
     network.eval()

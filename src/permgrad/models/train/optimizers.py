@@ -47,7 +47,7 @@ class Adam:
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what coming steps depend on, as ``torch.optim`` writes it; weights that never moved have no state."""
+        """Return the state of the optimiser as ``torch.optim`` writes it. Weights that never moved have none."""
         place = {weight: number for number, weight in enumerate(self._weights)}
         groups = [{**group, "params": [place[weight] for weight in group["params"]]} for group in self.param_groups]
         return {"state": {place[weight]: dict(state) for weight, state in self._state.items()}, "param_groups": groups}

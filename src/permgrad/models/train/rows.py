@@ -55,6 +55,6 @@ TrainingRows: TypeAlias = "Rows | StreamedRows"
 
 
 def count_batches(rows: int, batch_size: int) -> int:
-    """Return the number of batches of an epoch; a last row alone, which has no variance, joins the batch before."""
+    """Return the number of batches of an epoch. A last row alone, which has no variance, joins the batch before."""
     full, left = divmod(rows, batch_size)
     return max(1, full + (left > 1))

@@ -1,10 +1,10 @@
-"""Training of a network: on one device here, or on several in processes of their own."""
+"""Training of a network: on one device here, or on several in separate processes."""
 
 from __future__ import annotations
 
 import torch
 
-from permgrad.base.errors import InputError, warn_user
+from permgrad.base.errors import InputError, two_sentences, warn_user
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 from permgrad.models.train.distributed import Task, train_together
@@ -12,24 +12,25 @@ from permgrad.models.train.guard import sheltered
 from permgrad.models.train.learner import Course, DivergenceError, EpochWatcher, Learner, Team, TrainingOutcome
 from permgrad.models.train.rows import Rows
 
-#: Encoded columns are near 1 in size; one this large can drive a network's outputs, and its loss, out of bounds.
+#: Encoded columns are near 1 in size. One this large can drive a network's outputs, and its loss, out of bounds.
 _EXTREME = 1e3
 
 
 def train(
     course: Course, device: torch.device | str = "cpu", *, devices: int = 1, on_epoch: EpochWatcher | None = None
 ) -> TrainingOutcome:
-    """Train the network in place; afterwards it has the weights of the best epoch and is in eval mode, on ``device``.
+    """Train the network in place. Afterwards it has the weights of the best epoch and is in eval mode, on ``device``.
 
-    A loss that is no number any more ends the training with a ``PermgradWarning``, and the best weights are kept; in
+    A loss that is not finite ends the training with a ``PermgradWarning``, and the best weights are kept. In
     the first epoch it is a ``DivergenceError``. Each of ``devices`` draws dropout, and normalises, on its share of a
-    batch. ``on_epoch`` sees each epoch's line of the history, earlier ones on resuming; True ends the training.
+    batch. ``on_epoch`` sees each epoch's line of the history, earlier ones on resuming. True ends the training.
     """
     device = torch.device(device)
     if devices > 1 and on_epoch is not None:
         raise InputError(
-            "on_epoch is called in the process that trains, however: several devices train in processes of their own; "
-            "pass devices=1"
+            "on_epoch cannot be called with several devices, because they train in separate processes",
+            hint="Pass devices=1.",
+            code="PG006",
         )
     try:
         with sparing(), sheltered(course.seed):
@@ -45,25 +46,27 @@ def train(
                 network.divide_outputs(outcome.best_temperature)
             network.eval().requires_grad_(True).zero_grad(set_to_none=True)
     except DivergenceError as error:
-        raise DivergenceError(f"training needs finite losses, however: {error}; {_what_to_do(course)}") from None
+        raise DivergenceError(f"Training diverged: {error.problem}", hint=_what_to_do(course), code="PG041") from None
     if outcome.diverged:
         warn_user(
-            f"training should end with a finite loss, however: {outcome.diverged}; the weights of epoch "
-            f"{outcome.best_epoch} are kept; {_what_to_do(course)}"
+            two_sentences(
+                f"Training diverged: {outcome.diverged}, and the weights of epoch {outcome.best_epoch} are used",
+                _what_to_do(course),
+            )
         )
     return outcome
 
 
 def _what_to_do(course: Course) -> str:
-    """Return the fix of a loss that is no number: the learning rate, and the column that reaches furthest, if far."""
+    """Return the hint for a loss that is not finite: the learning rate, and the column with the largest values."""
     rows, columns = course.train_rows, course.columns
-    rate = f"lower learning_rate (now {course.options.learning_rate:g})"
+    rate = f"Lower learning_rate (now {course.options.learning_rate:g})"
     if isinstance(rows, Rows) and isinstance(rows.x, torch.Tensor) and rows.x.numel() and rows.x.ndim == 2:
         reach = rows.x.abs().amax(dim=0)
         furthest = int(reach.argmax())
         if reach[furthest] > _EXTREME and furthest < len(columns):
             return (
-                f"{rate}; column {columns[furthest]!r} reaches {float(reach[furthest]):.3g} once encoded, "
-                "look for extreme values in it"
+                f"{rate}, or look for extreme values in column {columns[furthest]!r}, which reaches "
+                f"{float(reach[furthest]):.3g} once encoded."
             )
-    return f"{rate} or look for extreme values in X"
+    return f"{rate}, or look for extreme values in X."

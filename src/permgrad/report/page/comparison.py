@@ -1,4 +1,4 @@
-"""The page of a comparison: who is ahead, by how much, and whether the models rely on the same features."""
+"""The page of a comparison: which model is best, by how much, and whether the models rely on the same features."""
 
 from __future__ import annotations
 
@@ -34,51 +34,51 @@ if TYPE_CHECKING:
 
 _HOW_TO_READ = {
     "Folds": (
-        "Every model is fitted on the same training rows of each fold, encoders included, stopped on the same rows "
-        "held out of them, and scored on test rows that it has never seen."
+        "Every model is fitted on the same training rows of each fold, encoders included. The same held-out rows stop "
+        "the training, and the scores are of test rows that no model was fitted on."
     ),
     "Behind the best": (
-        "The mean difference over folds to the best model, with its 95\u00a0% interval. Folds share training rows, so "
-        "scores of different folds resemble each other; the interval is widened for that (corrected resampled t-test, "
-        "Nadeau and Bengio 2003), and p is adjusted for the number of models compared with the best (Holm 1979). The "
-        "best is the one that came out best here, which makes the differences look a little larger than they are."
+        "The mean difference to the best model over folds, with its 95\u00a0% interval. Folds share training rows, so "
+        "their scores are correlated. The interval is widened for that (corrected resampled t-test, Nadeau and Bengio "
+        "2003), and p is adjusted for the number of models compared with the best (Holm 1979). The best model is "
+        "chosen by the same scores, which makes the differences look a little larger than they are."
     ),
     "Importance": (
-        "How much worse a model's loss becomes on test rows when a feature's raw value is taken from another row "
-        "(permutation). All models are asked on the same rows with the same donors. It says what a model uses, not "
-        "what causes the target."
+        "How much a model's loss grows on test rows when a feature's raw value is taken from another row "
+        "(permutation). All models are explained on the same rows with the same donors. Importance shows what a model "
+        "uses, not what causes the target."
     ),
     "Agreement and its ceiling": (
         "Two models are compared on different folds, and so is each model with itself. The same model fitted on other "
-        "rows never ranks features exactly alike: that agreement, the framed diagonal, is the most that two models "
-        "can be expected to reach. Only what is missing to it is a difference between the models."
+        "rows never ranks features exactly alike. That agreement, the framed diagonal, is the most that two models "
+        "can be expected to reach. Only the distance from it is a difference between the models."
     ),
     "Features that resemble each other": (
-        "Models may choose differently among features that carry the same information: they then disagree on single "
-        "features, although they use the same information. Declaring such columns as one group with --groups shows "
-        "it."
+        "Models may choose differently among features that carry the same information. They then disagree on single "
+        "features, although they use the same information. To see this, declare such columns as one group with "
+        "--groups."
     ),
 }
-#: Models whose matrices of agreement are drawn beside each other; of more the names would be too small.
+#: Most models whose matrices of agreement are drawn side by side. With more, the names would be too small.
 _BESIDE = 5
-#: Models, or pairs of models, that are said one by one.
+#: Models, or pairs of models, that are described one by one.
 _MOST_PAIRS = 3
-#: Features that are named of a pair of models, in each of the lists.
+#: Features of a pair of models that are named in each list.
 _MOST_NAMED = 4
-#: Models whose overlap is surely less than this below its ceiling rely on the same features.
+#: Models whose overlap is certainly less than this below its ceiling rely on the same features.
 _ALIKE = 0.05
 #: Heading of the verdict on a pair.
-_DIFFER = "differ beyond refitting"
-#: Terms that are explained even where no model was.
+_DIFFER = "differ more than refits"
+#: Terms that are explained even without an explanation of any model.
 _ALWAYS = ("Folds", "Behind the best")
 _HYNN = (
-    "permgrad's own networks, HyNNClassifier and HyNNRegressor, with the preset behind the name. The others "
-    "come from their own libraries, with the same encoded table."
+    "permgrad's own networks, HyNNClassifier and HyNNRegressor, with the name of the preset. The others "
+    "come from their own libraries and use the same encoded table."
 )
 
 
 def comparison_page(comparison: Comparison) -> str:
-    """Return the page of a comparison as one HTML file that asks nothing of the network."""
+    """Return the page of a comparison as one HTML file that works offline."""
     about, rows = reliance_sentences(comparison), comparison.facts.get("rows")
     facts = [
         Fact(str(len(comparison.contestants)), "models"),
@@ -101,7 +101,7 @@ def _models(comparison: Comparison, models: Iterable[Any], heading: str = "model
     return names((comparison.label(str(name)) for name in models), heading)
 
 
-# ---- who is ahead ----------------------------------------------------------------------------------------------------
+# ---- which is best ---------------------------------------------------------------------------------------------------
 def _standing(section: SectionView, comparison: Comparison) -> None:
     section.items(standing_sentences(comparison))
     frame, word = comparison.standing, fold_word(comparison)
@@ -113,7 +113,7 @@ def _standing(section: SectionView, comparison: Comparison) -> None:
             folds, label=f"{comparison.measure.label} ({comparison.measure.direction} is better)", level=level
         )
         joined = f" Thin lines join the dots of a {word}." if len(comparison.folds) <= 12 else ""
-        grey = " Grey: behind the best by more than chance." if not frame["level"].all() else ""
+        grey = " Grey: significantly behind the best." if not frame["level"].all() else ""
         section.figure(drawn, f"Each dot is a {word}, the diamond the mean.{joined}{grey}")
     _standing_table(section, comparison)
     pairs = comparison.pairs
@@ -121,7 +121,7 @@ def _standing(section: SectionView, comparison: Comparison) -> None:
         columns = [_models(comparison, pairs[side], side) for side in ("first", "second")]
         columns += _difference(comparison, pairs, "first is better by")
         columns += [figures_of("p", pairs["p_value"], p_text), figures_of("p, adjusted", pairs["p_holm"], p_text)]
-        caption = f"Every pair, tested on the {word}s that both have; adjusted for all {len(pairs)} pairs (Holm)."
+        caption = f"Every pair, tested on the {word}s that both have, adjusted for all {len(pairs)} pairs (Holm)."
         section.table(table_of(caption, columns), f"All pairs ({len(pairs)})")
     write = partial(score, comparison)
     columns = [_models(comparison, wide), *(figures_of(f"{word} {fold}", row, write) for fold, row in wide.iterrows())]
@@ -147,14 +147,14 @@ def _standing_table(section: SectionView, comparison: Comparison) -> None:
     ]
     columns += [figures_of("failed", frame["failed"], as_count)] if frame["failed"].any() else []
     caption = (
-        f"Means over {word}s (times: the median); ± is the standard deviation over {word}s. ≈: not told from the best "
-        "(p of at least 0.05, adjusted for the number of models)."
+        f"Means over {word}s (times: the median). ± is the standard deviation over {word}s. ≈: no significant "
+        "difference from the best (p of at least 0.05, adjusted for the number of models)."
     )
     section.table(table_of(caption, columns))
 
 
 def _difference(comparison: Comparison, frame: pd.DataFrame, heading: str) -> list[Column]:
-    """Write differences with their intervals; a dash where nothing was tested."""
+    """Write differences with their intervals, or a dash if nothing was tested."""
     tested = frame["difference"].where(frame["ci_low"].notna())
     low, high = ([score(comparison, end) for end in frame[name]] for name in ("ci_low", "ci_high"))
     ends = [a if a == "–" else f"{a} to {b}" for a, b in zip(low, high, strict=True)]
@@ -173,8 +173,8 @@ def _reliance(section: SectionView, comparison: Comparison) -> None:
     loss = str(explained.get("loss", "loss")).replace("_", " ")
     section.figure(
         plots.reliance(labelled, comparison.features),
-        "What each model's importance is made of: the share of the summed importances (permutation, increase of the "
-        f"{'Brier score' if loss == 'brier' else loss} on test rows) that each feature has.",
+        "What each model's importance consists of: each feature's share of the summed importances (permutation, "
+        f"increase of the {'Brier score' if loss == 'brier' else loss} on test rows).",
     )
     if len(order) > 1:
         _agreement(comparison, section, order)
@@ -214,21 +214,21 @@ def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -
         figures_of("overlap", (one["agreement"] for one in overlaps), two),
         figures_of("ceiling", (one["ceiling"] for one in overlaps), two),
         figures_of("missing, 95\u00a0% interval", (one["gap"] for one in overlaps), gaps),
-        names(({True: "yes", False: "not told", None: "–"}[one["differs"]] for one in overlaps), _DIFFER),
+        names(({True: "yes", False: "not clearly", None: "–"}[one["differs"]] for one in overlaps), _DIFFER),
         figures_of("tau", (tau["agreement"] for _, _, tau, _ in lines), two),
     ]
     caption = (
-        f"Pairs of models: how many of the {comparison.k} strongest of {len(comparison.features)} features they share "
-        "(fewer count where the others do not clearly matter or have less than a hundredth of a model's importance: of "
-        f"8 and 6), overlap of the importance shares of all {comparison.k}, and Kendall's tau of all rankings. The "
-        f"ceiling is what each agrees with itself on another {word}; what is missing to it is a difference between the "
-        "models."
+        f"Pairs of models: how many of the {comparison.k} strongest of {len(comparison.features)} features they share, "
+        f"overlap of the importance shares of all {comparison.k}, and Kendall's tau of all rankings. Features count "
+        "among the strongest only if they clearly matter and have at least a hundredth of a model's importance, so a "
+        "model may have fewer (as in: 5 of 8 and 6). The ceiling is the agreement of each model with itself on another "
+        f"{word}. What is missing to it is a difference between the models."
     )
     section.table(table_of(caption, columns))
 
 
 def _matrix(comparison: Comparison, order: list[str], measure: str) -> Any:
-    """Return how far models agree ``(models, models)``, on the diagonal each with itself on another fold."""
+    """Return the agreement of models ``(models, models)``. The diagonal is each model with itself on another fold."""
     table, frame = np.full((len(order), len(order)), math.nan), comparison.agreement
     for line in frame[frame["measure"] == measure].to_dict(orient="records"):
         if line["first"] in order and line["second"] in order:
@@ -257,8 +257,8 @@ def _paths(section: SectionView, comparison: Comparison) -> None:
     if not lines:
         return
     section.text(
-        "A hybrid network reads each row twice, as numbers and as an image. The path game shares each feature's "
-        "importance out between the two; here the shares are summed over all features."
+        "A hybrid network reads each row twice, as numbers and as an image. The path game splits each feature's "
+        "importance between the two. The shares here are summed over all features."
     )
     columns = [_models(comparison, (name for name, *_ in lines), "network")]
     for place, path in ((1, "table"), (2, "image")):
@@ -269,7 +269,7 @@ def _paths(section: SectionView, comparison: Comparison) -> None:
     section.table(table_of(caption, columns, sortable=False))
 
 
-# ---- the rest --------------------------------------------------------------------------------------------------------
+# ---- other sections --------------------------------------------------------------------------------------------------
 def _all_metrics(section: SectionView, comparison: Comparison) -> None:
     order, word = list(comparison.standing["model"]), fold_word(comparison)
     means, spreads = [_models(comparison, order)], [_models(comparison, order)]
@@ -285,7 +285,7 @@ def _all_metrics(section: SectionView, comparison: Comparison) -> None:
         means.append(figures_of(heading, column, write, marks))
         spread = wide.std(ddof=1).reindex(order)
         spreads.append(figures_of(heading, spread, partial(number, digits=2)))
-    section.table(table_of(f"Means over {word}s; the best of each column is bold.", means))
+    section.table(table_of(f"Means over {word}s. The best of each column is bold.", means))
     section.table(table_of(f"Standard deviations over {word}s.", spreads, sortable=False), f"Spread over {word}s")
 
 
@@ -318,13 +318,13 @@ def _provenance(section: SectionView, comparison: Comparison) -> None:
 
 # ---- in plain sentences ----------------------------------------------------------------------------------------------
 def sentences(comparison: Comparison) -> list[str]:
-    """Return everything that is to be said, the most important first."""
+    """Return all sentences, the most important first."""
     lines = [*standing_sentences(comparison), *reliance_sentences(comparison), *failure_sentences(comparison)]
     return [sentence for sentence in lines if sentence]
 
 
 def fold_word(comparison: Comparison) -> str:
-    """Return what one division of the rows is called."""
+    """Return the word for one division of the rows."""
     return str(comparison.facts.get("fold_word", "fold"))
 
 
@@ -340,9 +340,9 @@ def headline(comparison: Comparison) -> str:
     first = f"{clean(line['label'])} is best on {shorten(comparison.table, 40)}, with {'an' if vowel else 'a'} "
     first += f"{_metric(comparison)} of {score(comparison, line['mean'])}"
     if not level:
-        return first + (", ahead of all others by more than chance." if frame["p_holm"].notna().any() else ".")
+        return first + (", significantly better than all others." if frame["p_holm"].notna().any() else ".")
     shown = level if len(level) <= 3 else [*level[:2], f"{len(level) - 2} others"]
-    return f"{first}; {listed(shown)} cannot be told from it."
+    return f"{first}. There is no significant difference from {listed(shown)}."
 
 
 def _metric(comparison: Comparison) -> str:
@@ -350,7 +350,7 @@ def _metric(comparison: Comparison) -> str:
 
 
 def score(comparison: Comparison, value: float) -> str:
-    """Write a value of the metric that decides, or a difference of two, with as many decimals as all of them have."""
+    """Write a value of the deciding metric, or a difference of two, with equally many decimals in all of them."""
     low, high = comparison.measure.range
     if high - low <= 2:
         return fixed(value, 4)
@@ -358,9 +358,9 @@ def score(comparison: Comparison, value: float) -> str:
     return fixed(value, max(0, 3 - math.floor(math.log10(size)))) if 1e-3 <= size < 1e6 else number(value, 4)
 
 
-# ---- who is ahead ----------------------------------------------------------------------------------------------------
+# ---- which is best ---------------------------------------------------------------------------------------------------
 def standing_sentences(comparison: Comparison) -> list[str]:
-    """Say who is best, by how much, and whom it cannot be told from."""
+    """Say which model is best, by how much, and which are not significantly different."""
     if comparison.best is None:
         return []
     frame = comparison.standing
@@ -372,13 +372,13 @@ def standing_sentences(comparison: Comparison) -> list[str]:
     tested = behind[behind["p_holm"].notna()]
     clear = tested["p_value"] < 0.05
     for chosen, before, after in (
-        (tested[tested["level"] & ~clear], "It cannot be told from", ""),
+        (tested[tested["level"] & ~clear], "There is no significant difference from", ""),
         (
             tested[tested["level"] & clear],
             "It is ahead of",
-            f", but not by more than chance once all {len(tested)} comparisons with it are allowed for",
+            f", but not significantly after adjusting for all {len(tested)} comparisons with it",
         ),
-        (tested[~tested["level"]], "It is ahead by more than chance of", ""),
+        (tested[~tested["level"]], "It is significantly better than", ""),
     ):
         shown = []
         for _, line in chosen.iterrows():
@@ -406,9 +406,9 @@ def _time_sentence(comparison: Comparison) -> str:
 
 # ---- what they rely on -----------------------------------------------------------------------------------------------
 def shared_features(comparison: Comparison, first: str, second: str) -> tuple[float, tuple[float, float], float]:
-    """Return how many of their strongest features two models share, how many each has, and how many chance alone gives.
+    """Return how many of their strongest features two models share, how many each has, and how many by chance alone.
 
-    A model has fewer than ``comparison.k`` where others do not clearly matter, or have less than a hundredth of its
+    A model has fewer than ``comparison.k`` if others do not clearly matter, or have less than a hundredth of its
     importance.
     """
     left, right = comparison.strongest[first], comparison.strongest[second]
@@ -438,29 +438,29 @@ def _pair_sentence(comparison: Comparison, first: str, second: str) -> str:
     k, features = comparison.k, len(comparison.features)
     if not max(counts):
         return f"No feature clearly matters to {left} or to {right}."
-    # One number of features for both models and for the overlap that follows; what a model has fewer is said.
+    # The same number of features for both models and for the overlap. If a model has fewer, this is stated.
     whose = f"their {k} strongest features" if k > 1 else "their strongest feature"
-    of_all = f"of {features} in all; chance alone: {count_text(round(chance, 1))}"
+    of_all = f"of {features} in all, by chance alone {count_text(round(chance, 1))}"
     if counts == (k, k):
         words = f"{left} and {right} share {count_text(shared)} of {whose} ({of_all})"
     else:
         words = (
             f"Of {whose} {count_text(counts[0])} of {left} and {count_text(counts[1])} of {right} clearly matter and "
-            f"have at least a hundredth of the importance; {count_text(shared)} of these "
+            f"have at least a hundredth of the importance. {count_text(shared)} of these "
             f"{'is' if shared == 1 else 'are'} the same ({of_all})"
         )
     return f"{words}: {_named(comparison, first, second)}. {agreement_words(comparison, first, second)}"
 
 
 def _named(comparison: Comparison, first: str, second: str) -> str:
-    """Name the strongest features of two models: those of both, then those of one alone, by their shares."""
+    """Name the strongest features of two models: shared ones, then those of only one, by their shares."""
     shares = comparison.shares()
     left, right = (comparison.strongest[name] > 0 for name in (first, second))
     lists = []
     for member, whose in (
         (left & right, "both"),
-        (left & ~right, f"{clean(comparison.label(first))} alone"),
-        (right & ~left, f"{clean(comparison.label(second))} alone"),
+        (left & ~right, f"only {clean(comparison.label(first))}"),
+        (right & ~left, f"only {clean(comparison.label(second))}"),
     ):
         order = shares.loc[member, [first, second]].mean(axis=1).sort_values(ascending=False, kind="stable").index
         words = [shorten(str(name), 40) for name in order]
@@ -476,18 +476,18 @@ def _all_pairs_sentence(comparison: Comparison, pairs: Sequence[tuple[str, str]]
         return ""
     apart = sorted((line for line in judged if line["differs"]), key=lambda line: -float(line["gap"]))
     if not apart:
-        return f"None of the {len(judged)} pairs of models can be told to weigh features differently beyond refitting."
+        return f"None of the {len(judged)} pairs of models weighs features clearly differently from a refit."
     most = apart[0]
     names = f"{clean(comparison.label(most['first']))} and {clean(comparison.label(most['second']))}"
     verb = "weighs" if len(apart) == 1 else "weigh"
     return (
-        f"Of the {len(judged)} pairs of models {len(apart)} {verb} features differently by more than refitting "
-        f"explains, most of all {names} ({percent(most['agreement'])}, refitted {percent(most['ceiling'])})."
+        f"{len(apart)} of the {len(judged)} pairs of models {verb} features more differently than refits of one "
+        f"model do, most of all {names} ({percent(most['agreement'])}, refits {percent(most['ceiling'])})."
     )
 
 
 def telling_pairs(comparison: Comparison) -> list[tuple[str, str]]:
-    """Return pairs of explained models, those first that say most: the best, and the best of the other kind."""
+    """Return pairs of explained models, the most informative first: the best, and the best of the other kind."""
     names = list(comparison.reliance)
     order = [name for name in comparison.standing["model"] if name in names]
     kinds = {one.name: one.kind for one in comparison.contestants}
@@ -499,38 +499,38 @@ def telling_pairs(comparison: Comparison) -> list[tuple[str, str]]:
 
 
 def agreement_line(comparison: Comparison, first: str, second: str, measure: str) -> Any:
-    """Return the line of ``comparison.agreement`` of a pair, whichever stands first; None if there is none."""
+    """Return the line of ``comparison.agreement`` of a pair in either order, or None."""
     frame, pair = comparison.agreement, [first, second]
     rows = frame[(frame["measure"] == measure) & frame["first"].isin(pair) & frame["second"].isin(pair)]
     return rows.iloc[0] if len(rows) else None
 
 
 def agreement_words(comparison: Comparison, first: str, second: str) -> str:
-    """Say how much of their strongest features' importance is shared, against what each shares with itself."""
+    """Say how much of their strongest features' importance two models share, compared with refits of each."""
     line = agreement_line(comparison, first, second, "weighted_overlap")
     if line is None or not math.isfinite(line["agreement"]):
         return ""
     whose = f"their {comparison.k} strongest features" if comparison.k > 1 else "their strongest feature"
-    words = f"{percent(line['agreement'])} of the importance of {whose} falls on the same ones"
+    words = f"{percent(line['agreement'])} of the importance of {whose} is on the same ones"
     if not math.isfinite(line["ceiling"]):
         return f"{words}."
     word = fold_word(comparison)
-    words += f", {percent(line['ceiling'])} where the same model is fitted again on another {word}"
+    words += f" ({percent(line['ceiling'])} if the same model is fitted again on another {word})"
     if line["differs"] is None:
         return f"{words}."
     if line["differs"]:
-        return f"{words}: they weigh features differently, by more than refitting explains."
+        return f"{words}: they weigh features more differently than refits of one model do."
     if line["gap_high"] <= _ALIKE:
-        return f"{words}: they rely on the same features alike."
-    return f"{words}: a difference beyond refitting cannot be told."
+        return f"{words}: they rely on the same features."
+    return f"{words}: no clear difference from a refit."
 
 
 def count_text(value: float) -> str:
-    """Write a count that may be a mean: whole where it is whole."""
+    """Write a count that may be a mean, without decimals if it is whole."""
     return f"{value:.0f}" if float(value).is_integer() else f"{value:.1f}"
 
 
-# ---- the rest --------------------------------------------------------------------------------------------------------
+# ---- failures and paths ----------------------------------------------------------------------------------------------
 def failure_sentences(comparison: Comparison) -> list[str]:
     """Say which models failed, on how many folds, and why."""
     word = fold_word(comparison)
@@ -545,7 +545,7 @@ def failure_sentences(comparison: Comparison) -> list[str]:
 
 
 def path_lines(comparison: Comparison) -> list[tuple[str, float, float, float, float]]:
-    """Return for each hybrid network: its name, the mean shares of the table and of the image path, their spreads.
+    """Return for each hybrid network: its name, the mean shares of the table and of the image path, and their spreads.
 
     The share of a path is its part of the summed importances of all features on one fold.
     """
@@ -564,7 +564,7 @@ _SECTIONS: tuple[Builder, ...] = (
     ("standing", "Which is best", _standing),
     ("reliance", "Do they rely on the same features?", _reliance),
     ("paths", "Table or image", _paths),
-    ("metrics", "By every metric", _all_metrics),
+    ("metrics", "All metrics", _all_metrics),
     ("reading", "How to read this", _reading),
     ("run", "What was run", _provenance),
 )

@@ -1,4 +1,4 @@
-"""The first sentences of a report: what the model is, how good, and what drives it."""
+"""The first sentences of a report: what the model is, how good it is, and what it relies on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from permgrad.report.sentences import (
     is_hybrid,
     known_classes,
     path_shares,
-    path_words,
     related_words,
     skill_words,
 )
@@ -28,24 +27,31 @@ if TYPE_CHECKING:
 
 
 def kind_of_network(branches: Sequence[str]) -> str:
-    """Say what was trained."""
+    """Return the kind of network in words."""
     kinds = {
         ("image", "tabular"): "A hybrid network (table and image)",
         ("images", "table"): "A network of images and a table",
-        ("tabular",): "A network on the table alone",
-        ("image",): "A network on the image of each row alone",
+        ("tabular",): "A network of the table alone",
+        ("image",): "A network of the image of each row alone",
     }
     return kinds.get(tuple(sorted(branches)), "A network")
 
 
+def subject_words(content: ReportContent) -> str:
+    """Return what the model is, for the beginning of a sentence."""
+    if content.subject:
+        return f"The model {shorten(content.subject, 60)}"
+    return kind_of_network(content.network.branches if content.network else ())
+
+
 def main_metric(content: ReportContent) -> tuple[Metric, float | None]:
-    """Return the metric that stands first and its value on the test rows."""
+    """Return the main metric and its value on the test rows."""
     metric = primary_metric(content.task, known_classes(content.test))
     return metric, content.test.get(metric.name)
 
 
-def verdict(content: ReportContent, subject: str = "This model") -> str:
-    """Say that the model is no better than a constant, wholly or in part; empty where it is."""
+def lack_of_skill(content: ReportContent, subject: str = "This model") -> str:
+    """Return a sentence if the model is no better than a constant in some respect, else an empty text."""
     if "learnt" not in content.constant:
         return ""
     return skill_words(content.target, content.task, content.test, content.constant, subject=subject)
@@ -58,38 +64,33 @@ def drivers(explanation: Explanation, count: int = 3) -> list[str]:
 
 def headline(content: ReportContent) -> str:
     """Compose the first sentence."""
-    network = kind_of_network(content.network.branches if content.network else ())
+    subject = subject_words(content)
     if not content.learnt:
-        return verdict(content, network)
+        return lack_of_skill(content, "The model")
     metric, value = main_metric(content)
     target = shorten(content.target, 60)
     if value is None:
-        return f"{network} that predicts {target}."
+        return f"{subject} predicts {target}."
     rows = ((content.metrics or {}).get("rows") or {}).get("test")
     where = f" on {rows:,} test rows" if isinstance(rows, int) else " on the test rows"
     value_words = percent(value) if metric.name == "accuracy" else number(value)
     article = "a" if metric.name == "roc_auc" else "an"
     measure = f"{article} {metric.label}".replace("-", "\u2011")  # the hyphen that does not break the line
-    return f"{network} predicts {target} with {measure} of {value_words}{where}."
+    return f"{subject} predicts {target} with {measure} of {value_words}{where}."
 
 
-def second_sentence(content: ReportContent) -> str:
-    """Say first what speaks against the model; then name the drivers and, if shares cannot, the paths."""
-    if not content.learnt:
-        return f"What it relies on says nothing about {shorten(content.target, 60)}."
-    return " ".join(filter(None, (verdict(content), _drivers_sentence(content), path_words(content.paths))))
-
-
-def _drivers_sentence(content: ReportContent) -> str:
-    """Name what clearly matters, and which ranks before the last of it are left out, as their effects may be chance."""
+def reliance_sentence(content: ReportContent) -> str:
+    """Name what clearly matters, and the ranks in between that are left out because their effects may be chance."""
     explanation = content.explanation
+    if not content.learnt:
+        return f"What it relies on does not help to predict {shorten(content.target, 60)}."
     if explanation is None:
         return ""
     leading, tests = drivers(explanation), tests_of(explanation)
     if not tests:
-        return "Which features clearly matter cannot be said, because this explanation has no p-values."
+        return "It is unknown which features clearly matter, because this explanation has no p-values."
     if not leading:
-        return f"No feature clearly matters: no p-value passes Holm's correction for {tests} features at 5\u00a0%."
+        return f"No feature clearly matters: no p-value is below 5\u00a0% after Holm's correction for {tests} features."
     names, values = listed(shorten(name, 40) for name in leading), explanation.values[:, 0]
     shares, size = importance_shares(np.nan_to_num(values)), ""
     if np.isfinite(values).all() and len(values) > 3 and shares.sum() > 0:
@@ -98,11 +99,16 @@ def _drivers_sentence(content: ReportContent) -> str:
         size = f", {together}{percent(share)} of the total importance ({len(values)} features)"
     ranking = explanation.ranking()
     ranks = [str(at + 1) for at, name in enumerate(ranking[: ranking.index(leading[-1])]) if name not in leading]
-    left_out = f"Numbers {listed(ranks, 5)} by estimate are left out, because their effects may be chance."
+    left_out = f"Ranks {listed(ranks, 5)} are left out, because their effects may be chance."
     if len(ranks) == 1:
-        left_out = f"Number {ranks[0]} by estimate is left out, because its effect may be chance."
-    related = related_words(content.related, leading, lambda name: shorten(name, 40))
-    return " ".join(filter(None, [f"It relies most on {names}{size}.", left_out if ranks else "", related]))
+        left_out = f"Rank {ranks[0]} is left out, because its effect may be chance."
+    return " ".join(filter(None, [f"It relies most on {names}{size}.", left_out if ranks else ""]))
+
+
+def related_sentence(content: ReportContent) -> str:
+    """Name the features that move with those that matter most, or return an empty text."""
+    leading = drivers(content.explanation) if content.explanation is not None and content.learnt else []
+    return related_words(content.related, leading, lambda name: shorten(name, 40))
 
 
 def tests_of(explanation: Explanation) -> int:
@@ -111,7 +117,7 @@ def tests_of(explanation: Explanation) -> int:
 
 
 def constant_label(content: ReportContent) -> str:
-    """Return the name of the constant that looks at no feature."""
+    """Return the name of the constant that ignores the features."""
     return "always the mean" if content.task == "regression" else "always the most frequent class"
 
 
@@ -120,7 +126,8 @@ def facts(content: ReportContent) -> list[Fact]:
     chosen: list[Fact] = []
     metric, value = main_metric(content)
     if value is not None:
-        chosen.append(Fact(number(value), f"{metric.label}, this network"))
+        units = f" (in units of {shorten(content.target, 30)})" if metric.name == "rmse" else ""
+        chosen.append(Fact(number(value), f"{metric.label}, this {content.noun}{units}"))
         if not content.learnt:
             chosen.append(Fact(number(content.constant.get(metric.name)), f"{metric.label}, {constant_label(content)}"))
     best = best_competitor(content.task, content.metrics or {})
@@ -130,7 +137,7 @@ def facts(content: ReportContent) -> list[Fact]:
     if explanation is not None and tests_of(explanation):
         clear = len(explanation.clearly_matter())
         chosen.append(Fact(f"{clear} of {len(explanation.names)}", "features that clearly matter"))
-    if shares := path_shares(content.paths):
+    if content.image_counts and (shares := path_shares(content.paths)):
         label = " and ".join(clean(name) for name in shares)
         what = "path" if is_hybrid(content.paths) else "as whole inputs"
         chosen.append(Fact(" · ".join(percent(share) for share in shares.values()), f"{label} {what}"))

@@ -1,11 +1,13 @@
-"""The page: one HTML file that asks nothing of the network; names and values from data are escaped by the template."""
+"""The page: one HTML file that works offline. The template escapes names and values from the data."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -16,31 +18,41 @@ import jinja2
 from permgrad.base.files import write_text_atomic
 from permgrad.report import style
 from permgrad.report.page import headline as first_words
-from permgrad.report.page.sections import all_sections
+from permgrad.report.page.page_data import deflated, page_data
+from permgrad.report.page.tab import TabView, filled, tab_view
+from permgrad.report.page.tabs import TABS
+from permgrad.report.page.verdict import by_part, first_sentence, verdict
+from permgrad.report.page.views import figures_in
 from permgrad.report.words import clean
 
 if TYPE_CHECKING:
     from permgrad.report.page.content import ReportContent
     from permgrad.report.page.views import Fact, SectionView
 
+#: Scripts of every page, in order. Those of tabs follow.
+SCRIPTS = ("tables.js", "charts.js", "page.js")
 
-def write_report(path: str | os.PathLike[str], content: ReportContent) -> Path:
+
+def write_report(path: str | os.PathLike[str], content: ReportContent, *, theme: str = "auto") -> Path:
     """Write a report as one self-contained HTML file, in one step."""
     target = Path(path)
-    write_text_atomic(target, render_report(content))
+    write_text_atomic(target, render_report(content, theme=theme))
     return target
 
 
-def render_report(content: ReportContent) -> str:
+def render_report(content: ReportContent, *, theme: str = "auto") -> str:
     """Return the report as HTML text."""
+    sentences = verdict(content)
+    content = replace(content, sentences=sentences)
     return render_page(
         title=content.title,
         kind="permgrad report",
-        headline=first_words.headline(content),
-        second=first_words.second_sentence(content),
+        headline=first_sentence(sentences),
+        verdict=by_part(sentences),
         facts=first_words.facts(content),
         warnings=content.warnings,
-        sections=all_sections(content),
+        tabs=[tab_view(tab, content) for tab in TABS],
+        theme=theme,
     )
 
 
@@ -50,34 +62,70 @@ def render_page(
     kind: str,
     headline: str,
     second: str = "",
+    verdict: Sequence[tuple[str, str, Sequence[str]]] = (),
     facts: Sequence[Fact] = (),
     warnings: Sequence[str] = (),
     sections: Sequence[SectionView] = (),
+    tabs: Sequence[TabView] = (),
     more_css: str = "",
+    theme: str = "auto",
 ) -> str:
-    """Return a page in the house style: one self-contained HTML file that asks nothing of the network."""
+    """Return a page in the house style: one HTML file that works offline. It has either sections or tabs.
+
+    ``verdict`` has the name, the heading and the sentences of each of its parts. ``theme`` is one of ``style.THEMES``.
+    """
     from permgrad import __version__
 
-    templates = resources.files("permgrad.report") / "templates"
-    script = (templates / "report.js").read_text(encoding="utf-8").strip()
+    tabs = filled(tabs)
+    sections = [section for section in sections if section.blocks]
+    all_sections = [*sections, *(section for tab in tabs for section in tab.sections)]
+    data = {tab.name: tab.data for tab in tabs if tab.data is not None}
+    script = joined_scripts(tabs)
     light = "".join(f"--{name}:{colour};" for colour, name in style.VARIABLES.items())
     dark = "".join(f"--{name}:{style.DARK[colour]};" for colour, name in style.VARIABLES.items())
-    # For light and for dark screens; paper is always light.
-    colours = f":root{{{light}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}\n"
+    # Colours for light and dark screens. Paper is always light.
+    screens = {"auto": "screen and (prefers-color-scheme:dark)", "dark": "screen", "light": "not all"}
+    colours = f":root{{{light}}}\n@media {screens[theme]}{{:root{{{dark}}}}}\n"
     text: str = _template().render(
         title=clean(title),
         kind=kind,
+        scheme={"auto": "light dark"}.get(theme, theme),
         headline=headline,
         second=second,
+        verdict=verdict,
         facts=facts,
         warnings=[clean(warning) for warning in warnings],
-        sections=[section for section in sections if section.blocks],
+        sections=sections,
+        tabs=tabs,
         version=__version__,
-        css=colours + (templates / "report.css").read_text(encoding="utf-8") + more_css,
+        css=colours + _part("report.css") + more_css,
+        page_data=deflated(page_data({"figures": _numbers(all_sections), **data})),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
     )
     return text
+
+
+def _numbers(sections: Iterable[SectionView]) -> dict[str, Any]:
+    """Return the numbers of every figure by its anchor."""
+    figures = (view for section in sections for view in figures_in(section.blocks))
+    return {view.anchor: view.rows for view in figures if view.anchor and view.rows}
+
+
+#: Comments and indentation of scripts. The page leaves them out.
+_COMMENTS = re.compile(r"/\*\*.*?\*/ ?|^ *//[^\n]*$", re.DOTALL | re.MULTILINE)
+_INDENTS = re.compile(r"\n\s+")
+
+
+def joined_scripts(tabs: Iterable[TabView]) -> str:
+    """Join the scripts of every page and those of its tabs, each only once and without comments."""
+    names = dict.fromkeys([*SCRIPTS, *(name for tab in tabs for name in tab.scripts)])
+    joined = "\n".join([*(_part(f"scripts/{name}") for name in names), "Page.start();"])
+    return _INDENTS.sub("\n", _COMMENTS.sub("", joined)).strip()
+
+
+def _part(name: str) -> str:
+    return (resources.files("permgrad.report") / "templates" / name).read_text(encoding="utf-8")
 
 
 @lru_cache(maxsize=1)

@@ -1,4 +1,4 @@
-"""The page of a study: which trial won, how the search went, and what each setting was worth. One offline HTML file."""
+"""The page of a study: the best trial, the search, and the effect of each setting. One offline HTML file."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ from permgrad.report.plots.training import (
 )
 from permgrad.report.words import clean, duration, listed, number, value_text
 
-#: Columns of the trials' table that are no settings.
+#: Columns of the trials' table that are not settings.
 OWN = ("trial", "state", "validation_loss", "epochs", "best_epoch", "seed", "reason")
 
 
 def tuning_page(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
-    """Return a study's page, from ``trials.csv`` and what else is known (absent facts are left out).
+    """Return a study's page, from ``trials.csv`` and further facts (missing facts are left out).
 
     ``table, target, task, space, space_text, total, best, importances, curves, seconds, log_scales, starts_with,
     command, again, study, seed, split_seed, split, test, has_report``.
     """
     best = facts.get("best")
     count, total = len(table), facts.get("total", len(table))
-    headline = f"None of {count} trial{'s' * (count != 1)} has ended well yet."
+    headline = f"None of {count} trial{'s' * (count != 1)} has succeeded yet."
     if best is not None:
         headline = f"Trial {best} is the best of {count}: validation loss {number(_loss(table, best), 4)}."
     return render_page(
@@ -56,7 +56,7 @@ def tuning_page(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
         headline=headline,
         second=_second(table, facts),
         facts=_facts(table, facts),
-        warnings=[f"{count} of {total} trials are finished; the same command goes on with the rest."] * (count < total),
+        warnings=[f"{count} of {total} trials are finished. Run the same command to resume."] * (count < total),
         sections=built(_SECTIONS, table, facts),
     )
 
@@ -82,15 +82,15 @@ def _second(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     if best == 0:
         return f"{words} No trial was better than preset {clean(start)} itself."
     gain = 1 - _loss(table, best) / first if first else 0.0
-    itself = f"Preset {clean(start)} itself, trial 0, has {number(first, 4)}"
-    return f"{words} {itself}; the winner's loss is {gain:.1%} smaller."
+    itself = f"Preset {clean(start)}, trial 0, has {number(first, 4)}"
+    return f"{words} {itself}. The winner's loss is {gain:.1%} smaller."
 
 
 def _facts(table: pd.DataFrame, facts: Mapping[str, Any]) -> list[Fact]:
     counts = table["state"].value_counts()
     chosen = [Fact(f"{int(counts[state])}", state) for state in ("complete", "pruned", "failed") if counts.get(state)]
     spent = sum(float(value) for value in facts.get("seconds", {}).values() if value)
-    chosen += [Fact(duration(spent), "training in all")] if spent else []
+    chosen += [Fact(duration(spent), "training in total")] if spent else []
     return [*chosen, Fact(f"{len(settings_of(table))}", "settings searched")][:4]
 
 
@@ -105,10 +105,10 @@ def _winner(section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any])
         measured = [f"{metrics.get(name).label} {number(float(test[name]))}" for name in defined]
         section.text(
             Markup(
-                'Its model, its figures on the test rows and its explanation: <a href="report.html">report.html</a>. '
+                'Its model, test metrics and explanation: <a href="report.html">report.html</a>. '
                 'Its settings as a preset: <a href="preset.json">preset.json</a>.'
             ),
-            f"On the test rows, seen by no trial: {listed(measured)}." if measured else "",
+            f"On the test rows, which no trial used: {listed(measured)}." if measured else "",
         )
     row = table.loc[table["trial"] == best].iloc[0]
     settings = [name for name in settings_of(table) if not pd.isna(row[name])]
@@ -120,7 +120,7 @@ def _winner(section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any])
         columns.append(names(texts, f"preset {clean(facts['starts_with'])}", marks))
     section.table(table_of("Settings of the winner", columns, sortable=False))
     if facts.get("again"):
-        section.text("The same model again, by itself:")
+        section.text("Train the same model again:")
         section.add("code", str(facts["again"]))
 
 
@@ -129,9 +129,9 @@ def _history(section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any]
         start = facts.get("starts_with")
         section.figure(
             tuning_history(table, reference=f"preset {clean(start)}" if start else ""),
-            "Each mark is a trial: the smallest loss that it reached on the validation rows. Pruned trials were ended "
-            "early, because at the same epoch half of the trials before were better. What is far worse than most is "
-            "drawn at the upper edge.",
+            "Each mark is a trial: its smallest loss on the validation rows. Pruned trials were stopped early, because "
+            "at the same epoch half of the earlier trials were better. Values far worse than most are drawn at the "
+            "upper edge.",
         )
 
 
@@ -140,7 +140,7 @@ def _importance(section: SectionView, _table: pd.DataFrame, facts: Mapping[str, 
         section.figure(
             setting_importances(facts["importances"]),
             "How differently a setting is distributed among the best trials and among all (PED-ANOVA, Watanabe et al. "
-            "2023), of complete trials alone. With few trials this is a hint, not a finding.",
+            "2023), over complete trials only. With few trials this is a hint, not a finding.",
         )
 
 
@@ -151,8 +151,8 @@ def _slices(section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any])
     shown.sort(key=lambda name: order.index(name) if name in order else len(order))
     if shown:
         caption = (
-            "Validation loss against the value of each setting, the most important first. Blue is early, orange "
-            "late; hollow is pruned; the ring is the winner. Trials without a setting are not in its panel."
+            "Validation loss against the value of each setting, the most important first. Blue: early. Orange: late. "
+            "Hollow: pruned. Ring: the winner. Trials without a setting are not in its panel."
         )
         if len(shown) > MOST_SLICES:
             caption += f" The first {MOST_SLICES} of {len(shown)} settings."
@@ -166,7 +166,7 @@ def _curves(section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any])
         pruned = [int(trial) for trial in table.loc[table["state"] == "pruned", "trial"]]
         section.figure(
             trial_curves(curves, best=facts.get("best"), pruned=pruned),
-            "Validation loss after each epoch. A cross is where a trial was pruned.",
+            "Validation loss after each epoch. A cross marks where a trial was pruned.",
         )
 
 
@@ -194,14 +194,14 @@ def _trials(section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any])
     if "reason" in table and table["reason"].notna().any():
         reasons = [Cell("" if pd.isna(reason) else clean(reason), None, "quiet") for reason in table["reason"]]
         columns.append(Column("reason", reasons, "text"))
-    section.table(table_of("Click a heading to sort. The same without times is in trials.csv.", columns))
+    section.table(table_of("Click a heading to sort. trials.csv has the same without times.", columns))
 
 
 def _origin(section: SectionView, _table: pd.DataFrame, facts: Mapping[str, Any]) -> None:
     section.add("code", str(facts.get("command") or ""))
     section.text(
-        "Settings are chosen by tree-structured Parzen estimators (Optuna) on the validation rows; no trial sees the "
-        "test rows, and neither does the choice of the winner."
+        "Settings are chosen by tree-structured Parzen estimators (Optuna) on the validation rows. Neither the trials "
+        "nor the choice of the winner use the test rows."
     )
     labels = {"study": "study", "space": "space", "seed": "seed", "split_seed": "seed of the split", "split": "split"}
     section.pairs({words: facts[name] for name, words in labels.items() if facts.get(name) is not None})
@@ -214,5 +214,5 @@ _SECTIONS: tuple[Builder, ...] = (
     ("slices", "Setting by setting", _slices),
     ("curves", "Learning curves", _curves),
     ("trials", "All trials", _trials),
-    ("provenance", "How this was done", _origin),
+    ("provenance", "What was run", _origin),
 )

@@ -1,54 +1,65 @@
-"""What all plots share: a figure that keeps the house style, choices of what is shown, and pieces of axes."""
+"""Common parts of all plots: a figure in the house style, choices of what is shown, and pieces of axes."""
 
 from __future__ import annotations
 
 import io
 import math
 import os
-from collections.abc import Sequence
-from functools import lru_cache
+import sys
+import tempfile
+import textwrap
+import webbrowser
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from functools import lru_cache, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ParamSpec
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from permgrad.base.checks import check_whole, is_whole
-from permgrad.base.errors import InputError, shown
+from permgrad.base.errors import EnvironmentProblem, InputError, shown
 from permgrad.base.files import atomic_path, writing
 from permgrad.report import style
 from permgrad.report.words import clean, compact, fixed
 
-if TYPE_CHECKING:
-    from permgrad.attribution.explanation import Explanation
-
 Floats = npt.NDArray[np.float64]
 
 FORMATS = (".png", ".svg", ".pdf")
-#: Runs a plotting function in the house style.
-styled = style.house_style()
+P = ParamSpec("P")
 
 
 class PlotFigure(Figure):
-    """A matplotlib figure that is drawn in the house style whenever that happens, and that never meets pyplot.
+    """A matplotlib figure that is always drawn in the house style and does not use pyplot.
 
-    The style must also hold while drawing, because matplotlib makes ticks only then and would take the user's settings
-    (and read ``$`` in names as mathematics).
+    The style must also apply while drawing, because matplotlib makes ticks only then. It would use the user's settings
+    and read ``$`` in names as mathematics.
+
+    Examples:
+        >>> import tempfile
+        >>> figure = PlotFigure()
+        >>> line = figure.subplots().plot([1, 2])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     figure.save(f"{folder}/line.png").name
+        'line.png'
+        >>> figure.to_html() == figure.to_svg()
+        True
     """
 
     description: str = ""
-    """What the figure shows, in words; the report uses it as alternative text."""
+    """A description of the figure. The report uses it as alternative text."""
 
     html: str = ""
-    """The same as HTML, where a plot has such a form."""
+    """The same as HTML, if the plot has such a form."""
 
     def to_html(self) -> str:
-        """Return HTML of the figure: words in colours of a text, else the picture's SVG markup."""
+        """Return HTML of the figure: for a text its coloured words, else the SVG markup."""
         return self.html or self.to_svg()
 
     def draw(self, renderer: Any) -> None:
@@ -57,7 +68,7 @@ class PlotFigure(Figure):
             super().draw(renderer)
 
     def savefig(self, fname: Any, **options: Any) -> None:
-        """Save in the house style; see ``matplotlib.figure.Figure.savefig``."""
+        """Save in the house style, see ``matplotlib.figure.Figure.savefig``."""
         with style.house_style():
             super().savefig(fname, **options)
 
@@ -66,14 +77,16 @@ class PlotFigure(Figure):
         target = Path(path)
         if target.suffix.lower() not in FORMATS:
             raise InputError(
-                f"save writes {', '.join(FORMATS)}, however: path={str(path)!r}; choose one of these endings"
+                f"A plot is saved as {', '.join(FORMATS)}, got {str(path)!r}",
+                hint="Choose one of these endings.",
+                code="PG003",
             )
-        with writing("a plot must be written", target, "choose another folder"), atomic_path(target) as temporary:
+        with writing(target, "choose another folder"), atomic_path(target) as temporary:
             self.savefig(temporary, format=target.suffix.lower()[1:])
         return target
 
     def to_svg(self) -> str:
-        """Return SVG markup without a background: what ``savefig`` writes, which draws twice, to arrange it first."""
+        """Return SVG markup without a background. ``savefig`` draws twice, first to arrange the figure."""
         buffer, canvas, dots = io.StringIO(), self.canvas, self.dpi
         try:
             with style.house_style():
@@ -83,6 +96,26 @@ class PlotFigure(Figure):
             self.dpi = dots
         return buffer.getvalue()
 
+    def show(self, warn: bool = True) -> None:  # noqa: ARG002 — as of any figure of matplotlib
+        """Show the figure: below the cell of a notebook, elsewhere in the browser, as a PNG file.
+
+        Neither pyplot nor matplotlib's settings are touched.
+
+        Raises:
+            EnvironmentProblem: There is no browser.
+        """
+        shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+        if hasattr(shell, "kernel"):
+            from IPython.display import display
+
+            display(self)  # type: ignore[no-untyped-call]
+            return
+        path = self.save(Path(tempfile.mkdtemp(prefix="permgrad-")) / "figure.png")
+        if not webbrowser.open(path.as_uri()):
+            raise EnvironmentProblem(
+                "No browser could be opened", hint=f"Open {path}, or call figure.save(path).", code="PG062"
+            )
+
     def _repr_png_(self) -> bytes:
         """Show the figure in a notebook."""
         buffer = io.BytesIO()
@@ -90,11 +123,107 @@ class PlotFigure(Figure):
         return buffer.getvalue()
 
 
+# ---- axes of the user ------------------------------------------------------------------------------------------------
+def styled(plot: Callable[P, PlotFigure]) -> Callable[P, PlotFigure]:
+    """Draw a plot in the house style, into the axes ``ax`` if there are any: then their figure is returned."""
+
+    @wraps(plot)
+    def drawn(*args: P.args, **options: P.kwargs) -> PlotFigure:
+        ax: Any = options.get("ax")
+        if ax is None:
+            with style.house_style():
+                return plot(*args, **options)
+        if not isinstance(ax, Axes):
+            hint = "Pass one of them, such as plt.subplots()[1]."
+            raise InputError(f"ax must be the axes of one plot, got {type(ax).__name__}", hint=hint, code="PG001")
+        token = _place.set(_Place(ax))
+        try:
+            with style.house_style():
+                plot(*args, **options)
+        finally:
+            _place.reset(token)
+        return ax.figure  # type: ignore[return-value] # any figure, where the axes are the user's
+
+    return drawn
+
+
+class _Place:
+    """What stands for the figure where the axes are the user's; several panels share the room of the axes."""
+
+    description = html = heading = ""
+
+    def __init__(self, ax: Axes) -> None:
+        self.ax, self.axes = ax, [ax]
+
+    def add_subplot(self) -> Axes:
+        return self.ax
+
+    def add_axes(self, _: Any) -> Axes:
+        return self.ax
+
+    def set_layout_engine(self, _: Any) -> None:
+        """Leave the layout to the user."""
+
+    def get_figheight(self) -> float:
+        figure: Any = self.ax.figure
+        return float(figure.bbox.height / figure.dpi)
+
+    def title(self, text: str, pad: float = 22) -> None:
+        """Set the title, by default above a legend."""
+        look: dict[str, Any] = {"loc": "left", "fontsize": style.SIZE_TITLE, "fontweight": "bold", "color": style.INK}
+        self.heading = clean(text) if text else ""
+        self.ax.set_title(self.heading, pad=pad, **look)
+
+    def subplots(
+        self, rows: int = 1, columns: int = 1, *, squeeze: bool = True, gridspec_kw: Any = None, **options: Any
+    ) -> Any:
+        figure: Any = self.ax.figure
+        ratios: dict[str, Any] = {
+            name: options.pop(name) for name in ("width_ratios", "height_ratios") if name in options
+        }
+        sizes: dict[str, Any] = {**ratios, **(gridspec_kw or {})}
+        if figure.get_layout_engine() is None:
+            sizes = {"wspace": 0.4, "hspace": 0.5, **sizes}
+        self.ax.set_axis_off()
+        self.title(self.heading, pad=4)
+        spec, place = self.ax.get_subplotspec(), self.ax.get_position()
+        if spec is not None and self.heading:  # room below the title
+            spec = spec.subgridspec(2, 1, height_ratios=(1, 9), hspace=0)[1]
+        if spec is None:
+            sides = {"left": place.x0, "right": place.x1, "bottom": place.y0, "top": place.y1}
+            grid: Any = figure.add_gridspec(rows, columns, **sides, **sizes)
+        else:
+            grid = spec.subgridspec(rows, columns, **sizes)
+        panels = grid.subplots(squeeze=squeeze, **options)
+        self.axes = [self.ax] if isinstance(panels, Axes) else list(np.ravel(panels))
+        return panels
+
+    def legend(self, handles: Any, labels: Any, *, ncols: int, **_: Any) -> None:
+        self.ax.legend(handles, labels, loc="lower left", bbox_to_anchor=(0, 1), ncols=ncols)
+
+    def align_ylabels(self, panels: Any) -> None:
+        self.ax.figure.align_ylabels(panels)
+
+    def supxlabel(self, text: str, **look: Any) -> None:
+        self.ax.annotate(text, (0.5, 0), (0, -22), "axes fraction", "offset points", ha="center", va="top", **look)
+
+    def supylabel(self, text: str, **look: Any) -> None:
+        look |= {"rotation": 90, "ha": "right", "va": "center"}
+        self.ax.annotate(text, (0, 0.5), (-28, 0), "axes fraction", "offset points", **look)
+
+
+#: Where the plot is drawn that this thread is drawing; None: into a figure of its own.
+_place: ContextVar[_Place | None] = ContextVar("place", default=None)
+
+
 def new_figure(width: float, height: float, title: str | None = "", default: str = "") -> PlotFigure:
-    """Return an empty figure of a size in inches, to which a title (None: the default) adds, that arranges itself."""
+    """Return an empty figure of a size in inches. A title (None: the default) adds to its height."""
     if title is not None and not isinstance(title, str):
-        raise InputError(f"title must be text or None, however: title={shown(title)}; pass '' for none")
+        raise InputError(f"title must be text or None, got {shown(title)}", hint="Pass '' for none.", code="PG001")
     title = default if title is None else title
+    if (place := _place.get()) is not None:
+        place.title(title)
+        return place  # type: ignore[return-value] # what plots need of a figure
     figure = PlotFigure(figsize=(width, height + (0.3 if title else 0)), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)  # type: ignore[union-attr, call-arg]
     if title:
@@ -111,7 +240,7 @@ def one_panel(width: float, height: float, title: str | None = "", default: str 
 def small_panels(
     count: int, size: tuple[float, float], title: str | None = "", *, room: float = 0.0, **shared: Any
 ) -> tuple[PlotFigure, list[Any]]:
-    """Return a figure of panels of one size, at most three beside each other, and their axes with one y axis."""
+    """Return a figure of panels of equal size, at most three in a row, and their axes with a shared y axis."""
     columns = min(3, count)
     rows = math.ceil(count / columns)
     figure = new_figure(size[0] * columns, size[1] * rows + room, title)
@@ -121,71 +250,7 @@ def small_panels(
     return figure, grid[:count]
 
 
-# ---- choices ---------------------------------------------------------------------------------------------------------
-def check_top_n(top_n: int | None, available: int) -> int:
-    """Return how many to show; None shows all."""
-    if top_n is None:
-        return available
-    return min(check_whole("top_n", top_n, "pass for example 10, or None for all"), available)
-
-
-def largest(scores: Floats, top_n: int | None) -> npt.NDArray[np.intp]:
-    """Return positions of the largest scores, largest first, undefined last, ties in their order."""
-    order: npt.NDArray[np.intp] = np.argsort(-np.nan_to_num(scores, nan=-np.inf, posinf=np.inf), kind="stable")
-    return order[: check_top_n(top_n, len(scores))]
-
-
-def pick_output(explanation: Explanation, output: str | int | None) -> int:
-    """Return an output's position; None is the first, or of two classes the positive one."""
-    outputs = explanation.outputs
-    if output is None and len(outputs) == 2 and outputs[0] != "all":
-        positive = explanation.meta.get("positive")
-        return outputs.index(positive) if positive in outputs else 1
-    return int(explanation.output_index(output))
-
-
-def check_one_unit(explanation: Explanation, plot: str) -> None:
-    """Refuse to put numbers of different methods on one axis: they have different units."""
-    if explanation.meta.get("methods"):
-        raise InputError(
-            f"{plot} puts all features on one axis, however: the modalities were explained by different methods, each "
-            "in its own unit; call explanation.plot.features(), which gives each its own axis"
-        )
-
-
-def check_local(explanation: Explanation, plot: str) -> None:
-    """Refuse a global explanation where single rows are needed."""
-    if explanation.scope != "local":
-        raise InputError(
-            f"{plot} shows single rows and needs a local explanation, however: this one is global; "
-            "explain with scope='local', for example method='integrated_gradients'"
-        )
-
-
-def check_row(explanation: Explanation, row: int) -> int:
-    """Return a row's position if it exists; negative positions count from the end."""
-    rows = int(explanation.values.shape[0])
-    if not is_whole(row) or not -rows <= row < rows:
-        raise InputError(
-            f"row must be a position from 0 to {rows - 1}, however: row={shown(row)}; pass for example "
-            "row=0, or row=-1 for the last"
-        )
-    return int(row) % rows
-
-
-def as_global(explanation: Explanation) -> Explanation:
-    """Return a local explanation as its mean absolute attribution, a global one as it is."""
-    return explanation.to_global("mean_abs") if explanation.scope == "local" else explanation
-
-
-def adding_parts(explanation: Explanation, column: int) -> dict[str, Floats]:
-    """Return the parts of an output's values that add up to them, by path; others stand beside them: nothing."""
-    parts = {name: np.asarray(part[:, column]) for name, part in explanation.parts.items() if name != "interaction"}
-    values = explanation.values[:, column]
-    gap, scale = (np.nanmax(np.abs(one), initial=1e-300) for one in (sum(parts.values()) - values, values))
-    return {} if len(parts) < 2 or gap > 1e-6 * scale else parts
-
-
+# ---- arrays ----------------------------------------------------------------------------------------------------------
 def class_table(
     truth: npt.ArrayLike, probabilities: npt.ArrayLike, classes: Sequence[Any]
 ) -> tuple[npt.NDArray[np.intp], Floats]:
@@ -193,8 +258,9 @@ def class_table(
     table, labels = np.asarray(probabilities, dtype=np.float64), np.asarray(truth)
     if table.shape != (len(labels), len(classes)):
         raise InputError(
-            "probabilities must have one row per row of truth and one column per class, however: "
-            f"the shape is {table.shape} and ({len(labels)}, {len(classes)}) is needed"
+            f"probabilities must have shape ({len(labels)}, {len(classes)}), got {table.shape}",
+            hint="Pass one row per row of truth and one column per class.",
+            code="PG007",
         )
     return pd.Index(np.asarray(classes)).get_indexer(pd.Index(labels)), table
 
@@ -212,19 +278,19 @@ def series_style(position: int) -> dict[str, Any]:
 
 
 def signed_bars(axes: Any, values: Floats, height: float = 0.62, **options: Any) -> None:
-    """Draw horizontal bars, the first on top of the list, whose colours tell their sign."""
+    """Draw horizontal bars, the first on top, coloured by sign."""
     colours = [style.NEGATIVE if value < 0 else style.POSITIVE for value in np.nan_to_num(values)]
     axes.barh(np.arange(len(values)), np.nan_to_num(values), height=height, color=colours, linewidth=0, **options)
 
 
 def intervals(axes: Any, low: Floats, high: Floats, **look: Any) -> None:
-    """Draw a whisker in each row whose ends are defined."""
+    """Draw a whisker in each row with defined ends."""
     rows = np.flatnonzero(np.isfinite(low) & np.isfinite(high))
     axes.hlines(rows, low[rows], high[rows], **{"color": style.INK, "linewidth": 1.1, **look})
 
 
 # ---- pieces of axes --------------------------------------------------------------------------------------------------
-#: Coordinates of what stands at a share of the width, beside a row.
+#: Coordinates: a share of the width, and the position of a row.
 BESIDE_ROW = ("axes fraction", "data")
 
 
@@ -237,7 +303,7 @@ def note(
     of: Any = "data",
     **look: Any,
 ) -> None:
-    """Write small grey words at a place, moved by an offset in points; ``look`` are other options of annotate."""
+    """Write small grey words at a place, moved by an offset in points. ``look`` are other options of annotate."""
     look = {"va": "center", "fontsize": style.SIZE_SMALL, "color": style.MUTED, **look}
     axes.annotate(text, at, xycoords=of, xytext=offset, textcoords="offset points", **look)
 
@@ -249,7 +315,7 @@ def beside_rows(axes: Any, texts: Sequence[str], room: float, **look: Any) -> No
 
 
 def note_hidden(axes: Any, count: int) -> None:
-    """Say beneath the names of rows how many are not shown."""
+    """Write below the names of rows how many are not shown."""
     if count:
         note(axes, f"{count} more not shown", (0, 0), (-8, -5), of="axes fraction", ha="right", va="top")
 
@@ -265,7 +331,7 @@ def name_rows(axes: Any, names: Sequence[str]) -> None:
 
 
 def name_columns(axes: Any, words: Sequence[str], *, slanted: bool, degrees: float = 40, side: str = "right") -> None:
-    """Write words along the horizontal axis, slanted where they are many or long."""
+    """Write words along the horizontal axis, slanted if they are many or long."""
     look = {"rotation": degrees, "ha": side} if slanted else {"rotation": 0, "ha": "center"}
     axes.set_xticks(range(len(words)), words, rotation_mode="anchor", **look)
 
@@ -290,7 +356,7 @@ def heat_table(
         colour = style.FIXED_LIGHT if shade > 0.55 else style.FIXED_DARK if np.isfinite(shade) else style.MUTED
         axes.text(
             column, row, text, ha="center", va="center", fontsize=size, color=colour,
-            in_layout=False,  # it lies inside the axes; measuring hundreds of texts takes seconds
+            in_layout=False,  # the text is inside the axes. To measure hundreds of texts takes seconds
         )  # fmt: skip
     rows, columns = names
     axes.set_xticks(range(len(columns)), columns)
@@ -304,12 +370,21 @@ def heat_table(
 
 
 def colour_bar(axes: Any, scale: Any, colours: Any, label: str, **size: Any) -> Any:
-    """Draw a colour bar beside axes and return it."""
-    bar = axes.figure.colorbar(ScalarMappable(scale, colours), ax=axes, **size)
+    """Draw a colour bar next to axes, or a list of them, and return it."""
+    figure = (axes[0] if isinstance(axes, list) else axes).figure
+    bar = figure.colorbar(ScalarMappable(scale, colours), ax=axes, **size)
     bar.outline.set_visible(False)
-    bar.set_label(label)
+    bar.set_label(textwrap.fill(label, 95 if size.get("orientation") == "horizontal" else 45))
     plain_axis(bar.ax, "y")
     return bar
+
+
+def lying(bar: Any, low: float, high: float) -> None:
+    """Show a horizontal colour bar from ``low`` to ``high``."""
+    bar.solids.set_edgecolor("face")
+    bar.ax.yaxis.set_ticks([])
+    bar.ax.set_xlim(low, high)
+    plain_axis(bar.ax)
 
 
 def unit_square(axes: Any) -> None:
@@ -344,7 +419,7 @@ def count_axis(axis: Any) -> None:
 
 
 def padded(values: npt.ArrayLike, share: float = 0.05) -> tuple[float, float]:
-    """Return limits with some air around the finite values: 0 to 1 around none, a small range around a single one."""
+    """Return limits with a margin around the finite values: 0 to 1 for none, a small range for a single one."""
     finite = np.asarray(values, dtype=np.float64)
     finite = finite[np.isfinite(finite)]
     if not len(finite):

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
 
-from permgrad.report import style
+from permgrad.report import choices, style
 from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import Floats, PlotFigure, styled
-from permgrad.report.words import clean, labels_of, numbers, quantity_of, valued
+from permgrad.report.ranks import certain_ranks, rank_texts
+from permgrad.report.words import clean, labels_of, number, numbers, quantity_of, valued
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -24,12 +27,14 @@ def bar(
     top_n: int | None = 15,
     output: str | int | None = None,
     title: str | None = None,
+    ax: Axes | None = None,
 ) -> PlotFigure:
     """Draw the features by falling importance.
 
-    Where the explanation has a part per path (``parts["tabular"]``, ``parts["image"]``), a bar is split into them:
-    parts above 0 stand to the right of the line, parts below 0 to its left, and the dot is their sum. The whisker is
-    the confidence interval of the sum. A local explanation is shown as its mean absolute attribution.
+    If the explanation has a part per path (``parts["tabular"]``, ``parts["image"]``), a bar is split into them: parts
+    above 0 to the right, parts below 0 to the left, and the dot is their sum. The whisker is the confidence interval
+    of the sum. A local explanation is shown as its mean absolute attribution. On the right are the values, and the
+    ranks that are certain (``Explanation.ranking``), such as 2–4.
 
     Examples:
         >>> from permgrad import Explanation
@@ -38,21 +43,21 @@ def bar(
         >>> len(figure.axes)
         1
     """
-    base.check_one_unit(explanation, "bar")
-    shown = base.as_global(explanation)
+    choices.check_one_unit(explanation, "bar")
+    shown = choices.as_global(explanation)
     local = explanation.scope == "local"
-    column = base.pick_output(explanation, output) if local else explanation.output_index(output)
+    column = choices.pick_output(explanation, output) if local else explanation.output_index(output)
     values = np.asarray(shown.values[:, column], dtype=np.float64)
-    order = base.largest(values, top_n)
-    paths = base.adding_parts(shown, column)
+    order = choices.largest(values, top_n)
+    paths = choices.adding_parts(shown, column)
     name = explanation.outputs[column]
     about = "" if len(explanation.outputs) == 1 else ", all rows" if name == "all" else f", {clean(name)}"
     height = 0.95 + style.ROW * max(len(order), 1) + (0.25 if paths else 0)
-    default = f"{explanation.method}: what drives the model{about}"
+    default = f"{explanation.method}: what the model relies on{about}"
     figure, axes = base.one_panel(style.WIDTH, height, title, default)
-    _ranked_rows(axes, shown, column, order, paths)
+    _ranked_rows(axes, shown, column, order, paths, certain_ranks(shown, column))
     base.note_hidden(axes, len(values) - len(order))
-    axes.set_xlabel(("mean |attribution|, " if local else "") + quantity_of(explanation))
+    axes.set_xlabel(("mean |attribution|, " if local else "") + quantity_of(explanation, column))
     if paths:
         place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1.0), "ncols": len(paths)}
         axes.legend(handlelength=0.9, handleheight=0.9, borderpad=0.1, borderaxespad=0.1, **place)
@@ -71,12 +76,13 @@ def features(
     top_n: int | None = 8,
     output: str | int | None = None,
     title: str | None = None,
+    ax: Axes | None = None,
 ) -> PlotFigure:
-    """Draw each modality's features by falling importance, in a panel of their own.
+    """Draw each modality's features by falling importance, in a separate panel.
 
-    Panels never share an axis: where modalities were explained by different methods, their units differ, and where
-    they were not, a modality of many small players would vanish beside one of few large players. A local explanation is
-    shown as its mean absolute attribution; ``top_n`` is of each modality.
+    Panels do not share an axis. Modalities explained by different methods have different units, and a modality of many
+    small players would be invisible next to one of few large players. A local explanation is shown as its mean absolute
+    attribution. ``top_n`` applies to each modality.
 
     Examples:
         >>> from permgrad import Explanation
@@ -86,14 +92,14 @@ def features(
         >>> len(figure.axes)
         2
     """
-    shown = base.as_global(explanation)
+    shown = choices.as_global(explanation)
     column = explanation.output_index(output)
     values = np.asarray(shown.values[:, column], dtype=np.float64)
     modality = np.asarray(explanation.modality, dtype=object)
     members = {name: np.flatnonzero(modality == name) for name in dict.fromkeys(explanation.modality)}
-    chosen = {name: places[base.largest(values[places], top_n)] for name, places in members.items()}
+    chosen = {name: places[choices.largest(values[places], top_n)] for name, places in members.items()}
     rows = [max(len(order), 1) for order in chosen.values()]
-    default = f"{explanation.method}: what drives the model, input by input"
+    default = f"{explanation.method}: what the model relies on, input by input"
     figure = base.new_figure(style.WIDTH, 0.95 * len(rows) + style.ROW * sum(rows), title, default)
     panels = figure.subplots(len(rows), 1, squeeze=False, gridspec_kw={"height_ratios": rows})[:, 0]
     methods = explanation.meta.get("methods")
@@ -114,10 +120,15 @@ def features(
 
 @styled
 def signed_bars(
-    names: Sequence[str], values: Floats, *, label: str = "attribution", top_n: int | None = 20
+    names: Sequence[str],
+    values: Floats,
+    *,
+    label: str = "attribution",
+    top_n: int | None = 20,
+    ax: Axes | None = None,
 ) -> PlotFigure:
-    """Draw signed values by falling size, such as attributions that were divided by their L1 norm."""
-    order = base.largest(np.abs(values), top_n)
+    """Draw signed values by falling size, such as attributions divided by their L1 norm."""
+    order = choices.largest(np.abs(values), top_n)
     figure, axes = base.one_panel(style.WIDTH, 0.95 + style.ROW * max(len(order), 1))
     base.signed_bars(axes, np.asarray(values, dtype=np.float64)[order])
     axes.axvline(0, color=style.INK, linewidth=0.8)
@@ -130,43 +141,49 @@ def signed_bars(
 
 
 @styled
-def classes(explanation: Explanation, *, top_n: int | None = 15, title: str | None = None) -> PlotFigure:
-    """Draw features (rows) by classes (columns); colour and number are the importance for the rows of that class.
+def classes(
+    explanation: Explanation,
+    *,
+    top_n: int | None = 15,
+    title: str | None = None,
+    ax: Axes | None = None,
+) -> PlotFigure:
+    """Draw features (rows) by classes (columns). Colour and number are the importance for the rows of that class.
 
-    Features are ordered by their largest absolute importance over the columns, unless the explanation has a column for
-    all rows, which then gives the order and stands apart on the left. A local explanation is shown as its mean absolute
+    Features are ordered by their largest absolute importance over the columns. If the explanation has a column for all
+    rows, that column gives the order and is drawn apart on the left. A local explanation is shown as its mean absolute
     attribution per output.
     """
-    base.check_one_unit(explanation, "classes")
-    shown = base.as_global(explanation)
+    choices.check_one_unit(explanation, "classes")
+    shown = choices.as_global(explanation)
     values = np.asarray(shown.values, dtype=np.float64)
     has_all = shown.outputs[0] == "all" and len(shown.outputs) > 1
-    order = base.largest(values[:, 0] if has_all else np.nan_to_num(np.abs(values)).max(axis=1), top_n)
+    order = choices.largest(values[:, 0] if has_all else np.nan_to_num(np.abs(values)).max(axis=1), top_n)
     names = labels_of(shown.outputs, 14)
     names[0] = "all rows" if has_all else names[0]
     cell = float(np.clip(4.8 / len(names), 0.2, 0.95))
     size = (min(max(3.4 + cell * len(names), 5.0), 16.0), 1.5 + style.ROW * 1.05 * len(order))
-    figure, axes = base.one_panel(*size, title, f"{explanation.method}: what drives each class")
+    figure, axes = base.one_panel(*size, title, f"{explanation.method}: importance for each class")
     table = values[order]
     bound = float(np.nanmax(np.abs(table), initial=0.0)) or 1.0
     shades = base.heat_table(
         axes,
         table,
-        np.reshape(numbers(table.ravel(), 2), table.shape) if cell >= 0.5 else None,
+        np.reshape([_short(value, bound) for value in table.ravel()], table.shape) if cell >= 0.5 else None,
         (labels_of([shown.names[i] for i in order]), names),
         most=bound,
         signed=bool(np.nanmin(table, initial=0.0) < -0.1 * bound),
         size=style.SIZE_SMALL - 0.5,
         aspect="auto",
     )
-    if has_all:  # the column of all rows stands apart from those of the classes
+    if has_all:  # the column of all rows is drawn apart from those of the classes
         axes.axvline(0.5, color=style.PAPER, linewidth=14 * cell)
     axes.xaxis.tick_top()
     axes.tick_params(labelsize=style.SIZE_LABEL, pad=6)
     axes.tick_params(axis="x", labelrotation=90 if cell * 15 < max(map(len, names)) + 1 else 0)
     base.colour_bar(axes, shades.norm, shades.cmap, quantity_of(explanation), fraction=0.025, pad=0.02, aspect=32)
     leading = " ".join(
-        f"For {name} the leading one is {clean(shown.names[int(np.nanargmax(column))])}."
+        f"For {name} the largest is {clean(shown.names[int(np.nanargmax(column))])}."
         for name, column in list(zip(names, values.T, strict=True))[:12]
         if np.any(np.isfinite(column))
     )
@@ -178,14 +195,20 @@ def classes(explanation: Explanation, *, top_n: int | None = 15, title: str | No
 
 
 # ---- pieces ----------------------------------------------------------------------------------------------------------
+def _short(value: float, bound: float) -> str:
+    """Write a number of a table with two digits: features differ by powers of ten."""
+    return "≈ 0" if 0 < abs(value) < bound / 1000 else number(value, 2)
+
+
 def _ranked_rows(
     axes: Any,
     shown: Explanation,
     column: int,
     order: npt.NDArray[np.intp],
     paths: Mapping[str, Floats] | None = None,
+    ranks: pd.DataFrame | None = None,
 ) -> None:
-    """Draw bars, in parts by path if there are any, with intervals, names on the left and values on the right."""
+    """Draw bars, in parts by path if there are any, with intervals, names, values and ranks."""
     values = np.asarray(shown.values[:, column], dtype=np.float64)[order]
     low, high = (end[:, column][order] for end in shown.ci())
     places, reach = np.arange(len(order)), np.zeros((2, len(order)))
@@ -205,11 +228,17 @@ def _ranked_rows(
     axes.set_xlim(*(base.padded(ends, 0.03) if np.any(ends[np.isfinite(ends)]) else (0.0, 1.0)))
     axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0.5)
     texts = numbers(values)
-    base.beside_rows(axes, texts, 6 + 4.6 * max(map(len, texts), default=0), ha="right")
+    room = 6 + 4.6 * max(map(len, texts), default=0)
+    base.beside_rows(axes, texts, room, ha="right")
+    if ranks is not None:
+        shown_ranks = rank_texts(ranks)[: len(order)]
+        room += 12 + 4.6 * max(4, *map(len, shown_ranks))
+        base.beside_rows(axes, shown_ranks, room, ha="right", color=style.MUTED)
+        base.note(axes, "rank", (1.0, -0.75), (room, 0), of=base.BESIDE_ROW, ha="right", color=style.MUTED)
 
 
 def _unit(explanation: Explanation, modality: str) -> str:
-    """Say what one modality's numbers are."""
+    """Return what the numbers of a modality are."""
     units, quantities = explanation.meta.get("units"), explanation.meta.get("quantities")
     if not isinstance(units, Mapping) or modality not in units:
         return quantity_of(explanation)

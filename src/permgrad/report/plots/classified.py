@@ -1,4 +1,4 @@
-"""Of classes and their probabilities: the confusion matrix, ROC curves, reliability curves."""
+"""Plots of classes and their probabilities: confusion matrix, ROC curves, reliability curves."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
 
 from permgrad.base.errors import InputError
 from permgrad.evaluation.calibration import reliability
@@ -17,13 +18,21 @@ from permgrad.report.words import labels_of, number, shorten, valued
 
 
 @styled
-def confusion_matrix(matrix: npt.ArrayLike, labels: Sequence[Any], *, title: str = "") -> PlotFigure:
-    """Draw counts (numbers) ``(classes, classes)`` and the share of each true class (colour); rows are the truth."""
+def confusion_matrix(
+    matrix: npt.ArrayLike,
+    labels: Sequence[Any],
+    *,
+    title: str = "",
+    ax: Axes | None = None,
+) -> PlotFigure:
+    """Draw counts (numbers) ``(classes, classes)`` and the share of each true class (colour). Rows are true classes."""
     counts = np.asarray(matrix, dtype=np.float64)
     if counts.shape != (len(labels), len(labels)) or not len(labels):
         raise InputError(
-            "matrix must have shape (classes, classes) with one label per class, however: "
-            f"its shape is {counts.shape} with {len(labels)} labels"
+            f"matrix must have shape (classes, classes) with one label per class, got {counts.shape} and "
+            f"{len(labels)} labels",
+            hint="Pass one row, one column and one label per class.",
+            code="PG007",
         )
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
@@ -37,7 +46,7 @@ def confusion_matrix(matrix: npt.ArrayLike, labels: Sequence[Any], *, title: str
     axes.set_xlabel("predicted")
     axes.set_ylabel("truth")
     recall = valued(names[:20], np.diag(shares)[:20], "{:.0%}".format)
-    figure.description = f"Confusion matrix, found of each true class: {recall}"
+    figure.description = f"Confusion matrix, recall of each class: {recall}"
     return figure
 
 
@@ -47,11 +56,17 @@ MOST_POINTS = 400
 
 @styled
 def roc_curves(
-    truth: npt.ArrayLike, probabilities: npt.ArrayLike, classes: Sequence[Any], *, positive: int = 1, title: str = ""
+    truth: npt.ArrayLike,
+    probabilities: npt.ArrayLike,
+    classes: Sequence[Any],
+    *,
+    positive: int = 1,
+    title: str = "",
+    ax: Axes | None = None,
 ) -> PlotFigure:
-    """Draw one curve per class (of two classes the positive one), with its area; of more than ten the ten worst.
+    """Draw one curve per class (of two classes the positive one), with its area. Of more than ten the ten worst.
 
-    Classes that no row has, or every row has, have no curve and are named below the others.
+    Classes of no row, or of all rows, have no curve and are named below the others.
     """
     from sklearn.metrics import roc_auc_score, roc_curve
 
@@ -62,8 +77,7 @@ def roc_curves(
     shown = sorted(areas, key=areas.__getitem__)[:MOST_CURVES] if len(areas) > MOST_CURVES else list(areas)
     names = {k: shorten(classes[k], 16) for k in [*shown, *absent]}
     outside = len(classes) > 2
-    # Arranged by hand, in inches: constrained layout would give way to the legend at the right on the left, where the
-    # labels stand.
+    # Arranged by hand, in inches: constrained layout would make room for the right legend on the left, at the labels.
     left, below, side, edge = 0.6, 0.5, 3.3, 0.1
     legend = 1.15 + 0.085 * max(10, *map(len, names.values())) if outside and names else 0.0
     width, height = left + side + edge + legend, below + side + edge
@@ -93,7 +107,7 @@ def roc_curves(
     return figure
 
 
-#: Classes that have a panel; of more, those with the most rows.
+#: Most classes with a panel: those with the most rows.
 MOST_CALIBRATION_PANELS = 9
 _HISTOGRAM = np.linspace(0, 1, 21)
 
@@ -107,15 +121,16 @@ def calibration(
     before: npt.ArrayLike | None = None,
     positive: int = 1,
     title: str = "",
+    ax: Axes | None = None,
 ) -> PlotFigure:
-    """Draw a reliability curve with its 95 % band, of each class where there are more than two, and the probabilities.
+    """Draw a reliability curve with its 95 % band (of each class if there are more than two), and the probabilities.
 
-    A dashed line is ``before``, the probabilities before they were calibrated.
+    A dashed line is ``before``, the probabilities before calibration.
     """
     codes, table = base.class_table(truth, probabilities, classes)
     earlier = None if before is None else base.class_table(truth, before, classes)[1]
     if not len(codes):
-        raise InputError("calibration needs at least one row, however: there is none; pass rows that were predicted")
+        raise InputError("calibration needs at least one row, got none", hint="Pass predicted rows.", code="PG013")
     counts = np.array([np.sum(codes == k) for k in range(len(classes))])
     most = np.argsort(-counts, kind="stable")[:MOST_CALIBRATION_PANELS]
     shown = [positive] if len(classes) == 2 else sorted(most.tolist())
@@ -140,7 +155,7 @@ def calibration(
     for k, axes in zip(shown, panels, strict=True):
         scores, older = np.clip(table[:, k], 0, 1), None if earlier is None else np.clip(earlier[:, k], 0, 1)
         error = _reliability_curves(axes, codes == k, scores, older, single=single)
-        # How many rows get which probability: on axes of their own, or low and pale behind the curves.
+        # The distribution of probabilities: on separate axes, or low and pale behind the curves.
         heights, _ = np.histogram(scores[np.isfinite(scores)], bins=_HISTOGRAM)
         heights = heights if single else 0.16 * heights / max(int(heights.max()), 1)
         look = {} if single else {"alpha": 0.45, "zorder": 0}
@@ -148,7 +163,7 @@ def calibration(
             _HISTOGRAM[:-1], heights, width=0.9 * _HISTOGRAM[1], align="edge", color=style.NEUTRAL, linewidth=0, **look
         )
         errors.append(f"{shorten(classes[k], 30)} {number(error, 2)}")
-    figure.description = "Reliability curves; calibration error: " + ", ".join(errors)
+    figure.description = "Reliability curves, calibration error: " + ", ".join(errors)
     return figure
 
 

@@ -1,4 +1,4 @@
-"""How much each branch or modality matters, as a whole."""
+"""Plots of the importance of complete branches or modalities."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 
 from permgrad.base.checks import check_choice, check_number
 from permgrad.base.errors import InputError, shown
 from permgrad.evaluation.ranking import importance_shares
-from permgrad.report import style
+from permgrad.report import choices, style
 from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import Floats, PlotFigure, styled
 from permgrad.report.sentences import entries_of, path_words, value_of
@@ -31,19 +33,20 @@ def modality(
     truth: Mapping[str, Any] | None = None,
     output: str | int | None = None,
     title: str | None = None,
+    ax: Axes | None = None,
 ) -> PlotFigure:
-    """Draw the importance of whole branches or modalities.
+    """Draw the importance of complete branches or modalities.
 
-    Uses ``explanation.branches`` where there is one; else, for additive methods, the signed sum over the features
-    of each path or modality. With ``truth``, known shares such as ``{"image": 0.5, "table": 0.5}`` or several by name,
-    ``{"published": {...}, "effect": {...}}``, bars are shares, and a mark stands at each known one.
+    Uses ``explanation.branches`` if there are any. Otherwise, for additive methods, uses the signed sum over the
+    features of each path or modality. With ``truth``, known shares such as ``{"image": 0.5, "table": 0.5}`` or several
+    by name, ``{"published": {...}, "effect": {...}}``, bars are shares, and a mark shows each known one.
 
     Raises:
         InputError: If the values cannot be summed (the message names the call to make), if the modalities were
             explained by different methods, or if ``truth`` does not fit.
     """
-    base.check_one_unit(explanation, "modality")
-    text = f"{explanation.method}: what each part of the network adds" if title is None else title
+    choices.check_one_unit(explanation, "modality")
+    text = f"{explanation.method}: importance of each part of the network" if title is None else title
     explanation.output_index(output)
     content = explanation.branches or _content(explanation, output)
     if truth is not None:
@@ -52,14 +55,14 @@ def modality(
 
 
 def _content(explanation: Explanation, output: str | int | None) -> dict[str, dict[str, float]]:
-    """Return the modalities' values in the form of ``branches.json``: sums over features, of each path if there are."""
+    """Return the modalities' values in the form of ``branches.json``: sums over features, by path if there are any."""
     summed, paths = explanation, tuple(name for name in explanation.parts if name in ("tabular", "image"))
     if explanation.level != "modality":
         summed = explanation.by_modality()
         if len(paths) == 2:
             values = np.stack([explanation.parts[name].sum(axis=-2) for name in paths], axis=-2)
             summed = replace(summed, values=values, names=paths, modality=paths, parts={}, part_std={})
-    summed = base.as_global(summed)
+    summed = choices.as_global(summed)
     column = summed.output_index(output)
     numbers = np.stack([summed.values, *summed.ci()])[:, :, column]
     keys = ("importance", "ci_low", "ci_high")
@@ -70,10 +73,16 @@ def _content(explanation: Explanation, output: str | int | None) -> dict[str, di
 
 
 @styled
-def shares(content: Mapping[str, Any], truth: Mapping[str, Any], *, title: str = "") -> PlotFigure:
-    """Draw modalities as shares of a whole, with a mark at each share that is known to be true.
+def shares(
+    content: Mapping[str, Any],
+    truth: Mapping[str, Any],
+    *,
+    title: str = "",
+    ax: Axes | None = None,
+) -> PlotFigure:
+    """Draw modalities as shares of the total, with a mark at each known share.
 
-    ``truth`` is ``{modality: share}``, or several by name; a negative importance counts as 0.
+    ``truth`` is ``{modality: share}``, or several by name. A negative importance counts as 0.
     """
     names = _names(content, "shares needs at least one modality")
     marks = _true_shares(truth, names)
@@ -92,7 +101,7 @@ def shares(content: Mapping[str, Any], truth: Mapping[str, Any], *, title: str =
     _bars(axes, names, estimated, words, reach, "share of the sum over modalities")
     axes.set_xlim(0, max(reach) * 1.04 or 1.0)
     axes.tick_params(axis="y", pad=8)  # a mark at 0 must not cover the end of a name
-    figure.description = "Shares of the modalities, estimated and true: " + "; ".join(
+    figure.description = "Shares of the modalities, estimated and true: " + " · ".join(
         f"{clean(name)} {share:.2f}"
         + "".join(f", {clean(label)} {mark[name]:.2f}" for label, mark in marks.items() if name in mark)
         for name, share in zip(names, estimated, strict=True)
@@ -104,8 +113,9 @@ def _true_shares(truth: Any, names: list[str]) -> dict[str, dict[str, float]]:
     """Return the checked shares of each truth, by its name."""
     if not isinstance(truth, Mapping):
         raise InputError(
-            f"truth must map modalities to their shares, however: truth={shown(truth)}; pass for example "
-            f"{{{names[0]!r}: 0.5}}"
+            f"truth must map modalities to their shares, got {shown(truth)}",
+            hint=f"For example: {{{names[0]!r}: 0.5}}.",
+            code="PG001",
         )
     marks = {}
     several = all(isinstance(entry, Mapping) for entry in truth.values())
@@ -117,17 +127,27 @@ def _true_shares(truth: Any, names: list[str]) -> dict[str, dict[str, float]]:
             for name, share in entry.items()
         }
         if not checked or min(checked.values()) < 0 or sum(checked.values()) > 1 + 1e-6:
-            raise InputError(f"truth must hold shares of at least 0 that sum to at most 1, however: truth={checked}")
+            raise InputError(
+                f"truth must hold shares of at least 0 with a sum of at most 1, got {checked}",
+                hint="Pass shares of the total.",
+                code="PG002",
+            )
         marks[str(label)] = checked
     return marks
 
 
 @styled
-def branches(content: Mapping[str, Any], *, title: str = "", label: str = "importance") -> PlotFigure:
-    """Draw the content of ``branches.json``; entries that are missing or null are left out.
+def branches(
+    content: Mapping[str, Any],
+    *,
+    title: str = "",
+    label: str = "importance",
+    ax: Axes | None = None,
+) -> PlotFigure:
+    """Draw the content of ``branches.json``, without entries that are missing or null.
 
-    The bar is the importance with its interval, the open circle the effect alone, the open square that when replaced
-    last. Shares are written beside them unless one lies outside 0 … 1.
+    The bar is the importance with its interval, the open circle the effect if replaced alone, the open square that if
+    replaced last. Shares are written next to them unless one is outside 0 … 1.
     """
     names = _names(content, "branches needs at least one branch")
     figure, axes = base.one_panel(style.WIDTH, 1.15 + 0.5 * len(names), title)
@@ -147,21 +167,29 @@ def branches(content: Mapping[str, Any], *, title: str = "", label: str = "impor
             for share, one, entry in zip(shares_of, words, map(content.__getitem__, names), strict=True)
         ]
     _bars(axes, names, value, words, [0.0, *numbers[np.isfinite(numbers)]], label)
-    figure.description = f"Importance of whole branches: {valued(names, value)}"
+    figure.description = f"Importance of the branches: {valued(names, value)}"
     return figure
 
 
 @styled
-def missing(result: Missing, measure: str = "loss", *, top_n: int | None = 32, title: str | None = None) -> PlotFigure:
+def missing(
+    result: Missing,
+    measure: str = "loss",
+    *,
+    top_n: int | None = 32,
+    title: str | None = None,
+    ax: Axes | None = None,
+) -> PlotFigure:
     """Draw the loss, or a score, of subsets of modalities with its interval, the best on top.
 
     Lines: the model with every modality, and with none.
     """
     values, _, low, high = result.measures[measure]
-    order = base.largest(values if measure != "loss" else -values, top_n)
+    order = choices.largest(values if measure != "loss" else -values, top_n)
     default = f"{measure.replace('_', ' ')} by the modalities that are present"
     figure, axes = base.one_panel(style.WIDTH, 1.15 + style.ROW * len(order), title, default)
-    for place, label, dash in ((0, "all present", "-"), (len(values) - 1, "none present", "--")):
+    least = "only held ones" if result.meta.get("always") else "none"
+    for place, label, dash in ((0, "all present", "-"), (len(values) - 1, f"{least} present", "--")):
         axes.axvline(values[place], color=style.MUTED, linewidth=0.9, linestyle=dash, label=label, zorder=0.5)
     base.intervals(axes, low[order], high[order], linewidth=1.2)
     axes.plot(values[order], np.arange(len(order)), "o", markersize=5, color=style.SERIES[0])
@@ -175,19 +203,36 @@ def missing(result: Missing, measure: str = "loss", *, top_n: int | None = 32, t
     return figure
 
 
+@styled
+def information(frame: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> PlotFigure:
+    """Draw the parts of ``Missing.information`` as shares with their intervals."""
+    shares_of = frame["share"].to_numpy(dtype=np.float64)
+    figure, axes = base.one_panel(style.WIDTH, 1.0 + 0.42 * len(frame), title)
+    axes.barh(np.arange(len(frame)), np.nan_to_num(shares_of), height=0.52, color=style.TABULAR, linewidth=0)
+    base.intervals(axes, frame["ci_low"].to_numpy(), frame["ci_high"].to_numpy())
+    base.name_rows(axes, labels_of(frame["part"].tolist(), 40))
+    words = [f"{share * 100:.0f} % · {bits:.3f} bits" for share, bits in zip(shares_of, frame["bits"], strict=True)]
+    base.beside_rows(axes, words, 8, color=style.INK, fontsize=style.SIZE_LABEL)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("share of what all modalities tell about the target")
+    figure.description = f"Shares of the information: {valued(frame['part'], shares_of)}"
+    return figure
+
+
 # ---- pieces ----------------------------------------------------------------------------------------------------------
 def _names(content: Mapping[str, Any], need: str) -> list[str]:
     names = list(entries_of(content))
     if not names:
         raise InputError(
-            f"{need} with an importance, however: there is none; pass explanation.branches of a model with several "
-            "inputs or paths"
+            f"{need} with an importance, got none",
+            hint="Pass explanation.branches of a model with several inputs or paths.",
+            code="PG055",
         )
     return names
 
 
 def _bars(axes: Any, names: list[str], values: Floats, words: list[str], reach: list[float], label: str) -> None:
-    """Draw bars with their names, words to their right: paths in their own colours, others in those of a series."""
+    """Draw bars with names, and words to their right. Paths have fixed colours, others those of a series."""
     series = [style.SERIES[place % len(style.SERIES)] for place in range(len(names))]
     known = all(name in style.PATH_COLOURS for name in names)
     colours = [style.PATH_COLOURS[name] for name in names] if known else series

@@ -1,4 +1,4 @@
-"""Of several models: their scores on the same folds, what they rely on, and what error they reach at what cost."""
+"""Plots of several models: scores on the same folds, importances, and error against cost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from matplotlib.patches import Rectangle
 
 from permgrad.evaluation.ranking import importance_shares
-from permgrad.report import style
+from permgrad.report import choices, style
 from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import BESIDE_ROW, Floats, PlotFigure, note, one_panel, plain_axis, styled
 from permgrad.report.words import clean, labels_of, number, numbers, shorten, valued
@@ -20,15 +20,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-#: Folds whose dots are joined from model to model; more lines would hide the dots.
+#: Most folds whose dots are joined from model to model. More lines would hide the dots.
 MOST_LINES = 12
 
 
 @styled
-def scores(values: Mapping[str, npt.ArrayLike], *, label: str = "score", level: tuple[str, ...] = ()) -> PlotFigure:
-    """Draw each model's score on every fold as a dot, the best on top, and the mean as a diamond; lines join a fold.
+def scores(
+    values: Mapping[str, npt.ArrayLike],
+    *,
+    label: str = "score",
+    level: tuple[str, ...] = (),
+    ax: Axes | None = None,
+) -> PlotFigure:
+    """Draw each model's score on every fold as a dot, the best on top, and the mean as a diamond. Lines join a fold.
 
-    Models of ``level`` are drawn in full colour; empty: all.
+    Models of ``level`` are drawn in full colour. Empty: all.
     """
     arrays = {name: np.asarray(folds, dtype=np.float64).ravel() for name, folds in values.items()}
     table, count = np.stack(list(arrays.values())), len(arrays)
@@ -54,14 +60,14 @@ def scores(values: Mapping[str, npt.ArrayLike], *, label: str = "score", level: 
     look = {"ha": "right", "fontsize": style.SIZE_LABEL, "color": style.INK}
     base.beside_rows(axes, texts, 10 + 4.8 * max(map(len, texts)), **look)
     described = valued(arrays, means, partial(number, digits=4))
-    figure.description = f"{clean(label)} of {count} models on {table.shape[1]} folds; means: {described}"
+    figure.description = f"{clean(label)} of {count} models on {table.shape[1]} folds, means: {described}"
     return figure
 
 
 def within_reach(means: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Say which models lie on a common scale: none four times as far from the first as the next nearer one.
+    """Return which models fit on a common scale: none is four times as far from the first as the next nearer one.
 
-    At least three stay.
+    At least three remain.
     """
     away = np.abs(means - means[0])
     order = np.argsort(np.nan_to_num(away, nan=-1.0), kind="stable")
@@ -72,19 +78,51 @@ def within_reach(means: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     return near
 
 
-#: Models that can be told apart as dots in one row; more are drawn as the cells of a heat map.
+@styled
+def differences(
+    names: Sequence[str],
+    intervals: npt.ArrayLike,
+    *,
+    label: str,
+    ax: Axes | None = None,
+) -> PlotFigure:
+    """Draw how far each model is behind another, with its interval: ``(models, 3)``, difference, low and high.
+
+    Models whose interval contains 0 are grey.
+    """
+    table = np.asarray(intervals, dtype=np.float64).reshape(len(names), 3)
+    figure, axes = base.one_panel(style.WIDTH, 0.95 + 0.36 * len(names))
+    axes.axvline(0.0, color=style.INK, linewidth=1.0, zorder=1)
+    for place, (value, low, high) in enumerate(table):
+        colour = style.POSITIVE if low > 0 else style.NEGATIVE if high < 0 else style.NEUTRAL
+        axes.hlines(place, low, high, color=colour, linewidth=2.0)
+        axes.plot(value, place, "o", color=colour, markersize=6.5, markeredgecolor=style.PAPER, zorder=3)
+    base.name_rows(axes, labels_of(names, 30))
+    axes.set_xlim(*base.padded(np.append(table, 0.0), 0.06))
+    axes.set_xlabel(clean(label))
+    figure.description = f"{clean(label)}: {valued(names, table[:, 0])}"
+    return figure
+
+
+#: Most models drawn as dots in one row. More are drawn as cells of a heat map.
 MOST_DOTS = 5
 
 
 @styled
-def reliance(importances: Mapping[str, npt.ArrayLike], names: Sequence[str], *, top_n: int | None = 12) -> PlotFigure:
-    """Draw the share of importance ``(folds, features)`` that models give to features: mean and range over folds.
+def reliance(
+    importances: Mapping[str, npt.ArrayLike],
+    names: Sequence[str],
+    *,
+    top_n: int | None = 12,
+    ax: Axes | None = None,
+) -> PlotFigure:
+    """Draw each model's shares of importance ``(folds, features)``: mean and range over folds.
 
-    Shares are of the importances above 0 of one model on one fold: the losses of different models differ in size.
+    Shares are of the importances above 0 of a model on a fold, because the losses of different models differ in size.
     """
     shares = {name: np.stack(list(map(importance_shares, np.asarray(one)))) for name, one in importances.items()}
     means = np.stack([folds.mean(axis=0) for folds in shares.values()], axis=1)
-    order = base.largest(means.mean(axis=1), top_n)
+    order = choices.largest(means.mean(axis=1), top_n)
     labels = labels_of([names[i] for i in order])
     if len(shares) <= MOST_DOTS:
         figure = _dots({name: folds[:, order] for name, folds in shares.items()}, labels)
@@ -117,7 +155,8 @@ def _dots(shares: Mapping[str, Floats], labels: Sequence[str]) -> PlotFigure:
         )  # fmt: skip
     base.name_rows(axes, labels)
     axes.set_xlim(-0.005, max(0.02, 1.04 * max(float(folds.max()) for folds in shares.values())))
-    axes.set_xlabel("share of the model's importance (dot: mean over folds, line: lowest to highest)")
+    several = any(len(folds) > 1 for folds in shares.values())
+    axes.set_xlabel("share of the model's importance" + " (dot: mean over folds, line: lowest to highest)" * several)
     axes.legend(
         loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=min(count, 3), handletextpad=0.1, columnspacing=1.4,
         borderpad=0.1, borderaxespad=0.2,
@@ -136,8 +175,13 @@ def _cells(models: Sequence[str], table: Floats, labels: Sequence[str]) -> PlotF
 
 
 @styled
-def agreement_matrix(matrix: npt.ArrayLike, labels: Sequence[str]) -> PlotFigure:
-    """Draw how far models agree ``(models, models)``: framed each with itself on other rows, which is the ceiling."""
+def agreement_matrix(
+    matrix: npt.ArrayLike,
+    labels: Sequence[str],
+    *,
+    ax: Axes | None = None,
+) -> PlotFigure:
+    """Draw the agreement of models ``(models, models)``. Framed: each with itself on other rows, the ceiling."""
     table = np.asarray(matrix, dtype=np.float64)
     size = float(np.clip(0.62 * len(labels), 1.5, 5.5))
     figure, axes = base.one_panel(size + 1.75, size + 1.2)
@@ -159,11 +203,17 @@ Points = tuple[npt.ArrayLike, npt.ArrayLike]
 
 @styled
 def tradeoff(
-    points: Mapping[str, Points], *, x_label: str, y_label: str, quiet: tuple[str, ...] = (), name_quiet: bool = True
+    points: Mapping[str, Points],
+    *,
+    x_label: str,
+    y_label: str,
+    quiet: tuple[str, ...] = (),
+    name_quiet: bool = True,
+    ax: Axes | None = None,
 ) -> PlotFigure:
-    """Draw each method's mean error against its mean cost, from its costs and errors run by run; small dots are runs.
+    """Draw each method's mean error against its mean cost. Small dots are single runs.
 
-    ``quiet`` methods are grey, for comparison, with their names only if ``name_quiet``.
+    ``quiet`` methods are grey, for comparison, with names only if ``name_quiet``.
     """
     pairs = {name: np.asarray(pair, dtype=np.float64) for name, pair in points.items()}
     runs = {name: pair[:, np.isfinite(pair).all(axis=0) & (pair[0] > 0)] for name, pair in pairs.items()}
@@ -183,7 +233,7 @@ def tradeoff(
     axes.grid(axis="both")
     axes.margins(0.08)
     for which, values in zip("xy", map(np.concatenate, zip(*runs.values(), strict=True)), strict=True):
-        # An axis has a length also where values differ by rounding alone, as a mean from its only value.
+        # An axis needs a length even if values differ only by rounding.
         low, high = float(values.min()), float(values.max())
         if high - low <= 1e-6 * abs(high) and high:
             log = getattr(axes, f"get_{which}scale")() == "log"
@@ -191,7 +241,7 @@ def tradeoff(
     _place_labels(figure, axes, means, [name for name in means if name_quiet or name not in quiet])
     for axis in (axes.xaxis, axes.yaxis):
         if axis.get_scale() == "log":
-            # Powers would be written as mathematics, which names in this house are never read as.
+            # Powers would be written as mathematics, which the house style turns off.
             axis.set_major_formatter(lambda value, _: number(value, 2))
             axis.set_minor_formatter("")
         else:
@@ -207,7 +257,7 @@ def tradeoff(
 def _place_labels(
     figure: PlotFigure, axes: Axes, means: Mapping[str, tuple[float, float]], named: Sequence[str]
 ) -> None:
-    """Write names beside the marks, each where it hides no other name and no other mark."""
+    """Write names next to the marks, so that they hide no other name or mark."""
     figure.draw_without_rendering()
     edge, dot = axes.get_window_extent(), figure.dpi / 72
     marks = {name: axes.transData.transform(place) for name, place in means.items()}

@@ -1,8 +1,10 @@
-"""Deletion and insertion curves of an explanation, beside those of random orders."""
+"""Deletion and insertion curves of an explanation and of random orders."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from matplotlib.axes import Axes
 
 from permgrad.base.errors import InputError
 from permgrad.report import style
@@ -15,11 +17,18 @@ if TYPE_CHECKING:
 
 
 @styled
-def removal(evaluation: Evaluation, *, title: str | None = None) -> PlotFigure:
+def removal(
+    evaluation: Evaluation,
+    *,
+    title: str | None = None,
+    ax: Axes | None = None,
+) -> PlotFigure:
     """Draw the curves: the explanation's order as a line, random orders as a line with a band."""
     curves = {name: one.curve for name, one in evaluation.estimates.items() if one.curve is not None}
     if not curves:
-        raise InputError("There is no curve to draw. Evaluate with metrics=['deletion', 'insertion'].")
+        raise InputError(
+            "There is no curve to draw", hint="Evaluate with metrics=['deletion', 'insertion'].", code="PG055"
+        )
     default = f"{evaluation.meta.get('method', 'explanation')}: removal curves"
     figure, grid = base.small_panels(len(curves), (style.WIDTH / 2, 2.6), default if title is None else title)
     verbs = {"deletion": "replaced", "insertion": "left"}
@@ -33,7 +42,7 @@ def removal(evaluation: Evaluation, *, title: str | None = None) -> PlotFigure:
         base.plain_axis(axes, "xy")
     grid[0].set_ylabel(evaluation.meta.get("measured", "output"))
     grid[0].legend(borderpad=0.1)
-    figure.description = "; ".join(
+    figure.description = " · ".join(
         f"{name}: area {number(evaluation.estimates[name].value)}, random {number(evaluation.estimates[name].random)}"
         for name in curves
     )

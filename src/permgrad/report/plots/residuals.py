@@ -1,4 +1,4 @@
-"""Predictions against the truth, and what is left over: by prediction, by feature, and how it is distributed."""
+"""Plots of predictions against true values, and of errors by prediction and by feature."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib.axes import Axes
 
 from permgrad.base.errors import InputError
 from permgrad.report import style
@@ -15,21 +16,31 @@ from permgrad.report.plots._base import Floats, PlotFigure, padded, plain_axis, 
 from permgrad.report.words import clean, number, shorten, value_text
 
 MOST_POINTS = 4000
-#: Bins of the running median, rows that one should have at least, and levels of a category that are drawn.
+#: Bins of the running median, fewest rows of a bin, and most levels of a category that are drawn.
 _BINS, _FEWEST, _MOST_LEVELS = 12, 20, 10
 #: Features that have a panel.
 MOST_FEATURES = 3
 
 
 @styled
-def residuals(truth: npt.ArrayLike, predictions: npt.ArrayLike, *, title: str = "") -> PlotFigure:
-    """Draw predictions against the truth (left), errors against the prediction (right) and how errors are distributed.
+def residuals(
+    truth: npt.ArrayLike,
+    predictions: npt.ArrayLike,
+    *,
+    title: str = "",
+    ax: Axes | None = None,
+) -> PlotFigure:
+    """Draw predictions against true values (left), errors against predictions (right) and the distribution of errors.
 
     The line through the errors is their running median with the middle half of them.
     """
     y, guess = np.asarray(truth, dtype=np.float64).ravel(), np.asarray(predictions, dtype=np.float64).ravel()
     if y.shape != guess.shape:
-        raise InputError(f"truth and predictions must have as many rows, however: {len(y)} and {len(guess)}")
+        raise InputError(
+            f"truth and predictions must have equally many rows, got {len(y)} and {len(guess)}",
+            hint="Pass one prediction per row.",
+            code="PG007",
+        )
     defined = np.isfinite(y) & np.isfinite(guess)
     y, guess = y[defined], guess[defined]
     error = y - guess
@@ -52,17 +63,22 @@ def residuals(truth: npt.ArrayLike, predictions: npt.ArrayLike, *, title: str = 
     spread = float(np.sqrt(np.mean(error**2))) if len(error) else float("nan")
     usual = float(np.median(np.abs(error))) if len(error) else float("nan")
     figure.description = (
-        f"Predictions against the truth and errors against predictions for {len(y)} rows; "
+        f"Predictions against true values and errors against predictions for {len(y)} rows: "
         f"root mean squared error {number(spread)}, median absolute error {number(usual)}."
     )
     return figure
 
 
 @styled
-def residuals_by_feature(features: pd.DataFrame, errors: npt.ArrayLike) -> PlotFigure:
+def residuals_by_feature(
+    features: pd.DataFrame,
+    errors: npt.ArrayLike,
+    *,
+    ax: Axes | None = None,
+) -> PlotFigure:
     """Draw errors (truth − prediction) against the first three raw features: numbers as points, categories by level.
 
-    A running median that leaves 0 is something about the feature that the model has not learnt.
+    Where the running median is away from 0, the model has not learned something about the feature.
     """
     error = np.asarray(errors, dtype=np.float64).ravel()
     defined = np.isfinite(error)

@@ -1,4 +1,4 @@
-"""Of single rows: every row's attribution as a point, and one row step by step."""
+"""Plots of single rows: every row's attribution as a point, and one row step by step."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
 from permgrad.base.errors import InputError
-from permgrad.report import style
+from permgrad.report import choices, style
 from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import Floats, PlotFigure, styled
-from permgrad.report.words import clean, labels_of, number, numbers, quantity_of, value_text, valued
+from permgrad.report.words import clean, labels_of, number, numbers, quantity_of, towards, value_text, valued
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
 
-#: More rows than this are thinned evenly; the order and the description use all of them.
+#: More rows than this are thinned evenly. The order and the description use all of them.
 MOST_POINTS = 1500
 #: Narrow bins along the axis, whose points are stacked.
 _BINS = 90
@@ -35,23 +36,24 @@ def beeswarm(
     top_n: int | None = 12,
     output: str | int | None = None,
     title: str | None = None,
+    ax: Axes | None = None,
 ) -> PlotFigure:
-    """Draw one point per row and feature: left or right is the attribution, colour is the feature's value.
+    """Draw one point per row and feature. The position is the attribution, the colour is the feature's value.
 
-    Colours follow the rank of numbers, dates (also ISO dates as text) and ordered categories; values that have no
-    order, and missing ones, are grey.
+    Colours follow the rank of numbers, dates (also ISO dates as text) and ordered categories: low values are blue, high
+    ones orange. Values without an order, and missing ones, are grey.
 
     Raises:
         InputError: If the explanation is global.
     """
-    base.check_one_unit(explanation, "beeswarm")
-    base.check_local(explanation, "beeswarm")
-    column = base.pick_output(explanation, output)
+    choices.check_one_unit(explanation, "beeswarm")
+    choices.check_local(explanation, "beeswarm")
+    column = choices.pick_output(explanation, output)
     values = np.asarray(explanation.values[:, :, column], dtype=np.float64)
     finite = np.isfinite(values)
     with np.errstate(all="ignore"):  # NaN where a feature has no finite value
         sizes = np.where(finite, np.abs(values), 0.0).sum(axis=0) / finite.sum(axis=0)
-    order = base.largest(sizes, top_n)
+    order = choices.largest(sizes, top_n)
     rows = base.thinned(len(values), MOST_POINTS)
     height, default = 1.1 + 0.36 * len(order), f"{explanation.method}: every row"
     figure, axes = base.one_panel(style.WIDTH, height, title, default)
@@ -70,8 +72,7 @@ def beeswarm(
     base.name_rows(axes, labels_of([explanation.names[i] for i in order]))
     axes.grid(visible=False, axis="x")
     axes.grid(axis="y", linewidth=0.5)
-    name = clean(explanation.outputs[column])
-    axes.set_xlabel(quantity_of(explanation) + ("" if name == "all" else f", towards {name}"))
+    axes.set_xlabel(", ".join(filter(None, [quantity_of(explanation), towards(explanation, column)])))
     bar = base.colour_bar(axes, Normalize(0, 1), colours, "feature value", fraction=0.018, pad=0.02, aspect=40)
     bar.set_ticks([0.02, 0.98], labels=["low", "high"])
     bar.ax.tick_params(length=0)
@@ -109,33 +110,37 @@ def _ranks(explanation: Explanation, feature: int) -> Floats:
         codes = values.map(str.strip, na_action="ignore").astype(object)
     else:
         return unordered
-    # First the place among the different values: dates and texts have no average.
+    # First the rank among the different values, because dates and texts have no average.
     ranks = codes.rank(method="dense").astype(np.float64).rank(pct=True, method="average").to_numpy()
     spread = np.nanmax(ranks, initial=0.0) - np.nanmin(ranks, initial=1.0)
     return (ranks - np.nanmin(ranks)) / spread if spread > 0 else np.where(np.isfinite(ranks), 0.5, np.nan)
 
 
 def _swarm(place: int, values: Floats, ranks: Floats, limits: tuple[float, float]) -> tuple[Floats, Floats, Floats]:
-    """Return where the points of a feature stand, and their ranks.
+    """Return the positions of the points of a feature, and their ranks.
 
-    The points of one narrow bin are stacked up and down around the line, denser bins wider, never random.
+    The points of a narrow bin are stacked around the line, not at random. Denser bins are wider.
     """
     present = np.isfinite(values)
     values, ranks, (low, high) = values[present], ranks[present], limits
     at = pd.Series(np.clip(((values - low) / (high - low) * _BINS).astype(int), 0, _BINS))
-    # In the order of the rows: sorted by value they would form arrows.
+    # In the order of the rows, because points sorted by value would form arrows.
     nth = at.groupby(at).cumcount().to_numpy()
     ladder = (nth + 1) // 2 * np.where(nth % 2, 1, -1)
     return values, place + ladder * min(0.09, 0.76 / (nth.max(initial=0) + 1)), ranks
 
 
+#: Methods whose values can be added over players, but do not add up to a difference of outputs.
+_TO_NOTHING = ("gradient", "smoothgrad", "attention_rollout", "token_relevance")
+
+
 def stacks(explanation: Explanation) -> bool:
-    """Return whether values add up from a baseline's output to the row's: slopes can be added up, but to nothing."""
-    return explanation.additive and explanation.method != "gradient"
+    """Return whether values add up from a baseline's output to the row's. Slopes do not."""
+    return explanation.additive and explanation.method not in _TO_NOTHING
 
 
 def ends_of(explanation: Explanation, place: int, column: int) -> tuple[float, float]:
-    """Return the outputs that a row's steps lead from and to; from 0 where the baseline's output is not known."""
+    """Return the outputs at the start and the end of a row's steps. The start is 0 if the baseline's is unknown."""
     total = float(np.nansum(np.asarray(explanation.values[place, :, column], dtype=np.float64)))
     if explanation.base_values is None:
         return 0.0, total
@@ -153,28 +158,30 @@ def waterfall(
     output: str | int | None = None,
     title: str | None = None,
     label: str | None = None,
+    ax: Axes | None = None,
 ) -> PlotFigure:
     """Draw one row's attributions as steps from the baseline's output (bottom) to the row's output (top).
 
-    Features beyond ``top_n`` make one step together. If the attributions do not add up to the difference, the gap is a
-    step of its own, called "not attributed", so that nothing is hidden. ``row`` is the row's position, ``label`` says
-    along the axis what the output is (None: "output" with its unit if known).
+    Blue steps raise the output, orange ones lower it. Features beyond ``top_n`` make one step together. If the
+    attributions do not add up to the difference, the gap is a separate step, called "not attributed". ``row`` is the
+    row's position. ``label`` is the label of the axis (None: "output" with its unit if known).
 
     Raises:
         InputError: If the explanation is global or does not add up, or there is no such row.
     """
-    base.check_one_unit(explanation, "waterfall")
-    base.check_local(explanation, "waterfall")
+    choices.check_one_unit(explanation, "waterfall")
+    choices.check_local(explanation, "waterfall")
     if not stacks(explanation):
         raise InputError(
-            "waterfall stacks values that add up from a baseline's output to the row's, however: those of "
-            f"method={explanation.method!r} do not; choose method='shapley', 'integrated_gradients' or 'deeplift', or "
-            "draw plot.beeswarm()"
+            f"waterfall needs values that add up to the row's output, but those of method={explanation.method!r} do "
+            "not",
+            hint="Choose method='shapley', 'integrated_gradients' or 'deeplift', or draw plot.beeswarm().",
+            code="PG004",
         )
-    place = base.check_row(explanation, row)
-    column = base.pick_output(explanation, output)
+    place = choices.check_row(explanation, row)
+    column = choices.pick_output(explanation, output)
     values = np.nan_to_num(np.asarray(explanation.values[place, :, column], dtype=np.float64))
-    order = base.largest(np.abs(values), top_n)
+    order = choices.largest(np.abs(values), top_n)
     start, final = ends_of(explanation, place, column)
     chosen, frame, steps = [explanation.names[i] for i in order], explanation.feature_values, list(values[order])
     names = [
@@ -194,9 +201,9 @@ def waterfall(
     _steps(axes, np.asarray(steps), start, final)
     if label is None:  # the output itself where its baseline is known, else steps from 0 in the steps' words
         quantity = "output" if explanation.base_values is not None else quantity_of(explanation)
-        unit, name = explanation.meta.get("unit"), clean(explanation.outputs[column])
+        unit = explanation.meta.get("unit")
         label = f"{quantity} ({clean(unit)})" if unit and clean(unit) not in quantity else quantity
-        label += "" if name == "all" else f", towards {name}"
+        label = ", ".join(filter(None, [label, towards(explanation, column)]))
     axes.set_xlabel(clean(label))
     leading = valued(chosen[:5], values[order[:5]])
     figure.description = f"Steps from {number(start)} (baseline) to {number(final)} (this row). Largest: {leading}."
@@ -204,7 +211,7 @@ def waterfall(
 
 
 def _steps(axes: Any, steps: Floats, start: float, final: float) -> None:
-    """Lay the steps from the last (bottom) to the first (top), each from where the one below ended; mark both ends."""
+    """Lay the steps from the last (bottom) to the first (top), each from where the one below ended. Mark both ends."""
     ends = start + np.cumsum(steps[::-1])[::-1]
     starts = np.append(ends[1:], start)[: len(steps)]
     base.signed_bars(axes, steps, 0.58, left=starts)
@@ -221,6 +228,6 @@ def _steps(axes: Any, steps: Floats, start: float, final: float) -> None:
     axes.axvline(final, color=style.INK, linewidth=0.9, zorder=0.5)
     # The two words stand on opposite sides of their lines, so that they stay apart when the ends are close.
     side = 1 if final >= start else -1
-    for value, text, towards, colour in ((final, "this row", side, style.INK), (start, "baseline", -side, style.MUTED)):
-        look = {"ha": "left" if towards > 0 else "right", "color": colour, "annotation_clip": False}
-        base.note(axes, f"{text} {number(value)}", (value, -0.62), (4 * towards, 0), **look)
+    for value, text, sign, colour in ((final, "this row", side, style.INK), (start, "baseline", -side, style.MUTED)):
+        look = {"ha": "left" if sign > 0 else "right", "color": colour, "annotation_clip": False}
+        base.note(axes, f"{text} {number(value)}", (value, -0.62), (4 * sign, 0), **look)

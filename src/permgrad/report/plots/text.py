@@ -6,20 +6,22 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize, to_hex
+from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from permgrad.base.errors import InputError
-from permgrad.report import style
+from permgrad.report import choices, style
 from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import Floats, PlotFigure, styled
-from permgrad.report.words import clean, number, quantity_of, shorten, valued
+from permgrad.report.words import clean, number, quantity_of, shorten, towards, valued
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
-#: Height of a line of words and space between words, in points, and letters of a word that are shown.
+#: Height of a line of words and space between words, in points, and most letters of a word.
 _LINE, _SPACE, _LETTERS = 21.0, 9.0, 40
 #: Room below the words for the legend, in inches.
 _LEGEND = 0.75
@@ -27,18 +29,24 @@ _LEGEND = 0.75
 
 @styled
 def text(
-    explanation: Explanation, *, row: int = 0, output: str | int | None = None, title: str | None = None
+    explanation: Explanation,
+    *,
+    row: int = 0,
+    output: str | int | None = None,
+    title: str | None = None,
+    ax: Axes | None = None,
 ) -> PlotFigure:
     """Draw the words of one row, each on the colour of its value: blue pushes the output up, orange down.
 
-    Words that a tokenizer gave, else the ids of tokens; padding and special tokens are left out. The strongest word has
-    the full colour. ``.to_html()`` of the figure gives the same as HTML, in which the values show under the pointer.
+    Words are those of the tokenizer, else the ids of tokens, without padding and special tokens. The strongest word has
+    the full colour. ``.to_html()`` of the figure returns HTML that shows the values under the pointer.
 
     Args:
         explanation: a local explanation whose features are tokens or words.
         row: the row's position.
-        output: its name or position; None: the first, of two classes the positive one.
-        title: None: a default; empty: none.
+        output: its name or position (None: the first, of two classes the positive one).
+        title: the title (None: a default, empty: none).
+        ax: axes of matplotlib to draw into.
 
     Raises:
         InputError: The explanation is global, or has no tokens, or there is no such row.
@@ -51,33 +59,36 @@ def text(
         >>> figure.to_html()[:4]
         '<div'
     """
-    base.check_local(explanation, "text")
-    place, column = base.check_row(explanation, row), base.pick_output(explanation, output)
-    words, values = _words(explanation, place, column)
+    choices.check_local(explanation, "text")
+    place, column = choices.check_row(explanation, row), choices.pick_output(explanation, output)
+    words, values = words_of(explanation, place, column)
     top = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
     colours = style.colour_map("diverging")(Normalize(-top, top)(np.nan_to_num(values)))
-    named = "" if len(explanation.outputs) == 1 else f", {clean(explanation.outputs[column])}"
-    default = f"{explanation.method}: row {place}{named}"
+    default = f"{explanation.method}: {', '.join(filter(None, [f'row {place}', towards(explanation, column)]))}"
     boxes, lines = _laid_out(words)
     figure, axes = base.one_panel(style.WIDTH, lines * _LINE / 72 + _LEGEND, title, default)
     axes.set(xlim=(0, style.WIDTH * 72), ylim=(lines * _LINE, 0), xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
+    letters = style.SIZE_LABEL
+    if ax is not None:  # as wide as the axes are
+        axes.set_aspect("equal", anchor="NW")
+        letters *= axes.get_window_extent().width / axes.figure.dpi / style.WIDTH
     for (left, line, width), word, colour in zip(boxes, words, colours, strict=True):
         corner, height = (left - 2.5, line * _LINE + 2.5), _LINE - 5
         look = {"boxstyle": "round,pad=0,rounding_size=2.5", "facecolor": colour, "linewidth": 0}
         axes.add_patch(FancyBboxPatch(corner, width + 5, height, **look))
-        axes.text(left, (line + 0.5) * _LINE, word, va="center_baseline", fontsize=style.SIZE_LABEL, color=_ink(colour))
+        axes.text(left, (line + 0.5) * _LINE, word, va="center_baseline", fontsize=letters, color=_ink(colour))
     size: dict[str, Any] = {"orientation": "horizontal", "fraction": 0.06, "aspect": 40, "pad": 0.04}
     bar = base.colour_bar(axes, Normalize(-top, top), style.colour_map("diverging"), quantity_of(explanation), **size)
     bar.ax.yaxis.set_ticks([])
     bar.set_ticks([-top, 0, top], labels=[number(-top), "0", number(top)])
-    order = base.largest(np.abs(values), 5)
+    order = choices.largest(np.abs(values), 5)
     figure.description = f"{len(words)} words. Strongest: {valued([words[i] for i in order], values[order])}."
     figure.html = _html(words, values, colours, default if title is None else title, quantity_of(explanation))
     return figure
 
 
-def _words(explanation: Explanation, row: int, column: int) -> tuple[list[str], Floats]:
+def words_of(explanation: Explanation, row: int, column: int) -> tuple[list[str], Floats]:
     """Return the words of a row and their values."""
     metas = [explanation.meta, *explanation.meta.get("by_input", {}).values()]
     inputs = [meta["tokens"]["input"] for meta in metas if isinstance(meta.get("tokens"), dict)]
@@ -89,8 +100,9 @@ def _words(explanation: Explanation, row: int, column: int) -> tuple[list[str], 
     ]
     if not shown:
         raise InputError(
-            "plot.text() shows features that are tokens, and this explanation has none. Explain a network of token ids "
-            "or texts at level='feature'."
+            "plot.text() shows tokens, but this explanation has none",
+            hint="Explain a network of token ids or texts at level='feature'.",
+            code="PG004",
         )
     present = [(place, shorten(word, _LETTERS)) for place, word in shown if isinstance(word, str)]
     values = np.asarray(explanation.values[row, [place for place, _ in present], column], dtype=np.float64)
@@ -98,8 +110,8 @@ def _words(explanation: Explanation, row: int, column: int) -> tuple[list[str], 
 
 
 def _laid_out(words: list[str]) -> tuple[list[tuple[float, int, float]], int]:
-    """Return where each word begins, on which line, and how wide it is, in points; and how many lines there are."""
-    figure = base.new_figure(1, 1)
+    """Return for each word its start, line and width, in points, and the number of lines."""
+    figure = Figure()
     renderer = FigureCanvasAgg(figure).get_renderer()
     boxes, left, line = [], _SPACE / 2, 0
     for word in words:
@@ -113,12 +125,12 @@ def _laid_out(words: list[str]) -> tuple[list[tuple[float, int, float]], int]:
 
 
 def _ink(colour: Any) -> str:
-    """Return the colour of letters that can be read on another."""
+    """Return a colour of letters that is readable on another colour."""
     return style.FIXED_DARK if np.dot(colour[:3], (0.299, 0.587, 0.114)) > 0.5 else style.FIXED_LIGHT
 
 
 def _html(words: list[str], values: Floats, colours: Any, title: str, quantity: str) -> str:
-    """Return the words as HTML that needs nothing else; every text is escaped."""
+    """Return the words as self-contained HTML. Every text is escaped."""
     spans = " ".join(
         f'<span style="background:{to_hex(colour)};color:{_ink(colour)};padding:.1em .25em;border-radius:.2em" '
         f'title="{escape(number(float(value)))}">{escape(word)}</span>'

@@ -1,4 +1,4 @@
-"""Of trainings: learning curves, and of a study its history, curves, what settings are worth, a slice for each."""
+"""Plots of a training (learning curves) and of a study (history, curves, importance and slices of settings)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _STRONG: dict[str, Any] = {"va": "baseline", "color": style.INK, "fontweight": "
 
 
 def loss_limits(losses: Floats) -> tuple[float, float]:
-    """Return limits that show what is good; what is far worse than most is drawn at the upper edge."""
+    """Return limits for good values. Values far worse than most are drawn at the upper edge."""
     finite = losses[np.isfinite(losses)]
     if not len(finite):
         return 0.0, 1.0
@@ -41,7 +41,7 @@ def loss_limits(losses: Floats) -> tuple[float, float]:
 
 
 def _loss_axes(axes: Any, limits: tuple[float, float], label: str) -> None:
-    """Set what every axes of losses has: limits, a grid, plain numbers, names."""
+    """Set the limits, grid, plain numbers and names of axes of losses."""
     axes.set_ylim(*limits)
     axes.grid(axis="y")
     plain_axis(axes, "xy")
@@ -52,17 +52,24 @@ def _loss_axes(axes: Any, limits: tuple[float, float], label: str) -> None:
 # ---- one training ----------------------------------------------------------------------------------------------------
 @styled
 def learning_curves(
-    history: pd.DataFrame, *, best_epoch: int | None = None, label: str = "loss", title: str = ""
+    history: pd.DataFrame,
+    *,
+    best_epoch: int | None = None,
+    label: str = "loss",
+    title: str = "",
+    ax: Axes | None = None,
 ) -> PlotFigure:
-    """Draw training and validation loss by epoch and mark the epoch whose weights were kept.
+    """Draw training and validation loss by epoch and mark the epoch of the final weights.
 
-    ``history`` has the columns ``epoch, train_loss, validation_loss``; one of the losses may be missing.
+    ``history`` has the columns ``epoch, train_loss, validation_loss``. One of the losses may be missing.
     """
     present = [curve for curve in CURVES if curve[0] in history and history[curve[0]].notna().any()]
     if "epoch" not in history or not present:
         raise InputError(
-            "learning_curves needs the columns epoch and train_loss or validation_loss, however: the columns are "
-            f"{[str(name) for name in history.columns]}"
+            "learning_curves needs the columns epoch and train_loss or validation_loss, got "
+            f"{[str(name) for name in history.columns]}",
+            hint="Pass model.history_.",
+            code="PG012",
         )
     figure, axes = base.one_panel(style.WIDTH, 3.0, title)
     epochs = history["epoch"].to_numpy(dtype=np.float64)
@@ -100,7 +107,7 @@ def learning_curves(
 def _name_curves(
     axes: Axes, epochs: Floats, curves: Sequence[Floats], present: Sequence[tuple[str, str, str]]
 ) -> list[float]:
-    """Write names of curves at their ends, pushed apart where two are close; return the ends."""
+    """Write names of curves at their ends, pushed apart where two are close. Return the ends."""
     last = [int(np.flatnonzero(np.isfinite(losses))[-1]) for losses in curves]
     ends = [float(losses[at]) for losses, at in zip(curves, last, strict=True)]
     low, high = axes.get_ylim()
@@ -117,10 +124,15 @@ def _name_curves(
 
 # ---- a study ---------------------------------------------------------------------------------------------------------
 @styled
-def tuning_history(table: pd.DataFrame, *, reference: str = "") -> PlotFigure:
-    """Draw each trial's validation loss and the best so far; of the columns ``trial, state, validation_loss``.
+def tuning_history(
+    table: pd.DataFrame,
+    *,
+    reference: str = "",
+    ax: Axes | None = None,
+) -> PlotFigure:
+    """Draw each trial's validation loss and the best so far, from the columns ``trial, state, validation_loss``.
 
-    ``reference`` says what trial 0 is, if it is no ordinary trial; a line shows its loss.
+    ``reference`` names trial 0 if it is not an ordinary trial. A line shows its loss.
     """
     trials, losses, state = _columns(table)
     figure, axes = base.one_panel(style.WIDTH, 3.5)
@@ -163,9 +175,13 @@ def _columns(table: pd.DataFrame) -> tuple[npt.NDArray[np.int64], Floats, npt.ND
 
 @styled
 def trial_curves(
-    curves: Mapping[int, Sequence[float]], *, best: int | None = None, pruned: Sequence[int] = ()
+    curves: Mapping[int, Sequence[float]],
+    *,
+    best: int | None = None,
+    pruned: Sequence[int] = (),
+    ax: Axes | None = None,
 ) -> PlotFigure:
-    """Draw the validation loss of all trials by epoch, the winner in front; a cross marks where a trial was pruned."""
+    """Draw the validation loss of all trials by epoch, the winner in front. A cross marks where a trial was pruned."""
     drawn = {trial: np.asarray(losses, dtype=np.float64) for trial, losses in curves.items() if len(losses)}
     figure, axes = base.one_panel(style.WIDTH, 3.3)
     for trial, losses in drawn.items():
@@ -188,8 +204,12 @@ def trial_curves(
 
 
 @styled
-def setting_importances(importances: Mapping[str, float]) -> PlotFigure:
-    """Draw which share each setting explains, largest first."""
+def setting_importances(
+    importances: Mapping[str, float],
+    *,
+    ax: Axes | None = None,
+) -> PlotFigure:
+    """Draw the share of importance of each setting, largest first."""
     ordered = dict(sorted(importances.items(), key=lambda item: -item[1]))
     figure, axes = base.one_panel(style.WIDTH, 0.7 + style.ROW * len(ordered))
     axes.barh(range(len(ordered)), list(ordered.values()), height=0.62, color=style.TABULAR)
@@ -206,9 +226,14 @@ def setting_importances(importances: Mapping[str, float]) -> PlotFigure:
 
 @styled
 def tuning_slices(
-    table: pd.DataFrame, names: Sequence[str], *, log: Sequence[str] = (), best: int | None = None
+    table: pd.DataFrame,
+    names: Sequence[str],
+    *,
+    log: Sequence[str] = (),
+    best: int | None = None,
+    ax: Axes | None = None,
 ) -> PlotFigure:
-    """Draw for each setting the trials' losses against its values; blue is early, orange late; a ring marks the winner.
+    """Draw for each setting the trials' losses against its values. Blue: early. Orange: late. Ring: the winner.
 
     ``log`` are settings with a logarithmic axis.
     """

@@ -1,4 +1,4 @@
-"""Of the values of a feature: the mean prediction, and the rows, outcome and attribution by level."""
+"""Plots by the values of a feature: mean prediction, rows, outcome and attribution."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from permgrad.base.errors import InputError
-from permgrad.report import style
+from permgrad.report import choices, style
 from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import Floats, PlotFigure, padded, plain_axis, styled
 from permgrad.report.words import clean, labels_of, number, shorten
@@ -20,27 +21,34 @@ if TYPE_CHECKING:
 
 MOST_LEVELS = 8
 MOST_LINES = 6
-#: A value that fewer of the rows have shares its point with its neighbour.
+#: A value of a smaller share of the rows shares its point with its neighbour.
 THIN = 0.02
 
 
 @styled
-def direction(explanation: Explanation, *, top_n: int | None = 9, title: str | None = None) -> PlotFigure:
+def direction(
+    explanation: Explanation,
+    *,
+    top_n: int | None = 9,
+    title: str | None = None,
+    ax: Axes | None = None,
+) -> PlotFigure:
     """Draw one small panel per feature: the mean prediction when every row takes one quantile or level of it.
 
-    All panels share the vertical axis, so that their slopes compare. Of two classes only the positive one is drawn, of
-    more than six only the first six.
+    All panels share the vertical axis, so that slopes can be compared. Of two classes only the positive one is drawn,
+    of more than six only the first six.
 
     Raises:
         InputError: If the explanation has no direction.
     """
     if not explanation.direction:
         raise InputError(
-            f"direction shows mean predictions by quantile or level, however: method={explanation.method!r} gave none; "
-            "explain with method='permgrad'"
+            f"method={explanation.method!r} has no mean predictions by quantile or level",
+            hint="Explain with method='permgrad'.",
+            code="PG004",
         )
     ranked = [name for name in explanation.ranking() if name in explanation.direction]
-    names = ranked[: base.check_top_n(top_n, len(ranked))]
+    names = ranked[: choices.check_top_n(top_n, len(ranked))]
     entries = [_pooled(explanation.direction[name]) for name in names]
     means = [np.asarray(entry["mean"], dtype=np.float64).reshape(len(entry["mean"]), -1) for entry in entries]
     labels, chosen = _lines_of(explanation, means[0].shape[1])
@@ -81,7 +89,7 @@ def _lines_of(explanation: Explanation, count: int) -> tuple[list[str], list[int
 
 
 def _pooled(entry: dict[str, Any]) -> dict[str, Any]:
-    """Return numbers with few values as they are drawn: the whole range, thin values together with a neighbour."""
+    """Return numbers with few values as they are drawn: the full range, rare values together with a neighbour."""
     labels, ends = [str(label) for label in entry.get("label", ())], []
     if labels and labels[-1] == "missing":
         labels, ends = labels[:-1], [len(labels) - 1]
@@ -132,7 +140,13 @@ def _panel(axes: Any, entry: dict[str, Any], mean: Floats, chosen: list[int]) ->
 
 
 @styled
-def levels(table: Sequence[Mapping[str, Any]], *, outcome: str = "mean outcome", overall: float = 0.0) -> PlotFigure:
+def levels(
+    table: Sequence[Mapping[str, Any]],
+    *,
+    outcome: str = "mean outcome",
+    overall: float = 0.0,
+    ax: Axes | None = None,
+) -> PlotFigure:
     """Draw three panels that share their rows: counts, mean outcome with the overall mean, mean attribution.
 
     A level has ``level, rows, outcome, deviation, attribution, attribution_error``, the two standard errors or None.

@@ -1,4 +1,4 @@
-"""``permgrad explain``: a trained model and a table in, an explanation with its plots out."""
+"""``permgrad explain``: explain a trained model on the rows of a table, and write the result with plots."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.attribution.parts.folder import refuse_inside
-from permgrad.base.errors import InputError, by_count, counted, suggest, warn_user
+from permgrad.base.errors import InputError, by_count, counted, did_you_mean, listed, warn_user
 from permgrad.base.files import plain
 from permgrad.base.locks import hold_name
 from permgrad.base.random import generator
@@ -26,10 +26,10 @@ from permgrad.data.types.positive import find_positive
 from permgrad.models.model_files import check_model_file
 from permgrad.runs.commands.explained import check_folder, draw_once, outcome_of, write
 from permgrad.runs.commands.predict import is_streamed, open_streamed, with_target
-from permgrad.runs.folder.documents import check_cells
+from permgrad.runs.folder.documents import DATA, check_cells, line_of, read_data
 from permgrad.runs.folder.folder import refuse_input, refuse_run_file
 from permgrad.runs.model_file import FileModel, open_file
-from permgrad.runs.requests import ExplainRequest, Outcome
+from permgrad.runs.requests import ExplainRequest, Outcome, run_of
 from permgrad.runs.run import predicting
 from permgrad.runs.run.dividing import find_column
 from permgrad.runs.run.explaining import Cache
@@ -40,17 +40,17 @@ if TYPE_CHECKING:
     from permgrad.attribution.parts.engines import Engine
     from permgrad.data.parts.partitions import PartitionedTable
 
-#: Rows of a model file's table that serve as their own donors, and those drawn as donors of fewer: as for a network.
+#: Rows of a model file's table that are their own donors, and donors drawn for fewer rows. The same as for a network.
 _OWN_DONORS, _BACKGROUND = 200, 1000
-#: Rows of a long table that are read into memory at most, rows looked at together, and values kept for a guess.
+#: Rows of a long table that are read into memory at most, rows examined together, and values stored for a suggestion.
 MOST_ROWS, _READ_ROWS, _GUESSED = 100_000, 50_000, 1000
 
 
 def explain_table(request: ExplainRequest) -> Outcome:
     """Explain a model on the rows of a table: ``explanation.json, values.npz, importance.csv, plots/``.
 
-    If the run's target stands in the table, global games measure the loss; else the divergence from the model's own
-    prediction. With a row, the explanation is local unless the scope says otherwise.
+    If the table has the run's target, global games measure the loss, else the divergence from the model's own
+    prediction. For a single row, the explanation is local unless the scope says otherwise.
 
     Raises:
         InputError: No model, no such row or method, a table without the model's columns, or a folder in the way.
@@ -62,12 +62,14 @@ def explain_table(request: ExplainRequest) -> Outcome:
 
     method = methods.get(request.method)
     if request.row is not None and request.where:
-        raise InputError("rows are chosen by --row or by --where, however: both are given; leave one of them out")
+        raise InputError("--row and --where cannot be combined", hint="Leave one of them out.", code="PG006")
     if request.baseline is not None and "baseline" not in method.options:
         raise InputError(
-            f"--baseline belongs to methods that compare with a baseline, however: --method {request.method} has none; "
-            "add --method integrated_gradients, or leave it out"
+            f"--baseline does not apply to --method {request.method}",
+            hint="Use --method integrated_gradients, or leave --baseline out.",
+            code="PG004",
         )
+    request = _with_one_target(request)
     is_file = request.model_folder.is_file()
     if is_file:
         check_model_file(request.model_folder, request.trust)
@@ -87,68 +89,91 @@ def explain_table(request: ExplainRequest) -> Outcome:
         draw_once(request.folder, explanation)
         outcome, count = outcome_of(request, explanation), explanation.meta["rows_explained"]
         lines = [f"{counted(count, 'row')} in {counted(explanation.meta['streamed']['parts'], 'part')}."]
-        lines += ["It was finished before; nothing was computed."] if finished else []
+        lines += ["It was already finished. Nothing was computed."] if finished else []
         return Outcome({**outcome.facts, "rows_explained": count}, "\n".join([*lines, outcome.text]))
     check_folder(request)
     with hold_name(request.folder):
-        check_folder(request)  # again, now that nobody else can write it
+        check_folder(request)  # again, now that no other process can write it
         explanation, rows = _explain_in_memory(request, method, engine, streamed=streamed)
         write(request.folder, explanation, rows)
-        return outcome_of(request, explanation, rows)
+        line = None
+        if request.row is not None and rows is not None and not streamed:
+            line = line_of(request.source, int(rows["row"].iloc[0]), request.sheet)
+        return outcome_of(request, explanation, rows, line)
+
+
+def _with_one_target(request: ExplainRequest) -> ExplainRequest:
+    """Return the request with a column as ``--target``. Its former meaning, a class of the model, still works."""
+    path = run_of(request.model_folder) / DATA
+    data = read_data(path) if request.target and path.is_file() else {}
+    columns = {data.get("target"), *(column["name"] for column in data.get("columns", ()))}
+    if data and set(request.target) <= set(data.get("class_counts", ())) - columns:
+        warn_user(f"--target now names a column. Read as: {' '.join(f'--class {name}' for name in request.target)}.")
+        return replace(request, classes=(*request.classes, *request.target), target=())
+    if len(request.target) > 1:
+        raise InputError(
+            f"--target must be one column, got {listed(request.target)}",
+            hint="Use --class to choose classes.",
+            code="PG006",
+        )
+    return request
 
 
 def _is_in_parts(request: ExplainRequest) -> bool:
-    """Whether the table is read in parts; options that do not go with that are refused."""
+    """Whether the table is read in parts. Options that do not apply to the way it is read are refused."""
     chosen_by = "--where" if request.where else "--row" if request.row is not None else None
     in_parts = request.stream
-    if request.rows is not None:
+    if request.sample is not None:
         if in_parts is False or (request.source.is_file() and not is_partitioned(request.source)):
-            what = "it is no Parquet" if in_parts is not False else "--no-stream is given"
+            what = f"{request.source} is not Parquet" if in_parts is not False else "--no-stream reads it into memory"
             raise InputError(
-                f"--rows draws rows of a Parquet table that is read in parts, however: {what} ({request.source}); "
-                "write it as Parquet and leave --no-stream out, or leave --rows out"
+                f"--sample needs a Parquet table that is read in parts, but {what}",
+                hint="Write it as Parquet and leave --no-stream out, or leave --sample out.",
+                code="PG006",
             )
         in_parts = True
     streamed = request.test_rows is None and is_streamed(request.source, in_parts)
-    if streamed and chosen_by is not None and request.rows is not None:
-        raise InputError(
-            f"rows are chosen by {chosen_by} or drawn by --rows, however: both are given; leave one of them out"
-        )
+    if streamed and chosen_by is not None and request.sample is not None:
+        raise InputError(f"{chosen_by} and --sample cannot be combined", hint="Leave one of them out.", code="PG006")
     if request.form == "tidy" or (streamed and chosen_by is None):
         return streamed
     if streamed:
-        raise InputError(
-            f"--form is of files with the explanation of every row, however: {chosen_by} is given as well; leave "
-            "--form out"
-        )
+        raise InputError(f"--form and {chosen_by} cannot be combined", hint="Leave --form out.", code="PG006")
     raise InputError(
-        f"--form belongs to tables that are read in parts, however: {request.source} is read into memory; add "
-        "--stream (Parquet), or leave --form out"
+        f"--form needs a table that is read in parts, but {request.source} is read into memory",
+        hint="Add --stream (Parquet), or leave --form out.",
+        code="PG006",
     )
 
 
 def _of_test_rows(request: ExplainRequest) -> ExplainRequest:
-    """Return the request for the test rows of the model's run; a row is chosen by its number in the run's table."""
-    if request.stream or request.rows is not None:
-        option = "--stream" if request.stream else "--rows"
-        raise InputError(f"{option} belongs to a table that is read in parts. Name the TABLE, or leave {option} out.")
-    table, rows = predicting.own_test_rows(request.model_folder)
+    """Return the request for the test rows of the model's run. A row is chosen by its number in the run's table."""
+    if request.stream or request.sample is not None:
+        option = "--stream" if request.stream else "--sample"
+        raise InputError(
+            f"{option} needs a table that is read in parts",
+            hint=f"Name the TABLE, or leave {option} out.",
+            code="PG006",
+        )
+    table, rows, sheet = predicting.own_test_rows(request.model_folder)
     place = request.row
     if place is not None:
         if place not in rows:
             some = ", ".join(map(str, rows[:5].tolist()))
             raise InputError(
-                f"Row {place} is not a test row of this run, whose test rows are {some}, … (column 'row' of "
-                "predictions.csv). Choose one of them, or name the TABLE."
+                f"Row {place} is not a test row of this run. The test rows are {some}, … (column 'row' of "
+                "predictions.csv)",
+                hint="Choose one of them, or name the TABLE.",
+                code="PG003",
             )
         place = int(np.flatnonzero(rows == place)[0])
-    return replace(request, table=table, row=place, test_rows=rows, out=request.folder)
+    return replace(request, table=table, sheet=sheet, row=place, test_rows=rows, out=request.folder)
 
 
 # ---- in memory -------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class _Read:
-    """Rows to explain, as the model takes them, their numbers in the file, and places of those chosen; None: all."""
+    """Rows to explain in the model's form, their numbers in the file, and places of the chosen ones (None: all)."""
 
     model: Any
     data: Mapping[str, Any]
@@ -160,24 +185,24 @@ class _Read:
 
 
 def _read(request: ExplainRequest, *, streamed: bool) -> _Read:
-    """Read a table, of which all rows are explained, or some; of one that need not fit in memory only those chosen."""
+    """Read a table, of which all or some rows are explained. Of a long table only the chosen rows are read."""
     if request.model_folder.is_file():
         return _read_for_file(request)
     if streamed:
         model, data, parts = open_streamed(request.model_folder, request.source, request.y)
         if request.y is not None:
-            find_column(request.y, parts.columns, "y")
+            find_column(request.y, parts.columns, "target")
         features = [str(name) for name in model.preprocessor_.feature_names_in_]
         target = target_column(data, parts)
         wanted = features if target is None else list(dict.fromkeys([*features, target]))
         table, numbers = read_selected(request, parts, wanted)
         return _Read(model, data, parts.columns, table[features], table[wanted], numbers, np.arange(len(table)))
     model, data = predicting.open_model(request.model_folder)
-    data = with_target(model, data, request.y)
+    data = with_target(model, data, request.y) | {"sheet": request.sheet}
     rows, table = predicting.read_rows(model, data, request.source)
     columns = [str(column) for column in table.columns]
     if request.y is not None:
-        find_column(request.y, columns, "y")
+        find_column(request.y, columns, "target")
     numbers = request.test_rows
     if numbers is None:
         check_row(request, len(table))
@@ -188,14 +213,21 @@ def _read(request: ExplainRequest, *, streamed: bool) -> _Read:
 
 
 def _read_for_file(request: ExplainRequest) -> _Read:
-    """Read a table as the model of another library takes it."""
+    """Read a table in the form of another library's model."""
     model, rows, table = open_file(
-        request.model_folder, request.source, y=request.y, classes=request.classes, trust=request.trust
+        request.model_folder,
+        request.source,
+        y=request.y,
+        classes=request.class_names,
+        trust=request.trust,
+        sheet=request.sheet,
     )
     check_row(request, len(table))
     if len(table) < 2:
         raise InputError(
-            "The table has one row, and cells are replaced by those of other rows. Add rows, and use --row."
+            "The table has one row, so there are no other rows to take replacements from",
+            hint="Add rows, and use --row.",
+            code="PG013",
         )
     data = {"target": request.y, "task": model.task}
     columns, numbers = [str(column) for column in table.columns], np.arange(len(table), dtype=np.int64)
@@ -203,37 +235,43 @@ def _read_for_file(request: ExplainRequest) -> _Read:
 
 
 def _check_file_options(request: ExplainRequest) -> None:
-    """Refuse options that belong to permgrad's own models."""
+    """Refuse options that apply only to permgrad's own models."""
     what = f"{request.model_folder.name} is a model file"
     if request.table is None:
-        raise InputError(f"Missing TABLE: {what}, of which no test rows are known. Name the table to explain.")
+        raise InputError(
+            f"Missing TABLE: {what}, which has no test rows", hint="Name the table to explain.", code="PG005"
+        )
     given = {
         "--stream": request.stream,
-        "--rows": request.rows,
+        "--sample": request.sample,
         "--form": None if request.form == "tidy" else request.form,
         "--engine": None if request.engine == "local" else request.engine,
     }
     if strange := [flag for flag, value in given.items() if value]:
-        raise InputError(f"{strange[0]} belongs to models of permgrad, and {what}. Leave it out.")
+        raise InputError(f"{strange[0]} applies to models of permgrad, but {what}", hint="Leave it out.", code="PG004")
 
 
 def _check_no_file_options(request: ExplainRequest) -> None:
-    for flag, value in (("--classes", request.classes), ("--trust", request.trust)):
+    for flag, value in (("--class-names", request.class_names), ("--trust", request.trust)):
         if value:
-            raise InputError(f"{flag} belongs to a model file, and {request.model_folder} is none. Leave it out.")
+            raise InputError(
+                f"{flag} applies to model files, but {request.model_folder} is not one",
+                hint="Leave it out.",
+                code="PG004",
+            )
 
 
 def _explain_in_memory(
     request: ExplainRequest, method: Any, engine: Engine, *, streamed: bool
 ) -> tuple[Explanation, pd.DataFrame | None]:
-    """Explain all rows of a table, or those chosen of one that need not fit in memory, which are also listed."""
+    """Explain all rows of a table in memory, or the chosen ones of a long table, which are also listed."""
     read = _read(request, streamed=streamed)
     predicting.use_threads(request.threads)
     scope = request.scope
     if read.places is not None and scope == "auto" and "local" in method.scopes:
         scope = "local"
     truth, measurable = _truth(read, request, streamed=streamed)
-    # A local explanation is of the model's own prediction; the truth only stands beside it.
+    # A local explanation is of the model's prediction. The true value is only shown with it.
     measured = (method.scopes[0] if scope == "auto" else scope) == "global"
     explained = np.arange(len(read.table)) if read.places is None else read.places
     if measured:
@@ -243,12 +281,12 @@ def _explain_in_memory(
     rows, numbers = read.rows.take(explained), read.numbers[explained]
     y = None if truth is None else truth[explained]
     if not streamed and not isinstance(read.model, FileModel):
-        check_cells(read.model.preprocessor_, predicting.table_of(rows), request.source)
+        check_cells(read.model.preprocessor_, predicting.table_of(rows), request.source, request.sheet)
     explanation = _computed(request, read, rows, y if measured else None, engine, scope)
     if explanation.scope == "global":
         return explanation, None
     if not np.array_equal(numbers, np.arange(len(explained))):
-        # The rows of the table, wherever rows are named: the same number in importance.csv as in rows.csv.
+        # The row number is that of the table in all files: importance.csv and rows.csv agree.
         explanation = replace(explanation, meta={**explanation.meta, "rows": numbers.tolist()})
     if read.places is None:
         return explanation, None
@@ -261,24 +299,26 @@ def _explain_in_memory(
 def _with_targets(
     request: ExplainRequest, places: npt.NDArray[np.int64], measurable: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
-    """Return the rows whose loss can be explained, refused where they are too few; tell how many have no target."""
+    """Return the rows whose loss can be explained, and warn of rows without a target. Refuse too few rows."""
     explained = np.intersect1d(places, measurable)
     if not len(explained):
         raise InputError(
-            "rows explained globally must have a known target, however: of those chosen none has; choose others, or "
-            "leave the target's column out of the table"
+            "None of the chosen rows has a target, so no loss can be explained",
+            hint="Choose others, or leave the target's column out of the table.",
+            code="PG015",
         )
     if left_out := len(places) - len(explained):
         warn_user(
             f"{left_out:,} of {counted(len(places), 'row')} of {request.source} "
-            f"{by_count(left_out, 'has', 'have')} no target and {by_count(left_out, 'is', 'are')} left out where "
-            "the loss is explained; leave the target's column out to explain all of them"
+            f"{by_count(left_out, 'has', 'have')} no target and {by_count(left_out, 'is', 'are')} left out. "
+            "Leave the target's column out to explain all rows without a loss."
         )
     if request.method == "permgrad-paper" and len(explained) == 1:
         row = "leave --row out and " if request.row is not None else ""
         raise InputError(
-            "permgrad-paper shuffles each feature among the rows explained, which must be several, however: there is 1 "
-            f"here; {row}choose more rows, or pass --method permgrad"
+            "permgrad-paper shuffles each feature among the explained rows and needs several, got 1",
+            hint=f"{row}choose more rows, or pass --method permgrad.",
+            code="PG013",
         )
     return explained
 
@@ -286,35 +326,38 @@ def _with_targets(
 def _computed(
     request: ExplainRequest, read: _Read, rows: Any, y: npt.NDArray[Any] | None, engine: Engine, scope: str
 ) -> Explanation:
-    """Return the explanation of some rows; of a run's model and its tables from its cache, if it is there."""
+    """Return the explanation of some rows. For a run's model and tables it is cached."""
     from permgrad.attribution.explain import explain
 
     names = [str(label) for label in getattr(read.model, "classes_", np.array(["all"])).tolist()]
-    target = [name if name in names or not name.isdigit() else int(name) for name in request.target]
+    target = [name if name in names or not name.isdigit() else int(name) for name in request.classes]
     options: dict[str, Any] = {"method": request.method, "scope": scope, "target": target or None}
-    options |= {"n_repeats": request.repeats, "random_state": request.seed}
-    # A row explained alone draws the donors that it draws among all rows.
+    options |= {"n_repeats": request.donors, "random_state": request.seed}
+    # A single row draws the same donors as among all rows.
     options |= {} if request.row is None or scope != "local" else {"row_offset": request.row}
-    options |= {} if request.baseline is None else {"baseline": request.baseline}
+    for name in ("baseline", "ensure_top"):
+        options |= {} if getattr(request, name) is None else {name: getattr(request, name)}
     options |= positive_option(read.model, read.data, request.positive)
     if isinstance(read.model, FileModel):
-        # Few rows say little about what else a cell may hold: donors come from the whole table.
+        # Few rows do not represent a feature well, so donors come from the complete table.
         few = len(rows) < min(_OWN_DONORS, len(read.rows))
         options |= {"background": _drawn(read.rows, request.seed)} if few else {}
         return explain(read.model.predictor, rows, y, **options, **read.model.options)
     if not is_image_model(read.model):
-        # Who computes changes nothing in the result but rounding, hence nothing in its entry.
+        # The engine changes the result only by rounding, so it is not part of the cache entry.
         compute = partial(explain, engine=engine)
         return Cache.of(request.model_folder).explain(compute, read.model, rows, y, **options)
     if request.engine != "local":
         raise InputError(
-            f"a model that reads images is explained in this process, however: --engine {request.engine}; leave it out"
+            f"--engine {request.engine} does not apply to a model that reads images",
+            hint="Leave it out.",
+            code="PG004",
         )
     return explain_records(read.model, rows, y, **options)
 
 
 def _drawn(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Return at most so many rows as permgrad's own models keep of training."""
+    """Return at most as many rows as permgrad's own models store of training."""
     places = generator(seed, "background").permutation(len(rows))[:_BACKGROUND]
     return rows.take(np.sort(places)).reset_index(drop=True)
 
@@ -323,23 +366,24 @@ def _drawn(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
 def _truth(
     read: _Read, request: ExplainRequest, *, streamed: bool
 ) -> tuple[npt.NDArray[Any] | None, npt.NDArray[np.int64]]:
-    """Return the target of all rows, if any row of the table has one, and the rows whose loss can be explained."""
+    """Return the target of all rows, if any row has one, and the rows whose loss can be explained."""
     target, everywhere = read.data.get("target"), np.arange(len(read.table), dtype=np.int64)
     if target is None or target not in read.table.columns:
         return None, everywhere
     values = blank_codes(read.table[[target]], list(read.data.get("na_codes", ())))[target]
     present = values.notna().to_numpy(dtype=bool)
-    # A long table's target is read only where some of its rows has one.
+    # The target of a long table is read only if some row has one.
     if not present.any() and not streamed:
         return None, everywhere
     if read.data["task"] == "regression":
         if present.any() and not pd.api.types.is_numeric_dtype(values.dtype):
             raise InputError(
-                f"the target must hold numbers as in training, however: column {target!r} of {request.source} holds "
-                "text; correct it, or leave the column out"
+                f"Column {target!r} of {request.source} holds text, but the target was numeric in training",
+                hint="Correct it, or leave the column out.",
+                code="PG015",
             )
         return values.to_numpy(dtype=np.float64, na_value=np.nan), np.flatnonzero(present)
-    # Classes are compared as text: a file may hold 1 where the model learnt from 1.0, or the other way round.
+    # Classes are compared as text: a file may hold 1 where the model learned 1.0, or the reverse.
     classes = read.model.classes_.tolist()
     labels = {canonical(label): label for label in classes}
     y = np.array([labels.get(canonical(value)) for value in values.tolist()], dtype=object)
@@ -348,29 +392,32 @@ def _truth(
     if count and request.test_rows is None:
         first = values.to_numpy()[strange].tolist()[0]
         raise InputError(
-            f"the target must hold classes of the model ({', '.join(map(str, classes[:10]))}), however: {count} of "
-            f"{counted(len(y), 'row')} of {request.source} {by_count(count, 'holds', 'hold')} another, such as "
-            f"{first!r}; correct or leave out such rows, or leave the column out"
+            f"{count} of {counted(len(y), 'row')} of {request.source} {by_count(count, 'has', 'have')} a class that "
+            f"the model does not know, such as {first!r} (its classes: {', '.join(map(str, classes[:10]))})",
+            hint="Correct or remove these rows, or leave the column out.",
+            code="PG015",
         )
     if count:
         rows = f"{counted(count, 'test row')} {by_count(count, 'has', 'have')} a class that no training row has"
-        warn_user(f"{rows}; {by_count(count, 'it is', 'they are')} left out")
+        warn_user(f"{rows}. {by_count(count, 'It is', 'They are')} left out.")
     return y, np.flatnonzero(present & ~strange)
 
 
 # ---- chosen rows -----------------------------------------------------------------------------------------------------
 class Conditions:
-    """What ``--where`` asks of a row, each ``COLUMN=VALUE``: the table may be shown a piece at a time."""
+    """The conditions of ``--where``, each ``COLUMN=VALUE``. A table can be checked piece by piece."""
 
     def __init__(self, texts: Sequence[str], columns: Sequence[str]) -> None:
         self.conditions: list[tuple[str, str]] = []
         for text in texts:
             name, sign, value = text.partition("=")
             if not sign:
-                raise InputError(f"--where must have the form COLUMN=VALUE, however: --where {text!r}; add the value")
+                raise InputError(
+                    f"--where must have the form COLUMN=VALUE, got {text!r}", hint="Add the value.", code="PG001"
+                )
             find_column(name, list(columns), "where")
             self.conditions.append((name, value))
-        #: Values that a column has in the place of the one that is asked for; None: some row has that.
+        #: Other values of a column, for a suggestion. None: some row has the value.
         self._instead: list[set[str] | None] = [set() for _ in self.conditions]
 
     def fits(self, frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
@@ -387,27 +434,25 @@ class Conditions:
         return fits
 
     def check(self, rows: int) -> None:
-        """Refuse a choice of no row, once the whole table was shown."""
+        """Refuse conditions that no row fulfils, after the complete table was checked."""
         for (name, value), instead in zip(self.conditions, self._instead, strict=True):
             if instead is not None:
-                near = suggest(value, sorted(instead)[:_GUESSED])
-                raise InputError(
-                    f"--where must choose a row, however: no row has {name} = {value}{near}; check the value"
-                )
+                near = did_you_mean(value, sorted(instead)[:_GUESSED])
+                raise InputError(f"No row has {name} = {value}", hint=near or "Check the value.", code="PG013")
         if not rows:
-            raise InputError("--where must choose a row, however: no row has all of these values; give fewer of them")
+            raise InputError("No row has all values of --where", hint="Pass fewer conditions.", code="PG013")
 
 
 def _equal(values: pd.Series[Any], text: str) -> npt.NDArray[np.bool_]:
-    """Return which cells are what a text says; 1, 1.0 and "1" are one value, as they are for the encoder."""
+    """Return which cells equal a text. As for the encoder, 1, 1.0 and "1" are the same value."""
     try:
-        # A float would be one with its neighbours from 2^53 on.
+        # From 2^53 on, neighbouring integers are equal as floats.
         number: Any = int(text) if re.fullmatch(r"[+-]?[0-9]{1,18}", text.strip()) else float(text)
     except ValueError:
         number = text
-    # What is written as text is that text alone: "07" is no "7".
+    # Text cells must equal the text exactly: "07" is not "7".
     as_text, as_number = canonical(text), canonical(number)
-    # Of objects single cells: True and 1 would be one value here, and are not.
+    # Object cells are compared one by one: True and 1 are different values.
     is_object = values.dtype == object
     codes, distinct = (np.arange(len(values)), values) if is_object else pd.factorize(values, use_na_sentinel=False)
     fitting = [
@@ -418,7 +463,7 @@ def _equal(values: pd.Series[Any], text: str) -> npt.NDArray[np.bool_]:
 
 
 def selected(request: ExplainRequest, table: pd.DataFrame) -> npt.NDArray[np.int64] | None:
-    """Return the rows of a table in memory that are chosen by number or by value; None: all rows."""
+    """Return the rows of a table in memory that are chosen by number or value. None: all rows."""
     if request.row is not None:
         return np.array([request.row], dtype=np.int64)
     if not request.where:
@@ -432,7 +477,7 @@ def selected(request: ExplainRequest, table: pd.DataFrame) -> npt.NDArray[np.int
 def read_selected(
     request: ExplainRequest, table: PartitionedTable, columns: Sequence[str]
 ) -> tuple[pd.DataFrame, npt.NDArray[np.int64]]:
-    """Return the chosen rows of a long table, and their numbers in it; only they are held in memory."""
+    """Return the chosen rows of a long table, and their numbers in it. Only these are held in memory."""
     check_row(request, table.rows)
     conditions = Conditions(request.where, table.columns)
     wanted = list(dict.fromkeys([*columns, *(name for name, _ in conditions.conditions)]))
@@ -450,9 +495,10 @@ def read_selected(
         count = sum(map(len, numbers))
         if count > MOST_ROWS:
             raise InputError(
-                f"--where must choose at most {MOST_ROWS:,} rows of a table that is read in parts, however: up to row "
-                f"{part.first_row + part.rows:,} it chooses {count:,}; add another --where, or explain "
-                "a sample of all rows with --rows"
+                f"--where chooses too many rows of a table that is read in parts: {count:,} up to row "
+                f"{part.first_row + part.rows:,}, at most {MOST_ROWS:,} are possible",
+                hint="Add another --where, or explain a sample of all rows with --sample.",
+                code="PG002",
             )
     conditions.check(sum(map(len, numbers)))
     return pd.concat(frames, ignore_index=True), np.concatenate(numbers)
@@ -462,14 +508,15 @@ def check_row(request: ExplainRequest, rows: int) -> None:
     """Refuse a row that the table does not have."""
     if request.row is not None and request.row >= rows:
         raise InputError(
-            f"row must be below the number of rows, however: --row {request.row} and {request.source} has "
-            f"{counted(rows, 'row')}, counted from 0"
+            f"--row must be below the number of rows, got {request.row} ({request.source} has {counted(rows, 'row')})",
+            hint="Rows are counted from 0.",
+            code="PG002",
         )
 
 
 # ---- in parts --------------------------------------------------------------------------------------------------------
 def target_column(data: Mapping[str, Any], table: PartitionedTable) -> str | None:
-    """Return the run's target if the table has it, and not for missing cells alone."""
+    """Return the run's target if the table has it with at least one value."""
     name = data.get("target")
     if name is None or name not in table.columns or not any_known(table, str(name), plain(data.get("na_codes", ()))):
         return None
@@ -477,23 +524,24 @@ def target_column(data: Mapping[str, Any], table: PartitionedTable) -> str | Non
 
 
 def tell_no_targets(data: Mapping[str, Any], columns: Iterable[str], table: Path, *, named: bool) -> None:
-    """Tell, or refuse where the user ``named`` it, that the column of targets holds none; without one, nothing."""
+    """Warn that the column of targets is empty, or refuse it if the user ``named`` it. Without a column, do nothing."""
     name = data.get("target")
     if name is None or name not in columns:
         return
     if named:
         raise InputError(
-            f"y must be known for some row, however: no row of {table} has {name!r}; name another column with --y, or "
-            "leave it out"
+            f"Column {name!r} is empty in {table}",
+            hint="Name another column with --target, or leave it out.",
+            code="PG015",
         )
     warn_user(
-        f"no row of {table} has a value in the target's column {name!r}, so that no loss can be explained, only the "
-        "divergence from the model's own prediction; fill it in to explain the loss"
+        f"The target's column {name!r} is empty in {table}, so the divergence from the model's own prediction is "
+        "explained. Fill the column in to explain the loss."
     )
 
 
 def positive_option(model: Any, data: Mapping[str, Any], wanted: str | None) -> dict[str, Any]:
-    """Return the positive class, as asked for or as the run has it; nothing where neither says."""
+    """Return the positive class of the request or of the run, or no option if neither has one."""
     classes = getattr(model, "classes_", np.array([])).tolist()
     if wanted is not None:
         return {"positive": classes[find_positive(classes, wanted)]}
@@ -502,14 +550,14 @@ def positive_option(model: Any, data: Mapping[str, Any], wanted: str | None) -> 
 
 
 def explain_streamed(request: ExplainRequest, engine: Engine, *, progress: Any = "auto") -> tuple[Explanation, bool]:
-    """Explain a run's model on Parquet files in parts, into a folder, and say whether it was finished before."""
+    """Explain a run's model on Parquet files in parts, into a folder. Return whether it was finished before."""
     from permgrad.attribution.method import loss_game
     from permgrad.attribution.parts.stream import explain_stream
 
     folder, table, y = request.model_folder, request.source, request.y
     model, data, opened = open_streamed(folder, table, y)
     predicting.use_threads(request.threads)
-    # Only a loss needs targets: rows without one are no reason to refuse another explanation.
+    # Only a loss needs targets. Other explanations accept rows without one.
     if y is None and request.scope != "local" and loss_game(request.method) is not None:
         y = target_column(data, opened)
         if y is None:
@@ -517,7 +565,8 @@ def explain_streamed(request: ExplainRequest, engine: Engine, *, progress: Any =
     saved = folder / "model" if (folder / "model").is_dir() else folder
     before = _written(request.folder)
     options: dict[str, Any] = {"scope": request.scope, "form": request.form}
-    options |= {} if request.baseline is None else {"baseline": request.baseline}
+    for name in ("baseline", "ensure_top"):
+        options |= {} if getattr(request, name) is None else {name: getattr(request, name)}
     explanation = explain_stream(
         model,
         opened,
@@ -528,10 +577,10 @@ def explain_streamed(request: ExplainRequest, engine: Engine, *, progress: Any =
         progress=progress,
         na_codes=plain(data.get("na_codes", ())),
         method=request.method,
-        rows=request.rows,
+        rows=request.sample,
         engine=engine,
-        target=list(request.target) or None,
-        n_repeats=request.repeats,
+        target=list(request.classes) or None,
+        n_repeats=request.donors,
         random_state=request.seed,
         **positive_option(model, data, request.positive),
         **options,
@@ -540,7 +589,7 @@ def explain_streamed(request: ExplainRequest, engine: Engine, *, progress: Any =
 
 
 def _written(folder: Path) -> int | None:
-    """Return when the explanation in a folder was written, in nanoseconds; None where there is none."""
+    """Return when the explanation in a folder was written, in nanoseconds, or None if there is none."""
     try:
         return (folder / "explanation.json").stat().st_mtime_ns
     except OSError:

@@ -1,4 +1,4 @@
-"""What ``permgrad explain`` writes and prints of an explanation: files, plots, and the lines of a terminal."""
+"""What ``permgrad explain`` writes and prints: files, plots, and lines for the terminal."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from permgrad.attribution.explanation import file_frame, positive_output
 from permgrad.attribution.parts.folder import LOCAL, PARTS, RECORD, writable
 from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError, counted
 from permgrad.base.files import atomic_path, sweep, what_lies_at, writing
 from permgrad.base.locks import hold_folder
 from permgrad.report.plots.rows import stacks
+from permgrad.report.summary import order_sentence
+from permgrad.report.words import compact, value_text
 from permgrad.runs.requests import ExplainRequest, Outcome
 from permgrad.runs.run.images import image_inputs
 
@@ -23,40 +26,41 @@ if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
 _OURS = {"explanation.json", "values.npz", "importance.csv", "rows.csv", "plots", RECORD, PARTS, LOCAL}
+#: What a unit means.
+_UNITS = {
+    "logit": "A logit is the raw score of an output. The model turns the scores into probabilities.",
+    "y": "Values are in the unit of the target.",
+    "nats": "Nats are the unit of log loss: guessing one of two equal classes costs 0.69.",
+}
 #: Rows, and features of each, that are printed.
 _MOST_ROWS, _MOST_FEATURES = 5, 8
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
 def check_folder(request: ExplainRequest) -> None:
-    """Refuse a folder that is in the way."""
+    """Refuse a folder that cannot be written."""
     folder = request.folder
     if not os.path.lexists(folder):
         return
     if not folder.is_dir():
         raise InputError(
-            f"an explanation is written into a folder, however: {folder} is {what_lies_at(folder)}; name another "
-            "with --out"
+            f"{folder} is {what_lies_at(folder)}, not a folder", hint="Choose another with --out.", code="PG050"
         )
     names = {entry.name for entry in folder.iterdir()}
     if names and ("explanation.json" not in names or names - _OURS):
-        raise InputError(
-            f"an explanation's folder must be new or empty, however: {folder} holds other files; "
-            "name another with --out"
-        )
+        raise InputError(f"{folder} holds other files", hint="Choose another folder with --out.", code="PG050")
     if names and not request.overwrite:
         raise InputError(
-            f"a folder must not be replaced in silence, however: {folder} holds an explanation; "
-            "add --overwrite or name another with --out"
+            f"{folder} already holds an explanation",
+            hint="Add --overwrite, or choose another folder with --out.",
+            code="PG050",
         )
 
 
 def write(folder: Path, explanation: Explanation, rows: pd.DataFrame | None) -> None:
-    """Write an explanation with its plots, and the table of the rows explained."""
-    from permgrad.attribution.explanation import file_frame
-
+    """Write an explanation with its plots, and the table of the explained rows."""
     with (
-        writing("the explanation must be written", folder, "name another with --out"),
+        writing(folder, "name another with --out"),
         atomic_path(folder, folder=True) as temporary,
     ):
         explanation.save(temporary)
@@ -69,7 +73,7 @@ def write(folder: Path, explanation: Explanation, rows: pd.DataFrame | None) -> 
 
 
 def draw_once(folder: Path, explanation: Explanation) -> None:
-    """Draw a streamed explanation beside it, unless that was done: a process may have been killed in between."""
+    """Draw the plots of a streamed explanation if they are missing: a process may have stopped before."""
     plots = folder / "plots"
     if plots.exists():
         return
@@ -96,7 +100,7 @@ def _plots(explanation: Explanation) -> dict[str, Any]:
         output, baseline = _shown_column(explanation), explanation.meta.get("baseline")
         about = f"; baseline: {baseline}" if isinstance(baseline, str) else ""
         label = f"attribution to {explanation.outputs[output]}, absolute values sum to 1{about}"
-        # The position among the rows explained says nothing here: rows.csv names the row of the table.
+        # The position among the explained rows is not useful: rows.csv has the row of the table.
         figures["waterfall"] = plot.waterfall(title=f"{explanation.method}, one row")
         return figures | {"normalised": signed_bars(list(explanation.names), _shares(explanation, 0), label=label)}
     if local:
@@ -108,7 +112,7 @@ def _plots(explanation: Explanation) -> dict[str, Any]:
 
 
 def _network_plots(explanation: Explanation, *, one: bool) -> dict[str, Any]:
-    """Return the plots of a network with images: each input's features on their own axis, and what lies over images."""
+    """Return the plots of a network with images: each input on a separate axis, and maps over images."""
     plot, local = explanation.plot, explanation.scope == "local"
     figures = {} if explanation.level == "modality" else {"features": plot.features()}
     if one and stacks(explanation):
@@ -125,7 +129,7 @@ def _network_plots(explanation: Explanation, *, one: bool) -> dict[str, Any]:
 
 
 def _shown_column(explanation: Explanation) -> int:
-    """Return the output shown of a row: the predicted class if it is among those explained."""
+    """Return the output shown of a row: the predicted class if it is explained."""
     if explanation.predictions is None or len(explanation.outputs) < 2:
         return 0
     return int(np.argmax(explanation.predictions[0]))
@@ -139,12 +143,20 @@ def _shares(explanation: Explanation, row: int) -> npt.NDArray[np.float64]:
 
 
 # ---- lines -----------------------------------------------------------------------------------------------------------
-def outcome_of(request: ExplainRequest, explanation: Explanation, rows: pd.DataFrame | None = None) -> Outcome:
-    """Return what is printed of an explanation, and of the rows explained."""
+def outcome_of(
+    request: ExplainRequest, explanation: Explanation, rows: pd.DataFrame | None = None, line: int | None = None
+) -> Outcome:
+    """Return what is printed of an explanation, and of the rows explained. ``line``: that of a single row."""
     meta = explanation.meta
-    lines = [] if rows is None else _row_lines(explanation, rows)
+    lines = [] if rows is None else _row_lines(rows)
+    if request.row is not None and rows is not None:
+        place = "" if line is None else f" Row {rows['row'].iloc[0]} is line {line} of {request.source.name}."
+        lines.append(f"Rows are counted from 0.{place}")
     lines.append(f"{request.method}: {meta.get('quantity', 'importance')} ({meta.get('unit', 'no unit')})")
-    lines += importance_lines(explanation, chosen=bool(request.target))
+    lines += importance_lines(explanation, chosen=bool(request.classes))
+    if explanation.scope == "global" and (order := order_sentence(explanation, 0, _MOST_FEATURES)):
+        lines.append(order.replace("\u00a0", " "))
+    lines += [words] if (words := _UNITS.get(str(meta.get("unit")))) else []
     if isinstance(meta.get("baseline"), str):
         lines.append(f"Baseline: {meta['baseline']}.")
     lines.append(f"Written: {request.folder}")
@@ -154,27 +166,24 @@ def outcome_of(request: ExplainRequest, explanation: Explanation, rows: pd.DataF
     return Outcome({**facts, "importance": explanation.to_frame().to_dict(orient="records")[:1000]}, "\n".join(lines))
 
 
-def _row_lines(explanation: Explanation, rows: pd.DataFrame) -> list[str]:
+def _row_lines(rows: pd.DataFrame) -> list[str]:
     lines = []
     for facts in rows.head(_MOST_ROWS).to_dict(orient="records"):
         if pd.isna(facts.get("truth")):
             facts.pop("truth", None)
         chances = [f"{name}={value:.3f}" for name, value in facts.items() if str(name).startswith("probability_")]
-        named = [f"{name} {value}" for name, value in facts.items() if not str(name).startswith("probability_")]
+        others = {name: value for name, value in facts.items() if not str(name).startswith("probability_")}
+        named = [f"{name} {compact(value, 6) if isinstance(value, float) else value}" for name, value in others.items()]
         lines.append(f"{', '.join(named)}{'; ' if chances else ''}{', '.join(chances)}")
-    if len(rows) == 1 and explanation.additive:
-        shares, output = _shares(explanation, 0), explanation.outputs[_shown_column(explanation)]
-        lines.append(f"shares of its attribution to {output}, absolute values sum to 1:")
-        order = np.argsort(-np.abs(shares), kind="stable")[:_MOST_FEATURES]
-        lines += [f"  {explanation.names[at]:<30.30}  {shares[at]:>+8.3f}" for at in order]
     return [*lines, f"and {counted(len(rows) - _MOST_ROWS, 'more row')}"] if len(rows) > _MOST_ROWS else lines
 
 
 def importance_lines(explanation: Explanation, *, chosen: bool) -> list[str]:
-    """Return a line for each of the features that come first in the explanation's own ranking.
+    """Return a line for each of the first features in the explanation's ranking.
 
-    Of several rows the mean size is shown, by which they are ranked: signed values of different rows cancel. Beside it
-    stands the signed mean, unless it is the same for every feature. ``chosen``: the user named outputs.
+    Over several rows the mean size is shown, which also ranks them: signed values of different rows cancel. The signed
+    mean follows, unless it is the same for every feature. Of a single row, the feature has the row's value. Of two
+    classes the positive one is shown. ``chosen``: the user named outputs.
     """
     local = explanation.scope == "local"
     several = local and len(explanation.values) > 1
@@ -187,16 +196,29 @@ def importance_lines(explanation: Explanation, *, chosen: bool) -> list[str]:
     lines = []
     if glance.meta.get("summary") == "mean_abs" and (not local or several):
         rows = counted(int(glance.meta["rows_summarised"]), "row")
-        lines.append(f"mean size over {rows}{'' if signed is None else '; beside it the signed mean'}:")
-    outputs = list(glance.outputs)
-    if outputs[0] == "all":  # what sums up the others, as for the loss of a classifier
-        outputs = outputs[1:] or outputs if chosen else outputs[:1]
-    for output in outputs:
-        column = glance.outputs.index(output)
-        # As in Explanation.ranking, without its names: two players may share one.
+        lines.append(f"mean size over {rows}{'' if signed is None else ', then the signed mean'}:")
+    names = list(explanation.names)
+    if local and not several and explanation.feature_values is not None:
+        names = _with_values(names, explanation.feature_values.iloc[0])
+    for output in _shown_outputs(explanation, chosen=chosen):
+        column = explanation.outputs.index(output)
+        # As in Explanation.ranking, but by position: two players may share a name.
         order = np.argsort(-np.nan_to_num(glance.values[:, column], nan=-np.inf), kind="stable")
-        lines += [f"output {output}:"] if len(outputs) > 1 or chosen else []
+        lines += [f"output {output}:"] if chosen or (len(explanation.outputs) > 1 and output != "all") else []
         for place in order[:_MOST_FEATURES]:
             beside = "" if signed is None else f"  {signed[place, column]:>+11.4g}"
-            lines.append(f"  {glance.names[place]:<30.30}  {values[place, column]:>10.4g}{beside}")
+            lines.append(f"  {names[place]:<36.36}  {values[place, column]:>10.4g}{beside}")
     return lines
+
+
+def _shown_outputs(explanation: Explanation, *, chosen: bool) -> list[str]:
+    """Return the outputs that are listed: those that the user named, else the sum of all or the positive class."""
+    outputs = list(explanation.outputs)
+    if outputs[0] == "all":  # the sum over the others, as for the loss of a classifier
+        return (outputs[1:] or outputs) if chosen else outputs[:1]
+    return [outputs[positive_output(explanation)]] if len(outputs) == 2 and not chosen else outputs
+
+
+def _with_values(names: list[str], cells: pd.Series[Any]) -> list[str]:
+    """Return names with the row's values."""
+    return [f"{name} = {value_text(cells[name])}" if name in cells.index else name for name in names]

@@ -1,4 +1,4 @@
-"""``permgrad predict``: a trained model and a table in, predictions out; a table may be read in parts."""
+"""``permgrad predict``: predict the rows of a table with a trained model. Large tables are read in parts."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import pyarrow as pa
 from permgrad import __version__
 from permgrad.attribution.parts.folder import StreamedWork, lines_in, part_name, refuse_inside, writable, written_lines
 from permgrad.attribution.parts.plan import json_hash, model_digest, table_digest
+from permgrad.base.checks import check_confidence
 from permgrad.base.csv_files import csv_text, write_csv
-from permgrad.base.errors import InputError, counted, keeping_warnings, warn_first, warn_user
+from permgrad.base.errors import InputError, by_count, counted, keeping_warnings, warn_first, warn_user
 from permgrad.base.files import atomic_path, writing
 from permgrad.base.locks import hold_name
 from permgrad.base.progress import Progress
@@ -35,19 +36,20 @@ _CELLS, _MOST_ROWS = 2_000_000, 50_000
 
 
 def predict_table(request: PredictRequest) -> Outcome:
-    """Predict the rows of a table and write them as CSV; a table that is read in parts as a folder of Parquet files.
+    """Predict the rows of a table and write them as CSV, or as a folder of Parquet files for a table read in parts.
 
-    A file to write, named by ``out``, asks for the table in memory.
+    If ``out`` names a file, the table is read into memory.
 
     Raises:
-        InputError: No model, a table without the model's columns, or a file that is there already.
+        InputError: No model, a table without the model's columns, or a file that already exists.
         EnvironmentProblem: The file cannot be written.
     """
     table, out = request.table, request.out
     names_file = out is not None and (str(out) == "-" or _names_csv(out))
     if is_streamed(table, False if request.stream is None and names_file and table.is_file() else request.stream):
         return predict_stream(request)
-    # Before the place to write: whoever is told of that first overwrites files for a model that there is not.
+    # The model is checked before the place to write. Otherwise a user would overwrite files and then learn that
+    # there is no model.
     model, data = predicting.open_model(request.model_folder)
     target = Path(f"{table_name(table)}-predictions.csv") if out is None else out
     if os.fspath(target) == "-":
@@ -59,10 +61,9 @@ def predict_table(request: PredictRequest) -> Outcome:
     refuse_run_file(target, request.model_folder)
     _check_free(target, overwrite=request.overwrite)
     with hold_name(target):
-        _check_free(target, overwrite=request.overwrite)  # again, now that nobody else can write it
+        _check_free(target, overwrite=request.overwrite)  # again, now that no other process can write it
         result, facts = _predicted(request, model, data)
-        rule = "predictions must be written"
-        with writing(rule, target, "name another file with --out"), atomic_path(target) as temporary:
+        with writing(target, "name another file with --out"), atomic_path(target) as temporary:
             quoted = write_csv(result, temporary)
     _say_quoted(quoted)
     return Outcome({**facts, "out": os.fspath(target)}, f"{counted(len(result), 'row')} predicted: {target}")
@@ -71,30 +72,40 @@ def predict_table(request: PredictRequest) -> Outcome:
 def _predicted(request: PredictRequest, model: Any, data: dict[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the predictions of a table as they are written, and facts about them."""
     predicting.use_threads(request.threads)
-    rows, cells = predicting.read_rows(model, data, request.table)
-    check_cells(model.preprocessor_, predicting.table_of(rows), request.table)
+    rows, cells = predicting.read_rows(model, data | {"sheet": request.sheet}, request.table)
+    check_cells(model.preprocessor_, predicting.table_of(rows), request.table, request.sheet)
     identifiers = cells[[name for name in data.get("identifiers", ()) if name in cells.columns]]
     facts: dict[str, Any] = {"rows": len(rows)}
     if hasattr(model, "classes_"):
         facts["classes"] = model.classes_.tolist()
-    return predicting.prediction_table(
-        np.arange(len(rows)), identifiers, predicting.predictions_of(model, rows), model
-    ), facts
+    predicted = predicting.predictions_of(model, rows, _coverage(request, model))
+    return predicting.prediction_table(np.arange(len(rows)), identifiers, predicted, model), facts
+
+
+def _coverage(request: PredictRequest, model: Any) -> float | None:
+    """Return the coverage of the intervals or sets that were asked for."""
+    if request.coverage is not None and is_image_model(model):
+        raise InputError(
+            "--coverage does not apply to a model that reads images",
+            hint="Leave it out. Only models of a table alone have intervals.",
+            code="PG004",
+        )
+    return None if request.coverage is None else check_confidence(request.coverage, "--coverage")
 
 
 def _check_free(target: Path, *, overwrite: bool) -> None:
-    """Refuse a folder, a file that is there, and a name that promises another format than CSV."""
+    """Refuse a folder, an existing file, and a name that is not of CSV."""
     if target.is_dir():
-        raise InputError(f"predictions are written to a file, however: {target} is a folder; name a file with --out")
+        raise InputError(f"{target} is a folder", hint="Name a file with --out.", code="PG050")
     if not _names_csv(target):
         raise InputError(
-            "predictions are written as CSV, into a file whose name ends with .csv, .csv.gz or .txt, however: "
-            f"--out {target}; name it {target.with_suffix('.csv')}"
+            f"Predictions are written as CSV, got --out {target}",
+            hint=f"Use a name that ends in .csv, .csv.gz or .txt, such as {target.with_suffix('.csv')}.",
+            code="PG003",
         )
     if os.path.lexists(target) and not overwrite:
         raise InputError(
-            f"a file must not be replaced in silence, however: {target} exists; "
-            "add --overwrite or name another with --out"
+            f"{target} already exists", hint="Add --overwrite, or choose another file with --out.", code="PG050"
         )
 
 
@@ -103,28 +114,31 @@ def _names_csv(target: Path) -> bool:
 
 
 def _say_quoted(cells: int) -> None:
-    """Predictions are joined to other tables by their identifiers: whoever does so must know that some were quoted."""
+    """Warn of quoted cells: predictions may be joined to other tables by identifiers that were quoted."""
     if cells:
         warn_user(
-            f"{counted(cells, 'cell')} of the predictions would be formulas in a spreadsheet and got a single quote in "
-            "front; --csv-formulas keep leaves them as they are"
+            f"{counted(cells, 'cell')} of the predictions would be {by_count(cells, 'a formula', 'formulas')} in a "
+            "spreadsheet and got a single quote in front. Pass --csv-formulas keep to leave them unchanged."
         )
 
 
 # ---- in parts --------------------------------------------------------------------------------------------------------
 def is_streamed(table: Path, wanted: bool | None) -> bool:
-    """Whether a table is read in parts: a folder always, a Parquet file if it is asked for or is large."""
+    """Whether a table is read in parts: a folder always, a Parquet file on request or if it is large."""
     if table.is_dir():
         if wanted is False:
             raise InputError(
-                f"a folder is read in parts, however: {table} is a folder and --no-stream is given; name one file of it"
+                f"--no-stream does not apply to a folder, and {table} is one",
+                hint="Leave it out, or name one file of the folder.",
+                code="PG006",
             )
         return True
     if not table.is_file() or not is_partitioned(table):
         if wanted and table.is_file():
             raise InputError(
-                f"--stream reads Parquet in parts, however: {table} is not Parquet; write it as Parquet, or leave "
-                "--stream out"
+                f"--stream reads Parquet, and {table} is not Parquet",
+                hint="Write it as Parquet, or leave --stream out.",
+                code="PG006",
             )
         return False
     if wanted is None:
@@ -133,20 +147,21 @@ def is_streamed(table: Path, wanted: bool | None) -> bool:
 
 
 def with_target(model: Any, data: Mapping[str, Any], y: str | None) -> dict[str, Any]:
-    """Return what a run says of its data, with another column of targets if one is named."""
+    """Return the run's facts on its data, with another target column if one is named."""
     if y is None:
         return dict(data)
     return {**data, "target": y, "task": "classification" if hasattr(model, "classes_") else "regression"}
 
 
 def open_streamed(folder: Path, table: Path, y: str | None = None) -> tuple[Any, dict[str, Any], PartitionedTable]:
-    """Return the model, what its run says of its data (``y``: another column of targets), and the table."""
+    """Return the model, its run's facts on the data (``y``: another target column), and the table."""
     opened = open_partitioned(table)
     model, data = predicting.open_model(folder)
     if is_image_model(model):
         raise InputError(
-            f"a model that reads images takes its rows from one table in memory, however: {table} is to be read in "
-            "parts; pass one file, with --no-stream"
+            f"A model that reads images cannot read {table} in parts",
+            hint="Pass one file, with --no-stream.",
+            code="PG004",
         )
     data = with_target(model, data, y)
     silent, features = set(predicting.known_columns(data)), _features(model)
@@ -160,12 +175,13 @@ def _features(model: Any) -> list[str]:
 
 
 def predict_stream(request: PredictRequest, *, progress: Any = "auto") -> Outcome:
-    """Predict the rows of Parquet files in parts, into a folder; the same command goes on with what is not finished."""
+    """Predict the rows of Parquet files in parts, into a folder. The same command resumes after an interruption."""
     target = Path(f"{table_name(request.table)}-predictions") if request.out is None else request.out
     if target.suffix.lower() in (".csv", ".gz", ".txt", ".parquet", ".pq") or str(target) == "-":
         raise InputError(
-            f"predictions of a table that is read in parts are written to a folder, however: --out {target} names a "
-            "file; name a folder, such as --out predictions"
+            f"Predictions of a table that is read in parts need a folder, got the file --out {target}",
+            hint="Name a folder, such as --out predictions.",
+            code="PG003",
         )
     model, data, table = open_streamed(request.model_folder, request.table)
     refuse_inside(target, request.table)
@@ -173,8 +189,10 @@ def predict_stream(request: PredictRequest, *, progress: Any = "auto") -> Outcom
     refuse_run_file(target, request.model_folder)
     predicting.use_threads(request.threads)
     identifiers = [name for name in data.get("identifiers", ()) if name in table.columns]
+    coverage = _coverage(request, model)
     facts: dict[str, Any] = {
         "permgrad": __version__,
+        "coverage": coverage,
         "model": model_digest(model),
         "table": table_digest(table),
         "identifiers": identifiers,
@@ -194,32 +212,34 @@ def predict_stream(request: PredictRequest, *, progress: Any = "auto") -> Outcom
                     with written_lines(files[part], facts_of[part]) as write:
                         for first, frame in table.batches(part, rows, columns):
                             with table.cells_of(range(first, first + len(frame))):
-                                write(_lines(model, table, identifiers, first, frame))
+                                predicted = predicting.predictions_of(model, frame[_features(model)], coverage)
+                                write(_lines(model, table, predicted, frame[identifiers], first))
 
                 with sparing(), keeping_warnings() as warned:
-                    # Rows are read and encoded before the network can take fewer of them at a time.
+                    # Rows are read and encoded here. The network may then take them in smaller batches.
                     with_fewer(most, predict)
                 for text in warned:
                     notes.setdefault(text, part.number)
                 bar.advance(part.rows)
-        warn_first(notes, f"in part {next(iter(notes.values()), 0)} of the table: ")
+        warn_first(notes, f"In part {next(iter(notes.values()), 0)} of the table: ")
     result: dict[str, Any] = {"rows": table.rows, "out": str(target), "parts": len(table.parts), "computed": len(todo)}
     if hasattr(model, "classes_"):
         result["classes"] = model.classes_.tolist()
-    was = "" if todo else ", finished before"
+    was = "" if todo else ", already finished"
     parts = counted(len(table.parts), "part")
     return Outcome(result, f"{counted(table.rows, 'row')} predicted in {parts}{was}: {target}")
 
 
-def _lines(model: Any, table: PartitionedTable, identifiers: list[str], first: int, frame: pd.DataFrame) -> pa.Table:
-    """Return the predictions of some rows as they are written; ``first`` is the number of the first row."""
-    predicted = predicting.predictions_of(model, frame[_features(model)])
-    result = predicting.prediction_table(np.arange(first, first + len(frame)), frame[identifiers], predicted, model)
+def _lines(
+    model: Any, table: PartitionedTable, predicted: predicting.Predicted, identifiers: pd.DataFrame, first: int
+) -> pa.Table:
+    """Return the predictions of some rows as they are written. ``first`` is the number of the first row."""
+    result = predicting.prediction_table(np.arange(first, first + len(identifiers)), identifiers, predicted, model)
     lines = pa.Table.from_pandas(result, preserve_index=False).replace_schema_metadata(None)
-    for name, shown in predicting.identifier_names(identifiers, model).items():
-        # The type of the whole table, also where all cells of a batch are missing.
+    for name, shown in predicting.identifier_names(list(identifiers.columns), model).items():
+        # The type of the complete table, also if all cells of a batch are missing.
         kind = table.schema.field(name).type if name in table.schema.names else pa.int64()
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-        cells = pa.array(frame[name].astype(object), type=kind, from_pandas=True)
+        cells = pa.array(identifiers[name].astype(object), type=kind, from_pandas=True)
         lines = lines.set_column(lines.schema.get_field_index(shown), shown, cells)
     return lines

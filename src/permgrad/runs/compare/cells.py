@@ -1,13 +1,13 @@
-"""The cells of a comparison: what one model does on one fold (fit, scores, explanations), and where it is stored.
+"""The cells of a comparison: one model on one fold (fit, scores, explanations), and its file.
 
-The comparison's folder: ``comparison.json`` says what was asked and, when all is done, what came out; ``cells/`` holds
-one file per finished model and fold, so that a killed comparison goes on with the next one.
+The comparison's folder: ``comparison.json`` holds the request and, at the end, the results. ``cells/`` holds one file
+for each finished model and fold, so that an interrupted comparison resumes with the next one.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
+import inspect
 import re
 import time
 from collections.abc import Callable
@@ -31,31 +31,31 @@ from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.comparison import AGREEMENT, IMPORTANCES, PAGE, RECORD, SCORES
 from permgrad.evaluation.competitors import CompetitorRows, FittedCompetitor, competitors, fit_competitor, natural_table
-from permgrad.evaluation.encoded_importance import loss_of, predictor_importance
 from permgrad.evaluation.metrics import metrics
+from permgrad.models.devices import computing_threads
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.presets import get_preset
-from permgrad.runs.compare.plan import ComparedTable, ComparisonPlan, Fold, Model
+from permgrad.runs.compare.plan import ComparedTable, ComparisonPlan, Fold, Model, loss_of
 from permgrad.runs.folder.folder import FolderKind, writable_folder
 
 Array = npt.NDArray[Any]
 
-#: Rows from which on the explained rows serve as their own donors, as in ``permgrad.explain``.
+#: From this many rows on, the explained rows are their own donors, as in ``permgrad.explain``.
 OWN_DONORS = 200
-#: Training rows that donors come from where fewer rows are explained.
+#: Number of training rows that serve as donors for fewer rows.
 DONORS = 1000
 
 
 # ---- where cells are -------------------------------------------------------------------------------------------------
 CELLS = "cells"
-#: What a comparison writes beside its record and its cells.
+#: The files of a comparison other than its record and its cells.
 RESULTS = (SCORES, IMPORTANCES, AGREEMENT, PAGE)
 FOLDER = FolderKind("comparison", (RECORD, *RESULTS, CELLS))
 
 
 @dataclass
 class ComparisonCell:
-    """What one model did on one fold: rows by part, metrics (empty if it failed), seconds, and why it failed, if so.
+    """The result of a model on a fold: rows by part, metrics (empty if it failed), seconds, and why it failed.
 
     ``importances`` has by method ``names`` and, for each name, ``importance, std, ci_low, ci_high, p_value`` and parts.
     """
@@ -72,7 +72,7 @@ class ComparisonCell:
 
 
 def read_cell(folder: Path, model: str, fold: str) -> ComparisonCell | None:
-    """Return a finished cell; None if there is none, or one that failed or is damaged, which is tried again."""
+    """Return a finished cell, or None if there is none or it failed or is damaged. Such cells are tried again."""
     try:
         cell = ComparisonCell(**parse_json(cell_path(folder, model, fold).read_bytes()))
     except (OSError, ValueError, TypeError):
@@ -81,32 +81,35 @@ def read_cell(folder: Path, model: str, fold: str) -> ComparisonCell | None:
 
 
 def write_cell(folder: Path, cell: ComparisonCell) -> None:
-    """Keep a cell."""
+    """Write a cell."""
     with writable_folder(folder):
         write_json_atomic(cell_path(folder, cell.model, cell.fold), asdict(cell))
 
 
 def cell_path(folder: Path, model: str, fold: str) -> Path:
-    """Return a cell's file; names that no file may have are shortened, with a digest: ``default-image-…``."""
+    """Return a cell's file. Names that a file cannot have are shortened, with a digest: ``default-image-…``."""
     plainly = re.sub(r"[^A-Za-z0-9_]+", "-", model)[-40:]
     digest = "" if plainly == model else f"-{hashlib.blake2b(model.encode(), digest_size=3).hexdigest()}"
     return folder / CELLS / f"{plainly}{digest}-{fold}.json"
 
 
 # ---- what a cell is --------------------------------------------------------------------------------------------------
+_Explain = Callable[[str, pd.DataFrame, Array, ComparisonPlan], Any]
+
+
 @dataclass(frozen=True)
 class _Fitted:
-    """A fitted model in the classes of the whole task, the rows of a table as it takes them, and its explanations."""
+    """A fitted model with the classes of the task, a table's rows in its form, and its explanations."""
 
     model: FittedCompetitor
     rows_of: Callable[[pd.DataFrame], Any]
-    explain: Callable[[str, pd.DataFrame, Array, ComparisonPlan], Any]
+    explain: _Explain
 
 
 def do_cell(
     model: Model, table: ComparedTable, fold: Fold, plan: ComparisonPlan, *, device: str, threads: int | None
 ) -> ComparisonCell:
-    """Fit a model on a fold's training rows, score and explain it on its test rows; the cell of a failure says why."""
+    """Fit a model on a fold's training rows, score and explain it on its test rows. A failure is noted in the cell."""
     rows = {"train": len(fold.train), "validation": len(fold.validation), "test": len(fold.test)}
     cell = ComparisonCell(model.name, fold.name, rows)
     seed = derive_seed(plan.seed, "fold", fold.name) % 2**31
@@ -116,12 +119,12 @@ def do_cell(
         elif model.estimator is not None:
             fitted = _fit_estimator(model, table, fold, seed)
         else:
-            fitted = _fit_competitor(model, table, fold, seed, threads or os.cpu_count() or 1)
+            fitted = _fit_competitor(model, table, fold, seed, threads or computing_threads())
         cell.fit_seconds, cell.processor_seconds = fitted.model.seconds, fitted.model.processor_seconds
         guess = fitted.model.guess(fitted.rows_of(table.X.iloc[fold.test]))
         values = fitted.model.score(table.y[fold.test], guess, table.positive)
         cell.metrics = {name: value for name, value in values.items() if name in metrics}
-    except Exception as error:  # noqa: BLE001 — whatever a peer's library raises must not lose the other models
+    except Exception as error:  # noqa: BLE001 — an error of one library must not lose the other models
         cell.problem = _reason(error)
         return cell
     started = time.perf_counter()
@@ -129,8 +132,8 @@ def do_cell(
         if plan.methods:
             cell.importances = _explanations(model, fitted, table, fold, plan, seed)
             cell.explain_seconds = time.perf_counter() - started
-    except Exception as error:  # noqa: BLE001 — as above; its scores stay
-        cell.problem = f"it could not be explained: {_reason(error)}"
+    except Exception as error:  # noqa: BLE001 — as above. Its scores stay
+        cell.problem = f"It could not be explained: {_reason(error)}"
     return cell
 
 
@@ -139,7 +142,7 @@ def _reason(error: Exception) -> str:
 
 
 def _stopping_rows(table: ComparedTable, fold: Fold) -> npt.NDArray[np.int64]:
-    """Return the validation rows whose class is among the training rows: others cannot say when to stop."""
+    """Return the validation rows whose class is among the training rows. Others cannot stop the training."""
     if table.task == "regression":
         return fold.validation
     return fold.validation[np.isin(table.y[fold.validation], table.y[fold.train])]
@@ -177,7 +180,7 @@ def _fit_network(model: Model, table: ComparedTable, fold: Fold, seed: int, devi
 
 
 def _fit_competitor(model: Model, table: ComparedTable, fold: Fold, seed: int, threads: int) -> _Fitted:
-    # Models that take categories as they are get the table back from its encoding, as natural_table wants it.
+    # Models that read categories get the table back from its encoding, as natural_table needs it.
     natural = competitors.get(model.name).takes_natural
     numeric: Any = "standard" if natural else get_preset("default").numeric
     encoder = TableEncoder(numeric, **table.encoding)
@@ -194,32 +197,26 @@ def _fit_competitor(model: Model, table: ComparedTable, fold: Fold, seed: int, t
     held = stopping if len(stop) else None
     fitted = fit_competitor(model.name, table.task, train, held, classes=classes, seed=seed, threads=threads)
 
-    def unlabelled(encoded: Array) -> CompetitorRows:
-        return part_of(encoded, np.zeros(len(encoded)))
+    def rows_of(rows: pd.DataFrame) -> CompetitorRows:
+        return part_of(encode(rows), np.zeros(len(rows)))
 
-    def explain(method: str, rows: pd.DataFrame, y: Array, plan: ComparisonPlan) -> Any:
-        assert method == "permutation", "a predictor that is no network has one method"
-        background = None
-        if len(rows) < OWN_DONORS:
-            chosen = generator(seed, "background").permutation(len(fold.train))[:DONORS]
-            background = encode(table.X.iloc[fold.train[np.sort(chosen)]])
-        return predictor_importance(
-            lambda encoded: fitted.guess(unlabelled(encoded)),
-            encode(rows),
-            np.searchsorted(classes, y).astype(np.int64) if len(classes) else y,
-            encoder.features("feature"),
-            background,
-            loss=loss_of(table.task, plan.loss),
-            seed=seed,
-            class_names=[str(label) for label in classes.tolist()],
-            n_repeats=plan.n_repeats,
-        )
+    # A feature without columns gets one that is never read.
+    features = encoder.features("feature")
+    width, empty = len(encoder.kinds_), [name for name, columns in features.items() if not len(columns)]
+    features |= {name: np.array([width + place]) for place, name in enumerate(empty)}
+    players = {name: [f"x{place}" for place in columns] for name, columns in features.items()}
 
-    return _Fitted(fitted, lambda rows: unlabelled(encode(rows)), explain)
+    def predict(padded: Array) -> Array:
+        return fitted.guess(part_of(np.ascontiguousarray(padded[:, :width]), np.zeros(len(padded))))
+
+    explain = _explainer(
+        predict, table, lambda rows: np.pad(encode(rows), ((0, 0), (0, len(empty)))), fold, seed, players
+    )
+    return _Fitted(fitted, rows_of, explain)
 
 
 def _fit_estimator(model: Model, table: ComparedTable, fold: Fold, seed: int) -> _Fitted:
-    """Fit a copy of a user's estimator on the columns as they are, and on the rows that all models are fitted on."""
+    """Fit a copy of a user's estimator on the raw columns, and on the rows that all models are fitted on."""
     estimator: Any = clone(model.estimator)
     seeds = [name for name, value in estimator.get_params().items() if name.endswith("random_state") and value is None]
     estimator.set_params(**dict.fromkeys(seeds, seed))
@@ -230,25 +227,37 @@ def _fit_estimator(model: Model, table: ComparedTable, fold: Fold, seed: int) ->
     seen = np.flatnonzero(np.isin(table.classes, table.y[fold.train]))
     fitted = FittedCompetitor(model.name, estimator, seconds, table.classes, seen, worked, natural=False)
 
+    explain = _explainer(estimator, table, lambda rows: X.loc[rows.index], fold, seed, table.variables)
+    return _Fitted(fitted, lambda rows: X.loc[rows.index], explain)
+
+
+def _explainer(
+    predictor: Any, table: ComparedTable, form: Callable[[pd.DataFrame], Any], fold: Fold, seed: int, groups: Any
+) -> _Explain:
+    """Return the function that explains a predictor with a special form of rows. ``groups``: its columns by feature."""
+
     def explain(method: str, rows: pd.DataFrame, y: Array, plan: ComparisonPlan) -> Any:
         background = None
         if len(rows) < OWN_DONORS:
             chosen = generator(seed, "background").permutation(len(fold.train))[:DONORS]
-            background = X.iloc[fold.train[np.sort(chosen)]]
-        options: dict[str, Any] = {"n_repeats": plan.n_repeats, "groups": dict(table.variables) or None}
+            background = form(table.X.iloc[fold.train[np.sort(chosen)]])
+        options: dict[str, Any] = {"n_repeats": plan.n_repeats, "groups": dict(groups) or None}
         options |= {"loss": loss_of(table.task, plan.loss), "random_state": seed, "task": table.task}
-        rows = X.loc[rows.index]
-        return explain_network(estimator, rows, y, method=method, background=background, progress=False, **options)
+        if inspect.isfunction(predictor) and len(table.classes):
+            options |= {"class_names": table.classes.tolist(), "output_kind": "probabilities"}
+        return explain_network(
+            predictor, form(rows), y, method=method, background=background, progress=False, **options
+        )
 
-    return _Fitted(fitted, lambda rows: X.loc[rows.index], explain)
+    return explain
 
 
 # ---- explanations ----------------------------------------------------------------------------------------------------
 def _explanations(
     model: Model, fitted: _Fitted, table: ComparedTable, fold: Fold, plan: ComparisonPlan, seed: int
 ) -> dict[str, dict[str, Any]]:
-    """Explain a fitted model by every method that it can be explained by; the same rows and donors for all models."""
-    # All test rows, or as many as asked for, of classes that were trained on.
+    """Explain a fitted model by every method that applies, with the same rows and donors for all models."""
+    # All test rows of classes in training, or as many as requested.
     rows = fold.test
     if table.task == "classification":
         rows = rows[np.isin(table.y[rows], table.y[fold.train])]
@@ -260,7 +269,7 @@ def _explanations(
         if method != "permutation" and model.kind == "network":
             importances[method] = _numbers(fitted.explain(method, X, y, plan))
     if "permutation" in plan.methods:
-        # The total effect of the path game is permutation importance, by the same donors: it is computed once.
+        # The total effect of the path game is permutation importance with the same donors. It is computed once.
         same = ("importance", "std", "ci_low", "ci_high", "p_value", "names")
         importances["permutation"] = (
             {name: importances["permgrad"][name] for name in same}
@@ -269,12 +278,14 @@ def _explanations(
         )
     for method, numbers in importances.items():
         if not np.all(np.isfinite(numbers["importance"])):
-            raise InputError(f"importances must be finite, however: {method} gives missing or infinite ones")
+            raise InputError(
+                f"{method} gives missing or infinite importances", hint="Check the model's predictions.", code="PG040"
+            )
     return importances
 
 
 def _numbers(explanation: Any) -> dict[str, Any]:
-    """Return an explanation's numbers over all rows, or summed over the outputs where it has none for all rows."""
+    """Return an explanation's numbers over all rows, or summed over the outputs if it has none for all rows."""
     low, high = explanation.ci()
     missing = np.full(explanation.values.shape, np.nan)
     uncertain = {
@@ -283,8 +294,8 @@ def _numbers(explanation: Any) -> dict[str, Any]:
         "ci_high": high,
         "p_value": missing if explanation.p_values is None else explanation.p_values,
     }
-    # Attributions to several outputs have no column for all: of two that of the positive class is taken, and of more
-    # the mean over the outputs stands for all.
+    # Attributions to several outputs have no column "all": of two the positive class is used, of more the mean over
+    # the outputs.
     outputs = explanation.outputs
     column: Any = 0 if outputs[0] == "all" else (positive_output(explanation) if len(outputs) == 2 else None)
     numbers: dict[str, Any] = {"names": list(explanation.names)}

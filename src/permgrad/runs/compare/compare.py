@@ -18,11 +18,11 @@ from permgrad.base.errors import InputError, warn_user
 from permgrad.base.files import plain
 from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.random import resolve_seed
+from permgrad.base.versions import versions
 from permgrad.data.read.cells import CodesArgument
 from permgrad.data.types.column_notes import told_of_columns
 from permgrad.data.types.column_types import Kind
 from permgrad.evaluation.comparison import PAGE, RECORD, Comparison
-from permgrad.evaluation.encoded_importance import loss_of
 from permgrad.evaluation.metrics import metrics, primary_metric
 from permgrad.models.devices import torch_threads
 from permgrad.models.estimators.settings import check_preset, device_faults, raise_faults
@@ -33,6 +33,7 @@ from permgrad.runs.compare.plan import (
     Fold,
     from_arrays,
     from_request,
+    loss_of,
     make_folds,
     make_plan,
     request_configuration,
@@ -47,7 +48,6 @@ from permgrad.runs.folder.folder import (
 )
 from permgrad.runs.requests import CompareRequest, Outcome
 from permgrad.runs.run.dividing import positive_words
-from permgrad.runs.run.stages import versions
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -59,7 +59,7 @@ Say = Callable[[str], None]
 
 # ---- the command -----------------------------------------------------------------------------------------------------
 def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
-    """Do a comparison, or the part of it that is not done yet, telling how it goes: what ``permgrad compare`` does."""
+    """Do a comparison, or the part of it that is not finished, and report progress: ``permgrad compare``."""
     names = ("folds", "repeats", "splits", "explain", "methods", "seed")
     plan = make_plan(request.models, **{name: getattr(request, name) for name in names})
     if request.metric is not None:
@@ -76,7 +76,7 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
             return _outcome(folder, already=True)
     table = from_request(request)
     job = _job(table, plan, request.metric, request.device, request.threads)
-    # Only after the table: a mistyped target must not be answered with "overwrite the other comparison".
+    # Only after the table is checked: a wrong target must not lead to the advice to overwrite another comparison.
     with (
         open_configured(FOLDER, folder, configuration, command=request.command, overwrite=request.overwrite) as record,
         told_of_columns(),
@@ -94,7 +94,7 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
 
 
 def is_finished(folder: Path, configuration: Mapping[str, Any], metric: str | None) -> bool:
-    """Whether the folder holds this very comparison, everything written, by the metric asked for."""
+    """Whether the folder holds this comparison, completely written, by the requested metric."""
     record = FOLDER.read(folder)
     if record is None or record["configuration_hash"] != configuration_hash(configuration):
         return False
@@ -105,7 +105,7 @@ def is_finished(folder: Path, configuration: Mapping[str, Any], metric: str | No
 # ---- the work --------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class _Job:
-    """A comparison that was checked: what is compared on, how, and what decides; ``asked``: by the user."""
+    """A checked comparison: table, plan and metric. ``asked``: the metric that the user named."""
 
     table: ComparedTable
     plan: ComparisonPlan
@@ -117,7 +117,7 @@ class _Job:
 
 
 def _job(table: ComparedTable, plan: ComparisonPlan, asked: str | None, device: str, threads: int | None) -> _Job:
-    """Check what only the table can tell, and divide its rows, before anything is written."""
+    """Check what depends on the table, and divide its rows, before anything is written."""
     for model in plan.models:
         if model.kind == "network":
             check_preset(model.preset, table.task)
@@ -136,7 +136,7 @@ def _job(table: ComparedTable, plan: ComparisonPlan, asked: str | None, device: 
 def _do_job(
     job: _Job, folder: Path | None, record: Mapping[str, Any], say: Say, *, progress: ProgressMode
 ) -> Comparison:
-    """Do all cells, fold by fold, so that a comparison cut short has every model on the first folds; all are kept."""
+    """Do all cells, fold by fold, so that an interrupted comparison has every model on the first folds."""
     plan, done, started = job.plan, list[ComparisonCell](), time.perf_counter()
     total = len(job.folds) * len(plan.models)
     with Progress(total, "comparison", progress, lines=False) as bar, torch_threads(job.threads):
@@ -166,17 +166,19 @@ def _words_of(cell: ComparisonCell, metric: str) -> str:
     value = cell.metrics.get(metric)
     shown = "undefined" if value is None else f"{value:.4g}"
     explained = "" if cell.explain_seconds is None else f", explained in {cell.explain_seconds:.1f} s"
-    explained = f"; {cell.problem}" if cell.problem else explained
+    explained = f". {cell.problem}" if cell.problem else explained
     return f"{metrics.get(metric).label} {shown}, fitted in {cell.fit_seconds or 0:.1f} s{explained}"
 
 
 def _put_together(job: _Job, cells: Sequence[ComparisonCell], **facts: Any) -> Comparison:
-    """Put the cells together; refuse if every model failed."""
+    """Put the cells together. Refuse if every model failed."""
     table, plan = job.table, job.plan
     if not any(cell.metrics for cell in cells):
         raise InputError(
-            f"a comparison must have a model that can be fitted, however: all {len(plan.models)} failed on every fold; "
-            f"the first, {cells[0].model!r}: {cells[0].problem}"
+            f"All {len(plan.models)} models failed on every fold, the first ({cells[0].model!r}) with: "
+            f"{cells[0].problem}",
+            hint="Correct the table or the options, or choose other models.",
+            code="PG032",
         )
     names = [metric.name for metric in metrics.values() if metric.task == table.task]
     seconds = ["fit_seconds", "processor_seconds", "explain_seconds"]
@@ -223,18 +225,18 @@ def _put_together(job: _Job, cells: Sequence[ComparisonCell], **facts: Any) -> C
 
 
 def _division(table: ComparedTable, plan: ComparisonPlan) -> str:
-    """Return in words how rows are divided."""
+    """Return a description of how rows are divided."""
     how = "stratified by class" if table.task == "classification" else "at random"
     how = how if table.groups is None else "groups kept together"
     if plan.splits:
         seeds = ", ".join(map(str, plan.splits))
         return f"{len(plan.splits)} splits of 60 % training, 20 % validation, 20 % test, {how}, seeds {seeds}"
-    times = "" if plan.repeats == 1 else f", {plan.repeats} times over"
+    times = "" if plan.repeats == 1 else f", repeated {plan.repeats} times"
     return f"{plan.folds} folds{times}, {how}; 15 % of each training part held out to stop the training"
 
 
 def _outcome(folder: Path, *, already: bool = False) -> Outcome:
-    """Say what came out, read from the folder."""
+    """Return the result, read from the folder."""
     record = FOLDER.read(folder) or {}
     page = folder / PAGE
     names = ("task", "metric", "best", "models", "failures", "sentences")
@@ -245,7 +247,7 @@ def _outcome(folder: Path, *, already: bool = False) -> Outcome:
         "already_finished": already,
         **{name: record.get(name) for name in names},
     }
-    lines = [f"This comparison is finished already; nothing was changed. ({folder})"] if already else []
+    lines = [f"This comparison is already finished ({folder}). Nothing was changed."] if already else []
     label = metrics.get(record["metric"]).label
     width = max(len(model["label"]) for model in record["models"])
     lines.append(f"{'':<{width + 2}}{label:>14}{'± folds':>10}{'mean rank':>11}{'behind by':>11}{'p':>8}{'fit, s':>9}")
@@ -291,37 +293,37 @@ def compare(
     progress: ProgressMode = "auto",
     name: str = "table",
 ) -> Comparison:
-    """Compare models on the same folds of a table, and what each of them relies on.
+    """Compare models on the same folds of a table, and show what each of them relies on.
 
     Args:
         X: Table ``(rows, features)``, a frame or an array.
         y: Target ``(rows,)``.
-        models: Presets (names, or paths of preset files) and baselines by name; ``"default:tabular"`` and
-            ``"default:image"`` are one branch alone. Left out: the default network, LightGBM, a random forest and a
-            linear model, as far as they are installed. An estimator of scikit-learn's kind, fitted or not, or a pair
-            ``(name, estimator)``, takes part as well: a copy of it is fitted on the raw columns of each fold.
+        models: Presets (names, or paths of preset files) and baselines by name. ``"default:tabular"`` and
+            ``"default:image"`` have only one branch. Default: the default network, LightGBM, a random forest and a
+            linear model, if they are installed. Estimators of scikit-learn's kind, fitted or not, or pairs
+            ``(name, estimator)``, are also accepted: a copy is fitted on the raw columns of each fold.
         task: ``"auto"``, ``"classification"`` or ``"regression"``.
-        folds: Number of folds, stratified by class; left out: 5.
-        repeats: How often the rows are divided into folds.
-        splits: Seeds of 60/20/20 splits in the place of folds, those of ``permgrad run --split-seed``.
-        groups: ``(rows,)``; rows of one group stay in one fold.
-        metric: What decides; left out: ROC-AUC for two classes, accuracy for more, RMSE for numbers.
+        folds: Number of folds, stratified by class (default 5).
+        repeats: Repeat the division into folds this often.
+        splits: Seeds of 60/20/20 splits instead of folds, those of ``permgrad run --split-seed``.
+        groups: ``(rows,)``. Rows of one group stay in one fold.
+        metric: The metric that decides. Default: ROC-AUC for two classes, accuracy for more, RMSE for numbers.
         explain: Whether models are explained.
-        methods: How: permutation importance is there for every model; other methods of ``permgrad.explain`` apply to
-            networks only, and a warning says which models they are left out for. Left out:
-            ``("permutation", "permgrad")``.
-        loss: Loss of the explanations; ``"auto"``: Brier score or squared error, finite for every model.
+        methods: Methods of explanation (default ``("permutation", "permgrad")``). Permutation importance is computed
+            for every model. Other methods of ``permgrad.explain`` apply to networks only, and a warning names the
+            models that are left out.
+        loss: Loss of the explanations. ``"auto"``: Brier score or squared error, finite for every model.
         n_repeats: Donors per row and feature.
-        most_rows: Test rows of a fold that are explained at most.
+        most_rows: Explain at most this many test rows of a fold.
         variables: Columns that act as one feature.
         na_codes: Codes that mean missing: one, a list, or a mapping of column to its codes.
         kinds: Columns whose kind is declared, for example ``{"postcode": "categorical"}``.
-        positive: Of two classes the one that average precision and lift are of; None: the rarer one.
+        positive: The positive class of two, for average precision and lift. None: the rarer one.
         random_state: Seed of folds, models and donors.
-        device: Where networks compute.
-        threads: Threads to compute with; None: as the machine is set.
-        out: Folder to keep everything in; there the comparison goes on if it was interrupted. None: nothing is written.
-        overwrite: Begin anew in a folder that holds another comparison.
+        device: Device of the networks.
+        threads: Number of threads. None: the default of the machine.
+        out: Folder for all results. An interrupted comparison resumes there. None: nothing is written.
+        overwrite: Start again in a folder that holds another comparison.
         progress: A bar on stderr.
         name: Name of the table, for the page.
 
@@ -329,7 +331,7 @@ def compare(
         A ``Comparison``: frames ``scores, standing, pairs, importances, agreement``, and ``to_html()``, ``save(...)``.
 
     Raises:
-        InputError: Something cannot be used; nothing was computed.
+        InputError: An argument cannot be used. Nothing was computed.
         EnvironmentProblem: A model's library is not installed.
 
     Examples:

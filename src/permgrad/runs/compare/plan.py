@@ -1,4 +1,4 @@
-"""What is asked of a comparison: its models, folds and explanations, checked before any row is read; its table."""
+"""The request of a comparison, checked before any row is read: models, folds and explanations. Then its table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sklearn import model_selection
 
 from permgrad import __version__
 from permgrad.base.checks import check_choice, check_flag, check_names, check_whole, is_whole
-from permgrad.base.errors import InputError, by_count, keeping_warnings, shown, suggest
+from permgrad.base.errors import InputError, by_count, counted, did_you_mean, keeping_warnings, shown
 from permgrad.base.files import plain
 from permgrad.base.random import derive_seed
 from permgrad.data.encode.groups import check_blocks
@@ -31,24 +31,36 @@ from permgrad.models.estimators.inputs import held_out
 from permgrad.models.estimators.presets import get_preset, presets
 from permgrad.models.estimators.settings import check_preset
 from permgrad.models.model_files import is_model_file
-from permgrad.runs.requests import TASKS, CompareRequest
+from permgrad.runs.options import TASKS
+from permgrad.runs.requests import CompareRequest
 from permgrad.runs.run.dividing import choose_task, doubt_on_task, positive_label, target_values
 from permgrad.runs.run.inputs import configuration, load_inputs
 
-#: What models may be explained by; permutation is for all of them, the others for networks.
+#: Methods of explanation: permutation applies to all models, the others to networks.
 METHODS = ("permutation", "permgrad", "ablation", "gradient", "integrated_gradients", "deeplift", "shapley")
 USUAL_METHODS = ("permutation", "permgrad")
 USUAL_FOLDS = 5
-#: What may stand behind a preset's name: the branches of the network.
+#: What can follow a preset's name: a branch of the network.
 BRANCHES = {"tabular": "table only", "image": "image only"}
-#: Models that are compared if none are named, as far as they are installed.
+#: Models that are compared by default, if they are installed.
 USUAL = ("default", "lightgbm", "random_forest", "linear")
+_LOSSES = {"classification": ("brier", "cross_entropy", "zero_one"), "regression": ("squared_error", "absolute_error")}
+
+
+def loss_of(task: Task, loss: str) -> str:
+    """Return the loss's registered name. ``"auto"`` is one that is finite for every kind of model.
+
+    NOTE[DIFF]: networks are otherwise explained by their log loss. A forest may give the true class a probability of
+    exactly 0, whose log loss is infinite. The Brier score (Brier 1950) is proper too, and bounded.
+    """
+    check_choice("loss", loss, ("auto", *_LOSSES[task]))
+    return _LOSSES[task][0] if loss == "auto" else loss
 
 
 # ---- models ----------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Model(ComparedModel):
-    """A contestant with what is needed to fit it: a network's preset, by name or file, and its branches, if not all.
+    """A model with what is needed to fit it: a network's preset, by name or file, and its branches, if not all.
 
     Or a user's ``estimator``, which is cloned and fitted on each fold.
     """
@@ -58,7 +70,7 @@ class Model(ComparedModel):
     estimator: Any = None
 
     def identity(self) -> Any:
-        """Return what decides how it is fitted: a file's content in the place of its name."""
+        """Return what decides how it is fitted. A file is represented by its content."""
         if self.estimator is not None:
             settings = {name: repr(value) for name, value in sorted(self.estimator.get_params().items())}
             return [self.name, type(self.estimator).__qualname__, settings]
@@ -68,7 +80,7 @@ class Model(ComparedModel):
 
 
 def parse_models(entries: Sequence[Any]) -> tuple[Model, ...]:
-    """Return what models mean: presets or paths of preset files, also with a branch behind them; baselines; estimators.
+    """Return the models of names: presets or preset files, also with a branch, baselines, and estimators.
 
     An estimator stands alone, or in a pair ``(name, estimator)``.
     """
@@ -76,30 +88,33 @@ def parse_models(entries: Sequence[Any]) -> tuple[Model, ...]:
     names = [model.name for model in models]
     for place, name in enumerate(names):
         if name in names[:place]:
-            raise InputError(f"a comparison names each model once, however: {name!r} is named twice; leave one out")
+            raise InputError(f"Model {name!r} is named twice", hint="Leave one out.", code="PG008")
     if len(models) < 2:
-        fact = f"only {names[0]!r} is named" if names else "none is named"
         raise InputError(
-            f"a comparison needs at least 2 models, however: {fact}; name more, as in --models default,lightgbm"
+            f"A comparison needs at least 2 models, got {repr(names[0]) if names else 'none'}",
+            hint="Name more, as in --models default,lightgbm.",
+            code="PG005",
         )
     check_available(model.name for model in models if model.kind == "baseline" and model.estimator is None)
     return models
 
 
 def usual_absent() -> dict[str, str]:
-    """Return a sentence for each usual model that this installation lacks: which it is, and how to install it."""
+    """Return a sentence for each default model that is not installed: which it is, and how to install it."""
     reasons = {name: why_absent(name) for name in USUAL if name in competitors}
     return {name: f"{name} is left out, because {why}" for name, why in reasons.items() if why}
 
 
 def _of_estimator(entry: Any) -> Model:
-    """Return a user's estimator, called by its class, or by the name that stands before it."""
+    """Return the model of a user's estimator, named by its class, or by the name in the pair."""
     name, estimator = entry if isinstance(entry, tuple) and len(entry) == 2 else (type(entry).__name__, entry)
     fits = all(hasattr(estimator, name) for name in ("fit", "predict", "get_params"))
     if not isinstance(name, str) or not name or not fits or isinstance(estimator, type):
         raise InputError(
             f"An entry of models must be a name, an estimator of scikit-learn's kind or a pair of both, got "
-            f"{shown(entry)}. Each fold fits a copy of it, so that no model is scored on rows that it has seen."
+            f"{shown(entry)}",
+            hint="Each fold fits a copy of it, so that no model is scored on rows that it was fitted on.",
+            code="PG031",
         )
     return Model(name, name, "baseline", estimator=estimator)
 
@@ -107,16 +122,18 @@ def _of_estimator(entry: Any) -> Model:
 def _parse(name: str) -> Model:
     if is_model_file(Path(name)):
         raise InputError(
-            f"{name} holds a fitted model, which may have seen the rows that it would be scored on. Measure it with "
-            "permgrad explain on rows that it has not seen, or pass its estimator to permgrad.compare in Python."
+            f"{name} holds a fitted model, which may have been fitted on the rows that it would be scored on",
+            hint="Explain it with permgrad explain on new rows, or pass its estimator to permgrad.compare in Python.",
+            code="PG031",
         )
     preset, colon, branch = name.rpartition(":")
     if not colon or not (preset in presets or preset.endswith(".json")):
         preset, colon, branch = name, "", ""
     if colon and branch not in BRANCHES:
         raise InputError(
-            f"behind a preset's name one of its branches may stand, {' or '.join(map(repr, BRANCHES))}, however: "
-            f"{shown(name)}{suggest(branch, BRANCHES)}; leave {shown(':' + branch)} out for the whole network"
+            f"Only {' or '.join(map(repr, BRANCHES))} can follow a preset's name, got {shown(name)}",
+            hint=did_you_mean(branch, BRANCHES, f"Leave {shown(':' + branch)} out for the complete network."),
+            code="PG003",
         )
     if preset in presets or preset.endswith(".json"):
         check_preset(preset)
@@ -128,17 +145,19 @@ def _parse(name: str) -> Model:
         return Model(name, competitors.get(name).label, "baseline")
     names = [*presets.names(), *competitors.names()]
     raise InputError(
-        f"a model must be a preset ({', '.join(presets.names())}, or a path ending in .json) or a baseline "
-        f"({', '.join(competitors.names())}), however: {shown(name)}{suggest(name, names)}"
+        f"A model must be a preset ({', '.join(presets.names())}, or a path ending in .json) or a baseline "
+        f"({', '.join(competitors.names())}), got {shown(name)}",
+        hint=did_you_mean(name, names),
+        code="PG003",
     )
 
 
-# ---- everything that is asked ----------------------------------------------------------------------------------------
+# ---- the complete request --------------------------------------------------------------------------------------------
 @dataclass(frozen=True, kw_only=True)
 class ComparisonPlan:
-    """Everything that decides what cells hold, checked: without ``methods`` nothing is explained.
+    """Everything that decides the content of cells, checked. Without ``methods`` nothing is explained.
 
-    ``named_methods`` are those that the user named, ``absent`` sentences on usual models that are not installed.
+    ``named_methods`` are those that the user named, ``absent`` sentences on default models that are not installed.
     """
 
     models: tuple[Model, ...]
@@ -155,7 +174,7 @@ class ComparisonPlan:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences for the user: which of the methods that were named some models cannot be explained by."""
+        """Notes for the user: which of the named methods do not apply to some models."""
         methods = [name for name in self.named_methods if name != "permutation"]
         baselines = [model.label for model in self.models if model.kind != "network"]
         if not methods or not baselines:
@@ -163,11 +182,11 @@ class ComparisonPlan:
         words = ("applies", "was") if len(methods) == 1 else ("apply", "were")
         return (
             *self.absent,
-            f"{' and '.join(methods)} {words[0]} to networks only and {words[1]} left out for {', '.join(baselines)}",
+            f"{' and '.join(methods)} {words[0]} to networks only and {words[1]} left out for {', '.join(baselines)}.",
         )
 
     def configuration(self) -> dict[str, Any]:
-        """Return it as JSON knows it; the order of models and methods changes nothing."""
+        """Return the plan as JSON. The order of models and methods changes nothing."""
         divided = {"splits": list(self.splits)} if self.splits else {"folds": self.folds, "repeats": self.repeats}
         explained = {"loss": self.loss, "donors": self.n_repeats, "rows explained": self.most_rows}
         return {
@@ -188,25 +207,23 @@ def make_plan(
     methods: Sequence[str] = (),
     **options: Any,
 ) -> ComparisonPlan:
-    """Check what is asked of a comparison, before any row is read; ``options`` are further fields of the plan."""
+    """Check the request of a comparison before any row is read. ``options`` are further fields of the plan."""
     check_flag("explain", explain)
     repeats, splits = options.pop("repeats", 1), options.pop("splits", ())
     if not isinstance(splits, Iterable):
         raise InputError(
-            f"splits must list seeds, however: splits={shown(splits)}; pass for example splits=[42, 43, 44]"
+            f"splits must list seeds, got {shown(splits)}", hint="For example: splits=[42, 43, 44].", code="PG001"
         )
     splits = tuple(splits)
     if splits and (folds is not None or repeats != 1):
         other = "folds" if folds is not None else "repeats"
-        raise InputError(
-            f"rows are divided by folds or by splits, however: splits and {other} are both given; leave one of them out"
-        )
+        raise InputError(f"splits and {other} cannot be combined", hint="Leave one of them out.", code="PG006")
     methods = check_names("methods", methods, "pass for example methods=['permutation']")
     models = _listed_models(models)
     for name in methods:
         check_choice("method", name, METHODS)
     if methods and not explain:
-        raise InputError("--method says how to explain, however: --no-explain is given as well; leave one of them out")
+        raise InputError("--methods and --no-explain cannot be combined", hint="Leave one of them out.", code="PG006")
     folds = USUAL_FOLDS if folds is None else folds
     check_numbers(folds=folds, repeats=repeats, splits=splits)
     for name, example in (("n_repeats", 5), ("most_rows", 1000)):
@@ -217,7 +234,7 @@ def make_plan(
         folds=int(folds),
         repeats=int(repeats),
         splits=tuple(int(split) for split in splits),
-        # Only permutation importance is defined for every model: agreement is measured on it.
+        # Only permutation importance is defined for every model, so agreement is measured on it.
         methods=tuple(dict.fromkeys(("permutation", *(methods or USUAL_METHODS)))) if explain else (),
         named_methods=tuple(dict.fromkeys(methods)),
         absent=() if models else tuple(absent.values()),
@@ -226,7 +243,7 @@ def make_plan(
 
 
 def _listed_models(models: Any) -> tuple[Any, ...]:
-    """Return names as they are checked everywhere; among estimators, which are checked one by one, also those."""
+    """Return names after a common check, or a list with estimators, which are checked one by one."""
     if isinstance(models, (list, tuple)) and not all(isinstance(entry, (str, bytes)) for entry in models):
         return tuple(models)
     return check_names("models", models, "pass for example models=['default', 'linear']")
@@ -237,7 +254,7 @@ Rows = npt.NDArray[np.int64]
 
 #: Share of each training part that is held out for early stopping.
 VALIDATION_SHARE = 0.15
-#: What scikit-learn divides rows by.
+#: The classes of scikit-learn that divide the rows.
 LARGEST_SPLIT_SEED = 2**32 - 1
 
 
@@ -261,13 +278,13 @@ def make_folds(
     seed: int = 0,
     groups: npt.NDArray[Any] | None = None,
 ) -> list[Fold]:
-    """Divide rows for a comparison, stratified by class; every row tests once per repeat; groups stay in one part.
+    """Divide rows for a comparison, stratified by class. Every row is tested once per repeat. Groups stay together.
 
-    ``splits`` are seeds of splits in the place of folds: 60 % training, 20 % validation, 20 % test, those of
+    ``splits`` are seeds of splits instead of folds: 60 % training, 20 % validation, 20 % test, those of
     ``permgrad run --split-seed``.
     """
     if splits:
-        # That a class is too rare to be balanced is said once, by the command that reads the table.
+        # The command that reads the table has already warned of classes that are too rare.
         with keeping_warnings():
             made = {split: split_rows(len(y), y, task=task, seed=split, groups=groups) for split in splits}
         return [Fold(str(name), split.train, split.validation, split.test) for name, split in made.items()]
@@ -283,55 +300,64 @@ def make_folds(
 
 
 def check_numbers(*, folds: int, repeats: int, splits: Sequence[int] = ()) -> None:
-    """Refuse numbers of folds and seeds of splits that mean nothing, before any row is read."""
+    """Refuse numbers of folds and seeds of splits that cannot be used, before any row is read."""
     check_whole("folds", folds, "pass for example 5", least=None)
     check_whole("repeats", repeats, "pass for example 1", least=None)
     for seed in splits:
         if not is_whole(seed) or not 0 <= seed <= LARGEST_SPLIT_SEED:
             raise InputError(
-                f"seeds of splits must be integers from 0 to {LARGEST_SPLIT_SEED}, however: splits has {shown(seed)}; "
-                "pass for example 42"
+                f"splits must be integers from 0 to {LARGEST_SPLIT_SEED}, got {shown(seed)}",
+                hint="For example: 42.",
+                code="PG002",
             )
     if len(splits) != len(set(splits)):
         raise InputError(
-            f"splits must differ, however: {', '.join(map(str, splits))}; name each seed once, as in --splits 42,43,44"
+            f"splits must be different seeds, got {', '.join(map(str, splits))}",
+            hint="For example: --splits 42,43,44.",
+            code="PG008",
         )
     if len(splits) == 1:
         raise InputError(
-            f"a comparison needs at least 2 splits, because one says nothing about chance, however: splits has "
-            f"only {splits[0]}; add seeds, as in --splits 42,43,44"
+            f"A comparison needs at least 2 splits to estimate chance, got only {splits[0]}",
+            hint="Add seeds, as in --splits 42,43,44.",
+            code="PG002",
         )
     if splits:
         return
     if folds < 2:
-        raise InputError(f"a comparison needs at least 2 folds, however: folds={folds}; give for example --folds 5")
+        raise InputError(f"folds must be at least 2, got {folds}", hint="For example: --folds 5.", code="PG002")
     if repeats < 1:
-        raise InputError(f"repeats must be at least 1, however: repeats={repeats}; leave --repeats out for one")
+        raise InputError(
+            f"repeats must be at least 1, got {repeats}", hint="Leave --repeats out for one.", code="PG002"
+        )
 
 
 def _check_rows(y: npt.NDArray[Any], task: Task, folds: int, groups: npt.NDArray[Any] | None) -> None:
-    """Refuse a table that cannot be divided into so many folds."""
+    """Refuse a table that cannot be divided into this many folds."""
     if groups is not None:
         count = len(set(np.asarray(groups).tolist()))
         if count < folds:
             raise InputError(
-                f"there must be at least as many groups as folds, however: {count} groups and folds={folds}; "
-                f"give --folds {max(count, 2)}, or leave --group out"
+                f"There are fewer groups than folds: {count} groups, {folds} folds",
+                hint=f"Use --folds {max(count, 2)}, or leave --split-group out.",
+                code="PG018",
             )
     elif task == "classification":
         labels, counts = np.unique(y, return_counts=True)
         rarest = int(counts.argmin())
         if counts[rarest] < folds:
             few = int(counts[rarest])
-            fix = f"give --folds {few}, join" if few >= 2 else "join"
+            fix = f"Use --folds {few}, join" if few >= 2 else "Join"
             raise InputError(
-                "each class must have at least as many rows as there are folds, however: class "
-                f"{labels[rarest].item()!r} has {few} row{'s' * (few != 1)} and folds={folds}; "
-                f"{fix} rare classes, or leave their rows out"
+                f"Class {labels[rarest].item()!r} has fewer rows than folds: {counted(few, 'row')}, {folds} folds",
+                hint=f"{fix} rare classes, or leave their rows out.",
+                code="PG013",
             )
     elif len(y) < 2 * folds:
         raise InputError(
-            f"each fold must have at least 2 rows, however: {len(y)} rows and folds={folds}; give fewer folds"
+            f"Each fold needs at least 2 rows, got {len(y)} rows for {folds} folds",
+            hint="Use fewer folds.",
+            code="PG013",
         )
 
 
@@ -346,7 +372,7 @@ def _cross(
     }
     maker: Any = kinds[groups is not None, task](n_splits=folds, shuffle=True, random_state=seed % 2**32)
     with warnings.catch_warnings():
-        # A class within fewer groups than folds: such folds lack it, which is what groups ask for.
+        # If a class is in fewer groups than folds, some folds lack it. That is what groups mean.
         warnings.filterwarnings("ignore", category=UserWarning)
         return [(training, test) for training, test in maker.split(np.zeros(len(y)), y, groups)]
 
@@ -354,7 +380,7 @@ def _cross(
 def _hold_out(
     training: Rows, y: npt.NDArray[Any], task: Task, seed: int, groups: npt.NDArray[Any] | None
 ) -> tuple[Rows, Rows]:
-    """Take the rows for early stopping off a training part; every class keeps a row to be fitted on."""
+    """Hold out rows of a training part for early stopping. Every class keeps a row to be fitted on."""
     if groups is not None and len(set(np.asarray(groups)[training].tolist())) > 1:
         maker = model_selection.GroupShuffleSplit(n_splits=1, test_size=VALIDATION_SHARE, random_state=seed % 2**32)
         fitted, stopping = next(maker.split(training, groups=np.asarray(groups)[training]))
@@ -367,9 +393,9 @@ def _hold_out(
 # ---- the table -------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, kw_only=True)
 class ComparedTable:
-    """A checked table on which models are compared: features, and the target ``(rows,)``, classes or float64.
+    """A checked table to compare models on: features, and the target ``(rows,)``, classes or float64.
 
-    ``variables`` are columns that act as one feature; of two classes ``positive`` is the positive one; ``notes`` are
+    ``variables`` are columns that act as one feature, ``positive`` is the positive class of two, and ``notes`` are
     sentences for the user.
     """
 
@@ -387,12 +413,12 @@ class ComparedTable:
 
     @property
     def classes(self) -> npt.NDArray[Any]:
-        """The classes, sorted; empty for regression."""
+        """The classes, sorted. Empty for regression."""
         return np.unique(self.y) if self.task == "classification" else np.zeros(0)
 
     @property
     def encoding(self) -> dict[str, Any]:
-        """What encoders and networks are told of the columns."""
+        """The options of columns for encoders and networks."""
         return {
             "na_codes": self.na_codes or None,
             "variables": {name: list(columns) for name, columns in self.variables.items()} or None,
@@ -400,17 +426,17 @@ class ComparedTable:
         }
 
     def configuration(self) -> dict[str, Any]:
-        """Return what decides which rows are compared on: the content in the place of the frame."""
+        """Return what decides which rows are compared on, with the content of the frame."""
         digest = hashlib.sha256(pd.util.hash_pandas_object(self.X, index=False).to_numpy().tobytes())
         for array in (self.y, self.groups):
             digest.update(b"" if array is None else repr(np.asarray(array).tolist()).encode())
-        # Codes without columns as they always stood there.
+        # Codes without columns, in the form of older versions.
         codes = self.na_codes
         return {
             "table": self.name,
             "table content": digest.hexdigest(),
             "columns": [str(name) for name in self.X.columns],
-            # The same cells are text here and levels there: what a column is taken for depends on it.
+            # The same cells may be read as text here and as levels there, so the types of columns are part of it.
             "types": [str(dtype) for dtype in self.X.dtypes],
             "task": self.task,
             "variables": {name: list(columns) for name, columns in self.variables.items()},
@@ -421,18 +447,18 @@ class ComparedTable:
 
 
 def request_configuration(request: CompareRequest) -> dict[str, Any]:
-    """Return what decides which rows are compared on, with the content of files in the place of their names."""
+    """Return what decides which rows are compared on, with the content of files instead of their names."""
     run = request.run_request()
     run.check()
     content = configuration(run)
     always = ("table", "table content", "groups", "target", "task", "drop", "id", "na")
-    names = [*always, *(name for name in ("kind", "not_na", "positive") if name in content)]
+    names = [*always, *(name for name in ("kind", "not_na", "positive", "sheet") if name in content)]
     return {**{name: content[name] for name in names}, "group": request.group}
 
 
 def from_request(request: CompareRequest) -> ComparedTable:
-    """Read and check the table of a request; everything wrong with it is found here."""
-    # Folds divide the rows: what is said of columns, and refused, must hold for all rows, not for a split of a run.
+    """Read and check the table of a request."""
+    # Folds divide the rows, so columns must be valid over all rows, not over the split of a run.
     inputs = load_inputs(request.run_request(), kept_group=request.group, undivided=True)
     rows = inputs.parts["train"]
     groups = None
@@ -452,7 +478,7 @@ def from_request(request: CompareRequest) -> ComparedTable:
 def from_arrays(
     X: Any, y: Any, *, task: str = "auto", groups: Any = None, name: str = "table", positive: Any = None, **columns: Any
 ) -> ComparedTable:
-    """Check a table given in Python; ``columns`` are ``variables``, ``na_codes`` and ``kinds``, as in ``compare``."""
+    """Check a table passed in Python. ``columns`` are ``variables``, ``na_codes`` and ``kinds``, as in ``compare``."""
     check_choice("task", task, TASKS)
     tell_of_other_order(X, y=y, groups=groups)
     frame = as_frame(X).reset_index(drop=True)
@@ -462,14 +488,19 @@ def from_arrays(
         target = pd.Series(np.asarray(y).ravel()) if column else pd.Series(y).reset_index(drop=True)
     except (ValueError, TypeError):
         raise InputError(
-            f"y must list one value for each row, however: it is {shown(y)}; pass a list, an array or a column"
+            f"y must have one value per row, got {shown(y)}", hint="Pass a list, an array or a column.", code="PG001"
         ) from None
     if len(target) != len(frame):
-        raise InputError(f"X and y must have as many rows, however: {len(frame)} and {len(target)}")
+        raise InputError(
+            f"X and y must have equally many rows, got {len(frame)} and {len(target)}",
+            hint="Pass one target per row.",
+            code="PG007",
+        )
     if missing := int(target.isna().sum()):
         raise InputError(
-            f"y must be known in every row, however: {missing} of {len(target)} values "
-            f"{by_count(missing, 'is', 'are')} missing; leave {by_count(missing, 'that row', 'those rows')} out"
+            f"{missing} of {len(target)} values of y {by_count(missing, 'is', 'are')} missing",
+            hint=f"Leave {by_count(missing, 'that row', 'those rows')} out.",
+            code="PG015",
         )
     chosen, _ = choose_task(target, task, title)
     codes = None
@@ -477,13 +508,14 @@ def from_arrays(
         labels = np.asarray(groups)
         if labels.shape != (len(frame),):
             raise InputError(
-                f"groups must have one value for each of the {len(frame)} rows, however: its shape is {labels.shape}; "
-                "pass for example groups=frame['patient'], which keeps rows of one patient in one fold"
+                f"groups must have one value for each of the {len(frame)} rows, got shape {labels.shape}",
+                hint="For example: groups=frame['patient'], which keeps rows of one patient in one fold.",
+                code="PG007",
             )
         codes = pd.factorize(pd.Series(labels), use_na_sentinel=False)[0].astype(np.int64)
     kinds = checked_kinds(columns.get("kinds"), list(frame.columns))
     declared: dict[str, Any] = {"na_codes": _listed_codes(columns.get("na_codes")), "kinds": kinds}
-    # What the encoders of all folds would refuse is refused here, before anything is computed or written.
+    # What the encoders of the folds would refuse is refused here, before anything is computed or written.
     infer_schema(frame, **declared)
     variables = columns.get("variables")
     check_blocks(variables, list(frame.columns), "variable")
@@ -508,7 +540,7 @@ def from_arrays(
 
 
 def _listed_codes(codes: CodesArgument) -> list[Code] | dict[str, list[Code]]:
-    """Return codes for missing as a list, or as a list for each column if they came by column."""
+    """Return codes for missing as a list, or as a list for each column if they are by column."""
 
     def as_list(value: Any) -> list[Code]:
         return list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]

@@ -1,10 +1,15 @@
-"""The JSON documents of a run's folder, as permgrad wrote them; others are refused before somebody works with them."""
+"""Read the JSON documents of a run's folder, and refuse damaged ones."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
 
 from permgrad.base.csv_files import read_csv
 from permgrad.base.errors import InputError, counted, keeping_warnings
@@ -12,41 +17,44 @@ from permgrad.base.stored import parse_json
 from permgrad.data.read.cells import CellError, MissingCodes
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from permgrad.attribution.explanation import Explanation
     from permgrad.data.encode.encoding import TableEncoder
+    from permgrad.data.read.cells import RowLines
 
-DATA, METRICS, BRANCHES = "data.json", "metrics.json", "branches.json"
+DATA, COLUMNS, METRICS, BRANCHES = "data.json", "columns.json", "metrics.json", "branches.json"
+SEGMENTS = "segments.json"
 TASKS = ("classification", "regression")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file of a run's folder; refuse one that is missing or damaged."""
+    """Read a JSON file of a run's folder. Refuse one that is missing or damaged."""
     try:
         content = parse_json(path.read_bytes())
     except FileNotFoundError as error:
-        raise InputError(
-            f"a run's folder must be whole, however: {path} is missing; run again with --from data"
-        ) from error
+        raise InputError(f"{path} is missing", hint="Run again with --from data.", code="PG052") from error
     except ValueError as error:
         raise _changed(path, f"is damaged ({error})") from error
     if not isinstance(content, dict):
-        raise _changed(path, "holds no JSON object")
+        raise _changed(path, "is not a JSON object")
     return content
 
 
+def read_optional(path: Path) -> dict[str, Any] | None:
+    """Read a JSON file of a run's folder, or return None if an older version of permgrad has not written it."""
+    return read_json(path) if path.is_file() else None
+
+
 def read_data(path: Path) -> dict[str, Any]:
-    """Read ``data.json``: which column is the target, which are identifiers, what each was taken for."""
+    """Read ``data.json``: the target, the identifiers, and the type of each column."""
     data = read_json(path)
     for name, is_ours in _ENTRIES.items():
         if not is_ours(data.get(name)) and (name in data or name in ("task", "target")):
-            raise _changed(path, f"has {name}: {data.get(name)!r:.40}")
+            raise _changed(path, f"is damaged: its entry {name!r} is {data.get(name)!r:.40}")
     return data
 
 
 def read_like(table: Path, data: Mapping[str, Any], features: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a table as the one that a run learned from: its decimal signs, its columns of text, its codes."""
+    """Read a table like the one of a run: the same decimal signs, text columns and codes for missing."""
     from permgrad.data.datasets import list_datasets, load_dataset
     from permgrad.data.read.reading import Reading
     from permgrad.data.read.table import read_written
@@ -61,28 +69,39 @@ def read_like(table: Path, data: Mapping[str, Any], features: Sequence[str] = ()
         named=[*features, *(column["name"] for column in data.get("columns", ()))],
         not_na=data.get("not_na", ()),
         units=data.get("units", {}),
+        sheet=data.get("sheet"),
     )
     return read_written(table, reading).frame
 
 
-def check_cells(encoder: TableEncoder, rows: pd.DataFrame, table: Path) -> None:
-    """Refuse a cell of the rows that a model cannot read, by its line in the file that they come from."""
-    from permgrad.data.read.table import read_written
-
+def check_cells(encoder: TableEncoder, rows: pd.DataFrame, table: Path, sheet: str | None = None) -> None:
+    """Refuse a cell that a model cannot read, and name its line in the file."""
     try:
         encoder.check_cells(rows)
     except CellError as error:
         if not table.is_file():
             raise
-        # Lines are counted only where one is wanted.
-        with keeping_warnings():
-            lines = read_written(table).lines
-        with lines.named():
+        with _lines(table, sheet).named():
             raise error from None
 
 
+def line_of(table: Path, row: int, sheet: str | None = None) -> int | None:
+    """Return the line of a text file, or the row of a sheet, in which a row begins, from 1. None: there is none."""
+    lines = _lines(table, sheet).lines if table.is_file() else None
+    return None if lines is None else int(lines[row])
+
+
+def _lines(table: Path, sheet: str | None) -> RowLines:
+    """Read a table again for its line numbers, which few need."""
+    from permgrad.data.read.reading import Reading
+    from permgrad.data.read.table import read_written
+
+    with keeping_warnings():
+        return read_written(table, Reading(sheet=sheet)).lines
+
+
 def read_metrics(path: Path, task: str | None = None) -> dict[str, Any]:
-    """Read ``metrics.json``: rows by part, metrics on validation and test rows, those of the baselines."""
+    """Read ``metrics.json``: rows by part, metrics on validation and test rows, and those of the baselines."""
     metrics = read_json(path)
     parts = [metrics.get(name) for name in ("rows", "validation", "test", "baselines")]
     if metrics.get("task") not in (TASKS if task is None else (task,)) or not all(isinstance(p, dict) for p in parts):
@@ -98,26 +117,26 @@ def read_metrics(path: Path, task: str | None = None) -> dict[str, Any]:
 def read_table_of(
     path: Path, stage: str, *, needs: Sequence[str], numbers: Sequence[str], rows: int | None = None, **options: Any
 ) -> pd.DataFrame:
-    """Read a CSV file of a run's folder that a stage writes, with ``pandas.read_csv``'s options.
+    """Read a CSV file of a run's folder, with ``pandas.read_csv``'s options.
 
-    It must have the columns ``needs`` and so many ``rows``; ``numbers`` are columns that hold numbers alone.
+    It must have the columns ``needs`` and ``rows`` rows. The columns ``numbers`` must be numeric.
     """
-    fix = f"run again with --from {stage}"
+    fix = f"Run again with --from {stage}."
     try:
         table = read_csv(path, **options)
     except FileNotFoundError as error:
-        raise InputError(f"a run's folder must be whole, however: {path} is missing; {fix}") from error
-    except ValueError as error:  # those of pandas and of decoding, whose texts say nothing to people
+        raise InputError(f"{path} is missing", hint=fix, code="PG052") from error
+    except ValueError as error:  # of pandas or decoding, with texts that do not help users
         raise _changed(path, "is damaged", fix) from error
     lacking = [name for name in needs if name not in table.columns]
     if lacking:
         raise _changed(path, f"is damaged: it has no column {lacking[0]!r}", fix)
     texts = [name for name in numbers if name in table.columns and table[name].dtype.kind not in "iuf"]
     if texts or table.empty:
-        fact = f"column {texts[0]!r} holds other things than numbers" if texts else "it has no rows"
+        fact = f"column {texts[0]!r} is not numeric" if texts else "it has no rows"
         raise _changed(path, f"is damaged: {fact}", fix)
     if rows is not None and len(table) != rows:
-        raise _changed(path, f"is damaged: of {counted(rows, 'row')} it has {len(table):,}", fix)
+        raise _changed(path, f"is damaged: it has {len(table):,} of {counted(rows, 'row')}", fix)
     return table
 
 
@@ -125,7 +144,7 @@ def read_drawing(path: Path, stage: str) -> str:
     """Read an SVG file of a run's folder."""
     text = path.read_text(encoding="utf-8", errors="replace")
     if "<svg" not in text or not text.rstrip().endswith("</svg>"):
-        raise _changed(path, "is damaged: it is no whole drawing", f"run again with --from {stage}")
+        raise _changed(path, "is damaged: the drawing is incomplete", f"Run again with --from {stage}.")
     return text
 
 
@@ -137,7 +156,7 @@ def _is_text(entry: Any) -> bool:
     return isinstance(entry, str)
 
 
-#: What the entries of ``data.json`` that commands work with must be.
+#: Checks of the entries of ``data.json`` that commands use.
 _ENTRIES: dict[str, Callable[[Any], bool]] = {
     "task": lambda entry: entry in TASKS,
     "target": _is_text,
@@ -153,8 +172,8 @@ _ENTRIES: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def _changed(path: Path, fact: str, fix: str = "run again with --from data") -> InputError:
-    return InputError(f"a run's folder must be as permgrad wrote it, however: {path} {fact}; {fix}")
+def _changed(path: Path, fact: str, fix: str = "Run again with --from data.") -> InputError:
+    return InputError(f"{path} {fact}", hint=fix, code="PG052")
 
 
 def saved_explanation(folder: Path, method: str) -> Explanation | None:
@@ -163,3 +182,16 @@ def saved_explanation(folder: Path, method: str) -> Explanation | None:
 
     source = folder / "explanations" / method
     return Explanation.load(source) if source.is_dir() else None
+
+
+def rows_hash(X: pd.DataFrame, y: npt.NDArray[Any] | None = None) -> str:
+    """Return the SHA-256 of a table's column names and values in order, without row labels, and of targets."""
+    total = hashlib.sha256()
+    for name, values in [*X.items(), *([] if y is None else [("\0target", pd.Series(np.asarray(y)))])]:
+        total.update(f"{name}\0{values.dtype}\0".encode("utf-8", "surrogatepass"))
+        try:
+            codes = pd.util.hash_pandas_object(values, index=False)
+        except TypeError:  # objects of mixed kinds
+            codes = pd.util.hash_pandas_object(values.map(repr), index=False)
+        total.update(np.ascontiguousarray(codes.to_numpy(dtype=np.uint64)).tobytes())
+    return total.hexdigest()

@@ -1,7 +1,7 @@
-"""Work folders of commands, and that of a run: what is finished, under which configuration, nothing half-written.
+"""Work folders of commands, above all of a run: what is finished, and with which configuration.
 
-Files are written beside their place and renamed. A run that was killed is taken up after its last finished stage. Only
-one process works in a folder at a time, which the operating system guards.
+Files are written under a temporary name and renamed. An interrupted run resumes after its last finished stage. The
+operating system ensures that only one process works in a folder.
 """
 
 from __future__ import annotations
@@ -27,30 +27,39 @@ from permgrad.base.stored import is_intact, is_whole_npz, parse_json
 SCHEMA_VERSION = 1
 RECORD = "run.json"
 CHECKPOINT = ".checkpoint"
-#: Explanations computed before, see ``cache``; they stay when a run is explained again, and go with their model.
+#: Cached explanations, see ``cache``. They stay when a run is explained again, and are removed with their model.
 CACHE = ".explanations"
 
-#: Stages in their order, each with the names it writes into the folder.
+#: Stages in their order, each with the names that it writes into the folder.
 STAGES: dict[str, tuple[str, ...]] = {
-    "data": ("data.json", "split.npz"),
+    "data": ("data.json", "columns.json", "split.npz"),
     "layout": ("layout.json", "layout.svg"),
-    "model": ("model", "metrics.json", "history.csv", "predictions.csv", "baseline_predictions.npz", CHECKPOINT, CACHE),
+    "model": (
+        "model",
+        "metrics.json",
+        "segments.json",
+        "history.csv",
+        "predictions.csv",
+        "baseline_predictions.npz",
+        CHECKPOINT,
+        CACHE,
+    ),
     "explanation": ("explanations", "importance.csv", "integrated_gradients.csv", "branches.json"),
-    "report": ("report.html",),
+    "report": ("report.html", "report.md"),
 }
 _ORDER = list(STAGES)
 
-#: What a run writes; the record goes first.
+#: What a run writes. The record comes first.
 NAMES = (RECORD, *(name for names in STAGES.values() for name in names))
 
 #: Other words for a stage.
 STAGE_ALIASES = {"explain": "explanation"}
-#: What a user calls the stages.
+#: The names of the stages for users.
 STAGE_WORDS = tuple({stage: word for word, stage in STAGE_ALIASES.items()}.get(stage, stage) for stage in STAGES)
 
 
 def configuration_hash(configuration: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a configuration, the same for every order of its keys."""
+    """Return the SHA-256 of a configuration, independent of the order of its keys."""
     text = json.dumps(plain(dict(configuration)), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -72,11 +81,11 @@ def now() -> str:
 # ---- a folder of any command -----------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class FolderKind:
-    """What a command's folder is: one of its ``owner``'s, known by the record, which is the first of its ``names``.
+    """A kind of folder, of the command ``owner``. It is recognised by the record, the first of its ``names``.
 
-    ``same`` is what must be the same for the command to go on in it, under ``key`` in the record, which also ``holds``
-    further entries; ``leftovers`` is how names begin that a process leaves which was killed before its first record,
-    ``empty`` how an empty list is shown.
+    ``same`` names what must be equal to resume, stored under ``key`` in the record, which also ``holds`` further
+    entries. ``leftovers`` are prefixes of files that an interrupted process leaves before its first record. ``empty``
+    is how an empty list is shown.
     """
 
     owner: str
@@ -88,7 +97,7 @@ class FolderKind:
     empty: Any = None
 
     def read(self, folder: str | os.PathLike[str]) -> dict[str, Any] | None:
-        """Return the content of a folder's record, or None if there is no readable one; refuse a newer format."""
+        """Return the content of a folder's record, or None if none can be read. Refuse a newer format."""
         path = Path(folder) / self.names[0]
         try:
             record = parse_json(path.read_bytes())
@@ -98,14 +107,15 @@ class FolderKind:
             return None
         if record.get("schema_version", 0) > SCHEMA_VERSION:
             raise InputError(
-                f"a {self.owner}'s folder must be of format {SCHEMA_VERSION} or older, however: {path} is of "
-                f"format {record['schema_version']}; install a newer permgrad, or choose another folder with --out"
+                f"{path} has format {record['schema_version']}, and this permgrad reads up to {SCHEMA_VERSION}",
+                hint="Update permgrad, or choose another folder with --out.",
+                code="PG053",
             )
         holds = {f"{self.key}_hash": str, self.key: dict, "started": str, **self.holds}
         return record if all(isinstance(record.get(name), kind) for name, kind in holds.items()) else None
 
     def new_record(self, configuration: Mapping[str, Any], command: str, **beside: Any) -> dict[str, Any]:
-        """Return the record of work that begins, of a configuration and what must be the same ``beside`` it."""
+        """Return a new record, of a configuration and of further entries ``beside`` that must stay equal."""
         return {
             "schema_version": SCHEMA_VERSION,
             f"{self.key}_hash": configuration_hash(configuration),
@@ -116,7 +126,7 @@ class FolderKind:
         }
 
     def check_free(self, folder: Path, configuration: Mapping[str, Any], **beside: Any) -> None:
-        """Refuse a folder of another configuration or with somebody else's files; nothing is written."""
+        """Refuse a folder of another configuration or with foreign files. Nothing is written."""
         record = self._usable(folder)
         if record is None:
             return
@@ -124,20 +134,20 @@ class FolderKind:
         if record[f"{self.key}_hash"] != configuration_hash(configuration) or there != beside:
             sides = {**record[self.key], **there}, {**plain(dict(configuration)), **beside}
             old, new = ({name: self.empty if value == [] else value for name, value in side.items()} for side in sides)
-            holds = "another" if self.same == self.owner else f"another {self.owner}"
+            holds = "another one" if self.same == self.owner else f"a {self.owner} of another {self.same}"
             raise InputError(
-                f"a {self.owner}'s folder must be of the same {self.same}, however: {folder} holds {holds}, differing "
-                f"in {differences(old, new)}; replace it with --overwrite, or choose another folder with --out"
+                f"{folder} holds {holds}, which differs in {differences(old, new)}",
+                hint="Replace it with --overwrite, or choose another folder with --out.",
+                code="PG051",
             )
 
     def _usable(self, folder: Path) -> dict[str, Any] | None:
-        """Return the record of a folder, None if it is new; refuse a file, and a folder with somebody else's files."""
+        """Return the record of a folder, or None if it is new. Refuse a file, and a folder with foreign files."""
         if not os.path.lexists(folder):
             return None
         if not folder.is_dir():
             raise InputError(
-                f"a {self.owner}'s folder must be a folder, however: {folder} is {what_lies_at(folder)}; choose "
-                "another with --out"
+                f"{folder} is {what_lies_at(folder)}, not a folder", hint="Choose another with --out.", code="PG050"
             )
         record = self.read(folder)
         if record is not None:
@@ -146,33 +156,34 @@ class FolderKind:
         ours = (LOCK, f".{self.names[0]}.", *self.leftovers)
         foreign = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith(ours))
         if foreign:
+            beside = "" if set(foreign) & set(self.names) else ", or add to it with --overwrite"
             raise InputError(
-                f"a {self.owner}'s folder must be new, empty or of the same {self.owner}, however: {folder} holds "
-                f"other files ({', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''}); choose another folder "
-                f"with --out{'' if set(foreign) & set(self.names) else ', or write beside them with --overwrite'}"
+                f"{folder} holds other files ({', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''})",
+                hint=f"Choose another folder with --out{beside}.",
+                code="PG050",
             )
         return None
 
     def refuse_damaged(
-        self, folder: Path, fix: str = "begin anew with --overwrite, or choose another folder with --out"
+        self, folder: Path, fix: str = "Start again with --overwrite, or choose another folder with --out."
     ) -> None:
-        """Refuse a folder whose record is damaged, with what to do."""
+        """Refuse a folder whose record is damaged. ``fix`` says what to do."""
         if self._is_damaged(folder):
-            fact = f"{folder / self.names[0]} is damaged"
-            raise InputError(f"a {self.owner}'s folder must be as permgrad wrote it, however: {fact}; {fix}")
+            raise InputError(f"{folder / self.names[0]} is damaged", hint=fix, code="PG052")
 
     def refuse_taken(self, folder: Path) -> None:
-        """Refuse files of others that have names which would be written; a damaged record is ours."""
+        """Refuse foreign files with names that would be written. A damaged record is ours."""
         taken = [] if self._is_damaged(folder) else [name for name in self.names if os.path.lexists(folder / name)]
         if taken:
             raise InputError(
-                f"files that are no {self.owner}'s must not be replaced, however: {folder} holds no {self.owner}, but "
-                f"{', '.join(taken[:5])}{', ...' if len(taken) > 5 else ''}; choose another folder with --out, or move "
-                f"{'them' if len(taken) > 1 else 'it'} away"
+                f"{folder} holds no {self.owner}, but other files with its names ({', '.join(taken[:5])}"
+                f"{', ...' if len(taken) > 5 else ''})",
+                hint=f"Choose another folder with --out, or move {'them' if len(taken) > 1 else 'it'} away.",
+                code="PG050",
             )
 
     def _is_damaged(self, folder: Path) -> bool:
-        """Whether a record is there and is no JSON object: one of ours that a disk or an editor damaged."""
+        """Whether there is a record that is not a JSON object: ours, but damaged."""
         try:
             return not isinstance(parse_json((folder / self.names[0]).read_bytes()), dict)
         except ValueError:
@@ -181,7 +192,7 @@ class FolderKind:
             return False
 
     def clear(self, folder: Path) -> None:
-        """Remove what is written there, and nothing else; the record goes first."""
+        """Remove what the command writes there, and nothing else. The record is removed first."""
         _remove(folder / name for name in self.names)
 
 
@@ -189,12 +200,12 @@ class FolderKind:
 def open_configured(
     kind: FolderKind, folder: Path, configuration: Mapping[str, Any], *, command: str, overwrite: bool
 ) -> Iterator[dict[str, Any]]:
-    """Hold a folder for work, new or gone on with, and give its record, in which nothing is finished."""
+    """Lock a folder for work, new or resumed, and yield its record, in which nothing is finished."""
     if not overwrite:
         kind.check_free(folder, configuration)
     with made_folder(folder), hold_folder(folder):
         if not overwrite:
-            kind.check_free(folder, configuration)  # again, now that nobody else can write
+            kind.check_free(folder, configuration)  # again, now that no other process can write
         sweep(folder)
         with writable_folder(folder):
             record = kind.read(folder)
@@ -210,7 +221,7 @@ def open_configured(
 
 @contextmanager
 def made_folder(folder: Path) -> Iterator[None]:
-    """Make a folder for the body; it goes again if it stays empty, so that work refused at once leaves no trace."""
+    """Make a folder for the body. Remove it again if it stays empty, so that refused work leaves no trace."""
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     with writable_folder(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -223,33 +234,32 @@ def made_folder(folder: Path) -> Iterator[None]:
 
 
 def writable_folder(folder: Path) -> AbstractContextManager[None]:
-    """Turn what the disk refuses into an ``EnvironmentProblem`` that names the folder."""
-    return writing("the run's folder must be writable", folder, "choose another folder with --out")
+    """Turn an error of the disk into an ``EnvironmentProblem`` that names the folder."""
+    return writing(folder, "choose another folder with --out")
 
 
-#: What content that is not as it was written leads to, while somebody works with it.
+#: Errors that damaged content can cause while it is used.
 _DAMAGE = (KeyError, TypeError, IndexError, AttributeError, ValueError, ArithmeticError, RuntimeError, AssertionError)
 
 
 @contextmanager
 def believed(folder: Path) -> Iterator[None]:
-    """Let the body work with files of a run as if they were complete; what goes wrong with them names the folder.
+    """Let the body use files of a run without checking them. Errors are reported with the folder.
 
-    A page is made of a dozen files, each with entries of its own: to check all of them would be to make the page.
+    A page is made of a dozen files. To check all their entries first would be to make the page.
     """
     try:
         yield
     except PermgradError:
         raise
     except FileNotFoundError as error:
-        raise InputError(
-            f"a run's folder must be whole, however: {error.filename} is missing; run again with --from data"
-        ) from error
+        raise InputError(f"{error.filename} is missing", hint="Run again with --from data.", code="PG052") from error
     except _DAMAGE as error:
         reason = str(error).splitlines()[0] if str(error) else ""
         raise InputError(
-            f"a run's folder must be as permgrad wrote it, however: in {folder} a part is missing or damaged "
-            f"({type(error).__name__}: {reason}); run again with --from data"
+            f"A file in {folder} is missing or damaged ({type(error).__name__}: {reason})",
+            hint="Run again with --from data.",
+            code="PG052",
         ) from error
 
 
@@ -261,16 +271,16 @@ def _remove(paths: Iterable[Path]) -> None:
             path.unlink(missing_ok=True)
 
 
-# ---- that of a run ---------------------------------------------------------------------------------------------------
+# ---- the folder of a run ---------------------------------------------------------------------------------------------
 RUN = FolderKind("run", NAMES, same="configuration", holds={"finished_stages": list, "stages": dict, "facts": dict})
 read_record, check_free = RUN.read, RUN.check_free
 
 
 @dataclass
 class RunFolder:
-    """A run's folder that this process may write to, and the content of ``run.json``. Made by :func:`open_run`.
+    """A run's folder that this process may write to, with the content of ``run.json``. Made by :func:`open_run`.
 
-    ``lost``: files of a finished stage that were gone or damaged when it was taken; the stage counts as unfinished.
+    ``lost``: files of a finished stage that were missing or damaged when it was opened. The stage is repeated.
     """
 
     path: Path
@@ -279,17 +289,17 @@ class RunFolder:
 
     @property
     def finished_stages(self) -> list[str]:
-        """Names of the stages that ended well, in order."""
+        """Names of the finished stages, in order."""
         return list(self.record["finished_stages"])
 
     @property
     def checkpoint(self) -> Path:
-        """Folder for the state of a training under way; it goes when the model stage is finished."""
+        """Folder for the state of an unfinished training. It is removed when the model stage is finished."""
         return self.path / CHECKPOINT
 
     @contextmanager
     def stage(self, name: str, earlier: float = 0.0) -> Iterator[None]:
-        """Run the body as a stage; when it ends well, ``run.json`` says so, with its time and ``earlier`` seconds."""
+        """Run the body as a stage. If it succeeds, note this in ``run.json``, with its time and ``earlier`` seconds."""
         started = time.perf_counter()
         yield
         spent = time.perf_counter() - started + earlier
@@ -301,15 +311,15 @@ class RunFolder:
         write_json_atomic(self.path / RECORD, self.record)
 
     def forget_from(self, stage: str | None = None) -> None:
-        """Declare a stage and all after it unfinished, then remove what they, and killed processes, left.
+        """Mark a stage and all later ones as unfinished, then remove their files and leftovers.
 
-        None: what is finished stays so, and a training that was interrupted keeps its checkpoint.
+        None: nothing is marked, and an interrupted training keeps its checkpoint.
         """
         done = _ORDER if stage is None else _ORDER[: _ORDER.index(stage)]
         done = [name for name in self.finished_stages if name in done]
         self.record["stages"] = {name: facts for name, facts in self.record["stages"].items() if name in done}
         self.record["finished_stages"] = done
-        # The record goes first: killed in between, the folder is an unfinished run.
+        # The record is written first: after an interruption here, the folder holds an unfinished run.
         write_json_atomic(self.path / RECORD, self.record)
         names = [name for other in _ORDER if other not in done for name in STAGES[other]]
         _remove(self.path / name for name in names if stage is not None or name != CHECKPOINT)
@@ -319,7 +329,7 @@ class RunFolder:
 
 
 def written_files(folder: Path, stage: str) -> list[str]:
-    """Return the files that are there of a stage, relative to the folder, at any depth; hidden ones are no result."""
+    """Return the existing files of a stage, relative to the folder, at any depth, without hidden ones."""
     names: list[str] = []
     for place in [folder / name for name in STAGES[stage] if not name.startswith(".")]:
         files = sorted(place.rglob("*")) if place.is_dir() else [place]
@@ -328,34 +338,34 @@ def written_files(folder: Path, stage: str) -> list[str]:
 
 
 def _recorded_files(record: Mapping[str, Any], stage: str) -> list[str] | None:
-    """Return what a record says that a stage has written; None where it does not say."""
+    """Return the files that a stage has written according to a record, or None if the record has no list."""
     facts = record["stages"].get(stage)
     files = facts.get("files") if isinstance(facts, dict) else None
     return [str(name) for name in files] if isinstance(files, list) else None
 
 
-# ---- what is whole ---------------------------------------------------------------------------------------------------
+# ---- complete files --------------------------------------------------------------------------------------------------
 class Lost(NamedTuple):
-    """Files of a finished stage, relative to the run's folder, that are ``"gone"`` or ``"damaged"``."""
+    """Files of a finished stage, relative to the run's folder, that are ``"missing"`` or ``"damaged"``."""
 
     stage: str
     files: list[str]
     fact: str
 
     def words(self) -> str:
-        """Say which they are, and what is with them."""
+        """Return which files they are, and what is wrong with them."""
         return f"{listed(self.files, 3)} of stage {self.stage!r} {by_count(len(self.files), 'is', 'are')} {self.fact}"
 
     def note(self) -> str:
-        """Say so, and what follows from it."""
+        """Return a note on the files and the consequence."""
         what = by_count(len(self.files), "it", "them")
-        return f"note: {self.words()}; the stage that writes {what}, and those after it, are done again"
+        return f"note: {self.words()}. The stage that writes {what} is repeated, and all later ones."
 
 
 def lost_files(folder: Path, record: Mapping[str, Any]) -> Lost | None:
-    """Return the files of the first finished stage that has lost some, gone or damaged; None where all are whole.
+    """Return the files of the first finished stage that are missing or damaged, or None.
 
-    What is damaged is seen by the checksums that some files carry, without torch.
+    Damage is found by the checksums of some files, without torch.
     """
     for stage in STAGES:
         if stage not in record["finished_stages"]:
@@ -363,10 +373,10 @@ def lost_files(folder: Path, record: Mapping[str, Any]) -> Lost | None:
         names = _recorded_files(record, stage)
         if names is None:
             return Lost(stage, [RECORD], "damaged")
-        # Unlike Path.exists this is False, and no error, of a name that no file can have.
+        # Unlike Path.exists this is False for a name that no file can have, and not an error.
         gone = [name for name in names if not os.path.exists(folder / name)]  # noqa: PTH110
         if gone:
-            return Lost(stage, gone, "gone")
+            return Lost(stage, gone, "missing")
         damaged: set[str] = set()
         for path in [folder / name for name in names if (folder / name).is_file()]:
             if path.name in ("model.json", "explanation.json"):
@@ -384,7 +394,7 @@ def is_damaged_model(folder: Path) -> bool:
 
 
 def _damaged_beside(path: Path) -> list[str]:
-    """Return the names of a sealed description and of the files whose checksums it holds, as far as damaged."""
+    """Return the damaged ones among a sealed description and the files whose checksums it holds."""
     try:
         content = parse_json(path.read_bytes())
     except ValueError:
@@ -399,7 +409,7 @@ def _damaged_beside(path: Path) -> list[str]:
 
 
 def whole_stages(folder: Path, record: Mapping[str, Any]) -> list[str]:
-    """Return the stages that are finished and whose files are whole, up to the first that has lost some."""
+    """Return the finished stages with complete files, up to the first that has lost some."""
     lost = lost_files(folder, record)
     done = _ORDER if lost is None else _ORDER[: _ORDER.index(lost.stage)]
     return [stage for stage in record["finished_stages"] if stage in done]
@@ -408,14 +418,14 @@ def whole_stages(folder: Path, record: Mapping[str, Any]) -> list[str]:
 def find_finished(
     path: str | os.PathLike[str], configuration: Mapping[str, Any] | None = None
 ) -> dict[str, Any] | None:
-    """Return the record if the folder holds a finished and whole run (of a configuration); writes and locks nothing."""
+    """Return the record of a finished, complete run (of a configuration), or None. Writes and locks nothing."""
     record = read_record(path)
     if record is None or (configuration and record["configuration_hash"] != configuration_hash(configuration)):
         return None
     return record if whole_stages(Path(path), record) == _ORDER else None
 
 
-# ---- taking it -------------------------------------------------------------------------------------------------------
+# ---- opening it ------------------------------------------------------------------------------------------------------
 @contextmanager
 def open_run(
     path: str | os.PathLike[str],
@@ -425,10 +435,10 @@ def open_run(
     overwrite: bool = False,
     from_stage: str | None = None,
 ) -> Iterator[RunFolder]:
-    """Hold a folder for a run: a new one, or an unfinished one of the same configuration that goes on.
+    """Lock a folder for a run: a new one, or an unfinished one of the same configuration.
 
-    ``overwrite`` begins anew in a folder that holds another run or other files: only what a run writes is replaced.
-    ``from_stage`` does this stage and all after it again; all before it must be finished.
+    ``overwrite`` starts again in a folder with another run or other files, and replaces only what a run writes.
+    ``from_stage`` repeats this stage and all later ones. All earlier ones must be finished.
     """
     folder = Path(path)
     if from_stage is not None:
@@ -437,7 +447,7 @@ def open_run(
         check_free(folder, configuration)
     with made_folder(folder), hold_folder(folder):
         if not overwrite:
-            check_free(folder, configuration)  # again, now that nobody else can write
+            check_free(folder, configuration)  # again, now that no other process can write
         record = read_record(folder)
         if record is None:
             RUN.refuse_taken(folder)
@@ -460,36 +470,38 @@ def open_run(
 
 
 def _check_start(run: RunFolder, from_stage: str) -> None:
-    """Refuse to start from a stage whose predecessors are not finished."""
+    """Refuse to start from a stage if earlier ones are not finished."""
     usable = whole_stages(run.path, run.record)
     for stage in _ORDER[: _ORDER.index(from_stage)]:
         if stage not in usable:
             raise InputError(
-                f"a run can only start from a stage whose predecessors are finished, however: from={from_stage!r} and "
-                f"{stage!r} is not finished in {run.path}; leave --from out"
+                f"Cannot start from {from_stage!r}: stage {stage!r} is not finished in {run.path}",
+                hint="Leave --from out.",
+                code="PG055",
             )
 
 
 def _refuse_added(folder: Path, record: Mapping[str, Any], stages: Sequence[str]) -> None:
-    """Refuse to remove what somebody laid into a folder that a finished stage wrote, such as notes beside the model."""
+    """Refuse to remove files that were added to a folder of a finished stage, such as notes in the model folder."""
     added: list[str] = []
     for stage in [name for name in stages if name in record["finished_stages"]]:
         recorded = _recorded_files(record, stage)
-        # What a killed process left is hidden.
+        # Hidden files are leftovers of interrupted processes.
         there = [] if recorded is None else written_files(folder, stage)
         added += [name for name in there if name not in (recorded or ()) and "/." not in name]
     if added:
+        files = f"{', '.join(added[:5])}{', ...' if len(added) > 5 else ''}"
         raise InputError(
-            f"files that are no run's must not be removed, however: {folder} holds {', '.join(added[:5])}"
-            f"{', ...' if len(added) > 5 else ''} in folders that are made anew; move "
-            f"{'them' if len(added) > 1 else 'it'} away, or choose another folder with --out"
+            f"{folder} holds {files} in folders that would be replaced",
+            hint=f"Move {'them' if len(added) > 1 else 'it'} away, or choose another folder with --out.",
+            code="PG050",
         )
 
 
 def refuse_input(target: Path, inputs: Mapping[str, Path | None], *, names: Iterable[str] | None = None) -> None:
-    """Refuse an output that is an input, or that would take the place of one, whatever links lead there.
+    """Refuse an output that is an input, or that would replace one, also through links.
 
-    ``names`` is what is written into the folder ``target``; None: the target itself is replaced.
+    ``names`` are written into the folder ``target``. None: the target itself is replaced.
     """
     written = [target] if names is None else [target / name for name in names]
     for role, path in inputs.items():
@@ -497,13 +509,15 @@ def refuse_input(target: Path, inputs: Mapping[str, Path | None], *, names: Iter
             continue
         if any(_lies_in(path, place) for place in written):
             raise InputError(
-                f"a command must not replace what it reads, however: {target} is or holds the {role} {path}; name "
-                "another place with --out"
+                f"{target} is or contains the {role} {path}, which the command reads",
+                hint="Choose another place with --out.",
+                code="PG050",
             )
         if path.is_dir() and _lies_in(target, path) and not _lies_in(path, target):
             raise InputError(
-                f"what is written must not become part of what is read, however: {target} lies in the {role} {path}; "
-                "name a place outside it with --out"
+                f"{target} is inside the {role} {path}, which the command reads",
+                hint="Choose a place outside it with --out.",
+                code="PG050",
             )
 
 
@@ -515,13 +529,14 @@ def refuse_run_file(target: Path, folder: Path) -> None:
         places += [run / name for name in NAMES]
     if any(_lies_in(target, place) or _lies_in(run, target) for place in places):
         raise InputError(
-            f"a command must not replace what it reads, however: {target} belongs to the run in {run}; name another "
-            "place with --out"
+            f"{target} belongs to the run in {run}, which the command reads",
+            hint="Choose another place with --out.",
+            code="PG050",
         )
 
 
 def _lies_in(path: Path, place: Path) -> bool:
-    """Whether a path is a place or lies in it, links resolved."""
+    """Whether a path is a place or inside it, with links resolved."""
     try:
         if path.exists() and place.exists() and path.samefile(place):
             return True

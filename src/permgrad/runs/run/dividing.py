@@ -1,9 +1,9 @@
-"""Which rows of a run train, which validate and which test; the column to predict, and which task it asks for."""
+"""The target column and its task, and which rows of a run train, validate and test."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -11,9 +11,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.base.checks import check_class_names
-from permgrad.base.errors import InputError, by_count, counted, listed, suggest
+from permgrad.base.errors import InputError, by_count, counted, did_you_mean, listed
 from permgrad.data.datasets import DataCard
 from permgrad.data.read.cells import CellError, MissingCodes, RowLines, canonical
+from permgrad.data.read.excel import sheet_of
 from permgrad.data.read.reading import Reading, Written
 from permgrad.data.read.table import blank_codes, read_written
 from permgrad.data.splitting import count_shared_rows, split_rows
@@ -23,23 +24,23 @@ from permgrad.runs.requests import RunRequest
 from permgrad.runs.run import gradients
 
 PARTS = ("train", "validation", "test")
-#: Fewer rows than these are not divided in three.
+#: Tables with fewer rows are not split in three.
 FEWEST_ROWS = 10
 #: Why a named data set has its task.
-_OF_CARD = "known from its data card"
+_OF_CARD = "by its data card"
 Task = Literal["classification", "regression"]
 
-#: Most different whole numbers that are read as classes when nobody says.
+#: At most this many different whole numbers are read as classes by default.
 MOST_CLASSES = 10
-#: Fewest rows of each such class: with fewer, training, validation and test rows cannot all have some of them.
+#: Fewest rows of each such class. With fewer, some of training, validation and test rows would have none.
 FEWEST_IN_CLASS = 5
-#: With more different whole numbers than these nobody takes a target for classes.
+#: Above this many different whole numbers, a target is not suspected to hold classes.
 _MOST_DOUBTFUL = 50
-#: What to do with classes that are written with zeros in front.
+#: What to do with classes that are written with leading zeros.
 AS_TEXT = "write them as text, for example with a letter in front"
-#: So few different numbers, or fewer, may well be classes written with a decimal point.
+#: At most this many different numbers may be classes written with a decimal point.
 _FEW_NUMBERS = 5
-#: What a target's kind says of the task.
+#: The task by kind of the target.
 _TASK_OF: Mapping[str, str] = {"categorical": "classification", "boolean": "classification", "numeric": "regression"}
 Codes = Sequence[str | int | float]
 Rows = npt.NDArray[np.int64]
@@ -60,7 +61,7 @@ class Divided:
 
 
 def text_columns(written: Written, kinds: Mapping[str, Kind]) -> list[str]:
-    """Return the columns that are text also in a table in which they happen to hold numbers alone."""
+    """Return the columns that are text, also in a table in which they happen to hold only numbers."""
     return [*written.texts, *(name for name in written.coded if kinds.get(name) == "categorical")]
 
 
@@ -74,24 +75,20 @@ def divided(
     *,
     undivided: bool,
 ) -> Divided:
-    """Return the rows whose target is known, in three parts; all of them in the first if they stay undivided."""
+    """Return the rows with a target, split in three parts, or all in the first if ``undivided``."""
     sources = _sources(request, written, target, codes)
     tables = {
         name: _with_target(source.frame, target, codes, notes, "the table" if name == "table" else f"the {name} file")
         for name, source in sources.items()
     }
     frame, files = tables["table"], {part: table for part, table in tables.items() if part != "table"}
-    fewest, why = (2, "to learn from") if len(files) == 2 else (FEWEST_ROWS, "to be divided")
-    if len(frame) < fewest:
-        fix = "give more rows" + ("" if len(files) == 2 else ", or --test and --validation files")
+    fewest, why = (2, "") if len(files) == 2 else (FEWEST_ROWS, " to be split")
+    if not undivided and len(frame) < fewest:
+        fix = "Add rows" + ("." if len(files) == 2 else ", or pass --test and --validation files.")
         raise InputError(
-            f"a table must have at least {fewest} rows with a target {why}, however: it has {len(frame)}; {fix}"
+            f"The table needs at least {fewest} rows with a target{why}, got {len(frame)}", hint=fix, code="PG013"
         )
-    if card is not None and request.task == "auto" and target == card.target:
-        task, reason = card.task, _OF_CARD
-    else:
-        task, reason = choose_task(frame[target], request.task, target)
-        notes += doubt_on_task(frame[target], task, target) if request.task == "auto" else []
+    task, reason = _task_of(request, card, frame[target], notes)
     labels = {}
     for name, table in tables.items():
         with sources[name].lines.named():
@@ -110,8 +107,20 @@ def divided(
     return Divided(task, reason, files, parts, truths, split, lines, codes)
 
 
+def _task_of(request: RunRequest, card: DataCard | None, values: pd.Series[Any], notes: list[str]) -> tuple[Task, str]:
+    """Return the task and why it is the one. Note what speaks against it."""
+    target = str(values.name)
+    if request.task != "auto":
+        return choose_task(values, request.task, target)
+    if card is not None and target == card.target:
+        return card.task, _OF_CARD
+    task, reason = choose_task(values, request.task, target)
+    notes += doubt_on_task(values, task, target)
+    return task, reason
+
+
 def _sources(request: RunRequest, written: Written, target: str, codes: Codes) -> dict[str, Written]:
-    """Return the table, and the parts that have a file of their own, read as the table is."""
+    """Return the table, and the parts that have a separate file, read as the table is."""
     reading = Reading(
         like=written.decimals,
         texts=frozenset(text_columns(written, request.kinds)),
@@ -123,7 +132,11 @@ def _sources(request: RunRequest, written: Written, target: str, codes: Codes) -
         units=written.units,
     )
     paths = {part: getattr(request, part) for part in ("test", "validation")}
-    sources = {part: read_written(path, reading) for part, path in paths.items() if path is not None}
+    sources = {
+        part: read_written(path, replace(reading, sheet=sheet_of(path, request.sheet)))
+        for part, path in paths.items()
+        if path is not None
+    }
     for part, source in sources.items():
         find_column(target, list(source.frame.columns), f"target of the {part} file")
     return {"table": written, **sources}
@@ -132,31 +145,34 @@ def _sources(request: RunRequest, written: Written, target: str, codes: Codes) -
 def _check_classes(
     request: RunRequest, target: str, labels: Mapping[str, npt.NDArray[Any]], learned: npt.NDArray[Any]
 ) -> None:
-    """Refuse classes of one type in the table and of another in the files, and training rows of one class."""
+    """Refuse classes of different types in the table and the files, and training rows of a single class."""
     kinds = {name: ("text" if values.dtype.kind in "UO" else "numbers") for name, values in labels.items()}
     if len(set(kinds.values())) > 1:
         raise InputError(
-            f"classes must be of one type in all files, however: column {target!r} holds "
-            f"{', '.join(f'{kind} in the {name} file' for name, kind in kinds.items())}; "
-            f"write them alike in {request.table} and the other files"
+            f"The classes in column {target!r} are of different types: "
+            f"{', '.join(f'{kind} in the {name} file' for name, kind in kinds.items())}",
+            hint=f"Write them alike in {request.table} and the other files.",
+            code="PG015",
         )
     if len(np.unique(learned)) < 2:
         raise InputError(
-            f"training rows must have at least two classes, however: with this split column {target!r} holds only "
-            f"{learned[0].item()!r} in them; choose another --split-seed, --group or --time, or give more rows"
+            f"The training rows have only one class in column {target!r}: {learned[0].item()!r}",
+            hint="Choose another --split-seed, --split-group or --time, or add rows.",
+            code="PG018",
         )
 
 
 def _with_target(frame: pd.DataFrame, target: str, codes: Codes, notes: list[str], where: str) -> pd.DataFrame:
-    """Return the rows whose target is known, numbered as in the file; what is left out is noted."""
+    """Return the rows with a target, numbered as in the file. Note how many have none."""
     blanked = blank_codes(frame[[target]], list(codes))[target]
     if not pd.api.types.is_numeric_dtype(blanked.dtype):
         blanked = blanked.mask(blanked.astype(str).str.strip() == "")
     missing = blanked.isna().to_numpy()
     if missing.all():
         raise InputError(
-            f"the target must be known, however: column {target!r} of {where} is missing in every row; "
-            "choose another target, or check --na"
+            f"Column {target!r} of {where} is missing in every row, so it cannot be the target",
+            hint="Choose another target, or check --na.",
+            code="PG015",
         )
     if count := int(missing.sum()):
         words = f"{by_count(count, 'has', 'have')} no target and {by_count(count, 'is', 'are')} left out"
@@ -167,7 +183,7 @@ def _with_target(frame: pd.DataFrame, target: str, codes: Codes, notes: list[str
 def _divide(
     request: RunRequest, frame: pd.DataFrame, y: npt.NDArray[Any], task: Task, files: Mapping[str, pd.DataFrame]
 ) -> tuple[dict[str, Rows], str]:
-    """Return for each part taken from the table its places there, and in words how they came about."""
+    """Return the places in the table of each part that is taken from it, and a description of the split."""
     by: dict[str, Any] = {} if request.group is None else {"groups": frame[request.group].to_numpy()}
     if request.time is not None:
         by["time"] = frame[request.time]
@@ -182,7 +198,7 @@ def _divide(
     places = {"train": split.train, "validation": split.validation, "test": split.test}
     text = "60 % training, 20 % validation, 20 % test"
     if files:
-        # Two parts are wanted: both halves of what was taken off serve as the part that has no file.
+        # Two parts are needed: both halves that were split off serve as the part without a file.
         wanted = "validation" if "test" in files else "test"
         places = {"train": split.train, wanted: np.sort(np.concatenate([split.validation, split.test]))}
         text = f"80 % training, 20 % {wanted}; {sources}"
@@ -193,15 +209,15 @@ def _divide(
 
 
 def notes_on_division(notes: list[str], request: RunRequest, rows: Divided, read: Sequence[str]) -> tuple[int, int]:
-    """Note where nothing is left to be divided, and what training and test rows have in common.
+    """Note options of the split that have no effect, and what training and test rows have in common.
 
-    Returns how many test rows equal a training row in every column, and in those that are ``read``.
+    Returns how many test rows equal a training row in every column, and in the columns ``read``.
     """
     train, test = rows.tables["train"], rows.tables["test"]
     notes += [
-        f"--{name} divides nothing, because --test and --validation are both given; the column is left out all the same"
-        for name in ("group", "time")
-        if len(rows.files) == 2 and getattr(request, name) is not None
+        f"{flag} has no effect on the split, because --test and --validation are given. The column is left out."
+        for flag, column in (("--split-group", request.group), ("--time", request.time))
+        if len(rows.files) == 2 and column is not None
     ]
     for part, table in rows.files.items():
         if request.group is None or request.group not in table.columns:
@@ -209,16 +225,16 @@ def notes_on_division(notes: list[str], request: RunRequest, rows: Divided, read
         there, learned = (set(map(canonical, side[request.group].dropna().unique())) for side in (table, train))
         if shared := len(there & learned):
             notes.append(
-                f"{shared} of {len(there)} groups of {request.group!r} in the {part} file also "
-                f"{by_count(shared, 'stands', 'stand')} in the training rows"
+                f"{shared} of {len(there)} groups of {request.group!r} in the {part} file "
+                f"{by_count(shared, 'is', 'are')} also in the training rows"
             )
-    # Columns that only one of the two files has cannot be compared.
+    # Only columns of both files can be compared.
     columns = [name for name in train.columns if name in test.columns]
     alike = count_shared_rows(train[list(read)], test[list(read)])
     equal = count_shared_rows(train[columns], test[columns]) if alike else 0
     if equal:
-        stand = by_count(equal, "stands", "stand")
-        notes.append(f"{equal} of {len(test)} test rows ({equal / len(test):.1%}) also {stand} in the training rows")
+        words = by_count(equal, "is", "are")
+        notes.append(f"{equal} of {len(test)} test rows ({equal / len(test):.1%}) {words} also in the training rows")
     if alike > equal:
         further = f"a further {alike - equal}" if equal else str(alike)
         agree = by_count(alike - equal, "agrees", "agree")
@@ -231,34 +247,33 @@ def notes_on_division(notes: list[str], request: RunRequest, rows: Divided, read
 
 # ---- the target ------------------------------------------------------------------------------------------------------
 def find_column(name: str, names: Sequence[str], role: str) -> None:
-    """Refuse a column that is not in the table, with a guess and a hint at a wrong delimiter."""
+    """Refuse a column that is not in the table. Suggest a near name, or hint at a wrong delimiter."""
     if name in names:
         return
-    fix = f"its columns are {listed(names, 8, repr)}"
+    fix = f"{did_you_mean(name, names)} Columns: {listed(names, 8)}.".lstrip()
     if len(names) == 1:
-        fix += "; is the file's delimiter one of , ; tab | or space?"
-    raise InputError(
-        f"{role} must be a column of the table, however: there is no column {name!r}{suggest(name, names)}; {fix}"
-    )
+        fix += " Is the delimiter one of , ; tab | or space? In an Excel file, choose the sheet with --sheet."
+    raise InputError(f"Column {name!r} ({role}) not found", hint=fix, code="PG012")
 
 
 def choose_task(values: pd.Series[Any], wanted: str, name: str) -> tuple[Task, str]:
-    """Return the task and why; the values must not be missing.
+    """Return the task and the reason. The values must not be missing.
 
-    Text, booleans and categories are classes, and so are whole numbers with at most 10 different values, each in at
-    least 5 rows, and two whole numbers anyhow; other numbers are for regression.
+    Text, booleans and categories are classes. So are whole numbers with at most 10 different values, each in at least
+    5 rows, and any two whole numbers. Other numbers are for regression.
     """
     is_flag = pd.api.types.is_bool_dtype(values.dtype)
     is_number = pd.api.types.is_numeric_dtype(values.dtype) and not is_flag
     if wanted == "classification":
-        return "classification", "asked for"
+        return "classification", "as requested"
     if wanted == "regression":
         if not is_number and not is_flag:
             raise InputError(
-                f"a regression target must hold numbers, however: column {name!r} holds text such as "
-                f"{str(values.iloc[0])!r}; choose another target, or --task classification"
+                f"A regression target must be numeric, but column {name!r} holds text such as {str(values.iloc[0])!r}",
+                hint="Choose another target, or --task classification.",
+                code="PG015",
             )
-        return "regression", "asked for"
+        return "regression", "as requested"
     if not is_number:
         return "classification", "its values are not numbers"
     numbers = values.to_numpy(dtype=np.float64)
@@ -277,20 +292,20 @@ def choose_task(values: pd.Series[Any], wanted: str, name: str) -> tuple[Task, s
 
 
 def doubt_on_task(values: pd.Series[Any], task: Task, name: str, option: str = "--task classification") -> list[str]:
-    """Return a sentence if a target that is taken for numbers, though nobody said so, may well hold classes."""
+    """Return a note if a target that is read as numbers may hold classes."""
     if task == "classification":
         return []
     numbers = np.unique(values.to_numpy(dtype=np.float64))
     if len(numbers) > _MOST_DOUBTFUL or not np.all(numbers == np.floor(numbers)):
         return []
     _, reason = choose_task(values, "auto", name)
-    return [f"target {name!r} is predicted as a number: {reason}; if they are classes, pass {option}"]
+    return [f"target {name!r} is predicted as a number: {reason}. If these are classes, pass {option}."]
 
 
 def positive_label(y: npt.NDArray[Any], task: Task, wanted: Any, stated: Any = None) -> Any:
-    """Return the positive one of two classes of training rows ``(rows,)``, as Python's value; None: not two classes.
+    """Return the positive class of two among training rows ``(rows,)`` as a Python value. None: not two classes.
 
-    It is the class that the user ``wanted``, else the one that the data card ``stated``, else the rarer one.
+    It is the class that the user ``wanted``, else the one ``stated`` by the data card, else the rarer one.
     """
     classes = np.unique(y) if task == "classification" else np.zeros(0)
     if wanted is not None:
@@ -302,16 +317,16 @@ def positive_label(y: npt.NDArray[Any], task: Task, wanted: Any, stated: Any = N
 
 
 def positive_words(positive: Any) -> list[str]:
-    """Return a sentence that says which of two classes metrics are of; nothing where there are not two."""
+    """Return a sentence that names the positive class of two, or an empty list."""
     if positive is None:
         return []
-    return [f"Average precision and lift are of {str(positive)!r}, the positive class (--positive chooses another)."]
+    return [f"Average precision and lift are for the positive class {str(positive)!r} (change it with --positive)."]
 
 
 def target_values(
     values: pd.Series[Any], task: Task, name: str, *, alike: tuple[str, str] | None = None
 ) -> npt.NDArray[Any]:
-    """Return the values as an array: float64 for regression; classes as whole numbers, booleans or text."""
+    """Return the values as an array: float64 for regression, else classes as whole numbers, booleans or text."""
     if task == "regression":
         numbers = values.to_numpy(dtype=np.float64)
         if not np.all(np.isfinite(numbers)):
@@ -319,15 +334,16 @@ def target_values(
             raise CellError.at(
                 row,
                 values.index,
-                f"a regression target must be finite, however: column {name!r} holds {numbers[row]} in ",
-                "; correct the cell or leave it empty",
+                f"A regression target must be finite, but column {name!r} holds {numbers[row]}",
+                "Correct the cell or leave it empty.",
             )
         if len(np.unique(numbers)) < 2:
             raise InputError(
-                f"a regression target must vary, however: column {name!r} holds {numbers[0]:g} in every row; "
-                "choose another target"
+                f"Column {name!r} cannot be the target: it is {numbers[0]:g} in every row",
+                hint="Choose another target.",
+                code="PG015",
             )
-        # What a fit refuses of training rows is refused here of all of them.
+        # Here all rows are checked as fit checks training rows.
         from permgrad.models.estimators.inputs import number_target
 
         return number_target(numbers)
@@ -340,33 +356,38 @@ def target_values(
     levels = np.unique(classes)
     check_class_names(levels.tolist())
     if len(levels) < 2:
-        why = "" if alike is None else f", which {alike[0]!r} and {alike[1]!r} are both read as"
-        fix = "choose another target" if alike is None else f"{AS_TEXT}, or choose another target"
-        raise InputError(
-            f"a classification target must have at least two classes, however: column {name!r} holds only "
-            f"{levels[0].item()!r}{why}; {fix}"
+        why = "" if alike is None else f" ({alike[0]!r} and {alike[1]!r} are both read as it)"
+        fix = (
+            "Choose another target."
+            if alike is None
+            else f"{AS_TEXT[0].upper()}{AS_TEXT[1:]}, or choose another target."
         )
+        raise InputError(f"Column {name!r} has only one class: {levels[0].item()!r}{why}", hint=fix, code="PG015")
     if len(levels) > 2 and len(levels) > len(classes) / 2:
         raise InputError(
-            f"a classification target must have several rows for each class, however: column {name!r} holds "
-            f"{len(levels)} classes in {len(classes)} rows; choose another target, or --task regression for numbers"
+            f"Column {name!r} has a class for nearly every row: {len(levels)} classes in {len(classes)} rows",
+            hint="Choose another target, or --task regression for numbers.",
+            code="PG015",
         )
     return np.asarray(classes)
 
 
 def task_of_target(kinds: dict[str, Kind], target: str, task: str) -> str:
-    """Take the target's kind from the kinds and return the task that it asks for; without one the ``task`` as it is."""
+    """Remove the target from ``kinds`` and return the task of its kind, or ``task`` if it has none."""
     kind = kinds.pop(target, None)
     if kind is None:
         return task
     kind_task = _TASK_OF.get(kind)
     if kind_task is None:
         raise InputError(
-            f"The target {target!r} cannot be of kind {kind}. Say --kind {target}=categorical to predict classes, or "
-            f"--kind {target}=numeric to predict a number."
+            f"The target {target!r} cannot be of kind {kind}",
+            hint=f"Pass --kind {target}=categorical to predict classes, --kind {target}=numeric to predict a number.",
+            code="PG015",
         )
     if task not in ("auto", kind_task):
         raise InputError(
-            f"--kind {target}={kind} asks for a {kind_task}, --task {task} does not. Leave one of them out."
+            f"--kind {target}={kind} means {kind_task}, which contradicts --task {task}",
+            hint="Leave one of them out.",
+            code="PG006",
         )
     return kind_task

@@ -1,11 +1,11 @@
-"""The explanations of a run: what the model relies on, and a few rows looked at one by one."""
+"""The explanations of a run: what the model relies on, and a few single rows."""
 
 from __future__ import annotations
 
-import hashlib
 import shutil
+import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,64 +14,92 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from sklearn.base import clone
 
 from permgrad import __version__
-from permgrad.base.csv_files import read_csv, write_csv
+from permgrad.attribution.explain import explain
+from permgrad.attribution.explanation import Explanation, file_frame
+from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError, PermgradWarning, by_count, counted, warn_user
 from permgrad.base.files import atomic_path, file_hash, write_json_atomic
+from permgrad.base.progress import readable
 from permgrad.base.random import generator
 from permgrad.base.stored import parse_json
 from permgrad.data.read.table import blank_codes
+from permgrad.evaluation.related import (
+    MATRIX_FEATURES,
+    RELATED_FEATURES,
+    ROWS,
+    related_columns,
+    related_features,
+    related_matrix,
+)
+from permgrad.report.sentences import training_words
+from permgrad.runs.folder.documents import rows_hash
 from permgrad.runs.folder.folder import CACHE, configuration_hash, read_record
+from permgrad.runs.refits import explain_refits
 from permgrad.runs.requests import run_of
-from permgrad.runs.run import gradients, images, reading
+from permgrad.runs.run import answers, changing, gradients, images, reading, together
+from permgrad.runs.run.clock import REPORT
+from permgrad.runs.run.strongest import write_strongest
 
 if TYPE_CHECKING:
-    from permgrad.attribution.explanation import Explanation
     from permgrad.runs.run.stages import RunWork
 
 #: Rows explained one by one in the report, and rows behind its beeswarm.
 SHOWN_ROWS = 4
 SWARM_ROWS = 200
-#: Share of the output's range within which their attributions have settled. What the report draws and says shows less;
-#: with the method's own default these rows would take half as long again.
+#: Tolerance of their attributions, as a share of the output's range. The report shows less detail than this. With the
+#: method's own default these rows would take half as long again.
 SWARM_TOLERANCE = 0.005
-#: Donors per row and feature, and the same of images, of which at most so many test rows are explained: an image costs
-#: far more than a row of a table.
-REPEATS = 10
+#: Donors per row and feature, the same for images, and the largest number of image rows that are explained: an image
+#: costs far more than a row of a table.
+#: With many rows fewer donors do: four instead of ten widen intervals on HELOC and Covertype by 6 to 8 %, in half the
+#: time.
+REPEATS, REPEATS_OF_MANY_ROWS = 10, 4
 IMAGE_REPEATS, MOST_IMAGE_ROWS = 5, 300
-#: The kind of class activation map that the report shows. Of the three it tells classes apart best: on Covertype its
-#: maps differ about twice as much between classes as between two trainings, where the image path carries 3 % of the
-#: branch weights; Grad-CAM's differ less (verification/verify_classes.py).
+#: Rows of the first ranking of a test set of more than ``AT_ONCE`` rows. Donors are repeated until half the width of an
+#: interval is this share of the loss of a constant prediction, and more rows are explained where it is still ``WIDE``.
+FIRST_ROWS, AT_ONCE, TOLERANCE, WIDE = 1000, 3000, 0.005, 0.01
+#: Rows that a second ranking takes in the plan, before intervals tell how many it needs.
+REFINED_ROWS = 10_000
+#: Rows of a ranking for which there is no time.
+FEWEST_ROWS = 200
+#: Rows that are explained as published.
+PAPER_ROWS = 200
+#: Seconds of a refinement before which a first report is written.
+EARLY_REPORT = 15.0
+#: The kind of class activation map in the report. It separates classes best of the three: on Covertype its maps differ
+#: about twice as much between classes as between two trainings, where the image path has 3 % of the branch weights.
+#: Those of Grad-CAM differ less (verification/verify_classes.py).
 MAPS = "layercam"
-#: Features up to which each one's direction is traced; beyond, that would take longer than the ranking.
+#: Up to this many features each one's direction is traced. Beyond, that would take longer than the ranking.
 MOST_DIRECTIONS = 2000
-#: Raw values of so many features that the model relies on most: residuals are drawn by them.
-STRONGEST, MOST_STRONGEST = Path("explanations") / "strongest.csv", 3
 _SUMS = "sums.json"
 
 
-@dataclass(frozen=True)
-class _Explained:
-    """The test rows that a run explains: as the model takes them, their targets, and their numbers in the file.
+@dataclass(frozen=True, kw_only=True)
+class DescribedRows:
+    """Rows with targets, numbers in the file, and predictions. ``classes`` is None for regression."""
 
-    ``store`` is where explanations go; ``classes`` is None for numbers.
-    """
-
-    work: RunWork
-    model: Any
-    rows: Any
     y: npt.NDArray[Any]
     numbers: npt.NDArray[np.int64]
     predicted: Mapping[str, npt.NDArray[Any]]
     classes: list[Any] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Explained(DescribedRows):
+    """The test rows that a run explains, in the form of the model. ``store`` is where explanations are saved."""
+
+    work: RunWork
+    model: Any
+    rows: Any
     cache: Cache
     store: Path
 
     def explain(self, name: str | None, rows: Any, y: Any = None, **options: Any) -> Explanation:
-        """Explain rows, and save the explanation under a name; None: it is only for what is computed from it."""
-        from permgrad.attribution.explain import explain
-
+        """Explain rows, and save the explanation under a name (None: do not save)."""
         place = None if name is None else self.store / name
         options = {"random_state": self.work.request.seed, "positive": self.work.inputs.positive, **options}
         with_images = not isinstance(rows, pd.DataFrame)
@@ -84,17 +112,15 @@ class _Explained:
 
 
 def explain_run(work: RunWork) -> None:
-    """Explain a run's model on its test rows; writes ``explanations/``, ``importance.csv`` and ``branches.json``."""
-    from permgrad.attribution.explanation import file_frame
-
-    model, inputs, folder, with_images = work.model, work.inputs, work.folder.path, work.request.images
+    """Explain a run's model on its test rows. Writes ``explanations/``, ``importance.csv`` and ``branches.json``."""
+    model, inputs, folder = work.model, work.inputs, work.folder.path
     part = inputs.parts["test"]
     classes = model.classes_.tolist() if hasattr(model, "classes_") else None
     places, rows = _explained_places(work, classes), images.model_rows(part)
     run = _Explained(
         work=work,
         model=model,
-        # Cut out only where some are left out: all of them are encoded already.
+        # Copied only if some rows are left out: all of them are already encoded.
         rows=rows if len(places) == len(part.y) else rows.take(places),
         y=part.y[places],
         numbers=part.rows[places],
@@ -103,38 +129,195 @@ def explain_run(work: RunWork) -> None:
         cache=Cache.of(folder),
         store=folder / "explanations",
     )
+    with work.clock.whole.part("explanation"):
+        _explain_all(run)
+
+
+def _explain_all(run: _Explained) -> None:
+    """Explain the model: importances of some test rows first, then single rows, then importances of more rows."""
+    folder, with_images = run.store.parent, run.work.request.images
     if with_images:
         options: dict[str, Any] = {"n_repeats": IMAGE_REPEATS}
     else:
-        options = width_options(len(model.preprocessor_.features()), work.say)
-    main = run.explain("permgrad", run.rows, run.y, **options)
-    with atomic_path(folder / "importance.csv") as temporary:
-        write_csv(file_frame(main), temporary)
-    train, names = inputs.parts["train"].X, main.clearly_matter()[: reading.RELATED_FEATURES]
-    dates = [name for name in inputs.schema.of_kind("date") if name in train]
-    cells = blank_codes(train.drop(columns=dates), list(inputs.na_codes))
-    related = {"rows": min(len(train), reading.ROWS), "pairs": reading.related_features(cells, names) if names else []}
-    write_json_atomic(run.store / reading.RELATED, related)
+        options = width_options(len(run.model.preprocessor_.features()), run.work.say)
+        options["n_repeats"] = min(options["n_repeats"], _repeats(run.work, len(run.y)))
+    first = _first_rows(run)
+    spares = not (with_images or run.work.clock.thorough) and len(run.y) > FIRST_ROWS
+    if run.work.request.ensure_top is not None:
+        options |= {"ensure_top": run.work.request.ensure_top}
+    elif spares or first is not None:
+        options |= {"tolerance": TOLERANCE}
+    started = time.monotonic()
+    main = _importances(run, first, options)
+    seconds = time.monotonic() - started
     if with_images:
         branches = images.inputs_importance(run.explain("modality", run.rows, run.y, level="modality"))
     else:
-        both = {"tabular", "image"} <= set(model.module_.paths)
-        paper = run.explain("permgrad-paper", run.rows, run.y, method="permgrad-paper").branches if both else None
-        branches = {**(main.branches or {}), "paper": paper}
+        both = {"tabular", "image"} <= set(run.model.module_.paths)
+        branches = {**(main.branches or {}), "paper": _as_published(run) if both else None}
     write_json_atomic(folder / "branches.json", branches)
     chosen = choose_rows(run.predicted, run.y, run.classes)
     shown = np.array(list(chosen), dtype=np.int64)
     facts: dict[str, Any] = {"rows": [describe_row(run, place, why) for place, why in chosen.items()]}
+    attributions, explained = None, shown
+    drawn = generator(run.work.request.seed, "swarm rows").permutation(len(run.rows))
     if with_images:
-        run.explain("integrated_gradients", run.rows.take(shown), method="integrated_gradients")
+        further = np.sort(np.setdiff1d(drawn, shown, assume_unique=True)[: answers.image_rows(run.model) - len(shown)])
+        explained = np.concatenate([shown, further])
+        run.explain("integrated_gradients", run.rows.take(explained), method="integrated_gradients")
     else:
-        facts["swarm"] = run.numbers[_explain_swarm(run, main, shown)]
-    _write_maps(run, shown)
+        explained, attributions = _explain_swarm(run, main, shown, drawn)
+    facts["swarm"] = run.numbers[explained]
+    _write_maps(run, explained if with_images else shown)
+    answers.write_cards(run, main, drawn)
+    answers.write_listed(run, main, drawn, explained.tolist())
+    together.write_together(run, main, drawn)
+    changeable = np.concatenate([shown, drawn[~np.isin(drawn, shown)]])[: changing.MOST_ROWS]
+    taken = run.rows.take(changeable)
+    changing.write_rows(run.store, run.model, taken, run.numbers[changeable], main.ranking())
     write_json_atomic(run.store / "rows.json", facts)
+    if run.work.request.refits is not None:
+        _explain_refits(run, run.work.request.refits)
+    if (
+        first is not None
+        and attributions is not None
+        and (more := _more_rows(run, main, (len(first), seconds))) is not None
+    ):
+        with run.work.clock.whole.part("refinement"):
+            main = _importances(run, more, options)
+        write_json_atomic(folder / "branches.json", {**(main.branches or {}), "paper": branches["paper"]})
+        _write_reading(run, main, attributions)
+
+
+def _importances(run: _Explained, places: npt.NDArray[np.int64] | None, options: Mapping[str, Any]) -> Explanation:
+    """Explain what the model relies on, on some of the rows (None: all). Writes ``importance.csv``."""
+    inputs = run.work.inputs
+    rows, y = (run.rows, run.y) if places is None else (run.rows.iloc[places], run.y[places])
+    if places is not None:
+        run.work.say(f"  importances are computed on {len(places):,} of {len(run.y):,} test rows")
+    main = run.explain("permgrad", rows, y, **options)
+    with atomic_path(run.store.parent / "importance.csv") as temporary:
+        write_csv(file_frame(main), temporary)
+    train, names = inputs.parts["train"].X, main.clearly_matter()[:RELATED_FEATURES]
+    dates = [name for name in inputs.schema.of_kind("date") if name in train]
+    cells = blank_codes(train.drop(columns=dates), list(inputs.na_codes))
+    related: dict[str, Any] = {"rows": min(len(train), ROWS)}
+    related["pairs"] = related_features(cells, names) if names else []
+    strongest = [name for name in main.ranking() if name in cells.columns][:MATRIX_FEATURES]
+    related["matrix"] = related_matrix(cells, strongest)
+    write_json_atomic(run.store / reading.RELATED, related)
+    # In the form of --groups. Very wide tables are not compared column by column.
+    groups = related_columns(cells) if 1 < cells.shape[1] <= reading.MOST_RANKED and len(cells) > 3 else {}
+    write_json_atomic(run.store / reading.GROUPS, groups)
+    return main
+
+
+def _explain_refits(run: _Explained, refits: int) -> None:
+    """Repeat the training on parts of its rows. A run that was stopped resumes with the next part."""
+    work, parts = run.work, [run.work.inputs.parts[part] for part in ("train", "validation")]
+    estimator = clone(run.model).set_params(layout=None, device=work.request.device)
+    work.say(f"  refits: {refits} trainings on parts of {sum(len(part.y) for part in parts):,} rows")
+    explanation = explain_refits(
+        estimator,
+        pd.concat([pd.DataFrame(part.X) for part in parts], ignore_index=True),
+        np.concatenate([part.y for part in parts]),
+        refits=refits,
+        positive=work.inputs.positive,
+        n_repeats=width_options(len(run.model.preprocessor_.features()), lambda _: None)["n_repeats"],
+        random_state=work.request.seed,
+        out=work.folder.path / CACHE / "refits",
+        overwrite=False,
+    )
+    explanation.save(run.store / "refits", overwrite=True)
+    work.say(f"  {training_words(explanation)}")
+
+
+def _as_published(run: _Explained) -> Any:
+    """Weigh the branches as published. The method computes each row anew for each feature, so that few rows do."""
+    places = np.arange(len(run.y)) if run.work.clock.thorough else _drawn(run, PAPER_ROWS)
+    rows = (run.rows, run.y) if len(places) == len(run.y) else (run.rows.iloc[places], run.y[places])
+    return run.explain("permgrad-paper", *rows, method="permgrad-paper").branches
+
+
+# ---- which rows ------------------------------------------------------------------------------------------------------
+def _drawn(run: _Explained, count: int) -> npt.NDArray[np.int64]:
+    """Return random rows in their order. Of a class that a small draw would miss, one row is among them."""
+    order = generator(run.work.request.seed, "rows explained first").permutation(len(run.y))
+    drawn = order[:count]
+    if run.classes is not None:
+        drawn = np.union1d(drawn, np.unique(run.y, return_index=True)[1])
+    return np.sort(drawn)
+
+
+def _first_rows(run: _Explained) -> npt.NDArray[np.int64] | None:
+    """Return the rows of the first ranking, or None for all of them. A limit that is near makes them fewer."""
+    clock, rows = run.work.clock, len(run.y)
+    if run.work.request.images or clock.thorough:
+        return None
+    first = rows if rows <= AT_ONCE else FIRST_ROWS
+    expected = expected_explanation(run.work, len(run.model.preprocessor_.features()))
+    share = (clock.left() - REPORT) / expected if expected else 1.0
+    if share < 1 and (fewer := min(first, max(FEWEST_ROWS, int(share * first)))) < first:
+        clock.cut.append(f"explanation: {fewer:,} rows instead of {first:,}")
+        first = fewer
+    return None if first == rows else _drawn(run, first)
+
+
+def _more_rows(run: _Explained, main: Explanation, taken: tuple[int, float]) -> npt.NDArray[np.int64] | None:
+    """Return the rows that make the intervals of a ranking narrow enough, or None if they are, or there is no time.
+
+    ``taken``: rows and seconds of the first ranking. Where more rows take long, a report on the first ones is written.
+    """
+    first, seconds = taken
+    clock, scale = run.work.clock, float(main.meta["loss_scale"])
+    if clock.whole.expected:  # a run whose parts are planned
+        clock.whole.expect(refinement=0.0)
+    low, high = main.ci()
+    wide = float(np.nanmax(high[:, 0] - low[:, 0])) / 2
+    if not (np.isfinite(wide) and scale > 0 and wide > WIDE * scale):
+        return None
+    wanted = min(len(run.y), int(first * (wide / (WIDE * scale)) ** 2))
+    possible = wanted
+    if seconds > 0 and not main.meta.get("cached") and np.isfinite(clock.limit):
+        possible = int(min(wanted, first * max(clock.left() - 2 * REPORT, 0.0) / seconds))
+    if possible < wanted:
+        clock.cut.append(f"explanation: {max(possible, first):,} rows instead of {wanted:,}")
+    if possible < 1.5 * first:
+        return None
+    expected = seconds * possible / first
+    if clock.whole.expected:
+        clock.whole.expect(explanation=0.0, refinement=expected)
+    if expected > EARLY_REPORT:
+        run.work.say(f"  first report: {run.work.write_page()}")
+        run.work.say(f"  refining on {possible:,} rows, about {readable(expected)}")
+    return _drawn(run, possible)
+
+
+def _repeats(work: RunWork, rows: int) -> int:
+    """Return how many donors each row of a ranking has."""
+    return REPEATS if work.clock.thorough or rows <= FIRST_ROWS else REPEATS_OF_MANY_ROWS
+
+
+def expected_explanation(work: RunWork, features: int) -> float:
+    """Return about how many seconds the explanation of a table will take."""
+    rows, clock = len(work.inputs.parts["test"].y), work.clock
+    first = rows if clock.thorough or rows <= AT_ONCE else FIRST_ROWS
+    repeats = _repeats(work, rows)
+    published = first if clock.thorough else min(rows, PAPER_ROWS)
+    swarm = min(rows, SWARM_ROWS)
+    return clock.explaining_seconds(first * features * repeats, swarm) + clock.per_row * published * features
+
+
+def expected_refinement(work: RunWork, features: int) -> float:
+    """Return about how many seconds a ranking of more rows will take, with the first report before it."""
+    rows, clock = len(work.inputs.parts["test"].y), work.clock
+    if work.request.images or clock.thorough or rows <= AT_ONCE:
+        return 0.0
+    return clock.explaining_seconds(min(rows, REFINED_ROWS) * features * _repeats(work, rows), 0) + REPORT
 
 
 def _explained_places(work: RunWork, classes: list[Any] | None) -> npt.NDArray[np.int64]:
-    """Return which test rows are explained: those of a class that the model knows; of images at most so many."""
+    """Return which test rows are explained: those of classes that the model knows, and of images not too many."""
     y = work.inputs.parts["test"].y
     places = np.arange(len(y)) if classes is None else np.flatnonzero(np.isin(y, classes))
     if unknown := len(y) - len(places):
@@ -142,90 +325,69 @@ def _explained_places(work: RunWork, classes: list[Any] | None) -> npt.NDArray[n
         work.say(f"note: {rows}; {by_count(unknown, 'it is', 'they are')} not explained")
     if not work.request.images or len(places) <= MOST_IMAGE_ROWS:
         return places
-    work.say(f"note: {MOST_IMAGE_ROWS} of {len(places):,} test rows, drawn at random, are explained")
+    work.say(f"note: {MOST_IMAGE_ROWS} of {len(places):,} test rows are explained, drawn at random")
     return np.sort(generator(work.request.seed, "explained rows").permutation(places)[:MOST_IMAGE_ROWS])
 
 
 def width_options(features: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Return what the number of features leaves time for, and say so; fewer donors widen the intervals a little."""
+    """Return options that limit the time for many features, and report them. Fewer donors widen intervals a little."""
     repeats, direction = (
         REPEATS if features <= 1000 else max(2, REPEATS * 1000 // features),
         features <= MOST_DIRECTIONS,
     )
     if repeats < REPEATS:
-        say(
-            f"note: the table is wide, so each row gets {repeats} donors instead of {REPEATS}; intervals widen a little"
-        )
+        say(f"note: the table is wide, so each row has {repeats} donors instead of {REPEATS}; intervals widen a little")
     if not direction:
-        say(f"note: the table is wide, so directions are left out (beyond {MOST_DIRECTIONS:,} features)")
+        say(f"note: the table is wide, so directions are not computed (more than {MOST_DIRECTIONS:,} features)")
     return {"n_repeats": repeats, "direction": direction}
 
 
-def _explain_swarm(run: _Explained, main: Explanation, shown: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Explain the rows of the beeswarm, and write what helps to read them; return these rows, those shown first."""
+def _explain_swarm(
+    run: _Explained, main: Explanation, shown: npt.NDArray[np.int64], drawn: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], reading.Attributions]:
+    """Explain the rows of the beeswarm, and write ``reading.json``. Return these rows, those shown first."""
     inputs, folder = run.work.inputs, run.store.parent
-    shuffled = generator(run.work.request.seed, "swarm rows").permutation(len(run.rows))
-    swarm = np.concatenate([shown, np.sort(np.setdiff1d(shuffled[:SWARM_ROWS], shown))])
+    swarm = np.concatenate([shown, np.sort(np.setdiff1d(drawn[:SWARM_ROWS], shown))])
     method = {"method": "integrated_gradients", "tolerance": SWARM_TOLERANCE}
     local = run.explain("integrated_gradients", run.rows.iloc[swarm], **method)
     output = 0
     if run.classes is not None:
-        # Of two classes the positive one, of more the most frequent one.
+        # Of two classes the positive one, of more classes the most frequent one.
         label = pd.Series(run.y).value_counts(sort=False).reindex(run.classes).idxmax()
         output = local.outputs.index(str(label if inputs.positive is None else inputs.positive))
     attributions = reading.Attributions(local.names, local.values[:, :, output], swarm, local, output)
     if inputs.positive is not None and gradients.leads(run.work.request.preset):
         attributions = gradients.explain_all(run.explain, run.model, inputs, run.rows, folder)
+    _write_reading(run, main, attributions)
+    return swarm, attributions
+
+
+def _write_reading(run: _Explained, main: Explanation, attributions: reading.Attributions) -> None:
+    """Write what helps to read a ranking."""
+    inputs = run.work.inputs
     if inputs.task == "regression":
-        write_strongest(folder, main, run.rows, run.numbers, inputs.na_codes)
+        write_strongest(run.store.parent, main, run.rows, run.numbers, inputs.na_codes)
     write_json_atomic(run.store / reading.FILE, reading.reading_help(inputs, main, run.rows, run.y, attributions))
-    return swarm
 
 
 def _write_maps(run: _Explained, shown: npt.NDArray[np.int64]) -> None:
-    """Explain the rows shown by class activation maps, if the network has an image to draw them on."""
+    """Explain the rows shown by class activation maps, if the network has an image."""
     options: dict[str, Any] = {}
     if isinstance(run.rows, pd.DataFrame):
         if not ("image" in run.model.module_.paths and getattr(run.model.renderer_, "differentiable", True)):
             return
         options = {"variant": MAPS}
     with warnings.catch_warnings():
-        # Maps of classes that a row does not have are often empty; of the predicted one the report says so itself.
+        # Maps of classes that a row does not have are often empty. Of the predicted one the report says so itself.
         warnings.filterwarnings("ignore", "a class activation map should have cells above zero", PermgradWarning)
         run.explain("gradcam", run.rows.take(shown), method="gradcam", **options)
-
-
-def write_strongest(
-    folder: Path,
-    explanation: Explanation,
-    X: pd.DataFrame,
-    rows: npt.NDArray[np.int64],
-    na_codes: Sequence[str | int | float] = (),
-) -> None:
-    """Write each row's number in the file, then its values of the strongest features that are one column."""
-    names = [name for name in explanation.ranking() if name in X.columns][:MOST_STRONGEST]
-    table = blank_codes(X[names], list(na_codes)).reset_index(drop=True)
-    table.insert(0, "row", rows, allow_duplicates=True)
-    with atomic_path(folder / STRONGEST) as temporary:
-        write_csv(table, temporary)
-
-
-def read_strongest(folder: Path, rows: npt.NDArray[Any]) -> pd.DataFrame | None:
-    """Return these values for rows of the file; None where a run has left none."""
-    path = folder / STRONGEST
-    if not path.is_file():
-        return None
-    names = read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0].tolist()
-    table = read_csv(path, header=None, skiprows=1, index_col=0)
-    table.columns = pd.Index(names[1:])
-    return table.reindex(rows).reset_index(drop=True)
 
 
 # ---- single rows -----------------------------------------------------------------------------------------------------
 def choose_rows(
     predicted: Mapping[str, npt.NDArray[Any]], y: npt.NDArray[Any], classes: list[Any] | None
 ) -> dict[int, str]:
-    """Choose a few rows worth looking at: usual ones, and the one that the model gets most wrong."""
+    """Choose a few interesting rows: typical ones, and the one with the worst prediction."""
     chosen: dict[int, str] = {}
     if classes is None:
         predictions = predicted["prediction"]
@@ -249,8 +411,8 @@ def choose_rows(
     return chosen
 
 
-def describe_row(run: _Explained, place: int, why: str) -> dict[str, Any]:
-    """Return what the report says about a row."""
+def describe_row(run: DescribedRows, place: int, why: str) -> dict[str, Any]:
+    """Return what the report shows about a row."""
     truth = run.y[place].item()
     facts: dict[str, Any] = {"row": int(run.numbers[place]), "truth": truth, "why": why}
     if run.classes is None:
@@ -265,13 +427,13 @@ def describe_row(run: _Explained, place: int, why: str) -> dict[str, Any]:
     return facts | {"title": f"Row {run.numbers[place]}: {shown}, {words}"}
 
 
-# ---- explanations kept -----------------------------------------------------------------------------------------------
+# ---- cached explanations ---------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Cache:
-    """The explanations kept in a folder, of a model by its hash; without a folder nothing is kept.
+    """The explanations that are cached in a folder, of a model by its hash. Without a folder nothing is cached.
 
-    An entry's name is a hash of the saved model, the rows, the method and all its options; it is a folder as
-    ``Explanation.save`` writes it with the hashes of its files: one that was damaged is noticed, and built again.
+    An entry's name is a hash of the saved model, the rows, the method and all its options. The entry is a folder as
+    ``Explanation.save`` writes it, with the hashes of its files: a damaged one is computed again.
     """
 
     folder: Path | None
@@ -279,12 +441,12 @@ class Cache:
 
     @classmethod
     def of(cls, model_folder: Path) -> Cache:
-        """Return the cache of a run by its folder or its model's; a model that stands alone has none."""
+        """Return the cache of a run by its folder or its model's. A model outside a run has none."""
         run = run_of(model_folder)
         saved = run / "model"
         if not saved.is_dir() or model_folder not in (run, saved) or read_record(run) is None:
             return cls(None)
-        # It holds the checksums of the files beside it.
+        # This file holds the checksums of the other files of the model.
         return cls(run / CACHE, file_hash(saved / "model.json"))
 
     def explain(
@@ -298,10 +460,10 @@ class Cache:
         store: Path | None = None,
         **options: Any,
     ) -> Explanation:
-        """Return an explanation: from its file if it is there and whole, else computed and kept.
+        """Return an explanation from the cache, or compute and cache it.
 
-        It is also saved in the folder ``store``; ``meta["cached"]`` says whether it was read. ``compute`` is
-        ``permgrad.explain``, the seed is among its options.
+        It is also saved in the folder ``store``. ``meta["cached"]`` is true if it was read. ``compute`` is
+        ``permgrad.explain``. The seed is among its options.
         """
         entry = None
         if self.folder is not None:
@@ -313,7 +475,7 @@ class Cache:
         if store is not None:
             explanation.save(store, overwrite=True)
         if entry is not None and cached is None:
-            # A folder of somebody else's run can be read but not written; the explanation is good all the same.
+            # The folder may be read-only. The explanation is valid without the cache.
             with suppress(OSError), atomic_path(entry, folder=True) as temporary:
                 if store is None:
                     explanation.save(temporary, overwrite=True)
@@ -326,8 +488,6 @@ class Cache:
 
 def _read(entry: Path) -> Explanation | None:
     """Return the explanation of an entry, or None if there is none or it is damaged."""
-    from permgrad.attribution.explanation import Explanation
-
     if not entry.is_dir():
         return None
     try:
@@ -336,18 +496,5 @@ def _read(entry: Path) -> Explanation | None:
             return Explanation.load(entry)
     except (OSError, ValueError, TypeError, AttributeError, InputError):
         pass
-    warn_user(f"a saved explanation must be as it was written, however: {entry} is damaged; it is computed again")
+    warn_user(f"The saved explanation {entry} is damaged. It is computed again.")
     return None
-
-
-def rows_hash(X: pd.DataFrame, y: npt.NDArray[Any] | None = None) -> str:
-    """Return the SHA-256 of a table's column names and values in their order, row labels left out, and of targets."""
-    total = hashlib.sha256()
-    for name, values in [*X.items(), *([] if y is None else [("\0target", pd.Series(np.asarray(y)))])]:
-        total.update(f"{name}\0{values.dtype}\0".encode("utf-8", "surrogatepass"))
-        try:
-            codes = pd.util.hash_pandas_object(values, index=False)
-        except TypeError:  # objects of mixed kinds
-            codes = pd.util.hash_pandas_object(values.map(repr), index=False)
-        total.update(np.ascontiguousarray(codes.to_numpy(dtype=np.uint64)).tobytes())
-    return total.hexdigest()

@@ -1,8 +1,8 @@
-"""The workflow of the presets that are explained by integrated gradients first: plain network, two uneven classes.
+"""Runs that are explained by integrated gradients first: a plain network and two classes of unequal size.
 
 With a weighted loss the network's logit is not the log odds of the data: weight w for the second class shifts it by log
-w (Elkan 2001, theorem 2), and the published example cuts at 0.5, which is neither that nor the middle. All these cuts
-are reported, beside thresholds chosen on held-out rows.
+w (Elkan 2001, theorem 2). The published example uses the threshold 0.5, which is neither that nor the middle. All these
+thresholds are reported, with thresholds chosen on held-out rows.
 """
 
 from __future__ import annotations
@@ -28,24 +28,30 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 
-#: The cut of the published example, on the logit.
+#: The threshold of the published example, on the logit.
 PUBLISHED_CUT = 0.5
-#: Share of the training rows that is held out to choose thresholds on.
+#: Share of the training rows that is held out to choose thresholds.
 HELD_OUT = 0.1
 OUTCOMES = ("false_positive", "false_negative")
 MEASURES = ("accuracy", "balanced_accuracy", "precision", "recall", "f1")
 SUMMARY = "integrated_gradients.csv"
-#: A row that could stand in the table, and the published choice, where no category has any level.
+#: A row that could occur in the table, and the published choice, where no category has any level.
 BASELINES = ("median", "zeros")
-#: What the report says of each.
+#: How the report describes each.
 _REPORTED = (
     *("baseline_name", "baseline", "unit", "rule", "completeness_gap", "quadrature_error"),
     *("output_range", "steps", "mean_steps"),
 )
 
 
+#: Presets that read the row as a table and as an image. Their settings need not be loaded, and with them torch.
+_HYBRID = ("default", "thorough", "fast", "paper")
+
+
 def leads(preset: Any) -> bool:
-    """Whether a preset's runs are explained by integrated gradients first: one logit, the table alone."""
+    """Whether runs of a preset are explained by integrated gradients first: one logit, the table alone."""
+    if preset in _HYBRID:
+        return False
     from permgrad.models.estimators.presets import get_preset
 
     settings = get_preset(preset)
@@ -53,7 +59,7 @@ def leads(preset: Any) -> bool:
 
 
 def divide(n: int, y: npt.NDArray[Any], seed: int) -> dict[str, Rows]:
-    """Split as published, 80/20 and stratified; of the 80 a tenth is held out of training to choose thresholds on."""
+    """Split as published, 80/20 and stratified. A tenth of the 80 is held out of training to choose thresholds."""
     from sklearn.model_selection import train_test_split
 
     def halve(rows: Rows, share: float) -> tuple[Rows, Rows]:
@@ -69,9 +75,9 @@ def divide(n: int, y: npt.NDArray[Any], seed: int) -> dict[str, Rows]:
 
 # ---- cuts ------------------------------------------------------------------------------------------------------------
 def cuts(model: Any, inputs: Inputs, cost: tuple[float, float] | None = None) -> dict[str, Any] | None:
-    """Measure every cut of the logit on the test rows; thresholds are chosen on the validation rows.
+    """Measure every threshold of the logit on the test rows. Thresholds are chosen on the validation rows.
 
-    ``cost`` is what a false positive and a false negative cost, if the user said. None: where all rows have one class.
+    ``cost``: cost of a false positive and of a false negative. Returns None if all rows have one class.
     """
     from permgrad.evaluation.thresholds import choose_threshold, metrics_at
 
@@ -80,7 +86,7 @@ def cuts(model: Any, inputs: Inputs, cost: tuple[float, float] | None = None) ->
     logits: dict[str, Floats] = {}
     for part in ("validation", "test"):
         outputs = np.asarray(model.predict_encoded(model.encode(inputs.parts[part].X)), dtype=np.float64)
-        # The log odds of the positive class, as the network gives them.
+        # The log odds of the positive class, as the network returns them.
         second = outputs[:, 0] if outputs.shape[1] == 1 else outputs[:, 1] - outputs[:, 0]
         logits[part] = second if place == 1 else -second
     truth = {part: np.asarray(inputs.parts[part].y == label) for part in logits}
@@ -102,7 +108,7 @@ def cuts(model: Any, inputs: Inputs, cost: tuple[float, float] | None = None) ->
         shown = {metric: measured[metric] or 0.0 for metric in MEASURES}
         return {"cut": name, "logit": value if value is not None and np.isfinite(value) else None, **shown}
 
-    # The majority is that of the training rows, as a person without a model would guess.
+    # The majority class of the training rows: the best guess without a model.
     usual = float(np.mean(inputs.parts["train"].y == label)) > 0.5
     majority = line("majority class, no model", None, np.full(len(truth["test"]), float(usual)))
     return {
@@ -119,7 +125,7 @@ def cuts(model: Any, inputs: Inputs, cost: tuple[float, float] | None = None) ->
 def explain_all(
     explain: Callable[..., Explanation], model: Any, inputs: Inputs, X: pd.DataFrame, folder: Path
 ) -> Attributions:
-    """Explain every test row from each of ``BASELINES``, and write their sums over rows, and what the report says.
+    """Explain every test row from each of ``BASELINES``. Write sums over rows and the data of the report.
 
     Returns:
         The attributions of features from the first baseline.

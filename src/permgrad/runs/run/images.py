@@ -1,4 +1,4 @@
-"""Tables whose rows name images: the files of a run, rows as the network takes them, and what is particular to it."""
+"""Runs of tables with images: their files, rows in the form of the network, and parts of the report."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from permgrad.runs.run.inputs import SplitPart
 
 PartFiles = dict[str, dict[str, list[Path]]]
-#: Patches on each side of an image in a run's ranking, few enough to stand beside the table's columns.
+#: Patches on each side of an image in a run's ranking: few enough for a list with the table's columns.
 RANKED_PATCHES = 4
 
 
 def is_image_model(model: Any) -> bool:
-    """Whether a model reads images beside a table."""
+    """Whether a model reads images and a table."""
     from permgrad.models.estimators.image_table import ImageTableModel
 
     return isinstance(model, ImageTableModel)
@@ -38,12 +38,12 @@ def is_image_model(model: Any) -> bool:
 
 # ---- files -----------------------------------------------------------------------------------------------------------
 def images_configuration(request: RunRequest) -> dict[str, Any]:
-    """Return what images add to a run's configuration: their columns, their size, and a hash of all contents."""
+    """Return the image part of a run's configuration: columns, size, and a hash of all contents."""
     if not Path(request.table).is_file():
-        what, fix = "a data set without images", "leave --image out"
+        what, fix = "a data set without images", "Leave --image out."
         if Path(request.table).is_dir():
-            what, fix = "a folder", "name one file, or leave --image out"
-        raise InputError(f"--image names columns of a file, however: {request.table} is {what}; {fix}")
+            what, fix = "a folder", "Name one file, or leave --image out."
+        raise InputError(f"--image needs a table file, but {request.table} is {what}", hint=fix, code="PG006")
     digest = hashlib.sha256()
     paths = {"table": Path(request.table), "test": request.test, "validation": request.validation}
     for role, path in paths.items():
@@ -60,13 +60,13 @@ def images_configuration(request: RunRequest) -> dict[str, Any]:
 
 
 def locate(request: RunRequest, tables: Mapping[str, pd.DataFrame], notes: list[str]) -> PartFiles:
-    """Return for each part of the split, and each image column, the rows' files.
+    """Return the rows' files for each part of the split and each image column.
 
-    Noted are columns that have files of several pages, and test rows that show images that training rows show.
+    Notes columns with files of several pages, and test rows that show the same image as a training row.
     """
     files: PartFiles = {}
     for part, table in tables.items():
-        # A part may have a file of its own.
+        # A part may have a separate file.
         folder = Path(getattr(request, part, None) or request.table).parent
         files[part] = {name: locate_images(table[name], folder, f"the {part} rows") for name in request.images}
     for name in request.images:
@@ -75,14 +75,14 @@ def locate(request: RunRequest, tables: Mapping[str, pd.DataFrame], notes: list[
         test = files["test"][name]
         if count := shared_images(files["train"][name], test):
             notes.append(
-                f"{count} of {len(test)} test rows show an image of column {name!r} that a training row shows as well: "
-                f"figures on the test rows are too good; keep equal images together with --group {name}"
+                f"{count} of {len(test)} test rows show the same image of column {name!r} as a training row, so "
+                f"figures on the test rows are too good. Keep equal images together with --split-group {name}."
             )
     return files
 
 
 def model_rows(part: SplitPart) -> Any:
-    """Return a part of the split in the form that the run's model takes: a frame, or ``Records`` of images."""
+    """Return a part of the split in the form of the run's model: a frame, or ``Records`` of images."""
     if not part.images:
         return part.X
     from permgrad.models.estimators.image_table import Records
@@ -94,29 +94,47 @@ def model_rows(part: SplitPart) -> Any:
 def explain_records(
     model: ImageTableModel, records: Records, y: npt.NDArray[Any] | None = None, **options: Any
 ) -> Explanation:
-    """Explain a network of images and a table with its raw columns, and segments of its images, as players."""
+    """Explain a network of images and a table. Players are raw columns and segments of the images."""
     from permgrad.attribution.explain import explain
 
-    arguments: dict[str, Any] = {"background": model.background(), "task": model.task, "progress": "auto"}
-    if model.task == "classification":
-        arguments |= {"output_kind": "logits", "class_names": [str(label) for label in model.classes_.tolist()]}
-        # By name: numbers of classes would be taken for names where classes are 1, 2, 3 and no row is of the first.
-        y = None if y is None else np.array([str(label) for label in np.asarray(y).astype(model.classes_.dtype)])
+    inputs, y, arguments = _arguments(model, records, y)
     if options.get("level") != "modality":
-        # One grid for all methods: a patch has the same name and place wherever it is met.
+        # One grid for all methods: a patch always has the same name and place.
         arguments |= {"groups": model.groups_, "segments": ("grid", RANKED_PATCHES)}
-    inputs = model.inputs(records)
     explanation = explain(model.module_, inputs, y, **{**arguments, **options})
     if explanation.scope == "global":
-        # What holds for all rows is drawn on their mean image.
+        # Values over all rows are drawn on the mean image.
         means = {f"images:{image.name}": inputs[image.name].mean(axis=0, keepdims=True) for image in model.images_}
         explanation = replace(explanation, maps=means | explanation.maps)
     if explanation.scope == "local" and explanation.level != "modality":
         names = [name for name in explanation.names if name in records.table.columns]
         values = records.table[names].reset_index(drop=True) if names else None
         explanation = replace(explanation, feature_values=values)
-    # A group of one raw column's encoded columns is that column: what people call a feature.
+    # The encoded columns of one raw column form one group, which is called by the raw column.
     return replace(explanation, level="feature", groups={}) if explanation.level == "group" else explanation
+
+
+def information_of(
+    model: ImageTableModel, records: Records, y: npt.NDArray[Any], **options: Any
+) -> pd.DataFrame | None:
+    """Return what the images and the table tell alone, both and only together, or None with a single input."""
+    from permgrad.attribution.missing import missing
+
+    inputs, y, arguments = _arguments(model, records, y)
+    if len(inputs) < 2:
+        return None
+    result = missing(model.module_, inputs, y, **{**arguments, **options})
+    return result.information(result.modalities[0])
+
+
+def _arguments(model: ImageTableModel, records: Records, y: Any) -> tuple[dict[str, Any], Any, dict[str, Any]]:
+    """Return the inputs of the network, the targets in its form, and the arguments that describe it."""
+    arguments: dict[str, Any] = {"background": model.background(), "task": model.task, "progress": "auto"}
+    if model.task == "classification":
+        arguments |= {"output_kind": "logits", "class_names": [str(label) for label in model.classes_.tolist()]}
+        # By name: if classes are 1, 2, 3, a position would be taken for a name.
+        y = None if y is None else np.array([str(label) for label in np.asarray(y).astype(model.classes_.dtype)])
+    return model.inputs(records), y, arguments
 
 
 def inputs_importance(modalities: Explanation) -> dict[str, Any]:
@@ -139,15 +157,14 @@ def image_inputs(explanation: Explanation) -> list[str]:
 
 # ---- report ----------------------------------------------------------------------------------------------------------
 def where_in_images(main: Explanation | None) -> list[ExtraSection]:
-    """Show the ranking's patches on the mean image of each column."""
+    """Draw the ranking's patches on the mean image of each column."""
     from permgrad.report import plots
 
     if main is None:
         return []
     text = (
-        "The same numbers as in the ranking, drawn where the patches lie on the mean image of the explained rows. A "
-        "patch that is exchanged alone can be made up for by its neighbours, so that all patches together can be worth "
-        "far more than their sum."
+        "The numbers of the ranking, drawn on the mean image of the explained rows. If one patch is shuffled, its "
+        "neighbours can make up for it. All patches together can therefore matter far more than the sum suggests."
     )
     return [
         ExtraSection(
@@ -155,13 +172,14 @@ def where_in_images(main: Explanation | None) -> list[ExtraSection]:
             text=(text,),
             drawing=plots.image(main, input=name, title=""),
             drawing_text=f"Left: mean of the images in {name}. Right: importance of each patch.",
+            tab="features",
         )
         for name in image_inputs(main)
     ]
 
 
 def overlays(section: RowSection, local: Explanation | None, maps: Explanation | None) -> list[tuple[Any, str]]:
-    """Return a row's images under the attributions of their patches, and under their activation maps."""
+    """Return a row's images with the attributions of their patches, and with their activation maps."""
     from permgrad.report import plots
 
     pictures = []
@@ -172,7 +190,7 @@ def overlays(section: RowSection, local: Explanation | None, maps: Explanation |
         for name in image_inputs(explanation):
             heat = explanation.maps.get(f"maps:{name}")
             if heat is not None and not np.any(heat[section.row]):
-                continue  # nothing in the image speaks for any output
+                continue  # no part of the image supports any output
             picture = plots.image(explanation, row=section.row, input=name, output=section.output, title="")
             pictures.append((picture, f"{words}, over the image {name}."))
     return pictures

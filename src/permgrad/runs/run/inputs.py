@@ -1,6 +1,6 @@
-"""From the options of ``permgrad run`` to checked tables: what is a feature, which rows train, what the target is.
+"""From the options of ``permgrad run`` to checked tables: features, target and the split of the rows.
 
-Everything that can be wrong with the user's input is found here, before the run's folder is touched.
+All input is checked here, before the run's folder is touched.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad import __version__
-from permgrad.base.errors import InputError, keeping_warnings, listed, suggest
-from permgrad.base.files import file_hash, why_missing
+from permgrad.base.csv_files import csv_header
+from permgrad.base.errors import InputError, by_count, did_you_mean, keeping_warnings, listed
+from permgrad.base.files import file_hash, near_file, why_missing
 from permgrad.data.datasets import DataCard, fetch_dataset, get_card, list_datasets, load_dataset
 from permgrad.data.encode.encoding import TableEncoder, align_columns
 from permgrad.data.encode.groups import check_blocks, propose_one_hot_blocks, read_groups
@@ -67,12 +67,12 @@ class SplitPart:
 
 @dataclass
 class Inputs:
-    """Everything that the stages of a run need to know about the data.
+    """Everything that the stages of a run need from the table.
 
-    The schema is of all columns but the target, seen on the training rows; ``left_out`` says why columns are no
-    features, ``variables`` which act as one. ``shared_rows`` counts test rows equal to a training row in every column
-    of the file, ``alike_rows`` those equal in every feature and the target. Tables to predict on are read by the
-    ``decimals``, ``units`` and ``texts`` of this one. ``positive``: of two classes the positive one, else None.
+    ``schema`` has all columns but the target, typed by the training rows. ``left_out`` gives the reason why a column
+    is not a feature, ``variables`` the columns that act as one feature. ``shared_rows`` counts test rows equal to a
+    training row in every column of the file, ``alike_rows`` those equal in every feature and the target. Tables to
+    predict on are read by the same ``decimals``, ``units`` and ``texts``. ``positive``: the positive class of two.
     """
 
     name: str
@@ -97,12 +97,12 @@ class Inputs:
 
     @property
     def encoder_options(self) -> dict[str, Any]:
-        """What the table's encoder, and an estimator that makes one, is told of the columns."""
+        """The options of columns for a table encoder, or for an estimator that makes one."""
         codes = list(self.na_codes) or None
         return {"na_codes": codes, "variables": self.variables or None, "kinds": self.kinds or None}
 
     def fit(self, encoder: TableEncoder) -> TableEncoder:
-        """Fit an encoder on the training rows; what a column is was decided when the table was read."""
+        """Fit an encoder on the training rows, with the types of columns that were inferred when the table was read."""
         frame = self.parts["train"].X
         if (encoder.kinds or {}) != self.kinds:  # of a preset that reads pairs of numbers as levels
             return encoder.fit(frame)
@@ -113,18 +113,18 @@ class Inputs:
 
     @cached_property
     def standard_encoder(self) -> TableEncoder:
-        """An encoder that standardises numbers, as baselines take them."""
+        """An encoder that standardises numbers, for baselines."""
         return self.fit(TableEncoder("standard", **self.encoder_options))
 
     @cached_property
     def learned(self) -> npt.NDArray[np.bool_]:
-        """``(validation rows,)``: whether the training rows hold their class, too; of numbers all are."""
+        """``(validation rows,)``: whether the training rows hold the class of the row (regression: always)."""
         y = self.parts["validation"].y
         return np.ones(len(y), dtype=bool) if self.task == "regression" else np.isin(y, self.parts["train"].y)
 
     @cached_property
     def described(self) -> list[ColumnType]:
-        """The columns, those of numbers with their units as the reason."""
+        """The columns. For numbers with units, the reason names the unit."""
         return [
             replace(one, reason=unit_said(self.units[one.name]))
             if one.name in self.units and one.reason.startswith("numbers") and not one.reason.endswith(FUSED)
@@ -145,7 +145,7 @@ class Inputs:
 
     @property
     def shown(self) -> Schema:
-        """The columns for the terminal: a column that the user left out says so, not what its values look like."""
+        """The columns for the terminal. A column that the user left out shows this as its reason."""
         reasons = {name: why for name, why in self.left_out.items() if why != LIKE_AN_IDENTIFIER}
         columns = (replace(column, reason=reasons.get(column.name, column.reason)) for column in self.described)
         return Schema(tuple(columns))
@@ -153,8 +153,8 @@ class Inputs:
 
 # ---- which table -----------------------------------------------------------------------------------------------------
 def configuration(request: RunRequest) -> dict[str, Any]:
-    """Return everything that changes the result of a run, with the content of files in the place of their names."""
-    # With the version: what another one began is not gone on with, and what it finished is not taken for this one's.
+    """Return everything that changes the result of a run, with hashes of files instead of their names."""
+    # The version is part of it: a run of another version is neither resumed nor taken for this one.
     content: dict[str, Any] = {"permgrad": __version__, "table": request.name}
     content["table content"] = content_of(request.table)
     for role in ("test", "validation", "groups"):
@@ -166,16 +166,19 @@ def configuration(request: RunRequest) -> dict[str, Any]:
     if request.preset.endswith(".json"):
         content["preset"] = content_of(request.preset, "preset")
     optional: dict[str, Any] = {"not_na": sorted(set(request.kept_texts)), "kind": dict(sorted(request.kinds.items()))}
-    optional |= {"batch_size": request.batch_size, "positive": request.positive}
+    optional |= {"sheet": request.sheet, "batch_size": request.batch_size, "positive": request.positive}
     optional |= {"cost": None if request.cost is None else list(request.cost)}
     optional |= images_configuration(request) if request.images else {}
+    optional |= {"time_limit": request.time_limit and request.seconds_at_most, "thorough": request.thorough or None}
+    optional |= {"ensure_top": request.ensure_top, "interactions": request.interactions}
+    optional |= {"refits": request.refits}
     optional |= {"named_baselines": sorted(set(request.named_baselines))}
     content |= {name: value for name, value in optional.items() if value not in (None, [], {}) or name == "image_size"}
     return content | {"baselines": request.baselines, "seed": request.seed, "split_seed": request.split_seed}
 
 
 def content_of(source: str | Path, role: str = "table") -> str:
-    """Return a hash of the content of a file, or which named data set it is (``./heloc`` is a file of that name)."""
+    """Return a hash of the content of a file, or the name of a data set (``./heloc`` is a file of that name)."""
     path, names = Path(source), list_datasets() if role == "table" else []
     if source in names:
         file = fetch_dataset(str(source))
@@ -185,23 +188,34 @@ def content_of(source: str | Path, role: str = "table") -> str:
     if path.is_file():
         return file_hash(path)
     what = "is a folder" if path.is_dir() else why_missing(path)
-    try:
-        neighbours = [entry.name for entry in islice(path.parent.iterdir(), 1000) if entry.name != path.name]
-    except OSError:
-        neighbours = []
-    near = suggest(path.name, [*names, *neighbours])
-    sets = f"; named data sets are {', '.join(names)}" if names else ""
+    sets = f" Named data sets: {', '.join(names)}." if names else ""
     raise InputError(
-        f"{role} must be an existing file, however: {os.fspath(path)!r} {what}{near}; check the path{sets}"
+        f"The {role} file {os.fspath(path)!r} {what}",
+        hint=f"{near_file(path, names) or 'Check the path.'}{sets}",
+        code="PG010",
     )
+
+
+def refuse_early(request: RunRequest, **how: Any) -> None:
+    """Refuse a table or column that does not exist before anything heavy is imported. ``how``: as ``load_inputs``."""
+    if request.table in list_datasets():
+        return
+    if not Path(request.table).exists():
+        content_of(request.table)
+    single = [name for name in (request.group, request.time) if name is not None]
+    columns = {*request.target, *request.drop, *request.identifier, *request.images, *request.kinds, *single}
+    names = csv_header(request.table)
+    # Whether the first line is read right is decided where all of the table is.
+    if names and (not request.target or columns - set(names)):
+        load_inputs(request, **how)
 
 
 # ---- loading ---------------------------------------------------------------------------------------------------------
 def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided: bool = False) -> Inputs:
-    """Read and check all tables of a run, and divide the rows; ``InputError`` says what to mend.
+    """Read and check all tables of a run, and split the rows. Raises ``InputError`` for input that cannot be used.
 
-    ``permgrad compare`` divides the rows itself: they stay ``undivided``, all of them the training part, and of the
-    identifiers ``kept_group`` is the one that the user gave as ``--group``.
+    ``permgrad compare`` splits the rows itself. With ``undivided``, all rows are training rows. ``kept_group`` is the
+    identifier that the user named as ``--split-group``.
     """
     card = get_card(request.table) if request.table in list_datasets() else None
     kinds, written = request.kinds, _read(request, card)
@@ -213,8 +227,9 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
         find_column(name, list(written.frame.columns), "--kind")
         if name in left_out:
             raise InputError(
-                f"--kind is for columns to predict from, however: --kind {name}={kind} and {name!r} is "
-                f"{left_out[name]}; leave one of them out"
+                f"--kind {name}={kind} does not apply to {name!r}, which is {left_out[name]}",
+                hint="--kind is for features. Leave one of the two out.",
+                code="PG006",
             )
     left_out |= {name: "left out: --kind identifier" for name, kind in kinds.items() if kind == "identifier"}
     notes = [*written.notes]
@@ -271,7 +286,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
 
 
 def _read(request: RunRequest, card: DataCard | None) -> Written:
-    """Return the table as it is written in its file, or in a named data set."""
+    """Return the table as written in its file, or a named data set."""
     if card:
         return Written.typed(load_dataset(request.table).frame, card.na_codes)
     single = [name for name in (request.group, request.time) if name is not None]
@@ -280,9 +295,10 @@ def _read(request: RunRequest, card: DataCard | None) -> Written:
         classes=request.target[:1],
         categories=[name for name, kind in request.kinds.items() if kind == "categorical"],
         identifiers=request.names_of_rows,
-        # What an option names is read, also where it only numbers the rows.
+        # Columns that an option names are read also if they only name rows.
         named=(*request.target, *request.drop, *request.identifier, *request.kinds, *request.images, *single),
         not_na=request.kept_texts,
+        sheet=request.sheet,
     )
     return read_written(request.table, reading)
 
@@ -290,7 +306,7 @@ def _read(request: RunRequest, card: DataCard | None) -> Written:
 def _roles(
     request: RunRequest, card: DataCard | None, columns: list[str], group: str | None, kept_group: str | None
 ) -> tuple[str, dict[str, str]]:
-    """Return the target, and the columns that are no features and why; a target among them is a contradiction."""
+    """Return the target, and why other columns are not features. Refuse a target that is also left out."""
     if request.target:
         target = request.target[0]
         find_column(target, columns, "target")
@@ -298,8 +314,9 @@ def _roles(
         target = card.target
     else:
         raise InputError(
-            "a run needs the column to predict, however: no --target is given; its columns are "
-            f"{listed(columns, 8, repr)}"
+            "Missing --target",
+            hint=f"Which column should be predicted? Columns: {listed(columns, 8)}.",
+            code="PG005",
         )
     roles: dict[str, str] = {}
     if card is not None:
@@ -310,7 +327,7 @@ def _roles(
         ("drop", "left out: --drop", request.drop),
         ("id", "identifier: --id", request.identifier),
         ("image", "image: --image", request.images),
-        ("group", "left out: --group", () if group is None else (group,)),
+        ("group", "left out: --split-group", () if group is None else (group,)),
         ("time", "left out: --time", () if request.time is None else (request.time,)),
     ):
         for name in names:
@@ -319,8 +336,9 @@ def _roles(
             roles[name] = why
     if target in roles and target not in (card.not_features if card is not None else ()):
         raise InputError(
-            f"the target must not be left out, however: {target!r} is the target and also "
-            f"{roles[target].partition(': ')[2]}; choose one"
+            f"Column {target!r} is the target and also named by {roles[target].partition(': ')[2]}",
+            hint="Leave one of them out.",
+            code="PG006",
         )
     roles.pop(target, None)
     return target, roles
@@ -330,24 +348,29 @@ def _roles(
 def _check_features(schema: Schema, features: Sequence[str], left_out: Mapping[str, str], target: str) -> None:
     if not features:
         reasons = "; ".join(f"{name!r} is {why}" for name, why in list(left_out.items())[:3])
-        fix = f" ({reasons}); add columns, or leave fewer out" if reasons else "; add columns"
         raise InputError(
-            f"a table must have a column to predict from, however: beside the target {target!r} there is none{fix}"
+            f"No column is left to predict {target!r} from{f' ({reasons})' if reasons else ''}",
+            hint=f"Add columns{', or leave fewer out' if reasons else ''}.",
+            code="PG015",
         )
     if all(schema[name].kind == "constant" for name in features):
         fused = fused_columns(schema, left_out)
         why = f" as float64: {listed(list(fused.values()))}" if fused else ""
-        fix = f"say --kind {next(iter(fused))}=categorical, or add columns" if fused else "add columns, or check --na"
+        fix = (
+            f"Pass --kind {next(iter(fused))}=categorical, or add columns." if fused else "Add columns, or check --na."
+        )
         raise InputError(
-            "a table must have a column that varies, however: among the training rows "
-            f"{listed(features, show=repr)} hold{'s' if len(features) == 1 else ''} one value each{why}; {fix}"
+            f"No feature varies: {listed(features, show=repr)} "
+            f"{by_count(len(features), 'has one value', 'have one value each')} in the training rows{why}",
+            hint=fix,
+            code="PG015",
         )
 
 
 def _match(request: RunRequest, rows: Divided, columns: Sequence[ColumnType], target: str, group: str | None) -> None:
-    """Leave in the parts' own files what is needed; refuse files that lack some of it, and cells that no encoder reads.
+    """Reduce the tables of the parts to the columns that are needed.
 
-    Cells of training rows gave the types.
+    Refuse files that lack one of them, and cells that cannot be encoded with the types of the training rows.
     """
     needed = [*(column.name for column in columns), *request.images, target]
     optional = [*request.identifier, *([] if group is None else [group])]
@@ -374,32 +397,33 @@ def _variables(request: RunRequest, card: DataCard | None, features: Sequence[st
         for column in names:
             if column not in features:
                 raise InputError(
-                    f"groups must list features, however: group {name!r} lists {column!r}, which is none"
-                    f"{suggest(column, features)}; correct {request.groups}"
+                    f"Group {name!r} lists {column!r}, which is not a feature",
+                    hint=did_you_mean(column, features, f"Correct {request.groups}."),
+                    code="PG039",
                 )
     try:
         check_blocks(groups, list(features), "group")
     except InputError as error:
-        raise InputError(f"{error} in {request.groups}") from None
+        raise InputError(f"{error.message.rstrip('.')} (in {request.groups})", code=error.code) from None
     return groups
 
 
-# ---- what the user is told of columns --------------------------------------------------------------------------------
+# ---- notes on columns ------------------------------------------------------------------------------------------------
 def notes_on_cells(request: RunRequest, target: str, rows: Divided, written: Written) -> list[str]:
-    """Name codes for missing that no table has, and say where zeros in front of the target's values are passed over."""
+    """Note codes for missing values that never occur, and leading zeros of the target that are ignored."""
     first, *further = [unused_codes(table, request.na_codes) for table in (written.frame, *rows.files.values())]
     unused = [code for code in first if all(code in codes for codes in further)]
-    notes = [f"codes for missing that never occur: {listed(unused, show=repr)}; check --na"] if unused else []
+    notes = [f"--na codes that never occur: {listed(unused, show=repr)}. Check --na."] if unused else []
     alike = written.alike.get(target)
     if alike is not None and rows.task == "classification":
         notes.append(
-            f"classes of {target!r} that differ only by zeros in front are one class, such as {alike[0]!r} and "
-            f"{alike[1]!r}, because they are read as numbers; if they are not the same {AS_TEXT}"
+            f"classes of {target!r} that differ only in leading zeros, such as {alike[0]!r} and {alike[1]!r}, are read "
+            f"as one number. If they differ, {AS_TEXT}."
         )
     elif target in written.padded:
         notes.append(
-            f"the target {target!r} is read as numbers, though zeros stand in front as in codes, and is predicted "
-            f"without them; if it holds codes {AS_TEXT}"
+            f"the target {target!r} has leading zeros like a code, but is read as numbers. If it holds codes, "
+            f"{AS_TEXT}."
         )
     return notes
 
@@ -407,56 +431,55 @@ def notes_on_cells(request: RunRequest, target: str, rows: Divided, written: Wri
 def notes_on_columns(
     schema: Schema, left_out: Mapping[str, str], request: RunRequest, card: DataCard | None, padded: Sequence[str]
 ) -> list[str]:
-    """Name columns that are left out, doubtful, constant or written in several ways."""
+    """Note columns that are left out, doubtful, constant or written in several ways."""
     notes: list[str] = []
     identifiers = [name for name in schema.of_kind("identifier") if left_out.get(name) == LIKE_AN_IDENTIFIER]
     if identifiers:
         usual = "numeric" if schema[identifiers[0]].storage == "number" else "categorical"
-        fix = "" if request.identifier else "; keep them in the predictions with --id"
-        fix += f"{', or' if fix else ';'} learn from one with --kind {identifiers[0]}={usual}"
-        notes.append(f"left out, because they look like identifiers: {listed(identifiers)}{fix}")
+        fix = "" if request.identifier else "keep them in the predictions with --id, or "
+        fix += f"use one as a feature with --kind {identifiers[0]}={usual}"
+        notes.append(f"left out because they look like identifiers: {listed(identifiers)}. {fix[0].upper()}{fix[1:]}.")
     notes += several_ways_said(schema, {name: why for name, why in left_out.items() if why != LIKE_AN_IDENTIFIER})
     notes += fused_said(schema, "say --kind {}=categorical", left_out)
     suspects = [column.name for column in schema if column.reason == SUSPECT and column.name not in left_out]
     if suspects:
         notes.append(
-            "learned from, though each row has a number of its own there and the name is that of an identifier: "
-            f"{listed(suspects)}; if it is one leave it out with --id or --drop, "
-            f"else say --kind {suspects[0]}=numeric"
+            f"used as features, though named like identifiers and different in every row: {listed(suspects)}. "
+            f"Leave them out with --id or --drop, or confirm with --kind {suspects[0]}=numeric."
         )
     decided = {*left_out, *request.kinds}
     notes += _codes_said(schema, decided)
     codes = [name for name in padded if name in schema.of_kind("numeric") and name not in decided]
     if codes:
         notes.append(
-            f"read as numbers, though zeros stand in front as in codes: {listed(codes)}; if they are codes say "
-            f"--kind {codes[0]}=categorical"
+            f"read as numbers despite leading zeros: {listed(codes)}. If they are codes, pass "
+            f"--kind {codes[0]}=categorical."
         )
-    # Of numbers that are one only as float64 it is said already.
+    # Columns that are constant only as float64 are already noted.
     constant = [name for name in schema.of_kind("constant") if name not in {*left_out, *fused_columns(schema)}]
     if constant:
-        notes.append(f"constant in the training rows, hence without any effect: {listed(constant)}")
+        notes.append(f"constant in the training rows, hence without effect: {listed(constant)}")
     if card is not None and card.not_features:
         notes.append(f"not features by the data card: {listed(card.not_features)}")
     return notes
 
 
 def _codes_said(schema: Schema, decided: Collection[str]) -> list[str]:
-    """Name columns that are learned from as amounts or as categories, though they may be codes."""
+    """Note numeric or categorical columns that may be codes."""
     undecided = [column for column in schema if column.name not in decided]
     notes = []
     if numbers := [column.name for column in undecided if column.reason.startswith(CODES) and column.kind == "numeric"]:
-        fix = f"say --kind {numbers[0]}=categorical if it is a code, --id {numbers[0]} if it only names rows, or"
         notes.append(
-            f"learned from as amounts, though nearly unique or named like codes: {listed(numbers)}; {fix} "
-            f"--kind {numbers[0]}=numeric if it is an amount"
+            f"used as amounts, though nearly unique or named like codes: {listed(numbers)}. Pass "
+            f"--kind {numbers[0]}=categorical for a code, --id {numbers[0]} if it only names rows, or "
+            f"--kind {numbers[0]}=numeric for an amount."
         )
     if texts := [column for column in undecided if column.kind == "categorical" and column.n_levels >= MANY_CODES]:
         names = listed([f"{column.name} ({column.n_levels:,})" for column in texts])
         name = texts[0].name
         notes.append(
-            f"categories with thousands of values: {names}; say --id {name} if it only names rows, or "
-            f"--kind {name}=categorical to learn from it all the same"
+            f"categories with thousands of values: {names}. Pass --id {name} if it only names rows, or "
+            f"--kind {name}=categorical to use it as it is."
         )
     return notes
 
@@ -464,24 +487,25 @@ def _codes_said(schema: Schema, decided: Collection[str]) -> list[str]:
 def notes_on_blocks(
     features: pd.DataFrame, schema: Schema, variables: Mapping[str, Sequence[str]], request: RunRequest
 ) -> list[str]:
-    """Name blocks of columns that look like one variable each, and columns that determine each other one to one."""
+    """Note columns that look like one-hot blocks, and columns that duplicate each other."""
     notes = []
     declared = {column for columns in variables.values() for column in columns}
-    with keeping_warnings():
-        blocks = propose_one_hot_blocks(features[[name for name in features.columns if name not in declared]])
-    blocks = {} if request.groups is not None else blocks
+    blocks: dict[str, list[str]] = {}
+    if request.groups is None:
+        with keeping_warnings():
+            blocks = propose_one_hot_blocks(features[[name for name in features.columns if name not in declared]])
     if blocks:
         shown = "; ".join(f"{name}: {listed(columns)}" for name, columns in list(blocks.items())[:5])
         notes.append(
-            f"these columns look like one-hot blocks of one variable each: {shown}; to treat each as one feature, "
-            'write them into a JSON file {"name": ["column", ...]} and give it with --groups'
+            f"these columns look like one-hot blocks, each of one variable: {shown}. To treat each as one feature, "
+            'list them in a JSON file {"name": ["column", ...]} and pass it with --groups.'
         )
     types = Schema(tuple(column for column in schema if column.name in features.columns))
-    # Those that count as one feature belong together.
+    # Columns of one group may duplicate each other.
     if groups := same_columns(features, types, [*variables.values(), *blocks.values()]):
         fix = (
-            "leave out all but one with --drop, or treat them as one feature: write them into a JSON file "
-            f"{json.dumps(as_groups(groups), ensure_ascii=False)} and give it with --groups"
+            "drop all but one with --drop, or treat them as one feature: put them in a JSON file "
+            f"{json.dumps(as_groups(groups), ensure_ascii=False)} and pass it with --groups"
         )
         notes.append(duplicates_said(groups, fix))
     return notes

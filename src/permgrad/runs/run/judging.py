@@ -1,9 +1,7 @@
-"""What a run's predictions are worth: beside a constant, and beside the baselines, on the same test rows."""
+"""How good a run's predictions are, compared with a constant and with the baselines on the same test rows."""
 
 from __future__ import annotations
 
-import math
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,12 +10,21 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.base.errors import InputError, listed
+from permgrad.base.errors import InputError
 from permgrad.base.files import atomic_path
 from permgrad.base.stored import read_npz
+from permgrad.data.read.table import blank_codes
+from permgrad.evaluation.distributions import describe_columns
+from permgrad.evaluation.drift import both_parts, find_drift
+from permgrad.evaluation.intervals import holds, score_intervals
+from permgrad.evaluation.leaks import columns_that_tell
+from permgrad.evaluation.metrics import evaluate
+from permgrad.evaluation.segments import find_segments
+from permgrad.evaluation.skill import Predicted, against_others, skill
 from permgrad.runs.run.inputs import Inputs
+from permgrad.runs.run.predicting import COVERAGE
 
-#: What the baselines say of the test rows.
+#: The baselines' predictions for the test rows.
 BASELINE_PREDICTIONS = "baseline_predictions.npz"
 Array = npt.NDArray[Any]
 
@@ -29,78 +36,71 @@ def judge(
     predicted: Mapping[str, Array],
     guesses: Mapping[str, Array],
     *,
-    leaks: Sequence[Mapping[str, Any]] = (),
     seed: int,
 ) -> None:
-    """Compare what a network says of the test rows with a constant and with baselines; enters both into the metrics.
+    """Compare a network's test predictions with a constant and with baselines, and add the results to the metrics.
 
-    These get ``constant``, ``verdict`` and, for each baseline, ``ahead``. The ``classes`` are those that the network
-    knows; ``guesses`` is what the baselines say of the test rows, ``(rows,)`` or ``(rows, classes)``.
+    Adds ``constant``, ``intervals`` and, for each baseline, ``ahead``. ``classes`` are those of the network.
+    ``guesses`` are the baselines' predictions for the test rows, ``(rows,)`` or ``(rows, classes)``.
     """
-    from permgrad.evaluation.metrics import evaluate
-    from permgrad.evaluation.skill import Predicted, against_others, skill
-    from permgrad.report.sentences import against_competitors, skill_words, unseen_words
-
     learned, truth = inputs.parts["train"].y, inputs.parts["test"].y
-    codes: Array = np.asarray(truth)
+    codes = _truth(inputs, classes)
     if inputs.task == "regression":
         guess, scores = np.full(len(truth), np.mean(learned, dtype=np.float64)), predicted["prediction"]
         constant = evaluate("regression", truth, predictions=guess)
     else:
         index, scores = pd.Index(classes), predicted["probabilities"]
         shares = np.bincount(index.get_indexer(pd.Index(learned)), minlength=len(index)) / len(learned)
-        codes, guess = index.get_indexer(pd.Index(truth)), np.tile(shares, (len(truth), 1))
+        guess = np.tile(shares, (len(truth), 1))
         constant = evaluate("classification", truth, probabilities=guess, classes=classes, positive=inputs.positive)
     ours = Predicted(codes, np.asarray(scores, dtype=np.float64))
     ahead = skill(inputs.task, ours, Predicted(codes, guess), seed=seed)
     metrics["constant"] = {**constant, **(ahead or {})}
+    if "inside" in predicted:
+        metrics["intervals"] = score_intervals(codes, predicted["inside"], COVERAGE)
     theirs = {name: Predicted(codes, scores) for name, scores in guesses.items()}
     for name, facts in against_others(inputs.task, ours, theirs, seed=seed).items():
         metrics["baselines"][name]["ahead"] = facts
-    verdict: list[dict[str, Any]] = []
-    if sentence := leak_words(inputs.target, leaks):
-        verdict.append({"sentence": sentence, "facts": {"kind": "leak", "columns": list(leaks)}})
-    if ahead and (sentence := skill_words(inputs.target, inputs.task, metrics["test"], metrics["constant"])):
-        facts = {"kind": "skill", "learnt": ahead["learnt"], "ahead": ahead["ahead"]}
-        verdict.append({"sentence": sentence, "facts": facts})
-    if sentence := unseen_words(inputs.target, metrics["test"]):
-        verdict.append({"sentence": sentence, "facts": {"kind": "unseen", "rows": metrics["test"]["unseen"]}})
-    if sentence := against_competitors(inputs.task, metrics):
-        scores_ahead = {name: scores.get("ahead") for name, scores in metrics["baselines"].items()}
-        verdict.append({"sentence": sentence, "facts": {"kind": "baselines", "ahead": scores_ahead}})
-    # What is to be said of the run before anything else, each sentence with the facts behind it.
-    metrics["verdict"] = verdict
 
 
 def find_leaks(inputs: Inputs) -> list[dict[str, Any]]:
-    """Return columns that alone give the target, see ``permgrad.evaluation.leaks``."""
-    from permgrad.data.read.table import blank_codes
-    from permgrad.evaluation.leaks import columns_that_tell
-
+    """Return columns that alone predict the target nearly perfectly, see ``permgrad.evaluation.leaks``."""
     X, y = ({part: getattr(values, name) for part, values in inputs.parts.items()} for name in ("X", "y"))
     held = pd.concat([X["validation"], X["test"]]), np.concatenate([y["validation"], y["test"]])
     sides = [(blank_codes(table, list(inputs.na_codes)), values) for table, values in ((X["train"], y["train"]), held)]
     return columns_that_tell(sides[0], sides[1], inputs.task)
 
 
-def leak_words(target: str, leaks: Sequence[Mapping[str, Any]], most: int = 5) -> str:
-    """Return the alarm that names columns which alone give the target; empty where there is none."""
-    if not leaks:
-        return ""
-    words = {"r2": "R²", "r2_of_ranks": "R² of the ranks", "balanced_accuracy": "balanced accuracy"}
-    # What is 0.9996 is not 1.
-    shown = [f"{words[one['metric']]} {math.floor(one['score'] * 1000) / 1000:.3f}" for one in leaks[:most]]
-    names = listed([repr(one["column"]) for one in leaks], most)
-    subject, it = (f"Column {names}", "it") if len(leaks) == 1 else (f"Each of {names}", "one")
-    drop = " ".join(f"--drop {shlex.quote(one['column'])}" for one in leaks[:most])
-    return (
-        f"{subject} alone predicts {target!r} nearly perfectly ({', '.join(shown)} on rows held out). If {it} is "
-        f"made from the target or known only afterwards, every figure here is too good; leave it out with {drop}."
-    )
+def compare_parts(inputs: Inputs) -> dict[str, Any]:
+    """Return what ``columns.json`` holds: how each column is distributed in training and test rows, and its drift."""
+    train, test = inputs.parts["train"], inputs.parts["test"]
+    options: dict[str, Any] = {"targets": (inputs.target, train.y, test.y), "na_codes": inputs.na_codes}
+    both, count, held = both_parts(train.X, test.X, **options)
+    return {
+        "drift": find_drift(train.X, test.X, **options),
+        "rows": [count, held],
+        "columns": describe_columns(both, count),
+    }
+
+
+def score_segments(inputs: Inputs, classes: Array, predicted: Mapping[str, Array]) -> dict[str, Any]:
+    """Return what ``segments.json`` holds, see ``permgrad.evaluation.segments``."""
+    part, inside = inputs.parts["test"], predicted.get("inside")
+    truth, guess = _truth(inputs, classes), predicted["probabilities" if len(classes) else "prediction"]
+    rows = Predicted(truth, np.asarray(guess, dtype=np.float64))
+    positive = 1 if inputs.positive is None else list(classes).index(inputs.positive)
+    covered = None if inside is None else holds(truth, inside)
+    return find_segments(part.X, rows, positive=positive, na_codes=inputs.na_codes, covered=covered)
+
+
+def _truth(inputs: Inputs, classes: Array) -> Array:
+    """Return the target of the test rows: numbers, or the positions of their classes."""
+    y = inputs.parts["test"].y
+    return pd.Index(classes).get_indexer(pd.Index(y)) if len(classes) else np.asarray(y, dtype=np.float64)
 
 
 def write_guesses(folder: Path, inputs: Inputs, classes: Array, guesses: Mapping[str, Array]) -> None:
-    """Write what the baselines say of the test rows, with the rows' numbers and the classes in their order."""
+    """Write the baselines' predictions for the test rows, with row numbers and classes in order."""
     facts: dict[str, Array] = {"row": inputs.parts["test"].rows}
     if inputs.task == "classification":
         facts["classes"] = np.asarray([str(label) for label in np.asarray(classes).tolist()])
@@ -109,20 +109,23 @@ def write_guesses(folder: Path, inputs: Inputs, classes: Array, guesses: Mapping
 
 
 def read_guesses(folder: Path, classes: Sequence[str], rows: int) -> dict[str, npt.NDArray[np.float64]]:
-    """Return the probabilities ``(rows, classes)`` that each baseline gives the test rows; empty: none are kept."""
+    """Return each baseline's probabilities ``(rows, classes)``, or numbers ``(rows,)``, for the test rows.
+
+    Empty: none are stored.
+    """
     path = folder / BASELINE_PREDICTIONS
     if not path.exists():
         return {}
     try:
         guesses = read_npz(path)
-        labels = guesses.pop("classes").tolist()
+        labels = guesses.pop("classes").tolist() if len(classes) else []
     except (KeyError, ValueError):
         guesses, labels = {}, []
     guesses.pop("row", None)
+    shape = (rows, len(labels)) if labels else (rows,)
     usable = labels == list(classes) and all(
-        table.shape == (rows, len(labels)) and table.dtype.kind == "f" and np.isfinite(table).all()
-        for table in guesses.values()
+        table.shape == shape and table.dtype.kind == "f" and np.isfinite(table).all() for table in guesses.values()
     )
     if not usable:
-        raise InputError(f"{path} does not hold what permgrad wrote. Run again with --from model.")
+        raise InputError(f"{path} is damaged", hint="Run again with --from model.", code="PG052")
     return guesses

@@ -1,4 +1,4 @@
-"""Trained models that commands open, tables read as they take them, what they say of rows, and how it is written."""
+"""Open trained models, read tables for them, and write their predictions."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from permgrad.base.startup import loading
 from permgrad.base.stored import read_npz
 from permgrad.data.encode.encoding import align_columns
 from permgrad.data.image_table import locate_images, pages_said
+from permgrad.data.read.excel import sheet_of
 from permgrad.data.read.whole_numbers import without_points
 from permgrad.runs.folder.documents import DATA, read_data, read_like
 from permgrad.runs.folder.folder import believed, read_record
@@ -23,29 +24,49 @@ from permgrad.runs.requests import run_of
 from permgrad.runs.run.images import is_image_model
 from permgrad.runs.run.inputs import content_of
 
-#: ``prediction`` ``(rows,)``, for classifiers also ``probabilities`` ``(rows, classes)``.
+#: ``prediction`` ``(rows,)``, for classifiers also ``probabilities`` ``(rows, classes)``. With a coverage also
+#: ``inside``: the ends of intervals ``(rows, 2)``, or whether each class is in the row's set ``(rows, classes)``.
 Predicted = Mapping[str, npt.NDArray[Any]]
+#: Share of rows whose truth the intervals and sets of a run hold.
+COVERAGE = 0.9
 
 
 def use_threads(threads: int | None) -> None:
-    """Limit torch to a number of threads, for the whole process."""
+    """Limit the threads of torch in this process."""
     if threads is not None and "torch" in sys.modules:
         import torch
 
         torch.set_num_threads(threads)
 
 
-def predictions_of(model: Any, rows: Any) -> Predicted:
-    """Return ``{"prediction": (rows,)}``, for classifiers also ``"probabilities": (rows, classes)``."""
+def coverage_of(model: Any) -> float | None:
+    """Return the coverage of a run's intervals and sets, or None if the model has none."""
+    held_out = getattr(model, "held_out_", None)
+    return COVERAGE if held_out is not None and len(held_out.scores) >= held_out.fewest(COVERAGE) else None
+
+
+def predictions_of(model: Any, rows: Any, coverage: float | None = None) -> Predicted:
+    """Return the predictions, with a ``coverage`` also their intervals or sets."""
+    inside = {}
+    if coverage is not None:
+        values, inside["inside"] = model._predict_both(rows, coverage)  # noqa: SLF001 — the network runs once
+    else:
+        values = model.predict_proba(rows) if hasattr(model, "classes_") else model.predict(rows)
     if not hasattr(model, "classes_"):
-        return {"prediction": model.predict(rows)}
-    probabilities = model.predict_proba(rows)
-    return {"prediction": np.asarray(model.classes_)[probabilities.argmax(axis=1)], "probabilities": probabilities}
+        return {"prediction": values, **inside}
+    return {"prediction": np.asarray(model.classes_)[values.argmax(axis=1)], "probabilities": values, **inside}
+
+
+def inside_names(model: Any) -> list[str]:
+    """Return the columns of intervals or sets in predictions."""
+    labels = model.classes_.tolist() if hasattr(model, "classes_") else None
+    return ["interval_low", "interval_high"] if labels is None else [f"in_set_{label}" for label in labels]
 
 
 def identifier_names(identifiers: Sequence[str], model: Any) -> dict[str, str]:
-    """Return the names of identifiers among predictions: their own, with ``_`` behind one that predictions have."""
+    """Return the names of identifiers in predictions: unchanged, or with ``_`` added if predictions use the name."""
     taken = {"row", "truth", "prediction", *(f"probability_{label}" for label in getattr(model, "classes_", ()))}
+    taken |= set(inside_names(model))
     names: dict[str, str] = {}
     for name in identifiers:
         shown = name
@@ -63,7 +84,7 @@ def prediction_table(
     *,
     truth: npt.NDArray[Any] | None = None,
 ) -> pd.DataFrame:
-    """Return one line per row: its number in the file, identifiers, (truth,) prediction, class probabilities."""
+    """Return one line per row: its number in the file, identifiers, (truth,) prediction, probabilities, interval."""
     table = pd.DataFrame({"row": rows})
     for name, shown in identifier_names(list(identifiers.columns), model).items():
         table[shown] = without_points(identifiers[name]).array
@@ -73,25 +94,30 @@ def prediction_table(
     if "probabilities" in predicted:
         for place, label in enumerate(model.classes_.tolist()):
             table[f"probability_{label}"] = predicted["probabilities"][:, place]
+    if "inside" in predicted:
+        for place, name in enumerate(inside_names(model)):
+            table[name] = predicted["inside"][:, place]
     return table
 
 
 # ---- models that commands open ---------------------------------------------------------------------------------------
 def check_model(folder: Path) -> None:
-    """Refuse what can be no model, without reading one."""
+    """Refuse a folder that cannot be a model, without reading one."""
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
         raise InputError(
-            f"a model is a folder, however: {folder} {what}; give a run's folder, such as permgrad-runs/heloc-0"
+            f"The model folder {folder} {what}",
+            hint="Pass a run's folder, such as permgrad-runs/heloc-0.",
+            code="PG010",
         )
     if read_record(folder) is not None and not (folder / "model").is_dir():
         raise InputError(
-            f"a run must have trained its model, however: in {folder} it has not; finish it with permgrad run"
+            f"The run in {folder} has no trained model yet", hint="Finish it with permgrad run.", code="PG055"
         )
 
 
 def open_model(folder: Path) -> tuple[Any, dict[str, Any]]:
-    """Return the model of a run's folder (or of the model folder in it), and what ``data.json`` says, if there."""
+    """Return the model of a run's folder (or of the model folder in it), and ``data.json`` if there is one."""
     check_model(folder)
     run = run_of(folder)
     with loading():
@@ -102,12 +128,14 @@ def open_model(folder: Path) -> tuple[Any, dict[str, Any]]:
     return model, data
 
 
-def own_test_rows(folder: Path) -> tuple[Path, npt.NDArray[np.int64]]:
-    """Return the table with a run's test rows, and their numbers in it."""
+def own_test_rows(folder: Path) -> tuple[Path, npt.NDArray[np.int64], str | None]:
+    """Return the table with a run's test rows, their numbers in it, and its sheet if it is an Excel file."""
     run = run_of(folder)
     record = read_record(run)
     if record is None or "data" not in record["finished_stages"]:
-        raise InputError(f"The test rows of {folder} are not known, because it is no run. Name the TABLE to explain.")
+        raise InputError(
+            f"{folder} is not a run, so it has no test rows", hint="Name the TABLE to explain.", code="PG005"
+        )
     with believed(run):
         sources = record["facts"]["sources"]
         role = "test" if "test" in sources else "table"
@@ -117,16 +145,18 @@ def own_test_rows(folder: Path) -> tuple[Path, npt.NDArray[np.int64]]:
     try:
         fact = None if content_of(table, role) == wanted else "has changed since the run"
     except InputError:
-        fact = "is not there any more"
+        fact = "no longer exists"
     if fact is not None:
-        raise InputError(f"The {role} file of this run, {table}, {fact}. Name a TABLE with rows to explain.")
-    return Path(table), rows
+        raise InputError(
+            f"The {role} file of this run, {table}, {fact}", hint="Name a TABLE with rows to explain.", code="PG010"
+        )
+    return Path(table), rows, sheet_of(table, record["configuration"].get("sheet"))
 
 
 def read_rows(model: Any, data: Mapping[str, Any], path: Path) -> tuple[Any, pd.DataFrame]:
-    """Return a table's rows as the model takes them, and the whole table.
+    """Return a table's rows in the form of the model, and the complete table.
 
-    Columns that the model does not know are left out with a warning, but for the run's target and identifiers.
+    Columns that the model does not use are left out with a warning, except the run's target and identifiers.
     """
     features = [str(name) for name in model.preprocessor_.feature_names_in_]
     table = read_like(path, data, features)
@@ -146,12 +176,12 @@ def read_rows(model: Any, data: Mapping[str, Any], path: Path) -> tuple[Any, pd.
 
 
 def table_of(rows: Any) -> pd.DataFrame:
-    """Return the table in rows as a model takes them."""
+    """Return the table of rows in the form of a model."""
     return rows if isinstance(rows, pd.DataFrame) else rows.table
 
 
 def known_columns(data: Mapping[str, Any]) -> list[str]:
-    """Return the target, the identifiers, and the columns that the run left out: there is nothing to warn of."""
+    """Return the target, the identifiers, and the columns that the run left out. They need no warning."""
     left_out = ("left out", "identifier")
     named = [row["name"] for row in data.get("columns", ()) if str(row["role"]).startswith(left_out)]
     return [name for name in (data.get("target"), *data.get("identifiers", ()), *named) if name is not None]

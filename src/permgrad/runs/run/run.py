@@ -1,4 +1,4 @@
-"""``permgrad run``: a table in; a trained network, an explanation and a report out."""
+"""``permgrad run``: train a network on a table, explain it, and write a report."""
 
 from __future__ import annotations
 
@@ -6,22 +6,40 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from permgrad.base.errors import InputError, suggest
+from permgrad.base.errors import unknown
 from permgrad.base.significance import clearly
 from permgrad.base.startup import loading
 from permgrad.data.encode.encoding import surprises_told_once
+from permgrad.report.sentences import (
+    entries_of,
+    is_hybrid,
+    no_share_words,
+    path_words,
+    related_words,
+    training_words,
+)
 from permgrad.runs.folder import folder as folders
-from permgrad.runs.folder.documents import BRANCHES, METRICS, read_json, read_metrics, read_table_of
+from permgrad.runs.folder.documents import (
+    BRANCHES,
+    METRICS,
+    read_json,
+    read_metrics,
+    read_table_of,
+    saved_explanation,
+)
 from permgrad.runs.folder.folder import STAGES, believed, read_record, refuse_input
 from permgrad.runs.requests import Outcome, RunRequest
+from permgrad.runs.run.clock import Clock
 from permgrad.runs.run.dividing import positive_words
-from permgrad.runs.run.inputs import Inputs, configuration, load_inputs
+from permgrad.runs.run.inputs import Inputs, configuration, load_inputs, refuse_early
 from permgrad.runs.run.predicting import use_threads
-from permgrad.runs.run.reading import RELATED
+from permgrad.runs.run.reading import GROUPS, RELATED
 
 __all__ = ["RunRequest", "run_table"]
 
@@ -29,41 +47,41 @@ Say = Callable[[str], None]
 
 
 def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
-    """Do a run, or the part of it that is not done yet; ``say`` takes lines that tell how it goes.
+    """Do a run, or the stages that are not finished. ``say`` takes lines on the progress.
 
     Raises:
-        InputError: The options, the table or the folder cannot be used; nothing was written.
-        EnvironmentProblem: The disk or the network does not allow it.
+        InputError: The options, the table or the folder cannot be used. Nothing was written.
+        EnvironmentProblem: A problem of the disk or the network.
     """
     request.check()
+    clock = Clock(limit=request.seconds_at_most, thorough=request.thorough)
     if request.from_stage in folders.STAGE_ALIASES:
         request = replace(request, from_stage=folders.STAGE_ALIASES[request.from_stage])
     settings = configuration(request)
     refuse_input(request.folder, request.files, names=folders.NAMES)
     if request.from_stage is not None and request.from_stage not in STAGES:
-        raise InputError(
-            f"--from must be one of {', '.join(folders.STAGE_WORDS)}, however: --from {request.from_stage}"
-            f"{suggest(request.from_stage, folders.STAGE_WORDS)}"
-        )
+        raise unknown("--from", request.from_stage, folders.STAGE_WORDS)
     again = request.from_stage is not None or request.overwrite
     if not again and folders.find_finished(request.folder, settings) is not None:
         return summarise(request.folder, already=True)
-    with loading():
-        from permgrad.runs.run import stages
-
-        stages.check_model_options(request)
-    use_threads(request.threads)
+    refuse_early(request)
+    if request.needs_torch_to_check:
+        _stages().check_model_options(request)
     started = time.perf_counter()
+    # Before torch is loaded: a column that does not exist is refused within a second.
     inputs = load_inputs(request)
     reading = time.perf_counter() - started
+    stages = _stages()
     resolved = stages.check_inputs(request, inputs)
-    # Only after the table: a mistyped target must not be answered with "overwrite the other run".
+    # Only after the table is checked: a wrong target must not lead to the advice to overwrite another run.
     if not request.overwrite:
         folders.check_free(request.folder, settings)
     if replaces_a_model(request):
         stages.rehearse(request, inputs)
     say(headline(inputs))
+    tell = partial(_tell, clock, say)
     with (
+        closing(clock.whole),
         folders.open_run(
             request.folder,
             settings,
@@ -73,23 +91,38 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
         ) as folder,
         surprises_told_once(),
     ):
+        # A resumed run computes with as many threads as before, so that its result is the same.
+        use_threads(request.threads or folder.record["facts"].get("threads"))
         if folder.lost is not None:
             say(folder.lost.note())
-        work = stages.RunWork(request, inputs, folder, say, settings=resolved)
+        work = stages.RunWork(request, inputs, folder, tell, settings=resolved, clock=clock)
         for number, (name, stage) in enumerate(stages.STAGE_WORK.items(), start=1):
             if name in folder.finished_stages:
-                say(f"[{number}/{len(STAGES)}] {name}: finished before")
+                tell(f"[{number}/{len(STAGES)}] {name}: finished before")
                 continue
-            say(f"[{number}/{len(STAGES)}] {name}")
+            tell(f"[{number}/{len(STAGES)}] {name}")
             # The table is read before there is a folder to write to.
             with folder.stage(name, reading if name == "data" else 0.0):
                 stage(work)
-            say(f"  {name} took {folder.record['stages'][name]['seconds']:.1f} s")
+            tell(f"  {name} took {folder.record['stages'][name]['seconds']:.1f} s")
     return summarise(request.folder)
 
 
+def _tell(clock: Clock, say: Say, text: str) -> None:
+    """Write a line in the place of that of progress, which comes again below it."""
+    clock.whole.clear()
+    say(text)
+
+
+def _stages() -> Any:
+    """Return the module of the stages, which loads torch."""
+    with loading():
+        from permgrad.runs.run import stages
+    return stages
+
+
 def replaces_a_model(request: RunRequest) -> bool:
-    """Whether a run removes a trained model to make way for its own."""
+    """Whether a run would replace a trained model."""
     record = read_record(request.folder)
     if record is None or "model" not in record["finished_stages"]:
         return False
@@ -99,7 +132,7 @@ def replaces_a_model(request: RunRequest) -> bool:
 
 
 def headline(inputs: Inputs) -> str:
-    """Say in a line what is learnt from what."""
+    """Return a line on the table, the task and the split."""
     rows = ", ".join(f"{len(table.X):,} {part}" for part, table in inputs.parts.items())
     source = "table" if inputs.card is None else "data set"
     why = f"{inputs.task} of {inputs.target!r} ({inputs.task_reason})"
@@ -113,9 +146,7 @@ _MODELS_SIDE_BY_SIDE = 3
 
 
 def summarise(folder: Path, *, already: bool = False) -> Outcome:
-    """Return the summary of a finished run, read from its folder; ``already`` says that nothing was done now."""
-    from permgrad.report.sentences import entries_of
-
+    """Return the summary of a finished run, read from its folder. ``already``: it was finished before."""
     with believed(folder):
         metrics, branches = read_metrics(folder / METRICS), read_json(folder / BRANCHES)
         frame = read_table_of(
@@ -127,7 +158,7 @@ def summarise(folder: Path, *, already: bool = False) -> Outcome:
             na_values=[""],
             dtype={"class": str},
         )
-        # The first line of a feature is that of all rows; a class may have its name.
+        # The first line of a feature is over all rows. A class may also be named "all".
         top = frame[frame["class"] == "all"].drop_duplicates("feature")
         top = top.sort_values("importance", ascending=False, kind="stable")
         related = read_json(folder / "explanations" / RELATED)["pairs"]
@@ -141,18 +172,26 @@ def summarise(folder: Path, *, already: bool = False) -> Outcome:
             "top_features": top.drop(columns=["class", "modality"]).head(10).to_dict(orient="records"),
             "branches": entries_of(branches),
         }
-        lines = [f"This run is finished already; nothing was changed. ({folder})"] if already else []
-        lines += [f"ALARM: {one['sentence']}" if one["facts"]["kind"] == "leak" else one["sentence"] for one in verdict]
+        record = read_record(folder)
+        if record is not None and "time" in record["facts"]:
+            facts["time"] = record["facts"]["time"]
+        lines = [f"This run is already finished ({folder}). Nothing was changed."] if already else []
+        # Features that move together are named below, after the features.
+        shown = [one for one in verdict if one["facts"]["kind"] != "related"]
+        lines += [f"ALARM: {one['sentence']}" if one["facts"]["kind"] == "leak" else one["sentence"] for one in shown]
         learnt = all(one["facts"].get("learnt", True) for one in verdict)
         lines += _metric_lines(metrics)
-        lines += [*_feature_lines(top, related, learnt=learnt), *_branch_lines(branches)]
+        path = folder / "explanations" / GROUPS
+        groups = path if path.is_file() and read_json(path) else None
+        lines += [*_feature_lines(top, related, learnt=learnt, groups=groups), *_branch_lines(branches)]
+        if (refits := saved_explanation(folder, "refits")) is not None:
+            lines.append(training_words(refits))
         return Outcome(facts, "\n".join([*lines, f"Report: {report}"]))
 
 
 def _metric_lines(metrics: Mapping[str, Any]) -> list[str]:
-    """Say how good the models are, which class is the positive one, which are never predicted, and the cuts."""
+    """Return lines on the quality of the models, the positive class, and thresholds."""
     from permgrad.evaluation.metrics import metrics as registry
-    from permgrad.evaluation.thresholds import never_predicted_words
 
     models = {"permgrad": metrics["test"], **metrics["baselines"]}
     labels = {one.name: one.label for one in registry.values() if one.name in metrics["test"]}
@@ -172,11 +211,12 @@ def _metric_lines(metrics: Mapping[str, Any]) -> list[str]:
         texts = ["–" if cells[place] is None else f"{cells[place]:.4g}" for _, _, cells in columns]
         cells = "".join(f"{text:>{size}}" for text, (_, size, _) in zip(texts, columns, strict=True))
         lines.append(f"  {row:<{width}}{cells}")
-    lines += [*positive_words(metrics.get("positive")), *never_predicted_words(metrics.get("never_predicted") or [])]
+    lines += [*positive_words(metrics.get("positive"))]
     if not (stored := metrics.get("cuts")):
         return lines
     width = max(len(row["cut"]) for row in stored["test"])
-    lines.append(f"Where to say {stored['positive']!r}:{'':<{width - 12}}  accuracy  balanced      F1")
+    head = f"Threshold for {stored['positive']!r}:"
+    lines.append(f"{head:<{width + 2}}  accuracy  balanced      F1")
     for row in stored["test"]:
         numbers = f"{row['accuracy']:>8.3f}  {row['balanced_accuracy']:>8.3f}  {row['f1']:>6.3f}"
         lines.append(f"  {row['cut']:<{width}}  {numbers}")
@@ -184,18 +224,22 @@ def _metric_lines(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def _feature_lines(
-    top: Any, related: Sequence[Mapping[str, Any]] = (), most: int = 8, *, learnt: bool = True
+    top: Any,
+    related: Sequence[Mapping[str, Any]] = (),
+    most: int = 8,
+    *,
+    learnt: bool = True,
+    groups: Path | None = None,
 ) -> list[str]:
-    from permgrad.report.sentences import related_words
-
+    """List the leading features. ``groups``: a file of columns that move together."""
     adjusted_p = top["p_adjusted"] if "p_adjusted" in top else top["importance"] * math.nan
     clear, tests = clearly(top["importance"], adjusted_p), int(adjusted_p.notna().sum())
-    whose = f"{len(top)} features" + ("" if learnt else ", by a model that has learnt nothing")
-    lines = [f"Highest estimates of {whose} (rise of the loss when one is shuffled, 95 % interval):"]
+    whose = f"{len(top)} features" + ("" if learnt else ", of a model that learned nothing")
+    lines = [f"Most important of {whose} (how much the loss grows when one is shuffled, 95 % interval):"]
     width = min(max((len(str(name)) for name in top["feature"].head(most)), default=0), 40)
     below = False
     for place, row in enumerate(top.head(most).to_dict(orient="records"), start=1):
-        # A share of an effect that may be nothing says nothing.
+        # The share of an effect that may be zero means nothing.
         paths = [name for name in _PATHS if name in row and min(row["ci_low"], row["importance"]) > 0]
         shares = ", ".join(f"{name} {row[name] / row['importance']:z.0%}" for name in paths)
         below |= "-" in shares
@@ -204,27 +248,27 @@ def _feature_lines(
         lines.append(f"{mark} {place:>2}. {name:<{width}}  {value:>8}  {interval:<22} {shares}".rstrip())
     if clear.any():
         lines.append(
-            f"  * clearly matters: the p-value passes Holm's correction for {tests} features at 5 % ({clear.sum()} do)"
+            f"  * clearly matters: p-value below 5 % after Holm's correction for {tests} features "
+            f"({clear.sum()} {'does' if clear.sum() == 1 else 'do'})"
         )
     elif tests:
-        lines.append(f"  None clearly matters: no p-value passes Holm's correction for {tests} features at 5 %.")
+        lines.append(f"  None clearly matters: no p-value is below 5 % after Holm's correction for {tests} features.")
     named = top["feature"].head(most)[clear[:most]].astype(str).tolist()
     if words := related_words(related, named, lambda name: name[:40]):
         lines.append(f"  {words}")
+        lines += [f"  To explain related columns as one feature, pass --groups {groups}."] if groups else []
     if below:
-        lines.append("  (a share below 0 %: what that path says of the feature makes the loss larger)")
+        lines.append("  (a share below 0 %: that path makes the loss of this feature larger)")
     return lines
 
 
 def _branch_lines(branches: Mapping[str, Any]) -> list[str]:
-    from permgrad.report.sentences import entries_of, is_hybrid, no_share_words, path_words
-
     entries = entries_of(branches)
     if len(entries) < 2:
         return []
     what, whose, one = ("Paths", "Branch", "a path") if is_hybrid(entries) else ("Inputs", "Input", "an input")
     if words := path_words(entries):
-        return [f"{what} (rise of the loss when {one} is exchanged): {words}"]
+        return [f"{what} (how much the loss grows when {one} is shuffled): {words}"]
     if why := no_share_words(branches):
         return [f"{whose} shares: none, because {why}"]
     shares = [

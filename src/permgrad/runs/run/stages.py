@@ -1,12 +1,13 @@
-"""The five stages of a run. Each takes what earlier stages left in the folder, and leaves its own files there."""
+"""The five stages of a run. Each reads the files of earlier stages and writes its own."""
 
 from __future__ import annotations
 
 import io
+import math
 import os
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError, by_count, counted, keeping_warnings, listed
 from permgrad.base.files import atomic_path, plain, write_json_atomic, write_text_atomic
 from permgrad.base.progress import readable
-from permgrad.base.random import derive_seed, resolve_seed
+from permgrad.base.random import derive_seed, generator, resolve_seed
 from permgrad.base.stored import parse_json
+from permgrad.base.versions import versions
 from permgrad.data.datasets import list_datasets
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.types.column_notes import told_of_columns
@@ -36,9 +38,10 @@ from permgrad.evaluation.metrics import evaluate
 from permgrad.evaluation.thresholds import never_predicted
 from permgrad.imaging.layout import StoredLayout, fit_layout, layout_to_dict, make_layout
 from permgrad.imaging.picture import draw_layout
+from permgrad.models.devices import computing_threads
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.image_table import ImageTableModel, image_presets
-from permgrad.models.estimators.prepared import EncodedFrame, FitRows, encode_training
+from permgrad.models.estimators.prepared import EncodedFrame, FitRows, Prepared, encode_training
 from permgrad.models.estimators.presets import Preset, get_preset
 from permgrad.models.estimators.settings import (
     TASK_LOSSES,
@@ -47,30 +50,43 @@ from permgrad.models.estimators.settings import (
     device_faults,
     resolve_settings,
 )
-from permgrad.models.network.summary import measure_training_time
+from permgrad.models.network.summary import TrainingTime, measure_training_time
 from permgrad.models.save.saving import load
 from permgrad.models.train.checkpoint import epochs_in
 from permgrad.models.train.guard import untouched
-from permgrad.runs.commands.report import write_run_report
-from permgrad.runs.folder.documents import DATA, read_json
-from permgrad.runs.folder.folder import RunFolder, believed
+from permgrad.models.train.learner import EpochWatcher
+from permgrad.report.sentences import leak_words
+from permgrad.runs.commands.report import Look, write_run_report
+from permgrad.runs.folder.documents import COLUMNS, DATA, SEGMENTS
+from permgrad.runs.folder.folder import RECORD, RunFolder, believed
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run import gradients
+from permgrad.runs.run.clock import (
+    MOST_HELD,
+    REPORT,
+    ROWS_SEEN,
+    SLOW_BASELINE,
+    USUAL_EPOCHS,
+    Clock,
+    TrainingPlan,
+    plan_training,
+    plan_words,
+)
 from permgrad.runs.run.dividing import PARTS
-from permgrad.runs.run.explaining import explain_run
+from permgrad.runs.run.explaining import expected_explanation, expected_refinement, explain_run
 from permgrad.runs.run.images import model_rows
 from permgrad.runs.run.inputs import Inputs
-from permgrad.runs.run.judging import find_leaks, judge, leak_words, write_guesses
-from permgrad.runs.run.predicting import Predicted, prediction_table, predictions_of
+from permgrad.runs.run.judging import compare_parts, find_leaks, judge, score_segments, write_guesses
+from permgrad.runs.run.predicting import Predicted, coverage_of, prediction_table, predictions_of
 
 Say = Callable[[str], None]
 
 
 @dataclass
 class RunWork:
-    """What stages hand on in memory; what is missing is read from the folder, or made again.
+    """What stages pass on in memory. What is missing is read from the folder or computed again.
 
-    The settings are of a network of a table alone; the encoder comes with the training rows that it encoded.
+    ``settings`` is for a network of a table alone. ``encoder`` comes with the encoded training rows.
     """
 
     request: RunRequest
@@ -80,41 +96,55 @@ class RunWork:
     settings: FitSettings | None = None
     encoder: tuple[TableEncoder, npt.NDArray[np.float32]] | None = None
     predicted: dict[str, Predicted] = field(default_factory=dict)
+    clock: Clock = field(default_factory=Clock)
 
     @cached_property
     def model(self) -> Any:
         """The trained model."""
         return load(self.folder.path / "model", device=self.request.device)
 
+    @property
+    def look(self) -> Look:
+        """Title and theme of the page: those asked for now, else those of the record."""
+        theme = None if self.request.theme == "auto" else self.request.theme
+        stored = Look.of(self.folder.record)
+        return stored.changed(self.request.title, theme, what_if=self.request.what_if)
+
+    def write_page(self) -> Path:
+        """Write the report of what there is so far."""
+        return write_run_report(self.folder.path, self.folder.record, model=self.model, look=self.look)
+
     def predictions(self, part: str) -> Predicted:
-        """Return what the model says of the rows of a part."""
+        """Return the predictions for the rows of a part."""
         if part not in self.predicted:
-            self.predicted[part] = predictions_of(self.model, model_rows(self.inputs.parts[part]))
+            rows, coverage = model_rows(self.inputs.parts[part]), coverage_of(self.model)
+            self.predicted[part] = predictions_of(self.model, rows, coverage)
         return self.predicted[part]
 
 
 # ---- before the stages -----------------------------------------------------------------------------------------------
 def check_model_options(request: RunRequest) -> None:
-    """Refuse a preset or a device that cannot be used, before a table is read."""
+    """Refuse a preset or a device that cannot be used before a table is read."""
     if request.images:
         image_presets.get(request.preset)
         if faults := device_faults(request.device):
-            raise InputError(faults[0])
+            raise faults[0]
         return
-    # Which loss the preset may say is known with the table, see check_inputs.
+    # Whether the preset's loss suits the task is checked with the table, see check_inputs.
     arguments = {"preset": request.preset, "batch_size": request.batch_size, "device": request.device}
     resolve_settings({**arguments, "loss": TASK_LOSSES["classification"][0]}, "classification")
 
 
 def check_inputs(request: RunRequest, inputs: Inputs) -> FitSettings | None:
-    """Refuse options that do not go with the task or the rows; return the settings of a network of a table alone."""
+    """Refuse options that do not suit the task or the rows. Return the settings of a network of a table alone."""
     classes = len(np.unique(inputs.parts["train"].y)) if inputs.task == "classification" else 0
     if request.cost is not None and classes != 2:
         fact = f"the training rows of {inputs.target!r} hold {classes} class{'es' * (classes != 1)}"
         fact = fact if classes else f"{inputs.target!r} is a number"
         raise InputError(
-            f"--cost must go with a target of two classes, however: {fact}; leave --cost out, or choose another "
-            "--target"
+            f"--cost needs a target of two classes, but {fact}",
+            hint="Leave --cost out, or choose another --target.",
+            code="PG004",
         )
     validation_rows(inputs)
     if request.images:
@@ -123,12 +153,12 @@ def check_inputs(request: RunRequest, inputs: Inputs) -> FitSettings | None:
 
 
 def rehearse(request: RunRequest, inputs: Inputs) -> None:
-    """Do all that can be refused on the way to a training's first step, and to predictions of test rows.
+    """Do all steps that could be refused up to the first training step and to predictions of test rows.
 
-    It takes about as long as the layout, hence only where it comes before another run is removed.
+    This takes about as long as the layout, so it is done only before another run is removed.
     """
     train = inputs.parts["train"]
-    # What it warns of is said when it is done in earnest.
+    # Its warnings are shown when the step is really done.
     with untouched(), keeping_warnings():
         if request.images:
             encoder = TableEncoder(image_presets.get(request.preset).numeric, **inputs.encoder_options).fit(train.X)
@@ -151,21 +181,20 @@ def make_estimator(request: RunRequest, inputs: Inputs, layout: Any, *, preset: 
 
 
 def validation_rows(inputs: Inputs) -> tuple[pd.DataFrame, npt.NDArray[Any]]:
-    """Return the validation rows whose class also stands in the training rows: others cannot say when to stop."""
+    """Return the validation rows whose class is also in the training rows. Others cannot stop the training."""
     part, learned = inputs.parts["validation"], inputs.learned
     if not learned.any():
         raise InputError(
-            "validation rows must hold classes of the training rows, however: none does; "
-            "give another --validation file, or another --split-seed"
+            "No validation row has a class of the training rows",
+            hint="Pass another --validation file, or another --split-seed.",
+            code="PG018",
         )
     return part.X[learned], part.y[learned]
 
 
 # ---- data ------------------------------------------------------------------------------------------------------------
 def data_stage(work: RunWork) -> None:
-    """Write what the table is taken for and how it is split."""
-    import torch
-
+    """Write the types of the columns and the split."""
     inputs, folder, request = work.inputs, work.folder.path, work.request
     for line in inputs.shown.to_text(most=40).splitlines():
         work.say(f"  {line}")
@@ -194,40 +223,29 @@ def data_stage(work: RunWork) -> None:
         content["class_counts"] = {
             str(label): {part: int(counts[part].get(label, 0)) for part in PARTS} for label in classes
         }
-    write_json_atomic(folder / "data.json", content)
+    write_json_atomic(folder / DATA, content)
+    write_json_atomic(folder / COLUMNS, compare_parts(inputs))
     with atomic_path(folder / "split.npz") as temporary, temporary.open("wb") as stream:
         np.savez(stream, **{part: inputs.parts[part].rows for part in PARTS})  # type: ignore[arg-type]
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     device = choose_device(request.device) if work.settings is None else work.settings.device
-    machine += f", {counted(torch.get_num_threads(), 'thread')}, device {device}"
-    # Paths that hold in any folder, or names of data sets.
+    threads = computing_threads()
+    machine += f", {counted(threads, 'thread')}, device {device}"
+    # Paths that are valid from any folder, or names of data sets.
     files = {"table": request.table, "test": request.test}
     sources = {
         role: os.fspath(path) if path in list_datasets() else os.fspath(Path(path).absolute())
         for role, path in files.items()
         if path is not None
     }
-    work.folder.record["facts"].update(plain({"versions": versions(), "machine": machine, "sources": sources}))
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the libraries that matter for the result."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    from permgrad import __version__
-
-    numbers = {"permgrad": __version__, "python": platform.python_version()}
-    for package in ("numpy", "pandas", "scikit-learn", "torch", "matplotlib", "lightgbm", "xgboost"):
-        try:
-            numbers[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return numbers
+    work.folder.record["facts"].update(
+        plain({"versions": versions(), "machine": machine, "threads": threads, "sources": sources})
+    )
 
 
 # ---- layout ----------------------------------------------------------------------------------------------------------
 def layout_stage(work: RunWork) -> None:
-    """Place the encoded columns on the pixel grid, and draw where they are; images that are given need no layout."""
+    """Place the encoded columns on the pixel grid, and draw the grid. Tables with images need no layout."""
     if work.request.images:
         files = {name: len(set(paths)) for name, paths in work.inputs.parts["train"].images.items()}
         work.say("  images are given: " + ", ".join(f"{name} ({n:,} training files)" for name, n in files.items()))
@@ -237,10 +255,10 @@ def layout_stage(work: RunWork) -> None:
     work.encoder = fit_encoder(make_estimator(work.request, work.inputs, None), work.inputs, work.settings)
     layout, names = place_columns(*work.encoder, get_preset(work.request.preset), work.request.seed)
     if layout.pixels > 20:
-        work.say(f"note: the image has grown to {layout.pixels} × {layout.pixels} pixels for {len(names)} columns")
+        work.say(f"note: the image has {layout.pixels} × {layout.pixels} pixels, to hold {len(names)} columns")
     stream = io.StringIO()
-    # The same layout gives the same bytes.
-    with rc_context({"svg.hashsalt": "permgrad"}):
+    # Equal layouts give equal bytes. Letters are text.
+    with rc_context({"svg.hashsalt": "permgrad", "svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans"]}):
         draw_layout(layout, names).savefig(stream, format="svg", metadata={"Date": None})
     write_text_atomic(work.folder.path / "layout.svg", stream.getvalue())
     write_json_atomic(work.folder.path / "layout.json", {**layout_to_dict(layout), "columns": names})
@@ -260,7 +278,7 @@ def place_columns(
     encoder: TableEncoder, encoded: npt.NDArray[np.float32], preset: Preset, seed: int
 ) -> tuple[Any, list[str]]:
     """Return the fitted layout of the encoded training columns, and their names."""
-    # The seed that the estimator would use itself, so that a run equals a fit in Python with the same random_state.
+    # The seed that the estimator would use, so that a run equals a fit in Python with the same random_state.
     layout_seed = derive_seed(resolve_seed(seed), "layout") % 2**31
     names = list(encoder.encoded_names_)
     return fit_layout(make_layout(preset.layout, 20, layout_seed), encoded, names, layout_seed), names
@@ -268,20 +286,20 @@ def place_columns(
 
 # ---- model -----------------------------------------------------------------------------------------------------------
 def model_stage(work: RunWork) -> None:
-    """Train the network, measure it on validation and test rows, and train the baselines if asked for."""
+    """Train the network, evaluate it on validation and test rows, and train the baselines if requested."""
     work.folder.checkpoint.mkdir(exist_ok=True)
-    # The notes of the data stage have said what there is to say of columns.
+    # Warnings on columns were shown in the data stage.
     with told_of_columns():
         work.model = fit_on_images(work) if work.request.images else fit_on_table(work)
     work.model.save(work.folder.path / "model", overwrite=True)
     write_measures(work)
     if count := int((~work.inputs.learned).sum()):
         rows = f"{counted(count, 'validation row')} {by_count(count, 'has', 'have')} a class that no training row has"
-        work.say(f"note: {rows}; {by_count(count, 'it', 'they')} did not stop the training")
+        work.say(f"note: {rows}; {by_count(count, 'it is', 'they are')} not used to stop the training")
 
 
 def fit_on_table(work: RunWork) -> Any:
-    """Return the trained network of a table; training stops by the validation rows with classes that it learns."""
+    """Return the trained network of a table. Only validation rows of known classes stop the training."""
     with believed(work.folder.path):
         layout = StoredLayout.from_dict(parse_json((work.folder.path / "layout.json").read_bytes()))
     parts, model = work.inputs.parts, make_estimator(work.request, work.inputs, layout)
@@ -291,12 +309,71 @@ def fit_on_table(work: RunWork) -> Any:
     train, learned = FitRows(encoded, parts["train"].y, np.ones(len(encoded))), work.inputs.learned
     held = FitRows(validation.encoded[learned], parts["validation"].y[learned], np.ones(learned.sum()))
     done = say_resumed(work)
-    settings = None if work.settings is None else replace(work.settings, layout=layout)
+    baselines = say_baselines(work)
+    settings = work.settings or resolve_settings(model.get_params(deep=False), work.inputs.task)
+    rows = (encoder, train, _judged(work, held), replace(settings, layout=layout))
     with untouched():
-        ready = model._prepare_encoded(encoder, train, held, settings)  # noqa: SLF001 — see docs/architecture.md
-        work.say(f"  training: {measure_training_time(ready.course, ready.device).after(done)}")
-        say_baselines(work)
-        return model._train(ready, work.folder.checkpoint, None)  # noqa: SLF001 — as above
+        ready, watch = _planned(work, model, rows, done, baselines)
+        with work.clock.whole.part("training"):
+            model._train(ready, work.folder.checkpoint, watch)  # noqa: SLF001 — see docs/architecture.md
+    work.folder.record["facts"]["time"] = work.clock.facts()
+    return model
+
+
+def _judged(work: RunWork, held: FitRows) -> FitRows:
+    """Return the validation rows by which epochs are compared: of very many a random part."""
+    if work.clock.thorough or len(held.y) <= MOST_HELD:
+        return held
+    drawn = generator(work.request.seed, "rows that judge").permutation(len(held.y))[:MOST_HELD]
+    return _some_rows(held, np.sort(drawn))
+
+
+def _some_rows(rows: FitRows, chosen: npt.NDArray[np.int64]) -> FitRows:
+    return FitRows(rows.x[chosen], rows.y[chosen], rows.weights[chosen])
+
+
+def _planned(
+    work: RunWork, model: Any, prepared: tuple[TableEncoder, FitRows, FitRows, FitSettings], done: int, baselines: float
+) -> tuple[Prepared, EpochWatcher | None]:
+    """Plan the rest of the run, and say so. Return what is ready for training, and what watches its epochs."""
+    encoder, train, held, settings = prepared
+    clock, facts = work.clock, work.folder.record["facts"]
+    ready = model._prepare_encoded(encoder, train, held, settings)  # noqa: SLF001 — see docs/architecture.md
+    measured = measure_training_time(ready.course, ready.device)
+    clock.per_row = measured.seconds_per_epoch / len(train.y)
+    features = len(encoder.features())
+    explanation = expected_explanation(work, features)
+    # Baselines that were asked for count where a limit was asked for.
+    reserved = explanation + REPORT + (baselines if work.request.time_limit is not None else 0.0)
+    plan = TrainingPlan(**facts["training"]) if done and "training" in facts else None
+    if plan is None:
+        usual = work.request.preset == "default" and not clock.thorough
+        seconds = max(clock.left() - reserved, 0.1 * clock.left())
+        plan = plan_training(
+            ready.course.options, len(train.y), measured, seconds, most_seen=ROWS_SEEN if usual else math.inf
+        )
+        facts["training"] = asdict(plan)
+        write_json_atomic(work.folder.path / RECORD, work.folder.record)
+    if plan.cut:
+        clock.cut.append(plan.cut)
+    if plan.rows < len(train.y):
+        drawn = generator(work.request.seed, "rows in time").permutation(len(train.y))[: plan.rows]
+        if work.inputs.task == "classification":  # every class is learned
+            drawn = np.union1d(drawn, np.unique(train.y, return_index=True)[1])
+        train = _some_rows(train, np.sort(drawn))
+    if (plan.epochs, plan.rows) != (ready.course.options.max_epochs, len(work.inputs.parts["train"].y)):
+        settings = replace(settings, training=replace(settings.training, max_epochs=plan.epochs))
+        ready = model._prepare_encoded(encoder, train, held, settings)  # noqa: SLF001 — as above
+    per_epoch = clock.per_row * len(train.y)
+    left = TrainingTime(per_epoch, per_epoch * plan.epochs, plan.epochs).after(done)
+    expected = {"training": per_epoch * min(left.epochs_at_most, USUAL_EPOCHS)}
+    expected |= {"baselines": baselines} if baselines else {}
+    refinement = expected_refinement(work, features)
+    expected |= {"explanation": explanation, **({"refinement": refinement} if refinement else {}), "report": REPORT}
+    work.say(f"  {plan_words(left, expected, clock.limit)}")
+    clock.whole.expect(**expected)
+    watch = clock.watch(ready.course.options, per_epoch, clock.started + clock.limit - reserved)
+    return ready, watch
 
 
 def fit_on_images(work: RunWork) -> Any:
@@ -310,39 +387,39 @@ def fit_on_images(work: RunWork) -> Any:
         colours = "colour" if image.channels == 3 else "grey"
         work.say(f"  images of {image.name!r}: {image.height} × {image.width} pixels, {colours}")
     if work.request.wanted_baselines:
-        # What the images add to the table is seen beside models of the table alone.
-        work.say("  baselines see the table alone")
+        # Compared with models of the table alone, this shows what the images add.
+        work.say("  baselines use the table only")
     return model
 
 
 def say_resumed(work: RunWork) -> int:
-    """Say from which epoch an interrupted training goes on; return how many it has behind it."""
+    """Report from which epoch an interrupted training resumes. Return the number of finished epochs."""
     done = epochs_in(work.folder.checkpoint)
     if done:
         work.say(f"  training resumes from epoch {done + 1}: {counted(done, 'epoch')} were done before")
     return done
 
 
-def say_baselines(work: RunWork) -> None:
-    """Say about how long the baselines will take, and which cannot be trained here and why."""
+def say_baselines(work: RunWork) -> float:
+    """Report about how long the baselines will take, and which cannot be trained here and why. Return the seconds."""
     train, request = work.inputs.parts["train"], work.request
     reasons = {name: why_absent(name) for name in request.wanted_baselines}
     for name, why in reasons.items():
         if why:
             work.say(f"note: {name} is left out, because {why}")
     names = [name for name, why in reasons.items() if not why]
-    quick = [name for name in names if not competitors.get(name).costly]
+    quick, seconds = [name for name in names if not competitors.get(name).costly], 0.0
     if quick:
         rows = CompetitorRows(work.inputs.standard_encoder.transform(train.X), train.y)
-        threads = request.threads or os.cpu_count() or 1
-        seconds = estimate_seconds(work.inputs.task, rows, quick, seed=request.seed, threads=threads)
-        work.say(f"  baselines: about {readable(seconds)} more for {listed(quick)}")
+        seconds = estimate_seconds(work.inputs.task, rows, quick, seed=request.seed, threads=computing_threads())
+        work.say(f"  baselines: about {readable(seconds)} for {listed(quick)}")
     if slow := [name for name in names if name not in quick]:
-        work.say(f"  baselines: minutes more for {listed(slow)}")
+        work.say(f"  baselines: minutes for {listed(slow)}")
+    return seconds + SLOW_BASELINE * len(slow)
 
 
 def write_measures(work: RunWork) -> None:
-    """Measure the trained network on validation and test rows, train the baselines if asked for, and write it down."""
+    """Evaluate the network on validation and test rows, train the baselines if requested, and write the metrics."""
     inputs, request, parts = work.inputs, work.request, work.inputs.parts
     model = work.model
     with atomic_path(work.folder.path / "history.csv") as temporary:
@@ -360,11 +437,11 @@ def write_measures(work: RunWork) -> None:
         pairs = [(parts[part].y, says["probabilities"]) for part, says in predicted.items()]
         metrics |= {"positive": plain(inputs.positive), "never_predicted": never_predicted(classes, *pairs)}
     guesses: dict[str, npt.NDArray[Any]] = {}
-    metrics["baselines"] = _fit_baselines(work, guesses) if request.wanted_baselines else {}
+    with work.clock.whole.part("baselines"):
+        metrics["baselines"] = _fit_baselines(work, guesses) if request.wanted_baselines else {}
     if guesses:
         write_guesses(work.folder.path, inputs, classes, guesses)
-    leaks = read_json(work.folder.path / DATA).get("leaks", [])
-    judge(metrics, inputs, classes, predicted["test"], guesses, leaks=leaks, seed=request.seed)
+    judge(metrics, inputs, classes, predicted["test"], guesses, seed=request.seed)
     leads = not request.images and gradients.leads(request.preset)
     if len(classes) == 2 and (leads or request.cost is not None):
         cuts = gradients.cuts(model, inputs, request.cost)
@@ -372,11 +449,12 @@ def write_measures(work: RunWork) -> None:
     test = parts["test"]
     with atomic_path(work.folder.path / "predictions.csv") as temporary:
         write_csv(prediction_table(test.rows, test.identifiers, predicted["test"], model, truth=test.y), temporary)
+    write_json_atomic(work.folder.path / SEGMENTS, score_segments(inputs, classes, predicted["test"]))
     write_json_atomic(work.folder.path / "metrics.json", metrics)
 
 
 def _fit_baselines(work: RunWork, guesses: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
-    """Train baselines on the rows that the network sees; some read categories as categories."""
+    """Train baselines on the rows of the network. Some of them read categories as categories."""
     inputs, names, model = work.inputs, work.request.wanted_baselines, work.model
     natural: dict[str, pd.DataFrame | None] = dict.fromkeys(inputs.parts)
     if any(competitors.get(name).takes_natural for name in names):
@@ -390,10 +468,23 @@ def _fit_baselines(work: RunWork, guesses: dict[str, npt.NDArray[Any]]) -> dict[
         classes=getattr(model, "classes_", np.zeros(0)),
         names=names,
         seed=work.request.seed,
-        threads=work.request.threads or os.cpu_count() or 1,
+        threads=computing_threads(),
         positive=inputs.positive,
         guesses=guesses,
     )
+
+
+def report_stage(work: RunWork) -> None:
+    """Write the page, and keep its title and theme in the record."""
+    record = work.folder.record
+    # What was cut from a training of an earlier session stays.
+    earlier = [words for words in record["facts"].get("time", {}).get("cut", ()) if words.startswith("training")]
+    work.clock.cut = list(dict.fromkeys([*earlier, *work.clock.cut]))
+    record["facts"] |= {"page": asdict(work.look), "time": work.clock.facts()}
+    for words in work.clock.cut:
+        work.say(f"note: the time limit cut the {words}")
+    with work.clock.whole.part("report"):
+        work.write_page()
 
 
 STAGE_WORK: dict[str, Callable[[RunWork], Any]] = {
@@ -401,5 +492,5 @@ STAGE_WORK: dict[str, Callable[[RunWork], Any]] = {
     "layout": layout_stage,
     "model": model_stage,
     "explanation": explain_run,
-    "report": lambda work: write_run_report(work.folder.path, work.folder.record, model=work.model),
+    "report": report_stage,
 }

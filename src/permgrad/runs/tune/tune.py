@@ -1,7 +1,7 @@
-"""``permgrad tune``: a table in; a study of many trials, and the best of them as a finished run, out.
+"""``permgrad tune``: search for the best settings for a table, and make the best trial a finished run.
 
-The study's folder: ``tune.json``, trials, their table, the page, and the winner as a run; ``.workers`` holds the locks
-of the processes at work.
+The study's folder holds ``tune.json``, the trials, their table, the page, and the winner as a run. ``.workers`` holds
+the locks of the processes at work.
 """
 
 from __future__ import annotations
@@ -64,11 +64,11 @@ __all__ = ["TuneRequest", "tune_table"]
 
 Say = Callable[[str], None]
 
-#: Nothing is pruned before so many trials are complete, nor in the first quarter of the epochs, at most this many.
+#: No trial is pruned before this many are complete, nor in the first quarter of the epochs, at most this many.
 LEAST_COMPLETE, LONGEST_WARM_UP = 5, 10
 _PAUSE = 1.0
 HISTORY, CHECKPOINT = "history.csv", ".checkpoint"
-#: What a trial may fail of without the study failing: settings that diverge, or are too large for the machine.
+#: Errors of a trial that do not end the study: settings that diverge, or are too large for the machine.
 _TRIAL_FAULTS = (InputError, RuntimeError, ValueError, ArithmeticError, MemoryError)
 _COLUMNS = ("trial", "state", "validation_loss", "epochs", "best_epoch", "seed")
 TUNE_RECORD, WORKERS, TRIALS, TABLE = "tune.json", ".workers", "trials", "trials.csv"
@@ -85,7 +85,7 @@ STUDY = FolderKind(
 
 @dataclass
 class TuneSession:
-    """What one process needs while it works on a study that is to have ``total`` trials."""
+    """What a process needs to work on a study of ``total`` trials."""
 
     request: TuneRequest
     inputs: Inputs
@@ -97,11 +97,11 @@ class TuneSession:
 
 
 def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
-    """Do a study, or the part of it that is not done yet, and export its best trial as a run.
+    """Do a study, or the part of it that is not finished, and export its best trial as a run.
 
     Args:
-        request: What is asked.
-        say: Takes lines that tell how it goes.
+        request: The options.
+        say: Takes lines on the progress.
     """
     request.check()
     need_optuna()
@@ -116,14 +116,14 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
         if done is not None:
             return done
     if faults := device_faults(request.device):
-        raise InputError(faults[0])
+        raise faults[0]
     use_threads(request.threads)
     inputs = load_inputs(request.run_request(space.base_name))
     stages.validation_rows(inputs)
     say(headline(inputs))
     with quiet_optuna(), _opened(request, identity) as study:
         wanted = request.trials if request.trials is not None else space.trials_for(inputs.task)
-        # A study that has more already is not cut.
+        # A study that already has more trials is not shortened.
         total = max([wanted, *(trial.number + 1 for trial in study.finished())])
         session = TuneSession(request, inputs, space, total, folder, study, say)
         before = len(study.finished(total))
@@ -140,7 +140,7 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
             if count:
                 write_page(session)
             raise KeyboardInterrupt(
-                f"interrupted after {count} of {total} trials; the same command goes on with the rest"
+                f"Interrupted after {count} of {total} trials. Run the same command to resume."
             ) from None
         return export_winner(session)
 
@@ -158,7 +158,7 @@ def identity_of(request: TuneRequest, space: Space) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _opened(request: TuneRequest, identity: dict[str, Any]) -> Iterator[Study]:
-    """Take the folder and the storage; a folder in which nothing came about goes again."""
+    """Open the folder and the storage. A folder that stays empty is removed again."""
     optuna = need_optuna()
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -169,8 +169,10 @@ def _opened(request: TuneRequest, identity: dict[str, Any]) -> Iterator[Study]:
                 if request.overwrite:
                     if count := worker.others():
                         raise InputError(
-                            f"a study is only replaced when nobody works on it, however: {count} other process"
-                            f"{by_count(count, ' is', 'es are')} at work in {folder}; wait, or choose another --out"
+                            f"{count} other process{by_count(count, ' is', 'es are')} at work in {folder}, so the "
+                            "study cannot be replaced",
+                            hint="Wait, or choose another --out.",
+                            code="PG054",
                         )
                     if STUDY.read(folder) is None and folders.read_record(folder) is None:
                         STUDY.refuse_taken(folder)
@@ -185,8 +187,9 @@ def _opened(request: TuneRequest, identity: dict[str, Any]) -> Iterator[Study]:
                     yield study
         except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
             raise EnvironmentProblem(
-                f"the study's storage must stay reachable, however: {str(error).splitlines()[0]}; "
-                "mend this, then the same command goes on"
+                f"The study's storage failed: {str(error).splitlines()[0]}",
+                hint="Correct this, then run the same command to resume.",
+                code="PG062",
             ) from error
         finally:
             if not (folder / TUNE_RECORD).exists():
@@ -198,9 +201,9 @@ def _opened(request: TuneRequest, identity: dict[str, Any]) -> Iterator[Study]:
 
 # ---- trials ----------------------------------------------------------------------------------------------------------
 def _work_through(session: TuneSession) -> None:
-    """Do trials until all are finished, whoever finishes them."""
+    """Do trials until all are finished, by this or other processes."""
     study, total, waiting = session.study, session.total, False
-    for trial in study.finished():  # of a process that was killed right after a trial's end
+    for trial in study.finished():  # of a process that stopped right after a trial's end
         shutil.rmtree(session.folder / TRIALS / str(trial.number) / CHECKPOINT, ignore_errors=True)
     try:
         while True:
@@ -213,16 +216,16 @@ def _work_through(session: TuneSession) -> None:
                 return
             else:
                 if not waiting:
-                    session.say("other processes are at work on the last trials; waiting (Ctrl-C leaves it to them)")
+                    session.say("other processes work on the last trials; waiting (Ctrl-C ends only this process)")
                 waiting = True
                 time.sleep(_PAUSE)
     finally:
-        # Also what Ctrl-C met while it was being claimed or ended; a full disk says nothing of a trial either.
+        # Also after Ctrl-C while a trial was being claimed or ended. A full disk is not a fault of a trial either.
         study.let_go()
 
 
 def _do_trial(session: TuneSession, claim: Claim) -> None:
-    """Train one trial, keep its model, and tell the study."""
+    """Train one trial, save its model, and record the result in the study."""
     place = session.folder / TRIALS / str(claim.number)
     stored = None
     with contextlib.suppress(OSError, ValueError):
@@ -246,7 +249,7 @@ def _do_trial(session: TuneSession, claim: Claim) -> None:
 
 
 def _train(session: TuneSession, claim: Claim, place: Path) -> tuple[str, float, dict[str, Any]]:
-    """Return how a trial ended, its smallest validation loss, and facts about it; its model is in its folder."""
+    """Return how a trial ended, its smallest validation loss, and facts about it. Its model is in its folder."""
     preset = check_preset(claim.proposal["preset"])
     request = session.request.run_request(session.space.base_name, claim.proposal["seed"])
     inputs, epochs = session.inputs, int(preset.training["max_epochs"])
@@ -256,7 +259,7 @@ def _train(session: TuneSession, claim: Claim, place: Path) -> tuple[str, float,
         pruner = Pruner(claim.history, warm_up=warm_up, least=LEAST_COMPLETE)
     encoded = stages.fit_encoder(stages.make_estimator(request, inputs, None, preset=preset), inputs)
     layout, _ = stages.place_columns(*encoded, preset, request.seed)
-    # As it comes back from a run's folder, so that a run of the same preset and seed is the same to the last bit.
+    # Loaded as from a run's folder, so that a run of the same preset and seed is bit for bit the same.
     stored = StoredLayout.from_dict(plain(layout_to_dict(layout)))
     model = stages.make_estimator(request, inputs, stored, preset=preset)
     model.set_params(progress=False)
@@ -315,7 +318,7 @@ def _trial_line(session: TuneSession, number: int, state: str, value: float | No
 def trial_table(session: TuneSession) -> pd.DataFrame:
     """Return one line per finished trial: number, state, loss, epochs, seed, parameters, reason of a failure.
 
-    Nothing in it depends on the clock: a study that was killed and went on has the same table.
+    Nothing in it depends on the clock: an interrupted and resumed study has the same table.
     """
     trials = session.study.finished(session.total)
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
@@ -335,7 +338,7 @@ def trial_table(session: TuneSession) -> pd.DataFrame:
 
 
 def write_table(session: TuneSession) -> None:
-    """Write ``trials.csv``; of several processes one at a time."""
+    """Write ``trials.csv``, only one process at a time."""
     with exclusive(session.folder / WORKERS / "table.guard"), writable_folder(session.folder):
         table = trial_table(session)
         with atomic_path(session.folder / TABLE) as temporary:
@@ -376,7 +379,7 @@ def write_page(session: TuneSession) -> None:
 
 
 def _metrics(folder: Path) -> dict[str, Any]:
-    """Return the winner's ``metrics.json``; empty where there is none that can be read."""
+    """Return the winner's ``metrics.json``, or an empty dict if it cannot be read."""
     try:
         return dict(parse_json((folder / "metrics.json").read_bytes()))
     except (OSError, ValueError, TypeError):
@@ -384,20 +387,21 @@ def _metrics(folder: Path) -> dict[str, Any]:
 
 
 def _again(session: TuneSession, best: Any) -> str:
-    """Return the command that trains the winner again by itself."""
+    """Return the command that trains the winner again."""
     request = session.request.run_request(os.fspath(session.folder / PRESET), int(best.user_attrs[PROPOSAL]["seed"]))
     return replace(request, out=None).command
 
 
 # ---- the winner ------------------------------------------------------------------------------------------------------
 def export_winner(session: TuneSession) -> Outcome:
-    """Make the best trial a finished run in the study's folder; test rows are looked at here, for it alone."""
+    """Make the best trial a finished run in the study's folder. Test rows are used here, for this trial only."""
     folder, best = session.folder, session.study.best(session.total)
     if best is None:
         reasons = [str(trial.user_attrs.get(REASON, "")) for trial in session.study.finished(session.total)]
         raise InputError(
-            f"a study needs a trial that ends well, however: all {len(reasons)} failed, the first of: {reasons[0]}; "
-            "choose another --space, or look at the table"
+            f"All {len(reasons)} trials failed, the first with: {reasons[0]}",
+            hint="Choose another --space, or look at the table.",
+            code="PG041",
         )
     states = [STATES[trial.state.name] for trial in session.study.finished(session.total)]
     finished = {
@@ -414,7 +418,7 @@ def export_winner(session: TuneSession) -> Outcome:
         if record.get("finished") == finished and (folder / PAGE).exists() and find_finished(folder):
             return _outcome(session.request, session.space, record, already=False)
         for name in (TUNE_RECORD, TABLE, PRESET, PAGE):
-            sweep(folder, name)  # what a killed process was writing
+            sweep(folder, name)  # unfinished files of an interrupted process
         write_table(session)
         with writable_folder(folder):
             write_json_atomic(folder / PRESET, best.user_attrs[PROPOSAL]["preset"])
@@ -427,7 +431,7 @@ def export_winner(session: TuneSession) -> Outcome:
 
 
 def _run_stages(session: TuneSession, best: Any) -> None:
-    """Do the stages of a run with the winner's settings; its model is there already."""
+    """Do the stages of a run with the winner's settings, using its trained model."""
     folder, seed = session.folder, int(best.user_attrs[PROPOSAL]["seed"])
     request = session.request.run_request(os.fspath(folder / PRESET), seed)
     settings = {
@@ -439,8 +443,8 @@ def _run_stages(session: TuneSession, best: Any) -> None:
     def adopt(work: stages.RunWork) -> None:
         source = folder / TRIALS / str(best.number) / MODEL
         if not source.is_dir() or folders.is_damaged_model(source):
-            fact = "is damaged" if source.is_dir() else "is elsewhere"
-            session.say(f"  the model of trial {best.number} {fact}; the same training is done again here")
+            fact = "is damaged" if source.is_dir() else "is on another machine"
+            session.say(f"  the model of trial {best.number} {fact}; it is trained again here")
             stages.model_stage(work)
             return
         with atomic_path(folder / "model", folder=True) as temporary:
@@ -453,24 +457,25 @@ def _run_stages(session: TuneSession, best: Any) -> None:
     other = there is None or there["configuration_hash"] != configuration_hash(settings)
     if there is None:
         with writable_folder(folder):
-            RUN.clear(folder)  # of a run without its record; the folder is known for ours by the study's
+            RUN.clear(folder)  # of a run without its record. The study's record shows that the folder is ours
     session.say(f"the best is trial {best.number}; it becomes a run in {folder}")
     with folders.open_run(folder, settings, command=session.request.command, overwrite=other) as run:
         if run.lost is not None:
             session.say(run.lost.note())
         notes = {f"note: {note}" for note in session.inputs.notes}
         work = stages.RunWork(request, session.inputs, run, lambda line: None if line in notes else session.say(line))
-        for name, stage in {**stages.STAGE_WORK, "model": adopt}.items():
-            if name in run.finished_stages:
-                continue
-            with run.stage(name):
-                stage(work)
-            session.say(f"  {name} took {run.record['stages'][name]['seconds']:.1f} s")
+        with contextlib.closing(work.clock.whole):
+            for name, stage in {**stages.STAGE_WORK, "model": adopt}.items():
+                if name in run.finished_stages:
+                    continue
+                with run.stage(name):
+                    stage(work)
+                session.say(f"  {name} took {run.record['stages'][name]['seconds']:.1f} s")
 
 
 # ---- the summary -----------------------------------------------------------------------------------------------------
 def finished_outcome(request: TuneRequest, identity: Mapping[str, Any], space: Space) -> Outcome | None:
-    """Return the summary of a study that is finished already, else None. Writes nothing."""
+    """Return the summary of a finished study, else None. Writes nothing."""
     folder = request.folder
     record = STUDY.read(folder)
     if record is None or record["identity_hash"] != configuration_hash(identity):
@@ -485,7 +490,7 @@ def finished_outcome(request: TuneRequest, identity: Mapping[str, Any], space: S
 
 
 def _outcome(request: TuneRequest, space: Space, record: Mapping[str, Any], *, already: bool) -> Outcome:
-    """Say which trial won, with which settings, and what its run found."""
+    """Return which trial won, with which settings, and the results of its run."""
     folder, finished = request.folder, record["finished"]
     run = summarise(folder)
     facts = {
@@ -501,7 +506,7 @@ def _outcome(request: TuneRequest, space: Space, record: Mapping[str, Any], *, a
         "run": run.facts,
     }
     states = ", ".join(f"{count} {state}" for state, count in finished["states"].items() if count)
-    lines = [f"This study is finished already; nothing was changed. ({folder})"] if already else []
+    lines = [f"This study is already finished ({folder}). Nothing was changed."] if already else []
     lines += [f"{finished['trials']} trials: {states}."]
     lines += [f"Best: trial {finished['best']}, validation loss {finished['value']:.5g}"]
     lines += [
@@ -512,6 +517,6 @@ def _outcome(request: TuneRequest, space: Space, record: Mapping[str, Any], *, a
         run.text,
         f"Study: {folder / PAGE}",
         f"Settings: {folder / PRESET}",
-        f"The winner again: {finished['again']}",
+        f"Train the winner again: {finished['again']}",
     ]
     return Outcome(facts, "\n".join(lines))

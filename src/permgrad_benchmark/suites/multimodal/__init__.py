@@ -1,9 +1,9 @@
 """The multimodal suite: two image and two clinical modalities, and decision functions whose importances are known.
 
-Images, bottleneck features and clinical columns make the forty features (``images``, ``autoencoder``, ``clinical``);
-``functions`` says what the label is made of and ``truth`` what each modality is worth; ``pairs``, ``network`` and
-``training`` make the network; ``ours`` and ``peers`` are the contestants. A new function is one ``register_function``
-call; a new method of permgrad enrols itself; a peer is an entry in ``peers``.
+Images, bottleneck features and clinical columns make the forty features (``images``, ``autoencoder``, ``clinical``).
+``functions`` defines the labels and ``truth`` the importance of each modality. ``pairs``, ``network`` and ``training``
+make the network. ``ours`` and ``peers`` are the contestants. A new function needs one ``register_function`` call, a
+peer an entry in ``peers``. A new method of permgrad takes part by itself.
 """
 
 from permgrad_benchmark.suites.multimodal import ours, peers

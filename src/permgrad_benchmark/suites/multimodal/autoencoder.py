@@ -69,7 +69,7 @@ class Autoencoder(nn.Module):
 class Bottleneck:
     """The features of all images of a set ``(images, 10)``, mean 0 and variance 1, and the checksum of their roundings.
 
-    ``explained`` is the share of the pixels' variance that the autoencoder gives back; ``known``: the checksum is the
+    ``explained`` is the share of the pixels' variance that the autoencoder gives back. ``known``: the checksum is the
     recorded one; None: none is recorded for these images.
     """
 

@@ -30,7 +30,7 @@ _CURVE_ROWS = 1_000
 
 
 class Head(nn.Module):
-    """What follows the fusion layer, from ``(n, 40)`` to one number for each row ``(n, 1)``; counts its rows."""
+    """What follows the fusion layer, from ``(n, 40)`` to one number for each row ``(n, 1)``. Counts its rows."""
 
     def __init__(self, head: nn.Module, meter: Meter) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class PairsCase(SuiteCase):
     to a factor, and shares compare with the truth. Losses against the labels bend: where F decides clearly, the cross
     entropy hardly changes, and the Brier and zero-one losses saturate, which draws shares together. All are measured.
 
-    ``fused`` is the fusion layer's output ``(rows, 40)``; ``slope`` times the margin's distance from ``centre``, the
+    ``fused`` is the fusion layer's output ``(rows, 40)``. ``slope`` times the margin's distance from ``centre``, the
     class boundary, is a logit; ``trained`` is the network itself, None of the oracle.
     """
 
@@ -160,7 +160,7 @@ def make_oracle(design: PairsDesign, case: PairsCase) -> PairsCase:
 
 
 def draw_test_pairs(design: PairsDesign, count: int, seed: int, sample: int = 0) -> Pairs:
-    """Draw test pairs; other samples are drawn apart."""
+    """Draw test pairs. Other samples are independent."""
     return design.draw(design.test, count, generator(seed, "test pairs", sample))
 
 

@@ -32,16 +32,17 @@ def draw_clinical(rows: int, rng: np.random.Generator, covariance: Floats) -> np
     """Draw rows of the clinical columns."""
     if covariance.shape != (COLUMNS, COLUMNS) or not np.allclose(covariance, covariance.T):
         raise InputError(
-            f"covariance must be symmetric of the shape ({COLUMNS}, {COLUMNS}), however: {covariance.shape}; "
-            "start from published_covariance()"
+            f"covariance must be symmetric with shape ({COLUMNS}, {COLUMNS}), got {covariance.shape}",
+            hint="Start from published_covariance().",
+            code="PG007",
         )
     values, vectors = np.linalg.eigh(covariance)
     if values.min() < -_ROUNDING:
         raise InputError(
-            f"covariance must not have a negative eigenvalue, however: {values.min():.3g}; lower the correlations"
+            f"covariance has a negative eigenvalue: {values.min():.3g}", hint="Lower the correlations.", code="PG002"
         )
-    # The symmetric root: unlike Cholesky's, it exists for singular matrices as well, and does not turn with the signs
-    # that a library gives to eigenvectors.
+    # The symmetric root also exists for singular matrices, unlike Cholesky's, and does not depend on the signs of
+    # eigenvectors.
     root = (vectors * np.sqrt(np.clip(values, 0.0, None))) @ vectors.T
     drawn: npt.NDArray[np.float32] = (rng.standard_normal((rows, COLUMNS)) @ root).astype(np.float32)
     return drawn

@@ -32,7 +32,7 @@ COLUMNS_OF = {name: slice(WIDTH * index, WIDTH * (index + 1)) for index, name in
 class DecisionFunction:
     """A function of the forty features, from ``(rows, 40)`` to ``(rows,)``, differentiable.
 
-    ``relevant`` are the positions of the features that it reads; ``weights`` ``(40,)``, where F = Σ w x, give the truth
+    ``relevant`` are the positions of the features that it reads. ``weights`` ``(40,)``, where F = Σ w x, give the truth
     in closed form; ``covariance`` ``(20, 20)`` is that of the clinical columns. ``published``: it is one of the eight
     of the published design.
     """
@@ -52,7 +52,7 @@ functions: Registry[DecisionFunction] = Registry("decision function")
 
 
 def register_function(function: DecisionFunction) -> DecisionFunction:
-    """Enter a function under its name; ``InputError`` if it does not read exactly the features that it says."""
+    """Enter a function under its name. ``InputError`` if it does not read exactly the features that it says."""
     # Points of a fixed irrational grid: no symmetry makes a slope vanish there.
     points = torch.frac(torch.arange(1, 8 * FEATURES + 1, dtype=torch.float64) * 0.6180339887) * 4 - 2
     rows = points.reshape(8, FEATURES).requires_grad_()
@@ -61,8 +61,9 @@ def register_function(function: DecisionFunction) -> DecisionFunction:
     read = tuple(torch.nonzero(slopes.abs().amax(dim=0) > 0)[:, 0].tolist())
     if read != tuple(sorted(function.relevant)):
         raise InputError(
-            f"relevant must name the features that the function reads, however: {function.name!r} reads {read} and "
-            f"relevant={tuple(function.relevant)}; correct one of them"
+            f"{function.name!r} reads the features {read}, but relevant is {tuple(function.relevant)}",
+            hint="Correct one of them.",
+            code="PG006",
         )
     return functions.register(function.name)(function)
 
@@ -119,8 +120,8 @@ for _function in (
     linear(
         "redundant", "x1 of X3, which x1 of X4 copies", {20: 1.0},
         covariance=covariance_with({(0, 10): 1.0}),
-        note="a network may read either copy: the truth is that of F, and a method that says what the network reads "
-        "cannot be held against it",
+        note="a network may read either copy, but the truth is that of F, so it is not a fault to report what the "
+        "network reads",
     ),
     linear(
         "unused", "ΣX1 + ΣX3; X2 and X4 are not used", _all_of("X1", "X3"),

@@ -1,4 +1,4 @@
-"""The images of a design: read, in grey, 28×28, standardised; and split before anything is paired."""
+"""The images of a design: read, in grey, 28×28, standardised, and split before anything is paired."""
 
 from __future__ import annotations
 
@@ -48,11 +48,16 @@ def _read(name_or_path: str, data: str | None) -> ImageSet:
     pixels = images.pixels
     if pixels.shape[1:3] != (SIDE, SIDE):
         raise InputError(
-            f"images must be of {SIDE}×{SIDE} pixels, however those of {images.name!r} are of {pixels.shape[1]}×"
-            f"{pixels.shape[2]}; use the file without a size in its name"
+            f"images must have {SIDE}×{SIDE} pixels, got {pixels.shape[1]}×{pixels.shape[2]} in {images.name!r}",
+            hint="Use the file without a size in its name.",
+            code="PG019",
         )
     if len(pixels) < _FEWEST:
-        raise InputError(f"a set must hold at least {_FEWEST} images, however {images.name!r} holds {len(pixels)}")
+        raise InputError(
+            f"An image set needs at least {_FEWEST} images, got {len(pixels)} in {images.name!r}",
+            hint="Choose a larger set.",
+            code="PG013",
+        )
     grey = pixels.astype(np.float32) / 255.0
     if grey.ndim == 4:
         grey = grey.mean(axis=3)
@@ -60,7 +65,7 @@ def _read(name_or_path: str, data: str | None) -> ImageSet:
 
 
 def read_images(name_or_path: str) -> ImageSet:
-    """Read a set by its name or path; colours become grey by their mean."""
+    """Read a set by its name or path. Colours become grey by their mean."""
     return _read(os.fspath(name_or_path), os.environ.get("PERMGRAD_DATA"))
 
 

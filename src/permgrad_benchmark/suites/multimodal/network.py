@@ -22,7 +22,7 @@ class FusedNetwork(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.encoder = nn.Sequential(
-            # What the bottleneck features say is coarse; at half the resolution few images are enough to learn it from.
+            # What the bottleneck features say is coarse. At half the resolution few images are enough to learn it from.
             nn.AvgPool2d(2),
             nn.Conv2d(1, 16, kernel_size=2, stride=2),
             nn.ReLU(),
@@ -66,7 +66,7 @@ class Margin(nn.Module):
 
 
 class MarginNetwork(nn.Module):
-    """The network's logit margin ``(n, 1)``: what stands beside F when both are explained by the same call."""
+    """The network's logit margin ``(n, 1)``, which is compared with F when both are explained by the same call."""
 
     def __init__(self, network: FusedNetwork) -> None:
         super().__init__()

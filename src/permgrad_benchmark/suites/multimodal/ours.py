@@ -40,7 +40,7 @@ def _game(name: str, label: str, losses: Iterable[str], **more: Any) -> tuple[En
         Entry(
             f"{name}:{loss}", f"{label}, {loss.replace('_', ' ')}", ANY, "all",
             lambda case: _whole(case, **more), loss=loss,
-            note="whole modalities; a loss against the labels, which bends where the log-odds go on with F",
+            note="whole modalities; a loss against the labels, which saturates where the log-odds still follow F",
         )
         for loss in losses
     )  # fmt: skip
@@ -49,6 +49,7 @@ def _game(name: str, label: str, losses: Iterable[str], **more: Any) -> tuple[En
 
 #: How methods with an estimand, or with a price, are called. An empty tuple: the method cannot explain this network.
 ENTRIES: dict[str, tuple[Entry, ...]] = {
+    **dict.fromkeys(("attention_rollout", "token_relevance"), ()),  # for transformers
     "permgrad": _game("permgrad", "permgrad", LOSSES[:1], branches=False),
     "permutation": _game("permutation", "permutation", LOSSES),
     "shapley": (
@@ -103,7 +104,7 @@ def score(case: PairsCase, method: str, entry: Entry) -> Scores:
 
 
 def by_modality(explanation: Explanation) -> Floats:
-    """Return one number for each modality, in their order; 0 for one that has no player."""
+    """Return one number for each modality, in their order. 0 for one that has no player."""
     values = explanation.values
     sizes = np.abs(np.nan_to_num(values[:, :, 0])).mean(axis=0) if explanation.scope == "local" else values[:, 0]
     sums = np.zeros(len(MODALITIES))

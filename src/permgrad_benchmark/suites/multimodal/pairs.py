@@ -39,7 +39,7 @@ class Pairs:
 
 @dataclass(frozen=True, eq=False)
 class PairsDesign:
-    """One function on one split of the images; of two kinds of images, or twice of the same tensor.
+    """One function on one split of the images. Of two kinds of images, or twice of the same tensor.
 
     ``images`` are standardised pixels, ``features`` their bottleneck features ``(images, 10)``, ``training`` and
     ``test`` positions of images, ``threshold`` the median of F over pairs of training images.
@@ -94,7 +94,11 @@ def make_design(
 ) -> PairsDesign:
     """Read and split the images and set the threshold."""
     if len(image_sets) not in (1, 2):
-        raise InputError(f"image_sets must name one set or two, however: image_sets={image_sets!r}")
+        raise InputError(
+            f"image_sets must name one or two sets, got {image_sets!r}",
+            hint="Name one for both images, or one for each.",
+            code="PG007",
+        )
     names = (image_sets[0], image_sets[-1])
     read = [read_images(name) for name in dict.fromkeys(names)]
     sets = (read[0], read[-1])

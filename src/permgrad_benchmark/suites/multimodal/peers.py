@@ -1,7 +1,7 @@
 """Other packages' methods on the same network, at the fusion layer where the published methods act, and a baseline.
 
-Each explains the network's log-odds from the forty features on; its modality is worth the mean absolute value over rows
-of each feature, added up. How many rows and samples each gets is in ``Sizes``; ``model_rows`` says what it used.
+Each explains the network's log-odds from the forty features on. Its modality is worth the mean absolute value over rows
+of each feature, added up. How many rows and samples each gets is in ``Sizes``. ``model_rows`` says what it used.
 """
 
 from __future__ import annotations

@@ -25,12 +25,12 @@ from permgrad_benchmark.suites.multimodal.training import TrainingSettings, accu
 from permgrad_benchmark.suites.multimodal.truth import ESTIMANDS, true_importance
 from permgrad_benchmark.suites.suite import Suite, SuiteCell
 
-#: The images of the design as it is run; the published work had organamnist and organcmnist.
+#: The images of the design as it is run. The published work had organamnist and organcmnist.
 IMAGE_SETS = ("pneumoniamnist",)
 
 
 class MultimodalSuite(Suite):
-    """Two images and two tables through one fused network; eight published decision functions and four further ones.
+    """Two images and two tables through one fused network. Eight published decision functions and four further ones.
 
     ``image_sets`` is one set of images for X1 and X2, or one for each: names of MedMNIST sets or paths of such files.
     """
@@ -39,8 +39,9 @@ class MultimodalSuite(Suite):
     title = "Pairs of images with clinical columns, through one fused network"
     estimands = ESTIMANDS  # type: ignore[assignment]
     full, quick = FULL, QUICK
-    # Training again takes longer than all the rest; other packages would take minutes and show nothing new.
+    # Training again takes longer than all the rest. Other packages would take minutes and show nothing new.
     repeated_functions = ("F6", "F7")
+    quick_functions = ("F1", "F4")
     not_repeated = ("captum:", "shap:", "random")
     not_repeated_ends = LOSSES
     ranked_decimals = 2
@@ -74,7 +75,7 @@ class MultimodalSuite(Suite):
             read_images(path)
 
     def cell(self, function: str, seed: int, settings: Settings) -> SuiteCell:
-        """Split, train, draw test pairs; F itself is the oracle."""
+        """Split, train, draw test pairs. F itself is the oracle."""
         decision, design = functions.get(function), self.design(function, seed, settings)
         started = time.perf_counter()
         network = train(design, seed, self._training(settings), progress=settings.progress)
@@ -86,7 +87,7 @@ class MultimodalSuite(Suite):
         return SuiteCell(case, truths, quality, make_oracle(design, case), (design, self._training(settings)))  # type: ignore[arg-type]
 
     def repetitions(self, cell: SuiteCell) -> tuple[list[PairsCase], list[PairsCase], dict[str, PairsCase]]:
-        """Train on the same split with other seeds; draw other test pairs."""
+        """Train on the same split with other seeds. Draw other test pairs."""
         case: PairsCase = cell.case
         (design, training), seed, sizes = cell.design, case.seed, case.sizes
 

@@ -4,10 +4,10 @@ Chosen on pairs of training images that were held out, never on test pairs (the 
 ``benchmarks/quality/multimodal_settings.py``):
 
 - an epoch encodes every training image once and pairs it ``PAIRINGS`` times with others and with clinical rows, in new
-  pairs each epoch; this is what makes it cheap;
-- noise on the pixels and strong weight decay, because a few thousand images are easily learnt by heart; each is worth
-  about a point of accuracy where the image decides, and little elsewhere;
-- a stronger decay on the first layer of the head, which takes away the weights on inputs that the label does not need;
+  pairs each epoch. This is what makes it cheap.
+- noise on the pixels and strong weight decay, because a few thousand images are easily learnt by heart. Each is worth
+  about a point of accuracy where the image decides, and little elsewhere.
+- a stronger decay on the first layer of the head, which takes away the weights on inputs that the label does not need.
 - a penalty on correlations among the encoded features. The bottleneck features that they stand for are nearly
   uncorrelated, and ten copies of one feature would have slopes of another size.
 """
@@ -32,9 +32,9 @@ from permgrad_benchmark.suites.multimodal.pairs import Pairs, PairsDesign
 class TrainingSettings:
     """How the network is trained: ``pairings`` pairs per image in an epoch, joined to clinical rows anew in each.
 
-    ``learning_rate`` is the largest of a schedule that rises for a fifth of the steps and then falls to nearly 0;
-    ``fusion_decay`` is of the first layer of the head, ``pixel_noise`` added to pixels of variance 1, ``decorrelation``
-    the weight of the mean squared correlation between encoded features.
+    ``learning_rate`` is the largest of a schedule that rises for a fifth of the steps and then falls to nearly 0.
+    ``fusion_decay`` is the weight decay of the first layer of the head. ``pixel_noise`` is added to pixels of variance
+    1. ``decorrelation`` is the weight of the mean squared correlation between encoded features.
     """
 
     epochs: int = 60

@@ -1,6 +1,6 @@
 """What the modalities and features of a decision function are worth, stated twice.
 
-- *published*: the mean of |∂F/∂x| over rows, added up by modality;
+- *published*: the mean of |∂F/∂x| over rows, added up by modality.
 - *effect*: E[(F(x') − F(x))²], where x' is x with the modality (or one feature) taken from another row. This is the
   loss change of permuting it in the true function.
 
@@ -90,7 +90,7 @@ def sampled_importance(
     rows: int = 400_000,
     random_state: int = 0,
 ) -> Floats:
-    """Estimate the true importance by plain Monte Carlo, for any function; what the function does not read is 0."""
+    """Estimate the true importance by plain Monte Carlo, for any function. What the function does not read is 0."""
     _check(estimand, level)
     rng = np.random.default_rng(random_state)
     if estimand == "published":

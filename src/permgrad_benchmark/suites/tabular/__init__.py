@@ -1,7 +1,7 @@
 """The tabular suite: known functions of independent and correlated features, through hybrid networks.
 
-Each function states four truths; a method is scored on its own and on all four. A new function is a class with
-``@truths.register(name)`` in ``permgrad_benchmark.truth``; a new method of permgrad enrols itself; a peer is an entry
+Each function states four truths. A method is scored on its own and on all four. A new function is a class with
+``@truths.register(name)`` in ``permgrad_benchmark.truth``. A new method of permgrad enrols itself. A peer is an entry
 in ``peers``.
 """
 

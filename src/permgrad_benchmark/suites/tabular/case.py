@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class TabularSizes(Sizes):
-    """How much of everything; ``train`` rows and at most ``epochs`` epochs to train on."""
+    """How much of everything. ``train`` rows and at most ``epochs`` epochs to train on."""
 
     train: int
     epochs: int
@@ -133,7 +133,7 @@ class TabularCase(SuiteCase):
         return Margin().eval()
 
     def tensor(self, encoded: npt.NDArray[Any]) -> Tensor:
-        """Return encoded rows as a tensor of their own."""
+        """Return encoded rows as a new tensor."""
         return torch.from_numpy(np.array(encoded, dtype=np.float32))
 
     @property
@@ -152,7 +152,7 @@ def fit_network(
 ) -> TabularCase:
     """Draw rows of a known function and train a hybrid network on them.
 
-    ``network_seed`` is another seed of the network and the contestants; with ``shuffled`` training targets there is
+    ``network_seed`` is another seed of the network and the contestants. With ``shuffled`` training targets there is
     nothing to learn.
     """
     X_train, y_train = truth.sample(sizes.train, random_state=derive_seed(seed, "benchmark", "train") % 2**63)

@@ -24,6 +24,7 @@ SAMPLED = {"exact": 0, "min_permutations": 20, "max_permutations": 40, "toleranc
 
 #: The ways in which methods with an estimand, or with a price, are called. The rest is called in its defaults.
 ENTRIES: dict[str, tuple[Entry, ...]] = {
+    **dict.fromkeys(("attention_rollout", "token_relevance"), ()),  # for transformers
     "permgrad": (
         Entry("permgrad", "permgrad", "total_effect", "all", lambda case: {"n_repeats": case.sizes.repeats}),
         Entry(

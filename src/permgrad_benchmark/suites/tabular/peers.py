@@ -1,9 +1,9 @@
 """Other packages' methods on the same network: SAGE from its paper, scikit-learn, shap and Captum.
 
-Each is called as its documentation recommends and told which encoded columns are one feature: Captum by
-``feature_mask``; shap's Kernel and Permutation explainers by a table whose entries say *which row* a feature comes
-from, so that a category is one feature; scikit-learn on the raw table. How many rows and samples each gets is in
-``Sizes`` and chosen by what a row costs; ``model_rows`` says what it used.
+Each is called as its documentation recommends, with the encoded columns of a feature together. Captum uses
+``feature_mask``. Shap's Kernel and Permutation explainers read a table whose entries are the number of the *row* that a
+feature comes from, so that a category is one feature. Scikit-learn reads the raw table. The numbers of rows and samples
+are in ``Sizes`` and depend on the cost of a row. ``model_rows`` counts the rows used.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Floats = npt.NDArray[np.float64]
 
 # ---- SAGE ------------------------------------------------------------------------------------------------------------
 def sage(case: TabularCase) -> Scores:
-    """Run SAGE as in its paper; classes are averaged on the scale of probabilities."""
+    """Run SAGE as in its paper. Classes are averaged on the scale of probabilities."""
 
     def predict(encoded: npt.NDArray[Any]) -> Floats:
         margin = case.margin(encoded)
@@ -75,8 +75,8 @@ def sklearn_permutation(case: TabularCase) -> Floats:
 def _by_row_numbers(case: TabularCase, rows: int) -> tuple[Callable[[Any], Floats], Floats, Floats]:
     """Return a function of tables of row numbers, the rows to explain and the background as such tables.
 
-    Entry (i, j) is the number of the row from which row i has its feature j, so that a feature of any kind and width is
-    one number to shap, and no mixture of two rows' values of a feature can arise.
+    Entry (i, j) is the number of the row that provides feature j of row i. A feature of any kind and width is thus one
+    number for shap, and the values of a feature from two rows are never mixed.
     """
     references = case.sizes.references
     pool = np.concatenate([case.background[:references], case.encoded[:rows]])
@@ -138,7 +138,7 @@ def _one_column(case: TabularCase, attributions: Tensor) -> Floats:
 
 
 def captum_feature_permutation(case: TabularCase) -> Floats:
-    """``captum.attr.FeaturePermutation`` of each row's loss, several times; the fall of minus the loss."""
+    """``captum.attr.FeaturePermutation`` of each row's loss, several times. The fall of minus the loss."""
     y = case.y
 
     def minus_loss(encoded: Tensor) -> Tensor:

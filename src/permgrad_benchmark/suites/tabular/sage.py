@@ -1,8 +1,8 @@
 """SAGE by permutation sampling, written from the paper: Covert, Lundberg & Lee 2020 (arXiv 2004.00668), Algorithm 1.
 
-A peer for the tables, kept apart from permgrad's own Shapley game and as literal as the paper: for random rows and
-random orders, features become known one by one, absent ones are averaged over rows of the background, and a feature's
-value is the mean fall of the loss when it becomes known.
+A peer for the tables, separate from permgrad's Shapley game and as close to the paper as possible. For random rows and
+random orders, features become known one by one. Absent ones are averaged over rows of the background. A feature's value
+is the mean decrease of the loss when it becomes known.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class SageValues:
         return self.values - z * self.std, self.values + z * self.std
 
     def p_values(self) -> Floats:
-        """Return two-sided p-values of "the value is 0" ``(features,)``; 1 where value and error are exactly 0."""
+        """Return two-sided p-values of "the value is 0" ``(features,)``. 1 where value and error are exactly 0."""
         z = np.divide(self.values, self.std, out=np.zeros_like(self.values), where=self.std > 0)
         return np.asarray(2 * ndtr(-np.abs(z)))
 

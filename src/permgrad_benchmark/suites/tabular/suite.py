@@ -44,9 +44,10 @@ class TabularSuite(Suite):
     estimands = ESTIMANDS
     full: ClassVar[TabularSizes] = FULL
     quick: ClassVar[TabularSizes] = QUICK
-    # Functions with main effects and pairs, with dependent features, with near-copies, and with classes; without
+    # Functions with main effects and pairs, with dependent features, with near-copies, and with classes. Without
     # contestants that cost minutes and compute what a cheaper one does.
     repeated_functions = ("friedman1", "interactions_correlated", "duplicates", "logistic")
+    quick_functions = ("product", "interactions", "xor")
     not_repeated = ("shap:", "captum:", "sklearn:", "sage", "shapley:loss", "permutation:conditional")
 
     @property
@@ -71,7 +72,7 @@ class TabularSuite(Suite):
         return SuiteCell(case, {name: truth.known(name).values for name in ESTIMANDS}, network_quality(case))
 
     def repetitions(self, cell: SuiteCell) -> tuple[list[TabularCase], list[TabularCase], dict[str, TabularCase]]:
-        """Train on the same rows with other seeds; draw the test rows again with replacement."""
+        """Train on the same rows with other seeds. Draw the test rows again with replacement."""
         case: TabularCase = cell.case
         truth, seed, sizes = case.truth, case.seed, case.sizes
         retrained = [
@@ -83,7 +84,7 @@ class TabularSuite(Suite):
         return retrained, samples, changed
 
     def more(self, cell: SuiteCell, contestant: Contestant, scores: Scores) -> Numbers:
-        """Yield coverage of intervals, and how well relevant features are told from irrelevant ones."""
+        """Yield coverage of intervals, and how well relevant features are separated from irrelevant ones."""
         if contestant.estimand in ESTIMANDS and scores.low is not None and scores.high is not None:
             truth = cell.truths[contestant.estimand]
             yield contestant.estimand, "interval_coverage", interval_coverage(truth, scores.low, scores.high)

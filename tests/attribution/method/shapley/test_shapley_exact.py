@@ -346,22 +346,22 @@ def test_saved_and_shown(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"structure": "tree"}, "structure must be one of 'flat', 'owen', however: structure='tree'"),
-        ({"game": "loss"}, "game must be one of 'prediction', 'expected', however: game='loss'"),
-        ({"exact": -1}, "exact must be an integer of at least 0, however: exact=-1"),
+        ({"structure": "tree"}, "structure must be one of 'flat', 'owen', got 'tree'"),
+        ({"game": "loss"}, "game must be one of 'prediction', 'expected', got 'loss'"),
+        ({"exact": -1}, "exact must be an integer of at least 0, got -1"),
         (
             {"exact": 30},
-            "exact must be at most 16, as every player more doubles the coalitions, however: exact=30; leave it out",
+            "exact must be at most 16, got 30: each player doubles the coalitions. Leave it out",
         ),
-        ({"references": 0}, "references must be an integer of at least 1, however: references=0"),
-        ({"max_permutations": 2.5}, "max_permutations must be an integer of at least 4, however: max_permutations=2.5"),
+        ({"references": 0}, "references must be an integer of at least 1, got 0"),
+        ({"max_permutations": 2.5}, "max_permutations must be an integer of at least 4, got 2.5"),
         (
             {"min_permutations": 100, "max_permutations": 50},
-            "min_permutations must not be above max_permutations, however: min_permutations=100, max_permutations=50",
+            "min_permutations=100 is above max_permutations=50",
         ),
         (
             {"tolerance": -0.1},
-            "tolerance must be a finite number of at least 0, however: tolerance=-0.1; pass for example 0.01",
+            "tolerance must be a finite number of at least 0, got -0.1. Pass for example 0.01",
         ),
     ],
 )

@@ -17,7 +17,7 @@ from permgrad.attribution.method.shapley import method as shapley_method
 from permgrad.attribution.method.shapley import sampled as shapley_sampled
 from permgrad.attribution.method.shapley.game import ShapleyGame
 from permgrad.attribution.method.shapley.owen import Tree
-from permgrad.attribution.method.shapley.sampled import StoppingRule, Strata
+from permgrad.attribution.method.shapley.sampled import StoppingRule, Strata, moderated
 from permgrad.base.random import content_keys
 
 
@@ -51,7 +51,9 @@ def explain(rows: Tensor = ROWS, **options) -> pg.Explanation:
 def no_pilot(monkeypatch):
     """Designs are played wherever they can be, and nothing is tried before."""
     for module in (shapley_method, shapley_sampled):
-        monkeypatch.setattr(module, "prefers_designs", lambda game, tree: tree.free)
+        monkeypatch.setattr(
+            module, "prefers_designs", lambda game, tree: (tree.free, np.ones(tree.players, dtype=bool))
+        )
 
 
 # ---- what holds exactly ----------------------------------------------------------------------------------------------
@@ -174,7 +176,9 @@ def test_what_is_tried_before_is_counted_too(monkeypatch):
     monkeypatch.setattr(nn.Linear, "forward", forward)
     counted, for_reading = rows_of_a_run()
     for module in (shapley_method, shapley_sampled):
-        monkeypatch.setattr(module, "prefers_designs", lambda game, tree: tree.free)
+        monkeypatch.setattr(
+            module, "prefers_designs", lambda game, tree: (tree.free, np.ones(tree.players, dtype=bool))
+        )
     without, known = rows_of_a_run()
     assert counted > without
     assert for_reading == known
@@ -247,7 +251,7 @@ def test_a_row_takes_as_many_orders_in_any_unit(monkeypatch):
 
 
 def test_rows_that_do_not_settle_are_told():
-    with pytest.warns(pg.PermgradWarning, match=r"after 100 orders 12 of 12 rows have not .* raise max_permutations"):
+    with pytest.warns(pg.PermgradWarning, match=r"After 100 orders, .* for 12 of 12 rows .*\. Raise max_permutations"):
         pg.explain(
             NET, ROWS, method="shapley", background=BACKGROUND, exact=0, tolerance=1e-6, max_permutations=100,
             random_state=0, progress=False,
@@ -261,6 +265,9 @@ def test_rows_that_do_not_settle_are_told():
         (100, 100, 2000, (100, 2, 10)),
         (501, 100, 2000, (25, 2, 40)),
         (1, 2, 4, (1, 2, 2)),
+        (1, 100, 2000, (25, 2, 40)),
+        (12, 100, 2000, (24, 3, 41)),
+        (5, 10, 100, (25, 2, 2)),
         (20, 100, 100, (20, 2, 2)),
         (99, 2, 20, (5, 2, 2)),
     ],
@@ -342,6 +349,33 @@ def test_content_keys(columns, dtype):
     np.testing.assert_array_equal(keys[3:9], content_keys([rows[3:9], np.zeros((6, 2))]))
     assert len(np.unique(keys)) == len(np.unique(rows, axis=0))
     assert (keys != content_keys([rows, np.ones((50, 2))])).all()
+
+
+def test_errors_of_a_row_borrow_from_its_players_that_can_move_an_output():
+    std = np.array([[[2.0], [0.0], [0.0]]])
+    found, freedom = moderated(std, 48, np.array([[True, True, False]]))
+    assert freedom == 49
+    np.testing.assert_allclose(found[0, :, 0] ** 2, [(48 * 4 + 2) / 49, 2 / 49, 0])
+
+
+def test_intervals_of_trees_cover_where_interactions_are_rare():
+    """Few orders see them, so that all contributions of a row's player can be equal."""
+
+    def tree(rows: np.ndarray) -> np.ndarray:
+        return rows[:, 0] + 2.0 * (rows[:, 1:4] > 0.4).all(axis=1) + (rows[:, 4:8] > -0.3).all(axis=1)
+
+    rows, background = draw(40, 9, seed=4).numpy(), draw(20, 9, seed=2).numpy()
+    options = {"method": "shapley", "background": background, "task": "regression", "progress": False}
+    exact = pg.explain(tree, rows, **options)
+    found = pg.explain(tree, rows, exact=0, random_state=0, **options)
+    used = exact.values[:, :8] != 0
+    assert 0.1 < used.mean() < 0.9
+    wrong = np.abs(found.values - exact.values) > 1e-9
+    assert wrong.mean() > 0.05
+    assert (found.std[wrong] > 0).mean() > 0.9
+    inside = (found.low - 1e-9 <= exact.values) & (exact.values <= found.high + 1e-9)
+    assert inside.mean() > 0.85
+    np.testing.assert_array_equal(found.std[:, 8], 0)
 
 
 # ---- losses ----------------------------------------------------------------------------------------------------------

@@ -1,11 +1,11 @@
 """Balanced coalitions: sets of players from which the values of one row and one donor are solved.
 
-A coalition S and its complement are played together: ``O(S) = (v(S) - v(not S)) / 2`` holds nothing of what two players
-do together. A player's value among n is ``(v(all) - v(nobody)) / n`` plus the mean over the sizes k = 1 … n - 1 of (n -
-1) / n times the mean of O over coalitions of size k with the player less that without it. A *design* is n coalitions of
-one size that hold every player equally often, and the matrix that solves additive games; with names shuffled and the
-size drawn evenly its mean is the Shapley value of any game. NOTE[DIFF]: KernelSHAP (Covert & Lee 2021, arXiv
-2012.01536) solves one regression over all sizes, which is consistent but biased.
+A coalition S and its complement are played together: ``O(S) = (v(S) - v(not S)) / 2`` is free of interactions of two
+players. A player's value among n is ``(v(all) - v(nobody)) / n`` plus (n - 1) / n times a mean over the sizes
+k = 1 … n - 1. For each size it averages the mean of O over coalitions with the player minus the mean over those without
+it. A *design* is n coalitions of one size that hold every player equally often, and the matrix that solves additive
+games. With shuffled names and an evenly drawn size, its mean is the Shapley value of any game. NOTE[DIFF]: KernelSHAP
+(Covert & Lee 2021, arXiv 2012.01536) solves one regression over all sizes, which is consistent but biased.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ from permgrad.attribution.method.shapley.owen import Booleans, Counters, Floats,
 from permgrad.attribution.replace.coalitions import CoalitionGame
 from permgrad.base.random import generator, uniform
 
-#: Up to so many players all coalitions are few enough to be a design of their own.
+#: Up to this number of players, all coalitions together are the design.
 _FEW = 4
-#: Designs of so many players are kept once they are made; others are made from their block again.
+#: Designs of up to this number of players are stored. Others are made again from their block.
 _KEPT_PLAYERS = 64
-#: Blocks that are looked at for the best cyclic design of a size.
+#: Blocks that are tried for the best cyclic design of a size.
 _CANDIDATES = 300
 
 
 @dataclass(frozen=True)
 class Design:
-    """Coalitions ``(coalitions, players)``; ``weights @ O`` are the values less the equal share."""
+    """Coalitions ``(coalitions, players)``. ``weights @ O`` are the values minus the equal share."""
 
     sets: Booleans
     weights: Floats
 
 
 def make_design(players: int, size: int) -> Design:
-    """Return the design of a size up to half of the players; for two to four players every coalition, of any size."""
+    """Return the design of a size up to half of the players. For two to four players it has every coalition."""
     return _kept(players, size) if players <= _KEPT_PLAYERS else _made(players, size)
 
 
 def _made(players: int, size: int) -> Design:
     if players <= _FEW:
         exact = Tree.flat(players).coalitions()
-        # One of each coalition and its complement: those that hold the first player, but for that of all.
+        # One of each coalition and its complement: those with the first player, except that of all players.
         one_of_two = np.flatnonzero(exact.kept[:, 0] & ~exact.kept.all(axis=1))
         return Design(exact.kept[one_of_two], 2 * exact.weights[:, one_of_two])
     if size == 2:
@@ -117,7 +117,7 @@ def _solve(game: ShapleyGame, rows: Integers, donors: Integers, counters: Counte
     total = game.full(rows) - game.empty(rows, donors)
     with np.errstate(over="ignore"):
         numbered = counters[:, None] * np.uint64(players) + np.arange(players, dtype=np.uint64)
-    # Those who take no part come last.
+    # Players that take no part come last.
     ranks = places(np.where(active, uniform(game.request.seed, ("design",), numbered), 2.0))
     values = np.where(active[..., None], (total / np.maximum(count, 1)[:, None])[:, None], 0.0)
     # Samples with equally many players that take part, at least two, are laid out together, and all of them played at
@@ -149,8 +149,11 @@ def _solve(game: ShapleyGame, rows: Integers, donors: Integers, counters: Counte
     return values
 
 
-def all_used(game: ShapleyGame) -> bool:
-    """Return whether every player was seen to change every output: designs give an idle one nearly, not quite 0."""
+def used_players(game: ShapleyGame) -> Booleans:
+    """Return which players were seen to change every output, ``(players,)``.
+
+    Designs give an idle player nearly, not quite 0.
+    """
     grid = CoalitionGame(replace(game.request, inputs=game.request.donors))
     rng, background = generator(game.request.seed, "used"), len(game.request.donors[0])
 
@@ -163,11 +166,12 @@ def all_used(game: ShapleyGame) -> bool:
 
     used = _seen(np.ones((1, game.players), dtype=bool), game.rounding(np.zeros(1, dtype=np.int64), 1), play)
     game.evaluations += grid.evaluations
-    return bool(used[0])
+    seen: Booleans = used[0]
+    return seen
 
 
 def all_used_in(game: ShapleyGame, rows: Integers, keys: Counters, donors: Integers) -> Booleans:
-    """Return ``all_used`` for each row, where there is a single donor: draws are counted from one key for each row."""
+    """Return for each row whether all players are used, with a single donor: draws are counted from a key for each."""
 
     def play(row: Integers, player: Integers, trials: int) -> Floats:
         with np.errstate(over="ignore"):
@@ -176,11 +180,11 @@ def all_used_in(game: ShapleyGame, rows: Integers, keys: Counters, donors: Integ
         drawn = uniform(game.request.seed, ("used", trials), numbered)
         return game.values(rows[row], donors[row], _with_and_without(player, drawn[:, 0], drawn[:, 1:]))
 
-    return _seen(game.differs(rows, donors), game.rounding(rows, 1), play)
+    return np.asarray(_seen(game.differs(rows, donors), game.rounding(rows, 1), play).all(axis=1))
 
 
 def _seen(doubted: Booleans, rounding: Floats, play: Callable[[Integers, Integers, int], Floats]) -> Booleans:
-    """Return for each row whether every player ``doubted`` was seen to move what ``play`` gives, ``(trials, 2, V)``."""
+    """Return for each row and player, also if not ``doubted``, whether it was seen to move what ``play`` gives."""
     for trials in _TRIALS:
         row, player = np.nonzero(doubted)
         for part in slices(len(row), max(1, _NUMBERS // (trials * (doubted.shape[1] + 1)))):
@@ -188,7 +192,7 @@ def _seen(doubted: Booleans, rounding: Floats, play: Callable[[Integers, Integer
             steps = np.abs(np.diff(play(which, whose, trials), axis=1))[:, 0]
             moved = np.asarray(steps > rounding[which]).reshape(-1, trials, steps.shape[1])
             doubted[row[part], player[part]] = ~moved.any(axis=1).all(axis=-1)
-    used: Booleans = np.logical_not(doubted.any(axis=1))
+    used: Booleans = np.logical_not(doubted)
     return used
 
 

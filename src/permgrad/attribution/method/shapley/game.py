@@ -1,4 +1,4 @@
-"""The games that Shapley values share out: players of a coalition keep the row's values, others come from donors."""
+"""The games of Shapley values: players of a coalition keep the row's values, others come from donors."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from permgrad.attribution.method import Request
+from permgrad.attribution.method.shapley.indices import InteractionIndex
 from permgrad.attribution.method.shapley.owen import Booleans, Floats, Integers, Tree
 from permgrad.attribution.replace.coalitions import CoalitionGame
 from permgrad.attribution.replace.finite import finite, is_half, rounding_size
-from permgrad.models.losses import losses
+from permgrad.attribution.subject.outputs import OutputForm
+from permgrad.models.losses import OtherLoss, find_loss
 
-#: Network rows, and bytes of their masks, that are laid out at once.
+#: Network rows, and bytes of their masks, that are prepared at once.
 _CHUNK_ROWS, _CHUNK_BYTES = 2**17, 2**25
 #: How much steeper a measure may be elsewhere than at the two ends of the game.
 _STEEPER = 4
@@ -22,7 +24,7 @@ _TINY = torch.finfo(torch.float64).tiny
 
 
 class ShapleyGame(CoalitionGame):
-    """What coalitions are worth, for the rows of one call, in V numbers each: of the output, or of a loss."""
+    """Worth of coalitions for the rows of one call, V numbers each: of the output, or of a loss."""
 
     def __init__(self, request: Request, measured: str) -> None:
         super().__init__(request)
@@ -30,11 +32,11 @@ class ShapleyGame(CoalitionGame):
         self._noise = self.noise
         self.measured, self.width = measured, len(request.targets) if measured == "output" else 1
         self.players = len(request.space.names)
-        #: Without players only the background is left; else what belongs to nobody stays as it is in the row.
+        #: True if every position has a player. Positions without a player keep the row's values.
         self.covered = request.space.covers()
 
     def measure(self, outputs: Tensor, rows: Integers) -> Floats:
-        """Return what outputs ``(m, donors, K)`` of the receivers ``rows`` ``(m,)`` are worth, ``(m, V)``.
+        """Return the worth ``(m, V)`` of outputs ``(m, donors, K)`` of the receivers ``rows`` ``(m,)``.
 
         ``"output"``: their mean. ``"expected"``: minus the mean loss of each; ``"prediction"``: minus the loss of their
         mean (SAGE: Covert, Lundberg & Lee 2020, equation 2); without y the divergence from the row's own prediction.
@@ -46,20 +48,34 @@ class ShapleyGame(CoalitionGame):
             values: Floats = chosen.reshape(*outputs.shape[:2], -1).mean(dim=1).cpu().numpy()
             return values
         base, loss = self.row_outputs[_index(rows)].double(), self.request.loss
-        if self.measured == "expected" or subject.task == "regression":
+        if self.measured == "expected" or subject.task == "regression" or isinstance(loss, OtherLoss):
             if self.measured == "prediction":
                 flat, donors = outputs.double().mean(dim=1), 1
             if y is None:
                 lost = subject.divergence_rows(flat, base.repeat_interleave(donors, dim=0))
             else:
-                lost = subject.loss_rows(flat, np.repeat(y[rows], donors), loss)
+                lost = subject.loss_rows(flat, y[np.repeat(rows, donors)], loss)
             mean: Floats = lost.reshape(-1, donors).mean(axis=1, keepdims=True)
             return -mean
         # The softmax of log-probabilities are the probabilities, so that every loss of logits can be used.
         averaged = subject.probabilities(flat).reshape(*outputs.shape[:2], -1).mean(dim=1)
+        if subject.task == "multilabel":
+            labels = OutputForm(
+                "multilabel",
+                "probabilities",
+                subject.count,
+                (),
+                subject.output_names,
+                loss_columns=subject.loss_columns,
+            )
+            unchanged = subject.probabilities(base)
+            lost = (
+                labels.divergence_rows(averaged, unchanged) if y is None else labels.loss_rows(averaged, y[rows], loss)
+            )
+            return -lost[:, None]
         logarithm = averaged.clamp_min(_TINY).log()
         if y is not None:
-            of_rows = losses.get(loss)(logarithm, torch.as_tensor(y[rows], device=logarithm.device))
+            of_rows = find_loss(loss)(logarithm, torch.as_tensor(y[rows], device=logarithm.device))
         else:
             unchanged = subject.probabilities(base)
             of_rows = (unchanged * (unchanged.clamp_min(_TINY).log() - logarithm)).sum(dim=1).clamp_min(0)
@@ -67,11 +83,11 @@ class ShapleyGame(CoalitionGame):
         return negative
 
     def full(self, rows: Integers) -> Floats:
-        """Return what the coalition of all players is worth, ``(n, V)``: the row as it is."""
+        """Return the worth of the coalition of all players, ``(n, V)``: the unchanged row."""
         return self.measure(self.row_outputs[_index(rows)][:, None], rows)
 
     def empty(self, rows: Integers, donors: Integers) -> Floats:
-        """Return what nobody is worth, ``(n, V)``, with the donors of each row, ``(n, donors)``."""
+        """Return the worth of the empty coalition, ``(n, V)``, with the donors of each row, ``(n, donors)``."""
         if not self.covered:
             return self.values(rows, donors, np.zeros((len(rows), 1, self.players), dtype=bool))[:, 0]
         worths = [
@@ -81,7 +97,7 @@ class ShapleyGame(CoalitionGame):
         return np.concatenate(worths)
 
     def values(self, rows: Integers, donors: Integers, keeps: Booleans) -> Floats:
-        """Return what coalitions are worth, ``(n, coalitions, V)``, that keep players ``(n, coalitions, players)``."""
+        """Return the worth ``(n, coalitions, V)`` of coalitions that keep players ``(n, coalitions, players)``."""
         count, coalitions, width = len(rows), keeps.shape[1], donors.shape[1]
         worths = np.empty((count, coalitions, self.width))
         wide = max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // max(self.players, 1)) // max(width, 1))
@@ -94,7 +110,7 @@ class ShapleyGame(CoalitionGame):
         return worths
 
     def predicted(self, rows: Integers, donors: Integers, keeps: Booleans) -> Tensor:
-        """Return raw outputs ``(n, coalitions, donors, K)``: of several inputs each branch runs once per row."""
+        """Return raw outputs ``(n, coalitions, donors, K)``. With several inputs, each branch runs once per row."""
         alone = sum(bool((owners >= 0).any()) for owners in self.request.space.segments) == 1
         if len(self.request.inputs) == 1 or (alone and self._branches(keeps[..., 0].size * donors.shape[1]) is None):
             return self.grid(rows, donors, keeps)
@@ -105,7 +121,7 @@ class ShapleyGame(CoalitionGame):
         return self.predict(receivers, lenders, replaced).cpu().reshape(*shape, -1)
 
     def rounding(self, rows: Integers, donors: int) -> Floats:
-        """Return the values' difference that is the network's rounding, ``(n, V)``: each output is moved by its own."""
+        """Return the change of the values by the network's rounding, ``(n, V)``."""
         unchanged, kind = self.row_outputs[_index(rows)], self.row_outputs.dtype
         mean = self.background_outputs.double().mean(dim=0).expand(len(rows), -1)
         largest = np.zeros((len(rows), self.width))
@@ -122,7 +138,7 @@ class ShapleyGame(CoalitionGame):
 
 
 def _index(numbers: Integers) -> Tensor:
-    """Return row numbers as a tensor of its own: views of broadcast arrays cannot be written to."""
+    """Return row numbers as a new tensor, because views of broadcast arrays cannot be written to."""
     return torch.from_numpy(np.array(numbers))
 
 
@@ -135,29 +151,42 @@ def slices(count: int, size: int) -> Iterator[slice]:
 # ---- every coalition, for a few players ------------------------------------------------------------------------------
 
 
-#: Numbers kept for the rows of one block.
+#: Numbers stored for the rows of one block.
 _BLOCK_NUMBERS = 2**21
 
 
 class Enumeration:
-    """Exact values of a tree's ``active`` players; the others are the same in the rows and in all their donors."""
+    """Exact values of a tree's ``active`` players. The others are the same in the rows and in all their donors.
 
-    def __init__(self, game: ShapleyGame, tree: Tree, active: Booleans | None = None) -> None:
+    With ``interactions`` their numbers take the place of the players' values.
+    """
+
+    def __init__(
+        self,
+        game: ShapleyGame,
+        tree: Tree,
+        active: Booleans | None = None,
+        interactions: InteractionIndex | None = None,
+    ) -> None:
         self.game = game
         self.active = np.ones(tree.players, dtype=bool) if active is None else active
         tree = tree if active is None else tree.among(active)
         self.coalitions = tree.coalitions()
+        self._shown, self._further = self.active, np.zeros((0, len(self.coalitions.kept)))
+        if interactions is not None:
+            some, self._shown = interactions.among(self.active)
+            self._further = some.weights(self.coalitions.kept)[tree.players :]
         sizes = self.coalitions.kept.sum(axis=1)
         self._nobody, self._everybody = int(np.argmin(sizes)), int(np.argmax(sizes))
         self._between = np.flatnonzero((sizes > 0) & (sizes < tree.players))
 
     def blocks(self, rows: int) -> Iterator[slice]:
         """Yield the rows in blocks whose coalitions fit in memory."""
-        numbers = self.game.width * (len(self.coalitions.kept) + len(self.coalitions.joined))
+        numbers = self.game.width * (len(self.coalitions.kept) + len(self.coalitions.joined) + len(self._shown))
         return slices(rows, max(1, min(8192, _BLOCK_NUMBERS // max(1, numbers))))
 
     def __call__(self, rows: Integers, donors: Integers) -> Floats:
-        """Return exact values ``(n, players, V)``, 0 for players that change nothing beyond rounding anywhere."""
+        """Return exact values ``(n, players, V)``, 0 for players that never change more than rounding."""
         keeps = self.coalitions.kept
         worth = np.empty((len(rows), len(keeps), self.game.width))
         worth[:, self._nobody] = self.game.empty(rows, donors)
@@ -171,6 +200,10 @@ class Enumeration:
         starts = np.searchsorted(owner, np.arange(len(self.coalitions.weights)))
         largest = np.maximum.reduceat(np.abs(worth[:, after] - worth[:, before]), starts, axis=1)
         shares[largest <= self.game.rounding(rows, donors.shape[1])[:, None]] = 0.0
-        values = np.zeros((len(rows), len(self.active), worth.shape[2]))
-        values[:, self.active] = shares
+        further: Floats = np.einsum("pc,ncv->npv", self._further, worth, optimize=True)
+        # An interaction of the size that rounding alone can give is 0.
+        noise = np.abs(self._further).sum(axis=1)[:, None] * self.game.rounding(rows, donors.shape[1])[:, None]
+        further[np.abs(further) <= noise] = 0.0
+        values = np.zeros((len(rows), len(self._shown), worth.shape[2]))
+        values[:, self._shown] = np.concatenate([shares, further], axis=1)
         return values

@@ -4,30 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from permgrad.attribution.method import Request
 from permgrad.attribution.method.shapley.balanced import solve
 from permgrad.attribution.method.shapley.game import Enumeration, ShapleyGame, slices
+from permgrad.attribution.method.shapley.indices import InteractionIndex
 from permgrad.attribution.method.shapley.owen import Floats, Integers, Tree
 from permgrad.attribution.method.shapley.sampled import GOLDEN, SILVER, walk
+from permgrad.attribution.ranks import shared_errors
 from permgrad.attribution.replace.game import receiver_classes
-from permgrad.attribution.replace.moments import NO_DONOR, PairMoments, estimated
+from permgrad.attribution.replace.moments import NO_DONOR, PairMoments, estimated, row_scores
+from permgrad.attribution.top import Estimates, TopLooks
 from permgrad.base.progress import Progress
 from permgrad.base.random import generator, uniform, uniform_integers
 
-#: More walks per row stop to pay when what differs between them is below this share of the variance, over all players.
+#: Sampling stops when the walks cause less than this share of the variance, summed over all players.
 _SMALL_SHARE = 0.2
-#: Samples that are under way at once.
+#: Samples computed at once.
 _WALKS = 4096
-#: Row numbers are turned into places modulo this one, so that a product with a fraction keeps its digits.
+#: Row numbers are taken modulo this number, so that a product with a fraction keeps its digits.
 _TURN = np.uint64(2**32)
 
 
 @dataclass(frozen=True)
 class LossPlan:
-    """How a loss game is played; ``expected``: losses of single predictions are averaged, not predictions."""
+    """How a loss game is played. With ``expected``, losses of single predictions are averaged, not predictions."""
 
     expected: bool
     references: int
@@ -35,38 +39,46 @@ class LossPlan:
     designs: bool
     tolerance: float
     most: int
+    interactions: InteractionIndex | None = None
+    looks: TopLooks | None = None
 
 
-def play_loss(
-    game: ShapleyGame, tree: Tree, plan: LossPlan, groups: Sequence[int | None]
-) -> tuple[dict[str, Floats], int, float]:
-    """Return fields of the explanation ``(players, groups)``, walks per row, and the gap; a group of None is all."""
+def play_loss(game: ShapleyGame, tree: Tree, plan: LossPlan, shown: Sequence[int]) -> tuple[dict[str, Any], int, float]:
+    """Return fields of the explanation ``(players, shown)``, walks per row, and the gap. Output 0 is all rows."""
     walks = _Walks(game, tree, plan)
     count = walks.enumerate() if plan.exact else walks.sample()
+    if plan.exact and plan.looks is not None:
+        plan.looks.in_question(walks.estimates(0))
+    groups = [place - 1 if place else None for place in shown]
     numbers = np.stack([estimated(walks.moments, game.request.confidence, group) for group in groups], axis=2)
-    return dict(zip(("values", "std", "low", "high", "p_values"), numbers, strict=True)), count, walks.gap()
+    fields = dict(zip(("values", "std", "low", "high", "p_values"), numbers, strict=True))
+    fields["correlation"] = shared_errors(
+        tree.players, shown, lambda group: row_scores(walks.moments, group)[: tree.players]
+    )
+    return fields, count, walks.gap()
 
 
 class _Walks:
-    """Plays rows and collects what they give."""
+    """Plays rows and collects their values."""
 
     def __init__(self, game: ShapleyGame, tree: Tree, plan: LossPlan) -> None:
         self.game, self.tree, self.plan, self.request = game, tree, plan, game.request
         request, background = game.request, len(game.request.donors[0])
         self.classes, _ = receiver_classes(request, game.row_outputs)
-        # Pairs with one donor each, so that the error holds the choice of donors: a mean over donors that all rows
-        # share would hide it, and intervals would be too narrow.
+        # Pairs with one donor each, so that the error includes the choice of donors. A mean over donors shared by all
+        # rows would hide it, and intervals would be too narrow.
         single, names = plan.expected, max(1, len(request.subject.class_names))
         shared = request.shared and single
-        self.moments = PairMoments(request.count, background if single else 1, shared, names, tree.players)
-        self.sums, self.squares = np.zeros((2, request.count, tree.players))
-        #: Sums over plays: the loss without information, what all players take off it, what they are given; the plays.
+        numbers = tree.players if plan.interactions is None else plan.interactions.numbers
+        self.moments = PairMoments(request.count, background if single else 1, shared, names, numbers)
+        self.sums, self.squares = np.zeros((2, request.count, numbers))
+        #: Sums over plays: loss without information, its reduction by all players, the sum of values, number of plays.
         self._totals = np.zeros(4)
         self.order = generator(request.seed, "references").permutation(background)
 
     def enumerate(self) -> int:
         """Play every coalition of every row once."""
-        exact, request = Enumeration(self.game, self.tree), self.request
+        exact, request = Enumeration(self.game, self.tree, interactions=self.plan.interactions), self.request
         with Progress(request.count, "shapley", request.progress) as progress:
             for part in exact.blocks(request.count):
                 rows = np.arange(part.start, part.stop, dtype=np.int64)
@@ -82,7 +94,7 @@ class _Walks:
         return 0
 
     def sample(self) -> int:
-        """Play each row one after the other, again and again, until errors are small or samples no longer matter."""
+        """Play all rows in turn, repeatedly, until errors are small or more samples no longer help."""
         rows = np.arange(self.request.count, dtype=np.int64)
         shifted = (rows + self.request.row_offset).astype(np.uint64)
         start = uniform(self.request.seed, ("design size",), np.zeros(1, dtype=np.uint64))
@@ -103,11 +115,11 @@ class _Walks:
         return number + 1
 
     def gap(self) -> float:
-        """Return how far the values are from adding up, relative to the loss without any information."""
+        """Return the gap of the sum of the values, relative to the loss without any information."""
         return float(abs(self._totals[2] - self._totals[1]) / self._totals[3] / self._scale())
 
     def _donors(self, rows: Integers, number: int) -> Integers:
-        """Return the donors of each row, ``(rows, donors)``: all, a systematic sample of its own, or a single one."""
+        """Return the donors of each row, ``(rows, donors)``: all, a systematic sample for the row, or a single one."""
         request, background = self.request, len(self.order)
         shifted = rows + request.row_offset
         count = min(self.plan.references, background)
@@ -130,13 +142,29 @@ class _Walks:
         self.squares[rows] += effects**2
         nobody = self.game.empty(rows, donors)
         worth = (self.game.full(rows) - nobody).sum()
-        self._totals += (-nobody.sum(), worth, effects.sum(), len(rows))
+        self._totals += (-nobody.sum(), worth, effects[:, : self.tree.players].sum(), len(rows))
 
     def _scale(self) -> float:
         """Return the mean loss without any information, the natural size of all values."""
         return max(float(self._totals[0] / self._totals[3]), float(np.finfo(np.float64).tiny))
 
+    def estimates(self, walks: int) -> Estimates:
+        """Return what is compared at a look."""
+        mean, std, count = self.moments.estimate()
+        correlation = shared_errors(len(mean), [0], lambda group: row_scores(self.moments, group))
+        draws = np.minimum(self._of_samples(walks), std**2) if walks > 1 else np.zeros_like(mean)
+        shared = None if correlation is None else correlation[0]
+        return Estimates(mean, std, draws, np.full(len(mean), max(walks, 1.0)), shared, float(count.min()) - 1)
+
+    def _of_samples(self, walks: int) -> Floats:
+        """Return the part of each variance that comes from samples."""
+        spread = np.maximum(self.squares - self.sums**2 / walks, 0).sum(axis=0) / (walks - 1)
+        of_samples: Floats = spread / (walks * self.request.count**2)
+        return of_samples
+
     def _settled(self, walks: int) -> bool:
+        if self.plan.looks is not None:
+            return walks in self.plan.looks.looks and not self.plan.looks.in_question(self.estimates(walks))
         if self.plan.tolerance == 0:
             return False
         _, std, _ = self.moments.estimate()
@@ -144,9 +172,7 @@ class _Walks:
             return True
         if walks < 2:
             return False
-        spread = np.maximum(self.squares - self.sums**2 / walks, 0).sum(axis=0) / (walks - 1)
-        of_orders = spread / (walks * self.request.count**2)
-        return bool(of_orders.sum() <= _SMALL_SHARE * (std**2).sum())
+        return bool(self._of_samples(walks).sum() <= _SMALL_SHARE * (std**2).sum())
 
 
 def _other_rows(
@@ -155,6 +181,6 @@ def _other_rows(
     if request.shared:
         drawn = uniform_integers(request.seed, ("donor", number), shifted, max(count - 1, 1))
         chosen = order[drawn]
-        # The last one stands in where a row would be its own donor.
+        # The last one replaces a row that would be its own donor.
         return np.where(chosen == rows, order[count - 1], chosen)
     return order[uniform_integers(request.seed, ("donor", number), shifted, count)]

@@ -1,18 +1,20 @@
-"""``shapley``: the output, or the loss, shared out fairly among all players (Shapley 1953)."""
+"""``shapley``: divides the output, or the loss, fairly among all players (Shapley 1953)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from math import comb
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 
-from permgrad.attribution.build import build, loss_unit, shown_outputs
+from permgrad.attribution.build import build, loss_unit, named, shown_outputs
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method import Request, Scope, methods, refuse_conditional
+from permgrad.attribution.method import Configured, Request, Scope, methods, refuse_conditional, refuse_interactions
+from permgrad.attribution.method.shapley.fitted import RowInteractions
 from permgrad.attribution.method.shapley.game import ShapleyGame
+from permgrad.attribution.method.shapley.indices import INDICES, MOST_ORDER, InteractionIndex
 from permgrad.attribution.method.shapley.loss import LossPlan, play_loss
 from permgrad.attribution.method.shapley.owen import STRUCTURES, Integers, Tree, make_tree
 from permgrad.attribution.method.shapley.sampled import (
@@ -24,66 +26,87 @@ from permgrad.attribution.method.shapley.sampled import (
     prefers_designs,
 )
 from permgrad.attribution.replace.donors import need_background
-from permgrad.attribution.replace.game import loss_scale
+from permgrad.attribution.replace.game import has_scale, loss_scale
 from permgrad.attribution.replace.moments import interval
 from permgrad.attribution.subject.outputs import output_range
-from permgrad.base.checks import check_choice, check_number, check_whole
+from permgrad.attribution.top import looks_of, tell_of_top
+from permgrad.base.checks import check_choice, check_flag, check_number, check_whole
 from permgrad.base.errors import InputError, warn_user
 from permgrad.base.random import generator
 
 GAMES = ("prediction", "expected")
-#: Players up to which all coalitions are enumerated; over many rows, the rows carry the error and not the orders.
+#: Largest number of players for which all coalitions are enumerated. Over many rows, the error comes from the rows.
 _EXACT_LOCAL, _EXACT_GLOBAL, _MOST_EXACT = 12, 6, 16
-#: Orders per row before the error is looked at.
+#: Most names of an explanation with interactions.
+_MOST_NAMES = 20_000
+#: Orders per row before the error is checked.
 _LEAST = 100
-#: Background rows that stand in for players, unless said otherwise.
+#: Default number of background rows that replace players.
 _REFERENCES_LOCAL, _REFERENCES_GLOBAL = 100, 50
 
 
 @methods.register("shapley")
-class Shapley:
+class Shapley(Configured):
     """Shapley values of the output for each row, or of the loss over all rows.
 
-    Local: a coalition is worth the row's mean output over the background rows, with the coalition's players as they are
-    in the row and all others as they are in the background row. The values of a row add up to its output minus the mean
+    Local: the worth of a coalition is the row's mean output over the background rows, with the coalition's players
+    from the row and all others from the background row. The values of a row add up to its output minus the mean
     output over the background.
 
-    Global, with y (SAGE: Covert, Lundberg & Lee 2020, arXiv 2004.00668): a coalition is worth minus the loss of the
-    prediction averaged over background rows, so that a value is what the player takes off the loss. Without y the loss
+    Global, with y (SAGE: Covert, Lundberg & Lee 2020, arXiv 2004.00668): the worth of a coalition is minus the loss of
+    the prediction averaged over background rows, so a value is the player's reduction of the loss. Without y the loss
     is the divergence from the model's own prediction.
 
     Options:
-        exact: up to so many players every coalition is enumerated and the error is exactly 0; with
-            ``structure="owen"`` the count is of the blocks that a single player meets. Default: 12, global: 6. Above,
-            coalitions are sampled in balanced designs, or orders in pairs of an order and its reverse: what varies less
-            between some pairs of background rows; with ``structure="owen"`` always orders.
+        exact: largest number of players for which every coalition is enumerated and the error is exactly 0. Default:
+            12, global: 6. With ``structure="owen"`` it counts the blocks that concern a single player. For more
+            players, coalitions are sampled in balanced designs, or orders in pairs with their reverse, whichever
+            varies less on some pairs of background rows. With ``structure="owen"``, orders are always used.
         tolerance: sampling stops at this standard error, as a share of the output's range over the background (global:
             of the loss without any information).
-        min_permutations, max_permutations: orders per row, at least (default: 100, or the most) and at most (local;
-            each pair is two, and so is each design, which needs as many predictions). A global game takes up to
-            ``n_repeats`` of them per row, and stops when samples and donors are less than a fifth of the variance;
-            ``tolerance=0`` takes all.
-        references: so many background rows stand in for players. Default: all that ``background=`` gives, else 100;
-            for a global game each row has 50 of its own, drawn from the background.
+        min_permutations, max_permutations: smallest (default: 100, or the largest) and largest number of orders per row
+            of a local explanation. A pair counts as two, and so does a design, which needs as many predictions. A
+            global game uses up to ``n_repeats`` of them per row, and stops when samples and donors cause less than a
+            fifth of the variance. ``tolerance=0`` uses all.
+        references: how many background rows replace players. Default: all rows of ``background=``, else 100. A global
+            game draws 50 for each row from the background.
         structure: ``"flat"``, or ``"owen"``: players of one modality (and of one group in it) join one after the other
             (Owen 1977), so that sums over modalities are the Shapley values of the game of modalities.
-        game: of a global explanation: ``"prediction"``: the loss of the averaged prediction, as in SAGE;
+        game: game of a global explanation. ``"prediction"``: the loss of the averaged prediction, as in SAGE.
             ``"expected"``: the averaged loss of predictions with one background row each, the game of ``permgrad``.
+        ensure_top, max_repeats: as for ``permgrad``, global only. Samples concern all players, so all are drawn again.
+            ``tolerance`` and ``n_repeats`` are then not used.
+        same_orders: whether a local explanation uses the same orders for every row, so that the values of two rows
+            differ less by chance. Balanced designs are then not used. The report's *What if* uses such orders.
+        interactions: 2 adds the interactions of pairs after the features, 3 also those of three, and so on. Features
+            keep their Shapley values. ``parts[index]`` has the values that the index gives to single features.
+        index: of interactions: ``"k-SII"``, ``"SII"``, ``"STII"`` or ``"FSII"``.
 
-    The local standard error is that of sampling orders or coalitions. NOTE[DIFF]: SAGE's is that of its sampled walks
-    too; here the global error is that of the mean over rows, samples included.
+    The local standard error is that of sampling orders or coalitions. A small p-value therefore shows that there are
+    enough of them, not that the model is right. It is 0 where all coalitions are enumerated, and where a feature was
+    not seen to change an output. The global error is that of the mean over rows, samples included.
+
+    Examples:
+        >>> import numpy as np, permgrad as pg
+        >>> X = np.random.default_rng(0).normal(size=(50, 3))
+        >>> explanation = pg.explain(lambda rows: rows @ [2.0, 1.0, 0.0], X, method="shapley", random_state=0)
+        >>> explanation.ranking()
+        ['x0', 'x1', 'x2']
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = ("local", "global")
-    options: ClassVar[Mapping[str, Any]] = {
-        "exact": None,
-        "tolerance": 0.01,
-        "min_permutations": None,
-        "max_permutations": 2000,
-        "references": None,
-        "structure": "flat",
-        "game": "prediction",
-    }
+    exact: int | None = None
+    tolerance: float = 0.01
+    min_permutations: int | None = None
+    max_permutations: int = 2000
+    references: int | None = None
+    structure: Literal["flat", "owen"] = "flat"
+    game: Literal["prediction", "expected"] = "prediction"
+    ensure_top: int | None = None
+    max_repeats: int = 128
+    same_orders: bool = False
+    interactions: int = 1
+    index: Literal["k-SII", "SII", "STII", "FSII"] = "k-SII"
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
@@ -95,7 +118,7 @@ class Shapley:
 
 
 def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
-    """Refuse options that cannot be used; return them with the most players that are enumerated."""
+    """Refuse invalid options. Return them with the largest number of players to enumerate."""
     need_background(request.count, shared=request.shared)
     fix = "leave sampling out, or join dependent features with groups="
     refuse_conditional(request, "shapley", "replaces players by those of background rows", fix)
@@ -105,24 +128,51 @@ def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
             check_whole(name, options[name], "pass such a number", least=least)
     if options["exact"] is not None and options["exact"] > _MOST_EXACT:
         raise InputError(
-            f"exact must be at most {_MOST_EXACT}, as every player more doubles the coalitions, however: "
-            f"exact={options['exact']}; leave it out, and pass a smaller tolerance"
+            f"exact must be at most {_MOST_EXACT}, got {options['exact']}: each player doubles the coalitions",
+            hint="Leave it out, and pass a smaller tolerance.",
+            code="PG002",
         )
     if (options["min_permutations"] or 0) > options["max_permutations"]:
         raise InputError(
-            "min_permutations must not be above max_permutations, however: "
-            f"min_permutations={options['min_permutations']}, max_permutations={options['max_permutations']}; lower "
-            "the one or raise the other"
+            f"min_permutations={options['min_permutations']} is above max_permutations={options['max_permutations']}",
+            hint="Lower the first or raise the second.",
+            code="PG006",
         )
     check_number("tolerance", options["tolerance"], "pass for example 0.01")
+    check_flag("same_orders", options["same_orders"])
+    check_choice("index", options["index"], INDICES)
+    if options["interactions"] > min(MOST_ORDER, len(request.space)):
+        raise InputError(
+            f"interactions must be at most {min(MOST_ORDER, len(request.space))} here, got {options['interactions']}",
+            hint="Pass 2 for pairs.",
+            code="PG002",
+        )
+    if options["structure"] != "flat":
+        refuse_interactions(options, f"structure={options['structure']!r}")
     for name, choices in (("structure", STRUCTURES), ("game", GAMES)):
         check_choice(name, options[name], choices)
-    standard = _EXACT_LOCAL if request.scope == "local" else _EXACT_GLOBAL
-    return {**options, "exact": standard if options["exact"] is None else options["exact"]}
+    standard = _EXACT_LOCAL if request.scope == "local" or options["interactions"] > 1 else _EXACT_GLOBAL
+    exact = standard if options["exact"] is None else options["exact"]
+    names = sum(comb(len(request.space), size) for size in range(1, options["interactions"] + 1))
+    if options["interactions"] > 1 and names > _MOST_NAMES:
+        raise InputError(
+            f"interactions={options['interactions']} of {len(request.space)} players are {names:,} names, and at most "
+            f"{_MOST_NAMES:,} are computed",
+            hint="Join players with groups=.",
+            code="PG002",
+        )
+    if options["interactions"] > 1 and request.scope == "global" and len(request.space) > exact:
+        way = f"pass exact={len(request.space)}, " if len(request.space) <= _MOST_EXACT else ""
+        raise InputError(
+            f"Interactions of the loss need every coalition, and {len(request.space)} players are more than {exact}",
+            hint=f"To change that, {way}join players with groups=, or choose method='permutation'.",
+            code="PG006",
+        )
+    return {**options, "exact": exact}
 
 
 def choose_references(request: Request, wanted: int | None) -> Integers:
-    """Return which background rows stand in for players: all that were given, else up to 100; in rising order."""
+    """Return the background rows that replace players, in rising order: all the user passed, else up to 100."""
     background = len(request.donors[0])
     if wanted is None:
         wanted = background if request.background_kind == "given" else _REFERENCES_LOCAL
@@ -137,28 +187,32 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
     game = ShapleyGame(request, "output")
     references = choose_references(request, options["references"])
     rows = np.arange(request.count, dtype=np.int64)
-    # Nobody's worth is the same for all rows, unless something belongs to nobody.
+    # The empty coalition is worth the same for all rows, unless some positions have no player.
     first = rows[:1] if game.covered else rows
     nobody = game.empty(first, np.broadcast_to(references, (len(first), len(references))))
-    # The outputs' range is taken over the background only, so that a row's result does not depend on which others are
-    # explained with it; 1 where an output does not vary.
+    # The outputs' range is taken over the background only, so that a row's result does not depend on other rows
+    # explained in the same call. It is 1 where an output does not vary.
     seen = game.measure(game.background_outputs[:, None], np.zeros(len(request.donors[0]), dtype=np.int64))
     scale = output_range(torch.as_tensor(seen), request.subject.dtype, alike=len(seen) == 1).numpy()
     least, most = int(options["min_permutations"] or _LEAST), int(options["max_permutations"])
     rule = StoppingRule(float(options["tolerance"]), least, most)
-    estimates = RowValues(game, tree, references, int(options["exact"]), rule, scale)
+    interactions = _interactions(request, options)
+    settings = game, tree, references, int(options["exact"]), rule, scale
+    estimates = RowValues(*settings, same_orders=options["same_orders"])
+    if interactions is not None:
+        estimates = RowInteractions(*settings, interactions)
     estimates.fill()
     predictions = game.full(rows)
-    gap = np.abs(estimates.values.sum(axis=1) - (predictions - nobody)) / scale
+    gap = np.abs(estimates.values[:, : tree.players].sum(axis=1) - (predictions - nobody)) / scale
     low, high, p_values = interval(
         estimates.values, estimates.std, estimates.freedom[:, None, None] + 1, request.confidence
     )
     relative = (estimates.std / scale).max(axis=(1, 2))
     if (relative > rule.tolerance).any():
         warn_user(
-            f"standard errors should fall to {rule.tolerance:g} of the output's range, however: after "
-            f"{most} orders {int((relative > rule.tolerance).sum())} of {len(relative)} rows have not (largest "
-            f"{relative.max():.2g}); raise max_permutations or tolerance, or lower references"
+            f"After {most} orders, the standard error is above {rule.tolerance:g} of the output's range for "
+            f"{int((relative > rule.tolerance).sum())} of {len(relative)} rows (largest: {relative.max():.2g}). Raise "
+            "max_permutations or tolerance, or lower references."
         )
     facts = {
         "quantity": "output minus the mean output over the background",
@@ -172,15 +226,12 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         "output_range": scale.tolist(),
         "model_rows": game.evaluations,
     }
+    numbers = {"values": estimates.values, "std": estimates.std, "low": low, "high": high, "p_values": p_values}
     return build(
         request,
         "shapley",
-        estimates.values,
-        facts,
-        std=estimates.std,
-        low=low,
-        high=high,
-        p_values=p_values,
+        facts=facts | _pair_facts(interactions, "output"),
+        **_by_name(request, interactions, numbers),
         additive=True,
         base_values=nobody[0] if game.covered else nobody,
         predictions=predictions,
@@ -194,28 +245,34 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
     standard = len(request.donors[0]) if expected and not exact else _REFERENCES_GLOBAL
     designs = not exact and tree.free
     if designs:
-        # Whether designs vary less is told by the outputs of the background: losses are taken to be alike. Neither the
-        # rows explained nor the outputs asked for have a part in it: values do not depend on them.
+        # The outputs of the background show whether designs vary less, and losses are assumed to behave alike. The
+        # rows explained and the requested outputs are not used, so values do not depend on them.
         every_output = tuple(range(len(request.subject.output_names)))
         outputs_game = ShapleyGame(replace(request, inputs=request.donors, targets=every_output), "output")
-        designs = prefers_designs(outputs_game, tree)
+        designs, _ = prefers_designs(outputs_game, tree)
         game.evaluations += outputs_game.evaluations
+    looks = looks_of(options, request.space.names, request.confidence, once=exact)
     plan = LossPlan(
         expected=expected,
         references=min(len(request.donors[0]), options["references"] or standard),
         exact=exact,
         designs=designs,
         tolerance=float(options["tolerance"]),
-        most=request.n_repeats,
+        most=options["max_repeats"] if looks else request.n_repeats,
+        looks=looks,
+        interactions=_interactions(request, options),
     )
     shown, every = shown_outputs(request), ("all", *request.subject.class_names)
-    fields, walks, gap = play_loss(game, tree, plan, [None if not place else place - 1 for place in shown])
-    loss = "divergence" if request.y is None else request.loss
+    fields, walks, gap = play_loss(game, tree, plan, shown)
+    every_row = game.full(np.arange(request.count, dtype=np.int64))[:, 0]
+    unchanged = -float(np.average(every_row, weights=request.sample_weight))
+    loss = "divergence" if request.y is None else str(request.loss)
     facts = {
-        "quantity": "part of the fall of the loss" if request.y is not None else "part of the divergence",
+        "quantity": "part of the decrease of the loss" if request.y is not None else "part of the divergence",
         "unit": loss_unit(request, loss),
         "loss": loss,
         "loss_scale": loss_scale(request),
+        **({"model_loss": unchanged} if has_scale(request) else {}),
         "baseline": f"{plan.references:,} of {len(request.donors[0]):,} background rows for each row explained",
         "game": options["game"],
         "structure": options["structure"],
@@ -224,6 +281,36 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         "completeness_gap": gap,
         "classes_by": "y" if request.y is not None else "predicted class",
         "model_rows": game.evaluations,
+        **tell_of_top(looks),
     }
     outputs = tuple(every[place] for place in shown)
-    return build(request, "shapley", fields.pop("values"), facts, outputs=outputs, additive=True, **fields)
+    facts |= _pair_facts(plan.interactions, "loss")
+    fields = _by_name(request, plan.interactions, fields)
+    return build(request, "shapley", facts=facts, outputs=outputs, additive=True, **fields)
+
+
+def _interactions(request: Request, options: dict[str, Any]) -> InteractionIndex | None:
+    if options["interactions"] == 1:
+        return None
+    return InteractionIndex(options["index"], int(options["interactions"]), len(request.space))
+
+
+def _by_name(request: Request, interactions: InteractionIndex | None, fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields with names. What the index gives to single players becomes a part."""
+    if interactions is None:
+        return fields
+    players, names = interactions.players, len(interactions.members)
+    result = {name: array[..., :names, :] if name != "correlation" else array for name, array in fields.items()}
+    for group, name in (("parts", "values"), ("part_std", "std")):
+        beyond = result[name][..., players:, :]
+        result[group] = {interactions.index: np.concatenate([fields[name][..., names:, :], beyond], axis=-2)}
+    return result | named(request, interactions.members)
+
+
+def _pair_facts(interactions: InteractionIndex | None, kind: str) -> dict[str, Any]:
+    """Return the facts of interactions that were all looked at."""
+    if interactions is None:
+        return {}
+    pairs = len(interactions.members) - interactions.players
+    about = {"order": interactions.order, "kind": kind, "index": interactions.index, "candidates": pairs}
+    return {"interactions": {**about, "looked_at": pairs, "share": 1.0, "left_out": 0, "bound": 0.0}}

@@ -25,7 +25,7 @@ STRUCTURES = ("flat", "owen")
 
 @dataclass(frozen=True)
 class Coalitions:
-    """``values = weights @ v(kept)``; ``joined``: who joins, and the coalitions without and with it, ``(steps, 3)``."""
+    """``values = weights @ v(kept)``. ``joined``: player, and coalitions without and with it, ``(steps, 3)``."""
 
     kept: Booleans
     weights: Floats
@@ -40,16 +40,16 @@ class Tree:
 
     @classmethod
     def flat(cls, players: int) -> Tree:
-        """Return the tree in which every player stands by itself."""
+        """Return the tree without blocks."""
         return cls(np.arange(players, dtype=np.int64)[None])
 
     @classmethod
     def build(cls, *levels: list[str] | tuple[str, ...]) -> Tree:
-        """Return the tree with the named blocks, top level first; the players themselves are added as last level."""
+        """Return the tree with the named blocks, top level first. The players themselves are added as last level."""
         labels: list[Integers] = []
         paths: list[tuple[str, ...]] = [() for _ in levels[0]]
         for names in levels:
-            # A block's name counts within its parent only.
+            # A block's name is unique only within its parent.
             paths = [(*path, name) for path, name in zip(paths, names, strict=True)]
             numbers = {path: index for index, path in enumerate(dict.fromkeys(paths))}
             labels.append(np.array([numbers[path] for path in paths], dtype=np.int64))
@@ -67,11 +67,11 @@ class Tree:
         return len(self.labels) == 1
 
     def among(self, players: Booleans) -> Tree:
-        """Return the tree of some players alone, in which the others add nothing."""
+        """Return the tree of some players only."""
         return Tree(np.stack([np.unique(level[players], return_inverse=True)[1] for level in self.labels]))
 
     def freedom(self) -> int:
-        """Return one more than the most blocks that a player's contribution is summed over the subsets of."""
+        """Return 1 + the largest number of blocks over whose subsets a player's contribution is summed."""
         return 1 + max(sum(len(siblings) for siblings in self._siblings(player)) for player in range(self.players))
 
     def _siblings(self, player: int) -> list[list[Booleans]]:

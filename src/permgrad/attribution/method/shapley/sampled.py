@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from permgrad.attribution.method.shapley.balanced import all_used, all_used_in, solve
+from permgrad.attribution.method.shapley.balanced import all_used_in, solve, used_players
 from permgrad.attribution.method.shapley.game import Enumeration, ShapleyGame, slices
+from permgrad.attribution.method.shapley.indices import InteractionIndex
 from permgrad.attribution.method.shapley.owen import Booleans, Counters, Floats, Integers, Tree
 from permgrad.base.progress import Progress
 from permgrad.base.random import content_keys, generator, uniform, uniform_integers
@@ -22,17 +23,19 @@ ENUMERATION = "enumeration of all coalitions"
 ORDERS, DESIGNS = "pairs of an order and its reverse", "balanced coalitions and their complements"
 #: Bytes of the masks, and numbers of the sums, that are held at once.
 _MASK_BYTES, _BLOCK_NUMBERS = 2**25, 2**22
-#: Part of a row's progress that its least rounds make up; whether it needs more is not known before.
+#: Share of a row's progress that its least number of rounds makes up.
 _BEFORE_SETTLED = 0.9
-#: Walks of a round where the background has too many rows to go round.
+#: Walks of a round where the background has too many rows for one walk each.
 _LOOSE_WALKS = 25
-#: Walks of a single round, at most: it cannot stop early.
+#: Largest number of walks in a single round, which cannot stop early.
 _SINGLE_ROUND = 250
-#: Pairs of background rows on which designs and orders are compared; how often at most, where they tell nothing; and
-#: what is clearly less.
+#: Pairs of background rows on which designs and orders are compared, the most attempts where they show no difference,
+#: and the ratio that is clearly less.
 _PILOT_PAIRS, _PILOTS, _CLEARLY_LESS = 4, 4, 0.7
-#: How often both are compared for a row that has a single background row, and the numbers that these samples have.
+#: Comparisons of both for a row that has a single background row, and the first number of these samples.
 _PILOTS_OF_ROW, _PILOT_NUMBERS = 2, 2**40
+#: Degrees of freedom that a row's mean variance adds to each player's. With 2, networks' intervals are too wide.
+_SHARED_FREEDOM = 1
 #: Steps whose multiples lie evenly on [0, 1), also together: (√5 − 1)/2 and √2 − 1.
 GOLDEN, SILVER = 0.6180339887498949, 0.41421356237309503
 #: An odd number: keeps the walks of one row apart.
@@ -40,7 +43,7 @@ _STRIDE = np.uint64(0xD1B54A32D192ED03)
 
 
 def walk(game: ShapleyGame, tree: Tree, rows: Integers, donors: Integers, counters: Counters) -> Floats:
-    """Return what each player adds along one order, drawn by a counter, and its reverse, ``(walks, players, V)``."""
+    """Return each player's contribution along one order and its reverse, drawn by counters, ``(walks, players, V)``."""
     players = tree.players
     values = np.empty((len(rows), players, game.width))
     for part in slices(len(rows), max(1, _MASK_BYTES // max(1, 2 * players * players))):
@@ -55,12 +58,12 @@ def walk(game: ShapleyGame, tree: Tree, rows: Integers, donors: Integers, counte
 
 
 def _path(game: ShapleyGame, rows: Integers, donors: Integers, ranks: Integers) -> Floats:
-    """Return what the coalitions along ``ranks`` are worth, ``(n, orders, players + 1, V)``."""
+    """Return the worth of the coalitions along ``ranks``, ``(n, orders, players + 1, V)``."""
     count, orders, players = ranks.shape
     differs = np.broadcast_to(game.differs(rows, donors)[:, None], ranks.shape)
     changed = np.zeros((count, orders, players + 1), dtype=bool)
     np.put_along_axis(changed[:, :, 1:], ranks, differs, axis=2)
-    # The last coalition that differs from the one before it; from the last of them on, it is the row itself.
+    # The last coalition that differs from the one before it. All later ones are the row itself.
     source = np.maximum.accumulate(np.where(changed, np.arange(players + 1), 0), axis=2)
     source[source == source[:, :, -1:]] = players
     needed = changed & (source < players)
@@ -68,7 +71,7 @@ def _path(game: ShapleyGame, rows: Integers, donors: Integers, ranks: Integers) 
     path[:, :, 0] = game.empty(rows, donors)[:, None]
     path[:, :, -1] = game.full(rows)[:, None]
     walk_of, order_of, size = np.nonzero(needed)
-    # Narrow numbers: a place for each player of each coalition is the most that is held here.
+    # Narrow numbers, because this array is the largest one here.
     narrow = ranks.reshape(-1, players).astype(np.int32 if players > np.iinfo(np.int16).max else np.int16)
     for part in slices(len(walk_of), max(1, _MASK_BYTES // (4 * players))):
         one, order, joined = walk_of[part], order_of[part], size[part]
@@ -78,14 +81,20 @@ def _path(game: ShapleyGame, rows: Integers, donors: Integers, ranks: Integers) 
 
 
 def walk_counters(keys: Counters, numbers: Integers) -> Counters:
-    """Return the counters of walks ``numbers`` of the rows with these keys; both broadcast."""
+    """Return the counters of walks ``numbers`` of the rows with these keys. Both broadcast."""
     with np.errstate(over="ignore"):
         return keys + numbers.astype(np.uint64) * _STRIDE
 
 
+def shared_orders(seed: int, players: int, walks: int) -> Integers:
+    """Return each player's place in the orders that all rows share, ``(walks, players)``, for ``same_orders``."""
+    counters = walk_counters(np.zeros(1, dtype=np.uint64), np.arange(walks, dtype=np.int64))
+    return Tree.flat(players).ranks(seed, "order", counters)
+
+
 @dataclass(frozen=True)
 class StoppingRule:
-    """When a row's values are known well enough: to a share of the output's range, in so many orders (two a walk)."""
+    """When to stop: at an error that is a share of the output's range, after a number of orders (two per walk)."""
 
     tolerance: float
     least: int
@@ -95,7 +104,10 @@ class StoppingRule:
         """Return the walks of a round, one with each background row if possible, and the least and most rounds."""
         if 2 * references <= self.most < 4 * references and references <= _SINGLE_ROUND:
             return references, 1, 1
-        size = references if 4 * references <= self.most else min(_LOOSE_WALKS, self.most // 4)
+        size = min(_LOOSE_WALKS, self.most // 4)
+        if 4 * references <= self.most:
+            # Few background rows are used several times, because many predictions together cost less.
+            size = references * max(1, size // references)
         most = self.most // (2 * size)
         return size, min(most, max(2, -(-self.least // (2 * size)))), most
 
@@ -126,121 +138,166 @@ class Strata:
         variance = self.squares / (strata**2 * count * max(count - 1, 1))
         return self.mean.mean(axis=1), np.sqrt(variance), strata * (count - 1)
 
+    def moved(self) -> Booleans:
+        """Return which players changed an output in any walk, ``(rows, players)``."""
+        moved: Booleans = ((self.squares != 0) | (self.mean != 0).any(axis=1)).any(axis=-1)
+        return moved
+
     def keep(self, rows: Booleans) -> None:
-        """Go on with some rows only."""
+        """Keep some rows only."""
         self.mean, self.squares = self.mean[rows], self.squares[rows]
 
 
+def moderated(std: Floats, freedom: int, moves: Booleans) -> tuple[Floats, int]:
+    """Pull the errors of players that can move an output towards those of their row (Smyth 2004).
+
+    A player of a tree can contribute equally in all walks, although it would not in others: its variance of 0 is then
+    not certain. Only the row itself is used, so that a row's errors do not depend on the others. An error never exceeds
+    the row's largest.
+    """
+    count = np.maximum(moves.sum(axis=1), 1)[:, None, None]
+    shared = (std**2 * moves[..., None]).sum(axis=1, keepdims=True) / count
+    total = freedom + _SHARED_FREEDOM
+    variance = (freedom * std**2 + _SHARED_FREEDOM * shared) / total
+    return np.where(moves[..., None], np.sqrt(variance), std), total
+
+
 class RowValues:
-    """Values of all rows of an output game ``(rows, players, V)``, enumerated or sampled, and how good they are."""
+    """Values of all rows of an output game ``(rows, players, V)``, enumerated or sampled, and their errors."""
+
+    interactions: InteractionIndex | None = None
 
     def __init__(
-        self, game: ShapleyGame, tree: Tree, references: Integers, exact: int, rule: StoppingRule, scale: Floats
+        self,
+        game: ShapleyGame,
+        tree: Tree,
+        references: Integers,
+        exact: int,
+        rule: StoppingRule,
+        scale: Floats,
+        *,
+        same_orders: bool = False,
     ) -> None:
         self.game, self.tree, self.references, self.rule, self.scale = game, tree, references, rule, scale
-        self.exact, self.ways = exact, set[str]()
+        self.exact, self.same_orders, self.ways = exact, same_orders, set[str]()
         count = game.request.count
         self.values, self.std = np.zeros((2, count, tree.players, game.width))
         self.freedom, self.orders = np.full(count, np.inf), np.zeros(count, dtype=np.int64)
+        self.used = np.zeros(tree.players, dtype=bool)
 
     def fill(self) -> None:
-        """Find the values of all rows, in blocks whose sums fit in memory; ``ways`` says how, which may differ."""
+        """Compute the values of all rows, in blocks whose sums fit in memory. ``ways`` names the estimators used."""
         game, tree, references = self.game, self.tree, self.references
         count, background = game.request.count, len(game.request.donors[0])
         everyone = tree.freedom() <= self.exact
-        all_by_designs = prefers_designs(game, tree) if not everyone and background > 1 else None
-        size = max(1, min(1024, _BLOCK_NUMBERS // max(1, 3 * len(references) * game.players * game.width)))
+        all_by_designs = None
+        if self.same_orders:
+            all_by_designs = False
+        elif not everyone and background > 1:
+            all_by_designs, self.used = prefers_designs(game, tree)
+        walks = max(len(references), self.rule.walks(len(references))[0])
+        size = max(1, min(1024, _BLOCK_NUMBERS // max(1, 3 * walks * game.players * game.width)))
         with Progress(count, "shapley", game.request.progress) as progress:
             for part in slices(count, size):
                 rows = np.arange(part.start, part.stop, dtype=np.int64)
                 active = np.ones((len(rows), tree.players), dtype=bool)
                 if not everyone:
-                    # Who is the same in the row and in all background rows changes nothing, and need not be counted.
+                    # Players that are the same in the row and in all background rows change nothing.
                     active = game.differs(rows, np.broadcast_to(references, (len(rows), len(references))))
                 few = (active.sum(axis=1) <= self.exact) | everyone
                 self._enumerate(rows[few], active[few])
                 progress.advance(int(few.sum()))
-                rows = rows[~few]
+                rows, active = rows[~few], active[~few]
                 if not len(rows):
                     continue
-                # Counted from what a row holds, so that it makes no difference where it stands and beside which others.
-                keys = content_keys([_bytes(tensor[part]) for tensor in game.request.inputs])[~few]
+                # Keyed by the row's contents, so that its position and the other rows make no difference.
+                keys = content_keys([row_bytes(tensor[part]) for tensor in game.request.inputs])[~few]
+                keys = np.zeros_like(keys) if self.same_orders else keys
                 designs = np.full(len(rows), bool(all_by_designs))
                 if all_by_designs is None:
                     designs = rows_that_prefer_designs(game, tree, rows, keys, int(references[0]))
                 for way in np.unique(designs).tolist():
-                    self._sample(rows[designs == way], keys[designs == way], way, progress)
+                    self._sample(rows[designs == way], keys[designs == way], active[designs == way], way, progress)
 
     def _enumerate(self, rows: Integers, active: Booleans) -> None:
-        """Find exact values; rows with the same players that take part are enumerated together."""
+        """Compute exact values. Rows with the same active players are enumerated together."""
         self.ways |= {ENUMERATION} if len(rows) else set()
         patterns, which = np.unique(active, axis=0, return_inverse=True)
         for number, pattern in enumerate(patterns):
             if pattern.any():
-                exact = Enumeration(self.game, self.tree, None if pattern.all() else pattern)
+                exact = Enumeration(self.game, self.tree, None if pattern.all() else pattern, self.interactions)
                 receivers = rows[which.reshape(-1) == number]
                 for part in exact.blocks(len(receivers)):
                     donors = np.broadcast_to(self.references, (len(receivers[part]), len(self.references)))
                     self.values[receivers[part]] = exact(receivers[part], donors)
 
-    def _sample(self, rows: Integers, keys: Counters, designs: bool, progress: Progress) -> None:
-        """Sample until every value of a row is known well enough, by draws that are counted from the row's key."""
+    def _sample(self, rows: Integers, keys: Counters, active: Booleans, designs: bool, progress: Progress) -> None:
+        """Sample until the errors of every value of a row are small, by draws counted from the row's key."""
         self.ways.add(DESIGNS if designs else ORDERS)
         game, seed, count = self.game, self.game.request.seed, len(self.references)
         size, least, most = self.rule.walks(count)
-        around = size == count
-        strata = Strata((len(rows), size if around else 1, *self.values.shape[1:]))
+        around = size % count == 0
+        strata = Strata((len(rows), count if around else 1, *self.values.shape[1:]))
         for number in range(most):
             counters = walk_counters(keys[:, None], number * size + np.arange(size, dtype=np.int64))
-            in_turn = np.broadcast_to(np.arange(size), counters.shape)
+            in_turn = np.broadcast_to(np.arange(size) % count, counters.shape)
             places = in_turn if around else _spread_donors(seed, keys, number * size, size, count)
             drawn = np.repeat(rows, size), self.references[places].reshape(-1, 1), counters.reshape(-1)
             if designs:
-                sample = solve(game, *drawn, _sizes(seed, keys, number, size, around=around).reshape(-1))
+                sizes = _sizes(seed, keys, number * size + np.arange(size), count if around else 0)
+                sample = solve(game, *drawn, sizes.reshape(-1))
             else:
                 sample = walk(game, self.tree, *drawn)
-            by_row = sample.reshape(len(rows), size, *sample.shape[1:])
-            strata.add(by_row[:, :, None] if around else by_row[:, None])
-            # Most of a row is counted as its least rounds go by.
+            # By row, time round and background row; of each row its walks with each background row.
+            laid_out = sample.reshape(len(rows), -1, count if around else 1, *sample.shape[1:])
+            strata.add(laid_out.swapaxes(1, 2))
+            # The least number of rounds is most of a row's progress.
             progress.advance(_BEFORE_SETTLED * len(rows) / least if number < least else 0)
             if number + 1 < least:
                 continue
             mean, std, freedom = strata.estimate()
             settled = np.asarray((std <= self.rule.tolerance * self.scale).all(axis=(1, 2)) | (number + 1 == most))
             done = rows[settled]
-            self.values[done], self.std[done] = mean[settled], std[settled]
-            self.freedom[done], self.orders[done] = freedom, 2 * size * (number + 1)
+            moves = strata.moved()[settled] | (self.used & active[settled])
+            self.values[done] = mean[settled]
+            self.std[done], self.freedom[done] = moderated(std[settled], freedom, moves)
+            self.orders[done] = 2 * size * (number + 1)
             progress.advance((1 - _BEFORE_SETTLED) * len(done))
-            rows, keys = rows[~settled], keys[~settled]
+            rows, keys, active = rows[~settled], keys[~settled], active[~settled]
             strata.keep(~settled)
             if not len(rows):
                 break
 
 
-def _bytes(tensor: torch.Tensor) -> npt.NDArray[np.uint8]:
-    # A copy even of what torch calls contiguous: where there is one column its strides may be anything.
+def row_bytes(tensor: torch.Tensor) -> npt.NDArray[np.uint8]:
+    """Return the bytes of each row, ``(rows, bytes)``."""
+    # Copy even contiguous tensors: with one column, their strides may be anything.
     flat = tensor.detach().cpu().reshape(len(tensor), -1).clone(memory_format=torch.contiguous_format)
     raw: npt.NDArray[np.uint8] = flat.view(torch.uint8).numpy()
     return raw
 
 
 def _spread_donors(seed: int, keys: Counters, first: int, walks: int, references: int) -> Integers:
-    """Return which background rows stand in, ``(rows, walks)``: in golden steps, none twice before all once."""
+    """Return the background row of each walk, ``(rows, walks)``: in golden steps, none twice before all once."""
     step = next(size for size in range(max(1, round(0.618 * references)), references + 1) if gcd(size, references) == 1)
     start = uniform_integers(seed, ("reference",), keys, references)
     places: Integers = (start[:, None] + (first + np.arange(walks, dtype=np.int64)) * step) % references
     return places
 
 
-def prefers_designs(game: ShapleyGame, tree: Tree) -> bool:
-    """Return whether balanced coalitions have the smaller error; only they know no tree.
+def prefers_designs(game: ShapleyGame, tree: Tree) -> tuple[bool, Booleans]:
+    """Return whether balanced coalitions have the smaller error, and which players were seen to change every output.
 
     Both are played twice for some pairs of background rows, and orders are taken where they vary clearly less, as where
-    a coalition is worth something only if certain players are all in it; rows explained have no part in it.
+    a coalition is worth something only if certain players are all in it; rows explained have no part in it. Balanced
+    coalitions know no tree.
     """
     background = len(game.request.donors[0])
-    if not tree.free or background < 2 or not all_used(game):
-        return False
+    if not tree.free or background < 2:
+        return False, np.zeros(tree.players, dtype=bool)
+    used = used_players(game)
+    if not used.all():
+        return False, used
     chosen = generator(game.request.seed, "pilot").permutation(background)[: 2 * _PILOT_PAIRS * _PILOTS]
     parts = torch.from_numpy(chosen).split(2 * _PILOT_PAIRS)
     sums, telling = np.zeros(2), 0
@@ -250,11 +307,11 @@ def prefers_designs(game: ShapleyGame, tree: Tree) -> bool:
         telling += int((both > 0).any(axis=0).sum())
         if telling >= _PILOT_PAIRS - 1:
             break
-    return bool(sums[1] >= _CLEARLY_LESS * sums[0])
+    return bool(sums[1] >= _CLEARLY_LESS * sums[0]), used
 
 
 def rows_that_prefer_designs(game: ShapleyGame, tree: Tree, rows: Integers, keys: Counters, donor: int) -> Booleans:
-    """Return ``prefers_designs`` for each row where there is one background row; drawn apart from the values."""
+    """Return ``prefers_designs`` for each row where there is one background row, with separate draws."""
     prefers = np.zeros(len(rows), dtype=bool)
     if not tree.free:
         return prefers
@@ -270,7 +327,7 @@ def rows_that_prefer_designs(game: ShapleyGame, tree: Tree, rows: Integers, keys
 
 
 def _pilot(game: ShapleyGame, tree: Tree, chosen: torch.Tensor, number: int) -> Floats:
-    """Return how much designs and orders vary for pairs of some background rows, ``(2, pairs)``."""
+    """Return the variance of designs and of orders for pairs of some background rows, ``(2, pairs)``."""
     few = tuple(tensor[chosen.to(tensor.device)] for tensor in game.request.donors)
     pilot = ShapleyGame(replace(game.request, inputs=few, donors=few), "output")
     receivers = np.repeat(np.arange(len(chosen) // 2, dtype=np.int64), 2)
@@ -289,9 +346,12 @@ def _varied(game: ShapleyGame, tree: Tree, rows: Integers, donors: Integers, cou
     return varied
 
 
-def _sizes(seed: int, keys: Counters, number: int, samples: int, *, around: bool) -> Floats:
-    """Return where on [0, 1) the sizes of a round's designs lie, ``(rows, samples)``: more evenly than chance."""
+def _sizes(seed: int, keys: Counters, numbers: Integers, references: int) -> Floats:
+    """Return where on [0, 1) the sizes of designs lie, ``(rows, designs)``: more evenly than chance.
+
+    ``references``: how many background rows are gone round, each with even sizes of its own; 0 where they are not.
+    """
     start = uniform(seed, ("design size",), keys)[:, None]
-    along = np.arange(samples) if around else np.arange(samples) + number * samples
-    there: Floats = (start + along * GOLDEN + (number * SILVER if around else 0.0)) % 1.0
+    along = numbers % references * GOLDEN + numbers // references * SILVER if references else numbers * GOLDEN
+    there: Floats = (start + along) % 1.0
     return there

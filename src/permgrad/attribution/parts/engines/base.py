@@ -1,4 +1,4 @@
-"""The protocol of an engine, the registry in which engines are found, and the engine that needs nothing."""
+"""The protocol of an engine, the registry of engines, and the engine that works in this process."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ R = TypeVar("R")
 class Engine(Protocol):
     """Runs one function over many tasks, somewhere.
 
-    A class that is registered is made with ``workers=`` (how many work at a time; None: as many as there is room for)
-    and ``address=`` (where they are; None: here).
+    A registered class is made with ``workers=`` (number that work at a time, None for as many as there is room for)
+    and ``address=`` (where they are, None for this machine).
     """
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What an explanation's ``meta`` says of the engine: its name, and how many worked."""
+        """Facts for an explanation's ``meta``: the engine's name and its number of workers."""
         ...
 
     def run(self, tasks: Sequence[T], work: Callable[[T], R]) -> Iterator[R]:
-        """Yield each task's result once, in any order; raise what ``work`` raises.
+        """Yield each task's result once, in any order. Errors of ``work`` are raised.
 
-        Tasks are small descriptions of what is to be done; they and ``work``, which is the same for all of them and
-        holds or loads a model once, can be pickled.
+        Tasks are small descriptions. They can be pickled, as can ``work``, which is the same for all of them and holds
+        or loads a model once.
         """
         ...
 
@@ -41,23 +41,25 @@ engines: Registry[Callable[..., Engine]] = Registry("engine")
 
 @engines.register("local")
 class LocalEngine:
-    """Runs tasks in this process, in their order; memory holds one of them."""
+    """Runs tasks in this process, in their order, with one in memory at a time."""
 
     def __init__(self, *, workers: int | None = None, address: str | None = None) -> None:
         if address is not None:
             raise InputError(
-                f"an address is that of a Ray cluster, however: engine='local' and the address is {shown(address)}; "
-                "add engine='ray' (--engine ray), or leave the address out"
+                f"The address {shown(address)} of a Ray cluster does not go with engine='local'",
+                hint="Add engine='ray' (--engine ray), or leave the address out",
+                code="PG006",
             )
         if workers not in (None, 1):
             raise InputError(
-                f"engine='local' works in this process alone, however: workers={workers}; "
-                "add engine='ray' (--engine ray) to let several processes work, or leave workers out"
+                f"engine='local' uses one process, got workers={workers}",
+                hint="Add engine='ray' (--engine ray) for several processes, or leave workers out",
+                code="PG006",
             )
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What an explanation's ``meta`` says of the engine."""
+        """Facts for an explanation's ``meta``."""
         return {"engine": "local", "workers": 1}
 
     def run(self, tasks: Sequence[T], work: Callable[[T], R]) -> Iterator[R]:
@@ -66,28 +68,32 @@ class LocalEngine:
 
 
 def make_engine(engine: str | Engine, *, workers: int | None = None, address: str | None = None) -> Engine:
-    """Return the engine of that name, or the engine itself; ``InputError``: an option does not go with it."""
+    """Return the engine of that name, or the engine itself. ``InputError``: an option does not go with it."""
     if isinstance(engine, str):
         return engines.get(engine)(workers=check_workers(workers), address=address)
     if not isinstance(engine, Engine) or isinstance(engine, type):
         raise InputError(
-            f"engine must be one of {', '.join(map(repr, engines))}, or an object with run(tasks, work), "
-            f"however: it is {shown(engine)}; pass engine='local'"
+            f"engine must be one of {', '.join(map(repr, engines))}, or an object with run(tasks, work), got "
+            f"{shown(engine)}",
+            hint="Pass engine='local'",
+            code="PG003",
         )
     if workers is not None or address is not None:
         raise InputError(
-            "workers and the address of a cluster go with an engine's name, however: engine is an object; "
-            "give them to it where you make it"
+            "workers and address go with the name of an engine, and engine is an object",
+            hint="Pass them to the engine's class",
+            code="PG006",
         )
     return engine
 
 
 def check_workers(workers: Any) -> int | None:
-    """Refuse a number of workers that is none."""
+    """Refuse an invalid number of workers."""
     return None if workers is None else check_whole("workers", workers, "pass for example 2")
 
 
 def settle_model(model: Any) -> None:
     """Bring a model, which is sent without an accelerator, to this worker's if there is one that it may use."""
-    wanted = getattr(model, "device", "auto")
-    model.module_.to(choose_device("cpu" if str(wanted) == "cpu" else "auto"))
+    if hasattr(model, "module_"):
+        wanted = getattr(model, "device", "auto")
+        model.module_.to(choose_device("cpu" if str(wanted) == "cpu" else "auto"))

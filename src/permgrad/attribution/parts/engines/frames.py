@@ -1,7 +1,7 @@
-"""Rows in memory, explained in parts by an engine: each worker has all rows, and explains the parts it is given.
+"""Explain rows in memory in parts by an engine: each worker has all rows, and explains some parts.
 
-Of a loss game, whose donors may be the rows themselves, the sums over pairs are merged, each receiver with the donors
-of its number in the whole table; rows of a local explanation are put together.
+For a loss game, whose donors may be the rows themselves, the sums over pairs are merged, each receiver with the donors
+of its number in the complete table. Rows of a local explanation are joined.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from permgrad.attribution.replace.game import Game, MomentCollector, Played, los
 from permgrad.attribution.replace.moments import PairMoments
 from permgrad.attribution.replace.plays import Plays
 from permgrad.attribution.subject.hybrid import HybridSubject
+from permgrad.attribution.top import stopping_option
 from permgrad.base.errors import InputError, keeping_warnings, warn_first
 from permgrad.base.progress import Progress
 from permgrad.models.devices import full_float32
@@ -39,45 +40,55 @@ def spans(rows: int) -> list[slice]:
 
 
 def explain_on(engine: Engine, request: Request, method: str) -> Explanation:
-    """Explain the rows of a request in parts; ``InputError``: the model or the method cannot be taken apart."""
-    if request.subject.model is None:
+    """Explain the rows of a request in parts. ``InputError``: the model or the method does not work in parts."""
+    if request.subject.model is None and not request.subject.travels:
         raise InputError(
-            "An engine explains a fitted HyNNClassifier or HyNNRegressor, got a "
-            f"{type(request.subject.module).__name__}. Leave engine= out."
+            "engine= needs an estimator of permgrad or a predictor on a table, got a "
+            f"{type(request.subject.module).__name__}",
+            hint="Leave engine= out",
+            code="PG006",
         )
     if request.scope == "global":
         if loss_game(method) is None:
             raise InputError(
-                f"global explanations that several workers share are given by {', '.join(loss_games())}, however: "
-                f"method={method!r}; choose one of these, or leave engine= out"
+                f"Global explanations with engine= need {', '.join(loss_games())}, got method={method!r}",
+                hint="Choose one of these, or leave engine= out",
+                code="PG006",
             )
-        if request.options.get("tolerance") is not None:
+        rule = stopping_option(request.options)
+        if rule is not None:
             raise InputError(
-                "tolerance stops when intervals over all rows are narrow, however: the rows are explained in parts by "
-                f"engine=; leave tolerance={request.options['tolerance']!r} or engine= out"
+                f"{rule}={request.options[rule]!r} needs intervals over all rows, and engine= explains the "
+                "rows in parts",
+                hint=f"Leave {rule}= or engine= out",
+                code="PG006",
             )
         explanation = methods.get(method)()(replace(request, engine=partial(_play_parts, engine)))
     else:
+        if request.shared:
+            raise InputError(
+                "engine= needs a separate background", hint="Pass background=, or leave engine= out", code="PG006"
+            )
         explanation = join_rows(_run(engine, OnRows(request, method), request.progress))
     return replace(explanation, meta={**explanation.meta, "engine": engine.facts})
 
 
 class OnRows:
-    """What workers hold: the model and all rows, and what is done with a part of them; ``opened`` is not sent on."""
+    """The work of each worker: the model, all rows, and how a part of them is explained. ``opened`` is not sent."""
 
     def __init__(self, request: Request, method: str, plays: Plays | None = None) -> None:
         self.model = request.subject.model
         self.encoded, self.background = request.encoded, request.background
-        # What is not sent: the subject is made anew where the model arrives, and tensors that show the same rows again.
-        nothing: Any = None
-        self.request = replace(request, subject=nothing, engine=None, progress=False, inputs=(), donors=(), raw=None)
+        # What is not sent: tensors that show the same rows again, and the subject where it is made anew of the model.
+        subject: Any = request.subject.to_send() if request.subject.travels else None
+        self.request = replace(request, subject=subject, engine=None, progress=False, inputs=(), donors=(), raw=None)
         self.raw = request.raw if plays is None else None
         self.method, self.plays = method, plays
         self.opened: tuple[Request, Game | None] | None = None
 
     @property
     def store_bytes(self) -> int:
-        """How much shared memory the rows take."""
+        """Bytes of shared memory for the rows."""
         background = 0 if self.background is None else self.background.nbytes
         raw = 0 if self.raw is None else int(self.raw.memory_usage(deep=True).sum())
         return self.encoded.nbytes + background + raw
@@ -92,19 +103,21 @@ class OnRows:
             return rows, self._explained(request, rows) if game is None else self._played(request, game, rows), notes
 
     def _open(self) -> tuple[Request, Game | None]:
-        settle_model(self.model)
+        subject = self.request.subject
+        if subject is None:
+            settle_model(self.model)
+            subject = HybridSubject(self.model)
         # Arrays in shared memory cannot be written to, which PyTorch warns of.
         inputs = (torch.from_numpy(np.array(self.encoded)),)
         donors = inputs if self.background is None else (torch.from_numpy(np.array(self.background)),)
-        request = replace(self.request, subject=HybridSubject(self.model), inputs=inputs, donors=donors, raw=self.raw)
+        request = replace(self.request, subject=subject, inputs=inputs, donors=donors, raw=self.raw)
         return request, None if self.plays is None else Game(request, loss_value(request), self.plays.fixed)
 
     def _explained(self, request: Request, rows: slice) -> Explanation:
-        assert self.raw is not None
         y, weight, offset = request.y, request.sample_weight, request.row_offset
         part = replace(
             request,
-            raw=self.raw.iloc[rows].reset_index(drop=True),
+            raw=None if self.raw is None else self.raw.iloc[rows].reset_index(drop=True),
             y=None if y is None else y[rows],
             sample_weight=None if weight is None else weight[rows],
             inputs=(request.inputs[0][rows],),
@@ -129,7 +142,7 @@ class OnRows:
 
 
 def _run(engine: Engine, work: OnRows, mode: Any) -> list[Any]:
-    """Return the parts' results in the order of the rows; pass on what was warned of, once."""
+    """Return the parts' results in the order of the rows. Repeat their warnings once."""
     results: dict[int, Any] = {}
     notes: list[str] = []
     parts = spans(len(work.encoded))
@@ -138,12 +151,12 @@ def _run(engine: Engine, work: OnRows, mode: Any) -> list[Any]:
             results[rows.start] = result
             notes += warned
             progress.advance(rows.stop - rows.start)
-    warn_first(notes, "in a part of the rows: " if len(parts) > 1 else "")
+    warn_first(notes, "In a part of the rows: " if len(parts) > 1 else "")
     return [results[rows.start] for rows in parts]
 
 
 def _play_parts(engine: Engine, request: Request, plays: Plays, label: str) -> Played:
-    """Play a loss game for all players in parts: what ``play_losses`` does in one piece."""
+    """Play a loss game for all players in parts, as ``play_losses`` does in one piece."""
     game = Game(request, loss_value(request), plays.fixed)
     moments: dict[str, PairMoments] = {}
     # Merged in the order of the rows, so that the last digits do not depend on who was first.
@@ -168,7 +181,7 @@ def packed(moments: PairMoments) -> dict[str, Any]:
 
 
 def unpacked(arrays: dict[str, Any]) -> PairMoments:
-    """Return what ``packed`` was given."""
+    """Return the moments from the arrays of ``packed``."""
     full: dict[str, npt.NDArray[Any]] = {}
     for name, (shape, places, values) in arrays.items():
         full[name] = np.zeros(shape, dtype=values.dtype)
@@ -183,7 +196,7 @@ _BY_ROW = ("values", "std", "low", "high", "p_values", "predictions")
 
 
 def join_rows(parts: Sequence[Explanation]) -> Explanation:
-    """Put local explanations of neighbouring rows together."""
+    """Join local explanations of neighbouring rows."""
     first = parts[0]
     weights = [float(len(part.values)) for part in parts]
     fields: dict[str, Any] = {}
@@ -212,7 +225,7 @@ _LISTED = {"local_r2", "sample_weight"}
 
 
 def join_fact(name: str, values: Sequence[Any], weights: Sequence[float]) -> Any:
-    """Return what several parts' ``meta`` says of one thing, taken together."""
+    """Return one entry of ``meta``, merged from several parts."""
     first = values[0]
     if name in _LISTED:
         return [number for numbers in values for number in numbers]

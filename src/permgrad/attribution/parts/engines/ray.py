@@ -1,7 +1,7 @@
 """The engine for many processes and machines: Ray actors that hold the model, each with one task at a time.
 
-An actor reads its part of the files itself. One that dies is replaced, and its task is given to another; those that a
-cluster has no room for yet get tasks when it has. What Ray changes in a process that starts it is put back.
+An actor reads its part of the files itself. One that dies is replaced, and its task is passed to another. Actors for
+which a cluster has no room yet get tasks when it has. Ray's changes to the process that starts it are reverted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Any, Literal, TypeVar
 from permgrad import __version__
 from permgrad.attribution.parts.engines.base import check_workers, engines
 from permgrad.base.checks import check_whole, is_number
-from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, shown, warn_user
+from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, shown, two_sentences, warn_user
 from permgrad.base.startup import interrupts_wait
 
 T = TypeVar("T")
@@ -35,9 +35,9 @@ R = TypeVar("R")
 
 #: How often one task may cost a worker its life before it is given up: a task that needs too much memory kills each.
 _ATTEMPTS = 4
-#: Seconds to wait for a cluster's head to answer; Ray itself waits for two minutes, and then ends the process.
+#: Seconds to wait for a cluster's head to answer. Ray itself waits for two minutes, and then ends the process.
 _PATIENCE = 5.0
-#: Least shared memory for results on their way; Ray would take a third of the machine's memory.
+#: Least shared memory for results in transit. Ray would take a third of the machine's memory.
 _STORE_BYTES = 256 * 2**20
 #: Longest name of a folder in which Ray can still make its sockets.
 _LONGEST_FOLDER = 32
@@ -48,15 +48,15 @@ class RayEngine:
     """Runs tasks on the workers of a Ray cluster, or in processes of this machine.
 
     The Ray session that this process has is used and left as it is. Without one, ``address`` (or the environment's
-    ``RAY_ADDRESS``) names a cluster; without that, a session is started here for the time of the work.
+    ``RAY_ADDRESS``) names a cluster. Without that, a session is started here for the time of the work.
 
     Args:
-        workers: actors that work at a time; None: one for each accelerator, or each processor where there is none.
+        workers: actors that work at a time (default: one for each accelerator, or each processor without accelerators).
         address: ``"auto"`` or ``"host:port"`` of the cluster's head.
-        cpus: processors of each worker; it computes with as many threads.
-        gpus: accelerators of each worker; ``"auto"``: one where there are enough, else none.
+        cpus: processors of each worker, which computes with as many threads.
+        gpus: accelerators of each worker. ``"auto"``: one if there are enough, else none.
 
-    Source: Ray (Moritz et al. 2018); docs/cluster.md says how to run it.
+    Source: Ray (Moritz et al. 2018). docs/cluster.md shows how to run it.
 
     Examples:
         >>> RayEngine(workers=2).facts
@@ -74,29 +74,32 @@ class RayEngine:
         self.workers = check_workers(workers)
         if address is not None and not isinstance(address, str):
             raise InputError(
-                f"address must be 'auto' or 'host:port', however: address={shown(address)}; pass one of them, or leave "
-                "it out"
+                f"address must be 'auto' or 'host:port', got {shown(address)}",
+                hint="Pass one of them, or leave it out",
+                code="PG001",
             )
         self.address = address
         self.cpus = check_whole("cpus", cpus, "pass for example 1")
         if not (isinstance(gpus, str) and gpus == "auto") and not (is_number(gpus) and 0 <= gpus < math.inf):
             raise InputError(
-                f"gpus must be 'auto' or a number of at least 0, however: gpus={shown(gpus)}; pass for example 0"
+                f"gpus must be 'auto' or a number of at least 0, got {shown(gpus)}",
+                hint="Pass for example 0",
+                code="PG002",
             )
         self.gpus = gpus
         self._restarted = 0
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What an explanation's ``meta`` says of the engine."""
+        """Facts for an explanation's ``meta``."""
         died = {"workers_restarted": self._restarted} if self._restarted else {}
         return {"engine": "ray", "workers": self.workers, **died}
 
     def run(self, tasks: Sequence[T], work: Callable[[T], R]) -> Iterator[R]:
-        """Yield each task's result once, as they come; raise what ``work`` raises.
+        """Yield each task's result once, in order of completion. Errors of ``work`` are raised.
 
-        ``InputError``: more workers than processors; ``EnvironmentProblem``: Ray is missing, does not start or answer;
-        workers cannot load the work, or keep dying.
+        ``InputError``: more workers than processors. ``EnvironmentProblem``: Ray is missing, does not start or answer,
+        or workers cannot load the work, or keep dying.
         """
         if not tasks:
             return
@@ -118,8 +121,10 @@ class RayEngine:
                 self._restarted += pool.died
         if pool.died:
             warn_user(
-                f"{'a worker' if pool.died == 1 else f'{pool.died} workers'} died and had to be started again; what "
-                "they were at was computed again, nothing is lost or counted twice"
+                "A worker crashed and was started again. Its part was computed again, so results do not change."
+                if pool.died == 1
+                else f"{pool.died} workers crashed and were started again. Their parts were computed again, so results "
+                "do not change."
             )
 
     def _plan(self, resources: RaySession, tasks: int) -> tuple[int, float]:
@@ -128,26 +133,27 @@ class RayEngine:
         wanted = self.workers or max(1, int(resources.gpus) or room)
         if room < 1 or (wanted > room and not resources.shared):
             raise InputError(
-                f"workers must not outnumber the processors of the Ray session, however: workers={wanted} of "
-                f"{self.cpus} processors each and it has {resources.cpus:g}; take fewer"
+                f"workers={wanted} of {self.cpus} processors each exceed the {resources.cpus:g} processors of the Ray "
+                "session",
+                hint="Use fewer workers",
+                code="PG002",
             )
         if wanted > room:
-            warn_user(
-                f"the Ray cluster has room for {room} of {wanted} workers; the others join when it has grown, "
-                "if it grows"
-            )
+            warn_user(f"The Ray cluster has room for {room} of {wanted} workers. The others join if the cluster grows.")
         gpus = self.gpus if self.gpus != "auto" else float(resources.gpus >= wanted)
         if gpus * min(wanted, room) > resources.gpus and not resources.shared:
             raise InputError(
-                f"each worker must get its accelerators, however: gpus={gpus:g} for each of {wanted} workers, and the "
-                f"Ray session has {resources.gpus:g}; take fewer workers, or gpus='auto'"
+                f"gpus={gpus:g} for each of {wanted} workers exceed the {resources.gpus:g} accelerators of the Ray "
+                "session",
+                hint="Use fewer workers, or gpus='auto'",
+                code="PG002",
             )
         self.workers = wanted
         return min(wanted, tasks), float(gpus)
 
 
 class _Pool:
-    """Hands tasks to workers that are free, and replaces those that die; ``start`` starts a worker."""
+    """Hands tasks to workers that are free, and replaces those that die. ``start`` starts a worker."""
 
     def __init__(self, ray: ModuleType, tasks: Sequence[Any], start: Callable[[], Any], *, is_shared: bool) -> None:
         self.ray, self.tasks, self.start, self.is_shared = ray, tasks, start, is_shared
@@ -181,25 +187,27 @@ class _Pool:
                 yield result
 
     def _open(self) -> None:
-        """Start a worker; its first task follows when it has opened the work: there may be no room for it yet."""
+        """Start a worker. It gets its first task when it has opened the work, since it may have to wait for room."""
         worker = self.start()
         self.workers.append(worker)
         self.running[worker.open.remote()] = worker, None
 
     def _replace(self, number: int | None, done: int, error: Exception) -> None:
-        """Start a worker in the place of one that died; give up a task that has cost too many their lives."""
+        """Start a worker in the place of one that died. Give up a task on which too many died."""
         self.attempts[number] += 1
         if number is None and self.attempts[None] >= _ATTEMPTS:
             text = " ".join(str(error).split())
             raise EnvironmentProblem(
-                f"workers must stay alive, however: after {done} of {len(self.tasks)} parts {type(error).__name__}: "
-                f"{text[:200]}; check the cluster, then the same command goes on with the parts that are missing"
+                f"Workers keep crashing after {done} of {len(self.tasks)} parts ({type(error).__name__}: {text[:200]})",
+                hint="Check the cluster, then run the same command to compute the missing parts",
+                code="PG065",
             ) from error
         if self.attempts[number] >= _ATTEMPTS:
             raise EnvironmentProblem(
-                f"workers must survive every part, however: {_ATTEMPTS} of them died while they computed the same one; "
-                "if memory ran out take fewer workers or smaller parts, then the same command goes on with the parts "
-                "that are missing"
+                f"{_ATTEMPTS} workers crashed on the same part",
+                hint="If memory ran out, use fewer workers or smaller parts, then run the same command to compute the "
+                "missing parts",
+                code="PG065",
             ) from error
         if number is not None:
             self.waiting.append(number)
@@ -213,7 +221,7 @@ class _Pool:
 
 
 class _Worker:
-    """An actor: it opens the work once, then does one task after the other; errors travel as answers."""
+    """An actor: it opens the work once, then does one task after the other. Errors are sent as answers."""
 
     def __init__(self, version: str, threads: int, reference: list[Any]) -> None:
         self.version, self.threads, self.reference = version, threads, reference
@@ -230,8 +238,9 @@ class _Worker:
     def _open(self) -> None:
         if __version__ != self.version:
             raise EnvironmentProblem(
-                f"all machines must have the same permgrad, however: {self.version} asks and a worker has "
-                f"{__version__}; install the same"
+                f"A worker has permgrad {__version__}, and this process has {self.version}",
+                hint="Install the same version on all machines",
+                code="PG060",
             )
         self.work = import_ray().get(self.reference[0])
         if "torch" in sys.modules:
@@ -239,7 +248,7 @@ class _Worker:
 
 
 def _answered(work: Callable[[], Any]) -> bytes:
-    """Return what a worker says of one task: the result and None, or None and the error, its host and its trace."""
+    """Return a worker's answer to one task: the result and None, or None and the error, its host and its trace."""
     try:
         return pickle.dumps((work(), None))
     except Exception as error:  # noqa: BLE001 — the driver raises it again
@@ -258,23 +267,28 @@ def _share(ray: ModuleType, work: Any) -> Any:
     except (TypeError, AttributeError, pickle.PicklingError) as error:
         text = " ".join(str(error).split())
         raise InputError(
-            f"a model must be one that can be sent to workers, however: {text[:300]}; define its classes and functions "
-            "in a module, or explain it with engine='local'"
+            f"The model cannot be sent to workers: {text[:300]}",
+            hint="Define its classes and functions in a module, or explain it with engine='local'",
+            code="PG031",
         ) from error
 
 
 def _blame(error: Exception, host: str, trace: str, *, opened: bool, is_shared: bool) -> Exception:
-    """Return the error that a worker met, as the caller should see it."""
+    """Return the error of a worker, in the form for the caller."""
     blamed, where = error, f"on the worker at {host}"
     if not opened and not isinstance(error, PermgradError):
         text = (str(error).strip().splitlines() or [""])[0]
         blamed = EnvironmentProblem(
-            f"every worker must be able to load the model, however: {where}: {type(error).__name__}: {text}; "
-            "install the same packages there as here"
+            f"The worker at {host} cannot load the model: {type(error).__name__}: {text}",
+            hint="Install the same packages there as here",
+            code="PG065",
         )
     elif is_shared and isinstance(error, (PermgradError, OSError)):
-        kind = type(error) if isinstance(error, PermgradError) else EnvironmentProblem
-        blamed = kind(f"{error} ({where}; a table and a folder must lie on storage that all machines share)")
+        shared = error if isinstance(error, PermgradError) else EnvironmentProblem(str(error), code="PG062")
+        kind = InputError if isinstance(error, InputError) else EnvironmentProblem
+        hint = "Put tables and folders on storage that all machines share"
+        hint = two_sentences(shared.hint, hint) if shared.hint else hint
+        blamed = kind(f"{shared.problem.rstrip('.')} ({where})", hint=hint, code=shared.code)
     blamed.__cause__ = RuntimeError(f"\n{trace}")
     return blamed
 
@@ -292,13 +306,15 @@ class RaySession:
 
 
 def import_ray() -> ModuleType:
-    """Import Ray; ``EnvironmentProblem``: it is not installed."""
+    """Return the module of Ray. ``EnvironmentProblem``: it is not installed."""
     hook = sys.excepthook
     try:
         import ray
     except ImportError as error:
         raise EnvironmentProblem(
-            f"engine='ray' needs Ray, however: it cannot be imported ({error}); pip install 'permgrad[ray]'"
+            f"engine='ray' needs Ray, which cannot be imported ({error})",
+            hint="Run pip install 'permgrad[scale]'",
+            code="PG060",
         ) from None
     finally:
         sys.excepthook = hook
@@ -313,7 +329,7 @@ def cores() -> int:
 
 @contextmanager
 def session(*, workers: int | None, address: str | None, store_bytes: int = 0) -> Iterator[RaySession]:
-    """Give a Ray session: the one this process has, the cluster at ``address``, or a new one on this machine.
+    """Yield a Ray session: the one of this process, the cluster at ``address``, or a new one on this machine.
 
     A new one has ``workers`` logical processors (None: all there are) and shared memory for ``store_bytes``.
     """
@@ -329,8 +345,9 @@ def session(*, workers: int | None, address: str | None, store_bytes: int = 0) -
         _check_address(address)
     elif workers is not None and workers > cores():
         raise InputError(
-            f"workers must not outnumber the {cores()} processors of this machine, however: workers={workers}; "
-            "take fewer, or name a cluster with --ray-address"
+            f"workers={workers} exceeds the {cores()} processors of this machine",
+            hint="Use fewer workers, or name a cluster with --ray-address",
+            code="PG002",
         )
     else:
         folder = tempfile.mkdtemp(prefix="pg-ray-")
@@ -355,7 +372,7 @@ def _start(ray: ModuleType, **options: Any) -> None:
     try:
         with interrupts_wait():
             ray.init(**options)
-        # Ray's handler ends the process in an orderly way, so that no worker stays behind; the user's own comes first.
+        # Ray's handler ends the process in order, so that no worker is left. The user's own handler comes first.
         if main and callable(handler):
             signal.signal(signal.SIGTERM, handler)
     except (OSError, ValueError, RuntimeError, SystemExit) as error:
@@ -363,16 +380,17 @@ def _start(ray: ModuleType, **options: Any) -> None:
 
 
 def _refused(address: str, error: BaseException) -> EnvironmentProblem:
-    """Return the error for a session that could not be had."""
+    """Return the error for a session that did not start."""
     text, cause = " ".join(str(error).split()), error.__cause__
     if "Authentication" in f"{text} {cause}":
         return EnvironmentProblem(
-            f"a Ray cluster that asks for a token must be given its own, however: {address} refused this process; set "
-            "RAY_AUTH_MODE=token, and have the cluster's token in ~/.ray/auth_token or RAY_AUTH_TOKEN"
+            f"The Ray cluster at {address} requires its token and refused this process",
+            hint="Set RAY_AUTH_MODE=token, and put the cluster's token into ~/.ray/auth_token or RAY_AUTH_TOKEN",
+            code="PG065",
         )
     what = "start on this machine" if address == "local" else f"connect to {address}"
-    mend = "free memory or disk, or leave engine='ray' out" if address == "local" else "check --ray-address"
-    return EnvironmentProblem(f"Ray must be able to {what}, however: {type(error).__name__}: {text[:300]}; {mend}")
+    hint = "Free memory or disk, or leave engine='ray' out" if address == "local" else "Check --ray-address"
+    return EnvironmentProblem(f"Ray cannot {what}: {type(error).__name__}: {text[:300]}", hint=hint, code="PG065")
 
 
 def _look(ray: ModuleType, *, shared: bool) -> RaySession:
@@ -387,33 +405,37 @@ def _check_same(ray: ModuleType, address: str) -> None:
     present = str(ray.get_runtime_context().gcs_address)
     if present != address:
         raise InputError(
-            f"a process can use one Ray session at a time, however: it is connected to {present} and the address asked "
-            f"for is {address}; leave the address out, or call ray.shutdown() first"
+            f"This process is connected to the Ray session {present}, and address is {address}",
+            hint="Leave the address out, or call ray.shutdown() first",
+            code="PG006",
         )
 
 
 def _check_address(address: str) -> None:
-    """Refuse what has not the form of an address, and one where nobody answers."""
+    """Refuse a malformed address, and one where no cluster answers."""
     if address == "auto":
         return
     host, sign, port = address.rpartition(":")
     if "://" in address or not sign or not host or not port.isdecimal():
         raise InputError(
-            f"the address of a cluster must be 'auto' or host:port, however: {address!r}; start the command on a "
-            "machine of the cluster, for example with `ray job submit`, and take --ray-address auto"
+            f"The address of a cluster must be 'auto' or host:port, got {address!r}",
+            hint="Start the command on a machine of the cluster, for example with `ray job submit`, and pass "
+            "--ray-address auto",
+            code="PG001",
         )
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
     except (OSError, OverflowError) as error:
         raise EnvironmentProblem(
-            f"a Ray cluster must answer at its address, however: {address}: {getattr(error, 'strerror', None) or error}"
-            "; check --ray-address, or start the cluster's head with `ray start --head`"
+            f"No Ray cluster answers at {address}: {getattr(error, 'strerror', None) or error}",
+            hint="Check --ray-address, or start the cluster's head with `ray start --head`",
+            code="PG065",
         ) from error
 
 
 @contextmanager
 def _restored(ray: ModuleType) -> Iterator[None]:
-    """Put back what Ray changes: the environment, the hook of uncaught errors, the handler of SIGTERM, its logger.
+    """Restore what Ray changes: the environment, the hook of uncaught errors, the handler of SIGTERM, its logger.
 
     Its driver shows on stdout what happens to workers, for which there is a private switch alone.
     """

@@ -1,0 +1,231 @@
+"""Interactions of the loss: what replacing several players at once does beyond replacing fewer of them.
+
+With Δ_S the growth of the loss when the players S come from the donor row, the interaction of a pair is
+``Δ_ij − Δ_i − Δ_j``, and that of a larger set the Möbius transform of Δ. All sets meet the same donors. The interaction
+is 0 for players whose effects add up. Of squared errors it is also 0 if the model is a sum of functions of independent
+features. It is negative where players work together (without one, the other is worth little), and positive where one
+can stand in for the other. Errors, intervals and p-values are those of all other effects (``PairMoments``).
+
+With many players a pilot on a few rows looks at all pairs. Those that could be largest are then measured on all rows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from math import comb
+from typing import Any
+
+import numpy as np
+import torch
+
+from permgrad.attribution.build import named, shown_outputs
+from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.method import Request
+from permgrad.attribution.replace.donors import RowNumbers
+from permgrad.attribution.replace.game import Game, loss_value, receiver_classes
+from permgrad.attribution.replace.moments import PairMoments, estimated
+from permgrad.attribution.replace.plays import Booleans, Floats, Integers, Play, Plays
+from permgrad.base.checks import is_whole
+from permgrad.base.errors import InputError, shown
+from permgrad.base.progress import Progress
+from permgrad.models.losses import TargetRows
+
+Members = tuple[int, ...]
+#: Most predictions for interactions without a pilot, of the pilot, and for the pairs that it chooses.
+_ALL, _PILOT, _CHOSEN = 4_000_000, 1_000_000, 1_000_000
+#: Least rows of a pilot and least pairs that it chooses. Most sets of three or more players.
+_LEAST_ROWS, _LEAST_PAIRS, _MOST_SETS = 100, 50, 5000
+#: Sets that are played together, so that blocks of rows are prepared once for all of them.
+_TOGETHER = 64
+#: Level of the bound on what was left out.
+_CERTAIN = 0.95
+
+
+@dataclass(frozen=True)
+class _Sets:
+    """Plays sets of players over all rows and repeats, in the same order of pairs of a row and its donor."""
+
+    request: Request
+    game: Game
+    channels: Booleans
+    repeats: int
+    progress: Progress
+
+    def effects(self, sets: Iterable[Members]) -> Iterator[tuple[Members, Integers, Integers, Floats]]:
+        """Yield each set with rows, donors and effects, ``(pairs,)`` each."""
+        sets = list(sets)
+        for start in range(0, len(sets), _TOGETHER):
+            some = {str(each): each for each in sets[start : start + _TOGETHER]}
+            parts: dict[str, list[tuple[Integers, Integers, Floats]]] = defaultdict(list)
+
+            def collect(name: str, rows: Integers, donors: Integers, effects: Floats, into: Any = parts) -> None:
+                into[name].append((rows, donors, effects[:, 0, 0].copy()))
+
+            plays = [
+                Play(
+                    "interactions",
+                    (name,),
+                    np.array(each),
+                    np.broadcast_to(self.channels, (1, len(each), len(self.channels))),
+                    np.ones((1, 1, 1)),
+                )
+                for name, each in some.items()
+            ]
+            self.game.play(plays, range(self.repeats), collect, self.progress)
+            for name, each in some.items():
+                rows, donors, effects = (np.concatenate(part) for part in zip(*parts.pop(name), strict=True))
+                yield each, rows, donors, effects
+
+
+def with_interactions(request: Request, plays: Plays, explanation: Explanation) -> Explanation:
+    """Return the explanation of a loss game with the interactions of its players after them."""
+    order, players = int(request.options["interactions"]), len(request.space)
+    if order == 1:
+        return explanation
+    channels: Booleans = np.asarray(plays.plays[0].mask.any(axis=(0, 1)))
+    candidates = [each for size in range(2, order + 1) for each in combinations(range(players), size)]
+    chosen, about = candidates, {"bound": 0.0}
+    wanted = _wanted(request, len(candidates))
+    if wanted < len(candidates):
+        chosen, about = _screened(request, channels, candidates, wanted)
+    numbers, evaluations = _measured(request, channels, chosen)
+    numbers = numbers[:, :, shown_outputs(request)]
+    facts = {
+        "order": order,
+        "kind": "loss",
+        "index": "Moebius",
+        "candidates": len(candidates),
+        "looked_at": len(chosen),
+        "share": len(chosen) / len(candidates),
+        "left_out": len(candidates) - len(chosen),
+        **about,
+    }
+    fields = dict(zip(("values", "std", "low", "high", "p_values"), numbers, strict=True))
+    for group in ("parts", "part_std"):
+        nothing = np.full(fields["values"].shape, np.nan)
+        fields[group] = {name: np.concatenate([one, nothing]) for name, one in getattr(explanation, group).items()}
+    for name in ("values", "std", "low", "high", "p_values"):
+        fields[name] = np.concatenate([getattr(explanation, name), fields[name]])
+    rows = int(explanation.meta["model_rows"]) + evaluations + int(about.pop("model_rows", 0))
+    facts.pop("model_rows", None)
+    meta = {**explanation.meta, "interactions": facts, "model_rows": rows}
+    meta["seconds"] = time.perf_counter() - request.started
+    singles: list[Members] = [(place,) for place in range(players)]
+    return replace(explanation, **fields, **named(request, [*singles, *chosen]), meta=meta)
+
+
+def check_interactions(request: Request) -> None:
+    """Refuse interactions that cannot be measured, before any work starts."""
+    order, pairs, players = request.options["interactions"], request.options["pairs"], len(request.space)
+    if pairs not in ("auto", "all") and not (is_whole(pairs) and pairs > 0):
+        raise InputError(
+            f"pairs must be 'auto', 'all' or an integer of at least 1, got {shown(pairs)}",
+            hint="It is the number of pairs that are measured on all rows.",
+            code="PG002",
+        )
+    if order == 1:
+        return
+    if request.scope == "local":
+        raise InputError(
+            "This method measures interactions of the loss over all rows",
+            hint="Leave scope out, or choose method='shapley' for interactions in single rows.",
+            code="PG006",
+        )
+    if order > players:
+        raise InputError(
+            f"interactions must be at most {players} here, got {order}", hint="Pass 2 for pairs.", code="PG002"
+        )
+    sets = sum(comb(players, size) for size in range(2, order + 1))
+    if order > 2 and sets > _MOST_SETS:
+        raise InputError(
+            f"interactions={order} of {players} players are {sets:,} sets, and at most {_MOST_SETS:,} are measured",
+            hint="Pass 2, or join players with groups=.",
+            code="PG002",
+        )
+
+
+def _wanted(request: Request, candidates: int) -> int:
+    """Return how many sets are measured on all rows."""
+    pairs, each = request.options["pairs"], request.count * request.n_repeats
+    if pairs == "all" or request.options["interactions"] > 2:
+        return candidates
+    if pairs == "auto":
+        return candidates if candidates * each <= _ALL else max(_LEAST_PAIRS, _CHOSEN // each)
+    return int(pairs)
+
+
+def _measured(request: Request, channels: Booleans, chosen: Sequence[Members]) -> tuple[Floats, int]:
+    """Return mean, error, interval and p-value of each set, ``(5, sets, outputs)``, and the predictions made."""
+    game = Game(request, loss_value(request))
+    outputs = game.outputs()
+    classes, count = receiver_classes(request, outputs)
+    unchanged = np.abs(game.value(outputs, slice(0, request.count), outputs)[:, 0])
+    eps = 16 * torch.finfo(outputs.dtype).eps
+    smaller = {some for each in chosen for size in range(1, len(each)) for some in combinations(each, size)}
+    largest = max(map(len, chosen))
+    inner = sorted((each for each in smaller | set(chosen) if len(each) < largest), key=len)
+    outer = [each for each in chosen if len(each) == largest]
+    groups = [None, *range(len(request.subject.class_names))]
+    known: dict[Members, Floats] = {}
+    numbers: dict[Members, Floats] = {}
+    steps = (len(inner) + len(outer)) * request.n_repeats * request.count
+    with Progress(steps, "interactions", request.progress) as progress:
+        sets = _Sets(request, game, channels, request.n_repeats, progress)
+        for each, rows, donors, effects in sets.effects([*inner, *outer]):
+            if len(each) < largest:
+                known[each] = effects
+            if len(each) == 1:
+                continue
+            parts = [
+                (-1) ** (len(each) - size) * known[some]
+                for size in range(1, len(each))
+                for some in combinations(each, size)
+            ]
+            value, size = effects + sum(parts), unchanged[rows] + np.abs(effects)
+            # What rounding of the losses leaves where effects add up is 0.
+            value[np.abs(value) <= eps * (size + sum(map(np.abs, parts)))] = 0.0
+            moments = PairMoments(request.count, game.back_end.donors, game.back_end.shared, count, 1)
+            weights = None if request.sample_weight is None else request.sample_weight[rows]
+            by_class = None if classes is None else classes[rows]
+            moments.add(rows, donors, value[:, None], classes=by_class, weights=weights)
+            numbers[each] = np.stack([estimated(moments, request.confidence, group)[:, 0] for group in groups], axis=1)
+    made = game.pairs if game.back_end.evaluations is None else game.back_end.evaluations
+    return np.stack([numbers[each] for each in chosen], axis=1), made
+
+
+def _part(y: Any, places: Integers) -> Any:
+    return TargetRows(y[places], len(places)) if isinstance(y, TargetRows) else y[places]
+
+
+def _screened(
+    request: Request, channels: Booleans, candidates: Sequence[Members], wanted: int
+) -> tuple[list[Members], dict[str, Any]]:
+    """Return the pairs that could be largest by a pilot on some rows, in their order, and facts of the pilot.
+
+    A pair could be as large as its estimate and two standard errors. The bound holds for all pairs left out at once.
+    """
+    from scipy import special
+
+    count = min(request.count, max(_LEAST_ROWS, _PILOT // len(candidates)))
+    places = (np.arange(count) * (request.count / count)).astype(np.int64)
+    rows = torch.from_numpy(places)
+    pilot = replace(
+        request,
+        inputs=tuple(tensor[rows.to(tensor.device)] for tensor in request.inputs),
+        y=None if request.y is None else _part(request.y, places),
+        classes=None if request.classes is None else request.classes[places],
+        sample_weight=None if request.sample_weight is None else request.sample_weight[places],
+        row_offset=RowNumbers(places + request.row_offset),
+        n_repeats=1,
+    )
+    numbers, evaluations = _measured(pilot, channels, candidates)
+    mean, std = np.abs(numbers[0, :, 0]), numbers[1, :, 0]
+    falling = np.argsort(-(mean + 2 * std), kind="stable")
+    chosen, rest = np.sort(falling[:wanted]), falling[wanted:]
+    width = special.stdtrit(max(count - 1, 1), 1 - (1 - _CERTAIN) / (2 * len(rest)))
+    about = {"bound": float((mean + width * std)[rest].max()), "pilot_rows": count, "model_rows": evaluations}
+    return [candidates[place] for place in chosen], about

@@ -1,0 +1,282 @@
+"""Interaction indices from some of the coalitions: their best linear prediction.
+
+A game is written in Walsh functions, ``v(S) = Σ_U β_U (−1)^|U ∩ S| + ε_S``, with independent β whose variance depends
+on the size of U alone, and ε for all larger sizes. Under this distribution the covariances between the worth of
+coalitions, and with every number of an index, are known in closed form, because an index is linear in the game. The
+best linear prediction (Goldberger 1962; kriging) follows, with its standard error. How fast the variance falls with the
+size of U is chosen for each row by its likelihood, the scale is estimated.
+
+NOTE[DIFF]: KernelSHAP-IQ (Fumagalli et al. 2024, arXiv 2405.10852) fits the sizes up to the order by least squares and
+treats the rest as noise. Here the rest is part of the index as well: with all coalitions the numbers are exact.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import combinations
+from math import comb
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from permgrad.attribution.method.shapley.game import ShapleyGame, slices
+from permgrad.attribution.method.shapley.indices import InteractionIndex, share
+from permgrad.attribution.method.shapley.owen import Booleans, Counters, Floats, Integers, Tree, places
+from permgrad.attribution.method.shapley.sampled import RowValues, StoppingRule, row_bytes
+from permgrad.base.progress import Progress
+from permgrad.base.random import content_keys, generator, uniform
+
+#: Largest size with a variance of its own. All larger ones are ε.
+_LARGEST = 4
+#: Most coalitions that are fitted together, and numbers that are held at once.
+_TOGETHER, _BLOCK_NUMBERS = 3000, 2**24
+FITTED = "best linear prediction from coalitions"
+#: Variance of all sets of one size, relative to the size before, that are tried. That of up to one player is wide.
+_FALLS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+_WIDE = 1e3
+
+
+def drawn_coalitions(seed: int, players: int, count: int, number: int = 0) -> Booleans:
+    """Return distinct coalitions ``(count, players)``: nobody, everybody, small ones and their complements, drawn ones.
+
+    Sizes are drawn in proportion to 1/(size · (players − size)), as Shapley's kernel weighs them. Sizes that would be
+    exhausted are enumerated.
+    """
+    rng, count = generator(seed, "coalitions", players, count, number), min(count, 2**players)
+    sizes = list(range(1, players // 2 + 1))
+    chance = np.array([(1 if 2 * size < players else 0.5) / (size * (players - size)) for size in sizes])
+    codes: dict[bytes, None] = {}
+
+    def add(members: Integers | tuple[int, ...]) -> None:
+        row = np.zeros(players, dtype=bool)
+        row[list(members)] = True
+        for each in (row, ~row):
+            if len(codes) < count:
+                codes.setdefault(each.tobytes())
+
+    add(())
+    while sizes and (count - len(codes)) * chance[0] / chance.sum() >= comb(players, sizes[0]) * (
+        2 if 2 * sizes[0] < players else 1
+    ):
+        for members in combinations(range(players), sizes[0]):
+            add(members)
+        sizes, chance = sizes[1:], chance[1:]
+    while len(codes) < count and sizes:
+        add(rng.permutation(players)[: rng.choice(sizes, p=chance / chance.sum())])
+    drawn = np.array([np.frombuffer(code, dtype=bool) for code in codes])
+    # Nobody and everybody first. Any number of the others is then a sample of all sizes.
+    order = np.concatenate([np.arange(2), 2 + rng.permutation(len(drawn) - 2)])
+    result: Booleans = drawn[order]
+    return result
+
+
+@lru_cache(maxsize=512)
+def _krawtchouk(size: int, apart: int, players: int) -> int:
+    """Return Σ_U (−1)^|U ∩ S| over the sets U of one size, for a set S of ``apart`` players."""
+    return sum((-1) ** both * comb(apart, both) * comb(players - apart, size - both) for both in range(size + 1))
+
+
+class Fit:
+    """Predicts the numbers of an index from the worth of coalitions ``(coalitions, players)``."""
+
+    def __init__(self, interactions: InteractionIndex, coalitions: Booleans) -> None:
+        self.interactions, self.coalitions = interactions, coalitions
+        players = interactions.players
+        sets = coalitions.astype(np.float64)
+        sizes = sets.sum(axis=1)
+        self._apart = np.rint(sizes[:, None] + sizes - 2 * sets @ sets.T).astype(np.int64)
+        self._kinds = _kinds(interactions)
+        self._alike = np.array(
+            [[_krawtchouk(size, apart, players) / comb(players, size) for apart in range(players + 1)]
+             for size in range(min(max(_LARGEST, interactions.order + 1), players) + 1)]
+        )  # fmt: skip
+
+    def __call__(self, worth: Floats) -> tuple[Floats, Floats]:
+        """Return the numbers of games ``(coalitions, games)`` and their standard errors, ``(numbers, games)``."""
+        values, count = torch.from_numpy(worth), len(worth)
+        likelihoods, scales = [], []
+        for fall in _FALLS:
+            lower = self._factor(fall)
+            squares = (torch.linalg.solve_triangular(lower, values, upper=False) ** 2).sum(dim=0) / count
+            scales.append(squares)
+            tiny = torch.finfo(torch.float64).tiny
+            likelihoods.append(-count / 2 * (squares + tiny).log() - lower.diagonal().log().sum())
+        chosen = torch.stack(likelihoods).argmax(dim=0)
+        numbers, errors = np.zeros((2, self.interactions.numbers, worth.shape[1]))
+        for place in chosen.unique().tolist():
+            games = chosen == place
+            lower = self._factor(_FALLS[place])
+            shared, prior = self._with_numbers(_FALLS[place])
+            explained = torch.linalg.solve_triangular(lower, shared, upper=False)
+            solved = torch.linalg.solve_triangular(lower, values[:, games], upper=False)
+            left = (prior - (explained**2).sum(dim=0)).clamp_min(0.0)
+            numbers[:, games.numpy()] = (explained.T @ solved).numpy()
+            errors[:, games.numpy()] = (left[:, None] * scales[place][games]).sqrt().numpy()
+        return numbers, errors
+
+    def _spectrum(self, fall: float) -> tuple[Floats, float]:
+        """Return the variance of all sets of each size, and that of ε."""
+        sizes = np.arange(len(self._alike))
+        return np.where(sizes < 2, _WIDE, fall ** (sizes - 2.0)), fall ** (len(sizes) - 2.0)
+
+    def _factor(self, fall: float) -> Tensor:
+        """Return the Cholesky factor of the covariance between the coalitions."""
+        variances, rest = self._spectrum(fall)
+        covariance = (variances @ self._alike)[self._apart]
+        covariance[np.diag_indices(len(covariance))] += rest
+        factor: Tensor = torch.linalg.cholesky(torch.from_numpy(covariance))
+        return factor
+
+    def _with_numbers(self, fall: float) -> tuple[Tensor, Tensor]:
+        """Return the covariances with the numbers, ``(coalitions, numbers)``, and the variance of each number."""
+        variances, rest = self._spectrum(fall)
+        sizes = self.coalitions.sum(axis=1)
+        shared, prior = np.empty((self.interactions.numbers, len(sizes))), np.empty(self.interactions.numbers)
+        for span, members, walsh, weights, squares, total in self._kinds:
+            inside = self.coalitions[:, members].sum(axis=2).T  # (names, coalitions)
+            others = sizes - inside
+            sign = 1 - 2 * (inside % 2)
+            shared[span] = sign * (variances @ walsh)[others] + rest * weights[others, inside]
+            prior[span] = variances @ squares + rest * total
+        return torch.from_numpy(shared).T, torch.from_numpy(prior)
+
+
+def _kinds(interactions: InteractionIndex) -> list[tuple[slice, Integers, Floats, Floats, Floats, float]]:
+    """Return for each size of names: places, members, and how Walsh functions and coalitions enter their numbers."""
+    names, players, start = interactions.members, interactions.players, 0
+    kinds = []
+    for size in range(1, interactions.order + 2):
+        # The index of single players comes last.
+        last = size > interactions.order
+        of = [each for each in names if len(each) == (1 if last else size)]
+        index = "SII" if size == 1 else interactions.index
+        tables = _tables(players, index, interactions.order, len(of[0]))
+        kinds.append((slice(start, start + len(of)), np.array(of), *tables))
+        start += len(of)
+    return kinds
+
+
+@lru_cache(maxsize=64)
+def _tables(players: int, index: str, order: int, size: int) -> tuple[Floats, Floats, Floats, float]:
+    """Return what enters the number of a name of ``size`` players, in exact fractions as long as terms cancel.
+
+    The Walsh functions of each size, by the number of other players in a coalition; the weight of a coalition, by its
+    other players and those of the name; the squares of both, summed.
+    """
+    shares = {of: share(index, order, size, of) for of in range(size, players + 1)}
+    others, largest = players - size, min(max(_LARGEST, order + 1), players)
+    walsh, squares = np.zeros((largest + 1, others + 1)), np.zeros(largest + 1)
+    for of in range(size, largest + 1):
+        factor = float(sum(comb(of - size, one - size) * shares[one] * (-2) ** one for one in range(size, of + 1)))
+        walsh[of] = [factor * _krawtchouk(of - size, apart, others) / comb(players, of) for apart in range(others + 1)]
+        squares[of] = factor**2 * comb(others, of - size) / comb(players, of)
+    weights, total = np.zeros((others + 1, size + 1)), 0.0
+    for beside in range(others + 1):
+        for inside in range(size + 1):
+            sign = (-1) ** (size - inside)
+            more = range(others - beside + 1)
+            weight = sum(comb(others - beside, one) * (-1) ** one * shares[size + beside + one] for one in more)
+            weights[beside, inside] = sign * float(weight)
+            total += comb(size, inside) * comb(others, beside) * weights[beside, inside] ** 2
+    return walsh, weights, squares, total
+
+
+class RowInteractions(RowValues):
+    """Interactions of all rows of an output game ``(rows, numbers, V)``, enumerated or fitted, and their errors."""
+
+    def __init__(
+        self,
+        game: ShapleyGame,
+        tree: Tree,
+        references: Integers,
+        exact: int,
+        rule: StoppingRule,
+        scale: Floats,
+        interactions: InteractionIndex,
+    ) -> None:
+        super().__init__(game, tree, references, exact, rule, scale)
+        self.interactions: InteractionIndex = interactions
+        self.values, self.std = np.zeros((2, game.request.count, interactions.numbers, game.width))
+
+    def fill(self) -> None:
+        """Compute the numbers of all rows. A row's coalitions depend on nothing but its contents."""
+        game, references, count = self.game, self.references, self.game.request.count
+        size = max(1, _BLOCK_NUMBERS // (_TOGETHER * game.players))
+        with Progress(count, "shapley", game.request.progress) as progress:
+            for part in slices(count, size):
+                rows = np.arange(part.start, part.stop, dtype=np.int64)
+                active = game.differs(rows, np.broadcast_to(references, (len(rows), len(references))))
+                few = active.sum(axis=1) <= self.exact
+                self._enumerate(rows[few], active[few])
+                keys = content_keys([row_bytes(tensor[part]) for tensor in game.request.inputs])
+                patterns, which = np.unique(active[~few], axis=0, return_inverse=True)
+                for number, pattern in enumerate(patterns):
+                    alike = which.reshape(-1) == number
+                    self._fit(rows[~few][alike], keys[~few][alike], pattern)
+                progress.advance(len(rows))
+
+    def _fit(self, rows: Integers, keys: Counters, active: Booleans) -> None:
+        """Fit rows with the same active players, with more coalitions until the errors are small."""
+        self.ways.add(FITTED)
+        some, numbers = self.interactions.among(active)
+        players, seed, count = some.players, self.game.request.seed, len(self.references)
+        calls = self.rule.most * players // count
+        most = min(max(calls, len(some.members)), 2**players)
+        designs = -(-most // _TOGETHER)
+        with np.errstate(over="ignore"):
+            numbered = keys[:, None] * np.uint64(players) + np.arange(players, dtype=np.uint64)
+        # Which player of a coalition each active player is: rows have coalitions of their own.
+        slots = places(uniform(seed, ("coalition players",), numbered))
+        mean, squares = np.zeros((2, len(rows), some.numbers, self.game.width))
+        waiting = np.arange(len(rows))
+        for number in range(designs):
+            coalitions = drawn_coalitions(seed, players, -(-most // designs), number)
+            worth = np.empty((len(rows), len(coalitions), self.game.width))
+            step, played = len(some.members) if designs == 1 else len(coalitions), 0
+            while played < len(coalitions) and len(waiting):
+                stop = min(len(coalitions), max(step, 2 * played))
+                worth[waiting, played:stop] = self._play(rows[waiting], slots[waiting], active, coalitions[played:stop])
+                played = stop
+                fitted, errors = self._fitted(Fit(some, coalitions[:played]), worth[waiting, :played], slots[waiting])
+                mean[waiting] = (number * mean[waiting] + fitted) / (number + 1)
+                squares[waiting] = errors**2 if designs == 1 else squares[waiting] + errors**2
+                # Fits of few coalitions shrink alike, which no average takes off.
+                independent = number + 1 if played >= 2 * len(some.members) else 1
+                std = np.sqrt(squares[waiting] / (number + 1) / independent)
+                where = np.ix_(rows[waiting], np.flatnonzero(numbers))
+                self.values[where], self.std[where] = mean[waiting], std
+                self.freedom[rows[waiting]] = max(1, played * (number + 1) - players - 1)
+                self.orders[rows[waiting]] = -(-(played * (number + 1)) * count // players)
+                waiting = waiting[(std > self.rule.tolerance * self.scale).any(axis=(1, 2))]
+
+    def _play(self, rows: Integers, slots: Integers, active: Booleans, coalitions: Booleans) -> Floats:
+        """Return the worth of coalitions of renamed players, ``(rows, coalitions, V)``."""
+        keeps = np.ones((len(rows), len(coalitions), len(active)), dtype=bool)
+        keeps[:, :, active] = coalitions.T[slots].transpose(0, 2, 1)
+        donors = np.broadcast_to(self.references, (len(rows), len(self.references)))
+        worth = np.empty((len(rows), len(coalitions), self.game.width))
+        sizes = coalitions.sum(axis=1)
+        between = (sizes > 0) & (sizes < coalitions.shape[1])
+        worth[:, between] = self.game.values(rows, donors, keeps[:, between])
+        worth[:, sizes == 0] = self.game.empty(rows, donors)[:, None]
+        worth[:, sizes == coalitions.shape[1]] = self.game.full(rows)[:, None]
+        return worth
+
+    def _fitted(self, fit: Fit, worth: Floats, slots: Integers) -> tuple[Floats, Floats]:
+        """Return the numbers of rows and their errors ``(rows, numbers, V)``, under the players' own names."""
+        rows, count, width = worth.shape
+        some, players = fit.interactions, fit.interactions.players
+        taken, names = [], some.members
+        for size in range(1, some.order + 1):
+            members = np.array([each for each in names if len(each) == size])
+            powers = players ** np.arange(size)[::-1]
+            start = sum(comb(players, smaller) for smaller in range(1, size))
+            codes = np.sort(slots[:, members], axis=2) @ powers
+            taken.append(start + np.searchsorted(members @ powers, codes))
+        taken.append(len(names) + slots)
+        order = np.concatenate(taken, axis=1)[..., None]
+        fitted = fit(worth.transpose(1, 0, 2).reshape(count, rows * width))
+        both = (each.reshape(-1, rows, width).swapaxes(0, 1) for each in fitted)
+        numbers, errors = (np.take_along_axis(each, order, axis=1) for each in both)
+        return numbers, errors

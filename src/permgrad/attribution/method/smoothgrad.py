@@ -1,0 +1,125 @@
+"""SmoothGrad: slopes averaged over noisy copies of each row, so that small fluctuations of a network cancel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor
+
+from permgrad.attribution.build import output_unit
+from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.method import Request, methods
+from permgrad.attribution.method.gradient import Gradient, Slope
+from permgrad.attribution.slopes.sampled import normal, sampled_points
+from permgrad.attribution.slopes.slopes import Slopes
+from permgrad.base.checks import check_choice, check_number, check_whole
+from permgrad.base.errors import InputError
+from permgrad.models.batches import in_batches
+
+#: Summaries of the slopes g at a row's noisy copies: E g, E g² and Var g.
+QUANTITIES = {
+    "smoothgrad": "mean slope of the output near the row",
+    "smoothgrad_sq": "mean squared slope of the output near the row",
+    "vargrad": "variance of the slope of the output near the row",
+}
+
+
+@methods.register("smoothgrad")
+class SmoothGrad(Gradient):
+    """The mean slope of each output over noisy copies of each row.
+
+    As ``gradient``, but of the mean of ∂f/∂x over ``samples`` copies with normal noise: a feature's value is
+    Σ |E ∂f/∂x_p| over its positions p. Only positions of players get noise, and levels of a category get none. The
+    noise of a copy depends on the seed, the row's number and the copy's number, not on batches or other rows.
+
+    Options:
+        signed: keep the signs: Σ E ∂f/∂x_p. Only for ``"smoothgrad"``, as the other variants have no signs.
+        samples: noisy copies of each row.
+        noise: standard deviation of the noise, as a share of the input's standard deviation over the background: of
+            each column of a table, of all numbers of any other input. 0.5 is about 0.15 of the range of an image.
+        variant: ``"smoothgrad"``, ``"smoothgrad_sq"`` (mean of the squared slopes) or ``"vargrad"`` (their variance).
+
+    Sources: Smilkov et al. 2017 (arXiv 1706.03825), section 3. VarGrad: Adebayo et al. 2018 (arXiv 1810.03292),
+    appendix.
+    NOTE[DIFF]: the paper measures noise by the range of the image. One outlier sets the range of a table's column.
+
+    Examples:
+        >>> import torch, permgrad as pg
+        >>> net = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
+        >>> explanation = pg.explain(net, torch.randn(40, 3), method="smoothgrad", noise=0.3, random_state=0)
+        >>> explanation.values.shape
+        (40, 3, 1)
+    """
+
+    name: ClassVar[str] = "smoothgrad"
+    samples: int = 50
+    noise: float = 0.5
+    variant: Literal["smoothgrad", "smoothgrad_sq", "vargrad"] = "smoothgrad"
+
+    def __call__(self, request: Request) -> Explanation:
+        """Compute the explanation."""
+        options, variant = request.options, request.options["variant"]
+        check_choice("variant", variant, tuple(QUANTITIES))
+        check_whole("samples", options["samples"], "pass for example 50")
+        check_number("noise", options["noise"], "pass for example 0.5")
+        if options["signed"] and variant != "smoothgrad":
+            raise InputError(f"variant={variant!r} has no signs to keep", hint="Leave signed= out.", code="PG006")
+        return super().__call__(request)
+
+    def reader(self, slopes: Slopes) -> tuple[int, Callable[[slice], Slope], dict[str, Any]]:
+        """Return the batch size, a function that reads outputs and slopes of some rows, and facts for ``meta``."""
+        options, seed = slopes.request.options, slopes.request.seed
+        samples, noise, variant = int(options["samples"]), float(options["noise"]), options["variant"]
+        scales, names = _spread(slopes), slopes.subject.input_names
+
+        def at_rows(part: slice) -> Slope:
+            rows = slopes.rows(part)
+            first: list[Tensor] = []
+            second: list[Tensor] = []
+
+            def work(points: slice) -> None:
+                row, numbers = sampled_points(slopes.request, part.start, samples, points)
+                row = row.to(rows[0].device)
+                at = tuple(tensor[row] for tensor in rows)
+                noisy = list(at)
+                for place, scale in scales.items():
+                    drawn = normal(seed, (self.name, names[place]), numbers, at[place])
+                    noisy[place] = at[place] + (noise * scale * drawn).to(at[place].dtype)
+                _, gradients = slopes.gradients(slopes.at_baseline(at, noisy))
+                shares = [gradient.double() / samples for gradient in gradients]
+                squares = [] if variant == "smoothgrad" else [s * g for s, g in zip(shares, gradients, strict=True)]
+                for sums, added in ((first, shares), (second, squares)):
+                    if not sums:
+                        sums += [one.new_zeros(len(one), len(rows[0]), *one.shape[2:]) for one in added]
+                    for total, one in zip(sums, added, strict=True):
+                        total.index_add_(1, row, one)
+
+            slopes.batch = in_batches(len(rows[0]) * samples, slopes.batch, work)
+            if variant == "vargrad":
+                second = [(square - mean**2).clamp_min(0) for square, mean in zip(second, first, strict=True)]
+            return slopes.outputs(rows), first if variant == "smoothgrad" else second
+
+        facts: dict[str, Any] = {"samples": samples, "noise": noise, "variant": variant}
+        absolute = "" if options["signed"] or variant != "smoothgrad" else "absolute "
+        facts["quantity"] = f"{absolute}{QUANTITIES[variant]}"
+        if variant != "smoothgrad":
+            facts["unit"] = f"({output_unit(slopes.request)} per unit of the input)²"
+        return max(1, slopes.batch // samples), at_rows, facts
+
+
+def _spread(slopes: Slopes) -> dict[int, Tensor]:
+    """Return the standard deviation over the background of each input that players own, 0 where it holds levels."""
+    rows = slopes.rows(slice(None), slopes.request.donors)
+    scales = {}
+    for place in slopes.free:
+        moves = slopes.subject.on_a_scale(place, rows[place].shape[1:]).to(rows[place].device)
+        dimensions = (0,) if rows[place].ndim <= 2 else tuple(range(rows[place].ndim))
+        scales[place] = rows[place].double().std(dim=dimensions, correction=0) * moves
+    if not any(bool((scale != 0).any()) for scale in scales.values()):
+        raise InputError(
+            "smoothgrad needs a background that varies: its noise is scaled to the background's spread",
+            hint="Pass background= with rows that differ.",
+            code="PG038",
+        )
+    return scales

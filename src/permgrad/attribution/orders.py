@@ -1,0 +1,129 @@
+"""The orders of an explanation: its players, their pairs and larger interactions, and how names of each are read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad.base.checks import is_whole
+from permgrad.base.errors import EnvironmentProblem, InputError, shown
+from permgrad.base.significance import adjusted
+
+if TYPE_CHECKING:
+    from permgrad.attribution.explanation import Explanation
+
+Floats = npt.NDArray[np.float64]
+
+
+def check_members(members: tuple[tuple[int, ...], ...], names: int) -> None:
+    """Refuse players of names that do not fit: single players come first, in their order."""
+    players = sum(len(each) == 1 for each in members)
+    if members and (len(members) != names or members[:players] != tuple((place,) for place in range(players))):
+        raise InputError(
+            f"members must have the players of each of the {names} names, single players first",
+            hint="Pass for example ((0,), (1,), (0, 1)).",
+            code="PG007",
+        )
+
+
+def places_of(explanation: Explanation, order: int) -> npt.NDArray[np.intp]:
+    """Return the positions of the names of one order, or refuse an order without any.
+
+    Without players, order 1 is the lowest there is, so that pairs alone can be shown like players.
+    """
+    orders = explanation.order
+    wanted = orders.min() if order == 1 and len(orders) else order
+    places = np.flatnonzero(orders == wanted)
+    if not len(places) and (explanation.members or order != 1):
+        raise InputError(
+            f"order must be one of {', '.join(map(str, np.unique(explanation.order)))}, got {shown(order)}",
+            hint="Pass interactions=2 to pg.explain for pairs.",
+            code="PG002",
+        )
+    return places
+
+
+def of_order(explanation: Explanation, order: int) -> Explanation:
+    """Return the explanation of the names of one order only."""
+    places = places_of(explanation, order)
+    if not explanation.members:
+        return explanation
+
+    def chosen(array: Floats | None) -> Floats | None:
+        return None if array is None else array[..., places, :]
+
+    some: dict[str, Any] = {name: chosen(getattr(explanation, name)) for name in ("std", "low", "high", "p_values")}
+    for group in ("parts", "part_std"):
+        some[group] = {name: chosen(array) for name, array in getattr(explanation, group).items()}
+    return replace(
+        explanation,
+        values=explanation.values[..., places, :],
+        names=tuple(explanation.names[place] for place in places),
+        modality=tuple(explanation.modality[place] for place in places),
+        members=() if order == 1 else tuple(explanation.members[place] for place in places),
+        correlation=explanation.correlation if order == 1 else None,
+        **some,
+    )
+
+
+def adjusted_by_order(explanation: Explanation) -> Floats | None:
+    """Return the p-values adjusted among the names of one order. Those that screening left out count as tests."""
+    if explanation.p_values is None:
+        return None
+    left_out = int(explanation.meta.get("interactions", {}).get("left_out", 0))
+    result = np.empty_like(explanation.p_values)
+    for order in np.unique(explanation.order):
+        places = explanation.order == order
+        result[..., places, :] = adjusted(explanation.p_values[..., places, :], left_out if order > 1 else 0)
+    return result
+
+
+def to_shapiq(explanation: Explanation, order: int, row: int, column: int) -> Any:
+    """Return ``shapiq.InteractionValues`` of all names up to an order. See ``Explanation.to_shapiq``."""
+    if not is_whole(order) or order not in (1, int(explanation.order.max())):
+        places_of(explanation, 0 if is_whole(order) and order > 0 else order)
+    try:
+        from shapiq import InteractionValues
+    except ImportError as error:
+        raise not_installed("shapiq") from error
+    index = "SV"
+    values, base = explanation.values, explanation.base_values
+    if order > 1:
+        index = str(explanation.meta.get("interactions", {}).get("index", "SII"))
+        # The index's own values of single players, where they are not the Shapley values.
+        values = explanation.parts.get(index, values)
+    if explanation.scope == "local":
+        count = len(values)
+        if not is_whole(row) or not -count <= row < count:
+            raise InputError(
+                f"row must be a position from 0 to {count - 1}, got {shown(row)}",
+                hint="Pass for example row=0.",
+                code="PG002",
+            )
+        values = values[row]
+        base = base[row] if base is not None and base.ndim == 2 else base
+    baseline = 0.0 if base is None else float(np.atleast_1d(base)[..., column].ravel()[0])
+    names = explanation.members or tuple((place,) for place in range(len(explanation.names)))
+    lookup = {members: place for place, members in enumerate(names) if len(members) <= order}
+    return InteractionValues(
+        np.concatenate([[baseline], np.asarray(values[list(lookup.values()), column], dtype=np.float64)]),
+        index=index,
+        max_order=order,
+        min_order=0,
+        n_players=int((explanation.order == 1).sum()),
+        interaction_lookup={(): 0, **{members: place + 1 for place, members in enumerate(lookup)}},
+        estimated=explanation.std is not None,
+        baseline_value=baseline,
+    )
+
+
+def not_installed(package: str) -> EnvironmentProblem:
+    """Return the error of a conversion that needs a missing package."""
+    return EnvironmentProblem(
+        f"to_{package} needs the package {package}, which is not installed",
+        hint="Run pip install 'permgrad[peers]'.",
+        code="PG060",
+    )

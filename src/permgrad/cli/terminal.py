@@ -1,0 +1,58 @@
+"""Lines on stderr, colours where the terminal wants them, and pages in a browser."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TextIO
+
+#: Codes of terminals.
+_STYLES = {"bold": "1", "red": "1;31", "yellow": "33"}
+_quiet = False
+
+
+def be_quiet(*, quiet: bool) -> None:
+    """Show or hide the lines of ``tell``, for the whole process."""
+    global _quiet  # noqa: PLW0603 — a property of the process
+    _quiet = quiet
+
+
+def say(text: str) -> None:
+    """Write one line on stderr. A closed pipe is not an error."""
+    with suppress(BrokenPipeError):
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 — the command line's voice
+
+
+def tell(text: str) -> None:
+    """Write one line about progress on stderr, if ``--quiet`` is not used."""
+    if not _quiet:
+        say(text)
+
+
+def wants_colour(stream: TextIO | Any) -> bool:
+    """Return whether a stream is a terminal whose user wants colours (https://no-color.org)."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return bool(getattr(stream, "isatty", lambda: False)())
+
+
+def painted(text: str, style: str, stream: TextIO | Any) -> str:
+    """Return a text in a style, or unchanged where the stream has no colours."""
+    return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if wants_colour(stream) else text
+
+
+def open_page(page: str | os.PathLike[str]) -> None:
+    """Open a page in a browser. Without a display or browser, write where the page is."""
+    path = Path(page).absolute()
+    is_local = sys.platform in ("win32", "darwin") or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+    )
+    if is_local:
+        import webbrowser
+
+        with suppress(webbrowser.Error, OSError):
+            if webbrowser.open(path.as_uri()):
+                return
+    say(f"note: No browser can be opened here. Open this file: {path}")

@@ -1,0 +1,207 @@
+"""One feature at a time: the model's predictions over its values, its distribution, the outcome by value.
+
+The curve of one row is its prediction with the feature set to each of a few values and everything else unchanged
+(individual conditional expectation, Goldstein et al. 2015). Their mean is the partial dependence (Friedman 2001).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad.base.significance import NORMAL_95
+from permgrad.evaluation.calibration import wilson
+from permgrad.evaluation.distributions import bar_edges
+from permgrad.evaluation.levels import Levels, levels_of
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+#: From positions of rows ``(n,)`` and these rows with one column changed, the predictions ``(n, outputs)``.
+Predict = Callable[[Integers, pd.DataFrame], Floats]
+
+#: Features that get a card, and curves of single rows in each. Fewer where the predictions would be more than the last.
+MOST_CARDS, MOST_CURVES, MOST_PREDICTIONS = 40, 50, 12_000
+#: Values of a number at which a curve is evaluated, and most levels of anything else.
+POINTS, LEVELS = 10, 10
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The rows of the cards: values, outcomes and predictions.
+
+    ``raw``: the rows as the model reads them. ``table``: the same, with declared codes missing. ``outcome`` and
+    ``predicted`` ``(rows, outputs)``: for each class whether a row has it, and its probability, or the target.
+    ``numbers``: columns of dates as numbers.
+    """
+
+    raw: pd.DataFrame
+    table: pd.DataFrame
+    outcome: Floats
+    predicted: Floats
+    numbers: Mapping[str, Floats]
+
+
+@dataclass(frozen=True)
+class Points:
+    """Values that a feature is set to: the rows that have them, their place on an axis, and how they are written."""
+
+    numeric: bool
+    rows: Integers
+    at: list[float]
+    labels: list[str]
+
+
+def feature_cards(
+    sample: Sample, names: Sequence[str], rows: Integers, predict: Predict
+) -> tuple[list[dict[str, Any]], dict[str, Floats]]:
+    """Return what is shown of each feature, and the curves of some ``rows`` by feature, ``(rows, points, outputs)``.
+
+    Features that are not one column of the table have no values to show, and get only their name.
+    """
+    named = [name for name in names[:MOST_CARDS] if name in sample.table.columns]
+    rows = rows[: curve_rows(len(named))]
+    cards, curves = [], {}
+    for name in names[:MOST_CARDS]:
+        card: dict[str, Any] = {"feature": name}
+        if name in named:
+            column, numbers = sample.table[name], sample.numbers.get(name)
+            points = points_of(column, numbers)
+            card |= {"values": distribution(column, numbers), "outcome": outcomes(sample, column, numbers)}
+            if len(points.at) > 1 and len(rows):
+                card |= {
+                    "numeric": points.numeric,
+                    "at": points.at,
+                    "label": points.labels,
+                    "dates": numbers is not None,
+                }
+                curves[name] = effect_curves(sample.raw, name, points, rows, predict)
+                card["mean"] = curves[name].mean(axis=0).tolist()
+        cards.append(card)
+    return cards, curves
+
+
+def curve_rows(features: int) -> int:
+    """Return of how many rows the curves are computed, so that many features do not cost more predictions."""
+    return max(5, min(MOST_CURVES, MOST_PREDICTIONS // max(features * POINTS, 1)))
+
+
+# ---- curves ----------------------------------------------------------------------------------------------------------
+def as_numbers(column: pd.Series[Any]) -> Floats | None:
+    """Return a column ``(rows,)`` of numbers, NaN where missing, or None if it has other values."""
+    if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
+        numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        return np.asarray(np.where(np.isfinite(numbers), numbers, np.nan))
+    return None
+
+
+def points_of(column: pd.Series[Any], dates: Floats | None = None, count: int = POINTS) -> Points:
+    """Choose rows that have the feature's quantiles (number, date) or its most frequent levels (all else)."""
+    numbers = as_numbers(column) if dates is None else dates
+    present = np.flatnonzero(np.isfinite(numbers)) if numbers is not None else np.flatnonzero(column.notna().to_numpy())
+    if numbers is not None and (dates is not None or len(np.unique(numbers[present])) > count):
+        order = present[np.argsort(numbers[present], kind="stable")]
+        places = np.linspace(0.01, 0.99, count) * (len(order) - 1) if len(order) else np.zeros(0)
+        picked = order[places.round().astype(np.intp)]
+        picked = picked[np.unique(numbers[picked], return_index=True)[1]]
+        labels = [written(value) for value in column.iloc[picked].tolist()]
+        return Points(True, picked.astype(np.int64), numbers[picked].tolist(), labels)
+    texts = np.array([written(value) for value in column.iloc[present].tolist()], dtype=object)
+    levels, first, counts = np.unique(texts, return_index=True, return_counts=True)
+    shown = np.argsort(-counts, kind="stable")[:count]
+    if numbers is not None:
+        shown = shown[np.argsort(numbers[present[first[shown]]], kind="stable")]
+    labels = levels[shown].tolist()
+    return Points(False, present[first[shown]].astype(np.int64), list(map(float, range(len(labels)))), labels)
+
+
+def effect_curves(table: pd.DataFrame, name: str, points: Points, rows: Integers, predict: Predict) -> Floats:
+    """Return the predictions ``(rows, points, outputs)`` of rows that have the feature's value at each point."""
+    places = np.repeat(rows, len(points.rows))
+    changed = table.iloc[places].reset_index(drop=True)
+    donors = table[name].iloc[np.tile(points.rows, len(rows))].reset_index(drop=True)
+    changed[name] = donors
+    outputs = np.asarray(predict(places, changed), dtype=np.float64)
+    return outputs.reshape(len(rows), len(points.rows), -1)
+
+
+def written(value: Any) -> str:
+    """Write a value of the table: whole numbers without a point, a moment without its time of day at midnight."""
+    if isinstance(value, pd.Timestamp):
+        return str(value).removesuffix(" 00:00:00")
+    if isinstance(value, (float, np.floating)):
+        integer = float(value).is_integer() and abs(float(value)) < 1e15
+        return str(int(value)) if integer else f"{value:.4g}"
+    return str(value)
+
+
+# ---- values ----------------------------------------------------------------------------------------------------------
+def distribution(column: pd.Series[Any], dates: Floats | None = None) -> dict[str, Any]:
+    """Return how a column's values are spread: the counts of bars between ``edges``, or of its levels, and missing."""
+    numbers = as_numbers(column) if dates is None else dates
+    missing = int((column.isna().to_numpy() if numbers is None else np.isnan(numbers)).sum())
+    present = np.zeros(0) if numbers is None else numbers[np.isfinite(numbers)]
+    if len(np.unique(present)) > LEVELS:
+        edges = bar_edges(present)
+        counts = np.histogram(np.clip(present, edges[0], edges[-1]), edges)[0]
+        return {"edges": edges.tolist(), "counts": counts.tolist(), "missing": missing}
+    texts = [written(value) for value in column[column.notna()].tolist()]
+    levels, counts = np.unique(np.array(texts, dtype=object), return_counts=True)
+    shown = np.argsort(-counts, kind="stable")[:LEVELS]
+    return {"levels": levels[shown].tolist(), "counts": counts[shown].tolist(), "missing": missing}
+
+
+def outcomes(sample: Sample, column: pd.Series[Any], dates: Floats | None = None) -> list[dict[str, Any]]:
+    """Return for each level of a column its rows, the mean outcomes with their intervals, and the mean predictions."""
+    levels = levels_of(column if dates is None else pd.Series(dates))
+    if levels is None:
+        return []
+    if dates is not None:
+        levels = levels[0], _dated(column, dates, levels)
+    return outcome_table(levels, sample.outcome, sample.predicted)
+
+
+def outcome_table(levels: Levels, outcome: Floats, predicted: Floats) -> list[dict[str, Any]]:
+    """Return for each level ``level, rows, outcome, low, high, predicted``: lists with one number for each output.
+
+    Intervals at 95 % are those of Wilson (1927) for shares, and of the normal distribution for a mean of numbers.
+    """
+    codes, names = levels
+    table = []
+    shares = bool(np.isin(outcome, (0.0, 1.0)).all())
+    for code, name in enumerate(names):
+        rows = outcome[codes == code]
+        if not len(rows):
+            continue
+        low, high = wilson(rows.mean(axis=0), len(rows)) if shares else _mean_interval(rows)
+        columns = {"outcome": rows.mean(axis=0), "low": low, "high": high}
+        columns["predicted"] = predicted[codes == code].mean(axis=0)
+        entry = {key: [float(value) if np.isfinite(value) else None for value in each] for key, each in columns.items()}
+        table.append({"level": name, "rows": len(rows), **entry})
+    return table
+
+
+def _mean_interval(rows: Floats) -> tuple[Floats, Floats]:
+    """Return the 95 % interval of the mean over rows, NaN of a single row."""
+    if len(rows) < 2:
+        return np.full(rows.shape[1], np.nan), np.full(rows.shape[1], np.nan)
+    half = NORMAL_95 * rows.std(axis=0, ddof=1) / np.sqrt(len(rows))
+    return rows.mean(axis=0) - half, rows.mean(axis=0) + half
+
+
+def _dated(column: pd.Series[Any], dates: Floats, levels: Levels) -> list[str]:
+    """Return names of ranges of dates: the first and last date of each, as the table has them."""
+    codes, names = levels
+    texts = []
+    for code, name in enumerate(names):
+        member = np.flatnonzero((codes == code) & np.isfinite(dates))
+        if not len(member):
+            texts.append(name)
+            continue
+        ends = [written(column.iloc[member[pick(dates[member])]])[:10] for pick in (np.argmin, np.argmax)]
+        texts.append(ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}")
+    return texts

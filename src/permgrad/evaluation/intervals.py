@@ -1,0 +1,41 @@
+"""How often intervals and prediction sets hold the truth of test rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad.evaluation.calibration import wilson
+
+
+def holds(truth: npt.NDArray[Any], inside: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Return whether each row's truth is inside ``(rows,)``.
+
+    Args:
+        truth: Numbers, or positions of classes ``(rows,)``. A class that the model does not know is −1.
+        inside: The ends of intervals ``(rows, 2)``, or booleans, whether each class is in the set ``(rows, classes)``.
+    """
+    if inside.dtype != np.bool_:
+        return np.asarray((inside[:, 0] <= truth) & (truth <= inside[:, 1]))
+    return np.asarray(inside[np.arange(len(truth)), truth] & (truth >= 0))
+
+
+def score_intervals(truth: npt.NDArray[Any], inside: npt.NDArray[Any], coverage: float) -> dict[str, Any]:
+    """Return what ``metrics.json`` holds of intervals or sets.
+
+    ``coverage`` (asked for), ``covered``: the share of the ``rows`` whose truth is inside, with its 95 % interval
+    ``low, high`` (Wilson), and the mean ``width``. Of sets the mean ``size``, and the share that is ``empty``.
+
+    Examples:
+        >>> score_intervals(np.array([1.0, 5.0]), np.array([[0.0, 2.0], [0.0, 4.0]]), 0.9)["covered"]
+        0.5
+    """
+    covered = float(holds(truth, inside).mean())
+    low, high = wilson(covered, len(truth))
+    facts = {"coverage": coverage, "covered": covered, "low": float(low), "high": float(high), "rows": len(truth)}
+    if inside.dtype != np.bool_:
+        return facts | {"width": float((inside[:, 1] - inside[:, 0]).mean())}
+    sizes = inside.sum(axis=1)
+    return facts | {"size": float(sizes.mean()), "empty": float((sizes == 0).mean())}

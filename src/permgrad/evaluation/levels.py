@@ -1,0 +1,92 @@
+"""A column cut into levels: ranges of numbers, frequent values of all else, and what the rows of each level have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+Floats = npt.NDArray[np.float64]
+#: Each row's level, and the levels' names.
+Levels = tuple[npt.NDArray[np.int64], list[str]]
+#: Most levels of a column, and ranges that numbers are cut into.
+LEVELS, PARTS = 12, 6
+
+
+def levels_of(values: pd.Series[Any], parts: int = PARTS, write: Callable[[float], str] | None = None) -> Levels | None:
+    """Return each row's level and the levels' names: quantile ranges of numbers, frequent values of all else.
+
+    Numbers with many values are cut into as many ``parts``, whose ends ``write`` turns into text.
+    """
+    if isinstance(values.dtype, pd.DatetimeTZDtype) or values.dtype.kind in "mM":
+        return None
+    missing = values.isna().to_numpy()
+    numeric = pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype)
+    if numeric and values.nunique() > LEVELS:
+        numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+        present = numbers[~missing]
+        edges = np.unique(np.quantile(present, np.linspace(0, 1, parts + 1)[1:-1], method="inverted_cdf"))
+        edges = edges[edges < present.max()]
+        codes = np.searchsorted(edges, numbers, side="left")
+        digits = 6 if np.all(edges == np.round(edges)) else 3
+        write = write or (lambda edge: f"{edge:.{digits}g}".replace("-", "−"))
+        written = [write(edge) for edge in edges.tolist()]
+        names = [f"up to {written[0]}"] if written else ["all"]
+        names += [f"over {low} to {high}" for low, high in pairwise(written)]
+        names += [f"above {written[-1]}"] if written else []
+    else:
+        texts = values.map(lambda value: f"{value:g}" if isinstance(value, float) else str(value)).astype(object)
+        counts = texts[~missing].value_counts()
+        shown = counts.index[: LEVELS if len(counts) <= LEVELS else LEVELS - 1].tolist()
+        if numeric:
+            shown.sort(key=float)
+        codes = pd.Index(shown, dtype=object).get_indexer(texts)
+        codes = np.where(codes < 0, len(shown), codes)
+        further = len(counts) - len(shown)
+        names = [*shown, f"{further} others"] if further else shown
+    if missing.any():
+        codes = np.where(missing, len(names), codes)
+        names = [*names, "missing"]
+    return codes.astype(np.int64), names
+
+
+def level_table(
+    levels: Levels, outcome: Floats, attribution: Floats | None, places: npt.NDArray[np.int64]
+) -> list[dict[str, Any]]:
+    """Return for each level its rows, their mean outcome and their mean attribution, both with standard errors."""
+    codes, names = levels
+    explained = codes[places]
+    counts, seen = (np.bincount(chosen, minlength=len(names)) for chosen in (codes, explained))
+    outcomes = _means(outcome, codes, counts)
+    attributions = [(None, None)] * len(names) if attribution is None else _means(attribution, explained, seen)
+    return [
+        {
+            "level": name,
+            "rows": int(counts[code]),
+            "share": float(counts[code] / len(codes)),
+            "outcome": outcomes[code][0],
+            "deviation": outcomes[code][1],
+            "attribution": attributions[code][0],
+            "attribution_error": attributions[code][1],
+            "explained": int(seen[code]),
+        }
+        for code, name in enumerate(names)
+    ]
+
+
+def _means(
+    values: Floats, codes: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]
+) -> list[tuple[float | None, float | None]]:
+    """Return each level's mean and its standard error, None where it has too few rows."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = np.bincount(codes, weights=values, minlength=len(counts)) / counts
+        squares = np.bincount(codes, weights=(values - means[codes]) ** 2, minlength=len(counts))
+        errors = np.sqrt(squares / (counts - 1) / counts)
+    return [
+        (float(mean) if count else None, float(error) if count > 1 else None)
+        for mean, error, count in zip(means, errors, counts, strict=True)
+    ]

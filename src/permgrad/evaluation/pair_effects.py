@@ -1,0 +1,77 @@
+"""Two features at a time: the mean prediction where both are set to a few values, and the rows' own values of them.
+
+The mean over rows with two features set, all else unchanged, is the joint partial dependence (Friedman 2001). What it
+has beyond the sum of both single ones is what the pair does only together (the numerator of Friedman & Popescu's H).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad.evaluation.cards import Integers, Points, Predict, Sample, as_numbers, points_of, written
+
+Floats = npt.NDArray[np.float64]
+
+#: Pairs whose effects are computed, values of each feature, rows that are set, and rows whose values are shown.
+MOST_PAIRS, VALUES, MOST_ROWS, MOST_DOTS = 8, 8, 40, 200
+#: Predictions for all pairs together.
+_MOST_PREDICTIONS = 12_000
+
+
+def pair_effects(
+    sample: Sample, pairs: Sequence[tuple[str, str]], rows: Integers, predict: Predict
+) -> list[dict[str, Any]]:
+    """Return the effect of each pair of columns, of the first ``MOST_PAIRS`` that can be set.
+
+    Each has ``pair``; ``axes``: for both features ``numeric, at, label``; ``mean`` ``(first, second, outputs)``; and
+    ``dots``: both features' places ``(rows,)`` of some rows, NaN where missing or not on the axis.
+    """
+    usable = [pair for pair in pairs if all(name in sample.table.columns for name in pair)][:MOST_PAIRS]
+    rows = rows[: max(5, min(MOST_ROWS, _MOST_PREDICTIONS // (VALUES**2 * max(len(usable), 1))))]
+    effects = (_effect(sample, pair, rows, predict) for pair in usable)
+    return [one for one in effects if one is not None]
+
+
+def _effect(sample: Sample, pair: tuple[str, str], rows: Integers, predict: Predict) -> dict[str, Any] | None:
+    points = [points_of(sample.table[name], sample.numbers.get(name), VALUES) for name in pair]
+    shape = tuple(len(each.rows) for each in points)
+    if min(shape) < 2 or not len(rows):
+        return None
+    first, second = (donors.ravel() for donors in np.meshgrid(*(each.rows for each in points), indexing="ij"))
+    places = np.repeat(rows, len(first))
+    changed = sample.raw.iloc[places].reset_index(drop=True)
+    for name, donors in zip(pair, (first, second), strict=True):
+        changed[name] = sample.raw[name].iloc[np.tile(donors, len(rows))].reset_index(drop=True)
+    outputs = np.asarray(predict(places, changed), dtype=np.float64)
+    mean = outputs.reshape(len(rows), *shape, -1).mean(axis=0)
+    shown = slice(0, MOST_DOTS)
+    dots = [_places(sample, name, each)[shown].tolist() for name, each in zip(pair, points, strict=True)]
+    axes = [
+        {"numeric": each.numeric, "at": each.at, "label": each.labels, "dates": name in sample.numbers}
+        for name, each in zip(pair, points, strict=True)
+    ]
+    return {"pair": list(pair), "axes": axes, "mean": mean.tolist(), "dots": dots, "rows": len(rows)}
+
+
+def _places(sample: Sample, name: str, points: Points) -> Floats:
+    """Return where each row is on the axis of a feature."""
+    column, places = sample.table[name], points.at
+    if points.numeric:
+        dates = sample.numbers.get(name)
+        numbers = as_numbers(column) if dates is None else dates
+        assert numbers is not None
+        return np.clip(numbers, min(places), max(places))
+    place = dict(zip(points.labels, places, strict=True))
+    return np.array([place.get(written(value), np.nan) if pd.notna(value) else np.nan for value in column.tolist()])
+
+
+def beyond_each(mean: Floats) -> Floats:
+    """Return what a joint effect ``(first, second, outputs)`` has beyond the sum of both single ones."""
+    alone = mean.mean(axis=1, keepdims=True) + mean.mean(axis=0, keepdims=True)
+    beyond: Floats = mean - alone + mean.mean(axis=(0, 1), keepdims=True)
+    return beyond

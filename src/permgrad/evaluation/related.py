@@ -1,0 +1,168 @@
+"""Columns that move together: pairs, a matrix of some columns, and groups to explain as one feature."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad.base.checks import is_number
+from permgrad.base.errors import InputError, shown
+from permgrad.data.read.cells import as_frame
+from permgrad.evaluation.levels import levels_of
+
+Floats = npt.NDArray[np.float64]
+
+#: From this value on, features are related. At 0.5 they have a quarter of their variance in common, and
+#: regression coefficients begin to suffer (correlations of 0.5 to 0.7: Dormann et al., Ecography 36, 2013).
+LEAST = 0.5
+#: Features that are compared with all others, rows that are looked at, and columns that are no numbers, at most.
+RELATED_FEATURES, ROWS, CATEGORIES = 8, 2000, 500
+#: Features that are compared with each other.
+MATRIX_FEATURES = 14
+
+
+def related_columns(X: Any, *, strength: float = 0.8) -> dict[str, list[str]]:
+    """Propose groups of columns that move together, for ``groups=`` and ``--groups``.
+
+    The importance of such columns is shared between them. A group is explained as one feature. Every two columns of a
+    group are related by at least ``strength`` (complete linkage): numbers by the correlation of their ranks (Spearman
+    1904), categories by Cramér's V (Bergsma 2013), a number and a category by the correlation ratio of the ranks. At
+    most 2,000 rows are read. Check that the columns of a group belong together before you use it.
+
+    Args:
+        X: the table ``(rows, columns)``: a frame of pandas, polars or pyarrow, or an array.
+        strength: least strength of each pair in a group, from 0 to 1.
+
+    Returns:
+        Name of the group to its columns. Columns without a group are left out.
+
+    Raises:
+        InputError: X is no table, has fewer than 4 rows, or ``strength`` is not above 0 and at most 1.
+
+    Examples:
+        >>> import permgrad as pg
+        >>> rng = np.random.default_rng(0)
+        >>> age = rng.normal(50, 9, 200)
+        >>> X = pd.DataFrame({"age": age, "born": 2026 - age.round(), "dose": rng.normal(size=200)})
+        >>> pg.related_columns(X)
+        {'age + born': ['age', 'born']}
+    """
+    if not is_number(strength) or not 0 < strength <= 1:
+        what = f"strength must be above 0 and at most 1, got {shown(strength)}"
+        raise InputError(what, hint="Pass for example 0.8.", code="PG002")
+    frame = as_frame(X)
+    if len(frame) < 4:
+        raise InputError(
+            f"related_columns needs at least 4 rows, got {len(frame)}", hint="Pass the training rows.", code="PG013"
+        )
+    matrix = related_matrix(frame, list(frame.columns))
+    names = matrix["names"]
+    if len(names) < 2:
+        return {}
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import squareform
+
+    strengths = np.abs(np.asarray(matrix["strengths"], dtype=np.float64))
+    apart = 1 - np.clip((strengths + strengths.T) / 2, 0, 1)
+    np.fill_diagonal(apart, 0)
+    member = fcluster(linkage(squareform(apart, checks=False), "complete"), 1 - strength + 1e-9, "distance")
+    groups: dict[str, list[str]] = {}
+    for cluster in dict.fromkeys(member.tolist()):
+        columns = [names[place] for place in np.flatnonzero(member == cluster)]
+        if len(columns) > 1:
+            more = f" and {len(columns) - 2} more" if len(columns) > 2 else ""
+            groups[f"{columns[0]} + {columns[1]}{more}"] = columns
+    return groups
+
+
+def related_features(frame: pd.DataFrame, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the columns that are related to some of the features, for each feature the closest first.
+
+    Numbers are compared by the correlation of their ranks (Spearman 1904), categories by Cramér's V, corrected for its
+    bias (Bergsma, Journal of the Korean Statistical Society 42, 2013). For a number and a category, V is the root of
+    the share of the ranks' variance between levels. 0: unrelated. 1: one determines the other.
+    """
+    if len(frame) > ROWS:
+        frame = frame.iloc[np.linspace(0, len(frame) - 1, ROWS).astype(np.int64)]
+    bases = _bases(frame, names)
+    chosen = [name for name in names if name in bases][:RELATED_FEATURES]
+    rows = len(frame)
+    if rows < 4 or not chosen:
+        return []
+    from scipy.stats import t
+
+    # The largest value among this many pairs of unrelated columns, at 5 %.
+    chance = float(t.isf(0.025 / max(len(chosen) * (len(bases) - 1), 1), rows - 2))
+    least = max(LEAST, chance / math.sqrt(rows - 2 + chance**2))
+    pairs = []
+    for name, strengths in _strengths(chosen, bases):
+        levels = bases[name].shape[1]
+        related = [(other, value) for other, value in strengths.items() if other != name and abs(value) >= least]
+        for other, strength in sorted(related, key=lambda pair: -abs(pair[1])):
+            kind = "correlation" if levels == bases[other].shape[1] == 1 else "association"
+            pairs.append({"feature": name, "other": other, "strength": strength, "kind": kind})
+    return pairs
+
+
+def related_matrix(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
+    """Return how closely each of some columns is related to each other one, as ``related_features`` measures it.
+
+    ``strengths`` has a row and a column for each of ``names``, the columns that can be compared.
+    """
+    if len(frame) > ROWS:
+        frame = frame.iloc[np.linspace(0, len(frame) - 1, ROWS).astype(np.int64)]
+    bases = _bases(frame[list(names)], names) if len(frame) >= 4 else {}
+    chosen = [name for name in names if name in bases]
+    return {"names": chosen, "strengths": [[line[name] for name in chosen] for _, line in _strengths(chosen, bases)]}
+
+
+def _strengths(names: Sequence[str], bases: Mapping[str, Floats]) -> Iterator[tuple[str, dict[str, float]]]:
+    """Return for each name how closely its column is related to every column."""
+    numbers = [name for name, basis in bases.items() if basis.shape[1] == 1]
+    rows = len(next(iter(bases.values()))) if bases else 0
+    stacked = np.column_stack([bases[name] for name in numbers]) if numbers else np.zeros((rows, 0))
+    for name in names:
+        # All numeric columns at once, because a wide table has thousands.
+        products = bases[name].T @ stacked
+        levels = bases[name].shape[1]
+        squared = (products**2).sum(axis=0) - (levels - 1) / (rows - 1)
+        with_numbers = products.ravel() if levels == 1 else np.sqrt(np.clip(squared, 0.0, 1.0))
+        strengths = dict(zip(numbers, with_numbers.tolist(), strict=True))
+        strengths |= {other: _corrected(bases[name], basis) for other, basis in bases.items() if basis.shape[1] > 1}
+        yield name, strengths
+
+
+def _bases(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Floats]:
+    """Return for each column an orthonormal basis ``(rows, 1 or levels)`` of its ranks, or of its levels."""
+    bases: dict[str, Floats] = {}
+    numeric = [name for name in frame.columns if pd.api.types.is_numeric_dtype(frame[name].dtype)]
+    cells = frame[numeric].to_numpy(dtype=np.float64, na_value=np.nan)
+    places = pd.DataFrame(cells).rank()
+    ranks: Floats = (places - places.mean()).fillna(0.0).to_numpy()
+    sizes = np.sqrt((ranks**2).sum(axis=0))
+    bases |= {name: (ranks[:, [at]] / sizes[at]) for at, name in enumerate(numeric) if sizes[at] > 0}
+    categories = [name for name in frame.columns if name not in set(numeric)]
+    wanted = [name for name in names if name in categories]
+    for name in [*wanted, *(other for other in categories if other not in wanted)][:CATEGORIES]:
+        levels = levels_of(frame[name])
+        # A column with different values in most rows is skipped.
+        if levels is None or len(levels[1]) < 2 or frame[name].nunique() > len(frame) / 2:
+            continue
+        indicators = np.eye(len(levels[1]))[levels[0]]
+        indicators = indicators[:, indicators.any(axis=0)]
+        if indicators.shape[1] > 1:
+            bases[name] = indicators / np.sqrt(indicators.sum(axis=0))
+    return bases
+
+
+def _corrected(first: Floats, second: Floats) -> float:
+    """Return the corrected V of two columns, of which the second has levels."""
+    rows, freedom = len(first), [max(basis.shape[1] - 1, 1) for basis in (first, second)]
+    squared = float(((first.T @ second) ** 2).sum()) - (first.shape[1] > 1)
+    smallest = min(count - count**2 / (rows - 1) for count in freedom) if first.shape[1] > 1 else 1.0
+    return math.sqrt(min(max(squared - freedom[0] * freedom[1] / (rows - 1), 0.0) / max(smallest, 1e-9), 1.0))

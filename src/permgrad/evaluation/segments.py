@@ -1,0 +1,225 @@
+"""Scores of groups of test rows by every feature, and the groups that are clearly worse than all other rows.
+
+The score of classifiers is the accuracy, tested exactly (Fisher 1935) or by its normal approximation. That of
+regression is the mean absolute error, tested by Welch (1947). All tests are adjusted for their number (Holm 1979).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import special
+
+from permgrad.base.significance import LEVEL, NORMAL_95, holm
+from permgrad.data.read.dates import date_text
+from permgrad.data.read.table import blank_codes
+from permgrad.evaluation.calibration import wilson
+from permgrad.evaluation.cells import cells_of
+from permgrad.evaluation.leaks import looked_at
+from permgrad.evaluation.levels import Levels, levels_of
+from permgrad.evaluation.skill import Predicted
+
+Floats = npt.NDArray[np.float64]
+
+#: Ranges that numbers and dates are divided into.
+PARTS = 4
+#: Groups with fewer rows are shown, but not tested.
+FEWEST_ROWS = 20
+#: A group is named as worse if its errors are larger than those of the other rows by at least this share.
+LEAST_EXCESS = 0.1
+#: With fewer expected errors (or hits) in a group, the exact test is used.
+_EXACT_BELOW = 25
+
+
+def find_segments(
+    X: pd.DataFrame,
+    predicted: Predicted,
+    *,
+    positive: int = 1,
+    na_codes: Sequence[str | int | float] = (),
+    covered: npt.NDArray[np.bool_] | None = None,
+) -> dict[str, Any]:
+    """Score the model on groups of rows by every feature: frequent levels, and quartiles of numbers and dates.
+
+    Args:
+        X: The test rows ``(rows, features)``. Tables of many cells are sampled evenly.
+        predicted: Their truth and predictions.
+        positive: The position of the positive one of two classes.
+        na_codes: Codes of missing cells.
+        covered: Whether each row's truth is inside its interval or set.
+
+    Returns:
+        ``score`` (``"accuracy"`` or ``"mae"``), its value ``overall``, ``rows`` scored of ``all_rows``, ``tests``: the
+        number of groups tested, and ``features``: for each ``feature`` its ``groups``. A group has
+
+        - ``group`` (its name) and ``rows``
+        - ``score`` with its 95 % interval ``low, high``, and ``rest``: the score of all other rows
+        - ``p_value`` of the difference, and ``p_holm``, adjusted for all groups (None: too few rows)
+        - ``worse``: whether ``p_holm`` is below 5 % and the errors are at least 10 % larger than those of other rows
+        - ``observed, predicted``: mean target and mean prediction (two classes: share and mean probability of the
+          positive one, with ``recall`` and ``false_alarms``, the share of the other rows predicted as positive)
+        - with ``covered`` the share of covered rows, with its 95 % interval ``covered_low, covered_high``
+
+    Examples:
+        >>> X = pd.DataFrame({"town": ["a"] * 60 + ["b"] * 60})
+        >>> truth = np.array([0, 1] * 60)
+        >>> sure = np.where(X["town"] == "a", truth, 0.3)
+        >>> result = find_segments(X, Predicted(truth, np.column_stack([1 - sure, sure])))
+        >>> [(one["group"], one["score"], one["worse"]) for one in result["features"][0]["groups"]]
+        [('a', 1.0, False), ('b', 0.5, True)]
+    """
+    places = looked_at(len(X), len(X.columns)) if len(X) else np.zeros(0, dtype=np.int64)
+    table = blank_codes(pd.DataFrame(X.iloc[places]), list(na_codes))
+    rows = _Rows.of(Predicted(predicted.truth[places], predicted.guess[places]), positive)
+    rows = rows if covered is None else replace(rows, covered=covered[places].astype(np.float64))
+    features: list[dict[str, Any]] = []
+    for at, name in enumerate(table.columns):
+        levels = _groups(table.iloc[:, at], str(name))
+        if levels is not None:
+            features.append({"feature": str(name), "groups": rows.scores(*levels)})
+    groups: list[dict[str, Any]] = [group for feature in features for group in feature["groups"]]
+    tested = [group for group in groups if group["p_value"] is not None]
+    for group, p in zip(tested, holm([group["p_value"] for group in tested]) if tested else (), strict=True):
+        group["p_holm"] = float(p)
+        errors, others = (1 - group[key] if rows.shares else group[key] for key in ("score", "rest"))
+        group["worse"] = bool(p < LEVEL and errors > others and errors >= others * (1 + LEAST_EXCESS))
+    return {
+        "score": "accuracy" if rows.shares else "mae",
+        "overall": float(rows.values.mean()) if len(places) else None,
+        "rows": len(places),
+        "all_rows": len(X),
+        "tests": len(tested),
+        "features": features,
+    }
+
+
+def worse_groups(segments: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the groups that are clearly worse than the other rows, with their feature, the largest gap first."""
+    worse = [
+        {"feature": feature["feature"], **group}
+        for feature in segments["features"]
+        for group in feature["groups"]
+        if group["worse"]
+    ]
+    return sorted(worse, key=lambda group: -abs(group["score"] - group["rest"]))
+
+
+def _groups(series: pd.Series[Any], name: str) -> Levels | None:
+    """Return the group of each row, and their names. None where rows are all alike, or nearly all different."""
+    cells = cells_of(series, name)
+    if cells.kind == "date":
+        values = cells.values
+        assert values is not None
+        levels = levels_of(pd.Series(values), PARTS, date_text)
+    elif cells.kind == "number":
+        levels = levels_of(pd.Series(cells.values), PARTS)
+    else:
+        if cells.count > max(len(series) / 2, 2):
+            return None
+        levels = levels_of(series, PARTS)
+    if levels is None or len(np.unique(levels[0])) < 2:
+        return None
+    return levels
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What is counted of each row, ``(rows,)`` each."""
+
+    values: Floats  # right (1) or wrong (0), or the absolute error
+    observed: Floats | None  # the target, or whether the row is positive
+    predicted: Floats | None
+    called: Floats | None  # whether the row is predicted as positive
+    shares: bool
+    covered: Floats | None = None
+
+    @classmethod
+    def of(cls, scored: Predicted, positive: int) -> _Rows:
+        """Return what is counted of the rows."""
+        if not scored.classes:
+            truth = np.asarray(scored.truth, dtype=np.float64)
+            return cls(np.abs(truth - scored.guess), truth, scored.guess, None, shares=False)
+        best = scored.guess.argmax(axis=1)
+        right = (best == scored.truth).astype(np.float64)
+        if scored.classes != 2:
+            return cls(right, None, None, None, shares=True)
+        is_positive = (scored.truth == positive).astype(np.float64)
+        return cls(right, is_positive, scored.guess[:, positive], (best == positive).astype(np.float64), shares=True)
+
+    def scores(self, codes: npt.NDArray[np.int64], names: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the facts of each group with rows."""
+        counts = np.bincount(codes, minlength=len(names))
+        used = np.flatnonzero(counts)
+        sizes = counts[used].astype(np.float64)
+
+        def sums(values: Floats) -> Floats:
+            return np.asarray(np.bincount(codes, weights=values, minlength=len(names))[used])
+
+        total, rows = sums(self.values), len(codes)
+        score, rest = total / sizes, (self.values.sum() - total) / (rows - sizes)
+        if self.shares:
+            low, high = wilson(score, sizes)
+            pairs, hits = zip(total.tolist(), sizes.tolist(), strict=True), int(self.values.sum())
+            p_values = np.array([_share_test(int(right), int(size), hits, rows) for right, size in pairs])
+        else:
+            low, high, p_values = self._mean_test(score, rest, sums(self.values**2), sizes)
+        facts: dict[str, Any] = {"score": score, "low": low, "high": high, "rest": rest}
+        if self.observed is not None and self.predicted is not None:
+            facts |= {"observed": sums(self.observed) / sizes, "predicted": sums(self.predicted) / sizes}
+        if self.observed is not None and self.called is not None:
+            with np.errstate(invalid="ignore"):
+                facts["recall"] = sums(self.observed * self.called) / sums(self.observed)
+                facts["false_alarms"] = sums((1 - self.observed) * self.called) / sums(1 - self.observed)
+        if self.covered is not None:
+            facts["covered"] = sums(self.covered) / sizes
+            facts["covered_low"], facts["covered_high"] = wilson(facts["covered"], sizes)
+        return [
+            {
+                "group": names[place],
+                "rows": int(counts[place]),
+                **{key: float(column[at]) if math.isfinite(column[at]) else None for key, column in facts.items()},
+                "p_value": float(p_values[at]) if FEWEST_ROWS <= sizes[at] <= rows - FEWEST_ROWS else None,
+                "p_holm": None,
+                "worse": False,
+            }
+            for at, place in enumerate(used.tolist())
+        ]
+
+    def _mean_test(self, score: Floats, rest: Floats, squares: Floats, sizes: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return the intervals of means, and p-values of their differences from those of the other rows."""
+        others = len(self.values) - sizes
+        with np.errstate(invalid="ignore", divide="ignore"):
+            left = np.maximum(squares - sizes * score**2, 0) / (sizes - 1) / sizes
+            right = np.maximum((self.values**2).sum() - squares - others * rest**2, 0) / (others - 1) / others
+            freedom = (left + right) ** 2 / (left**2 / (sizes - 1) + right**2 / (others - 1))
+            p_values = 2 * special.stdtr(freedom, -np.abs(score - rest) / np.sqrt(left + right))
+            half = special.stdtrit(sizes - 1, special.ndtr(NORMAL_95)) * np.sqrt(left)
+        return np.maximum(score - half, 0), score + half, np.where(np.isfinite(p_values), p_values, 1.0)
+
+
+def _share_test(hits: int, size: int, all_hits: int, rows: int) -> float:
+    """Return the two-sided p-value of a share among some of the rows, given that among all of them."""
+    share = all_hits / rows
+    expected = size * share
+    deviation = math.sqrt(size * share * (1 - share) * (rows - size) / max(rows - 1, 1))
+    if deviation == 0:
+        return 1.0
+    if min(expected, size - expected) >= _EXACT_BELOW:
+        # With a correction for continuity, as the exact test would be.
+        return float(2 * special.ndtr(-max(abs(hits - expected) - 0.5, 0.0) / deviation))
+    possible = np.arange(max(0, size - (rows - all_hits)), min(size, all_hits) + 1)
+    chances = np.exp(
+        _log_choose(all_hits, possible) + _log_choose(rows - all_hits, size - possible) - _log_choose(rows, size)
+    )
+    tail = min(chances[possible <= hits].sum(), chances[possible >= hits].sum())
+    return float(min(1.0, 2 * tail))
+
+
+def _log_choose(n: int, k: Any) -> Any:
+    return special.gammaln(n + 1) - special.gammaln(np.asarray(k) + 1) - special.gammaln(n - np.asarray(k) + 1)

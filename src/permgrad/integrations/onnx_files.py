@@ -1,0 +1,173 @@
+"""A fitted hybrid network as an ONNX file: from encoded rows to probabilities, or to predictions in the units of y."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import permgrad
+from permgrad.base.checks import check_path
+from permgrad.base.errors import EnvironmentProblem, InputError
+from permgrad.base.files import atomic_path, writing
+from permgrad.base.optional import optional
+from permgrad.imaging.foreign import ForeignRenderer
+from permgrad.models.estimators.calibration import Calibration
+from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
+
+INSTALL = "permgrad[onnx]"
+#: The largest difference from ``predict`` that a written file may have, as a share of the largest prediction.
+_MOST_OFF = 1e-5
+_OPSET = 17
+
+
+def export_onnx(model: HyNNClassifier | HyNNRegressor, path: str | os.PathLike[str]) -> Path:
+    """Write the network of a fitted estimator as an ONNX file, and compare the file's predictions with the estimator's.
+
+    The file has one input, ``encoded``: float32 ``(rows, encoded)``, what ``model.encode(X)`` returns. Reading and
+    encoding a table stay in permgrad. Its output is ``probabilities``, float64 ``(rows, classes)``, with the
+    calibration of the estimator, or ``prediction``, float64 ``(rows,)`` in the units of y. The names of the encoded
+    columns, the classes and the task are in the metadata of the file.
+
+    Args:
+        model: A fitted ``HyNNClassifier`` or ``HyNNRegressor``, except one with a drawing method from elsewhere.
+        path: Where the file goes. A file of that name is replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: The model cannot be exported.
+        EnvironmentProblem: A package of ``permgrad[onnx]`` is missing, or the file cannot be written.
+
+    Examples:
+        >>> import onnx, onnxruntime
+        >>> import numpy as np, tempfile, permgrad as pg
+        >>> X = np.random.default_rng(0).normal(size=(80, 3))
+        >>> model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0).fit(X, X[:, 0])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pg.export_onnx(model, f"{folder}/model.onnx")
+        ...     session = onnxruntime.InferenceSession(path)
+        >>> (prediction,) = session.run(None, {"encoded": model.encode(X)})
+        >>> bool(np.allclose(prediction, model.predict(X), rtol=0, atol=1e-5))
+        True
+    """
+    if not isinstance(model, (HyNNClassifier, HyNNRegressor)):
+        problem = f"export_onnx writes estimators of permgrad, got {type(model).__name__}"
+        raise InputError(problem, hint="Pass a fitted HyNNClassifier or HyNNRegressor.", code="PG001")
+    encoded = np.ascontiguousarray(model.background_[:64], dtype=np.float32)
+    if isinstance(model.module_.renderer, ForeignRenderer):
+        problem = "Images drawn by a method from elsewhere cannot be part of an ONNX file"
+        raise InputError(
+            problem, hint="Fit the model with a layout of permgrad, or with branches=('tabular',).", code="PG034"
+        )
+    target = check_path("path", path)
+    onnx, runtime = optional("onnx", INSTALL), optional("onnxruntime", INSTALL)
+    network = _Predicting(model).eval()
+    output = "probabilities" if isinstance(model, HyNNClassifier) else "prediction"
+    with writing(target, "choose another folder"), atomic_path(target) as temporary:
+        with warnings.catch_warnings():
+            # Tracing warns of shapes that are the same for all rows, and of an exporter that needs more packages.
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                network,
+                (torch.from_numpy(encoded[:2]),),
+                str(temporary),
+                input_names=["encoded"],
+                output_names=[output],
+                dynamic_axes={"encoded": {0: "rows"}, output: {0: "rows"}},
+                opset_version=_OPSET,
+                dynamo=False,
+            )
+        file = onnx.load(str(temporary))
+        onnx.helper.set_model_props(file, _facts(model))
+        onnx.save(file, str(temporary))
+        session = runtime.InferenceSession(temporary.read_bytes(), providers=["CPUExecutionProvider"])
+        (found,) = session.run([output], {"encoded": encoded})
+        _check(found, network.numbers(model, encoded))
+    return target
+
+
+def _facts(model: HyNNClassifier | HyNNRegressor) -> dict[str, str]:
+    """Return what the file says of itself."""
+    classes = {"classes": json.dumps([str(one) for one in model.classes_])} if hasattr(model, "classes_") else {}
+    return {
+        "permgrad": permgrad.__version__,
+        "task": "classification" if classes else "regression",
+        "columns": json.dumps(list(map(str, model.preprocessor_.encoded_names_))),
+        **classes,
+    }
+
+
+def _check(found: Any, wanted: Any) -> None:
+    scale = max(1.0, float(np.abs(wanted).max(initial=0.0)))
+    difference = float(np.abs(found - wanted).max(initial=0.0)) / scale
+    if not difference <= _MOST_OFF:
+        raise EnvironmentProblem(
+            f"The predictions of the ONNX file differ from the model's by {difference:.2g}.",
+            hint="Install another version of torch or onnxruntime.",
+            code="PG060",
+        )
+
+
+class _Predicting(nn.Module):
+    """From encoded rows to what the estimator predicts, with its calibration or the units of y, in float64."""
+
+    def __init__(self, model: HyNNClassifier | HyNNRegressor) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(model.module_).cpu()
+        self.calibration: Calibration | None = getattr(model, "calibration_", None)
+        if self.calibration is None:
+            self.scale, self.mean = float(model.target_scale_), float(model.target_mean_)
+
+    @staticmethod
+    def numbers(model: Any, encoded: Any) -> Any:
+        """Return the estimator's own predictions of encoded rows."""
+        outputs = model.predict_encoded(encoded)
+        if isinstance(model, HyNNClassifier):
+            return model.calibration_.probabilities(outputs)
+        return outputs[:, 0].astype(np.float64) * model.target_scale_ + model.target_mean_
+
+    def forward(self, encoded: Tensor) -> Tensor:
+        outputs = self.network(encoded).double()
+        if self.calibration is None:
+            return torch.select(outputs, 1, 0) * self.scale + self.mean
+        if outputs.shape[1] == 1:
+            outputs = torch.cat([torch.zeros_like(outputs), outputs], dim=1)
+        if self.calibration.curves:
+            return _isotonic(self.calibration, outputs)
+        if self.calibration.shift:
+            outputs = outputs - torch.tensor(self.calibration.shift, dtype=torch.float64)
+        return torch.softmax(outputs / self.calibration.temperature, dim=1)
+
+
+def _isotonic(calibration: Calibration, logits: Tensor) -> Tensor:
+    """Return calibrated probabilities, see ``Calibration.probabilities``."""
+    count, two = logits.shape[1], len(calibration.curves) == 1
+    shares = []
+    for k, (knots, values) in zip([1] if two else range(count), calibration.curves, strict=True):
+        others = [logits[:, j : j + 1] for j in range(count) if j != k]
+        odds = logits[:, k] - torch.logsumexp(torch.cat(others, dim=1), dim=1)
+        shares.append(_between(odds, torch.tensor(knots).double(), torch.tensor(values).double()))
+    if two:
+        return torch.stack([1 - shares[0], shares[0]], dim=1)
+    raw = torch.stack(shares, dim=1)
+    total = raw.sum(dim=1, keepdim=True)
+    return torch.where(total > 0, raw / torch.where(total > 0, total, 1.0), 1 / count)
+
+
+def _between(places: Tensor, knots: Tensor, values: Tensor) -> Tensor:
+    """Return the values of a line through knots, constant beyond its ends, as ``numpy.interp``."""
+    if len(knots) == 1:
+        return 0 * places + values
+    right = (places[:, None] >= knots).sum(dim=1).clamp(1, len(knots) - 1)
+    start, end = knots[right - 1], knots[right]
+    share = ((places - start) / (end - start)).clamp(0, 1)
+    return values[right - 1] + share * (values[right] - values[right - 1])

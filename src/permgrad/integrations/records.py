@@ -1,0 +1,88 @@
+"""What a run's folder tells other tools: parameters, metrics, the course of training, figures and files."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from PIL import Image
+
+from permgrad.attribution.explanation import Explanation
+from permgrad.base.checks import check_path, is_number
+from permgrad.base.errors import InputError
+from permgrad.runs.folder.documents import read_json, read_metrics
+from permgrad.runs.folder.folder import RECORD
+
+#: Longest text of a parameter.
+_MOST = 250
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A finished run: ``metrics`` are plain numbers such as ``test.accuracy``, ``history`` is one line per epoch."""
+
+    folder: Path
+    parameters: dict[str, str]
+    metrics: dict[str, float]
+    history: pd.DataFrame
+
+    @classmethod
+    def read(cls, folder: str | os.PathLike[str]) -> RunRecord:
+        """Read the folder of ``permgrad run``.
+
+        Raises:
+            InputError: It is no folder of a run, or the run is not finished.
+        """
+        path = check_path("run", folder)
+        if not (path / RECORD).is_file():
+            raise InputError(f"{path} is no run.", hint="Pass the folder of permgrad run.", code="PG010")
+        record = read_json(path / RECORD)
+        if "report" not in record.get("finished_stages", ()):
+            hint = "Run the same command again to finish it."
+            raise InputError(f"The run in {path} is not finished.", hint=hint, code="PG055")
+        parameters = {
+            str(name): str(value)[:_MOST]
+            for name, value in record.get("configuration", {}).items()
+            if value not in (None, [], {})
+        }
+        metrics = dict(_numbers(read_metrics(path / "metrics.json")))
+        return cls(path, parameters, metrics, pd.read_csv(path / "history.csv"))
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.resolve().name
+
+    def epochs(self) -> Iterator[tuple[int, dict[str, float]]]:
+        """Yield each epoch with its losses and learning rate."""
+        for line in self.history.to_dict("records"):
+            numbers = {str(name): float(value) for name, value in line.items() if math.isfinite(value)}
+            yield int(numbers.pop("epoch")), numbers
+
+    def pictures(self) -> Iterator[tuple[str, Image.Image]]:
+        """Yield the plot of each explanation, by the name of its method."""
+        for path in sorted((self.folder / "explanations").glob("*/explanation.json")):
+            file = io.BytesIO()
+            Explanation.load(path.parent).plot().savefig(file, format="png")
+            yield path.parent.name, Image.open(file)
+
+    def files(self) -> list[Path]:
+        """Return the report, the importances and the metrics."""
+        names = ("report.html", "importance.csv", "metrics.json", RECORD)
+        return [self.folder / name for name in names if (self.folder / name).is_file()]
+
+
+def _numbers(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Yield the numbers of ``metrics.json`` that describe the model and its competitors."""
+    parts = {name: metrics[name] for name in ("rows", "validation", "test")}
+    parts |= {f"baselines.{name}": scores for name, scores in metrics["baselines"].items()}
+    for part, scores in parts.items():
+        for name, value in scores.items():
+            if is_number(value) and math.isfinite(value):
+                yield f"{part}.{name}", float(value)

@@ -1,0 +1,228 @@
+"""Intervals of numbers and sets of classes that hold the truth at a chosen rate: split conformal prediction.
+
+Rows that no training step saw are scored by how far the model was off. A new row's interval ends at the scores' order
+statistics. If new rows are drawn like those, it holds the truth with a probability of at least the coverage, whatever
+the model (Vovk, Gammerman & Shafer 2005, chapter 4). Errors of numbers are first divided by a scale that depends on the
+row (Papadopoulos et al. 2002). Classes are scored by 1 − their probability (Sadinle, Lei & Wasserman 2019).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Self, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from permgrad.base.errors import InputError, by_count
+from permgrad.base.random import generator
+from permgrad.models.train.learner import Course
+from permgrad.models.train.rows import Rows
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+Places: TypeAlias = npt.NDArray[np.int64]
+#: Encoded rows ``(rows, encoded)``, standardised truth and prediction ``(rows,)``.
+Sample: TypeAlias = tuple[npt.NDArray[np.float32], Floats, Floats]
+
+#: Held-out rows that are stored, and training rows that the scale is learned from, at most. Cells of the latter.
+MOST_HELD, MOST_LEARNED, _CELLS = 5_000, 10_000, 1_000_000
+#: Of the scale: parts of a column, steps at most and without a gain, their length, rows that pull a step to 0.
+_BINS, _STEPS, _PATIENCE, _RATE, _PULL = 16, 300, 25, 0.1, 20.0
+#: Columns with more values are divided into quarters to form groups.
+_MOST_VALUES = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Scale:
+    """How large the errors of a row are: exp of a sum of steps over its columns, ``(columns, parts)``.
+
+    ``edges`` ``(columns, parts − 1)`` divide the columns into parts.
+    """
+
+    edges: Floats
+    steps: Floats
+
+    def __call__(self, columns: Floats) -> Floats:
+        """Return the scale of each row ``(rows,)``."""
+        total = np.zeros(len(columns))
+        for column in np.flatnonzero(self.steps.any(axis=1)):
+            total += self.steps[column][np.searchsorted(self.edges[column], columns[:, column])]
+        return np.exp(total)
+
+
+def fit_scale(columns: Floats, errors: Floats, held_columns: Floats, held_errors: Floats) -> Scale:
+    """Boost stumps for the logarithm of the mean absolute error by the Gamma deviance (Friedman 2001).
+
+    ``errors`` are absolute and of training rows, which a network fits better than others: only their pattern counts.
+    Held-out rows decide when to stop, by the deviance at its best level.
+    """
+    count = columns.shape[1]
+    edges = np.quantile(columns, np.arange(1, _BINS) / _BINS, axis=0).T
+    places = [
+        np.stack([np.searchsorted(edges[k], rows[:, k]) for k in range(count)]) for rows in (columns, held_columns)
+    ]
+    flat = (places[0] + _BINS * np.arange(count)[:, None]).ravel()
+    rows = np.bincount(flat, minlength=count * _BINS).reshape(count, _BINS).cumsum(axis=1)[:, :-1]
+    sizes = np.stack([rows, len(columns) - rows]) + _PULL
+    usable = (rows > 0) & (rows < len(columns))
+    steps, best = np.zeros((count, _BINS)), np.zeros((count, _BINS))
+    fitted, held = np.full(len(errors), math.log(errors.mean())), np.zeros(len(held_errors))
+    least, waited = math.log(held_errors.mean()), 0
+    for _ in range(_STEPS if usable.any() else 0):
+        slopes = errors * np.exp(-fitted) - 1
+        sums = np.bincount(flat, weights=np.tile(slopes, count), minlength=count * _BINS).reshape(count, _BINS)
+        left = sums.cumsum(axis=1)[:, :-1]
+        sides = np.stack([left, slopes.sum() - left])
+        gains = np.where(usable, (sides**2 / sizes).sum(axis=0), -1.0)
+        column, cut = np.unravel_index(gains.argmax(), gains.shape)
+        step = np.repeat(_RATE * sides[:, column, cut] / sizes[:, column, cut], [cut + 1, _BINS - cut - 1])
+        steps[column] += step
+        fitted += step[places[0][column]]
+        held += step[places[1][column]]
+        deviance = held.mean() + math.log((held_errors * np.exp(-held)).mean())
+        waited += 1
+        if deviance < least - 1e-4:
+            least, best, waited = deviance, steps.copy(), 0
+        if waited == _PATIENCE:
+            break
+    return Scale(edges, best)
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """What rows held out of training say of the model's errors.
+
+    Attributes:
+        x: the rows as the network sees them, float32 ``(rows, encoded)``.
+        scores: of numbers (truth − prediction) / scale, standardised. Of classes 1 − the true one's probability.
+        scale: of numbers.
+    """
+
+    x: npt.NDArray[np.float32]
+    scores: Floats
+    scale: Scale | None = None
+
+    @classmethod
+    def of_numbers(cls, held: Sample, learned: Sample) -> Self:
+        """Return the scores of held-out rows, with a scale learned from training rows."""
+        x, y, predicted = held
+        scale = Scale(np.zeros((1, 0)), np.zeros((1, 1)))
+        errors = [np.abs(truth - guess) for _, truth, guess in (learned, held)]
+        if min(each.mean() for each in errors) > 0:
+            # Errors of exactly 0 would make the scale of a row 0 as well.
+            errors = [each + 1e-3 * each.mean() for each in errors]
+            scale = fit_scale(_columns(learned[0], learned[2]), errors[0], _columns(x, predicted), errors[1])
+        return cls(x, (y - predicted) / scale(_columns(x, predicted)), scale)
+
+    def fewest(self, coverage: float) -> int:
+        """Return how many held-out rows a coverage needs: sets end on one side, intervals on two."""
+        return math.ceil((1 if self.scale is None else 2) / (1 - coverage) * (1 - 1e-9)) - 1
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return what a saved model holds."""
+        arrays: dict[str, npt.NDArray[Any]] = {"held_out.x": self.x, "held_out.scores": self.scores}
+        if self.scale is not None:
+            arrays |= {"held_out.edges": self.scale.edges, "held_out.steps": self.scale.steps}
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]], encoded: int) -> Self | None:
+        """Read back what ``arrays`` returned, if a model holds it. ValueError: the parts do not fit together."""
+        x, scores, edges, steps = (arrays.get(f"held_out.{name}") for name in ("x", "scores", "edges", "steps"))
+        if x is None or scores is None:
+            return None
+        scale = None if edges is None or steps is None else Scale(edges, steps)
+        if x.dtype != np.float32 or x.shape != (len(scores), encoded) or scores.dtype != np.float64:
+            raise ValueError(f"{len(scores)} scores of held-out rows {x.dtype} {x.shape} of {encoded} columns")
+        parts = [scores] if scale is None else [scores, scale.edges, scale.steps]
+        if not all(part.dtype == np.float64 and np.isfinite(part).all() for part in parts):
+            raise ValueError("scores or a scale that are not finite numbers")
+        if scale is not None:
+            columns, bins = scale.steps.shape
+            if scale.edges.shape != (columns, bins - 1) or columns > encoded + 1:
+                raise ValueError(f"a scale of {scale.steps.shape} steps with {scale.edges.shape} edges")
+        return cls(x, scores, scale)
+
+    def ends(self, encoded: Any, predicted: Floats, coverage: float, columns: Places) -> Floats:
+        """Return the ends of intervals of standardised predictions ``(rows, 2)``."""
+        assert self.scale is not None
+        ends = np.empty((len(predicted), 2))
+        for rows, scores in self._by_group(encoded, columns, coverage):
+            # The truth is as likely in any of the gaps between the sorted scores, or beyond them, as in any other.
+            outside = _gaps_outside(coverage, len(scores))
+            ends[rows] = np.sort(scores)[[outside // 2 - 1, len(scores) - (outside + 1) // 2]]
+        return predicted[:, None] + ends * self.scale(_columns(encoded, predicted))[:, None]
+
+    def members(self, encoded: Any, probabilities: Floats, coverage: float, columns: Places) -> npt.NDArray[np.bool_]:
+        """Return whether each class is in the set of a row ``(rows, classes)``."""
+        limits = np.empty((len(probabilities), 1))
+        for rows, scores in self._by_group(encoded, columns, coverage):
+            limits[rows] = np.sort(scores)[len(scores) - _gaps_outside(coverage, len(scores))]
+        return np.asarray(1 - probabilities <= limits)
+
+    def _by_group(
+        self, encoded: Any, columns: Places, coverage: float
+    ) -> Iterator[tuple[npt.NDArray[np.bool_], Floats]]:
+        """Yield which rows are in a group, and its scores: those of all held-out rows where it has too few."""
+        least = self.fewest(coverage)
+        if len(self.scores) < least:
+            raise InputError(
+                f"coverage={coverage:g} needs at least {least:,} rows held out of training, but there "
+                f"{by_count(len(self.scores), 'is', 'are')} {len(self.scores):,}",
+                hint="Pass a lower coverage, or fit with a larger validation_fraction or an eval_set.",
+                code="PG013",
+            )
+        held, rows = _group_codes(self.x[:, columns], np.asarray(encoded)[:, columns])
+        for code in np.unique(rows):
+            scores = self.scores[held == code]
+            yield rows == code, scores if len(scores) >= least else self.scores
+
+
+def learn_errors(model: Any, course: Course) -> HeldOut | None:
+    """Return what the validation rows of a trained estimator say of its errors, or None without any."""
+    if course.validation_rows is None or not len(course.validation_rows):
+        return None
+
+    def drawn(rows: Rows, most: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+        most = min(most, max(_CELLS // rows.x.shape[1], 1))
+        chosen = np.sort(generator(model.seed_, "rows of errors").permutation(len(rows))[:most])
+        x, y = rows.x.cpu().numpy()[chosen], rows.y.cpu().numpy()[chosen]
+        return x, y, model.predict_encoded(x)
+
+    x, y, outputs = drawn(course.validation_rows, MOST_HELD)
+    if hasattr(model, "classes_"):
+        return HeldOut(x, 1 - model.calibration_.probabilities(outputs)[np.arange(len(y)), y])
+    rows = course.train_rows
+    if not isinstance(rows, Rows):  # rows of files are not in memory, but some of them are, for explanations
+        x_learned, y_learned = (torch.from_numpy(each) for each in (model.background_, model.background_target_))
+        rows = Rows(x_learned, y_learned, weight=y_learned)
+    samples = [
+        (x, y.astype(np.float64), outputs[:, 0].astype(np.float64))
+        for x, y, outputs in ((x, y, outputs), drawn(rows, MOST_LEARNED))
+    ]
+    return HeldOut.of_numbers(*samples)
+
+
+def _gaps_outside(coverage: float, scores: int) -> int:
+    return scores + 1 - math.ceil(coverage * (scores + 1) - 1e-9)
+
+
+def _columns(encoded: Any, predicted: Floats) -> Floats:
+    """Return what the scale reads ``(rows, encoded + 1)``: the encoded row and its prediction."""
+    return np.column_stack([np.asarray(encoded, dtype=np.float64), predicted])
+
+
+def _group_codes(held: Any, rows: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the group of held-out rows and of others: the values of their columns, of many values their quarter."""
+    codes = np.zeros((len(held) + len(rows), held.shape[1]), dtype=np.int64)
+    for column, values in enumerate(held.T):
+        levels = np.unique(values)
+        cuts = (levels[1:] + levels[:-1]) / 2
+        if len(levels) > _MOST_VALUES:
+            cuts = np.quantile(values, [0.25, 0.5, 0.75])
+        codes[:, column] = np.searchsorted(cuts, np.concatenate([values, rows[:, column]]))
+    groups = np.unique(codes, axis=0, return_inverse=True)[1].ravel()
+    return groups[: len(held)], groups[len(held) :]

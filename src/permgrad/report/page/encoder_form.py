@@ -1,0 +1,78 @@
+"""A fitted encoder as JSON, from which a script in the page encodes cells as Python does, and cells in that form.
+
+A cell is a number (seconds for dates, 0 or 1 for yes and no), a text, or ``[kind]`` where it is missing: 1 for blank,
+then the declared codes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from permgrad.data.encode.encoding import TableEncoder
+from permgrad.data.encode.statistics import numeric_cells
+from permgrad.data.read.cells import BLANK, PRESENT, Distinct, as_float32
+
+
+def encoder_form(encoder: TableEncoder) -> dict[str, Any]:
+    """Return how each raw column becomes encoded columns. Columns that the network does not see are left out."""
+    scaling, stored = encoder.scaling_, {column.name: place for place, column in enumerate(encoder.schema_.stored)}
+    columns: list[dict[str, Any]] = []
+    for number, column in enumerate(encoder.schema_):
+        slots = [(place, slot) for place, slot in enumerate(encoder.slots_) if slot.column == number]
+        if not slots:
+            continue
+        missing = {str(slot.detail): place for place, slot in slots if slot.kind == "missing"}
+        form: dict[str, Any] = {"name": column.name, "missing": missing, "codes": _codes(encoder, column.name)}
+        place = stored.get(column.name)
+        if place is None:
+            levels = [[slot.detail, at] for at, slot in slots if slot.kind == "level" and slot.detail is not None]
+            other = next((at for at, slot in slots if slot.kind == "level" and slot.detail is None), None)
+            form |= {"kind": "category", "levels": levels, "other": other}
+        else:
+            form |= {"fill": float(scaling.fill[place])}
+            value = {slot.detail or "value": at for at, slot in slots if slot.kind not in ("missing", "boolean")}
+            kind = "date" if column.kind == "date" else "number"
+            if column.kind == "boolean":
+                kind = "boolean"
+                value = {"value": slots[0][0]} if slots[0][1].kind == "boolean" else {}
+                form["words"] = [column.false_level, column.true_level] if column.true_level else None
+            elif len(scaling.knots):
+                form["knots"] = scaling.knots[:, place].tolist()
+            else:
+                form |= {"center": float(scaling.center[place]), "factor": float(scaling.factor[place])}
+            form |= {"kind": kind, "value": value, "years": encoder.years_.get(column.name)}
+        columns.append(form)
+    return {"scaling": scaling.mode, "columns": columns}
+
+
+def _codes(encoder: TableEncoder, name: str) -> list[list[Any]]:
+    """Return the kind, the text and the numbers of each code for missing of a column."""
+    codes = encoder.codes_
+    listed: list[list[Any]] = []
+    for label in codes.holds_for(name):
+        place = codes.labels.index(label)
+        number = float(codes.numbers[place])
+        numbers = [] if np.isnan(number) else sorted({number, as_float32(number)})
+        listed.append([2 + place, label, numbers])
+    return listed
+
+
+def cells_of(encoder: TableEncoder, frame: pd.DataFrame) -> dict[str, list[Any]]:
+    """Return the cells of the columns that the network sees, by name, in the form of this module."""
+    stored = encoder.schema_.stored
+    values, kinds = numeric_cells(frame, stored, encoder.codes_)
+    cells: dict[str, list[Any]] = {}
+    for place, column in enumerate(stored):
+        pairs = zip(values[:, place].tolist(), kinds[:, place].tolist(), strict=True)
+        cells[column.name] = [[max(kind, BLANK)] if value != value else value for value, kind in pairs]  # noqa: PLR0124
+    seen = {encoder.feature_names_in_[number] for number in encoder.feature_of_.tolist()}
+    for column in encoder.schema_:
+        if column.name in seen and column.name not in cells:
+            distinct = Distinct.of(frame[column.name], column.name)
+            kinds_of = [encoder.codes_.kind_of(text, column.name) for text in distinct.texts]
+            forms = [text if kind == PRESENT else [kind] for text, kind in zip(distinct.texts, kinds_of, strict=True)]
+            cells[column.name] = [[BLANK] if at < 0 else forms[at] for at in distinct.index.tolist()]
+    return {name: cells[name] for name in encoder.feature_names_in_ if name in seen}

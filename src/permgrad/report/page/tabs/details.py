@@ -1,0 +1,120 @@
+"""The tab Details: the network, its training, its paths and layouts, and what was run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from permgrad.report import plots
+from permgrad.report.page.tab import Tab
+from permgrad.report.page.views import SectionView, frame_table
+from permgrad.report.sentences import entries_of, interaction_words, is_hybrid, map_words, no_share_words, path_words
+from permgrad.report.words import clean, duration, quantity_of
+
+if TYPE_CHECKING:
+    from permgrad.report.page.content import ReportContent
+
+
+def branches(section: SectionView, content: ReportContent) -> None:
+    """How much each path of the network matters as a whole."""
+    stored = content.paths
+    if not entries_of(stored):
+        return
+    hybrid = is_hybrid(stored)
+    section.title = section.title if hybrid else "Input by input"
+    why, words = no_share_words(stored), path_words(stored)
+    section.text(
+        "Here a complete path is shuffled: its embedding of a row is replaced by that of another row. The bar is the "
+        "path's fair share (its Shapley value) of the loss that both cause together."
+        if hybrid
+        else "Here a complete input is shuffled: a row's images of one column, or its table, are replaced by those "
+        "of another row. The bar is the input's fair share (its Shapley value) of the loss that all cause together.",
+        f"There are no shares: {why}." if why else "",
+        f"{words} Shares are left out, because one of them would lie outside 0 to 100\u00a0%." if words else "",
+    )
+    label = quantity_of(content.explanation) if content.explanation is not None else "increase of the loss"
+    what, after = ("path", "the other") if hybrid else ("input", "all others")
+    caption = f"Importance of each {what} with its interval. Circle: shuffled alone. Square: shuffled after {after}."
+    section.figure(plots.branches(stored, label=label), caption)
+    section.text(interaction_words(stored))
+
+
+def network(section: SectionView, content: ReportContent) -> None:
+    """The network and how it was trained."""
+    trained, training = content.network, content.training
+    if trained is not None:
+        words = [f"Preset {clean(trained.preset)}", f"branches: {', '.join(map(clean, trained.branches))}"]
+        section.text("; ".join([*words, f"{trained.parameters:,} trainable parameters."]))
+        section.items(trained.notes)
+        section.figure(trained.drawing, "", "Drawing of the network's branches and shapes.")
+        if trained.summary is not None:
+            section.table(frame_table(trained.summary, "Layers, output shapes and parameters."), "Layers")
+        section.pairs(trained.options, "Options")
+    if training is not None:
+        section.add("heading", "Learning curves")
+        time = f"{len(training.history)} epochs in {duration(training.seconds)}"
+        section.text(f"{time}. The weights are those of epoch {training.best_epoch}.")
+        section.figure(
+            plots.learning_curves(training.history, best_epoch=training.best_epoch, label=clean(training.loss)),
+            "Loss on the training rows and on the validation rows after each epoch.",
+        )
+
+
+def layout(section: SectionView, content: ReportContent) -> None:
+    """The place of each column in the image."""
+    drawn = content.layout
+    if drawn is None:
+        return
+    section.text(f"Layout {clean(drawn.name)}, {drawn.pixels} × {drawn.pixels} pixels.", clean(drawn.text))
+    section.figure(drawn.drawing, "The place of each column.", "Labelled picture of the layout.")
+    if drawn.table is not None:
+        section.table(frame_table(drawn.table, "Positions.", sortable=True), "Positions")
+
+
+def provenance(section: SectionView, content: ReportContent) -> None:
+    """What was run."""
+    origin = content.provenance
+    if origin is None:
+        return
+    section.add("code", origin.command)
+    pairs: dict[str, Any] = {
+        "started": origin.started,
+        "seed": origin.seed,
+        "seed of the split": origin.split_seed,
+        "machine": origin.machine,
+        "configuration": origin.configuration_hash,
+        "versions": ", ".join(f"{name} {version}" for name, version in origin.versions.items()),
+    }
+    if origin.seconds:
+        stages = ", ".join(f"{clean(stage)} {duration(seconds)}" for stage, seconds in origin.seconds.items())
+        pairs["time"] = f"{stages}, in total {duration(sum(origin.seconds.values()))}"
+    section.pairs({name: value for name, value in pairs.items() if value not in (None, "")})
+    section.pairs(origin.configuration, "Complete configuration")
+
+
+def paths(section: SectionView, content: ReportContent) -> None:
+    """The paths of a network whose image hardly counts."""
+    if not content.image_counts:
+        branches(section, content)
+
+
+def maps(section: SectionView, content: ReportContent) -> None:
+    """The activation maps of single rows, of a network whose image hardly counts."""
+    drawn = [] if content.image_counts else [row for row in content.rows if row.heat is not None]
+    section.text(map_words(content.paths) if drawn else "")
+    for row in drawn:
+        assert row.heat is not None
+        section.add("heading", clean(row.title))
+        section.figure(plots.activation(row.image, row.heat), clean(row.heat_title))
+
+
+TAB = Tab(
+    name="details",
+    title="Details",
+    sections=(
+        ("network", "Network and training", network),
+        ("paths", "Table or image", paths),
+        ("layout", "How a row becomes an image", layout),
+        ("maps", "Activation maps", maps),
+        ("run", "What was run", provenance),
+    ),
+)

@@ -1,0 +1,243 @@
+"""The tab Features: what the model relies on, feature by feature."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from operator import itemgetter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from permgrad.report import plots
+from permgrad.report.page.cards_data import features_data
+from permgrad.report.page.tab import Tab
+from permgrad.report.page.tabs.details import branches
+from permgrad.report.page.tabs.together import nothing_together
+from permgrad.report.page.views import Mark, SectionView, TableView, as_count, figures_of, names, table_of
+from permgrad.report.ranks import RANKS, certain_ranks, rank_texts
+from permgrad.report.sentences import training_words
+from permgrad.report.units import advantage, error_without, in_shares
+from permgrad.report.words import (
+    clean,
+    confidence_words,
+    number,
+    numbers,
+    p_text,
+    percent,
+    quantity_of,
+    shorten,
+    unit_words,
+)
+
+if TYPE_CHECKING:
+    from permgrad.attribution.explanation import Explanation
+    from permgrad.report.page.content import ReportContent
+
+#: Rows that a value has at least if its mean outcome is compared in a sentence, and features of the first figures.
+_USABLE, _DRAWN = 30, 25
+
+
+def ranking(section: SectionView, content: ReportContent) -> None:
+    """The ranking with intervals."""
+    explanation = content.explanation
+    if explanation is None:
+        return
+    section.title = section.title if content.learnt else "What it uses, without having learned anything"
+    section.text(
+        "The importance of a feature is how much the model's loss grows, per row on average, when the feature's raw "
+        "value is taken from another row. 0 means that the model does not need it."
+        if "loss" in str(explanation.meta.get("quantity", ""))
+        else f"The numbers are: {quantity_of(explanation)}."
+    )
+    measured, in_loss = content.metrics or {}, explanation
+    if (whole := advantage(explanation, measured)) is not None:
+        explanation = in_shares(explanation, whole)
+        section.text(
+            f"The advantage of the model is what it has learned: its loss is {number(whole)} lower than that of a "
+            "constant. An importance of 30\u00a0% means that shuffling the feature loses 30\u00a0% of it. Shares do "
+            "not add up to 100\u00a0%, because features work together."
+        )
+    section.text(unit_words(in_loss))
+    if content.refits is not None:
+        section.text(training_words(content.refits, lambda name: shorten(name, 40)))
+    caption = f"Importance: {quantity_of(explanation)}. Whiskers are {confidence_words(explanation)} intervals."
+    if len(explanation.parts) > 1:
+        caption += " Colours show the path of the effect, the dot their sum."
+    section.figure(plots.bar(explanation, top_n=_drawn(explanation), title=""), caption)
+    with section.live("list"):
+        section.table(ranking_table(explanation, error_without(in_loss, measured) if whole else None, whole or 1.0))
+        if whole is not None:
+            section.table(ranking_table(in_loss), f"In units of the loss: {quantity_of(in_loss)}")
+    section.text(nothing_together(content))
+
+
+def _drawn(explanation: Explanation) -> int:
+    """Return how many features a figure shows: all of a few, else the usual 15."""
+    return len(explanation.names) if len(explanation.names) <= _DRAWN else 15
+
+
+def one_by_one(section: SectionView, content: ReportContent) -> None:
+    """How predictions change with each feature, and what its values go along with in the data."""
+    explanation = content.explanation
+    directed = explanation is not None and bool(explanation.direction)
+    if not (directed or (content.reading or {}).get("features") or content.cards):
+        return
+    with section.live("card"):
+        if explanation is not None and directed:
+            section.text(
+                "Importance has no sign. Each panel sets one feature of every row to a quantile or a level, in the "
+                "table and in the image together, and shows the mean prediction."
+            )
+            section.figure(
+                plots.direction(explanation, title=""), "Mean prediction by feature value. All panels share one scale."
+            )
+        beside_the_data(section, content)
+
+
+def ranking_table(
+    explanation: Explanation, without: Callable[[float], float] | None = None, whole: float = 1.0
+) -> TableView:
+    """List every feature with its interval and parts.
+
+    ``without`` returns the RMSE without a feature. The explanation is then in per cent of the advantage ``whole``.
+    """
+    order = [explanation.names.index(name) for name in explanation.ranking()]
+    low, high = (end[order, 0] for end in explanation.ci())
+    ends = zip(low, numbers(low), numbers(high), strict=True)
+    intervals = [f"{a} to {b}" if math.isfinite(end) else "–" for end, a, b in ends]
+    ranked, clear = [explanation.names[at] for at in order], explanation.clearly_matter()
+    marks: list[Mark] = ["best" if name in clear else "" for name in ranked]
+    values = {name: part[order, 0] for name, part in {"importance": explanation.values, **explanation.parts}.items()}
+    raw = explanation.values[order, 0].tolist()
+    importance, *parts = (figures_of(clean(name), part, numbers(part)) for name, part in values.items())
+    ranks = certain_ranks(explanation)
+    tests = {"p": explanation.p_values, "adjusted\u00a0p": explanation.p_adjusted}
+    columns = [
+        figures_of("rank", range(1, len(order) + 1), as_count if ranks is None else rank_texts(ranks), "quiet"),
+        names(ranked, explanation.level, marks),
+        importance,
+        *([] if without is None else [figures_of("RMSE without it", [without(v * whole / 100) for v in raw], number)]),
+        figures_of(f"{confidence_words(explanation)} interval", low, intervals),
+        *(figures_of(name, [None] * len(order) if p is None else p[order, 0], p_text) for name, p in tests.items()),
+        *parts,
+    ]
+    marked = " Bold: clearly matters (adjusted p below 0.05)." if clear else ""
+    marked += "" if ranks is None else f" {RANKS.format(confidence=confidence_words(explanation))}"
+    caption = f"All {len(order)} {explanation.level}s, the most important first. Click a heading to sort.{marked}"
+    return table_of(caption, columns)
+
+
+def classes(section: SectionView, content: ReportContent) -> None:
+    """The importance for each class."""
+    explanation = content.explanation
+    if explanation is None or len(explanation.outputs) < 3:
+        return
+    if explanation.outputs[0] == "all":
+        section.text("Each column is the importance on the rows of that class only, in the same unit as above.")
+    section.figure(
+        plots.classes(explanation, top_n=_drawn(explanation), title=""),
+        "Importance by class (columns) and feature (rows).",
+    )
+
+
+def gradients(section: SectionView, content: ReportContent) -> None:
+    """Integrated gradients over all test rows, for features and for encoded inputs."""
+    if content.gradients is None:
+        return
+    facts, frame = content.gradients.facts, content.gradients.table
+    section.text(
+        f"Attributions of {facts['rows']:,} test rows to the logit of {clean(facts['output'])}. Those of a row add "
+        "up to its logit minus the baseline's. They depend on the baseline, so two are shown.",
+        "A single level of a category is attributed where it differs from the baseline. If the baseline has that "
+        "level, its bar comes from the rows without it, with the opposite sign. The sum over a feature's levels is "
+        "not affected.",
+    )
+    for baseline in facts["baselines"]:
+        section.add("heading", f"From the baseline: {clean(baseline['baseline'])}")
+        section.text(
+            f"Largest gap between the sum and the difference: {number(baseline['completeness_gap'])} of the output's "
+            f"range. Largest change of a single value when its steps were last halved: "
+            f"{number(baseline['quadrature_error'])}. Nothing is corrected afterwards."
+        )
+        of_baseline = frame[frame["baseline"] == baseline["baseline_name"]]
+        for level, named in (("feature", "raw features"), ("input", "encoded inputs")):
+            rows = of_baseline[of_baseline["level"] == level]
+            section.figure(
+                plots.signed_bars(
+                    [str(name) for name in rows["name"]],
+                    rows["published"].to_numpy(dtype=np.float64),
+                    label="sum over rows, divided by the L1 norm of all sums",
+                ),
+                f"The {len(rows)} {named} in the published form: sums over the test rows, divided so that their "
+                f"absolute values add up to 1. Right: towards {clean(facts['output'])}. "
+                f"Baseline: {clean(baseline['baseline'])}.",
+            )
+            lines = rows.sort_values("mean_absolute", ascending=False, kind="stable")
+            headings = {"mean": "signed mean", "mean_absolute": "mean absolute", "published": "published form"}
+            columns = [names(lines["name"], "name")]
+            columns += [figures_of(heading, lines[name]) for name, heading in headings.items()]
+            caption = f"Integrated gradients of the {named}, by falling mean absolute attribution."
+            fold = f"All {len(rows)} {named}: signed mean, mean absolute, published form"
+            section.table(table_of(caption, columns), fold)
+
+
+def beside_the_data(section: SectionView, content: ReportContent) -> None:
+    """Values, mean outcome and mean attribution of the most important features, and where the last two disagree."""
+    stored = content.reading
+    if not stored or not stored.get("features"):
+        return
+    label = stored.get("class")  # of more than two classes, one whose importances on its rows are comparable
+    whose = "" if label is None else f" for class {clean(label)} (on its rows)"
+    section.add("heading", "Compared with the raw data")
+    section.text(
+        f"For the most important features{whose}: the distribution of the feature's values over the "
+        f"{stored['rows']:,} test rows, the {clean(stored['outcome'])} at each value (the line is that of all rows, "
+        f"{number(stored['overall'])}), and the {clean(stored['attribution'])}. Baseline: {clean(stored['baseline'])}.",
+        "An attribution is what the model does with a value, given all others. It is not a cause. A raw mean also "
+        "contains the effects of everything related to the feature. Where they disagree, both can be right.",
+    )
+    hint = stored.get("leakage")
+    if hint:
+        section.items([hint["text"] + ".", *(f"From the data card: {note}" for note in hint["notes"])])
+    for entry in stored["features"]:
+        title = clean(entry["feature"])
+        share = "" if entry.get("share") is None else f", {percent(entry['share'])} of the total importance{whose}"
+        section.add("heading", f"{title}{share}")
+        section.figure(
+            plots.levels(entry["levels"], outcome=stored["outcome"], overall=stored["overall"]),
+            f"{title}: rows, {clean(stored['outcome'])} and mean attribution by value. Whiskers: two standard errors. "
+            f"Baseline: {clean(stored['baseline'])}.",
+        )
+        usable = [row for row in entry["levels"] if row["rows"] >= _USABLE and row["outcome"] is not None]
+        if len(usable) > 1:
+            commonest, high = (max(usable, key=itemgetter(key)) for key in ("rows", "outcome"))
+            low = min(usable, key=itemgetter("outcome"))
+            section.text(
+                f"The most frequent value is {clean(commonest['level'])} ({percent(commonest['share'])} of the rows), "
+                f"with a {clean(stored['outcome'])} of {number(commonest['outcome'])}. Of the values with at least "
+                f"{_USABLE} rows, it is highest for {clean(high['level'])} ({number(high['outcome'])}) and lowest for "
+                f"{clean(low['level'])} ({number(low['outcome'])})."
+            )
+        section.items(entry["notes"])
+
+
+def paths(section: SectionView, content: ReportContent) -> None:
+    """How much each path of the network matters as a whole, unless the image hardly counts (then see Details)."""
+    if content.image_counts:
+        branches(section, content)
+
+
+TAB = Tab(
+    name="features",
+    title="Features",
+    sections=(
+        ("drivers", "What it relies on", ranking),
+        ("one-by-one", "One feature at a time", one_by_one),
+        ("paths", "Table or image", paths),
+        ("classes", "Class by class", classes),
+        ("gradients", "Integrated gradients", gradients),
+    ),
+    data=features_data,
+    scripts=("features.js", "rows.js"),
+)

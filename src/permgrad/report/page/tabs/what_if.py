@@ -1,0 +1,47 @@
+"""*What if* in the tab Rows: a row's values are changed, and the network in the page predicts it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from permgrad.report.page.tab import Tab
+from permgrad.report.words import clean
+
+if TYPE_CHECKING:
+    from permgrad.report.page.content import ReportContent
+    from permgrad.report.page.views import SectionView
+
+
+def what_if_section(section: SectionView, content: ReportContent) -> None:
+    """Say what the panel does, or why there is none."""
+    if content.what_if is None:
+        return
+    if "form" not in content.what_if:
+        section.text(clean(content.what_if["reason"]), "The curves of the tab Features show what single changes do.")
+        return
+    count = len(content.what_if["rows"])
+    section.text(
+        "Choose a row above, open “What if?” and change its values. You see how the prediction changes, and which "
+        f"features it comes from. This works for {count:,} of the test rows, and needs JavaScript. The trained network "
+        "is inside this page, so nothing leaves your computer. All other values stay as they are, also where values "
+        "usually change together."
+    )
+
+
+def with_what_if(tab: Tab) -> Tab:
+    """Return a tab with the section behind its first one, and with the panel's scripts."""
+
+    def data(content: ReportContent) -> Mapping[str, Any] | None:
+        before = tab.data(content)
+        if content.what_if is None:
+            return before
+        classes = [] if content.predictions is None else content.predictions.classes
+        positive = content.positive_place(classes) if len(classes) == 2 else None
+        return {**(before or {}), "whatIf": {**content.what_if, "positive": positive}}
+
+    first, *others = tab.sections
+    section = ("what-if", "What if", what_if_section)
+    scripts = (*tab.scripts, "layers.js", "network.js", "shares.js", "whatif.js")
+    return replace(tab, sections=(first, section, *others), data=data, scripts=scripts)

@@ -1,0 +1,395 @@
+"""The verdict: a few plain sentences that come first, each with the facts behind it.
+
+Page, ``report.md``, ``metrics.json`` and ``permgrad run --json`` have the same sentences. Every sentence has one
+function here, which returns None if there is nothing to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from permgrad.base.errors import by_count, counted
+from permgrad.base.random import generator
+from permgrad.base.significance import LEVEL
+from permgrad.evaluation.calibration import Reliability, reliability, wilson
+from permgrad.evaluation.metrics import metrics
+from permgrad.evaluation.segments import worse_groups
+from permgrad.evaluation.thresholds import never_predicted_words
+from permgrad.report.page.headline import headline, lack_of_skill, related_sentence, reliance_sentence, tests_of
+from permgrad.report.sentences import (
+    against_competitors,
+    best_competitor,
+    competitor_label,
+    drift_words,
+    leak_words,
+    reliability_words,
+    segment_words,
+    unseen_words,
+)
+from permgrad.report.words import clean, listed, number, percent, shorten, texts_of
+
+if TYPE_CHECKING:
+    from permgrad.report.page.content import ReportContent
+
+#: Where a sentence goes: an alarm, how good the model is, what it relies on, a caution, or what to do next.
+Part = Literal["alarm", "score", "features", "caution", "next"]
+#: A sentence and the facts behind it, with their ``kind`` and ``part``.
+Sentence = dict[str, Any]
+
+#: With fewer test rows all scores are rough. With fewer rows of a class, those of the class.
+FEW_ROWS, FEW_OF_A_CLASS = 100, 20
+#: A calibration error deserves a warning from here on, if it is also this many times that of chance.
+LEAST_CALIBRATION_ERROR, TIMES_CHANCE = 0.03, 1.5
+#: Most classes that a sentence names.
+_NAMED = 3
+
+
+def verdict(content: ReportContent) -> list[Sentence]:
+    """Return the sentences in reading order: alarms, scores, features, cautions, and one on what to do next.
+
+    Each is ``{"sentence", "facts"}``. ``facts`` has ``kind``, ``part`` and the numbers of the sentence.
+    """
+    if content.sentences is not None:
+        return list(content.sentences)
+    sentences = [sentence for speak in _SENTENCES if (sentence := speak(content)) is not None]
+    sentences.append(_next(content, {one["facts"]["kind"]: one["facts"] for one in sentences}))
+    return sentences
+
+
+def first_sentence(sentences: Sequence[Mapping[str, Any]]) -> str:
+    """Return the sentence that says how good the model is."""
+    return next((str(one["sentence"]) for one in sentences if one["facts"].get("kind") == "skill"), "")
+
+
+def by_part(sentences: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, list[str]]]:
+    """Return name, heading and sentences of each part of a verdict, without its first sentence."""
+    first = first_sentence(sentences)
+    parts: list[tuple[str, str, list[str]]] = []
+    for part, heading in PARTS.items():
+        chosen = [str(one["sentence"]) for one in sentences if one["facts"].get("part") == part]
+        if chosen := [one for one in chosen if one != first]:
+            uses = part == "features" and not all(one["facts"].get("learnt", True) for one in sentences)
+            parts.append((part, "What it uses" if uses else heading, chosen))
+    return parts
+
+
+def markdown(title: str, sentences: Sequence[Mapping[str, Any]]) -> str:
+    """Write a verdict as Markdown: the score first, then a list for each part.
+
+    Examples:
+        >>> sentences = [_sentence("It is good.", "skill", "score"), _sentence("Beware.", "drift", "caution")]
+        >>> print(markdown("heloc", sentences))
+        # heloc
+        <BLANKLINE>
+        It is good.
+        <BLANKLINE>
+        ## What to be wary of
+        <BLANKLINE>
+        - Beware.
+        <BLANKLINE>
+    """
+    lines = [f"# {_escaped(title)}", ""]
+    for part, heading in PARTS.items():
+        chosen = [_escaped(one["sentence"]) for one in sentences if one["facts"].get("part") == part]
+        if part == "score" and chosen:
+            lines += ["\n\n".join(chosen), ""]
+        elif chosen:
+            lines += [f"## {heading}", "", *(f"- {one}" for one in chosen), ""]
+    return "\n".join(lines)
+
+
+def _escaped(text: str) -> str:
+    """Escape what Markdown would take for markup."""
+    return "".join(f"\\{letter}" if letter in "\\`*_[]<>#|" else letter for letter in clean(text))
+
+
+#: Headings of the parts, in reading order.
+PARTS: dict[Part, str] = {
+    "alarm": "Alarm",
+    "score": "How good it is",
+    "features": "What it relies on",
+    "caution": "What to be wary of",
+    "next": "What to do next",
+}
+
+
+def _sentence(words: str, kind: str, part: Part, **facts: Any) -> Sentence:
+    return {"sentence": words, "facts": {"kind": kind, "part": part, **facts}}
+
+
+# ---- how good it is --------------------------------------------------------------------------------------------------
+def _leak(content: ReportContent) -> Sentence | None:
+    leaks = list(content.data.leaks) if content.data is not None else []
+    words = leak_words(content.target, leaks, in_python=bool(content.subject))
+    return _sentence(words, "leak", "alarm", columns=leaks) if leaks else None
+
+
+def _skill(content: ReportContent) -> Sentence | None:
+    facts = {name: content.constant[name] for name in ("learnt", "ahead") if name in content.constant}
+    return _sentence(headline(content), "skill", "score", rows=_rows(content), **facts)
+
+
+def _rows(content: ReportContent) -> int | None:
+    """Return the number of test rows."""
+    rows = ((content.metrics or {}).get("rows") or {}).get("test")
+    if rows is None and content.predictions is not None:
+        rows = len(content.predictions.truth)
+    return rows
+
+
+def _against_constant(content: ReportContent) -> Sentence | None:
+    """Compare a model that has learned something with always predicting the same."""
+    ahead, test, constant = content.constant.get("ahead") or {}, content.test, content.constant
+    name = next(iter(ahead), None)
+    if not content.learnt or name is None or ahead[name]["ci_low"] <= 0:
+        return None
+    metric, paired = metrics.get(name), ahead[name]
+    facts = {"metric": name, "value": test[name], "constant": constant[name], **paired}
+    if content.task == "regression":
+        share = percent(paired["difference"] / constant[name])
+        words = f"Its error is {share} smaller than that of always predicting the mean: {metric.label} "
+    elif name == "accuracy":
+        words = f"It is right more often than always predicting the most frequent class: {metric.label} "
+    else:
+        words = f"It is right in {percent(test['accuracy'])} of the test rows. {_most_frequent(content)} is right in "
+        words += f"{percent(constant['accuracy'])}. It ranks rows better than chance: {metric.label} "
+        facts |= {"accuracy": test["accuracy"], "constant_accuracy": constant["accuracy"]}
+    words += f"{number(test[name])} against {number(constant[name])} (difference {number(paired['difference'])}, "
+    words += f"95\u00a0% interval {number(paired['ci_low'])} to {number(paired['ci_high'])})."
+    return _sentence(words, "constant", "score", **facts)
+
+
+def _most_frequent(content: ReportContent) -> str:
+    counts = content.data.class_counts if content.data is not None else None
+    if counts is None or content.data is None or content.data.constant_from not in counts:
+        return "Always predicting the most frequent class"
+    return f"Always predicting {shorten(counts[content.data.constant_from].idxmax(), 40)}"
+
+
+def _lack(content: ReportContent) -> Sentence | None:
+    """Say in what respect a model that has learned something is no better than a constant."""
+    words = lack_of_skill(content) if content.learnt else ""
+    return _sentence(words, "lack", "score", ahead=content.constant.get("ahead")) if words else None
+
+
+def _baselines(content: ReportContent) -> Sentence | None:
+    measured = content.metrics or {}
+    words = against_competitors(content.task, measured)
+    if not words:
+        return None
+    best = best_competitor(content.task, measured)
+    assert best is not None
+    ahead = {name: scores.get("ahead") for name, scores in measured["baselines"].items()}
+    return _sentence(words, "baselines", "score", best=best[0], ahead=ahead)
+
+
+# ---- what it relies on -----------------------------------------------------------------------------------------------
+def _features(content: ReportContent) -> Sentence | None:
+    explanation = content.explanation
+    words = reliance_sentence(content)
+    if explanation is None or not words:
+        return None
+    clear, tests = explanation.clearly_matter(), tests_of(explanation)
+    facts = {"clear": len(clear), "of": len(explanation.names), "names": clear[:10]}
+    if content.learnt and clear and tests:
+        count = f"{len(clear)} of {len(explanation.names)} features clearly"
+        words = f"{count} {by_count(len(clear), 'matters', 'matter')}. {words}"
+    return _sentence(words, "features", "features", **facts)
+
+
+# ---- what to be wary of ----------------------------------------------------------------------------------------------
+def _unseen(content: ReportContent) -> Sentence | None:
+    words = unseen_words(content.target, content.test)
+    return _sentence(words, "unseen", "caution", rows=content.test["unseen"]) if words else None
+
+
+def _counts(content: ReportContent) -> dict[str, int]:
+    """Return the number of test rows of each class that has some."""
+    if content.task == "regression" or content.predictions is None:
+        return {}
+    labels, counts = np.unique(texts_of(content.predictions.truth), return_counts=True)
+    return dict(zip(labels.tolist(), counts.tolist(), strict=True))
+
+
+def _one_class(content: ReportContent) -> Sentence | None:
+    counts = _counts(content)
+    if len(counts) != 1:
+        return None
+    ((label, rows),) = counts.items()
+    words = f"All {rows:,} test rows have the class {shorten(label, 40)}, so nothing is known about the other classes."
+    return _sentence(words, "one_class", "caution", **{"class": label, "rows": rows})
+
+
+def _few_rows(content: ReportContent) -> Sentence | None:
+    rows = _rows(content)
+    if rows is None or rows >= FEW_ROWS:
+        return None
+    words = f"There {by_count(rows, 'is', 'are')} only {counted(rows, 'test row')}, so all scores are rough"
+    facts: dict[str, Any] = {"rows": rows}
+    accuracy = content.test.get("accuracy")
+    if accuracy is not None and rows:
+        low, high = (float(end) for end in wilson(accuracy, rows))
+        words += f": on other rows, accuracy could be between {percent(low)} and {percent(high)} (95\u00a0% interval)"
+        facts |= {"accuracy": accuracy, "ci_low": low, "ci_high": high}
+    return _sentence(f"{words}.", "few_rows", "caution", **facts)
+
+
+def _rare(content: ReportContent) -> Sentence | None:
+    """Name the classes of few test rows, unless all of the test rows are few."""
+    counts = _counts(content)
+    few = {label: rows for label, rows in counts.items() if rows < FEW_OF_A_CLASS}
+    if not few or len(counts) < 2 or sum(counts.values()) < FEW_ROWS:
+        return None
+    order = sorted(few, key=lambda label: (few[label], label))
+    named = listed([f"{shorten(label, 30)} ({few[label]})" for label in order[:_NAMED]])
+    more = f" and {len(few) - _NAMED} more" if len(few) > _NAMED else ""
+    words = f"Few test rows have {by_count(len(few), 'the class', 'the classes')} {named}{more}, so "
+    words += f"{by_count(len(few), 'its', 'their')} scores are rough."
+    return _sentence(words, "rare", "caution", rows=few)
+
+
+def _never_predicted(content: ReportContent) -> Sentence | None:
+    missed = (content.metrics or {}).get("never_predicted") or []
+    words = " ".join(never_predicted_words(missed, 2))
+    return _sentence(words, "never_predicted", "caution", classes=missed) if missed else None
+
+
+def _duplicates(content: ReportContent) -> Sentence | None:
+    shared, rows = content.data.shared_rows if content.data is not None else 0, _rows(content)
+    if not shared or not rows:
+        return None
+    words = f"{counted(shared, 'test row')} ({percent(shared / rows)}) {by_count(shared, 'is', 'are')} also in the "
+    words += "training rows, so the scores are a little too good."
+    return _sentence(words, "duplicates", "caution", shared=shared, rows=rows)
+
+
+def curves_of(content: ReportContent, *, before: bool = False) -> list[Reliability]:
+    """Return the reliability curve of each class, of two classes that of the positive one.
+
+    ``before``: of the probabilities before they were calibrated. The list is empty where there are none.
+    """
+    scored = content.predictions
+    probabilities = None if scored is None else scored.before_calibration if before else scored.probabilities
+    if scored is None or probabilities is None or not len(scored.truth):
+        return []
+    table = np.clip(np.asarray(probabilities, dtype=np.float64), 0, 1)
+    truth, classes = texts_of(scored.truth), texts_of(scored.classes)
+    shown = [content.positive_place(scored.classes)] if len(classes) == 2 else range(len(classes))
+    return [reliability(truth == classes[place], table[:, place]) for place in shown]
+
+
+def _beyond_chance(curves: Sequence[Reliability], error: float, draws: int = 500) -> bool:
+    """Whether fewer than 5 % of calibrated models with the same probabilities would have so large an error."""
+    stream = generator(0, "calibration by chance")
+    drawn = np.zeros(draws)
+    for curve in curves:
+        observed = stream.binomial(curve.rows, np.clip(curve.predicted, 0, 1), (draws, len(curve.rows))) / curve.rows
+        drawn += np.abs(observed - curve.predicted) @ curve.rows / curve.rows.sum() / len(curves)
+    return bool(np.mean(drawn >= error) < LEVEL)
+
+
+def _calibration(content: ReportContent) -> Sentence | None:
+    curves = curves_of(content)
+    if not curves:
+        return None
+    error, chance = (float(np.mean([getattr(curve, name) for curve in curves])) for name in ("error", "chance"))
+    large = error >= LEAST_CALIBRATION_ERROR and error > TIMES_CHANCE * chance
+    if not large or curves[0].rows.sum() < FEW_ROWS or not _beyond_chance(curves, error):
+        return None
+    classes = content.predictions.classes if content.predictions is not None else ()
+    positive = clean(classes[content.positive_place(classes)]) if len(classes) == 2 else ""
+    words = f"Its probabilities are off. {reliability_words(curves, positive)}"
+    return _sentence(words, "calibration", "caution", error=error, chance=chance)
+
+
+def _drift(content: ReportContent) -> Sentence | None:
+    compared = content.data.drift if content.data is not None else ()
+    words = drift_words(compared, 1, lambda name: shorten(name, 40))
+    clear = [one["column"] for one in compared if one["clear"]]
+    return _sentence(words, "drift", "caution", columns=clear, compared=len(compared)) if words else None
+
+
+def _worse(content: ReportContent) -> Sentence | None:
+    """Name the group of test rows that is worst, if some are clearly worse than the others."""
+    stored = content.segments
+    words = segment_words(stored, 1, lambda name: shorten(name, 40)) if stored else ""
+    if not stored or not words:
+        return None
+    groups = [{key: one[key] for key in ("feature", "group", "rows", "score", "rest")} for one in worse_groups(stored)]
+    return _sentence(words, "worse", "caution", groups=groups[:_NAMED], worse=len(groups), tests=stored["tests"])
+
+
+def _related(content: ReportContent) -> Sentence | None:
+    words = related_sentence(content)
+    return _sentence(words, "related", "caution", pairs=list(content.related)) if words else None
+
+
+# ---- what to do next -------------------------------------------------------------------------------------------------
+def _next(content: ReportContent, spoken: Mapping[str, Mapping[str, Any]]) -> Sentence:
+    """Advise one thing: the first that applies."""
+    advice = next(((reason, words) for reason, write in _ADVICE if (words := write(content, spoken))), None)
+    reason, words = advice or ("use", "See Features for how each feature acts, and Rows for single predictions.")
+    return _sentence(words, "next", "next", reason=reason)
+
+
+def _behind(_content: ReportContent, spoken: Mapping[str, Mapping[str, Any]]) -> str:
+    """Advise the best baseline if it is significantly better."""
+    facts = spoken.get("baselines")
+    paired = facts["ahead"].get(facts["best"]) if facts else None
+    if facts is None or not paired or paired["difference"] >= 0 or paired["p_holm"] >= LEVEL:
+        return ""
+    return f"For predictions alone, use {competitor_label(facts['best'])}, or tune the network (permgrad tune)."
+
+
+def _if(kind: str, words: str, content: ReportContent, spoken: Mapping[str, Any], *, other: str = "") -> str:
+    """Return advice if a sentence of this kind was spoken. ``other`` is that for models of other libraries."""
+    return (other if other and content.subject else words) if kind in spoken else ""
+
+
+def _not_learnt(content: ReportContent, _spoken: Mapping[str, Any]) -> str:
+    target = shorten(content.target, 40)
+    return "" if content.learnt else f"Do not use its predictions. Look for features that say more about {target}."
+
+
+_Advice = Callable[["ReportContent", Mapping[str, Any]], str]
+_ADVICE: tuple[tuple[str, _Advice], ...] = (
+    ("leak", partial(_if, "leak", "Find out when each column of the alarm is known. Then run again without it.")),
+    ("skill", _not_learnt),
+    ("one_class", partial(_if, "one_class", "Test it on rows of every class.")),
+    (
+        "few_rows",
+        partial(
+            _if,
+            "few_rows",
+            "Repeat the split (permgrad compare), or test it on more rows.",
+            other="Test it on more rows.",
+        ),
+    ),
+    ("baselines", _behind),
+    (
+        "duplicates",
+        partial(
+            _if,
+            "duplicates",
+            "Remove copies of rows, or keep them on one side of the split (--group).",
+            other="Remove copies of rows, or keep them on one side of the split.",
+        ),
+    ),
+    ("drift", partial(_if, "drift", "Check how training and test rows were collected before you use the model.")),
+    (
+        "never_predicted",
+        partial(_if, "never_predicted", "Decide what a missed class costs, and set the threshold (tab Decisions)."),
+    ),
+    (
+        "calibration",
+        partial(_if, "calibration", "Use its probabilities to rank rows, and do not take them at their word."),
+    ),
+)
+_SENTENCES: tuple[Callable[[ReportContent], Sentence | None], ...] = (
+    *(_leak, _skill, _against_constant, _lack, _baselines, _features),
+    *(_unseen, _one_class, _few_rows, _rare, _never_predicted, _worse, _duplicates, _calibration, _drift, _related),
+)

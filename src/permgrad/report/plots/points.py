@@ -1,0 +1,99 @@
+"""The numbers of a figure as a table, read from what was drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from matplotlib.collections import PathCollection, PolyCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+#: Figures with more numbers than this have none to take away: they would make the page heavy.
+MOST_NUMBERS = 3000
+HEADINGS = ["panel", "kind", "series", "x", "y", "x end", "y end"]
+_Line = list[Any]
+
+
+def points(figure: Figure) -> list[_Line]:
+    """Return headings and one line for each mark of a figure, or nothing of a figure without numbers or with too many.
+
+    Lines are points of lines and dots (``x, y``), and bars from ``x, y`` to ``x end, y end``. Where an axis has names,
+    such as those of features, the name is given. Cells of a drawn table have their value as ``series``. Pictures and
+    decoration are left out.
+
+    Examples:
+        >>> figure = Figure()
+        >>> _ = figure.subplots().plot([1, 2], [3, 5], label="loss")
+        >>> points(figure)[1:]
+        [['1', 'line', 'loss', 1.0, 3.0, None, None], ['1', 'line', 'loss', 2.0, 5.0, None, None]]
+    """
+    lines: list[_Line] = []
+    for place, axes in enumerate(figure.axes, start=1):
+        if not axes.get_visible() or not axes.axison:
+            continue
+        panel = axes.get_title() or axes.get_title(loc="left") or str(place)
+        named = [_names(axis) for axis in (axes.xaxis, axes.yaxis)]
+        for kind, series, *ends in _marks(axes):
+            for at, names in enumerate(named):
+                middle = (ends[at] + ends[at + 2]) / 2 if ends[at + 2] is not None else None
+                if middle is not None and _named(middle, names) in names.values():
+                    ends[at], ends[at + 2] = middle, None  # a bar beside a name
+            lines.append([panel, kind, series, *(_named(end, named[at % 2]) for at, end in enumerate(ends))])
+            if 4 * len(lines) > MOST_NUMBERS:
+                return []
+    return [HEADINGS, *lines] if lines else []
+
+
+def _marks(axes: Any) -> Iterator[tuple[str, str, Any, Any, Any, Any]]:
+    """Yield kind, series and places of every mark that is drawn in the units of the axes."""
+    for line in axes.get_lines():
+        if line.get_transform().contains_branch(axes.transData) and line.get_visible():
+            x, y = (np.asarray(values, dtype=object) for values in (line.get_xdata(), line.get_ydata()))
+            yield from (("line", _label(line), *at, None, None) for at in zip(x, y, strict=True))
+    for drawn in axes.collections:
+        if isinstance(drawn, PathCollection):
+            yield from (("dot", _label(drawn), *at, None, None) for at in np.asarray(drawn.get_offsets()))
+        elif isinstance(drawn, PolyCollection):
+            for path in drawn.get_paths():
+                yield from (("area", _label(drawn), *at, None, None) for at in np.asarray(path.vertices))
+    for image in axes.images:
+        yield from (("cell", f"{shown:.6g}", column, row, None, None) for (row, column), shown in _cells(image))
+    for bar in axes.patches:
+        if isinstance(bar, Rectangle) and bar.get_data_transform().contains_branch(axes.transData):
+            (left, bottom), width, height = bar.get_xy(), bar.get_width(), bar.get_height()
+            yield "bar", _label(bar), left, bottom, left + width, bottom + height
+
+
+def _cells(image: Any) -> Iterator[tuple[tuple[int, int], float]]:
+    """Yield row, column and value of a drawn table. Pictures in colour have no values."""
+    table = np.ma.filled(np.ma.asarray(image.get_array(), dtype=np.float64), np.nan)
+    if table.ndim == 2:
+        for (row, column), value in np.ndenumerate(table):
+            yield (row, column), float(value)
+
+
+def _label(artist: Any) -> str:
+    label = str(artist.get_label())
+    return "" if label.startswith("_") else label
+
+
+def _names(axis: Any) -> dict[float, str]:
+    """Return the labels of an axis whose ticks are named, by their place."""
+    texts = axis.get_ticklabels()
+    names = {float(at): text.get_text() for at, text in zip(axis.get_ticklocs(), texts, strict=False)}
+    numeric = all(text.replace("−", "").replace(".", "").replace(",", "").isdigit() for text in names.values() if text)
+    return {} if numeric else {at: name for at, name in names.items() if name}
+
+
+def _named(value: Any, names: dict[float, str]) -> Any:
+    """Return the name at a place, else the number with six significant digits."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None if value is None else str(value)
+    near = min(names, key=lambda at: abs(at - number), default=None)
+    if near is not None and abs(near - number) < 1e-6:
+        return names[near]
+    return float(f"{number:.6g}") if np.isfinite(number) else None

@@ -1,0 +1,52 @@
+"""Ranks with their intervals, as text, plots and pages write them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from permgrad.report.words import listed, shorten
+
+if TYPE_CHECKING:
+    from permgrad.attribution.explanation import Explanation
+
+#: What the interval of a rank means.
+RANKS = "A rank such as 2–4 is certain only within these places ({confidence}, for all features at once)."
+#: The order of so many features is tested at most, because every pair is. Fewest rows of a summary with intervals.
+MOST_ORDERED, FEWEST_ROWS = 200, 10
+
+
+def certain_ranks(explanation: Explanation, column: int = 0) -> pd.DataFrame | None:
+    """Return ``ranking(certain=)`` of a global explanation at the level of its intervals, or None without errors."""
+    std, rows = explanation.std, explanation.meta.get("rows_summarised", FEWEST_ROWS)
+    if std is None or explanation.meta.get("methods") or not 1 < len(explanation.names) <= MOST_ORDERED:
+        return None
+    if rows < FEWEST_ROWS or not np.isfinite(std[:, column]).any():
+        return None
+    return explanation.ranking(column, certain=float(explanation.meta.get("confidence", 0.95)))
+
+
+def rank_texts(frame: pd.DataFrame) -> list[str]:
+    """Write the intervals of ranks: ``1``, ``2–4``."""
+    return [
+        str(low) if low == high else f"{low}–{high}"
+        for low, high in zip(frame["rank_low"], frame["rank_high"], strict=True)
+    ]
+
+
+def order_words(frame: pd.DataFrame, most: int, named: int = 4) -> str:
+    """Write who can be told apart among the first: ``1 age; 2–4 income, bmi and dose; the rest``. Empty: nobody."""
+    texts: list[str] = []
+    if (frame["set"] == 1).all():
+        return ""
+    for _, members in frame.groupby("set", sort=True):
+        first, last, count = members["rank"].iloc[0], members["rank"].iloc[-1], len(members)
+        if last == len(frame) and first > 1 and (count > 1 or first > most):
+            return "; ".join([*texts, "the rest"])
+        if first > most:
+            return "; ".join([*texts, "and so on"])
+        names = listed([shorten(name, 40) for name in members["feature"]], named)
+        texts.append(f"{first if count == 1 else f'{first}–{last}'} {names}")
+    return "; ".join(texts)

@@ -1,0 +1,344 @@
+"use strict";
+
+/**
+ * Charts of the page as SVG, a few helpers that every tab uses. Colours are names of the page's CSS variables
+ * ("tabular", "series-1"), so that they follow light and dark. Data only become text nodes and attributes.
+ *
+ * @typedef {(value: number) => number} Scale  A position in pixels, with `domain` and `range`.
+ * @typedef {{width: number, height: number, left: number, right: number, top: number, bottom: number}} Frame
+ */
+const Charts = (() => {
+  const SVG = "http://www.w3.org/2000/svg";
+
+  /**
+   * Make an SVG element with attributes and children. Texts become text nodes. Attributes that are null are left out.
+   * @param {string} name
+   * @param {Record<string, any>} [attributes]
+   * @param {...(Node|string)} children
+   * @returns {SVGElement}
+   */
+  const node = (name, attributes = {}, ...children) => {
+    const element = /** @type {SVGElement} */ (document.createElementNS(SVG, name));
+    for (const [key, value] of Object.entries(attributes)) {
+      if (value !== null && value !== undefined) element.setAttribute(key, String(value));
+    }
+    element.append(...children);
+    return element;
+  };
+
+  /** The colour of a CSS variable of the page. @param {string} name */
+  const colour = (name) => `var(--${name})`;
+
+  /**
+   * A chart's SVG with a description for screen readers. It shrinks with its place and keeps its proportions.
+   * @param {Partial<Frame>} size
+   * @param {string} description
+   */
+  const chart = (size, description) => {
+    const frame = { width: 640, height: 300, left: 52, right: 12, top: 10, bottom: 40, ...size };
+    const svg = node("svg", {
+      viewBox: `0 0 ${frame.width} ${frame.height}`, role: "img", "aria-label": description, class: "chart",
+    });
+    svg.style.setProperty("--natural", `${frame.width}px`);
+    return { svg, frame };
+  };
+
+  /**
+   * A linear scale.
+   * @param {[number, number]} domain
+   * @param {[number, number]} range
+   */
+  const linear = (domain, range) => {
+    const [low, high] = domain;
+    const size = high - low || 1;
+    const scale = (/** @type {number} */ value) => range[0] + ((value - low) / size) * (range[1] - range[0]);
+    scale.domain = domain;
+    scale.range = range;
+    scale.invert = (/** @type {number} */ place) => low + ((place - range[0]) / (range[1] - range[0])) * size;
+    return scale;
+  };
+
+  /**
+   * A scale of names, each with a band of equal size.
+   * @param {string[]} names
+   * @param {[number, number]} range
+   */
+  const band = (names, range, gap = 0.25) => {
+    const step = (range[1] - range[0]) / Math.max(names.length, 1);
+    const place = new Map(names.map((name, at) => [name, range[0] + (at + gap / 2) * step]));
+    const scale = (/** @type {string} */ name) => place.get(name) ?? NaN;
+    scale.domain = names;
+    scale.range = range;
+    scale.size = step * (1 - gap);
+    return scale;
+  };
+
+  /** Smallest and largest finite value, widened to include others. @returns {[number, number]} */
+  const extent = (/** @type {Iterable<number>} */ values, /** @type {number[]} */ include = []) => {
+    let [low, high] = [Infinity, -Infinity];
+    for (const list of [values, include]) {
+      for (const value of list) {
+        if (!Number.isFinite(value)) continue;
+        if (value < low) low = value;
+        if (value > high) high = value;
+      }
+    }
+    if (low > high) return [0, 1];
+    return low === high ? [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2] : [low, high];
+  };
+
+  /** Round numbers inside a domain, about as many as asked for. */
+  const ticks = (/** @type {[number, number]} */ [low, high], count = 5) => {
+    const rough = (high - low) / Math.max(count, 1);
+    if (!(rough > 0) || !Number.isFinite(rough)) return [low];
+    const power = 10 ** Math.floor(Math.log10(rough));
+    const step = ([1, 2, 5, 10].find((times) => times * power >= rough * 0.999) ?? 10) * power;
+    const first = Math.ceil(low / step - 1e-9);
+    const last = Math.floor(high / step + 1e-9);
+    return Array.from({ length: last - first + 1 }, (_, at) => Number(((first + at) * step).toPrecision(12)));
+  };
+
+  const UNITS = /** @type {[number, string][]} */ ([[1e12, " tn"], [1e9, " bn"], [1e6, " M"]]);
+
+  /**
+   * Write a number with at most `digits` significant digits, separated thousands, and no exponent where a word will
+   * do. It writes what `permgrad.report.words.number` writes, without zeros at the end.
+   * @param {number|null|undefined} value
+   */
+  const write = (value, digits = 3) => {
+    if (value === null || value === undefined || !Number.isFinite(value)) return "–";
+    if (value === 0) return "0";
+    const size = Math.abs(value);
+    const unit = UNITS.find(([least]) => size >= least * (1 - 0.5 * 10 ** -digits));
+    const scaled = unit ? value / unit[0] : value;
+    const exponent = Math.floor(Math.log10(Math.abs(scaled)));
+    if (exponent > 5 || exponent < -6) return value.toExponential(digits - 1).replace(/\.?0*e\+?/, "e").replaceAll("-", "−");
+    const rounded = Number(scaled.toPrecision(Math.max(digits, Math.min(exponent + 1, 4))));
+    const text = rounded.toLocaleString("en-US", { maximumFractionDigits: Math.max(0, digits - 1 - exponent) });
+    return text.replace("-", "−") + (unit ? unit[1] : "");
+  };
+
+  /** Write a share as a percentage. */
+  const percent = (/** @type {number|null} */ share) =>
+    share === null || !Number.isFinite(share)
+      ? "–"
+      : `${(share * 100).toFixed(share !== 0 && Math.abs(share) < 0.01 ? 1 : 0).replace("-", "−")}\u00a0%`;
+
+  /** Shorten a long name in the middle. */
+  const shorten = (/** @type {string} */ name, width = 26) => {
+    const letters = [...name];
+    if (letters.length <= width) return name;
+    const head = Math.ceil((width - 1) * 0.55);
+    return `${letters.slice(0, head).join("")}…${letters.slice(letters.length - (width - 1 - head)).join("")}`;
+  };
+
+  /** A text at a place. @param {Record<string, any>} [attributes] */
+  const text = (/** @type {number} */ x, /** @type {number} */ y, /** @type {string} */ words, attributes = {}) =>
+    node("text", { x, y, fill: colour("muted"), "font-size": 12, ...attributes }, words);
+
+  /**
+   * Draw the axis below ("x") or at the left ("y") of a frame, with faint lines across.
+   * @param {Frame} frame
+   * @param {any} scale  made by `linear` or `band`
+   * @param {{side: "x"|"y", label?: string, count?: number, write?: (value: any) => string, grid?: boolean}} options
+   */
+  const axis = (frame, scale, options) => {
+    const { side, label = "", count = 5, grid = true } = options;
+    const named = scale.size !== undefined;
+    const marks = named ? scale.domain : ticks(scale.domain, count);
+    const say = options.write ?? (named ? (/** @type {string} */ name) => shorten(name) : write);
+    const across = side === "x";
+    const [bottom, right] = [frame.height - frame.bottom, frame.width - frame.right];
+    const group = node("g", { class: "axis", "aria-hidden": "true" });
+    for (const mark of marks) {
+      const at = scale(mark) + (named ? scale.size / 2 : 0);
+      if (grid && !named) {
+        const ends = across ? { x1: at, x2: at, y1: frame.top, y2: bottom } : { x1: frame.left, x2: right, y1: at, y2: at };
+        group.append(node("line", { ...ends, stroke: colour("rule"), "stroke-width": 0.8 }));
+      }
+      group.append(
+        across
+          ? text(at, bottom + 17, say(mark), { "text-anchor": "middle" })
+          : text(frame.left - 7, at + 4, say(mark), { "text-anchor": "end" }),
+      );
+    }
+    if (label) {
+      group.append(
+        across
+          ? text((frame.left + right) / 2, frame.height - 5, label, { "text-anchor": "middle" })
+          : text(0, 0, label, { "text-anchor": "middle", transform: `translate(12 ${(frame.top + bottom) / 2}) rotate(-90)` }),
+      );
+    }
+    return group;
+  };
+
+  /** The path through points, broken where one is not finite. */
+  const path = (/** @type {ArrayLike<number>} */ x, /** @type {ArrayLike<number>} */ y) => {
+    let words = "";
+    let pen = "M";
+    for (let at = 0; at < x.length; at += 1) {
+      if (!Number.isFinite(x[at]) || !Number.isFinite(y[at])) {
+        pen = "M";
+        continue;
+      }
+      words += `${pen}${x[at].toFixed(1)} ${y[at].toFixed(1)}`;
+      pen = "L";
+    }
+    return words;
+  };
+
+  /** A line through points in pixels. @param {Record<string, any>} [attributes] */
+  const line = (/** @type {ArrayLike<number>} */ x, /** @type {ArrayLike<number>} */ y, attributes = {}) =>
+    node("path", {
+      d: path(x, y), fill: "none", stroke: colour("tabular"), "stroke-width": 2, "stroke-linejoin": "round", ...attributes,
+    });
+
+  /** The area between two lines in pixels. @param {Record<string, any>} [attributes] */
+  const area = (
+    /** @type {ArrayLike<number>} */ x, /** @type {ArrayLike<number>} */ low, /** @type {ArrayLike<number>} */ high,
+    attributes = {},
+  ) => {
+    const back = Array.from(x).reverse();
+    const d = `${path(x, high)}${path(back, Array.from(low).reverse()).replace("M", "L")}Z`;
+    return node("path", { d, fill: colour("tabular"), "fill-opacity": 0.18, stroke: "none", ...attributes });
+  };
+
+  /**
+   * Horizontal bars from zero, with whiskers where there are ends, and a title each.
+   * @param {{name: string, value: number, low?: number|null, high?: number|null, colour?: string}[]} rows
+   * @param {any} x  linear
+   * @param {any} y  band of the names
+   */
+  const bars = (rows, x, y, say = write) => {
+    const group = node("g");
+    for (const row of rows) {
+      const [from, to] = [x(0), x(row.value)];
+      const [top, middle] = [y(row.name), y(row.name) + y.size / 2];
+      const ends = [row.low, row.high].every((end) => Number.isFinite(end ?? NaN));
+      const interval = ends ? ` (${say(row.low ?? null)} to ${say(row.high ?? null)})` : "";
+      group.append(
+        node("rect", {
+          x: Math.min(from, to), y: top, width: Math.abs(to - from), height: y.size, fill: colour(row.colour ?? "tabular"),
+        }, node("title", {}, `${row.name}: ${say(row.value)}${interval}`)),
+      );
+      if (ends) {
+        group.append(node("line", {
+          x1: x(row.low), x2: x(row.high), y1: middle, y2: middle, stroke: colour("ink"), "stroke-width": 1.2,
+        }));
+      }
+    }
+    return group;
+  };
+
+  /**
+   * Vertical bars of a histogram: `edges` has one more number than `heights`.
+   * @param {ArrayLike<number>} edges
+   * @param {ArrayLike<number>} heights
+   * @param {any} x  linear
+   * @param {any} y  linear
+   */
+  const histogram = (edges, heights, x, y, attributes = {}) => {
+    const group = node("g", { fill: colour("neutral"), "fill-opacity": 0.45, ...attributes });
+    for (let at = 0; at < heights.length; at += 1) {
+      const [left, right] = [x(edges[at]), x(edges[at + 1])];
+      const top = y(heights[at]);
+      group.append(node("rect", { x: left, y: top, width: Math.max(right - left - 0.6, 0.4), height: Math.max(y(0) - top, 0) }));
+    }
+    return group;
+  };
+
+  /** Dots at places in pixels. @param {Record<string, any>} [attributes] */
+  const dots = (/** @type {ArrayLike<number>} */ x, /** @type {ArrayLike<number>} */ y, attributes = {}) => {
+    const group = node("g", { fill: colour("tabular"), "fill-opacity": 0.6, ...attributes });
+    for (let at = 0; at < x.length; at += 1) {
+      if (Number.isFinite(x[at]) && Number.isFinite(y[at])) {
+        group.append(node("circle", { cx: x[at].toFixed(1), cy: y[at].toFixed(1), r: attributes.r ?? 2.5 }));
+      }
+    }
+    return group;
+  };
+
+  /**
+   * From a start to an end, feature by feature: a whole chart.
+   * @param {{start: number, end: number, startName: string, endName: string, label?: string,
+   *   steps: {name: string, value: number}[]}} data  steps in the order drawn, from the top
+   */
+  const waterfall = (data, size = {}) => {
+    const names = data.steps.map((step, at) => `${at}`);
+    const { svg, frame } = chart({ height: 64 + 24 * (names.length + 2), left: 190, right: 74, ...size }, [
+      `${data.startName} ${write(data.start)}.`,
+      ...data.steps.map((step) => `${step.name} ${write(step.value)}.`),
+      `${data.endName} ${write(data.end)}.`,
+    ].join(" "));
+    const sums = [data.start];
+    for (const step of data.steps) sums.push(sums[sums.length - 1] + step.value);
+    const x = linear(extent(sums, [data.end]), [frame.left + 8, frame.width - frame.right - 8]);
+    const y = band(["start", ...names, "end"], [frame.top, frame.height - frame.bottom]);
+    svg.append(axis(frame, x, { side: "x", label: data.label ?? "" }));
+    const mark = (/** @type {string} */ key, /** @type {number} */ value, /** @type {string} */ name) => {
+      const at = y(key);
+      svg.append(
+        node("line", { x1: x(value), x2: x(value), y1: at, y2: at + y.size, stroke: colour("ink"), "stroke-width": 2 }),
+        text(frame.left - 8, at + y.size * 0.72, name, { "text-anchor": "end", fill: colour("ink") }),
+        text(x(value) + 6, at + y.size * 0.72, write(value), { fill: colour("ink") }),
+      );
+    };
+    mark("start", data.start, data.startName);
+    data.steps.forEach((step, at) => {
+      const [from, to] = [x(sums[at]), x(sums[at + 1])];
+      const top = y(names[at]);
+      const up = step.value >= 0;
+      svg.append(
+        node("line", { x1: from, x2: from, y1: top - y.size / 3, y2: top + y.size, stroke: colour("rule") }),
+        node("rect", {
+          x: Math.min(from, to), y: top, width: Math.max(Math.abs(to - from), 0.8), height: y.size,
+          fill: colour(up ? "positive" : "negative"),
+        }, node("title", {}, `${step.name}: ${write(step.value)}`)),
+        text(frame.left - 8, top + y.size * 0.72, shorten(step.name, Math.min(28, Math.floor((frame.left - 10) / 6.6))), { "text-anchor": "end" }),
+        text(Math.max(from, to) + 5, top + y.size * 0.72, (up ? "+" : "") + write(step.value), { fill: colour("ink") }),
+      );
+    });
+    mark("end", data.end, data.endName);
+    return svg;
+  };
+
+  /**
+   * A table of coloured cells: a whole chart. `shade` is in 0 … 1, `words` what a cell says.
+   * @param {{rows: string[], columns: string[], shade: number[][], words: string[][], rowLabel?: string,
+   *   columnLabel?: string}} data
+   */
+  const heat = (data, size = {}) => {
+    const wide = Math.max(44, Math.min(110, 420 / Math.max(data.columns.length, 1)));
+    const { svg, frame } = chart({
+      width: 150 + wide * data.columns.length, height: 74 + 34 * data.rows.length, left: 130, top: 46, bottom: 20, ...size,
+    }, data.rows.map((row, at) => `${row}: ${data.columns.map((column, to) => `${column} ${data.words[at][to]}`).join(", ")}.`).join(" "));
+    const x = band(data.columns.map((_, at) => `${at}`), [frame.left, frame.left + wide * data.columns.length], 0.04);
+    const y = band(data.rows.map((_, at) => `${at}`), [frame.top, frame.height - frame.bottom], 0.06);
+    data.columns.forEach((name, to) => {
+      svg.append(text(x(`${to}`) + x.size / 2, frame.top - 8, shorten(name, Math.round(wide / 7)), { "text-anchor": "middle" }));
+    });
+    data.rows.forEach((row, at) => {
+      svg.append(text(frame.left - 8, y(`${at}`) + y.size * 0.64, shorten(row, 18), { "text-anchor": "end" }));
+      data.columns.forEach((column, to) => {
+        const shade = Math.min(Math.max(data.shade[at][to] || 0, 0), 1);
+        svg.append(
+          node("rect", {
+            x: x(`${to}`), y: y(`${at}`), width: x.size, height: y.size, fill: colour("tabular"),
+            "fill-opacity": (0.06 + 0.5 * shade).toFixed(3),
+          }, node("title", {}, `${row}, ${column}: ${data.words[at][to]}`)),
+          text(x(`${to}`) + x.size / 2, y(`${at}`) + y.size * 0.64, data.words[at][to], {
+            "text-anchor": "middle", fill: colour("ink"),
+          }),
+        );
+      });
+    });
+    if (data.columnLabel) svg.append(text(frame.left, 14, data.columnLabel));
+    if (data.rowLabel) svg.append(text(0, 14, data.rowLabel));
+    return svg;
+  };
+
+  return {
+    node, colour, chart, linear, band, extent, ticks, write, percent, shorten, text, axis, path, line, area, bars,
+    histogram, dots, waterfall, heat,
+  };
+})();

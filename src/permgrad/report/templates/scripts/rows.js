@@ -1,0 +1,464 @@
+"use strict";
+
+/**
+ * The tab Rows: any listed test row with its prediction, the parts of it, similar rows, images and words.
+ *
+ * Other scripts add to a row's page with `Rows.panel((box, row, rows) => …)`, called whenever a row is shown, and can
+ * replace its stored parts with `Rows.explainBy((row, output) => steps or null)`.
+ *
+ * @typedef {{start: number, end: number, steps: {name: string, value: number}[], label: string, words: string}} Steps
+ */
+const Rows = (() => {
+  const { write, percent } = Charts;
+  const { element, unpack } = Page;
+  const PAGE = document.documentElement.clientWidth < 960 ? 8 : 20;
+  /** Two classes whose probabilities differ by less are a close call. */
+  const CLOSE = 0.2;
+  const STEPS = 12;
+
+  // ---- data ---------------------------------------------------------------------------------------------------------
+  const array = (/** @type {any} */ stored) => (Array.isArray(stored) ? stored : unpack(stored));
+
+  /** A number of the reader's table: as it is, whole or with seven digits. */
+  const plain = (/** @type {number} */ value) => {
+    if (!Number.isFinite(value)) return "missing";
+    return String(Number.isInteger(value) ? value : Number(value.toPrecision(7))).replace("-", "−");
+  };
+
+  /** A column: `number(row)`, for texts `code(row)`, and `text(row)` as it is shown. @param {any} stored */
+  const columnOf = (stored) => {
+    if (stored.levels) {
+      const codes = array(stored.codes);
+      const code = (/** @type {number} */ row) => codes[row];
+      const say = (/** @type {number} */ row) => stored.levels[codes[row]] ?? "missing";
+      return { name: stored.name, levels: stored.levels, code, number: () => NaN, text: say };
+    }
+    const values = array(stored.values);
+    const number = (/** @type {number} */ row) => values[row];
+    return { name: stored.name, levels: null, code: () => -1, number, text: (/** @type {number} */ row) => plain(values[row]) };
+  };
+
+  /** @type {Map<any, any>} */
+  const cache = new Map();
+
+  /** The listed rows with functions that answer for one of them, or null without any. @param {any} data */
+  const read = (data) => {
+    if (!data?.numbers) return null;
+    if (cache.has(data)) return cache.get(data);
+    const [truth, random] = [array(data.truth), array(data.random)];
+    const predicted = unpack(data.predicted);
+    const { classes, outputs } = data;
+    const all = data.numbers.map((/** @type {number} */ _, /** @type {number} */ row) => row);
+    const prediction = (/** @type {number} */ row, output = 0) => predicted[row * outputs + output] / (classes ? 65535 : 1);
+    const order = (/** @type {number} */ row) =>
+      Array.from({ length: outputs }, (_, k) => k).sort((a, b) => prediction(row, b) - prediction(row, a));
+    const best = (/** @type {number} */ row) => (classes ? order(row)[0] : 0);
+    const error = (/** @type {number} */ row) => (classes ? 1 - prediction(row, truth[row]) : Math.abs(prediction(row) - truth[row]));
+    const errors = classes ? [] : all.map(error).sort((/** @type {number} */ a, /** @type {number} */ b) => a - b);
+    const large = errors[Math.floor(0.9 * errors.length)];
+    const wrong = (/** @type {number} */ row) => (classes ? best(row) !== truth[row] : error(row) >= large);
+    const lead = (/** @type {number} */ row) => {
+      const [first, second] = order(row);
+      return prediction(row, first) - (second === undefined ? 0 : prediction(row, second));
+    };
+    const inside = data.inside && unpack(data.inside);
+    const made = {
+      ...data, inside, all, truth, prediction, best, error, wrong, large,
+      unsure: (/** @type {number} */ row) => Boolean(classes) && lead(row) < CLOSE,
+      drawn: all.filter((/** @type {number} */ row) => random[row]),
+      columns: data.columns.map(columnOf), identifiers: data.identifiers.map(columnOf),
+      outcome: (/** @type {number} */ row, output = 0) => (classes ? Number(truth[row] === output) : truth[row]),
+      parts: partsOf(data.parts ?? []),
+    };
+    cache.set(data, made);
+    return made;
+  };
+
+  /** The stored parts of predictions by row: for each the output, the base, the strongest features and the rest. */
+  const partsOf = (/** @type {any[]} */ stored) => {
+    /** @type {Map<number, any[]>} */
+    const parts = new Map();
+    for (const one of stored) {
+      const [row, output, feature, value, rest, base] = ["row", "output", "feature", "value", "rest", "base"].map((key) => unpack(one[key]));
+      const count = one.feature.shape[1];
+      for (let at = 0; at < row.length; at += 1) {
+        const steps = Array.from({ length: count }, (_, k) => ({ feature: one.features[feature[at * count + k]], value: value[at * count + k] }));
+        const entry = { output: output[at], base: base[at], rest: rest[at], others: one.features.length - count, steps, about: one };
+        parts.set(row[at], [...(parts.get(row[at]) ?? []).filter((/** @type {any} */ old) => old.output !== entry.output), entry]);
+      }
+    }
+    return parts;
+  };
+
+  /** A text for the outcome of a row, or for a prediction. */
+  const outcomeText = (/** @type {any} */ rows, /** @type {number} */ value) => (rows.classes ? rows.classes[value] : write(value, 4));
+  const predictionText = (/** @type {any} */ rows, /** @type {number} */ row) => {
+    if (!rows.classes) return write(rows.prediction(row), 4);
+    const best = rows.best(row);
+    return `${rows.classes[best]} (${percent(rows.prediction(row, best))})`;
+  };
+
+  // ---- search -------------------------------------------------------------------------------------------------------
+  const CONDITION = /^(.+?)\s*(<=|>=|=|<|>)\s*(.*)$/;
+
+  /**
+   * A test of rows by words: `17` is a row's number, `age > 50` compares a column, other words are searched in all values.
+   * @param {any} rows @param {string} words
+   */
+  const matcher = (rows, words) => {
+    const wanted = words.trim();
+    if (!wanted) return () => true;
+    const [, name, sign, value] = CONDITION.exec(wanted) ?? [];
+    const columns = [...rows.identifiers, ...rows.columns];
+    const column = name && columns.find((one) => one.name.toLowerCase() === name.trim().toLowerCase());
+    if (column) {
+      const number = value.trim() === "" ? NaN : Number(value.replace("−", "-"));
+      return (/** @type {number} */ row) => {
+        const there = column.levels ? Number(column.text(row).replace("−", "-")) : column.number(row);
+        if (sign === "=") return column.text(row).toLowerCase() === value.trim().toLowerCase() || there === number;
+        if (!Number.isFinite(there) || !Number.isFinite(number)) return false;
+        return { "<": there < number, ">": there > number, "<=": there <= number, ">=": there >= number }[sign] ?? false;
+      };
+    }
+    const parts = wanted.toLowerCase().split(/\s+/);
+    return (/** @type {number} */ row) =>
+      parts.every((part) => String(rows.numbers[row]) === part || columns.some((one) => (one.levels || !/^[\d.−-]+$/.test(part)
+        ? one.text(row).toLowerCase().includes(part)
+        : one.text(row) === part.replace("-", "−"))));
+  };
+
+  /**
+   * Rows that match, in order.
+   * @param {any} rows
+   * @param {{words?: string, show?: string, truth?: string, best?: string, column?: any, group?: number, sort?: string}} wish
+   */
+  const search = (rows, wish) => {
+    const matches = matcher(rows, wish.words ?? "");
+    /** @type {Record<string, (row: number) => boolean>} */
+    const kinds = {
+      wrong: rows.wrong, right: (row) => !rows.wrong(row), unsure: rows.unsure, explained: (row) => rows.parts.has(row),
+    };
+    const kind = kinds[wish.show ?? ""] ?? (() => true);
+    const cut = wish.column && wish.group !== undefined && wish.group >= 0 ? Features.groups(wish.column, rows.all, 4) : null;
+    const fits = rows.all.filter((/** @type {number} */ row) => kind(row)
+      && (!wish.truth || rows.truth[row] === Number(wish.truth)) && (!wish.best || rows.best(row) === Number(wish.best))
+      && (!cut || cut.code(row) === wish.group) && matches(row));
+    if (wish.sort === "error") return fits.sort((/** @type {number} */ a, /** @type {number} */ b) => rows.error(b) - rows.error(a));
+    const width = (/** @type {number} */ row) => rows.inside[2 * row + 1] - rows.inside[2 * row];
+    if (wish.sort === "width") return fits.sort((/** @type {number} */ a, /** @type {number} */ b) => width(b) - width(a));
+    if (wish.sort?.startsWith("output")) {
+      const output = Number(wish.sort.slice(6));
+      return fits.sort((/** @type {number} */ a, /** @type {number} */ b) => rows.prediction(b, output) - rows.prediction(a, output));
+    }
+    return fits.sort((/** @type {number} */ a, /** @type {number} */ b) => rows.numbers[a] - rows.numbers[b]);
+  };
+
+  // ---- one row ------------------------------------------------------------------------------------------------------
+  /** @type {((box: HTMLElement, row: number, rows: any) => void)[]} */
+  const panels = [];
+  /** @type {((row: number, output: number, rows: any) => Steps|null)[]} */
+  const sources = [];
+  /** @type {(() => void)|null} */
+  let again = null;
+
+  /** Add a panel to the page of a row. @param {(box: HTMLElement, row: number, rows: any) => void} draw */
+  const panel = (draw) => {
+    panels.push(draw);
+    again?.();
+  };
+
+  /** Let a script explain rows, before what is stored. @param {(row: number, output: number, rows: any) => Steps|null} source */
+  const explainBy = (source) => {
+    sources.unshift(source);
+    again?.();
+  };
+
+  /** The value of a feature in a row, or an empty text if it is not listed. */
+  const valueText = (/** @type {any} */ rows, /** @type {string} */ name, /** @type {number} */ row) =>
+    rows.columns.find((/** @type {any} */ column) => column.name === name)?.text(row) ?? "";
+
+  /** What is stored of a row's output as steps from the baseline to the prediction. @param {any} rows @returns {Steps|null} */
+  const stored = (rows, /** @type {number} */ row, /** @type {number} */ output) => {
+    const entries = rows.parts.get(row) ?? [];
+    const entry = entries.find((/** @type {any} */ one) => one.output === output) ?? entries[0];
+    if (!entry) return null;
+    const shown = entry.steps.slice(0, STEPS);
+    const rest = entry.rest + entry.steps.slice(STEPS).reduce((/** @type {number} */ sum, /** @type {any} */ step) => sum + step.value, 0);
+    const others = entry.others + Math.max(entry.steps.length - STEPS, 0);
+    const steps = shown.map((/** @type {any} */ step) => {
+      const value = valueText(rows, step.feature, row);
+      return { name: value ? `${step.feature} = ${value}` : step.feature, value: step.value };
+    });
+    if (others) steps.push({ name: `${others} others`, value: rest });
+    const { about } = entry;
+    const whose = rows.classes && about.outputs.length > 1 ? `${about.unit || "output"} of ${about.outputs[entry.output]}` : about.unit || rows.target;
+    const end = steps.reduce((/** @type {number} */ sum, /** @type {any} */ step) => sum + step.value, entry.base);
+    const top = shown[0];
+    const logit = about.unit === "logit" ? " A logit is what the network returns before it becomes a probability: the larger, the more probable." : "";
+    const words = `The strongest is ${top.feature}: it moves the ${whose} ${top.value >= 0 ? "up" : "down"} by ${write(Math.abs(top.value))}. ` +
+      `The steps add up from the baseline${about.baseline ? ` (${about.baseline})` : ""} to this row. Method: ${about.method}.${logit}`;
+    return { start: entry.base, end, steps, label: whose, words };
+  };
+
+  /** Shorten "name = value" with most of its letters for the name. */
+  const stepName = (/** @type {string} */ words, /** @type {number} */ width) => {
+    const at = words.indexOf(" = ");
+    if (at < 0 || words.length <= width) return Charts.shorten(words, width);
+    const value = Charts.shorten(words.slice(at + 3), Math.max(Math.floor(width * 0.4), width - 3 - at));
+    return `${Charts.shorten(words.slice(0, at), width - 3 - value.length)} = ${value}`;
+  };
+
+  const waterfall = (/** @type {any} */ rows, /** @type {number} */ row, /** @type {number} */ output) => {
+    for (const source of [...sources, (/** @type {number} */ one, /** @type {number} */ of) => stored(rows, one, of)]) {
+      const steps = source(row, output, rows);
+      if (!steps) continue;
+      const width = Features.wide(620);
+      const left = Math.min(210, width * 0.42);
+      const names = steps.steps.map((step) => ({ name: stepName(step.name, Math.min(28, Math.floor((left - 10) / 6.9))), value: step.value }));
+      const drawing = Charts.waterfall({ start: steps.start, end: steps.end, startName: "baseline", endName: "this row", label: Charts.shorten(steps.label, 44), steps: names }, { left, width, right: width < 500 ? 50 : 74 });
+      return Page.figure({
+        anchor: `rows/${rows.numbers[row]}/parts`, drawing, caption: steps.words,
+        rows: () => [["feature", steps.label], ["baseline", steps.start], ...steps.steps.map((step) => [step.name, step.value]), ["this row", steps.end]],
+      });
+    }
+    const some = rows.parts.size;
+    return element("p", { class: "quiet" }, some
+      ? `The parts of this prediction are not stored. ${some.toLocaleString("en-US")} of the listed rows have them: choose “explained” above.`
+      : "The parts of predictions are not stored.");
+  };
+
+  /** The values of a row, with similar rows beside them. */
+  const similarTable = (/** @type {any} */ rows, /** @type {number} */ row) => {
+    const { similar } = rows;
+    if (!similar?.near.shape[1]) return null;
+    const count = similar.near.shape[1];
+    const [near, distance, truth] = [unpack(similar.near), unpack(similar.distance), array(similar.truth)];
+    const [beside, apart] = [unpack(similar.beside), unpack(similar.besideDistance)];
+    const columns = similar.columns.map(columnOf);
+    const places = Array.from({ length: count }, (_, k) => near[row * count + k]);
+    const others = Array.from({ length: similar.beside.shape[1] }, (_, k) => beside[row * similar.beside.shape[1] + k]);
+    const here = columns.map((/** @type {any} */ column) => valueText(rows, column.name, row));
+    const cells = (/** @type {string[]} */ values) => values.map((value, at) => element("td", { class: value === here[at] ? "quiet" : "" }, value));
+    const lines = [
+      element("tr", {}, element("td", { class: "text best" }, "this row"), element("td", {}, outcomeText(rows, rows.truth[row])),
+        element("td", { class: "number" }, "–"), ...here.map((/** @type {string} */ value) => element("td", {}, value))),
+      ...places.map((place, k) => element("tr", {}, element("td", { class: "text" }, `training row ${similar.numbers[place]}`),
+        element("td", {}, outcomeText(rows, truth[place])), element("td", { class: "number" }, write(distance[row * count + k])),
+        ...cells(columns.map((/** @type {any} */ column) => column.text(place))))),
+      ...others.map((other, k) => element("tr", {},
+        element("td", { class: "text" }, element("button", { type: "button", class: "plain", click: () => Page.go("rows", String(rows.numbers[other])) }, `test row ${rows.numbers[other]}`)),
+        element("td", {}, outcomeText(rows, rows.truth[other])), element("td", { class: "number" }, write(apart[row * others.length + k])),
+        ...cells(columns.map((/** @type {any} */ column) => valueText(rows, column.name, other))))),
+    ];
+    const heads = ["row", rows.target, "distance", ...columns.map((/** @type {any} */ column) => column.name)];
+    const searched = similar.searched < similar.of ? `${similar.searched.toLocaleString("en-US")} of ${similar.of.toLocaleString("en-US")} training rows were compared.` : "All training rows were compared.";
+    const equal = places.some((_, k) => distance[row * count + k] === 0) ? " A distance of 0: equal in every feature." : "";
+    return element("div", {}, element("h4", {}, "Similar rows"), element("p", {}, similarWords(rows, row, places.map((place) => truth[place]))),
+      element("div", { class: "table", tabindex: "0", role: "group", "aria-label": "Similar rows" },
+        element("table", {}, element("caption", {}, element("span", {}, `Nearest rows by the encoded table. ${searched}${equal} Grey: as in this row.`)),
+          element("thead", {}, element("tr", {}, ...heads.map((name) => element("th", { scope: "col" }, name)))), element("tbody", {}, ...lines))));
+  };
+
+  /** What happened in the most similar training rows, in a sentence. */
+  const similarWords = (/** @type {any} */ rows, /** @type {number} */ row, /** @type {number[]} */ truth) => {
+    if (!rows.classes) return `The ${truth.length} most similar training rows have ${rows.target} ${truth.map((value) => write(value, 4)).join(", ")}. The model predicts ${write(rows.prediction(row), 4)}.`;
+    const name = rows.classes[rows.best(row)];
+    const same = truth.filter((code) => code === rows.best(row)).length;
+    return `The model predicts ${name}. ${same} of the ${truth.length} most similar training rows ${same === 1 ? "is" : "are"} ${name}.`;
+  };
+
+  const valueTable = (/** @type {any} */ rows, /** @type {number} */ row) => {
+    const entry = (rows.parts.get(row) ?? [])[0];
+    const parts = new Map((entry?.steps ?? []).map((/** @type {any} */ step) => [step.feature, step.value]));
+    const line = (/** @type {any} */ column) => element("tr", {}, element("td", { class: "text" }, column.name), element("td", {}, column.text(row)),
+      ...(entry ? [element("td", { class: "number" }, parts.has(column.name) ? write(Number(parts.get(column.name))) : "–")] : []));
+    return element("details", {}, element("summary", {}, `All ${rows.columns.length} listed values`),
+      element("div", { class: "table", tabindex: "0", role: "group", "aria-label": "Values of this row" }, element("table", {},
+        element("thead", {}, element("tr", {}, ...["feature", "value", ...(entry ? ["part"] : [])].map((name) => element("th", { scope: "col" }, name)))),
+        element("tbody", {}, ...[...rows.identifiers, ...rows.columns].map(line)))));
+  };
+
+  /** An image of the row, with what explains it laid over, as strong as the reader likes. */
+  const picture = (/** @type {any} */ one) => {
+    const over = element("img", { src: `data:image/png;base64,${one.over}`, alt: "", class: "over" });
+    over.style.opacity = "0.6";
+    const slider = /** @type {HTMLInputElement} */ (element("input", { type: "range", min: 0, max: 100, value: 60, input: () => { over.style.opacity = String(Number(slider.value) / 100); } }));
+    return element("figure", { class: "stack" },
+      element("div", { class: "layers" }, element("img", { src: `data:image/png;base64,${one.image}`, alt: `Image ${one.name} of this row` }), over),
+      Features.labelled("Overlay", slider), element("figcaption", {}, `${one.name}, ${one.method}. ${one.words}`));
+  };
+
+  /** The words of a row, each on the colour of its value. */
+  const shaded = (/** @type {{words: string[], values: number[], more: number}} */ text) => {
+    const top = Math.max(...text.values.map(Math.abs), 1e-12);
+    const spans = text.words.flatMap((word, at) => {
+      const span = element("span", { title: write(text.values[at]) }, word);
+      const share = Math.round((Math.abs(text.values[at]) / top) * 55);
+      span.style.background = `color-mix(in srgb, var(--${text.values[at] >= 0 ? "positive" : "negative"}) ${share}%, transparent)`;
+      return [span, " "];
+    });
+    const more = text.more > 0 ? ` ${text.more} more words are not shown.` : "";
+    return element("figure", {}, element("p", { class: "shaded" }, ...spans), element("figcaption", {}, `Words on the colour of their part: blue moves the output up, orange down.${more}`));
+  };
+
+  /** The interval, or the set of classes, of a row. */
+  const insideWords = (/** @type {any} */ rows, /** @type {number} */ row) => {
+    if (!rows.inside) return "";
+    if (!rows.classes) return ` The ${rows.coverage} interval is ${write(rows.inside[2 * row], 4)} to ${write(rows.inside[2 * row + 1], 4)}.`;
+    const names = rows.classes.filter((/** @type {string} */ _, /** @type {number} */ k) => rows.inside[row * rows.classes.length + k]);
+    return ` The ${rows.coverage} set of classes is ${names.join(", ") || "empty"}.`;
+  };
+
+  /** What is said first about a row. */
+  const title = (/** @type {any} */ rows, /** @type {number} */ row) => {
+    const marks = rows.classes
+      ? `${rows.wrong(row) ? " Wrong." : " Right."}${rows.unsure(row) ? " A close call." : ""}`
+      : ` Error ${write(rows.prediction(row) - rows.truth[row], 4)}.`;
+    return `The ${rows.target} is ${outcomeText(rows, rows.truth[row])}. The model predicts ${predictionText(rows, row)}.${marks}${insideWords(rows, row)}`;
+  };
+
+  const rowPage = (/** @type {any} */ rows, /** @type {number} */ row, /** @type {(output: number) => void} */ choose, /** @type {number|null} */ output) => {
+    const box = element("div", { class: "row-page", tabindex: "-1" });
+    const named = rows.identifiers.map((/** @type {any} */ column) => `${column.name} ${column.text(row)}`).join(", ");
+    box.append(element("h4", {}, `Row ${rows.numbers[row]}${named ? ` (${named})` : ""}`), element("p", {}, title(rows, row)));
+    const shown = output ?? (rows.positive === null ? rows.best(row) : rows.positive);
+    if (rows.classes && rows.classes.length > 2) {
+      const outputs = [...new Set([rows.best(row), rows.truth[row]])];
+      if (outputs.length > 1) {
+        box.append(element("div", { class: "controls" }, Features.labelled("Why class", (() => {
+          const select = Features.choice(outputs.map((k) => [String(k), rows.classes[k]]), () => choose(Number(select.value)), String(shown));
+          return select;
+        })())));
+      }
+    }
+    box.append(waterfall(rows, row, shown));
+    const images = rows.pictures.filter((/** @type {any} */ one) => one.row === row);
+    if (images.length) box.append(element("div", { class: "beside" }, ...images.map(picture)));
+    for (const text of rows.texts.filter((/** @type {any} */ one) => one.row === row)) box.append(shaded(text));
+    for (const draw of panels) {
+      const place = element("div", { class: "panel" });
+      box.append(place);
+      draw(place, row, rows);
+    }
+    const similar = similarTable(rows, row);
+    if (similar) box.append(similar);
+    box.append(valueTable(rows, row));
+    return box;
+  };
+
+  // ---- list ---------------------------------------------------------------------------------------------------------
+  /** @type {((number: number, focus?: boolean) => void)|null} */
+  let show = null;
+
+  /** The controls above the list. @param {any} rows @param {any} wish @param {() => void} draw */
+  const controlsOf = (rows, wish, draw) => {
+    const { choice, labelled } = Features;
+    const change = (/** @type {string} */ key) => (/** @type {Event} */ event) => {
+      wish[key] = /** @type {HTMLInputElement} */ (event.target).value;
+      draw();
+    };
+    const names = (rows.classes ?? []).map((/** @type {string} */ name, /** @type {number} */ k) => [String(k), name]);
+    /** @type {[string, string][]} */
+    const kinds = rows.classes
+      ? [["", "all rows"], ["wrong", "wrong"], ["right", "right"], ["unsure", "unsure"], ["explained", "explained"]]
+      : [["", "all rows"], ["wrong", "largest errors (one in ten)"], ["explained", "explained"]];
+    const group = element("select", { change: (/** @type {Event} */ event) => { wish.group = Number(/** @type {HTMLSelectElement} */ (event.target).value); draw(); } });
+    const groupLabel = labelled("Value", group);
+    groupLabel.hidden = true;
+    const segment = choice([["", "all"], ...rows.columns.map((/** @type {any} */ column, /** @type {number} */ at) => [String(at), column.name])], () => {
+      wish.column = segment.value === "" ? null : rows.columns[Number(segment.value)];
+      wish.group = wish.column ? 0 : -1;
+      const cut = wish.column ? Features.groups(wish.column, rows.all, 4).names : [];
+      group.replaceChildren(...cut.map((name, at) => element("option", { value: at }, name)));
+      groupLabel.hidden = !cut.length;
+      draw();
+    });
+    /** @type {[string, string][]} */
+    const sorts = [["", "row number"], ["error", "largest error first"], ...(rows.classes
+      ? names.map(([k, name]) => [`output${k}`, `probability of ${name}`])
+      : [["output0", "prediction"], ...(rows.inside ? [["width", "widest interval first"]] : [])])];
+    const controls = element("div", { class: "controls" },
+      labelled("Search", element("input", { type: "search", placeholder: "17, or a value, or name > 50", input: change("words") })),
+      labelled("Show", choice(kinds, change("show"))));
+    if (rows.classes) {
+      controls.append(labelled(rows.target, choice([["", "any"], ...names], change("truth"))), labelled("Predicted", choice([["", "any"], ...names], change("best"))));
+    }
+    controls.append(labelled("Segment", segment), groupLabel, labelled("Order", choice(sorts, change("sort"))));
+    return controls;
+  };
+
+  const drawExplorer = (/** @type {HTMLElement} */ box, /** @type {any} */ data) => {
+    const rows = read(data);
+    if (!rows) return false;
+    /** @type {any} */
+    const wish = { words: "", show: "", truth: "", best: "", column: null, group: -1, sort: "" };
+    let [page, chosen, fits] = [0, /** @type {number} */ (-1), search(rows, wish)];
+    const body = element("tbody");
+    const count = element("span", { class: "count", role: "status" });
+    const detail = element("div", { class: "detail" });
+    const turn = (/** @type {number} */ by) => () => { page += by; list(); };
+    const [back, next] = [[-1, "‹ Previous"], [1, "Next ›"]].map(([by, words]) => element("button", { type: "button", class: "plain", click: turn(Number(by)) }, String(words)));
+    const list = () => {
+      page = Math.max(0, Math.min(page, Math.ceil(fits.length / PAGE) - 1));
+      body.replaceChildren(...fits.slice(page * PAGE, (page + 1) * PAGE).map((/** @type {number} */ row) => element("tr", { class: row === chosen ? "chosen" : "" },
+        element("td", { class: "number" }, element("button", { type: "button", class: "plain", "aria-current": row === chosen ? "true" : null, click: () => Page.go("rows", String(rows.numbers[row])) }, String(rows.numbers[row]))),
+        element("td", {}, outcomeText(rows, rows.truth[row])), element("td", {}, predictionText(rows, row)),
+        element("td", { class: rows.wrong(row) ? "bad" : "quiet" }, mark(row)))));
+      const some = rows.all.length < rows.of ? ` The list has ${rows.all.length.toLocaleString("en-US")} of ${rows.of.toLocaleString("en-US")} test rows: a random sample, and the clearest errors and doubts.` : "";
+      const last = Math.min((page + 1) * PAGE, fits.length);
+      count.textContent = fits.length ? `${page * PAGE + 1} to ${last} of ${fits.length.toLocaleString("en-US")} rows.${some}` : `No row matches.${some}`;
+      back.hidden = page === 0;
+      next.hidden = last >= fits.length;
+    };
+    const mark = (/** @type {number} */ row) => (rows.classes
+      ? [rows.wrong(row) ? "wrong" : "", rows.unsure(row) ? "unsure" : ""].filter(Boolean).join(", ") || "right"
+      : write(rows.prediction(row) - rows.truth[row]));
+    const draw = () => {
+      fits = search(rows, wish);
+      page = 0;
+      list();
+    };
+    const pick = (/** @type {number} */ row, output = /** @type {number|null} */ (null)) => {
+      chosen = row;
+      detail.replaceChildren(rowPage(rows, row, (one) => pick(row, one), output));
+    };
+    again = () => pick(chosen);
+    show = (number, focus = true) => {
+      const row = rows.numbers.indexOf(number);
+      if (row < 0) {
+        count.textContent = `Row ${number} is not listed.`;
+        return;
+      }
+      pick(row);
+      if (fits.includes(row)) page = Math.floor(fits.indexOf(row) / PAGE);
+      list();
+      const top = detail.getBoundingClientRect().top;
+      if (focus && (top < 0 || top > innerHeight * 0.7)) detail.scrollIntoView();
+    };
+    const heads = ["row", rows.target, "predicted", rows.classes ? "" : "error"];
+    const save = element("button", { type: "button", class: "plain", click: () => Page.save("rows.csv", new Blob([`\ufeff${Page.csv(file(rows, fits))}`], { type: "text/csv" })) }, "Save these rows as CSV");
+    box.append(controlsOf(rows, wish, draw), element("div", { class: "explorer" },
+      element("div", { class: "chooser" },
+        element("div", { class: "table", tabindex: "0", role: "group", "aria-label": "Test rows" }, element("table", {},
+          element("thead", {}, element("tr", {}, ...heads.map((name) => element("th", { scope: "col" }, name)))), body)),
+        element("p", { class: "below" }, count, " ", back, " ", next, " ", save)),
+      detail));
+    const first = rows.all.find((/** @type {number} */ row) => rows.parts.has(row) && rows.wrong(row)) ?? rows.all.find((/** @type {number} */ row) => rows.parts.has(row)) ?? 0;
+    pick(first);
+    list();
+    return undefined;
+  };
+
+  /** Rows with their values as rows of a file. */
+  const file = (/** @type {any} */ rows, /** @type {number[]} */ chosen) => {
+    const columns = [...rows.identifiers, ...rows.columns];
+    const cell = (/** @type {any} */ column, /** @type {number} */ row) => (column.levels ? (column.levels[column.code(row)] ?? "") : column.number(row));
+    const outputs = rows.classes ? rows.classes.map((/** @type {string} */ name) => `probability of ${name}`) : ["predicted"];
+    return [["row", rows.target, ...outputs, ...columns.map((column) => column.name)],
+      ...chosen.map((row) => [rows.numbers[row], rows.classes ? rows.classes[rows.truth[row]] : rows.truth[row],
+        ...outputs.map((/** @type {string} */ _, /** @type {number} */ k) => Number(rows.prediction(row, k).toPrecision(6))), ...columns.map((column) => cell(column, row))])];
+  };
+
+  Page.tab("rows", { live: { explorer: drawExplorer }, open: (path) => show?.(Number(path.split("/")[0])) });
+  return { explainBy, file, matcher, panel, read, search, stepName, stored };
+})();

@@ -1,0 +1,82 @@
+"use strict";
+
+/** The tab Trust: the scores of groups of rows, by any feature. Links such as #trust/age choose a feature. */
+const Trust = (() => {
+  const { write, percent, shorten } = Charts;
+  const { element, figure } = Page;
+  const { field, choice, intervals, redraw, table } = Panels;
+  /** @type {(name: string) => void} */
+  let choose = () => {};
+
+  /** What a group's numbers say. @param {any} group @param {(value: number|null) => string} say */
+  const sentence = (group, say) =>
+    `${group.group}: ${say(group.score)} (${say(group.low)} to ${say(group.high)}), ${group.rows.toLocaleString("en-US")} rows`;
+
+  /** The panel of groups. @param {HTMLElement} box @param {any} data */
+  const segments = (box, data) => {
+    const features = /** @type {any[]} */ (data.features ?? []);
+    if (!features.length) return false;
+    const share = data.score === "accuracy";
+    const say = share ? percent : (/** @type {number|null} */ value) => write(value);
+    const label = share ? "accuracy" : "mean absolute error";
+    let feature = features[0];
+    const names = features.map((one) => {
+      const worse = one.groups.filter((/** @type {any} */ group) => group.worse).length;
+      return worse ? `${one.name} (${worse} clearly worse)` : one.name;
+    });
+    const list = choice(names, (at) => { feature = features[at]; show(); });
+    const few = features.length < data.all ? ` ${features.length} of ${data.all.toLocaleString("en-US")} features are listed.` : "";
+    const keys = ["group", "rows", "score", "low", "high", "rest", "p_holm", "observed", "predicted", "recall", "false_alarms"];
+    const rows = () => [
+      ["feature", "group", "rows", label, "interval from", "to", "other rows", "adjusted p", "observed", "predicted", "recall", "false alarms"],
+      ...features.flatMap((one) => one.groups.map((/** @type {any} */ group) => [one.name, ...keys.map((key) => group[key] ?? null)])),
+    ];
+    const draw = () => intervals(
+      feature.groups.map((/** @type {any} */ group) => ({
+        name: group.group, value: group.score, low: group.low, high: group.high, marked: group.worse, title: sentence(group, say),
+      })),
+      {
+        description: `${label} by ${feature.name}: ${feature.groups.map((/** @type {any} */ group) => sentence(group, say)).join(". ")}.`,
+        label, write: say, line: data.overall, lineName: "all rows",
+      },
+    );
+    const shown = figure({ anchor: "trust-segments", drawing: draw(), caption: "", rows });
+    const words = element("p", { role: "status" });
+    const numbers = element("div");
+    const p = (/** @type {number|null} */ value) => (value === null ? "too few rows" : value < 0.001 ? "< 0.001" : value.toFixed(3));
+    const show = () => {
+      const worse = feature.groups.filter((/** @type {any} */ group) => group.worse);
+      words.textContent = worse.length
+        ? `Clearly worse: ${worse.map((/** @type {any} */ group) => `${feature.name} ${sentence(group, say)}, against ${say(group.rest)} on the other rows`).join("; ")}.`
+        : `No group of ${feature.name} is clearly worse than the other rows.`;
+      redraw(shown, draw(), `The ${label} with 95 % intervals, by ${feature.name}. Red and bold: clearly worse.${few}`);
+      const outcome = data.positive === null ? data.target : `${data.positive}`;
+      const heads = ["group", "rows", label, "other rows", "adjusted p"];
+      const has = feature.groups.some((/** @type {any} */ group) => group.observed !== undefined);
+      const rates = feature.groups.some((/** @type {any} */ group) => group.recall !== undefined);
+      if (has) heads.push(share ? `are ${shorten(outcome, 14)}` : `mean ${shorten(outcome, 14)}`, "predicted");
+      if (rates) heads.push("found", "false alarms");
+      numbers.replaceChildren(table(`Groups of ${feature.name}.`, heads, feature.groups.map((/** @type {any} */ group) => [
+        group.group, group.rows.toLocaleString("en-US"), say(group.score), say(group.rest), p(group.p_holm),
+        ...(has ? [say(group.observed ?? null), say(group.predicted ?? null)] : []),
+        ...(rates ? [percent(group.recall ?? null), percent(group.false_alarms ?? null)] : []),
+      ])));
+    };
+    choose = (name) => {
+      const at = features.findIndex((one) => one.name === name);
+      if (at < 0) return;
+      list.value = String(at);
+      feature = features[at];
+      show();
+      box.scrollIntoView();
+    };
+    box.append(element("div", { class: "controls" }, field("Divide the test rows by", list)), words, shown, numbers);
+    show();
+    Panels.follow(show);
+    return undefined;
+  };
+
+  return { segments, sentence, open: (/** @type {string} */ name) => choose(name) };
+})();
+
+Page.tab("trust", { live: { segments: Trust.segments }, open: Trust.open });

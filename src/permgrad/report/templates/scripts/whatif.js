@@ -1,0 +1,297 @@
+"use strict";
+
+/**
+ * *What if*: a listed row with inputs for its features. Each change shows the new prediction and how it comes about,
+ * against the original. The network runs here, see network.js and shares.js.
+ *
+ * `WhatIf.show(box, place)` fills a box for the row at a place among those that can be changed. Values are shown after a few walks, and made
+ * more exact while the reader waits.
+ *
+ * @typedef {{name: string, label: string, kind: string, values?: any, codes?: any, kinds?: any}} Column
+ */
+const WhatIf = (() => {
+  /** Features whose inputs are shown at first, and bars of the waterfall. */
+  const FIRST = 12, BARS = 12;
+  /** Refined until the standard errors are below this share of the range. */
+  const EXACT = 0.001;
+  /** @type {any} */
+  let model = null;
+  let turn = 0;
+
+  /** @param {any} content */
+  const loaded = (content) => {
+    if (!model) {
+      model = Shares.make(content);
+      model.columns = content.columns.map((/** @type {any} */ column) => ({
+        ...column,
+        form: model.encoder.columns.get(column.name),
+        values: Page.unpack(column.values),
+        kinds: column.missing ? Page.unpack(column.missing) : null,
+      }));
+    }
+    return model;
+  };
+
+  /** A cell of a listed row. @param {any} column @param {number} place @returns {number|string|[number]} */
+  const cellOf = (column, place) => {
+    const kind = column.kinds ? column.kinds[place] : 0;
+    if (kind) return [kind];
+    const value = column.values[place];
+    if (column.form.kind === "category") return column.form.levels[value]?.[0] ?? OTHER;
+    return column.form.kind === "number" ? Number(value.toPrecision(7)) : value;
+  };
+
+  /** Stands for a level that training did not have, or had rarely. */
+  const OTHER = "\u0000other";
+
+  /** What a cell says. @param {any} form @param {any} cell @returns {string} */
+  const words = (form, cell) => {
+    if (Array.isArray(cell)) return missingWords(form, cell[0]);
+    if (cell === OTHER) return "another level";
+    if (form.kind === "boolean") return form.words ? form.words[cell] : cell ? "yes" : "no";
+    if (form.kind === "date") return dateText(cell).replace("T", " ");
+    return typeof cell === "number" ? String(cell) : cell;
+  };
+
+  /** @param {any} form @param {number} kind */
+  const missingWords = (form, kind) => {
+    const code = form.codes.find((/** @type {any[]} */ [each]) => each === kind);
+    return code ? `missing (${code[1]})` : "missing";
+  };
+
+  /** A date as its input wants it. @param {number} seconds */
+  const dateText = (seconds) => {
+    const text = new Date(seconds * 1000).toISOString().slice(0, 19);
+    return text.endsWith("T00:00:00") ? text.slice(0, 10) : text.replace(/:00$/, "");
+  };
+
+  // ---- inputs -------------------------------------------------------------------------------------------------------
+
+  /**
+   * The input of a feature.
+   * @param {any} column @param {any} cell @param {string} id @param {(cell: any) => void} changed
+   */
+  const inputOf = (column, cell, id, changed) => {
+    const form = column.form;
+    if (form.kind === "category" || form.kind === "boolean") return choice(form, cell, id, changed);
+    const input = /** @type {HTMLInputElement} */ (Page.element("input", {
+      id, type: form.kind === "date" ? (dates(form) ? "datetime-local" : "date") : "number", step: "any", autocomplete: "off",
+      placeholder: "missing", "aria-describedby": `${id}-was`,
+    }));
+    const show = (/** @type {any} */ value) => {
+      input.value = Array.isArray(value) ? "" : form.kind === "date" ? dateInput(input, value) : String(value);
+    };
+    show(cell);
+    // A kind of missing with a code stays until a value is typed.
+    const empty = Array.isArray(cell) ? cell : [1];
+    input.addEventListener("input", () => {
+      const number = form.kind === "date" ? Date.parse(`${input.value}${input.value.includes("T") ? "" : "T00:00"}Z`) / 1000 : input.valueAsNumber;
+      const bad = input.validity.badInput;
+      input.setAttribute("aria-invalid", String(bad));
+      if (!bad) changed(Number.isFinite(number) ? number : empty);
+    });
+    return { input, show };
+  };
+
+  /** Whether a date has hours. @param {any} form */
+  const dates = (form) => Object.keys(form.value).some((part) => part.startsWith("hour"));
+
+  /** @param {HTMLInputElement} input @param {number} seconds */
+  const dateInput = (input, seconds) => new Date(seconds * 1000).toISOString().slice(0, input.type === "date" ? 10 : 19);
+
+  /** @param {any} form @param {any} cell @param {string} id @param {(cell: any) => void} changed */
+  const choice = (form, cell, id, changed) => {
+    /** @type {any[]} */
+    const cells = form.kind === "boolean" ? [0, 1] : form.levels.map((/** @type {any[]} */ [text]) => text);
+    if (form.kind === "category") cells.push(OTHER);
+    const kinds = new Set([1, ...Object.keys(form.missing).map(Number), ...(Array.isArray(cell) ? cell : [])]);
+    for (const kind of [...kinds].sort((a, b) => a - b)) cells.push([kind]);
+    const input = /** @type {HTMLSelectElement} */ (Page.element("select", { id, "aria-describedby": `${id}-was` }));
+    cells.forEach((each, at) => {
+      const text = each === OTHER ? (form.other === null ? "a level never seen" : "another level") : words(form, each);
+      input.append(Page.element("option", { value: at }, text));
+    });
+    const show = (/** @type {any} */ value) => {
+      input.value = String(cells.findIndex((each) => String(each) === String(value) && Array.isArray(each) === Array.isArray(value)));
+    };
+    show(cell);
+    input.addEventListener("change", () => changed(cells[Number(input.value)]));
+    return { input, show };
+  };
+
+  // ---- the panel ----------------------------------------------------------------------------------------------------
+
+  /**
+   * Fill a box for a listed row.
+   * @param {HTMLElement} box @param {number} place @param {any} [content]
+   */
+  const show = (box, place, content = Page.data("rows").whatIf) => {
+    box.replaceChildren();
+    if (!content) return false;
+    if (!content.form) {
+      box.append(Page.element("p", { class: "quiet" }, content.reason));
+      return true;
+    }
+    if (place < 0 || place >= content.rows.length) {
+      box.append(Page.element("p", { class: "quiet" }, `Only ${content.rows.length} of the test rows can be changed here.`));
+      return true;
+    }
+    loaded(content);
+    model.fix(place);
+    panel(box, place, content);
+    return true;
+  };
+
+  /** @param {HTMLElement} box @param {number} place @param {any} content */
+  const panel = (box, place, content) => {
+    const mine = ++turn;
+    /** @type {Record<string, any>} */
+    const changes = {};
+    const before = model.explain(model.encode(place, {}), model.walks[0]);
+    const classes = model.result.classes;
+    let output = classes ? startOutput(before, classes, content) : 0;
+    const original = { predicted: model.network.predicted(before.outputs), values: before };
+
+    const result = Page.element("p", { class: "what-if-result", role: "status" });
+    const figure = Page.element("div", { class: "what-if-figure" });
+    const note = Page.element("p", { class: "quiet what-if-note" });
+    const inputs = Page.element("div", { class: "what-if-inputs" });
+    const reset = Page.element("button", { type: "button", disabled: true, click: () => undo() }, "Reset all");
+    const more = Page.element("details", {}, Page.element("summary", {}, ""));
+    /** @type {Map<string, {show: (cell: any) => void, mark: () => void, cell: any}>} */
+    const controls = new Map();
+
+    const undo = () => {
+      for (const [name, control] of controls) {
+        delete changes[name];
+        control.show(control.cell);
+        control.mark();
+      }
+      update();
+    };
+
+    model.columns.forEach((/** @type {any} */ column, /** @type {number} */ at) => {
+      const cell = cellOf(column, place), id = `what-if-${at}`;
+      const was = Page.element("span", { class: "quiet", id: `${id}-was` });
+      const back = Page.element("button", { type: "button", class: "back", hidden: true, "aria-label": `Reset ${column.label}` }, "↺");
+      const mark = () => {
+        const changed = column.name in changes;
+        line.classList.toggle("changed", changed);
+        back.toggleAttribute("hidden", !changed);
+        was.textContent = changed ? `was ${words(column.form, cell)}` : "";
+      };
+      const made = inputOf(column, cell, id, (/** @type {any} */ now) => {
+        if (String(now) === String(cell) && Array.isArray(now) === Array.isArray(cell)) delete changes[column.name];
+        else changes[column.name] = now;
+        mark();
+        update();
+      });
+      back.addEventListener("click", () => {
+        delete changes[column.name];
+        made.show(cell);
+        mark();
+        made.input.focus();
+        update();
+      });
+      const line = Page.element("div", { class: "what-if-line" }, Page.element("label", { for: id }, column.label), made.input, back, was);
+      controls.set(column.name, { show: made.show, mark, cell });
+      (at < FIRST ? inputs : more).append(line);
+    });
+    const further = model.columns.length - FIRST;
+    if (further > 0) /** @type {HTMLElement} */ (more.firstElementChild).textContent = `${further} more features`;
+
+    /** Show what is predicted now, and refine it while nothing else is to be done. */
+    const update = () => {
+      const now = ++turn;
+      reset.toggleAttribute("disabled", !Object.keys(changes).length);
+      const row = model.encode(place, changes);
+      refine(row, 0, now);
+    };
+
+    /** @param {Float32Array} row @param {number} step @param {number} now */
+    const refine = (row, step, now) => {
+      if (now !== turn || !box.isConnected) return;
+      const found = model.explain(row, model.walks[step]);
+      draw(found);
+      if (step + 1 < model.walks.length && !exact(found)) setTimeout(() => refine(row, step + 1, now), step ? 60 : 400);
+    };
+
+    const exact = (/** @type {any} */ found) => {
+      const outputs = found.prediction.length;
+      return model.players.every((/** @type {string} */ _, /** @type {number} */ p) => found.errors[p * outputs + output] <= EXACT * model.range[Math.min(output, model.range.length - 1)]);
+    };
+
+    /** @param {any} found */
+    const draw = (found) => {
+      const outputs = found.prediction.length;
+      const predicted = model.network.predicted(found.outputs);
+      const name = classes ? classes[output] : "the prediction";
+      const [was, is] = [original.predicted[output], predicted[output]];
+      const changed = Object.keys(changes).length;
+      const best = predicted.indexOf(Math.max(...predicted)), first = original.predicted.indexOf(Math.max(...original.predicted));
+      result.replaceChildren(
+        Page.element("strong", {}, classes ? `Probability of ${name}: ${Charts.percent(is)}` : `Prediction: ${Charts.write(is, 4)}`),
+        changed ? ` (was ${classes ? Charts.percent(was) : Charts.write(was, 4)})` : "",
+        classes && classes.length > 2 ? `. Most probable: ${classes[best]}${changed && best !== first ? `, before ${classes[first]}` : ""}` : "",
+        ".",
+      );
+      const steps = model.players.map((/** @type {string} */ player, /** @type {number} */ p) => ({
+        name: player, value: found.values[p * outputs + output], error: found.errors[p * outputs + output],
+      })).sort((/** @type {any} */ a, /** @type {any} */ b) => Math.abs(b.value) - Math.abs(a.value));
+      const shown = steps.slice(0, BARS), rest = steps.slice(BARS).reduce((/** @type {number} */ sum, /** @type {any} */ step) => sum + step.value, 0);
+      if (steps.length > BARS) shown.push({ name: `${steps.length - BARS} others`, value: rest });
+      figure.replaceChildren(Charts.waterfall({
+        start: found.base[output], startName: "typical rows", end: found.prediction[output], endName: changed ? "changed row" : "this row",
+        steps: shown, label: classes ? `probability of ${name}` : "prediction",
+      }, { width: Math.max(330, Math.min(640, figure.clientWidth || 480)), left: Math.min(150, 30 + 6.5 * Math.max(12, ...shown.map((/** @type {any} */ step) => Math.min(step.name.length, 20)))) }));
+      const error = Math.max(...steps.map((/** @type {any} */ step) => step.error || 0));
+      // The error after one walk for each background row also holds how these rows differ.
+      const sure = found.walks > model.walks[0] ? `Largest standard error: ${classes ? `${Charts.write(100 * error, 2)} percentage points` : Charts.write(error, 2)}.` : "A first estimate, being refined.";
+      note.textContent = `Shapley values against ${model.walks[0]} typical training rows${model.result.calibration ? ", before calibration" : ""}. ${sure}`;
+      box.dataset.walks = String(found.walks);
+    };
+
+    if (classes && classes.length > 2) {
+      const select = /** @type {HTMLSelectElement} */ (Page.element("select", { id: "what-if-class", change: () => {
+        output = Number(select.value);
+        update();
+      } }, ...classes.map((/** @type {string} */ name, /** @type {number} */ at) => Page.element("option", { value: at }, name))));
+      select.value = String(output);
+      box.append(Page.element("p", {}, Page.element("label", { for: "what-if-class" }, "Class explained "), select));
+    }
+    box.append(
+      Page.element("div", { class: "what-if" },
+        Page.element("div", {}, inputs, further > 0 ? more : "", Page.element("p", {}, reset)),
+        Page.element("div", {}, result, figure, note)),
+    );
+    if (mine === turn) update();
+  };
+
+  /** The class explained first: the positive one of two, else the most probable one. @param {any} before @param {string[]} classes @param {any} content */
+  const startOutput = (before, classes, content) => {
+    if (classes.length === 2) return content.positive ?? 1;
+    return before.prediction.indexOf(Math.max(...before.prediction));
+  };
+
+  let open = false;
+
+  /**
+   * Add the panel to the page of a row, folded until the reader wants it.
+   * @param {HTMLElement} box @param {number} number the row's number in its file @param {any} [content]
+   */
+  const fold = (box, number, content = Page.data("rows").whatIf) => {
+    if (!content?.form) return;
+    const inside = Page.element("div", {});
+    const details = /** @type {HTMLDetailsElement} */ (Page.element("details", { class: "what-if-fold", open }, Page.element("summary", {}, "What if? Change this row"), inside));
+    const fill = () => {
+      open = details.open;
+      if (open && !inside.childElementCount) show(inside, content.rows.indexOf(number), content);
+    };
+    details.addEventListener("toggle", fill);
+    box.append(details);
+  };
+
+  return { show, fold };
+})();
+
+Rows.panel((box, row, rows) => WhatIf.fold(box, rows.numbers[row]));

@@ -1,0 +1,72 @@
+"""Importances in units that people speak: the error without a feature, or the share of what the model has learned.
+
+A loss in squared dollars or nats says little. Two numbers say more, and both come from the same measured increase of
+the loss:
+
+- The share of the model's *advantage*: how much better its loss is than that of a constant. A feature that carries
+  30 % takes 30 % of the advantage away when it is shuffled. Several features together can exceed 100 %.
+- For a squared error, the RMSE that the model has without the feature.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from permgrad.attribution.explanation import Explanation
+
+#: Loss of an explanation to the metric that has the same loss.
+_METRICS = {"cross_entropy": "log_loss", "squared_error": "mse"}
+
+
+def advantage(explanation: Explanation, measured: Mapping[str, Any]) -> float | None:
+    """Return how much lower the model's loss is than a constant's, in the loss of an explanation.
+
+    ``measured`` is ``metrics.json``. None if the model has learned nothing, or the losses are not the same.
+
+    Examples:
+        >>> from types import SimpleNamespace
+        >>> explained = SimpleNamespace(meta={"loss": "squared_error", "quantity": "increase of the loss"})
+        >>> advantage(explained, {"test": {"mse": 4.0}, "constant": {"mse": 10.0, "learnt": True}})
+        6.0
+    """
+    metric = _METRICS.get(str(explanation.meta.get("loss")))
+    test, constant = measured.get("test") or {}, measured.get("constant") or {}
+    ends = [float(entry[metric]) for entry in (constant, test) if metric is not None and entry.get(metric) is not None]
+    if "increase" not in str(explanation.meta.get("quantity")) or not constant.get("learnt", False) or len(ends) < 2:
+        return None
+    difference = ends[0] - ends[1]
+    return difference if difference > 0 else None
+
+
+def in_shares(explanation: Explanation, whole: float) -> Explanation:
+    """Return an explanation in per cent of the model's advantage ``whole``."""
+    factor = 100.0 / whole
+
+    def scaled(values: Any) -> Any:
+        return None if values is None else values * factor
+
+    changes: dict[str, Any] = {name: scaled(getattr(explanation, name)) for name in ("values", "std", "low", "high")}
+    for name in ("parts", "part_std"):
+        changes[name] = {key: scaled(values) for key, values in getattr(explanation, name).items()}
+    meta = {**explanation.meta, "quantity": "share of the model's advantage", "unit": "%"}
+    return replace(explanation, **changes, meta=meta)
+
+
+def error_without(explanation: Explanation, measured: Mapping[str, Any]) -> Callable[[float], float] | None:
+    """Return the function from the importance of a feature to the RMSE without it, or None for another loss.
+
+    Examples:
+        >>> from types import SimpleNamespace
+        >>> explained = SimpleNamespace(meta={"loss": "squared_error"})
+        >>> without = error_without(explained, {"test": {"mse": 9.0}})
+        >>> without(0.0), without(16.0)
+        (3.0, 5.0)
+    """
+    error = (measured.get("test") or {}).get("mse")
+    if explanation.meta.get("loss") != "squared_error" or error is None:
+        return None
+    return lambda importance: math.sqrt(max(float(error) + importance, 0.0)) if math.isfinite(importance) else math.nan

@@ -1,0 +1,163 @@
+"""How a field of a request is written on the command line, and the names that options take."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+from permgrad.base.errors import InputError, did_you_mean, unknown
+
+Names = tuple[str, ...]
+TASKS = ("auto", "classification", "regression")
+THEMES = ("auto", "light", "dark")
+#: Names of methods, presets and so on, known without importing them. Words in capitals stand for any text.
+DATA_SETS = ("bank", "breast_cancer", "covertype", "dengue", "diabetes", "gas", "heloc", "puma")
+PRESETS = ("default", "fast", "paper", "ig-example", "ig-example-published", "FILE.json")
+COMPETITORS = (
+    *("random_forest", "extra_trees", "bagging", "lightgbm", "xgboost", "histogram_boosting", "linear", "mlp"),
+    *("tabm", "realmlp"),
+)
+METHODS = (
+    *("permgrad", "permutation", "ablation", "occlusion", "shapley", "lime", "gradient", "smoothgrad"),
+    *("integrated_gradients", "expected_gradients", "deeplift", "gradcam", "attention_rollout", "token_relevance"),
+    *("aggregate", "permgrad-paper"),
+)
+METRICS = (
+    *("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "average_precision", "lift", "log_loss"),
+    *("rmse", "mae", "mse", "mape", "r2"),
+)
+#: Options that are listed last, in this order.
+_LAST = (
+    *(
+        "seed",
+        "split_seed",
+        "image_size",
+        "time_limit",
+        "thorough",
+        "device",
+        "threads",
+        "interactions",
+        "cost",
+        "baselines",
+        "named_baselines",
+    ),
+    *("trials", "storage", "study", "space", "pruning", "from_stage", "overwrite", "open_page"),
+)
+
+
+@dataclass(frozen=True)
+class Option:
+    """How a field of a request is written on the command line.
+
+    ``lists`` says how several values are written. ``"each"``: one option for each. ``"names"``: also with commas, each
+    once. ``"entries"``: the same, but a name may be repeated. ``"codes"``: with commas that are not split. ``table``: a
+    file, or a named data set. ``place``: the default place to write. ``choices``: the values, of which those with a
+    word in capitals are patterns. ``old``: former names, which still work.
+    """
+
+    text: str
+    metavar: str | None = None
+    name: str | None = None
+    least: int | None = None
+    most: int | None = None
+    positional: bool = False
+    lists: str = "each"
+    table: bool = False
+    place: str = ""
+    choices: Names = ()
+    old: Names = ()
+
+    def check(self, flag: str, value: Any) -> None:
+        """Refuse a value that is none of the choices."""
+        patterns = [re.sub("[A-Z]+", ".+", re.escape(choice)) for choice in self.choices]
+        if patterns and value is not None and not any(re.fullmatch(pattern, str(value)) for pattern in patterns):
+            raise unknown(flag, value, self.choices)
+
+
+def check_device_name(device: str) -> None:
+    """Refuse what no machine has as a device. Whether this one has it, torch says."""
+    if not re.fullmatch(r"auto|cpu|mps|(cuda|gpu)(:\d+)?", device):
+        names = ("auto", "cpu", "cuda", *(["mps"] if sys.platform == "darwin" else []))
+        raise InputError(
+            f"device must be one of {', '.join(map(repr, names))}, got {device!r}",
+            hint=did_you_mean(device, names, "Pass cpu, or leave it out."),
+            code="PG064",
+        )
+
+
+def option(text: str, default: Any, metavar: str | None = None, /, **facts: Any) -> Any:
+    """Return a field with an option on the command line."""
+    return field(default=default, metadata={"option": Option(text, metavar, **facts)})
+
+
+def argument(text: str, metavar: str, /, *, table: bool = False, choices: Names = (), **facts: Any) -> Any:
+    """Return a field with an argument on the command line. Without a ``default`` it is required."""
+    return field(metadata={"option": Option(text, metavar, positional=True, table=table, choices=choices)}, **facts)
+
+
+def output(place: str, what: str = "Folder") -> Any:
+    """Return a field that names the folder to write."""
+    return option(f"{what} (default: {place}).", None, "DIR", place=place)
+
+
+def flag_of(name: str, one: Option) -> str:
+    """Return how an option is written, without the form that turns it off."""
+    return (one.name or f"--{name.replace('_', '-')}").partition("/")[0]
+
+
+def options_of(request: Any) -> dict[str, Option]:
+    """Return the options of a request, or of its class, by field. Options of computing come last."""
+    options = {entry.name: entry.metadata["option"] for entry in fields(request) if "option" in entry.metadata}
+    return dict(sorted(options.items(), key=lambda item: _LAST.index(item[0]) if item[0] in _LAST else -1))
+
+
+class CommandRequest:
+    """Base of several requests: the folder to write, and the command line that makes the same request."""
+
+    command_name: ClassVar[str]
+    out: Path | None
+
+    @property
+    def folder(self) -> Path:
+        """The folder to write."""
+        if self.out is not None:
+            return self.out
+        # The name of the table without folder and endings.
+        place = options_of(self)["out"].place.replace("<table>", "<name>")
+        return Path(re.sub("<(.+?)>", lambda word: str(getattr(self, word[1])), place))
+
+    @property
+    def command(self) -> str:
+        """The command line of this request, without defaults and without a password."""
+        words = ["permgrad", self.command_name]
+        defaults = {entry.name: entry.default for entry in fields(self)}  # type: ignore[arg-type]
+        for name, entry in options_of(self).items():
+            value = getattr(self, f"shown_{name}", getattr(self, name))
+            flag = entry.name or f"--{name.replace('_', '-')}"
+            if entry.positional:
+                words.append(str(value))
+            elif value == defaults[name] or name in ("from_stage", "overwrite", "open_page"):  # they belong to one call
+                continue
+            elif isinstance(value, bool):
+                words.append(flag.rpartition("/")[2] if defaults[name] else flag)
+            elif not isinstance(value, tuple):
+                words += [flag, str(value)]
+            elif entry.lists == "codes":
+                words.append(f"{flag}={','.join(separated(value))}")
+            elif entry.lists != "each":
+                words += [flag, ",".join(map(str, value))]
+            elif isinstance(value[0], float):
+                words += [flag, *(f"{number:g}" for number in value)]
+            else:
+                words += [word for each in value for word in (flag, str(each))]
+        return shlex.join(words)
+
+
+def separated(texts: Iterable[str]) -> Names:
+    """Return the texts between the commas of an option that may be repeated."""
+    return tuple(part.strip() for text in texts for part in text.split(",") if part.strip())

@@ -1,0 +1,344 @@
+"""``pg.explain_refits``: fit an estimator several times, explain each fit on rows it has not seen, and combine."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.base import clone, is_classifier
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.utils import _safe_indexing
+
+from permgrad import __version__
+from permgrad.attribution.explanation import Explanation, file_frame
+from permgrad.attribution.explanation_files import write_explanation
+from permgrad.attribution.method import Request, loss_game, loss_games, methods, refuse_interactions
+from permgrad.attribution.parts.engines import Engine, make_engine
+from permgrad.attribution.refits import Design, Rows, combine, draw_design, explain_refit
+from permgrad.attribution.request import Arguments, build_request, find_method, is_estimator
+from permgrad.base.checks import check_flag, check_path, check_whole
+from permgrad.base.csv_files import write_csv
+from permgrad.base.errors import InputError, PermgradError, error_in_words, keeping_warnings, shown, warn_first
+from permgrad.base.files import atomic_path
+from permgrad.base.progress import Progress, ProgressMode
+from permgrad.base.random import derive_seed, generator, resolve_seed
+from permgrad.data.read.cells import as_frame
+from permgrad.data.types.column_notes import tell_of_other_order
+from permgrad.models.batches import sparing
+from permgrad.models.devices import full_float32
+from permgrad.runs.folder.documents import rows_hash
+from permgrad.runs.folder.folder import FolderKind, open_configured, writable_folder
+
+#: Fewest refits: three folds and two halves.
+LEAST = 5
+#: Fewest rows of each class, so that every half of the rows has two of them.
+_OF_A_CLASS = 4
+FOLDER = FolderKind("set of refits", ("refits.json", "refits", "explanation", "importance.csv"), "set of refits")
+_RECORD, _REFITS, _RESULT, _TABLE = FOLDER.names
+
+
+def explain_refits(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    *,
+    refits: int = 10,
+    method: Literal["permgrad", "permutation", "ablation"] | Any = "permgrad",
+    target: int | str | Iterable[int | str] | None = None,
+    level: Literal["column", "feature", "group"] = "feature",
+    groups: Mapping[str, Iterable[str]] | None = None,
+    sampling: Literal["marginal", "conditional"] = "marginal",
+    loss: str | tuple[str, float] | Any = "auto",
+    confidence: float = 0.95,
+    n_repeats: int = 10,
+    split_groups: npt.ArrayLike | None = None,
+    most_rows: int = 2000,
+    positive: Any = None,
+    engine: str | Engine = "local",
+    workers: int | None = None,
+    address: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    random_state: Any = 0,
+    progress: ProgressMode = "auto",
+    **options: Any,
+) -> Explanation:
+    """Explain a training procedure: importances with intervals that include training again on other rows.
+
+    ``pg.explain`` explains one fit. Its intervals include the chance of the rows explained and of the donors. Here the
+    estimator is fitted ``refits`` times, each time with another seed on other rows, and each fit is explained on rows
+    that it has not seen. The importance is the mean over trainings on new samples with as many rows as ``X``. Half of
+    the refits leave one fold of the rows out, the others half of the rows (docs/refits.md).
+
+    Args:
+        estimator: an estimator of scikit-learn's kind: ``HyNNRegressor``, a pipeline, a booster. It stays unchanged:
+            copies are fitted. Parameters called ``random_state`` get another seed in each copy.
+        X: table ``(rows, features)``, in any form that the estimator is fitted on.
+        y: target ``(rows,)``.
+        refits: number of fits, at least 5. More make the intervals narrower.
+        method: ``"permgrad"``, ``"permutation"`` or ``"ablation"``.
+        target: outputs to explain, as for ``pg.explain``, like the next arguments.
+        level: ``"feature"``, ``"column"`` or ``"group"``.
+        groups: columns that are replaced together.
+        sampling: ``"marginal"`` or ``"conditional"``.
+        loss: loss computed for each row.
+        n_repeats: donors per row and feature.
+        positive: the class that plots show of two.
+        confidence: confidence level of the intervals.
+        split_groups: ``(rows,)``. Rows of one group are never divided between training and explanation.
+        most_rows: explain at most this many of the rows, drawn at random. All rows are trained on.
+        engine: ``"local"``, or ``"ray"`` for several refits at a time, with the same result (docs/cluster.md).
+        workers: number of Ray's processes.
+        address: address of a Ray cluster. None: this machine.
+        out: folder for the results. A call that was stopped resumes there with the next refit. None: nothing is
+            written.
+        overwrite: start again in a folder that holds other refits.
+        random_state: seed of parts, fits and donors.
+        progress: a bar on stderr.
+        **options: options of the method, and those that describe a predictor, as for ``pg.explain``.
+
+    Returns:
+        An ``Explanation``. ``std``, intervals and p-values include training again. Its frame also has the columns
+        ``within``, the standard error of measuring one fit on these rows, and ``between``, how much the importance
+        differs between trainings (a standard deviation). ``meta["another_training"]`` has, for each feature, the
+        estimated probability that it is among the first three in another training.
+
+    Raises:
+        InputError: an argument cannot be used. Nothing was fitted. Or the estimator fails on a part of the rows.
+
+    Examples:
+        >>> import permgrad as pg
+        >>> from sklearn.linear_model import Ridge
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.normal(size=(200, 3)); y = X @ [2.0, 1.0, 0.0] + rng.normal(size=200)
+        >>> result = pg.explain_refits(Ridge(), X, y, refits=6, n_repeats=2, progress=False)
+        >>> result.ranking()[:2], result.meta["refits"]["fits"]
+        (['x0', 'x1'], 6)
+    """
+    count = check_whole("refits", refits, f"pass at least {LEAST}, for example 10", least=LEAST)
+    check_whole("most_rows", most_rows, "pass for example 2000", least=100)
+    check_flag("overwrite", overwrite)
+    folder, seed = None if out is None else check_path("out", out), resolve_seed(random_state)
+    made = make_engine(engine, workers=workers, address=address)
+    arguments = {
+        "method": method, "target": target, "level": level, "groups": groups, "sampling": sampling, "loss": loss,
+        "confidence": confidence, "n_repeats": n_repeats, "positive": positive, "progress": False, "options": options,
+    }  # fmt: skip
+    tell_of_other_order(X, y=y, split_groups=split_groups)
+    work = _Work(estimator, X, np.asarray(y), arguments, seed)
+    work.check()
+    design = _design(work, count, split_groups)
+    started = time.perf_counter()
+    with ExitStack() as stack:
+        if folder is not None:
+            same = work.configuration(count, split_groups, most_rows)
+            command = "permgrad.explain_refits(estimator, X, y, ...)"
+            stack.enter_context(open_configured(FOLDER, folder, same, command=command, overwrite=overwrite))
+        measured = np.arange(design.rows)
+        if design.rows > most_rows:
+            measured = np.sort(generator(seed, "rows measured").permutation(design.rows)[:most_rows])
+        fits = _do(work, design, measured, made, folder, progress)
+        facts = {"estimator": type(estimator).__name__, "seconds": time.perf_counter() - started, **_engine(made)}
+        explanation = combine(fits, design, seed, facts)
+        if folder is not None:
+            with writable_folder(folder), atomic_path(folder / _TABLE) as temporary:
+                explanation.save(folder / _RESULT, overwrite=True)
+                write_csv(file_frame(explanation), temporary)
+        return explanation
+
+
+def _engine(engine: Engine) -> dict[str, Any]:
+    return {} if engine.facts["engine"] == "local" else {"engine": engine.facts}
+
+
+# ---- one refit -------------------------------------------------------------------------------------------------------
+@dataclass
+class _Work:
+    """What every worker holds. It is called with a refit's number, and its rows for training and explanation."""
+
+    estimator: Any
+    X: Any
+    y: npt.NDArray[Any]
+    arguments: dict[str, Any]
+    seed: int
+
+    @property
+    def classes(self) -> npt.NDArray[Any] | None:
+        """The classes of the rows, or None for regression."""
+        return self.y if is_classifier(self.estimator) and self.y.ndim == 1 else None
+
+    def check(self) -> None:
+        """Refuse arguments that cannot be used. A constant stands in for the fits: it shows what the table allows."""
+        if isinstance(self.estimator, type) or not all(
+            hasattr(self.estimator, name) for name in ("fit", "predict", "get_params")
+        ):
+            raise InputError(
+                f"estimator must be an estimator of scikit-learn's kind, got {shown(self.estimator)}",
+                hint="Copies of it are fitted, so it needs fit, predict and get_params. A fitted model is explained by "
+                "pg.explain.",
+                code="PG031",
+            )
+        _, name = find_method(Arguments(**self.arguments).method)
+        if name not in methods or loss_game(name) is None:
+            raise InputError(
+                f"explain_refits needs one of the methods {', '.join(loss_games())}, got method={name!r}",
+                hint="Choose one of these.",
+                code="PG004",
+            )
+        refuse_interactions(self.arguments["options"], "explain_refits")
+        if self.arguments["options"].get("ensure_top") is not None:
+            raise InputError("ensure_top cannot be used with explain_refits", hint="Leave it out.", code="PG006")
+        frame = as_frame(self.X)
+        if pd.isna(self.y).any():
+            raise InputError("y has missing values", hint="Leave their rows out.", code="PG015")
+        if len(frame) != len(self.y):
+            raise InputError(
+                f"X has {len(frame)} rows and y has {len(self.y)}", hint="Pass one target for each row.", code="PG007"
+            )
+        if self.classes is not None:
+            levels, counts = np.unique(self.y, return_counts=True)
+            if counts.min() < _OF_A_CLASS:
+                raise InputError(
+                    f"Class {levels.tolist()[counts.argmin()]!r} has {counts.min()} rows, and refits need at least "
+                    f"{_OF_A_CLASS} of each class",
+                    hint="Leave its rows out, or join it with another class.",
+                    code="PG018",
+                )
+        constant = DummyRegressor() if self.classes is None else DummyClassifier()
+        few = np.arange(min(len(frame), 50))
+        # What a network of permgrad calls features is known once it is fitted.
+        named = {"groups": None, "level": "feature"} if is_estimator(self.estimator) else {}
+        self._request(constant.fit(np.zeros((len(self.y), 1)), self.y), few, 0, **named)
+
+    def _request(self, model: Any, rows: Rows, number: int, **changed: Any) -> tuple[Request, Any]:
+        """Return the request that explains a fit on some rows, and its method."""
+        arguments = Arguments(
+            **{**self.arguments, **changed},
+            model=model,
+            inputs=_safe_indexing(self.X, rows),
+            y=self.y[rows],
+            random_state=derive_seed(self.seed, "donors", number),
+        )
+        chosen, name = find_method(arguments.method)
+        # Neither is of the procedure.
+        arguments.options.update({one: False for one in ("branches", "direction") if one in chosen.options})
+        return build_request(arguments, chosen, name), chosen
+
+    def __call__(self, task: tuple[int, Rows, Rows]) -> tuple[int, Explanation, list[str]]:
+        """Return a refit's number, its explanation, and the warnings to be passed on."""
+        number, trained, rows = task
+        with keeping_warnings() as notes, sparing(), full_float32():
+            return number, explain_refit(*self._request(self._fitted(number, trained), rows, number), rows), notes
+
+    def _fitted(self, number: int, trained: Rows) -> Any:
+        model: Any = clone(self.estimator)
+        names = list(model.get_params())
+        seeds = [name for name in names if name.endswith("random_state")]
+        quiet = {"progress": False} if is_estimator(model) else {}
+        model.set_params(**{name: derive_seed(self.seed, "fit", number, name) % 2**31 for name in seeds}, **quiet)
+        try:
+            return model.fit(_safe_indexing(self.X, trained), self.y[trained])
+        except PermgradError:
+            raise
+        except Exception as error:
+            raise InputError(
+                f"{type(model).__name__} cannot be fitted on {len(trained)} of the {len(self.y)} rows: "
+                f"{error_in_words(error)}",
+                hint="Each refit sees a part of the rows. Check that the estimator accepts them.",
+                code="PG032",
+            ) from error
+
+    def configuration(self, refits: int, split_groups: Any, most_rows: int) -> dict[str, Any]:
+        """Return everything that changes the result."""
+        params = {name: _identity(value) for name, value in sorted(self.estimator.get_params().items())}
+        explained = {name: _identity(value) for name, value in self.arguments.items() if name != "progress"}
+        groups = {} if split_groups is None else {"split_groups": _identity(np.asarray(split_groups).tolist())}
+        return {
+            "permgrad": __version__,
+            "estimator": type(self.estimator).__qualname__,
+            "parameters": params,
+            "rows": rows_hash(as_frame(self.X), self.y),
+            "refits": refits,
+            "most_rows": most_rows,
+            "seed": self.seed,
+            **explained,
+            **groups,
+        }
+
+
+def _identity(value: Any) -> str:
+    """Return a value as text, without the places of objects in memory, which differ between processes."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+
+
+# ---- all refits ------------------------------------------------------------------------------------------------------
+def _design(work: _Work, refits: int, split_groups: Any) -> Design:
+    units = len(work.y)
+    if split_groups is not None:
+        groups = np.asarray(split_groups)
+        if groups.shape != (len(work.y),):
+            raise InputError(
+                f"split_groups must have one entry for each of the {len(work.y)} rows, got shape {groups.shape}",
+                hint="Pass for example a column of ids.",
+                code="PG007",
+            )
+        units = len(np.unique(groups))
+    if units < 4 * refits:
+        raise InputError(
+            f"{refits} refits need at least {4 * refits} {'rows' if split_groups is None else 'groups'}, got {units}",
+            hint="Use fewer refits, or more rows.",
+            code="PG013",
+        )
+    return draw_design(len(work.y), refits, work.seed, work.classes, split_groups)
+
+
+def _do(
+    work: _Work,
+    design: Design,
+    measured: Rows,
+    engine: Engine,
+    folder: Path | None,
+    progress: ProgressMode,
+) -> list[Explanation]:
+    """Do the refits that the folder does not hold yet, and return all."""
+    places = [None if folder is None else folder / _REFITS / f"{number:03d}" for number in range(len(design.trained))]
+    fits = {number: refit for number, place in enumerate(places) if (refit := _read(place)) is not None}
+    tasks = [
+        (number, trained, np.setdiff1d(measured, trained, assume_unique=True))
+        for number, trained in enumerate(design.trained)
+        if number not in fits
+    ]
+    notes: list[str] = []
+    with Progress(len(design.trained), "refits", progress) as bar:
+        bar.advance(len(fits))
+        for number, refit, warned in engine.run(tasks, work):
+            fits[number] = refit
+            notes += warned
+            if (place := places[number]) is not None:
+                write_explanation(refit, place)
+            bar.advance()
+    warn_first(notes, "In a refit: ")
+    if len({(fit.names, fit.outputs) for fit in fits.values()}) > 1:
+        raise InputError(
+            "The refits have different features or outputs, because parts of the rows lack levels or classes",
+            hint="Leave rare classes out, or use level='column'.",
+            code="PG040",
+        )
+    return [fits[number] for number in range(len(design.trained))]
+
+
+def _read(place: Path | None) -> Explanation | None:
+    """Return a finished refit, or None if there is none or it is damaged."""
+    try:
+        return None if place is None else Explanation.load(place)
+    except InputError:
+        return None

@@ -1,0 +1,150 @@
+"""The time of a run: its limit, how the training is planned within it, and what the limit cut."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from statistics import fmean, median
+from typing import TYPE_CHECKING, Any
+
+from permgrad.base.progress import Whole, readable
+
+if TYPE_CHECKING:
+    from permgrad.models.network.summary import TrainingTime
+    from permgrad.models.train.learner import TrainingOptions
+
+#: Rows that a training sees at most, over all epochs: 60 epochs of 27,000 rows, so that only larger tables get fewer.
+#: More epochs of so many rows make the default network no better.
+ROWS_SEEN = 1_640_000
+#: Fewer epochs than this are too few for the schedule of the learning rate: then fewer rows are trained on.
+FEWEST_EPOCHS = 4
+#: Rows by which epochs are compared, at most.
+MOST_HELD = 20_000
+#: Epochs that a usual training takes, after how many its own losses tell more, and the seconds of a baseline that is a
+#: network.
+USUAL_EPOCHS, _SURE, SLOW_BASELINE = 20, 16, 120.0
+#: A loss rises that is above the best of so many epochs ago by this share, in each of so many epochs.
+_SINCE, _RECENT, _RISE = 6, 4, 0.003
+#: What work takes in units of a training step on one row: a replaced pair, and a row explained by gradients.
+PAIR, GRADIENT_ROW = 0.09, 60.0
+#: Seconds to write a report.
+REPORT = 3.0
+
+
+@dataclass
+class Clock:
+    """When a run began, how long it may take (infinite: ``--thorough``), and what the limit cut, in words."""
+
+    limit: float = math.inf
+    thorough: bool = False
+    started: float = field(default_factory=time.monotonic)
+    cut: list[str] = field(default_factory=list)
+    whole: Whole = field(default_factory=lambda: Whole("run"))
+    #: Seconds that a training step takes for a row, once measured.
+    per_row: float = 0.0
+
+    def left(self) -> float:
+        """Return the seconds until the limit, at least 0."""
+        return max(self.limit - (time.monotonic() - self.started), 0.0)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what ``run.json`` records of the time."""
+        limit = None if math.isinf(self.limit) else self.limit
+        return {"limit": limit, "thorough": self.thorough, "cut": list(self.cut)}
+
+    def explaining_seconds(self, pairs: int, gradient_rows: int) -> float:
+        """Return what replaced pairs and rows explained by gradients take, by the time of a training step."""
+        return self.per_row * (pairs * PAIR + gradient_rows * GRADIENT_ROW)
+
+    def watch(
+        self, options: TrainingOptions, seconds_per_epoch: float, until: float
+    ) -> Callable[[Mapping[str, float]], bool]:
+        """Return what sees each epoch: it corrects the time left, and ends the training at a time."""
+        losses: list[float] = []
+
+        def seen(record: Mapping[str, float]) -> bool:
+            losses.append(record["validation_loss"])
+            pace = max(record["seconds"], 0.5 * seconds_per_epoch)
+            left = expected_epochs(losses, options.max_epochs, options.patience) - len(losses)
+            self.whole.remains(pace * max(left, 0))
+            if not self.thorough and options.patience is not None and rises(losses):
+                return True
+            if len(losses) < options.max_epochs and time.monotonic() + pace > until:
+                self.cut.append(f"training after {len(losses)} of {options.max_epochs} epochs")
+                return True
+            return False
+
+        return seen
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How many epochs are trained on how many rows. ``cut``: what the time limit took away, or an empty text."""
+
+    epochs: int
+    rows: int
+    cut: str = ""
+
+
+def plan_training(
+    options: TrainingOptions, rows: int, measured: TrainingTime, seconds: float, *, most_seen: float = math.inf
+) -> TrainingPlan:
+    """Return the epochs and rows that fit into some seconds, and see at most so many rows."""
+    wanted = min(options.max_epochs, max(FEWEST_EPOCHS, math.ceil(most_seen / rows)) if most_seen < math.inf else 10**9)
+    possible = seconds / max(measured.seconds_per_epoch, 1e-9)
+    # Most trainings end long before the last epoch, and the others when their time is over.
+    if possible >= min(wanted, USUAL_EPOCHS):
+        return TrainingPlan(wanted, rows)
+    fewest = min(FEWEST_EPOCHS, wanted)
+    if possible >= fewest:
+        return TrainingPlan(int(possible), rows, f"training: {int(possible)} epochs instead of {wanted}")
+    fewer = max(min(rows, 1000), int(rows * possible / fewest))
+    words = f"training: {fewest} epochs of {fewer:,} rows instead of {wanted} of {rows:,}"
+    return TrainingPlan(fewest, fewer, words)
+
+
+def expected_epochs(losses: Sequence[float], most: int, patience: int | None) -> int:
+    """Return after how many epochs a training will have ended, by its validation losses so far."""
+    if patience is None or (losses and math.isnan(losses[-1])):
+        return most
+    best, better = math.inf, [0]
+    for epoch, loss in enumerate(losses, start=1):
+        if loss < best:
+            best = loss
+            better.append(epoch)
+    done, last = len(losses), better[-1]
+    # Where most epochs of late were better, many more will be.
+    recent = sum(epoch > max(done - 6, 0) for epoch in better)
+    further = 0 if done - last > 3 or done < 3 else 2 * recent * last // 6
+    # A loss that rises ends the training a little after ``_SINCE``.
+    expected = last + further + min(patience, _SINCE + 3)
+    if last == done < _SURE:
+        expected = round((expected * done + USUAL_EPOCHS * (_SURE - done)) / _SURE)
+    return min(most, max(expected, done + 1))
+
+
+def rises(losses: Sequence[float]) -> bool:
+    """Whether a validation loss has clearly been rising since its best epoch: beyond its changes from epoch to epoch.
+
+    A rate that stays high does not bring such a loss back within the patience (docs/speed.md).
+    """
+    best = min(losses)
+    if math.isnan(best) or len(losses) - 1 - losses.index(best) < _SINCE:
+        return False
+    late = losses[-8:]
+    noise = median(abs(after - before) for before, after in pairwise(late))
+    is_above = min(late[-_RECENT:]) - best > max(_RISE * abs(best), 3 * noise)
+    return is_above and fmean(late[-3:]) - fmean(late[-6:-3]) > 0.3 * noise
+
+
+def plan_words(measured: TrainingTime | None, expected: Mapping[str, float], limit: float) -> str:
+    """Return one line: what is planned, and how long it will take."""
+    parts = {name: readable(max(seconds, 1.0)) for name, seconds in expected.items()}
+    if measured is not None:
+        parts["training"] += f" (at most {readable(measured.seconds_at_most)} for {measured.epochs_at_most} epochs)"
+    listed = ", ".join(f"{name} {text}" for name, text in parts.items())
+    most = "" if math.isinf(limit) else f"; at most about {readable(limit)} in all"
+    return f"plan: about {readable(max(sum(expected.values()), 1.0))} more, {listed}{most}"

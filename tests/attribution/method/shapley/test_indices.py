@@ -1,0 +1,159 @@
+"""Interaction indices of enumerated games, against definitions written out slowly and against shapiq."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from math import comb, factorial
+
+import numpy as np
+import pytest
+
+import permgrad as pg
+from permgrad.attribution.method.shapley.indices import INDICES, InteractionIndex
+from permgrad.attribution.method.shapley.owen import _subsets
+
+PLAYERS = 5
+WORTH = np.random.default_rng(0).normal(size=2**PLAYERS)
+
+
+def worth(players) -> float:
+    return float(WORTH[sum(1 << player for player in players)])
+
+
+def derivative(of: tuple[int, ...], at: tuple[int, ...]) -> float:
+    """Return what all of some players bring together to a coalition."""
+    return sum(
+        (-1) ** (len(of) - size) * worth({*some, *at}) for size in range(len(of) + 1) for some in combinations(of, size)
+    )
+
+
+def subsets(of):
+    return [some for size in range(len(of) + 1) for some in combinations(of, size)]
+
+
+def sii(of: tuple[int, ...]) -> float:
+    """Return the Shapley interaction index from its definition by derivatives (Grabisch & Roubens 1999)."""
+    others = [player for player in range(PLAYERS) if player not in of]
+    n, s = PLAYERS, len(of)
+    return sum(
+        factorial(n - len(at) - s) * factorial(len(at)) / factorial(n - s + 1) * derivative(of, at)
+        for at in subsets(others)
+    )
+
+
+def stii(of: tuple[int, ...], order: int) -> float:
+    """Return the Shapley-Taylor index from its definition by derivatives (equation 4 of its paper)."""
+    if len(of) < order:
+        return derivative(of, ())
+    others = [player for player in range(PLAYERS) if player not in of]
+    return order / PLAYERS * sum(derivative(of, at) / comb(PLAYERS - 1, len(at)) for at in subsets(others))
+
+
+def fsii(order: int) -> dict[tuple[int, ...], float]:
+    """Return the faithful index from its regression, exact for nobody and for everybody."""
+    names = [some for some in subsets(range(PLAYERS)) if len(some) <= order]
+    every = subsets(range(PLAYERS))
+    holds = np.array([[set(name) <= set(some) for name in names] for some in every], dtype=float)
+    sizes = np.array([len(some) for some in every])
+    inner = (sizes > 0) & (sizes < PLAYERS)
+    weight = np.full(len(every), 1e7)
+    weight[inner] = [(PLAYERS - 1) / (comb(PLAYERS, size) * size * (PLAYERS - size)) for size in sizes[inner]]
+    root = np.sqrt(weight)[:, None]
+    solved = np.linalg.lstsq(root * holds, root[:, 0] * np.array([worth(some) for some in every]), rcond=None)[0]
+    return dict(zip(names, solved, strict=True))
+
+
+@pytest.mark.parametrize("order", [2, 3])
+@pytest.mark.parametrize("index", INDICES)
+def test_every_index_is_that_of_its_definition(index, order):
+    interactions = InteractionIndex(index, order, PLAYERS)
+    numbers = interactions.weights(_subsets(PLAYERS)) @ WORTH
+    names = len(interactions.members)
+    values = dict(zip(interactions.members, [*numbers[names:], *numbers[PLAYERS:names]], strict=True))
+    assert np.abs(numbers).min() > 1e-3, "the game has no interactions"
+    if index == "FSII":
+        wanted = fsii(order)
+    elif index == "k-SII":
+        bernoulli = (1, -1 / 2, 1 / 6)
+        wanted = {
+            each: sum(
+                bernoulli[len(more)] * sii((*each, *more))
+                for more in subsets([player for player in range(PLAYERS) if player not in each])
+                if len(more) + len(each) <= order
+            )
+            for each in interactions.members
+        }
+    else:
+        wanted = {each: sii(each) if index == "SII" else stii(each, order) for each in interactions.members}
+    assert [values[each] for each in interactions.members] == pytest.approx(
+        [wanted[each] for each in interactions.members], abs=1e-6 if index == "FSII" else 1e-12
+    )
+    assert numbers[:PLAYERS] == pytest.approx([sii((player,)) for player in range(PLAYERS)], abs=1e-12)
+    if index != "SII":
+        assert sum(values.values()) == pytest.approx(WORTH[-1] - WORTH[0], abs=1e-12)
+
+
+def test_ten_players_agree_with_shapiq():
+    shapiq = pytest.importorskip("shapiq")
+    worths = np.random.default_rng(1).normal(size=2**10)
+    game = shapiq.ExactComputer(n_players=10, game=lambda some: worths[(some.astype(int) << np.arange(10)).sum(axis=1)])
+    for index in ("k-SII", "SII", "STII"):
+        interactions, theirs = InteractionIndex(index, 2, 10), game(index, order=2)
+        numbers = interactions.weights(_subsets(10)) @ worths
+        assert numbers[10:55] == pytest.approx([theirs[each] for each in interactions.members[10:]], abs=1e-8)
+        assert numbers[55:] == pytest.approx([theirs[(player,)] for player in range(10)], abs=1e-8)
+
+
+def product(rows):
+    return 2 * rows[:, 0] * rows[:, 1] + rows[:, 2] + 3.0 * rows[:, 3] * rows[:, 4] * rows[:, 0]
+
+
+ROWS = np.random.default_rng(2).normal(size=(8, 6))
+CALL = {"method": "shapley", "task": "regression", "random_state": 0}
+
+
+def test_interactions_of_the_output_follow_the_features():
+    plain = pg.explain(product, ROWS, **CALL)
+    both = pg.explain(product, ROWS, interactions=2, **CALL)
+    assert both.names[:6] == plain.names
+    assert both.names[6:8] == ("x0 × x1", "x0 × x2")
+    assert both.values[:, :6] == pytest.approx(plain.values, abs=1e-12)
+    moved = ROWS[:, 0, None] - ROWS[:, 0]  # the mean over donors of (x0 − x0')(x1 − x1')
+    closed = (2 * moved * (ROWS[:, 1, None] - ROWS[:, 1])).mean(axis=1)
+    assert both.values[:, 6, 0] == pytest.approx(closed, abs=1e-9)
+    assert np.abs(closed).max() > 0.5
+    of_x5 = [place for place, each in enumerate(both.members) if 5 in each]
+    assert (both.values[:, of_x5] == 0).all()
+    assert both.values[:, :6].sum(axis=1) + both.base_values == pytest.approx(both.predictions, abs=1e-9)
+    assert both.parts["k-SII"].sum(axis=1) + both.base_values == pytest.approx(both.predictions, abs=1e-9)
+    assert both.meta["interactions"] == {
+        "order": 2, "kind": "output", "index": "k-SII", "candidates": 15, "looked_at": 15, "share": 1.0,
+        "left_out": 0, "bound": 0.0,
+    }  # fmt: skip
+
+
+def test_interactions_of_the_loss_divide_its_decrease():
+    y = product(ROWS)
+    both = pg.explain(product, ROWS, y, scope="global", interactions=6, index="STII", **CALL)
+    plain = pg.explain(product, ROWS, y, scope="global", **CALL)
+    assert both.values[:6] == pytest.approx(plain.values, abs=1e-12)
+    assert both.correlation == pytest.approx(plain.correlation)
+    assert both.parts["STII"].sum() == pytest.approx(both.values[:6].sum(), abs=1e-9)
+    assert both.meta["interactions"]["kind"] == "loss"
+    assert both.ranking(order=3)[0] == "x0 × x3 × x4"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"interactions": 7}, "at most 6"),
+        ({"interactions": 0}, "at least 1"),
+        ({"interactions": 2, "index": "SV"}, "index must be one of"),
+        ({"interactions": 2, "structure": "owen"}, "cannot be used with structure"),
+        ({"interactions": 2, "sampling": "conditional"}, "cannot be used with sampling="),
+        ({"interactions": 2, "engine": "ray"}, "cannot be used with engine="),
+    ],
+)
+def test_what_cannot_be_computed_is_refused(options, message):
+    with pytest.raises(pg.InputError, match=message):
+        pg.explain(product, ROWS, **CALL, **options)

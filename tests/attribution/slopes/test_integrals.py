@@ -1,0 +1,74 @@
+"""How far integrals settle, and that the last two estimates lead nearer than the last one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import permgrad as pg
+
+
+def network(activation: type[nn.Module]) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(4, 24), activation(), nn.Linear(24, 12), activation(), nn.Linear(12, 2)).double()
+        for part in net:
+            if isinstance(part, nn.Linear):
+                part.weight.data.mul_(2)
+    return net
+
+
+def midpoints(net: nn.Module, rows: Tensor, steps: int) -> np.ndarray:
+    """Return the rule with many steps from zeros, ``(rows, inputs, outputs)``."""
+    total = torch.zeros(*rows.shape, 2).double()
+    for step in range(steps):
+        points = (rows * ((step + 0.5) / steps)).requires_grad_()
+        for output in range(2):
+            total[..., output] += torch.autograd.grad(net(points)[:, output].sum(), points)[0]
+    return (total / steps * rows[..., None]).numpy()
+
+
+@pytest.mark.parametrize(("activation", "allowed"), [(nn.Tanh, 1e-4), (nn.GELU, 1e-4), (nn.ReLU, 3e-3)])
+def test_two_estimates_lead_nearer_than_they_are(activation, allowed):
+    """For smooth networks far nearer than the tolerance; rectifiers gain little, and lose nothing that counts."""
+    net, rows = network(activation), torch.randn(12, 4, generator=torch.Generator().manual_seed(1)).double()
+    explanation = pg.explain(net, rows, method="integrated_gradients", output_kind="values", progress=False)
+    truth = midpoints(net, rows, 4000)
+    assert explanation.meta["rule"] == "secants of each function"
+    assert explanation.meta["tolerance"] == 0.002
+    assert explanation.meta["quadrature_error"] > 2e-4
+    assert explanation.meta["completeness_gap"] < 1e-12
+    assert np.abs(explanation.values - truth).max() / np.abs(truth).max() < allowed
+
+
+class Text(nn.Module):
+    def __init__(self, *, recurrent: bool = False) -> None:
+        super().__init__()
+        self.words, self.rnn = nn.Embedding(20, 6), nn.GRU(6, 6, batch_first=True) if recurrent else None
+        self.head = nn.Sequential(nn.Linear(6 + 3, 16), nn.ReLU(), nn.Linear(16, 2))
+
+    def forward(self, ids: Tensor, table: Tensor) -> Tensor:
+        words = self.words(ids)
+        words = words if self.rnn is None else self.rnn(words)[0]
+        return self.head(torch.cat([torch.tanh(words).mean(dim=1), table], dim=1))
+
+
+def test_ids_settle_further_and_the_user_has_the_last_word():
+    source = torch.Generator().manual_seed(1)
+    rows = {"ids": torch.randint(0, 20, (6, 5), generator=source), "table": torch.randn(6, 3, generator=source)}
+    options = {"method": "integrated_gradients", "output_kind": "values", "progress": False}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net, recurrent = Text(), Text(recurrent=True)
+    explanation = pg.explain(net, rows, **options)
+    assert explanation.meta["tolerance"] == 1e-4
+    assert explanation.meta["quadrature_error"] <= 1e-4
+    rough = pg.explain(net, rows, tolerance=0.01, **options)
+    assert rough.meta["tolerance"] == 0.01
+    assert rough.meta["mean_steps"] < explanation.meta["mean_steps"]
+    # Plain gradients would need many more steps for as much.
+    assert pg.explain(recurrent, rows, **options).meta["tolerance"] == 0.002
+    with pytest.raises(pg.InputError, match="tolerance"):
+        pg.explain(net, rows, **{**options, "tolerance": -1})

@@ -1,0 +1,157 @@
+"""``layer=[...]``: the outputs of several layers in the place of the inputs, against closed forms and Captum."""
+
+from __future__ import annotations
+
+import captum.attr
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import permgrad as pg
+
+ROWS = 5
+
+
+class Product(nn.Module):
+    """The product of two branches, unit by unit, beside an input that no layer named here reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Linear(3, 4), nn.Linear(2, 4)
+
+    def forward(self, one: Tensor, two: Tensor, three: Tensor) -> Tensor:
+        return (self.left(one) * self.right(two) * three).sum(dim=1, keepdim=True)
+
+
+class Note(nn.Module):
+    """Words that are looked up twice, an image and a table."""
+
+    def __init__(self, *, untraceable: bool = False) -> None:
+        super().__init__()
+        self.untraceable = untraceable
+        self.words, self.encoder = nn.Embedding(20, 4), nn.Linear(4, 5)
+        self.image = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 4))
+        self.head = nn.Sequential(nn.Linear(12, 6), nn.Tanh(), nn.Linear(6, 2))
+
+    def forward(self, ids: Tensor, image: Tensor, table: Tensor) -> Tensor:
+        words = torch.tanh(self.encoder(self.words(ids))).mean(dim=1)
+        if self.untraceable and float(words.sum()) > 1e9:
+            words = -words
+        return self.head(torch.cat([words, self.image(image), table], dim=1))
+
+
+@pytest.fixture(scope="module")
+def rows() -> dict[str, Tensor]:
+    source = torch.Generator().manual_seed(1)
+    return {
+        "ids": torch.randint(0, 20, (ROWS, 6), generator=source),
+        "image": torch.randn(ROWS, 1, 6, 6, generator=source).double(),
+        "table": torch.randn(ROWS, 3, generator=source).double(),
+    }
+
+
+def seeded(make: type[nn.Module], **options: bool) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return make(**options).double()
+
+
+@pytest.mark.parametrize("method", ["integrated_gradients", "deeplift", "shapley"])
+@pytest.mark.parametrize("background", [False, True])
+def test_the_parts_of_a_product_are_halves(method, background):
+    """Of ``a · b`` both get half of ``a b − a₀ b₀`` and what one more than the other moved: Shapley's values."""
+    if method == "shapley" and not background:
+        pytest.skip("is played against background rows")
+    net, source = seeded(Product), torch.Generator().manual_seed(2)
+    one, two, three = (torch.randn(ROWS, count, generator=source).double() for count in (3, 2, 4))
+    other = tuple(torch.randn(1, count, generator=source).double() for count in (3, 2, 4))
+    options = {"background": other} if background else {}
+    explanation = pg.explain(net, (one, two, three), method=method, layer=["left", "right"], progress=False, **options)
+    with torch.no_grad():
+        a, b = net.left(one), net.right(two)
+        a0, b0 = (net.left(other[0]), net.right(other[1])) if background else (0 * a, 0 * b)
+        wanted = torch.cat([(a - a0) * (b + b0), (b - b0) * (a + a0)], dim=1) / 2 * torch.cat([three, three], dim=1)
+    assert explanation.names[:1] + explanation.names[-1:] == ("left[0]", "right[3]")
+    assert explanation.modality == ("one",) * 4 + ("two",) * 4
+    assert wanted.abs().max() > 0.1
+    np.testing.assert_allclose(explanation.values[..., 0], wanted.numpy(), atol=1e-12)
+
+
+@pytest.mark.parametrize("untraceable", [False, True])
+def test_several_layers_as_captum_does(rows, untraceable):
+    """Layers of other shapes, one of whole numbers behind it, with and without a cut of the network."""
+    net = seeded(Note, untraceable=untraceable)
+    layers = ["image.3", "words"]
+    explanation = pg.explain(
+        net, rows, method="integrated_gradients", layer=layers, tolerance=1e-7, target=1, output_kind="logits",
+        progress=False,
+    )  # fmt: skip
+    net.eval()
+    gradients = captum.attr.LayerIntegratedGradients(net, [net.image[3], net.words])
+    # Zeros at the layers, which Captum takes as what the layers give for zeros: there are no ids of a zero vector.
+    steps, sums = 2000, None
+    with torch.no_grad():
+        image, words = net.image(rows["image"]), net.words(rows["ids"])
+    for step in range(steps):
+        points = [(each * ((step + 0.5) / steps)).requires_grad_() for each in (image, words)]
+        hidden = torch.tanh(net.encoder(points[1])).mean(dim=1)
+        output = net.head(torch.cat([hidden, points[0], rows["table"]], dim=1))[:, 1].sum()
+        slopes = torch.autograd.grad(output, points)
+        sums = slopes if sums is None else [total + slope for total, slope in zip(sums, slopes, strict=True)]
+    by_hand = [image * sums[0] / steps, (words * sums[1] / steps).sum(dim=2)]
+    assert min(float(each.abs().max()) for each in by_hand) > 1e-3
+    np.testing.assert_allclose(explanation.values[..., 0], torch.cat(by_hand, dim=1).numpy(), atol=1e-7)
+    # From another row at the layers.
+    base = {name: tensor[:1].flip(-1) for name, tensor in rows.items()}
+    explanation = pg.explain(
+        net, rows, method="integrated_gradients", layer=layers, tolerance=1e-7, target=1, output_kind="logits",
+        baseline=base, progress=False,
+    )  # fmt: skip
+    baselines = tuple(tensor.expand_as(rows[name]) for name, tensor in base.items())
+    # What no layer here reads keeps the row's values.
+    wanted = gradients.attribute(tuple(rows.values()), baselines, target=1, n_steps=300)
+    theirs = torch.cat([wanted[0], wanted[1].sum(dim=2)], dim=1)
+    np.testing.assert_allclose(explanation.values[..., 0], theirs.detach().numpy(), atol=1e-6)
+    same = pg.explain(
+        net, rows, method=gradients, layer=layers, target=1, output_kind="logits", baselines=base, n_steps=50,
+        progress=False,
+    )  # fmt: skip
+    assert same.names == explanation.names
+    with pytest.raises(pg.InputError, match=r"is not the layer that .*LayerIntegratedGradients was created for"):
+        pg.explain(net, rows, method=gradients, layer=layers[::-1], progress=False)
+
+
+def test_every_method_takes_several_layers(rows):
+    net, y = seeded(Note), np.arange(ROWS) % 2
+    options = {"layer": ["words", "image"], "output_kind": "logits", "progress": False, "random_state": 0}
+    for method in ("permgrad", "permutation", "ablation", "shapley", "gradient", "integrated_gradients", "deeplift"):
+        explanation = pg.explain(net, rows, y, method=method, **options)
+        units = [*(f"words[{place}]" for place in range(6)), *(f"image[{unit}]" for unit in range(4))]
+        assert [*explanation.names] == units
+        assert set(explanation.modality) == {"ids", "image"}
+    joined = pg.explain(net, rows, y, level="modality", **options)
+    assert joined.names == ("ids", "image")
+
+
+def test_a_layer_behind_another_takes_it_all(rows):
+    net = seeded(Note)
+    explanation = pg.explain(
+        net, rows, method="gradient", layer=["words", "encoder"], output_kind="logits", progress=False
+    )
+    assert (explanation.values[:, :6] == 0).all()
+    assert (explanation.values[:, 6:] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("layers", "words"),
+    [
+        (["words", "words"], "names the same layer twice"),
+        (["words", "imag"], "Did you mean 'image'"),
+        ([], "layer must be one of"),
+        (["words", 3], "layer must be one of"),
+    ],
+)
+def test_layers_that_cannot_be_explained_together(rows, layers, words):
+    with pytest.raises(pg.InputError, match=words):
+        pg.explain(seeded(Note), rows, method="gradient", layer=layers, progress=False)

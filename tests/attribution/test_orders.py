@@ -1,0 +1,88 @@
+"""Explanations with interactions: names, orders, ranks, corrections, files and conversions."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from permgrad import Explanation, InputError
+
+MEMBERS = ((0,), (1,), (2,), (0, 1), (1, 2))
+P_VALUES = np.array([[0.01], [0.02], [0.5], [0.004], [0.03]])
+
+
+def make(scope="global", **fields) -> Explanation:
+    values = np.array([[2.0], [1.0], [0.1], [0.3], [-0.9]])
+    arrays = {"std": np.full((5, 1), 0.05), "p_values": P_VALUES, "parts": {"k-SII": values / 2}}
+    if scope == "local":
+        values, arrays = np.stack([values, -2 * values]), dict.fromkeys(("std", "p_values"))
+    return Explanation(
+        values, ("a", "b", "c", "a × b", "b × c"), ("t", "t", "u", "t", "t+u"), ("all",), "shapley", scope,
+        **arrays, additive=True, members=MEMBERS, meta={"interactions": {"index": "k-SII", "left_out": 1}}, **fields,
+    )  # fmt: skip
+
+
+def test_the_frame_ends_with_the_order():
+    frame = make().to_frame()
+    assert list(frame.columns)[-2:] == ["k-SII", "order"]
+    assert frame["order"].tolist() == [1, 1, 1, 2, 2]
+    assert "order" not in make().of_order(1).to_frame()
+    assert make("local").to_frame()["order"].tolist() == [1, 1, 1, 2, 2] * 2
+
+
+def test_p_values_are_adjusted_within_an_order_and_for_pairs_left_out():
+    # Three features. Of the pairs one was left out, so that the smaller of two p-values counts three times.
+    assert make().p_adjusted[:, 0] == pytest.approx([0.03, 0.04, 0.5, 0.012, 0.06])
+
+
+def test_ranking_is_of_features_unless_asked():
+    assert make().ranking() == ["a", "b", "c"]
+    assert make().ranking(order=2) == ["b × c", "a × b"]
+    assert make("local").ranking(order=2) == ["b × c", "a × b"]
+    ranks = make().ranking(certain=0.95, order=2)
+    assert ranks[["feature", "rank_low", "rank_high"]].values.tolist() == [["b × c", 1, 1], ["a × b", 2, 2]]
+    assert make().clearly_matter() == ["a", "b"]
+    for order in (0, 3, "2"):
+        with pytest.raises(InputError, match="order must be one of 1, 2"):
+            make().ranking(order=order)
+
+
+def test_sums_and_other_views_use_the_features():
+    assert make().by_modality().values.tolist() == [[3.0], [0.1]]
+    assert make().of_order(2).values.tolist() == [[0.3], [-0.9]]
+    assert "×" not in make().summary()
+    assert "×" not in make().to_html()
+    assert "×" not in make().plot.bar().to_svg()
+    assert make("local").to_global().members == MEMBERS
+    assert make().of_order(2).ranking() == ["b × c", "a × b"]
+    assert "b × c" in make().of_order(2).plot.bar().to_svg()
+    assert "3 features and 2 interactions" in repr(make())
+
+
+def test_files_keep_the_members(tmp_path):
+    make().save(tmp_path / "why")
+    assert Explanation.load(tmp_path / "why").members == MEMBERS
+    header = tmp_path / "why" / "explanation.json"
+    stored = json.loads(header.read_text())
+    assert stored["schema_version"] == 3
+    for wrong in (3, [[0]], [["a"]], [[1], [0], [2], [0, 1], [1, 2]], [[]]):
+        header.write_text(json.dumps({**stored, "members": wrong}))
+        with pytest.raises(InputError):
+            Explanation.load(tmp_path / "why")
+
+
+def test_members_must_fit():
+    with pytest.raises(InputError, match="members must have the players"):
+        Explanation(np.ones((2, 1)), ("a", "b"), ("t",) * 2, ("y",), "shapley", "global", members=((0,),))
+
+
+def test_to_shapiq_takes_the_index_of_single_players():
+    pytest.importorskip("shapiq")
+    one, two = make().to_shapiq(), make().to_shapiq(2)
+    assert (one.index, one.max_order, one[(0,)]) == ("SV", 1, 2.0)
+    assert (two.index, two.max_order, two[(0,)], two[(1, 2)], two.n_players) == ("k-SII", 2, 1.0, -0.45, 3)
+    assert make("local").to_shapiq(2, row=1)[(1, 2)] == pytest.approx(1.8)
+    with pytest.raises(InputError, match="order must be one of 1, 2"):
+        make().to_shapiq(3)

@@ -1,0 +1,90 @@
+"""Tests for permgrad.base.processors."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from permgrad.base import processors
+from permgrad.base.errors import InputError
+from permgrad.base.processors import free_processors, prepare_threads
+
+NAMES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "OMP_WAIT_POLICY",
+    "GOMP_SPINCOUNT",
+    "KMP_BLOCKTIME",
+)
+
+
+@pytest.fixture
+def unset(monkeypatch):
+    """An environment that says nothing of threads, on a machine of four processors."""
+    for name in NAMES:
+        monkeypatch.setenv(name, "")  # so that what is set here is undone
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(processors, "processors", lambda: 4)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(processors, "_BETWEEN", 0)
+
+
+@pytest.mark.parametrize(("running", "free"), [(1, 4), (2, 3), (4, 1), (40, 1)])
+def test_as_many_threads_as_processors_are_free(unset, monkeypatch, tmp_path, running, free):
+    monkeypatch.setattr(processors, "_STATISTICS", tmp_path / "stat")
+    (tmp_path / "stat").write_text(f"cpu 1 2 3\nprocs_running {running}\n")
+    assert free_processors() == free
+    prepare_threads(None)
+    assert {os.environ[name] for name in NAMES[:3]} == {str(free)}
+
+
+@pytest.mark.parametrize("content", ["", "procs_running", "procs_running x", None])
+def test_a_machine_that_does_not_say_what_runs_is_free(unset, monkeypatch, tmp_path, content):
+    monkeypatch.setattr(processors, "_STATISTICS", tmp_path / "stat")
+    if content is not None:
+        (tmp_path / "stat").write_text(content)
+    assert free_processors() == 4
+
+
+def test_threads_sleep_while_they_wait_unless_the_user_decides(unset, monkeypatch):
+    prepare_threads(3)
+    assert {os.environ[name] for name in NAMES[:3]} == {"3"}
+    assert int(os.environ["GOMP_SPINCOUNT"]) < 300_000
+    assert os.environ["KMP_BLOCKTIME"] == "0"
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    prepare_threads(None)
+    assert (os.environ["OMP_NUM_THREADS"], os.environ["GOMP_SPINCOUNT"]) == ("2", "7")
+    for name in ("GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    prepare_threads(None)
+    assert "GOMP_SPINCOUNT" not in os.environ
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1025])
+def test_a_number_of_threads_that_cannot_be(unset, threads):
+    with pytest.raises(InputError, match="--threads must be from 1 to 1024"):
+        prepare_threads(threads)
+    assert "OMP_NUM_THREADS" not in os.environ
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--device", "tpu"], ["--cost", "0", "0"], ["--kind", "a"], ["--target", "nowhere"], ["--drop", "nowhere"]],
+)
+def test_wrong_arguments_are_refused_before_torch_is_loaded(tmp_path, words):
+    (tmp_path / "t.csv").write_text("a,b,y\n" + "".join(f"{i},{i * i % 7},{i % 2}\n" for i in range(60)))
+    target = [] if words[0] == "--target" else ["--target", "y"]
+    code = (
+        "import sys\nfrom permgrad.cli import app\n"
+        f"sys.argv = ['permgrad', 'run', 't.csv', *{[*target, *words]!r}]\n"
+        "try:\n    app()\nexcept SystemExit as end:\n    print(end.code, 'torch' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "2 False\n", done.stderr
+    assert done.stderr.startswith("error: ")

@@ -1,0 +1,130 @@
+"""Help lists every choice in panels, shells complete them, and an option name means one thing in all commands."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from permgrad.cli import app
+from permgrad.cli.help import PANELS
+from permgrad.runs import options
+
+COMMANDS = ("demo", "run", "explain", "predict", "report", "compare", "tune", "benchmark")
+
+
+def parameters(command: str):
+    return typer.main.get_command(app).commands[command].params
+
+
+def test_the_names_known_without_imports_are_those_that_exist():
+    import permgrad.attribution  # noqa: F401 — registers the methods
+    from permgrad.attribution.method import methods
+    from permgrad.data.datasets import list_datasets
+    from permgrad.evaluation.competitors import competitors
+    from permgrad.evaluation.metrics import metrics
+    from permgrad.models.estimators.presets import presets
+
+    assert sorted(options.METHODS) == sorted(methods.names())
+    assert sorted(options.PRESETS[:-1]) == sorted(presets.names())
+    assert list(options.COMPETITORS) == list(competitors)
+    assert list(options.METRICS) == list(metrics)
+    assert list(options.DATA_SETS) == list_datasets()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_panels_choices_and_examples(command):
+    shown = CliRunner().invoke(app, [command, "--help"], terminal_width=100).output
+    headings = re.findall(r"^(\w+):$", shown, re.MULTILINE)
+    assert headings[-1] == "Examples"
+    assert set(headings) <= {"Arguments", *PANELS, "Examples"}
+    assert f"permgrad {command}" in shown.partition("Examples:")[2]
+    if command == "explain":
+        assert "--scope auto|global|local" in shown
+        assert all(re.search(rf"\b{method}\b", shown) for method in options.METHODS)
+    assert "\x1b" not in shown, "no colours in a pipe"
+
+
+def test_an_option_name_means_one_thing():
+    meanings: dict[str, set[str | None]] = {}
+    for command in COMMANDS:
+        for parameter in parameters(command):
+            for flag in parameter.opts:
+                if flag.startswith("--") and flag not in ("--out", "--images"):  # a file for predict; what demo shows
+                    meanings.setdefault(flag, set()).add(parameter.metavar)
+    assert len(meanings) > 50
+    assert {flag: kinds for flag, kinds in meanings.items() if len(kinds) > 1} == {}
+    pairs = {flag for flag in meanings if f"{flag}s" in meanings}
+    assert pairs <= {"--seed", "--method", "--baseline"}, "one letter does not change a meaning"
+
+
+@pytest.mark.parametrize(
+    ("words", "new"),
+    [
+        (["explain", "nothing", "--y", "outcome"], "--target"),
+        (["explain", "nothing", "--classes=a,b"], "--class-names"),
+        (["explain", "nothing", "--rows", "5"], "--sample"),
+        (["run", "nothing.csv", "--baseline", "linear"], "--competitor"),
+        (["compare", "nothing.csv", "--group", "patient"], "--split-group"),
+        (["compare", "nothing.csv", "--method", "permutation"], "--methods"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[2],
+)
+def test_old_names_of_options_work_with_a_notice(words, new):
+    result = CliRunner().invoke(app, words)
+    old = words[2].partition("=")[0]
+    assert f"note: {old} is now called {new}. The old name still works.\n" in result.stderr
+    assert result.exit_code == 2
+    assert "nothing" in result.stderr.partition("error:")[2], "the option is understood, the file is not there"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("permgrad explain run --method shap", ["shapley"]),
+        ("permgrad run table.csv --target a", ["age", "arm"]),
+        ("permgrad benchmark t", ["tabular"]),
+    ],
+)
+def test_shells_complete_choices_and_columns(line, expected, tmp_path):
+    (tmp_path / "table.csv").write_text("age;arm;dose\n1;2;3\n", encoding="utf-8")
+    code = "import sys; from permgrad.cli import app; sys.argv = ['permgrad']; app(prog_name='permgrad')"
+    variables = {"_PERMGRAD_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    done = subprocess.run(
+        [sys.executable, "-c", f"import os; os.environ.update({json.dumps(variables)}); {code}"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.split() == expected, done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "table.csv", "--target", "armm"],
+        ["run", "table.csv", "--target", "arm", "--preset", "defalt"],
+        ["compare", "table.csv", "--target", "armm"],
+        ["tune", "table.csv", "--target", "armm"],
+        ["explain", "nothing"],
+        ["predict", "nothing", "table.csv"],
+        ["benchmark", "tabulr"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_arguments_are_refused_before_torch_is_imported(words, tmp_path):
+    (tmp_path / "table.csv").write_text("age;arm;dose\n1;2;3\n", encoding="utf-8")
+    code = f"""
+import sys
+from permgrad.cli import app
+try:
+    app({words!r})
+except SystemExit as end:
+    print(end.code, "torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2", "False"]
+    assert done.stderr.startswith("error: ")

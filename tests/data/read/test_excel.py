@@ -1,0 +1,72 @@
+"""A sheet of an Excel file is read like the CSV file of the same cells; what cannot be read is refused with a hint."""
+
+from __future__ import annotations
+
+import importlib.util
+import zipfile
+
+import pandas as pd
+import pytest
+
+import permgrad as pg
+
+ROWS = [
+    ["id", "age", "price", "day", "town", "ok", "code", "note"],
+    ["007", 31, 1.575, pd.Timestamp(2024, 1, 31), "Bonn", True, 1, "a,b;c"],
+    ["008", 40, 2.25, pd.Timestamp(2024, 2, 1), "Köln", False, -9, 'a "quoted" word\nand a line'],
+    [None, None, None, None, "  ", None, None, None],
+    ["009", None, 3.5, pd.Timestamp(2024, 3, 1, 14, 30), "Bonn", True, "#N/A", "c"],
+]
+
+
+def workbook(path, **sheets):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for title, rows in sheets.items():
+        sheet = book.create_sheet(title)
+        for row in rows:
+            sheet.append(row)
+    book.save(path)
+    return path
+
+
+def test_a_sheet_is_read_like_a_csv_file(tmp_path):
+    file = workbook(tmp_path / "a.xlsx", patients=ROWS)
+    pd.DataFrame([ROWS[1], ROWS[2], ROWS[4]], columns=ROWS[0]).to_csv(tmp_path / "a.csv", index=False)
+    frame = pg.read_table(file, na=[-9], text=["id"])
+    assert frame["id"].tolist() == ["007", "008", "009"]
+    assert frame["price"].tolist() == [1.575, 2.25, 3.5], "a decimal point, not one between thousands"
+    assert frame["code"].isna().tolist() == [False, True, True]
+    assert frame["day"].tolist() == ["2024-01-31", "2024-02-01", "2024-03-01 14:30:00"]
+    same = [name for name in frame if name != "day"]
+    pd.testing.assert_frame_equal(frame[same], pg.read_table(tmp_path / "a.csv", na=[-9], text=["id"])[same])
+
+
+def test_sheets_are_chosen_by_name(tmp_path):
+    file = workbook(tmp_path / "a.xlsx", first=[["x"], [1], [2]], second=[["y", None, "z"], [3, None, 4]], none=[])
+    with pytest.warns(pg.PermgradWarning, match=r"has 3 sheets, and the first is read, 'first'\. Choose another"):
+        assert pg.read_table(file)["x"].tolist() == [1, 2]
+    assert pg.read_table(file, sheet="second").to_dict("list") == {"y": [3], "z": [4]}
+    for name, words in (("secnd", r"no sheet 'secnd'\. Did you mean 'second'\?"), ("none", "Sheet 'none' .* is empty")):
+        with pytest.raises(pg.InputError, match=words):
+            pg.read_table(file, sheet=name)
+
+
+def test_what_is_no_readable_workbook_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "a.csv").write_text("x\n1\n", encoding="utf-8")
+    with pytest.raises(pg.InputError, match="has no sheets"):
+        pg.read_table(tmp_path / "a.csv", sheet="first")
+    with zipfile.ZipFile(tmp_path / "b.xlsx", "w") as archive:
+        archive.writestr("xl/workbook.xml", "<workbook/>")
+    if importlib.util.find_spec("openpyxl"):
+        with pytest.raises(pg.InputError, match="is a damaged Excel file"):
+            pg.read_table(tmp_path / "b.xlsx")
+    with zipfile.ZipFile(tmp_path / "c.xlsx", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("xl/workbook.xml", bytes(2**27))
+    if importlib.util.find_spec("openpyxl"):
+        with pytest.raises(pg.InputError, match="and unpacks to 134,217,728"):
+            pg.read_table(tmp_path / "c.xlsx")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(pg.EnvironmentProblem, match=r"pip install 'permgrad\[excel\]'"):
+        pg.read_table(tmp_path / "b.xlsx")

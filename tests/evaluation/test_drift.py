@@ -1,0 +1,116 @@
+"""Columns that differ between training and test rows are found with the right shares; equal ones raise no alarm."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from permgrad.evaluation.drift import LARGE, find_drift
+from permgrad.report.sentences import drift_words
+
+
+def table(rows: int, rng: np.random.Generator) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "age": rng.normal(50, 10, rows),
+            "grade": rng.integers(1, 6, rows),
+            "town": rng.choice(list("abcdefghijklmnop"), rows),
+            "dose": np.where(rng.random(rows) < 0.2, np.nan, rng.exponential(size=rows)),
+            "seen": rng.choice(["yes", None], rows),
+            "day": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 365, rows), unit="D"),
+            "note": [f"text {number}" for number in rng.integers(0, 10**8, rows)],
+            "constant": 1,
+        }
+    )
+
+
+def changed(frame: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """A table in which five columns are shifted."""
+    rows = len(frame)
+    return frame.assign(
+        age=frame["age"] + 8,
+        town=np.where(rng.random(rows) < 0.3, "b", frame["town"]),
+        dose=np.where(rng.random(rows) < 0.4, np.nan, frame["dose"]),
+        seen="yes",
+        day=frame["day"] + pd.Timedelta(200, "D"),
+    )
+
+
+def share(train: pd.DataFrame, test: pd.DataFrame, one: dict) -> tuple[float, float]:
+    """The shares that an entry speaks of, counted again."""
+    sides = {
+        "at most": lambda column: column <= one["value"],
+        "above": lambda column: column > one["value"],
+        "missing": lambda column: column.isna(),
+        "present": lambda column: column.notna(),
+        "among": lambda column: column.astype(object).where(column.notna(), "missing").astype(str).isin(one["levels"]),
+    }
+    values = [frame[one["column"]] for frame in (train, test)]
+    if one["kind"] == "date":
+        values = [pd.Series(column.astype("datetime64[us]").astype(np.int64) / 1e6) for column in values]
+    elif one["side"] == "at most":
+        values = [column.fillna(-np.inf) for column in values]  # missing cells are below all others
+    return tuple(float(sides[one["side"]](column).mean()) for column in values)
+
+
+def test_shifted_columns_are_found_and_others_are_not():
+    rng = np.random.default_rng(0)
+    train, test = table(900, rng), changed(table(300, rng), rng)
+    compared = find_drift(train, test)
+    assert {one["column"] for one in compared if one["clear"]} == {"age", "town", "dose", "seen", "day"}
+    assert {"grade"} == {one["column"] for one in compared if not one["clear"]}, "unique texts and constants: no test"
+    assert [one["clear"] for one in compared] == sorted((one["clear"] for one in compared), reverse=True)
+    for one in compared:
+        assert (one["train"], one["test"]) == pytest.approx(share(train, test, one)), one
+        assert one["size"] == pytest.approx(one["test"] - one["train"])
+        assert one["p_holm"] >= one["p_value"]
+    p = stats.ks_2samp(train["age"], test["age"], method="asymp").pvalue
+    facts = {one["column"]: one for one in compared}
+    assert np.log(facts["age"]["p_value"]) == pytest.approx(np.log(p), rel=0.05)
+
+
+def test_equal_distributions_raise_no_more_alarms_than_promised():
+    rng = np.random.default_rng(1)
+    alarms, sizes = 0, []
+    for _ in range(60):
+        compared = find_drift(table(150, rng), table(50, rng))
+        alarms += any(one["p_holm"] < 0.05 for one in compared)
+        sizes += [one["size"] for one in compared]
+    assert np.mean(np.array(sizes) > LARGE) > 0.3, "small samples differ by chance, so size alone is no alarm"
+    assert alarms <= 8, "5 % of 60 is 3"
+
+
+def test_a_difference_that_is_certain_but_small_is_not_clear():
+    rng = np.random.default_rng(2)
+    train, test = (pd.DataFrame({"x": rng.normal(shift, 1, 15_000)}) for shift in (0, 0.15))
+    (one,) = find_drift(train, test)
+    assert one["p_holm"] < 1e-6
+    assert 0 < one["size"] < LARGE
+    assert not one["clear"]
+    assert drift_words([one]) == ""
+
+
+def test_long_tables_are_sampled_and_the_target_is_compared():
+    rng = np.random.default_rng(3)
+    train, test = (pd.DataFrame({"x": rng.normal(size=rows), "code": -9}) for rows in (30_000, 500))
+    y = np.repeat(["ill", "well"], 15_000), np.array(["ill"] * 400 + ["well"] * 100)
+    compared = find_drift(train, test, targets=("y", *y), na_codes=[-9])
+    (target,) = (one for one in compared if one["clear"])
+    assert (target["column"], target["rows"], target["sampled"]) == ("y", [20_000, 500], True)
+    assert drift_words(compared) == (
+        "One of 2 compared columns has clearly different values in the training and the test rows: y: about "
+        "80\u00a0% of the test rows and about 50\u00a0% of the training rows are ill."
+    )
+
+
+def test_sentences_name_the_rows():
+    rng = np.random.default_rng(4)
+    train = table(900, rng)
+    words = drift_words(find_drift(train, changed(table(300, rng), rng)), most=5)
+    assert words.startswith("5 of 6 compared columns have clearly different values in the training and the test rows: ")
+    assert "seen: 100\u00a0% of the test rows and" in words
+    assert "of the training rows are after 2020-" in words
+    assert "dose: " in words
+    assert find_drift(train[:9], train[9:]) == [], "too few rows"

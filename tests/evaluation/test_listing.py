@@ -1,0 +1,68 @@
+"""Listed rows: which they are, that their parts add up, and that similar rows are the nearest."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from permgrad.evaluation import listing
+from permgrad.evaluation.listing import choose_listed, doubtful, nearest_rows, strongest_parts
+
+
+def test_few_rows_are_all_listed():
+    listed = choose_listed(np.random.default_rng(0).permutation(40), [3])
+    assert listed.places.tolist() == list(range(40))
+    assert listed.random.all()
+
+
+def test_of_many_rows_the_notable_ones_are_listed_and_the_others_drawn():
+    drawn = np.random.default_rng(0).permutation(5000)
+    notable = [4999, 17, int(drawn[0])]
+    listed = choose_listed(drawn, notable)
+    assert len(listed.places) <= listing.MOST_LISTED
+    assert set(notable) <= set(listed.places.tolist())
+    assert (np.diff(listed.places) > 0).all()
+    drawn_ones = set(listed.places[listed.random].tolist())
+    assert drawn_ones == set(drawn[: listing.MOST_LISTED - 3].tolist()), "a plain random sample, notable or not"
+
+
+def test_doubtful_rows_come_with_the_clearest_first():
+    probabilities = np.array([[0.9, 0.1], [0.55, 0.45], [0.2, 0.8], [0.05, 0.95]])
+    wrong, unsure = doubtful(probabilities, np.array([0, 1, 0, 0]))
+    assert wrong.tolist() == [3, 2, 1]
+    assert unsure[0] == 1
+    assert unsure[-1] == 3
+
+
+def test_the_strongest_parts_and_the_rest_add_up():
+    values = np.random.default_rng(0).normal(size=(6, 30))
+    parts = strongest_parts(values, 4)
+    assert parts.values.sum(axis=1) + parts.rest == pytest.approx(values.sum(axis=1))
+    assert (np.abs(parts.values).min(axis=1) >= np.sort(np.abs(values))[:, -5]).all()
+    assert (np.diff(np.abs(parts.values)) <= 0).all()
+    assert strongest_parts(values[:, :3], 4).rest == pytest.approx(0)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_similar_rows_are_the_nearest(offset, monkeypatch):
+    monkeypatch.setattr(listing, "_AT_ONCE", 700)
+    rng = np.random.default_rng(0)
+    pool, queries = rng.normal(offset, 1, (300, 6)), rng.normal(offset, 1, (20, 6))
+    pool[40] = queries[3]
+    places, distances = nearest_rows(queries, pool)
+    exact = np.sqrt(((queries[:, None] - pool) ** 2).sum(axis=2))
+    assert places.tolist() == np.argsort(exact, axis=1, kind="stable")[:, :3].tolist()
+    assert distances == pytest.approx(np.sort(exact, axis=1)[:, :3])
+    assert distances[3, 0] == 0, "an equal row has distance 0"
+
+
+def test_a_row_is_not_like_itself():
+    rows = np.repeat(np.random.default_rng(0).normal(size=(4, 2)), 2, axis=0)
+    places, distances = nearest_rows(rows, rows, 1, same=np.arange(8))
+    assert places[:, 0].tolist() == [1, 0, 3, 2, 5, 4, 7, 6]
+    assert distances == pytest.approx(0)
+
+
+def test_fewer_rows_than_wanted():
+    assert nearest_rows(np.ones((2, 3)), np.ones((2, 3)), 3)[0].shape == (2, 2)
+    assert nearest_rows(np.ones((1, 3)), np.ones((1, 3)), 3, same=np.zeros(1, dtype=int))[0].shape == (1, 0)

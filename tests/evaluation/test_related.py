@@ -1,0 +1,112 @@
+"""Which columns move together: pairs, a matrix, and groups."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+import permgrad as pg
+from permgrad.base.errors import InputError
+from permgrad.evaluation.related import LEAST, related_features, related_matrix
+
+ROWS = 400
+
+
+def table() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=ROWS)
+    town = rng.choice(["a", "b", "c"], ROWS)
+    frame = pd.DataFrame({"x": x, "copy": np.exp(2 * x), "against": -x + 0.5 * rng.normal(size=ROWS)})
+    frame = frame.assign(loose=0.3 * x + rng.normal(size=ROWS), alone=rng.normal(size=ROWS))
+    frame = frame.assign(level=np.where(x > 0.5, "high", np.where(x < -0.5, "low", "middle")), town=town)
+    frame = frame.assign(region=np.where(rng.random(ROWS) < 0.9, town, "d"), other=rng.choice(list("pqrst"), ROWS))
+    return frame.assign(name=[f"row {number}" for number in range(ROWS)], same=1.0)
+
+
+def found_for(frame, names):
+    return {(pair["feature"], pair["other"]): pair for pair in related_features(frame, names)}
+
+
+def test_numbers_by_their_ranks_and_categories_by_cramers_v():
+    frame = table()
+    found = found_for(frame, ["x", "town", "alone", "level"])
+    assert set(found) == {
+        ("x", "copy"), ("x", "against"), ("x", "level"), ("town", "region"), ("level", "x"), ("level", "copy"),
+        ("level", "against"),
+    }  # fmt: skip
+    assert found["x", "copy"]["strength"] == pytest.approx(1.0)
+    expected = stats.spearmanr(frame["x"], frame["against"]).statistic
+    assert expected < -LEAST
+    assert found["x", "against"]["strength"] == pytest.approx(expected)
+    # Cramér's V from the table of counts, corrected as Bergsma (2013) writes it.
+    counts = pd.crosstab(frame["town"], frame["region"])
+    phi = stats.chi2_contingency(counts, correction=False).statistic / ROWS
+    rows, columns = counts.shape
+    phi = max(0.0, phi - (rows - 1) * (columns - 1) / (ROWS - 1))
+    smallest = min(own - (own - 1) ** 2 / (ROWS - 1) for own in (rows, columns)) - 1
+    assert found["town", "region"]["strength"] == pytest.approx(np.sqrt(phi / smallest), rel=1e-9)
+    # The share of the ranks' variance between levels, less what chance gives.
+    ranks = frame["x"].rank()
+    between = ranks.groupby(frame["level"]).transform("mean").var(ddof=0) / ranks.var(ddof=0)
+    assert found["x", "level"]["strength"] == pytest.approx(np.sqrt(between - 2 / (ROWS - 1)), rel=1e-9)
+    assert found["level", "x"]["strength"] == pytest.approx(found["x", "level"]["strength"])
+    assert {pair["kind"] for pair in found.values()} == {"correlation", "association"}
+
+
+def test_every_pair_of_some_columns():
+    frame = table()
+    matrix = related_matrix(frame, ["x", "town", "name", "level"])
+    assert matrix["names"] == ["x", "town", "level"], "a column with a different text in every row is skipped"
+    strengths = np.array(matrix["strengths"])
+    np.testing.assert_allclose(strengths, strengths.T, atol=1e-9)
+    found = found_for(frame, ["x", "level"])
+    assert strengths[0, 2] == pytest.approx(found["x", "level"]["strength"])
+    assert strengths[0, 0] == pytest.approx(1.0)
+    assert abs(strengths[0, 1]) < LEAST
+
+
+def test_missing_cells_and_tables_without_numbers_or_rows():
+    frame = table()
+    frame.loc[::10, "copy"] = np.nan
+    frame["flag"] = pd.array(np.where(np.arange(ROWS) % 9 == 0, None, frame["x"] > 0), dtype="boolean")
+    found = found_for(frame, ["x", "missing from the table"])
+    assert found["x", "copy"]["strength"] > 0.9
+    assert ("x", "flag") in found
+    assert set(found_for(frame[["town", "region"]], ["town"])) == {("town", "region")}
+    assert related_features(frame.iloc[:3], ["x"]) == [], "of three rows everything is correlated"
+
+
+def test_chance_correlations_of_a_wide_table_of_few_rows_are_not_told():
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame(rng.normal(size=(20, 3000)), columns=[f"c{number}" for number in range(3000)])
+    largest = np.abs(np.corrcoef(frame.rank().to_numpy().T)[0, 1:]).max()
+    assert largest > LEAST, "the rule by size alone would tell some"
+    assert related_features(frame, ["c0"]) == []
+    assert set(found_for(frame.assign(twin=frame["c0"]), ["c0"])) == {("c0", "twin")}
+
+
+def test_groups_are_columns_of_which_every_two_move_together():
+    frame = table()
+    assert pg.related_columns(frame) == {
+        "x + copy and 2 more": ["x", "copy", "against", "level"],
+        "town + region": ["town", "region"],
+    }
+    # A chain: its ends are related to the middle, but not to each other.
+    rng = np.random.default_rng(2)
+    a, b = rng.normal(size=(2, ROWS))
+    chain = pd.DataFrame({"a": a, "middle": a + b, "b": b})
+    strengths = chain.corr("spearman").abs()
+    assert strengths["a"]["middle"] > 0.6
+    assert strengths["b"]["middle"] > 0.6
+    assert strengths["a"]["b"] < 0.2
+    groups = pg.related_columns(chain, strength=0.6)
+    assert [len(columns) for columns in groups.values()] == [2]
+    assert pg.related_columns(frame[["alone", "other"]]) == {}
+    options = {"groups": groups, "n_repeats": 1, "random_state": 0, "progress": False}
+    assert set(groups) < set(pg.explain(lambda X: X["a"], chain, chain["a"], **options).names)
+
+
+@pytest.mark.parametrize(("X", "strength"), [(np.eye(3), 0.8), (np.eye(5), 0), (np.eye(5), 1.1), (np.eye(5), "a")])
+def test_what_cannot_be_grouped_is_refused(X, strength):
+    with pytest.raises(InputError, match=r"at least 4 rows|strength must be above 0"):
+        pg.related_columns(X, strength=strength)

@@ -1,0 +1,121 @@
+"""Groups of rows are scored as counted by hand; those with larger errors are named, and chance raises few alarms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from permgrad.evaluation import segments
+from permgrad.evaluation.metrics import evaluate
+from permgrad.evaluation.segments import find_segments, worse_groups
+from permgrad.evaluation.skill import Predicted
+
+
+def rows(count: int = 600, seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "age": rng.normal(50, 10, count).round(1),
+            "town": rng.choice(["a", "b", "c", "d"], count, p=[0.4, 0.3, 0.25, 0.05]),
+            "day": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 365, count), unit="D"),
+            "dose": np.where(rng.random(count) < 0.3, -9, rng.integers(1, 4, count)),
+            "name": [f"p{number}" for number in range(count)],
+        }
+    )
+    return frame.assign(written=frame["day"].dt.strftime("%Y-%m-%d"))
+
+
+def classified(frame: pd.DataFrame, seed: int = 0) -> Predicted:
+    """Predictions that are wrong in 10 % of the rows, and in 40 % of those of town c."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, 2, len(frame))
+    wrong = rng.random(len(frame)) < np.where(frame["town"] == "c", 0.4, 0.1)
+    chance = np.where(wrong, 1 - truth, truth) * 0.6 + 0.2
+    return Predicted(truth, np.column_stack([1 - chance, chance]))
+
+
+def groups_of(result: dict, feature: str) -> dict[str, dict]:
+    return {group["group"]: group for one in result["features"] if one["feature"] == feature for group in one["groups"]}
+
+
+def test_classes_are_scored_as_by_hand_and_the_worse_town_is_named():
+    frame = rows()
+    predicted = classified(frame)
+    result = find_segments(frame, predicted, na_codes=[-9])
+    assert [one["feature"] for one in result["features"]] == ["age", "town", "day", "dose", "written"]
+    (worse,) = worse_groups(result)
+    assert (worse["feature"], worse["group"]) == ("town", "c")
+    member = (frame["town"] == "c").to_numpy()
+    measured = evaluate(
+        "classification", predicted.truth[member], probabilities=predicted.guess[member], classes=[0, 1]
+    )
+    assert (worse["rows"], worse["score"]) == (member.sum(), pytest.approx(measured["accuracy"]))
+    (right, alarms), (missed, hits) = measured["confusion_matrix"]
+    assert worse["recall"] == pytest.approx(hits / (hits + missed))
+    assert worse["false_alarms"] == pytest.approx(alarms / (right + alarms))
+    assert worse["observed"] == pytest.approx(predicted.truth[member].mean())
+    assert worse["predicted"] == pytest.approx(predicted.guess[member, 1].mean())
+    assert worse["low"] < worse["score"] < worse["high"] < worse["rest"]
+    tested = [group for one in result["features"] for group in one["groups"] if group["p_value"] is not None]
+    assert result["tests"] == len(tested) > 15
+    assert all(group["p_holm"] >= group["p_value"] for group in tested)
+    dates, texts = (groups_of(result, name) for name in ("day", "written"))
+    assert list(dates) == list(texts), "dates are quarters of the rows, whatever they are written in"
+    assert next(iter(dates)).startswith("up to 2020-0")
+    assert list(groups_of(result, "dose"))[-1] == "missing"
+
+
+def test_exact_and_normal_tests_of_shares():
+    for hits, size, every, count in ((5, 40, 350, 400), (250, 300, 900, 1000), (40, 40, 350, 400)):
+        table = [[hits, size - hits], [every - hits, count - size - every + hits]]
+        exact = stats.fisher_exact(table).pvalue
+        assert exact < 0.05
+        ours = segments._share_test(hits, size, every, count)
+        assert np.log(ours) == pytest.approx(np.log(exact), rel=0.15)
+
+
+def test_numbers_are_scored_by_the_mean_error_and_tested_by_welch():
+    frame, rng = rows(seed=1), np.random.default_rng(2)
+    truth = rng.normal(100, 20, len(frame))
+    error = rng.normal(0, 1, len(frame)) * np.where(frame["age"] > frame["age"].quantile(0.75), 3, 1)
+    result = find_segments(frame, Predicted(truth, truth + error))
+    (worse,) = worse_groups(result)
+    assert worse["feature"] == "age"
+    assert worse["group"].startswith("above ")
+    member = (frame["age"] > float(worse["group"].removeprefix("above "))).to_numpy()
+    left, right = np.abs(error[member]), np.abs(error[~member])
+    assert worse["score"] == pytest.approx(left.mean())
+    assert worse["rest"] == pytest.approx(right.mean())
+    test = stats.ttest_ind(left, right, equal_var=False)
+    assert worse["p_value"] == pytest.approx(test.pvalue)
+    interval = stats.ttest_1samp(left, 0).confidence_interval()
+    assert (worse["low"], worse["high"]) == (pytest.approx(interval.low), pytest.approx(interval.high))
+
+
+def test_chance_names_few_groups_and_small_ones_are_not_tested():
+    named, groups = 0, []
+    for seed in range(40):
+        frame, rng = rows(300, seed), np.random.default_rng(seed)
+        truth = rng.integers(0, 2, 300)
+        chance = np.where(rng.random(300) < 0.2, 1 - truth, truth) * 0.6 + 0.2
+        result = find_segments(frame, Predicted(truth, np.column_stack([1 - chance, chance])))
+        named += bool(worse_groups(result))
+        groups += list(groups_of(result, "town").values())
+    small = [group for group in groups if group["rows"] < segments.FEWEST_ROWS]
+    assert small, "the precondition: town d has few rows"
+    assert all(group["p_value"] is None for group in small)
+    assert named <= 6, "5 % of 40 is 2"
+
+
+def test_three_classes_one_unknown_and_a_table_without_groups():
+    frame = rows(200)
+    truth = np.arange(200) % 3
+    guess = np.eye(3)[truth]
+    truth[:5] = -1
+    result = find_segments(frame, Predicted(truth, guess))
+    assert result["overall"] == pytest.approx(195 / 200)
+    assert "recall" not in result["features"][0]["groups"][0]
+    assert find_segments(frame[["name"]], Predicted(truth, guess))["features"] == []
+    assert find_segments(frame[:0], Predicted(truth[:0], guess[:0]))["overall"] is None

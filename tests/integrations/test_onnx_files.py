@@ -1,0 +1,74 @@
+import contextlib
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import permgrad as pg
+from permgrad.cli import app
+
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnx")
+
+
+@pytest.fixture(scope="module")
+def table():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(160, 4))
+    return X, X[:, 0] + 0.5 * rng.normal(size=160)
+
+
+def run(path, encoded):
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return session.run(None, {"encoded": encoded})[0]
+
+
+@pytest.mark.parametrize(
+    "options", [{"preset": "fast"}, {"preset": "default"}, {"preset": "fast", "branches": ("tabular",)}]
+)
+def test_a_regressors_file_predicts_the_same_in_the_units_of_y(table, tmp_path, options):
+    X, y = table
+    y = 1000 + 100 * y
+    model = pg.HyNNRegressor(**options, max_epochs=2, random_state=0, progress=False).fit(X, y)
+    wanted = model.predict(X)
+    assert np.ptp(wanted) > 10
+    predicted = run(pg.export_onnx(model, tmp_path / "model.onnx"), model.encode(X))
+    assert np.abs(predicted - wanted).max() <= 1e-5 * np.abs(wanted).max()
+    assert np.abs(run(tmp_path / "model.onnx", model.encode(X[:1])) - wanted[:1]).max() <= 1e-5 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("calibration", [None, "temperature", "isotonic"])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_classifiers_file_predicts_the_same_probabilities(table, tmp_path, calibration, classes):
+    X, y = table
+    y = np.digitize(y, np.quantile(y, np.linspace(0, 1, classes + 1)[1:-1]))
+    model = pg.HyNNClassifier(
+        preset="fast", max_epochs=2, random_state=0, progress=False, calibration=calibration, validation_fraction=0.3
+    ).fit(X, y)
+    wanted = model.predict_proba(X)
+    assert wanted.std(axis=0).min() > 0.01
+    path = pg.export_onnx(model, tmp_path / "model.onnx")
+    assert np.abs(run(path, model.encode(X)) - wanted).max() <= 1e-5
+
+
+def test_the_command_line_explains_a_file_by_the_names_of_its_columns(table, tmp_path):
+    X, y = table
+    rows = pd.DataFrame(X, columns=["a", "b", "c", "d"])
+    labels = np.where(y > 0, "ill", "well")
+    model = pg.HyNNClassifier(preset="fast", max_epochs=2, random_state=0, progress=False).fit(rows, labels)
+    pg.export_onnx(model, tmp_path / "model.onnx")
+    encoded = pd.DataFrame(model.encode(rows), columns=model.preprocessor_.encoded_names_).assign(y=labels)
+    encoded.iloc[:, ::-1].to_csv(tmp_path / "encoded.csv", index=False)  # in another order
+    call = ["explain", "model.onnx", "encoded.csv", "--y", "y", "--out", "why", "--seed", "0"]
+    with contextlib.chdir(tmp_path):
+        ended = CliRunner().invoke(app, call)
+    assert ended.exit_code == 0, ended.output
+    importance = pd.read_csv(tmp_path / "why" / "importance.csv")
+    assert set(importance["class"]) == {"all", "ill", "well"}
+    assert importance.loc[importance["class"] == "all", "feature"].iloc[0] == "a"
+
+
+def test_what_is_no_estimator_of_permgrad_is_refused(tmp_path):
+    with pytest.raises(pg.InputError, match="export_onnx writes estimators of permgrad, got function"):
+        pg.export_onnx(lambda rows: rows, tmp_path / "model.onnx")

@@ -1,0 +1,56 @@
+"""The verdict: true in situations of every kind, complete, and the same wherever it is written."""
+
+from __future__ import annotations
+
+import pytest
+from tests.report.conftest import NAMES, report_content
+from verification import verify_verdict
+
+from permgrad.report.page.content import DataSection, ReportContent
+from permgrad.report.page.html import render_report
+from permgrad.report.page.verdict import PARTS, by_part, first_sentence, markdown, verdict
+
+
+def test_every_sentence_is_true_in_one_situation_of_each_kind(capsys):
+    """The short form of ``verification/verify_verdict.py``."""
+    faults = verify_verdict.main(["--quick"])
+    printed = capsys.readouterr().out
+    assert faults == 0, printed
+    assert printed.count(": met") == 2
+
+
+def test_page_and_markdown_have_the_same_sentences_in_the_same_order():
+    content = report_content(NAMES[:3])
+    sentences = verdict(content)
+    parts = [one["facts"]["part"] for one in sentences]
+    assert parts == sorted(parts, key=list(PARTS).index)
+    assert {"score", "features", "caution", "next"} <= set(parts), "a verdict of several parts"
+    page, text = render_report(content), markdown("heloc", sentences)
+    places = [page.index(one["sentence"].replace("'", "&#39;")) for one in sentences]
+    assert places == sorted(places)
+    unescaped = text.replace("\\", "")
+    assert all(one["sentence"].replace("\u00a0", " ") in unescaped for one in sentences)
+
+
+def test_a_name_cannot_change_the_markdown():
+    words = "It relies on <b>*x*</b>\n# [y](z)."
+    text = markdown("# a", [{"sentence": words, "facts": {"kind": "features", "part": "features"}}])
+    assert "\\<b\\>\\*x\\*" in text
+    assert "\n# " not in text[2:]
+
+
+def test_a_report_without_anything_says_what_it_can():
+    content = ReportContent(title="t", target="y", task="regression")
+    kinds = [one["facts"]["kind"] for one in verdict(content)]
+    assert kinds == ["skill", "next"]
+    assert first_sentence(verdict(content)) == "A network predicts y."
+    assert [name for name, _, _ in by_part(verdict(content))] == ["next"]
+
+
+@pytest.mark.parametrize("shared", [0, 1, 40])
+def test_shared_rows_are_a_caution(shared):
+    content = report_content(NAMES[:3])
+    content.data = DataSection(rows=content.metrics["rows"], shared_rows=shared)
+    said = [one["sentence"] for one in verdict(content) if one["facts"]["kind"] == "duplicates"]
+    assert bool(said) == bool(shared)
+    assert not said or said[0].startswith("1 test row (" if shared == 1 else "40 test rows (")

@@ -1,0 +1,152 @@
+"""Tests for permgrad.runs.run.clock: what is planned in which time, and how long a training is expected to go on."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from permgrad.base.errors import InputError
+from permgrad.models.network.summary import TrainingTime
+from permgrad.models.train.learner import TrainingOptions
+from permgrad.runs.requests import RunRequest
+from permgrad.runs.run.clock import ROWS_SEEN, Clock, TrainingPlan, expected_epochs, plan_training, rises
+from permgrad.runs.run.run import run_table
+
+OPTIONS = TrainingOptions(max_epochs=60, patience=12)
+
+
+def measured(seconds: float) -> TrainingTime:
+    return TrainingTime(seconds, 60 * seconds, 60)
+
+
+@pytest.mark.parametrize(
+    ("rows", "per_epoch", "seconds", "plan"),
+    [
+        (6_000, 1.0, 500.0, TrainingPlan(60, 6_000)),
+        (27_126, 5.0, 500.0, TrainingPlan(60, 27_126)),
+        (202_000, 30.0, 500.0, TrainingPlan(9, 202_000)),
+        (6_000, 1.0, 15.0, TrainingPlan(15, 6_000, "training: 15 epochs instead of 60")),
+        (
+            1_000_000,
+            200.0,
+            400.0,
+            TrainingPlan(4, 500_000, "training: 4 epochs of 500,000 rows instead of 4 of 1,000,000"),
+        ),
+        (500, 1.0, 0.0, TrainingPlan(4, 500, "training: 4 epochs of 500 rows instead of 60 of 500")),
+    ],
+    ids=["small", "the largest named set", "large", "little time", "huge", "no time"],
+)
+def test_epochs_and_rows_that_fit(rows, per_epoch, seconds, plan):
+    assert plan_training(OPTIONS, rows, measured(per_epoch), seconds, most_seen=ROWS_SEEN) == plan
+
+
+def test_without_a_limit_everything_is_trained():
+    assert plan_training(OPTIONS, 10**6, measured(100.0), math.inf) == TrainingPlan(60, 10**6)
+
+
+def falling(epochs: int, then: int) -> list[float]:
+    return [1 / epoch for epoch in range(1, epochs + 1)] + [2.0] * then
+
+
+@pytest.mark.parametrize(("best", "since"), [(2, 5), (7, 8), (20, 11)])
+def test_a_training_that_no_longer_improves_ends_by_its_patience(best, since):
+    assert expected_epochs(falling(best, since), 60, 12) == max(best + 9, best + since + 1)
+    assert expected_epochs(falling(best, since), 60, 5) == max(best + 5, best + since + 1)
+
+
+HELOC = [100.0, 99.0, 99.09, 99.31, 99.31, 99.36, 99.36, 99.57, 99.70]
+
+
+@pytest.mark.parametrize("epochs", range(1, 10))
+def test_a_loss_that_has_risen_for_long_ends_a_training(epochs):
+    assert rises(HELOC[:epochs]) == (epochs >= 8)
+
+
+def test_a_loss_that_goes_up_and_down_does_not_rise():
+    noise = np.random.default_rng(0).normal(size=200)
+    ends = sum(rises((10 + noise[start : start + 12]).tolist()) for start in range(180))
+    assert ends < 12
+    assert not rises([math.nan] * 20)
+    assert rises([1.0, *[1.2 + 0.01 * epoch for epoch in range(8)]])
+
+
+def test_a_training_that_still_improves_is_expected_to_go_on():
+    assert expected_epochs(falling(15, 0), 60, 12) > 40
+    assert expected_epochs(falling(30, 0), 60, 12) == 60
+    assert expected_epochs(falling(15, 0), 60, None) == 60
+
+
+def test_before_a_training_tells_its_end_a_usual_one_is_expected():
+    assert expected_epochs([], 60, 12) == 20
+    assert expected_epochs([], 8, 12) == 8
+    assert 15 <= expected_epochs(falling(4, 0), 60, 12) <= 25
+
+
+def test_a_training_ends_when_its_time_is_over():
+    clock = Clock(limit=100.0)
+    record = {"validation_loss": 0.5, "seconds": 1.0}
+    assert not clock.watch(OPTIONS, 1.0, time.monotonic() + 1000)(record)
+    assert clock.cut == []
+    assert clock.watch(OPTIONS, 1.0, time.monotonic())(record)
+    assert clock.cut == ["training after 1 of 60 epochs"]
+    assert clock.facts() == {"limit": 100.0, "thorough": False, "cut": clock.cut}
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), ("2 h", 7200)])
+def test_times_that_are_written(text, seconds):
+    assert RunRequest(table="t.csv", time_limit=text).seconds_at_most == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "-5", "soon", "5d", "1e3", "nan"])
+def test_times_that_are_none(text):
+    with pytest.raises(InputError, match="--time-limit must be a time of at least a second"):
+        RunRequest(table="t.csv", time_limit=text).check()
+
+
+def test_thorough_and_a_limit():
+    assert RunRequest(table="t.csv", thorough=True).seconds_at_most == math.inf
+    with pytest.raises(InputError, match="--thorough and --time-limit cannot be combined"):
+        RunRequest(table="t.csv", thorough=True, time_limit="5m").check()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A table, and a file of more test rows than a first ranking has, whose tail is so heavy that it needs more."""
+    draw, place = np.random.default_rng(0), tmp_path_factory.mktemp("clock")
+    for name, rows in (("t.csv", 400), ("test.csv", 2300)):
+        frame = pd.DataFrame(draw.normal(size=(rows, 3)), columns=list("abc"))
+        frame.assign(y=frame["a"] + frame["b"] * frame["c"] + draw.normal(size=rows)).to_csv(place / name, index=False)
+    return place
+
+
+def test_a_first_ranking_is_refined_and_the_limit_is_recorded(folder, monkeypatch):
+    for name, value in (("EARLY_REPORT", 0.0), ("AT_ONCE", 1500), ("WIDE", 0.02)):
+        monkeypatch.setattr(f"permgrad.runs.run.explaining.{name}", value)
+    said: list[str] = []
+    request = RunRequest(
+        table=str(folder / "t.csv"), test=folder / "test.csv", target=("y",), preset="fast", out=folder / "out"
+    )
+    facts = run_table(request, say=said.append).facts
+    assert facts["time"] == {"limit": 540.0, "thorough": False, "cut": []}
+    (plan,) = [line for line in said if "plan: " in line]
+    assert all(word in plan for word in ("training", "explanation", "report", "in all"))
+    (more,) = [line for line in said if "refining on " in line]
+    first = next(place for place, line in enumerate(said) if "first report: " in line)
+    assert first < said.index(more) < said.index("[5/5] report")
+    meta = json.loads((request.folder / "explanations" / "permgrad" / "explanation.json").read_text())["meta"]
+    assert f"refining on {meta['rows_explained']:,} rows" in more
+    assert 1500 <= meta["rows_explained"] <= 2300
+
+    limited = replace(request, time_limit="1s", out=folder / "limited")
+    facts = run_table(limited, say=said.append).facts
+    assert facts["time"]["limit"] == 1.0
+    assert facts["time"]["cut"], "one second is too little for this table"
+    assert all(f"note: the time limit cut the {words}" in said for words in facts["time"]["cut"])
+    assert len(pd.read_csv(Path(facts["folder"]) / "history.csv")) < 20

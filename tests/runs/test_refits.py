@@ -1,0 +1,223 @@
+"""``pg.explain_refits``: fits on parts of the rows, in a folder, on Ray, with wrong arguments."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from invoking import QUICK, call
+from sklearn.compose import make_column_transformer
+from sklearn.dummy import DummyRegressor
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+
+import permgrad as pg
+from permgrad.report.page.content import ReportContent
+from permgrad.report.page.tabs.features import TAB as FEATURES
+from permgrad.report.page.tabs.trust import trainings
+from permgrad.report.page.views import SectionView
+from permgrad.report.sentences import training_words
+from permgrad.runs.refits import FOLDER
+from permgrad.runs.requests import RunRequest
+
+ASKED = {"refits": 6, "n_repeats": 2, "progress": False}
+
+
+class Counted(Ridge):
+    """Ridge regression that counts its fits and remembers the rows, by their ids."""
+
+    fits: list[set[float]] = []  # noqa: RUF012 — of all copies
+
+    def fit(self, X, y):
+        Counted.fits.append(set(X["id"]))
+        return super().fit(X, y)
+
+
+def table(rows=120):
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(rows, 3)), columns=list("abc")).assign(id=np.arange(rows) / rows)
+    return X, np.asarray(2 * X["a"] + X["b"] + rng.normal(0, 0.5, rows))
+
+
+@pytest.fixture(autouse=True)
+def no_fits():
+    Counted.fits = []
+
+
+def test_as_many_fits_as_asked_for_each_explained_on_rows_it_has_not_seen(tmp_path):
+    X, y = table()
+    explanation = pg.explain_refits(Counted(), X, y, out=tmp_path / "out", **ASKED)
+    assert len(Counted.fits) == 6
+    assert explanation.ranking()[:2] == ["a", "b"]
+    held = [pg.Explanation.load(folder).maps["rows"] for folder in sorted((tmp_path / "out" / "refits").iterdir())]
+    for trained, rows in zip(Counted.fits, held, strict=True):
+        assert not trained & set(X["id"].iloc[rows])
+        assert len(trained) + len(rows) == len(X)
+    # For squared error the effect is 2·coefficient².
+    assert abs(explanation.values[0, 0] - 8) < 3 * explanation.std[0, 0] < 12
+
+
+def test_a_stopped_call_resumes_with_the_next_refit(tmp_path):
+    X, y = table()
+    asked = {"out": tmp_path / "out", **ASKED}
+    first = pg.explain_refits(Counted(), X, y, **asked)
+    kept = sorted((tmp_path / "out" / "refits").iterdir())
+    (kept[2] / "explanation.json").unlink()
+    (kept[4] / "values.npz").write_bytes(b"damaged")
+    Counted.fits = []
+    again = pg.explain_refits(Counted(), X, y, **asked)
+    assert len(Counted.fits) == 2
+    pd.testing.assert_frame_equal(again.to_frame(), first.to_frame())
+    assert again.meta["another_training"] == first.meta["another_training"]
+    assert set(FOLDER.names) == {path.name for path in (tmp_path / "out").iterdir() if path.name[0] != "."}
+    alone = pg.explain_refits(Counted(), X, y, **ASKED)
+    pd.testing.assert_frame_equal(alone.to_frame(), first.to_frame())
+    with pytest.raises(pg.InputError, match="another one, which differs in parameters"):
+        pg.explain_refits(Counted(alpha=3.0), X, y, **asked)
+    other = pg.explain_refits(Counted(alpha=3.0), X, y, overwrite=True, **asked)
+    assert (other.values != first.values).any()
+
+
+def test_nothing_of_the_user_is_touched():
+    X, y = table()
+    before, copy = (random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()), X.copy()
+    estimator = Ridge(random_state=7)
+    pg.explain_refits(estimator, X, y, **ASKED)
+    assert (estimator.random_state, hasattr(estimator, "coef_")) == (7, False)
+    pd.testing.assert_frame_equal(X, copy)
+    assert before[0] == random.getstate()
+    assert (before[1] == np.random.get_state()[1]).all()
+    assert torch.equal(before[2], torch.get_rng_state())
+
+
+def test_a_pipeline_with_classes_and_levels():
+    X, y = table()
+    X = X.assign(town=np.where(X["c"] > 0, "Bonn", "Ulm"))
+    labels = np.where(y + 2 * (X["town"] == "Bonn") > 1, "ill", "well")
+    encode = make_column_transformer((OneHotEncoder(), ["town"]), remainder="passthrough")
+    explanation = pg.explain_refits(make_pipeline(encode, LogisticRegression()), X, labels, most_rows=100, **ASKED)
+    assert explanation.outputs == ("all", "ill", "well")
+    assert explanation.ranking()[0] == "a"
+    assert "town" in explanation.ranking()[:3]
+    assert explanation.meta["rows_explained"] == 100
+    np.testing.assert_array_less(0, explanation.std[0])
+    numbers = pg.explain_refits(LogisticRegression(), X.drop(columns="town").to_numpy(), labels, **ASKED)
+    assert numbers.names == ("x0", "x1", "x2", "x3")
+
+
+def test_groups_of_columns_and_of_rows():
+    X, y = table()
+    explanation = pg.explain_refits(
+        Counted(), X, y, groups={"both": ["a", "b"]}, split_groups=np.repeat(np.arange(40), 3), **ASKED
+    )
+    assert explanation.names == ("both", "c", "id")
+    assert explanation.ranking()[0] == "both"
+    ids = X["id"].to_numpy().reshape(-1, 3)
+    assert all(len(set(group) & trained) in (0, 3) for trained in Counted.fits for group in ids)
+
+
+@pytest.mark.parametrize(
+    ("changed", "code", "words"),
+    [
+        ({"refits": 4}, "PG002", "refits must be an integer of at least 5"),
+        ({"refits": 40}, "PG013", "40 refits need at least 160 rows, got 120"),
+        ({"most_rows": 10}, "PG002", "most_rows must be an integer of at least 100"),
+        ({"method": "shapley"}, "PG004", "needs one of the methods ablation, permgrad, permutation"),
+        ({"interactions": 2}, "PG006", "interactions"),
+        ({"ensure_top": 2}, "PG006", "ensure_top"),
+        ({"nonsense": 1}, "PG004", "has no option 'nonsense'"),
+        ({"groups": {"g": ["z"]}}, "PG039", "not a feature"),
+        ({"loss": "what"}, "PG003", "loss must be one of"),
+        ({"engine": "what"}, "PG003", "engine must be one of"),
+        ({"split_groups": [1, 2]}, "PG007", "one entry for each of the 120 rows"),
+        ({"estimator": Ridge}, "PG031", "an estimator of scikit-learn's kind"),
+        ({"estimator": len}, "PG031", "an estimator of scikit-learn's kind"),
+        ({"y": np.zeros(7)}, "PG007", "X has 120 rows and y has 7"),
+        ({"y": np.full(120, np.nan)}, "PG015", "y has missing values"),
+        ({"out": 3}, "PG001", "out must be a path"),
+        ({"overwrite": "yes"}, "PG001", "overwrite must be True or False"),
+        ({"estimator": LogisticRegression(), "y": np.repeat(["a", "b"], [3, 117])}, "PG018", "Class 'a' has 3 rows"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_any_fit(changed, code, words):
+    X, y = table()
+    arguments = {"estimator": Counted(), "X": X, "y": y, **ASKED, **changed}
+    with pytest.raises(pg.InputError, match=words) as caught:
+        pg.explain_refits(**arguments)
+    assert caught.value.code == code
+    assert Counted.fits == []
+
+
+def test_an_estimator_that_fails_is_named():
+    X, y = table()
+    with pytest.raises(pg.InputError, match="Ridge cannot be fitted on 80 of the 120 rows") as caught:
+        pg.explain_refits(Ridge(), X.assign(town="Ulm"), y, **ASKED)
+    assert caught.value.code == "PG032"
+
+
+def test_a_model_that_ignores_its_rows_has_importances_of_exactly_0():
+    X, y = table()
+    with pytest.warns(pg.PermgradWarning, match="exactly 0"):
+        explanation = pg.explain_refits(DummyRegressor(), X, y, **ASKED)
+    assert not explanation.values.any()
+    assert not explanation.std.any()
+    assert (explanation.p_values == 1).all()
+    assert training_words(explanation)
+
+
+def test_the_page_says_what_another_training_would_say():
+    X, y = table()
+    explanation = pg.explain_refits(Ridge(), X, y, **ASKED)
+    content = ReportContent(title="table", target="y", task="regression", explanation=explanation)
+    for refits, shown in ((None, False), (explanation, True)):
+        section = SectionView("trainings", "Would another training say the same?")
+        trainings(section, replace(content, refits=refits))
+        assert bool(section.blocks) == shown
+        first = SectionView("drivers", "What it relies on")
+        FEATURES.sections[0][2](first, replace(content, refits=refits))
+        assert (training_words(explanation) in str(first.blocks)) == shown
+    assert training_words(explanation) in str(section.blocks)
+    assert "80 to 90" not in str(section.blocks)
+    assert "60 to 80 of 120 rows" in str(section.blocks)
+
+
+@pytest.mark.parametrize("other", [{"time_limit": "5m"}, {"group": "who"}, {"time": "day"}, {"images": ("scan",)}])
+def test_the_command_refuses_what_does_not_go_together(other):
+    with pytest.raises(pg.InputError, match=r"--refits and .* cannot be combined"):
+        RunRequest(table="t.csv", target=("y",), refits=10, **other).check()
+
+
+@pytest.mark.slow
+def test_a_run_shows_them_and_does_not_repeat_those_that_are_done(tmp_path):
+    X, y = table()
+    X.drop(columns="id").assign(y=y).to_csv(tmp_path / "table.csv", index=False)
+    (tmp_path / "preset.json").write_text(json.dumps(QUICK))
+    words = ("run", tmp_path / "table.csv", "--target", "y", "--out", tmp_path / "run")
+    words = (*words, "--preset", tmp_path / "preset.json")
+    said = call(*words, "--refits", "5")
+    explanation = pg.Explanation.load(tmp_path / "run" / "explanations" / "refits")
+    assert training_words(explanation) in said
+    assert training_words(explanation) in (tmp_path / "run" / "report.html").read_text()
+    first = tmp_path / "run" / ".explanations" / "refits" / "refits" / "000" / "values.npz"
+    written = first.stat().st_mtime_ns
+    call(*words, "--refits", "5", "--from", "explain")
+    assert first.stat().st_mtime_ns == written
+
+
+@pytest.mark.slow
+def test_ray_gives_the_same(tmp_path):
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'permgrad[scale]'")
+    X, y = table()
+    alone = pg.explain_refits(Ridge(), X, y, **ASKED)
+    shared = pg.explain_refits(Ridge(), X, y, engine="ray", workers=2, out=tmp_path / "out", **ASKED)
+    np.testing.assert_allclose(shared.values, alone.values, rtol=1e-9)
+    np.testing.assert_allclose(shared.std, alone.std, rtol=1e-6)
+    assert shared.meta["engine"] == {"engine": "ray", "workers": 2}
+    again = pg.explain_refits(Ridge(), X, y, out=tmp_path / "out", **ASKED)
+    np.testing.assert_array_equal(again.values, shared.values)

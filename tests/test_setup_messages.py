@@ -1,0 +1,52 @@
+"""Messages for users: every error has a code, and no text has the old form of a message."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from permgrad.base.error_codes import CODES
+
+ROOT = Path(__file__).parents[1] / "src"
+PACKAGES = ("permgrad", "permgrad_benchmark")
+ERRORS = ("InputError", "EnvironmentProblem", "MissingFileError", "DivergenceError", "BatchError")
+
+
+@cache
+def trees(folder: str) -> dict[Path, ast.Module]:
+    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted((ROOT / folder).rglob("*.py"))}
+
+
+def calls(folder: str) -> Iterator[tuple[str, ast.Call]]:
+    for path, tree in trees(folder).items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ERRORS:
+                yield f"{path}:{node.lineno}", node
+
+
+def texts(node: ast.AST) -> list[str]:
+    return [part.value for part in ast.walk(node) if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+
+
+@pytest.mark.parametrize("folder", PACKAGES)
+def test_every_error_has_a_code_and_no_text_the_old_form(folder: str) -> None:
+    for place, call in calls(folder):
+        code = next((keyword.value for keyword in call.keywords if keyword.arg == "code"), None)
+        code = call.args[2] if code is None and len(call.args) > 2 else code
+        assert code is not None, place
+        literal = [text for text in texts(code) if text.startswith("PG")]
+        # A name or an attribute is the code of another error, or an argument.
+        assert literal or isinstance(code, ast.Attribute | ast.Name), place
+        assert set(literal) <= CODES.keys(), f"{place}: {literal}"
+    for path, tree in trees(folder).items():
+        assert not [text for text in texts(tree) if "however:" in text], path
+
+
+def test_many_errors_are_seen() -> None:
+    assert sum(len(list(calls(folder))) for folder in PACKAGES) > 400
+    assert all(re.fullmatch(r"PG\d{3}", code) for code in CODES)

@@ -1,0 +1,312 @@
+"""Situations for ``verify_verdict``: rows, what models predict for them, and what a verdict must and must not say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from permgrad import Explanation
+from permgrad.evaluation.drift import find_drift
+from permgrad.evaluation.leaks import columns_that_tell
+from permgrad.evaluation.metrics import evaluate
+from permgrad.evaluation.segments import find_segments
+from permgrad.evaluation.skill import Predicted, against_others, skill
+from permgrad.evaluation.thresholds import never_predicted
+from permgrad.report.page.content import DataSection, PredictionSection, ReportContent
+
+FEATURES = [f"x{place}" for place in range(6)]
+LABELS = {"random_forest": "random forest", "linear": "logistic or ridge regression"}
+Array = np.ndarray[Any, Any]
+
+
+@dataclass
+class Situation:
+    """Rows, what models predict for them, and the sentences that a verdict must and must not have.
+
+    ``guess`` and the baselines' predictions are ``(rows,)`` of numbers or ``(rows, classes)`` of probabilities.
+    """
+
+    kind: str
+    task: str
+    train: pd.DataFrame
+    test: pd.DataFrame
+    learned: Array
+    truth: Array
+    guess: Array
+    classes: list[str]
+    values: Array
+    p_values: Array
+    baselines: dict[str, Array] = field(default_factory=dict)
+    must: tuple[str, ...] = ()
+    must_not: tuple[str, ...] = ()
+
+
+# ---- the situations --------------------------------------------------------------------------------------------------
+def draw(kind: str, seed: int) -> Situation:
+    """Draw a situation of a kind."""
+    rng = np.random.default_rng([seed, sorted(KINDS).index(kind)])
+    return KINDS[kind](kind, rng)
+
+
+def _tables(rng: np.random.Generator, train: int, test: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    both = [pd.DataFrame(rng.normal(size=(rows, len(FEATURES))), columns=FEATURES) for rows in (train, test)]
+    return both[0], both[1]
+
+
+def _importances(rng: np.random.Generator) -> tuple[Array, Array]:
+    """Return importances and p-values, some of them clear."""
+    clear = rng.integers(0, len(FEATURES) + 1)
+    values = np.sort(rng.gamma(1.0, 0.05, len(FEATURES)))[::-1]
+    p_values = np.where(np.arange(len(FEATURES)) < clear, rng.uniform(0, 0.004, len(FEATURES)), rng.uniform(0.1, 1))
+    return values, p_values
+
+
+def _softmax(logits: Array) -> Array:
+    table = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(table / table.sum(axis=1, keepdims=True))
+
+
+def _classified(
+    kind: str,
+    rng: np.random.Generator,
+    *,
+    rows: tuple[int, int] = (600, 400),
+    shares: tuple[float, ...] = (0.5, 0.5),
+    skill_of: float = 1.5,
+    sharper: float = 1.0,
+    **more: Any,
+) -> Situation:
+    """Classes drawn from calibrated probabilities, which ``sharper`` makes overconfident."""
+    classes = [f"class {chr(ord('a') + place)}" for place in range(len(shares))]
+    train, test = _tables(rng, *rows)
+    tables = [skill_of * rng.normal(size=(count, len(shares))) + np.log(shares) for count in rows]
+    drawn = [np.array([rng.choice(len(shares), p=row) for row in _softmax(table)]) for table in tables]
+    labels = np.asarray(classes, dtype=object)
+    values, p_values = _importances(rng)
+    logits = tables[1] if skill_of else rng.normal(scale=0.4, size=tables[1].shape) + np.log(shares)
+    guess = _softmax(sharper * logits)
+    return Situation(
+        kind,
+        "classification",
+        train,
+        test,
+        labels[drawn[0]],
+        labels[drawn[1]],
+        guess,
+        classes,
+        values,
+        p_values,
+        **more,
+    )
+
+
+def _regression(kind: str, rng: np.random.Generator, noise: float = 0.6, rows: int = 400, **more: Any) -> Situation:
+    train, test = _tables(rng, 600, rows)
+    scale = 10.0 ** rng.integers(-3, 6)
+    truths = [scale * (7 + table["x0"] + 0.5 * table["x1"]).to_numpy() for table in (train, test)]
+    guess = truths[1] + scale * noise * rng.normal(size=rows)
+    values, p_values = _importances(rng)
+    return Situation(
+        kind, "regression", train, test, truths[0], truths[1], guess, [], scale**2 * values, p_values, **more
+    )
+
+
+def _with_baselines(one: Situation, rng: np.random.Generator, gains: tuple[float, float]) -> Situation:
+    """Add two baselines: the model's predictions mixed with noise, or with the truth where a gain is above 0."""
+    for name, gain in zip(LABELS, gains, strict=True):
+        if one.task == "regression":
+            error = one.guess - one.truth
+            one.baselines[name] = one.truth + error * (1 - gain) + 0.02 * error.std() * rng.normal(size=len(error))
+            continue
+        right = (one.truth[:, None] == np.asarray(one.classes)).astype(float)
+        noise = _softmax(rng.normal(size=one.guess.shape))
+        toward, share = (right, gain) if gain > 0 else (noise, -gain)
+        one.baselines[name] = (1 - share) * one.guess + share * toward
+    return one
+
+
+def _leak(kind: str, rng: np.random.Generator) -> Situation:
+    one = _regression(kind, rng, 0.3) if rng.random() < 0.5 else _classified(kind, rng)
+    for table, target in ((one.train, one.learned), (one.test, one.truth)):
+        copy = 2.5 * target if one.task == "regression" else pd.factorize(target, sort=True)[0] + 0.0
+        table["copy"] = np.asarray(copy, dtype=np.float64)
+    one.must = ("leak",)
+    return one
+
+
+def _drift(kind: str, rng: np.random.Generator) -> Situation:
+    one = _classified(kind, rng)
+    if rng.random() < 0.5:
+        one.test["x2"] += 1.0
+    else:
+        for table, share in ((one.train, 0.2), (one.test, 0.6)):
+            table["x2"] = np.where(rng.random(len(table)) < share, "new", rng.choice(["old", "older"], len(table)))
+    one.must = ("drift",)
+    return one
+
+
+def _one_class(kind: str, rng: np.random.Generator) -> Situation:
+    one = _classified(kind, rng)
+    one.truth = np.full(len(one.truth), one.classes[0], dtype=object)
+    one.must, one.must_not = ("one_class",), ("rare",)
+    return one
+
+
+def _rare(kind: str, rng: np.random.Generator) -> Situation:
+    one = _classified(kind, rng, rows=(900, 500), shares=(0.6, 0.38, 0.02), skill_of=0.8)
+    labels = np.where(one.truth == one.classes[2], one.classes[0], one.truth)
+    labels[:7] = one.classes[2]
+    one.truth, one.must = labels, ("rare",)
+    return one
+
+
+def _never(kind: str, rng: np.random.Generator) -> Situation:
+    one = _classified(kind, rng, shares=(0.88, 0.12), skill_of=0.4)
+    one.guess = np.column_stack([np.maximum(one.guess[:, 0], 0.51), np.minimum(one.guess[:, 1], 0.49)])
+    one.must = ("never_predicted",)
+    return one
+
+
+def _unseen(kind: str, rng: np.random.Generator) -> Situation:
+    one = _classified(kind, rng)
+    one.truth[: rng.integers(1, 9)] = "class z"
+    one.must = ("unseen",)
+    return one
+
+
+def _duplicates(kind: str, rng: np.random.Generator) -> Situation:
+    one = _classified(kind, rng)
+    count = int(rng.integers(1, 60))
+    one.test.iloc[:count] = one.train.iloc[:count].to_numpy()
+    one.truth[:count] = one.learned[:count]
+    one.must = ("duplicates",)
+    return one
+
+
+def _overconfident(kind: str, rng: np.random.Generator) -> Situation:
+    one = _classified(kind, rng, rows=(600, 1500), sharper=3.5, skill_of=1.0)
+    one.must = ("calibration",)
+    return one
+
+
+def _harder(kind: str, rng: np.random.Generator) -> Situation:
+    """One quarter of the rows is predicted badly."""
+    one = _regression(kind, rng, 0.2) if rng.random() < 0.5 else _classified(kind, rng, rows=(600, 800), skill_of=3.0)
+    low = (one.test["x3"] < one.test["x3"].quantile(0.25)).to_numpy()
+    if one.task == "regression":
+        one.guess = np.where(low, one.truth + 4 * (one.guess - one.truth), one.guess)
+    else:
+        one.guess[low] = rng.permutation(one.guess[low])
+    one.must = ("worse",)
+    return one
+
+
+def _no_skill(kind: str, rng: np.random.Generator) -> Situation:
+    if rng.random() < 0.5:
+        return _classified(kind, rng, skill_of=0, must_not=("constant", "calibration_is_good"))
+    one = _regression(kind, rng, must_not=("constant",))
+    one.guess = rng.permutation(one.guess)
+    return one
+
+
+KINDS: dict[str, Callable[[str, np.random.Generator], Situation]] = {
+    "good classes": _classified,
+    "good numbers": _regression,
+    "many classes": lambda kind, rng: _classified(kind, rng, shares=(0.3, 0.2, 0.2, 0.15, 0.15), skill_of=2.0),
+    "calibrated": lambda kind, rng: _classified(kind, rng, rows=(600, 3000), must_not=("calibration",)),
+    "overconfident": _overconfident,
+    "no skill": _no_skill,
+    "leak": _leak,
+    "tie": lambda kind, rng: _with_baselines(_classified(kind, rng), rng, (-0.02, -0.03)),
+    "behind": lambda kind, rng: _with_baselines(_regression(kind, rng), rng, (0.4, 0.1)),
+    "ahead": lambda kind, rng: _with_baselines(_classified(kind, rng), rng, (-0.5, -0.7)),
+    "rare": _rare,
+    "never predicted": _never,
+    "unseen": _unseen,
+    "one class": _one_class,
+    "few rows": lambda kind, rng: _classified(kind, rng, rows=(200, int(rng.integers(5, 99))), must=("few_rows",)),
+    "few numbers": lambda kind, rng: _regression(kind, rng, rows=int(rng.integers(5, 99)), must=("few_rows",)),
+    "drift": _drift,
+    "duplicates": _duplicates,
+    "harder group": _harder,
+}
+
+
+def content_of(one: Situation) -> ReportContent:
+    """Return the report's content of a situation, made as in a run."""
+    regression = one.task == "regression"
+    known = np.asarray(one.classes, dtype=object)
+    positive = one.classes[1] if len(one.classes) == 2 else None
+    codes = one.truth if regression else pd.Index(known).get_indexer(pd.Index(one.truth))
+    constant_guess = constant_of(one)
+
+    def measure(guess: Array) -> dict[str, Any]:
+        if regression:
+            return evaluate("regression", one.truth, predictions=guess)
+        return evaluate("classification", one.truth, probabilities=guess, classes=known, positive=positive)
+
+    ours = Predicted(codes, one.guess)
+    compared = skill(one.task, ours, Predicted(codes, constant_guess), seed=0)  # type: ignore[arg-type]
+    metrics: dict[str, Any] = {
+        "task": one.task,
+        "rows": {"train": len(one.train), "validation": 100, "test": len(one.test)},
+        "test": measure(one.guess),
+        "constant": {**measure(constant_guess), **(compared or {})},
+        "baselines": {name: measure(guess) for name, guess in one.baselines.items()},
+    }
+    theirs = {name: Predicted(codes, guess) for name, guess in one.baselines.items()}
+    for name, facts in against_others(one.task, ours, theirs, seed=0).items():  # type: ignore[arg-type]
+        metrics["baselines"][name]["ahead"] = facts
+    counts = None
+    if not regression:
+        metrics["never_predicted"] = never_predicted(known, (one.truth, one.guess), (one.truth, one.guess))
+        labels = sorted({*one.classes, *one.truth.tolist()})
+        counts = pd.DataFrame({"train": [int(np.sum(one.learned == label)) for label in labels]}, index=labels)
+    shared = pd.concat([one.test.assign(y=one.truth), one.train.assign(y=one.learned)]).duplicated(keep=False)
+    pairs = set(map(tuple, one.train.assign(y=one.learned).astype(str).to_numpy().tolist()))
+    rows = one.test.assign(y=one.truth).astype(str).to_numpy().tolist()
+    data = DataSection(
+        rows=metrics["rows"],
+        class_counts=counts,
+        shared_rows=sum(tuple(row) in pairs for row in rows) if shared.any() else 0,
+        leaks=columns_that_tell((one.train, one.learned), (one.test, one.truth), one.task),  # type: ignore[arg-type]
+        drift=find_drift(one.train, one.test),
+    )
+    explanation = Explanation(
+        values=one.values[:, None],
+        names=tuple(FEATURES),
+        modality=("table",) * len(FEATURES),
+        outputs=("all",),
+        method="permgrad",
+        scope="global",
+        p_values=one.p_values[:, None],
+        meta={"quantity": "increase of the loss"},
+    )
+    predictions = PredictionSection(
+        truth=one.truth,
+        classes=one.classes,
+        probabilities=None if regression else one.guess,
+        predictions=one.guess if regression else None,
+    )
+    return ReportContent(
+        title="table",
+        target="y",
+        task=one.task,  # type: ignore[arg-type]
+        metrics=metrics,
+        data=data,
+        predictions=predictions,
+        explanation=explanation,
+        positive=positive,
+        segments=find_segments(one.test, ours, positive=1),
+    )
+
+
+def constant_of(one: Situation) -> Array:
+    """Return what a constant predicts that knows the training rows' target alone."""
+    if one.task == "regression":
+        return np.full(len(one.truth), one.learned.mean())
+    return np.tile([np.mean(one.learned == label) for label in one.classes], (len(one.truth), 1))

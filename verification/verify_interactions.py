@@ -1,0 +1,331 @@
+"""Are interactions right, are their intervals honest, and are they found in time? (Issue 31, checks 1, 3 and 4.)
+
+- functions with known interactions, two networks and LightGBM: true pairs first, intervals of the loss cover those of
+  the model itself, and nothing is found in additive functions;
+- error at equal model calls against shapiq's approximators of the same index, at their defaults;
+- 100 features, 2,000 rows: time, memory, and the ten largest pairs of the full game.
+
+    OMP_NUM_THREADS=1 python -m verification.verify_interactions
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from benchmarks._results import markdown_table, parser, record
+
+from verification._verification import small_model  # sets threads: before NumPy
+
+# isort: split
+import numpy as np
+import torch
+
+import permgrad as pg
+from permgrad.attribution.method.shapley.indices import share
+
+Model = Callable[[Any], Any]
+Pairs = set[tuple[int, int]]
+FEATURES, ROWS, TRAINED, TRUTH_ROWS = 6, 500, 4000, 20_000
+COVERAGE, REJECTED, RATIO, MINUTES, GIGABYTES = (0.92, 0.98), 0.06, 1.05, 5.0, 2.0
+
+
+# ---- functions with known interactions -------------------------------------------------------------------------------
+
+
+def functions() -> dict[str, tuple[Model, Pairs]]:
+    """Return functions of columns uniform on (−1, 1), and the pairs that interact."""
+
+    def friedman(x: Any) -> Any:
+        u = (x + 1) / 2
+        return 2 * np.sin(np.pi * u[:, 0] * u[:, 1]) + 4 * (u[:, 2] - 0.5) ** 2 + 2 * u[:, 3] + u[:, 4]
+
+    def multiplicative(x: Any) -> Any:
+        weights = np.array([0.0, 0.5, 3.0, 9.0, 99.0, 99.0])
+        return np.prod((np.abs(2 * x) + weights) / (1 + weights), axis=1)
+
+    return {
+        "product": (lambda x: 2 * x[:, 0] * x[:, 1] + x[:, 2], {(0, 1)}),
+        "XOR": (lambda x: np.sign(x[:, 0] * x[:, 1]) + x[:, 2], {(0, 1)}),
+        "Friedman": (friedman, {(0, 1)}),
+        "multiplicative g": (multiplicative, {(0, 1), (0, 2), (1, 2)}),
+        "XOR of two inputs": (lambda x: np.sign(x[:, 0] + x[:, 1]) * np.sign(x[:, 2] + x[:, 3]),
+                              {(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)}),
+        "two products": (lambda x: x[:, 0] * x[:, 1] + 2 * x[:, 2] * x[:, 3] + x[:, 4], {(0, 1), (2, 3)}),
+        "maximum": (lambda x: 2 * np.maximum(x[:, 0], x[:, 1]) + x[:, 2], {(0, 1)}),
+        "gate": (lambda x: np.where(x[:, 0] > 0, x[:, 1], -x[:, 2]), {(0, 1), (0, 2)}),
+        "linear": (lambda x: x @ np.array([2.0, 1.0, 1.0, 0.5, 0.0, 0.0]), set()),
+        "smooth sum": (lambda x: np.sin(3 * x[:, 0]) + x[:, 1] ** 2 + np.abs(x[:, 2]) + np.exp(x[:, 3]), set()),
+    }  # fmt: skip
+
+
+def draw(function: Model, rows: int, seed: list[int]) -> tuple[Any, Any]:
+    """Return rows and outcomes with some noise."""
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(-1, 1, size=(rows, FEATURES))
+    return x, function(x) + rng.normal(size=rows) * 0.2
+
+
+def perceptron(x: Any, y: Any) -> Model:
+    """Train a plain network."""
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(FEATURES, 64), torch.nn.ReLU(), torch.nn.Linear(64, 64), torch.nn.ReLU(),
+                              torch.nn.Linear(64, 1))  # fmt: skip
+    inputs, wanted = (torch.as_tensor(one, dtype=torch.float32) for one in (x, y[:, None]))
+    step = torch.optim.Adam(net.parameters(), lr=3e-3)
+    for epoch in range(60):
+        order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(epoch))
+        for part in order.split(128):
+            step.zero_grad()
+            ((net(inputs[part]) - wanted[part]) ** 2).mean().backward()
+            step.step()
+    return lambda rows: net(torch.as_tensor(rows, dtype=torch.float32)).detach().numpy()[:, 0]
+
+
+def trained(x: Any, y: Any) -> dict[str, Any]:
+    """Return the models of one table."""
+    import lightgbm
+
+    boosted = lightgbm.LGBMRegressor(n_estimators=150, num_leaves=8, verbose=-1, n_jobs=1, random_state=0)
+    return {
+        "LightGBM": boosted.fit(x, y),
+        "network": perceptron(x, y),
+        "hybrid network": small_model("regression", random_state=0).fit(x, y),
+    }
+
+
+def pairs_of(model: Any, x: Any, y: Any, seed: int, repeats: int = 2) -> pg.Explanation:
+    """Return the interactions of the squared error."""
+    options: dict[str, Any] = {} if hasattr(model, "preprocessor_") else {"task": "regression"}
+    return pg.explain(
+        model,
+        x,
+        y,
+        method="permutation",
+        interactions=2,
+        n_repeats=repeats,
+        random_state=seed,
+        progress=False,
+        **options,
+    ).of_order(2)
+
+
+def check_functions(samples: int) -> list[dict[str, Any]]:
+    """Return for each function and model whether true pairs come first, and how often intervals hold the truth."""
+    rows = []
+    for name, (function, true) in functions().items():
+        x, y = draw(function, TRAINED, [1])
+        fresh, _ = draw(function, 2000, [2])
+        for kind, model in trained(x, y).items():
+            predicted = np.asarray(model.predict(fresh) if hasattr(model, "predict") else model(fresh)).reshape(-1)
+            fit = 1 - ((function(fresh) - predicted) ** 2).mean() / np.var(function(fresh))
+            parts = [pairs_of(model, *draw(function, TRUTH_ROWS // 4, [3, at]), at, 1).values[:, 0] for at in range(4)]
+            truth, error = np.mean(parts, axis=0), np.std(parts, axis=0, ddof=1) / 2
+            inside = []
+            for sample in range(samples):
+                one = pairs_of(model, *draw(function, ROWS, [4, sample]), sample)
+                half = (one.high - one.low)[:, 0] / 2
+                # The error of the truth is added to the sample's.
+                wide = np.sqrt(1 + (error / np.maximum(one.std[:, 0], 1e-300)) ** 2)
+                inside.append(np.abs(one.values[:, 0] - truth) <= half * wide)
+            first = None
+            if true and fit > 0.95:
+                ranked = pairs_of(model, *draw(function, TRAINED // 2, [6]), 0, 10).ranking()[: len(true)]
+                first = {tuple(int(each[1:]) for each in pair.split(" × ")) for pair in ranked} == true
+            covered = float(np.mean(inside))
+            rows.append({"function": name, "model": kind, "R²": fit, "covered": covered, "true pairs first": first})
+            print(rows[-1], flush=True)
+    return rows
+
+
+def check_additive(samples: int) -> dict[str, float]:
+    """Return how often a pair of an additive function is rejected, and how often any pair is after correction."""
+    rejected, anything = [], []
+    for name in ("linear", "smooth sum"):
+        function, _ = functions()[name]
+        for sample in range(samples):
+            one = pairs_of(function, *draw(function, ROWS, [5, sample]), sample)
+            moved = one.std[:, 0] > 0
+            rejected.append((one.p_values[moved, 0] < 0.05).mean())
+            anything.append((one.p_adjusted[:, 0] < 0.05).any())
+    return {"rejected": float(np.mean(rejected)), "any after correction": float(np.mean(anything))}
+
+
+# ---- error at equal model calls --------------------------------------------------------------------------------------
+
+
+def games(players: int, seed: int) -> Iterator[tuple[str, Model, dict[tuple[int, ...], float] | None]]:
+    """Yield games of coalitions ``(n, players)``, with their Möbius transform where it is known."""
+    rng = np.random.default_rng([players, seed])
+    for name, sizes in (("small sets", [1, 2, 2, 3, 4]), ("larger sets", [2, 3, 5, 6])):
+        drawn = [tuple(sorted(rng.choice(players, rng.choice(sizes), replace=False))) for _ in range(60)]
+        moebius: dict[tuple[int, ...], float] = {}
+        for each in drawn:
+            moebius[each] = moebius.get(each, 0.0) + rng.normal()
+        terms = [(list(each), value) for each, value in moebius.items()]
+        yield name, lambda z, terms=terms: sum(value * z[:, each].all(axis=1) for each, value in terms), moebius
+    if players > 20:
+        return
+    inner, bias, outer = rng.normal(size=(players, 16)) * 2 / np.sqrt(players), rng.normal(size=16), rng.normal(size=16)
+    yield "tanh network", lambda z: np.tanh(z @ inner + bias) @ outer, None
+    yield "ReLU network", lambda z: np.maximum(1.5 * z @ inner + bias, 0) @ outer, None
+    leaves = [(rng.choice(players, 4, replace=False), rng.normal(size=16)) for _ in range(30)]
+    yield (
+        "trees",
+        lambda z: sum(leaf[(z[:, cut].astype(int) << np.arange(4)).sum(axis=1)] for cut, leaf in leaves),
+        None,
+    )
+
+
+def exact_pairs(players: int, game: Model, moebius: dict[tuple[int, ...], float] | None) -> Any:
+    """Return the SII of all pairs, ``(pairs,)``."""
+    first, second = np.triu_indices(players, 1)
+    if moebius is not None:
+        values = np.zeros((players, players))
+        for each, value in moebius.items():
+            for one in each:
+                for other in each:
+                    values[one, other] += value * float(share("SII", 2, 2, len(each))) if one != other else 0.0
+        return values[first, second]
+    codes = np.arange(2**players)
+    worth = np.concatenate([game((part[:, None] >> np.arange(players) & 1) > 0) for part in np.array_split(codes, 64)])
+    sizes = np.bitwise_count(codes)
+    for player in range(players):
+        both = worth.reshape(-1, 2, 2**player)
+        both[:, 1] -= both[:, 0]
+    worth = worth * np.array([0.0, 0.0, *(float(share("SII", 2, 2, size)) for size in range(2, players + 1))])[sizes]
+    for player in range(players):
+        both = worth.reshape(-1, 2, 2**player)
+        both[:, 0] += both[:, 1]
+    return worth[(1 << first) + (1 << second)]
+
+
+def peers(players: int, seed: int) -> dict[str, Any]:
+    """Return shapiq's approximators of k-SII at their defaults."""
+    from shapiq import approximator
+
+    kinds = ("KernelSHAPIQ", "InconsistentKernelSHAPIQ", "SVARMIQ", "SHAPIQ", "PermutationSamplingSII")
+    made = {kind: getattr(approximator, kind)(players, 2, "k-SII", random_state=seed) for kind in kinds}
+    return made | {"ProxySPEX": approximator.ProxySPEX(n=players, index="k-SII", max_order=2, random_state=seed)}
+
+
+def check_calls(seeds: int, settings: list[tuple[int, int]]) -> list[dict[str, Any]]:
+    """Return our error as a multiple of the best peer's, geometric means over seeds."""
+    rows = []
+    for players, calls in settings:
+        pairs = list(zip(*np.triu_indices(players, 1), strict=True))
+        errors: dict[str, dict[str, list[float]]] = {}
+        for seed in range(seeds):
+            for name, game, moebius in games(players, seed):
+                truth, of_game = exact_pairs(players, game, moebius), errors.setdefault(name, {})
+                ours = pg.explain(
+                    lambda z, game=game: np.asarray(game(np.asarray(z) > 0.5), dtype=float), np.ones((1, players)),
+                    method="shapley", interactions=2, exact=0, tolerance=0.0, max_permutations=calls // players,
+                    min_permutations=4, background=np.zeros((1, players)), task="regression", random_state=seed,
+                    progress=False,
+                )  # fmt: skip
+                of_game.setdefault("permgrad", []).append(_root(ours.values[0, players:, 0] - truth))
+                for kind, peer in peers(players, seed).items():
+                    values = peer.approximate(
+                        calls, lambda z, game=game: np.asarray(game(np.atleast_2d(z) > 0.5), dtype=float)
+                    )
+                    found = np.array([values.dict_values.get(tuple(map(int, pair)), 0.0) for pair in pairs])
+                    of_game.setdefault(kind, []).append(_root(found - truth))
+        for name, of_game in errors.items():
+            means = {kind: float(np.exp(np.log(np.maximum(each, 1e-12)).mean())) for kind, each in of_game.items()}
+            ours_mean = means.pop("permgrad")
+            best = min(means, key=lambda kind: means[kind])
+            rows.append({"players": players, "calls": calls, "game": name, "error": ours_mean, "best peer": best,
+                         "its error": means[best], "ratio": ours_mean / means[best]})  # fmt: skip
+            print(rows[-1], flush=True)
+    return rows
+
+
+def _root(errors: Any) -> float:
+    return float(np.sqrt((errors**2).mean()))
+
+
+# ---- time and memory -------------------------------------------------------------------------------------------------
+
+
+def check_time(full: bool) -> list[dict[str, Any]]:
+    """Return time and memory for 100 features and 2,000 rows, and how many of the ten largest pairs were looked at."""
+    import lightgbm
+
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=(6000, 100))
+    y = x[:, :10].sum(axis=1) + rng.normal(size=6000) * 0.5
+    for place in range(10):
+        y += (1.5 - place * 0.1) * x[:, 3 * place] * x[:, 3 * place + 1]
+    boosted = lightgbm.LGBMRegressor(n_estimators=200, verbose=-1, n_jobs=1, random_state=0).fit(x[2000:], y[2000:])
+    net = pg.HyNNRegressor(max_epochs=15, random_state=0, progress=False, device="cpu").fit(x[2000:], y[2000:])
+    rows = []
+    for name, model in (("LightGBM", boosted), ("default network", net)):
+        started, processor = time.perf_counter(), time.process_time()
+        some = pg.explain(
+            model, x[:2000], y[:2000], method="permutation", interactions=2, random_state=0, progress=False
+        )
+        minutes, processor = (time.perf_counter() - started) / 60, (time.process_time() - processor) / 60
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        row = {
+            "model": name,
+            "minutes": minutes,
+            "processor minutes": processor,
+            "GB (peak of the process)": memory,
+            **some.meta["interactions"],
+        }
+        if full and name == "LightGBM":
+            options = {"interactions": 2, "pairs": "all", "n_repeats": 4, "random_state": 0, "progress": False}
+            every = pg.explain(model, x[:2000], y[:2000], method="permutation", **options)
+            row["ten largest found"] = len(set(every.ranking(order=2)[:10]) & set(some.names))
+        rows.append(row)
+        print(row, flush=True)
+    return rows
+
+
+def main() -> int:
+    made = parser(__doc__)
+    made.add_argument("--only", choices=("functions", "calls", "time"), help="one part")
+    arguments = made.parse_args()
+    warnings.simplefilter("ignore")
+    quick, only, parts, passed = arguments.quick, arguments.only, [], True
+    data: list[dict[str, Any]] = []
+    if only in (None, "functions"):
+        rows = check_functions(10 if quick else 40)
+        additive = check_additive(60 if quick else 300)
+        covered = float(np.mean([row["covered"] for row in rows]))
+        first = [row["true pairs first"] for row in rows if row["true pairs first"] is not None]
+        passed &= COVERAGE[0] <= covered <= COVERAGE[1] and additive["rejected"] <= REJECTED and all(first)
+        text = f"Covered, pooled: {covered:.4f} (floor {COVERAGE}). Pairs of additive functions rejected: "
+        text += f"{additive['rejected']:.4f} (at most {REJECTED}); any after correction: "
+        parts += [markdown_table(rows), f"{text}{additive['any after correction']:.4f}."]
+        data += rows
+    if only in (None, "calls"):
+        settings = [(12, 500), (16, 1000)] if quick else [(12, 500), (16, 1000), (20, 2000), (40, 3000)]
+        rows = check_calls(3 if quick else 20, settings)
+        passed &= all(row["ratio"] <= RATIO for row in rows) and np.mean([row["ratio"] < 1 for row in rows]) > 0.5
+        parts += [markdown_table(rows), f"Floor: every ratio at most {RATIO}, most below 1."]
+        data += rows
+    if only in (None, "time"):
+        rows = check_time(full=not quick)
+        passed &= all(row["minutes"] < MINUTES and row["GB (peak of the process)"] < GIGABYTES for row in rows)
+        passed &= all(row.get("ten largest found", 10) == 10 for row in rows)
+        parts += [markdown_table(rows)]
+        data += rows
+    return record(
+        arguments,
+        "Interactions against known ones",
+        "\n\n".join(parts),
+        data,
+        passed=bool(passed),
+        seeds=[0],
+        name="verify_interactions" + (f"_{only}" if only else ""),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

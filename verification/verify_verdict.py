@@ -1,0 +1,485 @@
+"""Is every sentence of the verdict true? (Issue 30, check 8.)
+
+300 situations are drawn: a good model, no skill, a leak, a tie with a baseline, a rare class, drift, few rows, one
+class in the test rows, and more. The verdict of each is made as in a run. Then every sentence is taken apart again: its
+numbers are computed here, from the rows, by other formulas than those of permgrad. Intervals are drawn again with other
+random numbers, so their ends may differ by a fifth of their width. What a situation was made to show must be said, and
+what it does not show must not be said.
+
+    python -m verification.verify_verdict            # 300 situations, about two minutes of processor time
+    python -m verification.verify_verdict --quick    # one of each kind; nothing is written
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from verification._verification import RESULTS, Record, markdown_table  # sets threads: before NumPy
+
+# isort: split
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from permgrad.evaluation.competitors import competitors
+from permgrad.report.page.verdict import verdict
+from verification._situations import FEATURES, KINDS, LABELS, Array, Situation, constant_of, content_of, draw
+
+#: Number of situations of the long form.
+SITUATIONS = 300
+
+
+# ---- the same numbers, computed otherwise ----------------------------------------------------------------------------
+def _areas(scores: Array, members: Array, counts: Array) -> Array:
+    """ROC-AUC of each draw: the share of pairs in the right order, ties count half."""
+    inside, outside = scores[members][:, None], scores[~members]
+    order = (inside > outside) + 0.5 * (inside == outside)
+    with np.errstate(invalid="ignore"):
+        wins = np.einsum("di,ij,dj->d", counts[:, members], order, counts[:, ~members], optimize=True)
+        return np.asarray(wins / (counts[:, members].sum(axis=1) * counts[:, ~members].sum(axis=1)))
+
+
+def _metrics_of(name: str, one: Situation, guess: Array, counts: Array) -> Array:
+    """Compute a metric by its label, for each of several draws ``(draws, rows)`` of the rows."""
+    if name == "RMSE":
+        return np.sqrt(counts @ (one.truth - guess) ** 2 / counts.sum(axis=1))
+    right = one.truth[:, None] == np.asarray(one.classes, dtype=object)
+    if name == "accuracy":
+        return np.asarray(counts @ right[np.arange(len(guess)), guess.argmax(axis=1)] / counts.sum(axis=1))
+    if name == "log loss":
+        known = right.any(axis=1)
+        table = guess / guess.sum(axis=1, keepdims=True)
+        losses = -np.log(np.clip(table[known][right[known]], np.finfo(float).eps, 1))
+        return np.asarray(counts[:, known] @ losses / counts[:, known].sum(axis=1))
+    places = [1] if len(one.classes) == 2 else range(len(one.classes))
+    areas = np.stack([_areas(guess[:, place], right[:, place], counts) for place in places])
+    return np.asarray(np.ma.masked_invalid(areas).mean(axis=0).filled(np.nan))
+
+
+def metric_of(name: str, one: Situation, guess: Array) -> float:
+    """Compute a metric by its label on all test rows."""
+    return float(_metrics_of(name, one, guess, np.ones((1, len(one.truth))))[0])
+
+
+def _interval(name: str, one: Situation, first: Array, second: Array, draws: int = 600) -> tuple[float, float]:
+    """Bootstrap the difference of two models anew. Above 0, the first is better."""
+    rows = len(one.truth)
+    counts = np.random.default_rng(12345).multinomial(rows, np.full(rows, 1 / rows), draws).astype(float)
+    sign = -1.0 if name in ("RMSE", "log loss") else 1.0
+    differences = sign * (_metrics_of(name, one, first, counts) - _metrics_of(name, one, second, counts))
+    low, high = np.nanquantile(differences, [0.025, 0.975])
+    return float(low), float(high)
+
+
+_NUMBER = r"[−-]?\d[\d,]*(?:\.\d+)?(?:e[−-]?\d+)?"
+
+
+def _value(text: str) -> float:
+    return float(text.replace(",", "").replace("−", "-"))
+
+
+class Faults(list[str]):
+    """What is wrong with the sentences of a situation."""
+
+    def same(self, what: str, text: str, value: float, slack: float = 0.0) -> None:
+        """Compare a written number with its value: equal to its last digit, and within ``slack``."""
+        digits = re.sub(r"e.*", "", text)
+        decimals = len(digits.partition(".")[2])
+        power = int(_value(text.partition("e")[2] or "0"))
+        step = 0.5000001 * 10.0 ** (power - decimals)
+        step = max(step, 5.0001e-4 * abs(value)) if abs(value) >= 1e4 else step
+        if not abs(_value(text) - value) <= step + slack:
+            self.append(f"{what}: {text} is written, {value:.6g} is true")
+
+    def percent(self, what: str, text: str, share: float, slack: float = 0.0) -> None:
+        """Compare a written percentage with a share."""
+        self.same(what, text, 100 * share, 100 * slack)
+
+    def claim(self, what: str, is_true: bool) -> None:
+        """Note a claim that does not hold."""
+        if not is_true:
+            self.append(what)
+
+
+def check(one: Situation, sentences: list[dict[str, Any]]) -> Faults:
+    """Return what is wrong with the sentences of a situation."""
+    faults = Faults()
+    spoken = {sentence["facts"]["kind"]: sentence["sentence"] for sentence in sentences}
+    faults.claim(f"each kind once: {list(spoken)}", len(spoken) == len(sentences))
+    for kind in one.must:
+        faults.claim(f"{kind} is not said", kind in spoken)
+    for kind in one.must_not:
+        faults.claim(f"{kind} is said", kind not in spoken)
+    for kind, words in spoken.items():
+        plain = words.replace("\u00a0", " ").replace("\u2011", "-")
+        faults.claim(f"{kind}: no unfinished sentence: {plain}", plain.endswith(".") and "nan" not in plain.lower())
+        _CHECKS[kind](one, plain, faults)
+    _silence(one, spoken, faults)
+    return faults
+
+
+def _silence(one: Situation, spoken: dict[str, str], faults: Faults) -> None:
+    """Check that what is not said does not hold."""
+    faults.claim("few rows are silent", ("few_rows" in spoken) == (len(one.truth) < 100))
+    if one.task == "regression":
+        return
+    counts = {label: int(np.sum(one.truth == label)) for label in set(one.truth.tolist())}
+    faults.claim("one class is silent", ("one_class" in spoken) == (len(counts) == 1))
+    faults.claim("unseen classes are silent", ("unseen" in spoken) == bool(set(counts) - set(one.classes)))
+    called = {one.classes[place] for place in one.guess.argmax(axis=1)}
+    missed = [label for label in one.classes if label in counts and label not in called]
+    faults.claim("a class never predicted is silent", ("never_predicted" in spoken) == bool(missed))
+    rare = [label for label, rows in counts.items() if rows < 20] if len(counts) > 1 and len(one.truth) >= 100 else []
+    faults.claim("a rare class is silent", ("rare" in spoken) == bool(rare))
+
+
+# ---- one check for each kind of sentence -----------------------------------------------------------------------------
+def _skill(one: Situation, words: str, faults: Faults) -> None:
+    if match := re.fullmatch(rf".* predicts y with an? (.+) of ({_NUMBER})( %)? on ([\d,]+) test rows\.", words):
+        value = metric_of(match[1], one, one.guess)
+        faults.same(f"skill, {match[1]}", match[2], value * (100 if match[3] else 1))
+        faults.claim("skill: number of rows", _value(match[4]) == len(one.truth))
+        return
+    if re.fullmatch(r".* that predicts y\.", words):
+        faults.claim("skill: no metric is defined", len(set(one.truth.tolist())) < 2)
+        return
+    match = re.fullmatch(
+        r"The model predicts y (.+) a constant that ignores the features \((.+) on the test rows\)\.", words
+    )
+    faults.claim(f"skill: unknown sentence: {words}", match is not None)
+    if match is None:
+        return
+    constant = constant_of(one)
+    for name, ours, theirs in re.findall(rf"(log loss|\S+) ({_NUMBER}) against ({_NUMBER})", match[2]):
+        faults.same(f"skill, {name}", ours, metric_of(name, one, one.guess))
+        faults.same(f"skill, {name} of the constant", theirs, metric_of(name, one, constant))
+    first = next(name for name in ("RMSE", "accuracy", "ROC-AUC", "log loss") if match[2].startswith(name))
+    low, high = _interval(first, one, one.guess, constant)
+    width = high - low
+    if match[1] == "worse than":
+        faults.claim("skill: it is not worse than the constant", high < 0.2 * width)
+    else:
+        faults.claim("skill: it is better than the constant", low < 0.3 * width)
+
+
+def _against(name: str, one: Situation, words: str, other: Array, faults: Faults, *, turned: bool = False) -> None:
+    """Check ``metric a against b (difference d, 95 % interval e to f``."""
+    match = re.search(
+        rf"({_NUMBER}) against ({_NUMBER}) \(difference ({_NUMBER}), 95 % interval ({_NUMBER}) to ({_NUMBER})", words
+    )
+    faults.claim(f"numbers are missing: {words}", match is not None)
+    if match is None:
+        return
+    ours, theirs = metric_of(name, one, one.guess), metric_of(name, one, other)
+    first, second = (theirs, ours) if turned else (ours, theirs)
+    faults.same(f"{name}, first", match[1], first)
+    faults.same(f"{name}, second", match[2], second)
+    faults.same(f"{name}, difference", match[3], abs(ours - theirs))
+    low, high = _interval(name, one, one.guess, other)
+    better = (theirs - ours if name == "RMSE" else ours - theirs) >= 0
+    low, high = (low, high) if better else (-high, -low)
+    faults.same(f"{name}, lower end", match[4], low, 0.2 * (high - low))
+    faults.same(f"{name}, upper end", match[5], high, 0.2 * (high - low))
+
+
+def _over_constant(one: Situation, words: str, faults: Faults) -> None:
+    constant = constant_of(one)
+    name = "RMSE" if one.task == "regression" else "accuracy" if "right more often" in words else "ROC-AUC"
+    _against(name, one, words, constant, faults)
+    if match := re.match(r"Its error is (\d+(?:\.\d)?) % smaller than that of always predicting the mean", words):
+        share = 1 - metric_of(name, one, one.guess) / metric_of(name, one, constant)
+        faults.percent("constant: share of the error", match[1], share)
+    if match := re.match(
+        r"It is right in (\d+(?:\.\d)?) % of the test rows\. Always predicting (.+) is right in (\d+(?:\.\d)?) %", words
+    ):
+        labels, counts = np.unique(one.learned.astype(str), return_counts=True)
+        faults.claim("constant: the most frequent class", match[2] in labels[counts == counts.max()])
+        faults.percent("constant: right", match[1], metric_of("accuracy", one, one.guess))
+        faults.percent("constant: right by always the same", match[3], float(np.mean(one.truth == match[2])))
+
+
+def _lack(one: Situation, words: str, faults: Faults) -> None:
+    constant = constant_of(one)
+    for name, ours, theirs in re.findall(rf"(log loss|ROC-AUC|accuracy) ({_NUMBER}) against ({_NUMBER})", words):
+        faults.same(f"lack, {name}", ours, metric_of(name, one, one.guess))
+        faults.same(f"lack, {name} of the constant", theirs, metric_of(name, one, constant))
+    subject = "log loss" if words.startswith("Its probabilities") else "accuracy"
+    low, high = _interval(subject, one, one.guess, constant)
+    faults.claim(f"lack: its {subject} is better", low < 0.2 * (high - low))
+
+
+def _baselines(one: Situation, words: str, faults: Faults) -> None:
+    name = "RMSE" if one.task == "regression" else "ROC-AUC" if len(one.classes) == 2 else "accuracy"
+    scores = {key: metric_of(name, one, guess) for key, guess in one.baselines.items()}
+    best = (min if name == "RMSE" else max)(scores, key=lambda key: scores[key])
+    faults.claim(f"baselines: {best} is the best", competitors.get(best).label in words)
+    _against(name, one, words, one.baselines[best], faults, turned=words.startswith("The best baseline"))
+    low, high = _interval(name, one, one.guess, one.baselines[best])
+    slack = 0.2 * (high - low)
+    if words.startswith("There is no significant difference"):
+        # With two baselines, Holm's correction asks for more than this interval.
+        faults.claim(
+            "baselines: there is a difference", low < slack + 0.3 * (high - low) and high > -slack - 0.3 * (high - low)
+        )
+    elif words.startswith("The best baseline"):
+        faults.claim("baselines: it does not do better", high < slack)
+    else:
+        faults.claim("baselines: the model does not do better", low > -slack)
+
+
+def _features(one: Situation, words: str, faults: Faults) -> None:
+    if words.startswith("What it relies on does not help"):
+        return
+    order = np.argsort(one.p_values, kind="stable")
+    adjusted, largest = np.empty(len(order)), 0.0
+    for step, place in enumerate(order):
+        largest = max(largest, one.p_values[place] * (len(order) - step))
+        adjusted[place] = min(largest, 1)
+    clear = [
+        place for place in np.argsort(-one.values, kind="stable") if adjusted[place] < 0.05 and one.values[place] > 0
+    ]
+    if not clear:
+        faults.claim(f"features: none is clear: {words}", words.startswith("No feature clearly matters"))
+        return
+    match = re.match(
+        r"(\d+) of (\d+) features clearly matters?\. It relies most on (.+?), (?:together )?(\d+) % of", words
+    )
+    faults.claim(f"features: unknown sentence: {words}", match is not None)
+    if match is None:
+        return
+    faults.claim("features: count", (int(match[1]), int(match[2])) == (len(clear), len(FEATURES)))
+    named = re.split(r", | and ", match[3])
+    faults.claim("features: names", named == [FEATURES[place] for place in clear[:3]])
+    positive = np.clip(one.values, 0, None)
+    faults.percent("features: share", match[4], float(positive[clear[:3]].sum() / positive.sum()), 0.0001)
+
+
+def _leak_words(one: Situation, words: str, faults: Faults) -> None:
+    columns = re.findall(r"'([^']+)'", words.partition(" alone ")[0])
+    for column in columns:
+        x, y = (pd.concat([table[column] for table in (one.train, one.test)]), np.concatenate([one.learned, one.truth]))
+        if one.task == "regression":
+            fitted = np.polyval(np.polyfit(x, y, 1), x)
+            score = 1 - np.sum((y - fitted) ** 2) / np.sum((y - y.mean()) ** 2)
+        else:
+            score = pd.crosstab(x, y).max(axis=1).sum() / len(y)
+        faults.claim(f"leak: {column} does not give the target away", score > 0.97)
+    faults.claim(f"leak: {columns}", columns == ["copy"])
+
+
+def _unseen_words(one: Situation, words: str, faults: Faults) -> None:
+    match = re.match(r"([\d,]+) test rows? ha(?:s|ve) a class of y that no training row has \((.+?)\)", words)
+    strange = one.truth[~np.isin(one.truth.astype(str), one.learned.astype(str))]
+    faults.claim("unseen: rows", match is not None and _value(match[1]) == len(strange))
+    faults.claim("unseen: names", match is not None and match[2] == "class z")
+
+
+def _one_class_words(one: Situation, words: str, faults: Faults) -> None:
+    match = re.match(
+        r"All ([\d,]+) test rows have the class (.+), so nothing is known about the other classes\.", words
+    )
+    faults.claim("one class", match is not None and _value(match[1]) == np.sum(one.truth == match[2]) == len(one.truth))
+
+
+def _few_words(one: Situation, words: str, faults: Faults) -> None:
+    match = re.match(r"There (?:are|is) only (\d+) test rows?, so all scores are rough", words)
+    faults.claim("few rows", match is not None and int(match[1]) == len(one.test) < 100)
+    if ends := re.search(r"accuracy could be between (\S+) % and (\S+) % \(95 % interval\)", words):
+        low, high = _wilson(metric_of("accuracy", one, one.guess), len(one.truth))
+        faults.percent("few rows: lower end", ends[1], low, 1e-4)
+        faults.percent("few rows: upper end", ends[2], high, 1e-4)
+
+
+def _wilson(share: float, rows: int) -> tuple[float, float]:
+    """Return Wilson's ends: the smallest and the largest share p with (p̂ − p)² ≤ z² p (1 − p) / n, on a grid."""
+    grid = np.linspace(0, 1, 200_001)
+    inside = grid[(share - grid) ** 2 <= 1.959964**2 * grid * (1 - grid) / rows + 1e-15]
+    return float(inside.min()), float(inside.max())
+
+
+def _group_of(column: Array, words: str) -> Array:
+    """Return which rows a group of a feature has, by its name: a quarter of the numbers, or a value."""
+    if not re.match(r"(up to|over|above) ", words):
+        return np.array([text in (words, f"{words}.0") for text in column.astype(str)])
+    numbers = column.astype(float)
+    edges = [float(np.sort(numbers)[math.ceil(len(numbers) * share) - 1]) for share in (0.25, 0.5, 0.75)]
+    first = _value(re.findall(_NUMBER, words)[0])
+    below = min((0, 1), key=lambda place: abs(edges[place] - first))
+    place = 0 if words.startswith("up to") else 3 if words.startswith("above") else 1 + below
+    return np.asarray(np.searchsorted(edges, numbers, side="left") == place)
+
+
+def _worse_words(one: Situation, words: str, faults: Faults) -> None:
+    pattern = (
+        r"(One|\d+) of (\d+) tested groups of test rows (?:is|are) clearly worse than the other rows\. Where (\w+) "
+    )
+    pattern += (
+        rf"is (.+), (?:accuracy|the mean absolute error) is ({_NUMBER})(?: %)? \(95 % interval ({_NUMBER})(?: %)? to "
+    )
+    pattern += rf"({_NUMBER})(?: %)?, (\d+) rows\), on the other rows ({_NUMBER})(?: %)?\."
+    match = re.fullmatch(pattern, words)
+    faults.claim(f"worse: unknown sentence: {words}", match is not None)
+    if match is None:
+        return
+    group = _group_of(one.test[match[3]].to_numpy(), match[4])
+    faults.claim(f"worse: rows of {match[3]} {match[4]}", int(match[8]) == group.sum())
+    if one.task == "regression":
+        losses, times = np.abs(one.truth - one.guess), 1.0
+        half = 1.959964 * losses[group].std(ddof=1) / math.sqrt(group.sum())
+        ends = (float(losses[group].mean() - half), float(losses[group].mean() + half))
+        p_value = stats.ttest_ind(losses[group], losses[~group], equal_var=False).pvalue
+    else:
+        losses, times = one.truth != np.asarray(one.classes, dtype=object)[one.guess.argmax(axis=1)], 100.0
+        ends = _wilson(float(1 - losses[group].mean()), int(group.sum()))
+        table = [[np.sum(losses & rows), np.sum(~losses & rows)] for rows in (group, ~group)]
+        p_value = stats.fisher_exact(table).pvalue
+    ours, theirs = (float(losses[rows].mean()) for rows in (group, ~group))
+    scores = (ours, theirs) if one.task == "regression" else (1 - ours, 1 - theirs)
+    for what, text, value in zip(("score", "lower end", "upper end", "rest"), (match[5], match[6], match[7], match[9]),
+                                 (scores[0], *ends, scores[1]), strict=True):  # fmt: skip
+        faults.same(f"worse: {what}", text, times * value, 0.02 * times * (ends[1] - ends[0]))
+    faults.claim("worse: by less than a tenth", ours >= 1.099 * theirs)
+    faults.claim(f"worse: p is {p_value}", p_value < 0.005)
+
+
+def _rare_words(one: Situation, words: str, faults: Faults) -> None:
+    for label, count in re.findall(r"(class \w) \((\d+)\)", words):
+        faults.claim(f"rare: {label}", int(count) == np.sum(one.truth == label) < 20)
+
+
+def _never_words(one: Situation, words: str, faults: Faults) -> None:
+    for label, count in re.findall(r"The model never predicts '([^']+)', the class of ([\d,]+) test rows?\.", words):
+        place = one.classes.index(label)
+        faults.claim(f"never predicted: {label}", place not in one.guess.argmax(axis=1))
+        faults.claim("never predicted: rows", _value(count) == np.sum(one.truth == label))
+    pattern = r"threshold of (\S+) on its probability .*? it finds ([\d,]+) of them\. "
+    pattern += r"Of the rows predicted '([^']+)', (\d+) % are"
+    for cut, hits, label, right in re.findall(pattern, words):
+        called = one.guess[:, one.classes.index(label)] >= _value(cut) * (1 - 5e-3)
+        strict = one.guess[:, one.classes.index(label)] >= _value(cut) * (1 + 5e-3)
+        members = one.truth == label
+        faults.claim("never predicted: finds", np.sum(strict & members) <= _value(hits) <= np.sum(called & members))
+        shares = sorted(np.sum(rows & members) / max(rows.sum(), 1) for rows in (called, strict))
+        faults.claim("never predicted: precision", shares[0] - 0.03 <= int(right) / 100 <= shares[1] + 0.03)
+
+
+def _duplicate_words(one: Situation, words: str, faults: Faults) -> None:
+    match = re.match(r"(\d+) test rows? \((\S+) %\) (?:is|are) also in the training rows", words)
+    joined = one.test.assign(y=one.truth).merge(one.train.assign(y=one.learned).drop_duplicates(), how="inner")
+    faults.claim("duplicates: rows", match is not None and int(match[1]) == len(joined))
+    if match is not None:
+        faults.percent("duplicates: share", match[2], len(joined) / len(one.test))
+
+
+def _calibration_words(one: Situation, words: str, faults: Faults) -> None:
+    """The error of equal bins must be far above those of labels drawn from the probabilities."""
+    rng = np.random.default_rng(1)
+    places = [1] if len(one.classes) == 2 else range(len(one.classes))
+    ours, drawn = [], []
+    for place in places:
+        scores = one.guess[:, place]
+        edges = np.quantile(scores, np.linspace(0, 1, 11)[1:-1])
+        member = np.searchsorted(edges, scores)
+
+        def error(truth: Array, member: Array = member, scores: Array = scores) -> float:
+            gaps = [abs(np.sum((truth - scores)[member == one_bin])) for one_bin in range(10)]
+            return float(np.sum(gaps)) / len(scores)
+
+        ours.append(error((one.truth == one.classes[place]).astype(float)))
+        drawn.append([error((rng.random(len(scores)) < scores).astype(float)) for _ in range(100)])
+    written = re.search(rf"Expected calibration error ({_NUMBER})", words)
+    mean = float(np.mean(ours))
+    faults.claim("calibration: the number is missing", written is not None)
+    if written is not None:
+        faults.same("calibration: error", written[1], mean, 0.35 * mean + 0.005)
+    faults.claim("calibration: chance explains it", mean > float(np.quantile(np.mean(drawn, axis=0), 0.9)))
+
+
+def _drift_sentence(one: Situation, words: str, faults: Faults) -> None:
+    match = re.search(
+        r"(\w+): (\S+) % of the test rows and (\S+) % of the training rows are (at most|above|) ?(.+)\.$", words
+    )
+    faults.claim(f"drift: unknown sentence: {words}", match is not None)
+    if match is None:
+        return
+    for text, table in ((match[2], one.test), (match[3], one.train)):
+        column = table.get(match[1])
+        faults.claim("drift: no such column", column is not None)
+        if column is None:
+            return
+        if match[4]:
+            edge = _value(match[5])
+            below = float(np.mean(column.to_numpy(float) <= edge))
+            faults.percent("drift: share", text, below if match[4] == "at most" else 1 - below, 0.01)
+        else:
+            names = re.split(r", | or ", match[5])
+            faults.percent("drift: share", text, float(column.isin(names).mean()))
+    gap = abs(_value(match[2]) - _value(match[3]))
+    faults.claim("drift: the difference is small", gap >= 9)
+
+
+def _next_words(one: Situation, words: str, faults: Faults) -> None:
+    if words.startswith("For predictions alone, use "):
+        name = "RMSE" if one.task == "regression" else "ROC-AUC" if len(one.classes) == 2 else "accuracy"
+        scores = {key: metric_of(name, one, guess) for key, guess in one.baselines.items()}
+        best = (min if name == "RMSE" else max)(scores, key=lambda key: scores[key])
+        faults.claim(
+            "next: another baseline is the best", LABELS[best] in words or competitors.get(best).label in words
+        )
+    if "more rows" in words:
+        faults.claim("next: there are enough rows", len(one.truth) < 100)
+
+
+_CHECKS: dict[str, Callable[[Situation, str, Faults], None]] = {
+    "skill": _skill,
+    "constant": _over_constant,
+    "lack": _lack,
+    "baselines": _baselines,
+    "features": _features,
+    "leak": _leak_words,
+    "unseen": _unseen_words,
+    "one_class": _one_class_words,
+    "few_rows": _few_words,
+    "rare": _rare_words,
+    "never_predicted": _never_words,
+    "duplicates": _duplicate_words,
+    "worse": _worse_words,
+    "calibration": _calibration_words,
+    "drift": _drift_sentence,
+    "next": _next_words,
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Draw situations, check their sentences, and return 1 if one is not true."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quick", action="store_true", help="One situation of each kind.")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    record = Record("Every sentence of the verdict is true", options.seed)
+    total = len(KINDS) if options.quick else SITUATIONS
+    spoken: dict[str, int] = {}
+    wrong: list[str] = []
+    for place in range(total):
+        kind = list(KINDS)[place % len(KINDS)]
+        one = draw(kind, options.seed + place // len(KINDS))
+        sentences = verdict(content_of(one))
+        for sentence in sentences:
+            spoken[sentence["facts"]["kind"]] = spoken.get(sentence["facts"]["kind"], 0) + 1
+        wrong += [f"{kind} {place}: {fault}" for fault in check(one, sentences)]
+    record.write(f"{total} situations of {len(KINDS)} kinds, {sum(spoken.values())} sentences of {len(spoken)} kinds.")
+    record.write(markdown_table(["sentence", "how often"], sorted(spoken.items())))
+    for line in wrong[:40]:
+        record.write(f"- {line}")
+    record.floor("kinds of sentences that were said", float(len(spoken)), len(_CHECKS) - 1, len(_CHECKS))
+    record.floor("claims that are not true", float(len(wrong)), 0, 0)
+    return record.close(None if options.quick else RESULTS / "verify_verdict.md")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

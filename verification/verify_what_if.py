@@ -1,0 +1,421 @@
+"""Does the page predict and explain a changed row as Python does? Edits of six models in Chromium.
+
+    python -m verification.verify_what_if              # 200 edits of each model
+    python -m verification.verify_what_if --quick      # 20 edits of each. Nothing is written
+    python -m verification.verify_what_if --edits 20 --only members
+
+Each model is trained for a moment, so that its numbers are not those of a start. A page holds what a report holds for
+*What if*, makes the edits one after the other, and writes its predictions, shares and times. Predictions must agree
+with ``predict_proba`` or ``predict`` within 1e-5 (of the largest in size, for numbers), shares with ``pg.explain``
+within 1e-3 of the output's range. The time of an edit ends when its waterfall is drawn and laid out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import html
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from verification._verification import RESULTS, Record, markdown_table  # sets threads: before NumPy
+
+# isort: split
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+import permgrad as pg
+from permgrad.imaging.tinto import TintoLayout
+from permgrad.models.estimators.image_table import ImageTableModel, Records
+from permgrad.models.estimators.prepared import EncodedFrame
+from permgrad.report.page import whatif
+from permgrad.report.page.encoder_form import cells_of
+from permgrad.report.page.page_data import page_data
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+SCRIPTS = Path(whatif.__file__).parents[1] / "templates" / "scripts"
+#: Rows are changed this many times before another row is taken.
+_EDITS_OF_ROW = 10
+_RUN = """
+const data = JSON.parse(document.getElementById("edits").textContent);
+const made = Shares.make(data.content);
+const results = [];
+let shown = -1;
+JSON.parse(data.rows).forEach(([place, changes], at) => {
+  if (place !== shown) made.fix(place);
+  shown = place;
+  const start = performance.now();
+  const result = made.explain(made.encode(place, changes), made.walks[data.later.includes(at) ? 2 : 0]);
+  const outputs = result.base.length;
+  const steps = made.players.map((name, p) => ({ name, value: result.values[p * outputs] }))
+    .sort((a, b) => Math.abs(b.value) - Math.abs(a.value)).slice(0, 12);
+  const figure = document.getElementById("figure");
+  const ends = { start: result.base[0], startName: "typical rows", end: result.prediction[0], endName: "changed row" };
+  figure.replaceChildren(Charts.waterfall({ ...ends, steps }));
+  figure.getBoundingClientRect();
+  const ms = performance.now() - start;
+  results.push({
+    predicted: Array.from(made.network.predicted(result.outputs)), values: Array.from(result.values),
+    errors: Array.from(result.errors), walks: result.walks, ms,
+  });
+});
+document.getElementById("out").textContent = JSON.stringify(results);
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model, and rows to take and to change."""
+
+    model: Any
+    rows: pd.DataFrame
+    images: dict[str, list[Path]] = field(default_factory=dict)
+
+    def take(self, table: pd.DataFrame, places: Sequence[int]) -> Any:
+        """Return rows for the model: a table, or a table with the images of some of the case's rows."""
+        if not self.images:
+            return table
+        return Records({name: [files[at] for at in places] for name, files in self.images.items()}, table)
+
+
+def _table(rng: np.random.Generator, rows: int, numbers: int) -> pd.DataFrame:
+    table = pd.DataFrame(rng.normal(size=(rows, numbers)).round(3), columns=[f"n{k}" for k in range(numbers)])
+    table["n1"] = np.exp(2 * table["n1"]).round(2)
+    table["n2"] = rng.poisson(2, rows).astype(float)
+    return table
+
+
+def _mixed(rng: np.random.Generator, rows: int, numbers: int = 6, levels: int = 5) -> pd.DataFrame:
+    table = _table(rng, rows, numbers)
+    table["colour"] = rng.choice([f"colour {k}" for k in range(levels)], rows)
+    table["shop"] = rng.choice(["a", "b", "c", 'odd <&">'], rows, p=[0.6, 0.2, 0.15, 0.05])
+    table["member"] = rng.choice(["yes", "no"], rows)
+    table["paid"] = rng.random(rows) < 0.3
+    table["when"] = pd.Timestamp("2021-02-03") + pd.to_timedelta(rng.integers(0, 900 * 24, rows), unit="h")
+    table.loc[rng.random(rows) < 0.1, "n0"] = np.nan
+    table.loc[rng.random(rows) < 0.1, "n3"] = -9.0
+    table.loc[rng.random(rows) < 0.1, "colour"] = None
+    table.loc[rng.random(rows) < 0.05, "member"] = None
+    return table
+
+
+def _signal(table: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
+    numbers = table.filter(regex=r"^n\d+$").fillna(0).to_numpy()
+    wave = np.sin(2 * numbers[:, 0]) * (1 + 0.5 * np.tanh(numbers[:, 3])) + 0.4 * numbers[:, 4] * numbers[:, -1]
+    extra = 0.0 if "colour" not in table else (table["colour"] == "colour 1").to_numpy() * 1.0
+    return wave + extra + 0.2 * rng.normal(size=len(table))
+
+
+def members(epochs: int = 8) -> Case:
+    """The default network on 25 numbers: eight members, embedded numbers, images."""
+    rng = np.random.default_rng(1)
+    table = _table(rng, 1500, 25)
+    y = np.where(_signal(table, rng) > 0, "good", "bad")
+    return Case(pg.HyNNClassifier(max_epochs=epochs, random_state=0, progress=False).fit(table, y), table)
+
+
+def mixed(epochs: int = 3) -> Case:
+    """The default network on numbers, categories, dates, yes and no, missing ones of two kinds; three classes."""
+    rng = np.random.default_rng(2)
+    table = _mixed(rng, 1200)
+    y = np.digitize(_signal(table, rng), [-0.5, 0.5])
+    model = pg.HyNNClassifier(
+        max_epochs=epochs, random_state=0, progress=False, na_codes=[-9], calibration="temperature",
+        class_weight="balanced",
+    )  # fmt: skip
+    return Case(model.fit(table, y), table)
+
+
+def levels(epochs: int = 3) -> Case:
+    """A regression with a category of 60 levels, which is embedded; layer normalisation."""
+    rng = np.random.default_rng(3)
+    table = _mixed(rng, 1500, levels=70)
+    network = {"normalization": "layer", "fusion_units": (64, 32)}
+    model = pg.HyNNRegressor(max_epochs=epochs, max_levels=60, network=network, random_state=0, progress=False)
+    return Case(model.fit(table, 5000 * _signal(table, rng) + 1e5), table)
+
+
+def paper(epochs: int = 2) -> Case:
+    """The published network: TINTO's images of three channels, batch normalisation; isotonic calibration."""
+    rng = np.random.default_rng(4)
+    table = _mixed(rng, 800, 5)
+    y = np.where(_signal(table, rng) > 0, "good", "bad")
+    model = pg.HyNNClassifier(
+        preset="paper", max_epochs=epochs, random_state=0, progress=False, calibration="isotonic", pixels=12,
+        network={"activation": "gelu"},
+    )  # fmt: skip
+    return Case(model.fit(table, y), table)
+
+
+def pixels(epochs: int = 3) -> Case:
+    """Images alone, blurred, of normal scores; the fast preset."""
+    rng = np.random.default_rng(5)
+    table = _mixed(rng, 800, 8)
+    layout = TintoLayout(12, blur=True, distance=1, steps=2)
+    model = pg.HyNNRegressor(
+        preset="fast", branches=("image",), layout=layout, pixels=12, numeric="quantile", max_epochs=epochs,
+        random_state=0, progress=False, network={"pooling": (3, 1), "activation": "mish"},
+    )  # fmt: skip
+    return Case(model.fit(table, _signal(table, rng)), table)
+
+
+def one_logit(epochs: int = 3) -> Case:
+    """The table alone, one logit for two classes, weighted, standard scaling."""
+    rng = np.random.default_rng(6)
+    table = _mixed(rng, 800, 8)
+    y = np.where(_signal(table, rng) > 0.8, "rare", "usual")
+    model = pg.HyNNClassifier(
+        preset="ig-example", max_epochs=epochs, random_state=0, progress=False, calibration="prior"
+    )
+    return Case(model.fit(table, y), table)
+
+
+def photos(epochs: int = 4, folder: Path | None = None) -> Case:
+    """Images and a table: the table is changed, the row's images stay."""
+    rng = np.random.default_rng(7)
+    table = _mixed(rng, 300, 5).drop(columns="when")
+    folder = Path(tempfile.mkdtemp(prefix="permgrad-what-if-")) if folder is None else folder
+    side = rng.integers(0, 2, len(table))
+    files = []
+    for row, right in enumerate(side):
+        pixels = rng.integers(0, 60, (12, 12, 3), np.uint8)
+        pixels[4:8, 1 + 6 * right : 5 + 6 * right, 0] = 250
+        files.append(folder / f"{row}.png")
+        Image.fromarray(pixels).save(files[-1])
+    y = np.where(_signal(table, rng) + 2 * side - 1 > 0, "ill", "well").astype(object)
+    rows = Records({"photo": files}, table, y)
+    training = {"max_epochs": epochs, "batch_size": 16}
+    model = ImageTableModel("classification", preset="fast", random_state=0, training=training, progress=False)
+    return Case(model.fit(rows.take(np.arange(200)), rows.take(np.arange(200, 300))), table, {"photo": files})
+
+
+CASES: dict[str, Callable[..., Case]] = {
+    one.__name__: one for one in (members, mixed, levels, paper, pixels, one_logit, photos)
+}
+
+
+# ---- edits -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Edits:
+    """Listed rows, and changed rows ``frame``, each by the place of its listed row and the columns changed in it."""
+
+    listed: pd.DataFrame
+    rows: list[int]
+    frame: pd.DataFrame
+    places: list[int]
+    columns: list[list[str]]
+
+    def among(self, numbers: Sequence[int] | None = None) -> list[int]:
+        """Return the rows of the case that changed rows come from."""
+        return [self.rows[self.places[at]] for at in (range(len(self.places)) if numbers is None else numbers)]
+
+
+def make_edits(case: Case, edits: int, seed: int = 0) -> Edits:
+    """Change one feature after the other of a row, then of another row."""
+    rng = np.random.default_rng(seed)
+    rows = rng.choice(len(case.rows), -(-edits // _EDITS_OF_ROW), replace=False)
+    table = case.rows.iloc[rows].reset_index(drop=True)
+    lines, places, columns = [], [], []
+    for number in range(edits):
+        place, step = divmod(number, _EDITS_OF_ROW)
+        if step == 0:
+            current, changed = table.astype(object).iloc[place].copy(), list[str]()
+        else:
+            name = str(rng.choice(table.columns))
+            current[name] = _other_value(case, name, rng)
+            changed = list(dict.fromkeys([*changed, name]))
+        lines.append(current.copy())
+        places.append(place)
+        columns.append(list(changed))
+    frame = pd.DataFrame(lines).reset_index(drop=True)
+    for name, kind in case.rows.dtypes.items():
+        if kind.kind == "f":
+            frame[name] = frame[name].astype(float)
+        elif kind.kind == "M":
+            frame[name] = pd.to_datetime(frame[name])
+    return Edits(table, rows.tolist(), frame, places, columns)
+
+
+def _other_value(case: Case, name: str, rng: np.random.Generator) -> Any:
+    column = case.rows[name]
+    draw = rng.random()
+    if column.dtype.kind == "b":
+        return bool(draw < 0.5)
+    if draw < 0.15 and column.dtype.kind in "fOM":
+        return pd.NaT if column.dtype.kind == "M" else None
+    if draw < 0.25 and column.dtype == object and name != "member":
+        return "never seen"
+    if draw < 0.4 and column.dtype.kind == "f":
+        return float(np.round(3 * rng.normal(), 2))
+    return column.iloc[int(rng.integers(len(column)))]
+
+
+# ---- both sides ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How far page and Python are apart, and what shows that the comparison is not of nothing."""
+
+    predictions: float
+    shares: float
+    milliseconds: list[float]
+    largest_share: float
+    moved: float
+
+
+def page(content: dict[str, Any], edits: Edits, encoder: Any, later: list[int]) -> str:
+    """Return a page that makes the edits and writes what comes out."""
+    cells = cells_of(encoder, edits.frame)
+    changes = [{name: cells[name][at] for name in names if name in cells} for at, names in enumerate(edits.columns)]
+    rows = list(zip(edits.places, changes, strict=True))
+    data = page_data({"content": content, "later": later, "rows": json.dumps(rows)})
+    scripts = "\n".join(
+        (SCRIPTS / name).read_text(encoding="utf-8")
+        for name in ("charts.js", "page.js", "layers.js", "network.js", "shares.js")
+    )
+    return (
+        '<!doctype html><meta charset="utf-8"><title>edits</title><pre id="out"></pre><div id="figure"></div>'
+        f'<script type="application/json" id="edits">{data}</script><script>{scripts}{_RUN}</script>'
+    )
+
+
+def browse(text: str, folder: Path) -> list[dict[str, Any]]:
+    """Open a page in Chromium and return what it wrote."""
+    path = folder / "page.html"
+    path.write_text(text, encoding="utf-8")
+    assert BROWSER is not None, "no Chromium on this machine"
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    command += ["--no-first-run", "--enable-logging=stderr", f"--user-data-dir={folder / 'profile'}"]
+    done = subprocess.run(
+        [*command, "--dump-dom", path.as_uri()], capture_output=True, text=True, timeout=600, check=False
+    )
+    written = re.search(r'<pre id="out">(.*?)</pre>', done.stdout, re.DOTALL)
+    said = "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
+    assert written, said or done.stderr[-2000:]
+    assert written[1], said
+    results: list[dict[str, Any]] = json.loads(html.unescape(written[1]))
+    return results
+
+
+def background_of(model: Any, count: int) -> pd.DataFrame:
+    """Return the page's background rows as ``pg.explain`` takes them."""
+    names = list(model.preprocessor_.feature_names_in_)
+    background = EncodedFrame(pd.DataFrame(np.zeros((count, len(names))), columns=names))
+    background.encoder = model.preprocessor_
+    background.encoded = whatif.background_rows(model, count)[0]
+    return background
+
+
+def explained(model: Any, rows: Any, form: dict[str, Any], walks: int) -> pg.Explanation:
+    """Return the explanation in Python whose values the page should have."""
+    options: dict[str, Any] = {"background": background_of(model, form["walks"][0])}
+    if isinstance(model, ImageTableModel):
+        chosen = options["background"].encoded
+        inputs, donors = model.inputs(rows), model.background()
+        donors = {name: np.asarray(value)[: len(chosen)] for name, value in donors.items()}
+        donors[model.table_input] = pd.DataFrame(chosen, columns=inputs[model.table_input].columns)
+        held = [name for name in inputs if name != model.table_input]
+        options = {"background": donors, "hold": held, "level": "group", "groups": model.groups_}
+        model, rows = model.module_, inputs
+    return pg.explain(
+        model, rows, method="shapley", output="probability", exact=0, tolerance=0, same_orders=True,
+        max_permutations=2 * walks, random_state=whatif.SEED, progress=False, **options,
+    )  # fmt: skip
+
+
+def check(case: Case, edits: int, folder: Path) -> Outcome:
+    """Make edits in Chromium and compare."""
+    model, made = case.model, make_edits(case, edits)
+    later = list(range(3, edits, max(7, edits // 5)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        content = whatif.what_if(model, whatif.rows_of(model, case.take(made.listed, made.rows)))
+        assert "form" in content, content
+        results = browse(page(content, made, model.preprocessor_, later), folder)
+        classes = hasattr(model, "classes_")
+        changed = case.take(made.frame, made.among())
+        wanted = model.predict_proba(changed) if classes else model.predict(changed)[:, None]
+        form = json.loads(content["form"])
+        off = []
+        for places in ([at for at in range(edits) if at not in later], later):
+            rows = case.take(made.frame.iloc[places], made.among(places))
+            off.append(_difference(results, places, explained(model, rows, form, results[places[0]]["walks"]), form))
+    predicted = np.array([result["predicted"] for result in results])
+    scale = 1.0 if classes else max(1.0, float(np.abs(wanted).max()))
+    times = [result["ms"] for at, result in enumerate(results) if at not in later and at % _EDITS_OF_ROW]
+    return Outcome(
+        float(np.abs(predicted - wanted).max()) / scale,
+        max(pair[0] for pair in off),
+        times,
+        max(pair[1] for pair in off),
+        float(np.abs(np.diff(wanted, axis=0)).max()) / scale,
+    )
+
+
+def _difference(
+    results: list[dict[str, Any]], places: list[int], explanation: pg.Explanation, form: dict[str, Any]
+) -> tuple[float, float]:
+    """Return the largest difference of shares and of their errors, and the largest share, in ranges of the output."""
+    names = [name for name, _ in form["players"]]
+    assert explanation.meta["permutations"] == 2 * results[places[0]]["walks"]
+    order = [explanation.names.index(name) for name in names]
+    span = np.array(form["range"])
+    if len(explanation.outputs) > len(span):  # one logit for two classes
+        span = np.repeat(span, 2)
+    off = largest = 0.0
+    for key, theirs in (("values", explanation.values), ("errors", explanation.std)):
+        ours = np.array([results[at][key] for at in places]).reshape(len(places), len(names), -1)
+        off = max(off, float((np.abs(ours - theirs[:, order]) / span).max()))
+        largest = max(largest, float((np.abs(theirs) / span).max()))
+    return off, largest
+
+
+def main() -> None:
+    """Check all models and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--edits", type=int, default=200)
+    parser.add_argument("--only", nargs="*", default=list(CASES))
+    parser.add_argument("--quick", action="store_true", help="20 edits of each model.")
+    chosen = parser.parse_args()
+    edits = 20 if chosen.quick else chosen.edits
+    record = Record("A changed row in the page and in Python", 0)
+    lines, worst = [], np.zeros(3)
+    for name in chosen.only:
+        with tempfile.TemporaryDirectory() as folder:
+            outcome = check(CASES[name](), edits, Path(folder))
+        median, high = np.quantile(outcome.milliseconds, [0.5, 0.9])
+        off = [f"{value:.2g}" for value in (outcome.predictions, outcome.shares, outcome.largest_share, outcome.moved)]
+        lines.append([name, str(CASES[name].__doc__), *off, f"{median:.1f}", f"{high:.1f}"])
+        worst = np.maximum(worst, [outcome.predictions, outcome.shares, median])
+    head = [
+        "model",
+        "what it is",
+        "prediction off",
+        "share off",
+        "largest share",
+        "largest change",
+        "median ms",
+        "90 % ms",
+    ]
+    record.write(f"{edits} edits of each of {len(lines)} models, in Chromium.")
+    record.write(markdown_table(head, lines))
+    record.floor("largest difference of a prediction, times 1e5", 1e5 * float(worst[0]), 0)
+    record.floor("largest difference of a share, in thousandths of the range", 1e3 * float(worst[1]), 0)
+    record.floor("largest median time of an edit with its waterfall, in ms", float(worst[2]), 0, 100)
+    complete = edits >= 200 and set(chosen.only) == set(CASES)
+    raise SystemExit(record.close(RESULTS / "verify_what_if.md" if complete else None))
+
+
+if __name__ == "__main__":
+    main()
