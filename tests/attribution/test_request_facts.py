@@ -54,7 +54,7 @@ def test_inputs_that_are_images_are_kept_for_plots():
     inputs = [TABLE, torch.ones(2, 4, 4), torch.ones(2, 3, 8, 8)]
     space = SimpleNamespace(inputs=("table", "grey", "colour"), segments=[torch.zeros(own.shape[1:]) for own in inputs])
     shapes = tuple(image_shape(tuple(own.shape[1:])) for own in inputs)
-    request_ = SimpleNamespace(space=space, inputs=inputs, shapes=shapes)
+    request_ = SimpleNamespace(space=space, inputs=inputs, shapes=shapes, scope="local")
     assert set(input_maps(request_)) == {"images:grey", "segments:grey", "images:colour", "segments:colour"}
     assert set(input_maps(request_, numbers=32)) == {"images:grey", "segments:grey", "segments:colour"}
     assert input_maps(request_)["images:colour"].shape == (2, 3, 8, 8)

@@ -35,9 +35,10 @@ def places_of(explanation: Explanation, order: int) -> npt.NDArray[np.intp]:
     Without players, order 1 is the lowest there is, so that pairs alone can be shown like players.
     """
     orders = explanation.order
-    wanted = orders.min() if order == 1 and len(orders) else order
-    places = np.flatnonzero(orders == wanted)
-    if not len(places) and (explanation.members or order != 1):
+    single = is_whole(order) and order == 1
+    wanted = orders.min() if single and len(orders) else order
+    places = np.flatnonzero(orders == wanted) if is_whole(order) else np.empty(0, np.intp)
+    if not len(places) and (explanation.members or not single):
         raise InputError(
             f"order must be one of {', '.join(map(str, np.unique(explanation.order)))}, got {shown(order)}",
             hint="Pass interactions=2 to pg.explain for pairs.",

@@ -29,8 +29,8 @@ from permgrad.attribution.replace.donors import RowNumbers
 from permgrad.attribution.replace.game import Game, loss_value, receiver_classes
 from permgrad.attribution.replace.moments import PairMoments, estimated
 from permgrad.attribution.replace.plays import Booleans, Floats, Integers, Play, Plays
-from permgrad.base.checks import is_whole
-from permgrad.base.errors import InputError, shown
+from permgrad.base.checks import check_whole
+from permgrad.base.errors import InputError
 from permgrad.base.progress import Progress
 from permgrad.models.losses import TargetRows
 
@@ -94,6 +94,7 @@ def with_interactions(request: Request, plays: Plays, explanation: Explanation) 
         chosen, about = _screened(request, channels, candidates, wanted)
     numbers, evaluations = _measured(request, channels, chosen)
     numbers = numbers[:, :, shown_outputs(request)]
+    pilot_rows = int(about.pop("model_rows", 0))
     facts = {
         "order": order,
         "kind": "loss",
@@ -110,8 +111,7 @@ def with_interactions(request: Request, plays: Plays, explanation: Explanation) 
         fields[group] = {name: np.concatenate([one, nothing]) for name, one in getattr(explanation, group).items()}
     for name in ("values", "std", "low", "high", "p_values"):
         fields[name] = np.concatenate([getattr(explanation, name), fields[name]])
-    rows = int(explanation.meta["model_rows"]) + evaluations + int(about.pop("model_rows", 0))
-    facts.pop("model_rows", None)
+    rows = int(explanation.meta["model_rows"]) + evaluations + pilot_rows
     meta = {**explanation.meta, "interactions": facts, "model_rows": rows}
     meta["seconds"] = time.perf_counter() - request.started
     singles: list[Members] = [(place,) for place in range(players)]
@@ -121,12 +121,8 @@ def with_interactions(request: Request, plays: Plays, explanation: Explanation) 
 def check_interactions(request: Request) -> None:
     """Refuse interactions that cannot be measured, before any work starts."""
     order, pairs, players = request.options["interactions"], request.options["pairs"], len(request.space)
-    if pairs not in ("auto", "all") and not (is_whole(pairs) and pairs > 0):
-        raise InputError(
-            f"pairs must be 'auto', 'all' or an integer of at least 1, got {shown(pairs)}",
-            hint="It is the number of pairs that are measured on all rows.",
-            code="PG002",
-        )
+    if not (isinstance(pairs, str) and pairs in ("auto", "all")):
+        check_whole("pairs", pairs, "Pass 'auto', 'all' or the number of pairs that are measured on all rows.")
     if order == 1:
         return
     if request.scope == "local":

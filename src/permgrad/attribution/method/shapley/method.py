@@ -147,10 +147,10 @@ def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
             hint="Pass 2 for pairs.",
             code="PG002",
         )
-    if options["structure"] != "flat":
-        refuse_interactions(options, f"structure={options['structure']!r}")
     for name, choices in (("structure", STRUCTURES), ("game", GAMES)):
         check_choice(name, options[name], choices)
+    if options["structure"] != "flat":
+        refuse_interactions(options, f"structure={options['structure']!r}")
     standard = _EXACT_LOCAL if request.scope == "local" or options["interactions"] > 1 else _EXACT_GLOBAL
     exact = standard if options["exact"] is None else options["exact"]
     names = sum(comb(len(request.space), size) for size in range(1, options["interactions"] + 1))
