@@ -9,7 +9,7 @@ import pytest
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.refits import _divided, combine, draw_design, moderated
-from permgrad.report.sentences import training_words
+from permgrad.report.ranks import training_words
 from permgrad.report.summary import summary
 
 ROWS, REFITS, NAMES = 60, 10, ("a", "b", "c", "d")

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.attribution.replace.moments import error_correlation
-from permgrad.base.significance import holm
+from permgrad.base.significance import holm, t_quantile, t_two_sided
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -129,11 +129,9 @@ def compared(
     passed = np.isposinf(size)  # both values are certain
     tested, critical = (size > 0) & ~passed, np.inf
     if correlation is None:
-        from scipy import special
-
         freedom = max(freedom, 1.0)
-        passed |= tested & (holm(np.where(tested, 2 * special.stdtr(freedom, -size), 1.0)) < 1 - certain)
-        critical = float(special.stdtrit(freedom, 1 - (1 - certain) / 2 / max(int((~passed).sum()), 1)))
+        passed |= tested & (holm(np.where(tested, t_two_sided(size, freedom), 1.0)) < 1 - certain)
+        critical = float(t_quantile(1 - (1 - certain) / 2 / max(int((~passed).sum()), 1), freedom))
     elif tested.any():
         chances = list(_chances(std, correlation, error, freedom, certain, looks))
         passing, critical = _stepwise(size, tested, (first, second), chances, certain)

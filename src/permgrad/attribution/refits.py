@@ -49,7 +49,7 @@ _ROWS, _SCORES = "rows", "row_scores"
 
 # ---- the rows of each refit ------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class Design:
+class RefitDesign:
     """The rows that each refit is trained on, of ``rows`` in all: ``folds`` first, then halves."""
 
     trained: tuple[Rows, ...]
@@ -65,7 +65,7 @@ class Design:
         return np.repeat([(1 + slope) / len(parts[0]), -slope / len(parts[1])], [len(part) for part in parts])
 
 
-def draw_design(rows: int, refits: int, seed: int, classes: npt.NDArray[Any] | None, groups: Any = None) -> Design:
+def draw_design(rows: int, refits: int, seed: int, classes: npt.NDArray[Any] | None, groups: Any = None) -> RefitDesign:
     """Draw the rows of each refit. Classes ``(rows,)`` are divided evenly. Rows of one group stay together."""
     unit = np.arange(rows) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     count, folds = int(unit.max()) + 1, refits - refits // 2
@@ -83,7 +83,7 @@ def draw_design(rows: int, refits: int, seed: int, classes: npt.NDArray[Any] | N
         side, half = generator(seed, "sides", number).integers(0, 2, -(-count // 2)), np.zeros(count, dtype=bool)
         half[shuffled("half", number)] = np.arange(count) % 2 == np.repeat(side, 2)[:count]
         parts.append(half)
-    return Design(tuple(np.flatnonzero(part[unit]) for part in parts), folds, rows)
+    return RefitDesign(tuple(np.flatnonzero(part[unit]) for part in parts), folds, rows)
 
 
 # ---- one refit -------------------------------------------------------------------------------------------------------
@@ -120,7 +120,7 @@ class _Effects:
     shares: Floats
 
 
-def _divided(fits: Sequence[Explanation], design: Design, output: int) -> _Effects:
+def _divided(fits: Sequence[Explanation], design: RefitDesign, output: int) -> _Effects:
     """Divide the rows' parts in the importances of one output into effects of rows and of fits, by least squares."""
     features = len(fits[0].names)
     seen, sums = np.zeros((len(fits), design.rows)), np.zeros((features, design.rows))
@@ -160,7 +160,7 @@ class _Estimate:
         return cls(missing, missing, missing, missing, None, missing)
 
 
-def _estimate(value: Floats, effects: _Effects, design: Design, seed: int) -> _Estimate:
+def _estimate(value: Floats, effects: _Effects, design: RefitDesign, seed: int) -> _Estimate:
     halves = effects.fits[design.folds :] - effects.fits[design.folds :].mean(axis=0)
     rows, others = effects.rows.shape[1], len(halves) - 1
     shares = effects.shares[design.folds :] - effects.shares[design.folds :].mean(axis=0)
@@ -226,7 +226,7 @@ def first_places(features: int) -> int:
     return min(FIRST, max(1, features - 1))
 
 
-def combine(fits: Sequence[Explanation], design: Design, seed: int, facts: Mapping[str, Any]) -> Explanation:
+def combine(fits: Sequence[Explanation], design: RefitDesign, seed: int, facts: Mapping[str, Any]) -> Explanation:
     """Return the explanation of the procedure from those of its refits, in the order of the design."""
     first, confidence = fits[0], float(fits[0].meta["confidence"])
     value = np.tensordot(design.weights, np.stack([fit.values for fit in fits]), axes=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -43,6 +45,23 @@ def holm(p_values: npt.ArrayLike) -> Floats:
             code="PG002",
         )
     return adjusted(values[:, None])[:, 0]
+
+
+def t_quantile(quantile: float, freedom: npt.ArrayLike) -> Floats:
+    """Return a quantile of Student's t."""
+    return np.asarray(_special().stdtrit(freedom, quantile))
+
+
+def t_two_sided(sizes: npt.ArrayLike, freedom: npt.ArrayLike) -> Floats:
+    """Return how likely a Student's t of at least these absolute sizes is, on both sides together."""
+    return np.asarray(2 * _special().stdtr(freedom, -np.abs(sizes)))
+
+
+def _special() -> Any:
+    # The functions behind scipy.stats.t, which takes 45 MB of memory to import. Loaded with the first interval.
+    from scipy import special
+
+    return special
 
 
 def over_splits(p_values: npt.ArrayLike) -> Floats:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from permgrad.base.checks import is_number
 from permgrad.base.errors import InputError, shown
+from permgrad.base.significance import t_quantile
 from permgrad.data.read.cells import as_frame
 from permgrad.evaluation.levels import levels_of
 
@@ -94,10 +95,8 @@ def related_features(frame: pd.DataFrame, names: Sequence[str]) -> list[dict[str
     rows = len(frame)
     if rows < 4 or not chosen:
         return []
-    from scipy.stats import t
-
     # The largest value among this many pairs of unrelated columns, at 5 %.
-    chance = float(t.isf(0.025 / max(len(chosen) * (len(bases) - 1), 1), rows - 2))
+    chance = -float(t_quantile(0.025 / max(len(chosen) * (len(bases) - 1), 1), rows - 2))
     least = max(LEAST, chance / math.sqrt(rows - 2 + chance**2))
     pairs = []
     for name, strengths in _strengths(chosen, bases):

@@ -193,11 +193,11 @@ class _Rows:
 
     def _mean_test(self, score: Floats, rest: Floats, squares: Floats, sizes: Floats) -> tuple[Floats, Floats, Floats]:
         """Return the intervals of means, and p-values of their differences from those of the other rows."""
-        others = len(self.values) - sizes
+        outside = len(self.values) - sizes
         with np.errstate(invalid="ignore", divide="ignore"):
             left = np.maximum(squares - sizes * score**2, 0) / (sizes - 1) / sizes
-            right = np.maximum((self.values**2).sum() - squares - others * rest**2, 0) / (others - 1) / others
-            freedom = (left + right) ** 2 / (left**2 / (sizes - 1) + right**2 / (others - 1))
+            right = np.maximum((self.values**2).sum() - squares - outside * rest**2, 0) / (outside - 1) / outside
+            freedom = (left + right) ** 2 / (left**2 / (sizes - 1) + right**2 / (outside - 1))
             p_values = 2 * special.stdtr(freedom, -np.abs(score - rest) / np.sqrt(left + right))
             half = special.stdtrit(sizes - 1, special.ndtr(NORMAL_95)) * np.sqrt(left)
         return np.maximum(score - half, 0), score + half, np.where(np.isfinite(p_values), p_values, 1.0)

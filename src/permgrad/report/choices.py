@@ -88,7 +88,7 @@ def adding_parts(explanation: Explanation, column: int) -> dict[str, Floats]:
 OTHERS = "all other features"
 
 
-class Pairs(NamedTuple):
+class RankedPairs(NamedTuple):
     """The pairs of an explanation, the largest absolute value first. ``clear``: the adjusted p is below 0.05."""
 
     names: tuple[tuple[str, str], ...]
@@ -99,7 +99,7 @@ class Pairs(NamedTuple):
     clear: npt.NDArray[np.bool_]
 
 
-def pairs_of(explanation: Explanation, output: str | int | None = None) -> Pairs:
+def pairs_of(explanation: Explanation, output: str | int | None = None) -> RankedPairs:
     """Return the pairs of an explanation with interactions. Those of a local one are means of absolute values.
 
     Such a mean is always above 0, so that none of them is clear.
@@ -113,4 +113,4 @@ def pairs_of(explanation: Explanation, output: str | int | None = None) -> Pairs
     values, low, high, p_adjusted = (each[order, column] for each in (pairs.values, *pairs.ci(), adjusted))
     members = (pairs.members[place] for place in order)
     names = tuple((explanation.names[first], explanation.names[second]) for first, second in members)
-    return Pairs(names, values, low, high, p_adjusted, (p_adjusted < LEVEL) & signed)
+    return RankedPairs(names, values, low, high, p_adjusted, (p_adjusted < LEVEL) & signed)

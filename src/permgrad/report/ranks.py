@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,3 +51,18 @@ def order_words(frame: pd.DataFrame, most: int, named: int = 4) -> str:
         names = listed([shorten(name, 40) for name in members["feature"]], named)
         texts.append(f"{first if count == 1 else f'{first}–{last}'} {names}")
     return "; ".join(texts)
+
+
+def training_words(explanation: Explanation, show: Callable[[str], str] = str) -> str:
+    """Say how often the leading features would lead in another training, of an explanation of refits. Else nothing."""
+    facts = explanation.meta.get("another_training")
+    if not facts:
+        return ""
+    first = int(facts["first"])
+    places = "come first" if first == 1 else f"be among the first {'two' if first == 2 else 'three'}"
+    leading = [name for name in explanation.ranking() if name in facts["shares"]][:first]
+    ends = {0: "fewer than 1", 100: "more than 99"}
+    shares = [round(100 * facts["shares"][name]) for name in leading]
+    texts = [ends.get(share, str(share)) for share in shares]
+    followers = [f"{show(name)} in {text}" for name, text in zip(leading[1:], texts[1:], strict=True)]
+    return f"In another training {listed([f'{show(leading[0])} would {places} in {texts[0]} of 100', *followers])}."

@@ -276,21 +276,6 @@ def no_share_words(branches: Mapping[str, Any]) -> str:
 
 
 # ---- features that move together -------------------------------------------------------------------------------------
-def training_words(explanation: Any, show: Callable[[str], str] = str) -> str:
-    """Say how often the leading features would lead in another training, of an explanation of refits. Else nothing."""
-    facts = explanation.meta.get("another_training")
-    if not facts:
-        return ""
-    first = int(facts["first"])
-    places = "come first" if first == 1 else f"be among the first {'two' if first == 2 else 'three'}"
-    leading = [name for name in explanation.ranking() if name in facts["shares"]][:first]
-    ends = {0: "fewer than 1", 100: "more than 99"}
-    shares = [round(100 * facts["shares"][name]) for name in leading]
-    texts = [ends.get(share, str(share)) for share in shares]
-    others = [f"{show(name)} in {text}" for name, text in zip(leading[1:], texts[1:], strict=True)]
-    return f"In another training {listed([f'{show(leading[0])} would {places} in {texts[0]} of 100', *others])}."
-
-
 def related_words(pairs: Sequence[Mapping[str, Any]], names: Sequence[str], show: Callable[[str], str] = str) -> str:
     """Return a sentence on the features that are related to some of the names, or an empty text."""
     groups: list[dict[str, None]] = []

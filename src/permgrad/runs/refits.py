@@ -23,7 +23,7 @@ from permgrad.attribution.explanation import Explanation, file_frame
 from permgrad.attribution.explanation_files import write_explanation
 from permgrad.attribution.method import Request, loss_game, loss_games, methods, refuse_interactions
 from permgrad.attribution.parts.engines import Engine, make_engine
-from permgrad.attribution.refits import Design, Rows, combine, draw_design, explain_refit
+from permgrad.attribution.refits import RefitDesign, Rows, combine, draw_design, explain_refit
 from permgrad.attribution.request import Arguments, build_request, find_method, is_estimator
 from permgrad.base.checks import check_flag, check_path, check_whole
 from permgrad.base.csv_files import write_csv
@@ -281,7 +281,7 @@ def _identity(value: Any) -> str:
 
 
 # ---- all refits ------------------------------------------------------------------------------------------------------
-def _design(work: _Work, refits: int, split_groups: Any) -> Design:
+def _design(work: _Work, refits: int, split_groups: Any) -> RefitDesign:
     units = len(work.y)
     if split_groups is not None:
         groups = np.asarray(split_groups)
@@ -303,7 +303,7 @@ def _design(work: _Work, refits: int, split_groups: Any) -> Design:
 
 def _do(
     work: _Work,
-    design: Design,
+    design: RefitDesign,
     measured: Rows,
     engine: Engine,
     folder: Path | None,

@@ -32,6 +32,7 @@ from permgrad.attribution.replace.plays import Booleans, Floats, Integers, Play,
 from permgrad.base.checks import check_whole
 from permgrad.base.errors import InputError
 from permgrad.base.progress import Progress
+from permgrad.base.significance import t_quantile
 from permgrad.models.losses import TargetRows
 
 Members = tuple[int, ...]
@@ -204,8 +205,6 @@ def _screened(
 
     A pair could be as large as its estimate and two standard errors. The bound holds for all pairs left out at once.
     """
-    from scipy import special
-
     count = min(request.count, max(_LEAST_ROWS, _PILOT // len(candidates)))
     places = (np.arange(count) * (request.count / count)).astype(np.int64)
     rows = torch.from_numpy(places)
@@ -222,6 +221,6 @@ def _screened(
     mean, std = np.abs(numbers[0, :, 0]), numbers[1, :, 0]
     falling = np.argsort(-(mean + 2 * std), kind="stable")
     chosen, rest = np.sort(falling[:wanted]), falling[wanted:]
-    width = special.stdtrit(max(count - 1, 1), 1 - (1 - _CERTAIN) / (2 * len(rest)))
+    width = t_quantile(1 - (1 - _CERTAIN) / (2 * len(rest)), max(count - 1, 1))
     about = {"bound": float((mean + width * std)[rest].max()), "pilot_rows": count, "model_rows": evaluations}
     return [candidates[place] for place in chosen], about

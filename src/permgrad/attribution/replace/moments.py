@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad.base.errors import InputError
+from permgrad.base.significance import t_quantile, t_two_sided
 
 Floats = npt.NDArray[np.float64]
 NO_DONOR = -1
@@ -259,12 +260,9 @@ def interval(mean: Floats, std: Floats, count: npt.ArrayLike, confidence: float)
     Student's t with ``count − 1`` degrees of freedom, ``count`` being the effective number of rows. A mean of exactly 0
     with standard error 0 gets p = 1.
     """
-    # The functions behind scipy.stats.t, which takes 45 MB of memory to import.
-    from scipy import special
-
     freedom = np.maximum(np.asarray(count, dtype=np.float64) - 1, 1.0)
-    width = special.stdtrit(freedom, 0.5 + confidence / 2) * std
+    width = t_quantile(0.5 + confidence / 2, freedom) * std
     with np.errstate(divide="ignore", invalid="ignore"):
-        p_values = 2 * special.stdtr(freedom, -np.abs(mean) / std)
+        p_values = t_two_sided(mean / std, freedom)
     p_values = np.where((std == 0) & (mean == 0), 1.0, p_values)
     return mean - width, mean + width, p_values

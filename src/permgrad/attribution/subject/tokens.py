@@ -104,12 +104,12 @@ def _wanted(names: Sequence[str], hold: Any) -> tuple[str, ...]:
 
 def _find_tokens(subject: NetworkSubject, hold: frozenset[int], tokens: Any) -> int | None:
     names = subject.input_names
-    whole = [place for place, one in enumerate(subject.inputs) if one.ndim == 2 and not one.is_floating_point()]
+    matrices = [place for place, one in enumerate(subject.inputs) if one.ndim == 2 and not one.is_floating_point()]
     if tokens is not None:
         if tokens not in names:
             raise unknown("input in tokens=", tokens, names)
         place = names.index(tokens)
-        if place not in whole:
+        if place not in matrices:
             shape = (*subject.inputs[place].shape,)
             raise InputError(
                 f"Tokens must be whole numbers (rows, places), got {tokens!r} as {subject.inputs[place].dtype} {shape}",
@@ -117,11 +117,11 @@ def _find_tokens(subject: NetworkSubject, hold: frozenset[int], tokens: Any) -> 
                 code="PG039",
             )
         return place
-    widths = {place: subject.inputs[place].shape[1] for place in whole}
-    looked_up = {one.place for one in (subject.lookups() if whole else ()) if one.reads(widths.get(one.place, 0))}
+    widths = {place: subject.inputs[place].shape[1] for place in matrices}
+    looked_up = {one.place for one in (subject.lookups() if matrices else ()) if one.reads(widths.get(one.place, 0))}
     sequences = [
         place
-        for place in whole
+        for place in matrices
         if place in looked_up
         and place not in hold
         and subject.form.leaves[place].columns is None
@@ -143,14 +143,14 @@ def _is_switch(tensor: Tensor) -> bool:
 def _is_beside(subject: NetworkSubject, position: int, tokens: int | None) -> bool:
     """Return whether an input marks where values are: by its name and numbers, or by its shape beside tokens."""
     name, tensor = _base(subject.input_names[position]), subject.inputs[position]
-    whole = not tensor.is_floating_point()
+    integers = not tensor.is_floating_point()
     if name in _LENGTHS:
-        return whole and tensor.ndim <= 2 and tensor[0].numel() == 1
+        return integers and tensor.ndim <= 2 and tensor[0].numel() == 1
     if name in _POSITIONS:
-        return whole and tensor.ndim == 2
+        return integers and tensor.ndim == 2
     if name.endswith("mask") and tensor.ndim >= 2 and _is_switch(tensor):
         return True
-    return whole and tokens is not None and tensor.shape == subject.inputs[tokens].shape and _is_switch(tensor)
+    return integers and tokens is not None and tensor.shape == subject.inputs[tokens].shape and _is_switch(tensor)
 
 
 def _is_mask(subject: NetworkSubject, position: int, tokens: int) -> bool:

@@ -26,7 +26,7 @@ def features_data(content: ReportContent) -> dict[str, Any] | None:
     explanation = content.explanation
     if explanation is None:
         return None
-    whole = advantage(explanation, content.metrics or {})
+    total_advantage = advantage(explanation, content.metrics or {})
     order = [explanation.names.index(name) for name in explanation.ranking()]
     names = [explanation.names[place] for place in order]
     data: dict[str, Any] = {
@@ -37,10 +37,10 @@ def features_data(content: ReportContent) -> dict[str, Any] | None:
         "ranks": RANKS.format(confidence=confidence_words(explanation)),
         "of": len(names),
         "list": _list(explanation, order[:_LISTED]),
-        "share": None if whole is None else 100 / whole,
+        "share": None if total_advantage is None else 100 / total_advantage,
         "cards": [],
     }
-    if whole is not None and (without := error_without(explanation, content.metrics or {})) is not None:
+    if total_advantage is not None and (without := error_without(explanation, content.metrics or {})) is not None:
         data["list"]["without"] = [without(float(value)) for value in data["list"]["importance"]]
     if content.cards is not None:
         notes = {one["feature"]: one.get("notes", []) for one in (content.reading or {}).get("features", ())}

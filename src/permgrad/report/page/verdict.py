@@ -375,7 +375,7 @@ _ADVICE: tuple[tuple[str, _Advice], ...] = (
         partial(
             _if,
             "duplicates",
-            "Remove copies of rows, or keep them on one side of the split (--group).",
+            "Remove copies of rows, or keep them on one side of the split (--split-group).",
             other="Remove copies of rows, or keep them on one side of the split.",
         ),
     ),

@@ -87,7 +87,7 @@ def interactions(
     return figure
 
 
-def _players(explanation: Explanation, pairs: choices.Pairs, top_n: int | None, output: Any) -> list[str]:
+def _players(explanation: Explanation, pairs: choices.RankedPairs, top_n: int | None, output: Any) -> list[str]:
     """Return the features of the strongest pairs, by falling importance."""
     leading = list(dict.fromkeys(name for names in pairs.names for name in names))
     chosen = set(leading[: max(2, choices.check_top_n(top_n, len(leading)))])
@@ -95,7 +95,7 @@ def _players(explanation: Explanation, pairs: choices.Pairs, top_n: int | None, 
 
 
 def _matrix(
-    explanation: Explanation, pairs: choices.Pairs, players: list[str], label: str, title: str | None
+    explanation: Explanation, pairs: choices.RankedPairs, players: list[str], label: str, title: str | None
 ) -> PlotFigure:
     count, place = len(players), {name: at for at, name in enumerate(players)}
     table = np.full((count, count), np.nan)
@@ -128,7 +128,7 @@ def _matrix(
 
 
 def _network(
-    explanation: Explanation, pairs: choices.Pairs, players: list[str], label: str, title: str | None
+    explanation: Explanation, pairs: choices.RankedPairs, players: list[str], label: str, title: str | None
 ) -> PlotFigure:
     figure, axes = base.one_panel(6.4, 5.4, title, "Pairs that work together")
     turns = np.pi / 2 - 2 * np.pi * np.arange(len(players)) / len(players)

@@ -172,8 +172,8 @@ def _row_lines(rows: pd.DataFrame) -> list[str]:
         if pd.isna(facts.get("truth")):
             facts.pop("truth", None)
         chances = [f"{name}={value:.3f}" for name, value in facts.items() if str(name).startswith("probability_")]
-        others = {name: value for name, value in facts.items() if not str(name).startswith("probability_")}
-        named = [f"{name} {compact(value, 6) if isinstance(value, float) else value}" for name, value in others.items()]
+        plain = {name: value for name, value in facts.items() if not str(name).startswith("probability_")}
+        named = [f"{name} {compact(value, 6) if isinstance(value, float) else value}" for name, value in plain.items()]
         named = [part.replace("\u2212", "-") for part in named]  # as in the lists below, and as a shell reads it
         lines.append(f"{', '.join(named)}{'; ' if chances else ''}{', '.join(chances)}")
     return [*lines, f"and {counted(len(rows) - _MOST_ROWS, 'more row')}"] if len(rows) > _MOST_ROWS else lines

@@ -36,10 +36,10 @@ def read_rows(store: Path) -> ChangeableRows | None:
     try:
         rows = ChangeableRows(**read_npz(path))
         count = len(rows.numbers)
-        whole = rows.cells.shape == rows.missing.shape == (count, len(rows.columns)) and len(rows.encoded) == count
+        consistent = rows.cells.shape == rows.missing.shape == (count, len(rows.columns)) and len(rows.encoded) == count
     except (TypeError, ValueError, AttributeError):
-        whole = False
-    if not whole:
+        consistent = False
+    if not consistent:
         raise InputError(f"{path} is damaged", hint="Run again with --from explanation.", code="PG052")
     return rows
 

@@ -34,7 +34,7 @@ from permgrad.evaluation.related import (
     related_features,
     related_matrix,
 )
-from permgrad.report.sentences import training_words
+from permgrad.report.ranks import training_words
 from permgrad.runs.folder.documents import rows_hash
 from permgrad.runs.folder.folder import CACHE, configuration_hash, read_record
 from permgrad.runs.refits import explain_refits

@@ -12,17 +12,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from permgrad.base.errors import unknown
+from permgrad.base.errors import by_count, unknown
 from permgrad.base.significance import clearly
 from permgrad.base.startup import loading
 from permgrad.data.encode.encoding import surprises_told_once
+from permgrad.evaluation.metrics import metrics as registry
+from permgrad.report.ranks import training_words
 from permgrad.report.sentences import (
     entries_of,
     is_hybrid,
     no_share_words,
     path_words,
     related_words,
-    training_words,
 )
 from permgrad.runs.folder import folder as folders
 from permgrad.runs.folder.documents import (
@@ -191,8 +192,6 @@ def summarise(folder: Path, *, already: bool = False) -> Outcome:
 
 def _metric_lines(metrics: Mapping[str, Any]) -> list[str]:
     """Return lines on the quality of the models, the positive class, and thresholds."""
-    from permgrad.evaluation.metrics import metrics as registry
-
     models = {"permgrad": metrics["test"], **metrics["baselines"]}
     labels = {one.name: one.label for one in registry.values() if one.name in metrics["test"]}
     if len(models) > _MODELS_SIDE_BY_SIDE:
@@ -249,7 +248,7 @@ def _feature_lines(
     if clear.any():
         lines.append(
             f"  * clearly matters: p-value below 5 % after Holm's correction for {tests} features "
-            f"({clear.sum()} {'does' if clear.sum() == 1 else 'do'})"
+            f"({clear.sum()} {by_count(clear.sum(), 'does', 'do')})"
         )
     elif tests:
         lines.append(f"  None clearly matters: no p-value is below 5 % after Holm's correction for {tests} features.")

@@ -30,31 +30,31 @@ _CANDIDATES = 300
 
 
 @dataclass(frozen=True)
-class Design:
+class BalancedDesign:
     """Coalitions ``(coalitions, players)``. ``weights @ O`` are the values minus the equal share."""
 
     sets: Booleans
     weights: Floats
 
 
-def make_design(players: int, size: int) -> Design:
+def make_design(players: int, size: int) -> BalancedDesign:
     """Return the design of a size up to half of the players. For two to four players it has every coalition."""
     return _kept(players, size) if players <= _KEPT_PLAYERS else _made(players, size)
 
 
-def _made(players: int, size: int) -> Design:
+def _made(players: int, size: int) -> BalancedDesign:
     if players <= _FEW:
         exact = Tree.flat(players).coalitions()
         # One of each coalition and its complement: those with the first player, except that of all players.
         one_of_two = np.flatnonzero(exact.kept[:, 0] & ~exact.kept.all(axis=1))
-        return Design(exact.kept[one_of_two], 2 * exact.weights[:, one_of_two])
+        return BalancedDesign(exact.kept[one_of_two], 2 * exact.weights[:, one_of_two])
     if size == 2:
         sets = _cycles(players)
-        return Design(sets, np.linalg.pinv(sets - size / players))
+        return BalancedDesign(sets, np.linalg.pinv(sets - size / players))
     # All shifts of one block of players, the best of several.
     block, solution = _best_block(players, size)
     shifts = np.arange(players)[None] - np.arange(players)[:, None]
-    return Design(block[shifts % players], solution[-shifts % players])
+    return BalancedDesign(block[shifts % players], solution[-shifts % players])
 
 
 _kept = lru_cache(maxsize=1024)(_made)

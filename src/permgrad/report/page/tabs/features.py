@@ -15,8 +15,7 @@ from permgrad.report.page.tab import Tab
 from permgrad.report.page.tabs.details import branches
 from permgrad.report.page.tabs.together import nothing_together
 from permgrad.report.page.views import Mark, SectionView, TableView, as_count, figures_of, names, table_of
-from permgrad.report.ranks import RANKS, certain_ranks, rank_texts
-from permgrad.report.sentences import training_words
+from permgrad.report.ranks import RANKS, certain_ranks, rank_texts, training_words
 from permgrad.report.units import advantage, error_without, in_shares
 from permgrad.report.words import (
     clean,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from permgrad.base.errors import counted
+from permgrad.base.errors import by_count, counted
 from permgrad.report import plots
 from permgrad.report.choices import OTHERS, pairs_of
 from permgrad.report.page.page_data import packed
@@ -27,7 +27,7 @@ from permgrad.report.words import (
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
-    from permgrad.report.choices import Pairs
+    from permgrad.report.choices import RankedPairs
     from permgrad.report.page.content import ReportContent
 
 #: Effects on paper, pairs in the list, and in the page's data.
@@ -38,8 +38,8 @@ def pairs_in_units(content: ReportContent) -> Explanation | None:
     """Return the explanation with pairs, in shares of the model's advantage where there are any, as the ranking is."""
     if content.together is None or (explanation := content.together.pairs) is None:
         return None
-    whole = advantage(explanation, content.metrics or {})
-    return explanation if whole is None else in_shares(explanation, whole)
+    total_advantage = advantage(explanation, content.metrics or {})
+    return explanation if total_advantage is None else in_shares(explanation, total_advantage)
 
 
 def nothing_together(content: ReportContent) -> str:
@@ -82,7 +82,7 @@ def _kind(explanation: Explanation) -> str:
     return "loss" if about.get("index") == "Moebius" else "output"
 
 
-def leading_words(pairs: Pairs, kind: str) -> str:
+def leading_words(pairs: RankedPairs, kind: str) -> str:
     """Return how many pairs are clear, and what the strongest one says."""
     count = int(pairs.clear.sum())
     place = int(np.flatnonzero(pairs.clear)[0])
@@ -90,7 +90,7 @@ def leading_words(pairs: Pairs, kind: str) -> str:
     ends = f"{number(pairs.low[place])} to {number(pairs.high[place])}"
     return (
         f"{counted(count, 'pair')} of {len(pairs.names):,} clearly "
-        f"{'interacts' if count == 1 else 'interact'}. Strongest: {pair} ({number(pairs.values[place])}, {ends}): "
+        f"{by_count(count, 'interacts', 'interact')}. Strongest: {pair} ({number(pairs.values[place])}, {ends}): "
         f"{meaning(float(pairs.values[place]), kind)}."
     )
 
@@ -120,7 +120,7 @@ def pairs(section: SectionView, content: ReportContent) -> None:
         section.table(_table(found, explanation))
 
 
-def _table(found: Pairs, explanation: Explanation) -> Any:
+def _table(found: RankedPairs, explanation: Explanation) -> Any:
     most = slice(0, _LISTED)
     ends = [f"{low} to {high}" for low, high in zip(numbers(found.low), numbers(found.high), strict=True)]
     words = [" × ".join(map(clean, pair)) for pair in found.names]

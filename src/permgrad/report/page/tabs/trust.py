@@ -17,8 +17,8 @@ from permgrad.report import plots
 from permgrad.report.page.tab import Tab
 from permgrad.report.page.verdict import curves_of, verdict
 from permgrad.report.page.views import SectionView, TableView, as_count, figures_of, names, table_of
-from permgrad.report.ranks import certain_ranks, rank_texts
-from permgrad.report.sentences import reliability_words, segment_words, training_words
+from permgrad.report.ranks import certain_ranks, rank_texts, training_words
+from permgrad.report.sentences import reliability_words, segment_words
 from permgrad.report.words import (
     clean,
     confidence_words,
@@ -153,6 +153,11 @@ def intervals(section: SectionView, content: ReportContent) -> None:
         if scored["empty"]:
             words += f" {percent(scored['empty'])} are empty: no class is probable enough for the share asked for."
     section.text(words)
+    _interval_groups(section, content, scored, of)
+
+
+def _interval_groups(section: SectionView, content: ReportContent, scored: Mapping[str, Any], of: str) -> None:
+    """The groups of test rows in which the fewest intervals or sets hold the truth. ``of``: what they hold."""
     stored = (content.segments or {}).get("features", ())
     groups = [
         {"feature": one["feature"], **group}
@@ -167,7 +172,8 @@ def intervals(section: SectionView, content: ReportContent) -> None:
     call = "predict_interval" if "width" in scored else "predict_set"
     few = f"{below:,}" if below else "None"
     section.text(
-        f"{few} of the {counted(len(groups), 'group')} {'is' if below < 2 else 'are'} clearly below {asked}, with the "
+        f"{few} of the {counted(len(groups), 'group')} {'is' if below < 2 else 'are'} clearly below "
+        f"{percent(scored['coverage'])}, with the "
         f"complete 95\u00a0% interval. By chance alone, about {number(0.025 * len(groups), 2)} would be. "
         f"model.{call}(X, groups=…) makes the share hold in each group of a column.",
     )
