@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from permgrad import InputError, PermgradWarning
@@ -91,6 +91,7 @@ def test_modes_equal_scikit_learns(mode):
     train=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2, max_size=20, unique=True),
     other=st.lists(st.floats(allow_nan=True, allow_infinity=False), min_size=1, max_size=10),
 )
+@example(train=[5e-324, -2.2250738585e-313], other=[0.0])
 @settings(max_examples=40, deadline=None)
 def test_any_finite_number_becomes_a_finite_number_in_order(mode, train, other):
     encoder = TableEncoder(mode).fit(pd.DataFrame({"a": train}))

@@ -86,8 +86,9 @@ class Scaling:
 
         levels = np.linspace(0.0, 1.0, len(self.knots))
         shares = np.empty_like(values)
+        values, all_knots = _without_tiny(values), _without_tiny(self.knots)
         for j in range(values.shape[1]):
-            knots = self.knots[:, j]
+            knots = all_knots[:, j]
             # Up and down averaged: a value that fills several quantiles gets the middle of them.
             up = np.interp(values[:, j], knots, levels)
             down = np.interp(-values[:, j], -knots[::-1], -levels[::-1])
@@ -106,6 +107,11 @@ class Scaling:
         # A table of categories alone has no column to scale, and its knots no width that NumPy could tell rows by.
         made.knots = knots.reshape(-1, len(made.fill)) if len(made.fill) else knots.reshape(len(knots), 0)
         return made
+
+
+def _without_tiny(values: Floats) -> Floats:
+    """Take numbers for 0 whose differences are too small to divide by."""
+    return np.where(np.abs(values) < 1e-290, 0.0, values)
 
 
 def _inverse(width: Floats, otherwise: Floats | float = 0.0) -> Floats:
