@@ -263,7 +263,7 @@ def _duplicates(content: ReportContent) -> Sentence | None:
     if not shared or not rows:
         return None
     words = f"{counted(shared, 'test row')} ({percent(shared / rows)}) {by_count(shared, 'is', 'are')} also in the "
-    words += "training rows, so the scores are a little too good."
+    words += "training rows. Scores of such rows can be too good."
     return _sentence(words, "duplicates", "caution", shared=shared, rows=rows)
 
 

@@ -134,7 +134,7 @@ def classes(section: SectionView, content: ReportContent) -> None:
     if explanation is None or len(explanation.outputs) < 3:
         return
     if explanation.outputs[0] == "all":
-        section.text("Each column is the importance on the rows of that class only, in the same unit as above.")
+        section.text("Each column is the importance on the rows of that class only, in the unit of the loss.")
     section.figure(
         plots.classes(explanation, top_n=_drawn(explanation), title=""),
         "Importance by class (columns) and feature (rows).",

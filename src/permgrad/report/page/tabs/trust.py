@@ -154,11 +154,14 @@ def intervals(section: SectionView, content: ReportContent) -> None:
         if scored["empty"]:
             words += f" {percent(scored['empty'])} are empty: no class is probable enough for the share asked for."
     section.text(words)
-    _interval_groups(section, content, scored, of)
+    _interval_groups(section, content, scored, (what, of))
 
 
-def _interval_groups(section: SectionView, content: ReportContent, scored: Mapping[str, Any], of: str) -> None:
-    """The groups of test rows in which the fewest intervals or sets hold the truth. ``of``: what they hold."""
+def _interval_groups(
+    section: SectionView, content: ReportContent, scored: Mapping[str, Any], words: tuple[str, str]
+) -> None:
+    """The groups of test rows in which the fewest intervals or sets hold the truth. ``words``: for these two."""
+    what, of = words
     stored = (content.segments or {}).get("features", ())
     groups = [
         {"feature": one["feature"], **group}
@@ -171,12 +174,11 @@ def _interval_groups(section: SectionView, content: ReportContent, scored: Mappi
         return
     below = sum(group["covered_high"] < scored["coverage"] for group in groups)
     call = "predict_interval" if "width" in scored else "predict_set"
-    few = f"{below:,}" if below else "None"
+    few = f"{below:,}" if below else "none"
     section.text(
-        f"{few} of the {counted(len(groups), 'group')} {'is' if below < 2 else 'are'} clearly below "
-        f"{percent(scored['coverage'])}, with the "
-        f"complete 95\u00a0% interval. By chance alone, about {number(0.025 * len(groups), 2)} would be. "
-        f"model.{call}(X, groups=…) makes the share hold in each group of a column.",
+        f"In {few} of the {counted(len(groups), 'group')}, the 95\u00a0% interval of this share is below "
+        f"{percent(scored['coverage'])}. By chance alone, about {number(0.025 * len(groups), 2)} would be. "
+        f"In Python, model.{call}(X, groups=…) makes the share hold in each group of a column.",
     )
     columns = [
         names([group["feature"] for group in low], "feature"),
@@ -189,7 +191,7 @@ def _interval_groups(section: SectionView, content: ReportContent, scored: Mappi
             [f"{percent(group['covered_low'])} to {percent(group['covered_high'])}" for group in low],
         ),
     ]
-    section.table(table_of(f"Groups of test rows with the lowest share of {of}s inside.", columns), "Lowest groups")
+    section.table(table_of(f"Groups of test rows whose {what} hold the {of} least often.", columns), "Lowest groups")
 
 
 # ---- calibration -----------------------------------------------------------------------------------------------------

@@ -114,7 +114,7 @@ const Data = (() => {
     const [a, b] = strongest;
     box.append(figure({
       anchor: "data-related", drawing,
-      caption: `The ${names.length} most important columns. The closest are ${names[a]} and ${names[b]} (${say(strengths[a][b])}).`,
+      caption: `The ${names.length} most important columns. Of these, the closest are ${names[a]} and ${names[b]} (${say(strengths[a][b])}).`,
       rows: () => [["column", ...names], ...strengths.map((/** @type {number[]} */ line, /** @type {number} */ at) => [names[at], ...line])],
     }));
     return undefined;

@@ -194,7 +194,8 @@ const Rows = (() => {
     const whose = rows.classes && about.outputs.length > 1 ? `${about.unit || "output"} of ${about.outputs[entry.output]}` : about.unit || rows.target;
     const end = steps.reduce((/** @type {number} */ sum, /** @type {any} */ step) => sum + step.value, entry.base);
     const top = shown[0];
-    const logit = about.unit === "logit" ? " A logit is what the network returns before it becomes a probability: the larger, the more probable." : "";
+    const several = about.outputs.length > 1 ? " The probability also depends on the logits of the other classes, so it cannot be read from this one alone." : "";
+    const logit = about.unit === "logit" ? ` A logit is a raw score of the network: the larger, the more probable.${several}` : "";
     const words = `The strongest is ${top.feature}: it moves the ${whose} ${top.value >= 0 ? "up" : "down"} by ${write(Math.abs(top.value))}. ` +
       `The steps add up from the baseline${about.baseline ? ` (${about.baseline})` : ""} to this row. Method: ${about.method}.${logit}`;
     return { start: entry.base, end, steps, label: whose, words };

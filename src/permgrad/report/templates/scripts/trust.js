@@ -54,7 +54,7 @@ const Trust = (() => {
       const heads = ["group", "rows", label, "other rows", "adjusted p"];
       const has = feature.groups.some((/** @type {any} */ group) => group.observed !== undefined);
       const rates = feature.groups.some((/** @type {any} */ group) => group.recall !== undefined);
-      if (has) heads.push(share ? `are ${shorten(outcome, 14)}` : `mean ${shorten(outcome, 14)}`, "predicted");
+      if (has) heads.push(share ? `are ${shorten(outcome, 14)}` : `mean ${shorten(outcome, 14)}`, "mean prediction");
       if (rates) heads.push("found", "false alarms");
       numbers.replaceChildren(table(`Groups of ${feature.name}.`, heads, feature.groups.map((/** @type {any} */ group) => [
         group.group, group.rows.toLocaleString("en-US"), say(group.score), say(group.rest), p(group.p_holm),
