@@ -120,6 +120,8 @@ box.querySelector("button:not(.back)").click();
 say();
 const labelled = [...box.querySelectorAll("input, select")].every((one) => box.querySelector(`label[for="${one.id}"]`));
 said.push(labelled, number.value, box.querySelectorAll("img, b").length);
+WhatIf.show(box, -1);
+said.push(box.textContent);
 return said;
 """
 
@@ -143,7 +145,7 @@ def test_the_panel_shows_changes_against_the_original_and_resets_them(tmp_path):
         f'<script type="text/plain" id="page-data">{deflated(page_data({"rows": {"whatIf": content}}))}</script>'
         f"<script>{script}</script></body>"
     )
-    first, number, both, after, labelled, value, strange = visit(page, tmp_path, STEPS).quiet()
+    first, number, both, after, labelled, value, strange, other = visit(page, tmp_path, STEPS).quiet()
     assert first[0].startswith("Probability of yes: ")
     assert table["<b>n</b>"][1] > -0.5
     for row, words in ((table[1:2], first[0]), (table[1:2].assign(**{"<b>n</b>": -0.5}), number[0])):
@@ -158,6 +160,7 @@ def test_the_panel_shows_changes_against_the_original_and_resets_them(tmp_path):
     assert labelled
     assert float(value) == pytest.approx(table["<b>n</b>"][1], rel=1e-6)
     assert strange == 0  # names and levels are text
+    assert other == "Only 60 of the test rows can be changed here. Choose Show: can be changed."
 
 
 def test_pg_report_holds_the_network_of_permgrad_and_a_reason_for_other_models(fitted):

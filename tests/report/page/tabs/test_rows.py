@@ -17,6 +17,7 @@ from permgrad.report.page.rows_data import columns_data, numbers_data, rows_data
 DRIVE = """
 const all = (query) => [...document.querySelectorAll(query)];
 const words = (query) => all(query).map((one) => one.textContent);
+Page.data("rows").whatIf = { form: "{}", rows: [0, 3, 9999] };
 const rows = Rows.read(Page.data("rows"));
 const numbers = (wish) => Rows.search(rows, wish).map((row) => rows.numbers[row]);
 const seen = {
@@ -24,7 +25,7 @@ const seen = {
   eighteen: numbers({ words: "18" }), above: numbers({ words: "MSinceOldestTradeOpen > 70" }),
   text: numbers({ words: "never" }), customer: numbers({ words: "customer = c7" }),
   truth: numbers({ truth: "1" }), order: numbers({ sort: "error" }).slice(0, 3),
-  segment: numbers({ column: rows.columns[0], group: 0 }),
+  segment: numbers({ column: rows.columns[0], group: 0 }), changeable: numbers({ show: "changeable" }),
 };
 Page.go("rows");
 seen.first = words(".row-page h4")[0];
@@ -51,6 +52,7 @@ for (const row of rows.all) {
   times.push(performance.now() - start);
 }
 seen.last = words(".row-page h4")[0];
+seen.kinds = [...all("#rows .controls select")[0].options].map((one) => one.text);
 return seen;
 """
 
@@ -106,6 +108,12 @@ def test_rows_are_found_by_number_value_class_segment_and_kind(seen, content):
     assert seen["order"] == number[np.argsort(of_truth)[:3]].tolist()
     third = listed.table.iloc[:, 0].sort_values().iloc[15]
     assert seen["segment"] == number[listed.table.iloc[:, 0] < third].tolist()
+
+
+@needs_browser
+def test_rows_that_can_be_changed_are_found(seen):
+    assert seen["changeable"] == [0, 3]
+    assert seen["kinds"][-1] == "can be changed"
 
 
 @needs_browser

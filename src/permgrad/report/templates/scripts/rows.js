@@ -68,7 +68,7 @@ const Rows = (() => {
       drawn: all.filter((/** @type {number} */ row) => random[row]),
       columns: data.columns.map(columnOf), identifiers: data.identifiers.map(columnOf),
       outcome: (/** @type {number} */ row, output = 0) => (classes ? Number(truth[row] === output) : truth[row]),
-      parts: partsOf(data.parts ?? []),
+      parts: partsOf(data.parts ?? []), changeable: new Set(data.whatIf?.form ? data.whatIf.rows : []),
     };
     cache.set(data, made);
     return made;
@@ -137,6 +137,7 @@ const Rows = (() => {
     /** @type {Record<string, (row: number) => boolean>} */
     const kinds = {
       wrong: rows.wrong, right: (row) => !rows.wrong(row), unsure: rows.unsure, explained: (row) => rows.parts.has(row),
+      changeable: (row) => rows.changeable.has(rows.numbers[row]),
     };
     const kind = kinds[wish.show ?? ""] ?? (() => true);
     const cut = wish.column && wish.group !== undefined && wish.group >= 0 ? Features.groups(wish.column, rows.all, 4) : null;
@@ -363,6 +364,8 @@ const Rows = (() => {
     const kinds = rows.classes
       ? [["", "all rows"], ["wrong", "wrong"], ["right", "right"], ["unsure", "unsure"], ["explained", "explained"]]
       : [["", "all rows"], ["wrong", "largest errors (one in ten)"], ["explained", "explained"]];
+    const changeable = rows.numbers.filter((/** @type {number} */ number) => rows.changeable.has(number)).length;
+    if (changeable && changeable < rows.all.length) kinds.push(["changeable", "can be changed"]);
     const group = element("select", { change: (/** @type {Event} */ event) => { wish.group = Number(/** @type {HTMLSelectElement} */ (event.target).value); draw(); } });
     const groupLabel = labelled("Value", group);
     groupLabel.hidden = true;

@@ -133,7 +133,7 @@ const WhatIf = (() => {
       return true;
     }
     if (place < 0 || place >= content.rows.length) {
-      box.append(Page.element("p", { class: "quiet" }, `Only ${content.rows.length} of the test rows can be changed here.`));
+      box.append(Page.element("p", { class: "quiet" }, `Only ${content.rows.length} of the test rows can be changed here. Choose Show: can be changed.`));
       return true;
     }
     loaded(content);
