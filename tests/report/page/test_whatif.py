@@ -121,7 +121,7 @@ say();
 const labelled = [...box.querySelectorAll("input, select")].every((one) => box.querySelector(`label[for="${one.id}"]`));
 said.push(labelled, number.value, box.querySelectorAll("img, b").length);
 WhatIf.show(box, -1);
-said.push(box.textContent);
+said.push(box.textContent, [WhatIf.decision("a", ""), WhatIf.decision("a", "a"), WhatIf.decision("b", "a")]);
 return said;
 """
 
@@ -145,12 +145,16 @@ def test_the_panel_shows_changes_against_the_original_and_resets_them(tmp_path):
         f'<script type="text/plain" id="page-data">{deflated(page_data({"rows": {"whatIf": content}}))}</script>'
         f"<script>{script}</script></body>"
     )
-    first, number, both, after, labelled, value, strange, other = visit(page, tmp_path, STEPS).quiet()
+    first, number, both, after, labelled, value, strange, other, decisions = visit(page, tmp_path, STEPS).quiet()
     assert first[0].startswith("Probability of yes: ")
     assert table["<b>n</b>"][1] > -0.5
     for row, words in ((table[1:2], first[0]), (table[1:2].assign(**{"<b>n</b>": -0.5}), number[0])):
         shown = 100 * model.predict_proba(row)[0, 1]
         assert abs(float(words.replace("\u00a0", " ").split(": ")[1].split()[0]) - shown) <= 1
+    was, now = (model.predict(row)[0] for row in (table[1:2], table[1:2].assign(**{"<b>n</b>": -0.5})))
+    assert first[0].endswith(f". Predicted: {was}.")
+    assert number[0].endswith(f" Still predicted: {now}." if now == was else f" Now predicted: {now}, was {was}.")
+    assert decisions == ["Predicted: a", "Still predicted: a", "Now predicted: b, was a"]
     assert first[1:] == [0, 1, True]
     assert number[1:] == [1, 1, False]
     assert "was" in number[0]

@@ -232,8 +232,7 @@ const WhatIf = (() => {
       result.replaceChildren(
         Page.element("strong", {}, classes ? `Probability of ${name}: ${Charts.percent(is)}` : `Prediction: ${Charts.write(is, 4)}`),
         changed ? ` (was ${classes ? Charts.percent(was) : Charts.write(was, 4)})` : "",
-        classes && classes.length > 2 ? `. Most probable: ${classes[best]}${changed && best !== first ? `, before ${classes[first]}` : ""}` : "",
-        ".",
+        ".", classes ? ` ${decision(classes[best], changed ? classes[first] : "")}.` : "",
       );
       const steps = model.players.map((/** @type {string} */ player, /** @type {number} */ p) => ({
         name: player, value: found.values[p * outputs + output], error: found.errors[p * outputs + output],
@@ -267,6 +266,12 @@ const WhatIf = (() => {
     if (mine === turn) update();
   };
 
+  /** The most probable class in words, and the one before a change. @param {string} now @param {string} was */
+  const decision = (now, was) => {
+    if (!was) return `Predicted: ${now}`;
+    return now === was ? `Still predicted: ${now}` : `Now predicted: ${now}, was ${was}`;
+  };
+
   /** The class explained first: the positive one of two, else the most probable one. @param {any} before @param {string[]} classes @param {any} content */
   const startOutput = (before, classes, content) => {
     if (classes.length === 2) return content.positive ?? 1;
@@ -291,7 +296,7 @@ const WhatIf = (() => {
     box.append(details);
   };
 
-  return { show, fold };
+  return { decision, show, fold };
 })();
 
 Rows.panel((box, row, rows) => WhatIf.fold(box, rows.numbers[row]));
