@@ -435,7 +435,7 @@ def tune(request: requests.TuneRequest) -> Outcome:
 
 @command(app, requests.DemoRequest, examples=["permgrad demo", "permgrad demo --images --open"])
 def demo(request: requests.DemoRequest) -> Outcome:
-    """Train and explain a network on a small table, to see what you get. It takes a minute or two.
+    """Train and explain a network on a small table, to see what you get. It takes less than a minute.
 
     The table comes with permgrad. With --images it is drawn: a picture and three numbers in each row.
     """
