@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -83,6 +85,28 @@ def test_functions_of_the_scripts(tmp_path):
     assert found["children"] == 0, "names are text"
     assert HOSTILE[1] in found["drawn"]
     assert found["stills"] == ["none", "block"], "a view that fails leaves what stands without it"
+
+
+@pytest.mark.parametrize(("start", "end"), [(0.52, 0.78), (0.701, 0.7031), (-1234567.0, 1234567.0), (3.0, 3.0)])
+def test_the_texts_of_a_narrow_waterfall_have_room(tmp_path, start, end):
+    steps = [{"name": "MaxDelq2PublicRecLast12M", "value": end - start}, {"name": "W" * 40, "value": 0}]
+    fall = {"start": start, "end": end, "startName": "s", "endName": "e", "steps": steps}
+    script = f"""
+      const fall = Charts.waterfall({json.dumps(fall)}, {{ width: 330, left: 150 }});
+      fall.style.fontFamily = "var(--sans)";
+      document.body.append(fall);
+      const boxes = (query) => [...fall.querySelectorAll(query)].map((one) => one.getBBox());
+      return {{ names: boxes("text[text-anchor=end]").map((box) => box.x),
+        ticks: boxes(".axis text").filter((box) => box.width).map((box) => [box.x, box.x + box.width]) }};
+    """
+    found = visit(
+        render_page(title="t", kind="test", headline="h", tabs=[TabView("one", "One", [], None)]), tmp_path, script
+    ).answer
+    assert len(found["names"]) == 4
+    assert min(found["names"]) >= 0, "no name is cut at the left"
+    ticks = found["ticks"]
+    assert ticks, "an axis has a number"
+    assert all(left[1] + 4 < right[0] for left, right in pairwise(ticks)), "the texts of ticks stand apart"
 
 
 def test_tabs_links_and_files(page, tmp_path):

@@ -132,6 +132,39 @@ const Charts = (() => {
     return `${letters.slice(0, head).join("")}…${letters.slice(letters.length - (width - 1 - head)).join("")}`;
   };
 
+  /** @type {CanvasRenderingContext2D|null} */
+  let pen = null;
+
+  /** How wide a text is with letters of 12 pixels. @param {string} words */
+  const widthOf = (words) => {
+    if (!pen) {
+      pen = /** @type {CanvasRenderingContext2D} */ (document.createElement("canvas").getContext("2d"));
+      pen.font = `12px ${getComputedStyle(document.body).getPropertyValue("--sans") || "sans-serif"}`;
+    }
+    return pen.measureText(words).width;
+  };
+
+  /** Shorten a name until it fits into some pixels. @param {string} name @param {number} room */
+  const fitted = (name, room) => {
+    let words = name;
+    for (let letters = [...name].length - 1; letters > 3 && widthOf(words) > room; letters -= 1) words = shorten(name, letters);
+    return words;
+  };
+
+  /**
+   * Ticks whose texts stand apart below an axis: fewer of them where they would touch.
+   * @param {any} scale @param {number} count @param {(value: any) => string} say
+   */
+  const apart = (scale, count, say) => {
+    const fits = (/** @type {number[]} */ marks) =>
+      marks.length < 2 || Math.abs(scale(marks[1]) - scale(marks[0])) >= Math.max(...marks.map((mark) => widthOf(say(mark)))) + 8;
+    for (let most = count; most > 0; most -= 1) {
+      const marks = ticks(scale.domain, most);
+      if (marks.length && fits(marks)) return marks;
+    }
+    return ticks(scale.domain, count).slice(0, 1);
+  };
+
   /** A text at a place. @param {Record<string, any>} [attributes] */
   const text = (/** @type {number} */ x, /** @type {number} */ y, /** @type {string} */ words, attributes = {}) =>
     node("text", { x, y, fill: colour("muted"), "font-size": 12, ...attributes }, words);
@@ -145,9 +178,9 @@ const Charts = (() => {
   const axis = (frame, scale, options) => {
     const { side, label = "", count = 5, grid = true } = options;
     const named = scale.size !== undefined;
-    const marks = named ? scale.domain : ticks(scale.domain, count);
     const say = options.write ?? (named ? (/** @type {string} */ name) => shorten(name) : write);
     const across = side === "x";
+    const marks = named ? scale.domain : across ? apart(scale, count, say) : ticks(scale.domain, count);
     const [bottom, right] = [frame.height - frame.bottom, frame.width - frame.right];
     const group = node("g", { class: "axis", "aria-hidden": "true" });
     for (const mark of marks) {
@@ -294,7 +327,7 @@ const Charts = (() => {
           x: Math.min(from, to), y: top, width: Math.max(Math.abs(to - from), 0.8), height: y.size,
           fill: colour(up ? "positive" : "negative"),
         }, node("title", {}, `${step.name}: ${write(step.value)}`)),
-        text(frame.left - 8, top + y.size * 0.72, shorten(step.name, Math.min(28, Math.floor((frame.left - 10) / 6.6))), { "text-anchor": "end" }),
+        text(frame.left - 8, top + y.size * 0.72, fitted(shorten(step.name, 28), frame.left - 10), { "text-anchor": "end" }),
         text(Math.max(from, to) + 5, top + y.size * 0.72, (up ? "+" : "") + write(step.value), { fill: colour("ink") }),
       );
     });
