@@ -9,7 +9,7 @@ from scipy import stats
 
 from permgrad.evaluation import segments
 from permgrad.evaluation.metrics import evaluate
-from permgrad.evaluation.segments import find_segments, worse_groups
+from permgrad.evaluation.segments import find_segments, groups_of_rows, worse_groups
 from permgrad.evaluation.skill import Predicted
 
 
@@ -119,3 +119,18 @@ def test_three_classes_one_unknown_and_a_table_without_groups():
     assert "recall" not in result["features"][0]["groups"][0]
     assert find_segments(frame[["name"]], Predicted(truth, guess))["features"] == []
     assert find_segments(frame[:0], Predicted(truth[:0], guess[:0]))["overall"] is None
+
+
+def test_single_rows_are_in_the_groups_that_were_scored_and_codes_are_never_low():
+    rng = np.random.default_rng(0)
+    score = rng.integers(40, 95, 300)
+    score[::7] = -9
+    X = pd.DataFrame({"score": score, "town": rng.choice(["Ulm", "Bonn", None], 300)})
+    scored = find_segments(X, Predicted(score * 1.0, score + rng.normal(size=300)), na_codes=[-9])
+    places = np.arange(300)
+    for feature in scored["features"]:
+        codes, names = groups_of_rows(X, places, ["score", "town"], [-9])[feature["feature"]]
+        counted = {names[code]: int((codes == code).sum()) for code in np.unique(codes)}
+        assert counted == {group["group"]: group["rows"] for group in feature["groups"]}
+    codes, names = groups_of_rows(X, places[::7], ["score"], [-9])["score"]
+    assert {names[code] for code in codes} == {"missing"}

@@ -110,6 +110,29 @@ def worse_groups(segments: Mapping[str, Any]) -> list[dict[str, Any]]:
     return sorted(worse, key=lambda group: -abs(group["score"] - group["rest"]))
 
 
+def groups_of_rows(
+    X: pd.DataFrame,
+    places: npt.NDArray[np.integer],
+    names: Sequence[str],
+    na_codes: Sequence[str | int | float] = (),
+) -> dict[str, Levels]:
+    """Return the group of the rows at ``places`` by each of some columns, and its groups' names, see ``find_segments``.
+
+    Tables of many cells are sampled with these rows: there, the ends of ranges can differ a little.
+
+    Examples:
+        >>> X = pd.DataFrame({"age": [*range(40), -9]})
+        >>> codes, names = groups_of_rows(X, np.array([0, 40]), ["age"], [-9])["age"]
+        >>> [names[code] for code in codes]
+        ['up to 9', 'missing']
+    """
+    seen = np.union1d(looked_at(len(X), len(X.columns)), places)
+    table = blank_codes(X.iloc[seen][list(names)], list(na_codes))
+    at = np.searchsorted(seen, places)
+    groups = {name: levels for name in names if (levels := _groups(table[name], str(name))) is not None}
+    return {str(name): (codes[at], words) for name, (codes, words) in groups.items()}
+
+
 def _groups(series: pd.Series[Any], name: str) -> Levels | None:
     """Return the group of each row, and their names. None where rows are all alike, or nearly all different."""
     cells = cells_of(series, name)

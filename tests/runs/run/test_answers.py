@@ -40,6 +40,7 @@ def listed_section(rows: int = 6, **changes) -> ListedSection:
         "identifiers": pd.DataFrame({"patient": [f"p{k}" for k in range(rows)]}),
         "similar": similar,
         "inside": rng.uniform(size=(rows, 2)) > 0.5,
+        "groups": {"size": (np.arange(rows) % 2, ["up to 0", "missing"])},
     }
     return ListedSection(**{**fields, **changes})
 
@@ -54,6 +55,8 @@ def test_listed_rows_come_back(tmp_path):
     assert read.identifiers["patient"].tolist() == section.identifiers["patient"].tolist()
     for name in ("numbers", "random", "truth", "predicted", "inside"):
         assert getattr(read, name).tolist() == getattr(section, name).tolist()
+    codes, names = read.groups["size"]
+    assert (codes.tolist(), names) == ([0, 1] * 3, ["up to 0", "missing"])
     assert read.similar.distance.tolist() == section.similar.distance.tolist()
     assert read.similar.table["colour"].tolist() == ["red", "blue"]
     assert (read.rows, read.classes, read.notable, read.similar.of) == (50, ["no", "yes"], [20], 10)

@@ -196,7 +196,8 @@ class ListedSection:
     ``predicted`` ``(rows, outputs)`` are probabilities or the prediction. ``numbers`` are those of the rows in their
     file, ``random`` says which were drawn at random from all ``rows``. ``notable`` are the numbers of those that were
     explained in addition. ``local`` are the explanations of listed rows, ``maps`` their activation maps. ``inside`` are
-    the ends of their intervals ``(rows, 2)``, or whether each class is in their set ``(rows, classes)``.
+    the ends of their intervals ``(rows, 2)``, or whether each class is in their set ``(rows, classes)``. ``groups`` are
+    those of the tab Trust, by column: each row's group, and the groups' names.
     """
 
     table: pd.DataFrame
@@ -212,6 +213,7 @@ class ListedSection:
     identifiers: pd.DataFrame | None = None
     similar: SimilarRows | None = None
     inside: npt.NDArray[Any] | None = None
+    groups: Mapping[str, tuple[npt.NDArray[np.integer], Sequence[str]]] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)

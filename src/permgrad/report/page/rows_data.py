@@ -52,7 +52,7 @@ def rows_data(content: ReportContent) -> dict[str, Any] | None:
         "random": packed(np.asarray(listed.random), "u1"),
         "truth": packed(truth, "u2" if shares else "f4"),
         "predicted": packed(np.asarray(listed.predicted) * 65535 + 0.5, "u2") if shares else packed(listed.predicted),
-        "columns": columns_data(listed.table.iloc[:, :_COLUMNS]),
+        "columns": _grouped(columns_data(listed.table.iloc[:, :_COLUMNS]), listed),
         "identifiers": [] if listed.identifiers is None else columns_data(listed.identifiers),
         "parts": [part for local in listed.local if (part := _parts(local, listed, content, places)) is not None],
         "pictures": _pictures(listed, content, places),
@@ -82,6 +82,15 @@ def columns_data(table: pd.DataFrame) -> list[dict[str, Any]]:
         words = [clean(level)[:most] for level in levels]
         codes = np.where(codes < 0, len(words), codes)
         columns.append({"name": clean(name), "levels": words, "codes": packed(codes, "u2")})
+    return columns
+
+
+def _grouped(columns: list[dict[str, Any]], listed: ListedSection) -> list[dict[str, Any]]:
+    """Add the groups of the tab Trust to the listed columns."""
+    for name, column in zip(listed.table.columns, columns, strict=False):
+        if str(name) in listed.groups:
+            codes, names = listed.groups[str(name)]
+            column["groups"] = {"names": [clean(word) for word in names], "codes": packed(codes, "u2")}
     return columns
 
 

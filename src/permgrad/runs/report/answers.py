@@ -14,6 +14,7 @@ from permgrad.base.random import generator
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.evaluation import listing
 from permgrad.evaluation.cards import Predict, Sample, feature_cards
+from permgrad.evaluation.segments import groups_of_rows
 from permgrad.report.page.content import CardsSection, ListedSection, LocalRows, SimilarRows
 from permgrad.runs.report.measured import Measured, Train
 from permgrad.runs.run.answers import (
@@ -83,6 +84,8 @@ def listed_of(
     names = [name for name in main.ranking() if name in table.columns][:MOST_COLUMNS]
     guess = measured.guess if measured.classes else measured.guess[:, None]
     truth = measured.places if measured.classes else measured.truth
+    with keeping_warnings():
+        groups = groups_of_rows(table, listed.places, names)
     return ListedSection(
         table=table.iloc[listed.places][names].reset_index(drop=True),
         numbers=listed.places,
@@ -95,6 +98,7 @@ def listed_of(
         notable=list(explained[1].numbers) if len(explained) > 1 else [],
         local=list(explained),
         similar=_similar(table, train, names[:SIMILAR_COLUMNS], listed.places, seed),
+        groups=groups,
     )
 
 

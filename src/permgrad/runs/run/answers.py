@@ -18,6 +18,7 @@ from permgrad.data.read.table import blank_codes
 from permgrad.data.types.column_types import read_numbers
 from permgrad.evaluation import listing
 from permgrad.evaluation.cards import POINTS, Predict, Sample, as_numbers, feature_cards
+from permgrad.evaluation.segments import groups_of_rows
 from permgrad.report.page.content import CardsSection, ListedSection, SimilarRows
 from permgrad.runs.folder.documents import read_json
 from permgrad.runs.run.predicting import predictions_of
@@ -158,8 +159,8 @@ def write_listed(run: _Explained, main: Explanation, drawn: npt.NDArray[np.int64
         run.explain(NOTABLE, run.rows.iloc[further], method="integrated_gradients", tolerance=0.02)
         facts = run.numbers[further].tolist()
     names = [name for name in main.ranking() if name in raw.columns][:MOST_COLUMNS]
-    identifiers = run.work.inputs.parts["test"].identifiers
-    named = identifiers.iloc[_test_places(run, places)] if len(identifiers.columns) else None
+    test, among = run.work.inputs.parts["test"], _test_places(run, places)
+    named = test.identifiers.iloc[among] if len(test.identifiers.columns) else None
     section = ListedSection(
         table=raw.iloc[places][names].reset_index(drop=True),
         identifiers=None if named is None else named.reset_index(drop=True),
@@ -178,6 +179,7 @@ def write_listed(run: _Explained, main: Explanation, drawn: npt.NDArray[np.int64
             names[:SIMILAR_COLUMNS],
             seed=run.work.request.seed,
         ),
+        groups=groups_of_rows(test.X, among, names, run.work.inputs.na_codes),
     )
     save_listed(run.store, section)
 
@@ -239,6 +241,8 @@ def save_listed(store: Path, section: ListedSection) -> None:
     if section.identifiers is not None:
         facts["identifiers"], columns = stored_columns(section.identifiers, "identifier")
         arrays |= columns
+    facts["groups"] = [{"column": column, "names": list(names)} for column, (_, names) in section.groups.items()]
+    arrays |= {f"group/{place}": np.asarray(codes) for place, (codes, _) in enumerate(section.groups.values())}
     if (similar := section.similar) is not None:
         facts["similar"] = {"searched": similar.searched, "of": similar.of}
         facts["similar"]["table"], columns = stored_columns(similar.table, "similar")
@@ -270,6 +274,10 @@ def read_listed(store: Path) -> ListedSection | None:
         truth=arrays["truth"],
         predicted=arrays["predicted"],
         inside=arrays.get("inside"),
+        groups={
+            entry["column"]: (arrays[f"group/{place}"], entry["names"])
+            for place, entry in enumerate(facts.get("groups", ()))  # runs of an older version have none
+        },
     )
 
 

@@ -26,6 +26,7 @@ const seen = {
   text: numbers({ words: "never" }), customer: numbers({ words: "customer = c7" }),
   truth: numbers({ truth: "1" }), order: numbers({ sort: "error" }).slice(0, 3),
   segment: numbers({ column: rows.columns[0], group: 0 }), changeable: numbers({ show: "changeable" }),
+  lost: numbers({ column: rows.columns[1], group: 2 }),
 };
 Page.go("rows");
 seen.first = words(".row-page h4")[0];
@@ -52,11 +53,23 @@ for (const row of rows.all) {
   times.push(performance.now() - start);
 }
 seen.last = words(".row-page h4")[0];
+const choose = (select, text) => {
+  select.value = [...select.options].find((one) => one.text === text).value;
+  select.dispatchEvent(new Event("change"));
+};
+const selects = all("#rows .controls select");
+choose(selects.find((one) => one.closest("label").textContent.startsWith("Segment")), rows.columns[1].name);
+const value = selects.find((one) => one.closest("label").textContent.startsWith("Value"));
+seen.groups = [...value.options].map((one) => one.text);
+choose(value, "missing");
+seen.listed = words("#rows .chooser tbody td:first-child").map(Number);
 seen.kinds = [...all("#rows .controls select")[0].options].map((one) => one.text);
 return seen;
 """
 
 
+#: Groups of the second column: every tenth row is missing.
+GROUPS = np.where(np.arange(60) % 10 == 0, 2, np.arange(60) % 2)
 INTERVALS = {"coverage": 0.9, "covered": 0.88, "low": 0.8, "high": 0.93, "rows": 60, "size": 1.2, "empty": 0.0}
 
 
@@ -81,6 +94,7 @@ def content():
     )
     content.listed.local = [LocalRows(explanation=local, numbers=explained.numbers)]
     content.listed.local += [LocalRows(explanation=texts, numbers=explained.numbers)]
+    content.listed.groups = {str(content.listed.table.columns[1]): (GROUPS, ["up to <b>7", "above <b>7", "missing"])}
     content.listed.inside = content.listed.predicted > 0.3
     content.metrics = {**(content.metrics or {}), "intervals": INTERVALS}
     return dataclasses.replace(content, rows=content.rows[:1])
@@ -114,6 +128,12 @@ def test_rows_are_found_by_number_value_class_segment_and_kind(seen, content):
 def test_rows_that_can_be_changed_are_found(seen):
     assert seen["changeable"] == [0, 3]
     assert seen["kinds"][-1] == "can be changed"
+
+
+@needs_browser
+def test_segments_are_the_groups_of_the_tab_trust_with_missing_ones_apart(seen, content):
+    assert seen["groups"] == ["up to <b>7", "above <b>7", "missing"]
+    assert seen["lost"] == seen["listed"] == content.listed.numbers[GROUPS == 2].tolist()
 
 
 @needs_browser

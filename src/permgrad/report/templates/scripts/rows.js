@@ -27,15 +27,17 @@ const Rows = (() => {
 
   /** A column: `number(row)`, for texts `code(row)`, and `text(row)` as it is shown. @param {any} stored */
   const columnOf = (stored) => {
+    const group = stored.groups && array(stored.groups.codes);
+    const groups = group && { names: stored.groups.names, code: (/** @type {number} */ row) => group[row] };
     if (stored.levels) {
       const codes = array(stored.codes);
       const code = (/** @type {number} */ row) => codes[row];
       const say = (/** @type {number} */ row) => stored.levels[codes[row]] ?? "missing";
-      return { name: stored.name, levels: stored.levels, code, number: () => NaN, text: say };
+      return { name: stored.name, levels: stored.levels, groups, code, number: () => NaN, text: say };
     }
     const values = array(stored.values);
     const number = (/** @type {number} */ row) => values[row];
-    return { name: stored.name, levels: null, code: () => -1, number, text: (/** @type {number} */ row) => plain(values[row]) };
+    return { name: stored.name, levels: null, groups, code: () => -1, number, text: (/** @type {number} */ row) => plain(values[row]) };
   };
 
   /** @type {Map<any, any>} */
@@ -127,6 +129,9 @@ const Rows = (() => {
         : one.text(row) === part.replace("-", "−"))));
   };
 
+  /** The groups of a column as in the tab Trust, or ranges of the listed rows in a run that has stored none. */
+  const segments = (/** @type {any} */ rows, /** @type {any} */ column) => column.groups ?? Features.groups(column, rows.all, 4);
+
   /**
    * Rows that match, in order.
    * @param {any} rows
@@ -140,7 +145,7 @@ const Rows = (() => {
       changeable: (row) => rows.changeable.has(rows.numbers[row]),
     };
     const kind = kinds[wish.show ?? ""] ?? (() => true);
-    const cut = wish.column && wish.group !== undefined && wish.group >= 0 ? Features.groups(wish.column, rows.all, 4) : null;
+    const cut = wish.column && wish.group !== undefined && wish.group >= 0 ? segments(rows, wish.column) : null;
     const fits = rows.all.filter((/** @type {number} */ row) => kind(row)
       && (!wish.truth || rows.truth[row] === Number(wish.truth)) && (!wish.best || rows.best(row) === Number(wish.best))
       && (!cut || cut.code(row) === wish.group) && matches(row));
@@ -372,7 +377,7 @@ const Rows = (() => {
     const segment = choice([["", "all"], ...rows.columns.map((/** @type {any} */ column, /** @type {number} */ at) => [String(at), column.name])], () => {
       wish.column = segment.value === "" ? null : rows.columns[Number(segment.value)];
       wish.group = wish.column ? 0 : -1;
-      const cut = wish.column ? Features.groups(wish.column, rows.all, 4).names : [];
+      const cut = wish.column ? segments(rows, wish.column).names : [];
       group.replaceChildren(...cut.map((name, at) => element("option", { value: at }, name)));
       groupLabel.hidden = !cut.length;
       draw();
