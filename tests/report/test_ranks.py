@@ -5,9 +5,7 @@ import pandas as pd
 import pytest
 
 from permgrad import Explanation
-from permgrad.attribution.explanation import file_frame
-from permgrad.attribution.ranks import MOST_ORDERED, certain_ranks
-from permgrad.report.ranks import order_words, rank_texts
+from permgrad.report.ranks import MOST_ORDERED, certain_ranks, order_words, rank_texts
 
 
 def explained(values, std=0.1, **fields):
@@ -40,14 +38,6 @@ def test_intervals_of_ranks_are_written_everywhere():
     assert result.summary().endswith("Order at 95 % confidence: 1 f0; 2–3 f1 and f2; 4 f3.")
     words = {text.get_text() for text in result.plot.bar().axes[0].texts}
     assert {"rank", "1", "2–3", "4"} <= words
-    written = file_frame(explained([0.0, 5.0, 1.9, 2.0], correlation=np.eye(4)[None]))
-    assert written[["feature", "rank_low", "rank_high"]].to_numpy().tolist() == [
-        ["f1", 1, 1],
-        ["f3", 2, 3],
-        ["f2", 2, 3],
-        ["f0", 4, 4],
-    ]
-    assert "rank_low" not in file_frame(explained([2.0, 1.0], std=np.nan))
 
 
 def test_where_there_are_no_errors_there_are_no_ranks():

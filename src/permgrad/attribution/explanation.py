@@ -15,13 +15,12 @@ from permgrad.attribution.explanation_files import OF_ROWS, arrays_like_values, 
 from permgrad.attribution.orders import (
     adjusted_by_order,
     check_members,
-    falling,
     not_installed,
     of_order,
-    row_weights,
+    places_of,
     to_shapiq,
 )
-from permgrad.attribution.ranks import MOST_TOGETHER, certain_ranks, rank_frame
+from permgrad.attribution.ranks import MOST_TOGETHER, rank_frame
 from permgrad.attribution.replace.moments import error_correlation, interval, mean_over_rows
 from permgrad.base.checks import check_choice, check_flag, check_path, is_number, is_whole
 from permgrad.base.errors import InputError, counted, shown, text_of, unknown
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 
 #: The method's name where each modality was explained by a different method.
 MIXED = "mixed"
-#: Files have certain ranks for so many outputs at most.
-_MOST_RANKED = 12
 
 Floats = npt.NDArray[np.float64]
 
@@ -273,13 +270,11 @@ class Explanation:
         """
         if self.scope == "local":
             raise InputError("clearly_matter needs a global explanation", hint="Call .to_global() first.", code="PG004")
-        if self.method == MIXED:
-            raise _without_common_unit("clearly_matter")
         column = self.output_index(output)
         if self.p_adjusted is None:
             return []
         passed = clearly(self.values[:, column], self.p_adjusted[:, column])
-        return [self.names[place] for place in falling(self, self.output_index(output)) if passed[place]]
+        return [self.names[place] for place in self._order(output) if passed[place]]
 
     @overload
     def to_frame(self, library: Literal["pandas"] = "pandas") -> pd.DataFrame: ...
@@ -358,9 +353,7 @@ class Explanation:
             >>> result.ranking(certain=0.95)[["rank_low", "rank_high", "set"]].values.tolist()
             [[1, 1, 1], [2, 3, 2], [2, 3, 2]]
         """
-        if self.method == MIXED:
-            raise _without_common_unit("ranking")
-        places = falling(self, self.output_index(output), order)
+        places = self._order(output, order)
         if certain is None:
             return [self.names[place] for place in places]
         if not is_number(certain) or not 0 < certain < 1:
@@ -373,6 +366,24 @@ class Explanation:
         if order > 1:
             summary = replace(summary, values=np.abs(summary.values), high=None, correlation=None)
         return rank_frame(summary, places, summary.output_index(output), float(certain))
+
+    def _order(self, output: str | int | None, order: int = 1) -> list[int]:
+        """Return the positions of the names of one order by falling importance."""
+        if self.method == MIXED:
+            raise _without_common_unit("ranking")
+        column = self.output_index(output)
+        scores = self.values[:, column]
+        if self.scope == "local":
+            scores = mean_over_rows(np.abs(self.values[:, :, column]), self._row_weights())[0]
+        places = places_of(self, order)
+        scores = scores[places] if self.order[places].max(initial=1) == 1 else np.abs(scores[places])
+        falling: list[int] = places[np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable")].tolist()
+        return falling
+
+    def _row_weights(self) -> Floats | None:
+        """Return the weight of each row of a local explanation. None: all count equally."""
+        weights = self.meta.get("sample_weight")
+        return None if weights is None else np.asarray(weights, dtype=np.float64)
 
     def to_global(self, how: Literal["mean_abs", "mean", "sum_l1"] = "mean_abs") -> Explanation:
         """Summarise a local explanation over its rows.
@@ -393,7 +404,7 @@ class Explanation:
         check_choice("how", how, ("mean_abs", "mean", "sum_l1"))
         rows, players = self.values.shape[0], int((self.order == 1).sum())
         per_row = np.abs(self.values) if how == "mean_abs" else self.values
-        weights = row_weights(self)
+        weights = self._row_weights()
         values, std, size = mean_over_rows(per_row, weights)
         if how == "sum_l1":
             norm = np.abs(values[:players]).sum(axis=0, keepdims=True)
@@ -564,17 +575,9 @@ def positive_output(explanation: Explanation) -> int:
 def file_frame(explanation: Explanation) -> pd.DataFrame:
     """Return the tidy frame in the order of ``importance.csv``: (row by row,) class by class, by falling importance.
 
-    Global explanations with errors also have the certain ranks, ``rank_low`` and ``rank_high``. For rows, the last
-    column is the row's value of the feature.
+    For rows, the last column is the row's value of the feature.
     """
     frame = explanation.to_frame()
-    if explanation.scope == "global" and len(explanation.outputs) <= _MOST_RANKED:
-        ranks = np.full((2, *explanation.values.shape), np.nan)
-        for column in range(len(explanation.outputs)):
-            if (certain := certain_ranks(explanation, column)) is not None:
-                ranks[:, falling(explanation, column), column] = certain[["rank_low", "rank_high"]].to_numpy().T
-        if np.isfinite(ranks).any():
-            frame["rank_low"], frame["rank_high"] = (pd.array(each.ravel(), dtype="Int64") for each in ranks)
     if explanation.feature_values is not None:
         cells = explanation.feature_values.reindex(columns=list(explanation.names)).astype(object).to_numpy()
         frame["value"] = np.repeat(cells.ravel(), len(explanation.outputs))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from permgrad.attribution.replace.moments import mean_over_rows
 from permgrad.base.checks import is_whole
 from permgrad.base.errors import EnvironmentProblem, InputError, shown
 from permgrad.base.significance import adjusted
@@ -46,23 +45,6 @@ def places_of(explanation: Explanation, order: int) -> npt.NDArray[np.intp]:
             code="PG002",
         )
     return places
-
-
-def row_weights(explanation: Explanation) -> Floats | None:
-    """Return the weight of each row of a local explanation. None: all count equally."""
-    weights = explanation.meta.get("sample_weight")
-    return None if weights is None else np.asarray(weights, dtype=np.float64)
-
-
-def falling(explanation: Explanation, column: int, order: int = 1) -> list[int]:
-    """Return the positions of the names of one order by falling importance for an output; pairs by absolute value."""
-    scores = explanation.values[..., column]
-    if explanation.scope == "local":
-        scores = mean_over_rows(np.abs(scores), row_weights(explanation))[0]
-    places = places_of(explanation, order)
-    scores = scores[places] if explanation.order[places].max(initial=1) == 1 else np.abs(scores[places])
-    ranked: list[int] = places[np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable")].tolist()
-    return ranked
 
 
 def of_order(explanation: Explanation, order: int) -> Explanation:

@@ -30,8 +30,6 @@ MOST_TOGETHER = 300
 _STORED = 1_000_000
 #: Draws of the largest error, those of them beyond the quantile at least, and how many numbers are in memory at once.
 _DRAWS, _BEYOND, _NUMBERS = 4000, 20, 4_000_000
-#: The order of so many features is tested at most, because every pair is. Fewest rows of a summary with intervals.
-MOST_ORDERED, FEWEST_ROWS = 200, 10
 
 
 def shared_errors(players: int, outputs: Sequence[int], scores: Callable[[int | None], Floats | None]) -> Floats | None:
@@ -43,16 +41,6 @@ def shared_errors(players: int, outputs: Sequence[int], scores: Callable[[int | 
         return None
     tables = [table for output in outputs if (table := scores(output - 1 if output else None)) is not None]
     return np.stack([error_correlation(table) for table in tables]) if len(tables) == len(outputs) else None
-
-
-def certain_ranks(explanation: Explanation, column: int = 0) -> pd.DataFrame | None:
-    """Return ``ranking(certain=)`` of a global explanation at the level of its intervals, or None without errors."""
-    std, rows = explanation.std, explanation.meta.get("rows_summarised", FEWEST_ROWS)
-    if std is None or explanation.meta.get("methods") or not 1 < len(explanation.names) <= MOST_ORDERED:
-        return None
-    if rows < FEWEST_ROWS or not np.isfinite(std[:, column]).any():
-        return None
-    return explanation.ranking(column, certain=float(explanation.meta.get("confidence", 0.95)))
 
 
 def rank_frame(explanation: Explanation, order: Sequence[int], output: int, certain: float) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from permgrad.report.words import listed, shorten
@@ -14,6 +15,18 @@ if TYPE_CHECKING:
 
 #: What the interval of a rank means.
 RANKS = "A rank such as 2–4 is certain only within these places ({confidence}, for all features at once)."
+#: The order of so many features is tested at most, because every pair is. Fewest rows of a summary with intervals.
+MOST_ORDERED, FEWEST_ROWS = 200, 10
+
+
+def certain_ranks(explanation: Explanation, column: int = 0) -> pd.DataFrame | None:
+    """Return ``ranking(certain=)`` of a global explanation at the level of its intervals, or None without errors."""
+    std, rows = explanation.std, explanation.meta.get("rows_summarised", FEWEST_ROWS)
+    if std is None or explanation.meta.get("methods") or not 1 < len(explanation.names) <= MOST_ORDERED:
+        return None
+    if rows < FEWEST_ROWS or not np.isfinite(std[:, column]).any():
+        return None
+    return explanation.ranking(column, certain=float(explanation.meta.get("confidence", 0.95)))
 
 
 def rank_texts(frame: pd.DataFrame) -> list[str]:

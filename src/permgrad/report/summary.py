@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from permgrad.attribution.ranks import FEWEST_ROWS, certain_ranks
 from permgrad.attribution.top import top_words
 from permgrad.base.errors import counted
 from permgrad.report.choices import as_global, largest, pick_output
-from permgrad.report.ranks import order_words, training_words
+from permgrad.report.ranks import FEWEST_ROWS, certain_ranks, order_words, training_words
 from permgrad.report.words import clean, labels_of, number, numbers, percent, quantity_of, shorten, value_text
 
 if TYPE_CHECKING:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from permgrad.attribution.ranks import certain_ranks
 from permgrad.report.page.page_data import packed
 from permgrad.report.page.rows_data import positions
-from permgrad.report.ranks import RANKS, rank_texts
+from permgrad.report.ranks import RANKS, certain_ranks, rank_texts
 from permgrad.report.units import advantage, error_without
 from permgrad.report.words import clean, confidence_words, quantity_of
 

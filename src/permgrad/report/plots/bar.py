@@ -10,11 +10,10 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 
-from permgrad.attribution.ranks import certain_ranks
 from permgrad.report import choices, style
 from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import Floats, PlotFigure, styled
-from permgrad.report.ranks import rank_texts
+from permgrad.report.ranks import certain_ranks, rank_texts
 from permgrad.report.words import clean, labels_of, number, numbers, quantity_of, valued
 
 if TYPE_CHECKING:

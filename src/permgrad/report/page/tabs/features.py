@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from permgrad.attribution.ranks import certain_ranks
 from permgrad.report import plots
 from permgrad.report.page.cards_data import features_data
 from permgrad.report.page.tab import Tab
 from permgrad.report.page.tabs.details import branches
 from permgrad.report.page.tabs.together import nothing_together
 from permgrad.report.page.views import Mark, SectionView, TableView, as_count, figures_of, names, table_of
-from permgrad.report.ranks import RANKS, rank_texts, training_words
+from permgrad.report.ranks import RANKS, certain_ranks, rank_texts, training_words
 from permgrad.report.units import advantage, error_without, in_shares
 from permgrad.report.words import (
     clean,

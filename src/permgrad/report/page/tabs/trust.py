@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from permgrad.attribution.ranks import certain_ranks
 from permgrad.attribution.top import top_words
 from permgrad.base.errors import counted
 from permgrad.evaluation.ranking import spearman, usual_k
@@ -18,7 +17,7 @@ from permgrad.report import plots
 from permgrad.report.page.tab import Tab
 from permgrad.report.page.verdict import curves_of, verdict
 from permgrad.report.page.views import SectionView, TableView, as_count, figures_of, names, table_of
-from permgrad.report.ranks import rank_texts, training_words
+from permgrad.report.ranks import certain_ranks, rank_texts, training_words
 from permgrad.report.sentences import reliability_words, segment_words
 from permgrad.report.words import (
     clean,
