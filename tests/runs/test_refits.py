@@ -22,7 +22,7 @@ from permgrad.report.page.content import ReportContent
 from permgrad.report.page.tabs.features import TAB as FEATURES
 from permgrad.report.page.tabs.trust import trainings
 from permgrad.report.page.views import SectionView
-from permgrad.report.sentences import training_words
+from permgrad.report.ranks import training_words
 from permgrad.runs.refits import FOLDER
 from permgrad.runs.requests import RunRequest
 

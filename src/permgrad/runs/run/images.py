@@ -15,7 +15,6 @@ import pandas as pd
 from permgrad.base.errors import InputError
 from permgrad.data.image_table import check_images, locate_images, pages_said, shared_images
 from permgrad.data.read.table import read_table
-from permgrad.report import plots
 from permgrad.report.page.content import ExtraSection, RowSection
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.dividing import find_column
@@ -161,6 +160,8 @@ def where_in_images(main: Explanation | None) -> list[ExtraSection]:
     """Draw the ranking's patches on the mean image of each column."""
     if main is None:
         return []
+    from permgrad.report import plots
+
     text = (
         "The numbers of the ranking, drawn on the mean image of the explained rows. If one patch is shuffled, its "
         "neighbours can make up for it. All patches together can therefore matter far more than the sum suggests."
@@ -179,6 +180,8 @@ def where_in_images(main: Explanation | None) -> list[ExtraSection]:
 
 def overlays(section: RowSection, local: Explanation | None, maps: Explanation | None) -> list[tuple[Any, str]]:
     """Return a row's images with the attributions of their patches, and with their activation maps."""
+    from permgrad.report import plots
+
     pictures = []
     sides = ((local, "What pushes the output up (blue) and down (orange)"), (maps, "Grad-CAM"))
     for explanation, words in sides:
