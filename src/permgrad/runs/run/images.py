@@ -160,8 +160,6 @@ def where_in_images(main: Explanation | None) -> list[ExtraSection]:
     """Draw the ranking's patches on the mean image of each column."""
     if main is None:
         return []
-    from permgrad.report import plots
-
     text = (
         "The numbers of the ranking, drawn on the mean image of the explained rows. If one patch is shuffled, its "
         "neighbours can make up for it. All patches together can therefore matter far more than the sum suggests."
@@ -170,7 +168,7 @@ def where_in_images(main: Explanation | None) -> list[ExtraSection]:
         ExtraSection(
             title=f"Where in the images: {name}",
             text=(text,),
-            drawing=plots.image(main, input=name, title=""),
+            drawing=main.plot.image(input=name, title=""),
             drawing_text=f"Left: mean of the images in {name}. Right: importance of each patch.",
             tab="features",
         )
@@ -180,8 +178,6 @@ def where_in_images(main: Explanation | None) -> list[ExtraSection]:
 
 def overlays(section: RowSection, local: Explanation | None, maps: Explanation | None) -> list[tuple[Any, str]]:
     """Return a row's images with the attributions of their patches, and with their activation maps."""
-    from permgrad.report import plots
-
     pictures = []
     sides = ((local, "What pushes the output up (blue) and down (orange)"), (maps, "Grad-CAM"))
     for explanation, words in sides:
@@ -191,6 +187,6 @@ def overlays(section: RowSection, local: Explanation | None, maps: Explanation |
             heat = explanation.maps.get(f"maps:{name}")
             if heat is not None and not np.any(heat[section.row]):
                 continue  # no part of the image supports any output
-            picture = plots.image(explanation, row=section.row, input=name, output=section.output, title="")
+            picture = explanation.plot.image(row=section.row, input=name, output=section.output, title="")
             pictures.append((picture, f"{words}, over the image {name}."))
     return pictures
