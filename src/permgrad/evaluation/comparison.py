@@ -18,14 +18,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import special
 
 from permgrad.base.checks import as_numbers, check_number
 from permgrad.base.csv_files import Formulas, write_csv
 from permgrad.base.csv_files import csv_formulas as formulas_in_csv
 from permgrad.base.errors import InputError, unknown
 from permgrad.base.files import atomic_path, plain, write_json_atomic, write_text_atomic
-from permgrad.base.significance import LEVEL, adjusted, clearly, holm, over_splits
+from permgrad.base.significance import LEVEL, adjusted, clearly, holm, over_splits, t_quantile, t_two_sided
 from permgrad.evaluation.metrics import Metric, metrics
 from permgrad.evaluation.ranking import agreement_table, importance_shares, usual_k
 from permgrad.evaluation.ranking import strongest as strongest_of
@@ -410,7 +409,7 @@ def corrected_paired_test(differences: npt.ArrayLike, *, train_rows: int, test_r
         # NOTE[DIFF]: the paper's variance is 0 here, which makes any difference certain.
         if mean == 0:
             return PairedTest(0.0, 0.0, 0.0, 1.0, splits)
-        error = -abs(mean) / float(special.stdtrit(splits - 1, 0.5**splits))
-    half = float(special.stdtrit(splits - 1, 0.975)) * error
-    p_value = float(2 * special.stdtr(splits - 1, -abs(mean) / error))
+        error = -abs(mean) / float(t_quantile(0.5**splits, splits - 1))
+    half = float(t_quantile(0.975, splits - 1)) * error
+    p_value = float(t_two_sided(mean / error, splits - 1))
     return PairedTest(mean, mean - half, mean + half, p_value, splits)

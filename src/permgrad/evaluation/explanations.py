@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from scipy import special
 from torch import Tensor, nn
 
 from permgrad.attribution.build import digests_of
@@ -35,6 +34,7 @@ from permgrad.base.frames import Library, as_library
 from permgrad.base.progress import Progress
 from permgrad.base.random import derive_seed, generator, resolve_seed
 from permgrad.base.registry import Registry
+from permgrad.base.significance import t_quantile
 from permgrad.evaluation.measures import (
     Booleans,
     Floats,
@@ -246,7 +246,7 @@ class Tested:
         count = len(draws)
         width = float("nan")
         if count > 1:
-            quantile = special.stdtrit(count - 1, 0.5 + self.confidence / 2)
+            quantile = t_quantile(0.5 + self.confidence / 2, count - 1)
             width = float(quantile * draws.std(ddof=1) * np.sqrt(1 + 1 / count))
         mean = float(draws.mean())
         return mean, mean - width, mean + width

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import special
 
 from permgrad.base.checks import as_numbers, check_choice, check_whole
 from permgrad.base.errors import InputError
+from permgrad.base.significance import t_quantile
 
 Floats = npt.NDArray[np.float64]
 
@@ -209,7 +209,7 @@ def agreement(
         gaps = np.array([partial_ceiling - partial for partial, _, partial_ceiling in without])
         widened = 1 + splits * test_rows / train_rows
         variance = (splits - 1) / splits * float(np.sum((gaps - gaps.mean()) ** 2)) * widened
-        width = float(special.stdtrit(splits - 1, 0.975)) * math.sqrt(variance)
+        width = float(t_quantile(0.975, splits - 1)) * math.sqrt(variance)
         low, high = gap - width, gap + width
     apart = tables[0][~np.eye(splits, dtype=bool)]
     spread = float(pd.Series(apart[np.isfinite(apart)]).std())

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import special
 
-from permgrad.base.significance import LEVEL, NORMAL_95, holm
+from permgrad.base.significance import LEVEL, NORMAL_95, holm, t_quantile, t_two_sided
 from permgrad.data.read.dates import date_text
 from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.calibration import wilson
@@ -221,8 +221,8 @@ class _Rows:
             left = np.maximum(squares - sizes * score**2, 0) / (sizes - 1) / sizes
             right = np.maximum((self.values**2).sum() - squares - outside * rest**2, 0) / (outside - 1) / outside
             freedom = (left + right) ** 2 / (left**2 / (sizes - 1) + right**2 / (outside - 1))
-            p_values = 2 * special.stdtr(freedom, -np.abs(score - rest) / np.sqrt(left + right))
-            half = special.stdtrit(sizes - 1, special.ndtr(NORMAL_95)) * np.sqrt(left)
+            p_values = t_two_sided((score - rest) / np.sqrt(left + right), freedom)
+            half = t_quantile(float(special.ndtr(NORMAL_95)), sizes - 1) * np.sqrt(left)
         return np.maximum(score - half, 0), score + half, np.where(np.isfinite(p_values), p_values, 1.0)
 
 
