@@ -49,18 +49,20 @@ def stii(of: tuple[int, ...], order: int) -> float:
     return order / PLAYERS * sum(derivative(of, at) / comb(PLAYERS - 1, len(at)) for at in subsets(others))
 
 
-def fsii(order: int) -> dict[tuple[int, ...], float]:
-    """Return the faithful index from its regression, exact for nobody and for everybody."""
-    names = [some for some in subsets(range(PLAYERS)) if len(some) <= order]
-    every = subsets(range(PLAYERS))
-    holds = np.array([[set(name) <= set(some) for name in names] for some in every], dtype=float)
-    sizes = np.array([len(some) for some in every])
-    inner = (sizes > 0) & (sizes < PLAYERS)
-    weight = np.full(len(every), 1e7)
-    weight[inner] = [(PLAYERS - 1) / (comb(PLAYERS, size) * size * (PLAYERS - size)) for size in sizes[inner]]
-    root = np.sqrt(weight)[:, None]
-    solved = np.linalg.lstsq(root * holds, root[:, 0] * np.array([worth(some) for some in every]), rcond=None)[0]
-    return dict(zip(names, solved, strict=True))
+def fsii(worths: np.ndarray, order: int) -> dict[tuple[int, ...], float]:
+    """Return the faithful index from its regression, exact for nobody and for everybody (equation 2 of its paper)."""
+    players = len(worths).bit_length() - 1
+    names = [some for size in range(1, order + 1) for some in combinations(range(players), size)]
+    codes = np.arange(1, len(worths) - 1)
+    holds = np.array([[(code >> np.array(name) & 1).all() for name in names] for code in codes], dtype=float)
+    sizes = np.bitwise_count(codes)
+    weight = np.array([(players - 1) / (comb(players, size) * size * (players - size)) for size in sizes.tolist()])
+    # With a multiplier for the sum of all values.
+    system = np.ones((len(names) + 1, len(names) + 1))
+    system[:-1, :-1] = holds.T @ (weight[:, None] * holds)
+    system[-1, -1] = 0.0
+    wanted = np.append(holds.T @ (weight * (worths[codes] - worths[0])), worths[-1] - worths[0])
+    return dict(zip(names, np.linalg.solve(system, wanted)[:-1], strict=True))
 
 
 @pytest.mark.parametrize("order", [2, 3])
@@ -72,7 +74,7 @@ def test_every_index_is_that_of_its_definition(index, order):
     values = dict(zip(interactions.members, [*numbers[names:], *numbers[PLAYERS:names]], strict=True))
     assert np.abs(numbers).min() > 1e-3, "the game has no interactions"
     if index == "FSII":
-        wanted = fsii(order)
+        wanted = fsii(WORTH, order)
     elif index == "k-SII":
         bernoulli = (1, -1 / 2, 1 / 6)
         wanted = {
@@ -86,7 +88,7 @@ def test_every_index_is_that_of_its_definition(index, order):
     else:
         wanted = {each: sii(each) if index == "SII" else stii(each, order) for each in interactions.members}
     assert [values[each] for each in interactions.members] == pytest.approx(
-        [wanted[each] for each in interactions.members], abs=1e-6 if index == "FSII" else 1e-12
+        [wanted[each] for each in interactions.members], abs=1e-12
     )
     assert numbers[:PLAYERS] == pytest.approx([sii((player,)) for player in range(PLAYERS)], abs=1e-12)
     if index != "SII":
@@ -97,11 +99,14 @@ def test_ten_players_agree_with_shapiq():
     shapiq = pytest.importorskip("shapiq")
     worths = np.random.default_rng(1).normal(size=2**10)
     game = shapiq.ExactComputer(n_players=10, game=lambda some: worths[(some.astype(int) << np.arange(10)).sum(axis=1)])
-    for index in ("k-SII", "SII", "STII"):
+    for index in INDICES:
         interactions, theirs = InteractionIndex(index, 2, 10), game(index, order=2)
         numbers = interactions.weights(_subsets(10)) @ worths
         assert numbers[10:55] == pytest.approx([theirs[each] for each in interactions.members[10:]], abs=1e-8)
         assert numbers[55:] == pytest.approx([theirs[(player,)] for player in range(10)], abs=1e-8)
+    # The last index is also that of its regression.
+    exact = fsii(worths, 2)
+    assert numbers[10:55] == pytest.approx([exact[each] for each in interactions.members[10:]], abs=1e-10)
 
 
 def product(rows):
