@@ -47,6 +47,18 @@ def test_importing_permgrad_loads_nothing_heavy():
     assert run(code).strip() == "[]"
 
 
+def test_explaining_a_network_loads_no_tables():
+    code = """
+import sys, torch, permgrad as pg
+torch.manual_seed(0)
+X = torch.randn(40, 3)
+result = pg.explain(torch.nn.Linear(3, 2), X, torch.arange(40) % 2, random_state=0)
+assert "Order" in result.summary() or "order" in result.summary()
+print([name for name in ("pandas", "pyarrow", "sklearn", "matplotlib") if name in sys.modules])
+"""
+    assert run(code).strip() == "[]"
+
+
 def test_reading_a_model_and_predicting_load_neither_compiler_nor_plots_nor_training(tmp_path):
     code = f"""
 import sys

@@ -1,11 +1,11 @@
 """Ranks in words, in a plot and in the page's lists."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from permgrad import Explanation
-from permgrad.report.ranks import MOST_ORDERED, certain_ranks, order_words, rank_texts
+from permgrad.attribution.ranks import Ranks
+from permgrad.report.ranks import MOST_ORDERED, order_words, rank_texts, shown_ranks
 
 
 def explained(values, std=0.1, **fields):
@@ -27,22 +27,23 @@ def explained(values, std=0.1, **fields):
     ],
 )
 def test_who_can_be_told_apart(sets, most, expected):
-    frame = pd.DataFrame({"feature": list("abcdef")[: len(sets)], "rank": range(1, len(sets) + 1), "set": sets})
-    assert order_words(frame, most) == expected
+    places = np.arange(1, len(sets) + 1)
+    ranks = Ranks(list("abcdef")[: len(sets)], places, places, np.array(sets))
+    assert order_words(ranks, most) == expected
 
 
 def test_intervals_of_ranks_are_written_everywhere():
     result = explained([5.0, 2.0, 1.9, 0.0], correlation=np.eye(4)[None])
-    frame = certain_ranks(result)
-    assert rank_texts(frame) == ["1", "2–3", "2–3", "4"]
+    ranks = shown_ranks(result)
+    assert rank_texts(ranks) == ["1", "2–3", "2–3", "4"]
     assert result.summary().endswith("Order at 95 % confidence: 1 f0; 2–3 f1 and f2; 4 f3.")
     words = {text.get_text() for text in result.plot.bar().axes[0].texts}
     assert {"rank", "1", "2–3", "4"} <= words
 
 
 def test_where_there_are_no_errors_there_are_no_ranks():
-    assert certain_ranks(explained([2.0, 1.0], std=np.nan)) is None
-    assert certain_ranks(explained([2.0])) is None
-    assert certain_ranks(explained([2.0, 1.0], meta={"rows_summarised": 2})) is None
-    assert certain_ranks(explained(np.zeros(MOST_ORDERED + 1))) is None
+    assert shown_ranks(explained([2.0, 1.0], std=np.nan)) is None
+    assert shown_ranks(explained([2.0])) is None
+    assert shown_ranks(explained([2.0, 1.0], meta={"rows_summarised": 2})) is None
+    assert shown_ranks(explained(np.zeros(MOST_ORDERED + 1))) is None
     assert "Order" not in explained([2.0, 1.0], std=np.nan).summary()

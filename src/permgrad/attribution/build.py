@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import torch
 
 from permgrad import __version__
@@ -24,6 +23,7 @@ from permgrad.attribution.replace.moments import scores_of
 from permgrad.attribution.replace.plays import Plays
 from permgrad.attribution.top import tell_of_top
 from permgrad.base.errors import InputError, listed, warn_user
+from permgrad.base.late import pd
 from permgrad.models.losses import OtherLoss
 
 

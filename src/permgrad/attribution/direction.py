@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import torch
 
 from permgrad.attribution.method import Request
 from permgrad.attribution.replace.engine import Replacement
+from permgrad.base.late import pd
 from permgrad.data.types.column_types import read_numbers
 
 Floats = npt.NDArray[np.float64]

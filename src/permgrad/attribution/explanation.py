@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from permgrad.attribution.explanation_files import OF_ROWS, arrays_like_values, read_explanation, write_explanation
 from permgrad.attribution.orders import (
@@ -20,11 +19,12 @@ from permgrad.attribution.orders import (
     places_of,
     to_shapiq,
 )
-from permgrad.attribution.ranks import MOST_TOGETHER, rank_frame
+from permgrad.attribution.ranks import MOST_TOGETHER, certain_ranks
 from permgrad.attribution.replace.moments import error_correlation, interval, mean_over_rows
 from permgrad.base.checks import check_choice, check_flag, check_path, is_number, is_whole
 from permgrad.base.errors import InputError, counted, shown, text_of, unknown
 from permgrad.base.frames import Library, as_library
+from permgrad.base.late import pd
 from permgrad.base.significance import clearly
 
 if TYPE_CHECKING:
@@ -365,7 +365,7 @@ class Explanation:
         summary = self.to_global() if self.scope == "local" else self
         if order > 1:
             summary = replace(summary, values=np.abs(summary.values), high=None, correlation=None)
-        return rank_frame(summary, places, summary.output_index(output), float(certain))
+        return certain_ranks(summary, places, summary.output_index(output), float(certain)).to_frame()
 
     def _order(self, output: str | int | None, order: int = 1) -> list[int]:
         """Return the positions of the names of one order by falling importance."""

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from permgrad.base.checks import is_number, is_whole
 from permgrad.base.errors import InputError
 from permgrad.base.files import atomic_path, json_text, plain, writing
+from permgrad.base.late import pd
 from permgrad.base.stored import is_intact, parse_json, read_npz, sealed, write_npz
 from permgrad.data.weights import are_weights
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from permgrad.attribution.replace.moments import error_correlation
+from permgrad.base.late import pd
 from permgrad.base.significance import holm, t_quantile, t_two_sided
 
 if TYPE_CHECKING:
@@ -43,9 +43,25 @@ def shared_errors(players: int, outputs: Sequence[int], scores: Callable[[int | 
     return np.stack([error_correlation(table) for table in tables]) if len(tables) == len(outputs) else None
 
 
-def rank_frame(explanation: Explanation, order: Sequence[int], output: int, certain: float) -> pd.DataFrame:
-    """Return ``feature, rank, rank_low, rank_high, set`` of a global explanation, for names in this order."""
-    places = list(order)
+class Ranks(NamedTuple):
+    """Names in falling order with the intervals of their ranks, and the sets that can be told apart."""
+
+    names: list[str]
+    low: Integers
+    high: Integers
+    sets: Integers
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return ``feature, rank, rank_low, rank_high, set``."""
+        ranks = np.arange(1, len(self.names) + 1)
+        return pd.DataFrame(
+            {"feature": self.names, "rank": ranks, "rank_low": self.low, "rank_high": self.high, "set": self.sets}
+        )
+
+
+def certain_ranks(explanation: Explanation, places: Sequence[int], output: int, certain: float) -> Ranks:
+    """Return the ranks of a global explanation, for names in the order of these places."""
+    places = list(places)
     values = explanation.values[places, output]
     std, high = (None if array is None else array[places, output] for array in (explanation.std, explanation.high))
     correlation = explanation.correlation
@@ -59,10 +75,8 @@ def rank_frame(explanation: Explanation, order: Sequence[int], output: int, cert
         if output or correlation is None:
             # What draws add to the errors is known for all rows only. Each look then has an equal share of the errors.
             looks, certain = None, 1 - (1 - certain) / len(asked["looks"])
-    low, top, sets = rank_intervals(values, std, correlation, freedom, certain, looks)
-    names = [explanation.names[place] for place in places]
-    ranks = np.arange(1, len(names) + 1)
-    return pd.DataFrame({"feature": names, "rank": ranks, "rank_low": low, "rank_high": top, "set": sets})
+    intervals = rank_intervals(values, std, correlation, freedom, certain, looks)
+    return Ranks([explanation.names[place] for place in places], *intervals)
 
 
 def rank_intervals(

@@ -11,7 +11,6 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -32,6 +31,7 @@ from permgrad.attribution.subject.tokens import Roles, find_roles, follow_masks,
 from permgrad.attribution.top import check_top
 from permgrad.base.checks import check_choice, check_confidence, check_flag, check_number, check_whole, is_whole
 from permgrad.base.errors import InputError, counted, did_you_mean, listed, shown
+from permgrad.base.late import is_frame, pd
 from permgrad.base.random import resolve_seed
 from permgrad.data.types.positive import find_positive, usual_positive
 from permgrad.data.weights import check_weights
@@ -544,7 +544,7 @@ def _read_table(arguments: Arguments, name: str, scope: Scope, settings: Mapping
     if groups is not None:
         variables = {column: name for name, columns in encoder.variables_.items() for column in columns}
         space = space.grouped(groups, {column: variables.get(column, column) for column in space.names})
-    if isinstance(raw, pd.DataFrame):
+    if is_frame(raw):
         raw = raw.reset_index(drop=True)
     else:
         raw = pd.DataFrame(np.asarray(raw), columns=list(encoder.feature_names_in_))
@@ -561,7 +561,7 @@ def _read_table(arguments: Arguments, name: str, scope: Scope, settings: Mapping
 def encode_background(model: Any, background: Any) -> npt.NDArray[np.float32]:
     """Return rows for ``background=`` as a fitted estimator's network sees them."""
     trained = [str(name) for name in getattr(model, "feature_names_in_", ())]
-    names = [str(name) for name in background.columns] if isinstance(background, pd.DataFrame) else trained
+    names = [str(name) for name in background.columns] if is_frame(background) else trained
     if trained and names != trained and len(set(names)) == len(names):
         # Without names in training, only the number of columns is checked.
         missing = [name for name in trained if name not in names]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import pandas as pd
-
 from permgrad.base.checks import check_choice
+from permgrad.base.late import pd
 from permgrad.base.optional import optional
 
 Library = Literal["pandas", "polars", "pyarrow"]

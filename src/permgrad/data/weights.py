@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from permgrad.base.checks import as_numbers
 from permgrad.base.errors import InputError
+from permgrad.base.late import pd
 from permgrad.data.read.cells import CellError
 
 #: Only ratios of weights count. Beyond these their squares, and those of their sums, are no longer float64's.

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from permgrad.report.words import listed, shorten
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
+    from permgrad.attribution.ranks import Ranks
 
 #: What the interval of a rank means.
 RANKS = "A rank such as 2–4 is certain only within these places ({confidence}, for all features at once)."
@@ -19,36 +19,36 @@ RANKS = "A rank such as 2–4 is certain only within these places ({confidence},
 MOST_ORDERED, FEWEST_ROWS = 200, 10
 
 
-def certain_ranks(explanation: Explanation, column: int = 0) -> pd.DataFrame | None:
-    """Return ``ranking(certain=)`` of a global explanation at the level of its intervals, or None without errors."""
+def shown_ranks(explanation: Explanation, column: int = 0) -> Ranks | None:
+    """Return the ranks of a global explanation at the level of its intervals, or None without errors."""
     std, rows = explanation.std, explanation.meta.get("rows_summarised", FEWEST_ROWS)
     if std is None or explanation.meta.get("methods") or not 1 < len(explanation.names) <= MOST_ORDERED:
         return None
     if rows < FEWEST_ROWS or not np.isfinite(std[:, column]).any():
         return None
-    return explanation.ranking(column, certain=float(explanation.meta.get("confidence", 0.95)))
+    from permgrad.attribution.ranks import certain_ranks  # loads torch, which a page of stored numbers does not need
+
+    places = [explanation.names.index(name) for name in explanation.ranking(column)]
+    return certain_ranks(explanation, places, column, float(explanation.meta.get("confidence", 0.95)))
 
 
-def rank_texts(frame: pd.DataFrame) -> list[str]:
+def rank_texts(ranks: Ranks) -> list[str]:
     """Write the intervals of ranks: ``1``, ``2–4``."""
-    return [
-        str(low) if low == high else f"{low}–{high}"
-        for low, high in zip(frame["rank_low"], frame["rank_high"], strict=True)
-    ]
+    return [str(low) if low == high else f"{low}–{high}" for low, high in zip(ranks.low, ranks.high, strict=True)]
 
 
-def order_words(frame: pd.DataFrame, most: int, named: int = 4) -> str:
+def order_words(ranks: Ranks, most: int, named: int = 4) -> str:
     """Write who can be told apart among the first: ``1 age; 2–4 income, bmi and dose; the rest``. Empty: nobody."""
     texts: list[str] = []
-    if (frame["set"] == 1).all():
+    if (ranks.sets == 1).all():
         return ""
-    for _, members in frame.groupby("set", sort=True):
-        first, last, count = members["rank"].iloc[0], members["rank"].iloc[-1], len(members)
-        if last == len(frame) and first > 1 and (count > 1 or first > most):
+    for members in (np.flatnonzero(ranks.sets == number) for number in np.unique(ranks.sets)):
+        first, last, count = members[0] + 1, members[-1] + 1, len(members)
+        if last == len(ranks.names) and first > 1 and (count > 1 or first > most):
             return "; ".join([*texts, "the rest"])
         if first > most:
             return "; ".join([*texts, "and so on"])
-        names = listed([shorten(name, 40) for name in members["feature"]], named)
+        names = listed([shorten(ranks.names[place], 40) for place in members], named)
         texts.append(f"{first if count == 1 else f'{first}–{last}'} {names}")
     return "; ".join(texts)
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from permgrad.attribution.top import top_words
 from permgrad.base.errors import counted
 from permgrad.report.choices import as_global, largest, pick_output
-from permgrad.report.ranks import FEWEST_ROWS, certain_ranks, order_words, training_words
+from permgrad.report.ranks import FEWEST_ROWS, order_words, shown_ranks, training_words
 from permgrad.report.words import clean, labels_of, number, numbers, percent, quantity_of, shorten, value_text
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def shown_class(explanation: Explanation, column: int) -> str:
 
 def order_sentence(explanation: Explanation, column: int, most: int) -> str:
     """Return sentences: how certain the order is."""
-    ranks, asked = certain_ranks(explanation, column), explanation.meta.get("ensure_top")
+    ranks, asked = shown_ranks(explanation, column), explanation.meta.get("ensure_top")
     level = float(explanation.meta.get("confidence", 0.95))
     parts = [] if asked is None or column else [f"{top_words(asked, level)}."]
     if ranks is not None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
+
+from permgrad.base.late import pd
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, dataclass_tr
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from torch import Tensor
 
 from permgrad.attribution.explanation import Explanation
@@ -18,6 +17,7 @@ from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.replace.donors import RowNumbers
 from permgrad.attribution.subject.subject import Subject
 from permgrad.base.errors import InputError
+from permgrad.base.late import pd
 from permgrad.base.registry import Registry
 from permgrad.models.losses import OtherLoss
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
-import pandas as pd
 import torch
 
 from permgrad.attribution.explanation import Explanation
@@ -14,6 +13,7 @@ from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.slopes.integrals import integrate
 from permgrad.base.checks import check_choice, check_number, check_whole
 from permgrad.base.errors import InputError, shown
+from permgrad.base.late import pd
 
 
 class _Lines(Configured):

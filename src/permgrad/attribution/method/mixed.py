@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from permgrad.attribution.explanation import MIXED, Explanation
 from permgrad.attribution.method import Method, refuse_interactions, with_options
 from permgrad.attribution.request import Arguments, build_request, find_method
 from permgrad.base.errors import InputError, unknown
+from permgrad.base.late import pd
 from permgrad.base.random import resolve_seed
 
 Floats = npt.NDArray[np.float64]

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -14,6 +13,7 @@ from permgrad.attribution.method import Request
 from permgrad.attribution.subject.subject import mean_row
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, shown, text_of, unknown
+from permgrad.base.late import is_frame, is_series
 from permgrad.base.random import generator
 
 BASELINES = ("zeros", "mean", "median", "background")
@@ -89,9 +89,9 @@ def _users_rows(request: Request, rows: Any, reference_class: Any) -> Baseline:
             code="PG006",
         )
     if request.subject.encoded_names:
-        if isinstance(rows, pd.Series):
+        if is_series(rows):
             rows = rows.to_frame().T.infer_objects()
-        elif not isinstance(rows, pd.DataFrame):
+        elif not is_frame(rows):
             if not isinstance(rows, (list, tuple)) and np.ndim(rows) == 0:
                 raise _unknown(request, rows)
             rows = np.atleast_2d(np.asarray(rows))

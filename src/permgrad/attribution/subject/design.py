@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from permgrad.attribution.subject.frames import FrameForm
 from permgrad.base.errors import InputError
+from permgrad.base.late import pd
 
 Floats = npt.NDArray[np.float64]
 Columns = npt.NDArray[np.intp]

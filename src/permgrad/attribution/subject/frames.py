@@ -13,12 +13,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-import pyarrow as pa
 import torch
 from torch import Tensor
 
 from permgrad.base.errors import InputError, listed
+from permgrad.base.late import is_frame, pa, pd
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
@@ -158,7 +157,7 @@ class _Arrays:
 
 def _library(table: Any) -> Library:
     """Return the library of a table."""
-    if isinstance(table, pd.DataFrame):
+    if is_frame(table):
         return _Pandas()
     if isinstance(table, pa.Table):
         return _Arrow()
@@ -271,7 +270,7 @@ class FrameForm:
             numeric = _as_numbers(self.library.series(column)) is not None
             some = self.library.take(column, np.arange(0))
             self.columns.append(_Column(name, some, numeric, nulls=False))
-        of_pandas = isinstance(table, pd.DataFrame)
+        of_pandas = is_frame(table)
         #: whether rows are written in one step, several times faster: a pandas frame of floats is one array
         self._one_array = of_pandas and all(dtype == np.dtype(np.float64) for dtype in table.dtypes)
 

@@ -15,11 +15,11 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from permgrad.base.errors import InputError
+from permgrad.base.late import is_frame, is_series, pd
 
 Passing = Literal["keywords", "positions", "whole"]
 
@@ -271,7 +271,7 @@ def _holds_tensors(value: Any) -> bool:
     """Return whether a value is not a number. Of a list only the first entry is read: a table may have a million."""
     if isinstance(value, (tuple, list)):
         return _holds_tensors(next((item for item in value if item is not None), None))
-    return isinstance(value, (Tensor, np.ndarray, pd.DataFrame, pd.Series, Mapping))
+    return isinstance(value, (Tensor, np.ndarray, Mapping)) or is_frame(value) or is_series(value)
 
 
 def _flatten(inputs: Any, hint: Sequence[str], dtype: torch.dtype) -> tuple[tuple[Leaf, ...], tuple[Tensor, ...], Any]:
@@ -314,11 +314,11 @@ def _tensor(value: Any, name: str, dtype: torch.dtype) -> tuple[Tensor, tuple[st
     if isinstance(value, Tensor):
         return _dense(value, name), None, False
     columns = None
-    if isinstance(value, pd.DataFrame):
+    if is_frame(value):
         columns = tuple(str(column) for column in value.columns)
         value = _numbers_of_frame(value, columns, name)
     try:
-        array = value.to_numpy() if isinstance(value, pd.Series) else np.asarray(value)
+        array = value.to_numpy() if is_series(value) else np.asarray(value)
     except ValueError as error:
         raise InputError(
             f"Inputs must be tensors, arrays or tables of numbers, got {type(value).__name__} for {name!r}, whose "

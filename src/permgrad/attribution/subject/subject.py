@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import torch
 from torch import Tensor
 
 from permgrad.attribution.subject.outputs import OutputForm
+from permgrad.base.late import pd
 
 if TYPE_CHECKING:
     from permgrad.attribution.subject.branches import BranchCut

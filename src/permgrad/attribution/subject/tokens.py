@@ -12,7 +12,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -22,6 +21,7 @@ from permgrad.attribution.subject.lookups import configured_pad
 from permgrad.attribution.subject.words import BLANK, NO_LIMIT, Tokens, WordForm, as_tokens, knows_ids, split_ids
 from permgrad.base.checks import is_whole
 from permgrad.base.errors import InputError, by_count, listed, shown, unknown, warn_user
+from permgrad.base.late import pd
 
 if TYPE_CHECKING:
     from permgrad.attribution.subject.network import NetworkSubject

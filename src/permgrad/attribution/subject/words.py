@@ -13,12 +13,12 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from permgrad.attribution.subject.inputs import InputForm
 from permgrad.base.errors import InputError
+from permgrad.base.late import is_series
 
 Integers = list[int]
 #: Codes of no word, and of a word whose tokens are all replaced by one id.
@@ -38,7 +38,7 @@ class Tokens:
 
 def is_text(value: Any) -> bool:
     """Return whether a value is a list, an array or a column of texts."""
-    if isinstance(value, (pd.Series, np.ndarray)):
+    if is_series(value) or isinstance(value, np.ndarray):
         value = value.tolist() if value.ndim == 1 and value.dtype.kind not in "fiub" else ()
     return isinstance(value, (list, tuple)) and len(value) > 0 and all(isinstance(one, str) for one in value)
 

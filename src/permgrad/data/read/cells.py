@@ -16,9 +16,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from permgrad.base.errors import InputError, by_count, listed, shown
+from permgrad.base.late import is_frame, is_series, pd
 
 Code: TypeAlias = str | int | float
 CodesArgument: TypeAlias = Code | Sequence[Code] | Mapping[str, Sequence[Code] | Code] | None
@@ -35,7 +35,7 @@ _CONTAINERS = (dict, list, tuple, set, frozenset, np.ndarray)
 # ---- tables ---------------------------------------------------------------------------------------------------------
 def as_frame(X: Any, *, allow_empty: bool = False) -> pd.DataFrame:
     """Bring a frame, array or list of rows to a data frame with unique text names. Arrays get ``x0, x1, …``."""
-    frame = X.copy(deep=False) if isinstance(X, pd.DataFrame) else _bare_frame(X)
+    frame = X.copy(deep=False) if is_frame(X) else _bare_frame(X)
     frame.columns = pd.Index([str(name) for name in frame.columns], dtype=object)
     check_characters(frame.columns, "column names")
     repeated = frame.columns[frame.columns.duplicated()].unique().tolist()
@@ -82,7 +82,7 @@ def with_half_character(texts: Iterable[object]) -> str | None:
 
 
 def _bare_frame(X: Any) -> pd.DataFrame:
-    if hasattr(X, "to_pandas") and not isinstance(X, pd.Series):
+    if hasattr(X, "to_pandas") and not is_series(X):
         frame: pd.DataFrame = X.to_pandas()
         return frame.copy(deep=False)
     if isinstance(X, Mapping):

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from permgrad.base.late import is_series, pd
 from permgrad.data.read.cells import MissingCodes, as_float32
 
 #: From here on float64 leaves out whole numbers.
@@ -49,7 +49,7 @@ def are_inexact(series: pd.Series[Any]) -> bool:
 
 def fused_reason(numbers: Iterable[Any]) -> str | None:
     """Return how many integers (a column or different texts) become how many as float64, or None if none merge."""
-    if isinstance(numbers, pd.Series):
+    if is_series(numbers):
         if not pd.api.types.is_integer_dtype(numbers.dtype) or not are_inexact(numbers):
             return None
         different: Collection[Any] = numbers.dropna().drop_duplicates().to_numpy(dtype=object).tolist()

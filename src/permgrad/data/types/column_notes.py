@@ -9,9 +9,9 @@ from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from permgrad.base.errors import counted, listed, two_sentences, warn_user
+from permgrad.base.late import is_frame, is_series, pd
 from permgrad.data.read.whole_numbers import FUSED
 from permgrad.data.types.column_types import ODD_SPELLING, SWAPPED, Schema
 from permgrad.data.types.duplicates import same_columns
@@ -125,10 +125,10 @@ def as_groups(groups: Sequence[Sequence[str]]) -> dict[str, list[str]]:
 # ---- rows -----------------------------------------------------------------------------------------------------------
 def tell_of_other_order(X: Any, **beside: Any) -> None:
     """Warn where a pandas object beside a frame ``X`` has the same labels of its rows in another order."""
-    if not isinstance(X, pd.DataFrame):
+    if not is_frame(X):
         return
     for name, other in beside.items():
-        if not isinstance(other, (pd.Series, pd.DataFrame)) or not _same_in_other_order(X.index, other.index):
+        if not (is_frame(other) or is_series(other)) or not _same_in_other_order(X.index, other.index):
             continue
         sort = f"pass {name}.loc[X.index]" if X.index.is_unique else "sort both alike"
         row = int(np.argmax(np.asarray(X.index != other.index)))

@@ -9,10 +9,10 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, counted, shown, unknown
+from permgrad.base.late import pd
 from permgrad.data.read.cells import (
     BLANK,
     PRESENT,

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
+from permgrad.base.late import pd
 from permgrad.data.read.cells import Distinct, as_frame, is_native_number, text_numbers
 from permgrad.data.read.dates import is_moment, series_seconds
 from permgrad.data.read.whole_numbers import fused_reason

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
+from permgrad.base.late import pd
 from permgrad.data.read.cells import Floats
 
 _IDENTIFIER_WORD = re.compile(

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from permgrad.report.page.page_data import packed
 from permgrad.report.page.rows_data import positions
-from permgrad.report.ranks import RANKS, certain_ranks, rank_texts
+from permgrad.report.ranks import RANKS, rank_texts, shown_ranks
 from permgrad.report.units import advantage, error_without
 from permgrad.report.words import clean, confidence_words, quantity_of
 
@@ -59,7 +59,7 @@ def _list(explanation: Explanation, order: list[int]) -> dict[str, Any]:
     low, high = (end[order, 0] for end in explanation.ci())
     clear = set(explanation.clearly_matter())
     by_class = len(explanation.outputs) > 2
-    ranks = certain_ranks(explanation)
+    ranks = shown_ranks(explanation)
     columns: dict[str, Any] = {
         "ranks": None if ranks is None else rank_texts(ranks),
         "name": [clean(explanation.names[place]) for place in order],

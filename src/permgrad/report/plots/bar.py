@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from matplotlib.axes import Axes
 
 from permgrad.report import choices, style
 from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import Floats, PlotFigure, styled
-from permgrad.report.ranks import certain_ranks, rank_texts
+from permgrad.report.ranks import rank_texts, shown_ranks
 from permgrad.report.words import clean, labels_of, number, numbers, quantity_of, valued
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
+    from permgrad.attribution.ranks import Ranks
 
 
 @styled
@@ -55,7 +55,7 @@ def bar(
     height = 0.95 + style.ROW * max(len(order), 1) + (0.25 if paths else 0)
     default = f"{explanation.method}: what the model relies on{about}"
     figure, axes = base.one_panel(style.WIDTH, height, title, default)
-    _ranked_rows(axes, shown, column, order, paths, certain_ranks(shown, column))
+    _ranked_rows(axes, shown, column, order, paths, shown_ranks(shown, column))
     base.note_hidden(axes, len(values) - len(order))
     axes.set_xlabel(("mean |attribution|, " if local else "") + quantity_of(explanation, column))
     if paths:
@@ -206,7 +206,7 @@ def _ranked_rows(
     column: int,
     order: npt.NDArray[np.intp],
     paths: Mapping[str, Floats] | None = None,
-    ranks: pd.DataFrame | None = None,
+    ranks: Ranks | None = None,
 ) -> None:
     """Draw bars, in parts by path if there are any, with intervals, names, values and ranks."""
     values = np.asarray(shown.values[:, column], dtype=np.float64)[order]
@@ -231,9 +231,9 @@ def _ranked_rows(
     room = 6 + 4.6 * max(map(len, texts), default=0)
     base.beside_rows(axes, texts, room, ha="right")
     if ranks is not None:
-        shown_ranks = rank_texts(ranks)[: len(order)]
-        room += 12 + 4.6 * max(4, *map(len, shown_ranks))
-        base.beside_rows(axes, shown_ranks, room, ha="right", color=style.MUTED)
+        texts = rank_texts(ranks)[: len(order)]
+        room += 12 + 4.6 * max(4, *map(len, texts))
+        base.beside_rows(axes, texts, room, ha="right", color=style.MUTED)
         base.note(axes, "rank", (1.0, -0.75), (room, 0), of=base.BESIDE_ROW, ha="right", color=style.MUTED)
 
 

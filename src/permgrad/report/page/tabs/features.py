@@ -15,7 +15,7 @@ from permgrad.report.page.tab import Tab
 from permgrad.report.page.tabs.details import branches
 from permgrad.report.page.tabs.together import nothing_together
 from permgrad.report.page.views import Mark, SectionView, TableView, as_count, figures_of, names, table_of
-from permgrad.report.ranks import RANKS, certain_ranks, rank_texts, training_words
+from permgrad.report.ranks import RANKS, rank_texts, shown_ranks, training_words
 from permgrad.report.units import advantage, error_without, in_shares
 from permgrad.report.words import (
     clean,
@@ -110,7 +110,7 @@ def ranking_table(
     values = {name: part[order, 0] for name, part in {"importance": explanation.values, **explanation.parts}.items()}
     raw = explanation.values[order, 0].tolist()
     importance, *parts = (figures_of(clean(name), part, numbers(part)) for name, part in values.items())
-    ranks = certain_ranks(explanation)
+    ranks = shown_ranks(explanation)
     tests = {"p": explanation.p_values, "adjusted\u00a0p": explanation.p_adjusted}
     columns = [
         figures_of("rank", range(1, len(order) + 1), as_count if ranks is None else rank_texts(ranks), "quiet"),

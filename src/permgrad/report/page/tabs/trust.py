@@ -17,7 +17,7 @@ from permgrad.report import plots
 from permgrad.report.page.tab import Tab
 from permgrad.report.page.verdict import curves_of, verdict
 from permgrad.report.page.views import SectionView, TableView, as_count, figures_of, names, table_of
-from permgrad.report.ranks import certain_ranks, rank_texts, training_words
+from permgrad.report.ranks import rank_texts, shown_ranks, training_words
 from permgrad.report.sentences import reliability_words, segment_words
 from permgrad.report.words import (
     clean,
@@ -277,21 +277,21 @@ def order(section: SectionView, content: ReportContent) -> None:
         )
     if asked := explanation.meta.get("ensure_top"):
         section.text(f"{clean(top_words(asked, float(explanation.meta['confidence'])))}.")
-    frame, level = certain_ranks(explanation), confidence_words(explanation)
-    if frame is None:
+    ranks, level = shown_ranks(explanation), confidence_words(explanation)
+    if ranks is None:
         return
-    first = frame.loc[frame["set"] == frame["set"].min(), "feature"]
+    first = [name for name, number in zip(ranks.names, ranks.sets, strict=True) if number == 1]
     leading = listed([shorten(name, 40) for name in first], 5)
-    if len(first) == len(frame):
+    if len(first) == len(ranks.names):
         section.text("No feature is clearly more important than all others.")
     elif len(first) == 1:
         section.text(f"{leading} is clearly the most important feature.")
     else:
         section.text(f"{leading} come first, but their order is not certain.")
     columns = [
-        names(frame["feature"], explanation.level),
-        figures_of("rank", frame["rank"], as_count),
-        figures_of(f"rank with {level} certainty", frame["rank_low"], rank_texts(frame)),
+        names(ranks.names, explanation.level),
+        figures_of("rank", range(1, len(ranks.names) + 1), as_count),
+        figures_of(f"rank with {level} certainty", ranks.low, rank_texts(ranks)),
     ]
     section.table(table_of(f"Ranks that hold for all features at once with {level} certainty.", columns))
 
