@@ -8,15 +8,18 @@ single fit. The statements on another training are compared with what the traini
 
     python -m verification.verify_refits                                # as in the issue: hours of processor time
     python -m verification.verify_refits --trainings 120 --repeats 25   # a smaller size; the record says it
+    python -m verification.verify_refits --store /tmp/cells             # goes on after a stop, cell by cell
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 import warnings
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from benchmarks._results import markdown_table, parser, record
@@ -130,6 +133,9 @@ def main() -> int:
     options.add_argument("--repeats", type=int, default=100, help="procedures explained")
     options.add_argument("--networks", type=int, nargs=2, default=(100, 30), help="the same for HyNN")
     options.add_argument("--functions", nargs="*", default=FUNCTIONS)
+    options.add_argument(
+        "--store", type=Path, metavar="FOLDER", help="keep finished cells here, and take those of before"
+    )
     arguments = options.parse_args()
     warnings.simplefilter("ignore")
     sizes, networks, functions = (
@@ -145,7 +151,14 @@ def main() -> int:
         jobs += [(one, "HyNN fast", network, networks) for one in NETWORK_FUNCTIONS if one in functions]
     cells: list[dict[str, Any]] = []
     for function, name, model, (trainings, repeats) in jobs:
+        kept = arguments.store and arguments.store / f"{function}-{name}-{trainings}-{repeats}.json".replace(" ", "-")
+        if kept and kept.exists():
+            cells.append(json.loads(kept.read_text(encoding="utf-8")))
+            continue
         cells.append(do_cell(function, name, model, trainings, repeats))
+        if kept:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text(json.dumps(cells[-1]), encoding="utf-8")
         print({key: value for key, value in cells[-1].items() if key not in ("stated", "true")}, flush=True)
     shown = [{key: value for key, value in cell.items() if key not in ("stated", "true")} for cell in cells]
     names = list(dict.fromkeys(cell["model"] for cell in cells))
