@@ -17,10 +17,12 @@ The networks read the table only: the image branch takes most of the time and ch
 
 from __future__ import annotations
 
+import json
 import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -150,13 +152,28 @@ def one_split(table: Table, frame: pd.DataFrame, split: int, preset: str) -> dic
     return line
 
 
-def one_table(table: Table, splits: int, preset: str) -> dict[str, Any]:
-    """Return the figures of a table, means over its splits."""
+def drawn(table: Table) -> pd.DataFrame:
+    """Return the rows of a table that its splits divide."""
     frame = table.read()
     rows = np.random.default_rng(0).permutation(len(frame))[: TRAINING + TEST + 2_500]
-    lines = [one_split(table, frame.iloc[rows].reset_index(drop=True), split, preset) for split in range(splits)]
+    return frame.iloc[rows].reset_index(drop=True)
+
+
+def once(folder: Path | None, name: str, make: Callable[[], Any]) -> Any:
+    """Return what was made before under this name, so that a stopped check is resumed, or make and keep it."""
+    path = None if folder is None else folder / f"{name}.json"
+    if path is not None and path.exists():
+        return json.loads(path.read_text())
+    made = make()
+    if path is not None:
+        path.write_text(json.dumps(made))
+    return made
+
+
+def one_table(table: Table, lines: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the figures of a table, means over its splits."""
     means = {
-        key: pd.DataFrame([line[key] for line in lines]).dropna(axis=1, thresh=max(splits // 2, 1)).mean()
+        key: pd.DataFrame([line[key] for line in lines]).dropna(axis=1, thresh=max(len(lines) // 2, 1)).mean()
         for key in ("plain", "groups")
     }
     names = [name for name in lines[0] if name not in means]
@@ -197,18 +214,24 @@ def main() -> int:
     own.add_argument("--preset", default=PRESET, help="of the networks")
     own.add_argument("--splits", type=int, default=SPLITS, help="of each table")
     own.add_argument("--tables", nargs="*", help="names, left out: all")
+    own.add_argument("--keep", type=Path, help="folder for finished splits, from which the same call resumes")
     arguments = own.parse_args()
     warnings.simplefilter("ignore")
     preset, splits = ("fast", 2) if arguments.quick else (arguments.preset, arguments.splits)
     tables = [table for table in TABLES if not arguments.tables or table.name in arguments.tables]
     if arguments.quick:
         tables = [table for table in tables if table.name in ("Puma", "digits")]
-    results = []
-    for table in tables:
-        results.append(one_table(table, splits, preset))
-        print(results[-1], flush=True)
-    seeds = range(1 if arguments.quick else 3)
-    widths = [line for number in range(3) for seed in seeds for line in width_shares(number, seed)]
+    frames, lines = [drawn(table) for table in tables], [[] for _ in tables]
+    for split in range(splits):
+        for table, frame, found in zip(tables, frames, lines, strict=True):
+            name = f"{table.name} {split} {preset}"
+            found.append(once(arguments.keep, name, partial(one_split, table, frame, split, preset)))
+            print(name, {key: value for key, value in found[-1].items() if np.isscalar(value)}, flush=True)
+    results = [one_table(table, found) for table, found in zip(tables, lines, strict=True)]
+    widths = []
+    for number in range(3):
+        for seed in range(1 if arguments.quick else 3):
+            widths += once(arguments.keep, f"width {number} {seed}", partial(width_shares, number, seed))
     faults = [row["table"] for row in results if not TABLE[0] <= row["coverage"] <= TABLE[1]]
     faults += [f"{row['table']} ({row['worst']})" for row in results if row["lowest group"] < GROUP]
     faults += [f"{row['table']} (CRPS)" for row in results if row.get("crps", 0.0) > row.get("crps of LightGBM", 1.0)]

@@ -10,6 +10,7 @@ import pytest
 import permgrad as pg
 from permgrad import HyNNClassifier, HyNNRegressor, InputError
 from permgrad.models.estimators.intervals import HeldOut, Scale, fit_scale
+from permgrad.models.estimators.trees import NO_TREES, Trees, fit_trees
 
 SMALL = {
     "preset": "fast", "branches": ("tabular",), "network": {"dense_units": [16], "fusion_units": []},
@@ -121,6 +122,67 @@ def test_errors_of_zero_give_intervals_without_width():
     x, y = np.zeros((40, 1), np.float32), np.linspace(0, 1, 40)
     held_out = HeldOut.of_numbers((x, y, y), (x, y, y))
     assert (held_out.ends(x, y, 0.9, NO_GROUP) == y[:, None]).all()
+
+
+# ---- the trees -------------------------------------------------------------------------------------------------------
+def stepped(rows, seed):
+    """A step that trees find, and what a network says that found only its mean."""
+    x = np.random.default_rng(seed).uniform(-1, 1, (rows, 3)).astype(np.float32)
+    y = np.where(x[:, 0] > 0.3, 2.0, 0.0) + 0.1 * np.random.default_rng(seed + 1).normal(size=rows)
+    return x, y, np.full(rows, y.mean())
+
+
+def test_trees_are_those_of_scikit_learn():
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    x, y, _ = stepped(500, 0)
+    expected = HistGradientBoostingRegressor(max_iter=200, early_stopping=False, random_state=0).fit(x, y)
+    new, truth, guess = stepped(200, 2)
+    trees = fit_trees(x, y, new, truth, guess)[0]
+    np.testing.assert_allclose(trees(new), expected.predict(new), rtol=1e-12)
+    assert trees.weight > 0.9
+    np.testing.assert_allclose(trees.centre(new, guess), guess + trees.weight * (trees(new) - guess))
+
+
+def test_trees_move_intervals_to_where_the_truth_is_and_keep_their_coverage():
+    inside = []
+    for seed in (10, 20, 30, 40):
+        parts = stepped(2000, seed)
+        held_out = HeldOut.of_numbers(tuple(part[:500] for part in parts), tuple(part[500:] for part in parts))
+        x, y, guess = stepped(2000, seed + 5)
+        low, high = held_out.ends(x, guess, 0.9, NO_GROUP).T
+        inside.append(((low < y) & (y < high)).mean())
+        assert np.mean(high - low) < 0.6, "without trees it is more than 2"
+        np.testing.assert_allclose(np.ptp(held_out.around(x, guess, 0.9, NO_GROUP), axis=1), high - low)
+    assert 0.88 < np.mean(inside) < 0.92
+
+
+def test_trees_that_err_more_than_the_network_do_not_count():
+    x, y, _ = stepped(400, 0)
+    trees, across = fit_trees(x, y, x[:100], y[:100], y[:100])
+    assert trees is NO_TREES
+    assert (across == y).all()
+    assert fit_trees(x[:50], y[:50], x[:9], y[:9], y[:9] + 1)[0] is NO_TREES, "too few rows"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"nodes": np.zeros((2, 4))},
+        {"nodes": np.array([[9.0, 0, 0, 0, 0]])},
+        {"nodes": np.array([[0, 0, 1, 1, 0], [0, 0, 0, 0, 0.0]])},
+        {"nodes": np.full((1, 5), np.nan)},
+        {"roots": np.array([1])},
+        {"weight": np.array(1.5)},
+        {"weight": np.array(np.nan)},
+    ],
+)
+def test_trees_that_do_not_fit_are_refused(change):
+    arrays = Trees(np.zeros((1, 5)), np.zeros(1, dtype=np.int64), 0.5).arrays()
+    assert Trees.from_arrays(arrays, 3).weight == 0.5
+    assert Trees.from_arrays({}, 3).weight == 0, "models that an older version saved"
+    with pytest.raises(ValueError, match="trees"):
+        Trees.from_arrays(arrays | {f"held_out.{name}": part for name, part in change.items()}, 3)
 
 
 # ---- estimators ------------------------------------------------------------------------------------------------------

@@ -256,8 +256,9 @@ class HyNNRegressor(RegressorMixin, HyNNBase):
 
         The intervals hold the truth of at least the share ``coverage`` of new rows, if these are drawn like the rows
         held out of training: split conformal prediction (Vovk, Gammerman & Shafer 2005). The truth is as often below as
-        above them. Errors are divided by a scale learned from training rows (Papadopoulos et al. 2002), so that
-        intervals are wide where errors are large.
+        above them. They lie around the prediction and what trees find in the errors of training rows. These are
+        divided by a scale learned from training rows (Papadopoulos et al. 2002), so that intervals are wide where
+        errors are large. Where the trees find much, a prediction can be outside its interval.
 
         Args:
             X: table ``(rows, features)``.
@@ -303,5 +304,8 @@ class HyNNRegressor(RegressorMixin, HyNNBase):
             >>> pg.explain(model.interval_width, X[:100], random_state=0).ranking()
             ['x1', 'x0']
         """
-        low, high = self.predict_interval(X, coverage, groups=groups).T
-        return np.asarray(high - low)
+        held_out, share, columns = self._calibrated(coverage, groups)
+        encoded = self.encode(X)
+        predicted = self.predict_encoded(encoded)[:, 0].astype(np.float64)
+        low, high = held_out.around(encoded, predicted, share, columns).T
+        return np.asarray((high - low) * self.target_scale_)

@@ -2,8 +2,9 @@
 
 Rows that no training step saw are scored by how far the model was off. A new row's interval ends at the scores' order
 statistics. If new rows are drawn like those, it holds the truth with a probability of at least the coverage, whatever
-the model (Vovk, Gammerman & Shafer 2005, chapter 4). Errors of numbers are first divided by a scale that depends on the
-row (Papadopoulos et al. 2002). Classes are scored by 1 − their probability (Sadinle, Lei & Wasserman 2019).
+the model (Vovk, Gammerman & Shafer 2005, chapter 4). The centre of a number's interval is a mean of network and trees.
+Errors are divided by a scale that depends on the row (Papadopoulos et al. 2002). Classes are scored by 1 − their
+probability (Sadinle, Lei & Wasserman 2019).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import torch
 
 from permgrad.base.errors import InputError, by_count
 from permgrad.base.random import generator
+from permgrad.models.estimators.trees import NO_TREES, Trees, fit_trees
 from permgrad.models.train.learner import Course
 from permgrad.models.train.rows import Rows
 
@@ -97,25 +99,30 @@ class HeldOut:
 
     Attributes:
         x: the rows as the network sees them, float32 ``(rows, encoded)``.
-        scores: of numbers (truth − prediction) / scale, standardised. Of classes 1 − the true one's probability.
-        scale: of numbers.
+        scores: of numbers (truth − centre) / scale, standardised. Of classes 1 − the true one's probability.
+        scale, trees: of numbers. Trees move the centre away from the prediction.
     """
 
     x: npt.NDArray[np.float32]
     scores: Floats
     scale: Scale | None = None
+    trees: Trees = NO_TREES
 
     @classmethod
     def of_numbers(cls, held: Sample, learned: Sample) -> Self:
-        """Return the scores of held-out rows, with a scale learned from training rows."""
-        x, y, predicted = held
+        """Return the scores of held-out rows, with trees and a scale learned from training rows."""
+        (x, y, predicted), (held_x, held_y, held_predicted) = learned, held
+        trees, across = fit_trees(x, y, *held)
+        errors = y - predicted - trees.weight * (across - predicted)
+        left = held_y - trees.centre(held_x, held_predicted)
+        sizes = [np.abs(errors), np.abs(left)]
+        columns, held_columns = _columns(x, predicted), _columns(held_x, held_predicted)
         scale = Scale(np.zeros((1, 0)), np.zeros((1, 1)))
-        errors = [np.abs(truth - guess) for _, truth, guess in (learned, held)]
-        if min(each.mean() for each in errors) > 0:
+        if min(each.mean() for each in sizes) > 0:
             # Errors of exactly 0 would make the scale of a row 0 as well.
-            errors = [each + 1e-3 * each.mean() for each in errors]
-            scale = fit_scale(_columns(learned[0], learned[2]), errors[0], _columns(x, predicted), errors[1])
-        return cls(x, (y - predicted) / scale(_columns(x, predicted)), scale)
+            sizes = [each + 1e-3 * each.mean() for each in sizes]
+            scale = fit_scale(columns, sizes[0], held_columns, sizes[1])
+        return cls(held_x, left / scale(held_columns), scale, trees)
 
     def fewest(self, coverage: float) -> int:
         """Return how many held-out rows a coverage needs: sets end on one side, intervals on two."""
@@ -126,6 +133,7 @@ class HeldOut:
         arrays: dict[str, npt.NDArray[Any]] = {"held_out.x": self.x, "held_out.scores": self.scores}
         if self.scale is not None:
             arrays |= {"held_out.edges": self.scale.edges, "held_out.steps": self.scale.steps}
+            arrays |= self.trees.arrays()
         return arrays
 
     @classmethod
@@ -144,17 +152,21 @@ class HeldOut:
             columns, bins = scale.steps.shape
             if scale.edges.shape != (columns, bins - 1) or columns > encoded + 1:
                 raise ValueError(f"a scale of {scale.steps.shape} steps with {scale.edges.shape} edges")
-        return cls(x, scores, scale)
+        return cls(x, scores, scale, Trees.from_arrays(arrays, encoded))
 
     def ends(self, encoded: Any, predicted: Floats, coverage: float, columns: Places) -> Floats:
         """Return the ends of intervals of standardised predictions ``(rows, 2)``."""
+        return self.trees.centre(encoded, predicted)[:, None] + self.around(encoded, predicted, coverage, columns)
+
+    def around(self, encoded: Any, predicted: Floats, coverage: float, columns: Places) -> Floats:
+        """Return the same less the centres of the intervals, which their widths do not depend on."""
         assert self.scale is not None
         ends = np.empty((len(predicted), 2))
         for rows, scores in self._by_group(encoded, columns, coverage):
             # The truth is as likely in any of the gaps between the sorted scores, or beyond them, as in any other.
             outside = _gaps_outside(coverage, len(scores))
             ends[rows] = np.sort(scores)[[outside // 2 - 1, len(scores) - (outside + 1) // 2]]
-        return predicted[:, None] + ends * self.scale(_columns(encoded, predicted))[:, None]
+        return np.asarray(ends * self.scale(_columns(encoded, predicted))[:, None])
 
     def members(self, encoded: Any, probabilities: Floats, coverage: float, columns: Places) -> npt.NDArray[np.bool_]:
         """Return whether each class is in the set of a row ``(rows, classes)``."""
