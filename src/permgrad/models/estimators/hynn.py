@@ -256,9 +256,9 @@ class HyNNRegressor(RegressorMixin, HyNNBase):
 
         The intervals hold the truth of at least the share ``coverage`` of new rows, if these are drawn like the rows
         held out of training: split conformal prediction (Vovk, Gammerman & Shafer 2005). The truth is as often below as
-        above them. They lie around the prediction and what trees find in the errors of training rows. These are
-        divided by a scale learned from training rows (Papadopoulos et al. 2002), so that intervals are wide where
-        errors are large. Where the trees find much, a prediction can be outside its interval.
+        above them. Errors are divided by a scale learned from training rows (Papadopoulos et al. 2002), so that
+        intervals are wide where errors are large. They lie around a mean of the network and boosted trees, weighted by
+        held-out rows. Where trees count, a few predictions are outside their interval.
 
         Args:
             X: table ``(rows, features)``.
