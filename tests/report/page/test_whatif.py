@@ -11,6 +11,7 @@ from browsing import data_of, needs_browser, visit
 from verification import verify_what_if as what_if_check
 
 import permgrad as pg
+from permgrad.data.encode.encoding import TableEncoder
 from permgrad.report.page import whatif
 from permgrad.report.page.encoder_form import cells_of, encoder_form
 from permgrad.report.page.html import joined_scripts
@@ -87,6 +88,26 @@ def test_cells_are_numbers_texts_and_kinds_of_missing():
     }
     assert forms["n"]["codes"] == [[2, "-9", [-9.0]]]
     assert forms["b"]["words"] == ["no", "yes"]
+    ranges = {name: form.get("range") for name, form in forms.items()}
+    assert ranges == {"n": [1.5, 2.0], "c": None, "b": None, "d": [1577923200.0, 1614643200.0]}
+
+
+@pytest.mark.parametrize("numeric", ["robust", "standard", "minmax", "quantile"])
+def test_the_range_of_the_training_rows_is_read_back_from_the_encoder(numeric):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {"count": [*rng.poisson(2, 99), 54], "far": [*rng.normal(size=99), 5e3], "no": [np.nan, *[1.0] * 99]}
+    )
+    forms = {form["name"]: form for form in encoder_form(TableEncoder(numeric=numeric).fit(table))["columns"]}
+    assert forms["count"]["range"] == [0, 54]
+    assert forms["far"]["range"] == pytest.approx([table["far"].min(), 5e3], rel=1e-9)
+    assert forms["no"]["range"] is None  # one value, or missing
+
+
+def test_an_extreme_that_clipping_has_rounded_away_is_no_range():
+    table = pd.DataFrame({"n": [*np.arange(99.0), 1e15]})
+    (form,) = encoder_form(TableEncoder(numeric="robust").fit(table))["columns"]
+    assert form["range"] is None
 
 
 @needs_browser
@@ -112,6 +133,12 @@ const [number] = box.querySelectorAll("input[type=number]");
 number.value = "-0.5";
 number.dispatchEvent(new Event("input"));
 say();
+const note = document.getElementById(number.getAttribute("aria-describedby")), notes = [note.textContent];
+number.value = "99";
+number.dispatchEvent(new Event("input"));
+notes.push(note.textContent);
+number.value = "-0.5";
+number.dispatchEvent(new Event("input"));
 const select = box.querySelector("select[id^=what-if-]:not(#what-if-class)");
 select.selectedIndex = (select.selectedIndex + 1) % select.options.length;
 select.dispatchEvent(new Event("change"));
@@ -121,7 +148,16 @@ say();
 const labelled = [...box.querySelectorAll("input, select")].every((one) => box.querySelector(`label[for="${one.id}"]`));
 said.push(labelled, number.value, box.querySelectorAll("img, b").length);
 WhatIf.show(box, -1);
-said.push(box.textContent, [WhatIf.decision("a", ""), WhatIf.decision("a", "a"), WhatIf.decision("b", "a")]);
+said.push(box.textContent, [WhatIf.decision("a", ""), WhatIf.decision("a", "a"), WhatIf.decision("b", "a")], notes);
+const model = Shares.make(Page.data("rows").whatIf), [first, , , , last] = model.walks, row = model.encode(1, {});
+const changed = row.map((value, column) => model.encode(2, {})[column]);
+model.explain(row, last);
+const slices = [model.ready(changed, last, 0), model.ready(row, last, 0)], before = model.shares.evaluations;
+const early = Array.from(model.explain(changed, first).values), spent = model.shares.evaluations - before;
+const late = Array.from(model.explain(changed, last).values), fresh = Shares.make(Page.data("rows").whatIf);
+said.push(slices, spent <= 1 + 2 * first * model.players.length,
+  [[early, first], [late, last]].map(([values, walks]) =>
+    Math.max(...fresh.explain(changed, walks).values.map((value, at) => Math.abs(value - values[at])))));
 return said;
 """
 
@@ -145,7 +181,8 @@ def test_the_panel_shows_changes_against_the_original_and_resets_them(tmp_path):
         f'<script type="text/plain" id="page-data">{deflated(page_data({"rows": {"whatIf": content}}))}</script>'
         f"<script>{script}</script></body>"
     )
-    first, number, both, after, labelled, value, strange, other, decisions = visit(page, tmp_path, STEPS).quiet()
+    said = visit(page, tmp_path, STEPS).quiet()
+    first, number, both, after, labelled, value, strange, other, decisions, notes, slices, few, off = said
     assert first[0].startswith("Probability of yes: ")
     assert table["<b>n</b>"][1] > -0.5
     for row, words in ((table[1:2], first[0]), (table[1:2].assign(**{"<b>n</b>": -0.5}), number[0])):
@@ -154,6 +191,14 @@ def test_the_panel_shows_changes_against_the_original_and_resets_them(tmp_path):
     was, now = (model.predict(row)[0] for row in (table[1:2], table[1:2].assign(**{"<b>n</b>": -0.5})))
     assert first[0].endswith(f". Predicted: {was}.")
     assert number[0].endswith(f" Still predicted: {now}." if now == was else f" Now predicted: {now}, was {was}.")
+    assert "Outside" not in notes[0]
+    fitted = [end for form in encoder_form(model.preprocessor_)["columns"] for end in form.get("range") or ()]
+    assert table["<b>n</b>"].min() == fitted[0] < fitted[1] <= table["<b>n</b>"].max()  # without the validation rows
+    ends = [f"{end:.4g}".replace("-", "−") for end in fitted]
+    assert notes[1].endswith(f". Outside the range of the training rows: {ends[0]} to {ends[1]}.")
+    assert slices == [False, True]
+    assert few  # an edit predicts only the walks that are asked for, also after a refinement
+    assert max(off) < 1e-7
     assert decisions == ["Predicted: a", "Still predicted: a", "Now predicted: b, was a"]
     assert first[1:] == [0, 1, True]
     assert number[1:] == [1, 1, False]

@@ -12,8 +12,13 @@ import numpy as np
 import pandas as pd
 
 from permgrad.data.encode.encoding import TableEncoder
+from permgrad.data.encode.planning import Slot
+from permgrad.data.encode.scaling import Scaling
 from permgrad.data.encode.statistics import numeric_cells
 from permgrad.data.read.cells import BLANK, PRESENT, Distinct, as_float32
+
+#: Scaled extremes beyond which smooth clipping has lost the number that they were.
+_FAR = 1e5
 
 
 def encoder_form(encoder: TableEncoder) -> dict[str, Any]:
@@ -44,8 +49,24 @@ def encoder_form(encoder: TableEncoder) -> dict[str, Any]:
             else:
                 form |= {"center": float(scaling.center[place]), "factor": float(scaling.factor[place])}
             form |= {"kind": kind, "value": value, "years": encoder.years_.get(column.name)}
+            first = slots[0][1]
+            form["range"] = _range(scaling, place, first) if first.kind in ("numeric", "date_part") else None
         columns.append(form)
     return {"scaling": scaling.mode, "columns": columns}
+
+
+def _range(scaling: Scaling, place: int, slot: Slot) -> list[float] | None:
+    """Return the smallest and the largest training value, read back from the scaling. None where clipping hides it."""
+    if len(scaling.knots):
+        ends = scaling.knots[[0, -1], place]
+    else:
+        ends = np.array([slot.minimum, slot.maximum])
+        with np.errstate(all="ignore"):
+            if scaling.mode == "robust":
+                ends /= np.sqrt(1.0 - (ends / 3.0) ** 2)
+            ends = np.where(np.abs(ends) < _FAR, scaling.center[place] + 4.0 * ends / scaling.factor[place], np.nan)
+    least = 1e-10 * np.abs(ends).max()  # what rounding may leave of 0
+    return [float(f"{end:.10g}") if abs(end) > least else 0.0 for end in ends] if np.isfinite(ends).all() else None
 
 
 def _codes(encoder: TableEncoder, name: str) -> list[list[Any]]:

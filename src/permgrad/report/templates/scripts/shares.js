@@ -3,11 +3,13 @@
 /** Predictions of changed rows, divided among their features by Shapley values. */
 const Shares = (() => {
   const { Encoder, Predictor } = Network;
+  /** Rows that are predicted at once. */
+  const BATCH = 48;
 
   /**
    * Shapley values against a few background rows, from walks: players join in a stored order and in its reverse, each
    * time the background row is turned into the row explained. Walk w starts from background row w modulo their number.
-   * After an edit only those steps are predicted again that hold an edited player.
+   * After an edit only those steps are predicted again that hold an edited player, and only in walks that are asked for.
    */
   class Game {
     /** @param {any} network @param {number[][]} players encoded columns of each @param {Float32Array} background `(rows, encoded)` @param {Uint16Array} ranks `(walks, players)` each player's place */
@@ -22,9 +24,15 @@ const Shares = (() => {
       this.orders = Uint16Array.from(ranks);
       for (let w = 0; w < this.walks; w++) for (let p = 0; p < this.count; p++) this.orders[w * this.count + ranks[w * this.count + p]] = p;
       this.empty = this.donors.map((donor) => this.read(donor));
-      /** @type {Float64Array[]} the outputs along each walk, both ways, while they hold for the row */
+      /** @type {Float64Array[]} the outputs along each walk, both ways */
       this.paths = [];
+      /** @type {Float32Array[]} the encoded row that each walk holds for */
+      this.held = [];
       this.scratch = network.images ? network.images.copy(network.images.blank) : null;
+      const [units, pixels] = [network.entry?.size ?? 0, network.images?.units ?? 0];
+      this.sum = new Float64Array(units);
+      this.tables = new Float32Array(BATCH * units);
+      this.pictures = new Float32Array(BATCH * pixels);
       /** @type {any} */
       this.row = null;
       this.evaluations = 0;
@@ -58,11 +66,7 @@ const Shares = (() => {
     /** Explain a row from now on. Returns its outputs and what is explained of them. @param {Float32Array} encoded */
     show(encoded) {
       const { entry, images } = this.network, before = this.row;
-      /** @type {number[]} */
-      const edited = [];
-      this.players.forEach((columns, p) => {
-        if (!before || columns.some((column) => before.point.encoded[column] !== encoded[column])) edited.push(p);
-      });
+      const edited = before ? this.edited(before.point.encoded, encoded) : [];
       if (before && !edited.length) return before.full;
       const point = before ? before.point : this.point(encoded.slice());
       if (before) {
@@ -76,16 +80,43 @@ const Shares = (() => {
         point.encoded = encoded.slice();
       }
       const differs = this.donors.map((donor) => this.players.map((columns) => columns.some((column) => donor.encoded[column] !== encoded[column])));
-      this.row = { point, differs, full: this.read(point), edited };
-      for (let w = 0; w < this.paths.length; w++) this.walk(w, edited);
-      this.flush();
+      this.row = { point, differs, full: this.read(point) };
       return this.row.full;
+    }
+
+    /** The players in which two rows differ. @param {Float32Array} one @param {Float32Array} other */
+    edited(one, other) {
+      return Array.from(this.players.keys()).filter((p) => this.players[p].some((column) => one[column] !== other[column]));
+    }
+
+    /**
+     * Bring the first walks up to date, for about so many milliseconds. Returns whether all of them hold.
+     * @param {number} walks @param {number} [time]
+     */
+    ready(walks, time = Infinity) {
+      const { encoded } = this.row.point, end = performance.now() + time;
+      /** @type {Map<Float32Array, number[]>} */
+      const edits = new Map();
+      let w = 0;
+      for (; w < walks; w++) {
+        const then = this.held[w];
+        if (then && !edits.has(then)) edits.set(then, then === encoded ? [] : this.edited(then, encoded));
+        const edited = edits.get(then) ?? null;
+        if (edited?.length !== 0) {
+          if (performance.now() >= end) break;
+          this.walk(w, edited);
+        }
+        this.held[w] = encoded;
+      }
+      this.flush();
+      return w === walks;
     }
 
     /** Forget the row, as when images that are fixed change. */
     forget() {
       this.row = null;
       this.paths = [];
+      this.held = [];
       this.empty = this.donors.map((donor) => this.read(donor));
     }
 
@@ -144,10 +175,7 @@ const Shares = (() => {
       this.rows += 1;
     }
 
-    sum = new Float64Array(0);
     mixed = new Float32Array(0);
-    tables = new Float32Array(0);
-    pictures = new Float32Array(0);
     rows = 0;
     /** @type {{path: Float64Array, to: number, from: number}[]} */
     queue = [];
@@ -157,8 +185,9 @@ const Shares = (() => {
     predict() {
       const { entry, images } = this.network, count = this.rows;
       if (!count) return;
-      const table = entry && this.tables.slice(0, count * entry.size);
-      const outputs = this.network.finish(table, images && this.pictures.slice(0, count * images.units), count);
+      // What waits may be overwritten: it is not needed again.
+      const table = entry && this.tables.subarray(0, count * entry.size);
+      const outputs = this.network.finish(table, images && this.pictures.subarray(0, count * images.units), count);
       const wide = outputs.length / count;
       this.evaluations += count;
       for (let row = 0; row < count; this.done++) {
@@ -184,14 +213,7 @@ const Shares = (() => {
      * @param {number} walks a multiple of the number of background rows
      */
     explain(walks) {
-      const { entry, images } = this.network;
-      if (!this.sum.length && (entry || images)) {
-        this.sum = new Float64Array(entry?.size ?? 0);
-        this.tables = new Float32Array(BATCH * (entry?.size ?? 0));
-        this.pictures = new Float32Array(BATCH * (images?.units ?? 0));
-      }
-      for (let w = this.paths.length; w < walks; w++) this.walk(w, null);
-      this.flush();
+      this.ready(walks);
       const n = this.count, outputs = this.row.full.values.length, strata = this.donors.length, rounds = walks / strata;
       const one = new Float64Array(n * outputs);
       const means = Array.from({ length: strata }, () => new Float64Array(n * outputs));
@@ -247,9 +269,6 @@ const Shares = (() => {
       moves[Math.floor(i / outputs)] ? Math.sqrt((freedom * error ** 2 + shared[i % outputs]) / (freedom + 1)) : error);
   }
 
-  /** Rows that are predicted at once. */
-  const BATCH = 48;
-
   /**
    * The model of a page, from what Python put there.
    * @param {any} content
@@ -287,6 +306,11 @@ const Shares = (() => {
         const wide = network.form.fixed;
         network.fixed = fixed.subarray(place * wide, (place + 1) * wide);
         shares.forget();
+      },
+      /** Compute for about so many milliseconds what explaining takes, and return whether all is there. @param {Float32Array} row @param {number} walks @param {number} time */
+      ready: (row, walks, time) => {
+        shares.show(row);
+        return shares.ready(walks, time);
       },
       /** Predict an encoded row and divide its prediction. @param {Float32Array} row @param {number} walks */
       explain: (row, walks) => {

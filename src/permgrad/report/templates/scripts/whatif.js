@@ -12,8 +12,8 @@
 const WhatIf = (() => {
   /** Features whose inputs are shown at first, and bars of the waterfall. */
   const FIRST = 12, BARS = 12;
-  /** Refined until the standard errors are below this share of the range. */
-  const EXACT = 0.001;
+  /** Refined until the standard errors are below this share of the range, for about so many milliseconds at a time. */
+  const EXACT = 0.001, SLICE = 20;
   /** @type {any} */
   let model = null;
   let turn = 0;
@@ -51,6 +51,15 @@ const WhatIf = (() => {
     if (form.kind === "boolean") return form.words ? form.words[cell] : cell ? "yes" : "no";
     if (form.kind === "date") return dateText(cell).replace("T", " ");
     return typeof cell === "number" ? String(cell) : cell;
+  };
+
+  /** A note on a value that no training row comes near, or an empty text. @param {any} form @param {any} cell */
+  const outside = (form, cell) => {
+    const [low, high] = form.range ?? [-Infinity, Infinity];
+    const slack = 1e-6 * Math.max(Math.abs(low), Math.abs(high));
+    if (typeof cell !== "number" || (cell >= low - slack && cell <= high + slack)) return "";
+    const [from, to] = [low, high].map((end) => (form.kind === "date" ? words(form, end) : Charts.write(end, 4)));
+    return `Outside the range of the training rows: ${from} to ${to}.`;
   };
 
   /** @param {any} form @param {number} kind */
@@ -178,7 +187,8 @@ const WhatIf = (() => {
         const changed = column.name in changes;
         line.classList.toggle("changed", changed);
         back.toggleAttribute("hidden", !changed);
-        was.textContent = changed ? `was ${words(column.form, cell)}` : "";
+        const note = outside(column.form, changed ? changes[column.name] : cell);
+        was.textContent = (changed ? `was ${words(column.form, cell)}${note && ". "}` : "") + note;
       };
       const made = inputOf(column, cell, id, (/** @type {any} */ now) => {
         if (String(now) === String(cell) && Array.isArray(now) === Array.isArray(cell)) delete changes[column.name];
@@ -195,6 +205,7 @@ const WhatIf = (() => {
       });
       const line = Page.element("div", { class: "what-if-line" }, Page.element("label", { for: id }, column.label), made.input, back, was);
       controls.set(column.name, { show: made.show, mark, cell });
+      mark();
       (at < FIRST ? inputs : more).append(line);
     });
     const further = model.columns.length - FIRST;
@@ -205,15 +216,21 @@ const WhatIf = (() => {
       const now = ++turn;
       reset.toggleAttribute("disabled", !Object.keys(changes).length);
       const row = model.encode(place, changes);
-      refine(row, 0, now);
+      let step = 0;
+      while (step + 1 < model.walks.length && model.ready(row, model.walks[step + 1], 0)) step += 1;
+      refine(row, step, now);
     };
 
     /** @param {Float32Array} row @param {number} step @param {number} now */
     const refine = (row, step, now) => {
       if (now !== turn || !box.isConnected) return;
+      if (step && !model.ready(row, model.walks[step], SLICE)) {
+        setTimeout(() => refine(row, step, now));
+        return;
+      }
       const found = model.explain(row, model.walks[step]);
       draw(found);
-      if (step + 1 < model.walks.length && !exact(found)) setTimeout(() => refine(row, step + 1, now), step ? 60 : 400);
+      if (step + 1 < model.walks.length && !exact(found)) setTimeout(() => refine(row, step + 1, now), step ? 60 : 200);
     };
 
     const exact = (/** @type {any} */ found) => {
@@ -245,7 +262,7 @@ const WhatIf = (() => {
       }, { width: Math.max(330, Math.min(640, figure.clientWidth || 480)), left: Math.min(150, 30 + 6.5 * Math.max(12, ...shown.map((/** @type {any} */ step) => Math.min(step.name.length, 20)))) }));
       const error = Math.max(...steps.map((/** @type {any} */ step) => step.error || 0));
       // The error after one walk for each background row also holds how these rows differ.
-      const sure = found.walks > model.walks[0] ? `Largest standard error: ${classes ? `${Charts.write(100 * error, 2)} percentage points` : Charts.write(error, 2)}.` : "A first estimate, being refined.";
+      const sure = `${found.walks > model.walks[0] ? "Largest" : "A first estimate, being refined. Largest"} standard error: ${classes ? `${Charts.write(100 * error, 2)} percentage points` : Charts.write(error, 2)}.`;
       note.textContent = `Shapley values against ${model.walks[0]} typical training rows${model.result.calibration ? ", before calibration" : ""}. ${sure}`;
       box.dataset.walks = String(found.walks);
     };
