@@ -408,16 +408,10 @@ def part_of(part: str, seeds: int, *, quick: bool) -> tuple[bool, str, Any]:
     players = int(part.split()[1])
     seeds = 2 if quick else seeds
     rows = check_calls(seeds, [(players, CALLS[players])])
-    passed = (
-        seeds >= SEEDS
-        and all(row["ratio"] <= RATIO for row in rows)
-        and bool(np.mean([row["ratio"] < 1 for row in rows]) > 0.5)
-    )
-    return (
-        passed,
-        f"{markdown_table(rows)}\n\n{seeds} seeds. Floor: every ratio at most {RATIO}, most below 1, over {SEEDS} seeds.",
-        rows,
-    )
+    passed = seeds >= SEEDS and all(row["ratio"] <= RATIO for row in rows)
+    passed &= bool(np.mean([row["ratio"] < 1 for row in rows]) > 0.5)
+    text = f"{seeds} seeds. Floor: every ratio at most {RATIO}, most below 1, over {SEEDS} seeds."
+    return passed, f"{markdown_table(rows)}\n\n{text}", rows
 
 
 def main() -> int:
