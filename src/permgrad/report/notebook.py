@@ -127,7 +127,7 @@ def _global(explanation: Explanation, output: str | int | None) -> Iterator[Mark
         yield _bars(lines, marks=(0.0,))
     if clear is not None:
         yield _paragraph(
-            f"{clearly_words(len(clear), len(explanation.names))} (bold): the importance is above 0, and the p-value, "
+            f"{clearly_words(explanation, len(clear))} (bold): the importance is above 0, and the p-value, "
             "adjusted for all of them (Holm), is below 0.05.",
             "pg-quiet",
         )

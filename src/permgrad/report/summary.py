@@ -42,7 +42,7 @@ def summary(explanation: Explanation, *, output: str | int | None = None, top_n:
         return _one_row(explanation, column, top_n)
     lines = [_measured(explanation, column), circumstances(shown), no_better(shown)]
     if clear is not None:
-        lines.append(f"{clearly_words(len(clear), len(shown.names))} (adjusted p-values below 0.05).")
+        lines.append(f"{clearly_words(shown, len(clear))} (adjusted p-values below 0.05).")
     for title, places in lists_of(shown):
         values = np.asarray(shown.values[places, column], dtype=np.float64)
         order = places[largest(values, top_n)]
@@ -53,7 +53,7 @@ def summary(explanation: Explanation, *, output: str | int | None = None, top_n:
             interval = f"  ({line.interval})" if line.interval else ""
             doubt = "" if clear is None or line.clear else "  not clearly above 0"
             if doubt and line.low > 0 and len(shown.names) > 1:
-                doubt += f" after correction for {len(shown.names)} features"
+                doubt += f" after correction for {players_words(shown)}"
             lines.append(f"  {line.name:{width}}  {line.text}{interval}{doubt}")
         if len(order) < len(places):
             lines.append(f"  and {len(places) - len(order)} more")
@@ -202,9 +202,14 @@ def clear_names(explanation: Explanation, column: int) -> list[str] | None:
     return None if explanation.meta.get("summary") == "mean_abs" else explanation.clearly_matter(column)
 
 
-def clearly_words(count: int, total: int) -> str:
+def players_words(explanation: Explanation) -> str:
+    """Count the features, or the inputs where each input is one."""
+    return counted(len(explanation.names), "input" if explanation.level == "modality" else "feature")
+
+
+def clearly_words(explanation: Explanation, count: int) -> str:
     """Say how many features clearly matter."""
-    return f"{count} of {counted(total, 'feature')} clearly {'matters' if count == 1 else 'matter'}"
+    return f"{count} of {players_words(explanation)} clearly {'matters' if count == 1 else 'matter'}"
 
 
 def _measured(explanation: Explanation, column: int) -> str:
