@@ -126,6 +126,8 @@ def check(one: Situation, sentences: list[dict[str, Any]]) -> Faults:
 def _silence(one: Situation, spoken: dict[str, str], faults: Faults) -> None:
     """Check that what is not said does not hold."""
     faults.claim("few rows are silent", ("few_rows" in spoken) == (len(one.truth) < 100))
+    groups = {"worse", "none_worse"} & set(spoken)
+    faults.claim("nothing is said of groups", len(groups) == 1 or len(one.truth) < 80)
     if one.task == "regression":
         return
     counts = {label: int(np.sum(one.truth == label)) for label in set(one.truth.tolist())}
@@ -347,6 +349,28 @@ def _worse_words(one: Situation, words: str, faults: Faults) -> None:
     faults.claim(f"worse: p is {p_value}", p_value < 0.005)
 
 
+def _no_worse_words(one: Situation, words: str, faults: Faults) -> None:
+    """Check that the quarters of each number, tested here by other tests, have none that is clearly worse."""
+    match = re.fullmatch(
+        r"(?:None of the (\d+) tested groups of test rows is|The one tested group of test rows is not) clearly worse "
+        r"than the other rows\.",
+        words,
+    )
+    faults.claim(f"none worse: unknown sentence: {words}", match is not None)
+    tests = int(match[1] or 1) if match is not None else 1
+    losses = np.abs(one.truth - one.guess) if one.task == "regression" else np.array([])
+    if one.task != "regression":
+        losses = (one.truth != np.asarray(one.classes, dtype=object)[one.guess.argmax(axis=1)]).astype(float)
+    for name, column in one.test.select_dtypes("number").items():
+        quarter = np.searchsorted(np.quantile(column, [0.25, 0.5, 0.75]), column.to_numpy(), side="left")
+        for place in range(4):
+            inside, outside = losses[quarter == place], losses[quarter != place]
+            if min(len(inside), len(outside)) < 20 or inside.mean() < 1.1 * outside.mean():
+                continue
+            p_value = stats.mannwhitneyu(inside, outside).pvalue
+            faults.claim(f"none worse: {name}, quarter {place + 1}: p {p_value}", p_value > 0.05 / tests / 20)
+
+
 def _rare_words(one: Situation, words: str, faults: Faults) -> None:
     for label, count in re.findall(r"(class \w) \((\d+)\)", words):
         faults.claim(f"rare: {label}", int(count) == np.sum(one.truth == label) < 20)
@@ -449,6 +473,7 @@ _CHECKS: dict[str, Callable[[Situation, str, Faults], None]] = {
     "never_predicted": _never_words,
     "duplicates": _duplicate_words,
     "worse": _worse_words,
+    "none_worse": _no_worse_words,
     "calibration": _calibration_words,
     "drift": _drift_sentence,
     "next": _next_words,

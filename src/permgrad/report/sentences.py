@@ -276,8 +276,13 @@ def no_share_words(branches: Mapping[str, Any]) -> str:
 
 
 # ---- features that move together -------------------------------------------------------------------------------------
-def related_words(pairs: Sequence[Mapping[str, Any]], names: Sequence[str], show: Callable[[str], str] = str) -> str:
-    """Return a sentence on the features that are related to some of the names, or an empty text."""
+def related_words(
+    pairs: Sequence[Mapping[str, Any]], names: Sequence[str], show: Callable[[str], str] = str, most: int = _MEMBERS
+) -> str:
+    """Return a sentence on the features that are related to some of the names, or an empty text.
+
+    ``most``: how many features of a group are named.
+    """
     groups: list[dict[str, None]] = []
     for pair in pairs:
         if pair["feature"] in names:
@@ -288,14 +293,16 @@ def related_words(pairs: Sequence[Mapping[str, Any]], names: Sequence[str], show
         return ""
     order = {name: place for place, name in enumerate(names)}
     sentences = [
-        _group_words(sorted(group, key=lambda name: order.get(name, len(order))), pairs, show)
+        _group_words(sorted(group, key=lambda name: order.get(name, len(order))), pairs, show, most)
         for group in groups[:_GROUPS]
     ]
     sentences += [f"so do {len(groups) - _GROUPS} more groups"] if len(groups) > _GROUPS else []
     return f"{', and '.join(sentences)}, so importance may be shared between them."
 
 
-def _group_words(group: Sequence[str], pairs: Sequence[Mapping[str, Any]], show: Callable[[str], str]) -> str:
+def _group_words(
+    group: Sequence[str], pairs: Sequence[Mapping[str, Any]], show: Callable[[str], str], most: int
+) -> str:
     inside = [pair for pair in pairs if pair["feature"] in group and pair["other"] in group]
     kind = "correlation" if all(pair["kind"] == "correlation" for pair in inside) else "association"
     if len(group) == 2:
@@ -303,7 +310,7 @@ def _group_words(group: Sequence[str], pairs: Sequence[Mapping[str, Any]], show:
         return f"{show(group[0])} moves with {show(group[1])} ({kind} {strength})"
     sizes = [abs(float(pair["strength"])) for pair in inside]
     reach = " to ".join(dict.fromkeys(compact(end, 2) for end in (min(sizes), max(sizes))))
-    return f"{listed(map(show, group), _MEMBERS)} move together ({kind} {reach})"
+    return f"{listed(map(show, group), most)} move together ({kind} {reach})"
 
 
 # ---- columns that differ between training and test rows --------------------------------------------------------------
@@ -358,6 +365,14 @@ def segment_words(segments: Mapping[str, Any], most: int = 3, show: Callable[[st
     if segments["rows"] < segments["all_rows"]:
         words += f" (in a sample of {segments['rows']:,} test rows)"
     return " ".join([f"{words}.", *(group_words(group, segments["score"], show) for group in worse[:most])])
+
+
+def no_segment_words(segments: Mapping[str, Any]) -> str:
+    """Return the sentence on groups of test rows of which none is clearly worse."""
+    sample = f" (in a sample of {segments['rows']:,} test rows)" if segments["rows"] < segments["all_rows"] else ""
+    tested = f"None of the {segments['tests']:,} tested groups of test rows is"
+    tested = "The one tested group of test rows is not" if segments["tests"] == 1 else tested
+    return f"{tested} clearly worse than the other rows{sample}."
 
 
 def group_words(group: Mapping[str, Any], score: str, show: Callable[[str], str] = str) -> str:

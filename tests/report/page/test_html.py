@@ -91,7 +91,6 @@ def test_every_section_is_there(page):
     anchors = [attributes["id"] for tag, attributes in page.elements if tag == "section"]
     first = [
         "scores",
-        "questions",
         "drivers",
         "one-by-one",
         "paths",
@@ -104,7 +103,8 @@ def test_every_section_is_there(page):
     trust = ["caveats", "calibration", "order", "methods", "reading"]
     assert anchors == [*first, *trust, "table", "network", "layout", "run"]
     links = [attributes["href"] for tag, attributes in page.elements if tag == "a" and attributes["href"] != "#main"]
-    assert links == [f"#{tab.name}" for tab in TABS if tab.name not in ("models", "together")]
+    tabs = [f"#{tab.name}" for tab in TABS if tab.name not in ("models", "together")]
+    assert links == [*tabs, "#drivers", "#caveats", "#single-rows", "#threshold"]
     for words in (
         "permgrad run heloc --baselines --seed 0",
         "117 test rows are equal to a training row",

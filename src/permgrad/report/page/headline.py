@@ -108,7 +108,7 @@ def reliance_sentence(content: ReportContent) -> str:
 def related_sentence(content: ReportContent) -> str:
     """Name the features that move with those that matter most, or return an empty text."""
     leading = drivers(content.explanation) if content.explanation is not None and content.learnt else []
-    return related_words(content.related, leading, lambda name: shorten(name, 40))
+    return related_words(content.related, leading, lambda name: shorten(name, 40), most=3)
 
 
 def tests_of(explanation: Explanation) -> int:

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from importlib import resources
@@ -44,16 +44,42 @@ def render_report(content: ReportContent, *, theme: str = "auto") -> str:
     """Return the report as HTML text."""
     sentences = verdict(content)
     content = replace(content, sentences=sentences)
+    tabs, parts = filled([tab_view(tab, content) for tab in TABS]), by_part(sentences)
     return render_page(
         title=content.title,
         kind="permgrad report",
         headline=first_sentence(sentences),
-        verdict=by_part(sentences),
+        verdict=parts,
+        links=_links([name for name, _, _ in parts], tabs),
         facts=first_words.facts(content),
         warnings=content.warnings,
-        tabs=[tab_view(tab, content) for tab in TABS],
+        tabs=tabs,
         theme=theme,
     )
+
+
+#: Readers' questions, each with the part of the verdict that answers it, and the section that says more.
+_QUESTIONS = (
+    ("What matters?", "features", "drivers"),
+    ("Who is treated worse?", "groups", "segments"),
+    ("Is it reliable?", "caution", "caveats"),
+    ("Why is a row predicted so?", "", "single-rows"),
+    ("What if a value were different?", "", "what-if"),
+    ("Where to set the threshold?", "", "threshold"),
+    ("How large are errors?", "", "tolerance"),
+)
+
+
+def _links(spoken: Sequence[str], tabs: Sequence[TabView]) -> dict[str, list[tuple[str, str]]]:
+    """Return links, words and anchor, by the part of the verdict that they follow. Those of no part: by the name ""."""
+    titles = {section.anchor: (tab.title, section.title) for tab in tabs for section in tab.sections}
+    links: dict[str, list[tuple[str, str]]] = {}
+    for question, part, anchor in _QUESTIONS:
+        if anchor in titles:
+            answered = part in spoken
+            words = ": ".join(titles[anchor]) if answered else question
+            links.setdefault(part if answered else "", []).append((words, anchor))
+    return links
 
 
 def render_page(
@@ -63,6 +89,7 @@ def render_page(
     headline: str,
     second: str = "",
     verdict: Sequence[tuple[str, str, Sequence[str]]] = (),
+    links: Mapping[str, Sequence[tuple[str, str]]] | None = None,
     facts: Sequence[Fact] = (),
     warnings: Sequence[str] = (),
     sections: Sequence[SectionView] = (),
@@ -72,7 +99,8 @@ def render_page(
 ) -> str:
     """Return a page in the house style: one HTML file that works offline. It has either sections or tabs.
 
-    ``verdict`` has the name, the heading and the sentences of each of its parts. ``theme`` is one of ``style.THEMES``.
+    ``verdict`` has the name, the heading and the sentences of each of its parts, ``links`` words and anchors that
+    follow them. ``theme`` is one of ``style.THEMES``.
     """
     from permgrad import __version__
 
@@ -93,6 +121,7 @@ def render_page(
         headline=headline,
         second=second,
         verdict=verdict,
+        links=links or {},
         facts=facts,
         warnings=[clean(warning) for warning in warnings],
         sections=sections,

@@ -20,9 +20,10 @@ Section = tuple[str, str, Callable[[SectionView, "ReportContent"], None]]
 class Tab:
     """A tab: ``name`` is its anchor (``#rows``) and the key of its data in the page.
 
-    ``sections`` make the static page. Anchors of sections are unique in the report, and no section is named like a tab.
-    ``data`` returns what the tab's script needs, as JSON (pack large arrays with ``page_data.packed``), or None for
-    nothing. ``scripts`` are files in ``templates/scripts``. They register with ``Page.tab(name, ...)``.
+    ``title`` can depend on the content. ``sections`` make the static page. Their anchors are unique in the report,
+    and no section is named like a tab. ``data`` returns what the tab's script needs, as JSON (pack large arrays with
+    ``page_data.packed``), or None for nothing. ``scripts`` are files in ``templates/scripts``. They register with
+    ``Page.tab(name, ...)``.
 
     Examples:
         >>> def words(section, content):
@@ -35,7 +36,7 @@ class Tab:
     """
 
     name: str
-    title: str
+    title: str | Callable[[ReportContent], str]
     sections: Sequence[Section]
     data: Callable[[ReportContent], Mapping[str, Any] | None] = lambda _: None
     scripts: Sequence[str] = ()
@@ -60,7 +61,8 @@ def tab_view(tab: Tab, content: ReportContent) -> TabView:
             sections.append(section := SectionView(f"extra-{place}", clean(one.title)))
             section.text(*map(clean, one.text))
             section.figure(one.drawing, clean(one.drawing_text))
-    return TabView(tab.name, tab.title, sections, tab.data(content), tab.scripts)
+    title = tab.title if isinstance(tab.title, str) else tab.title(content)
+    return TabView(tab.name, title, sections, tab.data(content), tab.scripts)
 
 
 def filled(views: Sequence[TabView]) -> list[TabView]:

@@ -26,6 +26,7 @@ from permgrad.report.sentences import (
     competitor_label,
     drift_words,
     leak_words,
+    no_segment_words,
     reliability_words,
     segment_words,
     unseen_words,
@@ -35,8 +36,9 @@ from permgrad.report.words import clean, listed, number, percent, shorten, texts
 if TYPE_CHECKING:
     from permgrad.report.page.content import ReportContent
 
-#: Where a sentence goes: an alarm, how good the model is, what it relies on, a caution, or what to do next.
-Part = Literal["alarm", "score", "features", "caution", "next"]
+#: Where a sentence goes: an alarm, how good the model is, what it relies on, the rows for which it is worse, a caution,
+#: or what to do next.
+Part = Literal["alarm", "score", "features", "groups", "caution", "next"]
 #: A sentence and the facts behind it, with their ``kind`` and ``part``.
 Sentence = dict[str, Any]
 
@@ -49,7 +51,7 @@ _NAMED = 3
 
 
 def verdict(content: ReportContent) -> list[Sentence]:
-    """Return the sentences in reading order: alarms, scores, features, cautions, and one on what to do next.
+    """Return the sentences in reading order: alarms, scores, features, groups, cautions, one on what to do next.
 
     Each is ``{"sentence", "facts"}``. ``facts`` has ``kind``, ``part`` and the numbers of the sentence.
     """
@@ -112,6 +114,7 @@ PARTS: dict[Part, str] = {
     "alarm": "Alarm",
     "score": "How good it is",
     "features": "What it relies on",
+    "groups": "For whom it is worse",
     "caution": "What to be wary of",
     "next": "What to do next",
 }
@@ -199,6 +202,18 @@ def _features(content: ReportContent) -> Sentence | None:
         count = f"{len(clear)} of {len(explanation.names)} features clearly"
         words = f"{count} {by_count(len(clear), 'matters', 'matter')}. {words}"
     return _sentence(words, "features", "features", **facts)
+
+
+# ---- for whom it is worse --------------------------------------------------------------------------------------------
+def _worse(content: ReportContent) -> Sentence | None:
+    """Name the group of test rows that is worst, or say that no group is clearly worse than the others."""
+    stored = content.segments
+    if not stored or not stored["tests"]:
+        return None
+    if not (words := segment_words(stored, 1, lambda name: shorten(name, 40))):
+        return _sentence(no_segment_words(stored), "none_worse", "groups", tests=stored["tests"])
+    groups = [{key: one[key] for key in ("feature", "group", "rows", "score", "rest")} for one in worse_groups(stored)]
+    return _sentence(words, "worse", "groups", groups=groups[:_NAMED], worse=len(groups), tests=stored["tests"])
 
 
 # ---- what to be wary of ----------------------------------------------------------------------------------------------
@@ -313,16 +328,6 @@ def _drift(content: ReportContent) -> Sentence | None:
     return _sentence(words, "drift", "caution", columns=clear, compared=len(compared)) if words else None
 
 
-def _worse(content: ReportContent) -> Sentence | None:
-    """Name the group of test rows that is worst, if some are clearly worse than the others."""
-    stored = content.segments
-    words = segment_words(stored, 1, lambda name: shorten(name, 40)) if stored else ""
-    if not stored or not words:
-        return None
-    groups = [{key: one[key] for key in ("feature", "group", "rows", "score", "rest")} for one in worse_groups(stored)]
-    return _sentence(words, "worse", "caution", groups=groups[:_NAMED], worse=len(groups), tests=stored["tests"])
-
-
 def _related(content: ReportContent) -> Sentence | None:
     words = related_sentence(content)
     return _sentence(words, "related", "caution", pairs=list(content.related)) if words else None
@@ -390,6 +395,6 @@ _ADVICE: tuple[tuple[str, _Advice], ...] = (
     ),
 )
 _SENTENCES: tuple[Callable[[ReportContent], Sentence | None], ...] = (
-    *(_leak, _skill, _against_constant, _lack, _baselines, _features),
-    *(_unseen, _one_class, _few_rows, _rare, _never_predicted, _worse, _duplicates, _calibration, _drift, _related),
+    *(_leak, _skill, _against_constant, _lack, _baselines, _features, _worse),
+    *(_unseen, _one_class, _few_rows, _rare, _never_predicted, _duplicates, _calibration, _drift, _related),
 )

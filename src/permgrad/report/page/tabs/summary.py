@@ -123,23 +123,8 @@ def _metric_column(metric: Metric, models: Sequence[_Model]) -> Column:
     return figures_of(metric_heading(metric), values, number if metric.task == "regression" else fixed, marks)
 
 
-def questions(section: SectionView, content: ReportContent) -> None:
-    """Which tab answers which question, of those that this page can answer."""
-    answers: dict[str, Any] = {
-        "What matters?": content.explanation and "Features: the ranking, and how predictions change with each feature.",
-        "Is it reliable?": "Trust: all caveats, and how certain the order of features is. Data: drift and copies.",
-        "Why this prediction?": (content.listed or content.rows)
-        and "Rows: choose a row to see what moves its prediction.",
-        "What if a value were different?": (content.what_if or {}).get("form") and "Rows: open “What if?” below a row.",
-        "Who is treated worse?": content.segments and "Trust: scores of groups of rows.",
-        "Where to set the threshold?": content.task == "classification" and "Decisions: what each threshold finds.",
-    }
-    if content.test:
-        section.add("terms", [(question, words) for question, words in answers.items() if words])
-
-
 TAB = Tab(
     name="summary",
     title="Summary",
-    sections=(("scores", "All scores", scores), ("questions", "Where to look", questions)),
+    sections=(("scores", "All scores", scores),),
 )

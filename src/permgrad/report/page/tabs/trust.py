@@ -18,7 +18,7 @@ from permgrad.report.page.tab import Tab
 from permgrad.report.page.verdict import curves_of, verdict
 from permgrad.report.page.views import SectionView, TableView, as_count, figures_of, names, table_of
 from permgrad.report.ranks import rank_texts, shown_ranks, training_words
-from permgrad.report.sentences import reliability_words, segment_words
+from permgrad.report.sentences import no_segment_words, reliability_words, segment_words
 from permgrad.report.words import (
     clean,
     confidence_words,
@@ -56,7 +56,7 @@ def caveats(section: SectionView, content: ReportContent) -> None:
 
 def doubts(content: ReportContent) -> list[str]:
     """Return the sentences of the verdict that are alarms or cautions, and one on the rows explained."""
-    spoken = [one for one in verdict(content) if one["facts"]["part"] in ("alarm", "caution") or _is_lack(one)]
+    spoken = [one for one in verdict(content) if one["facts"]["part"] in ("alarm", "caution") or _is_doubt(one)]
     sentences = [str(one["sentence"]) for one in spoken]
     rows = (content.metrics or {}).get("rows", {}).get("test")
     explained = None if content.explanation is None else content.explanation.meta.get("rows_explained")
@@ -66,9 +66,9 @@ def doubts(content: ReportContent) -> list[str]:
     return [*sentences, *([part] if part else [])]
 
 
-def _is_lack(one: Mapping[str, Any]) -> bool:
-    """Whether a sentence of the verdict says that the model is no better than a constant."""
-    return one["facts"]["kind"] == "lack" or not one["facts"].get("learnt", True)
+def _is_doubt(one: Mapping[str, Any]) -> bool:
+    """Whether a sentence of the verdict says that the model is no better than a constant, or worse for some rows."""
+    return one["facts"]["kind"] in ("lack", "worse") or not one["facts"].get("learnt", True)
 
 
 # ---- segments --------------------------------------------------------------------------------------------------------
@@ -81,8 +81,7 @@ def segments(section: SectionView, content: ReportContent) -> None:
     sample = "" if rows == stored["all_rows"] else f" (a sample of {rows:,} of them)"
     measure = "the accuracy" if stored["score"] == "accuracy" else "the mean absolute error"
     section.text(
-        segment_words(stored, 3, lambda name: shorten(name, 40))
-        or f"None of the {counted(tests, 'tested group')} of test rows is clearly worse than the other rows.",
+        segment_words(stored, 3, lambda name: shorten(name, 40)) or (no_segment_words(stored) if tests else ""),
         f"Every feature divides the test rows{sample} into groups: numbers in quarters, all else by value. Each group "
         f"is scored by {measure} and compared with all other rows. p is adjusted for all {counted(tests, 'group')} "
         "(Holm). A group is clearly worse if its adjusted p is below 0.05 and its errors are at least "
@@ -399,7 +398,7 @@ _MORE = ("observed", "predicted", "recall", "false_alarms")
 
 TAB = Tab(
     name="trust",
-    title="Trust",
+    title=lambda content: "Trust & groups" if content.segments else "Trust",
     sections=(
         ("caveats", "All caveats", caveats),
         ("segments", "Groups of rows", segments),

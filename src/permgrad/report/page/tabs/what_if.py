@@ -44,4 +44,8 @@ def with_what_if(tab: Tab) -> Tab:
     first, *others = tab.sections
     section = ("what-if", "What if", what_if_section)
     scripts = (*tab.scripts, "layers.js", "network.js", "shares.js", "whatif.js")
-    return replace(tab, sections=(first, section, *others), data=data, scripts=scripts)
+
+    def title(content: ReportContent) -> str:
+        return "Rows & what if" if (content.what_if or {}).get("form") else "Rows"
+
+    return replace(tab, title=title, sections=(first, section, *others), data=data, scripts=scripts)

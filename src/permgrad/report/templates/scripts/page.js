@@ -9,13 +9,14 @@
  *     Page.tab("rows", {
  *       live: { explorer(box, data) { box.append(...); } },  // fills <div data-live="explorer">, once
  *       open(path, data) { ... },                            // called with "17" for the link #rows/17
+ *       reveal(anchor) { ... },                              // a link to a section: true if it showed something better
  *     });
  *
  * `box` is empty and `data` is what the tab's `data` function returned in Python. A view that returns false, or fails,
  * leaves the static content in its place. Scripts never write data as HTML: use `Page.element` and `Charts.node`.
  *
  * @typedef {{live?: Record<string, (box: HTMLElement, data: any) => (void|false)>,
- *   open?: (path: string, data: any) => void}} TabScript
+ *   open?: (path: string, data: any) => void, reveal?: (anchor: string) => boolean}} TabScript
  */
 const Page = (() => {
   /** @type {Map<string, TabScript>} */
@@ -264,7 +265,7 @@ const Page = (() => {
     if (inside instanceof HTMLElement) {
       select(inside.dataset.tab ?? "");
       for (let fold = place?.closest("details"); fold; fold = fold.parentElement?.closest("details")) fold.open = true;
-      if (jump) place?.scrollIntoView();
+      if (jump && !(content && scripts.get(inside.dataset.tab ?? "")?.reveal?.(words))) place?.scrollIntoView();
       return;
     }
     if (content && words && words !== "main") {
@@ -323,6 +324,14 @@ const Page = (() => {
       panel.setAttribute("aria-labelledby", `tab-${panel.dataset.tab}`);
       panel.addEventListener("beforematch", () => go(panel.dataset.tab ?? ""));
     }
+    // Links into other tabs. The browser's own way would stop at the section, before the tab is drawn.
+    document.getElementById("main")?.addEventListener("click", (event) => {
+      const link = event.target instanceof Element ? /** @type {HTMLAnchorElement|null} */ (event.target.closest('a[href^="#"]')) : null;
+      if (!link) return;
+      event.preventDefault();
+      history.pushState(null, "", link.href);
+      follow();
+    });
     addEventListener("hashchange", () => follow());
     addEventListener("popstate", () => follow());
     follow();

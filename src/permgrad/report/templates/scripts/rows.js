@@ -356,6 +356,8 @@ const Rows = (() => {
   // ---- list ---------------------------------------------------------------------------------------------------------
   /** @type {((number: number, focus?: boolean) => void)|null} */
   let show = null;
+  /** @type {(() => boolean)|null} */
+  let unfold = null;
 
   /** The controls above the list. @param {any} rows @param {any} wish @param {() => void} draw */
   const controlsOf = (rows, wish, draw) => {
@@ -444,6 +446,17 @@ const Rows = (() => {
       const top = detail.getBoundingClientRect().top;
       if (focus && (top < 0 || top > innerHeight * 0.7)) detail.scrollIntoView();
     };
+    const mayChange = (/** @type {number} */ row) => rows.changeable.has(rows.numbers[row]);
+    unfold = () => {
+      const row = mayChange(chosen) ? chosen : rows.all.find(mayChange);
+      if (row === undefined) return false;
+      if (row !== chosen) show?.(rows.numbers[row], false);
+      const fold = /** @type {HTMLDetailsElement|null} */ (detail.querySelector("details.what-if-fold"));
+      if (!fold) return false;
+      fold.open = true;
+      fold.scrollIntoView();
+      return true;
+    };
     const heads = ["row", rows.target, "predicted", rows.classes ? "" : "error"];
     const save = element("button", { type: "button", class: "plain", click: () => Page.save("rows.csv", new Blob([`\ufeff${Page.csv(file(rows, fits))}`], { type: "text/csv" })) }, "Save these rows as CSV");
     box.append(controlsOf(rows, wish, draw), element("div", { class: "explorer" },
@@ -452,8 +465,10 @@ const Rows = (() => {
           element("thead", {}, element("tr", {}, ...heads.map((name) => element("th", { scope: "col" }, name)))), body)),
         element("p", { class: "below" }, count, " ", back, " ", next, " ", save)),
       detail));
-    const first = rows.all.find((/** @type {number} */ row) => rows.parts.has(row) && rows.wrong(row)) ?? rows.all.find((/** @type {number} */ row) => rows.parts.has(row)) ?? 0;
-    pick(first);
+    // A wrong one that is explained, and if possible one that can be changed.
+    const told = rows.all.filter((/** @type {number} */ row) => rows.parts.has(row));
+    const wrong = told.filter(rows.wrong);
+    pick(wrong.find(mayChange) ?? wrong[0] ?? told.find(mayChange) ?? told[0] ?? 0);
     list();
     return undefined;
   };
@@ -468,6 +483,6 @@ const Rows = (() => {
         ...outputs.map((/** @type {string} */ _, /** @type {number} */ k) => Number(rows.prediction(row, k).toPrecision(6))), ...columns.map((column) => cell(column, row))])];
   };
 
-  Page.tab("rows", { live: { explorer: drawExplorer }, open: (path) => show?.(Number(path.split("/")[0])) });
+  Page.tab("rows", { live: { explorer: drawExplorer }, open: (path) => show?.(Number(path.split("/")[0])), reveal: (anchor) => anchor === "what-if" && Boolean(unfold?.()) });
   return { explainBy, file, matcher, panel, read, search, stepName, stored };
 })();
