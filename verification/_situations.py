@@ -181,6 +181,8 @@ def _unseen(kind: str, rng: np.random.Generator) -> Situation:
 def _duplicates(kind: str, rng: np.random.Generator) -> Situation:
     one = _classified(kind, rng)
     count = int(rng.integers(1, 60))
+    if rng.random() < 0.5:  # some of the copies have no value
+        one.train.iloc[: int(rng.integers(1, count + 1))] = np.nan
     one.test.iloc[:count] = one.train.iloc[:count].to_numpy()
     one.truth[:count] = one.learned[:count]
     one.must = ("duplicates",)
@@ -269,10 +271,12 @@ def content_of(one: Situation) -> ReportContent:
     shared = pd.concat([one.test.assign(y=one.truth), one.train.assign(y=one.learned)]).duplicated(keep=False)
     pairs = set(map(tuple, one.train.assign(y=one.learned).astype(str).to_numpy().tolist()))
     rows = one.test.assign(y=one.truth).astype(str).to_numpy().tolist()
+    both = np.array([tuple(row) in pairs for row in rows]) & bool(shared.any())
     data = DataSection(
         rows=metrics["rows"],
         class_counts=counts,
-        shared_rows=sum(tuple(row) in pairs for row in rows) if shared.any() else 0,
+        shared_rows=int(both.sum()),
+        blank_rows=int((both & one.test.isna().all(axis=1).to_numpy()).sum()),
         leaks=columns_that_tell((one.train, one.learned), (one.test, one.truth), one.task),  # type: ignore[arg-type]
         drift=find_drift(one.train, one.test),
     )

@@ -396,6 +396,11 @@ def _duplicate_words(one: Situation, words: str, faults: Faults) -> None:
     match = re.match(r"(\d+) test rows? \((\S+) %\) (?:is|are) also in the training rows", words)
     joined = one.test.assign(y=one.truth).merge(one.train.assign(y=one.learned).drop_duplicates(), how="inner")
     faults.claim("duplicates: rows", match is not None and int(match[1]) == len(joined))
+    blank = int(joined[FEATURES].isna().to_numpy().all(axis=1).sum())
+    said = re.search(r"In (all|it|[\d,]+)(?: of them)? every feature is missing", words)
+    count = 0 if said is None else len(joined) if said[1] in ("all", "it") else int(_value(said[1]))
+    faults.claim(f"duplicates: {blank} without values", count == blank)
+    faults.claim("duplicates: too good", ("too good" in words) == (len(joined) > blank))
     if match is not None:
         faults.percent("duplicates: share", match[2], len(joined) / len(one.test))
 
@@ -455,6 +460,9 @@ def _next_words(one: Situation, words: str, faults: Faults) -> None:
         faults.claim(
             "next: another baseline is the best", LABELS[best] in words or competitors.get(best).label in words
         )
+    if words.startswith("Remove copies"):
+        joined = one.test.assign(y=one.truth).merge(one.train.assign(y=one.learned).drop_duplicates(), how="inner")
+        faults.claim("next: few copies", len(joined.dropna(how="all", subset=FEATURES)) >= 0.01 * len(one.test))
     if "more rows" in words:
         faults.claim("next: there are enough rows", len(one.truth) < 100)
 

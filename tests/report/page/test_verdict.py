@@ -54,3 +54,14 @@ def test_shared_rows_are_a_caution(shared):
     said = [one["sentence"] for one in verdict(content) if one["facts"]["kind"] == "duplicates"]
     assert bool(said) == bool(shared)
     assert not said or said[0].startswith("1 test row (" if shared == 1 else "40 test rows (")
+
+
+@pytest.mark.parametrize(("blank", "advised"), [(0, True), (10, True), (40, False)])
+def test_copies_without_a_value_are_said_to_be_none_and_need_no_advice(blank, advised):
+    content = report_content(NAMES[:3])
+    content.data = DataSection(rows=content.metrics["rows"], shared_rows=40, blank_rows=blank)
+    sentences = {one["facts"]["kind"]: one["sentence"] for one in verdict(content)}
+    assert ("too good" in sentences["duplicates"]) == advised
+    assert ("every feature is missing" in sentences["duplicates"]) == bool(blank)
+    assert ("Remove copies" in sentences["next"]) == advised
+    assert "--split-group" not in sentences["next"]

@@ -27,10 +27,10 @@ class DataSection:
 
     ``rows`` and ``class_counts`` (one row per class) are by part. ``columns`` has one row per column of the table.
     ``constant_from`` is the part that the constant was taken from. ``shared_rows`` are test rows equal to a training
-    row in every column, ``alike_rows`` in the model's columns. ``leaks`` are columns that alone predict the target, and
-    ``drift`` compares columns of training and test rows, see ``permgrad.evaluation.leaks`` and
-    ``permgrad.evaluation.drift``. ``described`` has the ``rows`` of both parts that were compared and their
-    ``columns``, see ``permgrad.evaluation.distributions``.
+    row in every column, ``blank_rows`` those of them without a value, and ``alike_rows`` are equal in the model's
+    columns. ``leaks`` are columns that alone predict the target, and ``drift`` compares columns of training and test
+    rows, see ``permgrad.evaluation.leaks`` and ``permgrad.evaluation.drift``. ``described`` has the ``rows`` of both
+    parts that were compared and their ``columns``, see ``permgrad.evaluation.distributions``.
     """
 
     rows: Mapping[str, int | None]
@@ -38,6 +38,7 @@ class DataSection:
     split: str = ""
     constant_from: str = "train"
     shared_rows: int | None = None
+    blank_rows: int = 0
     alike_rows: int | None = None
     class_counts: pd.DataFrame | None = None
     notes: Sequence[str] = ()

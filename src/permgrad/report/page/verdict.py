@@ -15,6 +15,7 @@ import numpy as np
 from permgrad.base.errors import by_count, counted
 from permgrad.base.random import generator
 from permgrad.base.significance import LEVEL
+from permgrad.data.splitting import blank_words
 from permgrad.evaluation.calibration import Reliability, reliability, wilson
 from permgrad.evaluation.metrics import metrics
 from permgrad.evaluation.segments import worse_groups
@@ -46,6 +47,8 @@ Sentence = dict[str, Any]
 FEW_ROWS, FEW_OF_A_CLASS = 100, 20
 #: A calibration error deserves a warning from here on, if it is also this many times that of chance.
 LEAST_CALIBRATION_ERROR, TIMES_CHANCE = 0.03, 1.5
+#: Copies are worth advice from this share of the test rows on.
+LEAST_COPIES = 0.01
 #: Most classes that a sentence names.
 _NAMED = 3
 
@@ -275,11 +278,14 @@ def _never_predicted(content: ReportContent) -> Sentence | None:
 
 def _duplicates(content: ReportContent) -> Sentence | None:
     shared, rows = content.data.shared_rows if content.data is not None else 0, _rows(content)
-    if not shared or not rows:
+    if not shared or not rows or content.data is None:
         return None
+    blank = content.data.blank_rows
     words = f"{counted(shared, 'test row')} ({percent(shared / rows)}) {by_count(shared, 'is', 'are')} also in the "
-    words += "training rows. Scores of such rows can be too good."
-    return _sentence(words, "duplicates", "caution", shared=shared, rows=rows)
+    words += f"training rows{blank_words(shared, blank)}."
+    if shared > blank:
+        words += f" Scores of {'the others' if blank else 'such rows'} can be too good."
+    return _sentence(words, "duplicates", "caution", shared=shared, blank=blank, rows=rows)
 
 
 def curves_of(content: ReportContent, *, before: bool = False) -> list[Reliability]:
@@ -355,6 +361,14 @@ def _if(kind: str, words: str, content: ReportContent, spoken: Mapping[str, Any]
     return (other if other and content.subject else words) if kind in spoken else ""
 
 
+def _copied(_content: ReportContent, spoken: Mapping[str, Mapping[str, Any]]) -> str:
+    """Advise on copies of rows if there are so many that they can change a score. Rows without values are none."""
+    facts = spoken.get("duplicates")
+    if facts is None or facts["shared"] - facts["blank"] < LEAST_COPIES * facts["rows"]:
+        return ""
+    return "Remove copies of rows, or keep rows that are equal together, in the training or in the test rows."
+
+
 def _not_learnt(content: ReportContent, _spoken: Mapping[str, Any]) -> str:
     target = shorten(content.target, 40)
     return "" if content.learnt else f"Do not use its predictions. Look for features that say more about {target}."
@@ -375,15 +389,7 @@ _ADVICE: tuple[tuple[str, _Advice], ...] = (
         ),
     ),
     ("baselines", _behind),
-    (
-        "duplicates",
-        partial(
-            _if,
-            "duplicates",
-            "Remove copies of rows, or keep them on one side of the split (--split-group).",
-            other="Remove copies of rows, or keep them on one side of the split.",
-        ),
-    ),
+    ("duplicates", _copied),
     ("drift", partial(_if, "drift", "Check how training and test rows were collected before you use the model.")),
     (
         "never_predicted",

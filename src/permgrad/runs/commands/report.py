@@ -261,6 +261,7 @@ def _data_section(data: Mapping[str, Any], columns: Mapping[str, Any]) -> page.D
         columns=pd.DataFrame(data["columns"]),
         split=data["split"],
         shared_rows=data["shared_rows"],
+        blank_rows=data.get("blank_rows", 0),
         alike_rows=data["alike_rows"],
         class_counts=None if counts is None else pd.DataFrame.from_dict(counts, orient="index"),
         leaks=data["leaks"],

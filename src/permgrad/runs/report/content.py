@@ -348,6 +348,7 @@ def _data(measured: Measured, train: Train | None, table: pd.DataFrame | None) -
         parts = {"train": train.codes.astype(np.int64), **parts}
     counts = {part: np.bincount(codes, minlength=len(measured.classes)) for part, codes in parts.items()}
     shared = alike = None
+    blank = 0
     leaks: list[dict[str, Any]] = []
     drift: list[dict[str, Any]] = []
     described: dict[str, Any] = {}
@@ -369,8 +370,9 @@ def _data(measured: Measured, train: Train | None, table: pd.DataFrame | None) -
                 drift = find_drift(train.table, table, targets=(target, learned, held))
                 both, *parts_rows = both_parts(train.table, table, targets=(target, learned, held))
                 described = {"rows": parts_rows, "columns": describe_columns(both, parts_rows[0])}
-            marked = (part.assign(**{"\0target": y}) for part, y in ((train.table, train.codes), (table, truth)))
+            marked = [part.assign(**{"\0target": y}) for part, y in ((train.table, train.codes), (table, truth))]
             shared = alike = count_shared_rows(*marked)
+            blank = count_shared_rows(marked[0], marked[1][table.isna().all(axis=1).to_numpy()]) if shared else 0
     return page.DataSection(
         rows=rows,
         columns=columns,
@@ -380,6 +382,7 @@ def _data(measured: Measured, train: Train | None, table: pd.DataFrame | None) -
         drift=drift,
         described=described,
         shared_rows=shared,
+        blank_rows=blank,
         alike_rows=alike,
         class_counts=pd.DataFrame(counts, index=list(measured.classes)) if counts else None,
         notes=[f"Task: {measured.task}, model: {measured.name}."],

@@ -17,7 +17,7 @@ from permgrad.data.read.cells import CellError, MissingCodes, RowLines, canonica
 from permgrad.data.read.excel import sheet_of
 from permgrad.data.read.reading import Reading, Written
 from permgrad.data.read.table import blank_codes, read_written
-from permgrad.data.splitting import count_shared_rows, split_rows
+from permgrad.data.splitting import blank_words, count_shared_rows, split_rows
 from permgrad.data.types.column_types import Kind
 from permgrad.data.types.positive import find_positive, usual_positive
 from permgrad.runs.requests import RunRequest
@@ -208,10 +208,13 @@ def _divide(
     return places, f"{text}; {how}{seed}"
 
 
-def notes_on_division(notes: list[str], request: RunRequest, rows: Divided, read: Sequence[str]) -> tuple[int, int]:
+def notes_on_division(
+    notes: list[str], request: RunRequest, rows: Divided, read: Sequence[str], codes: Sequence[str | int | float]
+) -> tuple[int, int, int]:
     """Note options of the split that have no effect, and what training and test rows have in common.
 
-    Returns how many test rows equal a training row in every column, and in the columns ``read``.
+    Returns how many test rows equal a training row in every column, in how many of these every feature is missing, and
+    how many are equal in the columns ``read``, which are the features and the target.
     """
     train, test = rows.tables["train"], rows.tables["test"]
     notes += [
@@ -232,9 +235,13 @@ def notes_on_division(notes: list[str], request: RunRequest, rows: Divided, read
     columns = [name for name in train.columns if name in test.columns]
     alike = count_shared_rows(train[list(read)], test[list(read)])
     equal = count_shared_rows(train[columns], test[columns]) if alike else 0
+    blank = 0
     if equal:
         words = by_count(equal, "is", "are")
-        notes.append(f"{equal} of {len(test)} test rows ({equal / len(test):.1%}) {words} also in the training rows")
+        empty = blank_codes(test[list(read[:-1])], codes).isna().all(axis=1).to_numpy()
+        blank = count_shared_rows(train[columns], test.loc[empty, columns])
+        note = f"{equal} of {len(test)} test rows ({equal / len(test):.1%}) {words} also in the training rows"
+        notes.append(f"{note}{blank_words(equal, blank)}")
     if alike > equal:
         further = f"a further {alike - equal}" if equal else str(alike)
         agree = by_count(alike - equal, "agrees", "agree")
@@ -242,7 +249,7 @@ def notes_on_division(notes: list[str], request: RunRequest, rows: Divided, read
             f"{further} of {len(test)} test rows {agree} with a training row in every feature and the target, but not "
             "in the columns that are left out"
         )
-    return equal, alike
+    return equal, blank, alike
 
 
 # ---- the target ------------------------------------------------------------------------------------------------------

@@ -71,8 +71,9 @@ class Inputs:
 
     ``schema`` has all columns but the target, typed by the training rows. ``left_out`` gives the reason why a column
     is not a feature, ``variables`` the columns that act as one feature. ``shared_rows`` counts test rows equal to a
-    training row in every column of the file, ``alike_rows`` those equal in every feature and the target. Tables to
-    predict on are read by the same ``decimals``, ``units`` and ``texts``. ``positive``: the positive class of two.
+    training row in every column of the file, ``blank_rows`` those of them without a value in any feature, and
+    ``alike_rows`` those equal in every feature and the target. Tables to predict on are read by the same ``decimals``,
+    ``units`` and ``texts``. ``positive``: the positive class of two.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Inputs:
     na_codes: tuple[str | int | float, ...]
     split: str
     shared_rows: int
+    blank_rows: int
     alike_rows: int
     notes: list[str] = field(default_factory=list)
     card: DataCard | None = None
@@ -251,7 +253,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     notes += notes_on_columns(schema, left_out, request, card, written.padded)
     notes += notes_on_blocks(train[features], schema, variables, request)
     images = locate(request, rows.tables, notes)
-    shared, alike = notes_on_division(notes, request, rows, [*features, *request.images, target])
+    shared, blank, alike = notes_on_division(notes, request, rows, [*features, *request.images, target], codes)
     parts = {
         part: SplitPart(
             table[features],
@@ -274,6 +276,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
         na_codes=codes,
         split=rows.split,
         shared_rows=shared,
+        blank_rows=blank,
         alike_rows=alike,
         notes=notes,
         card=card,

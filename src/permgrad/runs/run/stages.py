@@ -203,10 +203,10 @@ def data_stage(work: RunWork) -> None:
     leaks = find_leaks(inputs)
     if leaks:
         work.say(f"ALARM: {leak_words(inputs.target, leaks)}")
-    same = "target", "task", "task_reason", "split", "shared_rows", "alike_rows", "variables", "decimals", "units"
+    same = "target", "task", "task_reason", "split", "shared_rows", "blank_rows", "alike_rows", "variables", "units"
     content: dict[str, Any] = {
         "table": inputs.name,
-        **{name: getattr(inputs, name) for name in (*same, "texts", "notes")},
+        **{name: getattr(inputs, name) for name in (*same, "decimals", "texts", "notes")},
         "rows": {part: len(inputs.parts[part].X) for part in PARTS},
         "columns": inputs.columns.to_dict(orient="records"),
         "identifiers": list(request.identifier),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from permgrad.base.errors import by_count, counted
 from permgrad.data.read.dates import date_text
+from permgrad.data.splitting import blank_words
 from permgrad.report.page.tab import Tab
 from permgrad.report.page.views import SectionView, TableView, figures_of, frame_table, names, table_of
 from permgrad.report.sentences import drift_words, drifted_words
@@ -32,7 +33,7 @@ def table(section: SectionView, content: ReportContent) -> None:
     if stored.shared_rows is not None:
         equal, more = stored.shared_rows, (stored.alike_rows or 0) - stored.shared_rows
         words = f"{counted(equal, 'test row')} {by_count(equal, 'is', 'are')}" if equal else "No test row is"
-        words += " equal to a training row in every column"
+        words += f" equal to a training row in every column{blank_words(equal, stored.blank_rows)}"
         if more > 0:
             words += f". {more:,}{' more' * bool(equal)} {by_count(more, 'row equals', 'rows equal')} one in every "
             words += "feature and the target"
