@@ -372,6 +372,15 @@ def _coverage(record: Any, *, owen: bool) -> list[float]:
     return [min(shares), max(shares)]
 
 
+def _interval_rows(record: Any) -> list[list[str]]:
+    return [
+        [row["table"], str(row["splits"]), f"{row['coverage']:.3f}", f"{row['lowest group']:.3f}"]
+        + [f"{row[name]:.4g}" if name in row else "" for name in ("crps", "crps of LightGBM")]
+        for row in record["results"]
+        if "table" in row
+    ]
+
+
 def _signed(value: float) -> str:
     return f"{value:+.4f}".replace("-", "−")
 
@@ -614,6 +623,12 @@ SENTENCES = (
     ),
 )
 TABLES = (
+    Table(
+        DOCS + "intervals.md",
+        "verify_intervals",
+        "| table | splits | covered | lowest group | CRPS | CRPS of LightGBM |",
+        _interval_rows,
+    ),
     Table(
         README,
         "verify_multimodal",
