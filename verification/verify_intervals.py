@@ -253,8 +253,9 @@ def main() -> int:
         text += f" MISSED: {'; '.join(faults)}."
     for rows in (numbers, classes, widths):
         text += "\n\n" + markdown_table(rows) if rows else ""
+    seeds = list(range(max(row["splits"] for row in results)))
     passed = None if arguments.quick else not faults
-    return record(arguments, "Intervals and prediction sets", text, [*results, *widths], passed=passed, seeds=[splits])
+    return record(arguments, "Intervals and prediction sets", text, [*results, *widths], passed=passed, seeds=seeds)
 
 
 if __name__ == "__main__":
