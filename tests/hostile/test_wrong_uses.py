@@ -42,7 +42,7 @@ COMMANDS: list[tuple[str, str]] = [
     ("run only.csv --target y", "PG015"),
     ("run flat.csv --target y", "PG015"),
     ("run table.csv --target y --drop y", "PG006"),
-    ("run table.csv --target y --image x --time-limit 60", "PG006"),
+    ("run table.csv --target y --image x --batch-size 8", "PG006"),
     ("run table.csv --target y --drop aa", "PG012"),
     ("run table.csv --target y --id number", "PG012"),
     ("run table.csv --target y --kind a", "PG001"),

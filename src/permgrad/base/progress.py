@@ -201,4 +201,6 @@ def readable(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.2g} s"
     minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
+    if minutes < 100:
+        return f"{minutes:.2g} min" if minutes < 9.5 else f"{minutes:.0f} min"
+    return f"{minutes / 60:.1f} h"

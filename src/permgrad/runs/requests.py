@@ -274,8 +274,7 @@ class RunRequest(SplitRequest):
                         hint="Leave one of them out.",
                         code="PG006",
                     )
-        tables_only = {"--cost": self.cost, "--batch-size": self.batch_size, "--time-limit": self.time_limit}
-        tables_only |= {"--interactions": self.interactions}
+        tables_only = {"--cost": self.cost, "--batch-size": self.batch_size, "--interactions": self.interactions}
         for flag, value in tables_only.items():
             if self.images and value is not None:
                 raise InputError(

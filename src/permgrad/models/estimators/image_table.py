@@ -213,9 +213,11 @@ class ImageTableModel:
         A stopped training is resumed from its ``checkpoint_folder``.
         """
         with untouched():
-            return self._fit(train_rows, validation_rows, checkpoint_folder)
+            train_model(self, self._prepare(train_rows, validation_rows), checkpoint_folder)
+        return self
 
-    def _fit(self, rows: Records, held: Records, checkpoint_folder: str | os.PathLike[str] | None) -> Self:
+    def _prepare(self, rows: Records, held: Records) -> Prepared:
+        """Read the images, fit encoders and build the network: all that comes before the first step."""
         preset = image_presets.get(self.preset)
         device = self._check_arguments()
         options = _changed(preset.network, self.network, "network option")
@@ -265,8 +267,7 @@ class ImageTableModel:
             derive_seed(self.seed_, "training"),
             self.progress,
         )
-        train_model(self, Prepared(course, device, 1, np.ones(len(held))), checkpoint_folder)
-        return self
+        return Prepared(course, device, 1, np.ones(len(held)))
 
     def _check_arguments(self) -> torch.device:
         """Refuse arguments that cannot be used, all at once, before an image is read."""

@@ -58,13 +58,15 @@ SWARM_TOLERANCE = 0.005
 #: time.
 REPEATS, REPEATS_OF_MANY_ROWS = 10, 4
 IMAGE_REPEATS, MOST_IMAGE_ROWS = 5, 300
+IMAGE_PAIR = 0.4
 #: Rows of the first ranking of a test set of more than ``AT_ONCE`` rows. Donors are repeated until half the width of an
 #: interval is this share of the loss of a constant prediction, and more rows are explained where it is still ``WIDE``.
 FIRST_ROWS, AT_ONCE, TOLERANCE, WIDE = 1000, 3000, 0.005, 0.01
-#: Rows that a second ranking takes in the plan, before intervals tell how many it needs.
-REFINED_ROWS = 10_000
-#: Rows of a ranking for which there is no time.
-FEWEST_ROWS = 200
+#: Rows that a second ranking takes in the plan, before intervals tell how many it needs: (1.96 / ``WIDE``)², for a
+#: feature whose effect on a row varies by the loss of a constant prediction.
+REFINED_ROWS = 38_000
+#: Rows of a ranking for which there is no time, and the same with images.
+FEWEST_ROWS, FEWEST_IMAGE_ROWS = 200, 30
 #: Rows that are explained as published.
 PAPER_ROWS = 200
 #: Seconds of a refinement before which a first report is written.
@@ -251,16 +253,22 @@ def _drawn(run: _Explained, count: int) -> npt.NDArray[np.int64]:
 
 def _first_rows(run: _Explained) -> npt.NDArray[np.int64] | None:
     """Return the rows of the first ranking, or None for all of them. A limit that is near makes them fewer."""
-    clock, rows = run.work.clock, len(run.y)
-    if run.work.request.images or clock.thorough:
+    rows = len(run.y)
+    if run.work.request.images or run.work.clock.thorough:
         return None
     first = rows if rows <= AT_ONCE else FIRST_ROWS
-    expected = expected_explanation(run.work, len(run.model.preprocessor_.features()))
-    share = (clock.left() - REPORT) / expected if expected else 1.0
-    if share < 1 and (fewer := min(first, max(FEWEST_ROWS, int(share * first)))) < first:
-        clock.cut.append(f"explanation: {fewer:,} rows instead of {first:,}")
-        first = fewer
+    first = _in_time(run.work, first, FEWEST_ROWS, len(run.model.preprocessor_.features()))
     return None if first == rows else _drawn(run, first)
+
+
+def _in_time(work: RunWork, rows: int, fewest: int, features: int) -> int:
+    """Return how many of some rows are explained before the limit, and record what it cuts."""
+    clock, expected = work.clock, expected_explanation(work, features)
+    share = (clock.left() - REPORT) / expected if expected else 1.0
+    fewer = min(rows, max(fewest, int(share * rows))) if share < 1 else rows
+    if fewer < rows:
+        clock.cut.append(f"explanation: {fewer:,} rows instead of {rows:,}")
+    return fewer
 
 
 def _more_rows(run: _Explained, main: Explanation, taken: tuple[int, float]) -> npt.NDArray[np.int64] | None:
@@ -299,8 +307,11 @@ def _repeats(work: RunWork, rows: int) -> int:
 
 
 def expected_explanation(work: RunWork, features: int) -> float:
-    """Return about how many seconds the explanation of a table will take."""
+    """Return about how many seconds the explanation will take."""
     rows, clock = len(work.inputs.parts["test"].y), work.clock
+    if work.request.images:
+        players = features + images.RANKED_PATCHES**2 * len(work.request.images)
+        return clock.per_row * min(rows, MOST_IMAGE_ROWS) * players * IMAGE_REPEATS * IMAGE_PAIR
     first = rows if clock.thorough or rows <= AT_ONCE else FIRST_ROWS
     repeats = _repeats(work, rows)
     published = first if clock.thorough else min(rows, PAPER_ROWS)
@@ -323,10 +334,13 @@ def _explained_places(work: RunWork, classes: list[Any] | None) -> npt.NDArray[n
     if unknown := len(y) - len(places):
         rows = f"{counted(unknown, 'test row')} {by_count(unknown, 'has', 'have')} a class that no training row has"
         work.say(f"note: {rows}; {by_count(unknown, 'it is', 'they are')} not explained")
-    if not work.request.images or len(places) <= MOST_IMAGE_ROWS:
+    if not work.request.images:
         return places
-    work.say(f"note: {MOST_IMAGE_ROWS} of {len(places):,} test rows are explained, drawn at random")
-    return np.sort(generator(work.request.seed, "explained rows").permutation(places)[:MOST_IMAGE_ROWS])
+    most = _in_time(work, min(len(places), MOST_IMAGE_ROWS), FEWEST_IMAGE_ROWS, len(work.model.groups_))
+    if len(places) <= most:
+        return places
+    work.say(f"note: {most} of {len(places):,} test rows are explained, drawn at random")
+    return np.sort(generator(work.request.seed, "explained rows").permutation(places)[:most])
 
 
 def width_options(features: int, say: Callable[[str], None]) -> dict[str, Any]:

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
 
 from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError, by_count, counted, keeping_warnings, listed
@@ -41,7 +42,7 @@ from permgrad.imaging.picture import draw_layout
 from permgrad.models.devices import computing_threads
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.image_table import ImageTableModel, image_presets
-from permgrad.models.estimators.prepared import EncodedFrame, FitRows, Prepared, encode_training
+from permgrad.models.estimators.prepared import EncodedFrame, FitRows, Prepared, encode_training, train_model
 from permgrad.models.estimators.presets import Preset, get_preset
 from permgrad.models.estimators.settings import (
     TASK_LOSSES,
@@ -54,7 +55,8 @@ from permgrad.models.network.summary import TrainingTime, measure_training_time
 from permgrad.models.save.saving import load
 from permgrad.models.train.checkpoint import epochs_in
 from permgrad.models.train.guard import untouched
-from permgrad.models.train.learner import EpochWatcher
+from permgrad.models.train.learner import Course, EpochWatcher, mean_loss
+from permgrad.models.train.rows import Rows
 from permgrad.report.sentences import leak_words
 from permgrad.runs.commands.report import Look, write_run_report
 from permgrad.runs.folder.documents import COLUMNS, DATA, SEGMENTS
@@ -334,37 +336,47 @@ def _some_rows(rows: FitRows, chosen: npt.NDArray[np.int64]) -> FitRows:
 
 def _planned(
     work: RunWork, model: Any, prepared: tuple[TableEncoder, FitRows, FitRows, FitSettings], done: int, baselines: float
-) -> tuple[Prepared, EpochWatcher | None]:
-    """Plan the rest of the run, and say so. Return what is ready for training, and what watches its epochs."""
+) -> tuple[Prepared, EpochWatcher]:
+    """Plan the rest of the run on a table. Return what is ready for training, and what watches its epochs."""
     encoder, train, held, settings = prepared
-    clock, facts = work.clock, work.folder.record["facts"]
     ready = model._prepare_encoded(encoder, train, held, settings)  # noqa: SLF001 — see docs/architecture.md
+    plan, watch = _plan(work, ready, len(encoder.features()), done, baselines)
+    if plan.rows < len(train.y):
+        train = _some_rows(train, _rows_in_time(work, train.y, plan.rows))
+    if (plan.epochs, plan.rows) != (ready.course.options.max_epochs, len(ready.course.train_rows)):
+        settings = replace(settings, training=replace(settings.training, max_epochs=plan.epochs))
+        ready = model._prepare_encoded(encoder, train, held, settings)  # noqa: SLF001 — as above
+    return ready, watch
+
+
+def _rows_in_time(work: RunWork, y: npt.NDArray[Any], rows: int) -> npt.NDArray[np.int64]:
+    """Draw so many training rows. Every class is learned."""
+    drawn = generator(work.request.seed, "rows in time").permutation(len(y))[:rows]
+    if work.inputs.task == "classification":
+        drawn = np.union1d(drawn, np.unique(y, return_index=True)[1])
+    return np.sort(drawn)
+
+
+def _plan(
+    work: RunWork, ready: Prepared, features: int, done: int, baselines: float
+) -> tuple[TrainingPlan, EpochWatcher]:
+    """Plan the rest of the run, and say so. Return the plan of the training, and what watches its epochs."""
+    clock, facts, rows = work.clock, work.folder.record["facts"], len(ready.course.train_rows)
     measured = measure_training_time(ready.course, ready.device)
-    clock.per_row = measured.seconds_per_epoch / len(train.y)
-    features = len(encoder.features())
+    clock.per_row = measured.seconds_per_epoch / rows
     explanation = expected_explanation(work, features)
     # Baselines that were asked for count where a limit was asked for.
     reserved = explanation + REPORT + (baselines if work.request.time_limit is not None else 0.0)
     plan = TrainingPlan(**facts["training"]) if done and "training" in facts else None
     if plan is None:
-        usual = work.request.preset == "default" and not clock.thorough
+        usual = work.request.preset == "default" and not (clock.thorough or work.request.images)
         seconds = max(clock.left() - reserved, 0.1 * clock.left())
-        plan = plan_training(
-            ready.course.options, len(train.y), measured, seconds, most_seen=ROWS_SEEN if usual else math.inf
-        )
+        plan = plan_training(ready.course.options, rows, measured, seconds, most_seen=ROWS_SEEN if usual else math.inf)
         facts["training"] = asdict(plan)
         write_json_atomic(work.folder.path / RECORD, work.folder.record)
     if plan.cut:
         clock.cut.append(plan.cut)
-    if plan.rows < len(train.y):
-        drawn = generator(work.request.seed, "rows in time").permutation(len(train.y))[: plan.rows]
-        if work.inputs.task == "classification":  # every class is learned
-            drawn = np.union1d(drawn, np.unique(train.y, return_index=True)[1])
-        train = _some_rows(train, np.sort(drawn))
-    if (plan.epochs, plan.rows) != (ready.course.options.max_epochs, len(work.inputs.parts["train"].y)):
-        settings = replace(settings, training=replace(settings.training, max_epochs=plan.epochs))
-        ready = model._prepare_encoded(encoder, train, held, settings)  # noqa: SLF001 — as above
-    per_epoch = clock.per_row * len(train.y)
+    per_epoch = clock.per_row * plan.rows
     left = TrainingTime(per_epoch, per_epoch * plan.epochs, plan.epochs).after(done)
     expected = {"training": per_epoch * min(left.epochs_at_most, USUAL_EPOCHS)}
     expected |= {"baselines": baselines} if baselines else {}
@@ -372,17 +384,34 @@ def _planned(
     expected |= {"explanation": explanation, **({"refinement": refinement} if refinement else {}), "report": REPORT}
     work.say(f"  {plan_words(left, expected, clock.limit)}")
     clock.whole.expect(**expected)
-    watch = clock.watch(ready.course.options, per_epoch, clock.started + clock.limit - reserved)
-    return ready, watch
+    options = replace(ready.course.options, max_epochs=plan.epochs)
+    until = clock.started + clock.limit - reserved
+    return plan, clock.watch(options, per_epoch, until, _constant_loss(ready.course))
+
+
+def _constant_loss(course: Course) -> float:
+    """Return the validation loss of a constant prediction: how frequent the classes are, or the mean."""
+    held = cast("Rows", course.validation_rows)
+    outputs = held.y.mean()[None] if held.y.is_floating_point() else torch.bincount(held.y, held.weight).log()
+    return mean_loss(outputs.expand(len(held), -1), held, course.options.loss)
 
 
 def fit_on_images(work: RunWork) -> Any:
     """Return the trained network of a table and its images."""
     model = make_estimator(work.request, work.inputs, None)
-    say_resumed(work)
-    say_baselines(work)
+    done = say_resumed(work)
+    baselines = say_baselines(work)
     train, held = (model_rows(work.inputs.parts[part]) for part in ("train", "validation"))
-    model.fit(train, held, checkpoint_folder=work.folder.checkpoint)
+    with untouched():
+        ready = model._prepare(train, held)  # noqa: SLF001 — see docs/architecture.md
+        plan, watch = _plan(work, ready, len(model.groups_), done, baselines)
+        course = replace(ready.course, options=replace(ready.course.options, max_epochs=plan.epochs))
+        if plan.rows < len(train):
+            drawn = torch.from_numpy(_rows_in_time(work, train.y, plan.rows))
+            course = replace(course, train_rows=cast("Rows", course.train_rows).take(drawn))
+        with work.clock.whole.part("training"):
+            train_model(model, replace(ready, course=course), work.folder.checkpoint, watch)
+    work.folder.record["facts"]["time"] = work.clock.facts()
     for image in model.images_:
         colours = "colour" if image.channels == 3 else "grey"
         work.say(f"  images of {image.name!r}: {image.height} × {image.width} pixels, {colours}")
