@@ -128,6 +128,15 @@ def test_a_training_ends_when_its_time_is_over():
     assert clock.facts() == {"limit": 100.0, "thorough": False, "cut": clock.cut}
 
 
+def test_one_slow_epoch_does_not_change_the_time_left():
+    clock = Clock()
+    seen, left = clock.watch(OPTIONS, 1.0, math.inf, 2.0), []
+    for loss, seconds in zip(falling(8, 0), [1, 1, 1, 1, 1, 9, 1, 1], strict=True):
+        seen({"validation_loss": loss, "seconds": seconds})
+        left.append(clock.whole._left[0])
+    assert max(left) < 60
+
+
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), ("2 h", 7200)])
 def test_times_that_are_written(text, seconds):
     assert RunRequest(table="t.csv", time_limit=text).seconds_at_most == seconds

@@ -68,11 +68,13 @@ class Clock:
 
         ``constant``: the validation loss of a constant prediction.
         """
-        losses: list[float] = []
+        losses, seconds = list[float](), list[float]()
 
         def seen(record: Mapping[str, float]) -> bool:
             losses.append(record["validation_loss"])
-            pace = max(record["seconds"], 0.5 * seconds_per_epoch)
+            seconds.append(record["seconds"])
+            # Beside other work, one slow epoch says little of the next.
+            pace = max(median(seconds[-3:]), 0.5 * seconds_per_epoch)
             left = expected_epochs(losses, options.max_epochs, options.patience, constant) - len(losses)
             self.whole.remains(pace * max(left, 0))
             if not self.thorough and options.patience is not None and rises(losses):
