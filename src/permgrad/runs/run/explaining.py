@@ -58,7 +58,6 @@ SWARM_TOLERANCE = 0.005
 #: time.
 REPEATS, REPEATS_OF_MANY_ROWS = 10, 4
 IMAGE_REPEATS, MOST_IMAGE_ROWS = 5, 300
-IMAGE_PAIR = 0.4
 #: Rows of the first ranking of a test set of more than ``AT_ONCE`` rows. Donors are repeated until half the width of an
 #: interval is this share of the loss of a constant prediction, and more rows are explained where it is still ``WIDE``.
 FIRST_ROWS, AT_ONCE, TOLERANCE, WIDE = 1000, 3000, 0.005, 0.01
@@ -310,8 +309,9 @@ def expected_explanation(work: RunWork, features: int) -> float:
     """Return about how many seconds the explanation will take."""
     rows, clock = len(work.inputs.parts["test"].y), work.clock
     if work.request.images:
+        # A pair takes about as long as a training step on a row, with its part of the other explanations.
         players = features + images.RANKED_PATCHES**2 * len(work.request.images)
-        return clock.per_row * min(rows, MOST_IMAGE_ROWS) * players * IMAGE_REPEATS * IMAGE_PAIR
+        return clock.per_row * min(rows, MOST_IMAGE_ROWS) * players * IMAGE_REPEATS
     first = rows if clock.thorough or rows <= AT_ONCE else FIRST_ROWS
     repeats = _repeats(work, rows)
     published = first if clock.thorough else min(rows, PAPER_ROWS)
