@@ -293,6 +293,29 @@ const Page = (() => {
     }
   };
 
+  /** Fade the edge of what continues to the right, as long as it does: a hint that it can be scrolled. */
+  const hint = () => {
+    const wide = new ResizeObserver((entries) => entries.forEach((entry) => fade(/** @type {HTMLElement} */ (entry.target))));
+    const fade = (/** @type {HTMLElement} */ one) =>
+      one.classList.toggle("further", one.scrollLeft + one.clientWidth < one.scrollWidth - 4);
+    const seen = new WeakSet();
+    const look = () => {
+      for (const one of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(".plot, .table"))) {
+        fade(one);
+        if (seen.has(one)) continue;
+        seen.add(one);
+        wide.observe(one);
+        one.addEventListener("scroll", () => fade(one), { passive: true });
+      }
+    };
+    let due = 0;
+    new MutationObserver(() => {
+      cancelAnimationFrame(due);
+      due = requestAnimationFrame(look);
+    }).observe(document.body, { childList: true, subtree: true });
+    look();
+  };
+
   /** Turn the list of contents into tabs. */
   const build = () => {
     const list = document.querySelector("nav.tabs ol");
@@ -364,6 +387,7 @@ const Page = (() => {
       for (const fold of document.querySelectorAll("details")) fold.open = true;
     });
     if (panels().length) follow();
+    hint();
   };
 
   return { address, csv, data, element, figure, go, png, save, select, standalone, start, tab, tools, unpack };
