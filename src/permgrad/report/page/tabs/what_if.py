@@ -21,12 +21,13 @@ def what_if_section(section: SectionView, content: ReportContent) -> None:
     if "form" not in content.what_if:
         section.text(clean(content.what_if["reason"]), "The curves of the tab Features show what single changes do.")
         return
-    count = len(content.what_if["rows"])
+    count, listed = len(content.what_if["rows"]), 0 if content.listed is None else len(content.listed.numbers)
+    which = "They are listed by “can be changed” under “Show”. " if 0 < count < listed else ""
     section.text(
         "Choose a row above, open “What if?” and change its values. You see how the prediction changes, and which "
-        f"features it comes from. This works for {count:,} of the test rows, and needs JavaScript. The trained network "
-        "is inside this page, so nothing leaves your computer. All other values stay as they are, also where values "
-        "usually change together."
+        f"features it comes from. {count:,} of the test rows can be changed. {which}This needs JavaScript. The trained "
+        "network is inside this page, so nothing leaves your computer. All other values stay as they are, also where "
+        "values usually change together."
     )
 
 
