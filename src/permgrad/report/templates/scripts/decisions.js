@@ -11,6 +11,9 @@ const Decisions = (() => {
   const { element, figure } = Page;
   const { wide, field, choice, amount, slider, table, facts, redraw } = Panels;
 
+  /** Steps of the slider from a threshold of 0 to one of 1. */
+  const STEPS = 100;
+
   // ---- numbers ------------------------------------------------------------------------------------------------------
   /** All counts and measures at one threshold. @param {Points} points @param {number} at */
   const measures = (points, at) => {
@@ -94,7 +97,7 @@ const Decisions = (() => {
     let points = classes[0];
     let at = points.start;
 
-    const bar = slider(points.value.length - 1, (place) => { at = place; show(); });
+    const bar = slider(STEPS, (step) => { at = place(points, step / STEPS); typed.value = String(step / STEPS); show(true); });
     const typed = amount(0.5, (value) => { at = place(points, value); show(true); }, { min: 0, max: 1, step: 0.01 });
     const alarm = amount(1, (value) => { cost.alarm = value; costs(); }, { min: 0 });
     const miss = amount(1, (value) => { cost.miss = value; costs(); }, { min: 0 });
@@ -129,9 +132,9 @@ const Decisions = (() => {
 
     const show = (keep = false) => {
       const one = measures(points, at);
-      bar.value = String(at);
-      bar.setAttribute("aria-valuetext", `threshold ${write(one.threshold)}`);
       if (!keep) typed.value = String(Number(one.threshold.toPrecision(3)));
+      bar.value = String(Math.round(Number(typed.value) * STEPS));
+      bar.setAttribute("aria-valuetext", `threshold ${typed.value}`);
       const spent = total(points, at, cost);
       const right = one.precision === null ? "" : `, and ${percent(one.precision)} of those it predicts are right`;
       words.textContent = `With a threshold of ${keep ? write(Number(typed.value)) : write(one.threshold)}, the model finds `
@@ -171,7 +174,6 @@ const Decisions = (() => {
     const pick = (/** @type {Points} */ chosen) => {
       points = chosen;
       at = points.start;
-      bar.max = String(points.value.length - 1);
       const all = points.value.map((_, to) => measures(points, to));
       precision.draw(all.map((one) => one.recall ?? NaN), all.map((one) => one.precision ?? NaN), [0, 1]);
       gain.draw(all.map((one) => one.share ?? NaN), all.map((one) => one.recall ?? NaN), [0, 1], true);
