@@ -10,6 +10,8 @@ const Features = (() => {
   const { node, colour, linear, band, extent, write, percent, shorten, text, axis, line, histogram } = Charts;
   const { element } = Page;
   const SHOWN = 60;
+  /** Colours of series. */
+  const COLOURS = 8;
 
   /** The width of a chart: of its place on a narrow screen, so that its letters stay readable. */
   const wide = (most = 640) => Math.min(most, Math.max(300, document.documentElement.clientWidth - 40));
@@ -84,10 +86,12 @@ const Features = (() => {
   };
 
   /**
-   * Cut a column of the listed rows into at most `most` groups: ranges of a number, frequent levels of all else.
+   * The groups of a column as in the tab Trust. In a run that has stored none, at most `most` groups of the listed rows:
+   * ranges of a number, frequent levels of all else.
    * @param {any} column  of Rows.read @param {number[]} rows
    */
   const groups = (column, rows, most = 3) => {
+    if (column.groups && column.groups.names.length <= COLOURS) return column.groups;
     if (!column.levels) {
       const values = rows.map((row) => column.number(row)).filter(Number.isFinite).sort((a, b) => a - b);
       const edges = [...new Set(Array.from({ length: most - 1 }, (_, at) =>
@@ -370,8 +374,8 @@ const Features = (() => {
     const save = element("button", { type: "button", class: "plain", click: () =>
       Page.save("features.csv", new Blob([`\ufeff${Page.csv(table(data))}`], { type: "text/csv" })) }, "Save as CSV");
     const controls = element("div", { class: "controls" }, labelled("Search", query), element("label", { class: "check" }, clear, element("span", {}, "only those that clearly matter")));
-    if (list.outputs.length) controls.append(labelled("Importance for", classes));
-    if (data.share) controls.append(labelled("Importance in", units));
+    if (list.outputs.length) controls.append(labelled("This list: importance for", classes));
+    if (data.share) controls.append(labelled("This list: importance in", units));
     const some = data.cards.length < data.of ? ` The ${data.cards.length} strongest have a card: click a name.` : " Click a name for its card.";
     box.append(controls,
       element("div", { class: list.name.length > 30 ? "table tall" : "table", tabindex: "0", role: "group", "aria-label": "List of features" },
