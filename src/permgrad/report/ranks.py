@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from permgrad.attribution.ranks import Ranks
 
 #: What the interval of a rank means.
-RANKS = "A rank such as 2–4 is certain only within these places ({confidence}, for all features at once)."
+RANKS = (
+    "A rank such as 2–4 is certain only within these places ({confidence}, for all features at once). A feature can "
+    "clearly matter and have an uncertain rank: it is compared with 0, its rank with all other features."
+)
 #: The order of so many features is tested at most, because every pair is. Fewest rows of a summary with intervals.
 MOST_ORDERED, FEWEST_ROWS = 200, 10
 
