@@ -13,18 +13,20 @@ import numpy as np
 import pandas as pd
 
 from benchmarks._results import RESULTS, command, commit
-from benchmarks.quality._cells import SETS, Cells
+from benchmarks.quality._cells import METRICS, Cells
 from permgrad.base.significance import holm
 from permgrad.evaluation.comparison import corrected_paired_test
 from permgrad.evaluation.metrics import metrics
 
 Labels = Mapping[str, str]
 LEVEL = 0.05
+BEFORE = "_before"
+"""Behind the name of a model: its cells of an earlier day."""
 
 
 def higher(name: str) -> bool:
     """Say whether more is better in the metric of a set."""
-    return metrics.get(SETS[name]).direction == "higher"
+    return metrics.get(METRICS[name]).direction == "higher"
 
 
 def scores(cells: Cells, model: str, name: str, splits: Sequence[int], part: str = "test") -> list[float]:
@@ -35,7 +37,7 @@ def scores(cells: Cells, model: str, name: str, splits: Sequence[int], part: str
 
 def shown_sets(sets: Sequence[str]) -> dict[str, str]:
     """Return the head of each set's column."""
-    return {name: f"{name} ({'AUC' if SETS[name] == 'roc_auc' else SETS[name]})" for name in sets}
+    return {name: f"{name} ({'AUC' if METRICS[name] == 'roc_auc' else METRICS[name]})" for name in sets}
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -137,12 +139,37 @@ def against_best(
         test = paired(cells, ours, best, name, splits)
         if test:
             found.append({"set": name, "best other": best, **test})
+    tested = _over_sets(found)
+    rows = [
+        {"set": entry["set"], "best other": labels[entry["best other"]], **row}
+        for entry, row in zip(found, tested, strict=True)
+    ]
+    return rows, found
+
+
+def against_before(
+    cells: Cells, ours: str, sets: Sequence[str], splits: Sequence[int]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """For each set our model against its own cells of an earlier day; Holm's steps over the sets."""
+    before = ours + BEFORE
+    found = [{"set": name, **test} for name in sets if (test := paired(cells, ours, before, name, splits))]
+    rows = []
+    for entry, row in zip(found, _over_sets(found), strict=True):
+        name = entry["set"]
+        then, now = ([cells.found[model, name, split] for split in splits] for model in (before, ours))
+        seconds = [f"{np.mean([cell['processor_seconds'] for cell in own]):.1f}" for own in (then, now)]
+        means = [f"{np.mean(scores(cells, model, name, splits)):.4f}" for model in (before, ours)]
+        rows.append({"set": name, "then": means[0], "now": means[1], **row,
+                     "processor seconds then": seconds[0], "processor seconds now": seconds[1]})  # fmt: skip
+    return rows, found
+
+
+def _over_sets(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Adjust the p-values of one test for each set by Holm's steps, and return what is shown of the tests."""
     for entry, adjusted in zip(found, holm([entry["p_value"] for entry in found]), strict=True):
         entry["p_holm"] = float(adjusted)
-    rows = [
+    return [
         {
-            "set": entry["set"],
-            "best other": labels[entry["best other"]],
             "difference (+: ours is better)": f"{entry['difference']:+.4f}",
             "95 % interval": f"{entry['low']:+.4f} … {entry['high']:+.4f}",
             "p": f"{entry['p_value']:.3f}",
@@ -151,7 +178,6 @@ def against_best(
         }
         for entry in found
     ]
-    return rows, found
 
 
 def against_all(
@@ -249,5 +275,16 @@ def write(name: str, title: str, head: Mapping[str, Any], text: str, data: Any, 
 def flat(cells: Cells, labels: Labels, sets: Sequence[str], splits: Sequence[int]) -> list[dict[str, Any]]:
     """Return every finished cell's numbers, for the JSON file."""
     keys = [(m, n, s) for m in labels for n in sets for s in splits if (m, n, s) in cells.found]
-    kept = ("model", "set", "split", "metrics", "processor_seconds", "fingerprint", "matmul", "date")
+    kept = (
+        "model",
+        "set",
+        "split",
+        "metrics",
+        "processor_seconds",
+        "rows",
+        "fingerprint",
+        "matmul",
+        "versions",
+        "date",
+    )
     return [{key: cells.found[at][key] for key in kept} for at in keys]

@@ -13,13 +13,14 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn import datasets
 
 from permgrad import HyNNClassifier, HyNNRegressor
 from permgrad.base.files import atomic_path
@@ -39,9 +40,17 @@ SETS = {
     "puma": "rmse",
 }
 """Each set with the metric that decides on it."""
+TABLES: dict[str, tuple[Callable[..., Any], str]] = {
+    "breast_cancer": (datasets.load_breast_cancer, "roc_auc"),
+    "digits": (datasets.load_digits, "accuracy"),
+    "wine": (datasets.load_wine, "accuracy"),
+    "diabetes": (datasets.load_diabetes, "rmse"),
+}
+"""Tables of scikit-learn, with the metric that decides."""
+METRICS = SETS | {name: metric for name, (_, metric) in TABLES.items()}
 SPLITS = (42, 43, 44, 45, 46)
 PARTS = ("train", "validation", "test")
-LATER_OPTIONS = (("training", "precision", "float32"),)
+LATER_OPTIONS = (("training", "precision", "auto"),)
 CACHE = Path("permgrad-runs") / "cells"
 SEED = 0
 
@@ -110,8 +119,12 @@ class Cells:
     read_bytes: int = 0
 
     @classmethod
-    def read(cls, folder: Path) -> Cells:
+    def read(cls, folder: Path, record: Path | None = None) -> Cells:
+        """Read a cache, and before it the cells of a record, so that only what changed is trained again."""
         made = cls(folder)
+        if record is not None and record.exists():
+            for cell in json.loads(record.read_bytes())["results"]["cells"]:
+                made.found[cell["model"], cell["set"], cell["split"]] = cell
         made.update()
         return made
 
@@ -147,27 +160,35 @@ class Cells:
 
     def value(self, model: str, name: str, split: int, part: str = "test") -> float | None:
         cell = self.found.get((model, name, split))
-        return None if cell is None else cell["metrics"][part][SETS[name]]
+        return None if cell is None else cell["metrics"][part][METRICS[name]]
+
+
+def load(name: str) -> tuple[Any, Any, str, dict[str, Any]]:
+    """Return features, target, task and the encoder's options of a set or of a table of scikit-learn."""
+    if name in SETS:
+        data = load_dataset(name)
+        return data.X, data.y, data.task, {"na_codes": data.na_codes or None, "variables": data.variables or None}
+    X, y = TABLES[name][0](return_X_y=True, as_frame=True)
+    return X, y, "regression" if METRICS[name] == "rmse" else "classification", {}
 
 
 @lru_cache(maxsize=1)
 def load_split(name: str, split_seed: int) -> dict[str, Any]:
-    """Return the data set, its rows in three parts, and the parts encoded as baselines want them."""
-    data = load_dataset(name)
-    split = split_rows(len(data.frame), data.y, task=data.task, seed=split_seed)
-    facts = {"na_codes": data.na_codes or None, "variables": data.variables or None}
+    """Return the table, its rows in three parts, and the parts encoded as baselines want them."""
+    X, y, task, facts = load(name)
+    split = split_rows(len(X), y, task=task, seed=split_seed)
     rows = {part: getattr(split, part) for part in PARTS}
-    robust = TableEncoder("robust", **facts).fit(data.X.iloc[rows["train"]])
-    plain = TableEncoder("standard", **facts).fit(data.X.iloc[rows["train"]])
+    robust = TableEncoder("robust", **facts).fit(X.iloc[rows["train"]])
+    plain = TableEncoder("standard", **facts).fit(X.iloc[rows["train"]])
     encoded = {
         part: CompetitorRows(
-            robust.transform(data.X.iloc[own]),
-            data.y.iloc[own].to_numpy(),
-            natural_table(plain, plain.transform(data.X.iloc[own])),
+            robust.transform(X.iloc[own]),
+            y.iloc[own].to_numpy(),
+            natural_table(plain, plain.transform(X.iloc[own])),
         )
         for part, own in rows.items()
     }
-    return {"data": data, "rows": rows, "facts": facts, "encoded": encoded}
+    return {"X": X, "y": y, "task": task, "rows": rows, "facts": facts, "encoded": encoded}
 
 
 def measure(
@@ -212,13 +233,12 @@ def measure(
 
 def _ours(contender: Contender, name: str, split: int) -> tuple[Any, Any, Any]:
     loaded = load_split(name, split)
-    data, rows = loaded["data"], loaded["rows"]
-    regression = data.task == "regression"
+    X, y, rows = loaded["X"], loaded["y"], loaded["rows"]
+    regression = loaded["task"] == "regression"
     kind = HyNNRegressor if regression else HyNNClassifier
     model = kind(
         preset=contender.preset, random_state=SEED, progress=False, **loaded["facts"], **dict(contender.options)
     )
-    X, y = data.X, data.y
     started, clock = time.process_time(), time.perf_counter()
     model.fit(
         X.iloc[rows["train"]], y.iloc[rows["train"]], eval_set=(X.iloc[rows["validation"]], y.iloc[rows["validation"]])
@@ -233,13 +253,14 @@ def _ours(contender: Contender, name: str, split: int) -> tuple[Any, Any, Any]:
         else:
             predicted[part] = model.predict_proba(X.iloc[own])
             found[part] = evaluate("classification", truth, probabilities=predicted[part], classes=list(model.classes_))
-    return found, predicted, {**times, "epochs": len(model.history_), "best_epoch": int(model.best_epoch_)}
+    losses = model.history_["validation_loss"].tolist()
+    return found, predicted, {**times, "losses": losses, "best_epoch": int(model.best_epoch_)}
 
 
 def _baseline(contender: Contender, name: str, split: int) -> tuple[Any, Any, Any]:
     loaded = load_split(name, split)
-    parts, task = loaded["encoded"], loaded["data"].task
-    classes = () if task == "regression" else np.unique(loaded["data"].y.to_numpy())
+    parts, task = loaded["encoded"], loaded["task"]
+    classes = () if task == "regression" else np.unique(loaded["y"].to_numpy())
     fitted = fit_competitor(
         str(contender.baseline),
         task,
@@ -297,7 +318,7 @@ def run(
         cell, predicted = measure(contender, name, split, device=device)
         cells.add(cell, predicted)
         if not quiet:
-            metric = SETS[name]
+            metric = METRICS[name]
             values = "  ".join(f"{part} {cell['metrics'][part][metric]:.4f}" for part in PARTS)
             print(
                 f"{dt.datetime.now(tz=dt.UTC):%H:%M:%S}  {contender.name:20} {name:10} {split}  {metric} {values}  "
@@ -321,7 +342,7 @@ def contenders() -> dict[str, Contender]:
     made = {name: Contender(name, f"permgrad {name}", preset=name) for name in presets if name in OWN}
     for name in competitors:
         made[name] = Contender(name, competitors.get(name).label, baseline=name, matmul=MATMUL.get(name, "highest"))
-    ranked = tuple(name for name, metric in SETS.items() if metric == "roc_auc")
+    ranked = tuple(name for name, metric in METRICS.items() if metric == "roc_auc")
     for name, options in FOR_ROC_AUC.items():
         made[f"{name}_logloss"] = Contender(
             f"{name}_logloss", f"{competitors.get(name).label}, stopped on log-loss", baseline=name, options=options,

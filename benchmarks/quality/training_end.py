@@ -5,51 +5,32 @@
     python -m benchmarks.quality.training_end --splits --sets      # train nothing, only the tables
 
 Each cell is one fit of preset ``default`` by patience alone (``permgrad run --thorough``), with the validation loss of
-each epoch. The rule is then applied to these losses. Where the best epoch before the end is the same, so are the
-weights. Where it is not, the network is trained again with the rule. Six named sets, and four tables of scikit-learn.
+each epoch: a cell of ``benchmarks.quality.comparison``. The rule is then applied to these losses. Where the best epoch
+before the end is the same, so are the weights. Where it is not, the network is trained again with the rule. Six named
+sets, and four tables of scikit-learn.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn import datasets
 
 from benchmarks._results import markdown_table, record
-from benchmarks.quality._cells import CACHE, SEED, SETS, SPLITS
+from benchmarks.quality._cells import CACHE, METRICS, SEED, SPLITS, Cells, contenders, load, run
 from permgrad import HyNNClassifier, HyNNRegressor
-from permgrad.data.datasets import load_dataset
 from permgrad.data.splitting import split_rows
 from permgrad.evaluation.comparison import corrected_paired_test
 from permgrad.evaluation.metrics import evaluate, metrics
 from permgrad.runs.run.clock import ROWS_SEEN, rises
 
-#: Tables of a package, with the metric that decides.
-TABLES: dict[str, tuple[Callable[..., Any], str]] = {
-    "breast_cancer": (datasets.load_breast_cancer, "roc_auc"),
-    "digits": (datasets.load_digits, "accuracy"),
-    "wine": (datasets.load_wine, "accuracy"),
-    "diabetes": (datasets.load_diabetes, "rmse"),
-}
-METRICS = SETS | {name: metric for name, (_, metric) in TABLES.items()}
 
-
-def load(name: str) -> tuple[Any, Any, str, dict[str, Any]]:
-    """Return features, target, task and the encoder's options of a table."""
-    if name in SETS:
-        data = load_dataset(name)
-        return data.X, data.y, data.task, {"na_codes": data.na_codes or None, "variables": data.variables or None}
-    X, y = TABLES[name][0](return_X_y=True, as_frame=True)
-    return X, y, "regression" if METRICS[name] == "rmse" else "classification", {}
-
-
-def fit(name: str, split: int, *, rule: bool = False) -> dict[str, Any]:
-    """Train on one split, by patience alone or also by the rule, and return the losses and the metric on test rows."""
+def fit_by_rule(name: str, split: int) -> float:
+    """Train on one split, ending by the rule, and return the metric on test rows."""
     X, y, task, facts = load(name)
     rows, losses = split_rows(len(X), y, task=task, seed=split), list[float]()
     kind = HyNNRegressor if task == "regression" else HyNNClassifier
@@ -57,7 +38,7 @@ def fit(name: str, split: int, *, rule: bool = False) -> dict[str, Any]:
 
     def watch(line: Mapping[str, float]) -> bool:
         losses.append(line["validation_loss"])
-        return rule and rises(losses)
+        return rises(losses)
 
     held = (X.iloc[rows.validation], y.iloc[rows.validation])
     model._fit(X.iloc[rows.train], y.iloc[rows.train], eval_set=held, on_epoch=watch)
@@ -66,7 +47,7 @@ def fit(name: str, split: int, *, rule: bool = False) -> dict[str, Any]:
         scores = evaluate(task, truth, predictions=model.predict(test))
     else:
         scores = evaluate(task, truth, probabilities=model.predict_proba(test), classes=list(model.classes_))
-    return {"losses": losses, "best": int(model.best_epoch_), "value": scores[METRICS[name]], "rows": len(rows.train)}
+    return float(scores[METRICS[name]])
 
 
 def ended(losses: list[float]) -> tuple[int, int]:
@@ -75,14 +56,15 @@ def ended(losses: list[float]) -> tuple[int, int]:
     return last, int(np.argmin(losses[:last])) + 1
 
 
-def measure(name: str, split: int) -> dict[str, Any]:
-    """Return a cell: the training by patience alone, and what the rule changes."""
-    cell = {"set": name, "split": split, **fit(name, split)}
-    return (
-        cell
-        if ended(cell["losses"])[1] == cell["best"]
-        else {**cell, "value_now": fit(name, split, rule=True)["value"]}
-    )
+def measure(cells: Cells, name: str, split: int) -> dict[str, Any]:
+    """Return a cell: the training by patience alone, which is the comparison's, and what the rule changes."""
+    key = ("default", name, split)
+    run(cells, [(contenders()["default"], name, split)], refresh=[] if "losses" in cells.found.get(key, {}) else key)
+    full = cells.found[key]
+    cell = {"set": name, "split": split, "losses": full["losses"], "value": full["metrics"]["test"][METRICS[name]],
+            "rows": full["rows"], "seconds": full["processor_seconds"]}  # fmt: skip
+    best = int(np.argmin(cell["losses"])) + 1
+    return cell if ended(cell["losses"])[1] == best else {**cell, "value_now": fit_by_rule(name, split)}
 
 
 def rows_of(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -95,12 +77,16 @@ def rows_of(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
         sign = 1 if metrics.get(METRICS[name]).direction == "higher" else -1
         difference, p = sign * (now - before), None
         if len(own) > 1 and difference.any():
-            p = float(corrected_paired_test(difference, train_rows=3, test_rows=1).p_value)
+            rows = own[0]["rows"]
+            p = float(corrected_paired_test(difference, train_rows=rows["train"], test_rows=rows["test"]).p_value)
         epochs = [(len(cell["losses"]), ended(cell["losses"])[0]) for cell in own]
+        shares = [last / first for first, last in epochs]
         lines.append({
             "table": name, "metric": METRICS[name], "splits": ", ".join(str(cell["split"]) for cell in own),
             "epochs before": float(np.mean([first for first, _ in epochs])),
             "epochs now": float(np.mean([last for _, last in epochs])),
+            "processor seconds before": float(np.mean([cell["seconds"] for cell in own])),
+            "processor seconds now": float(np.mean(np.multiply(shares, [cell["seconds"] for cell in own]))),
             "same weights": f"{sum('value_now' not in cell for cell in own)} of {len(own)}",
             "before": float(before.mean()), "now": float(now.mean()),
             "better by": float(difference.mean()), "p": "identical" if not difference.any() else p,
@@ -117,13 +103,14 @@ def main() -> int:
     parser.add_argument("--no-record", action="store_true", help="do not write benchmarks/results")
     arguments = parser.parse_args()
     arguments.cache.mkdir(parents=True, exist_ok=True)
+    found = Cells.read(arguments.cache)
     file = arguments.cache / "training_end.jsonl"
     cells = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     for split in arguments.splits:
         for name in arguments.sets:
             if any((cell["set"], cell["split"]) == (name, split) for cell in cells):
                 continue
-            cells.append(measure(name, split))
+            cells.append(measure(found, name, split))
             with file.open("a") as lines:
                 lines.write(json.dumps(cells[-1]) + "\n")
     table = rows_of(cells)
@@ -134,7 +121,8 @@ def main() -> int:
     text = (
         f"Measured: {len(cells)} of {len(METRICS) * len(SPLITS)} trainings. In {same} of them the rule ends after the "
         "best epoch, so that weights are the same to the last bit, and ranks among other models stay as in "
-        f"comparison.md for these. Significantly worse: {', '.join(behind) or 'no table'}. All of these tables have "
+        "comparison.md for these. Processor seconds now are those of the whole training by its share of epochs. "
+        f" Significantly worse: {', '.join(behind) or 'no table'}. All of these tables have "
         f"fewer than {ROWS_SEEN // 60:,} training rows, so that the number of epochs is not reduced.\n\n"
         f"{markdown_table(table)}"
     )

@@ -98,6 +98,38 @@ def test_the_verdict(cells, tmp_path):
     assert "ours is BEHIND" in text
 
 
+def test_the_default_is_compared_with_its_earlier_cells_which_have_no_rank(cells):
+    for split, step in zip(SPLITS, STEPS, strict=True):
+        for name, sign in (("heloc", 1), ("puma", -1)):
+            worse = json.loads(json.dumps(cells.found["default", name, split]))
+            metric = SETS[name]
+            worse["metrics"]["test"][metric] -= sign * (0.01 + step)
+            cells.found["default_before", name, split] = {**worse, "processor_seconds": 5.0}
+    labels = {**LABELS, "default_before": "ours, earlier"}
+    text, data, met = comparison.page(cells, labels, ["heloc", "puma"], SPLITS)
+    assert met
+    assert [entry["set"] for entry in data["against itself before"]] == ["heloc", "puma"]
+    assert all(entry["difference"] == pytest.approx(0.01 + np.mean(STEPS)) for entry in data["against itself before"])
+    assert {row["model"] for row in data["mean rank"]} == set(LABELS.values())
+    assert {entry["other"] for entry in data["against all"]} == {"linear", "tabm"}
+    assert "| 5.0 | 2.0 |" in text
+
+
+def test_cells_of_a_record_are_not_trained_again(cells, tmp_path):
+    _, data, _ = comparison.page(cells, LABELS, ["heloc", "puma"], SPLITS)
+    record = tmp_path / "record.json"
+    record.write_text(json.dumps({"results": data}))
+    read = Cells.read(tmp_path / "cache", record)
+    assert {key: cell["metrics"] for key, cell in read.found.items()} == {
+        key: cell["metrics"] for key, cell in cells.found.items()
+    }
+    newer = {**cells.found["linear", "heloc", 42], "processor_seconds": 9.0}
+    (tmp_path / "cache").mkdir()
+    read.add(newer, {"test": np.zeros(3, dtype=np.float32)})
+    again = Cells.read(tmp_path / "cache", record)
+    assert again.found["linear", "heloc", 42]["processor_seconds"] == 9.0, "the cache is newer than the record"
+
+
 def test_peers_settings_for_roc_auc_take_the_place_of_the_defaults(cells):
     for split in SPLITS:
         better = json.loads(json.dumps(cells.found["tabm", "heloc", split]))
