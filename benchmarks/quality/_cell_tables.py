@@ -248,9 +248,12 @@ def dated_versions(cells: Cells, labels: Labels, sets: Sequence[str], splits: Se
     for cell in used:
         for package, version in cell["versions"].items():
             packages.setdefault(package, set()).add(version)
-    dates = sorted(cell["date"] for cell in used)
+    days: dict[str, list[str]] = {}
+    for model, label in labels.items():
+        for day in sorted({cell["date"][:10] for cell in used if cell["model"] == model}):
+            days.setdefault(day, []).append(label)
     return {
-        "cells computed": f"{dates[0][:10]} to {dates[-1][:10]}",
+        "cells computed": ". ".join(f"{day}: {', '.join(own)}" for day, own in sorted(days.items())),
         "versions": ", ".join(f"{package} {' and '.join(sorted(own))}" for package, own in packages.items()),
     }
 

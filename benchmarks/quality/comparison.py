@@ -43,10 +43,9 @@ RECORDS = {frozenset(SETS): "comparison", frozenset(TABLES): "comparison_package
 def page(cells: Cells, labels: Mapping[str, str], sets: Sequence[str], splits: Sequence[int]) -> tuple[str, Any, bool]:
     """Return the tables as text, their numbers, and whether the floor of the default model is met."""
     listed = {model: label for model, label in labels.items() if not model.endswith(("_logloss", tables.BEFORE))}
-    where = (labels, sets, splits)
+    where = ({m: label for m, label in labels.items() if not m.endswith(tables.BEFORE)}, sets, splits)
     best_rows, best = tables.against_best(cells, OURS, listed, sets, splits)
-    others = {model: label for model, label in labels.items() if not model.endswith(tables.BEFORE)}
-    all_rows, all_tests = tables.against_all(cells, OURS, others, sets, splits)
+    all_rows, all_tests = tables.against_all(cells, OURS, *where)
     ranking = tables.rank_table(cells, listed, sets, splits)
     strict = _strict(cells, listed)
     strict_rows, strict_best = tables.against_best(strict, OURS, listed, sets, splits)
@@ -84,7 +83,7 @@ def page(cells: Cells, labels: Mapping[str, str], sets: Sequence[str], splits: S
         + tables.markdown(tables.gap_table(cells, *where)),
     ]  # fmt: skip
     data = {
-        "cells": tables.flat(cells, *where),
+        "cells": tables.flat(cells, labels, sets, splits),
         "mean rank": ranking,
         "against best": best,
         "against itself before": before,
@@ -127,7 +126,7 @@ def main() -> int:
               file=sys.stderr)  # fmt: skip
     labels = {model: own.label for model, own in known.items() if any(key[0] == model for key in cells.found)}
     if dates := sorted(cell["date"][:10] for key, cell in cells.found.items() if key[0] == OURS + tables.BEFORE):
-        labels[OURS + tables.BEFORE] = f"{labels[OURS]}, trained on {dates[-1]}"
+        labels[OURS + tables.BEFORE] = f"{known[OURS].label}, trained on {dates[-1]}"
     cells_wanted = len(given.sets) * len(given.splits)
     count = {
         model: sum((model, name, split) in cells.found for name in given.sets for split in given.splits)
