@@ -272,7 +272,10 @@ def write(name: str, title: str, head: Mapping[str, Any], text: str, data: Any, 
     if keep:
         RESULTS.mkdir(exist_ok=True)
         (RESULTS / f"{name}.md").write_text(page, encoding="utf-8")
-        (RESULTS / f"{name}.json").write_text(json.dumps({**full, "results": data}, indent=1) + "\n", encoding="utf-8")
+        # A cell has a line of its own.
+        lines = ",\n   ".join(json.dumps(cell) for cell in data["cells"])
+        kept = json.dumps({**full, "results": {**data, "cells": "HERE"}}, indent=1)
+        (RESULTS / f"{name}.json").write_text(kept.replace('"HERE"', f"[\n   {lines}\n  ]") + "\n", encoding="utf-8")
 
 
 def flat(cells: Cells, labels: Labels, sets: Sequence[str], splits: Sequence[int]) -> list[dict[str, Any]]:

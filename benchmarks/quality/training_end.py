@@ -121,7 +121,7 @@ def main() -> int:
     text = (
         f"Measured: {len(cells)} of {len(METRICS) * len(SPLITS)} trainings. In {same} of them the rule ends after the "
         "best epoch, so that weights are the same to the last bit, and ranks among other models stay as in "
-        "comparison.md for these. Processor seconds now are those of the whole training by its share of epochs. "
+        "comparison.md for these. Processor seconds now are those of the whole training by its share of epochs."
         f" Significantly worse: {', '.join(behind) or 'no table'}. All of these tables have "
         f"fewer than {ROWS_SEEN // 60:,} training rows, so that the number of epochs is not reduced.\n\n"
         f"{markdown_table(table)}"
