@@ -457,8 +457,8 @@ SENTENCES = (
     Sentence(
         README,
         "comparison",
-        "best mean rank of eleven models, {:.1f} (TabM {:.1f}, RealMLP {:.1f}, histogram boosting {:.1f}, "
-        "LightGBM {:.1f}, XGBoost {:.1f}, forests {:.1f}, a plain MLP {:.1f})",
+        "best mean rank of eleven models, {:.2f} (TabM {:.2f}, RealMLP {:.2f}, histogram boosting {:.2f}, "
+        "LightGBM {:.2f}, XGBoost {:.2f}, forests {:.2f}, a plain MLP {:.2f})",
         lambda record: [
             _rank(record, name)
             for name in (
@@ -472,6 +472,12 @@ SENTENCES = (
                 "plain MLP",
             )
         ],
+    ),
+    Sentence(
+        DOCS + "the-default-network.md",
+        "comparison",
+        "the smallest p-value is {:.2f}, before any correction",
+        lambda record: [min(entry["p_value"] for entry in record["results"]["against itself before"])],
     ),
     Sentence(
         DOCS + "the-default-network.md",
@@ -579,7 +585,7 @@ SENTENCES = (
     Sentence(
         DOCS + "the-default-network.md",
         "training_end",
-        "In {} of the {} trainings measured so far, on {} tables, the weights are the same",
+        "In {} of the {} trainings, on {} tables, the weights are the same",
         lambda record: [
             *(sum(int(line["same weights"].split()[place]) for line in record["results"]) for place in (0, 2)),
             len(record["results"]),
