@@ -306,14 +306,17 @@ def _wilson(share: float, rows: int) -> tuple[float, float]:
 
 def _group_of(column: Array, words: str) -> Array:
     """Return which rows a group of a feature has, by its name: a quarter of the numbers, or a value."""
+    if words == "missing":
+        return np.asarray(pd.isna(column))
     if not re.match(r"(up to|over|above) ", words):
         return np.array([text in (words, f"{words}.0") for text in column.astype(str)])
     numbers = column.astype(float)
-    edges = [float(np.sort(numbers)[math.ceil(len(numbers) * share) - 1]) for share in (0.25, 0.5, 0.75)]
+    present = np.sort(numbers[~np.isnan(numbers)])
+    edges = [float(present[math.ceil(len(present) * share) - 1]) for share in (0.25, 0.5, 0.75)]
     first = _value(re.findall(_NUMBER, words)[0])
     below = min((0, 1), key=lambda place: abs(edges[place] - first))
     place = 0 if words.startswith("up to") else 3 if words.startswith("above") else 1 + below
-    return np.asarray(np.searchsorted(edges, numbers, side="left") == place)
+    return np.asarray((np.searchsorted(edges, numbers, side="left") == place) & ~np.isnan(numbers))
 
 
 def _worse_words(one: Situation, words: str, faults: Faults) -> None:
@@ -362,7 +365,8 @@ def _no_worse_words(one: Situation, words: str, faults: Faults) -> None:
     if one.task != "regression":
         losses = (one.truth != np.asarray(one.classes, dtype=object)[one.guess.argmax(axis=1)]).astype(float)
     for name, column in one.test.select_dtypes("number").items():
-        quarter = np.searchsorted(np.quantile(column, [0.25, 0.5, 0.75]), column.to_numpy(), side="left")
+        quarter = np.searchsorted(np.nanquantile(column, [0.25, 0.5, 0.75]), column.to_numpy(), side="left")
+        quarter[column.isna()] = 4
         for place in range(4):
             inside, outside = losses[quarter == place], losses[quarter != place]
             if min(len(inside), len(outside)) < 20 or inside.mean() < 1.1 * outside.mean():
