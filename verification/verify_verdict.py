@@ -435,7 +435,8 @@ def _calibration_words(one: Situation, words: str, faults: Faults) -> None:
 
 def _drift_sentence(one: Situation, words: str, faults: Faults) -> None:
     match = re.search(
-        r"(\w+): (\S+) % of the test rows and (\S+) % of the training rows are (at most|above|) ?(.+)\.$", words
+        r"(\w+): (\S+) % of the test rows and (\S+) % of the training rows are ((?:missing or )?at most|above|) ?(.+)\.$",
+        words,
     )
     faults.claim(f"drift: unknown sentence: {words}", match is not None)
     if match is None:
@@ -447,8 +448,10 @@ def _drift_sentence(one: Situation, words: str, faults: Faults) -> None:
             return
         if match[4]:
             edge = _value(match[5])
-            below = float(np.mean(column.to_numpy(float) <= edge))
-            faults.percent("drift: share", text, below if match[4] == "at most" else 1 - below, 0.01)
+            values = column.to_numpy(float)
+            rows = values > edge if match[4] == "above" else values <= edge
+            rows |= np.isnan(values) & (match[4] == "missing or at most")
+            faults.percent("drift: share", text, float(np.mean(rows)), 0.01)
         else:
             names = re.split(r", | or ", match[5])
             faults.percent("drift: share", text, float(column.isin(names).mean()))

@@ -42,6 +42,7 @@ def share(train: pd.DataFrame, test: pd.DataFrame, one: dict) -> tuple[float, fl
     """The shares that an entry speaks of, counted again."""
     sides = {
         "at most": lambda column: column <= one["value"],
+        "missing or at most": lambda column: column.isna() | (column <= one["value"]),
         "above": lambda column: column > one["value"],
         "missing": lambda column: column.isna(),
         "present": lambda column: column.notna(),
@@ -50,8 +51,6 @@ def share(train: pd.DataFrame, test: pd.DataFrame, one: dict) -> tuple[float, fl
     values = [frame[one["column"]] for frame in (train, test)]
     if one["kind"] == "date":
         values = [pd.Series(column.astype("datetime64[us]").astype(np.int64) / 1e6) for column in values]
-    elif one["side"] == "at most":
-        values = [column.fillna(-np.inf) for column in values]  # missing cells are below all others
     return tuple(float(sides[one["side"]](column).mean()) for column in values)
 
 

@@ -198,7 +198,7 @@ def progress_line(label: str, share: float, seconds: float) -> str:
 
 def readable(seconds: float) -> str:
     """Return a time as people say it."""
-    if seconds < 100:
+    if seconds < 99.5:
         return f"{seconds:.2g} s"
     minutes = seconds / 60
     if minutes < 100:

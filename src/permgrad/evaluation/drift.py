@@ -55,8 +55,9 @@ def find_drift(
         - ``size``: the largest difference in the share of rows of any range or any set of levels, from 0 to 1
         - ``p_value``, and ``p_holm``: the same, adjusted for all columns
         - ``clear``: whether ``p_holm`` is below 5 % and ``size`` at least 0.1
-        - ``side``: which rows are more frequent in the test rows: ``"at most"`` or ``"above"`` the number ``value``
-          (dates: seconds since 1970), ``"missing"``, ``"present"``, or ``"among"`` the texts ``levels``
+        - ``side``: which rows are more frequent in the test rows: ``"at most"``, ``"missing or at most"`` or
+          ``"above"`` the number ``value`` (dates: seconds since 1970), ``"missing"``, ``"present"``, or ``"among"`` the
+          texts ``levels``
         - ``train, test``: the share of such rows in each part, so that ``test − train`` is ``size``
         - ``rows``: training and test rows compared, and ``sampled``: whether there are more
 
@@ -148,7 +149,8 @@ def _of_numbers(codes: npt.NDArray[Any], levels: Floats, count: int, kind: str) 
         train, test = 1 - train, 1 - test
     if at == 0:
         return _Difference(kind, p_value, train, test, "missing" if gap[at] > 0 else "present")
-    return _Difference(kind, p_value, train, test, "at most" if gap[at] > 0 else "above", float(edges[at]))
+    below_it = "missing or at most" if (codes < 0).any() else "at most"
+    return _Difference(kind, p_value, train, test, below_it if gap[at] > 0 else "above", float(edges[at]))
 
 
 def _of_levels(codes: npt.NDArray[Any], names: Sequence[str], count: int) -> _Difference | None:

@@ -339,7 +339,7 @@ def drifted_words(one: Mapping[str, Any], show: Callable[[str], str] = str) -> s
     if one["side"] in ("missing", "present"):
         return f"{show(one['column'])}: {shares} have {'no' if one['side'] == 'missing' else 'a'} value"
     if one["kind"] == "date":
-        side = {"at most": "up to", "above": "after"}[one["side"]]
+        side = one["side"].replace("at most", "up to").replace("above", "after")
         return f"{show(one['column'])}: {shares} are {side} {date_text(one['value'])}"
     return f"{show(one['column'])}: {shares} are {one['side']} {value_text(float(one['value']))}"
 

@@ -284,7 +284,8 @@ def _duplicates(content: ReportContent) -> Sentence | None:
     words = f"{counted(shared, 'test row')} ({percent(shared / rows)}) {by_count(shared, 'is', 'are')} also in the "
     words += f"training rows{blank_words(shared, blank)}."
     if shared > blank:
-        words += f" Scores of {'the others' if blank else 'such rows'} can be too good."
+        which = by_count(shared - blank, "the other one", "the others") if blank else "such rows"
+        words += f" Scores of {which} can be too good."
     return _sentence(words, "duplicates", "caution", shared=shared, blank=blank, rows=rows)
 
 
