@@ -435,7 +435,8 @@ def _calibration_words(one: Situation, words: str, faults: Faults) -> None:
 
 def _drift_sentence(one: Situation, words: str, faults: Faults) -> None:
     match = re.search(
-        r"(\w+): (\S+) % of the test rows and (\S+) % of the training rows are ((?:missing or )?at most|above|) ?(.+)\.$",
+        r"(\w+): (\S+) % of the test rows and (\S+) % of the training rows are "
+        r"((?:missing or )?at most|above|) ?(.+)\.$",
         words,
     )
     faults.claim(f"drift: unknown sentence: {words}", match is not None)

@@ -89,8 +89,8 @@ def test_lines_come_late_enough_for_short_explanations():
     assert progress_line("lime", 0.2, 60) == "lime: 20 % done after 60 s, about 4 min left\n"
     assert progress_line("lime", 0.0, 10.0) == "lime: begun 10 s ago\n"
     assert progress_line("shapley", 0.25, 40.0) == "shapley: 25 % done after 40 s, about 2 min left\n"
-    told = ["0.034 s", "9.9 s", "4.2 min", "15 min", "2.5 h"]
-    assert [readable(seconds) for seconds in (0.034, 9.94, 250, 900, 9000)] == told
+    told = ["0.034 s", "9.9 s", "1.7 min", "4.2 min", "15 min", "2.5 h"]
+    assert [readable(seconds) for seconds in (0.034, 9.94, 99.7, 250, 900, 9000)] == told
     assert progress_line("lime", 1.0, 60) == "lime: 100 % done after 60 s, about no time left\n"
 
 
