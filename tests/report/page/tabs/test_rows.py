@@ -147,7 +147,7 @@ def test_the_parts_of_a_row_add_up_to_its_output(seen, content):
     assert " = " in steps["steps"][0]["name"]
     assert seen["title"] == "Row 30 (customer c10)"
     assert "The steps add up from the baseline" in seen["figure"]
-    assert "The parts of this prediction are not stored. 30 of the listed rows have them" in seen["unexplained"]
+    assert "What drives this prediction is not stored. It is for 30 of the listed rows" in seen["unexplained"]
 
 
 @needs_browser

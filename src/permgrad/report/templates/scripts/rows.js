@@ -229,9 +229,10 @@ const Rows = (() => {
       });
     }
     const some = rows.parts.size;
-    return element("p", { class: "quiet" }, some
-      ? `The parts of this prediction are not stored. ${some.toLocaleString("en-US")} of the listed rows have them: choose “explained” above.`
-      : "The parts of predictions are not stored.");
+    const also = rows.changeable.has(row) ? " “What if?” explains this row too." : "";
+    return element("p", { class: "quiet" }, (some
+      ? `What drives this prediction is not stored. It is for ${some.toLocaleString("en-US")} of the listed rows: choose “explained” above.`
+      : "What drives predictions is not stored.") + also);
   };
 
   /** The values of a row, with similar rows beside them. */

@@ -97,7 +97,9 @@ const WhatIf = (() => {
       const number = form.kind === "date" ? Date.parse(`${input.value}${input.value.includes("T") ? "" : "T00:00"}Z`) / 1000 : input.valueAsNumber;
       const bad = input.validity.badInput;
       input.setAttribute("aria-invalid", String(bad));
-      if (!bad) changed(Number.isFinite(number) ? number : empty);
+      // A code that stands for a missing value is one.
+      const code = form.codes.find((/** @type {any[]} */ [, , numbers]) => numbers.includes(number));
+      if (!bad) changed(code ? [code[0]] : Number.isFinite(number) ? number : empty);
     });
     return { input, show };
   };
