@@ -137,6 +137,9 @@ const note = document.getElementById(number.getAttribute("aria-describedby")), n
 number.value = "99";
 number.dispatchEvent(new Event("input"));
 notes.push(note.textContent);
+number.value = "-9";
+number.dispatchEvent(new Event("input"));
+notes.push(note.textContent);
 number.value = "-0.5";
 number.dispatchEvent(new Event("input"));
 const select = box.querySelector("select[id^=what-if-]:not(#what-if-class)");
@@ -170,9 +173,8 @@ def test_the_panel_shows_changes_against_the_original_and_resets_them(tmp_path):
         {"<b>n</b>": np.maximum(rng.normal(size=60), -0.5), "town": rng.choice(["Ulm", "<img src=x>"], 60)}
     )
     y = np.where(table["<b>n</b>"] > 0, "yes", "no")
-    model = pg.HyNNClassifier(preset="fast", numeric="quantile", max_epochs=8, random_state=0, progress=False).fit(
-        table, y
-    )
+    fixed = {"preset": "fast", "numeric": "quantile", "max_epochs": 8, "random_state": 0, "progress": False}
+    model = pg.HyNNClassifier(na_codes=[-9], **fixed).fit(table, y)
     content = whatif.what_if(model, whatif.rows_of(model, table, np.arange(60) + 100))
     assert content["rows"].tolist()[:2] == [100, 101]
     script = joined_scripts([TabView("rows", "Rows", (), None, with_what_if(rows.TAB).scripts)])
@@ -196,6 +198,8 @@ def test_the_panel_shows_changes_against_the_original_and_resets_them(tmp_path):
     assert table["<b>n</b>"].min() == fitted[0] < fitted[1] <= table["<b>n</b>"].max()  # without the validation rows
     ends = [f"{end:.4g}".replace("-", "−") for end in fitted]
     assert notes[1].endswith(f". Outside the range of the training rows: {ends[0]} to {ends[1]}.")
+    assert notes[2].startswith("was ")
+    assert "Outside" not in notes[2]  # the code of a missing value
     assert slices == [False, True]
     assert few  # an edit predicts only the walks that are asked for, also after a refinement
     assert max(off) < 1e-7
