@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["is_frame", "is_series", "pa", "pd"]
+__all__ = ["is_frame", "is_pandas", "is_series", "pa", "pd"]
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,3 +30,8 @@ def is_frame(value: object) -> TypeIs[pd.DataFrame]:
 def is_series(value: object) -> TypeIs[pd.Series[Any]]:
     """Say whether a value is a column of pandas. Before pandas is loaded, nothing is."""
     return "pandas" in sys.modules and isinstance(value, pd.Series)
+
+
+def is_pandas(value: object) -> TypeIs[pd.DataFrame | pd.Series[Any]]:
+    """Say whether a value is a frame or a column of pandas."""
+    return is_frame(value) or is_series(value)

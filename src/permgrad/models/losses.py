@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from permgrad.base.errors import InputError, error_in_words
-from permgrad.base.late import is_frame, is_series
+from permgrad.base.late import is_pandas
 from permgrad.base.registry import Registry
 
 RowLoss = Callable[[Tensor, Tensor], Tensor]
@@ -242,7 +242,7 @@ class TargetRows:
     """The rows of y as the user gave them: an array, tensor, list, series or frame. Parts of them are copies."""
 
     def __init__(self, y: Any, rows: int) -> None:
-        self.y = y if isinstance(y, Tensor) or is_frame(y) or is_series(y) else np.asarray(y)
+        self.y = y if isinstance(y, Tensor) or is_pandas(y) else np.asarray(y)
         if self.y.ndim == 0 or len(self.y) != rows:
             raise InputError(
                 f"y must have one entry for each of the {rows} rows, got the shape {tuple(self.y.shape)}",
@@ -255,4 +255,4 @@ class TargetRows:
 
     def __getitem__(self, rows: Any) -> Any:
         places = np.arange(len(self.y))[rows]
-        return self.y.iloc[places] if is_frame(self.y) or is_series(self.y) else self.y[places]
+        return self.y.iloc[places] if is_pandas(self.y) else self.y[places]

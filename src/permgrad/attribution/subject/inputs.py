@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from permgrad.base.errors import InputError
-from permgrad.base.late import is_frame, is_series, pd
+from permgrad.base.late import is_frame, is_pandas, is_series, pd
 
 Passing = Literal["keywords", "positions", "whole"]
 
@@ -271,7 +271,7 @@ def _holds_tensors(value: Any) -> bool:
     """Return whether a value is not a number. Of a list only the first entry is read: a table may have a million."""
     if isinstance(value, (tuple, list)):
         return _holds_tensors(next((item for item in value if item is not None), None))
-    return isinstance(value, (Tensor, np.ndarray, Mapping)) or is_frame(value) or is_series(value)
+    return isinstance(value, (Tensor, np.ndarray, Mapping)) or is_pandas(value)
 
 
 def _flatten(inputs: Any, hint: Sequence[str], dtype: torch.dtype) -> tuple[tuple[Leaf, ...], tuple[Tensor, ...], Any]:

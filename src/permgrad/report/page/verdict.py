@@ -277,10 +277,10 @@ def _never_predicted(content: ReportContent) -> Sentence | None:
 
 
 def _duplicates(content: ReportContent) -> Sentence | None:
-    shared, rows = content.data.shared_rows if content.data is not None else 0, _rows(content)
-    if not shared or not rows or content.data is None:
+    data, rows = content.data, _rows(content)
+    if data is None or not data.shared_rows or not rows:
         return None
-    blank = content.data.blank_rows
+    shared, blank = data.shared_rows, data.blank_rows
     words = f"{counted(shared, 'test row')} ({percent(shared / rows)}) {by_count(shared, 'is', 'are')} also in the "
     words += f"training rows{blank_words(shared, blank)}."
     if shared > blank:
