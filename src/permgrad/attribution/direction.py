@@ -20,7 +20,7 @@ from permgrad.data.types.column_types import read_numbers
 Floats = npt.NDArray[np.float64]
 
 #: Rows that are set, points of a number, levels, and moments that are shown of dates.
-_ROWS, _POINTS, _LEVELS, _MOMENTS = 200, 9, 10, 8
+_ROWS, _POINTS, _LEVELS, _MOMENTS = 100, 9, 10, 8
 
 
 def direction(request: Request, engine: Replacement) -> dict[str, dict[str, Any]]:

@@ -76,7 +76,7 @@ _KIND = "What a column is: numeric, categorical, boolean, date or identifier; ma
 _SPLIT_GROUP = "Column whose equal values stay in one {}."
 _NOT_NA = "Texts that are categories though they usually mean missing, such as None,NA."
 _REFITS = "Train so many networks more, at least 5, on parts of the rows: shows what another training would say."
-_PAIRS = "Measure pairs of this many features on all explained rows; 0: none (default: of 10, on few rows)."
+_PAIRS = "Measure pairs of this many features on all explained rows; 0: none (default: of 8, on few rows)."
 _TOP = "Draw until the order of this many features, the first ones, is certain, or name those that are tied."
 _GROUPS = 'JSON file of columns that act as one feature: {"name": ["column", ...]}.'
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -62,18 +63,28 @@ class _Masked(torch.autograd.Function):
 class Dropout(nn.Dropout):
     """torch's, with 16 random bits a number on a processor, where drawing torch's masks is a sixth of training.
 
-    ``p`` is then a multiple of 2⁻¹⁶, and what is kept is scaled by exactly the share that is kept.
+    ``p`` is then a multiple of 2⁻¹⁶, and what is kept is scaled by exactly the share that is kept. The bits are NumPy's
+    SFC64, twice as fast as torch's, seeded from torch's generator whenever training begins or goes on.
     """
+
+    _bits: np.random.SFC64 | None = None
+
+    def train(self, mode: bool = True) -> Self:
+        """Enter or leave training."""
+        self._bits = None
+        return super().train(mode)
 
     def forward(self, numbers: Tensor) -> Tensor:
         """Return numbers of which a share ``p`` is 0 in training."""
         cut = round(self.p * 2**16)
         if not self.training or numbers.device.type != "cpu" or not 0 < cut < 2**16:
             return super().forward(numbers)
-        words = torch.empty((numbers.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+        if self._bits is None:
+            self._bits = np.random.SFC64(int(torch.randint(2**62, ()).item()))
+        words = torch.from_numpy(self._bits.random_raw((numbers.numel() + 3) // 4).view(np.int16))
         mask = torch.empty_like(numbers)  # dense, in the numbers' own memory format
         flat = mask.as_strided((numbers.numel(),), (1,))
-        torch.ge(words.view(torch.int16)[: len(flat)], cut - 2**15, out=flat).mul_(1 / (1 - cut / 2**16))
+        torch.ge(words[: len(flat)], cut - 2**15, out=flat).mul_(1 / (1 - cut / 2**16))
         product: Tensor = _Masked.apply(numbers, mask)  # type: ignore[no-untyped-call]
         return product
 

@@ -115,6 +115,9 @@ class HybridNetwork(nn.Module):
                 hint="Build it with the path 'image'.",
                 code="PG034",
             )
+        if images.shape[1] == 1:
+            # One channel lies in both memory formats. Named as the last, all layers behind compute in that one.
+            images = images.reshape(len(images), *images.shape[2:], 1).permute(0, 3, 1, 2)
         out: Tensor = self.image_branch(images)
         return out
 

@@ -225,6 +225,11 @@ class Learner:
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.team.device)
         self._started = time.perf_counter()
         self.network.train()
+        if self.average:
+            pairs = [(self.average[name], value) for name, value in self.network.state_dict().items()]
+            floats = [pair for pair in pairs if pair[1].is_floating_point()]
+            self._averaged = [average for average, _ in floats], [value for _, value in floats]
+            self._counted = [pair for pair in pairs if not pair[1].is_floating_point()]
 
     def batches(self) -> Iterator[Rows]:
         """Return the batches of the coming epoch."""
@@ -256,11 +261,9 @@ class Learner:
             # Early steps move the averaged weights further, so that the start is forgotten.
             self.steps += 1
             past = min(options.averaging, self.steps / (self.steps + 9))
-            state = self.network.state_dict()
-            floats = [name for name, value in state.items() if value.is_floating_point()]
-            torch._foreach_lerp_([self.average[n] for n in floats], [state[n] for n in floats], 1 - past)
-            for name in state.keys() - set(floats):
-                self.average[name].copy_(state[name])
+            torch._foreach_lerp_(*self._averaged, 1 - past)
+            for average, value in self._counted:
+                average.copy_(value)
 
     def _follow(self, rows: Rows, together: int) -> Tensor:
         """Return the loss of this device's rows and leave its gradients. ``together``: rows of all devices."""

@@ -67,7 +67,7 @@ REFINED_ROWS = 38_000
 #: Rows of a ranking for which there is no time, and the same with images.
 FEWEST_ROWS, FEWEST_IMAGE_ROWS = 200, 30
 #: Rows that are explained as published.
-PAPER_ROWS = 200
+PAPER_ROWS = 100
 #: Seconds of a refinement before which a first report is written.
 EARLY_REPORT = 15.0
 #: The kind of class activation map in the report. It separates classes best of the three: on Covertype its maps differ
