@@ -16,7 +16,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -372,13 +372,19 @@ def _coverage(record: Any, *, owen: bool) -> list[float]:
     return [min(shares), max(shares)]
 
 
-def _interval_rows(record: Any) -> list[list[str]]:
+def _interval_rows(record: Any, measure: str) -> list[list[str]]:
     return [
-        [row["table"], str(row["splits"]), f"{row['coverage']:.3f}", f"{row['lowest group']:.3f}"]
-        + [f"{row[name]:.4g}" if name in row else "" for name in ("crps", "crps of LightGBM")]
+        [
+            *(row["table"], str(row["splits"]), f"{row['coverage']:.3f}", f"{row['lowest group']:.3f}"),
+            *(f"{row[measure]:.4g}", f"{_percent(row['against LightGBM, %'])} ± {row['±']:.1f} %"),
+        ]
         for row in record["results"]
-        if "table" in row
+        if f"{measure} of LightGBM" in row
     ]
+
+
+def _percent(value: float) -> str:
+    return f"{value:+.1f}".replace("-", "−")
 
 
 def _signed(value: float) -> str:
@@ -632,8 +638,14 @@ TABLES = (
     Table(
         DOCS + "intervals.md",
         "verify_intervals",
-        "| table | splits | covered | lowest group | CRPS | CRPS of LightGBM |",
-        _interval_rows,
+        "| table | splits | covered | lowest group | CRPS | against LightGBM |",
+        partial(_interval_rows, measure="crps"),
+    ),
+    Table(
+        DOCS + "intervals.md",
+        "verify_intervals",
+        "| table | splits | covered | lowest group | classes in a set | against LightGBM |",
+        partial(_interval_rows, measure="width"),
     ),
     Table(
         README,

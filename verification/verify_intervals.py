@@ -3,11 +3,15 @@
 Six regression tables and four of classes, each split at random several times: training rows, of which the estimator
 holds out some to calibrate, and test rows. Groups are the values of each column, or its quarters, with at least 200
 test rows, calibrated with ``groups=``. CRPS is twice the mean pinball loss at 20 levels, read from ``predict_interval``
-at ten coverages, and compared with one LightGBM quantile regression per level at its defaults. Last, the width is
-explained on functions whose noise depends on one column.
+at ten coverages, and compared with one LightGBM quantile regression per level at its defaults. The classes of a set are
+counted (``width``), and compared with sets of a LightGBM classifier at its defaults, calibrated on as many rows. Last,
+the width is explained on functions whose noise depends on one column.
 
-Floors: mean coverage of each table from 88 % to 92 % (asked: 90 %), of each group at least 85 %; CRPS at most that of
-LightGBM; the column of the noise first, and its share of the importances within 0.02 of 1.
+A group's coverage is Beta distributed: with 100 held-out rows its standard deviation from split to split is 0.03,
+whatever the model. ``±`` are standard errors over splits.
+
+Floors: mean coverage of each table from 88 % to 92 % (asked: 90 %), of each group at least 85 %; CRPS and classes in a
+set at most those of LightGBM; the column of the noise first, and its share of the importances within 0.02 of 1.
 
 The networks read the table only: the image branch takes most of the time and changes accuracy little on such tables.
 
@@ -19,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import warnings
 from collections.abc import Callable
@@ -35,6 +40,7 @@ from verification.verify_first_sentences import shipped  # sets threads: before 
 import numpy as np
 import pandas as pd
 from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 
 import permgrad as pg
 from permgrad.evaluation.levels import levels_of
@@ -110,6 +116,18 @@ def boosted_quantiles(X: pd.DataFrame, y: np.ndarray, test: pd.DataFrame) -> np.
     return np.column_stack([fitted(level).predict(test) for level in LEVELS])
 
 
+def boosted_sets(X: pd.DataFrame, y: np.ndarray, test: pd.DataFrame, split: int) -> np.ndarray:
+    """Return those of LightGBM, which holds out a tenth of its rows as well."""
+    import lightgbm
+
+    places = train_test_split(np.arange(len(y)), test_size=0.1, stratify=y, random_state=split)
+    (train, held), (y_train, y_held) = ([each.iloc[rows] for rows in places] for each in (X, pd.Series(y)))
+    model = lightgbm.LGBMClassifier(n_jobs=1, verbose=-1, random_state=0).fit(train, y_train)
+    truth = np.searchsorted(model.classes_, y_held)
+    scores = np.sort(1 - model.predict_proba(held)[np.arange(len(truth)), truth])
+    return 1 - model.predict_proba(test) <= scores[math.ceil(ASKED * (len(scores) + 1)) - 1]
+
+
 def held(model: Any, X: pd.DataFrame, y: np.ndarray, groups: Any = None) -> tuple[np.ndarray, np.ndarray]:
     """Return whether each row's truth is inside, and the width of its interval or the size of its set."""
     if hasattr(model, "classes_"):
@@ -144,13 +162,22 @@ def one_split(table: Table, frame: pd.DataFrame, split: int, preset: str) -> dic
                 line["plain"][name] = inside[levels[0] == code].mean()
                 line["groups"][name] = by_group[levels[0] == code].mean()
     if not table.classes:
-        natural = X.astype(dict.fromkeys(X.select_dtypes(exclude="number"), "category"))
         line["crps"] = crps(y_test, quantiles_of(model, X_test))
-        boosted = boosted_quantiles(natural.iloc[places[0]], y_train, natural.iloc[places[1]])
-        line["crps of LightGBM"] = crps(y_test, boosted)
-        ends = boosted[:, [0, -1]]
-        line["coverage of LightGBM"] = ((ends[:, 0] <= y_test) & (y_test <= ends[:, 1])).mean()
-    return line
+    return line | of_lightgbm(table, X, y, places, split)
+
+
+def of_lightgbm(table: Table, X: pd.DataFrame, y: np.ndarray, places: tuple[Any, Any], split: int) -> dict[str, float]:
+    """Measure LightGBM on the same rows."""
+    natural = X.astype(dict.fromkeys(X.select_dtypes(exclude="number"), "category"))
+    train, test = (natural.iloc[rows] for rows in places)
+    truth = y[places[1]]
+    if table.classes:
+        sets = boosted_sets(train, y[places[0]], test, split)
+        inside = sets[np.arange(len(truth)), np.unique(y[places[0]]).searchsorted(truth)]
+        return {"width of LightGBM": sets.sum(axis=1).mean(), "coverage of LightGBM": inside.mean()}
+    quantiles = boosted_quantiles(train, y[places[0]], test)
+    inside = (quantiles[:, 0] <= truth) & (truth <= quantiles[:, -1])
+    return {"crps of LightGBM": crps(truth, quantiles), "coverage of LightGBM": inside.mean()}
 
 
 def drawn(table: Table) -> pd.DataFrame:
@@ -183,9 +210,19 @@ def one_table(table: Table, lines: list[dict[str, Any]]) -> dict[str, Any]:
     names = [name for name in lines[0] if name not in means]
     found = {name: float(np.mean([line[name] for line in lines])) for name in names}
     low = {f"lowest group{words}": float(means[key].min()) for key, words in (("groups", ""), ("plain", ", plain"))}
-    sizes = {"groups": len(means["groups"]), "worst": str(means["groups"].idxmin())}
+    worst = str(means["groups"].idxmin())
+    sizes = {"groups": len(means["groups"]), "worst": worst}
+    sizes["± of the worst"] = spread_of([line["groups"][worst] for line in lines if worst in line["groups"]])
+    measure = "width" if table.classes else "crps"
+    ratios = [100 * (line[measure] / line[f"{measure} of LightGBM"] - 1) for line in lines]
+    against = {"against LightGBM, %": float(np.mean(ratios)), "±": spread_of(ratios)}
     spread = float(np.std([line["coverage"] for line in lines]))
-    return {"table": table.name, "splits": len(lines), **found, "spread": spread, **low, **sizes}
+    return {"table": table.name, "splits": len(lines), **found, **against, "spread": spread, **low, **sizes}
+
+
+def spread_of(values: list[float]) -> float:
+    """Return the standard error of the mean."""
+    return float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
 
 
 # ---- the width explained ---------------------------------------------------------------------------------------------
@@ -240,12 +277,16 @@ def main() -> int:
                 widths += found
     faults = [row["table"] for row in results if not TABLE[0] <= row["coverage"] <= TABLE[1]]
     faults += [f"{row['table']} ({row['worst']})" for row in results if row["lowest group"] < GROUP]
-    faults += [f"{row['table']} (CRPS)" for row in results if row.get("crps", 0.0) > row.get("crps of LightGBM", 1.0)]
+    names = ["CRPS" if "crps" in row else "size of sets" for row in results]
+    faults += [
+        f"{row['table']} ({name})" for row, name in zip(results, names, strict=True) if row["against LightGBM, %"] > 0
+    ]
     faults += [str(row) for row in widths if row["first"] != "a" or abs(row["share"] - 1) > SHARE]
     numbers = [row for row in results if "crps" in row]
     classes = [row for row in results if "crps" not in row]
-    text = f"Preset {preset!r}, up to {max(row['splits'] for row in results)} splits of each table."
-    if arguments.finished and min(map(len, lines)) < splits:
+    fewest, most = min(map(len, lines)), max(map(len, lines))
+    text = f"Preset {preset!r}, {fewest} to {most} splits of each table."
+    if arguments.finished and fewest < splits:
         faults.append(f"not finished, asked for {splits} splits of each table")
     if missing := [table.name for table in tables if not any(row["table"] == table.name for row in results)]:
         text += f" Not run: {', '.join(missing)}."
@@ -253,7 +294,7 @@ def main() -> int:
         text += f" MISSED: {'; '.join(faults)}."
     for rows in (numbers, classes, widths):
         text += "\n\n" + markdown_table(rows) if rows else ""
-    seeds = list(range(max(row["splits"] for row in results)))
+    seeds = list(range(most))
     passed = None if arguments.quick else not faults
     return record(arguments, "Intervals and prediction sets", text, [*results, *widths], passed=passed, seeds=seeds)
 
