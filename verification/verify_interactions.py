@@ -41,7 +41,7 @@ COVERAGE, REJECTED, RATIO, MINUTES, GIGABYTES, GOOD = (0.92, 0.98), 0.06, 1.05, 
 #: Largest difference of an enumeration in float64.
 SAME = 1e-8
 #: First seed of the games: none from here on was looked at while the methods were written.
-FRESH, SEEDS = 200, 20
+FRESH, SEEDS = 300, 20
 CALLS = {12: 500, 16: 1000, 20: 2000, 40: 3000}
 PARTS = ("functions", "enumeration", *(f"calls {players}" for players in CALLS), "time")
 

@@ -21,9 +21,10 @@ import torch
 from torch import Tensor
 
 from permgrad.attribution.method.shapley.game import ShapleyGame, slices
-from permgrad.attribution.method.shapley.indices import InteractionIndex, share
+from permgrad.attribution.method.shapley.indices import InteractionIndex, share, walsh_share
 from permgrad.attribution.method.shapley.owen import Booleans, Counters, Floats, Integers, Tree, places
 from permgrad.attribution.method.shapley.sampled import RowValues, StoppingRule, row_bytes
+from permgrad.attribution.method.shapley.sparse import SparseFit
 from permgrad.base.progress import Progress
 from permgrad.base.random import content_keys, generator, uniform
 
@@ -92,45 +93,55 @@ class Fit:
              for size in range(min(max(_LARGEST, interactions.order + 1), players) + 1)]
         )  # fmt: skip
 
+    @property
+    def largest(self) -> int:
+        """Largest size with a variance of its own."""
+        return len(self._alike) - 1
+
     def __call__(self, worth: Floats) -> tuple[Floats, Floats]:
         """Return the numbers of games ``(coalitions, games)`` and their standard errors, ``(numbers, games)``."""
+        values, (chosen, scales) = torch.from_numpy(worth), self.chosen(worth)
+        numbers, errors = np.zeros((2, self.interactions.numbers, worth.shape[1]))
+        for place in np.unique(chosen).tolist():
+            games = chosen == place
+            lower = self._factor(place)
+            shared, prior = self._with_numbers(place)
+            explained = torch.linalg.solve_triangular(lower, shared, upper=False)
+            solved = torch.linalg.solve_triangular(lower, values[:, torch.from_numpy(games)], upper=False)
+            left = (prior - (explained**2).sum(dim=0)).clamp_min(0.0)
+            numbers[:, games] = (explained.T @ solved).numpy()
+            errors[:, games] = (left.numpy()[:, None] * scales[games]) ** 0.5
+        return numbers, errors
+
+    def chosen(self, worth: Floats) -> tuple[Integers, Floats]:
+        """Return which fall of the variances is likeliest for each game, and the scale of its variances."""
         values, count = torch.from_numpy(worth), len(worth)
         likelihoods, scales = [], []
-        for fall in _FALLS:
-            lower = self._factor(fall)
+        for place in range(len(_FALLS)):
+            lower = self._factor(place)
             squares = (torch.linalg.solve_triangular(lower, values, upper=False) ** 2).sum(dim=0) / count
             scales.append(squares)
             tiny = torch.finfo(torch.float64).tiny
             likelihoods.append(-count / 2 * (squares + tiny).log() - lower.diagonal().log().sum())
-        chosen = torch.stack(likelihoods).argmax(dim=0)
-        numbers, errors = np.zeros((2, self.interactions.numbers, worth.shape[1]))
-        for place in chosen.unique().tolist():
-            games = chosen == place
-            lower = self._factor(_FALLS[place])
-            shared, prior = self._with_numbers(_FALLS[place])
-            explained = torch.linalg.solve_triangular(lower, shared, upper=False)
-            solved = torch.linalg.solve_triangular(lower, values[:, games], upper=False)
-            left = (prior - (explained**2).sum(dim=0)).clamp_min(0.0)
-            numbers[:, games.numpy()] = (explained.T @ solved).numpy()
-            errors[:, games.numpy()] = (left[:, None] * scales[place][games]).sqrt().numpy()
-        return numbers, errors
+        best = torch.stack(likelihoods).argmax(dim=0)
+        return best.numpy(), torch.stack(scales).gather(0, best[None])[0].numpy()
 
-    def _spectrum(self, fall: float) -> tuple[Floats, float]:
+    def spectrum(self, place: int) -> tuple[Floats, float]:
         """Return the variance of all sets of each size, and that of ε."""
-        sizes = np.arange(len(self._alike))
-        return np.where(sizes < 2, _WIDE, fall ** (sizes - 2.0)), fall ** (len(sizes) - 2.0)
+        sizes, fall = np.arange(self.largest + 1), _FALLS[place]
+        return np.where(sizes < 2, _WIDE, fall ** (sizes - 2.0)), fall ** (self.largest - 1.0)
 
-    def _factor(self, fall: float) -> Tensor:
+    def _factor(self, place: int) -> Tensor:
         """Return the Cholesky factor of the covariance between the coalitions."""
-        variances, rest = self._spectrum(fall)
+        variances, rest = self.spectrum(place)
         covariance = (variances @ self._alike)[self._apart]
         covariance[np.diag_indices(len(covariance))] += rest
         factor: Tensor = torch.linalg.cholesky(torch.from_numpy(covariance))
         return factor
 
-    def _with_numbers(self, fall: float) -> tuple[Tensor, Tensor]:
+    def _with_numbers(self, place: int) -> tuple[Tensor, Tensor]:
         """Return the covariances with the numbers, ``(coalitions, numbers)``, and the variance of each number."""
-        variances, rest = self._spectrum(fall)
+        variances, rest = self.spectrum(place)
         sizes = self.coalitions.sum(axis=1)
         shared, prior = np.empty((self.interactions.numbers, len(sizes))), np.empty(self.interactions.numbers)
         for span, members, walsh, weights, squares, total in self._kinds:
@@ -168,7 +179,7 @@ def _tables(players: int, index: str, order: int, size: int) -> tuple[Floats, Fl
     others, largest = players - size, min(max(_LARGEST, order + 1), players)
     walsh, squares = np.zeros((largest + 1, others + 1)), np.zeros(largest + 1)
     for of in range(size, largest + 1):
-        factor = float(sum(comb(of - size, one - size) * shares[one] * (-2) ** one for one in range(size, of + 1)))
+        factor = walsh_share(index, order, size, of)
         walsh[of] = [factor * _krawtchouk(of - size, apart, others) / comb(players, of) for apart in range(others + 1)]
         squares[of] = factor**2 * comb(others, of - size) / comb(players, of)
     weights, total = np.zeros((others + 1, size + 1)), 0.0
@@ -238,12 +249,17 @@ class RowInteractions(RowValues):
                 stop = min(len(coalitions), max(step, 2 * played))
                 worth[waiting, played:stop] = self._play(rows[waiting], slots[waiting], active, coalitions[played:stop])
                 played = stop
-                fitted, errors = self._fitted(Fit(some, coalitions[:played]), worth[waiting, :played], slots[waiting])
+                fit = Fit(some, coalitions[:played])
+                fitted, errors = self._fitted(fit, worth[waiting, :played], slots[waiting])
                 mean[waiting] = (number * mean[waiting] + fitted) / (number + 1)
                 squares[waiting] = errors**2 if designs == 1 else squares[waiting] + errors**2
                 # Fits of few coalitions shrink alike, which no average takes off.
                 independent = number + 1 if played >= 2 * len(some.members) else 1
                 std = np.sqrt(squares[waiting] / (number + 1) / independent)
+                unsure = (std > self.rule.tolerance * self.scale).any(axis=(1, 2))
+                if designs == 1 and played == len(coalitions) and unsure.any() and SparseFit.possible(fit):
+                    last = waiting[unsure]
+                    mean[last], std[unsure] = self._fitted(SparseFit(fit), worth[last], slots[last])
                 where = np.ix_(rows[waiting], np.flatnonzero(numbers))
                 self.values[where], self.std[where] = mean[waiting], std
                 self.freedom[rows[waiting]] = max(1, played * (number + 1) - players - 1)
@@ -263,7 +279,7 @@ class RowInteractions(RowValues):
         worth[:, sizes == coalitions.shape[1]] = self.game.full(rows)[:, None]
         return worth
 
-    def _fitted(self, fit: Fit, worth: Floats, slots: Integers) -> tuple[Floats, Floats]:
+    def _fitted(self, fit: Fit | SparseFit, worth: Floats, slots: Integers) -> tuple[Floats, Floats]:
         """Return the numbers of rows and their errors ``(rows, numbers, V)``, under the players' own names."""
         rows, count, width = worth.shape
         some, players = fit.interactions, fit.interactions.players
