@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations, islice
 from math import comb
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -38,6 +38,16 @@ _EVERY, _GAIN, _MOST_ROUNDS = 4, 0.98, 24
 #: Sets whose variance fell below this share of the first are left out. Least noise, as a share of the
 #: largest variance.
 _ABSENT, _LEAST_NOISE = 1e-6, 1e-11
+
+
+class _Round(NamedTuple):
+    """Sets with their variances, the noise, and what follows for the coefficients from the worth of coalitions."""
+
+    sets: Tensor
+    variances: Tensor
+    noise: float
+    coefficients: Tensor
+    likelihood: float
 
 
 @dataclass(frozen=True)
@@ -63,28 +73,28 @@ class _Half:
             members.append(torch.zeros(len(sets), players, dtype=torch.bool).scatter_(1, sets, value=True))
         return cls(torch.cat(functions, dim=1), torch.cat(members))
 
-    def rounds(self, rows: Tensor, worth: Tensor, variances: Tensor, noise: float) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield after each round which sets are left and their coefficients, from the worth of some coalitions.
+    def missed(self, worth: Tensor, found: _Round) -> Tensor:
+        """Return what the sets found leave of the worth of all coalitions."""
+        return worth - self.functions[:, found.sets] @ found.coefficients
 
-        ``variances`` are those of a set of each size, ``noise`` that of all larger ones.
-        """
-        sizes = self.members.sum(dim=1)
-        left, functions, worth = torch.arange(len(sizes)), self.functions[rows], worth[rows, None]
-        each = first = variances[sizes]
+    def rounds(self, rows: Tensor, worth: Tensor, sets: Tensor, variances: Tensor, noise: float) -> Iterator[_Round]:
+        """Yield one round after the other, from the worth of some coalitions and the variances to begin with."""
+        functions, values, first = self.functions[rows][:, sets], worth[rows, None], variances
         identity, least = torch.eye(len(rows), dtype=torch.float64), float(variances.max()) * _LEAST_NOISE
         while True:
-            factor = torch.linalg.cholesky((functions * each) @ functions.T + noise * identity)
-            solved = torch.linalg.solve_triangular(factor, worth, upper=False)
+            factor = torch.linalg.cholesky((functions * variances) @ functions.T + noise * identity)
+            solved = torch.linalg.solve_triangular(factor, values, upper=False)
             whitened = torch.linalg.solve_triangular(factor, functions, upper=False)
             pull = (whitened.T @ solved)[:, 0]
-            yield left, each * pull
+            likelihood = -float((solved**2).sum() / 2 + factor.diagonal().log().sum())
+            yield _Round(sets, variances, noise, variances * pull, likelihood)
             inverse = torch.linalg.solve_triangular(factor, identity, upper=False)
             noise = max(noise * float((inverse.T @ solved).norm() / inverse.norm()), least)
             # Single players, and nobody, keep their wide variance.
-            wide = sizes[left] < 2
-            each = torch.where(wide, each, each * pull.abs() / whitened.norm(dim=0))
-            kept = wide | (each > _ABSENT * first)
-            left, functions, each, first = left[kept], functions[:, kept], each[kept], first[kept]
+            wide = self.members[sets].sum(dim=1) < 2
+            variances = torch.where(wide, variances, variances * pull.abs() / whitened.norm(dim=0))
+            left = wide | (variances > _ABSENT * first)
+            sets, functions, variances, first = sets[left], functions[:, left], variances[left], first[left]
 
 
 class SparseFit:
@@ -127,23 +137,28 @@ class SparseFit:
         """Return the sets of a game, their coefficients, and what is left of the squared error without rounds."""
         first, second = torch.from_numpy(worth[self._first]), torch.from_numpy(worth[self._second])
         both = tuple(zip(self._halves, ((first + second) / 2, (first - second) / 2), strict=True))
-        spread, every = torch.from_numpy(variances), torch.arange(len(first))
+        every, spread = torch.arange(len(first)), torch.from_numpy(variances)
         held = every % _EVERY == _EVERY - 1
-        rounds = [half.rounds(every[~held], game, spread, noise) for half, game in both]
+        starts = [(torch.arange(len(half.members)), spread[half.members.sum(dim=1)], noise) for half, _ in both]
+        steps = [half.rounds(every[~held], game, *start) for (half, game), start in zip(both, starts, strict=True)]
         missed: list[float] = []
+        tried: list[tuple[_Round, ...]] = []
         while len(missed) < 2 or (len(missed) < _MOST_ROUNDS and missed[-1] < _GAIN * missed[-2]):
-            error = 0.0
-            for (half, game), steps in zip(both, rounds, strict=True):
-                left, coefficients = next(steps)
-                error += float(((game - half.functions[:, left] @ coefficients)[held] ** 2).mean())
-            missed.append(error)
+            tried.append(tuple(map(next, steps)))
+            parts = zip(both, tried[-1], strict=True)
+            missed.append(sum(float((half.missed(game, one)[held] ** 2).mean()) for (half, game), one in parts))
         best = int(np.argmin(missed))
         if best == 0:
             return np.zeros((0, self.interactions.players), dtype=bool), np.zeros(0), 1.0
-        found = [next(islice(half.rounds(every, game, spread, noise), best, None)) for half, game in both]
-        members = torch.cat([half.members[left] for half, (left, _) in zip(self._halves, found, strict=True)])
-        coefficients = torch.cat([each for _, each in found])
-        return members.numpy(), coefficients.numpy(), missed[best] / missed[0]
+        members, coefficients = [], []
+        for (half, game), start, known in zip(both, starts, tried[best], strict=True):
+            # Rounds on all coalitions can end worse than those that were judged: the likelier ones are taken.
+            again = next(islice(half.rounds(every, game, *start), best, None))
+            judged = next(half.rounds(every, game, *known[:3]))
+            found = max(again, judged, key=lambda one: one.likelihood)
+            members.append(half.members[found.sets])
+            coefficients.append(found.coefficients)
+        return torch.cat(members).numpy(), torch.cat(coefficients).numpy(), missed[best] / missed[0]
 
 
 def numbers_of(interactions: InteractionIndex, members: Booleans, coefficients: Floats) -> Floats:
