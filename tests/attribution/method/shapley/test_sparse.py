@@ -39,6 +39,14 @@ def fitted(make, seed, coalitions=COALITIONS):
     return exact, *(tuple(each[:, 0] for each in one(worth)) for one in (fit, SparseFit(fit)))
 
 
+def test_rounds_on_all_coalitions_that_end_worse_are_not_taken():
+    """Here they miss the game (by 0.03, with errors of 1e-6), which those without the coalitions held out found."""
+    exact, (before, _), (after, errors) = fitted(trees, 3, 500)
+    assert np.abs(before - exact)[PAIRS].max() > 0.5
+    assert np.abs(after - exact)[PAIRS].max() < 1e-4
+    assert (np.abs(after - exact) <= 4 * errors + 1e-6).all()
+
+
 @pytest.mark.parametrize("index", INDICES)
 @pytest.mark.parametrize("order", [2, 3])
 def test_numbers_of_walsh_functions_are_those_of_all_coalitions(index, order):
@@ -84,10 +92,10 @@ def test_dense_games_stay_as_they_were():
 def test_intervals_cover_where_the_game_is_not_found(make):
     inside, share = [], []
     for seed in range(10, 26):
-        exact, (before, _), (after, errors) = fitted(make, seed, 160)
+        exact, (before, _), (after, errors) = fitted(make, seed, 250)
         share.append(np.abs(after - exact)[PAIRS].mean() / np.abs(before - exact)[PAIRS].mean())
         inside.append(np.abs(after - exact)[PAIRS] <= 1.96 * errors[PAIRS])
-    assert 0.2 < np.mean(share) < 1.05
+    assert 0.5 < np.mean(share) < 1.02, "partly found"
     assert 0.9 < np.mean(inside) < 0.995
 
 

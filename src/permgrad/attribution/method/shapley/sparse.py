@@ -35,8 +35,7 @@ if TYPE_CHECKING:
 _MOST_SETS, _FEWEST = 8000, 20
 #: One of so many pairs is held out. Rounds go on while each lowers the error on them to this share.
 _EVERY, _GAIN, _MOST_ROUNDS = 4, 0.98, 24
-#: Sets whose variance fell below this share of the first are left out. Least noise, as a share of the
-#: largest variance.
+#: Sets whose variance fell to this share of the first are left out. Least noise, as a share of the largest variance.
 _ABSENT, _LEAST_NOISE = 1e-6, 1e-11
 
 
