@@ -288,7 +288,7 @@ def content_of(one: Situation) -> ReportContent:
         method="permgrad",
         scope="global",
         p_values=one.p_values[:, None],
-        meta={"quantity": "increase of the loss"},
+        meta={"quantity": "increase of the loss", "loss": "squared_error" if regression else "cross_entropy"},
     )
     predictions = PredictionSection(
         truth=one.truth,

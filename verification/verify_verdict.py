@@ -248,17 +248,19 @@ def _features(one: Situation, words: str, faults: Faults) -> None:
     if not clear:
         faults.claim(f"features: none is clear: {words}", words.startswith("No feature clearly matters"))
         return
-    match = re.match(
-        r"(\d+) of (\d+) features clearly matters?\. It relies most on (.+?), (?:together )?(\d+) % of", words
-    )
+    match = re.match(r"(\d+) of (\d+) features clearly matters?\. It relies most on (.+?)\.(?: |$)", words)
     faults.claim(f"features: unknown sentence: {words}", match is not None)
     if match is None:
         return
     faults.claim("features: count", (int(match[1]), int(match[2])) == (len(clear), len(FEATURES)))
-    named = re.split(r", | and ", match[3])
-    faults.claim("features: names", named == [FEATURES[place] for place in clear[:3]])
-    positive = np.clip(one.values, 0, None)
-    faults.percent("features: share", match[4], float(positive[clear[:3]].sum() / positive.sum()), 0.0001)
+    named = re.findall(r"(\w+)(?: \(([\d.,]+) %\))?", re.sub(r" and ", ", ", match[3]))
+    faults.claim("features: names", [name for name, _ in named] == [FEATURES[place] for place in clear[:3]])
+    name, power = ("RMSE", 2) if one.task == "regression" else ("log loss", 1)
+    of_constant, of_model = (metric_of(name, one, guess) ** power for guess in (constant_of(one), one.guess))
+    for place, (_, share) in zip(clear, named, strict=False):
+        faults.claim("features: a share is missing, or said of no advantage", bool(share) == (of_constant > of_model))
+        if share:
+            faults.percent("features: share", share, float(one.values[place] / (of_constant - of_model)), 0.0001)
 
 
 def _leak_words(one: Situation, words: str, faults: Faults) -> None:

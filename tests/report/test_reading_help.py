@@ -128,7 +128,9 @@ def test_disagreement_in_sign_is_said_of_the_level_with_its_size():
     table = [level("may", 0.05, 0.6), level("march", 0.5, -0.6)]
     notes = sign_notes("month", table, 0.2)
     assert len(notes) == 1
-    assert "may (outcome 0.15 below its average, attribution 0.6 above its average)" in notes[0]
+    assert notes[0].startswith(
+        "Where month is may, the outcome is 0.15 below its average, but there it moves the prediction up, compared"
+    )
     assert sign_notes("month", [level("may", 0.05, -0.6), level("march", 0.5, 0.6)], 0.2) == []
     few = [level("may", 0.05, 0.6, explained=5), level("march", 0.5, -0.6, explained=5)]
     assert sign_notes("month", few, 0.2) == [], "a handful of rows says nothing"
@@ -137,7 +139,8 @@ def test_disagreement_in_sign_is_said_of_the_level_with_its_size():
 def test_a_small_disagreement_in_sign_is_not_said_however_certain():
     large = [level("a", 0.9, 6.0), level("b", 0.1, -6.0)]
     opposite = level("c", 0.54, -0.3)
-    assert "c (outcome 0.04 above" in sign_notes("f", [level("a", 0.6, 1.0), level("b", 0.4, -0.7), opposite], 0.5)[0]
+    (note,) = sign_notes("f", [level("a", 0.6, 1.0), level("b", 0.4, -0.7), opposite], 0.5)
+    assert "is c, the outcome is 0.04 above" in note
     for error in ("deviation", "attribution_error"):
         assert 2 * opposite[error] < min(0.04, 0.3), "it is certain"
     assert sign_notes("f", [*large, opposite], 0.5) == []
@@ -149,12 +152,12 @@ def test_a_shift_of_all_attributions_is_no_disagreement():
 
 
 def test_disagreement_in_rank():
-    said = rank_notes("f", (1, 0.4), (9, 0.001), 9)[0]
-    assert "number 1 for the model, with 40 % of the importance, and number 9 of 9" in said
-    assert "0.1 % of the outcome's variance. The model relies on it more" in said
-    assert rank_notes("f", (1, 0.4), (3, 0.01), 9) == []
-    assert "relies on it less" in rank_notes("f", (6, 0.06), (1, 0.3), 9)[0]
-    assert rank_notes("f", (6, 0.06), (1, 0.04), 9) == [], "an association of 4 % suggests nothing"
+    said = rank_notes("f", 1, (9, 0.001), 9)[0]
+    assert "number 1 for the model, but number 9 of 9" in said
+    assert "(0.1 % of its variance). The model relies on it more" in said
+    assert rank_notes("f", 1, (3, 0.01), 9) == []
+    assert "relies on it less" in rank_notes("f", 6, (1, 0.3), 9)[0]
+    assert rank_notes("f", 6, (1, 0.04), 9) == [], "an association of 4 % suggests nothing"
 
 
 def with_intervals(values: dict[str, float], p: float = 1e-9) -> Explanation:
@@ -201,10 +204,9 @@ def test_attributions_to_one_of_many_classes_stand_beside_that_classes_importanc
         found[label] = reading_help(inputs_of(), main, X, y, given)
     assert [entry["feature"] for entry in found["b"]["features"]] == ["right", "other", "left"]
     assert [entry["feature"] for entry in found["c"]["features"]] == ["left", "other", "right"]
-    assert found["b"]["features"][0]["share"] == pytest.approx(0.7)
     assert found["b"]["class"] == "b"
     text = render_report(ReportContent(title="t", target="y", task="classification", reading=found["b"]))
-    assert "right, 70\u00a0% of the total importance for class b (on its rows)" in text
+    assert "For the most important features for class b (on its rows)" in text
     two = Explanation(main.values[:, :3], main.names, main.modality, main.outputs[:3], "permgrad", "global")
     assert like_output(two, "b") == 0, "of two classes both concern all rows"
     assert [like_output(main, label) for label in ("a", "b", "c", "all")] == [1, 2, 3, 0]

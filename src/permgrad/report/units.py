@@ -1,6 +1,6 @@
 """Importances in units that people speak: the error without a feature, or the share of what the model has learned.
 
-A loss in squared dollars or nats says little. Two numbers say more, and both come from the same measured increase of
+A loss in squared dollars says little. Two numbers say more, and both come from the same measured increase of
 the loss:
 
 - The share of the model's *advantage*: how much better its loss is than that of a constant. A feature that carries
@@ -54,6 +54,25 @@ def in_shares(explanation: Explanation, whole: float) -> Explanation:
         changes[name] = {key: scaled(values) for key, values in getattr(explanation, name).items()}
     meta = {**explanation.meta, "quantity": "share of the model's advantage", "unit": "%"}
     return replace(explanation, **changes, meta=meta)
+
+
+#: Units in plain words.
+_PLAIN = {"nats": "log loss", "logit": "raw score"}
+
+
+def in_plain_units(explanation: Explanation) -> Explanation:
+    """Return an explanation whose unit is named in words that every reader knows.
+
+    Examples:
+        >>> import numpy as np
+        >>> from permgrad import Explanation
+        >>> names = ("a",), ("table",), ("all",)
+        >>> explained = Explanation(np.ones((1, 1)), *names, "permgrad", "global", meta={"unit": "nats"})
+        >>> in_plain_units(explained).meta["unit"]
+        'log loss'
+    """
+    plain = _PLAIN.get(str(explanation.meta.get("unit")))
+    return explanation if plain is None else replace(explanation, meta={**explanation.meta, "unit": plain})
 
 
 def error_without(explanation: Explanation, measured: Mapping[str, Any]) -> Callable[[float], float] | None:

@@ -202,9 +202,9 @@ def quantity_of(explanation: Explanation, column: int | None = None) -> str:
 def unit_words(explanation: Explanation) -> str:
     """Say what the unit of a loss means, or return an empty text."""
     unit = str(explanation.meta.get("unit", ""))
-    if "nat" in unit and str(explanation.meta.get("loss", "")).endswith("cross_entropy"):
+    if str(explanation.meta.get("loss", "")).endswith("cross_entropy"):
         return (
-            "This loss (the log loss) is measured in nats. It is 0 if the true class always gets a probability of "
-            "100\u00a0%, and 1 if it gets 37\u00a0%."
+            "The loss is the log loss: 0 if the true class always gets a probability of 100\u00a0%, 0.69 if it gets "
+            "50\u00a0%."
         )
-    return "This loss is the squared error, in squared units of the target (y²)." if unit.startswith("y²") else ""
+    return "The loss is the squared error, in squared units of the target (y²)." if unit.startswith("y²") else ""

@@ -20,6 +20,7 @@ from permgrad.report.page.tab import tab_view
 from permgrad.report.page.tabs import summary
 from permgrad.report.plots.rows import _ranks
 from permgrad.report.sentences import map_words, no_share_words, path_shares, path_words
+from permgrad.report.words import percent
 from permgrad.runs.run.run import _branch_lines
 
 CLASSES = ["Bad", "Good"]
@@ -253,11 +254,16 @@ def test_maps_of_an_image_path_that_hardly_counts_are_not_to_be_trusted(content,
     assert map_words({"image": shares["image"]}) == ""
 
 
-def test_the_leading_share_counts_positive_importances_and_says_so(content):
-    values = content.explanation.values.copy()
-    values[-1, 0] = -0.05
-    changed = dataclasses.replace(content, explanation=dataclasses.replace(content.explanation, values=values))
-    assert "of the total importance (23 features)." in reliance_sentence(changed)
+def test_the_first_features_are_named_with_their_share_of_the_advantage(content):
+    meta = {**content.explanation.meta, "loss": "cross_entropy", "quantity": "increase of the loss"}
+    explanation = dataclasses.replace(content.explanation, meta=meta)
+    metrics = {**content.metrics, "test": {"log_loss": 0.5}, "constant": {"log_loss": 0.7, "learnt": True}}
+    said = reliance_sentence(dataclasses.replace(content, explanation=explanation, metrics=metrics))
+    first = explanation.clearly_matter()[0]
+    share = explanation.values[explanation.names.index(first), 0] / 0.2
+    assert said.startswith(f"It relies most on {first} ({percent(share)}), ")
+    assert "In brackets: how much of its advantage over a constant it loses when the feature is shuffled." in said
+    assert "In brackets" not in reliance_sentence(dataclasses.replace(content, metrics={}))
 
 
 # ----------------------------------------------------------------------------------------------------------- pictures

@@ -43,7 +43,7 @@ def test_small_p_values_that_do_not_pass_are_nowhere_named():
 def test_ranks_that_are_left_out_are_told():
     found = told([1e-6, 0.03, 1e-5, 0.5, 1e-4, 1e-9, 0.9, 0.9])
     said = reliance_sentence(found)
-    assert "It relies most on feature0, feature2 and feature4, together " in said
+    assert "It relies most on feature0, feature2 and feature4. " in said
     assert said.endswith("Ranks 2 and 4 are left out, because their effects may be chance.")
     assert "feature1" not in said
     assert "feature3" not in said

@@ -101,10 +101,10 @@ def test_every_section_is_there(page):
         "errors",
     ]
     trust = ["caveats", "calibration", "order", "methods", "reading"]
-    assert anchors == [*first, *trust, "table", "network", "layout", "run"]
+    assert anchors == [*first, *trust, "table", "network", "layout", "how", "run"]
     links = [attributes["href"] for tag, attributes in page.elements if tag == "a" and attributes["href"] != "#main"]
     tabs = [f"#{tab.name}" for tab in TABS if tab.name not in ("models", "together")]
-    assert links == [*tabs, "#drivers", "#caveats", "#single-rows", "#threshold"]
+    assert links == [*tabs, "#drivers", "#caveats", "#table", "#single-rows", "#threshold"]
     for words in (
         "permgrad run heloc --baselines --seed 0",
         "117 test rows are equal to a training row",
@@ -113,7 +113,7 @@ def test_every_section_is_there(page):
         "Not a cause",
         "LightGBM",
         "xgboost is not installed",
-        "rank correlation with permgrad",
+        "the published method: rank correlation",
         "more than 20 different numbers",
     ):
         assert words in page.text, words
@@ -274,6 +274,13 @@ def test_a_training_without_its_network_and_a_run_without_its_times():
     assert ["trainable parameters" in text for text in texts] == [True, False]
     assert [", in total " in text for text in texts] == [True, False]
     assert all("Network and training" in text for text in texts)
+
+
+def test_advice_links_to_the_tab_that_helps():
+    facts = {"kind": "next", "part": "next", "reason": "use"}
+    sentences = [{"sentence": "Look.", "facts": facts}]
+    said = Page(render_report(dataclasses.replace(report_content(), sentences=sentences))).text
+    assert "Look. Features: One feature at a time Rows: Row by row" in said
 
 
 def test_links_and_handlers_of_our_own_drawings_are_left_out():

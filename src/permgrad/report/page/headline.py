@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from permgrad.evaluation.metrics import Metric, primary_metric
-from permgrad.evaluation.ranking import importance_shares
 from permgrad.report.page.views import Fact
 from permgrad.report.sentences import (
     best_competitor,
@@ -19,6 +18,7 @@ from permgrad.report.sentences import (
     related_words,
     skill_words,
 )
+from permgrad.report.units import advantage
 from permgrad.report.words import clean, listed, number, percent, shorten
 
 if TYPE_CHECKING:
@@ -91,18 +91,17 @@ def reliance_sentence(content: ReportContent) -> str:
         return "It is unknown which features clearly matter, because this explanation has no p-values."
     if not leading:
         return f"No feature clearly matters: no p-value is below 5\u00a0% after Holm's correction for {tests} features."
-    names, values = listed(shorten(name, 40) for name in leading), explanation.values[:, 0]
-    shares, size = importance_shares(np.nan_to_num(values)), ""
-    if np.isfinite(values).all() and len(values) > 3 and shares.sum() > 0:
-        share = float(shares[[explanation.names.index(name) for name in leading]].sum())
-        together = "" if len(leading) == 1 else "together "
-        size = f", {together}{percent(share)} of the total importance ({len(values)} features)"
+    names, meaning, whole = [shorten(name, 40) for name in leading], "", advantage(explanation, content.metrics or {})
+    if whole is not None:
+        lost = [explanation.values[explanation.names.index(name), 0] / whole for name in leading]
+        names = [f"{name} ({percent(share)})" for name, share in zip(names, lost, strict=True)]
+        meaning = "In brackets: how much of its advantage over a constant it loses when the feature is shuffled."
     ranking = explanation.ranking()
     ranks = [str(at + 1) for at, name in enumerate(ranking[: ranking.index(leading[-1])]) if name not in leading]
     left_out = f"Ranks {listed(ranks, 5)} are left out, because their effects may be chance."
     if len(ranks) == 1:
         left_out = f"Rank {ranks[0]} is left out, because its effect may be chance."
-    return " ".join(filter(None, [f"It relies most on {names}{size}.", left_out if ranks else ""]))
+    return " ".join(filter(None, [f"It relies most on {listed(names)}.", meaning, left_out if ranks else ""]))
 
 
 def related_sentence(content: ReportContent) -> str:

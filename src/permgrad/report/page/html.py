@@ -23,9 +23,11 @@ from permgrad.report.page.tab import TabView, filled, tab_view
 from permgrad.report.page.tabs import TABS
 from permgrad.report.page.verdict import by_part, first_sentence, verdict
 from permgrad.report.page.views import figures_in
+from permgrad.report.units import in_plain_units
 from permgrad.report.words import clean
 
 if TYPE_CHECKING:
+    from permgrad.attribution.explanation import Explanation
     from permgrad.report.page.content import ReportContent
     from permgrad.report.page.views import Fact, SectionView
 
@@ -43,14 +45,14 @@ def write_report(path: str | os.PathLike[str], content: ReportContent, *, theme:
 def render_report(content: ReportContent, *, theme: str = "auto") -> str:
     """Return the report as HTML text."""
     sentences = verdict(content)
-    content = replace(content, sentences=sentences)
+    content = _in_plain_units(replace(content, sentences=sentences))
     tabs, parts = filled([tab_view(tab, content) for tab in TABS]), by_part(sentences)
     return render_page(
         title=content.title,
         kind="permgrad report",
         headline=first_sentence(sentences),
         verdict=parts,
-        links=_links([name for name, _, _ in parts], tabs),
+        links=_links([name for name, _, _ in parts], tabs, [one["facts"] for one in sentences]),
         facts=first_words.facts(content),
         warnings=content.warnings,
         tabs=tabs,
@@ -68,9 +70,41 @@ _QUESTIONS = (
     ("Where to set the threshold?", "", "threshold"),
     ("How large are errors?", "", "tolerance"),
 )
+#: Sections that help with each advice of the verdict.
+_HELP = {
+    "use": ("one-by-one", "single-rows"),
+    "leak": ("columns",),
+    "skill": ("scores", "drivers"),
+    "one_class": ("table",),
+    "few_rows": ("table",),
+    "baselines": ("scores",),
+    "duplicates": ("table",),
+    "drift": ("columns",),
+    "never_predicted": ("threshold",),
+    "calibration": ("calibration",),
+}
 
 
-def _links(spoken: Sequence[str], tabs: Sequence[TabView]) -> dict[str, list[tuple[str, str]]]:
+def _in_plain_units(content: ReportContent) -> ReportContent:
+    """Return content whose explanations have units that every reader knows."""
+
+    def plain(explanation: Explanation | None) -> Explanation | None:
+        return None if explanation is None else in_plain_units(explanation)
+
+    rows = [replace(row, explanation=in_plain_units(row.explanation)) for row in content.rows]
+    listed, together = content.listed, content.together
+    if listed is not None:
+        local = [replace(one, explanation=in_plain_units(one.explanation)) for one in listed.local]
+        listed = replace(listed, local=local)
+    if together is not None:
+        together = replace(together, pairs=plain(together.pairs))
+    main, local_rows = plain(content.explanation), plain(content.local)
+    return replace(content, explanation=main, local=local_rows, rows=rows, listed=listed, together=together)
+
+
+def _links(
+    spoken: Sequence[str], tabs: Sequence[TabView], facts: Sequence[Mapping[str, Any]]
+) -> dict[str, list[tuple[str, str]]]:
     """Return links, words and anchor, by the part of the verdict that they follow. Those of no part: by the name ""."""
     titles = {section.anchor: (tab.title, section.title) for tab in tabs for section in tab.sections}
     links: dict[str, list[tuple[str, str]]] = {}
@@ -79,6 +113,10 @@ def _links(spoken: Sequence[str], tabs: Sequence[TabView]) -> dict[str, list[tup
             answered = part in spoken
             words = ": ".join(titles[anchor]) if answered else question
             links.setdefault(part if answered else "", []).append((words, anchor))
+    for one in facts:
+        anchors = ("related",) if one["kind"] == "related" else _HELP.get(one.get("reason", ""), ())
+        shown = [(": ".join(titles[anchor]), anchor) for anchor in anchors if anchor in titles]
+        links.setdefault(one["part"], []).extend(shown)
     return links
 
 

@@ -344,7 +344,7 @@ def _related(content: ReportContent) -> Sentence | None:
 def _next(content: ReportContent, spoken: Mapping[str, Mapping[str, Any]]) -> Sentence:
     """Advise one thing: the first that applies."""
     advice = next(((reason, words) for reason, write in _ADVICE if (words := write(content, spoken))), None)
-    reason, words = advice or ("use", "See Features for how each feature acts, and Rows for single predictions.")
+    reason, words = advice or ("use", "Look in the report at how each feature acts, and at single predictions.")
     return _sentence(words, "next", "next", reason=reason)
 
 
@@ -394,7 +394,7 @@ _ADVICE: tuple[tuple[str, _Advice], ...] = (
     ("drift", partial(_if, "drift", "Check how training and test rows were collected before you use the model.")),
     (
         "never_predicted",
-        partial(_if, "never_predicted", "Decide what a missed class costs, and set the threshold (tab Decisions)."),
+        partial(_if, "never_predicted", "Decide what a missed class costs, and set the threshold."),
     ),
     (
         "calibration",

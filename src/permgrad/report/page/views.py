@@ -133,8 +133,8 @@ class SectionView:
             outside.append(("live", (name, self.blocks)))
             self.blocks = outside
 
-    def add(self, kind: Literal["heading", "code", "terms"], block: Any) -> None:
-        """Add a heading of the next level, a command or call, or terms with their meanings."""
+    def add(self, kind: Literal["heading", "code", "terms", "link"], block: Any) -> None:
+        """Add a heading of the next level, a command or call, terms with their meanings, or words with an anchor."""
         if block:
             self.blocks.append((kind, block))
 

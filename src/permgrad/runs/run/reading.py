@@ -66,13 +66,12 @@ def reading_help(
             continue
         table = level_table(levels, outcome, columns.get(name), places)
         rank_by_data = by_data.index(name) + 1
-        notes = sign_notes(name, table, float(outcome.mean())) if name in deserving else []
+        notes = sign_notes(name, table, float(outcome.mean()), words) if name in deserving else []
         if name in deserving and (rank < rank_by_data or goes_along(levels[0], outcome)):
-            notes += rank_notes(name, (rank, shares[name]), (rank_by_data, association[name]), len(by_data))
+            notes += rank_notes(name, rank, (rank_by_data, association[name]), len(by_data))
         features.append(
             {
                 "feature": name,
-                "share": shares.get(name),
                 "rank": rank,
                 "association": association[name],
                 "rank_by_association": rank_by_data,
@@ -152,7 +151,7 @@ def goes_along(codes: npt.NDArray[np.int64], outcome: Floats) -> bool:
     return bool(f_distribution.sf(ratio, levels - 1, rows - levels) < CHANCE)
 
 
-def sign_notes(name: str, table: Sequence[dict[str, Any]], overall: float) -> list[str]:
+def sign_notes(name: str, table: Sequence[dict[str, Any]], overall: float, outcome_words: str = "outcome") -> list[str]:
     """Return a sentence on the levels at which attribution and raw association disagree in sign.
 
     Both are compared with their mean over rows, since an attribution's 0 is the baseline and not the average row. A
@@ -172,23 +171,20 @@ def sign_notes(name: str, table: Sequence[dict[str, Any]], overall: float) -> li
         shares = sizes / sizes.sum() if sizes.sum() > 0 else sizes
         deserving = [deserves_words(low, math.inf, share) for low, share in zip(beyond, shares, strict=True)]
         clear &= np.array(deserving)
-    opposite = []
+    sentences = []
     for place in np.flatnonzero(clear):
-        side, way = ("below", "above") if raw[place] < 0 else ("above", "below")
-        opposite.append(
-            f"{facts['level'][place]} (outcome {abs(raw[place]):.2g} {side} its average, attribution "
-            f"{abs(attributed[place]):.2g} {way} its average)"
+        side, way = ("below", "up") if raw[place] < 0 else ("above", "down")
+        sentences.append(
+            f"Where {name} is {facts['level'][place]}, the {outcome_words} is {abs(raw[place]):.2g} {side} its "
+            f"average, but there it moves the prediction {way}, compared with other rows."
         )
-    words = (
-        f"Attribution and raw association disagree in sign for {name} at {', '.join(opposite)}. Either related "
-        "features explain the raw mean, or the model is wrong here."
-    )
-    return [words] if opposite else []
+    why = "The reason can be features that go along with it, or an error of the model."
+    return [" ".join([*sentences, why])] if sentences else []
 
 
-def rank_notes(name: str, by_model: tuple[int, float], by_data: tuple[int, float], features: int) -> list[str]:
+def rank_notes(name: str, rank: int, by_data: tuple[int, float], features: int) -> list[str]:
     """Return a sentence if a feature's ranks by model and by data are far apart."""
-    (rank, share), (rank_by_data, explained) = by_model, by_data
+    rank_by_data, explained = by_data
     if abs(rank - rank_by_data) < max(3, round(features / 3)):
         return []
     more = rank < rank_by_data
@@ -196,10 +192,9 @@ def rank_notes(name: str, by_model: tuple[int, float], by_data: tuple[int, float
     if not more and explained < LEAST_SHARE:
         return []
     words = (
-        f"The ranks disagree: {name} is number {rank} for the model, with {100 * share:.0f} % of the importance, "
-        f"and number {rank_by_data} of {features} by raw association, with {100 * explained:.1f} % of the outcome's "
-        f"variance. The model relies on it {'more' if more else 'less'} than its association suggests. Interactions "
-        "or related features can cause this."
+        f"{name} is number {rank} for the model, but number {rank_by_data} of {features} by how far it alone explains "
+        f"the outcome ({100 * explained:.1f} % of its variance). The model relies on it {'more' if more else 'less'} "
+        "than that suggests. Interactions or related features can cause this."
     )
     return [words]
 
@@ -220,7 +215,7 @@ def leakage_hint(inputs: Inputs, main: Explanation, shares: dict[str, float]) ->
     if share <= DOMINANT and not (card_notes and name == main.ranking()[0]):
         return None
     text = (
-        f"{name} has {share:.0%} of the total importance of all {len(main.names)} features. If its value is known "
+        f"{name} has {share:.0%} of the importance of all {len(main.names)} features added up. If its value is known "
         "only after the outcome, or is made from it, all figures here are too good for a forecast. "
         f"To run without it, add --drop {shlex.quote(name)} and another --out"
     )

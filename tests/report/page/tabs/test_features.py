@@ -132,3 +132,26 @@ def test_without_a_browser_the_tables_and_figures_are_there(content):
     assert "<table" in page
     assert all(name in page for name in NAMES)
     assert "Mean prediction by feature value." in page
+
+
+PHONE = """
+Page.go("features");
+const svg = document.querySelector("#features-bars svg");
+const names = [...svg.querySelectorAll("text")].map((one) => one.getBoundingClientRect());
+const edge = document.documentElement.clientWidth;
+const parts = Page.breakable("NumTrades60Ever2 age_group");
+const broken = parts.map((part) => (part.nodeName === "WBR" ? "|" : part)).join("");
+return {
+  cut: names.filter((box) => box.left < 0 || box.right > edge).length, texts: names.length, broken,
+  hints: [...document.querySelectorAll("#features .wider")].map((one) => getComputedStyle(one, "::before").content),
+};
+"""
+
+
+@needs_browser
+def test_on_a_phone_the_bars_fit_and_what_is_wider_says_so_above(content, tmp_path):
+    found = visit(page_of(content), tmp_path, PHONE, width=390).quiet()
+    assert found["cut"] == 0
+    assert found["texts"] > 2 * len(NAMES)
+    assert found["broken"] == "Num|Trades60|Ever2 age_|group"
+    assert set(found["hints"]) <= {'"Scroll sideways for more →"'}

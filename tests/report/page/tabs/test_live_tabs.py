@@ -230,6 +230,7 @@ def test_classes_in_a_browser(tmp_path):
     assert float(seen["largest"]) == pytest.approx(best.value, rel=0.01)
     assert seen["worst"][0].startswith("Clearly worse: ")
     assert seen["next"][0].startswith("No group of ")
+    assert "Lower, but not clearly: " in f"{seen['worst'][0]} {seen['next'][0]}"
     assert seen["features"] == len(content.segments["features"])
     assert seen["groups"] >= 2
     assert "The difference is clear." in seen["column"][0]

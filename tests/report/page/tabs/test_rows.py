@@ -30,6 +30,7 @@ const seen = {
 };
 Page.go("rows");
 seen.first = words(".row-page h4")[0];
+seen.marked = words("#single-rows tr.chosen td:first-child")[0];
 Page.go("rows", "30");
 seen.title = words(".row-page h4")[0];
 seen.said = words(".row-page p")[0];
@@ -146,6 +147,7 @@ def test_the_parts_of_a_row_add_up_to_its_output(seen, content):
     assert len(steps["steps"]) == 13, "twelve and the others"
     assert " = " in steps["steps"][0]["name"]
     assert seen["title"] == "Row 30 (customer c10)"
+    assert seen["first"].startswith(f"Row {seen['marked']} "), "the list shows the row that is open"
     assert "The steps add up from the baseline" in seen["figure"]
     assert "What drives this prediction is not stored. It is for 30 of the listed rows" in seen["unexplained"]
 

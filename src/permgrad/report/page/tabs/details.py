@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from permgrad.report import plots
 from permgrad.report.page.tab import Tab
-from permgrad.report.page.views import SectionView, frame_table
+from permgrad.report.page.views import SectionView, figures_of, frame_table, names, table_of
 from permgrad.report.sentences import entries_of, interaction_words, is_hybrid, map_words, no_share_words, path_words
-from permgrad.report.words import clean, duration, quantity_of
+from permgrad.report.words import clean, duration, number, quantity_of
 
 if TYPE_CHECKING:
     from permgrad.report.page.content import ReportContent
@@ -70,6 +72,20 @@ def layout(section: SectionView, content: ReportContent) -> None:
         section.table(frame_table(drawn.table, "Positions.", sortable=True), "Positions")
 
 
+def methods(section: SectionView, content: ReportContent) -> None:
+    """The methods behind the numbers of the other tabs."""
+    explanation, local = content.explanation, content.local
+    shown = {} if explanation is None else {"importance": f"{explanation.method}, {quantity_of(explanation)}"}
+    if local is not None:
+        baseline = local.meta.get("baseline")
+        shown["parts of single predictions"] = f"{local.method}" + (f" from the {baseline}" if baseline else "")
+    if "permgrad-paper" in content.compared:
+        shown["the published method"] = "permgrad-paper"
+    if (content.what_if or {}).get("form"):
+        shown["What if?"] = "Shapley values, from the network in this page"
+    section.pairs(shown)
+
+
 def provenance(section: SectionView, content: ReportContent) -> None:
     """What was run."""
     origin = content.provenance
@@ -89,6 +105,47 @@ def provenance(section: SectionView, content: ReportContent) -> None:
         pairs["time"] = f"{stages}, in total {duration(sum(origin.seconds.values()))}"
     section.pairs({name: value for name, value in pairs.items() if value not in (None, "")})
     section.pairs(origin.configuration, "Complete configuration")
+
+
+def gradients(section: SectionView, content: ReportContent) -> None:
+    """Integrated gradients over all test rows, for features and for encoded inputs."""
+    if content.gradients is None:
+        return
+    facts, frame = content.gradients.facts, content.gradients.table
+    section.text(
+        f"Attributions of {facts['rows']:,} test rows to the logit of {clean(facts['output'])}. Those of a row add "
+        "up to its logit minus the baseline's. They depend on the baseline, so two are shown.",
+        "A single level of a category is attributed where it differs from the baseline. If the baseline has that "
+        "level, its bar comes from the rows without it, with the opposite sign. The sum over a feature's levels is "
+        "not affected.",
+    )
+    for baseline in facts["baselines"]:
+        section.add("heading", f"From the baseline: {clean(baseline['baseline'])}")
+        section.text(
+            f"Largest gap between the sum and the difference: {number(baseline['completeness_gap'])} of the output's "
+            f"range. Largest change of a single value when its steps were last halved: "
+            f"{number(baseline['quadrature_error'])}. Nothing is corrected afterwards."
+        )
+        of_baseline = frame[frame["baseline"] == baseline["baseline_name"]]
+        for level, named in (("feature", "raw features"), ("input", "encoded inputs")):
+            rows = of_baseline[of_baseline["level"] == level]
+            section.figure(
+                plots.signed_bars(
+                    [str(name) for name in rows["name"]],
+                    rows["published"].to_numpy(dtype=np.float64),
+                    label="sum over rows, divided by the L1 norm of all sums",
+                ),
+                f"The {len(rows)} {named} in the published form: sums over the test rows, divided so that their "
+                f"absolute values add up to 1. Right: towards {clean(facts['output'])}. "
+                f"Baseline: {clean(baseline['baseline'])}.",
+            )
+            lines = rows.sort_values("mean_absolute", ascending=False, kind="stable")
+            headings = {"mean": "signed mean", "mean_absolute": "mean absolute", "published": "published form"}
+            columns = [names(lines["name"], "name")]
+            columns += [figures_of(heading, lines[name]) for name, heading in headings.items()]
+            caption = f"Integrated gradients of the {named}, by falling mean absolute attribution."
+            fold = f"All {len(rows)} {named}: signed mean, mean absolute, published form"
+            section.table(table_of(caption, columns), fold)
 
 
 def paths(section: SectionView, content: ReportContent) -> None:
@@ -115,6 +172,8 @@ TAB = Tab(
         ("paths", "Table or image", paths),
         ("layout", "How a row becomes an image", layout),
         ("maps", "Activation maps", maps),
+        ("gradients", "Integrated gradients", gradients),
+        ("how", "Methods", methods),
         ("run", "What was run", provenance),
     ),
 )

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from operator import itemgetter
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from permgrad.report import plots
 from permgrad.report.page.cards_data import features_data
@@ -43,27 +42,32 @@ def ranking(section: SectionView, content: ReportContent) -> None:
     if explanation is None:
         return
     section.title = section.title if content.learnt else "What it uses, without having learned anything"
-    section.text(
-        "The importance of a feature is how much the model's loss grows, per row on average, when the feature's raw "
-        "value is taken from another row. 0 means that the model does not need it."
-        if "loss" in str(explanation.meta.get("quantity", ""))
-        else f"The numbers are: {quantity_of(explanation)}."
-    )
     measured, in_loss = content.metrics or {}, explanation
     if (whole := advantage(explanation, measured)) is not None:
         explanation = in_shares(explanation, whole)
         section.text(
-            f"The advantage of the model is what it has learned: its loss is {number(whole)} lower than that of a "
-            "constant. An importance of 30\u00a0% means that shuffling the feature loses 30\u00a0% of it. Shares do "
-            "not add up to 100\u00a0%, because features work together."
+            "The advantage of the model is what it has learned: how much lower its loss is than that of a constant. "
+            "The importance of a feature is the part of the advantage that is lost when the feature is shuffled: each "
+            "row gets the value of another row. 0\u00a0% means that the model does not need it. The numbers do not add "
+            "up to 100\u00a0%, because features work together."
         )
+    elif "loss" in str(explanation.meta.get("quantity", "")):
+        section.text(
+            "The importance of a feature is how much the model's loss grows, per row on average, when the feature's "
+            "value is taken from another row. 0 means that the model does not need it."
+        )
+    else:
+        section.text(f"The numbers are: {quantity_of(explanation)}.")
     section.text(unit_words(in_loss))
     if content.refits is not None:
         section.text(training_words(content.refits, lambda name: shorten(name, 40)))
     caption = f"Importance: {quantity_of(explanation)}. Whiskers are {confidence_words(explanation)} intervals."
-    if len(explanation.parts) > 1:
+    if not content.image_counts:  # the paths are in Details
+        explanation = replace(explanation, parts={}, part_std={})
+    elif len(explanation.parts) > 1:
         caption += " Colours show the path of the effect, the dot their sum."
-    section.figure(plots.bar(explanation, top_n=_drawn(explanation), title=""), caption)
+    with section.live("bars"):
+        section.figure(plots.bar(explanation, top_n=_drawn(explanation), title=""), caption)
     with section.live("list"):
         section.table(ranking_table(explanation, error_without(in_loss, measured) if whole else None, whole or 1.0))
         if whole is not None:
@@ -132,53 +136,15 @@ def classes(section: SectionView, content: ReportContent) -> None:
     explanation = content.explanation
     if explanation is None or len(explanation.outputs) < 3:
         return
+    if (whole := advantage(explanation, content.metrics or {})) is not None:
+        explanation = in_shares(explanation, whole)
     if explanation.outputs[0] == "all":
-        section.text("Each column is the importance on the rows of that class only, in the unit of the loss.")
+        unit = quantity_of(explanation)
+        section.text(f"Each column is the importance on the rows of that class only. The numbers are: {unit}.")
     section.figure(
         plots.classes(explanation, top_n=_drawn(explanation), title=""),
         "Importance by class (columns) and feature (rows).",
     )
-
-
-def gradients(section: SectionView, content: ReportContent) -> None:
-    """Integrated gradients over all test rows, for features and for encoded inputs."""
-    if content.gradients is None:
-        return
-    facts, frame = content.gradients.facts, content.gradients.table
-    section.text(
-        f"Attributions of {facts['rows']:,} test rows to the logit of {clean(facts['output'])}. Those of a row add "
-        "up to its logit minus the baseline's. They depend on the baseline, so two are shown.",
-        "A single level of a category is attributed where it differs from the baseline. If the baseline has that "
-        "level, its bar comes from the rows without it, with the opposite sign. The sum over a feature's levels is "
-        "not affected.",
-    )
-    for baseline in facts["baselines"]:
-        section.add("heading", f"From the baseline: {clean(baseline['baseline'])}")
-        section.text(
-            f"Largest gap between the sum and the difference: {number(baseline['completeness_gap'])} of the output's "
-            f"range. Largest change of a single value when its steps were last halved: "
-            f"{number(baseline['quadrature_error'])}. Nothing is corrected afterwards."
-        )
-        of_baseline = frame[frame["baseline"] == baseline["baseline_name"]]
-        for level, named in (("feature", "raw features"), ("input", "encoded inputs")):
-            rows = of_baseline[of_baseline["level"] == level]
-            section.figure(
-                plots.signed_bars(
-                    [str(name) for name in rows["name"]],
-                    rows["published"].to_numpy(dtype=np.float64),
-                    label="sum over rows, divided by the L1 norm of all sums",
-                ),
-                f"The {len(rows)} {named} in the published form: sums over the test rows, divided so that their "
-                f"absolute values add up to 1. Right: towards {clean(facts['output'])}. "
-                f"Baseline: {clean(baseline['baseline'])}.",
-            )
-            lines = rows.sort_values("mean_absolute", ascending=False, kind="stable")
-            headings = {"mean": "signed mean", "mean_absolute": "mean absolute", "published": "published form"}
-            columns = [names(lines["name"], "name")]
-            columns += [figures_of(heading, lines[name]) for name, heading in headings.items()]
-            caption = f"Integrated gradients of the {named}, by falling mean absolute attribution."
-            fold = f"All {len(rows)} {named}: signed mean, mean absolute, published form"
-            section.table(table_of(caption, columns), fold)
 
 
 def beside_the_data(section: SectionView, content: ReportContent) -> None:
@@ -201,8 +167,7 @@ def beside_the_data(section: SectionView, content: ReportContent) -> None:
         section.items([hint["text"] + ".", *(f"From the data card: {note}" for note in hint["notes"])])
     for entry in stored["features"]:
         title = clean(entry["feature"])
-        share = "" if entry.get("share") is None else f", {percent(entry['share'])} of the total importance{whose}"
-        section.add("heading", f"{title}{share}")
+        section.add("heading", title)
         section.figure(
             plots.levels(entry["levels"], outcome=stored["outcome"], overall=stored["overall"]),
             f"{title}: rows, {clean(stored['outcome'])} and mean attribution by value. Whiskers: two standard errors. "
@@ -235,7 +200,6 @@ TAB = Tab(
         ("one-by-one", "One feature at a time", one_by_one),
         ("paths", "Table or image", paths),
         ("classes", "Class by class", classes),
-        ("gradients", "Integrated gradients", gradients),
     ),
     data=features_data,
     scripts=("features.js", "rows.js"),

@@ -48,13 +48,13 @@ def all_rows(section: SectionView, content: ReportContent) -> None:
     if content.local is None:
         return
     section.text(
-        "Each point is one row. Right: the feature pushes this row's output up. Left: down. "
-        f"Method: {content.local.method}.{baseline_words(content.local)}"
+        "Each point is one row. Right: the feature pushes this row's output up, compared with the baseline. Left: down."
+        f"{baseline_words(content.local)}"
     )
     section.figure(
         plots.beeswarm(content.local, title=""),
-        "Attribution of every row. Colour is the feature's value. Grey values have no order or are missing."
-        + baseline_words(content.local),
+        "What each feature adds to the output of every row. Colour is the feature's value. Grey values have no order "
+        "or are missing.",
     )
 
 

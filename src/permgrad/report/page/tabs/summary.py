@@ -36,8 +36,7 @@ MEANINGS = {
     "average_precision": "Mean precision as more rows of the positive class are found. Guessing gives its share.",
     "lift": "How much more frequent the positive class is among the tenth of the rows with its highest probabilities. "
     "1 is guessing.",
-    "log_loss": "Penalty for the probability of the true class, in nats: 0 for 100\u00a0%, 0.69 for 50\u00a0%, 1 for "
-    "37\u00a0%.",
+    "log_loss": "Penalty for the probability of the true class: 0 for 100\u00a0%, 0.69 for 50\u00a0%, 1 for 37\u00a0%.",
     "rmse": "Root of the mean squared error, in the units of {target}. Large errors count more.",
     "mae": "Mean size of the errors, in the units of {target}.",
     "mse": "Mean squared error, in squared units of {target}.",

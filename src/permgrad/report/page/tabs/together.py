@@ -82,15 +82,15 @@ def _kind(explanation: Explanation) -> str:
     return "loss" if about.get("index") == "Moebius" else "output"
 
 
-def leading_words(pairs: RankedPairs, kind: str) -> str:
+def leading_words(pairs: RankedPairs, kind: str, unit: str = "") -> str:
     """Return how many pairs are clear, and what the strongest one says."""
     count = int(pairs.clear.sum())
     place = int(np.flatnonzero(pairs.clear)[0])
     pair = " and ".join(shorten(name, 40) for name in pairs.names[place])
-    ends = f"{number(pairs.low[place])} to {number(pairs.high[place])}"
+    ends = f"{number(pairs.low[place])} to {number(pairs.high[place])}{unit}"
     return (
         f"{counted(count, 'pair')} of {len(pairs.names):,} clearly "
-        f"{by_count(count, 'interacts', 'interact')}. Strongest: {pair} ({number(pairs.values[place])}, {ends}): "
+        f"{by_count(count, 'interacts', 'interact')}. Strongest: {pair} ({number(pairs.values[place])}{unit}, {ends}): "
         f"{meaning(float(pairs.values[place]), kind)}."
     )
 
@@ -101,7 +101,8 @@ def pairs(section: SectionView, content: ReportContent) -> None:
     if explanation is None or nothing_together(content):
         return
     found, kind = pairs_of(explanation), _kind(explanation)
-    section.text(leading_words(found, kind), looked_at(explanation))
+    unit = "\u00a0%" if explanation.meta.get("unit") == "%" else ""
+    section.text(leading_words(found, kind, unit), looked_at(explanation))
     if kind == "loss":
         section.text(
             "The interaction of two features is how much the loss grows when both are shuffled, minus what each does "

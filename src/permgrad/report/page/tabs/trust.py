@@ -19,6 +19,7 @@ from permgrad.report.page.verdict import curves_of, verdict
 from permgrad.report.page.views import SectionView, TableView, as_count, figures_of, names, table_of
 from permgrad.report.ranks import rank_texts, shown_ranks, training_words
 from permgrad.report.sentences import no_segment_words, reliability_words, segment_words
+from permgrad.report.units import advantage
 from permgrad.report.words import (
     clean,
     confidence_words,
@@ -44,12 +45,18 @@ MOST_FEATURES, MOST_WORSE, MOST_LINES = 100, 50, 40
 MOST_LOW = 10
 
 
+#: Stands for the sentence of the verdict that names the features. The tab Data has all of them.
+_RELATED = "Some important features move together, so importance may be shared between them."
+
+
 # ---- caveats ---------------------------------------------------------------------------------------------------------
 def caveats(section: SectionView, content: ReportContent) -> None:
     """Everything that speaks against the numbers of this report, in one list."""
     section.items([*doubts(content), *(clean(words) for words in content.warnings)])
     if not section.blocks:
         section.text("None of the checks of this report found a reason for doubt.")
+    if content.related:
+        section.add("link", ("Data: Columns that depend on others", "related"))
     section.add("heading", "What no report can show")
     section.add("terms", LIMITS.items())
 
@@ -57,7 +64,7 @@ def caveats(section: SectionView, content: ReportContent) -> None:
 def doubts(content: ReportContent) -> list[str]:
     """Return the sentences of the verdict that are alarms or cautions, and one on the rows explained."""
     spoken = [one for one in verdict(content) if one["facts"]["part"] in ("alarm", "caution") or _is_doubt(one)]
-    sentences = [str(one["sentence"]) for one in spoken]
+    sentences = [_RELATED if one["facts"]["kind"] == "related" else str(one["sentence"]) for one in spoken]
     rows = (content.metrics or {}).get("rows", {}).get("test")
     explained = None if content.explanation is None else content.explanation.meta.get("rows_explained")
     part = ""
@@ -83,9 +90,11 @@ def segments(section: SectionView, content: ReportContent) -> None:
     section.text(
         segment_words(stored, 3, lambda name: shorten(name, 40)) or (no_segment_words(stored) if tests else ""),
         f"Every feature divides the test rows{sample} into groups: numbers in quarters, all else by value. Each group "
-        f"is scored by {measure} and compared with all other rows. p is adjusted for all {counted(tests, 'group')} "
-        "(Holm). A group is clearly worse if its adjusted p is below 0.05 and its errors are at least "
-        "10\u00a0% larger.",
+        f"is scored by {measure} and compared with all other rows.",
+        "A group is clearly worse if its errors are at least 10\u00a0% larger, and chance is an unlikely reason: "
+        f"its p-value, adjusted for the {counted(tests, 'tested group')}, is below 0.05."
+        if tests
+        else f"No group is tested, because that takes {FEWEST_ROWS} rows in the group and {FEWEST_ROWS} others.",
     )
     shown = shown_segments(content)
     with section.live("segments"):
@@ -246,17 +255,16 @@ def reading(section: SectionView, content: ReportContent) -> None:
     explanation = content.explanation
     terms: dict[str, str] = {}
     if explanation is not None:
-        quantity = quantity_of(explanation)
-        meaning = (
-            f"{quantity[:1].upper()}{quantity[1:]}. It is measured on the trained model and not scaled, so numbers of "
-            "different features, classes and paths can be compared."
-        )
-        terms["Importance"] = f"{meaning} {unit_words(explanation)}".strip()
+        meaning = "The share of the model's advantage over a constant that is lost when the feature is shuffled."
+        if advantage(explanation, content.metrics or {}) is None:
+            quantity = quantity_of(explanation)
+            meaning = f"{quantity[:1].upper()}{quantity[1:]}. {unit_words(explanation)}".strip()
+        terms["Importance"] = f"{meaning} Numbers of different features, classes and paths can be compared."
         if explanation.low is not None:
             terms["Interval"] = INTERVAL.format(confidence=confidence_words(explanation), noun=content.noun)
         if explanation.p_values is not None:
             terms["p"] = P_VALUE
-        if len(explanation.parts) > 1:
+        if len(explanation.parts) > 1 and content.image_counts:
             terms["Paths"] = PATHS
     section.add("terms", terms.items())
 
@@ -268,11 +276,11 @@ def order(section: SectionView, content: ReportContent) -> None:
         return
     rows, repeats = (explanation.meta.get(key) for key in ("rows_explained", "n_repeats"))
     if isinstance(rows, int):
-        donors = f", with {counted(repeats, 'donor')} each" if isinstance(repeats, int) else ""
+        drawn = f", in each of which a value is replaced {counted(repeats, 'time')}" if isinstance(repeats, int) else ""
         section.text(
-            f"The importances are of one trained {content.noun}, and means over {counted(rows, 'row')}{donors}. Their "
+            f"The importances are of one trained {content.noun}, and means over {counted(rows, 'row')}{drawn}. Their "
             f"intervals include the chance of both, but not that of the training. Another {content.noun} can rely on "
-            "others."
+            "other features."
         )
     if asked := explanation.meta.get("ensure_top"):
         section.text(f"{clean(top_words(asked, float(explanation.meta['confidence'])))}.")
@@ -306,7 +314,7 @@ def trainings(section: SectionView, content: ReportContent) -> None:
         training_words(refits, lambda name: shorten(name, 40)),
         f"The same training was repeated {facts['fits']} times, with other seeds, on {low_rows:,} to {most_rows:,} of "
         f"{facts['rows']:,} rows. Each time the importances were measured on rows that it had not seen. The intervals "
-        "include the chance of training, rows and donors.",
+        "include the chance of training, rows and replacements.",
     )
     order = [refits.names.index(name) for name in refits.ranking()]
     low, high = (end[order, 0] for end in refits.ci())
@@ -339,18 +347,33 @@ def methods(section: SectionView, content: ReportContent) -> None:
         agreement = spearman(both.iloc[:, 0], both.iloc[:, 1]) if len(both) else math.nan
         common = len(leading & set(names_of[:top]))
         lines.append(
-            f"{clean(name)}: rank correlation with {explanation.method} {number(agreement, 2)}, {common} of the "
-            f"{top} most important features in common."
+            f"{method_words(name)}: rank correlation {number(agreement, 2)}, {common} of the {top} most important "
+            "features in common."
         )
     section.text(
-        "Each method answers another question, so they need not agree. Where they do, the order is safer. A rank "
-        "correlation of 1 is the same order, 0 no relation."
+        "Each method answers another question, so they need not agree. Where they do, the order is safer. They are "
+        "compared with the ranking of this report. A rank correlation of 1 is the same order, 0 no relation."
     )
     section.items(lines)
     ranking = explanation.ranking()
     columns = [names(ranking, explanation.level)]
-    columns += [figures_of(clean(name), series.reindex(ranking), as_count) for name, series in ranks.items()]
+    columns += [
+        figures_of("this report" if place == 0 else method_words(name), series.reindex(ranking), as_count)
+        for place, (name, series) in enumerate(ranks.items())
+    ]
     section.table(table_of("Rank of each feature by method (1 is the most important).", columns), "Ranks")
+
+
+#: Methods of a run in plain words. The tab Details has their names.
+_METHODS = {
+    "permgrad-paper": "the published method",
+    "integrated_gradients": "the parts of single predictions (mean size)",
+}
+
+
+def method_words(name: str) -> str:
+    """Return a method in plain words, or its name."""
+    return _METHODS.get(name, clean(name))
 
 
 def other_methods(content: ReportContent) -> dict[str, Explanation]:

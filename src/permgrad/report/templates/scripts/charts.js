@@ -371,7 +371,7 @@ const Charts = (() => {
   };
 
   return {
-    node, colour, chart, linear, band, extent, ticks, write, percent, shorten, text, axis, path, line, area, bars,
+    node, colour, chart, linear, band, extent, ticks, write, percent, shorten, fitted, text, axis, path, line, area, bars,
     histogram, dots, waterfall, heat,
   };
 })();

@@ -136,11 +136,12 @@ const Decisions = (() => {
       bar.value = String(Math.round(Number(typed.value) * STEPS));
       bar.setAttribute("aria-valuetext", `threshold ${typed.value}`);
       const spent = total(points, at, cost);
+      const count = (/** @type {number} */ value) => value.toLocaleString("en-US");
+      const whose = /^[\d−-]/.test(points.name) ? `rows of class ${points.name}` : `${points.name} rows`;
       const right = one.precision === null ? "" : `, and ${percent(one.precision)} of those it predicts are right`;
       words.textContent = `With a threshold of ${keep ? write(Number(typed.value)) : write(one.threshold)}, the model finds `
-        + `${percent(one.recall)} of the ${points.name} rows${right}. Its ${write(one.alarms + one.missed, 6)} errors on `
-        + `${write(points.rows, 9)} test rows cost ${write(spent, 4)} (${write(spent / points.rows)} per row).`;
-      const count = (/** @type {number} */ value) => value.toLocaleString("en-US");
+        + `${percent(one.recall)} of the ${whose}${right}. Its ${count(one.alarms + one.missed)} ${one.alarms + one.missed === 1 ? "error" : "errors"} on `
+        + `${count(points.rows)} test rows cost ${write(spent, 4)} (${write(spent / points.rows)} per row).`;
       numbers.replaceChildren(
         table("Confusion matrix: test rows at this threshold.", ["truth", `predicted ${Charts.shorten(points.name, 18)}`, "not predicted"], [
           [Charts.shorten(points.name, 24), count(one.hits), count(one.missed)],
@@ -157,7 +158,7 @@ const Decisions = (() => {
       const lifted = one.recall !== null && one.share ? one.recall / one.share : null;
       const captions = {
         precision: one.precision === null ? "At this threshold no row is predicted." : `Precision is ${percent(one.precision)} where ${percent(one.recall)} are found.`,
-        gain: `The ${percent(one.share)} of rows with the highest probability have ${percent(one.recall)} of the ${points.name} rows`
+        gain: `The ${percent(one.share)} of rows with the highest probability have ${percent(one.recall)} of the ${whose}`
           + (lifted === null ? "." : `, ${write(lifted)} times as many as chance (dashed).`),
         price: `The cost here is ${write(spent, 4)}. The lowest is ${write(total(points, best(points, (to) => -total(points, to, cost)), cost), 4)}.`,
       };

@@ -307,6 +307,37 @@ const Features = (() => {
     return select;
   };
 
+  /** The strongest features as bars that fit a phone. A wide screen has room for the drawing. */
+  const drawBars = (/** @type {HTMLElement} */ box, /** @type {any} */ data) => {
+    const { list } = data;
+    const width = wide();
+    if (!list || width >= 640) return false;
+    const factor = data.share ?? 1;
+    const places = list.name.map((/** @type {string} */ _, /** @type {number} */ at) => at).slice(0, list.name.length > 25 ? 15 : 25);
+    const left = Math.min(width * 0.42, 20 + 7 * Math.max(...places.map((/** @type {number} */ at) => list.name[at].length)));
+    const { svg, frame } = Charts.chart({ width, height: 52 + 22 * places.length, left, right: 44 },
+      `Importance of ${places.length} features. ${places.slice(0, 5).map((/** @type {number} */ at) => `${list.name[at]} ${write(list.importance[at] * factor)}`).join(", ")}.`);
+    const scaled = (/** @type {number|null} */ value) => (value === null ? null : value * factor);
+    const rows = places.map((/** @type {number} */ at) => ({
+      name: `${at}`, value: list.importance[at] * factor, low: scaled(list.low[at]), high: scaled(list.high[at]), colour: list.clear[at] ? "tabular" : "neutral",
+    }));
+    const ends = rows.flatMap((/** @type {any} */ one) => [one.value, one.low, one.high]).filter((/** @type {any} */ end) => end !== null);
+    const x = linear(extent(ends, [0]), [left, width - frame.right]);
+    const y = band(rows.map((/** @type {any} */ one) => one.name), [frame.top, frame.height - frame.bottom]);
+    svg.append(axis(frame, x, { side: "x", count: 3, label: data.share ? "% of the model's advantage" : shorten(data.quantity, 34) }), Charts.bars(rows, x, y));
+    for (const one of rows) {
+      const middle = y(one.name) + y.size / 2 + 4;
+      svg.append(
+        text(left - 8, middle, Charts.fitted(list.name[Number(one.name)], left - 10), { "text-anchor": "end", fill: colour("ink") }),
+        text(width, middle, write(one.value), { "text-anchor": "end" }));
+    }
+    box.append(Page.figure({
+      anchor: "features-bars", drawing: svg, rows: () => table(data),
+      caption: `Lines are ${data.confidence} intervals. Blue: clearly matters.`,
+    }));
+    return undefined;
+  };
+
   const drawList = (/** @type {HTMLElement} */ box, /** @type {any} */ data) => {
     const { list } = data;
     if (!list) return false;
@@ -317,7 +348,7 @@ const Features = (() => {
     const input = element("input", { type: "search", placeholder: "Search names", input: () => { wish.words = query.value; draw(); } });
     const query = /** @type {HTMLInputElement} */ (input);
     const clear = /** @type {HTMLInputElement} */ (element("input", { type: "checkbox", change: () => { wish.clear = clear.checked; draw(); } }));
-    const classes = choice([["importance", "all rows"], ...list.outputs.map((/** @type {string} */ name, /** @type {number} */ k) => [`class:${k}`, name])],
+    const classes = choice([["importance", "all rows"], ...list.outputs.map((/** @type {string} */ name, /** @type {number} */ k) => [`class:${k}`, `rows of ${name}`])],
       () => { whose = classes.value; draw(); });
     // The share of the model's advantage first. The loss is one choice away.
     let factor = data.share ?? 1;
@@ -341,6 +372,7 @@ const Features = (() => {
       }
       row.append(head);
     }
+    row.children[3].classList.add("sparks");
     const more = element("button", { type: "button", class: "plain", click: () => { most = Infinity; draw(); } });
     const draw = () => {
       const key = wish.key === "value" ? whose : wish.key;
@@ -353,15 +385,14 @@ const Features = (() => {
         else head.removeAttribute("aria-sort");
       }
       body.replaceChildren(...places.slice(0, most).map((/** @type {number} */ at) => {
-        const name = carded.has(at)
-          ? element("button", { type: "button", class: "plain", click: () => Page.go("features", String(at + 1)) }, list.name[at])
-          : list.name[at];
+        const parts = Page.breakable(list.name[at]);
+        const name = carded.has(at) ? [element("button", { type: "button", class: "plain", click: () => Page.go("features", String(at + 1)) }, ...parts)] : parts;
         const both = list.low[at] !== null && whose === "importance";
         return element("tr", {},
           element("td", { class: "number quiet" }, list.ranks?.[at] ?? String(at + 1)),
-          element("td", { class: `text${list.clear[at] ? " best" : ""}` }, name),
+          element("td", { class: `text${list.clear[at] ? " best" : ""}` }, ...name),
           element("td", { class: "number" }, spoken(valueOf(list, whose, at))),
-          element("td", {}, spark(list, whose, at, x)),
+          element("td", { class: "sparks" }, spark(list, whose, at, x)),
           ...(list.without ? [element("td", { class: "number" }, whose === "importance" ? write(list.without[at]) : "–")] : []),
           element("td", { class: "number" }, both ? `${spoken(list.low[at])} to ${spoken(list.high[at])}` : "–"),
           element("td", { class: "number" }, whose === "importance" ? pText(list.adjusted?.[at] ?? null) : "–"));
@@ -374,8 +405,8 @@ const Features = (() => {
     const save = element("button", { type: "button", class: "plain", click: () =>
       Page.save("features.csv", new Blob([`\ufeff${Page.csv(table(data))}`], { type: "text/csv" })) }, "Save as CSV");
     const controls = element("div", { class: "controls" }, labelled("Search", query), element("label", { class: "check" }, clear, element("span", {}, "only those that clearly matter")));
-    if (list.outputs.length) controls.append(labelled("This list: importance for", classes));
-    if (data.share) controls.append(labelled("This list: importance in", units));
+    if (list.outputs.length) controls.append(labelled("In the table: importance on", classes));
+    if (data.share) controls.append(labelled("In the table: unit", units));
     const some = data.cards.length < data.of ? ` The ${data.cards.length} strongest have a card: click a name.` : " Click a name for its card.";
     box.append(controls,
       element("div", { class: list.name.length > 30 ? "table tall" : "table", tabindex: "0", role: "group", "aria-label": "List of features" },
@@ -434,7 +465,7 @@ const Features = (() => {
     const ends = list.low[at] === null ? "" : ` (${data.confidence} interval ${spoken(list.low[at])} to ${spoken(list.high[at])})`;
     const sure = list.adjusted ? (list.clear[at] ? " It clearly matters." : " It does not clearly matter.") : "";
     const missing = card.values?.missing ? ` ${card.values.missing.toLocaleString("en-US")} of ${data.rows.toLocaleString("en-US")} test rows have no value.` : "";
-    parts.push(element("p", {}, `Number ${at + 1} of ${data.of.toLocaleString("en-US")}: ${data.share ? "share of the model's advantage in per cent" : data.quantity} ${spoken(list.importance[at])}${ends}.${sure}${missing}`));
+    parts.push(element("p", {}, `Number ${at + 1} of ${data.of.toLocaleString("en-US")}: ${data.share ? "its share of the model's advantage is" : data.quantity} ${spoken(list.importance[at])}${data.share ? " %" : ""}${ends}.${sure}${missing}`));
     if (!card.values) {
       parts.push(element("p", {}, "This feature is made of several columns, so there is no single value to change or to count."));
       return parts;
@@ -451,7 +482,7 @@ const Features = (() => {
       })) }];
     if (series[0].entries.length) parts.push(outcomeFigure(data, card, series, segment, rows));
     if (list.outputs.length > 2) {
-      const bars = list.outputs.map((/** @type {string} */ name, /** @type {number} */ k) => ({ name, value: list.byClass[at][k] ?? 0 }));
+      const bars = list.outputs.map((/** @type {string} */ name, /** @type {number} */ k) => ({ name, value: (list.byClass[at][k] ?? 0) * (data.share ?? 1) }));
       parts.push(classFigure(data, card, bars));
     }
     if (card.notes.length) parts.push(element("ul", {}, ...card.notes.map((/** @type {string} */ note) => element("li", {}, note))));
@@ -509,15 +540,16 @@ const Features = (() => {
   };
 
   const classFigure = (/** @type {any} */ data, /** @type {any} */ card, /** @type {{name: string, value: number}[]} */ bars) => {
-    const { svg, frame } = Charts.chart({ width: wide(), height: 50 + 22 * bars.length, left: 130, right: 60 }, bars.map((bar) => `${bar.name} ${write(bar.value)}.`).join(" "));
+    const unit = data.share ? " %" : "";
+    const { svg, frame } = Charts.chart({ width: wide(), height: 58 + 22 * bars.length, left: 130, right: 60 }, bars.map((bar) => `${bar.name} ${write(bar.value)}.`).join(" "));
     const x = linear(extent(bars.map((bar) => bar.value), [0]), [frame.left, frame.width - frame.right]);
     const y = band(bars.map((bar) => bar.name), [frame.top, frame.height - frame.bottom]);
-    svg.append(axis(frame, x, { side: "x", count: 4 }), axis(frame, y, { side: "y", write: (name) => shorten(name, 18) }), Charts.bars(bars, x, y));
+    svg.append(axis(frame, x, { side: "x", count: 4, label: data.share ? "% of the model's advantage" : shorten(data.quantity, 50) }), axis(frame, y, { side: "y", write: (name) => shorten(name, 18) }), Charts.bars(bars, x, y));
     const top = [...bars].sort((a, b) => b.value - a.value)[0];
     return Page.figure({
       anchor: `features/${card.place + 1}/classes`, drawing: svg,
-      caption: `Importance of ${card.name} on the rows of each class. It is largest for ${top.name} (${write(top.value)}).`,
-      rows: () => [["class", data.quantity], ...bars.map((bar) => [bar.name, bar.value])],
+      caption: `Importance of ${card.name} on the rows of each class. It is largest for ${top.name} (${write(top.value)}${unit}).`,
+      rows: () => [["class", data.share ? "% of the model's advantage" : data.quantity], ...bars.map((bar) => [bar.name, bar.value])],
     });
   };
 
@@ -528,6 +560,6 @@ const Features = (() => {
     (document.getElementById(`features/${path}`) ?? document.getElementById("one-by-one"))?.scrollIntoView();
   };
 
-  Page.tab("features", { live: { list: drawList, card: drawCard }, open });
+  Page.tab("features", { live: { bars: drawBars, list: drawList, card: drawCard }, open });
   return { bySegment, choice, curvesOf, groups, interval, labelled, pText, search, table, wide };
 })();

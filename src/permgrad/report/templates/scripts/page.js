@@ -76,6 +76,10 @@ const Page = (() => {
     return made;
   };
 
+  /** A text with places where it may be broken: behind signs, and before a capital inside a word. @param {string} words */
+  const breakable = (words) =>
+    words.split(/(?<=[_.=/])|(?<=[a-z\d])(?=[A-Z])/).flatMap((part, at) => (at ? [document.createElement("wbr"), part] : [part]));
+
   // ---- files to take away -------------------------------------------------------------------------------------------
   const FORMULA = /^(?![=+\-@\t\r\n＝＋－＠]$|[+-](?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$)'*[=+\-@\t\r\n＝＋－＠]/;
 
@@ -293,11 +297,13 @@ const Page = (() => {
     }
   };
 
-  /** Fade the edge of what continues to the right, as long as it does: a hint that it can be scrolled. */
+  /** Say of what is wider than its place that it can be scrolled, and fade its edge as long as it continues. */
   const hint = () => {
     const wide = new ResizeObserver((entries) => entries.forEach((entry) => fade(/** @type {HTMLElement} */ (entry.target))));
-    const fade = (/** @type {HTMLElement} */ one) =>
+    const fade = (/** @type {HTMLElement} */ one) => {
+      one.classList.toggle("wider", one.clientWidth < one.scrollWidth - 4);
       one.classList.toggle("further", one.scrollLeft + one.clientWidth < one.scrollWidth - 4);
+    };
     const seen = new WeakSet();
     const look = () => {
       for (const one of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(".plot, .table"))) {
@@ -379,6 +385,9 @@ const Page = (() => {
       console.error(problem); // what stands in the page remains
       return;
     }
+    for (const cell of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("td.text"))) {
+      if (/[^\s]{14}/.test(cell.textContent ?? "")) cell.replaceChildren(...breakable(cell.textContent ?? ""));
+    }
     const numbers = data("figures");
     for (const one of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("figure[id]"))) {
       tools(one, { anchor: one.id, rows: numbers[one.id] ? () => numbers[one.id] : undefined });
@@ -390,5 +399,5 @@ const Page = (() => {
     hint();
   };
 
-  return { address, csv, data, element, figure, go, png, save, select, standalone, start, tab, tools, unpack };
+  return { address, breakable, csv, data, element, figure, go, png, save, select, standalone, start, tab, tools, unpack };
 })();

@@ -197,13 +197,15 @@ const Rows = (() => {
     });
     if (others) steps.push({ name: `${others} others`, value: rest });
     const { about } = entry;
-    const whose = rows.classes && about.outputs.length > 1 ? `${about.unit || "output"} of ${about.outputs[entry.output]}` : about.unit || rows.target;
+    const unit = about.unit === "y" ? "" : about.unit;
+    const whose = rows.classes && about.outputs.length > 1 ? `${unit || "output"} of ${about.outputs[entry.output]}` : unit || rows.target;
     const end = steps.reduce((/** @type {number} */ sum, /** @type {any} */ step) => sum + step.value, entry.base);
     const top = shown[0];
-    const several = about.outputs.length > 1 ? " The probability also depends on the logits of the other classes, so it cannot be read from this one alone." : "";
-    const logit = about.unit === "logit" ? ` A logit is a raw score of the network: the larger, the more probable.${several}` : "";
+    const score = about.unit === "raw score" ? " The raw score is what the network computes before the probability: the larger, the more probable." : "";
+    const other = rows.changeable.has(rows.numbers[row])
+      ? ` “What if?” below ${rows.classes ? "divides the probability, and " : ""}starts from other typical rows, so a feature can have another size or sign there.` : "";
     const words = `The strongest is ${top.feature}: it moves the ${whose} ${top.value >= 0 ? "up" : "down"} by ${write(Math.abs(top.value))}. ` +
-      `The steps add up from the baseline${about.baseline ? ` (${about.baseline})` : ""} to this row. Method: ${about.method}.${logit}`;
+      `The steps add up from the baseline${about.baseline ? ` (${about.baseline})` : ""} to this row.${score}${other}`;
     return { start: entry.base, end, steps, label: whose, words };
   };
 
@@ -229,7 +231,7 @@ const Rows = (() => {
       });
     }
     const some = rows.parts.size;
-    const also = rows.changeable.has(row) ? " “What if?” explains this row too." : "";
+    const also = rows.changeable.has(rows.numbers[row]) ? " “What if?” explains this row too." : "";
     return element("p", { class: "quiet" }, (some
       ? `What drives this prediction is not stored. It is for ${some.toLocaleString("en-US")} of the listed rows: choose “explained” above.`
       : "What drives predictions is not stored.") + also);
@@ -263,7 +265,7 @@ const Rows = (() => {
     const equal = places.some((_, k) => distance[row * count + k] === 0) ? " A distance of 0: equal in every feature." : "";
     return element("div", {}, element("h4", {}, "Similar rows"), element("p", {}, similarWords(rows, row, places.map((place) => truth[place]))),
       element("div", { class: "table", tabindex: "0", role: "group", "aria-label": "Similar rows" },
-        element("table", {}, element("caption", {}, element("span", {}, `Nearest rows by the encoded table. ${searched}${equal} Grey: as in this row.`)),
+        element("table", {}, element("caption", {}, element("span", {}, `Nearest rows in all features together. ${searched}${equal} Grey: as in this row.`)),
           element("thead", {}, element("tr", {}, ...heads.map((name) => element("th", { scope: "col" }, name)))), element("tbody", {}, ...lines))));
   };
 
@@ -407,6 +409,7 @@ const Rows = (() => {
     let [page, chosen, fits] = [0, /** @type {number} */ (-1), search(rows, wish)];
     const body = element("tbody");
     const count = element("span", { class: "count", role: "status" });
+    const open = element("span");
     const detail = element("div", { class: "detail" });
     const turn = (/** @type {number} */ by) => () => { page += by; list(); };
     const [back, next] = [[-1, "‹ Previous"], [1, "Next ›"]].map(([by, words]) => element("button", { type: "button", class: "plain", click: turn(Number(by)) }, String(words)));
@@ -418,6 +421,8 @@ const Rows = (() => {
         element("td", { class: rows.wrong(row) ? "bad" : "quiet" }, mark(row)))));
       const some = rows.all.length < rows.of ? ` The list has ${rows.all.length.toLocaleString("en-US")} of ${rows.of.toLocaleString("en-US")} test rows: a random sample, and the clearest errors and doubts.` : "";
       const last = Math.min((page + 1) * PAGE, fits.length);
+      const hidden = chosen >= 0 && !fits.slice(page * PAGE, last).includes(chosen);
+      open.textContent = hidden ? `Row ${rows.numbers[chosen]} is open.` : "";
       count.textContent = fits.length ? `${page * PAGE + 1} to ${last} of ${fits.length.toLocaleString("en-US")} rows.${some}` : `No row matches.${some}`;
       back.hidden = page === 0;
       next.hidden = last >= fits.length;
@@ -464,12 +469,13 @@ const Rows = (() => {
       element("div", { class: "chooser" },
         element("div", { class: "table", tabindex: "0", role: "group", "aria-label": "Test rows" }, element("table", {},
           element("thead", {}, element("tr", {}, ...heads.map((name) => element("th", { scope: "col" }, name)))), body)),
-        element("p", { class: "below" }, count, " ", back, " ", next, " ", save)),
+        element("p", { class: "below" }, count, " ", open, " ", back, " ", next, " ", save)),
       detail));
     // A wrong one that is explained, and if possible one that can be changed.
     const told = rows.all.filter((/** @type {number} */ row) => rows.parts.has(row));
     const wrong = told.filter(rows.wrong);
     pick(wrong.find(mayChange) ?? wrong[0] ?? told.find(mayChange) ?? told[0] ?? 0);
+    page = Math.floor(fits.indexOf(chosen) / PAGE);
     list();
     return undefined;
   };

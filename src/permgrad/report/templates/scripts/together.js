@@ -82,7 +82,8 @@ const Together = (() => {
     if (!data.pairs?.length) return false;
     const count = data.clear.filter(Boolean).length;
     const first = data.clear.indexOf(true);
-    const said = `${named(data.pairs[first])} is the strongest clear pair (${write(data.value[first])}, ${ends(data, first)}): ${meaning(data.value[first], data.kind)}.`;
+    const unit = data.quantity.endsWith("(%)") ? " %" : "";
+    const said = `${named(data.pairs[first])} is the strongest clear pair (${write(data.value[first])}${unit}, ${ends(data, first)}${unit}): ${meaning(data.value[first], data.kind)}.`;
     const colours = data.kind === "loss" ? " Orange: both together cost less than the sum of each. Blue: more." : "";
     const shown = figure({
       anchor: "together-pairs", drawing: matrix(data),

@@ -12,6 +12,12 @@ const Trust = (() => {
   const sentence = (group, say) =>
     `${group.group}: ${say(group.score)} (${say(group.low)} to ${say(group.high)}), ${group.rows.toLocaleString("en-US")} rows`;
 
+  /** Why a group with a worse score is not clearly worse. @param {any} group */
+  const why = (group) => {
+    if (group.p_holm === null) return "too few rows to tell";
+    return group.p_holm < 0.05 ? "its errors are less than 10 % larger" : "can be chance";
+  };
+
   /** The panel of groups. @param {HTMLElement} box @param {any} data */
   const segments = (box, data) => {
     const features = /** @type {any[]} */ (data.features ?? []);
@@ -48,7 +54,14 @@ const Trust = (() => {
       const worse = feature.groups.filter((/** @type {any} */ group) => group.worse);
       words.textContent = worse.length
         ? `Clearly worse: ${worse.map((/** @type {any} */ group) => `${feature.name} ${sentence(group, say)}, against ${say(group.rest)} on the other rows`).join("; ")}.`
-        : `No group of ${feature.name} is clearly worse than the other rows.`;
+        : feature.groups.every((/** @type {any} */ group) => group.p_holm === null)
+          ? `No group of ${feature.name} has enough rows to tell whether it is worse.`
+          : `No group of ${feature.name} is clearly worse than the other rows.`;
+      const doubtful = feature.groups.filter((/** @type {any} */ group) => !group.worse && (share ? group.score < group.rest : group.score > group.rest));
+      if (doubtful.length) {
+        words.textContent += ` ${share ? "Lower" : "Larger"}, but not clearly: ${doubtful.map((/** @type {any} */ group) =>
+          `${group.group} (${say(group.score)} against ${say(group.rest)}: ${why(group)})`).join(", ")}.`;
+      }
       redraw(shown, draw(), `The ${label} with 95 % intervals, by ${feature.name}. Red and bold: clearly worse.${few}`);
       const outcome = data.positive === null ? data.target : `${data.positive}`;
       const heads = ["group", "rows", label, "other rows", "adjusted p"];

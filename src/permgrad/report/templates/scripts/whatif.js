@@ -205,7 +205,7 @@ const WhatIf = (() => {
         made.input.focus();
         update();
       });
-      const line = Page.element("div", { class: "what-if-line" }, Page.element("label", { for: id }, column.label), made.input, back, was);
+      const line = Page.element("div", { class: "what-if-line" }, Page.element("label", { for: id }, ...Page.breakable(column.label)), made.input, back, was);
       controls.set(column.name, { show: made.show, mark, cell });
       mark();
       (at < FIRST ? inputs : more).append(line);
@@ -265,7 +265,8 @@ const WhatIf = (() => {
       const error = Math.max(...steps.map((/** @type {any} */ step) => step.error || 0));
       // The error after one walk for each background row also holds how these rows differ.
       const sure = `${found.walks > model.walks[0] ? "Largest" : "A first estimate, being refined. Largest"} standard error: ${classes ? `${Charts.write(100 * error, 2)} percentage points` : Charts.write(error, 2)}.`;
-      note.textContent = `Shapley values against ${model.walks[0]} typical training rows${model.result.calibration ? ", before calibration" : ""}. ${sure}`;
+      const what = classes ? "the probability" : "the prediction";
+      note.textContent = `The bars (Shapley values) divide the difference in ${what}${model.result.calibration ? ", before calibration," : ""} from ${model.walks[0]} typical training rows. ${sure}`;
       box.dataset.walks = String(found.walks);
     };
 
