@@ -81,7 +81,11 @@ class _Half:
         functions, values, first = self.functions[rows][:, sets], worth[rows, None], variances
         identity, least = torch.eye(len(rows), dtype=torch.float64), float(variances.max()) * _LEAST_NOISE
         while True:
-            factor = torch.linalg.cholesky((functions * variances) @ functions.T + noise * identity)
+            factor, failed = torch.linalg.cholesky_ex((functions * variances) @ functions.T + noise * identity)
+            if failed:
+                # By rounding: the covariance has no inverse with so little noise.
+                noise = least = 10 * noise
+                continue
             solved = torch.linalg.solve_triangular(factor, values, upper=False)
             whitened = torch.linalg.solve_triangular(factor, functions, upper=False)
             pull = (whitened.T @ solved)[:, 0]
@@ -122,7 +126,8 @@ class SparseFit:
             variances, noise = self.fit.spectrum(place)
             spread = np.array([one / comb(self.interactions.players, size) for size, one in enumerate(variances)])
             if scale > 0:
-                members, coefficients, share = self._sets(worth[:, game], scale * spread, scale * noise)
+                members, coefficients, share = self._sets(worth[:, game] / scale**0.5, spread, noise)
+                coefficients *= scale**0.5
                 odd = (self.fit.coalitions.astype(np.int64) @ members.T) % 2
                 rest[:, game] -= (1 - 2 * odd) @ coefficients
                 found[:, game] = numbers_of(self.interactions, members, coefficients)
