@@ -38,7 +38,7 @@ def table(section: SectionView, content: ReportContent) -> None:
             words += f". {more:,}{' more' * bool(equal)} {by_count(more, 'row equals', 'rows equal')} one in every "
             words += "feature and the target"
         section.text(f"{words}.")
-    section.items(stored.notes)
+    section.items([note for note in stored.notes if stored.shared_rows is None or "in the training rows" not in note])
     if stored.class_counts is not None:
         section.table(frame_table(stored.class_counts, "Rows by class and part.", index="class", sortable=True))
     if stored.columns is not None:

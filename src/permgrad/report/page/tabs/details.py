@@ -155,8 +155,8 @@ def paths(section: SectionView, content: ReportContent) -> None:
 
 
 def maps(section: SectionView, content: ReportContent) -> None:
-    """The activation maps of single rows, of a network whose image hardly counts."""
-    drawn = [] if content.image_counts else [row for row in content.rows if row.heat is not None]
+    """The activation map of one row, of a network whose image hardly counts."""
+    drawn = [] if content.image_counts else [row for row in content.rows if row.heat is not None][:1]
     section.text(map_words(content.paths) if drawn else "")
     for row in drawn:
         assert row.heat is not None

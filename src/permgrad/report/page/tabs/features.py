@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 #: Rows that a value has at least if its mean outcome is compared in a sentence, and features of the first figures.
 _USABLE, _DRAWN = 30, 25
+#: Features that are drawn with the data on paper. Cards show the others on the screen.
+_BESIDE = 3
 
 
 def ranking(section: SectionView, content: ReportContent) -> None:
@@ -165,14 +167,15 @@ def beside_the_data(section: SectionView, content: ReportContent) -> None:
     hint = stored.get("leakage")
     if hint:
         section.items([hint["text"] + ".", *(f"From the data card: {note}" for note in hint["notes"])])
-    for entry in stored["features"]:
+    for place, entry in enumerate(stored["features"]):
         title = clean(entry["feature"])
         section.add("heading", title)
-        section.figure(
-            plots.levels(entry["levels"], outcome=stored["outcome"], overall=stored["overall"]),
-            f"{title}: rows, {clean(stored['outcome'])} and mean attribution by value. Whiskers: two standard errors. "
-            f"Baseline: {clean(stored['baseline'])}.",
-        )
+        if place < _BESIDE:
+            section.figure(
+                plots.levels(entry["levels"], outcome=stored["outcome"], overall=stored["overall"]),
+                f"{title}: rows, {clean(stored['outcome'])} and mean attribution by value. Whiskers: two standard "
+                f"errors. Baseline: {clean(stored['baseline'])}.",
+            )
         usable = [row for row in entry["levels"] if row["rows"] >= _USABLE and row["outcome"] is not None]
         if len(usable) > 1:
             commonest, high = (max(usable, key=itemgetter(key)) for key in ("rows", "outcome"))

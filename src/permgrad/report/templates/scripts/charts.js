@@ -337,21 +337,20 @@ const Charts = (() => {
 
   /**
    * A table of coloured cells: a whole chart. `shade` is in 0 … 1, `words` what a cell says.
-   * @param {{rows: string[], columns: string[], shade: number[][], words: string[][], rowLabel?: string,
-   *   columnLabel?: string}} data
+   * @param {{rows: string[], columns: string[], shade: number[][], words: string[][]}} data
    */
   const heat = (data, size = {}) => {
     const wide = Math.max(44, Math.min(110, 420 / Math.max(data.columns.length, 1)));
     const { svg, frame } = chart({
-      width: 150 + wide * data.columns.length, height: 74 + 34 * data.rows.length, left: 130, top: 46, bottom: 20, ...size,
+      width: 190 + wide * data.columns.length, height: 104 + 34 * data.rows.length, left: 130, top: 76, bottom: 20, ...size,
     }, data.rows.map((row, at) => `${row}: ${data.columns.map((column, to) => `${column} ${data.words[at][to]}`).join(", ")}.`).join(" "));
     const x = band(data.columns.map((_, at) => `${at}`), [frame.left, frame.left + wide * data.columns.length], 0.04);
     const y = band(data.rows.map((_, at) => `${at}`), [frame.top, frame.height - frame.bottom], 0.06);
     data.columns.forEach((name, to) => {
-      svg.append(text(x(`${to}`) + x.size / 2, frame.top - 8, shorten(name, Math.round(wide / 7)), { "text-anchor": "middle" }));
+      svg.append(text(0, 0, fitted(name, 84), { transform: `translate(${x(`${to}`) + x.size / 2} ${frame.top - 8}) rotate(-40)` }));
     });
     data.rows.forEach((row, at) => {
-      svg.append(text(frame.left - 8, y(`${at}`) + y.size * 0.64, shorten(row, 18), { "text-anchor": "end" }));
+      svg.append(text(frame.left - 8, y(`${at}`) + y.size * 0.64, fitted(row, frame.left - 10), { "text-anchor": "end" }));
       data.columns.forEach((column, to) => {
         const shade = Math.min(Math.max(data.shade[at][to] || 0, 0), 1);
         svg.append(
@@ -365,8 +364,6 @@ const Charts = (() => {
         );
       });
     });
-    if (data.columnLabel) svg.append(text(frame.left, 14, data.columnLabel));
-    if (data.rowLabel) svg.append(text(0, 14, data.rowLabel));
     return svg;
   };
 

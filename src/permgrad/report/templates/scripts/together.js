@@ -42,7 +42,6 @@ const Together = (() => {
     const width = wide(560);
     const left = Math.min(170, width * 0.34);
     const size = Math.min(56, (width - left - 60) / count);
-    const letters = Math.floor(left / 7.4);
     const top = 96;
     const clear = data.clear.filter(Boolean).length;
     const { svg } = Charts.chart({ width: left + size * count + 60, height: top + size * count + 6 },
@@ -50,10 +49,10 @@ const Together = (() => {
     const most = Math.max(...data.value.map(Math.abs)) || 1;
     names.slice(0, -1).forEach((/** @type {string} */ name, /** @type {number} */ at) => {
       const x = left + (at + 0.5) * size;
-      svg.append(text(0, 0, shorten(name, 16), { transform: `translate(${x} ${top + at * size - 8}) rotate(-40)` }));
+      svg.append(text(0, 0, Charts.fitted(name, 76), { transform: `translate(${x} ${top + at * size - 8}) rotate(-40)` }));
     });
     names.slice(1).forEach((/** @type {string} */ name, /** @type {number} */ at) => {
-      svg.append(text(left - 8, top + (at + 0.5) * size + 4, shorten(name, letters), { "text-anchor": "end" }));
+      svg.append(text(left - 8, top + (at + 0.5) * size + 4, Charts.fitted(name, left - 10), { "text-anchor": "end" }));
     });
     data.pairs.forEach((/** @type {string[]} */ pair, /** @type {number} */ at) => {
       const [column, row] = pair.map((name) => names.indexOf(name)).sort((a, b) => a - b);

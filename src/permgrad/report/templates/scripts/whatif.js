@@ -266,7 +266,7 @@ const WhatIf = (() => {
       // The error after one walk for each background row also holds how these rows differ.
       const sure = `${found.walks > model.walks[0] ? "Largest" : "A first estimate, being refined. Largest"} standard error: ${classes ? `${Charts.write(100 * error, 2)} percentage points` : Charts.write(error, 2)}.`;
       const what = classes ? "the probability" : "the prediction";
-      note.textContent = `The bars (Shapley values) divide the difference in ${what}${model.result.calibration ? ", before calibration," : ""} from ${model.walks[0]} typical training rows. ${sure}`;
+      note.textContent = `The bars (Shapley values) divide the difference in ${what}${model.result.calibration ? ", before calibration," : ""} from ${model.walks[0]} typical training rows. ${box.closest(".row-page")?.querySelector(":scope > figure") ? `They can differ from the bars above, which ${classes ? "divide the raw score" : "start from another row"}. ` : ""}${sure}`;
       box.dataset.walks = String(found.walks);
     };
 
