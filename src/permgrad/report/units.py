@@ -33,10 +33,17 @@ def advantage(explanation: Explanation, measured: Mapping[str, Any]) -> float | 
         >>> advantage(explained, {"test": {"mse": 4.0}, "constant": {"mse": 10.0, "learnt": True}})
         6.0
     """
-    metric = _METRICS.get(str(explanation.meta.get("loss")))
+    if "increase" not in str(explanation.meta.get("quantity")):
+        return None
+    return advantage_in(str(explanation.meta.get("loss")), measured)
+
+
+def advantage_in(loss: str, measured: Mapping[str, Any]) -> float | None:
+    """Return how much lower the model's loss is than a constant's, or None if the model has learned nothing."""
+    metric = _METRICS.get(loss)
     test, constant = measured.get("test") or {}, measured.get("constant") or {}
     ends = [float(entry[metric]) for entry in (constant, test) if metric is not None and entry.get(metric) is not None]
-    if "increase" not in str(explanation.meta.get("quantity")) or not constant.get("learnt", False) or len(ends) < 2:
+    if not constant.get("learnt", False) or len(ends) < 2:
         return None
     difference = ends[0] - ends[1]
     return difference if difference > 0 else None

@@ -22,3 +22,12 @@ def test_a_share_below_nothing_is_told():
 
 def test_nothing_is_told_of_other_shares():
     assert len(_feature_lines(top(0.27))) == len(_feature_lines(top(-0.001))) == 2
+
+
+def test_importances_are_shares_of_the_advantage_where_there_is_one():
+    absolute, shares = _feature_lines(top(0.27)), _feature_lines(top(0.27), whole=2.0)
+    assert "how much the loss grows" in absolute[0]
+    assert "%" not in absolute[1].split("[")[0]
+    assert "advantage over a constant" in shares[0]
+    value = float(top(0.27)["importance"].iloc[0])
+    assert f"{50 * value:.1f} %" in shares[1]

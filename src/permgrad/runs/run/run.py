@@ -25,6 +25,7 @@ from permgrad.report.sentences import (
     path_words,
     related_words,
 )
+from permgrad.report.units import advantage_in
 from permgrad.runs.folder import folder as folders
 from permgrad.runs.folder.documents import (
     BRANCHES,
@@ -184,7 +185,9 @@ def summarise(folder: Path, *, already: bool = False) -> Outcome:
         lines += _metric_lines(metrics)
         path = folder / "explanations" / GROUPS
         groups = path if path.is_file() and read_json(path) else None
-        lines += [*_feature_lines(top, related, learnt=learnt, groups=groups), *_branch_lines(branches)]
+        whole = advantage_in("squared_error" if metrics["task"] == "regression" else "cross_entropy", metrics)
+        lines += _feature_lines(top, related, learnt=learnt, groups=groups, whole=whole)
+        lines += _branch_lines(branches)
         if (refits := saved_explanation(folder, "refits")) is not None:
             lines.append(training_words(refits))
         return Outcome(facts, "\n".join([*lines, f"Report: {report}"]))
@@ -229,12 +232,18 @@ def _feature_lines(
     *,
     learnt: bool = True,
     groups: Path | None = None,
+    whole: float | None = None,
 ) -> list[str]:
-    """List the leading features. ``groups``: a file of columns that move together."""
+    """List the leading features. ``groups``: a file of columns that move together. ``whole``: the model's advantage."""
     adjusted_p = top["p_adjusted"] if "p_adjusted" in top else top["importance"] * math.nan
     clear, tests = clearly(top["importance"], adjusted_p), int(adjusted_p.notna().sum())
     whose = f"{len(top)} features" + ("" if learnt else ", of a model that learned nothing")
-    lines = [f"Most important of {whose} (how much the loss grows when one is shuffled, 95 % interval):"]
+    lost = "how much the loss grows" if whole is None else "how much of its advantage over a constant the model loses"
+    lines = [f"Most important of {whose} ({lost} when one is shuffled, 95 % interval):"]
+
+    def written(number: float) -> str:
+        return f"{number:.3g}" if whole is None else f"{100 * number / whole:z.1f} %"
+
     width = min(max((len(str(name)) for name in top["feature"].head(most)), default=0), 40)
     below = False
     for place, row in enumerate(top.head(most).to_dict(orient="records"), start=1):
@@ -242,8 +251,8 @@ def _feature_lines(
         paths = [name for name in _PATHS if name in row and min(row["ci_low"], row["importance"]) > 0]
         shares = ", ".join(f"{name} {row[name] / row['importance']:z.0%}" for name in paths)
         below |= "-" in shares
-        interval = f"[{row['ci_low']:.3g}, {row['ci_high']:.3g}]"
-        mark, name, value = "*" if clear[place - 1] else " ", str(row["feature"])[:40], f"{row['importance']:.3g}"
+        interval = f"[{written(row['ci_low'])}, {written(row['ci_high'])}]"
+        mark, name, value = "*" if clear[place - 1] else " ", str(row["feature"])[:40], written(row["importance"])
         lines.append(f"{mark} {place:>2}. {name:<{width}}  {value:>8}  {interval:<22} {shares}".rstrip())
     if clear.any():
         lines.append(
