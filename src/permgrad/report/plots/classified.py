@@ -40,7 +40,7 @@ def confusion_matrix(
     figure, axes = base.one_panel(side + 1.7, side + 0.9, title)
     texts = np.array([[f"{count:,.0f}" for count in row] for row in counts]) if len(labels) <= 12 else None
     names = labels_of(labels, 14)
-    size = style.SIZE_LABEL if len(labels) <= 8 else style.SIZE_SMALL - 1
+    size = style.SIZE_LABEL if len(labels) <= 8 else style.SIZE_SMALL - 0.5
     base.heat_table(axes, shares, texts, (names, names), size=size)
     base.name_columns(axes, names, slanted=len(labels) > 3 and max(map(len, names)) > 5)
     axes.set_xlabel("predicted")
@@ -188,7 +188,7 @@ def _reliability_curves(
     )  # fmt: skip
     base.unit_square(axes)
     words = f"calibration error {number(curve.error, 2)}\n(by chance {number(curve.chance, 2)})"
-    size = style.SIZE_SMALL if single else style.SIZE_SMALL - 1
+    size = style.SIZE_SMALL if single else style.SIZE_SMALL - 0.5
     look: dict[str, Any] = {"ha": "right", "va": "bottom", "fontsize": size, "color": style.INK, "linespacing": 1.3}
     base.note(axes, words, (0.97, 0.04 if single else 0.2), of="axes fraction", **look)
     if single:

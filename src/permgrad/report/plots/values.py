@@ -135,7 +135,7 @@ def _panel(axes: Any, entry: dict[str, Any], mean: Floats, chosen: list[int]) ->
     axes.set_xlim(-0.6, len(words) - 0.4)
     left = int(entry.get("levels", len(entry["at"]))) - len(words)
     if left > 0:
-        more, small = f"{left:,} more level{'s' * (left > 1)}", style.SIZE_SMALL - 1
+        more, small = f"{left:,} more level{'s' * (left > 1)}", style.SIZE_SMALL - 0.5
         axes.text(1, 0.97, more, ha="right", va="top", transform=axes.transAxes, fontsize=small, color=style.MUTED)
 
 

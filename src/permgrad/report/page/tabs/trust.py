@@ -181,10 +181,10 @@ def _interval_groups(
         return
     below = sum(group["covered_high"] < scored["coverage"] for group in groups)
     call = "predict_interval" if "width" in scored else "predict_set"
-    few = f"{below:,}" if below else "none"
+    whole, share = counted(len(groups), "group"), "the 95\u00a0% interval of this share"
+    first = f"In {below:,} of the {whole}, {share} is below" if below else f"In none of the {whole} is {share} below"
     section.text(
-        f"In {few} of the {counted(len(groups), 'group')}, the 95\u00a0% interval of this share is below "
-        f"{percent(scored['coverage'])}. By chance alone, about {number(0.025 * len(groups), 2)} would be. "
+        f"{first} {percent(scored['coverage'])}. By chance alone, about {number(0.025 * len(groups), 2)} would be. "
         f"In Python, model.{call}(X, groups=…) makes the share hold in each group of a column.",
     )
     columns = [

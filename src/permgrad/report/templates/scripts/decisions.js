@@ -254,7 +254,7 @@ const Decisions = (() => {
       words.textContent = `${percent(share)} of the ${data.rows.toLocaleString("en-US")} test rows are predicted to within ${write(limit)}.`
         + (list.length > 1 ? ` It is most where predictions are ${range(top)} (${percent(top.share)}), and least at ${range(worst)} (${percent(worst.share)}).` : "");
       redraw(first, bands(data, limit), "Median error (line), the middle half and nine in ten of the errors (areas), by prediction. Dashed: the tolerance.");
-      redraw(second, shares(data, limit), "Share of test rows within the tolerance, by prediction. Each point has as many rows.");
+      redraw(second, shares(data, limit), "Share of test rows within the tolerance, by prediction. Each point stands for about as many rows as the others.");
     };
     box.append(element("div", { class: "controls" }, field("Tolerance", bar), field("Value", typed)), words, first, second);
     show();
