@@ -15,6 +15,7 @@ coalitions, and fits the coefficients of the largest ones by ridge regression.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations, islice
@@ -82,7 +83,7 @@ class _Half:
         identity, least = torch.eye(len(rows), dtype=torch.float64), float(variances.max()) * _LEAST_NOISE
         while True:
             factor, failed = torch.linalg.cholesky_ex((functions * variances) @ functions.T + noise * identity)
-            if failed:
+            if failed and math.isfinite(noise):
                 # By rounding: the covariance has no inverse with so little noise.
                 noise = least = 10 * noise
                 continue
