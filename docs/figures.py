@@ -428,8 +428,8 @@ SENTENCES = (
     Sentence(
         DOCS + "interactions.md",
         "verify_interactions",
-        "error was at most {:.2f} times that of the best approximator of shapiq on each of five kinds of games, and with "
-        "40 players (3,000 calls) at most {:.2f} times on each of two.",
+        "error was at most {:.2f} times that of the best approximator of shapiq on each of five kinds of games, and "
+        "with 40 players (3,000 calls) at most {:.2f} times on each of two.",
         lambda record: [
             max(row["ratio"] for row in record["results"][f"calls {players}"]["figures"]) for players in (16, 40)
         ],
