@@ -285,7 +285,7 @@ def main() -> int:
     numbers = [row for row in results if "crps" in row]
     classes = [row for row in results if "crps" not in row]
     fewest, most = min(map(len, lines)), max(map(len, lines))
-    text = f"Preset {preset!r}, {fewest} to {most} splits of each table."
+    text = f"Preset {preset!r}, {most} splits of each table{f', at least {fewest}' if fewest < most else ''}."
     if arguments.finished and fewest < splits:
         faults.append(f"not finished, asked for {splits} splits of each table")
     if missing := [table.name for table in tables if not any(row["table"] == table.name for row in results)]:
