@@ -51,7 +51,7 @@ def direction_of(model, X, **options):
 def test_each_mean_is_that_of_predictions_with_the_feature_set(models, task):
     X, regressor, classifier = models
     model = regressor if task == "regression" else classifier
-    some = X[:150]
+    some = X[:90]
     found = direction_of(model, some)
     assert set(found) == {"number", "count", "flag", "kind", "some"}, "a constant pushes nowhere"
     for name, own in found.items():
@@ -109,7 +109,7 @@ def test_a_long_table_is_seen_from_end_to_end(models):
 
 def test_rows_count_as_much_as_their_weight(models):
     X, regressor, _ = models
-    some = X[:120].reset_index(drop=True)
+    some = X[:90].reset_index(drop=True)
     kept = some["kind"].isin(["u", "v"]).to_numpy() & (some["number"] < 1).to_numpy()
     background = X[200:]
     left_out = direction_of(regressor, some, sample_weight=kept.astype(float), background=background)
@@ -118,7 +118,7 @@ def test_rows_count_as_much_as_their_weight(models):
 
     times = np.random.default_rng(0).integers(1, 4, len(some))
     repeated = some.loc[np.repeat(np.arange(len(some)), times)].reset_index(drop=True)
-    assert len(repeated) > 200, "some rows stand for all of these"
+    assert len(repeated) > 100, "some rows stand for all of these"
     weighted = direction_of(regressor, some, sample_weight=times.astype(float), background=background)
     for name, own in weighted.items():
         edited = some.copy()
