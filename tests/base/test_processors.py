@@ -19,6 +19,7 @@ NAMES = (
     "OMP_WAIT_POLICY",
     "GOMP_SPINCOUNT",
     "KMP_BLOCKTIME",
+    "OPENBLAS_THREAD_TIMEOUT",
 )
 
 
@@ -55,11 +56,12 @@ def test_threads_sleep_while_they_wait_unless_the_user_decides(unset, monkeypatc
     assert {os.environ[name] for name in NAMES[:3]} == {"3"}
     assert int(os.environ["GOMP_SPINCOUNT"]) < 300_000
     assert os.environ["KMP_BLOCKTIME"] == "0"
+    assert int(os.environ["OPENBLAS_THREAD_TIMEOUT"]) < 26
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     monkeypatch.setenv("GOMP_SPINCOUNT", "7")
     prepare_threads(None)
     assert (os.environ["OMP_NUM_THREADS"], os.environ["GOMP_SPINCOUNT"]) == ("2", "7")
-    for name in ("GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
+    for name in NAMES[4:]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
     prepare_threads(None)

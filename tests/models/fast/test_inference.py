@@ -20,6 +20,7 @@ from permgrad.models.fast.folding import DenseStack, MapTail, max_pool
 from permgrad.models.fast.image_chain import near
 from permgrad.models.fast.inference import FoldedNetwork, fold
 from permgrad.models.network.blocks import ACTIVATIONS
+from permgrad.models.network.members import MemberLinear, MemberMean
 from permgrad.models.network.network import HybridNetwork
 
 
@@ -91,6 +92,7 @@ def test_a_folded_network_predicts_what_the_network_does(options, batch, blurred
         [nn.ReLU(), nn.LayerNorm(5), nn.Linear(5, 2)],
         [nn.Dropout(), nn.ReLU(inplace=True), nn.Linear(5, 2), nn.ReLU(inplace=True), nn.SiLU(inplace=True)],
         [nn.BatchNorm1d(5, track_running_stats=False), nn.Linear(5, 2)],
+        [nn.SiLU(), MemberLinear({"a": 1}, 3, members=5, per_member=("a",), shared=False), MemberMean(5), nn.SiLU()],
         [],
     ],
 )
@@ -103,6 +105,7 @@ def test_a_stack_is_its_layers(layers):
         found = DenseStack(layers)(rows)
         assert torch.equal(rows, kept)
         torch.testing.assert_close(found, net(rows), rtol=1e-12, atol=1e-12)
+        assert torch.equal(DenseStack(layers, fresh=True)(rows), found)
 
 
 @pytest.mark.parametrize(

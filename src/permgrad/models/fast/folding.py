@@ -14,13 +14,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from permgrad.models.network.members import MemberLinear, MemberMean
+
 Step = Callable[[Tensor], Tensor]
 
 #: Layers that do nothing in eval mode.
 _NOTHING = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 #: What torch's layers compute, as it was when this was loaded: who patches a class wants to be called.
 _FORWARDS: dict[type[nn.Module], Any] = {
-    kind: kind.forward for kind in (nn.Linear, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d)
+    kind: kind.forward
+    for kind in (nn.Linear, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.SiLU, nn.MaxPool2d)
 }
 #: Activations, which act on each number alone.
 POINTWISE = (
@@ -88,25 +91,34 @@ class Affine:
 
 
 def folded(layers: Sequence[nn.Module]) -> list[Any]:
-    """Return the layers that do something in eval mode, batch normalisation as an affine map."""
+    """Return the layers that do something in eval mode, batch normalisation as an affine map, a mean as one layer."""
     normalises = (nn.BatchNorm1d, nn.BatchNorm2d)
-    return [
-        Affine(layer) if isinstance(layer, normalises) and layer.running_mean is not None else layer
-        for layer in layers
-        if not isinstance(layer, _NOTHING)
-    ]
+    steps: list[Any] = []
+    for layer in layers:
+        last = steps[-1] if steps else None
+        if isinstance(layer, MemberMean) and isinstance(last, MemberLinear) and last.is_last:
+            weight, bias = last.mean()
+            steps[-1] = partial(functional.linear, weight=weight.detach(), bias=bias.detach())
+        elif isinstance(layer, normalises) and layer.running_mean is not None:
+            steps.append(Affine(layer))
+        elif not isinstance(layer, _NOTHING):
+            steps.append(layer)
+    return steps
 
 
 class DenseStack:
     """Layers one after the other on the last dimension, batch normalisation folded into the dense layer behind it.
 
+    ``fresh``: nobody else reads the tensors that it is given, so they may be overwritten.
+
     Shape: As the layers'.
     """
 
-    def __init__(self, layers: Sequence[nn.Module]) -> None:
+    def __init__(self, layers: Sequence[nn.Module], *, fresh: bool = False) -> None:
         self.steps: list[Step] = []
-        for layer in folded(layers):
+        for number, layer in enumerate(folded(layers)):
             before = self.steps[-1] if self.steps else None
+            own = getattr(before, "func", None) is functional.linear or (fresh and number == 0)
             if is_plain(layer, nn.Linear):
                 weight, bias = layer.weight.detach(), None if layer.bias is None else layer.bias.detach()
                 if isinstance(before, Affine):
@@ -115,8 +127,10 @@ class DenseStack:
                     total = wide @ before.shift if bias is None else wide @ before.shift + bias.double()
                     weight, bias = (wide * before.scale).to(weight.dtype), total.to(weight.dtype)
                 self.steps.append(partial(functional.linear, weight=weight, bias=bias))
-            elif getattr(before, "func", None) is functional.linear and is_plain(layer, nn.ReLU):
+            elif own and is_plain(layer, nn.ReLU):
                 self.steps.append(torch.relu_)
+            elif own and is_plain(layer, nn.SiLU):
+                self.steps.append(partial(functional.silu, inplace=True))
             elif getattr(layer, "inplace", False):
                 # What it is given may be somebody's rows, or a cache.
                 self.steps.append(partial(_of_a_copy, layer))

@@ -84,7 +84,7 @@ class TableEntry:
             index = torch.tensor([self.numeric[columns[k]] for k in numeric], device=new.device)
             after, before = (self.branch.embedding.embed_some(values[:, numeric], index) for values in (new, old))
             change = torch.cat([after - before, change], dim=1)
-        return entered + (change @ read.T).reshape(entered.shape)
+        return torch.addmm(entered.flatten(1), change, read.T).view(entered.shape)
 
 
 @dataclass
@@ -116,7 +116,7 @@ class HeadEntry:
         if chain is not None and chain.first is None:
             # A map, channels last: to flatten it otherwise would cost more than half of the product.
             columns["image"] = near(columns["image"], chain.segments[-1].channels, chain.segments[-1].out_size)
-        return cls(first, DenseStack(list(head)[1:]), columns)
+        return cls(first, DenseStack(list(head)[1:], fresh=members), columns)
 
     def share(self, path: str, embedding: Tensor) -> Tensor:
         """Return what a path, a vector or a map, adds to the first layer's output before the bias ``(rows, units)``."""

@@ -83,10 +83,9 @@ class MemberLinear(nn.Module):
 
     def join(self, shares: list[Tensor]) -> Tensor:
         """Return the layer's output from the shares of all paths."""
-        total = shares[0]
+        joined: Tensor = shares[0].unflatten(-1, (self.members, self.units)) + self.bias
         for share in shares[1:]:
-            total = total + share
-        joined: Tensor = total.unflatten(-1, (self.members, self.units)) + self.bias
+            joined += share.unflatten(-1, (self.members, self.units))
         return joined
 
     def columns(self, path: str) -> Tensor:
@@ -96,6 +95,15 @@ class MemberLinear(nn.Module):
             assert self.scale is not None
             weight = weight * self.scale[:, None, self._place(path, common=True)]
         return weight.expand(self.members, -1, -1).flatten(0, 1)
+
+    @property
+    def is_last(self) -> bool:
+        """Whether each member has its own matrix, on its own vector alone."""
+        return not self.shared and self.per_member == tuple(self.widths) and len(self.widths) == 1
+
+    def mean(self) -> tuple[Tensor, Tensor]:
+        """Return the matrix ``(units, in_features)`` and the bias of the members' mean, if ``is_last``."""
+        return self.weight.transpose(0, 1).flatten(1) / self.members, self.bias.mean(dim=0)
 
     def pull(self, slopes: Tensor) -> Tensor:
         """Return slopes towards the joined input ``(…, in_features)`` from those towards ``(…, members, units)``."""
