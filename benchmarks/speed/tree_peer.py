@@ -138,7 +138,68 @@ def timed(words: list[str]) -> tuple[dict[str, float], str]:
         words, env=environment, text=True, bufsize=1, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
         assert process.stdout is not None
-        stored = RESULTS / "tree_peer.json"
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if (match := _LEFT.search(line)) and int(match[1]) >= 25:
+                said.append((time.monotonic() - start, float(match[4]) * (60 if match[5] == "min" else 1)))
+    seconds = time.monotonic() - start
+    if process.returncode:
+        raise RuntimeError(f"{words}: {''.join(lines[-20:])}")
+    found = {"seconds": seconds, "processor": spent() - before}
+    if said:
+        found["left"] = said[0][1] / (seconds - said[0][0])
+    return found, lines[-1]
+
+
+def measure(name: str, folder: Path) -> dict[str, Any]:
+    """Run both contestants on a table."""
+    words, out = run_of(name, folder)
+    ours, _ = timed(words)
+    scores, shape = json.loads((out / "metrics.json").read_text()), table_of(name)[0].shape
+    page = folder / f"{name}.html"
+    theirs, last = timed([sys.executable, "-m", "benchmarks.speed.tree_peer", name, "--peer", str(page)])
+    return {
+        "table": name,
+        "commit": commit(),
+        "rows": shape[0],
+        "columns": shape[1],
+        "metric": SETS[name],
+        **{f"permgrad: {key}": ours.get(key) for key in ("seconds", "processor", "left")},
+        "permgrad: score": scores["test"][SETS[name]],
+        "permgrad: MB": (out / "report.html").stat().st_size / 1e6,
+        **{f"LightGBM: {key}": value for key, value in theirs.items()},
+        "LightGBM: score": json.loads(last),
+        "LightGBM: MB": page.stat().st_size / 1e6,
+    }
+
+
+@contextmanager
+def busy() -> Iterator[None]:
+    """Keep both processors busy, from a second and a half after the start: what was seen to be free is taken."""
+    loop = [sys.executable, "-c", "import time; time.sleep(1.5)\nwhile True: pass"]
+    processes = [subprocess.Popen(loop) for _ in range(2)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def main() -> int:
+    """Measure the tables, and write the record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sets", nargs="*", help=f"some of {', '.join(SETS)}")
+    parser.add_argument("--peer", type=Path, help="only the peer, which writes this page")
+    parser.add_argument("--no-record", action="store_true", help="do not write benchmarks/results")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.sets) - set(SETS):
+        parser.error(f"unknown tables: {', '.join(sorted(unknown))}")
+    if arguments.peer is not None:
+        print(json.dumps(peer(arguments.sets[0], arguments.peer)))
+        return 0
+    stored = RESULTS / "tree_peer.json"
     results = json.loads(stored.read_text())["results"] if stored.exists() and arguments.sets else {}
     lines = results.setdefault("tables", {})
     with tempfile.TemporaryDirectory() as temporary:
