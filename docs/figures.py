@@ -319,13 +319,18 @@ def _speed_rows(record: Any) -> list[list[str]]:
 def _peer_rows(record: Any) -> list[list[str]]:
     """Return a row of each table: seconds and scores of a run and of LightGBM with TreeSHAP."""
     rows = []
-    for line in record["results"]:
-        seconds, scores = (
-            [line[f"{who}: {what}"] for who in ("permgrad run", "LightGBM")] for what in ("seconds", "score")
-        )
-        metric = line["metric"].replace("_", "-")
-        rows.append([line["table"], *(f"{one:.1f}" for one in seconds), metric, *(f"{one:.4g}" for one in scores)])
+    for line in record["results"]["tables"].values():
+        times = [line["permgrad: seconds"], line["permgrad: processor"], line["LightGBM: seconds"]]
+        scores = [f"{line[f'{who}: score']:.4g}" for who in ("permgrad", "LightGBM")]
+        size = f"{line['rows']:,} × {line['columns']}"
+        rows.append([line["table"], size, *(f"{one:.0f}" for one in times), line["metric"].replace("_", "-"), *scores])
     return rows
+
+
+def _times_left(record: Any) -> list[float]:
+    """Return the smallest and the largest of what runs say is left, as multiples of what they then take."""
+    said = [line["permgrad: left"] for line in record["results"]["tables"].values() if line["permgrad: left"]]
+    return [min(said), max(said)]
 
 
 def _keras(record: Any, table: str) -> Any:
@@ -613,6 +618,15 @@ SENTENCES = (
         lambda record: [record["results"]["notebook"]["times as fast"]],
     ),
     Sentence(
+        DOCS + "speed.md",
+        "tree_peer",
+        "processors busy, the run on HELOC takes {:.1f} times as long",
+        lambda record: [
+            record["results"]["busy"]["seconds"] / record["results"]["tables"]["heloc"]["permgrad: seconds"]
+        ],
+    ),
+    Sentence(DOCS + "speed.md", "tree_peer", "is {:.2f} to {:.2f} times what the rest then takes", _times_left),
+    Sentence(
         DOCS + "any-model.md",
         "multimodal_shapley_speed",
         "reaches the same error {:.1f} times as fast as the best approximator of shapiq and {:.1f} times as fast as "
@@ -700,7 +714,7 @@ TABLES = (
     Table(
         DOCS + "speed.md",
         "tree_peer",
-        "| table | permgrad run | LightGBM with TreeSHAP | metric | permgrad | LightGBM |",
+        "| table | rows × columns | run: s | processor s | LightGBM: s | metric | run | LightGBM |",
         _peer_rows,
     ),
     Table(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from permgrad.evaluation.segments import find_segments
 from permgrad.evaluation.skill import Predicted, against_others, skill
 from permgrad.evaluation.thresholds import never_predicted
 from permgrad.report.page.content import DataSection, PredictionSection, ReportContent
+from permgrad.runs.run.reading import importance_shares, leakage_hint
 
 FEATURES = [f"x{place}" for place in range(6)]
 LABELS = {"random_forest": "random forest", "linear": "logistic or ridge regression"}
@@ -219,6 +221,7 @@ KINDS: dict[str, Callable[[str, np.random.Generator], Situation]] = {
     "good classes": _classified,
     "good numbers": _regression,
     "many classes": lambda kind, rng: _classified(kind, rng, shares=(0.3, 0.2, 0.2, 0.15, 0.15), skill_of=2.0),
+    "uneven classes": lambda kind, rng: _classified(kind, rng, rows=(600, 900), shares=(0.95, 0.05)),
     "calibrated": lambda kind, rng: _classified(kind, rng, rows=(600, 3000), must_not=("calibration",)),
     "overconfident": _overconfident,
     "no skill": _no_skill,
@@ -306,6 +309,7 @@ def content_of(one: Situation) -> ReportContent:
         explanation=explanation,
         positive=positive,
         segments=find_segments(one.test, ours, positive=1),
+        reading={"leakage": leakage_hint(SimpleNamespace(card=None), explanation, importance_shares(explanation))},  # type: ignore[arg-type]
     )
 
 

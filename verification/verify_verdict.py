@@ -138,6 +138,9 @@ def _silence(one: Situation, spoken: dict[str, str], faults: Faults) -> None:
     faults.claim("a class never predicted is silent", ("never_predicted" in spoken) == bool(missed))
     rare = [label for label, rows in counts.items() if rows < 20] if len(counts) > 1 and len(one.truth) >= 100 else []
     faults.claim("a rare class is silent", ("rare" in spoken) == bool(rare))
+    few = min(counts, key=lambda label: counts[label])
+    found = len(counts) == len(one.classes) == 2 and counts[few] <= 0.25 * len(one.truth) and few in called
+    faults.claim("what it finds of a rare class is silent", ("finds" in spoken) == found)
 
 
 # ---- one check for each kind of sentence -----------------------------------------------------------------------------
@@ -329,6 +332,10 @@ def _worse_words(one: Situation, words: str, faults: Faults) -> None:
         rf"is (.+), (?:accuracy|the mean absolute error) is ({_NUMBER})(?: %)? \(95 % interval ({_NUMBER})(?: %)? to "
     )
     pattern += rf"({_NUMBER})(?: %)?, (\d+) rows\), on the other rows ({_NUMBER})(?: %)?\."
+    pattern += (
+        r"(?: Its classes are harder to tell: the most frequent one has (\S+) % of these rows, and (\S+) % of the "
+    )
+    pattern += r"others\.)?"
     match = re.fullmatch(pattern, words)
     faults.claim(f"worse: unknown sentence: {words}", match is not None)
     if match is None:
@@ -350,8 +357,43 @@ def _worse_words(one: Situation, words: str, faults: Faults) -> None:
     for what, text, value in zip(("score", "lower end", "upper end", "rest"), (match[5], match[6], match[7], match[9]),
                                  (scores[0], *ends, scores[1]), strict=True):  # fmt: skip
         faults.same(f"worse: {what}", text, times * value, 0.02 * times * (ends[1] - ends[0]))
+    if one.task != "regression":
+        own, rest = (pd.Series(one.truth[rows]).value_counts(normalize=True).max() for rows in (group, ~group))
+        faults.claim("worse: harder classes are silent", (match[10] is not None) == (rest - own > 0.0499))
+        if match[10] is not None:
+            faults.percent("worse: most frequent class", match[10], own)
+            faults.percent("worse: most frequent class of the others", match[11], rest)
     faults.claim("worse: by less than a tenth", ours >= 1.099 * theirs)
     faults.claim(f"worse: p is {p_value}", p_value < 0.005)
+
+
+def _finds_words(one: Situation, words: str, faults: Faults) -> None:
+    match = re.fullmatch(
+        r"It finds (\S+) % of the rows that are (.+), and (\S+) % of the rows that it predicts as \2 are "
+        r"\(at a threshold of 50 %\)\.",
+        words,
+    )
+    faults.claim(f"finds: unknown sentence: {words}", match is not None)
+    if match is None:
+        return
+    members, called = one.truth == match[2], one.guess[:, one.classes.index(match[2])] > 0.5
+    faults.claim("finds: the class is not rare", members.mean() <= 0.25)
+    faults.percent("finds: recall", match[1], float(called[members].mean()))
+    faults.percent("finds: precision", match[3], float(members[called].mean()))
+
+
+def _dominant_words(one: Situation, words: str, faults: Faults) -> None:
+    match = re.match(
+        r"(\w+) has (\S+) % of the importances of all (\d+) features added up\. If it is known only", words
+    )
+    faults.claim(f"dominant: unknown sentence: {words}", match is not None)
+    if match is None:
+        return
+    shares = np.clip(one.values, 0, None) / np.clip(one.values, 0, None).sum()
+    place = int(np.argmax(shares))
+    faults.claim("dominant: another feature", FEATURES[place] == match[1] and int(match[3]) == len(FEATURES))
+    faults.claim("dominant: it does not dominate", shares[place] > 0.66)
+    faults.percent("dominant: share", match[2], float(shares[place]))
 
 
 def _no_worse_words(one: Situation, words: str, faults: Faults) -> None:
@@ -491,6 +533,8 @@ _CHECKS: dict[str, Callable[[Situation, str, Faults], None]] = {
     "never_predicted": _never_words,
     "duplicates": _duplicate_words,
     "worse": _worse_words,
+    "finds": _finds_words,
+    "dominant": _dominant_words,
     "none_worse": _no_worse_words,
     "calibration": _calibration_words,
     "drift": _drift_sentence,

@@ -48,12 +48,16 @@ class Sample:
 
 @dataclass(frozen=True)
 class Points:
-    """Values that a feature is set to: the rows that have them, their place on an axis, and how they are written."""
+    """Values that a feature is set to: the rows that have them, their place on an axis, and how they are written.
+
+    ``levels`` is how many there are of a feature without order, of which the most frequent are set.
+    """
 
     numeric: bool
     rows: Integers
     at: list[float]
     labels: list[str]
+    levels: int = 0
 
 
 def feature_cards(
@@ -78,6 +82,7 @@ def feature_cards(
                     "at": points.at,
                     "label": points.labels,
                     "dates": numbers is not None,
+                    "levels": points.levels,
                 }
                 curves[name] = effect_curves(sample.raw, name, points, rows, predict)
                 card["mean"] = curves[name].mean(axis=0).tolist()
@@ -116,7 +121,9 @@ def points_of(column: pd.Series[Any], dates: Floats | None = None, count: int = 
     if numbers is not None:
         shown = shown[np.argsort(numbers[present[first[shown]]], kind="stable")]
     labels = levels[shown].tolist()
-    return Points(False, present[first[shown]].astype(np.int64), list(map(float, range(len(labels)))), labels)
+    return Points(
+        False, present[first[shown]].astype(np.int64), list(map(float, range(len(labels)))), labels, len(levels)
+    )
 
 
 def effect_curves(table: pd.DataFrame, name: str, points: Points, rows: Integers, predict: Predict) -> Floats:

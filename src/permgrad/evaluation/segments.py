@@ -62,6 +62,7 @@ def find_segments(
         - ``score`` with its 95 % interval ``low, high``, and ``rest``: the score of all other rows
         - ``p_value`` of the difference, and ``p_holm``, adjusted for all groups (None: too few rows)
         - ``worse``: whether ``p_holm`` is below 5 % and the errors are at least 10 % larger than those of other rows
+        - of classes ``commonest, rest_commonest``: the share of the most frequent class in the group and in the others
         - ``observed, predicted``: mean target and mean prediction (two classes: share and mean probability of the
           positive one, with ``recall`` and ``false_alarms``, the share of the other rows predicted as positive)
         - with ``covered`` the share of covered rows, with its 95 % interval ``covered_low, covered_high``
@@ -160,6 +161,7 @@ class _Rows:
     predicted: Floats | None
     called: Floats | None  # whether the row is predicted as positive
     shares: bool
+    truth: npt.NDArray[np.int64] | None = None  # the class, as a code
     covered: Floats | None = None
 
     @classmethod
@@ -170,10 +172,18 @@ class _Rows:
             return cls(np.abs(truth - scored.guess), truth, scored.guess, None, shares=False)
         best = scored.guess.argmax(axis=1)
         right = (best == scored.truth).astype(np.float64)
+        codes: npt.NDArray[np.int64] = scored.truth.astype(np.int64)
         if scored.classes != 2:
-            return cls(right, None, None, None, shares=True)
+            return cls(right, None, None, None, shares=True, truth=codes)
         is_positive = (scored.truth == positive).astype(np.float64)
-        return cls(right, is_positive, scored.guess[:, positive], (best == positive).astype(np.float64), shares=True)
+        return cls(
+            right,
+            is_positive,
+            scored.guess[:, positive],
+            (best == positive).astype(np.float64),
+            shares=True,
+            truth=codes,
+        )
 
     def scores(self, codes: npt.NDArray[np.int64], names: Sequence[str]) -> list[dict[str, Any]]:
         """Return the facts of each group with rows."""
@@ -193,6 +203,13 @@ class _Rows:
         else:
             low, high, p_values = self._mean_test(score, rest, sums(self.values**2), sizes)
         facts: dict[str, Any] = {"score": score, "low": low, "high": high, "rest": rest}
+        if self.truth is not None:
+            # Classes that no training row has count from −1 downwards.
+            classes = self.truth - self.truth.min()
+            table = np.bincount(codes * (classes.max() + 1) + classes, minlength=len(names) * int(classes.max() + 1))
+            table = table.reshape(len(names), -1)[used]
+            facts["commonest"] = table.max(axis=1) / sizes
+            facts["rest_commonest"] = (table.sum(axis=0) - table).max(axis=1) / (rows - sizes)
         if self.observed is not None and self.predicted is not None:
             facts |= {"observed": sums(self.observed) / sizes, "predicted": sums(self.predicted) / sizes}
         if self.observed is not None and self.called is not None:

@@ -22,6 +22,8 @@ NOT_BRANCHES = ("interaction", "paper", "total")
 #: Below this share of the branch weights, class activation maps show only a small part of the prediction. On Covertype
 #: it is 3 to 5 % for preset default and 11 % for preset fast.
 LEAST_IMAGE_SHARE = 0.1
+#: A group of rows is harder to predict if its most frequent class is rarer than that of the other rows by this much.
+LESS_FREQUENT = 0.05
 #: Most features of a group, and groups, that are named.
 _MEMBERS, _GROUPS = 8, 4
 
@@ -162,6 +164,17 @@ def leak_words(target: str, leaks: Sequence[Mapping[str, Any]], most: int = 5, *
     )
 
 
+def dominant_words(hint: Mapping[str, Any], features: int) -> str:
+    """Return a sentence on a feature that may give the outcome away: notes of the data card, or its share."""
+    name, notes = shorten(hint["feature"], 40), [clean(note).rstrip(".") for note in hint["notes"]]
+    share = f"{name} has {percent(hint['share'])} of the importances of all {features} features added up"
+    if notes:
+        return (
+            f"{'. '.join(f'{note[:1].upper()}{note[1:]}' if at else note for at, note in enumerate(notes))}. {share}."
+        )
+    return f"{share}. If it is known only after the outcome, or made from it, all scores are too good for a forecast."
+
+
 def reliability_words(curves: Sequence[Reliability], positive: str) -> str:
     """Summarise the reliability curves in a sentence."""
     error, chance = (float(np.mean([getattr(curve, name) for curve in curves])) for name in ("error", "chance"))
@@ -215,7 +228,7 @@ def map_words(branches: Mapping[str, Any]) -> str:
     amount = f"{round(100 * share)} %" if share >= 0.005 else "next to nothing"
     return (
         f"The image path has {amount} of the branch weights, so its activation maps show only a small part of the "
-        "prediction. Use the attributions. For meaningful maps, train a network on images alone "
+        "prediction. The bars of each row show all of it. For meaningful maps, train a network on images alone "
         '(branches=("image",)).'
     )
 
@@ -379,7 +392,10 @@ def group_words(group: Mapping[str, Any], score: str, show: Callable[[str], str]
     """Compare the score of a group with that of the other rows."""
     write, label = (percent, "accuracy") if score == "accuracy" else (number, "the mean absolute error")
     interval = f"95\u00a0% interval {write(group['low'])} to {write(group['high'])}"
-    return (
-        f"Where {show(group['feature'])} is {shorten(group['group'], 40)}, {label} is {write(group['score'])} "
-        f"({interval}, {counted(group['rows'], 'row')}), on the other rows {write(group['rest'])}."
-    )
+    words = f"Where {show(group['feature'])} is {shorten(group['group'], 40)}, {label} is {write(group['score'])} "
+    words += f"({interval}, {counted(group['rows'], 'row')}), on the other rows {write(group['rest'])}."
+    own, rest = (group.get(key) for key in ("commonest", "rest_commonest"))
+    if own is not None and rest is not None and own <= rest - LESS_FREQUENT:
+        words += f" Its classes are harder to tell: the most frequent one has {percent(own)} of these rows, and "
+        words += f"{percent(rest)} of the others."
+    return words

@@ -83,12 +83,15 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def numbers(values: Sequence[float] | npt.NDArray[np.float64], digits: int = 3) -> list[str]:
-    """Write the numbers of a column with equally many decimals: enough for the significant digits of the largest."""
+    """Write the numbers of a column with equally many decimals: enough for the significant digits of the largest.
+
+    Small numbers beside large ones get one decimal, so that they do not look like 0.
+    """
     array = np.asarray(values, dtype=np.float64)
     size = float(np.max(np.abs(array[np.isfinite(array)]), initial=0.0))
     if size == 0 or not 1e-5 <= size < 1e4:
         return [number(value, digits) for value in array.tolist()]
-    decimals = max(0, digits - 1 - math.floor(math.log10(size)))
+    decimals = max(int(bool(np.any((array != 0) & (np.abs(array) < 0.5)))), digits - 1 - math.floor(math.log10(size)))
     return ["0" if value == 0 else fixed(value, decimals) for value in array.tolist()]
 
 

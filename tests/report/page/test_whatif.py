@@ -126,7 +126,7 @@ const box = document.createElement("div");
 document.body.append(box);
 const said = [];
 const say = () => said.push([box.querySelector(".what-if-result").textContent, box.querySelectorAll(".changed").length,
-  box.querySelectorAll(".what-if-figure svg").length, box.querySelector("button:not(.back)").disabled]);
+  box.querySelectorAll(".what-if-figure svg").length, box.querySelector(".what-if-fold p button").disabled]);
 WhatIf.show(box, 1);
 say();
 const [number] = box.querySelectorAll("input[type=number]");
@@ -146,7 +146,7 @@ const select = box.querySelector("select[id^=what-if-]:not(#what-if-class)");
 select.selectedIndex = (select.selectedIndex + 1) % select.options.length;
 select.dispatchEvent(new Event("change"));
 say();
-box.querySelector("button:not(.back)").click();
+box.querySelector(".what-if-fold p button").click();
 say();
 const labelled = [...box.querySelectorAll("input, select")].every((one) => box.querySelector(`label[for="${one.id}"]`));
 said.push(labelled, number.value, box.querySelectorAll("img, b").length);

@@ -73,7 +73,7 @@ for _card in (
         notes=(
             "duration is known only after the call: a model that uses it describes, it cannot choose whom to call.",
             "unknown is a separate level; pdays is -1 for clients never contacted before.",
-            "Columns stand in another order than UCI's; a download is converted and then checked.",
+            "The columns have another order than at UCI. A download is converted, then checked.",
         ),
         download=Download("https://archive.ics.uci.edu/static/public/222/bank+marketing.zip", convert_bank),
     ),

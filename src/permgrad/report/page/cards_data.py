@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from permgrad.report.page.page_data import packed
 from permgrad.report.page.rows_data import positions
 from permgrad.report.ranks import RANKS, rank_texts, shown_ranks
+from permgrad.report.sentences import dominant_words
 from permgrad.report.units import advantage, error_without
 from permgrad.report.words import clean, confidence_words, quantity_of
 
@@ -44,11 +46,15 @@ def features_data(content: ReportContent) -> dict[str, Any] | None:
         data["list"]["without"] = [without(float(value)) for value in data["list"]["importance"]]
     if content.cards is not None:
         notes = {one["feature"]: one.get("notes", []) for one in (content.reading or {}).get("features", ())}
+        if (hint := (content.reading or {}).get("leakage")) is not None:
+            notes[hint["feature"]] = [dominant_words(hint, len(names)), *notes.get(hint["feature"], ())]
         related: dict[str, list[str]] = {}
         for pair in content.related:
             related.setdefault(pair["feature"], []).append(clean(pair["other"]))
-        data |= _cards(content.cards, content, {name: place for place, name in enumerate(names)})
-        for card, one in zip(data["cards"], content.cards.cards, strict=True):
+        cards = [content.cards.cards[at] for at in content.by_rank(one["feature"] for one in content.cards.cards)]
+        section = replace(content.cards, cards=cards)
+        data |= _cards(section, content, {name: place for place, name in enumerate(names)})
+        for card, one in zip(data["cards"], cards, strict=True):
             card["notes"] = [clean(note) for note in notes.get(one["feature"], ())]
             card["related"] = related.get(one["feature"], [])[:8]
     return data

@@ -285,7 +285,7 @@ def _all_metrics(section: SectionView, comparison: Comparison) -> None:
         means.append(figures_of(heading, column, write, marks))
         spread = wide.std(ddof=1).reindex(order)
         spreads.append(figures_of(heading, spread, partial(number, digits=2)))
-    section.table(table_of(f"Means over {word}s. The best of each column is bold.", means))
+    section.table(table_of(f"Means over {word}s. Bold: the best of each column.", means))
     section.table(table_of(f"Standard deviations over {word}s.", spreads, sortable=False), f"Spread over {word}s")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -324,6 +324,14 @@ class ReportContent:
         """Return the position of the positive one of two classes: by default the second."""
         labels = [str(label) for label in classes]
         return labels.index(str(self.positive)) if str(self.positive) in labels else 1
+
+    def by_rank(self, names: Iterable[Any]) -> list[int]:
+        """Return the positions of features or columns, the most important first, in the ranking as it now is."""
+        explanation, places = self.explanation, dict[str, int]()
+        if explanation is not None:
+            ranking, groups = explanation.ranking(), explanation.groups or {}
+            places = {str(column): at for at, name in enumerate(ranking) for column in (name, *groups.get(name, ()))}
+        return [at for at, _ in sorted(enumerate(names), key=lambda pair: places.get(str(pair[1]), len(places)))]
 
     @property
     def paths(self) -> Mapping[str, Any]:

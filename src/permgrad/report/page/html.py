@@ -65,7 +65,7 @@ _QUESTIONS = (
     ("What matters?", "features", "drivers"),
     ("Who is treated worse?", "groups", "segments"),
     ("Is it reliable?", "caution", "caveats"),
-    ("Why is a row predicted so?", "", "single-rows"),
+    ("Why does a row get its prediction?", "", "single-rows"),
     ("What if a value were different?", "", "what-if"),
     ("Where to set the threshold?", "", "threshold"),
     ("How large are errors?", "", "tolerance"),

@@ -52,7 +52,7 @@ def rows_data(content: ReportContent) -> dict[str, Any] | None:
         "random": packed(np.asarray(listed.random), "u1"),
         "truth": packed(truth, "u2" if shares else "f4"),
         "predicted": packed(np.asarray(listed.predicted) * 65535 + 0.5, "u2") if shares else packed(listed.predicted),
-        "columns": _grouped(columns_data(listed.table.iloc[:, :_COLUMNS]), listed),
+        "columns": _grouped(listed.table.iloc[:, content.by_rank(listed.table.columns)[:_COLUMNS]], listed),
         "identifiers": [] if listed.identifiers is None else columns_data(listed.identifiers),
         "parts": [part for local in listed.local if (part := _parts(local, listed, content, places)) is not None],
         "pictures": _pictures(listed, content, places),
@@ -62,7 +62,9 @@ def rows_data(content: ReportContent) -> dict[str, Any] | None:
     if listed.inside is not None and scored:
         data["inside"], data["coverage"] = packed(listed.inside, "u1" if shares else "f4"), percent(scored["coverage"])
     if listed.similar is not None:
-        data["similar"] = _similar(listed.similar, shares=shares)
+        similar = listed.similar
+        columns = columns_data(similar.table.iloc[:, content.by_rank(similar.table.columns)])
+        data["similar"] = {**_similar(similar, shares=shares), "columns": columns}
     return data
 
 
@@ -85,9 +87,10 @@ def columns_data(table: pd.DataFrame) -> list[dict[str, Any]]:
     return columns
 
 
-def _grouped(columns: list[dict[str, Any]], listed: ListedSection) -> list[dict[str, Any]]:
-    """Add the groups of the tab Trust to the listed columns."""
-    for name, column in zip(listed.table.columns, columns, strict=False):
+def _grouped(table: pd.DataFrame, listed: ListedSection) -> list[dict[str, Any]]:
+    """Return listed columns with the groups of the tab Trust."""
+    columns = columns_data(table)
+    for name, column in zip(table.columns, columns, strict=True):
         if str(name) in listed.groups:
             codes, names = listed.groups[str(name)]
             column["groups"] = {"names": [clean(word) for word in names], "codes": packed(codes, "u2")}
@@ -160,7 +163,6 @@ def _similar(similar: SimilarRows, *, shares: bool) -> dict[str, Any]:
         "besideDistance": packed(similar.beside_distance),
         "numbers": np.asarray(similar.numbers),
         "truth": packed(similar.truth, "u2" if shares else "f4"),
-        "columns": columns_data(similar.table),
     }
 
 

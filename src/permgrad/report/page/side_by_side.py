@@ -135,7 +135,7 @@ def _metrics_table(models: SideBySide) -> Any:
         columns.append(figures_of(metric_heading(metric), values, marks=which))
     if any(value is not None for value in models.seconds.values()):
         columns.append(figures_of("time to fit", [models.seconds.get(name) for name in order], duration))
-    return table_of("All metrics. ↑ higher is better, ↓ lower is better. The best of each column is bold.", columns)
+    return table_of("All metrics. ↑ higher is better, ↓ lower is better. Bold: the best of each column.", columns)
 
 
 def _tested(models: SideBySide, frame: pd.DataFrame, *, sides: tuple[str, ...]) -> list[Column]:

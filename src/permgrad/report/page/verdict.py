@@ -25,6 +25,7 @@ from permgrad.report.sentences import (
     against_competitors,
     best_competitor,
     competitor_label,
+    dominant_words,
     drift_words,
     leak_words,
     no_segment_words,
@@ -47,6 +48,12 @@ Sentence = dict[str, Any]
 FEW_ROWS, FEW_OF_A_CLASS = 100, 20
 #: A calibration error deserves a warning from here on, if it is also this many times that of chance.
 LEAST_CALIBRATION_ERROR, TIMES_CHANCE = 0.03, 1.5
+#: Chance explains a calibration error unless it happens less often than this.
+BEYOND_CHANCE = 0.001
+#: The rarer of two classes is spoken of where it has at most this share of the test rows.
+UNEVEN = 0.25
+#: A feature of which no note is known is spoken of if it has more than this share of all importances.
+DOMINANT = 2 / 3
 #: Copies are worth advice from this share of the test rows on.
 LEAST_COPIES = 0.01
 #: Most classes that a sentence names.
@@ -182,6 +189,25 @@ def _lack(content: ReportContent) -> Sentence | None:
     return _sentence(words, "lack", "score", ahead=content.constant.get("ahead")) if words else None
 
 
+def _finds(content: ReportContent) -> Sentence | None:
+    """Say how many rows of a rare class the model finds: accuracy hides it."""
+    counts, scored = _counts(content), content.predictions
+    if scored is None or scored.probabilities is None or len(scored.classes) != 2 or len(counts) != 2:
+        return None
+    label = min(counts, key=lambda one: counts[one])
+    classes = texts_of(scored.classes)
+    if label not in classes or counts[label] > UNEVEN * sum(counts.values()):
+        return None
+    called = np.asarray(scored.probabilities).argmax(axis=1) == classes.tolist().index(label)
+    if not called.any():
+        return None  # another sentence says so
+    right = int((called & (texts_of(scored.truth) == label)).sum())
+    found, precision, name = right / counts[label], right / int(called.sum()), shorten(label, 40)
+    words = f"It finds {percent(found)} of the rows that are {name}, and {percent(precision)} of the rows that it "
+    words += f"predicts as {name} are (at a threshold of 50\u00a0%)."
+    return _sentence(words, "finds", "score", **{"class": label, "recall": found, "precision": precision})
+
+
 def _baselines(content: ReportContent) -> Sentence | None:
     measured = content.metrics or {}
     words = against_competitors(content.task, measured)
@@ -304,14 +330,14 @@ def curves_of(content: ReportContent, *, before: bool = False) -> list[Reliabili
     return [reliability(truth == classes[place], table[:, place]) for place in shown]
 
 
-def _beyond_chance(curves: Sequence[Reliability], error: float, draws: int = 500) -> bool:
-    """Whether fewer than 5 % of calibrated models with the same probabilities would have so large an error."""
+def beyond_chance(curves: Sequence[Reliability], error: float, draws: int = 5000) -> bool:
+    """Whether fewer than 1 in 1,000 calibrated models with the same probabilities would have so large an error."""
     stream = generator(0, "calibration by chance")
     drawn = np.zeros(draws)
     for curve in curves:
         observed = stream.binomial(curve.rows, np.clip(curve.predicted, 0, 1), (draws, len(curve.rows))) / curve.rows
         drawn += np.abs(observed - curve.predicted) @ curve.rows / curve.rows.sum() / len(curves)
-    return bool(np.mean(drawn >= error) < LEVEL)
+    return bool(np.mean(drawn >= error) < BEYOND_CHANCE)
 
 
 def _calibration(content: ReportContent) -> Sentence | None:
@@ -320,12 +346,21 @@ def _calibration(content: ReportContent) -> Sentence | None:
         return None
     error, chance = (float(np.mean([getattr(curve, name) for curve in curves])) for name in ("error", "chance"))
     large = error >= LEAST_CALIBRATION_ERROR and error > TIMES_CHANCE * chance
-    if not large or curves[0].rows.sum() < FEW_ROWS or not _beyond_chance(curves, error):
+    if not large or curves[0].rows.sum() < FEW_ROWS or not beyond_chance(curves, error):
         return None
     classes = content.predictions.classes if content.predictions is not None else ()
     positive = clean(classes[content.positive_place(classes)]) if len(classes) == 2 else ""
     words = f"Its probabilities are off. {reliability_words(curves, positive)}"
     return _sentence(words, "calibration", "caution", error=error, chance=chance)
+
+
+def _dominant(content: ReportContent) -> Sentence | None:
+    """Name a feature that may give the outcome away."""
+    hint, explanation = (content.reading or {}).get("leakage"), content.explanation
+    if not hint or explanation is None or not content.learnt or not (hint["notes"] or hint["share"] > DOMINANT):
+        return None
+    facts = {"feature": hint["feature"], "share": hint["share"], "noted": bool(hint["notes"])}
+    return _sentence(dominant_words(hint, len(explanation.names)), "dominant", "caution", **facts)
 
 
 def _drift(content: ReportContent) -> Sentence | None:
@@ -370,6 +405,15 @@ def _copied(_content: ReportContent, spoken: Mapping[str, Mapping[str, Any]]) ->
     return "Remove copies of rows, or keep rows that are equal together, in the training or in the test rows."
 
 
+def _known_late(_content: ReportContent, spoken: Mapping[str, Mapping[str, Any]]) -> str:
+    """Advise on the most important feature if the data card has a note on it."""
+    facts = spoken.get("dominant")
+    if facts is None or not facts["noted"]:
+        return ""
+    name = shorten(facts["feature"], 40)
+    return f"Train again without {name}, unless it is known when you predict."
+
+
 def _not_learnt(content: ReportContent, _spoken: Mapping[str, Any]) -> str:
     target = shorten(content.target, 40)
     return "" if content.learnt else f"Do not use its predictions. Look for features that say more about {target}."
@@ -379,6 +423,7 @@ _Advice = Callable[["ReportContent", Mapping[str, Any]], str]
 _ADVICE: tuple[tuple[str, _Advice], ...] = (
     ("leak", partial(_if, "leak", "Find out when each column of the alarm is known. Then run again without it.")),
     ("skill", _not_learnt),
+    ("dominant", _known_late),
     ("one_class", partial(_if, "one_class", "Test it on rows of every class.")),
     (
         "few_rows",
@@ -402,6 +447,6 @@ _ADVICE: tuple[tuple[str, _Advice], ...] = (
     ),
 )
 _SENTENCES: tuple[Callable[[ReportContent], Sentence | None], ...] = (
-    *(_leak, _skill, _against_constant, _lack, _baselines, _features, _worse),
+    *(_leak, _skill, _against_constant, _finds, _lack, _baselines, _features, _worse, _dominant),
     *(_unseen, _one_class, _few_rows, _rare, _never_predicted, _duplicates, _calibration, _drift, _related),
 )

@@ -42,10 +42,14 @@ if (slider) { slider.value = "20"; slider.dispatchEvent(new Event("input")); }
 seen.opacity = all(".stack .over").map((one) => one.style.opacity);
 seen.images = all(".stack img").map((one) => one.src.slice(0, 22));
 seen.shaded = all(".shaded span").map((one) => [one.textContent, one.style.background]);
-Rows.panel((box, row) => box.append(`panel of ${rows.numbers[row]}`));
-seen.panel = words(".row-page .panel");
 Page.go("rows", "177");
 seen.unexplained = words(".row-page .quiet")[0];
+Rows.explainBy((box, row) => { box.append(`computed for ${rows.numbers[row]}`); return rows.numbers[row] !== 177; });
+seen.own = words(".row-page > div")[0];
+Page.go("rows", "30");
+seen.computed = [words(".row-page > div")[0], words(".row-page > details summary")[0]];
+seen.hints = ["nothing", "foo > 3", "customer > 3"].map((wish) => Rows.hint(rows, wish));
+seen.strongest = Rows.strongest([{ name: "a", value: 1 }, { name: "b", value: 1e-12 }, { name: "c", value: -2 }], { count: 2, value: 0.5 });
 seen.file = Rows.file(rows, [0]);
 const times = [];
 for (const row of rows.all) {
@@ -156,9 +160,9 @@ def test_the_parts_of_a_row_add_up_to_its_output(seen, content):
 def test_a_row_says_what_happened_and_what_similar_rows_were(seen, content):
     listed = content.listed
     truth, best = (["Bad", "Good"][int(k)] for k in (listed.truth[10], listed.predicted[10].argmax()))
-    assert seen["said"].startswith(f"The RiskPerformance is {truth}. The model predicts {best} (")
+    assert seen["said"].startswith(f"RiskPerformance: {truth}. The model predicts {best} (")
     members = [name for name, inside in zip(["Bad", "Good"], listed.inside[10], strict=True) if inside]
-    assert seen["said"].endswith(f" The 90\u00a0% set of classes is {', '.join(members)}.")
+    assert seen["said"].endswith(f" Set of classes for 90\u00a0%: {', '.join(members)}.")
     near = listed.similar.numbers[listed.similar.near[10]]
     assert all(f"training row {number}" in seen["similar"] for number in near)
     assert "8 of 4,000 training rows were compared." in seen["similar"]
@@ -175,7 +179,14 @@ def test_images_have_an_overlay_of_a_chosen_strength_and_words_a_shade(seen):
 
 @needs_browser
 def test_other_scripts_add_to_the_page_of_a_row(seen):
-    assert seen["panel"] == ["panel of 30"]
+    assert seen["own"].startswith("computed for 177"), "it could not be computed: what is stored is shown"
+    assert seen["own"].endswith("above.")
+    assert seen["computed"][0] == "computed for 30"
+    assert seen["computed"][1].startswith("Divided in another way")
+    assert seen["hints"][0].startswith("Search for a row number")
+    assert seen["hints"][1:] == ["There is no column “foo”.", seen["hints"][0]]
+    strongest = [{"name": "c", "value": -2}, {"name": "a", "value": 1}, {"name": "3 others", "value": pytest.approx(0.5)}]
+    assert seen["strongest"] == strongest
     assert seen["last"].startswith("Row 177 ")
     assert seen["file"][0][:4] == ["row", "RiskPerformance", "probability of Bad", "probability of Good"]
 

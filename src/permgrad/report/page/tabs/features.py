@@ -50,8 +50,8 @@ def ranking(section: SectionView, content: ReportContent) -> None:
         section.text(
             "The advantage of the model is what it has learned: how much lower its loss is than that of a constant. "
             "The importance of a feature is the part of the advantage that is lost when the feature is shuffled: each "
-            "row gets the value of another row. 0\u00a0% means that the model does not need it. The numbers do not add "
-            "up to 100\u00a0%, because features work together."
+            "row gets the value of another row. 0\u00a0% means that the model does not need it. The numbers need not add "
+            "up to 100\u00a0%: features can back each other up, or need each other."
         )
     elif "loss" in str(explanation.meta.get("quantity", "")):
         section.text(
@@ -142,7 +142,10 @@ def classes(section: SectionView, content: ReportContent) -> None:
         explanation = in_shares(explanation, whole)
     if explanation.outputs[0] == "all":
         unit = quantity_of(explanation)
-        section.text(f"Each column is the importance on the rows of that class only. The numbers are: {unit}.")
+        section.text(
+            f"Each column is the importance on the rows of that class only. The numbers are: {unit}"
+            f"{', which is that over all rows' if whole is not None else ''}."
+        )
     section.figure(
         plots.classes(explanation, top_n=_drawn(explanation), title=""),
         "Importance by class (columns) and feature (rows).",

@@ -33,7 +33,7 @@ MEANINGS = {
     "macro_f1": "Mean over classes of F1: high if few rows of a class are missed and few others are taken for it.",
     "roc_auc": "How often a row of the positive class gets a higher probability than another row. 0.5 is guessing. Of "
     "more than two classes: the mean over classes.",
-    "average_precision": "Mean precision as more rows of the positive class are found. Guessing gives its share.",
+    "average_precision": "Mean precision as more rows of the positive class are found. Guessing gives the share of the positive class.",
     "lift": "How much more frequent the positive class is among the tenth of the rows with its highest probabilities. "
     "1 is guessing.",
     "log_loss": "Penalty for the probability of the true class: 0 for 100\u00a0%, 0.69 for 50\u00a0%, 1 for 37\u00a0%.",
@@ -103,7 +103,7 @@ def _metrics_table(content: ReportContent) -> TableView | None:
         if seconds[0] is None and content.training is not None:
             seconds[0] = content.training.seconds
         columns.append(figures_of("time to fit", seconds, duration))
-    return table_of("Test metrics. ↑ higher is better, ↓ lower is better. The best of each column is bold.", columns)
+    return table_of("Test metrics. ↑ higher is better, ↓ lower is better. Bold: the best on the test rows.", columns)
 
 
 def _metric_column(metric: Metric, models: Sequence[_Model]) -> Column:

@@ -15,7 +15,13 @@ from permgrad.evaluation.ranking import spearman, usual_k
 from permgrad.evaluation.segments import FEWEST_ROWS, worse_groups
 from permgrad.report import plots
 from permgrad.report.page.tab import Tab
-from permgrad.report.page.verdict import curves_of, verdict
+from permgrad.report.page.verdict import (
+    LEAST_CALIBRATION_ERROR,
+    TIMES_CHANCE,
+    beyond_chance,
+    curves_of,
+    verdict,
+)
 from permgrad.report.page.views import SectionView, TableView, as_count, figures_of, names, table_of
 from permgrad.report.ranks import rank_texts, shown_ranks, training_words
 from permgrad.report.sentences import no_segment_words, reliability_words, segment_words
@@ -36,6 +42,7 @@ from permgrad.report.words import (
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
+    from permgrad.evaluation.calibration import Reliability
     from permgrad.report.page.content import ReportContent
 
 
@@ -184,7 +191,7 @@ def _interval_groups(
     whole, share = counted(len(groups), "group"), "the 95\u00a0% interval of this share"
     first = f"In {below:,} of the {whole}, {share} is below" if below else f"In none of the {whole} is {share} below"
     section.text(
-        f"{first} {percent(scored['coverage'])}. By chance alone, about {number(0.025 * len(groups), 2)} would be. "
+        f"{first} {percent(scored['coverage'])}. By chance, it would be in about {number(0.025 * len(groups), 2)}. "
         f"In Python, model.{call}(X, groups=…) makes the share hold in each group of a column.",
     )
     columns = [
@@ -211,7 +218,8 @@ def calibration(section: SectionView, content: ReportContent) -> None:
     positive = content.positive_place(scored.classes)
     table = np.clip(np.asarray(scored.probabilities, dtype=np.float64), 0, 1)
     truth, classes = texts_of(scored.truth), texts_of(scored.classes)
-    section.text(reliability_words(curves, clean(classes[positive]) if len(classes) == 2 else ""))
+    words = reliability_words(curves, clean(classes[positive]) if len(classes) == 2 else "")
+    section.text(f"{reliable(curves)} {words}")
     before = scored.before_calibration
     if older := curves_of(content, before=True):
         earlier, after = (number(float(np.mean([each.error for each in errors])), 2) for errors in (older, curves))
@@ -225,13 +233,21 @@ def calibration(section: SectionView, content: ReportContent) -> None:
     )
 
 
+def reliable(curves: Sequence[Reliability]) -> str:
+    """Answer in one sentence: yes, nearly or no."""
+    error, chance = (float(np.mean([getattr(curve, name) for curve in curves])) for name in ("error", "chance"))
+    if error <= TIMES_CHANCE * chance or not beyond_chance(curves, error):
+        return f"Yes, as far as {curves[0].rows.sum():,} rows can tell."
+    return "Nearly: they are off, but by little." if error < LEAST_CALIBRATION_ERROR else "No, they are off."
+
+
 LIMITS = {
     "Not a cause": (
         "The numbers show what this model uses, not what would happen in the world if a feature were changed."
     ),
     "Related features": (
         "Replacing one value at a time can make rows that do not exist. Features that carry the same information "
-        "share importance or hide each other's. Sampling given the other features, or declaring groups, helps."
+        "share importance. Sampling each given the others, or explaining them as one group, shows it."
     ),
     "A poor model": "If the test metrics are poor, what the model relies on says little about the data.",
 }

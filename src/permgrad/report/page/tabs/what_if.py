@@ -24,8 +24,8 @@ def what_if_section(section: SectionView, content: ReportContent) -> None:
     count, listed = len(content.what_if["rows"]), 0 if content.listed is None else len(content.listed.numbers)
     which = "They are listed by “can be changed” under “Show”. " if 0 < count < listed else ""
     section.text(
-        "Choose a row above, open “What if?” and change its values. You see how the prediction changes, and which "
-        f"features it comes from. {count:,} of the test rows can be changed. {which}This needs JavaScript. The trained "
+        "Choose a row above, open “What if?” and change its values. You see at once how the prediction changes, and "
+        f"what it comes from. {count:,} of the test rows can be changed. {which}This needs JavaScript. The trained "
         "network is inside this page, so nothing leaves your computer. All other values stay as they are, also where "
         "values usually change together."
     )
@@ -40,7 +40,10 @@ def with_what_if(tab: Tab) -> Tab:
             return before
         classes = [] if content.predictions is None else content.predictions.classes
         positive = content.positive_place(classes) if len(classes) == 2 else None
-        return {**(before or {}), "whatIf": {**content.what_if, "positive": positive}}
+        shown = {**content.what_if, "positive": positive}
+        if (columns := shown.get("columns")) is not None:
+            shown["columns"] = [columns[at] for at in content.by_rank(column["name"] for column in columns)]
+        return {**(before or {}), "whatIf": shown}
 
     first, *others = tab.sections
     section = ("what-if", "What if", what_if_section)

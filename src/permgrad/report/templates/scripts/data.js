@@ -78,7 +78,7 @@ const Data = (() => {
       const [train, test] = column.missing;
       const typical = column.typical[0] === null ? "" : `Typical (${column.edges ? "median" : "most frequent"}): ${column.typical[0]} in the training rows, ${column.typical[1] ?? "–"} in the test rows. `;
       const missing = train || test ? `Missing: ${percent(train)} and ${percent(test)}. ` : "";
-      const differ = column.clear ? `The difference is clear. ${column.words}` : column.words ? "There is no clear and large difference." : "";
+      const differ = column.clear ? `The difference is clear. ${column.words}` : column.words ? "The difference is small, or can be chance." : "";
       words.textContent = `${typical}${missing}${differ}`;
       redraw(shown, draw(), `${column.name} in the training rows (grey) and the test rows (blue), as shares of the rows.${few}`);
     };

@@ -98,7 +98,7 @@ const Decisions = (() => {
     let at = points.start;
 
     const bar = slider(STEPS, (step) => { at = place(points, step / STEPS); typed.value = String(step / STEPS); show(true); });
-    const typed = amount(0.5, (value) => { at = place(points, value); show(true); }, { min: 0, max: 1, step: 0.01 });
+    const typed = amount(0.5, (value) => { at = place(points, value); show(true); }, { min: 0, max: 1, step: "any" });
     const alarm = amount(1, (value) => { cost.alarm = value; costs(); }, { min: 0 });
     const miss = amount(1, (value) => { cost.miss = value; costs(); }, { min: 0 });
     const jump = (/** @type {string} */ words, /** @type {() => number} */ where) =>

@@ -220,13 +220,17 @@ const Features = (() => {
     if (card.numeric) {
       const last = mean.length - 1;
       const [from, to] = [card.label[0], card.label[last]].map((label) => (card.dates ? label : label.replace("-", "−")));
-      return `If ${card.name} goes from ${from} to ${to} and nothing else changes, ${what} goes ` +
-        `from ${say(data, mean[0])} to ${say(data, mean[last])}.`;
+      const [first, end] = [say(data, mean[0]), say(data, mean[last])];
+      const [low, high] = [Math.min(...mean), Math.max(...mean)].map((value) => say(data, value));
+      const between = [first, end].includes(low) && [first, end].includes(high) ? "" : `, and is between ${low} and ${high} on the way`;
+      return `If ${card.name} goes from ${from} to ${to} and nothing else changes, ${what} ` +
+        `${first === end ? `is ${first} at both ends` : `goes from ${first} to ${end}`}${between}.`;
     }
     const [low, high] = [mean.indexOf(Math.min(...mean)), mean.indexOf(Math.max(...mean))];
+    const some = card.levels > mean.length ? ` Of ${card.levels} levels the ${mean.length} most frequent ones are shown.` : "";
     if (say(data, mean[low]) === say(data, mean[high])) return `If only ${card.name} changes, ${what} stays at ${say(data, mean[low])}.`;
     return `If only ${card.name} changes, ${what} is lowest at ${card.label[low]} (${say(data, mean[low])}) and highest at ` +
-      `${card.label[high]} (${say(data, mean[high])}).`;
+      `${card.label[high]} (${say(data, mean[high])}).${some}`;
   };
 
   /**
@@ -462,10 +466,13 @@ const Features = (() => {
     const at = card.place;
     const parts = [element("h4", { id: `feature-${at + 1}` }, card.name)];
     const spoken = (/** @type {number} */ value) => write(value * (data.share ?? 1));
-    const ends = list.low[at] === null ? "" : ` (${data.confidence} interval ${spoken(list.low[at])} to ${spoken(list.high[at])})`;
+    const unit = data.share ? "\u00a0%" : "";
+    const ends = list.low[at] === null ? "" : ` (${data.confidence} interval ${spoken(list.low[at])} to ${spoken(list.high[at])}${unit})`;
+    const lost = list.importance[at] * (data.share ?? 0) > 100 ? ", more than all of it: it is then worse than a constant" : "";
+    const importance = data.share ? `Shuffled, it takes ${spoken(list.importance[at])}${unit} of the model's advantage away${ends}${lost}` : `${data.quantity} ${spoken(list.importance[at])}${ends}`;
     const sure = list.adjusted ? (list.clear[at] ? " It clearly matters." : " It does not clearly matter.") : "";
     const missing = card.values?.missing ? ` ${card.values.missing.toLocaleString("en-US")} of ${data.rows.toLocaleString("en-US")} test rows have no value.` : "";
-    parts.push(element("p", {}, `Number ${at + 1} of ${data.of.toLocaleString("en-US")}: ${data.share ? "its share of the model's advantage is" : data.quantity} ${spoken(list.importance[at])}${data.share ? " %" : ""}${ends}.${sure}${missing}`));
+    parts.push(element("p", {}, `Number ${at + 1} of ${data.of.toLocaleString("en-US")}. ${importance}.${sure}${missing}`));
     if (!card.values) {
       parts.push(element("p", {}, "This feature is made of several columns, so there is no single value to change or to count."));
       return parts;
@@ -486,7 +493,7 @@ const Features = (() => {
       parts.push(classFigure(data, card, bars));
     }
     if (card.notes.length) parts.push(element("ul", {}, ...card.notes.map((/** @type {string} */ note) => element("li", {}, note))));
-    if (card.related.length) parts.push(element("p", {}, `Related features: ${card.related.join(", ")}. They share importance with it or hide each other's.`));
+    if (card.related.length) parts.push(element("p", {}, `Related features: ${card.related.join(", ")}. Importance may be shared between them.`));
     return parts;
   };
 

@@ -27,7 +27,9 @@ const Panels = (() => {
       type: "number", value, step: "any", ...attributes,
       input: () => {
         const wanted = box.value === "" ? NaN : Number(box.value);
-        if (Number.isFinite(wanted)) changed(wanted);
+        const allowed = Number.isFinite(wanted) && box.validity.valid;
+        box.setAttribute("aria-invalid", String(!allowed));
+        if (allowed) changed(wanted);
       },
     }));
     return box;

@@ -3,10 +3,9 @@
 /**
  * The tab Rows: any listed test row with its prediction, the parts of it, similar rows, images and words.
  *
- * Other scripts add to a row's page with `Rows.panel((box, row, rows) => …)`, called whenever a row is shown, and can
- * replace its stored parts with `Rows.explainBy((row, output) => steps or null)`.
+ * Another script can explain rows instead of what is stored of them, with `Rows.explainBy((box, row, rows) => done)`.
  *
- * @typedef {{start: number, end: number, steps: {name: string, value: number}[], label: string, words: string}} Steps
+ * @typedef {{start: number, end: number, steps: {name: string, value: number}[], label: string, startName?: string, endName?: string}} Steps
  */
 const Rows = (() => {
   const { write, percent } = Charts;
@@ -64,13 +63,14 @@ const Rows = (() => {
       return prediction(row, first) - (second === undefined ? 0 : prediction(row, second));
     };
     const inside = data.inside && unpack(data.inside);
+    const parts = partsOf(data.parts ?? []), changeable = new Set(data.whatIf?.form ? data.whatIf.rows : []);
     const made = {
       ...data, inside, all, truth, prediction, best, error, wrong, large,
       unsure: (/** @type {number} */ row) => Boolean(classes) && lead(row) < CLOSE,
       drawn: all.filter((/** @type {number} */ row) => random[row]),
       columns: data.columns.map(columnOf), identifiers: data.identifiers.map(columnOf),
       outcome: (/** @type {number} */ row, output = 0) => (classes ? Number(truth[row] === output) : truth[row]),
-      parts: partsOf(data.parts ?? []), changeable: new Set(data.whatIf?.form ? data.whatIf.rows : []),
+      parts, changeable, explained: (/** @type {number} */ row) => parts.has(row) || changeable.has(data.numbers[row]),
     };
     cache.set(data, made);
     return made;
@@ -129,6 +129,14 @@ const Rows = (() => {
         : one.text(row) === part.replace("-", "−"))));
   };
 
+  /** How to search, where nothing is found. @param {any} rows @param {string} words */
+  const hint = (rows, words) => {
+    const name = CONDITION.exec(words.trim())?.[1].trim();
+    const known = [...rows.identifiers, ...rows.columns].some((one) => one.name.toLowerCase() === name?.toLowerCase());
+    if (name && !known) return `There is no column “${name}”.`;
+    return words.trim() ? "Search for a row number, for values, or for one condition such as age > 50." : "";
+  };
+
   /** The groups of a column as in the tab Trust, or ranges of the listed rows in a run that has stored none. */
   const segments = (/** @type {any} */ rows, /** @type {any} */ column) => column.groups ?? Features.groups(column, rows.all, 4);
 
@@ -141,7 +149,7 @@ const Rows = (() => {
     const matches = matcher(rows, wish.words ?? "");
     /** @type {Record<string, (row: number) => boolean>} */
     const kinds = {
-      wrong: rows.wrong, right: (row) => !rows.wrong(row), unsure: rows.unsure, explained: (row) => rows.parts.has(row),
+      wrong: rows.wrong, right: (row) => !rows.wrong(row), unsure: rows.unsure, explained: rows.explained,
       changeable: (row) => rows.changeable.has(rows.numbers[row]),
     };
     const kind = kinds[wish.show ?? ""] ?? (() => true);
@@ -160,22 +168,14 @@ const Rows = (() => {
   };
 
   // ---- one row ------------------------------------------------------------------------------------------------------
-  /** @type {((box: HTMLElement, row: number, rows: any) => void)[]} */
-  const panels = [];
-  /** @type {((row: number, output: number, rows: any) => Steps|null)[]} */
-  const sources = [];
+  /** @type {((box: HTMLElement, row: number, rows: any) => boolean)|null} */
+  let source = null;
   /** @type {(() => void)|null} */
   let again = null;
 
-  /** Add a panel to the page of a row. @param {(box: HTMLElement, row: number, rows: any) => void} draw */
-  const panel = (draw) => {
-    panels.push(draw);
-    again?.();
-  };
-
-  /** Let a script explain rows, before what is stored. @param {(row: number, output: number, rows: any) => Steps|null} source */
-  const explainBy = (source) => {
-    sources.unshift(source);
+  /** Let a script explain the rows that it can. @param {(box: HTMLElement, row: number, rows: any) => boolean} explain */
+  const explainBy = (explain) => {
+    source = explain;
     again?.();
   };
 
@@ -183,29 +183,34 @@ const Rows = (() => {
   const valueText = (/** @type {any} */ rows, /** @type {string} */ name, /** @type {number} */ row) =>
     rows.columns.find((/** @type {any} */ column) => column.name === name)?.text(row) ?? "";
 
-  /** What is stored of a row's output as steps from the baseline to the prediction. @param {any} rows @returns {Steps|null} */
+  /** The strongest of some steps, and the sum of the others. Steps of 0 are not named. @param {{name: string, value: number}[]} steps @param {{count: number, value: number}} [more] others that are not listed */
+  const strongest = (steps, more = { count: 0, value: 0 }) => {
+    const order = [...steps].sort((a, b) => Math.abs(b.value) - Math.abs(a.value));
+    const least = 1e-9 * Math.abs(order[0]?.value ?? 0);
+    const shown = order.slice(0, STEPS).filter((step) => Math.abs(step.value) > least);
+    const others = more.count + order.length - shown.length;
+    const rest = order.slice(shown.length).reduce((sum, step) => sum + step.value, more.value);
+    if (others && Math.abs(rest) > least) shown.push({ name: `${others} other${others > 1 ? "s" : ""}`, value: rest });
+    return shown;
+  };
+
+  /** What is stored of a row's output as steps from the baseline to the prediction. @param {any} rows @returns {(Steps & {words: string})|null} */
   const stored = (rows, /** @type {number} */ row, /** @type {number} */ output) => {
     const entries = rows.parts.get(row) ?? [];
     const entry = entries.find((/** @type {any} */ one) => one.output === output) ?? entries[0];
     if (!entry) return null;
-    const shown = entry.steps.slice(0, STEPS);
-    const rest = entry.rest + entry.steps.slice(STEPS).reduce((/** @type {number} */ sum, /** @type {any} */ step) => sum + step.value, 0);
-    const others = entry.others + Math.max(entry.steps.length - STEPS, 0);
-    const steps = shown.map((/** @type {any} */ step) => {
+    const steps = strongest(entry.steps.map((/** @type {any} */ step) => {
       const value = valueText(rows, step.feature, row);
       return { name: value ? `${step.feature} = ${value}` : step.feature, value: step.value };
-    });
-    if (others) steps.push({ name: `${others} others`, value: rest });
+    }), { count: entry.others, value: entry.rest });
     const { about } = entry;
     const unit = about.unit === "y" ? "" : about.unit;
     const whose = rows.classes && about.outputs.length > 1 ? `${unit || "output"} of ${about.outputs[entry.output]}` : unit || rows.target;
-    const end = steps.reduce((/** @type {number} */ sum, /** @type {any} */ step) => sum + step.value, entry.base);
-    const top = shown[0];
+    const end = steps.reduce((sum, step) => sum + step.value, entry.base);
+    const top = entry.steps[0];
     const score = about.unit === "raw score" ? " The raw score is what the network computes before the probability: the larger, the more probable." : "";
-    const other = rows.changeable.has(rows.numbers[row])
-      ? ` “What if?” below ${rows.classes ? "divides the probability, and " : ""}starts from other typical rows, so a feature can have another size or sign there.` : "";
     const words = `The strongest is ${top.feature}: it moves the ${whose} ${top.value >= 0 ? "up" : "down"} by ${write(Math.abs(top.value))}. ` +
-      `The steps add up from the baseline${about.baseline ? ` (${about.baseline})` : ""} to this row.${score}${other}`;
+      `The steps add up from the baseline${about.baseline ? ` (${about.baseline})` : ""} to this row.${score}`;
     return { start: entry.base, end, steps, label: whose, words };
   };
 
@@ -217,24 +222,27 @@ const Rows = (() => {
     return `${Charts.shorten(words.slice(0, at), width - 3 - value.length)} = ${value}`;
   };
 
+  /** A waterfall as wide as there is room. @param {Steps} data */
+  const drawSteps = (data) => {
+    const width = Features.wide(620);
+    const left = Math.min(210, width * 0.42);
+    const steps = data.steps.map((step) => ({ name: stepName(step.name, Math.min(28, Math.floor((left - 10) / 6.9))), value: step.value }));
+    return Charts.waterfall({ startName: "baseline", endName: "this row", ...data, label: Charts.shorten(data.label, 44), steps }, { left, width, right: width < 500 ? 50 : 74 });
+  };
+
+  /** What is stored of a row as a figure, or a sentence that nothing is. */
   const waterfall = (/** @type {any} */ rows, /** @type {number} */ row, /** @type {number} */ output) => {
-    for (const source of [...sources, (/** @type {number} */ one, /** @type {number} */ of) => stored(rows, one, of)]) {
-      const steps = source(row, output, rows);
-      if (!steps) continue;
-      const width = Features.wide(620);
-      const left = Math.min(210, width * 0.42);
-      const names = steps.steps.map((step) => ({ name: stepName(step.name, Math.min(28, Math.floor((left - 10) / 6.9))), value: step.value }));
-      const drawing = Charts.waterfall({ start: steps.start, end: steps.end, startName: "baseline", endName: "this row", label: Charts.shorten(steps.label, 44), steps: names }, { left, width, right: width < 500 ? 50 : 74 });
+    const steps = stored(rows, row, output);
+    if (steps) {
       return Page.figure({
-        anchor: `rows/${rows.numbers[row]}/parts`, drawing, caption: steps.words,
+        anchor: `rows/${rows.numbers[row]}/stored`, drawing: drawSteps(steps), caption: steps.words,
         rows: () => [["feature", steps.label], ["baseline", steps.start], ...steps.steps.map((step) => [step.name, step.value]), ["this row", steps.end]],
       });
     }
-    const some = rows.parts.size;
-    const also = rows.changeable.has(rows.numbers[row]) ? " “What if?” explains this row too." : "";
-    return element("p", { class: "quiet" }, (some
+    const some = rows.all.filter(rows.explained).length;
+    return element("p", { class: "quiet" }, some
       ? `What drives this prediction is not stored. It is for ${some.toLocaleString("en-US")} of the listed rows: choose “explained” above.`
-      : "What drives predictions is not stored.") + also);
+      : "What drives predictions is not stored.");
   };
 
   /** The values of a row, with similar rows beside them. */
@@ -277,8 +285,8 @@ const Rows = (() => {
     return `The model predicts ${name}. ${same} of the ${truth.length} most similar training rows ${same === 1 ? "is" : "are"} ${name}.`;
   };
 
-  const valueTable = (/** @type {any} */ rows, /** @type {number} */ row) => {
-    const entry = (rows.parts.get(row) ?? [])[0];
+  const valueTable = (/** @type {any} */ rows, /** @type {number} */ row, /** @type {boolean} */ computed) => {
+    const entry = computed ? null : (rows.parts.get(row) ?? [])[0];
     const parts = new Map((entry?.steps ?? []).map((/** @type {any} */ step) => [step.feature, step.value]));
     const line = (/** @type {any} */ column) => element("tr", {}, element("td", { class: "text" }, column.name), element("td", {}, column.text(row)),
       ...(entry ? [element("td", { class: "number" }, parts.has(column.name) ? write(Number(parts.get(column.name))) : "–")] : []));
@@ -316,7 +324,7 @@ const Rows = (() => {
     if (!rows.inside) return "";
     if (!rows.classes) return ` The ${rows.coverage} interval is ${write(rows.inside[2 * row], 4)} to ${write(rows.inside[2 * row + 1], 4)}.`;
     const names = rows.classes.filter((/** @type {string} */ _, /** @type {number} */ k) => rows.inside[row * rows.classes.length + k]);
-    return ` The ${rows.coverage} set of classes is ${names.join(", ") || "empty"}.`;
+    return ` Set of classes for ${rows.coverage}: ${names.join(", ") || "none"}.`;
   };
 
   /** What is said first about a row. */
@@ -324,7 +332,7 @@ const Rows = (() => {
     const marks = rows.classes
       ? `${rows.wrong(row) ? " Wrong." : " Right."}${rows.unsure(row) ? " A close call." : ""}`
       : ` Error ${write(rows.prediction(row) - rows.truth[row], 4)}.`;
-    return `The ${rows.target} is ${outcomeText(rows, rows.truth[row])}. The model predicts ${predictionText(rows, row)}.${marks}${insideWords(rows, row)}`;
+    return `${rows.target}: ${outcomeText(rows, rows.truth[row])}. The model predicts ${predictionText(rows, row)}.${marks}${insideWords(rows, row)}`;
   };
 
   const rowPage = (/** @type {any} */ rows, /** @type {number} */ row, /** @type {(output: number) => void} */ choose, /** @type {number|null} */ output) => {
@@ -332,27 +340,25 @@ const Rows = (() => {
     const named = rows.identifiers.map((/** @type {any} */ column) => `${column.name} ${column.text(row)}`).join(", ");
     box.append(element("h4", {}, `Row ${rows.numbers[row]}${named ? ` (${named})` : ""}`), element("p", {}, title(rows, row)));
     const shown = output ?? (rows.positive === null ? rows.best(row) : rows.positive);
-    if (rows.classes && rows.classes.length > 2) {
-      const outputs = [...new Set([rows.best(row), rows.truth[row]])];
+    const why = element("div", {});
+    box.append(why);
+    const computed = Boolean(source?.(why, row, rows));
+    if (computed) {
+      if (rows.parts.has(row)) box.append(element("details", {}, element("summary", {}, "Divided in another way: from the baseline, as in “All rows at once”"), waterfall(rows, row, shown)));
+    } else {
+      const outputs = rows.classes && rows.classes.length > 2 ? [...new Set([rows.best(row), rows.truth[row]])] : [];
       if (outputs.length > 1) {
-        box.append(element("div", { class: "controls" }, Features.labelled("Why class", (() => {
-          const select = Features.choice(outputs.map((k) => [String(k), rows.classes[k]]), () => choose(Number(select.value)), String(shown));
-          return select;
-        })())));
+        const select = Features.choice(outputs.map((k) => [String(k), rows.classes[k]]), () => choose(Number(select.value)), String(shown));
+        why.append(element("div", { class: "controls" }, Features.labelled("Why class", select)));
       }
+      why.append(waterfall(rows, row, shown));
     }
-    box.append(waterfall(rows, row, shown));
     const images = rows.pictures.filter((/** @type {any} */ one) => one.row === row);
     if (images.length) box.append(element("div", { class: "beside" }, ...images.map(picture)));
     for (const text of rows.texts.filter((/** @type {any} */ one) => one.row === row)) box.append(shaded(text));
-    for (const draw of panels) {
-      const place = element("div", { class: "panel" });
-      box.append(place);
-      draw(place, row, rows);
-    }
     const similar = similarTable(rows, row);
     if (similar) box.append(similar);
-    box.append(valueTable(rows, row));
+    box.append(valueTable(rows, row, computed));
     return box;
   };
 
@@ -423,12 +429,12 @@ const Rows = (() => {
       const last = Math.min((page + 1) * PAGE, fits.length);
       const hidden = chosen >= 0 && !fits.slice(page * PAGE, last).includes(chosen);
       open.textContent = hidden ? `Row ${rows.numbers[chosen]} is open.` : "";
-      count.textContent = fits.length ? `${page * PAGE + 1} to ${last} of ${fits.length.toLocaleString("en-US")} rows.${some}` : `No row matches.${some}`;
+      count.textContent = fits.length ? `${page * PAGE + 1} to ${last} of ${fits.length.toLocaleString("en-US")} rows.${some}` : `No row matches. ${hint(rows, wish.words)}${some}`;
       back.hidden = page === 0;
       next.hidden = last >= fits.length;
     };
     const mark = (/** @type {number} */ row) => (rows.classes
-      ? [rows.wrong(row) ? "wrong" : "", rows.unsure(row) ? "unsure" : ""].filter(Boolean).join(", ") || "right"
+      ? `${rows.wrong(row) ? "wrong" : "right"}${rows.unsure(row) ? ", unsure" : ""}`
       : write(rows.prediction(row) - rows.truth[row]));
     const draw = () => {
       fits = search(rows, wish);
@@ -472,7 +478,7 @@ const Rows = (() => {
         element("p", { class: "below" }, count, " ", open, " ", back, " ", next, " ", save)),
       detail));
     // A wrong one that is explained, and if possible one that can be changed.
-    const told = rows.all.filter((/** @type {number} */ row) => rows.parts.has(row));
+    const told = rows.all.filter(rows.explained);
     const wrong = told.filter(rows.wrong);
     pick(wrong.find(mayChange) ?? wrong[0] ?? told.find(mayChange) ?? told[0] ?? 0);
     page = Math.floor(fits.indexOf(chosen) / PAGE);
@@ -491,5 +497,5 @@ const Rows = (() => {
   };
 
   Page.tab("rows", { live: { explorer: drawExplorer }, open: (path) => show?.(Number(path.split("/")[0])), reveal: (anchor) => anchor === "what-if" && Boolean(unfold?.()) });
-  return { explainBy, file, matcher, panel, read, search, stepName, stored };
+  return { drawSteps, explainBy, file, hint, matcher, read, search, stepName, stored, strongest };
 })();

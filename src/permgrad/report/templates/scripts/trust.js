@@ -57,7 +57,7 @@ const Trust = (() => {
         : feature.groups.every((/** @type {any} */ group) => group.p_holm === null)
           ? `No group of ${feature.name} has enough rows to tell whether it is worse.`
           : `No group of ${feature.name} is clearly worse than the other rows.`;
-      const doubtful = feature.groups.filter((/** @type {any} */ group) => !group.worse && (share ? group.score < group.rest : group.score > group.rest));
+      const doubtful = feature.groups.filter((/** @type {any} */ group) => !group.worse && say(group.score) !== say(group.rest) && (share ? group.score < group.rest : group.score > group.rest));
       if (doubtful.length) {
         words.textContent += ` ${share ? "Lower" : "Larger"}, but not clearly: ${doubtful.map((/** @type {any} */ group) =>
           `${group.group} (${say(group.score)} against ${say(group.rest)}: ${why(group)})`).join(", ")}.`;

@@ -1,8 +1,8 @@
 "use strict";
 
 /**
- * *What if*: a listed row with inputs for its features. Each change shows the new prediction and how it comes about,
- * against the original. The network runs here, see network.js and shares.js.
+ * *What if*: what a listed row's prediction comes from, and inputs for its features. Each change shows the new prediction
+ * and how it comes about. The network runs here, see network.js and shares.js.
  *
  * `WhatIf.show(box, place)` fills a box for the row at a place among those that can be changed. Values are shown after a few walks, and made
  * more exact while the reader waits.
@@ -10,8 +10,8 @@
  * @typedef {{name: string, label: string, kind: string, values?: any, codes?: any, kinds?: any}} Column
  */
 const WhatIf = (() => {
-  /** Features whose inputs are shown at first, and bars of the waterfall. */
-  const FIRST = 12, BARS = 12;
+  /** Features whose inputs are shown at first. */
+  const FIRST = 12;
   /** Refined until the standard errors are below this share of the range, for about so many milliseconds at a time. */
   const EXACT = 0.001, SLICE = 20;
   /** @type {any} */
@@ -164,8 +164,9 @@ const WhatIf = (() => {
     const original = { predicted: model.network.predicted(before.outputs), values: before };
 
     const result = Page.element("p", { class: "what-if-result", role: "status" });
-    const figure = Page.element("div", { class: "what-if-figure" });
-    const note = Page.element("p", { class: "quiet what-if-note" });
+    const picture = Page.element("div", { class: "what-if-figure" });
+    /** @type {any[][]} the figure as rows of a file */
+    let table = [];
     const inputs = Page.element("div", { class: "what-if-inputs" });
     const reset = Page.element("button", { type: "button", disabled: true, click: () => undo() }, "Reset all");
     const more = Page.element("details", {}, Page.element("summary", {}, ""));
@@ -189,7 +190,8 @@ const WhatIf = (() => {
         const changed = column.name in changes;
         line.classList.toggle("changed", changed);
         back.toggleAttribute("hidden", !changed);
-        const note = outside(column.form, changed ? changes[column.name] : cell);
+        const now = changed ? changes[column.name] : cell;
+        const note = changed && Array.isArray(now) ? `Now ${missingWords(column.form, now[0])}.` : outside(column.form, now);
         was.textContent = (changed ? `was ${words(column.form, cell)}${note && ". "}` : "") + note;
       };
       const made = inputOf(column, cell, id, (/** @type {any} */ now) => {
@@ -220,19 +222,21 @@ const WhatIf = (() => {
       const row = model.encode(place, changes);
       let step = 0;
       while (step + 1 < model.walks.length && model.ready(row, model.walks[step + 1], 0)) step += 1;
-      refine(row, step, now);
+      explained(row, step, now, 200);
+    };
+
+    /** Draw what so many walks say, and take more of them later. @param {Float32Array} row @param {number} step @param {number} now @param {number} wait */
+    const explained = (row, step, now, wait) => {
+      const found = model.explain(row, model.walks[step]);
+      draw(found);
+      if (step + 1 < model.walks.length && !exact(found)) setTimeout(() => refine(row, step + 1, now), wait);
     };
 
     /** @param {Float32Array} row @param {number} step @param {number} now */
     const refine = (row, step, now) => {
       if (now !== turn || !box.isConnected) return;
-      if (step && !model.ready(row, model.walks[step], SLICE)) {
-        setTimeout(() => refine(row, step, now));
-        return;
-      }
-      const found = model.explain(row, model.walks[step]);
-      draw(found);
-      if (step + 1 < model.walks.length && !exact(found)) setTimeout(() => refine(row, step + 1, now), step ? 60 : 200);
+      if (model.ready(row, model.walks[step], SLICE)) explained(row, step, now, 60);
+      else setTimeout(() => refine(row, step, now));
     };
 
     const exact = (/** @type {any} */ found) => {
@@ -247,26 +251,36 @@ const WhatIf = (() => {
       const name = classes ? classes[output] : "the prediction";
       const [was, is] = [original.predicted[output], predicted[output]];
       const changed = Object.keys(changes).length;
-      const best = predicted.indexOf(Math.max(...predicted)), first = original.predicted.indexOf(Math.max(...original.predicted));
+      const best = predicted.indexOf(Math.max(...predicted)), before = original.predicted.indexOf(Math.max(...original.predicted));
       result.replaceChildren(
         Page.element("strong", {}, classes ? `Probability of ${name}: ${Charts.percent(is)}` : `Prediction: ${Charts.write(is, 4)}`),
         changed ? ` (was ${classes ? Charts.percent(was) : Charts.write(was, 4)})` : "",
-        ".", classes ? ` ${decision(classes[best], changed ? classes[first] : "")}.` : "",
+        ".", classes ? ` ${decision(classes[best], changed ? classes[before] : "")}.` : "",
       );
-      const steps = model.players.map((/** @type {string} */ player, /** @type {number} */ p) => ({
-        name: player, value: found.values[p * outputs + output], error: found.errors[p * outputs + output],
-      })).sort((/** @type {any} */ a, /** @type {any} */ b) => Math.abs(b.value) - Math.abs(a.value));
-      const shown = steps.slice(0, BARS), rest = steps.slice(BARS).reduce((/** @type {number} */ sum, /** @type {any} */ step) => sum + step.value, 0);
-      if (steps.length > BARS) shown.push({ name: `${steps.length - BARS} others`, value: rest });
-      figure.replaceChildren(Charts.waterfall({
-        start: found.base[output], startName: "typical rows", end: found.prediction[output], endName: changed ? "changed row" : "this row",
-        steps: shown, label: classes ? `probability of ${name}` : "prediction",
-      }, { width: Math.max(330, Math.min(640, figure.clientWidth || 480)), left: Math.min(150, 30 + 6.5 * Math.max(12, ...shown.map((/** @type {any} */ step) => Math.min(step.name.length, 20)))) }));
-      const error = Math.max(...steps.map((/** @type {any} */ step) => step.error || 0));
+      const scale = classes ? 100 : 1, unit = classes ? " percentage points" : "";
+      const row = { ...changes };
+      const told = (/** @type {string} */ player) => {
+        const column = model.columns.find((/** @type {any} */ one) => one.name === player);
+        return column ? `${column.label} = ${words(column.form, player in row ? row[player] : cellOf(column, place))}` : player;
+      };
+      const steps = Rows.strongest(model.players.map((/** @type {string} */ player, /** @type {number} */ p) => ({
+        name: told(player), value: scale * found.values[p * outputs + output],
+      })));
+      const label = classes ? `probability of ${name} (%)` : "prediction";
+      const [start, end] = [scale * found.base[output], scale * found.prediction[output]];
+      const ends = { startName: "typical rows", endName: changed ? "changed row" : "this row" };
+      const drawing = Rows.drawSteps({ start, end, steps, label, ...ends });
+      table = [["feature", label], [ends.startName, start], ...steps.map((/** @type {any} */ step) => [step.name, step.value]), [ends.endName, end]];
+      const error = scale * Math.max(...model.players.map((/** @type {string} */ _, /** @type {number} */ p) => found.errors[p * outputs + output] || 0));
+      const top = steps[0];
+      const first = top ? `The strongest is ${top.name}: it moves ${classes ? `the probability of ${name}` : name} ${top.value >= 0 ? "up" : "down"} by ${Charts.write(Math.abs(top.value))}${unit}. ` : "";
       // The error after one walk for each background row also holds how these rows differ.
-      const sure = `${found.walks > model.walks[0] ? "Largest" : "A first estimate, being refined. Largest"} standard error: ${classes ? `${Charts.write(100 * error, 2)} percentage points` : Charts.write(error, 2)}.`;
-      const what = classes ? "the probability" : "the prediction";
-      note.textContent = `The bars (Shapley values) divide the difference in ${what}${model.result.calibration ? ", before calibration," : ""} from ${model.walks[0]} typical training rows. ${box.closest(".row-page")?.querySelector(":scope > figure") ? `They can differ from the bars above, which ${classes ? "divide the raw score" : "start from another row"}. ` : ""}${sure}`;
+      const sure = `${found.walks > model.walks[0] ? "Largest" : "A first estimate, being refined. Largest"} standard error: ${Charts.write(error, 2)}${unit}.`;
+      const caption = `${first}The bars are Shapley values. They add up from the mean prediction${model.result.calibration ? ", before calibration," : ""} of ${model.walks[0]} typical training rows to ${ends.endName}. ${sure}`;
+      const [plot, line] = [picture.querySelector(".plot"), picture.querySelector("figcaption")];
+      plot?.replaceChildren(drawing);
+      if (line) line.textContent = caption;
+      else picture.append(Page.figure({ anchor: `rows/${content.rows[place]}/parts`, drawing, caption, rows: () => table }));
       box.dataset.walks = String(found.walks);
     };
 
@@ -278,11 +292,10 @@ const WhatIf = (() => {
       select.value = String(output);
       box.append(Page.element("p", {}, Page.element("label", { for: "what-if-class" }, "Class explained "), select));
     }
-    box.append(
-      Page.element("div", { class: "what-if" },
-        Page.element("div", {}, inputs, further > 0 ? more : "", Page.element("p", {}, reset)),
-        Page.element("div", {}, result, figure, note)),
-    );
+    const fold = /** @type {HTMLDetailsElement} */ (Page.element("details", { class: "what-if-fold", open },
+      Page.element("summary", {}, "What if? Change this row"), inputs, further > 0 ? more : "", Page.element("p", {}, reset)));
+    fold.addEventListener("toggle", () => { open = fold.open; });
+    box.append(Page.element("div", { class: "what-if" }, result, picture, fold));
     if (mine === turn) update();
   };
 
@@ -298,25 +311,19 @@ const WhatIf = (() => {
     return before.prediction.indexOf(Math.max(...before.prediction));
   };
 
+  /** Whether the reader has unfolded the inputs, which stay so from row to row. */
   let open = false;
 
   /**
-   * Add the panel to the page of a row, folded until the reader wants it.
+   * Explain a row in its page, if it is one of those that can be changed.
    * @param {HTMLElement} box @param {number} number the row's number in its file @param {any} [content]
    */
-  const fold = (box, number, content = Page.data("rows").whatIf) => {
-    if (!content?.form) return;
-    const inside = Page.element("div", {});
-    const details = /** @type {HTMLDetailsElement} */ (Page.element("details", { class: "what-if-fold", open }, Page.element("summary", {}, "What if? Change this row"), inside));
-    const fill = () => {
-      open = details.open;
-      if (open && !inside.childElementCount) show(inside, content.rows.indexOf(number), content);
-    };
-    details.addEventListener("toggle", fill);
-    box.append(details);
+  const explain = (box, number, content = Page.data("rows").whatIf) => {
+    const place = content?.form ? content.rows.indexOf(number) : -1;
+    return place >= 0 && show(box, place, content);
   };
 
-  return { decision, show, fold };
+  return { decision, explain, show };
 })();
 
-Rows.panel((box, row, rows) => WhatIf.fold(box, rows.numbers[row]));
+Rows.explainBy((box, row, rows) => WhatIf.explain(box, rows.numbers[row]));
