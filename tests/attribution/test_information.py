@@ -175,6 +175,58 @@ def test_shares_of_nothing_are_undefined():
     assert perfect["bits"].tolist()[3] == np.inf
 
 
+@pytest.mark.parametrize("rows", [20, 60, 400])
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_an_ignored_input_tells_nothing_though_donors_are_the_rows_themselves(rows, task):
+    rng = np.random.default_rng(7)
+    a, b = rng.normal(size=(2, rows))
+
+    def model(_, z):
+        return np.stack([1 / (1 + np.exp(5 * z)), 1 / (1 + np.exp(-5 * z))], axis=1) if task == "classification" else z
+
+    y = b > 0 if task == "classification" else b + 0.3 * rng.normal(size=rows)
+    frame = modalities(model, a, b, y, task=task).information()
+    assert frame["bits"][1] > 0.3
+    parts = frame[["share", "ci_low", "ci_high"]].to_numpy()
+    assert parts == pytest.approx(np.array([[0] * 3, [1] * 3, [0] * 3, [0] * 3]), abs=1e-12)  # rounds sums of numbers
+
+
+@pytest.mark.parametrize("rows", [20, 60])
+def test_rows_are_not_told_apart_by_their_levels(rows):
+    """An XOR of two numbers, whose predictions are all different: hardly anything is shared."""
+    shared = []
+    for seed in range(8):
+        a, b = np.random.default_rng([8, seed]).normal(size=(2, rows))
+        frame = modalities(
+            lambda x, z: np.stack([1 / (1 + np.exp(6 * x * z)), 1 / (1 + np.exp(-6 * x * z))], axis=1), a, b, a * b > 0,
+            task="classification", random_state=seed,
+        ).information()  # fmt: skip
+        shared.append(frame["share"][2])
+    assert np.nanmean(shared) < 0.1
+
+
+def test_noise_gets_shares_in_five_of_a_hundred():
+    stated = 0
+    for seed in range(60):
+        rng = np.random.default_rng([9, seed])
+        a, b = rng.normal(size=(2, 60))
+        frame = modalities(
+            lambda x, z: np.stack([1 / (1 + np.exp(x + z)), 1 / (1 + np.exp(-x - z))], axis=1), a, b,
+            rng.random(60) < 0.5, task="classification", random_state=seed,
+        ).information()  # fmt: skip
+        stated += frame["share"].notna().all()
+    assert stated <= 8  # 3 expected, more than 8 in 2 of 1,000 such tests
+
+
+def test_classes_are_told_no_more_bits_than_they_hold():
+    a, b = np.repeat(PAIRS, 5, axis=0).T
+    frame = modalities(one_hot(lambda x, z: x ^ z), a, b, a ^ b, task="classification").information()
+    assert frame["bits"].sum() == pytest.approx(1, abs=1e-12)
+    message = "information needs at least 20 rows, got 16. Explain more rows."
+    with pytest.raises(InputError, match=message):
+        modalities(one_hot(lambda x, z: x ^ z), a[:16], b[:16], a[:16] ^ b[:16], task="classification").information()
+
+
 def test_weights_count_rows_and_results_repeat():
     rng = np.random.default_rng(5)
     a, b = rng.integers(0, 2, size=(2, 600))

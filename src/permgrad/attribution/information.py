@@ -10,17 +10,20 @@ For a Gaussian target of one variable and Gaussian sources U is the larger of bo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.stats import gamma
 
 from permgrad.attribution.replace.moments import interval
 from permgrad.attribution.replace.scoring import jackknife_variance
 from permgrad.base.checks import as_numbers, check_whole
 from permgrad.base.errors import InputError, shown
+from permgrad.base.random import generator
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -29,8 +32,11 @@ Integers = npt.NDArray[np.int64]
 _MOST_ROUNDS, _LOOK = 20_000, 10
 #: Bits by which the decomposition of an exact distribution, and of sampled rows, may be wrong.
 _EXACT, _SAMPLED = 1e-6, 1e-4
-#: Levels into which the predictions of classes are grouped, and at most with many classes.
-_LEVELS, _MOST_LEVELS = 16, 40
+#: Levels into which the predictions of classes are grouped, at most with many classes, and rows for each cell of class
+#: and level: with fewer, rows are told apart by their levels alone, which looks like information.
+_LEVELS, _MOST_LEVELS, _ROWS_OF_CELL = 16, 40, 5
+#: Rows below which no shares are given, and orders of y that show what chance tells.
+FEWEST_ROWS, _ORDERS = 20, 200
 
 
 def partial_information(
@@ -183,41 +189,87 @@ class Sources:
 
     def frame(self, first: str, second: str, confidence: float) -> pd.DataFrame:
         """Return ``part, share, ci_low, ci_high, bits`` for two sets of modalities that are all of them together."""
+        if (rows := len(self.y)) < FEWEST_ROWS:
+            raise InputError(
+                f"information needs at least {FEWEST_ROWS} rows, got {rows}", hint="Explain more rows.", code="PG004"
+            )
         predictions = [self.present[first], self.present[second], self.full]
-        weights = np.ones(len(self.y)) if self.weights is None else self.weights
-        if self.classes:
-            codes = [_levels(one, self.seed) for one in predictions]
+        weights = np.ones(rows) if self.weights is None else self.weights
+        told = self._of_classes(predictions) if self.classes else self._of_numbers(predictions)
+        every = np.arange(rows)
+        groups = range(int(self.groups.max()) + 1)
+        amounts = told(every, weights, True)
+        left_out = np.stack([divided(*told(every, weights * (self.groups != group), True)) for group in groups])
+        frame = _estimated(divided(*amounts), left_out, part_names(first, second), confidence)
+        draws = generator(self.seed, "information", "chance")
+        chance = [max(told(order, weights, False)) for order in map(draws.permutation, [rows] * _ORDERS)]
+        # Shares of an information that may be 0 are undefined.
+        if not _exceeds(max(amounts), np.array(chance), 1 - confidence):
+            frame[["share", "ci_low", "ci_high"]] = np.nan
+        if self.classes:  # no source tells more than the target holds
+            held = entropy_of(np.bincount(self.y, weights).astype(np.float64))
+            frame["bits"] *= min(1.0, held / max(frame["bits"].sum(), held, np.finfo(np.float64).tiny))
+        return frame
 
-            def bits(rows: npt.NDArray[np.bool_]) -> Floats:
-                tables = [self._table(code, weights * rows) for code in codes]
-                least = least_together(tables[0], tables[1], _SAMPLED)
-                return divided(bits_of(tables[0]), bits_of(tables[1]), least, bits_of(tables[2]))
-        else:
-            numbers = np.stack([self.y, *(one[:, 0] for one in predictions)])
+    def _of_classes(self, predictions: list[Floats]) -> Callable[[Integers, Floats, bool], tuple[float, ...]]:
+        """Return what counts the bits: of the first, the second, the least of both, and both.
 
-            def bits(rows: npt.NDArray[np.bool_]) -> Floats:
-                covariance = np.cov(numbers, aweights=weights * rows)
-                alone, other, both = (_gaussian_bits(covariance, place) for place in (1, 2, 3))
-                return divided(alone, other, max(alone, other), both)
+        Its arguments are the rows whose class, with its weight, each row gets, the weights, and whether the least is
+        wanted.
+        """
+        codes = [_levels(one, self.seed) for one in predictions]
 
-        every = np.ones(len(self.y), dtype=bool)
-        left_out = np.stack([bits(self.groups != group) for group in range(int(self.groups.max()) + 1)])
-        return _estimated(bits(every), left_out, part_names(first, second), confidence)
+        def told(order: Integers, weights: Floats, least: bool) -> tuple[float, ...]:
+            y, weighed = self.y[order], weights[order]
+            first, second, both = (self._table(y, code, weighed) for code in codes)
+            together = least_together(first, second, _SAMPLED) if least else 0.0
+            return bits_of(first), bits_of(second), together, bits_of(both)
 
-    def _table(self, code: Integers, weights: Floats) -> Floats:
+        return told
+
+    def _of_numbers(self, predictions: list[Floats]) -> Callable[[Integers, Floats, bool], tuple[float, ...]]:
+        numbers = [one[:, 0] for one in predictions]
+
+        def told(order: Integers, weights: Floats, _least: bool) -> tuple[float, ...]:
+            covariance = np.cov(np.stack([self.y[order], *numbers]), aweights=weights[order])
+            first, second, both = (_gaussian_bits(covariance, place) for place in (1, 2, 3))
+            return first, second, max(first, second), both
+
+        return told
+
+    def _table(self, y: Integers, code: Integers, weights: Floats) -> Floats:
         """Return the joint distribution of the classes and the levels of a prediction, ``(classes, levels)``."""
         width = int(code.max()) + 1
-        counts = np.bincount(self.y * width + code, weights, self.classes * width)
+        counts = np.bincount(y * width + code, weights, self.classes * width)
         table: Floats = counts.reshape(self.classes, width) / counts.sum()
         return table
+
+
+def _exceeds(amount: float, chance: Floats, level: float) -> bool:
+    """Whether an amount of bits is more than chance tells, by a Gamma distribution with mean and spread of draws.
+
+    Twice the bits of independent variables times the rows, in nats, has a χ² distribution: one of this family.
+    """
+    mean, variance = float(chance.mean()), float(chance.var(ddof=1))
+    if variance == 0:
+        return amount > mean
+    return bool(gamma.sf(amount, mean**2 / variance, scale=variance / mean) < level)
+
+
+def entropy_of(weights: Floats) -> float:
+    """Return the entropy of a distribution in bits."""
+    shares = weights[weights > 0] / weights.sum()
+    return max(0.0, -float((shares * np.log2(shares)).sum()))
 
 
 def _levels(predictions: Floats, seed: int) -> Integers:
     """Group predicted probabilities ``(rows, classes)`` into few levels, by k-means in their square roots."""
     from sklearn.cluster import KMeans
 
+    rows, classes = predictions.shape
     distinct, codes = np.unique(predictions.round(6), axis=0, return_inverse=True)
-    most = int(np.clip(2 * predictions.shape[1], _LEVELS, _MOST_LEVELS))
+    most = int(np.clip(2 * classes, _LEVELS, _MOST_LEVELS))
+    most = min(most, max(classes, rows // (_ROWS_OF_CELL * classes)))
     if len(distinct) > most:
         places = np.sqrt(np.clip(predictions, 0.0, None))
         codes = KMeans(most, n_init=1, random_state=seed % 2**32).fit_predict(places)
@@ -239,9 +291,8 @@ def _estimated(bits: Floats, left_out: Floats, names: list[str], confidence: flo
     if not np.isfinite(left_out).all():
         return frame
     frame["bits"] = unbiased = np.maximum(count * bits - (count - 1) * left_out.mean(axis=0), 0.0)
-    total, totals = unbiased.sum(keepdims=True), left_out.sum(axis=1, keepdims=True)
-    # Shares of an information that may be 0 are undefined.
-    if interval(total, np.sqrt(jackknife_variance(totals)), size[:1], confidence)[0][0] > 0:
+    total, totals = unbiased.sum(), left_out.sum(axis=1, keepdims=True)
+    if total > 0 and totals.min() > 0:
         share = unbiased / total
         std = np.sqrt(jackknife_variance(left_out / totals))
         low, high = interval(share, std, size, confidence)[:2]

@@ -128,7 +128,8 @@ class Missing:
         The sources are the model's predictions with the modality and with the others, each a mean over the same
         ``n_repeats`` background rows for what is absent. The measure is BROJA (see ``pg.partial_information``). For
         classes it is computed from how often each class has each level of a prediction, for numbers from correlations
-        with y, as if Gaussian. A jackknife over rows takes off its bias and gives the intervals.
+        with y, as if Gaussian. A jackknife over rows takes off its bias and gives the intervals. Bits of classes are at
+        most the entropy of y.
 
         Predictions of *this model* with a modality replaced cannot tell what a modality says about the absent one. A
         model trained on one modality alone may know more. What two modalities both contain is shared only if the model
@@ -139,10 +140,10 @@ class Missing:
 
         Returns:
             A frame ``part, share, ci_low, ci_high, bits``. Shares are of the bits that all modalities tell together,
-            and NaN if these may be 0 or are infinite.
+            and NaN if these are infinite, or not clearly more than with the rows of y in random order.
 
         Raises:
-            InputError: y is neither classes nor one number, or there is only one modality.
+            InputError: y is neither classes nor one number, there is only one modality, or there are under 20 rows.
 
         Examples:
             >>> import permgrad as pg
@@ -351,7 +352,8 @@ def _one_and_others(request: Request) -> dict[str, Booleans]:
 def _sources(game: Game, outputs: Tensor, alone: dict[str, Booleans], progress: Progress) -> Sources | None:
     """Return predictions with some modalities: means over background rows, the same ones for every row explained.
 
-    Donors of one's own would add noise to each row's prediction, which hides what it tells. A row is not its own donor.
+    Then the mean depends on nothing but the modalities present. Other donors for some rows would tell these rows apart,
+    which looks like information about y. So a background row that is explained too is its own donor, as any other's.
     """
     request, back_end = game.request, game.back_end
     assert isinstance(back_end, Blend), "joint games have no engine"
@@ -366,8 +368,7 @@ def _sources(game: Game, outputs: Tensor, alone: dict[str, Booleans], progress: 
         for name, absent in alone.items():
             total = np.zeros_like(full)
             for donor in drawn:
-                donors = np.where(request.shared & (rows == donor), (donor + 1) % count, donor)
-                total += stored_predictions(request, back_end.predict_one(rows, donors, absent))
+                total += stored_predictions(request, back_end.predict_one(rows, np.full(len(rows), donor), absent))
                 progress.advance(len(rows))
             present[name] = total / len(drawn)
     truth = np.asarray(request.y if request.classes is None else request.classes)

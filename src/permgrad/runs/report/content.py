@@ -246,7 +246,7 @@ def _modalities(measured: Measured, places: Places, seed: int) -> page.TogetherS
             measured.model, inputs, y, **{**options, "random_state": seed, "n_repeats": together.MODALITY_REPEATS}
         )
         return page.TogetherSection(information=result.information(result.modalities[0]))
-    except InputError:  # one input that can be missing, or a target without such an information
+    except InputError:  # one input that can be missing, too few rows, or a target without such an information
         return None
 
 

@@ -117,11 +117,12 @@ def explain_records(
 def information_of(
     model: ImageTableModel, records: Records, y: npt.NDArray[Any], **options: Any
 ) -> pd.DataFrame | None:
-    """Return what the images and the table tell alone, both and only together, or None with a single input."""
+    """Return what the images and the table tell alone, both and only together, or None: one input or too few rows."""
+    from permgrad.attribution.information import FEWEST_ROWS
     from permgrad.attribution.missing import missing
 
     inputs, y, arguments = _arguments(model, records, y)
-    if len(inputs) < 2:
+    if len(inputs) < 2 or len(y) < FEWEST_ROWS:
         return None
     result = missing(model.module_, inputs, y, **{**arguments, **options})
     return result.information(result.modalities[0])

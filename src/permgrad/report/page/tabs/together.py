@@ -164,8 +164,11 @@ def modalities(section: SectionView, content: ReportContent) -> None:
     frame = None if content.together is None else content.together.information
     if frame is None:
         return
+    if not np.isfinite(frame["bits"]).all():
+        section.text("What the modalities tell cannot be divided: the predictions determine the target exactly.")
+        return
     if frame["share"].isna().any():
-        section.text("What the modalities tell cannot be divided: together they tell nothing that is certain.")
+        section.text("What the modalities tell cannot be divided: it is not clearly more than chance.")
         return
     section.text(information_words(frame))
     section.figure(
