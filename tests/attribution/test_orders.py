@@ -86,3 +86,30 @@ def test_to_shapiq_takes_the_index_of_single_players():
     assert make("local").to_shapiq(2, row=1)[(1, 2)] == pytest.approx(1.8)
     with pytest.raises(InputError, match="order must be one of 1, 2"):
         make().to_shapiq(3)
+
+
+def test_pairs_alone_are_summarised_as_pairs():
+    pairs = make().of_order(2)
+    assert repr(pairs) == "<Explanation: shapley, global, 2 interactions × 1 output>"
+    assert pairs.of_order(2) is pairs
+    assert pairs.clearly_matter() == ["a × b"]
+    text = pairs.summary()
+    assert "1 of 2 pairs clearly interacts" in text
+    assert text.index("b × c  −0.900") < text.index("a × b  0.300")
+    assert "−0.900  not clearly different from 0" in text
+    assert "Order at 95 % confidence: 1 b × c; 2 a × b." in text
+    assert "(bold): the p-value, adjusted" in pairs.to_html()
+    assert pairs.ranking(certain=0.95)["rank_high"].tolist() == [1, 2]
+    with pytest.raises(InputError, match="by_modality sums features"):
+        pairs.by_modality()
+    assert "1.35" in make("local").of_order(2).to_global().summary()
+
+
+def test_pairs_alone_become_pairs_of_shapiq_and_shap():
+    pytest.importorskip("shapiq")
+    pairs = make().of_order(2).to_shapiq(2)
+    assert (pairs.n_players, pairs.min_order, pairs.max_order, pairs[(1, 2)]) == (3, 2, 2, -0.45)
+    with pytest.raises(InputError, match="order must be one of 2, got 1"):
+        make().of_order(2).to_shapiq(1)
+    pytest.importorskip("shap")
+    assert make("local").of_order(2).to_shap().feature_names == ["a × b", "b × c"]

@@ -90,3 +90,21 @@ def test_a_call_a_file_and_a_wrong_number(tmp_path):
             result.ranking(certain=95)
     header = json.loads((tmp_path / "permutation-global" / "explanation.json").read_text())
     assert header["schema_version"] == 3
+
+
+def test_a_certainty_near_1_takes_no_memory_and_is_written_in_full():
+    values, std, related = np.array([9.0, 5.0, 4.9]), np.full(3, 0.1), np.eye(3)
+    for certain in (0.9999, 0.9999999, 1 - 2**-53):
+        low, high, _ = rank_intervals(values, std, related, np.inf, certain)
+        assert (low.tolist(), high.tolist()) == ([1, 2, 2], [1, 3, 3])
+    few = compared(values, std, related, 3.0, 0.9999999)
+    assert not few.above.any()
+    assert few.critical > 400
+    names = ("a", "b", "c")
+    facts = {"confidence": 0.9999999, "rows_explained": 50}
+    text = Explanation(
+        values[:, None], names, ("t",) * 3, ("all",), "permutation", "global", std=std[:, None], low=values[:, None] - 1,
+        high=values[:, None] + 1, meta=facts,
+    ).summary()  # fmt: skip
+    assert "Intervals: 99.99999 %." in text
+    assert "Order at 99.99999 % confidence: 1 a; 2–3 b and c." in text

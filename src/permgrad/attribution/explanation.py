@@ -14,9 +14,11 @@ from permgrad.attribution.explanation_files import OF_ROWS, arrays_like_values, 
 from permgrad.attribution.orders import (
     adjusted_by_order,
     check_members,
+    lowest_order,
     not_installed,
     of_order,
     places_of,
+    sizes_of,
     to_shapiq,
 )
 from permgrad.attribution.ranks import MOST_TOGETHER, certain_ranks
@@ -142,10 +144,12 @@ class Explanation:
         rows = f", {counted(self.values.shape[0], 'row')}" if self.scope == "local" else ""
         players = {"modality": "modalities"}.get(self.level, f"{self.level}s")
         single = int((self.order == 1).sum())
-        more = "" if single == len(self.names) else f" and {counted(len(self.names) - single, 'interaction')}"
+        interactions = counted(len(self.names) - single, "interaction")
+        names = f"{single} {players}" if single == len(self.names) else f"{single} {players} and {interactions}"
+        names = names if single or not self.members else interactions
         # The rows of all classes together are no further output.
         outputs = self.outputs[len(self.outputs) > 1 and self.outputs[0] == "all" :]
-        size = f"{single} {players}{more} × {counted(len(outputs), 'output')}"
+        size = f"{names} × {counted(len(outputs), 'output')}"
         return f"<Explanation: {self.method}, {self.scope}{rows}, {size}>"
 
     @property
@@ -253,7 +257,7 @@ class Explanation:
         """Return the names that clearly matter to an output of a global explanation, by falling importance.
 
         These are the names with an importance above 0 whose p-value passes Holm's steps over all features at 5 %. The
-        list is empty where the method has no p-values.
+        list is empty where the method has no p-values. Of pairs alone (``of_order(2)``), the value is not 0.
 
         Args:
             output: its name or position. None: the first.
@@ -273,7 +277,7 @@ class Explanation:
         column = self.output_index(output)
         if self.p_adjusted is None:
             return []
-        passed = clearly(self.values[:, column], self.p_adjusted[:, column])
+        passed = clearly(sizes_of(self, column), self.p_adjusted[:, column])
         return [self.names[place] for place in self._order(output) if passed[place]]
 
     @overload
@@ -363,8 +367,6 @@ class Explanation:
                 code="PG002",
             )
         summary = self.to_global() if self.scope == "local" else self
-        if order > 1:
-            summary = replace(summary, values=np.abs(summary.values), high=None, correlation=None)
         return certain_ranks(summary, places, summary.output_index(output), float(certain)).to_frame()
 
     def _order(self, output: str | int | None, order: int = 1) -> list[int]:
@@ -372,11 +374,11 @@ class Explanation:
         if self.method == MIXED:
             raise _without_common_unit("ranking")
         column = self.output_index(output)
-        scores = self.values[:, column]
-        if self.scope == "local":
-            scores = mean_over_rows(np.abs(self.values[:, :, column]), self._row_weights())[0]
         places = places_of(self, order)
-        scores = scores[places] if self.order[places].max(initial=1) == 1 else np.abs(scores[places])
+        if self.scope == "local":
+            scores = mean_over_rows(np.abs(self.values[:, places, column]), self._row_weights())[0]
+        else:
+            scores = sizes_of(self, column)[places]
         falling: list[int] = places[np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable")].tolist()
         return falling
 
@@ -402,7 +404,8 @@ class Explanation:
                 code="PG004",
             )
         check_choice("how", how, ("mean_abs", "mean", "sum_l1"))
-        rows, players = self.values.shape[0], int((self.order == 1).sum())
+        # Features come first. Of pairs alone there are no features.
+        rows, players = self.values.shape[0], int((self.order == lowest_order(self)).sum())
         per_row = np.abs(self.values) if how == "mean_abs" else self.values
         weights = self._row_weights()
         values, std, size = mean_over_rows(per_row, weights)
@@ -460,6 +463,12 @@ class Explanation:
                 code="PG004",
             )
         if self.members:
+            if lowest_order(self) > 1:
+                raise InputError(
+                    "by_modality sums features, and these are interactions of several",
+                    hint="Call it on the explanation that these were chosen from.",
+                    code="PG004",
+                )
             return self.of_order(1).by_modality()
         modalities = tuple(dict.fromkeys(self.modality))
         member = np.array([[one == other for one in self.modality] for other in modalities], dtype=np.float64)
@@ -490,7 +499,7 @@ class Explanation:
             import shap
         except ImportError as error:
             raise not_installed("shap") from error
-        if self.members:
+        if self.members and lowest_order(self) == 1:
             return self.of_order(1).to_shap()
         values = self.values if self.scope == "local" else self.values[None]
         base = self.base_values if self.base_values is not None else np.zeros(len(self.outputs))
@@ -499,8 +508,8 @@ class Explanation:
         return shap.Explanation(
             values=values[..., 0] if single else values,
             base_values=base[:, 0] if single else base,
-            # Players such as segments of an image have no raw value.
-            data=None if data is None else data.reindex(columns=list(self.names)).to_numpy(),
+            # Players such as segments of an image have no raw value, nor have pairs.
+            data=None if data is None or self.members else data.reindex(columns=list(self.names)).to_numpy(),
             feature_names=list(self.names),
             output_names=None if single else list(self.outputs),
         )

@@ -39,18 +39,35 @@ def places_of(explanation: Explanation, order: int) -> npt.NDArray[np.intp]:
     wanted = orders.min() if single and len(orders) else order
     places = np.flatnonzero(orders == wanted) if is_whole(order) else np.empty(0, np.intp)
     if not len(places) and (explanation.members or not single):
-        raise InputError(
-            f"order must be one of {', '.join(map(str, np.unique(explanation.order)))}, got {shown(order)}",
-            hint="Pass interactions=2 to pg.explain for pairs.",
-            code="PG002",
-        )
+        raise _no_order(np.unique(orders).tolist(), order)
     return places
+
+
+def _no_order(orders: list[int], order: Any) -> InputError:
+    return InputError(
+        f"order must be one of {', '.join(map(str, orders))}, got {shown(order)}",
+        hint="Pass interactions=2 to pg.explain for pairs.",
+        code="PG002",
+    )
+
+
+def lowest_order(explanation: Explanation) -> int:
+    """Return 1, or the order of interactions that are alone."""
+    return int(min(explanation.order, default=1))
+
+
+def sizes_of(explanation: Explanation, output: int) -> Floats:
+    """Return what names of a global explanation are ranked by: importances, and absolute values of interactions."""
+    values = explanation.values[:, output]
+    sizes: Floats = np.where(explanation.order > 1, np.abs(values), values)
+    return sizes
 
 
 def of_order(explanation: Explanation, order: int) -> Explanation:
     """Return the explanation of the names of one order only."""
     places = places_of(explanation, order)
-    if not explanation.members:
+    single = explanation.order[places].max(initial=1) == 1
+    if not explanation.members or (len(places) == len(explanation.names) and not single):
         return explanation
 
     def chosen(array: Floats | None) -> Floats | None:
@@ -64,8 +81,9 @@ def of_order(explanation: Explanation, order: int) -> Explanation:
         values=explanation.values[..., places, :],
         names=tuple(explanation.names[place] for place in places),
         modality=tuple(explanation.modality[place] for place in places),
-        members=() if order == 1 else tuple(explanation.members[place] for place in places),
-        correlation=explanation.correlation if order == 1 else None,
+        members=() if single else tuple(explanation.members[place] for place in places),
+        correlation=explanation.correlation if single else None,
+        meta=explanation.meta if single else {**explanation.meta, "players": int((explanation.order == 1).sum())},
         **some,
     )
 
@@ -84,8 +102,10 @@ def adjusted_by_order(explanation: Explanation) -> Floats | None:
 
 def to_shapiq(explanation: Explanation, order: int, row: int, column: int) -> Any:
     """Return ``shapiq.InteractionValues`` of all names up to an order. See ``Explanation.to_shapiq``."""
-    if not is_whole(order) or order not in (1, int(explanation.order.max())):
-        places_of(explanation, 0 if is_whole(order) and order > 0 else order)
+    single = (explanation.order == 1).any() or not explanation.members
+    orders = sorted({*((1,) if single else ()), int(explanation.order.max(initial=1))})
+    if not is_whole(order) or order not in orders:
+        raise _no_order(orders, order)
     try:
         from shapiq import InteractionValues
     except ImportError as error:
@@ -109,13 +129,16 @@ def to_shapiq(explanation: Explanation, order: int, row: int, column: int) -> An
     baseline = 0.0 if base is None else float(np.atleast_1d(base)[..., column].ravel()[0])
     names = explanation.members or tuple((place,) for place in range(len(explanation.names)))
     lookup = {members: place for place, members in enumerate(names) if len(members) <= order}
+    # Interactions alone have no value of the empty set.
+    first = [baseline] if single else []
+    players = int((explanation.order == 1).sum()) if single else max(max(members) for members in names) + 1
     return InteractionValues(
-        np.concatenate([[baseline], np.asarray(values[list(lookup.values()), column], dtype=np.float64)]),
+        np.concatenate([first, np.asarray(values[list(lookup.values()), column], dtype=np.float64)]),
         index=index,
         max_order=order,
-        min_order=0,
-        n_players=int((explanation.order == 1).sum()),
-        interaction_lookup={(): 0, **{members: place + 1 for place, members in enumerate(lookup)}},
+        min_order=0 if single else int(explanation.order.min()),
+        n_players=players if single else int(explanation.meta.get("players", players)),
+        interaction_lookup={members: place for place, members in enumerate([()] * len(first) + list(lookup))},
         estimated=explanation.std is not None,
         baseline_value=baseline,
     )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from permgrad.attribution.orders import sizes_of
 from permgrad.attribution.replace.moments import error_correlation
 from permgrad.base.late import pd
 from permgrad.base.significance import holm, t_quantile, t_two_sided
@@ -30,6 +31,8 @@ MOST_TOGETHER = 300
 _STORED = 1_000_000
 #: Draws of the largest error, those of them beyond the quantile at least, and how many numbers are in memory at once.
 _DRAWS, _BEYOND, _NUMBERS = 4000, 20, 4_000_000
+#: Most draws. Where a certainty near 1 needs more, each pair has an equal share of the errors allowed instead.
+_MOST_DRAWS = 40_000
 
 
 def shared_errors(players: int, outputs: Sequence[int], scores: Callable[[int | None], Floats | None]) -> Floats | None:
@@ -62,9 +65,10 @@ class Ranks(NamedTuple):
 def certain_ranks(explanation: Explanation, places: Sequence[int], output: int, certain: float) -> Ranks:
     """Return the ranks of a global explanation, for names in the order of these places."""
     places = list(places)
-    values = explanation.values[places, output]
-    std, high = (None if array is None else array[places, output] for array in (explanation.std, explanation.high))
-    correlation = explanation.correlation
+    values = sizes_of(explanation, output)[places]
+    std = None if explanation.std is None else explanation.std[places, output]
+    high = None if explanation.high is None else values + (explanation.high - explanation.values)[places, output]
+    correlation = None if explanation.order[places].max(initial=1) > 1 else explanation.correlation
     if correlation is not None:
         correlation = correlation[output][np.ix_(places, places)]
     freedom = freedom_of(values, std, high, float(explanation.meta.get("confidence", 0.95)))
@@ -142,10 +146,10 @@ def compared(
     size = np.nan_to_num(size, nan=0.0, posinf=np.inf)
     passed = np.isposinf(size)  # both values are certain
     tested, critical = (size > 0) & ~passed, np.inf
-    if correlation is None:
-        freedom = max(freedom, 1.0)
-        passed |= tested & (holm(np.where(tested, t_two_sided(size, freedom), 1.0)) < 1 - certain)
-        critical = float(t_quantile(1 - (1 - certain) / 2 / max(int((~passed).sum()), 1), freedom))
+    if correlation is None or _BEYOND / (1 - certain) > _MOST_DRAWS:
+        freedom, allowed = max(freedom, 1.0), (1 - certain) / (1 if looks is None else len(looks.counts))
+        passed |= tested & (holm(np.where(tested, t_two_sided(size, freedom), 1.0)) < allowed)
+        critical = -float(t_quantile(allowed / 2 / max(int((~passed).sum()), 1), freedom))
     elif tested.any():
         chances = list(_chances(std, correlation, error, freedom, certain, looks))
         passing, critical = _stepwise(size, tested, (first, second), chances, certain)

@@ -122,7 +122,7 @@ def estimates_of(names: Sequence[str], moments: Mapping[str, PairMoments]) -> Es
 
 def top_words(facts: Mapping[str, Any], confidence: float) -> str:
     """Say whether the order of the first players is certain, and who cannot be told apart."""
-    top, level = facts["top"], f"{100 * confidence:.4g} %"
+    top, level = facts["top"], f"{100 * confidence:.12g} %"
     if facts["holds"]:
         return f"The order of the first {top} is certain at {level}"
     groups = [

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup, escape
 
+from permgrad.attribution.orders import lowest_order, sizes_of
 from permgrad.report import choices, style
 from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import Floats
@@ -119,15 +120,15 @@ def _global(explanation: Explanation, output: str | int | None) -> Iterator[Mark
     for title, places in lists_of(explanation):
         if title:
             yield _paragraph(title, "pg-part")
-        values = np.asarray(explanation.values[places, column], dtype=np.float64)
-        order = places[choices.largest(values, _BARS)]
+        order = places[choices.largest(sizes_of(explanation, column)[places], _BARS)]
         lines = list(_bar_lines(explanation, column, order, clear))
         if len(order) < len(places):
             lines.append(_Line(f"{len(places) - len(order)} more not shown", (), ""))
         yield _bars(lines, marks=(0.0,))
     if clear is not None:
+        positive = "the importance is above 0, and " if lowest_order(explanation) == 1 else ""
         yield _paragraph(
-            f"{clearly_words(explanation, len(clear))} (bold): the importance is above 0, and the p-value, "
+            f"{clearly_words(explanation, len(clear))} (bold): {positive}the p-value, "
             "adjusted for all of them (Holm), is below 0.05.",
             "pg-quiet",
         )

@@ -9,11 +9,22 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from permgrad.attribution.orders import lowest_order, sizes_of
 from permgrad.attribution.top import top_words
 from permgrad.base.errors import counted
 from permgrad.report.choices import as_global, largest, pick_output
 from permgrad.report.ranks import FEWEST_ROWS, order_words, shown_ranks, training_words
-from permgrad.report.words import clean, labels_of, number, numbers, percent, quantity_of, shorten, value_text
+from permgrad.report.words import (
+    clean,
+    labels_of,
+    level_text,
+    number,
+    numbers,
+    percent,
+    quantity_of,
+    shorten,
+    value_text,
+)
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -44,15 +55,16 @@ def summary(explanation: Explanation, *, output: str | int | None = None, top_n:
     if clear is not None:
         lines.append(f"{clearly_words(shown, len(clear))} (adjusted p-values below 0.05).")
     for title, places in lists_of(shown):
-        values = np.asarray(shown.values[places, column], dtype=np.float64)
+        values = np.asarray(sizes_of(shown, column)[places], dtype=np.float64)
         order = places[largest(values, top_n)]
         lines.append(f"{title}:" if title else "Largest:")
         ranked = list(ranked_lines(shown, column, order, clear))
         width = max((len(line.name) for line in ranked), default=0)
         for line in ranked:
             interval = f"  ({line.interval})" if line.interval else ""
-            doubt = "" if clear is None or line.clear else "  not clearly above 0"
-            if doubt and line.low > 0 and len(shown.names) > 1:
+            pair = shown.order[line.place] > 1
+            doubt = "" if clear is None or line.clear else f"  not clearly {'different from' if pair else 'above'} 0"
+            if doubt and (line.low > 0 or (pair and line.high < 0)) and len(shown.names) > 1:
                 doubt += f" after correction for {players_words(shown)}"
             lines.append(f"  {line.name:{width}}  {line.text}{interval}{doubt}")
         if len(order) < len(places):
@@ -122,7 +134,7 @@ def order_sentence(explanation: Explanation, column: int, most: int) -> str:
     parts = [] if asked is None or column else [f"{top_words(asked, level)}."]
     if ranks is not None:
         words = order_words(ranks, most)
-        parts.append(f"Order at {percent(level)} confidence: {words}." if words else "The order is not certain.")
+        parts.append(f"Order at {level_text(level)} confidence: {words}." if words else "The order is not certain.")
     return " ".join(parts)
 
 
@@ -190,7 +202,7 @@ def circumstances(explanation: Explanation) -> str:
             parts.append(f"The draws do not fit {counted(len(unfit), 'feature')}: do not trust their p-values")
     few = meta.get("rows_summarised", FEWEST_ROWS) < FEWEST_ROWS
     if explanation.scope == "global" and explanation.low is not None and np.isfinite(explanation.low).any() and not few:
-        parts.append(f"Intervals: {percent(float(meta.get('confidence', 0.95)))}")
+        parts.append(f"Intervals: {level_text(float(meta.get('confidence', 0.95)))}")
     return " ".join(f"{part}." for part in parts)
 
 
@@ -203,13 +215,16 @@ def clear_names(explanation: Explanation, column: int) -> list[str] | None:
 
 
 def players_words(explanation: Explanation) -> str:
-    """Count the features, or the inputs where each input is one."""
+    """Count the features, or the inputs where each input is one, or the interactions where these are alone."""
+    if lowest_order(explanation) > 1:
+        return counted(len(explanation.names), "pair" if explanation.order.max() == 2 else "interaction")
     return counted(len(explanation.names), "input" if explanation.level == "modality" else "feature")
 
 
 def clearly_words(explanation: Explanation, count: int) -> str:
     """Say how many features clearly matter."""
-    return f"{count} of {players_words(explanation)} clearly {'matters' if count == 1 else 'matter'}"
+    verb = "interact" if lowest_order(explanation) > 1 else "matter"
+    return f"{count} of {players_words(explanation)} clearly {verb}{'s' if count == 1 else ''}"
 
 
 def _measured(explanation: Explanation, column: int) -> str:
@@ -229,7 +244,7 @@ def missing_summary(result: Missing, measure: str, top_n: int) -> str:
     if always := result.meta.get("always"):
         lines.append(f"Always present: {', '.join(map(clean, always))}.")
     if isinstance(result.meta.get("rows"), int):
-        level = percent(float(result.meta.get("confidence", 0.95)))
+        level = level_text(float(result.meta.get("confidence", 0.95)))
         lines.append(f"{counted(result.meta['rows'], 'row')}. Intervals: {level}.")
     order = largest(values if measure != "loss" else -values, top_n)
     names = labels_of([result.names[place] for place in order], 40)

@@ -117,6 +117,11 @@ def percent(share: float | None) -> str:
     return f"{share * 100:.1f}\u00a0%" if 0 < abs(share) < 0.01 else f"{share * 100:.0f}\u00a0%"
 
 
+def level_text(level: float) -> str:
+    """Write a confidence level: ``95 %``, ``99.99999 %``, never rounded to 100."""
+    return f"{100 * level:.12g}\u00a0%" if level <= 1 - 1e-14 else "almost 100\u00a0%"
+
+
 def p_text(p_value: float) -> str:
     """Write a p-value."""
     return "< 0.001" if p_value < 0.001 else fixed(p_value)
@@ -172,7 +177,7 @@ def texts_of(labels: Iterable[object]) -> npt.NDArray[Any]:
 
 def confidence_words(explanation: Explanation) -> str:
     """Return the confidence level of an explanation's intervals in per cent."""
-    return percent(float(explanation.meta.get("confidence", 0.95)))
+    return level_text(float(explanation.meta.get("confidence", 0.95)))
 
 
 def towards(explanation: Explanation, column: int) -> str:

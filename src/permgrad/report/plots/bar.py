@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
+from permgrad.attribution.orders import sizes_of
 from permgrad.report import choices, style
 from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import Floats, PlotFigure, styled
@@ -48,7 +49,7 @@ def bar(
     local = explanation.scope == "local"
     column = choices.pick_output(explanation, output) if local else explanation.output_index(output)
     values = np.asarray(shown.values[:, column], dtype=np.float64)
-    order = choices.largest(values, top_n)
+    order = choices.largest(sizes_of(shown, column), top_n)
     paths = choices.adding_parts(shown, column)
     name = explanation.outputs[column]
     about = "" if len(explanation.outputs) == 1 else ", all rows" if name == "all" else f", {clean(name)}"
