@@ -103,8 +103,8 @@ def test_a_certainty_near_1_takes_no_memory_and_is_written_in_full():
     names = ("a", "b", "c")
     facts = {"confidence": 0.9999999, "rows_explained": 50}
     text = Explanation(
-        values[:, None], names, ("t",) * 3, ("all",), "permutation", "global", std=std[:, None], low=values[:, None] - 1,
-        high=values[:, None] + 1, meta=facts,
+        values[:, None], names, ("t",) * 3, ("all",), "permutation", "global", std=std[:, None],
+        low=values[:, None] - 0.5, high=values[:, None] + 0.5, meta=facts,
     ).summary()  # fmt: skip
     assert "Intervals: 99.99999 %." in text
     assert "Order at 99.99999 % confidence: 1 a; 2–3 b and c." in text
