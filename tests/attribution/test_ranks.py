@@ -107,4 +107,4 @@ def test_a_certainty_near_1_takes_no_memory_and_is_written_in_full():
         low=values[:, None] - 0.5, high=values[:, None] + 0.5, meta=facts,
     ).summary()  # fmt: skip
     assert "Intervals: 99.99999 %." in text
-    assert "Order at 99.99999 % confidence: 1 a; 2–3 b and c." in text
+    assert "Order at 99.99999 % confidence: 1 a; the rest." in text

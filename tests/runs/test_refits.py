@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ from permgrad.report.page.views import SectionView
 from permgrad.report.ranks import training_words
 from permgrad.runs.refits import FOLDER
 from permgrad.runs.requests import RunRequest
+from permgrad.runs.run.explaining import expected_refits
 
 ASKED = {"refits": 6, "n_repeats": 2, "progress": False}
 
@@ -191,6 +193,59 @@ def test_the_page_says_what_another_training_would_say():
 def test_the_command_refuses_what_does_not_go_together(other):
     with pytest.raises(pg.InputError, match=r"--refits and .* cannot be combined"):
         RunRequest(table="t.csv", target=("y",), refits=10, **other).check()
+
+
+@pytest.mark.parametrize(("rows", "message"), [(30, "10 refits need at least 40 rows"), (60, "Class 'r' has 3 rows")])
+def test_a_run_refuses_too_few_rows_before_it_trains(tmp_path, rows, message):
+    y = pd.Series(np.where(np.arange(rows) % 2, "p", "q"))
+    y[:4] = "r" if rows > 40 else "p"
+    pd.DataFrame({"a": np.random.default_rng(0).normal(size=rows), "y": y}).to_csv(tmp_path / "t.csv", index=False)
+    said = call("run", tmp_path / "t.csv", "--target", "y", "--out", tmp_path / "run", "--refits", "10", code=2)
+    assert message in said
+    assert "plan:" not in said
+    assert not list((tmp_path / "run").glob("model*"))
+
+
+def test_what_refits_take_is_expected():
+    work = SimpleNamespace(
+        request=SimpleNamespace(refits=10),
+        inputs=SimpleNamespace(parts={"train": SimpleNamespace(y=[0] * 60), "validation": SimpleNamespace(y=[0] * 20)}),
+    )
+    assert expected_refits(work, 9.0) == pytest.approx(9 * (4 + 2.5) * 80 / 60)
+    work.request.refits = None
+    assert expected_refits(work, 9.0) == 0
+
+
+class Plain:
+    """A model of the user's own: no tags, no parameters, and fit returns nothing."""
+
+    def fit(self, X, y):
+        self.weights = np.linalg.lstsq(X, y, rcond=None)[0]
+
+    def predict(self, X):
+        return X @ self.weights
+
+
+class PlainClassifier(Plain):
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        super().fit(X, y == self.classes_[1])
+
+    def predict_proba(self, X):
+        share = np.clip(Plain.predict(self, X) + 0.5, 0.01, 0.99)
+        return np.stack([1 - share, share], axis=1)
+
+    def predict(self, X):
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+
+def test_any_object_with_fit_and_predict_works(tmp_path):
+    X, y = table()
+    numbers, plain = X[["a", "b", "c"]].to_numpy(), Plain()
+    assert pg.explain_refits(plain, numbers, y, **ASKED, out=tmp_path / "out").ranking()[0] == "x0"
+    assert not vars(plain)
+    labels = np.where(y > 0, "yes", "no")
+    assert pg.explain_refits(PlainClassifier(), numbers, labels, **ASKED).ranking()[0] == "x0"
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -80,8 +81,8 @@ def explain_refits(
     the refits leave one fold of the rows out, the others half of the rows (docs/refits.md).
 
     Args:
-        estimator: an estimator of scikit-learn's kind: ``HyNNRegressor``, a pipeline, a booster. It stays unchanged:
-            copies are fitted. Parameters called ``random_state`` get another seed in each copy.
+        estimator: an estimator of scikit-learn's kind: ``HyNNRegressor``, a pipeline, a booster, or any object with
+            ``fit`` and ``predict``. It stays unchanged: copies are fitted. Parameters called ``random_state`` get another seed in each copy.
         X: table ``(rows, features)``, in any form that the estimator is fitted on.
         y: target ``(rows,)``.
         refits: number of fits, at least 5. More make the intervals narrower.
@@ -174,17 +175,14 @@ class _Work:
     @property
     def classes(self) -> npt.NDArray[Any] | None:
         """The classes of the rows, or None for regression."""
-        return self.y if is_classifier(self.estimator) and self.y.ndim == 1 else None
+        return self.y if _classifies(self.estimator) and self.y.ndim == 1 else None
 
     def check(self) -> None:
         """Refuse arguments that cannot be used. A constant stands in for the fits: it shows what the table allows."""
-        if isinstance(self.estimator, type) or not all(
-            hasattr(self.estimator, name) for name in ("fit", "predict", "get_params")
-        ):
+        if isinstance(self.estimator, type) or not all(hasattr(self.estimator, name) for name in ("fit", "predict")):
             raise InputError(
                 f"estimator must be an estimator of scikit-learn's kind, got {shown(self.estimator)}",
-                hint="Copies of it are fitted, so it needs fit, predict and get_params. A fitted model is explained by "
-                "pg.explain.",
+                hint="Copies of it are fitted, so it needs fit and predict. A fitted model is explained by pg.explain.",
                 code="PG031",
             )
         _, name = find_method(Arguments(**self.arguments).method)
@@ -204,15 +202,6 @@ class _Work:
             raise InputError(
                 f"X has {len(frame)} rows and y has {len(self.y)}", hint="Pass one target for each row.", code="PG007"
             )
-        if self.classes is not None:
-            levels, counts = np.unique(self.y, return_counts=True)
-            if counts.min() < _OF_A_CLASS:
-                raise InputError(
-                    f"Class {levels.tolist()[counts.argmin()]!r} has {counts.min()} rows, and refits need at least "
-                    f"{_OF_A_CLASS} of each class",
-                    hint="Leave its rows out, or join it with another class.",
-                    code="PG018",
-                )
         constant = DummyRegressor() if self.classes is None else DummyClassifier()
         few = np.arange(min(len(frame), 50))
         # What a network of permgrad calls features is known once it is fitted.
@@ -240,13 +229,17 @@ class _Work:
             return number, explain_refit(*self._request(self._fitted(number, trained), rows, number), rows), notes
 
     def _fitted(self, number: int, trained: Rows) -> Any:
-        model: Any = clone(self.estimator)
-        names = list(model.get_params())
-        seeds = [name for name in names if name.endswith("random_state")]
-        quiet = {"progress": False} if is_estimator(model) else {}
-        model.set_params(**{name: derive_seed(self.seed, "fit", number, name) % 2**31 for name in seeds}, **quiet)
+        model, names = _copied(self.estimator), _params(self.estimator)
+        seeds = {
+            name: derive_seed(self.seed, "fit", number, name) % 2**31 for name in names if name.endswith("random_state")
+        }
+        if hasattr(model, "set_params"):
+            model.set_params(**seeds, **({"progress": False} if is_estimator(model) else {}))
+        else:
+            vars(model).update(seeds)
         try:
-            return model.fit(_safe_indexing(self.X, trained), self.y[trained])
+            model.fit(_safe_indexing(self.X, trained), self.y[trained])  # whose result need not be the model
+            return model
         except PermgradError:
             raise
         except Exception as error:
@@ -259,7 +252,7 @@ class _Work:
 
     def configuration(self, refits: int, split_groups: Any, most_rows: int) -> dict[str, Any]:
         """Return everything that changes the result."""
-        params = {name: _identity(value) for name, value in sorted(self.estimator.get_params().items())}
+        params = {name: _identity(value) for name, value in sorted(_params(self.estimator).items())}
         explained = {name: _identity(value) for name, value in self.arguments.items() if name != "progress"}
         groups = {} if split_groups is None else {"split_groups": _identity(np.asarray(split_groups).tolist())}
         return {
@@ -275,9 +268,49 @@ class _Work:
         }
 
 
+def _classifies(estimator: Any) -> bool:
+    """Whether an estimator predicts classes. One without scikit-learn's tags does if it predicts probabilities."""
+    try:
+        return bool(is_classifier(estimator))
+    except (AttributeError, TypeError):
+        return hasattr(estimator, "predict_proba")
+
+
+def _params(estimator: Any) -> dict[str, Any]:
+    """Return the parameters of an estimator, or the attributes of one that does not list any."""
+    params: dict[str, Any] = (
+        estimator.get_params() if hasattr(estimator, "get_params") else getattr(estimator, "__dict__", {})
+    )
+    return params
+
+
+def _copied(estimator: Any) -> Any:
+    """Return an unfitted copy. An estimator without parameters is copied as it is."""
+    return clone(estimator) if hasattr(estimator, "get_params") else deepcopy(estimator)
+
+
 def _identity(value: Any) -> str:
     """Return a value as text, without the places of objects in memory, which differ between processes."""
     return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+
+
+def check_enough(refits: int, units: int, classes: npt.NDArray[Any] | None, what: str = "rows") -> None:
+    """Refuse too few rows (or groups of them) for so many refits, and classes ``(rows,)`` with too few rows."""
+    if classes is not None:
+        levels, counts = np.unique(classes, return_counts=True)
+        if counts.min() < _OF_A_CLASS:
+            raise InputError(
+                f"Class {levels.tolist()[counts.argmin()]!r} has {counts.min()} rows, and refits need at least "
+                f"{_OF_A_CLASS} of each class",
+                hint="Leave its rows out, or join it with another class.",
+                code="PG018",
+            )
+    if units < 4 * refits:
+        raise InputError(
+            f"{refits} refits need at least {4 * refits} {what}, got {units}",
+            hint="Use fewer refits, or more rows.",
+            code="PG013",
+        )
 
 
 # ---- all refits ------------------------------------------------------------------------------------------------------
@@ -292,12 +325,7 @@ def _design(work: _Work, refits: int, split_groups: Any) -> RefitDesign:
                 code="PG007",
             )
         units = len(np.unique(groups))
-    if units < 4 * refits:
-        raise InputError(
-            f"{refits} refits need at least {4 * refits} {'rows' if split_groups is None else 'groups'}, got {units}",
-            hint="Use fewer refits, or more rows.",
-            code="PG013",
-        )
+    check_enough(refits, units, work.classes, "rows" if split_groups is None else "groups")
     return draw_design(len(work.y), refits, work.seed, work.classes, split_groups)
 
 

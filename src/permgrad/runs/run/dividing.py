@@ -102,6 +102,11 @@ def divided(
     truths = {part: labels["table"][places[part]] if part in places else labels[part] for part in PARTS}
     if task == "classification":
         _check_classes(request, target, labels, truths["train"])
+    if request.refits is not None:
+        from permgrad.runs.refits import check_enough  # loads torch
+
+        refitted = np.concatenate([truths["train"], truths["validation"]])
+        check_enough(request.refits, len(refitted), refitted if task == "classification" else None)
     parts = {part: frame.iloc[places[part]] if part in places else files[part] for part in PARTS}
     lines = {part: sources.get(part, written).lines for part in PARTS}
     return Divided(task, reason, files, parts, truths, split, lines, codes)

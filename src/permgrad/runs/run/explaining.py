@@ -218,17 +218,23 @@ def _explain_refits(run: _Explained, refits: int) -> None:
     work, parts = run.work, [run.work.inputs.parts[part] for part in ("train", "validation")]
     estimator = clone(run.model).set_params(layout=None, device=work.request.device)
     work.say(f"  refits: {refits} trainings on parts of {sum(len(part.y) for part in parts):,} rows")
-    explanation = explain_refits(
-        estimator,
-        pd.concat([pd.DataFrame(part.X) for part in parts], ignore_index=True),
-        np.concatenate([part.y for part in parts]),
-        refits=refits,
-        positive=work.inputs.positive,
-        n_repeats=width_options(len(run.model.preprocessor_.features()), lambda _: None)["n_repeats"],
-        random_state=work.request.seed,
-        out=work.folder.path / CACHE / "refits",
-        overwrite=False,
-    )
+    clock, started = work.clock, time.monotonic()
+    if clock.whole.expected:  # a run whose parts are planned
+        clock.whole.expect(explanation=0.0)
+    with clock.whole.part("refits"):
+        explanation = explain_refits(
+            estimator,
+            pd.concat([pd.DataFrame(part.X) for part in parts], ignore_index=True),
+            np.concatenate([part.y for part in parts]),
+            refits=refits,
+            positive=work.inputs.positive,
+            n_repeats=width_options(len(run.model.preprocessor_.features()), lambda _: None)["n_repeats"],
+            random_state=work.request.seed,
+            out=work.folder.path / CACHE / "refits",
+            overwrite=False,
+        )
+    # They come on top: what follows them has as much time as without.
+    clock.started += time.monotonic() - started
     explanation.save(run.store / "refits", overwrite=True)
     work.say(f"  {training_words(explanation)}")
 
@@ -317,6 +323,17 @@ def expected_explanation(work: RunWork, features: int) -> float:
     published = first if clock.thorough else min(rows, PAPER_ROWS)
     swarm = min(rows, SWARM_ROWS)
     return clock.explaining_seconds(first * features * repeats, swarm) + clock.per_row * published * features
+
+
+def expected_refits(work: RunWork, training: float) -> float:
+    """Return about how many seconds the trainings of ``--refits`` take, by those of the run's own (0: none)."""
+    refits = work.request.refits
+    if refits is None:
+        return 0.0
+    # Folds leave out one part of the rows each, halves half of them. The run itself does not train on validation rows.
+    rows = {part: len(work.inputs.parts[part].y) for part in ("train", "validation")}
+    folds = refits - refits // 2
+    return training * (folds - 1 + (refits // 2) / 2) * sum(rows.values()) / max(rows["train"], 1)
 
 
 def expected_refinement(work: RunWork, features: int) -> float:

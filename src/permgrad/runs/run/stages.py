@@ -75,7 +75,7 @@ from permgrad.runs.run.clock import (
     plan_words,
 )
 from permgrad.runs.run.dividing import PARTS
-from permgrad.runs.run.explaining import expected_explanation, expected_refinement, explain_run
+from permgrad.runs.run.explaining import expected_explanation, expected_refinement, expected_refits, explain_run
 from permgrad.runs.run.images import model_rows
 from permgrad.runs.run.inputs import Inputs
 from permgrad.runs.run.judging import compare_parts, find_leaks, judge, score_segments, write_guesses
@@ -381,8 +381,10 @@ def _plan(
     expected = {"training": per_epoch * min(left.epochs_at_most, USUAL_EPOCHS)}
     expected |= {"baselines": baselines} if baselines else {}
     refinement = expected_refinement(work, features)
+    refits = expected_refits(work, expected["training"])
     expected |= {"explanation": explanation, **({"refinement": refinement} if refinement else {}), "report": REPORT}
-    work.say(f"  {plan_words(left, expected, clock.limit)}")
+    expected |= {"refits": refits} if refits else {}
+    work.say(f"  {plan_words(left, expected, clock.limit + refits)}")
     clock.whole.expect(**expected)
     options = replace(ready.course.options, max_epochs=plan.epochs)
     until = clock.started + clock.limit - reserved
