@@ -40,6 +40,14 @@ def test_a_product_is_the_product_of_both_values_and_a_sum_has_nothing_beyond():
     assert np.abs(beyond_each(np.array(added["mean"]))).max() < 1e-12
 
 
+@pytest.mark.parametrize("precision", [np.float32, np.float64])
+def test_rounding_of_a_sum_is_no_effect_and_a_small_product_is_one(precision):
+    added = effect_of(("a", "b"), lambda t: (100 + t["a"] / 3 + 0.1 * t["b"]).to_numpy(precision))
+    assert not beyond_each(np.array(added["mean"]), added["rounding"]).any()
+    product = effect_of(("a", "b"), lambda t: (100 + 0.01 * t["a"] * t["b"]).to_numpy(precision))
+    assert np.abs(beyond_each(np.array(product["mean"]), product["rounding"])).max() > 0.01
+
+
 def test_other_features_stay_and_are_averaged():
     effect = effect_of(("a", "kind"), lambda t: t["b"].to_numpy() + (t["kind"] == "u").to_numpy())
     labels = effect["axes"][1]["label"]

@@ -28,8 +28,9 @@ def pair_effects(
 ) -> list[dict[str, Any]]:
     """Return the effect of each pair of columns, of the first ``MOST_PAIRS`` that can be set.
 
-    Each has ``pair``; ``axes``: for both features ``numeric, at, label``; ``mean`` ``(first, second, outputs)``; and
-    ``dots``: both features' places ``(rows,)`` of some rows, NaN where missing or not on the axis.
+    Each has ``pair``; ``axes``: for both features ``numeric, at, label``; ``mean`` ``(first, second, outputs)``;
+    ``dots``: both features' places ``(rows,)`` of some rows, NaN where missing or not on the axis; and ``rounding``:
+    differences up to it are rounding of the predictions.
     """
     usable = [pair for pair in pairs if all(name in sample.table.columns for name in pair)][:MOST_PAIRS]
     rows = rows[: max(5, min(MOST_ROWS, _MOST_PREDICTIONS // (VALUES**2 * max(len(usable), 1))))]
@@ -49,13 +50,23 @@ def _effect(sample: Sample, pair: tuple[str, str], rows: Integers, predict: Pred
         changed[name] = sample.raw[name].iloc[np.tile(donors, len(rows))].reset_index(drop=True)
     outputs = np.asarray(predict(places, changed), dtype=np.float64)
     mean = outputs.reshape(len(rows), *shape, -1).mean(axis=0)
+    # Numbers that float32 can hold may come from a network.
+    eps = np.finfo(np.float32 if np.array_equal(outputs, outputs.astype(np.float32)) else np.float64).eps
+    rounding = 8 * float(eps) * float(np.abs(outputs).max(initial=0.0))
     shown = slice(0, MOST_DOTS)
     dots = [_places(sample, name, each)[shown].tolist() for name, each in zip(pair, points, strict=True)]
     axes = [
         {"numeric": each.numeric, "at": each.at, "label": each.labels, "dates": name in sample.numbers}
         for name, each in zip(pair, points, strict=True)
     ]
-    return {"pair": list(pair), "axes": axes, "mean": mean.tolist(), "dots": dots, "rows": len(rows)}
+    return {
+        "pair": list(pair),
+        "axes": axes,
+        "mean": mean.tolist(),
+        "dots": dots,
+        "rows": len(rows),
+        "rounding": rounding,
+    }
 
 
 def _places(sample: Sample, name: str, points: Points) -> Floats:
@@ -70,8 +81,8 @@ def _places(sample: Sample, name: str, points: Points) -> Floats:
     return np.array([place.get(written(value), np.nan) if pd.notna(value) else np.nan for value in column.tolist()])
 
 
-def beyond_each(mean: Floats) -> Floats:
+def beyond_each(mean: Floats, rounding: float = 0.0) -> Floats:
     """Return what a joint effect ``(first, second, outputs)`` has beyond the sum of both single ones."""
     alone = mean.mean(axis=1, keepdims=True) + mean.mean(axis=0, keepdims=True)
     beyond: Floats = mean - alone + mean.mean(axis=(0, 1), keepdims=True)
-    return beyond
+    return np.where(np.abs(beyond) <= rounding, 0.0, beyond)

@@ -82,7 +82,8 @@ def explain_refits(
 
     Args:
         estimator: an estimator of scikit-learn's kind: ``HyNNRegressor``, a pipeline, a booster, or any object with
-            ``fit`` and ``predict``. It stays unchanged: copies are fitted. Parameters called ``random_state`` get another seed in each copy.
+            ``fit`` and ``predict``. It stays unchanged: copies are fitted. Parameters called ``random_state`` get
+            another seed in each copy.
         X: table ``(rows, features)``, in any form that the estimator is fitted on.
         y: target ``(rows,)``.
         refits: number of fits, at least 5. More make the intervals narrower.
@@ -238,8 +239,7 @@ class _Work:
         else:
             vars(model).update(seeds)
         try:
-            model.fit(_safe_indexing(self.X, trained), self.y[trained])  # whose result need not be the model
-            return model
+            model.fit(_safe_indexing(self.X, trained), self.y[trained])
         except PermgradError:
             raise
         except Exception as error:
@@ -249,6 +249,7 @@ class _Work:
                 hint="Each refit sees a part of the rows. Check that the estimator accepts them.",
                 code="PG032",
             ) from error
+        return model  # not what fit returns, which an object of the user's own may leave out
 
     def configuration(self, refits: int, split_groups: Any, most_rows: int) -> dict[str, Any]:
         """Return everything that changes the result."""

@@ -274,6 +274,8 @@ class RunRequest(SplitRequest):
                         hint="Leave one of them out.",
                         code="PG006",
                     )
+        if self.interactions == 1:
+            raise InputError("--interactions 1 has no pairs", hint="Pass at least 2, or 0 for none.", code="PG002")
         tables_only = {"--cost": self.cost, "--batch-size": self.batch_size, "--interactions": self.interactions}
         for flag, value in tables_only.items():
             if self.images and value is not None:

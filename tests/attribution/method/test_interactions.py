@@ -114,6 +114,9 @@ def test_screening_finds_the_largest_pair_and_bounds_the_rest():
         ({"interactions": 6}, "at most 5"),
         ({"pairs": 0}, "pairs must be"),
         ({"scoring": "r2"}, "cannot be used with scoring="),
+        ({"interactions": 1, "pairs": "all"}, "pairs='all' needs interactions=2, got interactions=1"),
+        ({"interactions": 3, "pairs": 5}, "pairs=5 needs interactions=2, got interactions=3"),
+        ({"method": "shapley", "interactions": 1, "index": "STII"}, "index='STII' is of interactions"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(options, message):

@@ -112,12 +112,25 @@ def test_words_pick_the_levels_that_differ_most():
         ({"pair": ("a", "b")}, "belong to kind='effect'"),
         ({"kind": "effect", "pair": "a", "model": len, "X": numbers()}, "pair must be two features"),
         ({"kind": "effect", "pair": ("a", "b"), "model": len, "X": numbers()}, "pair must be one of"),
+        ({"kind": "effect", "pair": (NAMES[0], NAMES[0]), "model": len, "X": numbers()}, "two different features"),
+        ({"kind": "effect", "model": len, "X": {"a": [1.0]}}, "needs X as one table, got dict"),
+        ({"kind": "effect", "model": len, "X": [1.0]}, r"needs X as one table, got list of shape \(1,\)"),
+        ({"kind": "effect", "model": lambda _: 1 / 0, "X": numbers()}, "The model cannot predict rows of X: ZeroDiv"),
     ],
     ids=lambda value: "",
 )
 def test_bad_arguments_are_refused(pairs, words, message):
     with pytest.raises(InputError, match=message):
         pairs.plot.interactions(**words)
+
+
+def test_rounding_is_drawn_and_said_as_0():
+    axes = [{"numeric": True, "at": [0, 1], "label": ["0", "1"], "dates": False}] * 2
+    effect = {"pair": ["a", "b"], "axes": axes, "mean": [[[0.3], [0.1]], [[0.3], [0.1 + 1e-17]]], "dots": [[0], [0]]}
+    effect["mean"][1][0] = [0.1 + 0.2]
+    figure = pair_effect(effect | {"rounding": 1e-15})
+    assert "by 0 where b is 0, and by 0 where b is 1" in figure.description
+    assert not figure.axes[1].collections[0].get_array().any()
 
 
 def test_an_explanation_without_pairs_is_refused_with_the_remedy():

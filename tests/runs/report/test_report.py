@@ -207,6 +207,8 @@ def test_a_network_of_an_image_and_a_table():
     parts = made.together.information
     assert parts["part"].tolist() == ["unique to image", "unique to clinical", "shared", "synergy"]
     assert parts["bits"].sum() > 0.2
+    with pytest.raises(InputError, match="interactions= measures pairs of features of a table"):
+        pg.report(net, inputs, y, interactions=3, **QUICK)
 
 
 def test_pairs_of_features_are_measured_if_asked_for_and_shown():
@@ -221,6 +223,8 @@ def test_pairs_of_features_are_measured_if_asked_for_and_shown():
     assert "Which features work together" not in words(none)
     with pytest.raises(InputError, match="interactions must be an integer of at least 0"):
         pg.report(len, X, y, interactions=-1)
+    with pytest.raises(InputError, match="interactions=1 has no pairs"):
+        pg.report(len, X, y, interactions=1)
 
 
 def test_a_network_of_words_and_a_table_and_a_tuple_of_many_rows():

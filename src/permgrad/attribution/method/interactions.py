@@ -124,6 +124,12 @@ def check_interactions(request: Request) -> None:
     order, pairs, players = request.options["interactions"], request.options["pairs"], len(request.space)
     if not (isinstance(pairs, str) and pairs in ("auto", "all")):
         check_whole("pairs", pairs, "Pass 'auto', 'all' or the number of pairs that are measured on all rows.")
+    if pairs not in (("auto",), ("auto", "all"))[order > 2] and order != 2:
+        raise InputError(
+            f"pairs={pairs!r} needs interactions=2, got interactions={order}",
+            hint="Pass interactions=2, or leave pairs out.",
+            code="PG006",
+        )
     if order == 1:
         return
     if request.scope == "local":

@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.patches import Polygon
 
 from permgrad.base.checks import check_choice
-from permgrad.base.errors import InputError, shown
+from permgrad.base.errors import InputError, error_in_words, shown, text_of
 from permgrad.evaluation.cards import Sample
 from permgrad.evaluation.pair_effects import beyond_each, pair_effects
 from permgrad.report import choices, style
@@ -167,9 +167,13 @@ def _effect_of(
             code="PG005",
         )
     names = tuple(pair) if isinstance(pair, (tuple, list)) else choices.pairs_of(explanation, None).names[0]
-    table = X if isinstance(X, pd.DataFrame) else pd.DataFrame(np.asarray(X)).add_prefix("x")
+    table = _table(X)
     if len(names) != 2 or (pair is not None and not isinstance(pair, (tuple, list))):
         raise InputError(f"pair must be two features, got {shown(pair)}", hint="Pass ('age', 'sex').", code="PG001")
+    if text_of(names[0]) == text_of(names[1]):
+        raise InputError(
+            f"pair must be two different features, got {shown(names)}", hint="Pass ('age', 'sex').", code="PG001"
+        )
     for name in names:
         check_choice("pair", name, [str(column) for column in table.columns])
     from permgrad.attribution.subject.calls import find_call  # loads torch
@@ -178,8 +182,14 @@ def _effect_of(
 
     def predict(_: Any, changed: pd.DataFrame) -> Floats:
         rows = changed if isinstance(X, pd.DataFrame) else changed.to_numpy(dtype=np.asarray(X).dtype)
-        outputs = np.asarray(call.function(rows), dtype=np.float64)
-        return outputs.reshape(len(changed), -1)
+        try:
+            return np.asarray(call.function(rows), dtype=np.float64).reshape(len(changed), -1)
+        except Exception as error:
+            raise InputError(
+                f"The model cannot predict rows of X: {error_in_words(error)}",
+                hint="Pass the model that was explained, and its table.",
+                code="PG032",
+            ) from error
 
     table = table.reset_index(drop=True)
     sample = Sample(raw=table, table=table, outcome=np.zeros((0, 0)), predicted=np.zeros((0, 0)), numbers={})
@@ -198,6 +208,21 @@ def _effect_of(
     return pair_effect(effects[0], chosen, what=f"mean {clean(what)}", title=title)
 
 
+def _table(X: Any) -> pd.DataFrame:
+    """Return rows as a table. Columns of an array are called as in an explanation."""
+    if isinstance(X, pd.DataFrame):
+        return X
+    array = None if isinstance(X, Mapping) else np.asarray(X)
+    if array is None or array.ndim != 2:
+        raise InputError(
+            f"kind='effect' needs X as one table, got {type(X).__name__}"
+            + ("" if array is None else f" of shape {array.shape}"),
+            hint="Pass a data frame or an array (rows, columns), and a model of it.",
+            code="PG001",
+        )
+    return pd.DataFrame(array).add_prefix("x")
+
+
 @styled
 def pair_effect(
     effect: Mapping[str, Any],
@@ -209,7 +234,7 @@ def pair_effect(
 ) -> PlotFigure:
     """Draw an effect of ``evaluation.pair_effects``: the mean prediction by two features, and what is beyond each."""
     mean = np.asarray(effect["mean"], dtype=np.float64)
-    beyond = beyond_each(mean)[:, :, output]
+    beyond = beyond_each(mean, float(effect.get("rounding", 0.0)))[:, :, output]
     first, second = (clean(name) for name in effect["pair"])
     default = f"{shorten(first, 30)} and {shorten(second, 30)}"
     figure = base.new_figure(style.WIDTH + 0.6, 3.3, title, default)
@@ -280,6 +305,7 @@ def effect_words(effect: Mapping[str, Any], output: int = 0, say: Callable[[floa
         return label.replace("-", "−") if axis["numeric"] and not axis["dates"] else label
 
     start, end = (value(first, row) for row in rows)
-    changes = [say(float(mean[rows[1], at] - mean[rows[0], at])) for at in columns]
+    moved = [float(mean[rows[1], at] - mean[rows[0], at]) for at in columns]
+    changes = [say(0.0 if abs(each) <= effect.get("rounding", 0.0) else each) for each in moved]
     parts = [f"{change} where {other} is {value(second, at)}" for change, at in zip(changes, columns, strict=True)]
     return f"From {start} to {end}, {one} changes the mean prediction by {parts[0]}, and by {parts[1]}."

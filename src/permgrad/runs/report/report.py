@@ -19,7 +19,7 @@ from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 from permgrad.report.page.html import render_report
 from permgrad.report.style import THEMES
-from permgrad.runs.report.content import check_alike, compared, content_of, read_train
+from permgrad.runs.report.content import check_alike, compared, content_of, read_train, table_of
 from permgrad.runs.report.measured import measure_model
 
 Theme = Literal["auto", "light", "dark"]
@@ -150,6 +150,8 @@ def report(
         check_whole("most_rows", most_rows, "pass for example 1000, or None for all rows", least=2)
     if interactions is not None:
         check_whole("interactions", interactions, "pass for example 10, or 0 for none", least=0)
+        if interactions == 1:
+            raise InputError("interactions=1 has no pairs", hint="Pass at least 2, or 0 for none.", code="PG002")
     target = None if path is None else check_path(path, overwrite=overwrite)
     seed = resolve_seed(random_state)
     named = _named(model)
@@ -157,6 +159,12 @@ def report(
     with sparing(), full_float32():
         models = [measure_model(one, X, y, name=name, random_state=seed, **options) for name, one in named.items()]
         check_alike(models)
+        if interactions and table_of(models[0]) is None:
+            raise InputError(
+                "interactions= measures pairs of features of a table, and this network has other inputs",
+                hint="Leave it out, or call pg.explain(model, X, y, interactions=2).",
+                code="PG006",
+            )
         learned = read_train(models[0], train)
         content = content_of(
             models[0],

@@ -140,7 +140,7 @@ def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
         )
     check_number("tolerance", options["tolerance"], "pass for example 0.01")
     check_flag("same_orders", options["same_orders"])
-    check_choice("index", options["index"], INDICES)
+    _check_index(options)
     if options["interactions"] > min(MOST_ORDER, len(request.space)):
         raise InputError(
             f"interactions must be at most {min(MOST_ORDER, len(request.space))} here, got {options['interactions']}",
@@ -287,6 +287,16 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
     facts |= _pair_facts(plan.interactions, "loss")
     fields = _by_name(request, plan.interactions, fields)
     return build(request, "shapley", facts=facts, outputs=outputs, additive=True, **fields)
+
+
+def _check_index(options: dict[str, Any]) -> None:
+    check_choice("index", options["index"], INDICES)
+    if options["interactions"] == 1 and options["index"] != INDICES[0]:
+        raise InputError(
+            f"index={options['index']!r} is of interactions, got interactions=1",
+            hint="Pass interactions=2, or leave index out.",
+            code="PG006",
+        )
 
 
 def _interactions(request: Request, options: dict[str, Any]) -> InteractionIndex | None:
