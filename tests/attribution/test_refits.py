@@ -9,7 +9,7 @@ import pytest
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.refits import _divided, combine, draw_design, moderated
-from permgrad.report.ranks import training_words
+from permgrad.report.ranks import training_text, training_words
 from permgrad.report.summary import summary
 
 ROWS, REFITS, NAMES = 60, 10, ("a", "b", "c", "d")
@@ -135,14 +135,14 @@ def test_another_training_is_drawn_from_the_estimated_distribution():
     assert certain.meta["another_training"] == {"first": 3, "shares": {"a": 1.0, "b": 1.0, "c": 1.0, "d": 0.0}}
     words = training_words(certain)
     assert (
-        words == "In another training a would be among the first three in more than 99 of 100, b in more than 99 "
-        "and c in more than 99."
+        words == "In another training a would be among the first three in more than 91 of 100, b in more than 91 "
+        "and c in more than 91 (by 10 refits)."
     )
     tied = combine(refits([4.0, 3.0, 1.0, 1.0], design, rows, noise=2.0), design, 0, {})
     shares = tied.meta["another_training"]["shares"]
     assert sum(shares.values()) == pytest.approx(3)
     assert 0.3 < shares["d"] < 0.95
-    assert f"in {round(100 * shares[tied.ranking()[0]])} of 100" in summary(tied)
+    assert f"in {training_text(shares[tied.ranking()[0]], 10)} of 100" in summary(tied)
     assert "10 trainings on parts of 60 rows." in summary(tied)
 
 
@@ -198,3 +198,12 @@ def test_refits_are_stored_with_both_errors(tmp_path):
     np.testing.assert_array_equal(loaded.part_std["between"], explanation.part_std["between"])
     assert training_words(loaded) == training_words(explanation)
     assert "come first" in training_words(loaded)
+
+
+@pytest.mark.parametrize(
+    ("share", "fits", "text"),
+    [(1.0, 5, "more than 85"), (0.0, 5, "fewer than 15"), (0.5, 5, "50"), (0.94, 5, "more than 85"),
+     (1.0, 100, "more than 99"), (0.94, 100, "94"), (0.0, 100, "fewer than 1")],
+)  # fmt: skip
+def test_no_statement_is_surer_than_so_many_refits_can_make_it(share, fits, text):
+    assert training_text(share, fits) == text

@@ -117,3 +117,20 @@ def test_shares_of_inputs_and_the_class_that_y_chose():
     assert why in pg.explain(Net(), inputs, y, **local).summary()
     for options in ({"y": None}, {"y": y, "positive": rare}):
         assert "is shown because" not in pg.explain(Net(), inputs, **options, **local).summary()
+
+
+@pytest.mark.parametrize("rows", [1, 2, 20, 21])
+def test_few_rows_are_said_to_tell_little(rows):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(100, 3))
+    y = X[:, 0] + rng.normal(size=100)
+    explanation = pg.explain(
+        lambda table: table[:, 0], X[:rows], y[:rows], background=X, task="regression", random_state=0
+    )
+    text = explanation.summary()
+    assert ("A single row has no intervals" in text) == (rows == 1)
+    assert ("clearly matter" in text) == (rows > 1)
+    assert ("order is not certain" in text or "Order at" in text) == (rows > 1)
+    assert ("Intervals: 95 %, rough with so few rows." in text) == (1 < rows <= 20)
+    assert ("Intervals: 95 %" in text) == (rows > 1)
+    assert "no better than a constant" not in text

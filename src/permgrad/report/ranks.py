@@ -64,8 +64,18 @@ def training_words(explanation: Explanation, show: Callable[[str], str] = str) -
     first = int(facts["first"])
     places = "come first" if first == 1 else f"be among the first {'two' if first == 2 else 'three'}"
     leading = [name for name in explanation.ranking() if name in facts["shares"]][:first]
-    ends = {0: "fewer than 1", 100: "more than 99"}
-    shares = [round(100 * facts["shares"][name]) for name in leading]
-    texts = [ends.get(share, str(share)) for share in shares]
+    fits = int(explanation.meta["refits"]["fits"])
+    texts = [training_text(facts["shares"][name], fits) for name in leading]
     followers = [f"{show(name)} in {text}" for name, text in zip(leading[1:], texts[1:], strict=True)]
-    return f"In another training {listed([f'{show(leading[0])} would {places} in {texts[0]} of 100', *followers])}."
+    said = listed([f"{show(leading[0])} would {places} in {texts[0]} of 100", *followers])
+    return f"In another training {said} (by {fits} refits)."
+
+
+def training_text(share: float, fits: int) -> str:
+    """Write in how many of 100 trainings something happens, no surer than so many refits can make it.
+
+    If all refits agree, the next one does so with probability (refits + 1) / (refits + 2) (Laplace's rule).
+    """
+    most = int(100 * (fits + 1) / (fits + 2))
+    number = round(100 * share)
+    return f"more than {most}" if number > most else f"fewer than {100 - most}" if number < 100 - most else str(number)

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from permgrad.attribution.missing import Missing
 
 
+#: Up to so many rows, intervals are said to be rough.
+ROUGH = 20
+
+
 class RankedLine(NamedTuple):
     """A feature of a list: its position, name, importance as text, interval (NaN: none), and whether it matters."""
 
@@ -51,7 +55,7 @@ def summary(explanation: Explanation, *, output: str | int | None = None, top_n:
     clear = clear_names(shown, column)
     if local and len(explanation.values) == 1:
         return _one_row(explanation, column, top_n)
-    lines = [_measured(explanation, column), circumstances(shown), no_better(shown)]
+    lines = [_measured(explanation, column), circumstances(shown), no_better(shown), _of_one_row(shown)]
     if clear is not None:
         lines.append(f"{clearly_words(shown, len(clear))} (adjusted p-values below 0.05).")
     for title, places in lists_of(shown):
@@ -78,13 +82,27 @@ def summary(explanation: Explanation, *, output: str | int | None = None, top_n:
 def no_better(explanation: Explanation) -> str:
     """Say that the model is no better than a constant, where both losses are known, or nothing."""
     loss, constant = (float(explanation.meta.get(name, math.nan)) for name in ("model_loss", "loss_scale"))
-    if not loss >= constant:
+    # The constant is the best for these very rows: with few of them it is better than any model.
+    if not loss >= constant or _rows(explanation) < FEWEST_ROWS:
         return ""
     unit = f" {clean(explanation.meta['unit'])}" if explanation.meta.get("unit") else ""
     return (
         f"The model is no better than a constant on these rows: its loss is {number(loss)}{unit}, that of the best "
         f"constant {number(constant)}."
     )
+
+
+def _rows(explanation: Explanation) -> float:
+    """Return the number of rows that a global explanation is over, infinite if it is not known."""
+    rows = explanation.meta.get("rows_summarised", explanation.meta.get("rows_explained"))
+    return rows if isinstance(rows, int) else math.inf
+
+
+def _of_one_row(explanation: Explanation) -> str:
+    """Say what a single row cannot tell, or nothing."""
+    if _rows(explanation) != 1 or explanation.scope != "global" or explanation.std is None:
+        return ""
+    return "A single row has no intervals: what matters in other rows, and its order, cannot be told from it."
 
 
 def shares_words(explanation: Explanation) -> str:
@@ -129,7 +147,8 @@ def shown_class(explanation: Explanation, column: int) -> str:
 
 def order_sentence(explanation: Explanation, column: int, most: int) -> str:
     """Return sentences: how certain the order is."""
-    ranks, asked = shown_ranks(explanation, column), explanation.meta.get("ensure_top")
+    ranks = None if _rows(explanation) == 1 else shown_ranks(explanation, column)
+    asked = explanation.meta.get("ensure_top")
     level = float(explanation.meta.get("confidence", 0.95))
     parts = [] if asked is None or column else [f"{top_words(asked, level)}."]
     if ranks is not None:
@@ -155,7 +174,7 @@ def ranked_lines(
     """Yield the features at some positions, in their order."""
     low, high = (end[:, column] for end in explanation.ci())
     names = labels_of([explanation.names[place] for place in order], 40)
-    few = explanation.meta.get("rows_summarised", FEWEST_ROWS) < FEWEST_ROWS
+    few = explanation.meta.get("rows_summarised", FEWEST_ROWS) < FEWEST_ROWS or _rows(explanation) == 1
     for name, text, place in zip(names, numbers(explanation.values[order, column]), order, strict=True):
         start, end = float(low[place]), float(high[place])
         interval = f"{number(start)} to {number(end)}" if math.isfinite(start + end) and not few else ""
@@ -200,9 +219,10 @@ def circumstances(explanation: Explanation) -> str:
         parts.append("Conditional sampling")
         if unfit := meta.get("residuals_dependent"):
             parts.append(f"The draws do not fit {counted(len(unfit), 'feature')}: do not trust their p-values")
-    few = meta.get("rows_summarised", FEWEST_ROWS) < FEWEST_ROWS
+    few = meta.get("rows_summarised", FEWEST_ROWS) < FEWEST_ROWS or _rows(explanation) == 1
     if explanation.scope == "global" and explanation.low is not None and np.isfinite(explanation.low).any() and not few:
-        parts.append(f"Intervals: {level_text(float(meta.get('confidence', 0.95)))}")
+        rough = ", rough with so few rows" if _rows(explanation) <= ROUGH else ""
+        parts.append(f"Intervals: {level_text(float(meta.get('confidence', 0.95)))}{rough}")
     return " ".join(f"{part}." for part in parts)
 
 
@@ -210,6 +230,8 @@ def clear_names(explanation: Explanation, column: int) -> list[str] | None:
     """Return the names that clearly matter, or None without a test, as for means of sizes, which are always above 0."""
     tests = explanation.p_values
     if tests is None or not np.isfinite(tests[:, column]).any() or explanation.meta.get("methods"):
+        return None
+    if _rows(explanation) == 1:  # what is exactly 0 has a p-value
         return None
     return None if explanation.meta.get("summary") == "mean_abs" else explanation.clearly_matter(column)
 

@@ -23,7 +23,7 @@ from permgrad.report.page.verdict import (
     verdict,
 )
 from permgrad.report.page.views import SectionView, TableView, as_count, figures_of, names, table_of
-from permgrad.report.ranks import rank_texts, shown_ranks, training_words
+from permgrad.report.ranks import rank_texts, shown_ranks, training_text, training_words
 from permgrad.report.sentences import no_segment_words, reliability_words, segment_words
 from permgrad.report.units import advantage
 from permgrad.report.words import (
@@ -336,12 +336,16 @@ def trainings(section: SectionView, content: ReportContent) -> None:
     low, high = (end[order, 0] for end in refits.ci())
     ends = [f"{a} to {b}" for a, b in zip(numbers(low), numbers(high), strict=True)]
     ranked, first = [refits.names[place] for place in order], refits.meta["another_training"]["first"]
+
+    def in_trainings(share: float | None) -> str:
+        return "–" if share is None or not np.isfinite(share) else f"{training_text(share, facts['fits'])}\u00a0%"
+
     columns = [
         names(ranked, refits.level, ["best" if name in refits.clearly_matter() else "" for name in ranked]),
         figures_of("importance", refits.values[order, 0], numbers(refits.values[order, 0])),
         figures_of(f"{confidence_words(refits)} interval", low, ends),
         figures_of("between trainings", refits.part_std["between"][order, 0], number),
-        figures_of(f"among the first {first}", [shares[name] for name in ranked], percent),
+        figures_of(f"among the first {first}", [shares[name] for name in ranked], in_trainings),
     ]
     caption = "Mean importance over trainings. Between trainings: its standard deviation. Bold: clearly matters."
     section.table(table_of(caption, columns))
