@@ -37,7 +37,7 @@ FITTED = "best linear prediction from coalitions"
 _FALLS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 _WIDE = 1e3
 #: Coalitions for each number of the index from which on errors are those of the likeliest distribution.
-_ENOUGH = 2.5
+_ENOUGH = 2.0
 #: A number is larger than others beyond so many standard deviations.
 _FAR = 2.0
 
@@ -128,7 +128,7 @@ class Fit:
 
     @staticmethod
     def _off(lower: Tensor, solved: Tensor) -> Tensor:
-        """Return the mean squared error of each game's coalitions predicted from all others, relative to its variance."""
+        """Return the mean squared error of each game's coalitions, each predicted from all others."""
         inverse = torch.linalg.solve_triangular(lower, torch.eye(len(lower), dtype=lower.dtype), upper=False)
         off: Tensor = ((inverse.T @ solved) ** 2 / (inverse**2).sum(dim=0)[:, None]).mean(dim=0)
         return off
