@@ -54,7 +54,7 @@ def test_the_prediction_is_that_of_a_gaussian_vector(index):
         off = max(1.0, np.mean(squares) / scale)
         told = prior - unknown
         far = np.sqrt(np.maximum(number**2 - 4 * told * scale, 0)) * unknown / told
-        few = max(1.0, 2.5 * len(interactions.members) / len(worth))
+        few = max(1.0, 2.0 * len(interactions.members) / len(worth))
         wanted = number, few * np.sqrt(np.maximum(off * scale * unknown + far**2, 0))
         if likelihood > best[0]:
             best = likelihood, *wanted

@@ -28,7 +28,7 @@ from permgrad.attribution.method.shapley.sparse import SparseFit
 from permgrad.base.progress import Progress
 from permgrad.base.random import content_keys, generator, uniform
 
-#: Largest size with a variance of its own. All larger ones are ε.
+#: Largest size with a separate variance. All larger ones are ε.
 _LARGEST = 4
 #: Most coalitions that are fitted together, and numbers that are held at once.
 _TOGETHER, _BLOCK_NUMBERS = 3000, 2**24
@@ -37,7 +37,7 @@ FITTED = "best linear prediction from coalitions"
 _FALLS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 _WIDE = 1e3
 #: Coalitions for each number of the index from which on errors are those of the likeliest distribution.
-_ENOUGH = 2.5
+_ENOUGH = 2.0
 #: A number is larger than others beyond so many standard deviations.
 _FAR = 2.0
 
@@ -101,7 +101,7 @@ class Fit:
 
     @property
     def largest(self) -> int:
-        """Largest size with a variance of its own."""
+        """Largest size with a separate variance."""
         return len(self._alike) - 1
 
     def __call__(self, worth: Floats) -> tuple[Floats, Floats]:
@@ -128,7 +128,7 @@ class Fit:
 
     @staticmethod
     def _off(lower: Tensor, solved: Tensor) -> Tensor:
-        """Return the mean squared error of each game's coalitions predicted from all others, relative to its variance."""
+        """Return the mean squared error of each game's coalitions, each predicted from all others."""
         inverse = torch.linalg.solve_triangular(lower, torch.eye(len(lower), dtype=lower.dtype), upper=False)
         off: Tensor = ((inverse.T @ solved) ** 2 / (inverse**2).sum(dim=0)[:, None]).mean(dim=0)
         return off
@@ -260,7 +260,7 @@ class RowInteractions(RowValues):
         designs = -(-most // _TOGETHER)
         with np.errstate(over="ignore"):
             numbered = keys[:, None] * np.uint64(players) + np.arange(players, dtype=np.uint64)
-        # Which player of a coalition each active player is: rows have coalitions of their own.
+        # Which player of a coalition each active player is: rows have different coalitions.
         slots = places(uniform(seed, ("coalition players",), numbered))
         mean, squares = np.zeros((2, len(rows), some.numbers, self.game.width))
         waiting = np.arange(len(rows))

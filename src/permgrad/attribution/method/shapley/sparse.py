@@ -1,4 +1,4 @@
-"""Interactions of sparse games, in which every set of players has a variance of its own.
+"""Interactions of sparse games, in which every set of players has a separate variance.
 
 Few sets of players matter in a sum of small trees, so most of its Walsh functions are 0. ``fitted`` gives all sets of a
 size the same variance. Here the variance of each set follows its coefficient, in rounds (automatic relevance
@@ -33,7 +33,7 @@ from permgrad.attribution.method.shapley.owen import Booleans, Floats
 if TYPE_CHECKING:
     from permgrad.attribution.method.shapley.fitted import Fit
 
-#: Most sets with a variance of their own, and fewest pairs of a coalition and its complement that tell them apart.
+#: Most sets with separate variances, and fewest pairs of a coalition and its complement that tell them apart.
 _MOST_SETS, _FEWEST = 8000, 20
 #: One of so many pairs is held out. Rounds go on while each lowers the error on them to this share.
 _EVERY, _GAIN, _MOST_ROUNDS = 4, 0.98, 24
