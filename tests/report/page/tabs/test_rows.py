@@ -49,7 +49,8 @@ seen.own = words(".row-page > div")[0];
 Page.go("rows", "30");
 seen.computed = [words(".row-page > div")[0], words(".row-page > details summary")[0]];
 seen.hints = ["nothing", "foo > 3", "customer > 3"].map((wish) => Rows.hint(rows, wish));
-seen.strongest = Rows.strongest([{ name: "a", value: 1 }, { name: "b", value: 1e-12 }, { name: "c", value: -2 }], { count: 2, value: 0.5 });
+const some = [{ name: "a", value: 1 }, { name: "b", value: 1e-12 }, { name: "c", value: -2 }];
+seen.strongest = Rows.strongest(some, { count: 2, value: 0.5 });
 seen.file = Rows.file(rows, [0]);
 const times = [];
 for (const row of rows.all) {

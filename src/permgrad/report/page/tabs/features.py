@@ -50,8 +50,8 @@ def ranking(section: SectionView, content: ReportContent) -> None:
         section.text(
             "The advantage of the model is what it has learned: how much lower its loss is than that of a constant. "
             "The importance of a feature is the part of the advantage that is lost when the feature is shuffled: each "
-            "row gets the value of another row. 0\u00a0% means that the model does not need it. The numbers need not add "
-            "up to 100\u00a0%: features can back each other up, or need each other."
+            "row gets the value of another row. 0\u00a0% means that the model does not need it. The numbers need not "
+            "add up to 100\u00a0%: features can back each other up, or need each other."
         )
     elif "loss" in str(explanation.meta.get("quantity", "")):
         section.text(
