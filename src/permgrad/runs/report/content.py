@@ -100,7 +100,7 @@ def take(measured: Measured, places: Places) -> tuple[Any, Any]:
     """Return some rows and their targets, in the user's form."""
     request, y = measured.request, measured.y
     targets = y.iloc[places] if hasattr(y, "iloc") else as_target(y)[places]
-    if len(places) == measured.rows:
+    if np.array_equal(places, np.arange(measured.rows)):
         return measured.inputs, y
     if isinstance(measured.model, nn.Module):
         return _taken(measured.inputs, places, measured.rows), targets
