@@ -1,4 +1,4 @@
-"""Single rows of ``pg.report``: every part of a prediction belongs to the row that it is shown with."""
+"""Rows and features of ``pg.report``: every part belongs to its row, and dates are dates."""
 
 from __future__ import annotations
 
@@ -70,3 +70,21 @@ def test_some_rows_are_taken_in_the_order_asked_for():
     order = np.array([3, 1, 5, 0, 4, 2])
     inputs, y = take(measured, order)
     assert inputs["a"].tolist() == order.tolist() == y.tolist()
+
+
+@pytest.mark.parametrize("form", ["text", "moments"])
+def test_a_card_of_dates_is_in_their_order(form):
+    rng = np.random.default_rng(0)
+    opened = pd.Series(pd.Timestamp("2015-01-01") + pd.to_timedelta(rng.integers(0, 3000, 120), unit="D"))
+    X = pd.DataFrame({"opened": opened if form == "moments" else opened.dt.strftime("%d.%m.%Y")})
+
+    def model(table):
+        return (pd.to_datetime(table["opened"], dayfirst=True) - pd.Timestamp("2015-01-01")).dt.days.to_numpy() / 365
+
+    made = content(model, X, model(X))
+    (card,) = made.cards.cards
+    assert card["numeric"]
+    assert card["dates"]
+    assert card["at"] == sorted(card["at"])
+    assert np.diff(np.ravel(card["mean"])).min() > 0, "later dates have larger predictions"
+    assert len(card["outcome"]) == 6, "ranges of dates, not levels"

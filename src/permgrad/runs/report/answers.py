@@ -14,6 +14,7 @@ from permgrad.base.random import generator
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.evaluation import listing
 from permgrad.evaluation.cards import Predict, Sample, feature_cards
+from permgrad.evaluation.cells import cells_of
 from permgrad.evaluation.segments import groups_of_rows
 from permgrad.report.page.content import CardsSection, ListedSection, LocalRows, SimilarRows
 from permgrad.runs.report.measured import Measured, Train
@@ -42,7 +43,7 @@ def card_sample(measured: Measured, table: pd.DataFrame, seed: int) -> tuple[Sam
         table=raw,
         outcome=outcome_columns(measured.truth[drawn], classes)[:, outputs],
         predicted=guess[drawn][:, outputs],
-        numbers={},
+        numbers=_dates(raw),
     )
 
     def predict(_places: Places, changed: pd.DataFrame) -> npt.NDArray[np.float64]:
@@ -50,6 +51,13 @@ def card_sample(measured: Measured, table: pd.DataFrame, seed: int) -> tuple[Sam
         return (predicted if measured.classes else predicted[:, None])[:, outputs]
 
     return sample, predict, drawn, outputs
+
+
+def _dates(table: pd.DataFrame) -> dict[str, npt.NDArray[np.float64]]:
+    """Return the columns of dates, also those written as text, in seconds."""
+    texts = [name for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])]
+    cells = {name: cells_of(table[name], str(name)) for name in texts}
+    return {name: one.values for name, one in cells.items() if one.kind == "date" and one.values is not None}
 
 
 def cards_of(measured: Measured, table: pd.DataFrame, main: Explanation, seed: int) -> CardsSection:
