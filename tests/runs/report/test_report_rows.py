@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import base64
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import LogisticRegression, Ridge
 from torch import nn
 
+import permgrad as pg
+from permgrad.report.page.html import _in_plain_units, render_report
 from permgrad.report.page.rows_data import rows_data
 from permgrad.runs.report.content import content_of, read_train, take
 from permgrad.runs.report.measured import measure_model
+from permgrad.runs.report.report import Report
+from tests.runs.report.test_report import words
 
 QUICK = {"random_state": 0, "n_repeats": 2, "progress": False}
+
+
+def unpacked(stored) -> np.ndarray:
+    """Read what ``page_data.packed`` wrote."""
+    kind = np.dtype({"f4": "<f4", "u2": "<u2"}[stored["type"]])
+    planes = np.frombuffer(base64.b64decode(stored["base64"]), dtype=np.uint8).reshape(kind.itemsize, -1)
+    return np.ascontiguousarray(planes.T).view(kind).reshape(stored["shape"]).astype(np.float64)
 
 
 def content(model, X, y, train=None, **options):
     measured = measure_model(model, X, y, **(QUICK | options))
     learned = read_train(measured, train)
-    return content_of(
-        measured, learned, title="t", method="permgrad", most_rows=1000, seed=0, call="", interactions=0
-    )
+    return content_of(measured, learned, title="t", method="permgrad", most_rows=1000, seed=0, call="", interactions=0)
 
 
 @pytest.mark.parametrize("rows", [20, 230])
@@ -88,3 +99,55 @@ def test_a_card_of_dates_is_in_their_order(form):
     assert card["at"] == sorted(card["at"])
     assert np.diff(np.ravel(card["mean"])).min() > 0, "later dates have larger predictions"
     assert len(card["outcome"]) == 6, "ranges of dates, not levels"
+
+
+class Scores(nn.Module):
+    """A score for each of two classes, or one for both. Two ``mirrored`` scores differ only in sign."""
+
+    def __init__(self, columns: int, *, mirrored: bool = False) -> None:
+        super().__init__()
+        self.columns, self.mirrored = columns, mirrored
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        score = x[:, :1] + 0.5 * x[:, 1:2] ** 2 - 1
+        if self.columns == 1:
+            return score
+        return torch.cat([-score if self.mirrored else 0.3 * x[:, 2:3] - score, score], dim=1)
+
+
+def _two_classes(kind, X):
+    """A model of two classes with its inputs, and the probabilities of the second class."""
+    tensor = torch.tensor(X.to_numpy(), dtype=torch.float32)
+    y = (X["a"] + X["b"] > 0).astype(int)
+    if kind == "own":
+        model = pg.HyNNClassifier(preset="fast", max_epochs=3, random_state=0, progress=False).fit(X, y)
+        return model, X, model.predict_proba(X)[:, 1]
+    if kind == "predictor":
+        fitted = LogisticRegression().fit(X, y)
+        return fitted, X, fitted.predict_proba(X)[:, 1]
+    net = Scores(1 if kind == "one" else 2, mirrored=kind == "mirrored")
+    scores = net(tensor).double()
+    odds = scores[:, -1] - (scores[:, 0] if scores.shape[1] == 2 else 0)
+    return net, tensor, torch.sigmoid(odds).numpy()
+
+
+@pytest.mark.parametrize("kind", ["own", "predictor", "two", "mirrored", "one"])
+def test_the_parts_of_two_classes_add_up_to_the_log_odds(kind):
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 4)), columns=list("abcd"))
+    model, inputs, chance = _two_classes(kind, X)
+    y = np.where(X["a"] > 0, 1, 0)
+    made = _in_plain_units(content(model, inputs, y, positive=1))
+    odds = np.log(chance / (1 - chance))
+    data = rows_data(made)
+    for parts in data["parts"]:
+        assert parts["unit"] == "log-odds"
+        rows, value, rest, base = (unpacked(parts[name]) for name in ("row", "value", "rest", "base"))
+        assert base + value.sum(axis=1) + rest == pytest.approx(odds[rows.astype(int)], abs=0.05)
+        assert {parts["outputs"][int(at)] for at in unpacked(parts["output"])} == {"1"}
+    second = made.listed.local[0].explanation.outputs.index("1")
+    for row in made.rows:
+        assert row.output == second, "the same class on paper"
+    text = words(Report(render_report(made)))
+    assert "log-odds of 1" in text
+    assert "Log-odds of 0 are a probability of 50 %" in text
+    assert ("Each point is one of 60 test rows." in text) == (kind in ("own", "predictor")), "networks: 12 rows"

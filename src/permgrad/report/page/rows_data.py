@@ -19,7 +19,8 @@ from permgrad.report.page.page_data import packed
 from permgrad.report.plots._inputs import shown_input
 from permgrad.report.plots.image import displayable
 from permgrad.report.plots.text import words_of
-from permgrad.report.words import clean, percent, quantity_of
+from permgrad.report.units import scale_words
+from permgrad.report.words import clean, percent
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -129,7 +130,7 @@ def _parts(
     return {
         "method": clean(explanation.method).replace("_", " "),
         **{key: clean(explanation.meta[key]) if explanation.meta.get(key) else "" for key in ("baseline", "unit")},
-        "quantity": quantity_of(explanation),
+        "scale": scale_words(explanation),
         "features": [clean(name) for name in explanation.names],
         "outputs": [clean(name) for name in explanation.outputs],
         "row": packed(at, "u2"),

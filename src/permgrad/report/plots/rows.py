@@ -36,12 +36,14 @@ def beeswarm(
     top_n: int | None = 12,
     output: str | int | None = None,
     title: str | None = None,
+    label: str | None = None,
     ax: Axes | None = None,
 ) -> PlotFigure:
     """Draw one point per row and feature. The position is the attribution, the colour is the feature's value.
 
     Colours follow the rank of numbers, dates (also ISO dates as text) and ordered categories: low values are blue, high
-    ones orange. Values without an order, and missing ones, are grey.
+    ones orange. Values without an order, and missing ones, are grey. ``label`` is the label of the axis (None: the
+    quantity with its unit, and the output).
 
     Raises:
         InputError: If the explanation is global.
@@ -72,7 +74,8 @@ def beeswarm(
     base.name_rows(axes, labels_of([explanation.names[i] for i in order]))
     axes.grid(visible=False, axis="x")
     axes.grid(axis="y", linewidth=0.5)
-    axes.set_xlabel(", ".join(filter(None, [quantity_of(explanation), towards(explanation, column)])))
+    default = ", ".join(filter(None, [quantity_of(explanation), towards(explanation, column)]))
+    axes.set_xlabel(default if label is None else clean(label))
     bar = base.colour_bar(axes, Normalize(0, 1), colours, "feature value", fraction=0.018, pad=0.02, aspect=40)
     bar.set_ticks([0.02, 0.98], labels=["low", "high"])
     bar.ax.tick_params(length=0)

@@ -185,7 +185,11 @@ def test_other_scripts_add_to_the_page_of_a_row(seen):
     assert seen["computed"][1].startswith("Divided in another way")
     assert seen["hints"][0].startswith("Search for a row number")
     assert seen["hints"][1:] == ["There is no column “foo”.", seen["hints"][0]]
-    strongest = [{"name": "c", "value": -2}, {"name": "a", "value": 1}, {"name": "3 others", "value": pytest.approx(0.5)}]
+    strongest = [
+        {"name": "c", "value": -2},
+        {"name": "a", "value": 1},
+        {"name": "3 others", "value": pytest.approx(0.5)},
+    ]
     assert seen["strongest"] == strongest
     assert seen["last"].startswith("Row 177 ")
     assert seen["file"][0][:4] == ["row", "RiskPerformance", "probability of Bad", "probability of Good"]

@@ -208,9 +208,8 @@ const Rows = (() => {
     const whose = rows.classes && about.outputs.length > 1 ? `${unit || "output"} of ${about.outputs[entry.output]}` : unit || rows.target;
     const end = steps.reduce((sum, step) => sum + step.value, entry.base);
     const top = entry.steps[0];
-    const score = about.unit === "raw score" ? " The raw score is what the network computes before the probability: the larger, the more probable." : "";
     const words = `The strongest is ${top.feature}: it moves the ${whose} ${top.value >= 0 ? "up" : "down"} by ${write(Math.abs(top.value))}. ` +
-      `The steps add up from the baseline${about.baseline ? ` (${about.baseline})` : ""} to this row.${score}`;
+      `The steps add up from the baseline${about.baseline ? ` (${about.baseline})` : ""} to this row.${about.scale}`;
     return { start: entry.base, end, steps, label: whose, words };
   };
 
