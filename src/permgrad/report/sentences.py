@@ -146,13 +146,20 @@ def unseen_words(target: str, test: Mapping[str, Any] | None) -> str:
     )
 
 
+#: How well a column alone predicts the target.
+MEASURES_OF_LEAKS = {"r2": "R²", "r2_of_ranks": "R² of the ranks", "balanced_accuracy": "balanced accuracy"}
+
+
+def down(score: float) -> str:
+    """Write a score rounded down: 0.9996 is not 1."""
+    return f"{math.floor(score * 1000) / 1000:.3f}"
+
+
 def leak_words(target: str, leaks: Sequence[Mapping[str, Any]], most: int = 5, *, in_python: bool = False) -> str:
     """Return the alarm about columns that alone predict the target, or an empty text."""
     if not leaks:
         return ""
-    words = {"r2": "R²", "r2_of_ranks": "R² of the ranks", "balanced_accuracy": "balanced accuracy"}
-    # Round down: 0.9996 is not 1.
-    shown = [f"{words[one['metric']]} {math.floor(one['score'] * 1000) / 1000:.3f}" for one in leaks[:most]]
+    shown = [f"{MEASURES_OF_LEAKS[one['metric']]} {down(one['score'])}" for one in leaks[:most]]
     names = listed([repr(one["column"]) for one in leaks], most)
     subject, it = (f"Column {names}", "it") if len(leaks) == 1 else (f"Each of {names}", "one")
     drop = " ".join(f"--drop {shlex.quote(one['column'])}" for one in leaks[:most])
@@ -161,6 +168,15 @@ def leak_words(target: str, leaks: Sequence[Mapping[str, Any]], most: int = 5, *
     return (
         f"{subject} alone predicts {target!r} nearly perfectly ({', '.join(shown)} on held-out rows). If {it} is "
         f"made from the target or known only afterwards, all figures here are too good. {fix}."
+    )
+
+
+def unchecked_words(target: str, needs: str) -> str:
+    """Return a sentence on the checks that were not made, because they need training rows (``"train"``) or a table."""
+    why = {"train": "that takes the training rows (train=)", "table": "that takes rows of one table"}[needs]
+    return (
+        f"It was not checked whether a column gives {shorten(target, 60)} away, whether training and test rows differ, "
+        f"and whether test rows are copies of training rows: {why}."
     )
 
 

@@ -20,6 +20,7 @@ from torch import nn
 
 import permgrad as pg
 from permgrad.base.errors import InputError
+from permgrad.report.page.html import render_report
 from permgrad.report.page.verdict import verdict
 from permgrad.runs.report.content import content_of, read_train
 from permgrad.runs.report.measured import label_of, measure_model
@@ -161,9 +162,30 @@ def test_a_column_that_gives_the_target_away_is_an_alarm(forest):
     alarm = verdict(made)[0]["sentence"]
     assert alarm.startswith("Column 'code' alone predicts 'arrival' nearly perfectly")
     assert alarm.endswith("Train without it.")
+    page = words(Report(render_report(made)))
+    assert "Data: Columns that give the target away" in page, "a link to more about the alarm"
+    assert "Each of these columns alone predicts arrival nearly perfectly" in page
     alone = content(model, rows[200:], y[200:])
     assert alone.data is not None
     assert not alone.data.leaks, "without training rows nothing can be learned"
+    said = {one["facts"]["kind"]: one["sentence"] for one in verdict(alone)}
+    assert said["unchecked"].startswith("It is nearly perfect (balanced accuracy 1.000)")
+    assert "not checked whether a column gives arrival away" in said["unchecked"]
+    assert said["next"] == "Pass train=(X_train, y_train) too."
+    page = words(Report(render_report(alone)))
+    assert "reason for doubt" not in page
+
+
+def test_checks_that_were_not_made_are_named(forest):
+    model, (X, y) = forest
+    rng = np.random.default_rng(0)
+    noisy = y.where(rng.random(len(y)) < 0.7, rng.permutation(y))
+    made = content(model, X, noisy)
+    assert "unchecked" not in {one["facts"]["kind"] for one in verdict(made)}, "the model is not perfect"
+    page = words(Report(render_report(made)))
+    assert page.count("It was not checked whether a column gives arrival away") == 2, "in Trust and in Data"
+    checked = words(Report(render_report(content(model, X, noisy, train=(X, y)))))
+    assert "It was not checked" not in checked
 
 
 # ---- networks --------------------------------------------------------------------------------------------------------

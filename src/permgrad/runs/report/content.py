@@ -385,6 +385,7 @@ def _data(measured: Measured, train: Train | None, table: pd.DataFrame | None) -
         shared_rows=shared,
         blank_rows=blank,
         alike_rows=alike,
+        unchecked="" if shared is not None else "train" if train is None else "table",
         class_counts=pd.DataFrame(counts, index=list(measured.classes)) if counts else None,
         notes=[f"Task: {measured.task}, model: {measured.name}."],
     )

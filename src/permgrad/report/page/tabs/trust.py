@@ -24,7 +24,7 @@ from permgrad.report.page.verdict import (
 )
 from permgrad.report.page.views import SectionView, TableView, as_count, figures_of, names, table_of
 from permgrad.report.ranks import rank_texts, shown_ranks, training_words
-from permgrad.report.sentences import no_segment_words, reliability_words, segment_words
+from permgrad.report.sentences import no_segment_words, reliability_words, segment_words, unchecked_words
 from permgrad.report.units import advantage
 from permgrad.report.words import (
     clean,
@@ -60,8 +60,12 @@ _RELATED = "Some important features move together, so importance may be shared b
 def caveats(section: SectionView, content: ReportContent) -> None:
     """Everything that speaks against the numbers of this report, in one list."""
     section.items([*doubts(content), *(clean(words) for words in content.warnings)])
+    needs = "" if content.data is None else content.data.unchecked
     if not section.blocks:
-        section.text("None of the checks of this report found a reason for doubt.")
+        made = "that were made" if needs else "of this report"
+        section.text(f"None of the checks {made} found a reason for doubt.")
+    if needs and not any(one["facts"]["kind"] == "unchecked" for one in verdict(content)):
+        section.text(unchecked_words(content.target, needs))
     if content.related:
         section.add("link", ("Data: Columns that depend on others", "related"))
     section.add("heading", "What no report can show")
