@@ -1,10 +1,10 @@
 """Is every sentence of the verdict true? (Issue 30, check 8.)
 
-300 situations are drawn: a good model, no skill, a leak, no training rows, a tie with a baseline, a rare class, drift, few rows, one
-class in the test rows, and more. The verdict of each is made as in a run. Then every sentence is taken apart again: its
-numbers are computed here, from the rows, by other formulas than those of permgrad. Intervals are drawn again with other
-random numbers, so their ends may differ by a fifth of their width. What a situation was made to show must be said, and
-what it does not show must not be said.
+300 situations are drawn: a good model, no skill, a leak, no training rows, a tie with a baseline, a rare class, drift,
+few rows, one class in the test rows, and more. The verdict of each is made as in a run. Then every sentence is taken
+apart again: its numbers are computed here, from the rows, by other formulas than those of permgrad. Intervals are drawn
+again with other random numbers, so their ends may differ by a fifth of their width. What a situation was made to show
+must be said, and what it does not show must not be said.
 
     python -m verification.verify_verdict            # 300 situations, about two minutes of processor time
     python -m verification.verify_verdict --quick    # one of each kind; nothing is written

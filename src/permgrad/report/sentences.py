@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from permgrad.base.errors import by_count, counted
+from permgrad.base.numerals import compact, number, percent
 from permgrad.base.significance import LEVEL, deserves_words
 from permgrad.data.read.dates import date_text
 from permgrad.evaluation.calibration import Reliability
 from permgrad.evaluation.competitors import competitors
 from permgrad.evaluation.metrics import Task, metrics, primary_metric
 from permgrad.evaluation.segments import worse_groups
-from permgrad.report.words import clean, compact, listed, number, percent, shorten, value_text
+from permgrad.report.words import clean, listed, shorten, value_text
 
 NOT_BRANCHES = ("interaction", "paper", "total")
 #: Below this share of the branch weights, class activation maps show only a small part of the prediction. On Covertype

@@ -133,7 +133,7 @@ def output_words(explanation: Explanation, target: str, output: int) -> str:
 def scale_words(explanation: Explanation) -> str:
     """Say what the numbers of attributions to classes mean, or return an empty text."""
     words = {
-        "log-odds": " Log-odds of 0 are a probability of 50\u00a0%, 1 is 73\u00a0%, 2 is 88\u00a0%, and −1 is 27\u00a0%.",
+        "log-odds": " Log-odds of 0 are a probability of 50\u00a0%, 1 is 73\u00a0%, and −1 is 27\u00a0%.",
         "raw score": " A class is the more probable, the larger its raw score is compared with those of the others.",
     }
     return words.get(str(explanation.meta.get("unit")), "")

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from tests.report.conftest import constant_of, local_explanation, report_content
 
+from permgrad.base.numerals import percent
 from permgrad.evaluation.metrics import evaluate
 from permgrad.report import plots
 from permgrad.report.page.content import DataSection, PredictionSection, ReportContent
@@ -20,7 +21,6 @@ from permgrad.report.page.tab import tab_view
 from permgrad.report.page.tabs import summary
 from permgrad.report.plots.rows import _ranks
 from permgrad.report.sentences import map_words, no_share_words, path_shares, path_words
-from permgrad.report.words import percent
 from permgrad.runs.run.run import _branch_lines
 
 CLASSES = ["Bad", "Good"]

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression, Ridge
+from tests.runs.report.test_report import words
 from torch import nn
 
 import permgrad as pg
@@ -17,7 +18,6 @@ from permgrad.report.page.rows_data import rows_data
 from permgrad.runs.report.content import content_of, read_train, take
 from permgrad.runs.report.measured import measure_model
 from permgrad.runs.report.report import Report
-from tests.runs.report.test_report import words
 
 QUICK = {"random_state": 0, "n_repeats": 2, "progress": False}
 

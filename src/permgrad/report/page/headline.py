@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from permgrad.base.numerals import number, percent
 from permgrad.evaluation.metrics import Metric, primary_metric
 from permgrad.report.page.views import Fact
 from permgrad.report.sentences import (
@@ -19,7 +20,7 @@ from permgrad.report.sentences import (
     skill_words,
 )
 from permgrad.report.units import advantage
-from permgrad.report.words import clean, listed, number, percent, shorten
+from permgrad.report.words import clean, listed, shorten
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation

@@ -13,6 +13,7 @@ import pandas as pd
 
 from permgrad.attribution.maps.drawn import MAP_NAMES
 from permgrad.base.errors import InputError
+from permgrad.base.numerals import percent
 from permgrad.evaluation.listing import strongest_parts
 from permgrad.report import style
 from permgrad.report.page.page_data import packed
@@ -20,7 +21,7 @@ from permgrad.report.plots._inputs import shown_input
 from permgrad.report.plots.image import displayable
 from permgrad.report.plots.text import words_of
 from permgrad.report.units import scale_words
-from permgrad.report.words import clean, percent
+from permgrad.report.words import clean
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation

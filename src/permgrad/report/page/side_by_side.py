@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from permgrad.base.errors import counted
+from permgrad.base.numerals import number, numbers, percent
 from permgrad.base.significance import LEVEL
 from permgrad.evaluation.metrics import metrics
 from permgrad.report import plots
@@ -23,7 +24,7 @@ from permgrad.report.page.views import (
     table_of,
 )
 from permgrad.report.plots.models import known_shares
-from permgrad.report.words import clean, duration, listed, number, numbers, p_text, percent, shorten
+from permgrad.report.words import clean, duration, listed, p_text, shorten
 
 if TYPE_CHECKING:
     from permgrad.evaluation.side_by_side import SideBySide

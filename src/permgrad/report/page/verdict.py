@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from permgrad.base.errors import by_count, counted
+from permgrad.base.numerals import number, percent
 from permgrad.base.random import generator
 from permgrad.base.significance import LEVEL
 from permgrad.data.splitting import blank_words
@@ -36,7 +37,7 @@ from permgrad.report.sentences import (
     unchecked_words,
     unseen_words,
 )
-from permgrad.report.words import clean, listed, number, percent, shorten, texts_of
+from permgrad.report.words import clean, listed, shorten, texts_of
 
 if TYPE_CHECKING:
     from permgrad.report.page.content import ReportContent

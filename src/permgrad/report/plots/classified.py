@@ -10,11 +10,12 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from permgrad.base.errors import InputError
+from permgrad.base.numerals import number
 from permgrad.evaluation.calibration import reliability
 from permgrad.report import style
 from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import Floats, PlotFigure, styled
-from permgrad.report.words import labels_of, number, shorten, valued
+from permgrad.report.words import labels_of, shorten, valued
 
 
 @styled

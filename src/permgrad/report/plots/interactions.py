@@ -13,12 +13,13 @@ from matplotlib.patches import Polygon
 
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, shown
+from permgrad.base.numerals import number, numbers
 from permgrad.evaluation.cards import Sample
 from permgrad.evaluation.pair_effects import beyond_each, pair_effects
 from permgrad.report import choices, style
 from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import Floats, PlotFigure, styled
-from permgrad.report.words import clean, labels_of, number, numbers, quantity_of, shorten, valued
+from permgrad.report.words import clean, labels_of, quantity_of, shorten, valued
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.patches import Rectangle
 
+from permgrad.base.numerals import number, numbers
 from permgrad.evaluation.ranking import importance_shares
 from permgrad.report import choices, style
 from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import BESIDE_ROW, Floats, PlotFigure, note, one_panel, plain_axis, styled
-from permgrad.report.words import clean, labels_of, number, numbers, shorten, valued
+from permgrad.report.words import clean, labels_of, shorten, valued
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -174,7 +175,7 @@ def _dots(shares: Mapping[str, Floats], labels: Sequence[str]) -> PlotFigure:
 def _cells(models: Sequence[str], table: Floats, labels: Sequence[str]) -> PlotFigure:
     figure, axes = base.one_panel(min(3.2 + 0.75 * len(models), 12.0), 1.7 + style.ROW * 1.1 * len(labels))
     texts = [[f"{value:.2f}".replace("0.", ".") if value >= 0.005 else "<.01" for value in row] for row in table]
-    texts = [["" if np.isnan(value) else text for value, text in zip(*both, strict=True)] for both in zip(table, texts)]
+    texts = np.where(np.isnan(table), "", texts).tolist()
     names, most = labels_of(models, 26), float(np.nanmax(table)) or 1.0
     base.heat_table(axes, table, texts, (labels, names), most=most, size=style.SIZE_SMALL, aspect="auto")
     axes.xaxis.tick_top()

@@ -12,10 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
 from permgrad.base.errors import InputError
+from permgrad.base.numerals import number, numbers
 from permgrad.report import choices, style
 from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import Floats, PlotFigure, styled
-from permgrad.report.words import clean, labels_of, number, numbers, quantity_of, towards, value_text, valued
+from permgrad.report.words import clean, labels_of, quantity_of, towards, value_text, valued
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation

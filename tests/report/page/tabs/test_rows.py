@@ -1,5 +1,7 @@
 """The tab Rows in a real browser: search, filters, parts that add up, similar rows, images, words, hostile strings."""
 
+# ruff: noqa: E501 — scripts
+
 from __future__ import annotations
 
 import dataclasses

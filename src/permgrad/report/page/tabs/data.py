@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from permgrad.base.errors import by_count, counted
+from permgrad.base.numerals import number, percent
 from permgrad.data.read.dates import date_text
 from permgrad.data.splitting import blank_words
 from permgrad.report.page.tab import Tab
 from permgrad.report.page.views import SectionView, TableView, figures_of, frame_table, names, table_of
 from permgrad.report.sentences import MEASURES_OF_LEAKS, down, drift_words, drifted_words, unchecked_words
-from permgrad.report.words import clean, number, p_text, percent, shorten, value_text
+from permgrad.report.words import clean, p_text, shorten, value_text
 
 if TYPE_CHECKING:
     from permgrad.report.page.content import DataSection, ReportContent

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from permgrad.base.numerals import fixed, number, percent
 from permgrad.evaluation.calibration import per_class
 from permgrad.evaluation.error_bands import covering, error_bands
 from permgrad.evaluation.thresholds import choose_threshold, metrics_at, operating_points
@@ -15,7 +16,7 @@ from permgrad.report import plots
 from permgrad.report.page.page_data import packed
 from permgrad.report.page.tab import Tab
 from permgrad.report.page.views import SectionView, TableView, as_count, figures_of, names, table_of
-from permgrad.report.words import clean, fixed, number, percent, shorten, texts_of
+from permgrad.report.words import clean, shorten, texts_of
 
 if TYPE_CHECKING:
     from permgrad.report.page.content import ReportContent

@@ -8,6 +8,7 @@ from dataclasses import replace
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+from permgrad.base.numerals import number, numbers, percent
 from permgrad.report import plots
 from permgrad.report.page.cards_data import features_data
 from permgrad.report.page.tab import Tab
@@ -16,17 +17,7 @@ from permgrad.report.page.tabs.together import nothing_together
 from permgrad.report.page.views import Mark, SectionView, TableView, as_count, figures_of, names, table_of
 from permgrad.report.ranks import RANKS, rank_texts, shown_ranks, training_words
 from permgrad.report.units import advantage, error_without, in_shares
-from permgrad.report.words import (
-    clean,
-    confidence_words,
-    number,
-    numbers,
-    p_text,
-    percent,
-    quantity_of,
-    shorten,
-    unit_words,
-)
+from permgrad.report.words import clean, confidence_words, p_text, quantity_of, shorten, unit_words
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -49,9 +40,9 @@ def ranking(section: SectionView, content: ReportContent) -> None:
         explanation = in_shares(explanation, whole)
         section.text(
             "The advantage of the model is what it has learned: how much lower its loss is than that of a constant. "
-            "The importance of a feature is the part of the advantage that is lost when the feature is shuffled: each "
-            "row gets the value of another row. 0\u00a0% means that the model does not need it. The numbers need not add "
-            "up to 100\u00a0%: features can back each other up, or need each other."
+            "The importance of a feature is the part of the advantage that is lost when the feature is shuffled: "
+            "each row gets the value of another row. 0\u00a0% means that the model does not need it. The numbers "
+            "need not add up to 100\u00a0%: features can back each other up, or need each other."
         )
     elif "loss" in str(explanation.meta.get("quantity", "")):
         section.text(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from permgrad.base import errors
+from permgrad.base.numerals import fixed, number
 from permgrad.evaluation.metrics import Metric, metrics
 from permgrad.report.page.headline import constant_label
 from permgrad.report.page.tab import Tab
@@ -20,7 +21,7 @@ from permgrad.report.page.views import (
     table_of,
 )
 from permgrad.report.sentences import competitor_label
-from permgrad.report.words import clean, duration, fixed, number, shorten
+from permgrad.report.words import clean, duration, shorten
 
 if TYPE_CHECKING:
     from permgrad.report.page.content import ReportContent
@@ -33,7 +34,8 @@ MEANINGS = {
     "macro_f1": "Mean over classes of F1: high if few rows of a class are missed and few others are taken for it.",
     "roc_auc": "How often a row of the positive class gets a higher probability than another row. 0.5 is guessing. Of "
     "more than two classes: the mean over classes.",
-    "average_precision": "Mean precision as more rows of the positive class are found. Guessing gives the share of the positive class.",
+    "average_precision": "Mean precision as more rows of the positive class are found. Guessing gives the share of the "
+    "positive class.",
     "lift": "How much more frequent the positive class is among the tenth of the rows with its highest probabilities. "
     "1 is guessing.",
     "log_loss": "Penalty for the probability of the true class: 0 for 100\u00a0%, 0.69 for 50\u00a0%, 1 for 37\u00a0%.",

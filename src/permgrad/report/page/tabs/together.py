@@ -7,23 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from permgrad.base.errors import by_count, counted
+from permgrad.base.numerals import number, numbers, percent
 from permgrad.report import plots
 from permgrad.report.choices import OTHERS, pairs_of
 from permgrad.report.page.page_data import packed
 from permgrad.report.page.tab import Tab
 from permgrad.report.page.views import SectionView, figures_of, names, table_of
 from permgrad.report.units import advantage, in_shares
-from permgrad.report.words import (
-    clean,
-    confidence_words,
-    listed,
-    number,
-    numbers,
-    p_text,
-    percent,
-    quantity_of,
-    shorten,
-)
+from permgrad.report.words import clean, confidence_words, listed, p_text, quantity_of, shorten
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation

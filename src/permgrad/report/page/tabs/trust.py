@@ -11,6 +11,7 @@ import pandas as pd
 
 from permgrad.attribution.top import top_words
 from permgrad.base.errors import counted
+from permgrad.base.numerals import number, numbers, percent
 from permgrad.evaluation.ranking import spearman, usual_k
 from permgrad.evaluation.segments import FEWEST_ROWS, worse_groups
 from permgrad.report import plots
@@ -26,19 +27,7 @@ from permgrad.report.page.views import SectionView, TableView, as_count, figures
 from permgrad.report.ranks import rank_texts, shown_ranks, training_words
 from permgrad.report.sentences import no_segment_words, reliability_words, segment_words, unchecked_words
 from permgrad.report.units import advantage
-from permgrad.report.words import (
-    clean,
-    confidence_words,
-    listed,
-    number,
-    numbers,
-    p_text,
-    percent,
-    quantity_of,
-    shorten,
-    texts_of,
-    unit_words,
-)
+from permgrad.report.words import clean, confidence_words, listed, p_text, quantity_of, shorten, texts_of, unit_words
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
