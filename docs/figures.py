@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -429,6 +430,15 @@ SENTENCES = (
         "model with the weakest pairs). Intervals of the loss covered the model's own value in {:.1f} % of the cases, "
         "and {:.1f} % of the pairs",
         _interactions,
+    ),
+    Sentence(
+        DOCS + "interactions.md",
+        "verify_interactions",
+        "covered the enumerated value of {:.1f} % of the pairs, and of {:.1f} % of the pairs that have at least",
+        lambda record: [
+            100 * fmean(row[key] for row in record["results"]["sampled"]["figures"])
+            for key in ("covered", "large pairs")
+        ],
     ),
     Sentence(
         DOCS + "interactions.md",

@@ -3,6 +3,7 @@
 - functions with known interactions, two networks and LightGBM: true pairs first, intervals of the loss cover those of
   the model itself, and nothing is found in additive functions;
 - enumeration of ten columns, each index, against shapiq's definitions on the model's own game;
+- intervals of output interactions from some of the coalitions cover enumerated ones, all pairs and the large ones;
 - error at equal model calls against shapiq's approximators of the same index, at their defaults;
 - 100 features, 2,000 rows: time, memory, and the ten largest pairs of the full game.
 
@@ -38,12 +39,15 @@ PAIRS = list(combinations(range(FEATURES), 2))
 #: Rows by which true pairs must come first: of the loss (what 2,000 rows × 10 cost), and of the output.
 MANY, FEW = 20_000, 100
 COVERAGE, REJECTED, RATIO, MINUTES, GIGABYTES, GOOD = (0.92, 0.98), 0.06, 1.05, 5.0, 2.0, 0.95
+#: Columns whose coalitions are sampled and enumerated, rows, background rows and tolerances.
+#: Large pairs have at least this share of the largest one.
+SAMPLED, EXPLAINED, BACKGROUND, TOLERANCES, LARGE = 14, 12, 20, (0.01, 0.002), 0.1
 #: Largest difference of an enumeration in float64.
 SAME = 1e-8
 #: First seed of the games: none from here on was looked at while the methods were written.
 FRESH, SEEDS = 300, 20
 CALLS = {12: 500, 16: 1000, 20: 2000, 40: 3000}
-PARTS = ("functions", "enumeration", *(f"calls {players}" for players in CALLS), "time")
+PARTS = ("functions", "enumeration", "sampled", *(f"calls {players}" for players in CALLS), "time")
 
 
 # ---- functions with known interactions -------------------------------------------------------------------------------
@@ -85,8 +89,8 @@ def draw(function: Model, rows: int, seed: list[int]) -> tuple[Any, Any]:
 def perceptron(x: Any, y: Any) -> Model:
     """Train a plain network."""
     torch.manual_seed(0)
-    net = torch.nn.Sequential(torch.nn.Linear(FEATURES, 64), torch.nn.ReLU(), torch.nn.Linear(64, 64), torch.nn.ReLU(),
-                              torch.nn.Linear(64, 1))  # fmt: skip
+    first, second, last = torch.nn.Linear(x.shape[1], 64), torch.nn.Linear(64, 64), torch.nn.Linear(64, 1)
+    net = torch.nn.Sequential(first, torch.nn.ReLU(), second, torch.nn.ReLU(), last)
     inputs, wanted = (torch.as_tensor(one, dtype=torch.float32) for one in (x, y[:, None]))
     step = torch.optim.Adam(net.parameters(), lr=3e-3)
     for epoch in range(60):
@@ -250,6 +254,35 @@ def check_enumeration() -> list[dict[str, Any]]:
     return rows
 
 
+# ---- intervals of the output -----------------------------------------------------------------------------------------
+
+
+def check_sampled(tables: int) -> list[dict[str, Any]]:
+    """Return how often intervals of sampled interactions hold the enumerated ones, of single rows."""
+    found: dict[tuple[str, float], list[tuple[float, float, float]]] = {}
+    for seed in range(tables):
+        rng = np.random.default_rng([8, seed])
+        x = rng.normal(size=(TRAINED, SAMPLED))
+        y = 2 * x[:, 0] * x[:, 1] + np.sin(2 * x[:, 2]) * x[:, 3] + np.abs(x[:, 5]) * x[:, 6] * (x[:, 7] > 0)
+        models = trained(x, y + x[:, 4] + 0.3 * rng.normal(size=TRAINED))
+        options = {"method": "shapley", "interactions": 2, "background": x[:BACKGROUND], "progress": False}
+        for kind, model in models.items():
+            rows = x[-EXPLAINED:]
+            task: dict[str, Any] = {} if hasattr(model, "preprocessor_") else {"task": "regression"}
+            truth = pg.explain(model, rows, exact=SAMPLED, **options, **task).values[:, SAMPLED:, 0]
+            large = np.abs(truth) > LARGE * np.abs(truth).max(axis=1, keepdims=True)
+            for tolerance in TOLERANCES:
+                one = pg.explain(model, rows, exact=0, tolerance=tolerance, random_state=seed, **options, **task)
+                low, high = (end[:, SAMPLED:, 0] for end in one.ci())
+                inside = (low - 1e-9 <= truth) & (truth <= high + 1e-9)
+                calls = one.meta["model_rows"] / EXPLAINED / BACKGROUND
+                found.setdefault((kind, tolerance), []).append((inside.mean(), inside[large].mean(), calls))
+    lines = [(*key, *np.mean(each, axis=0).tolist()) for key, each in found.items()]
+    return [
+        dict(zip(("model", "tolerance", "covered", "large pairs", "coalitions"), line, strict=True)) for line in lines
+    ]
+
+
 # ---- error at equal model calls --------------------------------------------------------------------------------------
 
 
@@ -400,6 +433,12 @@ def part_of(part: str, seeds: int, *, quick: bool) -> tuple[bool, str, Any]:
     if part == "enumeration":
         rows = check_enumeration()
         return all(row["largest difference"] <= SAME for row in rows), f"{markdown_table(rows)}\n\nFloor: {SAME}.", rows
+    if part == "sampled":
+        rows = check_sampled(1 if quick else 5)
+        covered, large = (float(np.mean([row[key] for row in rows])) for key in ("covered", "large pairs"))
+        text = f"Covered, pooled: {covered:.4f} (floor {COVERAGE}), of pairs of at least {LARGE:.0%} of the largest: "
+        text += f"{large:.4f}. {SAMPLED} columns have {2**SAMPLED:,} coalitions."
+        return COVERAGE[0] <= covered <= COVERAGE[1], f"{markdown_table(rows)}\n\n{text}", rows
     if part == "time":
         rows = check_time(full=not quick)
         passed = all(row["minutes"] < MINUTES and row["GB (peak of the process)"] < GIGABYTES for row in rows)

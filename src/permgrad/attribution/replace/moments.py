@@ -148,7 +148,7 @@ def error_correlation(scores: Floats) -> Floats:
     """Return how errors correlate, ``(players, players)``, from ``row_scores`` ``(players, rows)``.
 
     Errors are related through the rows that players share. What a pair adds by itself is independent between players
-    with donors of their own, so their correlation is, if anything, too close to 0.
+    with separate donors, so their correlation is, if anything, too close to 0.
     """
     norm = np.sqrt((scores**2).sum(axis=1, keepdims=True))
     scaled = np.divide(scores, norm, out=np.zeros_like(scores), where=norm > 0)

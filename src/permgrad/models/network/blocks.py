@@ -64,7 +64,7 @@ class Dropout(nn.Dropout):
     """torch's, with 16 random bits a number on a processor, where drawing torch's masks is a sixth of training.
 
     ``p`` is then a multiple of 2⁻¹⁶, and what is kept is scaled by exactly the share that is kept. The bits are NumPy's
-    SFC64, twice as fast as torch's, seeded from torch's generator whenever training begins or goes on.
+    SFC64, twice as fast as torch's, seeded from torch's generator whenever training begins or resumes.
     """
 
     _bits: np.random.SFC64 | None = None

@@ -44,10 +44,18 @@ def test_the_prediction_is_that_of_a_gaussian_vector(index):
         scale = worth @ solved / len(worth)
         likelihood = -len(worth) / 2 * np.log(scale) - np.linalg.slogdet(seen)[1] / 2
         left = covariance - covariance[:, place] @ np.linalg.solve(seen, covariance[place])
-        wanted = (
-            linear @ covariance[:, place] @ solved,
-            np.sqrt(np.maximum(scale * np.einsum("nc,cd,nd->n", linear, left, linear), 0)),
-        )
+        number = linear @ covariance[:, place] @ solved
+        prior, unknown = (np.einsum("nc,cd,nd->n", linear, each, linear) for each in (covariance, left))
+        # What each coalition is off from its prediction by all others, in their standard deviations.
+        others = [np.delete(np.arange(len(worth)), at) for at in range(len(worth))]
+        predicted = [seen[at, rest] @ np.linalg.inv(seen[np.ix_(rest, rest)]) for at, rest in enumerate(others)]
+        squares = [(worth[at] - predicted[at] @ worth[rest]) ** 2 / (seen[at, at] - predicted[at] @ seen[rest, at])
+                   for at, rest in enumerate(others)]  # fmt: skip
+        off = max(1.0, np.mean(squares) / scale)
+        told = prior - unknown
+        far = np.sqrt(np.maximum(number**2 - 4 * told * scale, 0)) * unknown / told
+        few = max(1.0, 2.0 * len(interactions.members) / len(worth))
+        wanted = number, few * np.sqrt(np.maximum(off * scale * unknown + far**2, 0))
         if likelihood > best[0]:
             best = likelihood, *wanted
     assert numbers[:, 0] == pytest.approx(best[1], abs=1e-6)

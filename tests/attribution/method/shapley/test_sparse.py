@@ -120,8 +120,25 @@ def test_rows_that_are_not_settled_are_improved_each_by_itself():
     assert found < 1e-3 * np.abs(exact.values).max()
 
 
+@pytest.mark.parametrize("features", [13, 30])
+def test_one_pair_among_many_is_neither_drawn_to_zero_nor_called_certain(features):
+    """``2ab`` and a sum of all others, of several background rows: the pair's numbers are known in closed form."""
+    rng = np.random.default_rng(3)
+    X, background = rng.normal(size=(6, features)), rng.normal(size=(40, features))
+    found = pg.explain(
+        lambda rows: 2 * rows[:, 0] * rows[:, 1] + rows[:, 2:].sum(axis=1), X, method="shapley", interactions=2,
+        background=background, task="regression", random_state=0, progress=False,
+    )  # fmt: skip
+    truth = 2 * ((X[:, :1] - background[:, 0]) * (X[:, 1:2] - background[:, 1])).mean(axis=1)
+    (low, high), pair = found.ci(), features
+    assert found.meta["model_rows"] < 6 * 40 * 2**features, "not all coalitions"
+    assert np.abs(truth).max() > 1
+    assert found.values[:, pair, 0] == pytest.approx(truth, abs=0.02 * np.abs(truth).max())
+    assert ((low[:, pair, 0] <= truth) & (truth <= high[:, pair, 0])).all()
+
+
 def test_many_players_have_too_many_sets():
-    for players, possible in ((20, True), (40, False)):
+    for players, possible in ((20, True), (40, True), (130, False)):
         fit = Fit(InteractionIndex("k-SII", 2, players), drawn_coalitions(0, players, 60))
         assert SparseFit.possible(fit) is possible
     assert not SparseFit.possible(Fit(InteractionIndex("k-SII", 2, 13), drawn_coalitions(0, 13, 30)))

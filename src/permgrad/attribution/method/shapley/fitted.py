@@ -28,7 +28,7 @@ from permgrad.attribution.method.shapley.sparse import SparseFit
 from permgrad.base.progress import Progress
 from permgrad.base.random import content_keys, generator, uniform
 
-#: Largest size with a variance of its own. All larger ones are ε.
+#: Largest size with a separate variance. All larger ones are ε.
 _LARGEST = 4
 #: Most coalitions that are fitted together, and numbers that are held at once.
 _TOGETHER, _BLOCK_NUMBERS = 3000, 2**24
@@ -36,6 +36,10 @@ FITTED = "best linear prediction from coalitions"
 #: Variance of all sets of one size, relative to the size before, that are tried. That of up to one player is wide.
 _FALLS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 _WIDE = 1e3
+#: Coalitions for each number of the index from which on errors are those of the likeliest distribution.
+_ENOUGH = 2.0
+#: A number is larger than others beyond so many standard deviations.
+_FAR = 2.0
 
 
 def drawn_coalitions(seed: int, players: int, count: int, number: int = 0) -> Booleans:
@@ -88,6 +92,8 @@ class Fit:
         sizes = sets.sum(axis=1)
         self._apart = np.rint(sizes[:, None] + sizes - 2 * sets @ sets.T).astype(np.int64)
         self._kinds = _kinds(interactions)
+        # Measured on games of 12 players: with fewer coalitions the likeliest distribution fits them too well.
+        self._few = max(1.0, _ENOUGH * len(interactions.members) / len(coalitions))
         self._alike = np.array(
             [[_krawtchouk(size, apart, players) / comb(players, size) for apart in range(players + 1)]
              for size in range(min(max(_LARGEST, interactions.order + 1), players) + 1)]
@@ -95,7 +101,7 @@ class Fit:
 
     @property
     def largest(self) -> int:
-        """Largest size with a variance of its own."""
+        """Largest size with a separate variance."""
         return len(self._alike) - 1
 
     def __call__(self, worth: Floats) -> tuple[Floats, Floats]:
@@ -108,10 +114,24 @@ class Fit:
             shared, prior = self._with_numbers(place)
             explained = torch.linalg.solve_triangular(lower, shared, upper=False)
             solved = torch.linalg.solve_triangular(lower, values[:, torch.from_numpy(games)], upper=False)
-            left = (prior - (explained**2).sum(dim=0)).clamp_min(0.0)
-            numbers[:, games] = (explained.T @ solved).numpy()
-            errors[:, games] = (left.numpy()[:, None] * scales[games]) ** 0.5
+            told = (explained**2).sum(dim=0)
+            left = (prior - told).clamp_min(0.0)
+            found = explained.T @ solved
+            scale = torch.from_numpy(scales[games])
+            # A number that is far larger than others is drawn towards 0 by as much of it as is not told.
+            beyond = (found**2 - _FAR**2 * told[:, None] * scale).clamp_min(0.0)
+            drawn = torch.where(told > 0, left / told.clamp_min(1e-300), 0.0)[:, None] * beyond.sqrt()
+            off = self._off(lower, solved) / scale
+            numbers[:, games] = found.numpy()
+            errors[:, games] = self._few * (off.clamp_min(1.0) * left[:, None] * scale + drawn**2).sqrt().numpy()
         return numbers, errors
+
+    @staticmethod
+    def _off(lower: Tensor, solved: Tensor) -> Tensor:
+        """Return the mean squared error of each game's coalitions, each predicted from all others."""
+        inverse = torch.linalg.solve_triangular(lower, torch.eye(len(lower), dtype=lower.dtype), upper=False)
+        off: Tensor = ((inverse.T @ solved) ** 2 / (inverse**2).sum(dim=0)[:, None]).mean(dim=0)
+        return off
 
     def chosen(self, worth: Floats) -> tuple[Integers, Floats]:
         """Return which fall of the variances is likeliest for each game, and the scale of its variances."""
@@ -228,7 +248,10 @@ class RowInteractions(RowValues):
                 progress.advance(len(rows))
 
     def _fit(self, rows: Integers, keys: Counters, active: Booleans) -> None:
-        """Fit rows with the same active players, with more coalitions until the errors are small."""
+        """Fit rows with the same active players, with more coalitions until the errors are small.
+
+        The first design grows, and where few sets matter they are looked for. Further designs are averaged with it.
+        """
         self.ways.add(FITTED)
         some, numbers = self.interactions.among(active)
         players, seed, count = some.players, self.game.request.seed, len(self.references)
@@ -237,34 +260,41 @@ class RowInteractions(RowValues):
         designs = -(-most // _TOGETHER)
         with np.errstate(over="ignore"):
             numbered = keys[:, None] * np.uint64(players) + np.arange(players, dtype=np.uint64)
-        # Which player of a coalition each active player is: rows have coalitions of their own.
+        # Which player of a coalition each active player is: rows have different coalitions.
         slots = places(uniform(seed, ("coalition players",), numbered))
         mean, squares = np.zeros((2, len(rows), some.numbers, self.game.width))
         waiting = np.arange(len(rows))
         for number in range(designs):
             coalitions = drawn_coalitions(seed, players, -(-most // designs), number)
             worth = np.empty((len(rows), len(coalitions), self.game.width))
-            step, played = len(some.members) if designs == 1 else len(coalitions), 0
+            step, played = len(coalitions) if number else 2 * len(some.members), 0
             while played < len(coalitions) and len(waiting):
                 stop = min(len(coalitions), max(step, 2 * played))
                 worth[waiting, played:stop] = self._play(rows[waiting], slots[waiting], active, coalitions[played:stop])
                 played = stop
                 fit = Fit(some, coalitions[:played])
                 fitted, errors = self._fitted(fit, worth[waiting, :played], slots[waiting])
-                mean[waiting] = (number * mean[waiting] + fitted) / (number + 1)
-                squares[waiting] = errors**2 if designs == 1 else squares[waiting] + errors**2
+                values, summed = (number * mean[waiting] + fitted) / (number + 1), squares[waiting] + errors**2
+                if played == len(coalitions):
+                    mean[waiting], squares[waiting] = values, summed
                 # Fits of few coalitions shrink alike, which no average takes off.
-                independent = number + 1 if played >= 2 * len(some.members) else 1
-                std = np.sqrt(squares[waiting] / (number + 1) / independent)
-                unsure = (std > self.rule.tolerance * self.scale).any(axis=(1, 2))
-                if designs == 1 and played == len(coalitions) and unsure.any() and SparseFit.possible(fit):
-                    last = waiting[unsure]
-                    mean[last], std[unsure] = self._fitted(SparseFit(fit), worth[last], slots[last])
+                std = np.sqrt(summed / (number + 1) / (number + 1 if played >= 2 * len(some.members) else 1))
+                unsure = self._unsure(std)
+                if number == 0 and unsure.any() and SparseFit.possible(fit):
+                    few = waiting[unsure]
+                    values[unsure], std[unsure] = self._fitted(SparseFit(fit), worth[few, :played], slots[few])
                 where = np.ix_(rows[waiting], np.flatnonzero(numbers))
-                self.values[where], self.std[where] = mean[waiting], std
+                # An average of several designs can be worse than the sets that were found in the first.
+                worse = (std**2).mean(axis=(1, 2)) > (self.std[where] ** 2).mean(axis=(1, 2))
+                for kept, now in ((self.values, values), (self.std, std)):
+                    kept[where] = np.where((worse & (number > 0))[:, None, None], kept[where], now)
                 self.freedom[rows[waiting]] = max(1, played * (number + 1) - players - 1)
                 self.orders[rows[waiting]] = -(-(played * (number + 1)) * count // players)
-                waiting = waiting[(std > self.rule.tolerance * self.scale).any(axis=(1, 2))]
+                waiting = waiting[self._unsure(self.std[where])]
+
+    def _unsure(self, std: Floats) -> Booleans:
+        """Return which rows have an error that is too large, ``(rows,)``."""
+        return np.asarray((std > self.rule.tolerance * self.scale).any(axis=(1, 2)))
 
     def _play(self, rows: Integers, slots: Integers, active: Booleans, coalitions: Booleans) -> Floats:
         """Return the worth of coalitions of renamed players, ``(rows, coalitions, V)``."""

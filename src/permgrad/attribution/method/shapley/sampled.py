@@ -349,7 +349,7 @@ def _varied(game: ShapleyGame, tree: Tree, rows: Integers, donors: Integers, cou
 def _sizes(seed: int, keys: Counters, numbers: Integers, references: int) -> Floats:
     """Return where on [0, 1) the sizes of designs lie, ``(rows, designs)``: more evenly than chance.
 
-    ``references``: how many background rows are gone round, each with even sizes of its own; 0 where they are not.
+    ``references``: how many background rows are used in turn, each with even sizes; 0 where they are not.
     """
     start = uniform(seed, ("design size",), keys)[:, None]
     along = numbers % references * GOLDEN + numbers // references * SILVER if references else numbers * GOLDEN

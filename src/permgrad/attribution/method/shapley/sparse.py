@@ -1,4 +1,4 @@
-"""Interactions of sparse games, in which every set of players has a variance of its own.
+"""Interactions of sparse games, in which every set of players has a separate variance.
 
 Few sets of players matter in a sum of small trees, so most of its Walsh functions are 0. ``fitted`` gives all sets of a
 size the same variance. Here the variance of each set follows its coefficient, in rounds (automatic relevance
@@ -7,7 +7,8 @@ With enough coalitions the rounds find the few sets, and with them the game.
 
 The rounds end where they no longer improve the prediction of coalitions that were held out. The numbers are those of
 the Walsh functions found, plus those of what is left, which ``fitted`` predicts. Errors shrink as much as the error
-on the coalitions held out did. Where no round improves it, nothing changes.
+on the coalitions held out did, and hold by how much these coalitions then changed each number. Where no round improves
+it, nothing changes.
 
 NOTE[DIFF]: ProxySPEX (Butler et al. 2025, arXiv 2505.17495) looks for the sets in boosted trees that are fitted to the
 coalitions, and fits the coefficients of the largest ones by ridge regression.
@@ -16,11 +17,11 @@ coalitions, and fits the coefficients of the largest ones by ridge regression.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations, islice
+from itertools import accumulate, combinations, islice
 from math import comb
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -32,12 +33,16 @@ from permgrad.attribution.method.shapley.owen import Booleans, Floats
 if TYPE_CHECKING:
     from permgrad.attribution.method.shapley.fitted import Fit
 
-#: Most sets with a variance of their own, and fewest pairs of a coalition and its complement that tell them apart.
+#: Most sets with separate variances, and fewest pairs of a coalition and its complement that tell them apart.
 _MOST_SETS, _FEWEST = 8000, 20
 #: One of so many pairs is held out. Rounds go on while each lowers the error on them to this share.
 _EVERY, _GAIN, _MOST_ROUNDS = 4, 0.98, 24
 #: Sets whose variance fell to this share of the first are left out. Least noise, as a share of the largest variance.
 _ABSENT, _LEAST_NOISE = 1e-6, 1e-11
+
+
+#: Sets of players ``(sets, players)`` and the coefficients of their Walsh functions.
+_Sets: TypeAlias = tuple[Booleans, Floats]
 
 
 class _Round(NamedTuple):
@@ -110,13 +115,19 @@ class SparseFit:
         paired = [(number, place.get((~row).tobytes())) for number, row in enumerate(fit.coalitions) if row[0]]
         pairs = [(one, other) for one, other in paired if other is not None]
         self._first, self._second = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-        self._halves = tuple(_Half.of(fit.coalitions[self._first], range(odd, fit.largest + 1, 2)) for odd in (0, 1))
+        self.largest = self._largest(fit)
+        self._halves = tuple(_Half.of(fit.coalitions[self._first], range(odd, self.largest + 1, 2)) for odd in (0, 1))
+
+    @classmethod
+    def possible(cls, fit: Fit) -> bool:
+        """Whether there are few enough sets, and enough coalitions."""
+        return cls._largest(fit) >= fit.interactions.order and len(fit.coalitions) >= 2 * _FEWEST
 
     @staticmethod
-    def possible(fit: Fit) -> bool:
-        """Whether there are few enough sets, and enough coalitions."""
-        sets = sum(comb(fit.interactions.players, size) for size in range(fit.largest + 1))
-        return sets <= _MOST_SETS and len(fit.coalitions) >= 2 * _FEWEST
+    def _largest(fit: Fit) -> int:
+        """Return up to which size there are not too many sets. Larger ones are noise."""
+        sets = list(accumulate(comb(fit.interactions.players, size) for size in range(fit.largest + 1)))
+        return sum(count <= _MOST_SETS for count in sets) - 1
 
     def __call__(self, worth: Floats) -> tuple[Floats, Floats]:
         """Return the numbers of games ``(coalitions, games)`` and their standard errors, ``(numbers, games)``."""
@@ -125,21 +136,23 @@ class SparseFit:
         chosen, scales = self.fit.chosen(worth)
         for game, (place, scale) in enumerate(zip(chosen.tolist(), scales.tolist(), strict=True)):
             variances, noise = self.fit.spectrum(place)
+            noise += float(variances[self.largest + 1 :].sum())
+            variances = variances[: self.largest + 1]
             spread = np.array([one / comb(self.interactions.players, size) for size, one in enumerate(variances)])
             if scale > 0:
-                members, coefficients, share = self._sets(worth[:, game] / scale**0.5, spread, noise)
-                coefficients *= scale**0.5
+                (members, coefficients), some, share = self._sets(worth[:, game] / scale**0.5, spread, noise)
                 odd = (self.fit.coalitions.astype(np.int64) @ members.T) % 2
-                rest[:, game] -= (1 - 2 * odd) @ coefficients
-                found[:, game] = numbers_of(self.interactions, members, coefficients)
-                errors[:, game] *= share**0.5
+                rest[:, game] -= (1 - 2 * odd) @ (coefficients * scale**0.5)
+                found[:, game] = numbers_of(self.interactions, members, coefficients) * scale**0.5
+                changed = found[:, game] - numbers_of(self.interactions, *some) * scale**0.5
+                errors[:, game] = np.sqrt(share * errors[:, game] ** 2 + changed**2)
         changed = found.any(axis=0)
         if changed.any():
             numbers[:, changed] = found[:, changed] + self.fit(rest[:, changed])[0]
         return numbers, errors
 
-    def _sets(self, worth: Floats, variances: Floats, noise: float) -> tuple[Booleans, Floats, float]:
-        """Return the sets of a game, their coefficients, and what is left of the squared error without rounds."""
+    def _sets(self, worth: Floats, variances: Floats, noise: float) -> tuple[_Sets, _Sets, float]:
+        """Return the sets of a game, those found without the coalitions held out, and the share of the error left."""
         first, second = torch.from_numpy(worth[self._first]), torch.from_numpy(worth[self._second])
         both = tuple(zip(self._halves, ((first + second) / 2, (first - second) / 2), strict=True))
         every, spread = torch.arange(len(first)), torch.from_numpy(variances)
@@ -153,17 +166,23 @@ class SparseFit:
             parts = zip(both, tried[-1], strict=True)
             missed.append(sum(float((half.missed(game, one)[held] ** 2).mean()) for (half, game), one in parts))
         best = int(np.argmin(missed))
+        halves = [half for half, _ in both]
         if best == 0:
-            return np.zeros((0, self.interactions.players), dtype=bool), np.zeros(0), 1.0
-        members, coefficients = [], []
+            nothing = np.zeros((0, self.interactions.players), dtype=bool), np.zeros(0)
+            return nothing, nothing, 1.0
+        found = []
         for (half, game), start, known in zip(both, starts, tried[best], strict=True):
             # Rounds on all coalitions can end worse than those that were judged: the likelier ones are taken.
             again = next(islice(half.rounds(every, game, *start), best, None))
             judged = next(half.rounds(every, game, *known[:3]))
-            found = max(again, judged, key=lambda one: one.likelihood)
-            members.append(half.members[found.sets])
-            coefficients.append(found.coefficients)
-        return torch.cat(members).numpy(), torch.cat(coefficients).numpy(), missed[best] / missed[0]
+            found.append(max(again, judged, key=lambda one: one.likelihood))
+        return _joined(halves, found), _joined(halves, tried[best]), missed[best] / missed[0]
+
+
+def _joined(halves: Sequence[_Half], rounds: Sequence[_Round]) -> _Sets:
+    """Return the sets of both halves with their coefficients."""
+    members = torch.cat([half.members[one.sets] for half, one in zip(halves, rounds, strict=True)])
+    return members.numpy(), torch.cat([one.coefficients for one in rounds]).numpy()
 
 
 def numbers_of(interactions: InteractionIndex, members: Booleans, coefficients: Floats) -> Floats:
