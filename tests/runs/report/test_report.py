@@ -350,3 +350,13 @@ def test_models_are_called_by_what_people_know_them_as(forest):
     assert callable(pg.report), "the folder of the same name does not hide it"
     back = pickle.loads(cloudpickle.dumps(lambda: pg))
     assert back() is pg, "a function that names the package can be sent to workers"
+
+
+def test_columns_of_groups_have_cards_and_values_and_the_printed_page_has_mean_predictions(forest):
+    model, (X, y) = forest
+    shown = content(model, X, y, groups={"person": ["age", "region"]})
+    assert {card["feature"] for card in shown.cards.cards} == {"age", "region", "noise"}
+    assert set(shown.listed.table.columns) == {"age", "region", "noise"}
+    page = render_report(shown)
+    printed = page[page.index('<section id="one-by-one"') :]
+    assert "mean probability of late" in printed[: printed.index("</section>")]

@@ -8,6 +8,8 @@ from dataclasses import replace
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from permgrad.base.numerals import number, numbers, percent
 from permgrad.report import plots
 from permgrad.report.page.cards_data import features_data
@@ -21,7 +23,7 @@ from permgrad.report.words import clean, confidence_words, p_text, quantity_of, 
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
-    from permgrad.report.page.content import ReportContent
+    from permgrad.report.page.content import CardsSection, ReportContent
 
 #: Rows that a value has at least if its mean outcome is compared in a sentence, and features of the first figures.
 _USABLE, _DRAWN = 30, 25
@@ -89,6 +91,25 @@ def one_by_one(section: SectionView, content: ReportContent) -> None:
                 plots.direction(explanation, title=""), "Mean prediction by feature value. All panels share one scale."
             )
         beside_the_data(section, content)
+        if not directed and not (content.reading or {}).get("features") and content.cards is not None:
+            _on_paper(section, content.cards)
+
+
+def _on_paper(section: SectionView, stored: CardsSection) -> None:
+    """Add the mean predictions of the strongest features, where nothing else stands without JavaScript."""
+    drawn = [card for card in stored.cards if "mean" in card][:_BESIDE]
+    if not drawn:
+        section.text("The features are made of several columns, so there is no single value to change.")
+    for card in drawn:
+        means = np.asarray(card["mean"])
+        heads = (
+            ["mean prediction"]
+            if stored.classes is None
+            else [f"mean probability of {clean(c)}" for c in stored.classes]
+        )
+        section.add("heading", clean(card["feature"]))
+        columns = [names(card["label"], "value"), *(figures_of(*one) for one in zip(heads, means.T, strict=True))]
+        section.table(table_of("If only this feature is set to the value, and all else stays as it is.", columns))
 
 
 def ranking_table(
