@@ -14,6 +14,7 @@ import pandas as pd
 from permgrad.attribution.maps.drawn import MAP_NAMES
 from permgrad.base.errors import InputError
 from permgrad.base.numerals import percent
+from permgrad.evaluation.cards import written
 from permgrad.evaluation.listing import strongest_parts
 from permgrad.report import style
 from permgrad.report.page.page_data import packed
@@ -83,7 +84,7 @@ def columns_data(table: pd.DataFrame) -> list[dict[str, Any]]:
         texts = column.astype(object)
         codes, levels = pd.factorize(texts.where(texts.notna(), None))
         most = min(_MOST, max(_LEAST, _LETTERS // count // max(len(levels), 1)))
-        words = [clean(level)[:most] for level in levels]
+        words = [clean(written(level))[:most] for level in levels]
         codes = np.where(codes < 0, len(words), codes)
         columns.append({"name": clean(name), "levels": words, "codes": packed(codes, "u2")})
     return columns

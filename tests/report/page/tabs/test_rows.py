@@ -53,6 +53,9 @@ seen.computed = [words(".row-page > div")[0], words(".row-page > details summary
 seen.hints = ["nothing", "foo > 3", "customer > 3"].map((wish) => Rows.hint(rows, wish));
 seen.strongest = Rows.strongest([{ name: "a", value: 1 }, { name: "b", value: 1e-12 }, { name: "c", value: -2 }], { count: 2, value: 0.5 });
 seen.file = Rows.file(rows, [0]);
+const day = (row) => `2024-01-${String(1 + (row >> 1)).padStart(2, "0")}${row % 2 ? " 12:00:00" : ""}`;
+const dated = { ...rows, columns: [], identifiers: [{ name: "day", levels: rows.all.map(day), text: day }] };
+seen.dates = ["day = 2024-01-07", "day >= 2024-01-20", "day < 2024-01-03 12:00", "2024-01-07", "day = 2024-01"].map((words) => Rows.search(dated, { words }).length);
 const times = [];
 for (const row of rows.all) {
   const start = performance.now();
@@ -129,6 +132,11 @@ def test_rows_are_found_by_number_value_class_segment_and_kind(seen, content):
     assert seen["order"] == number[np.argsort(of_truth)[:3]].tolist()
     third = listed.table.iloc[:, 0].sort_values().iloc[15]
     assert seen["segment"] == number[listed.table.iloc[:, 0] < third].tolist()
+
+
+@needs_browser
+def test_rows_are_found_by_dates(seen):
+    assert seen["dates"] == [2, 22, 5, 2, 60]
 
 
 @needs_browser
@@ -230,6 +238,11 @@ def test_both_tabs_can_be_read_by_everybody(content, tmp_path, width, dark):
 
 
 # ---- data ------------------------------------------------------------------------------------------------------------
+def test_dates_are_written_without_the_time_of_day_at_midnight():
+    days = pd.DataFrame({"day": pd.to_datetime(["2024-01-04", "2024-01-05"])})
+    assert columns_data(days)[0]["levels"] == ["2024-01-04", "2024-01-05"]
+
+
 def test_numbers_are_packed_exactly():
     kinds = [
         numbers_data(np.array(values, dtype=float)) for values in ([1, 255], [1, 256], [-1, 5], [0.5, 1], [np.nan])

@@ -102,9 +102,17 @@ const Rows = (() => {
 
   // ---- search -------------------------------------------------------------------------------------------------------
   const CONDITION = /^(.+?)\s*(<=|>=|=|<|>)\s*(.*)$/;
+  const DATE = /^\d{4}-\d{2}(-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?)?$/;
+
+  /** A text as a number, dates as milliseconds. @param {string} words */
+  const amount = (words) => {
+    if (DATE.test(words)) return Date.parse(words.length > 10 ? `${words.replace(" ", "T")}Z` : words);
+    return words === "" ? NaN : Number(words.replace("−", "-"));
+  };
 
   /**
-   * A test of rows by words: `17` is a row's number, `age > 50` compares a column, other words are searched in all values.
+   * A test of rows by words: `17` is a row's number, `age > 50` compares a column, and so does `day = 2024-05-31` (all
+   * of that day), other words are searched in all values.
    * @param {any} rows @param {string} words
    */
   const matcher = (rows, words) => {
@@ -114,10 +122,14 @@ const Rows = (() => {
     const columns = [...rows.identifiers, ...rows.columns];
     const column = name && columns.find((one) => one.name.toLowerCase() === name.trim().toLowerCase());
     if (column) {
-      const number = value.trim() === "" ? NaN : Number(value.replace("−", "-"));
+      const asked = value.trim().toLowerCase();
+      const number = amount(value.trim());
       return (/** @type {number} */ row) => {
-        const there = column.levels ? Number(column.text(row).replace("−", "-")) : column.number(row);
-        if (sign === "=") return column.text(row).toLowerCase() === value.trim().toLowerCase() || there === number;
+        const there = column.levels ? amount(column.text(row)) : column.number(row);
+        if (sign === "=") {
+          const text = column.text(row).toLowerCase();
+          return text === asked || there === number || (DATE.test(asked) && text.startsWith(asked));
+        }
         if (!Number.isFinite(there) || !Number.isFinite(number)) return false;
         return { "<": there < number, ">": there > number, "<=": there <= number, ">=": there >= number }[sign] ?? false;
       };
