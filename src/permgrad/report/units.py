@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 _METRICS = {"cross_entropy": "log_loss", "squared_error": "mse"}
 
 
+#: What an importance of more than the whole advantage means.
+BEYOND_ALL = (
+    "More than 100\u00a0% means that the model then predicts worse than the constant: with wrong values it is sure of "
+    "wrong answers."
+)
+
+
 def advantage(explanation: Explanation, measured: Mapping[str, Any]) -> float | None:
     """Return how much lower the model's loss is than a constant's, in the loss of an explanation.
 

@@ -21,6 +21,7 @@ from permgrad.report.page.tab import tab_view
 from permgrad.report.page.tabs import summary
 from permgrad.report.plots.rows import _ranks
 from permgrad.report.sentences import map_words, no_share_words, path_shares, path_words
+from permgrad.report.units import BEYOND_ALL
 from permgrad.runs.run.run import _branch_lines
 
 CLASSES = ["Bad", "Good"]
@@ -263,7 +264,18 @@ def test_the_first_features_are_named_with_their_share_of_the_advantage(content)
     share = explanation.values[explanation.names.index(first), 0] / 0.2
     assert said.startswith(f"It relies most on {first} ({percent(share)}), ")
     assert "In brackets: how much of its advantage over a constant it loses when the feature is shuffled." in said
+    assert BEYOND_ALL not in said
     assert "In brackets" not in reliance_sentence(dataclasses.replace(content, metrics={}))
+
+
+def test_shares_above_everything_are_explained(content):
+    meta = {**content.explanation.meta, "loss": "cross_entropy", "quantity": "increase of the loss"}
+    constant = {**content.metrics["constant"], "log_loss": content.metrics["test"]["log_loss"] + 0.001, "learnt": True}
+    metrics = {**content.metrics, "constant": constant}
+    explanation = dataclasses.replace(content.explanation, meta=meta)
+    beyond = dataclasses.replace(content, explanation=explanation, metrics=metrics)
+    assert BEYOND_ALL in reliance_sentence(beyond)
+    assert BEYOND_ALL in render_report(beyond).partition('id="drivers"')[2]
 
 
 # ----------------------------------------------------------------------------------------------------------- pictures

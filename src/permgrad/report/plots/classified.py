@@ -185,7 +185,7 @@ def _reliability_curves(
     )
     axes.plot(
         curve.predicted, curve.observed, "o-", color=style.TABULAR, markersize=4.2 if single else 3, linewidth=1.4,
-        markeredgecolor=style.PAPER, markeredgewidth=0.5, label="this network", zorder=3,
+        markeredgecolor=style.PAPER, markeredgewidth=0.5, label="this model", zorder=3,
     )  # fmt: skip
     base.unit_square(axes)
     words = f"calibration error {number(curve.error, 2)}\n(by chance {number(curve.chance, 2)})"

@@ -18,7 +18,7 @@ from permgrad.report.page.tabs.details import branches
 from permgrad.report.page.tabs.together import nothing_together
 from permgrad.report.page.views import Mark, SectionView, TableView, as_count, figures_of, names, table_of
 from permgrad.report.ranks import RANKS, rank_texts, shown_ranks, training_words
-from permgrad.report.units import advantage, error_without, in_shares
+from permgrad.report.units import BEYOND_ALL, advantage, error_without, in_shares
 from permgrad.report.words import clean, confidence_words, p_text, quantity_of, shorten, unit_words
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ def ranking(section: SectionView, content: ReportContent) -> None:
             "The importance of a feature is the part of the advantage that is lost when the feature is shuffled: "
             "each row gets the value of another row. 0\u00a0% means that the model does not need it. The numbers "
             "need not add up to 100\u00a0%: features can back each other up, or need each other."
+            + f" {BEYOND_ALL}"
+            * bool(np.nanmax(explanation.values[:, 0], initial=0) > 100)
         )
     elif "loss" in str(explanation.meta.get("quantity", "")):
         section.text(

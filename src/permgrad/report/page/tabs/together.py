@@ -51,7 +51,7 @@ def looked_at(explanation: Explanation) -> str:
         whose = f"{players} features"
         if OTHERS in explanation.names:
             whose = f"the {players - 1} most important features, and of all others as one,"
-        return f"All {counted(total, 'pair')} of {whose} were looked at."
+        return f"{by_count(total, f'The only pair of {whose} was', f'All {total:,} pairs of {whose} were')} looked at."
     words = f"{count:,} of {total:,} pairs ({percent(count / total)}) were measured, chosen by a pilot on fewer rows."
     if (bound := about.get("bound")) and explanation.meta.get("unit") != "%":
         words += f" With 95\u00a0% certainty no other pair is further from 0 than {number(float(bound))}."

@@ -426,7 +426,7 @@ def live_data(content: ReportContent) -> Mapping[str, Any] | None:
     }
 
 
-_MORE = ("observed", "predicted", "recall", "false_alarms")
+_MORE = ("observed", "predicted", "recall", "false_alarms", "same_as")
 
 TAB = Tab(
     name="trust",
