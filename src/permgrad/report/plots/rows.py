@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
-from permgrad.base.errors import InputError
+from permgrad.base.errors import InputError, counted
 from permgrad.base.numerals import number, numbers
 from permgrad.report import choices, style
 from permgrad.report.plots import _base as base
@@ -58,7 +58,8 @@ def beeswarm(
         sizes = np.where(finite, np.abs(values), 0.0).sum(axis=0) / finite.sum(axis=0)
     order = choices.largest(sizes, top_n)
     rows = base.thinned(len(values), MOST_POINTS)
-    height, default = 1.1 + 0.36 * len(order), f"{explanation.method}: every row"
+    some = f"{len(rows):,} of " if len(rows) < len(values) else ""
+    height, default = 1.1 + 0.36 * len(order), f"{explanation.method}: {some}{counted(len(values), 'row')}"
     figure, axes = base.one_panel(style.WIDTH, height, title, default)
     low, high = base.padded(np.append(values[:, order], 0.0), 0.04)
     points = [

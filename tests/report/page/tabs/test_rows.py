@@ -73,6 +73,11 @@ const value = selects.find((one) => one.closest("label").textContent.startsWith(
 seen.groups = [...value.options].map((one) => one.text);
 choose(value, "missing");
 seen.listed = words("#rows .chooser tbody td:first-child").map(Number);
+seen.wrongExplained = numbers({ show: "wrong", explained: true });
+choose(selects.find((one) => one.closest("label").textContent.startsWith("Segment")), "all");
+choose(selects[0], "wrong");
+all("#rows .controls .check input").find((one) => one.closest("label").textContent === "only explained").click();
+seen.counted = words("#rows .chooser .count")[0];
 seen.kinds = [...all("#rows .controls select")[0].options].map((one) => one.text);
 return seen;
 """
@@ -132,6 +137,14 @@ def test_rows_are_found_by_number_value_class_segment_and_kind(seen, content):
     assert seen["order"] == number[np.argsort(of_truth)[:3]].tolist()
     third = listed.table.iloc[:, 0].sort_values().iloc[15]
     assert seen["segment"] == number[listed.table.iloc[:, 0] < third].tolist()
+
+
+@needs_browser
+def test_wrong_rows_that_are_explained_are_found_together(seen):
+    both = [number for number in seen["wrong"] if number < 90]  # the first thirty rows are explained
+    assert seen["wrongExplained"] == both
+    assert 0 < len(both) < len(seen["wrong"])
+    assert f" of {len(both)} rows." in seen["counted"]
 
 
 @needs_browser

@@ -9,6 +9,7 @@ from permgrad.report.choices import pick_output
 from permgrad.report.page.rows_data import rows_data
 from permgrad.report.page.tab import Tab
 from permgrad.report.page.views import SectionView
+from permgrad.report.plots.rows import MOST_POINTS
 from permgrad.report.sentences import map_words
 from permgrad.report.units import output_words, scale_words
 from permgrad.report.words import clean
@@ -51,17 +52,18 @@ def all_rows(section: SectionView, content: ReportContent) -> None:
     if content.local is None:
         return
     output = shown_output(content, content.local, None)
-    label, count = output_words(content.local, content.target, output), len(content.local.values)
+    label = output_words(content.local, content.target, output)
+    count = min(len(content.local.values), MOST_POINTS)
     rows = (content.metrics or {}).get("rows", {}).get("test")
-    of = f" of the {rows:,}" if isinstance(rows, int) and rows > count else ""
+    some = f"{count:,} of the {rows:,}" if isinstance(rows, int) and rows > count else f"all {count:,}"
     section.text(
-        f"Each point is one of {count:,}{of} test rows. Right: the feature moves this row's {label} up, compared with "
+        f"Each point is one of {some} test rows. Right: the feature moves this row's {label} up, compared with "
         f"the baseline. Left: down.{baseline_words(content.local)}{scale_words(content.local)}"
     )
     section.figure(
         plots.beeswarm(content.local, output=output, title="", label=f"part of the {label}"),
-        f"What each feature adds to the {label}, row by row. Colour is the feature's value. Grey values have no order "
-        "or are missing.",
+        f"What each feature adds to the {label} in {some} test rows. Colour is the feature's value. Grey values have "
+        "no order or are missing.",
     )
 
 
@@ -81,7 +83,7 @@ def baseline_words(explanation: Explanation) -> str:
 TAB = Tab(
     name="rows",
     title="Rows",
-    sections=(("single-rows", "Row by row", single_rows), ("all-rows", "All rows at once", all_rows)),
+    sections=(("single-rows", "Row by row", single_rows), ("all-rows", "Many rows at once", all_rows)),
     data=rows_data,
     scripts=("features.js", "rows.js"),
 )

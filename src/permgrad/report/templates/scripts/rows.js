@@ -155,18 +155,18 @@ const Rows = (() => {
   /**
    * Rows that match, in order.
    * @param {any} rows
-   * @param {{words?: string, show?: string, truth?: string, best?: string, column?: any, group?: number, sort?: string}} wish
+   * @param {{words?: string, show?: string, explained?: boolean, truth?: string, best?: string, column?: any, group?: number, sort?: string}} wish
    */
   const search = (rows, wish) => {
     const matches = matcher(rows, wish.words ?? "");
     /** @type {Record<string, (row: number) => boolean>} */
     const kinds = {
-      wrong: rows.wrong, right: (row) => !rows.wrong(row), unsure: rows.unsure, explained: rows.explained,
+      wrong: rows.wrong, right: (row) => !rows.wrong(row), unsure: rows.unsure,
       changeable: (row) => rows.changeable.has(rows.numbers[row]),
     };
     const kind = kinds[wish.show ?? ""] ?? (() => true);
     const cut = wish.column && wish.group !== undefined && wish.group >= 0 ? segments(rows, wish.column) : null;
-    const fits = rows.all.filter((/** @type {number} */ row) => kind(row)
+    const fits = rows.all.filter((/** @type {number} */ row) => kind(row) && (!wish.explained || rows.explained(row))
       && (!wish.truth || rows.truth[row] === Number(wish.truth)) && (!wish.best || rows.best(row) === Number(wish.best))
       && (!cut || cut.code(row) === wish.group) && matches(row));
     if (wish.sort === "error") return fits.sort((/** @type {number} */ a, /** @type {number} */ b) => rows.error(b) - rows.error(a));
@@ -252,7 +252,7 @@ const Rows = (() => {
     }
     const some = rows.all.filter(rows.explained).length;
     return element("p", { class: "quiet" }, some
-      ? `What drives this prediction is not stored. It is for ${some.toLocaleString("en-US")} of the listed rows: choose “explained” above.`
+      ? `What drives this prediction is not stored. It is for ${some.toLocaleString("en-US")} of the listed rows: choose “only explained” above.`
       : "What drives predictions is not stored.");
   };
 
@@ -355,7 +355,7 @@ const Rows = (() => {
     box.append(why);
     const computed = Boolean(source?.(why, row, rows));
     if (computed) {
-      if (rows.parts.has(row)) box.append(element("details", {}, element("summary", {}, "Divided in another way: from the baseline, as in “All rows at once”"), waterfall(rows, row, shown)));
+      if (rows.parts.has(row)) box.append(element("details", {}, element("summary", {}, "Divided in another way: from the baseline, as in “Many rows at once”"), waterfall(rows, row, shown)));
     } else {
       const outputs = rows.classes && rows.classes.length > 2 ? [...new Set([rows.best(row), rows.truth[row]])] : [];
       if (outputs.length > 1) {
@@ -389,8 +389,8 @@ const Rows = (() => {
     const names = (rows.classes ?? []).map((/** @type {string} */ name, /** @type {number} */ k) => [String(k), name]);
     /** @type {[string, string][]} */
     const kinds = rows.classes
-      ? [["", "all rows"], ["wrong", "wrong"], ["right", "right"], ["unsure", "unsure"], ["explained", "explained"]]
-      : [["", "all rows"], ["wrong", "largest errors (one in ten)"], ["explained", "explained"]];
+      ? [["", "all rows"], ["wrong", "wrong"], ["right", "right"], ["unsure", "unsure"]]
+      : [["", "all rows"], ["wrong", "largest errors (one in ten)"]];
     const changeable = rows.numbers.filter((/** @type {number} */ number) => rows.changeable.has(number)).length;
     if (changeable && changeable < rows.all.length) kinds.push(["changeable", "can be changed"]);
     const group = element("select", { change: (/** @type {Event} */ event) => { wish.group = Number(/** @type {HTMLSelectElement} */ (event.target).value); draw(); } });
@@ -415,6 +415,10 @@ const Rows = (() => {
       controls.append(labelled(rows.target, choice([["", "any"], ...names], change("truth"))), labelled("Predicted", choice([["", "any"], ...names], change("best"))));
     }
     controls.append(labelled("Segment", segment), groupLabel, labelled("Order", choice(sorts, change("sort"))));
+    if (rows.all.some(rows.explained) && !rows.all.every(rows.explained)) {
+      const explained = element("input", { type: "checkbox", change: (/** @type {Event} */ event) => { wish.explained = /** @type {HTMLInputElement} */ (event.target).checked; draw(); } });
+      controls.append(element("label", { class: "check" }, explained, element("span", {}, "only explained")));
+    }
     return controls;
   };
 
@@ -422,7 +426,7 @@ const Rows = (() => {
     const rows = read(data);
     if (!rows) return false;
     /** @type {any} */
-    const wish = { words: "", show: "", truth: "", best: "", column: null, group: -1, sort: "" };
+    const wish = { words: "", show: "", explained: false, truth: "", best: "", column: null, group: -1, sort: "" };
     let [page, chosen, fits] = [0, /** @type {number} */ (-1), search(rows, wish)];
     const body = element("tbody");
     const count = element("span", { class: "count", role: "status" });
