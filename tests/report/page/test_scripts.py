@@ -128,6 +128,12 @@ def test_tabs_links_and_files(page, tmp_path):
       out.path = shown();
       location.hash = "#nothing%"; await new Promise((done) => setTimeout(done, 50));
       out.unknown = shown();
+      document.querySelector("#tab-trust").click(); document.querySelector("#tab-rows").click();
+      const back = async () => { history.back(); await new Promise((done) => setTimeout(done, 200)); return [location.hash, shown()]; };
+      out.back = [await back()];
+      history.replaceState(null, "", location.href.split("#")[0]);
+      document.querySelector("#tab-rows").click();
+      out.back.push(await back());
       location.hash = "#features"; await new Promise((done) => setTimeout(done, 50));
       const figure = document.querySelector("#features figure:has(svg)");
       out.tools = [...figure.querySelectorAll(".tools button")].map((one) => one.textContent);
@@ -148,6 +154,7 @@ def test_tabs_links_and_files(page, tmp_path):
     assert found["figure"] == "details"
     assert found["path"] == "rows"
     assert found["unknown"] == "rows", "an unknown address changes nothing"
+    assert found["back"] == [["#trust", "trust"], ["", "summary"]], "the reader can go back"
     assert found["tools"] == ["Link", "PNG", "SVG", "CSV"]
     assert not found["variables"]
     assert found["csv"].splitlines()[0] == "panel,kind,series,x,y,x end,y end"

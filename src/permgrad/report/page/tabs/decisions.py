@@ -157,7 +157,10 @@ def _class_mistakes(section: SectionView, content: ReportContent) -> None:
         positive = content.positive_place(scored.classes)
         roc = plots.roc_curves(scored.truth, scored.probabilities, list(scored.classes), positive=positive)
         versus = "" if len(scored.classes) == 2 else ", each class versus the rest"
-        pictures.append((roc, f"ROC curves{versus}. The diagonal is guessing."))
+        worst = f" The {plots.MOST_ROC_CURVES} classes with the smallest areas." * (
+            len(scored.classes) > plots.MOST_ROC_CURVES
+        )
+        pictures.append((roc, f"ROC curves{versus}.{worst} The diagonal is guessing."))
     if pictures:
         # Side by side, those of many classes would be too small to read.
         section.figures(pictures, beside=len(labels) <= 3)
