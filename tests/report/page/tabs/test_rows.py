@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 import pandas as pd
@@ -50,6 +51,7 @@ Rows.explainBy((box, row) => { box.append(`computed for ${rows.numbers[row]}`); 
 seen.own = words(".row-page > div")[0];
 Page.go("rows", "30");
 seen.computed = [words(".row-page > div")[0], words(".row-page > details summary")[0]];
+seen.cells = all(".row-page details tbody td.whole").map((one) => [one.textContent, getComputedStyle(one).whiteSpace]);
 seen.hints = ["nothing", "foo > 3", "customer > 3"].map((wish) => Rows.hint(rows, wish));
 seen.strongest = Rows.strongest([{ name: "a", value: 1 }, { name: "b", value: 1e-12 }, { name: "c", value: -2 }], { count: 2, value: 0.5 });
 seen.file = Rows.file(rows, [0]);
@@ -137,6 +139,12 @@ def test_rows_are_found_by_number_value_class_segment_and_kind(seen, content):
     assert seen["order"] == number[np.argsort(of_truth)[:3]].tolist()
     third = listed.table.iloc[:, 0].sort_values().iloc[15]
     assert seen["segment"] == number[listed.table.iloc[:, 0] < third].tolist()
+
+
+@needs_browser
+def test_numbers_in_cells_are_not_broken(seen):
+    assert len(seen["cells"]) > 5
+    assert all(re.fullmatch(r"−?[\d.]+", text) and space == "nowrap" for text, space in seen["cells"])
 
 
 @needs_browser

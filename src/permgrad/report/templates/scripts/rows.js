@@ -191,6 +191,9 @@ const Rows = (() => {
     again?.();
   };
 
+  /** A cell of a table. Numbers and dates are not broken. @param {string} words */
+  const cell = (words, look = "") => element("td", { class: /^[\d\s.,:−-]+$/.test(words) ? `whole ${look}`.trim() : look }, words);
+
   /** The value of a feature in a row, or an empty text if it is not listed. */
   const valueText = (/** @type {any} */ rows, /** @type {string} */ name, /** @type {number} */ row) =>
     rows.columns.find((/** @type {any} */ column) => column.name === name)?.text(row) ?? "";
@@ -267,16 +270,16 @@ const Rows = (() => {
     const places = Array.from({ length: count }, (_, k) => near[row * count + k]);
     const others = Array.from({ length: similar.beside.shape[1] }, (_, k) => beside[row * similar.beside.shape[1] + k]);
     const here = columns.map((/** @type {any} */ column) => valueText(rows, column.name, row));
-    const cells = (/** @type {string[]} */ values) => values.map((value, at) => element("td", { class: value === here[at] ? "quiet" : "" }, value));
+    const cells = (/** @type {string[]} */ values) => values.map((value, at) => cell(value, value === here[at] ? "quiet" : ""));
     const lines = [
-      element("tr", {}, element("td", { class: "text best" }, "this row"), element("td", {}, outcomeText(rows, rows.truth[row])),
-        element("td", { class: "number" }, "–"), ...here.map((/** @type {string} */ value) => element("td", {}, value))),
+      element("tr", {}, element("td", { class: "text best" }, "this row"), cell(outcomeText(rows, rows.truth[row])),
+        element("td", { class: "number" }, "–"), ...here.map((/** @type {string} */ value) => cell(value))),
       ...places.map((place, k) => element("tr", {}, element("td", { class: "text" }, `training row ${similar.numbers[place]}`),
-        element("td", {}, outcomeText(rows, truth[place])), element("td", { class: "number" }, write(distance[row * count + k])),
+        cell(outcomeText(rows, truth[place])), element("td", { class: "number" }, write(distance[row * count + k])),
         ...cells(columns.map((/** @type {any} */ column) => column.text(place))))),
       ...others.map((other, k) => element("tr", {},
         element("td", { class: "text" }, element("button", { type: "button", class: "plain", click: () => Page.go("rows", String(rows.numbers[other])) }, `test row ${rows.numbers[other]}`)),
-        element("td", {}, outcomeText(rows, rows.truth[other])), element("td", { class: "number" }, write(apart[row * others.length + k])),
+        cell(outcomeText(rows, rows.truth[other])), element("td", { class: "number" }, write(apart[row * others.length + k])),
         ...cells(columns.map((/** @type {any} */ column) => valueText(rows, column.name, other))))),
     ];
     const heads = ["row", rows.target, "distance", ...columns.map((/** @type {any} */ column) => column.name)];
@@ -299,7 +302,7 @@ const Rows = (() => {
   const valueTable = (/** @type {any} */ rows, /** @type {number} */ row, /** @type {boolean} */ computed) => {
     const entry = computed ? null : (rows.parts.get(row) ?? [])[0];
     const parts = new Map((entry?.steps ?? []).map((/** @type {any} */ step) => [step.feature, step.value]));
-    const line = (/** @type {any} */ column) => element("tr", {}, element("td", { class: "text" }, column.name), element("td", {}, column.text(row)),
+    const line = (/** @type {any} */ column) => element("tr", {}, element("td", { class: "text" }, column.name), cell(column.text(row)),
       ...(entry ? [element("td", { class: "number" }, parts.has(column.name) ? write(Number(parts.get(column.name))) : "–")] : []));
     return element("details", {}, element("summary", {}, `All ${rows.columns.length} listed values`),
       element("div", { class: "table", tabindex: "0", role: "group", "aria-label": "Values of this row" }, element("table", {},
@@ -438,7 +441,7 @@ const Rows = (() => {
       page = Math.max(0, Math.min(page, Math.ceil(fits.length / PAGE) - 1));
       body.replaceChildren(...fits.slice(page * PAGE, (page + 1) * PAGE).map((/** @type {number} */ row) => element("tr", { class: row === chosen ? "chosen" : "" },
         element("td", { class: "number" }, element("button", { type: "button", class: "plain", "aria-current": row === chosen ? "true" : null, click: () => Page.go("rows", String(rows.numbers[row])) }, String(rows.numbers[row]))),
-        element("td", {}, outcomeText(rows, rows.truth[row])), element("td", {}, predictionText(rows, row)),
+        cell(outcomeText(rows, rows.truth[row])), cell(predictionText(rows, row)),
         element("td", { class: rows.wrong(row) ? "bad" : "quiet" }, mark(row)))));
       const some = rows.all.length < rows.of ? ` The list has ${rows.all.length.toLocaleString("en-US")} of ${rows.of.toLocaleString("en-US")} test rows: a random sample, and the clearest errors and doubts.` : "";
       const last = Math.min((page + 1) * PAGE, fits.length);
@@ -504,11 +507,11 @@ const Rows = (() => {
   /** Rows with their values as rows of a file. */
   const file = (/** @type {any} */ rows, /** @type {number[]} */ chosen) => {
     const columns = [...rows.identifiers, ...rows.columns];
-    const cell = (/** @type {any} */ column, /** @type {number} */ row) => (column.levels ? (column.levels[column.code(row)] ?? "") : column.number(row));
+    const value = (/** @type {any} */ column, /** @type {number} */ row) => (column.levels ? (column.levels[column.code(row)] ?? "") : column.number(row));
     const outputs = rows.classes ? rows.classes.map((/** @type {string} */ name) => `probability of ${name}`) : ["predicted"];
     return [["row", rows.target, ...outputs, ...columns.map((column) => column.name)],
       ...chosen.map((row) => [rows.numbers[row], rows.classes ? rows.classes[rows.truth[row]] : rows.truth[row],
-        ...outputs.map((/** @type {string} */ _, /** @type {number} */ k) => Number(rows.prediction(row, k).toPrecision(6))), ...columns.map((column) => cell(column, row))])];
+        ...outputs.map((/** @type {string} */ _, /** @type {number} */ k) => Number(rows.prediction(row, k).toPrecision(6))), ...columns.map((column) => value(column, row))])];
   };
 
   Page.tab("rows", { live: { explorer: drawExplorer }, open: (path) => show?.(Number(path.split("/")[0])), reveal: (anchor) => anchor === "what-if" && Boolean(unfold?.()) });
