@@ -19,6 +19,7 @@ from permgrad.evaluation.pair_effects import beyond_each, pair_effects
 from permgrad.report import choices, style
 from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import Floats, PlotFigure, styled
+from permgrad.report.plots.points import DATES
 from permgrad.report.words import clean, labels_of, quantity_of, shorten, valued
 
 if TYPE_CHECKING:
@@ -252,6 +253,8 @@ def _axis(axes: Any, side: str, axis: Mapping[str, Any], label: str) -> None:
     if axis["numeric"] and not axis["dates"]:
         base.plain_axis(axes, side)
         return
+    if axis["numeric"]:
+        getattr(axes, f"{side}axis").set_gid(DATES)
     places = range(len(axis["at"])) if not axis["numeric"] else (0, len(axis["at"]) - 1)
     ticks, words = zip(*((axis["at"][place], shorten(axis["label"][place], 12)) for place in places), strict=True)
     look: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if side == "x" else {}
