@@ -130,7 +130,7 @@ def against_competitors(task: Task, measured: Mapping[str, Any]) -> str:
         )
     del tests[best[0]]
     ahead = [competitor_label(name) for name, one in tests.items() if one["p_holm"] < LEVEL and one["difference"] > 0]
-    return f"{words} It is significantly better than {listed(ahead)}." if ahead else words
+    return f"{words} The model is significantly better than {listed(ahead)}." if ahead else words
 
 
 def unseen_words(target: str, test: Mapping[str, Any] | None) -> str:

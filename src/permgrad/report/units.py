@@ -30,8 +30,8 @@ _METRICS = {"cross_entropy": "log_loss", "squared_error": "mse"}
 
 #: What an importance of more than the whole advantage means.
 BEYOND_ALL = (
-    "More than 100\u00a0% means that the model then predicts worse than the constant: with wrong values it is sure of "
-    "wrong answers."
+    "More than 100\u00a0% means that the model then predicts worse than the constant, because it still relies on the "
+    "feature, whose values are now wrong."
 )
 
 

@@ -150,4 +150,4 @@ def test_the_parts_of_two_classes_add_up_to_the_log_odds(kind):
     text = words(Report(render_report(made)))
     assert "log-odds of 1" in text
     assert "Log-odds of 0 are a probability of 50 %" in text
-    assert ("Each point is one of all 60 test rows." in text) == (kind in ("own", "predictor")), "networks: 12 rows"
+    assert ("Each point is one of the 60 test rows." in text) == (kind in ("own", "predictor")), "networks: 12 rows"

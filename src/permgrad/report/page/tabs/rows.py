@@ -55,7 +55,7 @@ def all_rows(section: SectionView, content: ReportContent) -> None:
     label = output_words(content.local, content.target, output)
     count = min(len(content.local.values), MOST_POINTS)
     rows = (content.metrics or {}).get("rows", {}).get("test")
-    some = f"{count:,} of the {rows:,}" if isinstance(rows, int) and rows > count else f"all {count:,}"
+    some = f"{count:,} of the {rows:,}" if isinstance(rows, int) and rows > count else f"the {count:,}"
     section.text(
         f"Each point is one of {some} test rows. Right: the feature moves this row's {label} up, compared with "
         f"the baseline. Left: down.{baseline_words(content.local)}{scale_words(content.local)}"

@@ -184,7 +184,8 @@ def _interval_groups(
     whole, share = counted(len(groups), "group"), "the 95\u00a0% interval of this share"
     first = f"In {below:,} of the {whole}, {share} is below" if below else f"In none of the {whole} is {share} below"
     section.text(
-        f"{first} {percent(scored['coverage'])}. By chance, it would be in about {number(0.025 * len(groups), 2)}. "
+        f"{first} {percent(scored['coverage'])}. By chance alone, about {number(0.025 * len(groups), 2)} "
+        f"such groups are expected. "
         f"In Python, model.{call}(X, groups=…) makes the share hold in each group of a column.",
     )
     columns = [
