@@ -359,4 +359,4 @@ def test_columns_of_groups_have_cards_and_values_and_the_printed_page_has_mean_p
     assert set(shown.listed.table.columns) == {"age", "region", "noise"}
     page = render_report(shown)
     printed = page[page.index('<section id="one-by-one"') :]
-    assert "mean probability of late" in printed[: printed.index("</section>")]
+    assert "The mean probability if only age is set to a value" in printed[: printed.index("</section>")]

@@ -293,9 +293,8 @@ def _rare(content: ReportContent) -> Sentence | None:
     if not few or len(counts) < 2 or sum(counts.values()) < FEW_ROWS:
         return None
     order = sorted(few, key=lambda label: (few[label], label))
-    named = listed([f"{shorten(label, 30)} ({few[label]})" for label in order[:_NAMED]])
-    more = f" and {len(few) - _NAMED} more" if len(few) > _NAMED else ""
-    words = f"Few test rows have {by_count(len(few), 'the class', 'the classes')} {named}{more}, so "
+    named = listed([f"{shorten(label, 30)} ({few[label]})" for label in order], _NAMED)
+    words = f"Few test rows have {by_count(len(few), 'the class', 'the classes')} {named}, so "
     words += f"{by_count(len(few), 'its', 'their')} scores are rough."
     return _sentence(words, "rare", "caution", rows=few)
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _USABLE, _DRAWN = 30, 25
 #: Features that are drawn with the data on paper. Cards show the others on the screen.
 _BESIDE = 3
+#: Classes whose mean probabilities are printed.
+_CLASSES = 4
 
 
 def ranking(section: SectionView, content: ReportContent) -> None:
@@ -104,14 +106,15 @@ def _on_paper(section: SectionView, stored: CardsSection) -> None:
         section.text("The features are made of several columns, so there is no single value to change.")
     for card in drawn:
         means = np.asarray(card["mean"])
-        heads = (
-            ["mean prediction"]
-            if stored.classes is None
-            else [f"mean probability of {clean(c)}" for c in stored.classes]
-        )
-        section.add("heading", clean(card["feature"]))
-        columns = [names(card["label"], "value"), *(figures_of(*one) for one in zip(heads, means.T, strict=True))]
-        section.table(table_of("If only this feature is set to the value, and all else stays as it is.", columns))
+        moved = np.sort(np.argsort(means.min(axis=0) - means.max(axis=0), kind="stable")[:_CLASSES])
+        what, labels = ("prediction", ["prediction"]) if stored.classes is None else ("probability", stored.classes)
+        write: Callable[[float], str] = number if stored.classes is None else percent
+        columns = [figures_of(clean(labels[k]), means[:, k], write) for k in moved]
+        signed = card["numeric"] and not card["dates"]
+        values = [label.replace("-", "−") if signed else label for label in card["label"]]
+        caption = f"The mean {what} if only {clean(card['feature'])} is set to a value, and all else stays as it is."
+        caption += f" The {_CLASSES} classes that change most." * (len(labels) > _CLASSES)
+        section.table(table_of(caption, [names(values, "value"), *columns], sortable=False))
 
 
 def ranking_table(
