@@ -345,3 +345,11 @@ def test_everything_of_the_roc_plot_is_on_the_page(classes):
     if len(classes) > 2:
         legend = figure.axes[0].get_legend()
         assert legend.get_window_extent().x0 >= figure.axes[0].get_window_extent().x1
+
+
+def test_only_what_the_model_has_is_said_to_be_comparable():
+    for task, words in (("regression", "features"), ("classification", "features and classes")):
+        content = report_content(task=task)
+        explanation = dataclasses.replace(content.explanation, parts={}, part_std={})
+        page = render_report(dataclasses.replace(content, explanation=explanation, compared={}))
+        assert f"Numbers of different {words} can be compared." in page

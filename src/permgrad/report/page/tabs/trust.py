@@ -269,12 +269,14 @@ def reading(section: SectionView, content: ReportContent) -> None:
         if advantage(explanation, content.metrics or {}) is None:
             quantity = quantity_of(explanation)
             meaning = f"{quantity[:1].upper()}{quantity[1:]}. {unit_words(explanation)}".strip()
-        terms["Importance"] = f"{meaning} Numbers of different features, classes and paths can be compared."
+        paths = len(explanation.parts) > 1 and content.image_counts
+        alike = ["features", *["classes"] * (len(explanation.outputs) > 1), *["paths"] * paths]
+        terms["Importance"] = f"{meaning} Numbers of different {listed(alike)} can be compared."
         if explanation.low is not None:
             terms["Interval"] = INTERVAL.format(confidence=confidence_words(explanation), noun=content.noun)
         if explanation.p_values is not None:
             terms["p"] = P_VALUE
-        if len(explanation.parts) > 1 and content.image_counts:
+        if paths:
             terms["Paths"] = PATHS
     section.add("terms", terms.items())
 
