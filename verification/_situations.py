@@ -45,6 +45,7 @@ class Situation:
     baselines: dict[str, Array] = field(default_factory=dict)
     must: tuple[str, ...] = ()
     must_not: tuple[str, ...] = ()
+    unchecked: str = ""
 
 
 # ---- the situations --------------------------------------------------------------------------------------------------
@@ -140,6 +141,17 @@ def _leak(kind: str, rng: np.random.Generator) -> Situation:
     return one
 
 
+def _unchecked(kind: str, rng: np.random.Generator, *, perfect: bool) -> Situation:
+    """A nearly perfect model, or one that is not, without training rows to look for the reason."""
+    if rng.random() < 0.5:
+        one = _regression(kind, rng, 0.02 if perfect else 0.6)
+    else:
+        one = _classified(kind, rng, skill_of=60.0 if perfect else 1.0)
+    one.unchecked = "train"
+    one.must, one.must_not = (("unchecked",), ("leak",)) if perfect else ((), ("leak", "unchecked"))
+    return one
+
+
 def _drift(kind: str, rng: np.random.Generator) -> Situation:
     one = _classified(kind, rng)
     if rng.random() < 0.5:
@@ -226,6 +238,8 @@ KINDS: dict[str, Callable[[str, np.random.Generator], Situation]] = {
     "overconfident": _overconfident,
     "no skill": _no_skill,
     "leak": _leak,
+    "perfect, without training rows": lambda kind, rng: _unchecked(kind, rng, perfect=True),
+    "without training rows": lambda kind, rng: _unchecked(kind, rng, perfect=False),
     "tie": lambda kind, rng: _with_baselines(_classified(kind, rng), rng, (-0.02, -0.03)),
     "behind": lambda kind, rng: _with_baselines(_regression(kind, rng), rng, (0.4, 0.1)),
     "ahead": lambda kind, rng: _with_baselines(_classified(kind, rng), rng, (-0.5, -0.7)),
@@ -280,8 +294,9 @@ def content_of(one: Situation) -> ReportContent:
         class_counts=counts,
         shared_rows=int(both.sum()),
         blank_rows=int((both & one.test.isna().all(axis=1).to_numpy()).sum()),
-        leaks=columns_that_tell((one.train, one.learned), (one.test, one.truth), one.task),  # type: ignore[arg-type]
+        leaks=[] if one.unchecked else columns_that_tell((one.train, one.learned), (one.test, one.truth), one.task),  # type: ignore[arg-type]
         drift=find_drift(one.train, one.test),
+        unchecked=one.unchecked,
     )
     explanation = Explanation(
         values=one.values[:, None],

@@ -1,10 +1,10 @@
 """Is every sentence of the verdict true? (Issue 30, check 8.)
 
-300 situations are drawn: a good model, no skill, a leak, a tie with a baseline, a rare class, drift, few rows, one
-class in the test rows, and more. The verdict of each is made as in a run. Then every sentence is taken apart again: its
-numbers are computed here, from the rows, by other formulas than those of permgrad. Intervals are drawn again with other
-random numbers, so their ends may differ by a fifth of their width. What a situation was made to show must be said, and
-what it does not show must not be said.
+300 situations are drawn: a good model, no skill, a leak, no training rows, a tie with a baseline, a rare class, drift,
+few rows, one class in the test rows, and more. The verdict of each is made as in a run. Then every sentence is taken
+apart again: its numbers are computed here, from the rows, by other formulas than those of permgrad. Intervals are drawn
+again with other random numbers, so their ends may differ by a fifth of their width. What a situation was made to show
+must be said, and what it does not show must not be said.
 
     python -m verification.verify_verdict            # 300 situations, about two minutes of processor time
     python -m verification.verify_verdict --quick    # one of each kind; nothing is written
@@ -279,6 +279,21 @@ def _leak_words(one: Situation, words: str, faults: Faults) -> None:
     faults.claim(f"leak: {columns}", columns == ["copy"])
 
 
+def _unchecked_words(one: Situation, words: str, faults: Faults) -> None:
+    match = re.match(rf"It is nearly perfect \((R²|balanced accuracy) ({_NUMBER})\), as models are", words)
+    faults.claim(f"unchecked: unknown sentence: {words}", match is not None)
+    faults.claim("unchecked: it was checked", bool(one.unchecked) and "that takes the training rows" in words)
+    if match is None:
+        return
+    if one.task == "regression":
+        score = 1 - np.sum((one.truth - one.guess) ** 2) / np.sum((one.truth - one.truth.mean()) ** 2)
+    else:
+        called = np.asarray(one.classes, dtype=object)[one.guess.argmax(axis=1)]
+        score = np.mean([np.mean(called[one.truth == label] == label) for label in set(one.truth.tolist())])
+    faults.same("unchecked: score", match[2], float(score), 0.0005)  # rounded down
+    faults.claim("unchecked: it is not nearly perfect", score >= 0.98)
+
+
 def _unseen_words(one: Situation, words: str, faults: Faults) -> None:
     match = re.match(r"([\d,]+) test rows? ha(?:s|ve) a class of y that no training row has \((.+?)\)", words)
     strange = one.truth[~np.isin(one.truth.astype(str), one.learned.astype(str))]
@@ -512,6 +527,8 @@ def _next_words(one: Situation, words: str, faults: Faults) -> None:
         faults.claim(
             "next: another baseline is the best", LABELS[best] in words or competitors.get(best).label in words
         )
+    if words.startswith("Pass train="):
+        faults.claim("next: there are training rows", bool(one.unchecked))
     if words.startswith("Remove copies"):
         joined = one.test.assign(y=one.truth).merge(one.train.assign(y=one.learned).drop_duplicates(), how="inner")
         faults.claim("next: few copies", len(joined.dropna(how="all", subset=FEATURES)) >= 0.01 * len(one.test))
@@ -526,6 +543,7 @@ _CHECKS: dict[str, Callable[[Situation, str, Faults], None]] = {
     "baselines": _baselines,
     "features": _features,
     "leak": _leak_words,
+    "unchecked": _unchecked_words,
     "unseen": _unseen_words,
     "one_class": _one_class_words,
     "few_rows": _few_words,

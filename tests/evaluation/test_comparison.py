@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from permgrad.base.errors import InputError
+from permgrad.base.numerals import number
 from permgrad.evaluation.comparison import ComparedModel, Comparison, corrected_paired_test
 from permgrad.report.page.comparison import agreement_line, agreement_words, path_lines, sentences
-from permgrad.report.words import number
 
 NAMES = ("a", "b", "c")
 

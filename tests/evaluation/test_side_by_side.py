@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from permgrad.base.significance import holm
 from permgrad.evaluation.side_by_side import PAIR_COLUMNS, side_by_side
 from permgrad.evaluation.skill import Predicted, against_others, every_pair, paired_bootstrap
 
@@ -57,6 +60,23 @@ def test_differences_from_a_reference_are_those_of_the_verdict():
     for name, facts in verdict.items():
         for column in ("difference", "ci_low", "ci_high", "p_value", "p_holm"):
             assert frame.loc[name, column] == pytest.approx(facts[column]), (name, column)
+
+
+def test_a_pair_has_one_adjusted_p():
+    """The best model is not the reference: what is said of it has the p-values of the comparison with the reference."""
+    rng = np.random.default_rng(1)
+    truth = rng.normal(size=120)
+    guesses = {
+        name: truth + scale * rng.normal(size=120) for name, scale in zip("abcd", (1, 1.1, 1.2, 1.3), strict=True)
+    }
+    result = side_by_side("regression", truth, guesses, reference="c", seed=0)
+    assert result.names[0] != "c"
+    frame = result.against().set_index("model")
+    best = replace(result, reference=result.names[0]).against().set_index("model")
+    assert best.loc["c", "p_holm"] == frame.loc[result.names[0], "p_holm"]
+    assert frame["p_holm"].to_numpy() == pytest.approx(holm(frame["p_value"].to_numpy()))
+    others = result.pairs[(result.pairs[["first", "second"]] != "c").all(axis=1)]
+    assert others["p_holm"].to_numpy() == pytest.approx(holm(others["p_value"].to_numpy()))
 
 
 def test_classes_are_compared_by_the_main_metric_and_undefined_ones_come_last():

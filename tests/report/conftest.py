@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -290,6 +291,7 @@ def report_content(
     )
     explanation = global_explanation(names, classes, task=task)
     local = local_explanation(names, classes if task == "classification" else ("all",))
+    local = replace(local, meta={**local.meta, "unit": "logit" if task == "classification" else "y"})
     return ReportContent(
         title=title,
         target=target,

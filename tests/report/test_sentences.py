@@ -28,7 +28,7 @@ def test_the_best_baseline_is_named_with_its_difference():
     better = {name: {"rmse": 3.0 + at, "ahead": {**ahead, "difference": 0.6}} for at, name in enumerate("ab")}
     words = against_competitors("regression", {"test": {"rmse": 2.4}, "baselines": better})
     assert words.startswith("The model does better than the best baseline, a: ")
-    assert words.endswith("It is significantly better than b.")
+    assert words.endswith("The model is significantly better than b.")
 
 
 def test_classes_that_no_training_row_has():

@@ -13,7 +13,8 @@ from tests.report.test_notebook import ranked
 
 import permgrad as pg
 from permgrad.base.errors import InputError
-from permgrad.report.words import number, percent, value_text
+from permgrad.base.numerals import number, percent
+from permgrad.report.words import value_text
 
 #: A first explanation of a network, and what it must not load: each takes longer than the explanation.
 FIRST = """

@@ -243,7 +243,8 @@ def build(
         if request.sample_weight is not None:
             # Summaries over the rows use them.
             about["sample_weight"] = request.sample_weight.tolist()
-        facts = {"quantity": "", "unit": output_unit(request), "output": request.output, **facts}
+        named = {"unit": output_unit(request), "output": request.output, "output_columns": subject.count}
+        facts = {"quantity": "", **named, **facts}
         fields.setdefault("feature_values", shown_values(request))
     versions = {"permgrad": __version__, "torch": torch.__version__, "numpy": np.__version__}
     about["versions"] = {**versions, "python": platform.python_version()}

@@ -63,6 +63,8 @@ def find_segments(
         - ``p_value`` of the difference, and ``p_holm``, adjusted for all groups (None: too few rows)
         - ``worse``: whether ``p_holm`` is below 5 % and the errors are at least 10 % larger than those of other rows
         - of classes ``commonest, rest_commonest``: the share of the most frequent class in the group and in the others
+        - ``same_as``: the feature and the name of an earlier group that has the same rows (left out of others). The two
+          are one test.
         - ``observed, predicted``: mean target and mean prediction (two classes: share and mean probability of the
           positive one, with ``recall`` and ``false_alarms``, the share of the other rows predicted as positive)
         - with ``covered`` the share of covered rows, with its 95 % interval ``covered_low, covered_high``
@@ -79,34 +81,62 @@ def find_segments(
     table = blank_codes(pd.DataFrame(X.iloc[places]), list(na_codes))
     rows = _Rows.of(Predicted(predicted.truth[places], predicted.guess[places]), positive)
     rows = rows if covered is None else replace(rows, covered=covered[places].astype(np.float64))
-    features: list[dict[str, Any]] = []
-    for at, name in enumerate(table.columns):
-        levels = _groups(table.iloc[:, at], str(name))
-        if levels is not None:
-            features.append({"feature": str(name), "groups": rows.scores(*levels)})
-    groups: list[dict[str, Any]] = [group for feature in features for group in feature["groups"]]
-    tested = [group for group in groups if group["p_value"] is not None]
-    for group, p in zip(tested, holm([group["p_value"] for group in tested]) if tested else (), strict=True):
-        group["p_holm"] = float(p)
-        errors, others = (1 - group[key] if rows.shares else group[key] for key in ("score", "rest"))
-        group["worse"] = bool(p < LEVEL and errors > others and errors >= others * (1 + LEAST_EXCESS))
+    features, copies = _scored(table, rows)
+    tests = _judge([group for feature in features for group in feature["groups"] if "same_as" not in group], rows)
+    for group, same in copies:
+        group |= {key: same[key] for key in ("p_holm", "worse")}
     return {
         "score": "accuracy" if rows.shares else "mae",
         "overall": float(rows.values.mean()) if len(places) else None,
         "rows": len(places),
         "all_rows": len(X),
-        "tests": len(tested),
+        "tests": tests,
         "features": features,
     }
 
 
+_Group = dict[str, Any]
+
+
+def _scored(table: pd.DataFrame, rows: _Rows) -> tuple[list[dict[str, Any]], list[tuple[_Group, _Group]]]:
+    """Return the groups of every feature with their scores, and those that are copies of earlier ones, with these."""
+    features: list[dict[str, Any]] = []
+    first: dict[bytes, tuple[str, _Group]] = {}
+    copies: list[tuple[_Group, _Group]] = []
+    for at, column in enumerate(table.columns):
+        name, levels = str(column), _groups(table.iloc[:, at], str(column))
+        if levels is None:
+            continue
+        groups = rows.scores(*levels)
+        features.append({"feature": name, "groups": groups})
+        for code, group in zip(np.unique(levels[0]), groups, strict=True):
+            feature, same = first.setdefault(np.packbits(levels[0] == code).tobytes(), (name, group))
+            if same is not group:
+                group["same_as"] = [feature, same["group"]]
+                copies.append((group, same))
+    return features, copies
+
+
+def _judge(groups: Sequence[_Group], rows: _Rows) -> int:
+    """Add the adjusted p-values of groups, and whether they are clearly worse. Return how many are tested."""
+    tested = [group for group in groups if group["p_value"] is not None]
+    for group, p in zip(tested, holm([group["p_value"] for group in tested]) if tested else (), strict=True):
+        group["p_holm"] = float(p)
+        errors, others = (1 - group[key] if rows.shares else group[key] for key in ("score", "rest"))
+        group["worse"] = bool(p < LEVEL and errors > others and errors >= others * (1 + LEAST_EXCESS))
+    return len(tested)
+
+
 def worse_groups(segments: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the groups that are clearly worse than the other rows, with their feature, the largest gap first."""
+    """Return the groups that are clearly worse than the other rows, with their feature, the largest gap first.
+
+    Of groups with the same rows only the first is listed.
+    """
     worse = [
         {"feature": feature["feature"], **group}
         for feature in segments["features"]
         for group in feature["groups"]
-        if group["worse"]
+        if group["worse"] and "same_as" not in group
     ]
     return sorted(worse, key=lambda group: -abs(group["score"] - group["rest"]))
 

@@ -35,6 +35,7 @@ class SideBySide:
         pairs: one line per two models, the better one first: ``first, second, difference, ci_low, ci_high, p_value,
             p_holm, alike, only_first, only_second``. ``alike`` is the share of rows with the same predicted class, or
             the correlation of the predictions. ``only_first`` counts rows whose class only the first predicts right.
+            ``p_holm`` is adjusted among the pairs with the reference, and among the others.
         reference: the model that the others are compared with.
         seconds: seconds that fitting took, where that is known.
         shown: names for people.
@@ -68,7 +69,7 @@ class SideBySide:
     def against(self) -> pd.DataFrame:
         """Return one line for each other model: ``model`` and the columns of pairs, above 0 if the reference is better.
 
-        ``p_holm`` is adjusted for the number of other models.
+        ``p_holm`` is that of the pairs: with the reference of the comparison, adjusted for the number of other models.
         """
         columns = ["model", *PAIR_COLUMNS[2:-2]]
         lines = []
@@ -79,7 +80,6 @@ class SideBySide:
                 turned = [-float(end) for end in (pair[2], pair[4], pair[3])]
                 lines.append([pair.first, *turned, *pair[5:-2]])
         frame = pd.DataFrame(lines, columns=columns)
-        frame["p_holm"] = adjusted(frame[["p_value"]])
         place = {name: at for at, name in enumerate(self.names)}
         return frame.sort_values("model", key=lambda names: names.map(place), ignore_index=True)
 
@@ -133,13 +133,17 @@ def side_by_side(
             numbers = [paired.difference, paired.ci_low, paired.ci_high, paired.p_value]
         lines.append([order[one], order[other], *numbers, np.nan, *_agreement(models[one], models[other])])
     pairs = pd.DataFrame(lines, columns=list(PAIR_COLUMNS))
-    pairs["p_holm"] = adjusted(pairs[["p_value"]])
+    reference = order[0] if reference is None else reference
+    # A pair has one adjusted p, wherever the page speaks of it.
+    with_it = (pairs[["first", "second"]] == reference).any(axis=1)
+    for family in (with_it, ~with_it):
+        pairs.loc[family, "p_holm"] = adjusted(pairs.loc[family, ["p_value"]])[:, 0]
     return SideBySide(
         task=task,
         rows=len(known),
         measured={name: measured[name] for name in order},
         pairs=pairs,
-        reference=order[0] if reference is None else reference,
+        reference=reference,
         **facts,
     )
 

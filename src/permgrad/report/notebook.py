@@ -15,6 +15,7 @@ import numpy.typing as npt
 from markupsafe import Markup, escape
 
 from permgrad.attribution.orders import lowest_order, sizes_of
+from permgrad.base.numerals import number, numbers
 from permgrad.report import choices, style
 from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import Floats
@@ -31,7 +32,7 @@ from permgrad.report.plots.image import displayable
 from permgrad.report.plots.rows import ends_of, stacks
 from permgrad.report.plots.volume import SIDES, grey_volume, strongest_place
 from permgrad.report.summary import circumstances, clear_names, clearly_words, headline, lists_of, ranked_lines
-from permgrad.report.words import clean, labels_of, number, numbers, quantity_of, value_text
+from permgrad.report.words import clean, labels_of, quantity_of, value_text
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from permgrad.base.errors import by_count, counted
+from permgrad.base.numerals import compact, number, percent
 from permgrad.base.significance import LEVEL, deserves_words
 from permgrad.data.read.dates import date_text
 from permgrad.evaluation.calibration import Reliability
 from permgrad.evaluation.competitors import competitors
 from permgrad.evaluation.metrics import Task, metrics, primary_metric
 from permgrad.evaluation.segments import worse_groups
-from permgrad.report.words import clean, compact, listed, number, percent, shorten, value_text
+from permgrad.report.words import clean, listed, shorten, value_text
 
 NOT_BRANCHES = ("interaction", "paper", "total")
 #: Below this share of the branch weights, class activation maps show only a small part of the prediction. On Covertype
@@ -129,7 +130,7 @@ def against_competitors(task: Task, measured: Mapping[str, Any]) -> str:
         )
     del tests[best[0]]
     ahead = [competitor_label(name) for name, one in tests.items() if one["p_holm"] < LEVEL and one["difference"] > 0]
-    return f"{words} It is significantly better than {listed(ahead)}." if ahead else words
+    return f"{words} The model is significantly better than {listed(ahead)}." if ahead else words
 
 
 def unseen_words(target: str, test: Mapping[str, Any] | None) -> str:
@@ -146,13 +147,20 @@ def unseen_words(target: str, test: Mapping[str, Any] | None) -> str:
     )
 
 
+#: How well a column alone predicts the target.
+MEASURES_OF_LEAKS = {"r2": "R²", "r2_of_ranks": "R² of the ranks", "balanced_accuracy": "balanced accuracy"}
+
+
+def down(score: float) -> str:
+    """Write a score rounded down: 0.9996 is not 1."""
+    return f"{math.floor(score * 1000) / 1000:.3f}"
+
+
 def leak_words(target: str, leaks: Sequence[Mapping[str, Any]], most: int = 5, *, in_python: bool = False) -> str:
     """Return the alarm about columns that alone predict the target, or an empty text."""
     if not leaks:
         return ""
-    words = {"r2": "R²", "r2_of_ranks": "R² of the ranks", "balanced_accuracy": "balanced accuracy"}
-    # Round down: 0.9996 is not 1.
-    shown = [f"{words[one['metric']]} {math.floor(one['score'] * 1000) / 1000:.3f}" for one in leaks[:most]]
+    shown = [f"{MEASURES_OF_LEAKS[one['metric']]} {down(one['score'])}" for one in leaks[:most]]
     names = listed([repr(one["column"]) for one in leaks], most)
     subject, it = (f"Column {names}", "it") if len(leaks) == 1 else (f"Each of {names}", "one")
     drop = " ".join(f"--drop {shlex.quote(one['column'])}" for one in leaks[:most])
@@ -161,6 +169,15 @@ def leak_words(target: str, leaks: Sequence[Mapping[str, Any]], most: int = 5, *
     return (
         f"{subject} alone predicts {target!r} nearly perfectly ({', '.join(shown)} on held-out rows). If {it} is "
         f"made from the target or known only afterwards, all figures here are too good. {fix}."
+    )
+
+
+def unchecked_words(target: str, needs: str) -> str:
+    """Return a sentence on the checks that were not made, because they need training rows (``"train"``) or a table."""
+    why = {"train": "that takes the training rows (train=)", "table": "that takes rows of one table"}[needs]
+    return (
+        f"It was not checked whether a column gives {shorten(target, 60)} away, whether training and test rows differ, "
+        f"and whether test rows are copies of training rows: {why}."
     )
 
 

@@ -12,19 +12,10 @@ import numpy.typing as npt
 from permgrad.attribution.orders import lowest_order, sizes_of
 from permgrad.attribution.top import top_words
 from permgrad.base.errors import counted
+from permgrad.base.numerals import number, numbers, percent
 from permgrad.report.choices import as_global, largest, pick_output
 from permgrad.report.ranks import FEWEST_ROWS, order_words, shown_ranks, training_words
-from permgrad.report.words import (
-    clean,
-    labels_of,
-    level_text,
-    number,
-    numbers,
-    percent,
-    quantity_of,
-    shorten,
-    value_text,
-)
+from permgrad.report.words import clean, labels_of, level_text, quantity_of, shorten, value_text
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation

@@ -6,6 +6,8 @@ the loss:
 - The share of the model's *advantage*: how much better its loss is than that of a constant. A feature that carries
   30 % takes 30 % of the advantage away when it is shuffled. Several features together can exceed 100 %.
 - For a squared error, the RMSE that the model has without the feature.
+
+Attributions of single rows to the scores of two classes become attributions to the log-odds of one.
 """
 
 from __future__ import annotations
@@ -15,11 +17,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from permgrad.report.words import clean, shorten
+
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
 #: Loss of an explanation to the metric that has the same loss.
 _METRICS = {"cross_entropy": "log_loss", "squared_error": "mse"}
+
+
+#: What an importance of more than the whole advantage means.
+BEYOND_ALL = (
+    "More than 100\u00a0% means that the model then predicts worse than the constant, because it still relies on the "
+    "feature, whose values are now wrong."
+)
 
 
 def advantage(explanation: Explanation, measured: Mapping[str, Any]) -> float | None:
@@ -63,12 +76,45 @@ def in_shares(explanation: Explanation, whole: float) -> Explanation:
     return replace(explanation, **changes, meta=meta)
 
 
+def in_log_odds(explanation: Explanation) -> Explanation:
+    """Return attributions of two classes to their log-odds, where they are to a score of each class.
+
+    A model with two outputs has a score for each class, and only their difference makes the probability. The
+    attributions of a difference are the difference of the attributions. The other class's have the opposite sign.
+
+    Examples:
+        >>> import numpy as np
+        >>> from permgrad import Explanation
+        >>> names = ("a",), ("table",), ("no", "yes")
+        >>> facts = {"additive": True, "base_values": np.array([0.5, 1.0]), "meta": {"unit": "logit"}}
+        >>> odds = in_log_odds(Explanation(np.array([[[-1.0, 0.25]]]), *names, "shapley", "local", **facts))
+        >>> odds.values[0, 0].tolist(), odds.base_values.tolist(), odds.meta["unit"]
+        ([-1.25, 1.25], [-0.5, 0.5], 'log-odds')
+    """
+    about, values, count = explanation.meta, explanation.values, len(explanation.outputs)
+    if explanation.scope != "local" or about.get("unit") != "logit" or about.get("task") == "multilabel":
+        return explanation
+    # Files of older versions do not say how many outputs the model has. One makes scores that differ only in sign.
+    mirrored = count == 2 and np.array_equal(values[..., 0], -values[..., 1], equal_nan=True)
+    columns = about.get("output_columns", 1 if mirrored else count)
+    changed: dict[str, Any] = {"meta": {**about, "unit": "log-odds"}}
+    if columns == 2 == count and explanation.additive:
+        for name in ("values", "base_values", "predictions"):
+            scores = getattr(explanation, name)
+            changed[name] = None if scores is None else scores - scores[..., ::-1]
+        changed["parts"] = {name: part - part[..., ::-1] for name, part in explanation.parts.items()}
+        changed |= dict.fromkeys(("std", "low", "high", "p_values")) | {"part_std": {}}
+    elif columns != 1 or about.get("task") != "classification":
+        return explanation
+    return replace(explanation, **changed)
+
+
 #: Units in plain words.
 _PLAIN = {"nats": "log loss", "logit": "raw score"}
 
 
 def in_plain_units(explanation: Explanation) -> Explanation:
-    """Return an explanation whose unit is named in words that every reader knows.
+    """Return an explanation in a unit, and by a name, that every reader knows.
 
     Examples:
         >>> import numpy as np
@@ -78,8 +124,26 @@ def in_plain_units(explanation: Explanation) -> Explanation:
         >>> in_plain_units(explained).meta["unit"]
         'log loss'
     """
+    explanation = in_log_odds(explanation)
     plain = _PLAIN.get(str(explanation.meta.get("unit")))
     return explanation if plain is None else replace(explanation, meta={**explanation.meta, "unit": plain})
+
+
+def output_words(explanation: Explanation, target: str, output: int) -> str:
+    """Return what the parts of an output add up to: ``log-odds of default``, or the target's name."""
+    unit = clean(explanation.meta.get("unit") or "output")
+    if unit == "y":
+        return shorten(target, 60)
+    return unit if explanation.outputs[output] == "all" else f"{unit} of {shorten(explanation.outputs[output], 40)}"
+
+
+def scale_words(explanation: Explanation) -> str:
+    """Say what the numbers of attributions to classes mean, or return an empty text."""
+    words = {
+        "log-odds": " Log-odds of 0 are a probability of 50\u00a0%, 1 is 73\u00a0%, and −1 is 27\u00a0%.",
+        "raw score": " A class is the more probable, the larger its raw score is compared with those of the others.",
+    }
+    return words.get(str(explanation.meta.get("unit")), "")
 
 
 def error_without(explanation: Explanation, measured: Mapping[str, Any]) -> Callable[[float], float] | None:

@@ -1,4 +1,4 @@
-"""How words and numbers are written, in plots, on pages and in the terminal."""
+"""How words and values are written, in plots, on pages and in the terminal. Numbers: ``base/numerals.py``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad.base.late import pd
+from permgrad.base.numerals import fixed, number, percent
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -53,68 +54,10 @@ def listed(words: Iterable[str], most: int | None = None) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-#: Units of large numbers.
-_LARGE = ((1e12, "tn"), (1e9, "bn"), (1e6, "M"))
-
-
 # ---- numbers ---------------------------------------------------------------------------------------------------------
-def number(value: float | None, digits: int = 3) -> str:
-    r"""Write a number with significant digits, a minus sign, separated thousands, or a dash if undefined.
-
-    Above 10,000 it has four significant digits. Above a million its unit is a million (M), a billion or a trillion.
-
-    Examples:
-        >>> number(0.012345), number(1639.4), number(123456.0), number(1.37e10)
-        ('0.0123', '1,639', '123,500', '13.7\xa0bn')
-    """
-    if value is None or not math.isfinite(value) or value == 0:
-        return "0" if value == 0 else "–"
-    size = abs(value)
-    for least, unit in _LARGE:
-        if least <= size < least * 1e4:
-            return f"{number(value / least, digits)}\u00a0{unit}"
-    if size >= 1e4:
-        value = round(value, 3 - math.floor(math.log10(size))) if size < 1e15 else value
-    if size >= 1e15 or size < 1e-4:
-        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
-        mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
-        return f"{mantissa}e{int(exponent)}".replace("-", "−")
-    return fixed(value, max(0, digits - 1 - math.floor(math.log10(size))))
-
-
-def numbers(values: Sequence[float] | npt.NDArray[np.float64], digits: int = 3) -> list[str]:
-    """Write the numbers of a column with equally many decimals: enough for the significant digits of the largest.
-
-    Small numbers beside large ones get one decimal, so that they do not look like 0.
-    """
-    array = np.asarray(values, dtype=np.float64)
-    size = float(np.max(np.abs(array[np.isfinite(array)]), initial=0.0))
-    if size == 0 or not 1e-5 <= size < 1e4:
-        return [number(value, digits) for value in array.tolist()]
-    decimals = max(int(bool(np.any((array != 0) & (np.abs(array) < 0.5)))), digits - 1 - math.floor(math.log10(size)))
-    return ["0" if value == 0 else fixed(value, decimals) for value in array.tolist()]
-
-
-def fixed(value: float, decimals: int = 3) -> str:
-    """Write a number with fixed decimals. A tiny negative number does not become ``−0.000``."""
-    return f"{value:z,.{decimals}f}".replace("-", "−") if math.isfinite(value) else "–"
-
-
 def valued(names: Iterable[object], values: Iterable[float], write: Callable[[float], str] = number) -> str:
     """Write names with their values: ``a 0.100, b 0.200``."""
     return ", ".join(f"{clean(name)} {write(float(value))}" for name, value in zip(names, values, strict=True))
-
-
-def compact(value: float, digits: int = 3) -> str:
-    """Write a number with at most ``digits`` digits, without zeros at its end."""
-    return f"{value:.{digits}g}".replace("-", "−")
-
-
-def percent(share: float | None) -> str:
-    """Write a share as a percentage that does not break over lines."""
-    if share is None or not math.isfinite(share):
-        return "–"
-    return f"{share * 100:.1f}\u00a0%" if 0 < abs(share) < 0.01 else f"{share * 100:.0f}\u00a0%"
 
 
 def level_text(level: float) -> str:
@@ -166,7 +109,7 @@ def plain_text(value: Any) -> str:
     if isinstance(value, (list, tuple, set, frozenset)):
         return clean(", ".join(plain_text(item) for item in value)) if value else "–"
     if isinstance(value, (float, np.floating)):
-        return "–" if math.isnan(value) else compact(float(value), 6)
+        return "–" if math.isnan(value) else f"{value:.6g}".replace("-", "−")
     return "–" if value is None else clean(value)
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.base.errors import InputError
-from permgrad.report.words import compact
+from permgrad.base.numerals import compact
 from permgrad_benchmark.metrics import BenchmarkMetric, benchmark_metrics, metric_named
 from permgrad_benchmark.records import ANY, COLUMNS
 from permgrad_benchmark.standing import standings

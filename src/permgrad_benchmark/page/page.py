@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from permgrad.base.numerals import number
 from permgrad.report import plots
 from permgrad.report.page.html import render_page
 from permgrad.report.page.views import (
@@ -30,7 +31,7 @@ from permgrad.report.page.views import (
     names,
     table_of,
 )
-from permgrad.report.words import clean, listed, number
+from permgrad.report.words import clean, listed
 from permgrad_benchmark.metrics import BenchmarkMetric, metric_named
 from permgrad_benchmark.page.bars import CSS, share_panels
 from permgrad_benchmark.page.data import (

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from tests.report.conftest import constant_of, local_explanation, report_content
 
+from permgrad.base.numerals import percent
 from permgrad.evaluation.metrics import evaluate
 from permgrad.report import plots
 from permgrad.report.page.content import DataSection, PredictionSection, ReportContent
@@ -20,7 +21,7 @@ from permgrad.report.page.tab import tab_view
 from permgrad.report.page.tabs import summary
 from permgrad.report.plots.rows import _ranks
 from permgrad.report.sentences import map_words, no_share_words, path_shares, path_words
-from permgrad.report.words import percent
+from permgrad.report.units import BEYOND_ALL
 from permgrad.runs.run.run import _branch_lines
 
 CLASSES = ["Bad", "Good"]
@@ -263,7 +264,18 @@ def test_the_first_features_are_named_with_their_share_of_the_advantage(content)
     share = explanation.values[explanation.names.index(first), 0] / 0.2
     assert said.startswith(f"It relies most on {first} ({percent(share)}), ")
     assert "In brackets: how much of its advantage over a constant it loses when the feature is shuffled." in said
+    assert BEYOND_ALL not in said
     assert "In brackets" not in reliance_sentence(dataclasses.replace(content, metrics={}))
+
+
+def test_shares_above_everything_are_explained(content):
+    meta = {**content.explanation.meta, "loss": "cross_entropy", "quantity": "increase of the loss"}
+    constant = {**content.metrics["constant"], "log_loss": content.metrics["test"]["log_loss"] + 0.001, "learnt": True}
+    metrics = {**content.metrics, "constant": constant}
+    explanation = dataclasses.replace(content.explanation, meta=meta)
+    beyond = dataclasses.replace(content, explanation=explanation, metrics=metrics)
+    assert BEYOND_ALL in reliance_sentence(beyond)
+    assert BEYOND_ALL in render_report(beyond).partition('id="drivers"')[2]
 
 
 # ----------------------------------------------------------------------------------------------------------- pictures
@@ -333,3 +345,11 @@ def test_everything_of_the_roc_plot_is_on_the_page(classes):
     if len(classes) > 2:
         legend = figure.axes[0].get_legend()
         assert legend.get_window_extent().x0 >= figure.axes[0].get_window_extent().x1
+
+
+def test_only_what_the_model_has_is_said_to_be_comparable():
+    for task, words in (("regression", "features"), ("classification", "features and classes")):
+        content = report_content(task=task)
+        explanation = dataclasses.replace(content.explanation, parts={}, part_std={})
+        page = render_report(dataclasses.replace(content, explanation=explanation, compared={}))
+        assert f"Numbers of different {words} can be compared." in page

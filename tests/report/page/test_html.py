@@ -16,7 +16,7 @@ from tests.report.conftest import HOSTILE, NAMES, global_explanation, report_con
 from permgrad.base.errors import InputError
 from permgrad.report import plots
 from permgrad.report.page.content import ExtraSection, NetworkSection, ReportContent
-from permgrad.report.page.html import render_report, write_report
+from permgrad.report.page.html import render_page, render_report, write_report
 from permgrad.report.page.tabs import TABS
 from permgrad.report.page.tabs.trust import P_VALUE
 from permgrad.report.page.views import figure_view
@@ -339,3 +339,9 @@ def test_a_browser_opens_it_without_an_error_or_a_request(which, ordinary, hosti
     seen = visit(text, tmp_path, "document.querySelector('table.sortable button').click();")
     assert 'aria-sort="' in seen.page, "the page's script must have sorted a table"
     seen.quiet()
+
+
+def test_what_is_printed_is_light_whatever_the_theme():
+    page = render_page(title="t", kind="test", headline="h", theme="dark")
+    assert "color-scheme: only light" in page.partition("@media print")[2]
+    assert "@media screen{:root{" in page, "dark colours are those of screens"

@@ -16,14 +16,16 @@ from browsing import data_of, needs_axe, needs_browser, visit
 from tests.report.conftest import HOSTILE, NAMES, report_content, with_together
 
 from permgrad.base.csv_files import quoted
+from permgrad.base.numerals import number, percent
 from permgrad.report.page.html import render_page, render_report
 from permgrad.report.page.page_data import packed
 from permgrad.report.page.tab import TabView
 from permgrad.report.page.views import SectionView
-from permgrad.report.words import number
 
 pytestmark = needs_browser
-NUMBERS = [0.0123456, 1.5, 12.0, 123.4, 1639.4, 12345.6, 123456.0, 1.37e10, -4.2e6, 2.3e-9, 0.0, 999.96]
+NUMBERS = [0.0123456, 1.5, 12.0, 123.4, 1639.4, 12345.6, 123456.0, 1.37e10, -4.2e6, 2.3e-9, 0.0, 999.96, 999_960.0]
+NUMBERS += [0.0000461, 2.5e7, 5e6, 1e15, 3e17, -0.00125, 0.125, 1234.5]
+SHARES = [1 / 8, 0.665, 57 / 200, -0.125, 0.0025, 0.00999, 12.345, 0.0]
 
 
 @pytest.fixture(name="page", scope="module")
@@ -44,7 +46,7 @@ def test_functions_of_the_scripts(tmp_path):
     with section.live("broken"):
         section.text("Still there.")
     array = np.arange(6, dtype=np.float32).reshape(2, 3) / 3
-    data = {"array": packed(array), "names": HOSTILE, "numbers": NUMBERS}
+    data = {"array": packed(array), "names": HOSTILE, "numbers": NUMBERS, "shares": SHARES}
     tabs = [TabView("one", "One", [section], data), TabView("two", "Two", [SectionView("b", "B", [("text", "words")])])]
     script = """
     Page.tab("one", { live: {
@@ -59,7 +61,8 @@ def test_functions_of_the_scripts(tmp_path):
       const heat = Charts.heat({ rows: ["a"], columns: [data.names[1], "d"], shade: [[0, 1]], words: [["1", "2"]] });
       Page.select("one");
       return {
-        numbers: data.numbers.map((value) => Charts.write(value)), array: [...Page.unpack(data.array)],
+        numbers: data.numbers.map((value) => Charts.write(value)), shares: data.shares.map((value) => Charts.percent(value)),
+        narrow: [...Charts.axis({ width: 640, height: 300, left: 52, right: 12, top: 10, bottom: 40 }, Charts.linear([0.5, 0.5004], [0, 600]), { side: "x", write: Charts.percent }).querySelectorAll("text")].map((one) => one.textContent), array: [...Page.unpack(data.array)],
         csv: Page.csv([["name", "value"], ...data.names.map((name) => [name, 0.5])]), scale: scale(5), back: scale.invert(150),
         band: [band("a"), band("b"), band.size], ticks: [Charts.ticks([0, 1]), Charts.ticks([-3, 17]), Charts.ticks([5, 5])],
         extent: [Charts.extent([3, NaN, -1]), Charts.extent([2, 2]), Charts.extent([])],
@@ -71,6 +74,8 @@ def test_functions_of_the_scripts(tmp_path):
     # Registered after the page has started: views are drawn when their tab is shown.
     found = visit(render_page(title="t", kind="test", headline="h", tabs=tabs), tmp_path, script).answer
     assert [_trimmed(one) for one in found["numbers"]] == [_trimmed(number(value)) for value in NUMBERS]
+    assert found["shares"] == [percent(value) for value in SHARES]
+    assert len(set(found["narrow"])) == len(found["narrow"]) > 1, "the marks of an axis differ"
     assert np.allclose(found["array"], array.ravel())
     assert [line.partition(",")[0] for line in found["csv"].splitlines()[1:2]] == [quoted(HOSTILE[0])]
     assert found["scale"] == 150
@@ -123,6 +128,12 @@ def test_tabs_links_and_files(page, tmp_path):
       out.path = shown();
       location.hash = "#nothing%"; await new Promise((done) => setTimeout(done, 50));
       out.unknown = shown();
+      document.querySelector("#tab-trust").click(); document.querySelector("#tab-rows").click();
+      const back = async () => { history.back(); await new Promise((done) => setTimeout(done, 200)); return [location.hash, shown()]; };
+      out.back = [await back()];
+      history.replaceState(null, "", location.href.split("#")[0]);
+      document.querySelector("#tab-rows").click();
+      out.back.push(await back());
       location.hash = "#features"; await new Promise((done) => setTimeout(done, 50));
       const figure = document.querySelector("#features figure:has(svg)");
       out.tools = [...figure.querySelectorAll(".tools button")].map((one) => one.textContent);
@@ -143,6 +154,7 @@ def test_tabs_links_and_files(page, tmp_path):
     assert found["figure"] == "details"
     assert found["path"] == "rows"
     assert found["unknown"] == "rows", "an unknown address changes nothing"
+    assert found["back"] == [["#trust", "trust"], ["", "summary"]], "the reader can go back"
     assert found["tools"] == ["Link", "PNG", "SVG", "CSV"]
     assert not found["variables"]
     assert found["csv"].splitlines()[0] == "panel,kind,series,x,y,x end,y end"

@@ -18,9 +18,10 @@ from tests.report.conftest import HOSTILE, NAMES, global_explanation, local_expl
 
 import permgrad as pg
 from permgrad.base.errors import InputError
+from permgrad.base.numerals import number, numbers
 from permgrad.report import plots, style
 from permgrad.report.plots import _base as base
-from permgrad.report.words import labels_of, number, numbers, shorten, value_text
+from permgrad.report.words import labels_of, shorten, value_text
 
 MANY = [f"class {k}" for k in range(30)]
 
@@ -222,6 +223,7 @@ def test_plotting_by_itself_picks_what_suits(explanation, local):
 
 def test_beeswarm_of_many_rows_is_thinned_and_says_so():
     figure = local_explanation(rows=4000).plot.beeswarm(top_n=2)
+    assert figure.get_suptitle().endswith(": 1,500 of 4,000 rows")
     assert "4000 rows, 1500 drawn" in figure.description
     assert sum(len(points.get_offsets()) for points in figure.axes[0].collections) == 2 * 1500
 
@@ -253,6 +255,10 @@ def test_branches_without_share_and_interval():
 def test_roc_of_absent_classes_and_residuals_of_nothing():
     text = drawn(plots.roc_curves(["a", "a", "b"], np.full((3, 3), 1 / 3), ["a", "b", "c"]))
     assert "c  undefined" in text
+    many = [f"class {k}" for k in range(12)]
+    rng = np.random.default_rng(0)
+    text = drawn(plots.roc_curves(rng.choice(many, 200), rng.dirichlet(np.ones(12), 200), many))
+    assert text.count(">class ") == plots.MOST_ROC_CURVES == 5, "twelve curves could not be told apart"
     assert "<svg" in drawn(plots.residuals([], []))
     assert "<svg" in drawn(plots.residuals([1.0, np.nan], [2.0, 1.0]))
 
@@ -332,7 +338,7 @@ def test_undefined_importances_of_a_class_are_drawn_without_a_colour():
 
 def test_the_ticks_of_tiny_and_huge_numbers_are_short():
     assert [base._tick_text(value) for value in (0.0, 0.25, -12.5, 12345.0)] == ["0", "0.25", "−12.5", "12,345"]
-    assert [base._tick_text(value) for value in (2e-7, -3e8)] == ["2e−7", "−3e8"]
+    assert [base._tick_text(value) for value in (2e-7, -3e8)] == ["2e−7", "−300\xa0M"]
 
 
 def test_limits_of_nothing_are_those_of_a_share():

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from tests.report.conftest import NAMES, global_explanation
 
+from permgrad.evaluation.cards import Sample
+from permgrad.evaluation.pair_effects import pair_effects
 from permgrad.report import plots
 from permgrad.report.plots.points import HEADINGS, MOST_NUMBERS, points
 
@@ -32,3 +35,14 @@ def test_a_figure_with_too_many_numbers_has_none():
     assert len(points(figure)) == 11
     axes.plot(np.arange(MOST_NUMBERS), np.arange(MOST_NUMBERS))
     assert points(figure) == []
+
+
+def test_dates_are_written_as_dates():
+    days = pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(40), "D")
+    table = pd.DataFrame({"day": days, "size": np.arange(40) % 7})
+    seconds = np.asarray(days.astype("int64") // 10 ** {"ns": 9, "us": 6, "ms": 3, "s": 0}[days.unit], dtype=np.float64)
+    sample = Sample(table, table, np.zeros((40, 1)), np.zeros((40, 1)), {"day": seconds})
+    (effect,) = pair_effects(sample, [("day", "size")], np.arange(5), lambda _, changed: changed[["size"]].to_numpy())
+    dots = [line for line in points(plots.pair_effect(effect))[1:] if line[2] == "rows"]
+    assert [line[3] for line in dots[:2]] == ["2024-01-01", "2024-01-02"]
+    assert [line[4] for line in dots[:2]] == [0.0, 1.0]

@@ -20,6 +20,7 @@ from torch import nn
 
 import permgrad as pg
 from permgrad.base.errors import InputError
+from permgrad.report.page.html import render_report
 from permgrad.report.page.verdict import verdict
 from permgrad.runs.report.content import content_of, read_train
 from permgrad.runs.report.measured import label_of, measure_model
@@ -161,9 +162,30 @@ def test_a_column_that_gives_the_target_away_is_an_alarm(forest):
     alarm = verdict(made)[0]["sentence"]
     assert alarm.startswith("Column 'code' alone predicts 'arrival' nearly perfectly")
     assert alarm.endswith("Train without it.")
+    page = words(Report(render_report(made)))
+    assert "Data: Columns that give the target away" in page, "a link to more about the alarm"
+    assert "Each of these columns alone predicts arrival nearly perfectly" in page
     alone = content(model, rows[200:], y[200:])
     assert alone.data is not None
     assert not alone.data.leaks, "without training rows nothing can be learned"
+    said = {one["facts"]["kind"]: one["sentence"] for one in verdict(alone)}
+    assert said["unchecked"].startswith("It is nearly perfect (balanced accuracy 1.000)")
+    assert "not checked whether a column gives arrival away" in said["unchecked"]
+    assert said["next"] == "Pass train=(X_train, y_train) too."
+    page = words(Report(render_report(alone)))
+    assert "reason for doubt" not in page
+
+
+def test_checks_that_were_not_made_are_named(forest):
+    model, (X, y) = forest
+    rng = np.random.default_rng(0)
+    noisy = y.where(rng.random(len(y)) < 0.7, rng.permutation(y))
+    made = content(model, X, noisy)
+    assert "unchecked" not in {one["facts"]["kind"] for one in verdict(made)}, "the model is not perfect"
+    page = words(Report(render_report(made)))
+    assert page.count("It was not checked whether a column gives arrival away") == 2, "in Trust and in Data"
+    checked = words(Report(render_report(content(model, X, noisy, train=(X, y)))))
+    assert "It was not checked" not in checked
 
 
 # ---- networks --------------------------------------------------------------------------------------------------------
@@ -332,3 +354,13 @@ def test_models_are_called_by_what_people_know_them_as(forest):
     assert callable(pg.report), "the folder of the same name does not hide it"
     back = pickle.loads(cloudpickle.dumps(lambda: pg))
     assert back() is pg, "a function that names the package can be sent to workers"
+
+
+def test_columns_of_groups_have_cards_and_values_and_the_printed_page_has_mean_predictions(forest):
+    model, (X, y) = forest
+    shown = content(model, X, y, groups={"person": ["age", "region"]})
+    assert {card["feature"] for card in shown.cards.cards} == {"age", "region", "noise"}
+    assert set(shown.listed.table.columns) == {"age", "region", "noise"}
+    page = render_report(shown)
+    printed = page[page.index('<section id="one-by-one"') :]
+    assert "The mean probability if only age is set to a value" in printed[: printed.index("</section>")]

@@ -86,9 +86,11 @@ def _cards(section: CardsSection, content: ReportContent, places: dict[str, int]
     numbers = sum(curves.shape[1] * curves.shape[2] for curves in section.curves.values())
     most = max(8, _NUMBERS // max(numbers, 1))
     cards = []
+    of_groups = len(places)  # columns of groups are not in the list, and have the places after it
     for one in section.cards:
         card = {name: value for name, value in one.items() if name != "feature"}
-        card |= {"name": clean(one["feature"]), "place": places.get(one["feature"], -1)}
+        card |= {"name": clean(one["feature"]), "place": places.get(one["feature"], of_groups)}
+        of_groups += one["feature"] not in places
         if "label" in card:
             card["label"] = [clean(text) for text in card["label"]]
         if "outcome" in card:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from permgrad.base.numerals import fixed, number, numbers, percent
 from permgrad.evaluation.metrics import metrics
 from permgrad.report import plots
 from permgrad.report.page.html import render_page
@@ -27,7 +28,7 @@ from permgrad.report.page.views import (
     names,
     table_of,
 )
-from permgrad.report.words import clean, duration, fixed, listed, number, numbers, p_text, percent, shorten
+from permgrad.report.words import clean, duration, listed, p_text, shorten
 
 if TYPE_CHECKING:
     from permgrad.evaluation.comparison import Comparison

@@ -30,7 +30,8 @@ class DataSection:
     row in every column, ``blank_rows`` those of them without a value, and ``alike_rows`` are equal in the model's
     columns. ``leaks`` are columns that alone predict the target, and ``drift`` compares columns of training and test
     rows, see ``permgrad.evaluation.leaks`` and ``permgrad.evaluation.drift``. ``described`` has the ``rows`` of both
-    parts that were compared and their ``columns``, see ``permgrad.evaluation.distributions``.
+    parts that were compared and their ``columns``, see ``permgrad.evaluation.distributions``. ``unchecked`` is what the
+    search for leaks, drift and copies of rows needs and does not have.
     """
 
     rows: Mapping[str, int | None]
@@ -46,6 +47,7 @@ class DataSection:
     leaks: Sequence[Mapping[str, Any]] = ()
     drift: Sequence[Mapping[str, Any]] = ()
     described: Mapping[str, Any] = field(default_factory=dict)
+    unchecked: str = ""
 
 
 @dataclass(kw_only=True)

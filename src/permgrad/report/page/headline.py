@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from permgrad.base.numerals import number, percent
 from permgrad.evaluation.metrics import Metric, primary_metric
 from permgrad.report.page.views import Fact
 from permgrad.report.sentences import (
@@ -18,8 +19,8 @@ from permgrad.report.sentences import (
     related_words,
     skill_words,
 )
-from permgrad.report.units import advantage
-from permgrad.report.words import clean, listed, number, percent, shorten
+from permgrad.report.units import BEYOND_ALL, advantage
+from permgrad.report.words import clean, listed, shorten
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -96,6 +97,7 @@ def reliance_sentence(content: ReportContent) -> str:
         lost = [explanation.values[explanation.names.index(name), 0] / whole for name in leading]
         names = [f"{name} ({percent(share)})" for name, share in zip(names, lost, strict=True)]
         meaning = "In brackets: how much of its advantage over a constant it loses when the feature is shuffled."
+        meaning += f" {BEYOND_ALL}" * any(share > 1 for share in lost)
     ranking = explanation.ranking()
     ranks = [str(at + 1) for at, name in enumerate(ranking[: ranking.index(leading[-1])]) if name not in leading]
     left_out = f"Ranks {listed(ranks, 5)} are left out, because their effects may be chance."

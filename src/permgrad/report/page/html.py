@@ -73,7 +73,8 @@ _QUESTIONS = (
 #: Sections that help with each advice of the verdict.
 _HELP = {
     "use": ("one-by-one", "single-rows"),
-    "leak": ("columns",),
+    "leak": ("leaks",),
+    "unchecked": ("leaks", "drivers"),
     "skill": ("scores", "drivers"),
     "one_class": ("table",),
     "few_rows": ("table",),

@@ -13,13 +13,16 @@ import pandas as pd
 
 from permgrad.attribution.maps.drawn import MAP_NAMES
 from permgrad.base.errors import InputError
+from permgrad.base.numerals import percent
+from permgrad.evaluation.cards import written
 from permgrad.evaluation.listing import strongest_parts
 from permgrad.report import style
 from permgrad.report.page.page_data import packed
 from permgrad.report.plots._inputs import shown_input
 from permgrad.report.plots.image import displayable
 from permgrad.report.plots.text import words_of
-from permgrad.report.words import clean, percent, quantity_of
+from permgrad.report.units import scale_words
+from permgrad.report.words import clean
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -81,7 +84,7 @@ def columns_data(table: pd.DataFrame) -> list[dict[str, Any]]:
         texts = column.astype(object)
         codes, levels = pd.factorize(texts.where(texts.notna(), None))
         most = min(_MOST, max(_LEAST, _LETTERS // count // max(len(levels), 1)))
-        words = [clean(level)[:most] for level in levels]
+        words = [clean(written(level))[:most] for level in levels]
         codes = np.where(codes < 0, len(words), codes)
         columns.append({"name": clean(name), "levels": words, "codes": packed(codes, "u2")})
     return columns
@@ -129,7 +132,7 @@ def _parts(
     return {
         "method": clean(explanation.method).replace("_", " "),
         **{key: clean(explanation.meta[key]) if explanation.meta.get(key) else "" for key in ("baseline", "unit")},
-        "quantity": quantity_of(explanation),
+        "scale": scale_words(explanation),
         "features": [clean(name) for name in explanation.names],
         "outputs": [clean(name) for name in explanation.outputs],
         "row": packed(at, "u2"),

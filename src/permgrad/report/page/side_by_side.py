@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from permgrad.base.errors import counted
+from permgrad.base.numerals import number, numbers, percent
 from permgrad.base.significance import LEVEL
 from permgrad.evaluation.metrics import metrics
-from permgrad.evaluation.ranking import importance_shares
 from permgrad.report import plots
 from permgrad.report.page.views import (
     Column,
@@ -23,7 +23,8 @@ from permgrad.report.page.views import (
     names,
     table_of,
 )
-from permgrad.report.words import clean, duration, listed, number, numbers, p_text, percent, shorten
+from permgrad.report.plots.models import known_shares
+from permgrad.report.words import clean, duration, listed, p_text, shorten
 
 if TYPE_CHECKING:
     from permgrad.evaluation.side_by_side import SideBySide
@@ -109,7 +110,9 @@ def measured(section: SectionView, models: SideBySide) -> None:
         if models.task == "classification":
             columns += [figures_of("only the first is right", models.pairs["only_first"], as_count)]
             columns += [figures_of("only the second is right", models.pairs["only_second"], as_count)]
-        caption = f"Every two models. p is adjusted for all {len(models.pairs)} pairs (Holm)."
+        reference, others = shorten(models.label(models.reference), 40), len(models.names) - 1
+        caption = f"Every two models. p is adjusted for the {others} comparisons with {reference}, and for the "
+        caption += f"{counted(len(models.pairs) - others, 'other pair')} (Holm)."
         section.table(table_of(caption, columns), f"All pairs ({len(models.pairs)})")
 
 
@@ -159,7 +162,7 @@ def reliance(section: SectionView, models: SideBySide) -> None:
         return
     features = list(dict.fromkeys(name for one in explained.values() for name in one.names))
     values = {
-        name: pd.Series(one.values[:, 0], index=one.names).reindex(features).fillna(0.0).to_numpy()
+        name: pd.Series(one.values[:, 0], index=one.names).reindex(features).to_numpy()
         for name, one in explained.items()
     }
     labels = {name: models.label(name) for name in explained}
@@ -177,13 +180,13 @@ def reliance(section: SectionView, models: SideBySide) -> None:
         "Each feature's share of the summed importances of a model. Importances of models differ in size, shares can "
         "be compared.",
     )
-    order = np.argsort(
-        -np.mean([importance_shares(np.nan_to_num(array)) for array in values.values()], axis=0), kind="stable"
-    )
+    shares = {name: known_shares(array) for name, array in values.items()}
+    order = np.argsort(-np.mean(np.nan_to_num(list(shares.values())), axis=0), kind="stable")
     columns = [names((features[place] for place in order), "feature")]
     for name, array in values.items():
         ranks = pd.Series(array).rank(ascending=False, method="min").to_numpy()
-        columns.append(figures_of(clean(labels[name]), importance_shares(np.nan_to_num(array))[order], percent))
+        columns.append(figures_of(clean(labels[name]), shares[name][order], percent))
         columns.append(figures_of("rank", ranks[order], as_count, "quiet"))
     caption = "Share of the summed importances, and rank, of every feature in each model."
+    caption += " –: the model does not have it." * any(np.isnan(each).any() for each in shares.values())
     section.table(table_of(caption, columns), f"All {len(features)} features")

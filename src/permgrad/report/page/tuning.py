@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from permgrad.base.numerals import number
 from permgrad.evaluation.metrics import metrics
 from permgrad.report.page.html import render_page
 from permgrad.report.page.views import (
@@ -33,7 +34,7 @@ from permgrad.report.plots.training import (
     tuning_history,
     tuning_slices,
 )
-from permgrad.report.words import clean, duration, listed, number, value_text
+from permgrad.report.words import clean, duration, listed, value_text
 
 #: Columns of the trials' table that are not settings.
 OWN = ("trial", "state", "validation_loss", "epochs", "best_epoch", "seed", "reason")

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from permgrad.base.errors import by_count, counted
+from permgrad.base.numerals import number, percent
 from permgrad.base.random import generator
 from permgrad.base.significance import LEVEL
 from permgrad.data.splitting import blank_words
 from permgrad.evaluation.calibration import Reliability, reliability, wilson
+from permgrad.evaluation.leaks import ALONE
 from permgrad.evaluation.metrics import metrics
 from permgrad.evaluation.segments import worse_groups
 from permgrad.evaluation.thresholds import never_predicted_words
@@ -26,14 +28,16 @@ from permgrad.report.sentences import (
     best_competitor,
     competitor_label,
     dominant_words,
+    down,
     drift_words,
     leak_words,
     no_segment_words,
     reliability_words,
     segment_words,
+    unchecked_words,
     unseen_words,
 )
-from permgrad.report.words import clean, listed, number, percent, shorten, texts_of
+from permgrad.report.words import clean, listed, shorten, texts_of
 
 if TYPE_CHECKING:
     from permgrad.report.page.content import ReportContent
@@ -289,9 +293,8 @@ def _rare(content: ReportContent) -> Sentence | None:
     if not few or len(counts) < 2 or sum(counts.values()) < FEW_ROWS:
         return None
     order = sorted(few, key=lambda label: (few[label], label))
-    named = listed([f"{shorten(label, 30)} ({few[label]})" for label in order[:_NAMED]])
-    more = f" and {len(few) - _NAMED} more" if len(few) > _NAMED else ""
-    words = f"Few test rows have {by_count(len(few), 'the class', 'the classes')} {named}{more}, so "
+    named = listed([f"{shorten(label, 30)} ({few[label]})" for label in order], _NAMED)
+    words = f"Few test rows have {by_count(len(few), 'the class', 'the classes')} {named}, so "
     words += f"{by_count(len(few), 'its', 'their')} scores are rough."
     return _sentence(words, "rare", "caution", rows=few)
 
@@ -354,6 +357,18 @@ def _calibration(content: ReportContent) -> Sentence | None:
     return _sentence(words, "calibration", "caution", error=error, chance=chance)
 
 
+def _unchecked(content: ReportContent) -> Sentence | None:
+    """Say of a model that is nearly perfect that columns that give the outcome away were not looked for."""
+    needs = "" if content.data is None else content.data.unchecked
+    name = "r2" if content.task == "regression" else "balanced_accuracy"
+    value = content.test.get(name)
+    if not needs or value is None or value < ALONE:
+        return None
+    words = f"It is nearly perfect ({metrics.get(name).label} {down(value)}), as models are that know the outcome. "
+    words += unchecked_words(content.target, needs)
+    return _sentence(words, "unchecked", "caution", metric=name, value=value, needs=needs)
+
+
 def _dominant(content: ReportContent) -> Sentence | None:
     """Name a feature that may give the outcome away."""
     hint, explanation = (content.reading or {}).get("leakage"), content.explanation
@@ -414,6 +429,12 @@ def _known_late(_content: ReportContent, spoken: Mapping[str, Mapping[str, Any]]
     return f"Train again without {name}, unless it is known when you predict."
 
 
+def _not_checked(_content: ReportContent, spoken: Mapping[str, Mapping[str, Any]]) -> str:
+    """Advise to pass the training rows, where a nearly perfect model needs them."""
+    facts = spoken.get("unchecked")
+    return "Pass train=(X_train, y_train) too." if facts and facts["needs"] == "train" else ""
+
+
 def _not_learnt(content: ReportContent, _spoken: Mapping[str, Any]) -> str:
     target = shorten(content.target, 40)
     return "" if content.learnt else f"Do not use its predictions. Look for features that say more about {target}."
@@ -423,6 +444,7 @@ _Advice = Callable[["ReportContent", Mapping[str, Any]], str]
 _ADVICE: tuple[tuple[str, _Advice], ...] = (
     ("leak", partial(_if, "leak", "Find out when each column of the alarm is known. Then run again without it.")),
     ("skill", _not_learnt),
+    ("unchecked", _not_checked),
     ("dominant", _known_late),
     ("one_class", partial(_if, "one_class", "Test it on rows of every class.")),
     (
@@ -448,5 +470,6 @@ _ADVICE: tuple[tuple[str, _Advice], ...] = (
 )
 _SENTENCES: tuple[Callable[[ReportContent], Sentence | None], ...] = (
     *(_leak, _skill, _against_constant, _finds, _lack, _baselines, _features, _worse, _dominant),
+    _unchecked,
     *(_unseen, _one_class, _few_rows, _rare, _never_predicted, _duplicates, _calibration, _drift, _related),
 )

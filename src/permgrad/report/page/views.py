@@ -21,10 +21,11 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from permgrad.base.errors import InputError
+from permgrad.base.numerals import fixed, number
 from permgrad.report import style
 from permgrad.report.plots._base import PlotFigure
 from permgrad.report.plots.points import points
-from permgrad.report.words import clean, fixed, number, plain_text, shorten
+from permgrad.report.words import clean, plain_text, shorten
 
 if TYPE_CHECKING:
     from permgrad.evaluation.metrics import Metric

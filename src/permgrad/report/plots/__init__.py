@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 from permgrad.report.plots._base import PlotFigure
 from permgrad.report.plots.bar import bar, classes, features, signed_bars
-from permgrad.report.plots.classified import MOST_CALIBRATION_PANELS, calibration, confusion_matrix, roc_curves
+from permgrad.report.plots.classified import (
+    MOST_CALIBRATION_PANELS,
+    MOST_ROC_CURVES,
+    calibration,
+    confusion_matrix,
+    roc_curves,
+)
 from permgrad.report.plots.image import activation, image, overlay
 from permgrad.report.plots.interactions import effect_words, interactions, pair_effect
 from permgrad.report.plots.modality import branches, information, modality, shares
@@ -33,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MOST_CALIBRATION_PANELS",
+    "MOST_ROC_CURVES",
     "PlotAccessor",
     "PlotFigure",
     "activation",

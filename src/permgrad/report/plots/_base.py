@@ -26,8 +26,9 @@ from matplotlib.ticker import MaxNLocator
 
 from permgrad.base.errors import EnvironmentProblem, InputError, shown
 from permgrad.base.files import atomic_path, writing
+from permgrad.base.numerals import compact, fixed
 from permgrad.report import style
-from permgrad.report.words import clean, compact, fixed
+from permgrad.report.words import clean
 
 Floats = npt.NDArray[np.float64]
 
@@ -407,9 +408,7 @@ def plain_axis(axes: Any, which: str = "x") -> None:
 def _tick_text(value: float, _position: Any = None) -> str:
     if abs(value) < 1e-15:
         return "0"
-    if 1e-4 <= abs(value) < 1e6:
-        return compact(value, 6) if abs(value) < 1000 else fixed(value, 0)
-    return compact(value).replace("e+0", "e").replace("e−0", "e−").replace("e+", "e")
+    return fixed(value, 0) if 1000 <= abs(value) < 1e6 else compact(value, 6)
 
 
 def count_axis(axis: Any) -> None:

@@ -10,11 +10,12 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from permgrad.attribution.orders import sizes_of
+from permgrad.base.numerals import number, numbers
 from permgrad.report import choices, style
 from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import Floats, PlotFigure, styled
 from permgrad.report.ranks import rank_texts, shown_ranks
-from permgrad.report.words import clean, labels_of, number, numbers, quantity_of, valued
+from permgrad.report.words import clean, labels_of, quantity_of, valued
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation

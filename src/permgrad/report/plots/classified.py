@@ -10,11 +10,12 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from permgrad.base.errors import InputError
+from permgrad.base.numerals import number
 from permgrad.evaluation.calibration import reliability
 from permgrad.report import style
 from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import Floats, PlotFigure, styled
-from permgrad.report.words import labels_of, number, shorten, valued
+from permgrad.report.words import labels_of, shorten, valued
 
 
 @styled
@@ -50,7 +51,7 @@ def confusion_matrix(
     return figure
 
 
-MOST_CURVES = 10
+MOST_ROC_CURVES = 5
 MOST_POINTS = 400
 
 
@@ -64,7 +65,7 @@ def roc_curves(
     title: str = "",
     ax: Axes | None = None,
 ) -> PlotFigure:
-    """Draw one curve per class (of two classes the positive one), with its area. Of more than ten the ten worst.
+    """Draw one curve per class (of two classes the positive one), with its area. Of more than five the five worst.
 
     Classes of no row, or of all rows, have no curve and are named below the others.
     """
@@ -74,7 +75,7 @@ def roc_curves(
     wanted = [positive] if len(classes) == 2 else list(range(len(classes)))
     areas = {k: float(roc_auc_score(codes == k, table[:, k])) for k in wanted if 0 < np.sum(codes == k) < len(codes)}
     absent = [k for k in wanted if k not in areas][:3]
-    shown = sorted(areas, key=areas.__getitem__)[:MOST_CURVES] if len(areas) > MOST_CURVES else list(areas)
+    shown = sorted(areas, key=areas.__getitem__)[:MOST_ROC_CURVES] if len(areas) > MOST_ROC_CURVES else list(areas)
     names = {k: shorten(classes[k], 16) for k in [*shown, *absent]}
     outside = len(classes) > 2
     # Arranged by hand, in inches: constrained layout would make room for the right legend on the left, at the labels.
@@ -184,7 +185,7 @@ def _reliability_curves(
     )
     axes.plot(
         curve.predicted, curve.observed, "o-", color=style.TABULAR, markersize=4.2 if single else 3, linewidth=1.4,
-        markeredgecolor=style.PAPER, markeredgewidth=0.5, label="this network", zorder=3,
+        markeredgecolor=style.PAPER, markeredgewidth=0.5, label="this model", zorder=3,
     )  # fmt: skip
     base.unit_square(axes)
     words = f"calibration error {number(curve.error, 2)}\n(by chance {number(curve.chance, 2)})"

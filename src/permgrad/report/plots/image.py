@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
 from permgrad.base.errors import InputError
+from permgrad.base.numerals import number
 from permgrad.report import style
 from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import Floats, PlotFigure, styled
 from permgrad.report.plots._inputs import drawn_input
-from permgrad.report.words import number
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation

@@ -13,12 +13,14 @@ from matplotlib.patches import Polygon
 
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, error_in_words, shown, text_of
+from permgrad.base.numerals import number, numbers
 from permgrad.evaluation.cards import Sample
 from permgrad.evaluation.pair_effects import beyond_each, pair_effects
 from permgrad.report import choices, style
 from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import Floats, PlotFigure, styled
-from permgrad.report.words import clean, labels_of, number, numbers, quantity_of, shorten, valued
+from permgrad.report.plots.points import DATES
+from permgrad.report.words import clean, labels_of, quantity_of, shorten, valued
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -276,6 +278,8 @@ def _axis(axes: Any, side: str, axis: Mapping[str, Any], label: str) -> None:
     if axis["numeric"] and not axis["dates"]:
         base.plain_axis(axes, side)
         return
+    if axis["numeric"]:
+        getattr(axes, f"{side}axis").set_gid(DATES)
     places = range(len(axis["at"])) if not axis["numeric"] else (0, len(axis["at"]) - 1)
     ticks, words = zip(*((axis["at"][place], shorten(axis["label"][place], 12)) for place in places), strict=True)
     look: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if side == "x" else {}

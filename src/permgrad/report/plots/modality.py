@@ -12,12 +12,13 @@ from matplotlib.axes import Axes
 
 from permgrad.base.checks import check_choice, check_number
 from permgrad.base.errors import InputError, shown
+from permgrad.base.numerals import number
 from permgrad.evaluation.ranking import importance_shares
 from permgrad.report import choices, style
 from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import Floats, PlotFigure, styled
 from permgrad.report.sentences import entries_of, path_words, value_of
-from permgrad.report.words import clean, labels_of, number, quantity_of, valued
+from permgrad.report.words import clean, labels_of, quantity_of, valued
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation

@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.patches import Rectangle
 
+from permgrad.base.numerals import number, numbers
 from permgrad.evaluation.ranking import importance_shares
 from permgrad.report import choices, style
 from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import BESIDE_ROW, Floats, PlotFigure, note, one_panel, plain_axis, styled
-from permgrad.report.words import clean, labels_of, number, numbers, shorten, valued
+from permgrad.report.words import clean, labels_of, shorten, valued
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -119,10 +120,11 @@ def reliance(
     """Draw each model's shares of importance ``(folds, features)``: mean and range over folds.
 
     Shares are of the importances above 0 of a model on a fold, because the losses of different models differ in size.
+    NaN: the model does not have the feature, and nothing is drawn.
     """
-    shares = {name: np.stack(list(map(importance_shares, np.asarray(one)))) for name, one in importances.items()}
+    shares = {name: np.stack(list(map(known_shares, np.asarray(one)))) for name, one in importances.items()}
     means = np.stack([folds.mean(axis=0) for folds in shares.values()], axis=1)
-    order = choices.largest(means.mean(axis=1), top_n)
+    order = choices.largest(np.nan_to_num(means).mean(axis=1), top_n)
     labels = labels_of([names[i] for i in order])
     if len(shares) <= MOST_DOTS:
         figure = _dots({name: folds[:, order] for name, folds in shares.items()}, labels)
@@ -130,13 +132,19 @@ def reliance(
         figure = _cells(list(shares), means[order], labels)
     base.note_hidden(figure.axes[0], len(names) - len(order))
     leading = "; ".join(
-        f"{clean(name)}: {', '.join(clean(names[i]) for i in np.argsort(-column, kind='stable')[:3])}"
+        f"{clean(name)}: {', '.join(clean(names[i]) for i in np.argsort(-np.nan_to_num(column), kind='stable')[:3])}"
         for name, column in zip(shares, means.T, strict=True)
     )
     figure.description = (
         f"Shares of importance of {len(order)} of {len(names)} features by {len(shares)} models. Strongest: {leading}."
     )
     return figure
+
+
+def known_shares(importance: npt.ArrayLike) -> Floats:
+    """Return the shares of importances ``(features,)``, NaN where a model does not have the feature."""
+    values = np.asarray(importance, dtype=np.float64)
+    return np.where(np.isnan(values), np.nan, importance_shares(np.nan_to_num(values)))
 
 
 def _dots(shares: Mapping[str, Floats], labels: Sequence[str]) -> PlotFigure:
@@ -154,7 +162,7 @@ def _dots(shares: Mapping[str, Floats], labels: Sequence[str]) -> PlotFigure:
             markeredgewidth=0.6, label=label, zorder=3,
         )  # fmt: skip
     base.name_rows(axes, labels)
-    axes.set_xlim(-0.005, max(0.02, 1.04 * max(float(folds.max()) for folds in shares.values())))
+    axes.set_xlim(-0.005, max(0.02, 1.04 * max(float(np.nanmax(folds)) for folds in shares.values())))
     several = any(len(folds) > 1 for folds in shares.values())
     axes.set_xlabel("share of the model's importance" + " (dot: mean over folds, line: lowest to highest)" * several)
     axes.legend(
@@ -167,7 +175,8 @@ def _dots(shares: Mapping[str, Floats], labels: Sequence[str]) -> PlotFigure:
 def _cells(models: Sequence[str], table: Floats, labels: Sequence[str]) -> PlotFigure:
     figure, axes = base.one_panel(min(3.2 + 0.75 * len(models), 12.0), 1.7 + style.ROW * 1.1 * len(labels))
     texts = [[f"{value:.2f}".replace("0.", ".") if value >= 0.005 else "<.01" for value in row] for row in table]
-    names, most = labels_of(models, 26), float(table.max()) or 1.0
+    texts = np.where(np.isnan(table), "", texts).tolist()
+    names, most = labels_of(models, 26), float(np.nanmax(table)) or 1.0
     base.heat_table(axes, table, texts, (labels, names), most=most, size=style.SIZE_SMALL, aspect="auto")
     axes.xaxis.tick_top()
     base.name_columns(axes, names, slanted=True, degrees=32, side="left")

@@ -10,8 +10,12 @@ from matplotlib.collections import PathCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from permgrad.data.read.dates import date_text
+
 #: Figures with more numbers than this have none to take away: they would make the page heavy.
 MOST_NUMBERS = 3000
+#: The ``gid`` of an axis whose numbers are dates, in seconds since 1970 (UTC).
+DATES = "dates"
 HEADINGS = ["panel", "kind", "series", "x", "y", "x end", "y end"]
 _Line = list[Any]
 
@@ -35,12 +39,13 @@ def points(figure: Figure) -> list[_Line]:
             continue
         panel = axes.get_title() or axes.get_title(loc="left") or str(place)
         named = [_names(axis) for axis in (axes.xaxis, axes.yaxis)]
+        write = [_date if axis.get_gid() == DATES else _named for axis in (axes.xaxis, axes.yaxis)]
         for kind, series, *ends in _marks(axes):
             for at, names in enumerate(named):
                 middle = (ends[at] + ends[at + 2]) / 2 if ends[at + 2] is not None else None
                 if middle is not None and _named(middle, names) in names.values():
                     ends[at], ends[at + 2] = middle, None  # a bar beside a name
-            lines.append([panel, kind, series, *(_named(end, named[at % 2]) for at, end in enumerate(ends))])
+            lines.append([panel, kind, series, *(write[at % 2](end, named[at % 2]) for at, end in enumerate(ends))])
             if 4 * len(lines) > MOST_NUMBERS:
                 return []
     return [HEADINGS, *lines] if lines else []
@@ -85,6 +90,11 @@ def _names(axis: Any) -> dict[float, str]:
     names = {float(at): text.get_text() for at, text in zip(axis.get_ticklocs(), texts, strict=False)}
     numeric = all(text.replace("−", "").replace(".", "").replace(",", "").isdigit() for text in names.values() if text)
     return {} if numeric else {at: name for at, name in names.items() if name}
+
+
+def _date(value: Any, _names: dict[float, str]) -> str | None:
+    """Return seconds as a date, None where there is none."""
+    return None if value is None or not np.isfinite(float(value)) else date_text(float(value))
 
 
 def _named(value: Any, names: dict[float, str]) -> Any:

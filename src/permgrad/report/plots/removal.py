@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from matplotlib.axes import Axes
 
 from permgrad.base.errors import InputError
+from permgrad.base.numerals import number
 from permgrad.report import style
 from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import PlotFigure, styled
-from permgrad.report.words import number
 
 if TYPE_CHECKING:
     from permgrad.evaluation.explanations import Evaluation

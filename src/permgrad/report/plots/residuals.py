@@ -10,10 +10,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from permgrad.base.errors import InputError
+from permgrad.base.numerals import number
 from permgrad.report import style
 from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import Floats, PlotFigure, padded, plain_axis, styled
-from permgrad.report.words import clean, number, shorten, value_text
+from permgrad.report.words import clean, shorten, value_text
 
 MOST_POINTS = 4000
 #: Bins of the running median, fewest rows of a bin, and most levels of a category that are drawn.

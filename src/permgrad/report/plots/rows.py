@@ -11,11 +11,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
-from permgrad.base.errors import InputError
+from permgrad.base.errors import InputError, counted
+from permgrad.base.numerals import number, numbers
 from permgrad.report import choices, style
 from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import Floats, PlotFigure, styled
-from permgrad.report.words import clean, labels_of, number, numbers, quantity_of, towards, value_text, valued
+from permgrad.report.words import clean, labels_of, quantity_of, towards, value_text, valued
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -36,12 +37,14 @@ def beeswarm(
     top_n: int | None = 12,
     output: str | int | None = None,
     title: str | None = None,
+    label: str | None = None,
     ax: Axes | None = None,
 ) -> PlotFigure:
     """Draw one point per row and feature. The position is the attribution, the colour is the feature's value.
 
     Colours follow the rank of numbers, dates (also ISO dates as text) and ordered categories: low values are blue, high
-    ones orange. Values without an order, and missing ones, are grey.
+    ones orange. Values without an order, and missing ones, are grey. ``label`` is the label of the axis (None: the
+    quantity with its unit, and the output).
 
     Raises:
         InputError: If the explanation is global.
@@ -55,7 +58,8 @@ def beeswarm(
         sizes = np.where(finite, np.abs(values), 0.0).sum(axis=0) / finite.sum(axis=0)
     order = choices.largest(sizes, top_n)
     rows = base.thinned(len(values), MOST_POINTS)
-    height, default = 1.1 + 0.36 * len(order), f"{explanation.method}: every row"
+    some = f"{len(rows):,} of " if len(rows) < len(values) else ""
+    height, default = 1.1 + 0.36 * len(order), f"{explanation.method}: {some}{counted(len(values), 'row')}"
     figure, axes = base.one_panel(style.WIDTH, height, title, default)
     low, high = base.padded(np.append(values[:, order], 0.0), 0.04)
     points = [
@@ -72,7 +76,8 @@ def beeswarm(
     base.name_rows(axes, labels_of([explanation.names[i] for i in order]))
     axes.grid(visible=False, axis="x")
     axes.grid(axis="y", linewidth=0.5)
-    axes.set_xlabel(", ".join(filter(None, [quantity_of(explanation), towards(explanation, column)])))
+    default = ", ".join(filter(None, [quantity_of(explanation), towards(explanation, column)]))
+    axes.set_xlabel(default if label is None else clean(label))
     bar = base.colour_bar(axes, Normalize(0, 1), colours, "feature value", fraction=0.018, pad=0.02, aspect=40)
     bar.set_ticks([0.02, 0.98], labels=["low", "high"])
     bar.ax.tick_params(length=0)

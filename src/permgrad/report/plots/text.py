@@ -13,10 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from permgrad.base.errors import InputError
+from permgrad.base.numerals import number
 from permgrad.report import choices, style
 from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import Floats, PlotFigure, styled
-from permgrad.report.words import clean, number, quantity_of, shorten, towards, valued
+from permgrad.report.words import clean, quantity_of, shorten, towards, valued
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation

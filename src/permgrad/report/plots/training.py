@@ -12,10 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from permgrad.base.errors import InputError
+from permgrad.base.numerals import number
 from permgrad.report import style
 from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import Floats, PlotFigure, padded, plain_axis, styled
-from permgrad.report.words import clean, labels_of, number, shorten, valued
+from permgrad.report.words import clean, labels_of, shorten, valued
 
 CURVES = (("train_loss", "training", style.NEUTRAL), ("validation_loss", "validation", style.TABULAR))
 #: Slices in one picture.

@@ -10,10 +10,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from permgrad.base.errors import InputError
+from permgrad.base.numerals import number
 from permgrad.report import choices, style
 from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import Floats, PlotFigure, padded, plain_axis, styled
-from permgrad.report.words import clean, labels_of, number, shorten
+from permgrad.report.words import clean, labels_of, shorten
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation

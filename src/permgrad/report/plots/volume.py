@@ -11,12 +11,13 @@ from matplotlib.colors import Normalize
 
 from permgrad.base.checks import is_whole
 from permgrad.base.errors import InputError, shown
+from permgrad.base.numerals import number
 from permgrad.report import style
 from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import Floats, PlotFigure, styled
 from permgrad.report.plots._inputs import Shown, drawn_input
 from permgrad.report.plots.image import in_unit_range, lay_over
-from permgrad.report.words import clean, number
+from permgrad.report.words import clean
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation

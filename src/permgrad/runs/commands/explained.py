@@ -16,9 +16,10 @@ from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError, counted
 from permgrad.base.files import atomic_path, sweep, what_lies_at, writing
 from permgrad.base.locks import hold_folder
+from permgrad.base.numerals import compact
 from permgrad.report.plots.rows import stacks
 from permgrad.report.summary import order_sentence
-from permgrad.report.words import compact, value_text
+from permgrad.report.words import value_text
 from permgrad.runs.requests import ExplainRequest, Outcome
 from permgrad.runs.run.images import image_inputs
 

@@ -21,6 +21,7 @@ from permgrad.base.startup import loading
 from permgrad.data.types.positive import find_positive
 from permgrad.report.page import content as page
 from permgrad.report.page.content import ListedSection, LocalRows, ReportContent, RowSection
+from permgrad.report.units import in_plain_units
 from permgrad.runs.folder import documents
 from permgrad.runs.folder.documents import read_json, read_table_of, saved_explanation
 from permgrad.runs.folder.folder import RUN, STAGES, believed, lost_files, read_record
@@ -215,6 +216,7 @@ def report_content(folder: Path, record: Mapping[str, Any], model: Any) -> Repor
     data, store = documents.read_data(folder / documents.DATA), folder / "explanations"
     names = ("permgrad", "permgrad-paper", "integrated_gradients", "gradcam")
     main, paper, local, maps = (saved_explanation(folder, name) for name in names)
+    local = None if local is None else in_plain_units(local)
     with_images = images.is_image_model(model)
     rows = [] if local is None else _row_sections(read_json(store / "rows.json")["rows"], local, maps)
     if with_images:

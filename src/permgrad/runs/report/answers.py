@@ -14,6 +14,7 @@ from permgrad.base.random import generator
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.evaluation import listing
 from permgrad.evaluation.cards import Predict, Sample, feature_cards
+from permgrad.evaluation.cells import cells_of
 from permgrad.evaluation.segments import groups_of_rows
 from permgrad.report.page.content import CardsSection, ListedSection, LocalRows, SimilarRows
 from permgrad.runs.report.measured import Measured, Train
@@ -42,7 +43,7 @@ def card_sample(measured: Measured, table: pd.DataFrame, seed: int) -> tuple[Sam
         table=raw,
         outcome=outcome_columns(measured.truth[drawn], classes)[:, outputs],
         predicted=guess[drawn][:, outputs],
-        numbers={},
+        numbers=_dates(raw),
     )
 
     def predict(_places: Places, changed: pd.DataFrame) -> npt.NDArray[np.float64]:
@@ -52,10 +53,17 @@ def card_sample(measured: Measured, table: pd.DataFrame, seed: int) -> tuple[Sam
     return sample, predict, drawn, outputs
 
 
+def _dates(table: pd.DataFrame) -> dict[str, npt.NDArray[np.float64]]:
+    """Return the columns of dates, also those written as text, in seconds."""
+    texts = [name for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])]
+    cells = {name: cells_of(table[name], str(name)) for name in texts}
+    return {name: one.values for name, one in cells.items() if one.kind == "date" and one.values is not None}
+
+
 def cards_of(measured: Measured, table: pd.DataFrame, main: Explanation, seed: int) -> CardsSection:
     """Compute the cards of the strongest features on the rows that are reported."""
     sample, predict, drawn, outputs = card_sample(measured, table, seed)
-    names = main.ranking() if main.level == "feature" else []
+    names = main.ranking() if main.level == "feature" else _columns_by_rank(main, table)
     cards, curves = feature_cards(sample, names, np.arange(len(sample.raw)), predict)
     count = max((len(each) for each in curves.values()), default=0)
     return CardsSection(
@@ -66,6 +74,13 @@ def cards_of(measured: Measured, table: pd.DataFrame, main: Explanation, seed: i
         features=len(main.names),
         curve_rows=drawn[:count],
     )
+
+
+def _columns_by_rank(main: Explanation, table: pd.DataFrame) -> list[str]:
+    """Return the columns of a table, those of the most important feature or group first."""
+    groups = main.groups or {}
+    names = [column for name in main.ranking() for column in groups.get(name, (name,))]
+    return [name for name in dict.fromkeys(names) if name in table.columns]
 
 
 def listed_of(
@@ -81,7 +96,7 @@ def listed_of(
     drawn = generator(seed, "swarm rows").permutation(measured.rows)
     with_parts = [int(number) for one in explained for number in one.numbers]
     listed = listing.choose_listed(drawn, with_parts)
-    names = [name for name in main.ranking() if name in table.columns][:MOST_COLUMNS]
+    names = _columns_by_rank(main, table)[:MOST_COLUMNS]
     guess = measured.guess if measured.classes else measured.guess[:, None]
     truth = measured.places if measured.classes else measured.truth
     with keeping_warnings():

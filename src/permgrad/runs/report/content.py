@@ -39,6 +39,7 @@ from permgrad.report import plots
 from permgrad.report.page import content as page
 from permgrad.report.page.content import ReportContent
 from permgrad.report.plots._inputs import KINDS, shown_inputs
+from permgrad.report.units import in_log_odds, output_words
 from permgrad.report.words import listed
 from permgrad.runs.report.answers import card_sample, cards_of, listed_of
 from permgrad.runs.report.measured import Measured, Train
@@ -100,7 +101,7 @@ def take(measured: Measured, places: Places) -> tuple[Any, Any]:
     """Return some rows and their targets, in the user's form."""
     request, y = measured.request, measured.y
     targets = y.iloc[places] if hasattr(y, "iloc") else as_target(y)[places]
-    if len(places) == measured.rows:
+    if np.array_equal(places, np.arange(measured.rows)):
         return measured.inputs, y
     if isinstance(measured.model, nn.Module):
         return _taken(measured.inputs, places, measured.rows), targets
@@ -384,6 +385,7 @@ def _data(measured: Measured, train: Train | None, table: pd.DataFrame | None) -
         shared_rows=shared,
         blank_rows=blank,
         alike_rows=alike,
+        unchecked="" if shared is not None else "train" if train is None else "table",
         class_counts=pd.DataFrame(counts, index=list(measured.classes)) if counts else None,
         notes=[f"Task: {measured.task}, model: {measured.name}."],
     )
@@ -432,6 +434,8 @@ def _explain_rows(
     for place, (row, why) in enumerate(chosen.items()):
         facts = describe_row(rows, row, why)
         output = facts["output"] if len(local.outputs) > 1 else 0
+        if measured.positive in local.outputs:  # of two classes, as everywhere on the page
+            output = local.outputs.index(measured.positive)
         pictures = _pictures(local, place, output)
         text = f"Chosen as {why}."
         sections.append(
@@ -463,10 +467,10 @@ def _local(measured: Measured, rows: Places, seed: int) -> Explanation:
     if isinstance(measured.model, nn.Module) or subject.model is not None:
         with keeping_warnings():
             try:
-                return explain(measured.model, inputs, method="integrated_gradients", **options)
+                return in_log_odds(explain(measured.model, inputs, method="integrated_gradients", **options))
             except InputError:  # images drawn by a function, tokens without embeddings
                 pass
-    return explain(measured.model, inputs, **_SHAPLEY, **options)
+    return in_log_odds(explain(measured.model, inputs, **_SHAPLEY, **options))
 
 
 #: Arguments that only a loss over all rows has.
@@ -483,10 +487,11 @@ def _pictures(local: Explanation, row: int, output: int) -> list[tuple[Any, str]
     pictures = []
     for name, sides in shown_inputs(local).items():
         draw = getattr(plots, KINDS[sides])
-        words = f"What pushes the output up (blue) and down (orange), over the input {name}."
+        words = f"What moves the {output_words(local, 'prediction', output)} up (blue) and down (orange), over the "
+        words += f"input {name}."
         pictures.append((draw(local, row=row, input=name or None, output=output, title=""), words))
     if local.meta.get("tokens") is not None:
-        words = "The words of the row. Blue pushes the output up, orange down."
+        words = f"The words of the row. Blue moves the {output_words(local, 'prediction', output)} up, orange down."
         pictures.append((plots.text(local, row=row, output=output, title=""), words))
     return pictures
 

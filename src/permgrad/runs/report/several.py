@@ -30,7 +30,10 @@ LEAST_ROWS = 10
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A finished run: its record, its documents, and its predictions for the test rows by their number in the file."""
+    """A finished run: its record, its documents, and its predictions for the test rows by their number in the file.
+
+    ``seconds`` is how long the network was trained.
+    """
 
     folder: Path
     record: Mapping[str, Any]
@@ -38,6 +41,7 @@ class FinishedRun:
     metrics: Mapping[str, Any]
     predictions: pd.DataFrame
     explanation: Explanation | None
+    seconds: float | None = None
 
     @property
     def table(self) -> Any:
@@ -66,7 +70,16 @@ def read_run(folder: Path, record: Mapping[str, Any]) -> FinishedRun:
         dtype={"truth": str, "prediction": str} if classify else None,
         keep_default_na=False,
     )
-    return FinishedRun(folder, record, data, metrics, predictions, saved_explanation(folder, "permgrad"))
+    epochs = read_table_of(folder / "history.csv", "model", needs=("seconds",), numbers=("seconds",))
+    return FinishedRun(
+        folder,
+        record,
+        data,
+        metrics,
+        predictions,
+        saved_explanation(folder, "permgrad"),
+        float(epochs["seconds"].sum()),
+    )
 
 
 def compared(runs: Sequence[FinishedRun]) -> tuple[SideBySide, list[str]]:
@@ -107,17 +120,12 @@ def compared(runs: Sequence[FinishedRun]) -> tuple[SideBySide, list[str]]:
         classes=classes,
         positive=positives.pop() if len(positives) == 1 and len(classes) == 2 else None,
         seed=int(first.record["configuration"].get("seed") or 0),
-        seconds={label: _seconds(run) for label, run in zip(labels, runs, strict=True)},
+        seconds={label: run.seconds for label, run in zip(labels, runs, strict=True)},
         explanations={
             label: run.explanation for label, run in zip(labels, runs, strict=True) if run.explanation is not None
         },
     )
     return models, notes
-
-
-def _seconds(run: FinishedRun) -> float | None:
-    stage = run.record.get("stages", {}).get("model")
-    return float(stage["seconds"]) if isinstance(stage, Mapping) and "seconds" in stage else None
 
 
 def _check_alike(first: FinishedRun, other: FinishedRun) -> None:

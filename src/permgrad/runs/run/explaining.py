@@ -35,6 +35,7 @@ from permgrad.evaluation.related import (
     related_matrix,
 )
 from permgrad.report.ranks import training_words
+from permgrad.report.units import in_log_odds
 from permgrad.runs.folder.documents import rows_hash
 from permgrad.runs.folder.folder import CACHE, configuration_hash, read_record
 from permgrad.runs.refits import explain_refits
@@ -386,7 +387,8 @@ def _explain_swarm(
         # Of two classes the positive one, of more classes the most frequent one.
         label = pd.Series(run.y).value_counts(sort=False).reindex(run.classes).idxmax()
         output = local.outputs.index(str(label if inputs.positive is None else inputs.positive))
-    attributions = reading.Attributions(local.names, local.values[:, :, output], swarm, local, output)
+    odds = in_log_odds(local)
+    attributions = reading.Attributions(odds.names, odds.values[:, :, output], swarm, odds, output)
     if inputs.positive is not None and gradients.leads(run.work.request.preset):
         attributions = gradients.explain_all(run.explain, run.model, inputs, run.rows, folder)
     _write_reading(run, main, attributions)

@@ -95,7 +95,8 @@ def cuts(model: Any, inputs: Inputs, cost: tuple[float, float] | None = None) ->
     weights = np.ones(2) if model.class_weights_ is None else np.asarray(model.class_weights_, dtype=np.float64)
     shift = float(np.log(weights[place]) - np.log(weights[1 - place]))
     named_cuts: list[tuple[str, float]] = [("logit 0", 0.0), ("logit 0.5, as published", PUBLISHED_CUT)]
-    named_cuts.append((f"logit {shift:.3f}: corrected for the class weight", shift))
+    if shift:
+        named_cuts.append((f"logit {shift:.3f}: corrected for the class weight", shift))
     aims: dict[Criterion, str] = {"f1": "F1", "balanced_accuracy": "balanced accuracy"}
     aims |= {} if cost is None else {"cost": f"cost ({cost[0]:g} for a false {label}, {cost[1]:g} for a missed one)"}
     for aim, words in aims.items():

@@ -16,6 +16,7 @@ from permgrad.base.errors import InputError
 from permgrad.data.image_table import check_images, locate_images, pages_said, shared_images
 from permgrad.data.read.table import read_table
 from permgrad.report.page.content import ExtraSection, RowSection
+from permgrad.report.units import output_words
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.dividing import find_column
 
@@ -180,7 +181,8 @@ def where_in_images(main: Explanation | None) -> list[ExtraSection]:
 def overlays(section: RowSection, local: Explanation | None, maps: Explanation | None) -> list[tuple[Any, str]]:
     """Return a row's images with the attributions of their patches, and with their activation maps."""
     pictures = []
-    sides = ((local, "What pushes the output up (blue) and down (orange)"), (maps, "Grad-CAM"))
+    up = "" if local is None else output_words(local, "prediction", section.output)
+    sides = ((local, f"What moves the {up} up (blue) and down (orange)"), (maps, "Grad-CAM"))
     for explanation, words in sides:
         if explanation is None:
             continue

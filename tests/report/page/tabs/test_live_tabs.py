@@ -14,7 +14,7 @@ from tests.report.conftest import HOSTILE
 
 from permgrad.evaluation.distributions import describe_columns
 from permgrad.evaluation.drift import both_parts, find_drift
-from permgrad.evaluation.error_bands import error_bands
+from permgrad.evaluation.error_bands import covering, error_bands
 from permgrad.evaluation.intervals import holds, score_intervals
 from permgrad.evaluation.segments import find_segments, worse_groups
 from permgrad.evaluation.skill import Predicted
@@ -26,6 +26,7 @@ from permgrad.report.page.tabs import data, decisions, trust
 
 EVIL = [name for name in dict.fromkeys(HOSTILE) if name.strip()]
 ROWS = 400
+CUTS = {"shift": 0.0, "held_out_rows": 9, "share_positive": 0.5, "test": []}
 
 
 def table(rows: int, seed: int) -> pd.DataFrame:
@@ -140,12 +141,44 @@ def test_bands_of_errors():
     guess[0] = np.nan
     result = error_bands(truth, guess)
     assert result["rows"] == 999 == sum(band["rows"] for band in result["bands"])
-    assert result["within"][50] == pytest.approx(np.nanmedian(np.abs(truth - guess)))
+    assert result["exact"]
+    assert covering(result["sizes"], 0.5) == pytest.approx(np.nanmedian(np.abs(truth - guess)))
     band = result["bands"][3]
     inside = (guess >= band["low"]) & (guess <= band["high"])
     assert inside.sum() == band["rows"]
     assert band["errors"][2] == pytest.approx(np.median((truth - guess)[inside]))
+    assert max(one["rows"] for one in result["bands"]) - min(one["rows"] for one in result["bands"]) <= 1
+    limit = 0.7
+    for one in result["bands"]:
+        members = (guess >= one["low"]) & (guess <= one["high"])
+        assert (one["sizes"] <= limit).sum() == (np.abs(truth - guess)[members] <= limit).sum()
     assert error_bands([], [])["bands"] == []
+
+
+def test_equal_predictions_are_in_one_band():
+    truth = np.arange(400.0)
+    assert [one["rows"] for one in error_bands(truth, np.full(400, 5.0))["bands"]] == [400]
+    few = error_bands(truth, np.repeat([1.0, 2.0, 3.0, 4.0], 100))["bands"]
+    assert [(one["low"], one["high"], one["rows"]) for one in few] == [(k, k, 100) for k in (1.0, 2.0, 3.0, 4.0)]
+
+
+def test_many_rows_are_told_about():
+    truth = np.random.default_rng(0).normal(size=30_000)
+    result = error_bands(truth, truth + np.random.default_rng(1).normal(size=30_000))
+    assert not result["exact"]
+    assert all(len(one["sizes"]) == 400 for one in result["bands"])
+
+
+def test_the_costs_of_a_run_are_where_the_fields_start():
+    content = content_of("classification", ("no", "yes"))
+    content.metrics = {"cuts": {**CUTS, "positive": "yes", "cost": [1.0, 5.0]}}
+    assert decisions.live_data(content)["cost"] == [1.0, 5.0]
+    assert "The loss in training was weighted" not in render_report(content)
+    content.positive = "no"
+    assert decisions.live_data(content)["cost"] == [5.0, 1.0], "the other class is the positive one"
+    content.metrics["cuts"]["shift"] = 2.02
+    assert "The loss in training was weighted, which shifts every logit by about 2.02" in render_report(content)
+    assert decisions.live_data(content_of("classification"))["cost"] is None
 
 
 def test_many_classes_and_wide_tables_stay_small():
@@ -181,6 +214,7 @@ _PROBE = """
     seen.typed = words("decisions");
     seen.cells = all("#decisions .lively table td").map((one) => one.textContent);
     if (costs.length) {
+      seen.costs = costs.map((one) => one.value);
       set(costs[0], 1);
       set(costs[1], 7);
       all("#decisions .controls button")[0].click();
@@ -222,7 +256,9 @@ def seen_in_browser(content: ReportContent, typed: str, folder) -> dict:
 @needs_browser
 def test_classes_in_a_browser(tmp_path):
     content = content_of("classification")
+    content.metrics = {"cuts": {**CUTS, "positive": content.positive, "cost": [2.0, 3.5]}}
     seen = seen_in_browser(content, "0.3", tmp_path)
+    assert seen["costs"] == ["2", "3.5"], "those of the run"
     scored = content.predictions
     member, scores = scored.truth == EVIL[2], scored.probabilities[:, 1]
     expected = metrics_at(member, scores, 0.3, positive=True)
@@ -254,7 +290,7 @@ def test_numbers_in_a_browser(tmp_path):
     error = np.abs(content.predictions.truth - content.predictions.predictions)
     share = float(re.match(r"(\d+)", seen["typed"][0])[1]) / 100
     assert 0.2 < share < 0.95, "the precondition: some rows are within, others not"
-    assert share == pytest.approx((error <= 25).mean(), abs=0.011)
+    assert share == pytest.approx((error <= 25).mean(), abs=0.00501), "counted, not interpolated"
     assert "test rows are predicted to within 25." in seen["typed"][0]
     assert seen["worst"][0].startswith("Clearly worse: ")
     assert {"decisions-errors", "decisions-within"} <= {name for name, *_ in seen["figures"]}

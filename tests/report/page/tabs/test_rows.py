@@ -1,8 +1,11 @@
 """The tab Rows in a real browser: search, filters, parts that add up, similar rows, images, words, hostile strings."""
 
+# ruff: noqa: E501 — scripts
+
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 import pandas as pd
@@ -48,10 +51,14 @@ Rows.explainBy((box, row) => { box.append(`computed for ${rows.numbers[row]}`); 
 seen.own = words(".row-page > div")[0];
 Page.go("rows", "30");
 seen.computed = [words(".row-page > div")[0], words(".row-page > details summary")[0]];
+seen.cells = all(".row-page details tbody td.whole").map((one) => [one.textContent, getComputedStyle(one).whiteSpace]);
 seen.hints = ["nothing", "foo > 3", "customer > 3"].map((wish) => Rows.hint(rows, wish));
 const some = [{ name: "a", value: 1 }, { name: "b", value: 1e-12 }, { name: "c", value: -2 }];
 seen.strongest = Rows.strongest(some, { count: 2, value: 0.5 });
 seen.file = Rows.file(rows, [0]);
+const day = (row) => `2024-01-${String(1 + (row >> 1)).padStart(2, "0")}${row % 2 ? " 12:00:00" : ""}`;
+const dated = { ...rows, columns: [], identifiers: [{ name: "day", levels: rows.all.map(day), text: day }] };
+seen.dates = ["day = 2024-01-07", "day >= 2024-01-20", "day < 2024-01-03 12:00", "2024-01-07", "day = 2024-01"].map((words) => Rows.search(dated, { words }).length);
 const times = [];
 for (const row of rows.all) {
   const start = performance.now();
@@ -69,6 +76,11 @@ const value = selects.find((one) => one.closest("label").textContent.startsWith(
 seen.groups = [...value.options].map((one) => one.text);
 choose(value, "missing");
 seen.listed = words("#rows .chooser tbody td:first-child").map(Number);
+seen.wrongExplained = numbers({ show: "wrong", explained: true });
+choose(selects.find((one) => one.closest("label").textContent.startsWith("Segment")), "all");
+choose(selects[0], "wrong");
+all("#rows .controls .check input").find((one) => one.closest("label").textContent === "only explained").click();
+seen.counted = words("#rows .chooser .count")[0];
 seen.kinds = [...all("#rows .controls select")[0].options].map((one) => one.text);
 return seen;
 """
@@ -128,6 +140,25 @@ def test_rows_are_found_by_number_value_class_segment_and_kind(seen, content):
     assert seen["order"] == number[np.argsort(of_truth)[:3]].tolist()
     third = listed.table.iloc[:, 0].sort_values().iloc[15]
     assert seen["segment"] == number[listed.table.iloc[:, 0] < third].tolist()
+
+
+@needs_browser
+def test_numbers_in_cells_are_not_broken(seen):
+    assert len(seen["cells"]) > 5
+    assert all(re.fullmatch(r"−?[\d.]+", text) and space == "nowrap" for text, space in seen["cells"])
+
+
+@needs_browser
+def test_wrong_rows_that_are_explained_are_found_together(seen):
+    both = [number for number in seen["wrong"] if number < 90]  # the first thirty rows are explained
+    assert seen["wrongExplained"] == both
+    assert 0 < len(both) < len(seen["wrong"])
+    assert f" of {len(both)} rows." in seen["counted"]
+
+
+@needs_browser
+def test_rows_are_found_by_dates(seen):
+    assert seen["dates"] == [2, 22, 5, 2, 60]
 
 
 @needs_browser
@@ -229,6 +260,11 @@ def test_both_tabs_can_be_read_by_everybody(content, tmp_path, width, dark):
 
 
 # ---- data ------------------------------------------------------------------------------------------------------------
+def test_dates_are_written_without_the_time_of_day_at_midnight():
+    days = pd.DataFrame({"day": pd.to_datetime(["2024-01-04", "2024-01-05"])})
+    assert columns_data(days)[0]["levels"] == ["2024-01-04", "2024-01-05"]
+
+
 def test_numbers_are_packed_exactly():
     kinds = [
         numbers_data(np.array(values, dtype=float)) for values in ([1, 255], [1, 256], [-1, 5], [0.5, 1], [np.nan])

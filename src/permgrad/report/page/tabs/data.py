@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from permgrad.base.errors import by_count, counted
+from permgrad.base.numerals import number, percent
 from permgrad.data.read.dates import date_text
 from permgrad.data.splitting import blank_words
 from permgrad.report.page.tab import Tab
 from permgrad.report.page.views import SectionView, TableView, figures_of, frame_table, names, table_of
-from permgrad.report.sentences import drift_words, drifted_words
-from permgrad.report.words import clean, number, p_text, percent, shorten, value_text
+from permgrad.report.sentences import MEASURES_OF_LEAKS, down, drift_words, drifted_words, unchecked_words
+from permgrad.report.words import clean, p_text, shorten, value_text
 
 if TYPE_CHECKING:
     from permgrad.report.page.content import DataSection, ReportContent
@@ -48,6 +49,31 @@ def table(section: SectionView, content: ReportContent) -> None:
         shown = frame_table(frame, "Columns of the table with their types.", sortable=True)
         section.table(shown, f"Columns ({len(frame)})")
     section.pairs(stored.card)
+
+
+def leaks(section: SectionView, content: ReportContent) -> None:
+    """Which columns alone predict the target nearly perfectly, if any was searched."""
+    stored = content.data
+    if stored is None:
+        return
+    target = shorten(content.target, 40)
+    if not stored.leaks:
+        if stored.unchecked:
+            section.text(unchecked_words(content.target, stored.unchecked))
+        elif stored.described.get("columns"):
+            section.text(f"No column alone predicts {target} nearly perfectly.")
+        return
+    section.text(
+        f"Each of these columns alone predicts {target} nearly perfectly, on rows that its model has not seen: by a "
+        "lookup of equal or close values, or by a straight line. Such a column may be made from the target, or known "
+        "only afterwards. Then every score of this report is too good."
+    )
+    columns = [
+        names([one["column"] for one in stored.leaks], "column"),
+        names([MEASURES_OF_LEAKS[one["metric"]] for one in stored.leaks], "measure"),
+        figures_of("score", [one["score"] for one in stored.leaks], down),
+    ]
+    section.table(table_of("1 is perfect. Reported from 0.98 on.", columns))
 
 
 # ---- training against test rows --------------------------------------------------------------------------------------
@@ -188,6 +214,7 @@ TAB = Tab(
     title="Data",
     sections=(
         ("table", "Data and split", table),
+        ("leaks", "Columns that give the target away", leaks),
         ("columns", "Training against test rows", columns),
         ("related", "Columns that depend on others", related),
     ),

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from permgrad.base.numerals import fixed, number, percent
 from permgrad.evaluation.calibration import per_class
-from permgrad.evaluation.error_bands import error_bands
+from permgrad.evaluation.error_bands import covering, error_bands
 from permgrad.evaluation.thresholds import choose_threshold, metrics_at, operating_points
 from permgrad.report import plots
+from permgrad.report.page.page_data import packed
 from permgrad.report.page.tab import Tab
 from permgrad.report.page.views import SectionView, TableView, as_count, figures_of, names, table_of
-from permgrad.report.words import clean, fixed, number, percent, shorten, texts_of
+from permgrad.report.words import clean, shorten, texts_of
 
 if TYPE_CHECKING:
     from permgrad.report.page.content import ReportContent
@@ -107,7 +109,7 @@ def tolerance(section: SectionView, content: ReportContent) -> None:
     bands = _bands(content)
     if bands is None:
         return
-    half, nine = bands["within"][50], bands["within"][90]
+    half, nine = (covering(bands["sizes"], share) for share in (0.5, 0.9))
     section.text(
         f"Half of the test rows are predicted to within {number(half)}, nine in ten to within {number(nine)} (in units "
         f"of {shorten(content.target, 40)}). Choose the error that you can accept to see how many predictions are good "
@@ -120,8 +122,8 @@ def tolerance(section: SectionView, content: ReportContent) -> None:
             figures_of("to", [one["high"] for one in lines]),
             figures_of("rows", [one["rows"] for one in lines], as_count),
             figures_of("median error", [one["errors"][2] for one in lines]),
-            figures_of("half within", [one["within"][10] for one in lines]),
-            figures_of("nine in ten within", [one["within"][18] for one in lines]),
+            figures_of("half within", [covering(one["sizes"], 0.5) for one in lines]),
+            figures_of("nine in ten within", [covering(one["sizes"], 0.9) for one in lines]),
         ]
         caption = "Test rows by prediction. Error: truth − prediction. Within: the largest error of so many rows."
         section.table(table_of(caption, columns))
@@ -155,7 +157,10 @@ def _class_mistakes(section: SectionView, content: ReportContent) -> None:
         positive = content.positive_place(scored.classes)
         roc = plots.roc_curves(scored.truth, scored.probabilities, list(scored.classes), positive=positive)
         versus = "" if len(scored.classes) == 2 else ", each class versus the rest"
-        pictures.append((roc, f"ROC curves{versus}. The diagonal is guessing."))
+        worst = f" The {plots.MOST_ROC_CURVES} classes with the smallest areas." * (
+            len(scored.classes) > plots.MOST_ROC_CURVES
+        )
+        pictures.append((roc, f"ROC curves{versus}.{worst} The diagonal is guessing."))
     if pictures:
         # Side by side, those of many classes would be too small to read.
         section.figures(pictures, beside=len(labels) <= 3)
@@ -214,10 +219,14 @@ def cuts(section: SectionView, content: ReportContent) -> None:
     if not stored:
         return
     positive = clean(stored["positive"])
+    weighted = "The loss in training was weighted, which shifts every logit by about "
+    weighted += (
+        f"{number(stored['shift'])} (the logarithm of the weight), so both classes are not equally likely at 0. "
+    )
+    weighted = weighted if stored["shift"] else ""
     section.text(
-        f"A row is predicted as {positive} if its logit is above the threshold. The loss in training was weighted, "
-        f"which shifts every logit by about {number(stored['shift'])} (the logarithm of the weight), so both classes "
-        "are not equally likely at 0. The right threshold depends on the cost of each error.",
+        f"A row is predicted as {positive} if its logit is above the threshold. {weighted}The right threshold depends "
+        "on the cost of each error.",
         f"Thresholds were chosen on {stored['held_out_rows']:,} rows held out of training, never on test rows. "
         f"{percent(stored['share_positive'])} of the test rows are {positive}, so accuracy alone is not enough.",
     )
@@ -234,7 +243,11 @@ def live_data(content: ReportContent) -> Mapping[str, Any] | None:
     """Return what the script needs: counts at thresholds of each class, or errors by prediction."""
     if content.task == "regression":
         bands = _bands(content)
-        return None if bands is None else {"target": clean(content.target), **bands}
+        if bands is None:
+            return None
+        lines = [{**one, "sizes": packed(one["sizes"])} for one in bands["bands"]]
+        start = [covering(bands["sizes"], share) for share in (0.5, 0.99)]
+        return {"target": clean(content.target), "exact": bands["exact"], "start": start, "bands": lines}
     scored = _probabilities(content)
     if scored is None:
         return None
@@ -248,7 +261,16 @@ def live_data(content: ReportContent) -> Mapping[str, Any] | None:
     for place in places:
         points = operating_points(truth == classes[place], table[:, place], most)
         shown.append({"name": clean(classes[place]), **points})
-    return {"classes": shown, "all": len(classes)}
+    return {"classes": shown, "all": len(classes), "cost": _costs(content, classes)}
+
+
+def _costs(content: ReportContent, classes: Any) -> list[float] | None:
+    """Return the costs of a false alarm and of a miss that the run was given (``--cost``)."""
+    stored = (content.metrics or {}).get("cuts") or {}
+    if stored.get("cost") is None:
+        return None
+    same = str(stored["positive"]) == str(classes[content.positive_place(classes)])
+    return list(stored["cost"]) if same else list(reversed(stored["cost"]))
 
 
 TAB = Tab(

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from permgrad.base.numerals import number
 from permgrad.report import plots
 from permgrad.report.page.tab import Tab
 from permgrad.report.page.views import SectionView, figures_of, frame_table, names, table_of
 from permgrad.report.sentences import entries_of, interaction_words, is_hybrid, map_words, no_share_words, path_words
-from permgrad.report.words import clean, duration, number, quantity_of
+from permgrad.report.words import clean, duration, quantity_of
 
 if TYPE_CHECKING:
     from permgrad.report.page.content import ReportContent

@@ -8,6 +8,9 @@ from dataclasses import replace
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from permgrad.base.numerals import number, numbers, percent
 from permgrad.report import plots
 from permgrad.report.page.cards_data import features_data
 from permgrad.report.page.tab import Tab
@@ -15,27 +18,19 @@ from permgrad.report.page.tabs.details import branches
 from permgrad.report.page.tabs.together import nothing_together
 from permgrad.report.page.views import Mark, SectionView, TableView, as_count, figures_of, names, table_of
 from permgrad.report.ranks import RANKS, rank_texts, shown_ranks, training_words
-from permgrad.report.units import advantage, error_without, in_shares
-from permgrad.report.words import (
-    clean,
-    confidence_words,
-    number,
-    numbers,
-    p_text,
-    percent,
-    quantity_of,
-    shorten,
-    unit_words,
-)
+from permgrad.report.units import BEYOND_ALL, advantage, error_without, in_shares
+from permgrad.report.words import clean, confidence_words, p_text, quantity_of, shorten, unit_words
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
-    from permgrad.report.page.content import ReportContent
+    from permgrad.report.page.content import CardsSection, ReportContent
 
 #: Rows that a value has at least if its mean outcome is compared in a sentence, and features of the first figures.
 _USABLE, _DRAWN = 30, 25
 #: Features that are drawn with the data on paper. Cards show the others on the screen.
 _BESIDE = 3
+#: Classes whose mean probabilities are printed.
+_CLASSES = 4
 
 
 def ranking(section: SectionView, content: ReportContent) -> None:
@@ -49,9 +44,11 @@ def ranking(section: SectionView, content: ReportContent) -> None:
         explanation = in_shares(explanation, whole)
         section.text(
             "The advantage of the model is what it has learned: how much lower its loss is than that of a constant. "
-            "The importance of a feature is the part of the advantage that is lost when the feature is shuffled: each "
-            "row gets the value of another row. 0\u00a0% means that the model does not need it. The numbers need not "
-            "add up to 100\u00a0%: features can back each other up, or need each other."
+            "The importance of a feature is the part of the advantage that is lost when the feature is shuffled: "
+            "each row gets the value of another row. 0\u00a0% means that the model does not need it. The numbers "
+            "need not add up to 100\u00a0%: features can back each other up, or need each other."
+            + f" {BEYOND_ALL}"
+            * bool(np.nanmax(explanation.values[:, 0], initial=0) > 100)
         )
     elif "loss" in str(explanation.meta.get("quantity", "")):
         section.text(
@@ -98,6 +95,26 @@ def one_by_one(section: SectionView, content: ReportContent) -> None:
                 plots.direction(explanation, title=""), "Mean prediction by feature value. All panels share one scale."
             )
         beside_the_data(section, content)
+        if not directed and not (content.reading or {}).get("features") and content.cards is not None:
+            _on_paper(section, content.cards)
+
+
+def _on_paper(section: SectionView, stored: CardsSection) -> None:
+    """Add the mean predictions of the strongest features, where nothing else stands without JavaScript."""
+    drawn = [card for card in stored.cards if "mean" in card][:_BESIDE]
+    if not drawn:
+        section.text("The features are made of several columns, so there is no single value to change.")
+    for card in drawn:
+        means = np.asarray(card["mean"])
+        moved = np.sort(np.argsort(means.min(axis=0) - means.max(axis=0), kind="stable")[:_CLASSES])
+        what, labels = ("prediction", ["prediction"]) if stored.classes is None else ("probability", stored.classes)
+        write: Callable[[float], str] = number if stored.classes is None else percent
+        columns = [figures_of(clean(labels[k]), means[:, k], write) for k in moved]
+        signed = card["numeric"] and not card["dates"]
+        values = [label.replace("-", "−") if signed else label for label in card["label"]]
+        caption = f"The mean {what} if only {clean(card['feature'])} is set to a value, and all else stays as it is."
+        caption += f" The {_CLASSES} classes that change most." * (len(labels) > _CLASSES)
+        section.table(table_of(caption, [names(values, "value"), *columns], sortable=False))
 
 
 def ranking_table(

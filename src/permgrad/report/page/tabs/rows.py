@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from permgrad.report import plots
+from permgrad.report.choices import pick_output
 from permgrad.report.page.rows_data import rows_data
 from permgrad.report.page.tab import Tab
 from permgrad.report.page.views import SectionView
+from permgrad.report.plots.rows import MOST_POINTS
 from permgrad.report.sentences import map_words
+from permgrad.report.units import output_words, scale_words
 from permgrad.report.words import clean
 
 if TYPE_CHECKING:
@@ -28,14 +31,15 @@ def single_rows(section: SectionView, content: ReportContent) -> None:
 
 def _chosen(section: SectionView, content: ReportContent) -> None:
     """Add a few rows with their pictures."""
-    label = clean(content.target) if content.task == "regression" else None
     for row in content.rows:
         section.add("heading", clean(row.title))
         section.text(clean(row.text) if row.text else "")
+        output = shown_output(content, row.explanation, row.output)
+        label = output_words(row.explanation, content.target, output)
         section.figure(
-            plots.waterfall(row.explanation, row=row.row, output=row.output, title="", label=label),
-            "From the baseline's output (bottom) to this row's output (top), feature by feature."
-            + baseline_words(row.explanation),
+            plots.waterfall(row.explanation, row=row.row, output=output, title="", label=label),
+            f"From the baseline's {label} (bottom) to this row's (top), feature by feature."
+            f"{baseline_words(row.explanation)}{scale_words(row.explanation)}",
         )
         if row.heat is not None and content.image_counts:
             section.figure(plots.activation(row.image, row.heat), clean(row.heat_title))
@@ -47,15 +51,27 @@ def all_rows(section: SectionView, content: ReportContent) -> None:
     """Many rows in one plot."""
     if content.local is None:
         return
+    output = shown_output(content, content.local, None)
+    label = output_words(content.local, content.target, output)
+    count = min(len(content.local.values), MOST_POINTS)
+    rows = (content.metrics or {}).get("rows", {}).get("test")
+    some = f"{count:,} of the {rows:,}" if isinstance(rows, int) and rows > count else f"the {count:,}"
     section.text(
-        "Each point is one row. Right: the feature pushes this row's output up, compared with the baseline. Left: down."
-        f"{baseline_words(content.local)}"
+        f"Each point is one of {some} test rows. Right: the feature moves this row's {label} up, compared with "
+        f"the baseline. Left: down.{baseline_words(content.local)}{scale_words(content.local)}"
     )
     section.figure(
-        plots.beeswarm(content.local, title=""),
-        "What each feature adds to the output of every row. Colour is the feature's value. Grey values have no order "
-        "or are missing.",
+        plots.beeswarm(content.local, output=output, title="", label=f"part of the {label}"),
+        f"What each feature adds to the {label} in {some} test rows. Colour is the feature's value. Grey values have "
+        "no order or are missing.",
     )
+
+
+def shown_output(content: ReportContent, explanation: Explanation, output: Any) -> int:
+    """Return the position of the output shown: of two classes the positive one, as everywhere on the page."""
+    if content.task == "classification" and len(explanation.outputs) == 2:
+        return content.positive_place(explanation.outputs)
+    return pick_output(explanation, output)
 
 
 def baseline_words(explanation: Explanation) -> str:
@@ -67,7 +83,7 @@ def baseline_words(explanation: Explanation) -> str:
 TAB = Tab(
     name="rows",
     title="Rows",
-    sections=(("single-rows", "Row by row", single_rows), ("all-rows", "All rows at once", all_rows)),
+    sections=(("single-rows", "Row by row", single_rows), ("all-rows", "Many rows at once", all_rows)),
     data=rows_data,
     scripts=("features.js", "rows.js"),
 )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from permgrad.base import errors
+from permgrad.base.numerals import fixed, number
 from permgrad.evaluation.metrics import Metric, metrics
 from permgrad.report.page.headline import constant_label
 from permgrad.report.page.tab import Tab
@@ -20,7 +21,7 @@ from permgrad.report.page.views import (
     table_of,
 )
 from permgrad.report.sentences import competitor_label
-from permgrad.report.words import clean, duration, fixed, number, shorten
+from permgrad.report.words import clean, duration, shorten
 
 if TYPE_CHECKING:
     from permgrad.report.page.content import ReportContent

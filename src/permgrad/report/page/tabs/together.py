@@ -7,23 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from permgrad.base.errors import by_count, counted
+from permgrad.base.numerals import number, numbers, percent
 from permgrad.report import plots
 from permgrad.report.choices import OTHERS, pairs_of
 from permgrad.report.page.page_data import packed
 from permgrad.report.page.tab import Tab
 from permgrad.report.page.views import SectionView, figures_of, names, table_of
 from permgrad.report.units import advantage, in_shares
-from permgrad.report.words import (
-    clean,
-    confidence_words,
-    listed,
-    number,
-    numbers,
-    p_text,
-    percent,
-    quantity_of,
-    shorten,
-)
+from permgrad.report.words import clean, confidence_words, listed, p_text, quantity_of, shorten
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -60,7 +51,7 @@ def looked_at(explanation: Explanation) -> str:
         whose = f"{players} features"
         if OTHERS in explanation.names:
             whose = f"the {players - 1} most important features, and of all others as one,"
-        return f"All {counted(total, 'pair')} of {whose} were looked at."
+        return f"{by_count(total, f'The only pair of {whose} was', f'All {total:,} pairs of {whose} were')} looked at."
     words = f"{count:,} of {total:,} pairs ({percent(count / total)}) were measured, chosen by a pilot on fewer rows."
     if (bound := about.get("bound")) and explanation.meta.get("unit") != "%":
         words += f" With 95\u00a0% certainty no other pair is further from 0 than {number(float(bound))}."

@@ -11,6 +11,7 @@ import pandas as pd
 
 from permgrad.attribution.top import top_words
 from permgrad.base.errors import counted
+from permgrad.base.numerals import number, numbers, percent
 from permgrad.evaluation.ranking import spearman, usual_k
 from permgrad.evaluation.segments import FEWEST_ROWS, worse_groups
 from permgrad.report import plots
@@ -24,21 +25,9 @@ from permgrad.report.page.verdict import (
 )
 from permgrad.report.page.views import SectionView, TableView, as_count, figures_of, names, table_of
 from permgrad.report.ranks import rank_texts, shown_ranks, training_text, training_words
-from permgrad.report.sentences import no_segment_words, reliability_words, segment_words
+from permgrad.report.sentences import no_segment_words, reliability_words, segment_words, unchecked_words
 from permgrad.report.units import advantage
-from permgrad.report.words import (
-    clean,
-    confidence_words,
-    listed,
-    number,
-    numbers,
-    p_text,
-    percent,
-    quantity_of,
-    shorten,
-    texts_of,
-    unit_words,
-)
+from permgrad.report.words import clean, confidence_words, listed, p_text, quantity_of, shorten, texts_of, unit_words
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -60,8 +49,12 @@ _RELATED = "Some important features move together, so importance may be shared b
 def caveats(section: SectionView, content: ReportContent) -> None:
     """Everything that speaks against the numbers of this report, in one list."""
     section.items([*doubts(content), *(clean(words) for words in content.warnings)])
+    needs = "" if content.data is None else content.data.unchecked
     if not section.blocks:
-        section.text("None of the checks of this report found a reason for doubt.")
+        made = "that were made" if needs else "of this report"
+        section.text(f"None of the checks {made} found a reason for doubt.")
+    if needs and not any(one["facts"]["kind"] == "unchecked" for one in verdict(content)):
+        section.text(unchecked_words(content.target, needs))
     if content.related:
         section.add("link", ("Data: Columns that depend on others", "related"))
     section.add("heading", "What no report can show")
@@ -191,7 +184,8 @@ def _interval_groups(
     whole, share = counted(len(groups), "group"), "the 95\u00a0% interval of this share"
     first = f"In {below:,} of the {whole}, {share} is below" if below else f"In none of the {whole} is {share} below"
     section.text(
-        f"{first} {percent(scored['coverage'])}. By chance, it would be in about {number(0.025 * len(groups), 2)}. "
+        f"{first} {percent(scored['coverage'])}. By chance alone, about {number(0.025 * len(groups), 2)} "
+        f"such groups are expected. "
         f"In Python, model.{call}(X, groups=…) makes the share hold in each group of a column.",
     )
     columns = [
@@ -275,12 +269,14 @@ def reading(section: SectionView, content: ReportContent) -> None:
         if advantage(explanation, content.metrics or {}) is None:
             quantity = quantity_of(explanation)
             meaning = f"{quantity[:1].upper()}{quantity[1:]}. {unit_words(explanation)}".strip()
-        terms["Importance"] = f"{meaning} Numbers of different features, classes and paths can be compared."
+        paths = len(explanation.parts) > 1 and content.image_counts
+        alike = ["features", *["classes"] * (len(explanation.outputs) > 1), *["paths"] * paths]
+        terms["Importance"] = f"{meaning} Numbers of different {listed(alike)} can be compared."
         if explanation.low is not None:
             terms["Interval"] = INTERVAL.format(confidence=confidence_words(explanation), noun=content.noun)
         if explanation.p_values is not None:
             terms["p"] = P_VALUE
-        if len(explanation.parts) > 1 and content.image_counts:
+        if paths:
             terms["Paths"] = PATHS
     section.add("terms", terms.items())
 
@@ -437,7 +433,7 @@ def live_data(content: ReportContent) -> Mapping[str, Any] | None:
     }
 
 
-_MORE = ("observed", "predicted", "recall", "false_alarms")
+_MORE = ("observed", "predicted", "recall", "false_alarms", "same_as")
 
 TAB = Tab(
     name="trust",

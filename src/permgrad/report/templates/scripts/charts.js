@@ -100,29 +100,39 @@ const Charts = (() => {
 
   const UNITS = /** @type {[number, string][]} */ ([[1e12, " tn"], [1e9, " bn"], [1e6, " M"]]);
 
+  /** Round halves away from 0, by the first twelve digits, as `permgrad.base.numerals` does. @param {Intl.NumberFormatOptions} digits */
+  const rounded = (/** @type {number} */ value, digits) =>
+    (Number(value.toPrecision(12)) || 0).toLocaleString("en-US", digits).replace(/^-0$/, "0").replace("-", "−");
+
   /**
-   * Write a number with at most `digits` significant digits, separated thousands, and no exponent where a word will
-   * do. It writes what `permgrad.report.words.number` writes, without zeros at the end.
+   * Write a number with at most `digits` significant digits (four of a large one), separated thousands, and a unit from
+   * a million on. It writes what `permgrad.base.numerals.number` writes, without zeros at the end.
    * @param {number|null|undefined} value
    */
   const write = (value, digits = 3) => {
     if (value === null || value === undefined || !Number.isFinite(value)) return "–";
-    if (value === 0) return "0";
-    const size = Math.abs(value);
-    const unit = UNITS.find(([least]) => size >= least * (1 - 0.5 * 10 ** -digits));
+    const size = Number(Math.abs(value).toPrecision(Math.max(digits, 4)));
+    if (size && (size >= 1e16 || size < 1e-4)) return value.toExponential(digits - 1).replace(/\.?0*e\+?/, "e").replaceAll("-", "−");
+    const unit = UNITS.find(([least]) => size >= least);
     const scaled = unit ? value / unit[0] : value;
-    const exponent = Math.floor(Math.log10(Math.abs(scaled)));
-    if (exponent > 5 || exponent < -6) return value.toExponential(digits - 1).replace(/\.?0*e\+?/, "e").replaceAll("-", "−");
-    const rounded = Number(scaled.toPrecision(Math.max(digits, Math.min(exponent + 1, 4))));
-    const text = rounded.toLocaleString("en-US", { maximumFractionDigits: Math.max(0, digits - 1 - exponent) });
-    return text.replace("-", "−") + (unit ? unit[1] : "");
+    const large = Math.abs(scaled) >= 1000 ? Math.max(digits, 4) : digits;
+    return rounded(scaled, { maximumSignificantDigits: large }) + (unit ? unit[1] : "");
   };
 
-  /** Write a share as a percentage. */
-  const percent = (/** @type {number|null} */ share) =>
+  /** Write a share as a percentage, with a decimal if it is below 1 %. */
+  const percent = (/** @type {number|null} */ share, decimals = share && Math.abs(share) < 0.01 ? 1 : 0) =>
     share === null || !Number.isFinite(share)
       ? "–"
-      : `${(share * 100).toFixed(share !== 0 && Math.abs(share) < 0.01 ? 1 : 0).replace("-", "−")}\u00a0%`;
+      : `${rounded(share * 100, { minimumFractionDigits: decimals, maximumFractionDigits: decimals })}\u00a0%`;
+
+  /** The texts of the marks of an axis, with enough digits that they differ. @param {number[]} marks @param {(value: any) => string} say */
+  const markTexts = (marks, say) => {
+    const texts = marks.map((mark) => say(mark));
+    if (new Set(texts).size === texts.length || marks.length < 2) return texts;
+    const power = Math.floor(Math.log10(Math.abs(marks[1] - marks[0])) + 1e-9);
+    const largest = Math.floor(Math.log10(Math.max(...marks.map(Math.abs))));
+    return texts[0].endsWith("%") ? marks.map((mark) => percent(mark, Math.max(0, -power - 2))) : marks.map((mark) => write(mark, largest - power + 1));
+  };
 
   /** Shorten a long name in the middle. */
   const shorten = (/** @type {string} */ name, width = 26) => {
@@ -157,7 +167,7 @@ const Charts = (() => {
    */
   const apart = (scale, count, say) => {
     const fits = (/** @type {number[]} */ marks) =>
-      marks.length < 2 || Math.abs(scale(marks[1]) - scale(marks[0])) >= Math.max(...marks.map((mark) => widthOf(say(mark)))) + 8;
+      marks.length < 2 || Math.abs(scale(marks[1]) - scale(marks[0])) >= Math.max(...markTexts(marks, say).map(widthOf)) + 8;
     for (let most = count; most > 0; most -= 1) {
       const marks = ticks(scale.domain, most);
       if (marks.length && fits(marks)) return marks;
@@ -182,8 +192,9 @@ const Charts = (() => {
     const across = side === "x";
     const marks = named ? scale.domain : across ? apart(scale, count, say) : ticks(scale.domain, count);
     const [bottom, right] = [frame.height - frame.bottom, frame.width - frame.right];
+    const texts = named ? marks.map((mark) => say(mark)) : markTexts(marks, say);
     const group = node("g", { class: "axis", "aria-hidden": "true" });
-    for (const mark of marks) {
+    for (const [place, mark] of marks.entries()) {
       const at = scale(mark) + (named ? scale.size / 2 : 0);
       if (grid && !named) {
         const ends = across ? { x1: at, x2: at, y1: frame.top, y2: bottom } : { x1: frame.left, x2: right, y1: at, y2: at };
@@ -191,8 +202,8 @@ const Charts = (() => {
       }
       group.append(
         across
-          ? text(at, bottom + 17, say(mark), { "text-anchor": "middle" })
-          : text(frame.left - 7, at + 4, say(mark), { "text-anchor": "end" }),
+          ? text(at, bottom + 17, texts[place], { "text-anchor": "middle" })
+          : text(frame.left - 7, at + 4, texts[place], { "text-anchor": "end" }),
       );
     }
     if (label) {

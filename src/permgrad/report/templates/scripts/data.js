@@ -65,10 +65,11 @@ const Data = (() => {
     let column = list[0];
     const menu = choice(list.map((one) => (one.clear ? `${one.name} (clearly different)` : one.name)), (at) => { column = list[at]; show(); });
     const draw = () => (column.edges ? histogram(column) : levels(column));
+    const end = (/** @type {number} */ at) => (column.kind === "date" ? day(column.edges[at]) : column.edges[at]);
     const rows = () => [
       ["column", "from, or value", "to", "share of training rows", "share of test rows"],
       ...column.shares[0].map((/** @type {number} */ share, /** @type {number} */ at) => [
-        column.name, column.edges ? column.edges[at] : column.levels[at], column.edges ? column.edges[at + 1] : null, share, column.shares[1][at],
+        column.name, column.edges ? end(at) : column.levels[at], column.edges ? end(at + 1) : null, share, column.shares[1][at],
       ]),
     ];
     const shown = figure({ anchor: "data-column", drawing: draw(), caption: "", rows });

@@ -50,15 +50,12 @@ const Decisions = (() => {
     return at;
   };
 
-  /** The share of rows within a tolerance, from evenly spread quantiles of the absolute error. */
-  const within = (/** @type {number[]} */ quantiles, /** @type {number} */ tolerance) => {
-    const last = quantiles.length - 1;
-    if (tolerance < quantiles[0]) return 0;
-    if (tolerance >= quantiles[last]) return 1;
-    let at = 0;
-    while (quantiles[at + 1] <= tolerance) at += 1;
-    const step = quantiles[at + 1] - quantiles[at];
-    return (at + (step > 0 ? (tolerance - quantiles[at]) / step : 0)) / last;
+  /** The share of rising absolute errors within a tolerance. They have seven digits. */
+  const within = (/** @type {ArrayLike<number>} */ sizes, /** @type {number} */ tolerance) => {
+    const most = tolerance * (1 + 1e-6);
+    let count = 0;
+    while (count < sizes.length && sizes[count] <= most) count += 1;
+    return count / sizes.length;
   };
 
   // ---- threshold ----------------------------------------------------------------------------------------------------
@@ -93,14 +90,15 @@ const Decisions = (() => {
   const threshold = (box, data) => {
     const classes = /** @type {Points[]|undefined} */ (data.classes);
     if (!classes?.length) return false;
-    const cost = { alarm: 1, miss: 1 };
+    const [falseAlarm, missedRow] = data.cost ?? [1, 1];
+    const cost = { alarm: falseAlarm, miss: missedRow };
     let points = classes[0];
     let at = points.start;
 
     const bar = slider(STEPS, (step) => { at = place(points, step / STEPS); typed.value = String(step / STEPS); show(true); });
     const typed = amount(0.5, (value) => { at = place(points, value); show(true); }, { min: 0, max: 1, step: "any" });
-    const alarm = amount(1, (value) => { cost.alarm = value; costs(); }, { min: 0 });
-    const miss = amount(1, (value) => { cost.miss = value; costs(); }, { min: 0 });
+    const alarm = amount(cost.alarm, (value) => { cost.alarm = value; costs(); }, { min: 0 });
+    const miss = amount(cost.miss, (value) => { cost.miss = value; costs(); }, { min: 0 });
     const jump = (/** @type {string} */ words, /** @type {() => number} */ where) =>
       element("button", { type: "button", click: () => { at = where(); show(); } }, words);
     const controls = element("div", { class: "controls" });
@@ -218,7 +216,7 @@ const Decisions = (() => {
     const y = linear([0, 1], [frame.height - frame.bottom, frame.top]);
     svg.append(axis(frame, x, { side: "x", label: `predicted ${Charts.shorten(data.target, 40)}`, count: wide() < 480 ? 3 : 6 }),
       axis(frame, y, { side: "y", label: "within the tolerance", write: percent }));
-    const values = list.map((/** @type {any} */ one) => within(one.within, limit));
+    const values = list.map((/** @type {any} */ one) => within(one.sizes, limit));
     const at = list.map((/** @type {any} */ one) => x(one.centre));
     svg.append(line(at, values.map(y)));
     list.forEach((/** @type {any} */ one, /** @type {number} */ to) => {
@@ -232,29 +230,34 @@ const Decisions = (() => {
   const tolerance = (box, data) => {
     if (!data.bands?.length) return false;
     const steps = 200;
-    const largest = data.within[Math.round((data.within.length - 1) * 0.99)] || 1;
-    let limit = data.within[Math.round((data.within.length - 1) / 2)];
-    const bar = slider(steps, (place) => { limit = (place / steps) * largest; typed.value = String(Number(limit.toPrecision(3))); show(); });
-    const typed = amount(Number(limit.toPrecision(3)), (value) => { limit = Math.abs(value); show(); }, { min: 0 });
+    const list = data.bands.map((/** @type {any} */ one) => ({ ...one, sizes: Page.unpack(one.sizes) }));
+    const all = { ...data, bands: list };
+    const count = list.reduce((/** @type {number} */ sum, /** @type {any} */ one) => sum + one.rows, 0);
+    const short = (/** @type {number} */ value) => Number(value.toPrecision(3));
+    const largest = data.start[1] || 1;
+    let limit = short(data.start[0]);
+    const bar = slider(steps, (place) => { limit = short((place / steps) * largest); typed.value = String(limit); show(); });
+    const typed = amount(limit, (value) => { limit = Math.abs(value); show(); }, { min: 0 });
     const words = element("p", { role: "status" });
     const rows = () => [
       ["predicted from", "to", "rows", "error 5 %", "error 25 %", "median error", "error 75 %", "error 95 %", "within the tolerance"],
-      ...data.bands.map((/** @type {any} */ one) => [one.low, one.high, one.rows, ...one.errors, within(one.within, limit)]),
+      ...list.map((/** @type {any} */ one) => [one.low, one.high, one.rows, ...one.errors, within(one.sizes, limit)]),
     ];
-    const first = figure({ anchor: "decisions-errors", drawing: bands(data, limit), caption: "", rows });
-    const second = figure({ anchor: "decisions-within", drawing: shares(data, limit), caption: "", rows });
+    const first = figure({ anchor: "decisions-errors", drawing: bands(all, limit), caption: "", rows });
+    const second = figure({ anchor: "decisions-within", drawing: shares(all, limit), caption: "", rows });
     const show = () => {
       bar.value = String(Math.round((limit / largest) * steps));
       bar.setAttribute("aria-valuetext", write(limit));
-      const share = within(data.within, limit);
-      const list = data.bands.map((/** @type {any} */ one) => ({ ...one, share: within(one.within, limit) }));
-      const sorted = [...list].sort((a, b) => a.share - b.share);
+      const told = list.map((/** @type {any} */ one) => ({ ...one, share: within(one.sizes, limit) }));
+      const share = told.reduce((/** @type {number} */ sum, /** @type {any} */ one) => sum + one.rows * one.share, 0) / count;
+      const sorted = told.filter((/** @type {any} */ one) => one.rows >= 10).sort((/** @type {any} */ a, /** @type {any} */ b) => a.share - b.share);
       const [worst, top] = [sorted[0], sorted[sorted.length - 1]];
-      const range = (/** @type {any} */ one) => `${write(one.low)} to ${write(one.high)}`;
-      words.textContent = `${percent(share)} of the ${data.rows.toLocaleString("en-US")} test rows are predicted to within ${write(limit)}.`
-        + (list.length > 1 ? ` It is most where predictions are ${range(top)} (${percent(top.share)}), and least at ${range(worst)} (${percent(worst.share)}).` : "");
-      redraw(first, bands(data, limit), "Median error (line), the middle half and nine in ten of the errors (areas), by prediction. Dashed: the tolerance.");
-      redraw(second, shares(data, limit), "Share of test rows within the tolerance, by prediction. Each point stands for about as many rows as the others.");
+      const about = data.exact ? "" : "About ";
+      const range = (/** @type {any} */ one) => (one.low === one.high ? `${write(one.low, 4)}` : `${write(one.low)} to ${write(one.high)}`);
+      words.textContent = `${about}${percent(share)} of the ${count.toLocaleString("en-US")} test rows are predicted to within ${write(limit, 4)}.`
+        + (top && percent(top.share) !== percent(worst.share) ? ` It is most where predictions are ${range(top)} (${percent(top.share)}), and least at ${range(worst)} (${percent(worst.share)}).` : "");
+      redraw(first, bands(all, limit), "Median error (line), the middle half and nine in ten of the errors (areas), by prediction. Dashed: the tolerance.");
+      redraw(second, shares(all, limit), "Share of test rows within the tolerance, by prediction.");
     };
     box.append(element("div", { class: "controls" }, field("Tolerance", bar), field("Value", typed)), words, first, second);
     show();

@@ -411,7 +411,7 @@ const Features = (() => {
     const controls = element("div", { class: "controls" }, labelled("Search", query), element("label", { class: "check" }, clear, element("span", {}, "only those that clearly matter")));
     if (list.outputs.length) controls.append(labelled("In the table: importance on", classes));
     if (data.share) controls.append(labelled("In the table: unit", units));
-    const some = data.cards.length < data.of ? ` The ${data.cards.length} strongest have a card: click a name.` : " Click a name for its card.";
+    const some = !data.cards.some((/** @type {any} */ card) => card.place < data.of) ? "" : data.cards.length < data.of ? ` The ${data.cards.length} strongest have a card: click a name.` : " Click a name for its card.";
     box.append(controls,
       element("div", { class: list.name.length > 30 ? "table tall" : "table", tabindex: "0", role: "group", "aria-label": "List of features" },
         element("table", { class: "features" },
@@ -430,7 +430,7 @@ const Features = (() => {
     if (!cards.length) return false;
     const rows = Rows.read(Page.data("rows"));
     const state = { at: 0, output: 0, single: true, split: "" };
-    const pick = choice(cards.map((/** @type {any} */ card, /** @type {number} */ at) => [String(at), `${card.place + 1}. ${card.name}`]),
+    const pick = choice(cards.map((/** @type {any} */ card, /** @type {number} */ at) => [String(at), `${card.place < data.of ? `${card.place + 1}. ` : ""}${card.name}`]),
       () => Page.go("features", String(cards[Number(pick.value)].place + 1)));
     const step = (/** @type {number} */ by) => () => Page.go("features", String(cards[(state.at + by + cards.length) % cards.length].place + 1));
     const outputs = choice((data.classes ?? []).map((/** @type {string} */ name, /** @type {number} */ k) => [String(k), name]),
@@ -460,19 +460,25 @@ const Features = (() => {
     return undefined;
   };
 
-  /** The parts of a card. @param {any} data @param {any} card @param {any} state @param {any} rows */
-  const cardOf = (data, card, state, rows) => {
+  /** How important a feature is, or that a column is only important as one of a group. @param {any} data @param {any} card */
+  const rankWords = (data, card) => {
     const { list } = data;
     const at = card.place;
-    const parts = [element("h4", { id: `feature-${at + 1}` }, card.name)];
+    const missing = card.values?.missing ? ` ${card.values.missing.toLocaleString("en-US")} of ${data.rows.toLocaleString("en-US")} test rows have no value.` : "";
+    if (at >= data.of) return `One column of a group. The importance is that of the whole group.${missing}`;
     const spoken = (/** @type {number} */ value) => write(value * (data.share ?? 1));
     const unit = data.share ? "\u00a0%" : "";
     const ends = list.low[at] === null ? "" : ` (${data.confidence} interval ${spoken(list.low[at])} to ${spoken(list.high[at])}${unit})`;
     const lost = list.importance[at] * (data.share ?? 0) > 100 ? ", more than all of it: it is then worse than a constant" : "";
     const importance = data.share ? `Shuffled, it takes ${spoken(list.importance[at])}${unit} of the model's advantage away${ends}${lost}` : `${data.quantity} ${spoken(list.importance[at])}${ends}`;
     const sure = list.adjusted ? (list.clear[at] ? " It clearly matters." : " It does not clearly matter.") : "";
-    const missing = card.values?.missing ? ` ${card.values.missing.toLocaleString("en-US")} of ${data.rows.toLocaleString("en-US")} test rows have no value.` : "";
-    parts.push(element("p", {}, `Number ${at + 1} of ${data.of.toLocaleString("en-US")}. ${importance}.${sure}${missing}`));
+    return `Number ${at + 1} of ${data.of.toLocaleString("en-US")}. ${importance}.${sure}${missing}`;
+  };
+
+  /** The parts of a card. @param {any} data @param {any} card @param {any} state @param {any} rows */
+  const cardOf = (data, card, state, rows) => {
+    const at = card.place;
+    const parts = [element("h4", { id: `feature-${at + 1}` }, card.name), element("p", {}, rankWords(data, card))];
     if (!card.values) {
       parts.push(element("p", {}, "This feature is made of several columns, so there is no single value to change or to count."));
       return parts;
@@ -488,7 +494,8 @@ const Features = (() => {
         high: entry.high[state.output], predicted: entry.predicted[state.output],
       })) }];
     if (series[0].entries.length) parts.push(outcomeFigure(data, card, series, segment, rows));
-    if (list.outputs.length > 2) {
+    const { list } = data;
+    if (list.outputs.length > 2 && at < data.of) {
       const bars = list.outputs.map((/** @type {string} */ name, /** @type {number} */ k) => ({ name, value: (list.byClass[at][k] ?? 0) * (data.share ?? 1) }));
       parts.push(classFigure(data, card, bars));
     }

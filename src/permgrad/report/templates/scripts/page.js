@@ -362,7 +362,8 @@ const Page = (() => {
       follow();
     });
     addEventListener("hashchange", () => follow());
-    addEventListener("popstate", () => follow());
+    // Back to an address that names nothing is back to the first tab.
+    addEventListener("popstate", () => (location.hash ? follow() : select(panels()[0]?.dataset.tab ?? "")));
     follow();
   };
 

@@ -102,9 +102,17 @@ const Rows = (() => {
 
   // ---- search -------------------------------------------------------------------------------------------------------
   const CONDITION = /^(.+?)\s*(<=|>=|=|<|>)\s*(.*)$/;
+  const DATE = /^\d{4}-\d{2}(-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?)?$/;
+
+  /** A text as a number, dates as milliseconds. @param {string} words */
+  const amount = (words) => {
+    if (DATE.test(words)) return Date.parse(words.length > 10 ? `${words.replace(" ", "T")}Z` : words);
+    return words === "" ? NaN : Number(words.replace("−", "-"));
+  };
 
   /**
-   * A test of rows by words: `17` is a row's number, `age > 50` compares a column, other words are searched in all values.
+   * A test of rows by words: `17` is a row's number, `age > 50` compares a column, and so does `day = 2024-05-31` (all
+   * of that day), other words are searched in all values.
    * @param {any} rows @param {string} words
    */
   const matcher = (rows, words) => {
@@ -114,10 +122,14 @@ const Rows = (() => {
     const columns = [...rows.identifiers, ...rows.columns];
     const column = name && columns.find((one) => one.name.toLowerCase() === name.trim().toLowerCase());
     if (column) {
-      const number = value.trim() === "" ? NaN : Number(value.replace("−", "-"));
+      const asked = value.trim().toLowerCase();
+      const number = amount(value.trim());
       return (/** @type {number} */ row) => {
-        const there = column.levels ? Number(column.text(row).replace("−", "-")) : column.number(row);
-        if (sign === "=") return column.text(row).toLowerCase() === value.trim().toLowerCase() || there === number;
+        const there = column.levels ? amount(column.text(row)) : column.number(row);
+        if (sign === "=") {
+          const text = column.text(row).toLowerCase();
+          return text === asked || there === number || (DATE.test(asked) && text.startsWith(asked));
+        }
         if (!Number.isFinite(there) || !Number.isFinite(number)) return false;
         return { "<": there < number, ">": there > number, "<=": there <= number, ">=": there >= number }[sign] ?? false;
       };
@@ -143,18 +155,18 @@ const Rows = (() => {
   /**
    * Rows that match, in order.
    * @param {any} rows
-   * @param {{words?: string, show?: string, truth?: string, best?: string, column?: any, group?: number, sort?: string}} wish
+   * @param {{words?: string, show?: string, explained?: boolean, truth?: string, best?: string, column?: any, group?: number, sort?: string}} wish
    */
   const search = (rows, wish) => {
     const matches = matcher(rows, wish.words ?? "");
     /** @type {Record<string, (row: number) => boolean>} */
     const kinds = {
-      wrong: rows.wrong, right: (row) => !rows.wrong(row), unsure: rows.unsure, explained: rows.explained,
+      wrong: rows.wrong, right: (row) => !rows.wrong(row), unsure: rows.unsure,
       changeable: (row) => rows.changeable.has(rows.numbers[row]),
     };
     const kind = kinds[wish.show ?? ""] ?? (() => true);
     const cut = wish.column && wish.group !== undefined && wish.group >= 0 ? segments(rows, wish.column) : null;
-    const fits = rows.all.filter((/** @type {number} */ row) => kind(row)
+    const fits = rows.all.filter((/** @type {number} */ row) => kind(row) && (!wish.explained || rows.explained(row))
       && (!wish.truth || rows.truth[row] === Number(wish.truth)) && (!wish.best || rows.best(row) === Number(wish.best))
       && (!cut || cut.code(row) === wish.group) && matches(row));
     if (wish.sort === "error") return fits.sort((/** @type {number} */ a, /** @type {number} */ b) => rows.error(b) - rows.error(a));
@@ -178,6 +190,9 @@ const Rows = (() => {
     source = explain;
     again?.();
   };
+
+  /** A cell of a table. Numbers and dates are not broken. @param {string} words */
+  const cell = (words, look = "") => element("td", { class: /^[\d\s.,:−-]+$/.test(words) ? `whole ${look}`.trim() : look }, words);
 
   /** The value of a feature in a row, or an empty text if it is not listed. */
   const valueText = (/** @type {any} */ rows, /** @type {string} */ name, /** @type {number} */ row) =>
@@ -208,9 +223,8 @@ const Rows = (() => {
     const whose = rows.classes && about.outputs.length > 1 ? `${unit || "output"} of ${about.outputs[entry.output]}` : unit || rows.target;
     const end = steps.reduce((sum, step) => sum + step.value, entry.base);
     const top = entry.steps[0];
-    const score = about.unit === "raw score" ? " The raw score is what the network computes before the probability: the larger, the more probable." : "";
     const words = `The strongest is ${top.feature}: it moves the ${whose} ${top.value >= 0 ? "up" : "down"} by ${write(Math.abs(top.value))}. ` +
-      `The steps add up from the baseline${about.baseline ? ` (${about.baseline})` : ""} to this row.${score}`;
+      `The steps add up from the baseline${about.baseline ? ` (${about.baseline})` : ""} to this row.${about.scale}`;
     return { start: entry.base, end, steps, label: whose, words };
   };
 
@@ -241,7 +255,7 @@ const Rows = (() => {
     }
     const some = rows.all.filter(rows.explained).length;
     return element("p", { class: "quiet" }, some
-      ? `What drives this prediction is not stored. It is for ${some.toLocaleString("en-US")} of the listed rows: choose “explained” above.`
+      ? `What drives this prediction is not stored. It is for ${some.toLocaleString("en-US")} of the listed rows: choose “only explained” above.`
       : "What drives predictions is not stored.");
   };
 
@@ -256,16 +270,16 @@ const Rows = (() => {
     const places = Array.from({ length: count }, (_, k) => near[row * count + k]);
     const others = Array.from({ length: similar.beside.shape[1] }, (_, k) => beside[row * similar.beside.shape[1] + k]);
     const here = columns.map((/** @type {any} */ column) => valueText(rows, column.name, row));
-    const cells = (/** @type {string[]} */ values) => values.map((value, at) => element("td", { class: value === here[at] ? "quiet" : "" }, value));
+    const cells = (/** @type {string[]} */ values) => values.map((value, at) => cell(value, value === here[at] ? "quiet" : ""));
     const lines = [
-      element("tr", {}, element("td", { class: "text best" }, "this row"), element("td", {}, outcomeText(rows, rows.truth[row])),
-        element("td", { class: "number" }, "–"), ...here.map((/** @type {string} */ value) => element("td", {}, value))),
+      element("tr", {}, element("td", { class: "text best" }, "this row"), cell(outcomeText(rows, rows.truth[row])),
+        element("td", { class: "number" }, "–"), ...here.map((/** @type {string} */ value) => cell(value))),
       ...places.map((place, k) => element("tr", {}, element("td", { class: "text" }, `training row ${similar.numbers[place]}`),
-        element("td", {}, outcomeText(rows, truth[place])), element("td", { class: "number" }, write(distance[row * count + k])),
+        cell(outcomeText(rows, truth[place])), element("td", { class: "number" }, write(distance[row * count + k])),
         ...cells(columns.map((/** @type {any} */ column) => column.text(place))))),
       ...others.map((other, k) => element("tr", {},
         element("td", { class: "text" }, element("button", { type: "button", class: "plain", click: () => Page.go("rows", String(rows.numbers[other])) }, `test row ${rows.numbers[other]}`)),
-        element("td", {}, outcomeText(rows, rows.truth[other])), element("td", { class: "number" }, write(apart[row * others.length + k])),
+        cell(outcomeText(rows, rows.truth[other])), element("td", { class: "number" }, write(apart[row * others.length + k])),
         ...cells(columns.map((/** @type {any} */ column) => valueText(rows, column.name, other))))),
     ];
     const heads = ["row", rows.target, "distance", ...columns.map((/** @type {any} */ column) => column.name)];
@@ -288,7 +302,7 @@ const Rows = (() => {
   const valueTable = (/** @type {any} */ rows, /** @type {number} */ row, /** @type {boolean} */ computed) => {
     const entry = computed ? null : (rows.parts.get(row) ?? [])[0];
     const parts = new Map((entry?.steps ?? []).map((/** @type {any} */ step) => [step.feature, step.value]));
-    const line = (/** @type {any} */ column) => element("tr", {}, element("td", { class: "text" }, column.name), element("td", {}, column.text(row)),
+    const line = (/** @type {any} */ column) => element("tr", {}, element("td", { class: "text" }, column.name), cell(column.text(row)),
       ...(entry ? [element("td", { class: "number" }, parts.has(column.name) ? write(Number(parts.get(column.name))) : "–")] : []));
     return element("details", {}, element("summary", {}, `All ${rows.columns.length} listed values`),
       element("div", { class: "table", tabindex: "0", role: "group", "aria-label": "Values of this row" }, element("table", {},
@@ -344,7 +358,7 @@ const Rows = (() => {
     box.append(why);
     const computed = Boolean(source?.(why, row, rows));
     if (computed) {
-      if (rows.parts.has(row)) box.append(element("details", {}, element("summary", {}, "Divided in another way: from the baseline, as in “All rows at once”"), waterfall(rows, row, shown)));
+      if (rows.parts.has(row)) box.append(element("details", {}, element("summary", {}, "Divided in another way: from the baseline, as in “Many rows at once”"), waterfall(rows, row, shown)));
     } else {
       const outputs = rows.classes && rows.classes.length > 2 ? [...new Set([rows.best(row), rows.truth[row]])] : [];
       if (outputs.length > 1) {
@@ -378,8 +392,8 @@ const Rows = (() => {
     const names = (rows.classes ?? []).map((/** @type {string} */ name, /** @type {number} */ k) => [String(k), name]);
     /** @type {[string, string][]} */
     const kinds = rows.classes
-      ? [["", "all rows"], ["wrong", "wrong"], ["right", "right"], ["unsure", "unsure"], ["explained", "explained"]]
-      : [["", "all rows"], ["wrong", "largest errors (one in ten)"], ["explained", "explained"]];
+      ? [["", "all rows"], ["wrong", "wrong"], ["right", "right"], ["unsure", "unsure"]]
+      : [["", "all rows"], ["wrong", "largest errors (one in ten)"]];
     const changeable = rows.numbers.filter((/** @type {number} */ number) => rows.changeable.has(number)).length;
     if (changeable && changeable < rows.all.length) kinds.push(["changeable", "can be changed"]);
     const group = element("select", { change: (/** @type {Event} */ event) => { wish.group = Number(/** @type {HTMLSelectElement} */ (event.target).value); draw(); } });
@@ -404,6 +418,10 @@ const Rows = (() => {
       controls.append(labelled(rows.target, choice([["", "any"], ...names], change("truth"))), labelled("Predicted", choice([["", "any"], ...names], change("best"))));
     }
     controls.append(labelled("Segment", segment), groupLabel, labelled("Order", choice(sorts, change("sort"))));
+    if (rows.all.some(rows.explained) && !rows.all.every(rows.explained)) {
+      const explained = element("input", { type: "checkbox", change: (/** @type {Event} */ event) => { wish.explained = /** @type {HTMLInputElement} */ (event.target).checked; draw(); } });
+      controls.append(element("label", { class: "check" }, explained, element("span", {}, "only explained")));
+    }
     return controls;
   };
 
@@ -411,7 +429,7 @@ const Rows = (() => {
     const rows = read(data);
     if (!rows) return false;
     /** @type {any} */
-    const wish = { words: "", show: "", truth: "", best: "", column: null, group: -1, sort: "" };
+    const wish = { words: "", show: "", explained: false, truth: "", best: "", column: null, group: -1, sort: "" };
     let [page, chosen, fits] = [0, /** @type {number} */ (-1), search(rows, wish)];
     const body = element("tbody");
     const count = element("span", { class: "count", role: "status" });
@@ -423,7 +441,7 @@ const Rows = (() => {
       page = Math.max(0, Math.min(page, Math.ceil(fits.length / PAGE) - 1));
       body.replaceChildren(...fits.slice(page * PAGE, (page + 1) * PAGE).map((/** @type {number} */ row) => element("tr", { class: row === chosen ? "chosen" : "" },
         element("td", { class: "number" }, element("button", { type: "button", class: "plain", "aria-current": row === chosen ? "true" : null, click: () => Page.go("rows", String(rows.numbers[row])) }, String(rows.numbers[row]))),
-        element("td", {}, outcomeText(rows, rows.truth[row])), element("td", {}, predictionText(rows, row)),
+        cell(outcomeText(rows, rows.truth[row])), cell(predictionText(rows, row)),
         element("td", { class: rows.wrong(row) ? "bad" : "quiet" }, mark(row)))));
       const some = rows.all.length < rows.of ? ` The list has ${rows.all.length.toLocaleString("en-US")} of ${rows.of.toLocaleString("en-US")} test rows: a random sample, and the clearest errors and doubts.` : "";
       const last = Math.min((page + 1) * PAGE, fits.length);
@@ -489,11 +507,11 @@ const Rows = (() => {
   /** Rows with their values as rows of a file. */
   const file = (/** @type {any} */ rows, /** @type {number[]} */ chosen) => {
     const columns = [...rows.identifiers, ...rows.columns];
-    const cell = (/** @type {any} */ column, /** @type {number} */ row) => (column.levels ? (column.levels[column.code(row)] ?? "") : column.number(row));
+    const value = (/** @type {any} */ column, /** @type {number} */ row) => (column.levels ? (column.levels[column.code(row)] ?? "") : column.number(row));
     const outputs = rows.classes ? rows.classes.map((/** @type {string} */ name) => `probability of ${name}`) : ["predicted"];
     return [["row", rows.target, ...outputs, ...columns.map((column) => column.name)],
       ...chosen.map((row) => [rows.numbers[row], rows.classes ? rows.classes[rows.truth[row]] : rows.truth[row],
-        ...outputs.map((/** @type {string} */ _, /** @type {number} */ k) => Number(rows.prediction(row, k).toPrecision(6))), ...columns.map((column) => cell(column, row))])];
+        ...outputs.map((/** @type {string} */ _, /** @type {number} */ k) => Number(rows.prediction(row, k).toPrecision(6))), ...columns.map((column) => value(column, row))])];
   };
 
   Page.tab("rows", { live: { explorer: drawExplorer }, open: (path) => show?.(Number(path.split("/")[0])), reveal: (anchor) => anchor === "what-if" && Boolean(unfold?.()) });

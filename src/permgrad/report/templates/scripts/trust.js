@@ -62,6 +62,8 @@ const Trust = (() => {
         words.textContent += ` ${share ? "Lower" : "Larger"}, but not clearly: ${doubtful.map((/** @type {any} */ group) =>
           `${group.group} (${say(group.score)} against ${say(group.rest)}: ${why(group)})`).join(", ")}.`;
       }
+      const copies = feature.groups.filter((/** @type {any} */ group) => group.same_as);
+      if (copies.length) words.textContent += ` The same rows: ${copies.map((/** @type {any} */ group) => `${group.group} and ${group.same_as.join(" ")}`).join(", ")}.`;
       redraw(shown, draw(), `The ${label} with 95 % intervals, by ${feature.name}. Red and bold: clearly worse.${few}`);
       const outcome = data.positive === null ? data.target : `${data.positive}`;
       const heads = ["group", "rows", label, "other rows", "adjusted p"];
