@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad.base.late import pd
-from permgrad.base.numerals import fixed, number, percent
+from permgrad.base.numerals import fixed, number
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
