@@ -117,14 +117,7 @@ def to_shapiq(explanation: Explanation, order: int, row: int, column: int) -> An
         # The index's own values of single players, where they are not the Shapley values.
         values = explanation.parts.get(index, values)
     if explanation.scope == "local":
-        count = len(values)
-        if not is_whole(row) or not -count <= row < count:
-            raise InputError(
-                f"row must be a position from 0 to {count - 1}, got {shown(row)}",
-                hint="Pass for example row=0.",
-                code="PG002",
-            )
-        values = values[row]
+        values = values[_checked_row(row, len(values))]
         base = base[row] if base is not None and base.ndim == 2 else base
     baseline = 0.0 if base is None else float(np.atleast_1d(base)[..., column].ravel()[0])
     names = explanation.members or tuple((place,) for place in range(len(explanation.names)))
@@ -142,6 +135,16 @@ def to_shapiq(explanation: Explanation, order: int, row: int, column: int) -> An
         estimated=explanation.std is not None,
         baseline_value=baseline,
     )
+
+
+def _checked_row(row: int, count: int) -> int:
+    if not is_whole(row) or not -count <= row < count:
+        raise InputError(
+            f"row must be a position from 0 to {count - 1}, got {shown(row)}",
+            hint="Pass for example row=0.",
+            code="PG002",
+        )
+    return row
 
 
 def not_installed(package: str) -> EnvironmentProblem:

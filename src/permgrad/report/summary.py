@@ -57,10 +57,7 @@ def summary(explanation: Explanation, *, output: str | int | None = None, top_n:
         width = max((len(line.name) for line in ranked), default=0)
         for line in ranked:
             interval = f"  ({line.interval})" if line.interval else ""
-            pair = shown.order[line.place] > 1
-            doubt = "" if clear is None or line.clear else f"  not clearly {'different from' if pair else 'above'} 0"
-            if doubt and (line.low > 0 or (pair and line.high < 0)) and len(shown.names) > 1:
-                doubt += f" after correction for {players_words(shown)}"
+            doubt = "" if clear is None or line.clear else _doubt(shown, line)
             lines.append(f"  {line.name:{width}}  {line.text}{interval}{doubt}")
         if len(order) < len(places):
             lines.append(f"  and {len(places) - len(order)} more")
@@ -68,6 +65,15 @@ def summary(explanation: Explanation, *, output: str | int | None = None, top_n:
     lines.append(order_sentence(shown, column, top_n))
     lines.append(training_words(explanation, lambda name: shorten(name, 40)))
     return "\n".join(line.rstrip() for line in lines if line).replace("\u00a0", " ")
+
+
+def _doubt(explanation: Explanation, line: RankedLine) -> str:
+    """Say that a value may be 0, and if only because of the correction for all names."""
+    pair = explanation.order[line.place] > 1
+    words = f"  not clearly {'different from' if pair else 'above'} 0"
+    if (line.low > 0 or (pair and line.high < 0)) and len(explanation.names) > 1:
+        words += f" after correction for {players_words(explanation)}"
+    return words
 
 
 def no_better(explanation: Explanation) -> str:

@@ -45,19 +45,24 @@ def features_data(content: ReportContent) -> dict[str, Any] | None:
     if total_advantage is not None and (without := error_without(explanation, content.metrics or {})) is not None:
         data["list"]["without"] = [without(float(value)) for value in data["list"]["importance"]]
     if content.cards is not None:
-        notes = {one["feature"]: one.get("notes", []) for one in (content.reading or {}).get("features", ())}
-        if (hint := (content.reading or {}).get("leakage")) is not None:
-            notes[hint["feature"]] = [dominant_words(hint, len(names)), *notes.get(hint["feature"], ())]
-        related: dict[str, list[str]] = {}
-        for pair in content.related:
-            related.setdefault(pair["feature"], []).append(clean(pair["other"]))
         cards = [content.cards.cards[at] for at in content.by_rank(one["feature"] for one in content.cards.cards)]
         section = replace(content.cards, cards=cards)
         data |= _cards(section, content, {name: place for place, name in enumerate(names)})
-        for card, one in zip(data["cards"], cards, strict=True):
-            card["notes"] = [clean(note) for note in notes.get(one["feature"], ())]
-            card["related"] = related.get(one["feature"], [])[:8]
+        _annotate(data["cards"], [one["feature"] for one in cards], content, len(names))
     return data
+
+
+def _annotate(cards: list[dict[str, Any]], features: list[str], content: ReportContent, count: int) -> None:
+    """Write into each card what is known of its feature, one of ``count``, and the features it moves with."""
+    notes = {one["feature"]: one.get("notes", []) for one in (content.reading or {}).get("features", ())}
+    if (hint := (content.reading or {}).get("leakage")) is not None:
+        notes[hint["feature"]] = [dominant_words(hint, count), *notes.get(hint["feature"], ())]
+    related: dict[str, list[str]] = {}
+    for pair in content.related:
+        related.setdefault(pair["feature"], []).append(clean(pair["other"]))
+    for card, feature in zip(cards, features, strict=True):
+        card["notes"] = [clean(note) for note in notes.get(feature, ())]
+        card["related"] = related.get(feature, [])[:8]
 
 
 def _list(explanation: Explanation, order: list[int]) -> dict[str, Any]:

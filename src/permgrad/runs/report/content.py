@@ -348,11 +348,7 @@ def _data(measured: Measured, train: Train | None, table: pd.DataFrame | None) -
     if train is not None and measured.classes:
         parts = {"train": train.codes.astype(np.int64), **parts}
     counts = {part: np.bincount(codes, minlength=len(measured.classes)) for part, codes in parts.items()}
-    shared = alike = None
-    blank = 0
-    leaks: list[dict[str, Any]] = []
-    drift: list[dict[str, Any]] = []
-    described: dict[str, Any] = {}
+    compared: dict[str, Any] = {}
     if table is None:
         columns = _inputs_frame(measured)
     else:
@@ -362,33 +358,42 @@ def _data(measured: Measured, train: Train | None, table: pd.DataFrame | None) -
         lines = [(one.name, one.kind, one.n_missing, one.n_levels, one.reason) for one in schema]
         columns = pd.DataFrame(lines, columns=["name", "kind", "missing", "levels", "reason"])
         if train is not None and train.table is not None and table.shape[1] <= _MOST_COLUMNS:
-            truth, target = measured.truth if measured.task == "regression" else measured.places, target_name(measured)
-            with keeping_warnings():
-                leaks = columns_that_tell((train.table, train.codes), (table, truth), measured.task)
-                learned, held = (
-                    np.asarray(measured.classes)[y] if measured.classes else y for y in (train.codes, truth)
-                )
-                drift = find_drift(train.table, table, targets=(target, learned, held))
-                both, *parts_rows = both_parts(train.table, table, targets=(target, learned, held))
-                described = {"rows": parts_rows, "columns": describe_columns(both, parts_rows[0])}
-            marked = [part.assign(**{"\0target": y}) for part, y in ((train.table, train.codes), (table, truth))]
-            shared = alike = count_shared_rows(*marked)
-            blank = count_shared_rows(marked[0], marked[1][table.isna().all(axis=1).to_numpy()]) if shared else 0
+            compared = _compared(measured, train.table, train.codes, table)
     return page.DataSection(
         rows=rows,
         columns=columns,
         split="as passed to permgrad",
         constant_from="test" if train is None else "train",
-        leaks=leaks,
-        drift=drift,
-        described=described,
-        shared_rows=shared,
-        blank_rows=blank,
-        alike_rows=alike,
-        unchecked="" if shared is not None else "train" if train is None else "table",
+        **compared,
+        unchecked="" if compared else "train" if train is None else "table",
         class_counts=pd.DataFrame(counts, index=list(measured.classes)) if counts else None,
         notes=[f"Task: {measured.task}, model: {measured.name}."],
     )
+
+
+def _compared(
+    measured: Measured, learned: pd.DataFrame, learned_y: npt.NDArray[Any], table: pd.DataFrame
+) -> dict[str, Any]:
+    """Compare the rows of training and test: columns that tell the target, drift, distributions and shared rows."""
+    truth, target = measured.truth if measured.task == "regression" else measured.places, target_name(measured)
+    before, held = (np.asarray(measured.classes)[y] if measured.classes else y for y in (learned_y, truth))
+    targets = (target, before, held)
+    with keeping_warnings():
+        leaks = columns_that_tell((learned, learned_y), (table, truth), measured.task)
+        drift = find_drift(learned, table, targets=targets)
+        both, *rows = both_parts(learned, table, targets=targets)
+        described = {"rows": rows, "columns": describe_columns(both, rows[0])}
+    first, second = (part.assign(**{"\0target": y}) for part, y in ((learned, learned_y), (table, truth)))
+    shared = count_shared_rows(first, second)
+    blank = count_shared_rows(first, second[table.isna().all(axis=1).to_numpy()]) if shared else 0
+    return {
+        "leaks": leaks,
+        "drift": drift,
+        "described": described,
+        "shared_rows": shared,
+        "blank_rows": blank,
+        "alike_rows": shared,
+    }
 
 
 def _inputs_frame(measured: Measured) -> pd.DataFrame:
