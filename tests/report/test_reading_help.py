@@ -273,9 +273,7 @@ def test_the_report_shows_it(reading):
     assert [entry["feature"] for entry in reading["features"]] == ["month", "age", "job", "day"]
     text = render_report(ReportContent(title="t", target="y", task="classification", reading=reading))
     assert "Compared with the raw data" in text
-    assert "The most frequent value is may (" in text
-    assert "with a share of y = yes of " in text
-    assert "Of the values with at least 30 rows, it is highest for " in text
+    assert "Of the values with at least 30 rows, the share of y = yes is highest for " in text
     assert "--drop month" in text
     assert "It is not a cause" in text
     assert text.count("Baseline: the median row") == 4, "of the text and of three drawings"

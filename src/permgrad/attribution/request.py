@@ -248,10 +248,11 @@ def resolve_options(chosen: Method, method: str, options: dict[str, Any], *, hin
     for name, value in options.items():
         if name not in chosen.options:
             choices = ", ".join(chosen.options)
-            near = did_you_mean(name, [*chosen.options, *sorted(parameters)], "Leave it out.")
+            known = f"Leave it out. Its options are: {choices}." if choices else "Leave it out. It has no options."
+            near = did_you_mean(name, [*chosen.options, *sorted(parameters)], known)
             raise InputError(
                 f"method={method!r} has no option {name!r} (got {name}={shown(value)})",
-                hint=f"{near} {f'Its options are: {choices}.' if choices else 'It has no options.'}{hint}",
+                hint=f"{near}{hint}",
                 code="PG004",
             )
     for name, default in chosen.options.items():

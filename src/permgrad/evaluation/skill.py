@@ -100,7 +100,9 @@ def _roc_auc(model: Predicted) -> Sums:
         # The rows of the other class give the probability that a row of the class is above them.
         with np.errstate(invalid="ignore", divide="ignore"):
             each = sums[:, 0::4] / sums[:, 1::4] + 1 - sums[:, 2::4] / sums[:, 3::4] - centre
-        return np.asarray(np.ma.masked_invalid(each).mean(axis=1).filled(np.nan))
+        # To first order in the rows drawn, an area near 1 can exceed it.
+        areas: Floats = np.ma.masked_invalid(each).mean(axis=1).filled(np.nan)
+        return np.clip(areas, 0.0, 1.0)
 
     return table, area
 

@@ -41,7 +41,7 @@ class RankedLine(NamedTuple):
 def summary(explanation: Explanation, *, output: str | int | None = None, top_n: int = 5) -> str:
     """Return an explanation as a few lines of text. See ``Explanation.summary``."""
     local = explanation.scope == "local"
-    column = pick_output(explanation, output) if local else explanation.output_index(output)
+    column = pick_output(explanation, output)
     shown = as_global(explanation)
     clear = clear_names(shown, column)
     if local and len(explanation.values) == 1:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from permgrad.base.errors import text_of
 from permgrad.base.late import pd
 from permgrad.base.numerals import fixed, number
 
@@ -24,7 +25,7 @@ _BLANKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 # ---- names -----------------------------------------------------------------------------------------------------------
 def clean(text: object) -> str:
     """Make any value printable on one line: control characters and line ends become spaces."""
-    return _BLANKS.sub(" ", str(text)).strip() or "(blank)"
+    return _BLANKS.sub(" ", text_of(text)).strip() or "(blank)"
 
 
 def shorten(text: object, width: int = 26) -> str:

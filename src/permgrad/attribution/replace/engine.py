@@ -188,7 +188,7 @@ def distinct_pairs(current: Encoded, drawn: Sequence[Encoded]) -> tuple[Integers
     """
     values = np.stack(drawn, axis=1)  # one row's draws next to each other
     count, repeats, columns = values.shape
-    flat = values.reshape(-1, columns)
+    flat = values.reshape(count * repeats, columns)  # a constant column has no encoded ones
     new = np.flatnonzero((values != current[:, None]).any(axis=2))
     rows = new // repeats
     order = np.arange(len(new))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from permgrad.base.errors import counted
+from permgrad.base.errors import by_count, counted
 from permgrad.base.numerals import number, numbers, percent
 from permgrad.base.significance import LEVEL
 from permgrad.evaluation.metrics import metrics
@@ -40,8 +40,9 @@ def standing_words(models: SideBySide) -> str:
     value = models.measured[first].get(metric.name)
     if value is None:
         return f"{metric.label} cannot be computed for these rows, so the models cannot be ranked."
-    best = shorten(models.label(first), 40)
-    words = f"Of {len(models.names)} models, {best} has the best {metric.label}, {number(value)}."
+    tied = [name for name in models.names if models.measured[name].get(metric.name) == value]
+    has = by_count(len(tied), "has the best", "have the same best")
+    words = f"Of {len(models.names)} models, {_named(models, tied)} {has} {metric.label}, {number(value)}."
     frame = replace(models, reference=first).against()
     clear = frame["p_holm"] < LEVEL
     worse, level = (_named(models, frame.loc[chosen, "model"]) for chosen in (clear, ~clear & frame["p_holm"].notna()))
@@ -151,8 +152,14 @@ def _tested(models: SideBySide, frame: pd.DataFrame, *, sides: tuple[str, ...]) 
     columns.append(figures_of("95\u00a0% interval", frame["ci_low"], ends))
     columns.append(figures_of("p, adjusted", frame["p_holm"], p_text))
     alike = "same class" if models.task == "classification" else "correlation"
-    columns.append(figures_of(alike, frame["alike"], percent if models.task == "classification" else number))
+    columns.append(figures_of(alike, frame["alike"], _same_class if models.task == "classification" else number))
     return columns
+
+
+def _same_class(share: float) -> str:
+    """Write a share of rows. Some rows that differ are not rounded away."""
+    text = percent(share)
+    return "over 99\u00a0%" if share < 1 and text == percent(1.0) else text
 
 
 def reliance(section: SectionView, models: SideBySide) -> None:

@@ -420,6 +420,15 @@ def _copied(_content: ReportContent, spoken: Mapping[str, Mapping[str, Any]]) ->
     return "Remove copies of rows, or keep rows that are equal together, in the training or in the test rows."
 
 
+def _missed(content: ReportContent, spoken: Mapping[str, Mapping[str, Any]]) -> str:
+    """Advise on classes that are never predicted: to set the threshold, by the costs if the run was given any."""
+    if "never_predicted" not in spoken:
+        return ""
+    if ((content.metrics or {}).get("cuts") or {}).get("cost") is None:
+        return "Decide what a missed class costs, and set the threshold."
+    return "Set the threshold by the costs that you gave."
+
+
 def _known_late(_content: ReportContent, spoken: Mapping[str, Mapping[str, Any]]) -> str:
     """Advise on the most important feature if the data card has a note on it."""
     facts = spoken.get("dominant")
@@ -461,7 +470,7 @@ _ADVICE: tuple[tuple[str, _Advice], ...] = (
     ("drift", partial(_if, "drift", "Check how training and test rows were collected before you use the model.")),
     (
         "never_predicted",
-        partial(_if, "never_predicted", "Decide what a missed class costs, and set the threshold."),
+        _missed,
     ),
     (
         "calibration",

@@ -14,6 +14,7 @@ from permgrad.base.checks import check_class_names
 from permgrad.base.errors import InputError, by_count, counted, did_you_mean, listed
 from permgrad.data.datasets import DataCard
 from permgrad.data.read.cells import CellError, MissingCodes, RowLines, canonical
+from permgrad.data.read.dates import find_date_format, is_moment
 from permgrad.data.read.excel import sheet_of
 from permgrad.data.read.reading import Reading, Written
 from permgrad.data.read.table import blank_codes, read_written
@@ -286,6 +287,12 @@ def choose_task(values: pd.Series[Any], wanted: str, name: str) -> tuple[Task, s
                 code="PG015",
             )
         return "regression", "as requested"
+    if is_moment(values) or (not is_number and not is_flag and find_date_format(values.astype(str).tolist())):
+        raise InputError(
+            f"Column {name!r} holds dates, and dates cannot be predicted",
+            hint="Choose another target, or make it a number, such as the days since the first date.",
+            code="PG015",
+        )
     if not is_number:
         return "classification", "its values are not numbers"
     numbers = values.to_numpy(dtype=np.float64)

@@ -22,6 +22,7 @@ from permgrad.attribution.explanation import Explanation, file_frame
 from permgrad.base.csv_files import write_csv
 from permgrad.base.errors import InputError, PermgradWarning, by_count, counted, warn_user
 from permgrad.base.files import atomic_path, file_hash, write_json_atomic
+from permgrad.base.numerals import number
 from permgrad.base.progress import readable
 from permgrad.base.random import generator
 from permgrad.base.stored import parse_json
@@ -450,13 +451,13 @@ def describe_row(run: DescribedRows, place: int, why: str) -> dict[str, Any]:
     facts: dict[str, Any] = {"row": int(run.numbers[place]), "truth": truth, "why": why}
     if run.classes is None:
         facts |= {"prediction": float(run.predicted["prediction"][place]), "output": 0}
-        words = f"predicted {facts['prediction']:.4g}"
+        words = f"predicted {number(facts['prediction'], 4)}"
     else:
         probabilities = run.predicted["probabilities"][place]
         best = int(probabilities.argmax())
         facts |= {"prediction": run.classes[best], "output": best, "probability": float(probabilities[best])}
         words = f"predicted {facts['prediction']} with {probabilities[best]:.2f}"
-    shown = truth if not isinstance(truth, float) else f"{truth:.4g}"
+    shown = truth if not isinstance(truth, float) else number(truth, 4)
     return facts | {"title": f"Row {run.numbers[place]}: {shown}, {words}"}
 
 

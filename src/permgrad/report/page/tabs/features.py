@@ -198,13 +198,11 @@ def beside_the_data(section: SectionView, content: ReportContent) -> None:
             )
         usable = [row for row in entry["levels"] if row["rows"] >= _USABLE and row["outcome"] is not None]
         if len(usable) > 1:
-            commonest, high = (max(usable, key=itemgetter(key)) for key in ("rows", "outcome"))
-            low = min(usable, key=itemgetter("outcome"))
+            high, low = (choose(usable, key=itemgetter("outcome")) for choose in (max, min))
             section.text(
-                f"The most frequent value is {clean(commonest['level'])} ({percent(commonest['share'])} of the rows), "
-                f"with a {clean(stored['outcome'])} of {number(commonest['outcome'])}. Of the values with at least "
-                f"{_USABLE} rows, it is highest for {clean(high['level'])} ({number(high['outcome'])}) and lowest for "
-                f"{clean(low['level'])} ({number(low['outcome'])})."
+                f"Of the values with at least {_USABLE} rows, the {clean(stored['outcome'])} is highest for "
+                f"{clean(high['level'])} ({number(high['outcome'])}) and lowest for {clean(low['level'])} "
+                f"({number(low['outcome'])})."
             )
         section.items(entry["notes"])
 

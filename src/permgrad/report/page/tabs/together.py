@@ -97,7 +97,8 @@ def pairs(section: SectionView, content: ReportContent) -> None:
     if kind == "loss":
         section.text(
             "The interaction of two features is how much the loss grows when both are shuffled, minus what each does "
-            "alone. 0 means that their effects add up."
+            "alone. 0 means that their effects add up. Two features that move together can have a value although the "
+            "model only adds them up, because shuffling one breaks their connection."
         )
         if explanation.meta.get("loss") != "squared_error":
             section.text(

@@ -152,7 +152,7 @@ const Decisions = (() => {
       );
       precision.move(one.recall, one.precision);
       gain.move(one.share, one.recall);
-      price.move(one.threshold, spent);
+      price.move(Number(typed.value), spent);
       const lifted = one.recall !== null && one.share ? one.recall / one.share : null;
       const captions = {
         precision: one.precision === null ? "At this threshold no row is predicted." : `Precision is ${percent(one.precision)} where ${percent(one.recall)} are found.`,

@@ -345,7 +345,7 @@ const Rows = (() => {
   const title = (/** @type {any} */ rows, /** @type {number} */ row) => {
     const marks = rows.classes
       ? `${rows.wrong(row) ? " Wrong." : " Right."}${rows.unsure(row) ? " A close call." : ""}`
-      : ` Error ${write(rows.prediction(row) - rows.truth[row], 4)}.`;
+      : ` Too ${rows.prediction(row) > rows.truth[row] ? "high" : "low"} by ${write(rows.error(row), 4)}.`;
     return `${rows.target}: ${outcomeText(rows, rows.truth[row])}. The model predicts ${predictionText(rows, row)}.${marks}${insideWords(rows, row)}`;
   };
 
@@ -453,7 +453,7 @@ const Rows = (() => {
     };
     const mark = (/** @type {number} */ row) => (rows.classes
       ? `${rows.wrong(row) ? "wrong" : "right"}${rows.unsure(row) ? ", unsure" : ""}`
-      : write(rows.prediction(row) - rows.truth[row]));
+      : write(rows.truth[row] - rows.prediction(row)));
     const draw = () => {
       fits = search(rows, wish);
       page = 0;
