@@ -18,8 +18,8 @@ from torch import nn
 import permgrad as pg
 from permgrad.attribution import methods
 
-#: A word is a path, a name of a table, a code for missing or a title.
-WORDS = {"out", "folder", "name", "na", "na_codes", "title", "checkpoint_folder"}
+#: A word is a path, a name of a table, a code for missing, a title or a label.
+WORDS = {"out", "folder", "name", "na", "na_codes", "title", "label", "checkpoint_folder"}
 #: Any number of digits seeds a stream, or is more than there is to do at once, or is a code.
 LONG = {"random_state", "batch_size", "na", "na_codes"}
 #: Methods with an option of many values take long: they are asked for little.

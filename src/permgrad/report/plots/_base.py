@@ -217,11 +217,17 @@ class _Place:
 _place: ContextVar[_Place | None] = ContextVar("place", default=None)
 
 
+def checked_text(name: str, text: str | None, default: str) -> str:
+    """Return a text of a figure on one line, or its default for None. Refuse what is no text."""
+    if text is not None and not isinstance(text, str):
+        raise InputError(f"{name} must be text or None, got {shown(text)}", hint="Pass '' for none.", code="PG001")
+    text = default if text is None else text
+    return clean(text) if text else ""
+
+
 def new_figure(width: float, height: float, title: str | None = "", default: str = "") -> PlotFigure:
     """Return an empty figure of a size in inches. A title (None: the default) adds to its height."""
-    if title is not None and not isinstance(title, str):
-        raise InputError(f"title must be text or None, got {shown(title)}", hint="Pass '' for none.", code="PG001")
-    title = default if title is None else title
+    title = checked_text("title", title, default)
     if (place := _place.get()) is not None:
         place.title(title)
         return place  # type: ignore[return-value] # what plots need of a figure

@@ -77,7 +77,7 @@ def beeswarm(
     axes.grid(visible=False, axis="x")
     axes.grid(axis="y", linewidth=0.5)
     default = ", ".join(filter(None, [quantity_of(explanation), towards(explanation, column)]))
-    axes.set_xlabel(default if label is None else clean(label))
+    axes.set_xlabel(base.checked_text("label", label, default))
     bar = base.colour_bar(axes, Normalize(0, 1), colours, "feature value", fraction=0.018, pad=0.02, aspect=40)
     bar.set_ticks([0.02, 0.98], labels=["low", "high"])
     bar.ax.tick_params(length=0)
@@ -209,7 +209,7 @@ def waterfall(
         unit = explanation.meta.get("unit")
         label = f"{quantity} ({clean(unit)})" if unit and clean(unit) not in quantity else quantity
         label = ", ".join(filter(None, [label, towards(explanation, column)]))
-    axes.set_xlabel(clean(label))
+    axes.set_xlabel(base.checked_text("label", label, ""))
     leading = valued(chosen[:5], values[order[:5]])
     figure.description = f"Steps from {number(start)} (baseline) to {number(final)} (this row). Largest: {leading}."
     return figure
