@@ -290,7 +290,8 @@ def choose_task(values: pd.Series[Any], wanted: str, name: str) -> tuple[Task, s
     if is_moment(values) or (not is_number and not is_flag and find_date_format(values.astype(str).tolist())):
         raise InputError(
             f"Column {name!r} holds dates, and dates cannot be predicted",
-            hint="Choose another target, or make it a number, such as the days since the first date.",
+            hint="Choose another target, or make it a number, such as days since the first date. If few dates are "
+            "classes, pass --task classification.",
             code="PG015",
         )
     if not is_number:
