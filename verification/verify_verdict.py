@@ -105,6 +105,14 @@ class Faults(list[str]):
         if not is_true:
             self.append(what)
 
+    def match(
+        self, kind: str, pattern: str, words: str, how: Callable[[str, str], re.Match[str] | None] = re.fullmatch
+    ) -> re.Match[str] | None:
+        """Return what a pattern finds in a sentence. Note a sentence that it does not know."""
+        found = how(pattern, words)
+        self.claim(f"{kind}: unknown sentence: {words}", found is not None)
+        return found
+
 
 def check(one: Situation, sentences: list[dict[str, Any]]) -> Faults:
     """Return what is wrong with the sentences of a situation."""
@@ -153,10 +161,9 @@ def _skill(one: Situation, words: str, faults: Faults) -> None:
     if re.fullmatch(r".* that predicts y\.", words):
         faults.claim("skill: no metric is defined", len(set(one.truth.tolist())) < 2)
         return
-    match = re.fullmatch(
-        r"The model predicts y (.+) a constant that ignores the features \((.+) on the test rows\)\.", words
+    match = faults.match(
+        "skill", r"The model predicts y (.+) a constant that ignores the features \((.+) on the test rows\)\.", words
     )
-    faults.claim(f"skill: unknown sentence: {words}", match is not None)
     if match is None:
         return
     constant = constant_of(one)
@@ -251,8 +258,9 @@ def _features(one: Situation, words: str, faults: Faults) -> None:
     if not clear:
         faults.claim(f"features: none is clear: {words}", words.startswith("No feature clearly matters"))
         return
-    match = re.match(r"(\d+) of (\d+) features clearly matters?\. It relies most on (.+?)\.(?: |$)", words)
-    faults.claim(f"features: unknown sentence: {words}", match is not None)
+    match = faults.match(
+        "features", r"(\d+) of (\d+) features clearly matters?\. It relies most on (.+?)\.(?: |$)", words, re.match
+    )
     if match is None:
         return
     faults.claim("features: count", (int(match[1]), int(match[2])) == (len(clear), len(FEATURES)))
@@ -280,8 +288,9 @@ def _leak_words(one: Situation, words: str, faults: Faults) -> None:
 
 
 def _unchecked_words(one: Situation, words: str, faults: Faults) -> None:
-    match = re.match(rf"It is nearly perfect \((R²|balanced accuracy) ({_NUMBER})\), as models are", words)
-    faults.claim(f"unchecked: unknown sentence: {words}", match is not None)
+    match = faults.match(
+        "unchecked", rf"It is nearly perfect \((R²|balanced accuracy) ({_NUMBER})\), as models are", words, re.match
+    )
     faults.claim("unchecked: it was checked", bool(one.unchecked) and "that takes the training rows" in words)
     if match is None:
         return
@@ -351,8 +360,7 @@ def _worse_words(one: Situation, words: str, faults: Faults) -> None:
         r"(?: Its classes are harder to tell: the most frequent one has (\S+) % of these rows, and (\S+) % of the "
     )
     pattern += r"others\.)?"
-    match = re.fullmatch(pattern, words)
-    faults.claim(f"worse: unknown sentence: {words}", match is not None)
+    match = faults.match("worse", pattern, words)
     if match is None:
         return
     group = _group_of(one.test[match[3]].to_numpy(), match[4])
@@ -383,12 +391,12 @@ def _worse_words(one: Situation, words: str, faults: Faults) -> None:
 
 
 def _finds_words(one: Situation, words: str, faults: Faults) -> None:
-    match = re.fullmatch(
+    match = faults.match(
+        "finds",
         r"It finds (\S+) % of the rows that are (.+), and (\S+) % of the rows that it predicts as \2 are "
         r"\(at a threshold of 50 %\)\.",
         words,
     )
-    faults.claim(f"finds: unknown sentence: {words}", match is not None)
     if match is None:
         return
     members, called = one.truth == match[2], one.guess[:, one.classes.index(match[2])] > 0.5
@@ -398,10 +406,12 @@ def _finds_words(one: Situation, words: str, faults: Faults) -> None:
 
 
 def _dominant_words(one: Situation, words: str, faults: Faults) -> None:
-    match = re.match(
-        r"(\w+) has (\S+) % of the importances of all (\d+) features added up\. If it is known only", words
+    match = faults.match(
+        "dominant",
+        r"(\w+) has (\S+) % of the importances of all (\d+) features added up\. If it is known only",
+        words,
+        re.match,
     )
-    faults.claim(f"dominant: unknown sentence: {words}", match is not None)
     if match is None:
         return
     shares = np.clip(one.values, 0, None) / np.clip(one.values, 0, None).sum()
@@ -413,12 +423,12 @@ def _dominant_words(one: Situation, words: str, faults: Faults) -> None:
 
 def _no_worse_words(one: Situation, words: str, faults: Faults) -> None:
     """Check that the quarters of each number, tested here by other tests, have none that is clearly worse."""
-    match = re.fullmatch(
+    match = faults.match(
+        "none worse",
         r"(?:None of the (\d+) tested groups of test rows is|The one tested group of test rows is not) clearly worse "
         r"than the other rows\.",
         words,
     )
-    faults.claim(f"none worse: unknown sentence: {words}", match is not None)
     tests = int(match[1] or 1) if match is not None else 1
     losses = np.abs(one.truth - one.guess) if one.task == "regression" else np.array([])
     if one.task != "regression":
@@ -493,12 +503,13 @@ def _calibration_words(one: Situation, words: str, faults: Faults) -> None:
 
 
 def _drift_sentence(one: Situation, words: str, faults: Faults) -> None:
-    match = re.search(
+    match = faults.match(
+        "drift",
         r"(\w+): (\S+) % of the test rows and (\S+) % of the training rows are "
         r"((?:missing or )?at most|above|) ?(.+)\.$",
         words,
+        re.search,
     )
-    faults.claim(f"drift: unknown sentence: {words}", match is not None)
     if match is None:
         return
     for text, table in ((match[2], one.test), (match[3], one.train)):

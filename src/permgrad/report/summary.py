@@ -95,6 +95,11 @@ def _rows(explanation: Explanation) -> float:
     return rows if isinstance(rows, int) else math.inf
 
 
+def _too_few(explanation: Explanation) -> bool:
+    """Whether the rows are too few for intervals: one, or few rows explained singly."""
+    return explanation.meta.get("rows_summarised", FEWEST_ROWS) < FEWEST_ROWS or _rows(explanation) == 1
+
+
 def _of_one_row(explanation: Explanation) -> str:
     """Say what a single row cannot tell, or nothing."""
     if _rows(explanation) != 1 or explanation.scope != "global" or explanation.std is None:
@@ -171,7 +176,7 @@ def ranked_lines(
     """Yield the features at some positions, in their order."""
     low, high = (end[:, column] for end in explanation.ci())
     names = labels_of([explanation.names[place] for place in order], 40)
-    few = explanation.meta.get("rows_summarised", FEWEST_ROWS) < FEWEST_ROWS or _rows(explanation) == 1
+    few = _too_few(explanation)
     for name, text, place in zip(names, numbers(explanation.values[order, column]), order, strict=True):
         start, end = float(low[place]), float(high[place])
         interval = f"{number(start)} to {number(end)}" if math.isfinite(start + end) and not few else ""
@@ -216,8 +221,8 @@ def circumstances(explanation: Explanation) -> str:
         parts.append("Conditional sampling")
         if unfit := meta.get("residuals_dependent"):
             parts.append(f"The draws do not fit {counted(len(unfit), 'feature')}: do not trust their p-values")
-    few = meta.get("rows_summarised", FEWEST_ROWS) < FEWEST_ROWS or _rows(explanation) == 1
-    if explanation.scope == "global" and explanation.low is not None and np.isfinite(explanation.low).any() and not few:
+    has_intervals = explanation.low is not None and np.isfinite(explanation.low).any()
+    if explanation.scope == "global" and has_intervals and not _too_few(explanation):
         rough = ", rough with so few rows" if _rows(explanation) <= ROUGH else ""
         parts.append(f"Intervals: {level_text(float(meta.get('confidence', 0.95)))}{rough}")
     return " ".join(f"{part}." for part in parts)

@@ -336,6 +336,11 @@ class ReportContent:
         return [at for at, _ in sorted(enumerate(names), key=lambda pair: places.get(str(pair[1]), len(places)))]
 
     @property
+    def cuts(self) -> Mapping[str, Any]:
+        """The results for several thresholds, with the ``cost`` that the run was given, or nothing."""
+        return (self.metrics or {}).get("cuts") or {}
+
+    @property
     def paths(self) -> Mapping[str, Any]:
         """The content of ``branches.json``, from the explanation or the file."""
         if self.branches is not None:

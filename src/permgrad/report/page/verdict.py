@@ -424,7 +424,7 @@ def _missed(content: ReportContent, spoken: Mapping[str, Mapping[str, Any]]) -> 
     """Advise on classes that are never predicted: to set the threshold, by the costs if the run was given any."""
     if "never_predicted" not in spoken:
         return ""
-    if ((content.metrics or {}).get("cuts") or {}).get("cost") is None:
+    if content.cuts.get("cost") is None:
         return "Decide what a missed class costs, and set the threshold."
     return "Set the threshold by the costs that you gave."
 

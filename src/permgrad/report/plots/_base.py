@@ -234,7 +234,7 @@ def new_figure(width: float, height: float, title: str | None = "", default: str
     figure = PlotFigure(figsize=(width, height + (0.3 if title else 0)), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)  # type: ignore[union-attr, call-arg]
     if title:
-        figure.suptitle(clean(title), x=0.012, ha="left", fontsize=style.SIZE_TITLE, fontweight="bold")
+        figure.suptitle(title, x=0.012, ha="left", fontsize=style.SIZE_TITLE, fontweight="bold")
     return figure
 
 

@@ -215,7 +215,7 @@ def _residuals(section: SectionView, content: ReportContent) -> None:
 
 def cuts(section: SectionView, content: ReportContent) -> None:
     """The results on the test rows for several thresholds of the logit."""
-    stored = (content.metrics or {}).get("cuts")
+    stored = content.cuts
     if not stored:
         return
     positive = clean(stored["positive"])
@@ -266,7 +266,7 @@ def live_data(content: ReportContent) -> Mapping[str, Any] | None:
 
 def _costs(content: ReportContent, classes: Any) -> list[float] | None:
     """Return the costs of a false alarm and of a miss that the run was given (``--cost``)."""
-    stored = (content.metrics or {}).get("cuts") or {}
+    stored = content.cuts
     if stored.get("cost") is None:
         return None
     same = str(stored["positive"]) == str(classes[content.positive_place(classes)])
