@@ -91,12 +91,15 @@ class TableEntry:
 class HeadEntry:
     """The head up to its first layer, affine in the joined embeddings: a path that did not change keeps its share.
 
-    ``columns``: per path with one vector for a row its matrix ``(units, width)``. Of a map, channels last.
+    ``columns``: per path with one vector for a row its matrix ``(units, width)``. Of a map, channels last. ``bias`` is
+    part of the share of the path ``with_bias``, and on its own where no path has one vector for a row.
     """
 
     first: nn.Linear | MemberLinear
     rest: DenseStack
     columns: dict[str, Tensor]
+    bias: Tensor | None
+    with_bias: str | None
 
     @classmethod
     def read(cls, module: HybridNetwork, chain: ImageChain | None) -> HeadEntry | None:
@@ -116,22 +119,30 @@ class HeadEntry:
         if chain is not None and chain.first is None:
             # A map, channels last: to flatten it otherwise would cost more than half of the product.
             columns["image"] = near(columns["image"], chain.segments[-1].channels, chain.segments[-1].out_size)
-        return cls(first, DenseStack(list(head)[1:], fresh=members), columns)
+        bias = None if first.bias is None else first.bias.detach().flatten()
+        return cls(first, DenseStack(list(head)[1:], fresh=True), columns, bias, next(iter(columns), None))
 
     def share(self, path: str, embedding: Tensor) -> Tensor:
-        """Return what a path, a vector or a map, adds to the first layer's output before the bias ``(rows, units)``."""
+        """Return what a path, a vector or a map, adds to the first layer's output ``(rows, units)``."""
         if path in self.columns:
-            return functional.linear(embedding.flatten(1), self.columns[path])
+            bias = self.bias if path == self.with_bias else None
+            return functional.linear(embedding.flatten(1), self.columns[path], bias)
         assert isinstance(self.first, MemberLinear)
         return self.first.share(path, embedding)
 
-    def finish(self, shares: Sequence[Tensor]) -> Tensor:
-        """Return the head's output from the shares of all paths."""
+    @torch.no_grad()
+    def finish(self, *coalitions: Sequence[Tensor]) -> Tensor:
+        """Return the head's output from the shares of all paths, of several coalitions one after the other."""
+        alone = [] if self.bias is None or self.with_bias is not None else [self.bias]
+        rows = len(coalitions[0][0])
+        total = coalitions[0][0].new_empty(len(coalitions) * rows, self.first.out_features)
+        for into, shares in zip(total.split(rows), coalitions, strict=True):
+            first, *others = [*shares, *alone]
+            torch.add(first, others[0] if others else 0, out=into)
+            for other in others[1:]:
+                into.add_(other)
         if isinstance(self.first, MemberLinear):
-            return self.rest(self.first.join(list(shares)))
-        total = shares[0] if self.first.bias is None else shares[0] + self.first.bias
-        for share in shares[1:]:
-            total = total + share
+            total = total.unflatten(-1, (self.first.members, self.first.units))
         return self.rest(total)
 
 

@@ -37,7 +37,7 @@ def deflated(text: str) -> str:
         >>> zlib.decompress(base64.b64decode(deflated("[1, 2]")))
         b'[1, 2]'
     """
-    return base64.b64encode(zlib.compress(text.encode(), 9)).decode("ascii")
+    return base64.b64encode(zlib.compress(text.encode())).decode("ascii")
 
 
 def _plain(value: Any, digits: int) -> Any:
