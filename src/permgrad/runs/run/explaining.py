@@ -48,9 +48,10 @@ from permgrad.runs.run.strongest import write_strongest
 if TYPE_CHECKING:
     from permgrad.runs.run.stages import RunWork
 
-#: Rows explained one by one in the report, and rows behind its beeswarm.
+#: Rows explained one by one in the report, and rows behind its beeswarm: fewer, but at least so many, where their
+#: attributions to all outputs would be more than ``_SWARM_NUMBERS``. With 300 classes 200 rows took 80 s.
 SHOWN_ROWS = 4
-SWARM_ROWS = 200
+SWARM_ROWS, FEWEST_SWARM_ROWS, _SWARM_NUMBERS = 200, 20, 4000
 #: Tolerance of their attributions, as a share of the output's range. The report shows less detail than this. With the
 #: method's own default these rows would take half as long again.
 SWARM_TOLERANCE = 0.005
@@ -323,7 +324,8 @@ def expected_explanation(work: RunWork, features: int) -> float:
     first = rows if clock.thorough or rows <= AT_ONCE else FIRST_ROWS
     repeats = _repeats(work, rows)
     published = first if clock.thorough else min(rows, PAPER_ROWS)
-    swarm = min(rows, SWARM_ROWS)
+    outputs = 1 if work.inputs.task == "regression" else len(np.unique(work.inputs.parts["train"].y))
+    swarm = min(rows, _swarm_rows(outputs)) * max(1, outputs * SWARM_ROWS // _SWARM_NUMBERS)
     return clock.explaining_seconds(first * features * repeats, swarm) + clock.per_row * published * features
 
 
@@ -375,12 +377,18 @@ def width_options(features: int, say: Callable[[str], None]) -> dict[str, Any]:
     return {"n_repeats": repeats, "direction": direction}
 
 
+def _swarm_rows(outputs: int) -> int:
+    """Return how many rows the beeswarm has for so many outputs."""
+    return max(FEWEST_SWARM_ROWS, min(SWARM_ROWS, _SWARM_NUMBERS // outputs))
+
+
 def _explain_swarm(
     run: _Explained, main: Explanation, shown: npt.NDArray[np.int64], drawn: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], reading.Attributions]:
     """Explain the rows of the beeswarm, and write ``reading.json``. Return these rows, those shown first."""
     inputs, folder = run.work.inputs, run.store.parent
-    swarm = np.concatenate([shown, np.sort(np.setdiff1d(drawn[:SWARM_ROWS], shown))])
+    most = _swarm_rows(1 if run.classes is None else len(run.classes))
+    swarm = np.concatenate([shown, np.sort(np.setdiff1d(drawn[:most], shown))])
     method = {"method": "integrated_gradients", "tolerance": SWARM_TOLERANCE}
     local = run.explain("integrated_gradients", run.rows.iloc[swarm], **method)
     output = 0
