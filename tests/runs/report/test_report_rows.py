@@ -151,3 +151,24 @@ def test_the_parts_of_two_classes_add_up_to_the_log_odds(kind):
     assert "log-odds of 1" in text
     assert "Log-odds of 0 are a probability of 50 %" in text
     assert ("Each point is one of the 60 test rows." in text) == (kind in ("own", "predictor")), "networks: 12 rows"
+
+
+@pytest.mark.parametrize(
+    ("index", "names"),
+    [
+        (pd.RangeIndex(60), []),
+        (pd.Index([f"patient-{number}" for number in range(60)], name="patient"), ["patient"]),
+        (pd.RangeIndex(100, 160), ["index"]),
+        (pd.MultiIndex.from_arrays([range(60), range(60, 120)], names=["ward", "a"]), ["ward"]),
+    ],
+)
+def test_rows_are_found_by_their_index(index, names):
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 2)), columns=["a", "b"])
+    model = Ridge().fit(X, X["a"])
+    X.index = index
+    made = content(model, X, X["a"].to_numpy())
+    shown = made.listed.identifiers
+    assert list(shown if shown is not None else ()) == names
+    for name in names:
+        assert shown[name].tolist() == index.get_level_values(0)[made.listed.numbers].astype(str).tolist()
+    assert [column["name"] for column in rows_data(made)["identifiers"]] == names

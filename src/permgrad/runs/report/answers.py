@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -112,9 +113,21 @@ def listed_of(
         rows=measured.rows,
         notable=list(explained[1].numbers) if len(explained) > 1 else [],
         local=list(explained),
+        identifiers=_labels(measured.inputs, listed.places, names),
         similar=_similar(table, train, names[:SIMILAR_COLUMNS], listed.places, seed),
         groups=groups,
     )
+
+
+def _labels(rows: Any, places: Places, taken: Sequence[str]) -> pd.DataFrame | None:
+    """Return the index of some rows of a pandas table as text, or None where it only counts them."""
+    index = getattr(rows, "index", None)
+    if not isinstance(index, pd.Index) or index.equals(pd.RangeIndex(len(index))):
+        return None
+    labels = index[places].to_frame(index=False).astype(str)
+    labels.columns = [f"index {name}" if isinstance(name, int) else str(name) for name in labels.columns]
+    labels = labels.rename(columns={"index 0": "index"} if labels.shape[1] == 1 else {})
+    return labels[[name for name in labels.columns if name not in taken]]
 
 
 def _similar(
