@@ -142,7 +142,7 @@ def test_shared_features_and_agreement():
     assert found.k == 2
     assert found.shares().sum().tolist() == pytest.approx([1, 1, 1])
     said = " ".join(sentences(found))
-    assert "A and B share 2 of their 2 strongest features (of 4 in all, by chance alone 1): both x and y. " in said
+    assert "A and B rely most on the same 2 of 4 features: x and y. " in said
     assert "of models weigh features more differently than refits of one model do, most of all A and C" in said
     lines = found.agreement[found.agreement["measure"] == "weighted_overlap"].set_index(["first", "second"])
     assert lines.loc[("a", "c"), "differs"] is True
@@ -211,8 +211,7 @@ def test_models_that_rely_on_unlike_numbers_of_features():
     assert [found.strongest[name].sum() for name in NAMES] == [3, 1, 3], "the numbers must differ"
     said = " ".join(sentences(found))
     assert (
-        "Of their 3 strongest features 3 of A and 1 of B clearly matter and have at least a hundredth of the "
-        "importance. 1 of these is the same (of 6 in all, by chance alone 0.5): both x; only A y and z. 57"
+        "A and B have x in common among their strongest features. Only A has y and z among its strongest. 57"
     ) in said.replace("\u00a0", " ")
     assert "of the importance of their 3 strongest features is on the same ones" in said
     assert "1 of 3 and 1" in found.to_html()
@@ -233,7 +232,7 @@ def test_features_that_may_matter_by_chance_are_not_among_the_strongest():
     found = made(scores, importances=frame)
     assert found.shares().loc["y", "b"] > 0.2, "by its share it would be named"
     assert found.to_dict()["strongest_features"] == {"a": ["x", "y", "z"], "b": ["x"]}
-    assert "both x; only A y and z." in " ".join(sentences(found))
+    assert "B have x in common among their strongest features. Only A has y and z" in " ".join(sentences(found))
     one = made({name: [0.8] for name in models}, importances=frame[frame["fold"] == "0"])
     assert one.to_dict()["strongest_features"] == {"a": ["x", "y", "z"], "b": ["x"]}, "a fold keeps its own p-values"
     older = made(scores, importances=frame.drop(columns="p_value"))

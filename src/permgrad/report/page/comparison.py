@@ -201,8 +201,8 @@ def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -
         and (tau := agreement_line(comparison, *pair, "kendall")) is not None
     ]
     overlaps, two = [overlap for _, overlap, _, _ in lines], partial(number, digits=2)
-    pairs = [" and ".join(dict.fromkeys(map(count_text, strongest))) for *_, (_, strongest, _) in lines]
-    shared = [shared for *_, (shared, _, _) in lines]
+    pairs = [" and ".join(dict.fromkeys(map(count_text, strongest))) for *_, (_, strongest) in lines]
+    shared = [shared for *_, (shared, _) in lines]
     gaps = [f"{two(one['gap'])} ({two(one['gap_low'])} to {two(one['gap_high'])})" for one in overlaps]
     gaps = [gap if math.isfinite(one["gap_low"]) else "–" for gap, one in zip(gaps, overlaps, strict=True)]
     columns = [
@@ -406,15 +406,15 @@ def _time_sentence(comparison: Comparison) -> str:
 
 
 # ---- what they rely on -----------------------------------------------------------------------------------------------
-def shared_features(comparison: Comparison, first: str, second: str) -> tuple[float, tuple[float, float], float]:
-    """Return how many of their strongest features two models share, how many each has, and how many by chance alone.
+def shared_features(comparison: Comparison, first: str, second: str) -> tuple[float, tuple[float, float]]:
+    """Return how many of their strongest features two models share, and how many each has.
 
     A model has fewer than ``comparison.k`` if others do not clearly matter, or have less than a hundredth of its
     importance.
     """
     left, right = comparison.strongest[first], comparison.strongest[second]
     counts = (float(left.sum()), float(right.sum()))
-    return float(np.minimum(left, right).sum()), counts, counts[0] * counts[1] / len(comparison.features)
+    return float(np.minimum(left, right).sum()), counts
 
 
 def reliance_sentences(comparison: Comparison) -> list[str]:
@@ -434,39 +434,36 @@ def reliance_sentences(comparison: Comparison) -> list[str]:
 
 
 def _pair_sentence(comparison: Comparison, first: str, second: str) -> str:
-    shared, counts, chance = shared_features(comparison, first, second)
-    left, right = clean(comparison.label(first)), clean(comparison.label(second))
-    k, features = comparison.k, len(comparison.features)
+    """Say which of their strongest features two models share, and how much of the importance these have."""
+    shared, counts = shared_features(comparison, first, second)
+    left, right = (clean(comparison.label(name)) for name in (first, second))
     if not max(counts):
         return f"No feature clearly matters to {left} or to {right}."
-    # The same number of features for both models and for the overlap. If a model has fewer, this is stated.
-    whose = f"their {k} strongest features" if k > 1 else "their strongest feature"
-    of_all = f"of {features} in all, by chance alone {count_text(round(chance, 1))}"
-    if counts == (k, k):
-        words = f"{left} and {right} share {count_text(shared)} of {whose} ({of_all})"
+    both, *only = _named(comparison, first, second)
+    if counts == (shared, shared):
+        which = "feature" if shared == 1 else f"{count_text(shared)} of {len(comparison.features)} features"
+        words = f"{left} and {right} rely most on the same {which}: {both}."
+    elif both:
+        words = f"{left} and {right} have {both} in common among their strongest features."
     else:
-        words = (
-            f"Of {whose} {count_text(counts[0])} of {left} and {count_text(counts[1])} of {right} clearly matter and "
-            f"have at least a hundredth of the importance. {count_text(shared)} of these "
-            f"{'is' if shared == 1 else 'are'} the same ({of_all})"
-        )
-    return f"{words}: {_named(comparison, first, second)}. {agreement_words(comparison, first, second)}"
+        words = f"None of the strongest features of {left} is one of {right}'s."
+    words += "".join(
+        f" Only {model} has {features} among its strongest."
+        for model, features in zip((left, right), only, strict=True)
+        if features
+    )
+    return f"{words} {agreement_words(comparison, first, second)}"
 
 
-def _named(comparison: Comparison, first: str, second: str) -> str:
-    """Name the strongest features of two models: shared ones, then those of only one, by their shares."""
+def _named(comparison: Comparison, first: str, second: str) -> list[str]:
+    """Name the strongest features of two models, by their shares: those of both, and those of only one."""
     shares = comparison.shares()
     left, right = (comparison.strongest[name] > 0 for name in (first, second))
     lists = []
-    for member, whose in (
-        (left & right, "both"),
-        (left & ~right, f"only {clean(comparison.label(first))}"),
-        (right & ~left, f"only {clean(comparison.label(second))}"),
-    ):
+    for member in (left & right, left & ~right, right & ~left):
         order = shares.loc[member, [first, second]].mean(axis=1).sort_values(ascending=False, kind="stable").index
-        words = [shorten(str(name), 40) for name in order]
-        lists += [f"{whose} {listed(words, _MOST_NAMED)}"] if words else []
-    return "; ".join(lists)
+        lists.append(listed([shorten(str(name), 40) for name in order], _MOST_NAMED) if len(order) else "")
+    return lists
 
 
 def _all_pairs_sentence(comparison: Comparison, pairs: Sequence[tuple[str, str]]) -> str:
@@ -515,15 +512,14 @@ def agreement_words(comparison: Comparison, first: str, second: str) -> str:
     words = f"{percent(line['agreement'])} of the importance of {whose} is on the same ones"
     if not math.isfinite(line["ceiling"]):
         return f"{words}."
-    word = fold_word(comparison)
-    words += f" ({percent(line['ceiling'])} if the same model is fitted again on another {word})"
+    words += f". Two fits of one model, on different {fold_word(comparison)}s, agree on {percent(line['ceiling'])}."
     if line["differs"] is None:
-        return f"{words}."
+        return words
     if line["differs"]:
-        return f"{words}: they weigh features more differently than refits of one model do."
+        return f"{words} So these models weigh features differently."
     if line["gap_high"] <= _ALIKE:
-        return f"{words}: they rely on the same features."
-    return f"{words}: no clear difference from a refit."
+        return f"{words} So these models rely on the same features."
+    return f"{words} With these {fold_word(comparison)}s, that is no clear difference."
 
 
 def count_text(value: float) -> str:
