@@ -411,7 +411,7 @@ SENTENCES = (
     Sentence(
         DOCS + "certain-ranks.md",
         "verify_ranks",
-        "{:.1f} % of {:,} simulated cases with tied and close effects had no false statement, {:.1f} % of the tied "
+        "{:.1f} % of {:,} simulated cases with tied and close effects had no false statement. {:.1f} % of the tied "
         "pairs were named as ties, and {:.1f} % of the intervals of importances covered the truth. Where features can "
         "be told apart, the median case took {:.0f} % of the predictions of the smallest fixed `n_repeats`",
         lambda record: [
@@ -425,16 +425,16 @@ SENTENCES = (
     Sentence(
         DOCS + "interactions.md",
         "verify_interactions",
-        "came before all others in {} of {} models that fit well by the output of 100 rows, in {} of {} by the loss of "
-        "20,000 rows, and in {:.0f} % of the samples by the loss of 500 rows with two donors each ({:.0f} % for the "
-        "model with the weakest pairs). Intervals of the loss covered the model's own value in {:.1f} % of the cases, "
+        "came before all others in {} of {} models that fit well, and by the loss of 20,000 rows in {} of {}. By the loss of "
+        "500 rows with two donors each they did in {:.0f} % of the samples ({:.0f} % for the model with the weakest "
+        "pairs). Intervals of the loss covered the model's own value in {:.1f} % of the cases, "
         "and {:.1f} % of the pairs",
         _interactions,
     ),
     Sentence(
         DOCS + "interactions.md",
         "verify_interactions",
-        "covered the enumerated value of {:.1f} % of the pairs, and of {:.1f} % of the pairs that have at least",
+        "covered the enumerated value of {:.1f} % of the pairs. Of the larger ones it was {:.1f} %",
         lambda record: [
             100 * fmean(row[key] for row in record["results"]["sampled"]["figures"])
             for key in ("covered", "large pairs")
@@ -444,7 +444,7 @@ SENTENCES = (
         DOCS + "interactions.md",
         "verify_interactions",
         "error was at most {:.2f} times that of the best approximator of shapiq on each of five kinds of games for 16 "
-        "players (1,000 calls), {:.2f} times for 20 (2,000 calls), and {:.2f} times on each of two kinds for 40",
+        "players (1,000 calls). For 20 players (2,000 calls) it was {:.2f} times, and on each of two kinds for 40 {:.2f}",
         lambda record: [
             max(row["ratio"] for row in record["results"][f"calls {players}"]["figures"]) for players in (16, 20, 40)
         ],
@@ -452,7 +452,7 @@ SENTENCES = (
     Sentence(
         DOCS + "refits.md",
         "verify_refits",
-        "these intervals cover the mean over trainings in {:.1f} % of the cases of a check with 500 rows. The interval "
+        "these intervals cover the mean over trainings in {:.1f} % of the cases. The interval "
         "of a single fit covers it in {:.1f} %.",
         lambda record: [100 * record["results"]["summary"][-1][key] for key in ("covered", "single fit")],
     ),
