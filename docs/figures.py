@@ -425,9 +425,9 @@ SENTENCES = (
     Sentence(
         DOCS + "interactions.md",
         "verify_interactions",
-        "came before all others in {} of {} models that fit well, and by the loss of 20,000 rows in {} of {}. By the loss of "
-        "500 rows with two donors each they did in {:.0f} % of the samples ({:.0f} % for the model with the weakest "
-        "pairs). Intervals of the loss covered the model's own value in {:.1f} % of the cases, "
+        "came before all others in {} of {} models that fit well, and by the loss of 20,000 rows in {} of {}. By the loss "
+        "of 500 rows with two donors each they did in {:.0f} % of the samples ({:.0f} % for the model with the "
+        "weakest pairs). Intervals of the loss covered the model's own value in {:.1f} % of the cases, "
         "and {:.1f} % of the pairs",
         _interactions,
     ),
@@ -444,7 +444,8 @@ SENTENCES = (
         DOCS + "interactions.md",
         "verify_interactions",
         "error was at most {:.2f} times that of the best approximator of shapiq on each of five kinds of games for 16 "
-        "players (1,000 calls). For 20 players (2,000 calls) it was {:.2f} times, and on each of two kinds for 40 {:.2f}",
+        "players (1,000 calls). For 20 players (2,000 calls) it was {:.2f} times, and on each of two kinds for 40 "
+        "{:.2f}",
         lambda record: [
             max(row["ratio"] for row in record["results"][f"calls {players}"]["figures"]) for players in (16, 20, 40)
         ],

@@ -519,7 +519,7 @@ def agreement_words(comparison: Comparison, first: str, second: str) -> str:
         return f"{words} So these models weigh features differently."
     if line["gap_high"] <= _ALIKE:
         return f"{words} So these models rely on the same features."
-    return f"{words} With these {fold_word(comparison)}s, that is no clear difference."
+    return f"{words} With these {fold_word(comparison)}s, the difference is not clear."
 
 
 def count_text(value: float) -> str:
