@@ -425,8 +425,8 @@ SENTENCES = (
     Sentence(
         DOCS + "interactions.md",
         "verify_interactions",
-        "came before all others in {} of {} models that fit well, and by the loss of 20,000 rows in {} of {}. By the loss "
-        "of 500 rows with two donors each they did in {:.0f} % of the samples ({:.0f} % for the model with the "
+        "came before all others in {} of {} models that fit well, and by the loss of 20,000 rows in {} of {}. By the "
+        "loss of 500 rows with two donors each they did in {:.0f} % of the samples ({:.0f} % for the model with the "
         "weakest pairs). Intervals of the loss covered the model's own value in {:.1f} % of the cases, "
         "and {:.1f} % of the pairs",
         _interactions,
