@@ -40,6 +40,19 @@ def test_summary_says_what_was_explained_with_intervals():
         ranked().summary(top_n=0)
 
 
+def test_a_small_value_is_written_within_its_interval():
+    values = np.array([[2.0], [0.0002], [-0.0001]])
+    said = ranked((2.0, 0.0002, -0.0001), low=0.8 * values, high=1.2 * values).summary()
+    assert "b  0.000200  (0.000160 to 0.000240)" in said
+    assert "b  0.00  (−0.400 to 0.400)" in ranked((2.0, 0.0002, 0.0)).summary(), "a wide interval"
+
+
+def test_names_that_are_numbers_are_not_read_as_ranks():
+    D = pd.DataFrame({7: X["crp"], 12: X["age"]})
+    said = pg.explain(model, D, model(D), **OPTIONS).summary()
+    assert "Order at 95 % confidence: 1 “7”; 2 “12”." in said
+
+
 def test_a_first_explanation_of_a_network_loads_no_library_that_it_does_not_need():
     ended = subprocess.run([sys.executable, "-c", FIRST], check=True, capture_output=True, text=True)
     assert ended.stdout.strip() == ""
@@ -93,8 +106,8 @@ def test_a_model_that_is_no_better_than_a_constant_is_named(method):
     assert good.meta["model_loss"] == pytest.approx(((model(X) - Y) ** 2).mean())
     loss, constant = ((-3 * model(X) - Y) ** 2).mean(), Y.var(ddof=0)
     assert (
-        f"The model is no better than a constant on these rows: its loss is {number(loss)} y², that of the best "
-        f"constant {number(constant)}."
+        f"The model is no better than a constant on these rows: its loss is {number(loss)}, that of the best "
+        f"constant {number(constant)} (y²)."
     ) in bad.summary()
     assert "no better" not in pg.explain(model, X, **options).summary(), "without y there is no loss"
 

@@ -203,7 +203,7 @@ def loss_unit(request: Request, loss: str) -> str:
     if loss == "cox" or loss.endswith("cross_entropy"):
         return "nats"
     if request.subject.task != "regression":
-        return "nats" if loss == "divergence" else loss
+        return {"divergence": "nats", "zero_one": "share of errors"}.get(loss, loss)
     if isinstance(request.loss, OtherLoss) and request.loss.returned and loss != "divergence":
         return loss
     if loss.startswith("poisson"):

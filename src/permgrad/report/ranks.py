@@ -51,7 +51,9 @@ def order_words(ranks: Ranks, most: int, named: int = 4) -> str:
             return "; ".join([*texts, "the rest"])
         if first > most:
             return "; ".join([*texts, "and so on"])
-        names = listed([shorten(ranks.names[place], 40) for place in members], named)
+        labels = (shorten(ranks.names[place], 40) for place in members)
+        # A name that is a number is not to be read as a rank.
+        names = listed([f"“{label}”" if label.isdigit() else label for label in labels], named)
         texts.append(f"{first if count == 1 else f'{first}–{last}'} {names}")
     return "; ".join(texts)
 

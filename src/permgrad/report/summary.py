@@ -82,10 +82,10 @@ def no_better(explanation: Explanation) -> str:
     # The constant is the best for these very rows: with few of them it is better than any model.
     if not loss >= constant or _rows(explanation) < FEWEST_ROWS:
         return ""
-    unit = f" {clean(explanation.meta['unit'])}" if explanation.meta.get("unit") else ""
+    unit = f" ({clean(explanation.meta['unit'])})" if explanation.meta.get("unit") else ""
     return (
-        f"The model is no better than a constant on these rows: its loss is {number(loss)}{unit}, that of the best "
-        f"constant {number(constant)}."
+        f"The model is no better than a constant on these rows: its loss is {number(loss)}, that of the best constant "
+        f"{number(constant)}{unit}."
     )
 
 
@@ -177,9 +177,12 @@ def ranked_lines(
     low, high = (end[:, column] for end in explanation.ci())
     names = labels_of([explanation.names[place] for place in order], 40)
     few = _too_few(explanation)
-    for name, text, place in zip(names, numbers(explanation.values[order, column]), order, strict=True):
+    for name, alike, place in zip(names, numbers(explanation.values[order, column]), order, strict=True):
         start, end = float(low[place]), float(high[place])
         interval = f"{number(start)} to {number(end)}" if math.isfinite(start + end) and not few else ""
+        # Written as coarsely as the largest, a value that is not 0 can look like it, outside its narrow interval.
+        narrow = bool(interval) and start * end > 0 and end - start < 10.0 ** -len(alike.partition(".")[2])
+        text = number(float(explanation.values[place, column])) if narrow else alike
         matters = bool(clear) and explanation.names[place] in (clear or ())
         yield RankedLine(int(place), name, text, start, end, interval, matters)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -332,6 +333,27 @@ def test_one_number_per_row_may_keep_further_dimensions():
 def test_an_output_that_has_no_row_for_each_is_passed_over():
     found = explain(Fixed(lambda x: {"logits": torch.ones(7, 2), "hidden": x[:, :3]}), TABLE)
     assert found.meta["head"] == "hidden"
+
+
+def test_one_of_several_outputs_is_named_unless_its_name_says_it():
+    both = Fixed(lambda x: (x, 10 * x[:, :2]))
+    with pytest.warns(pg.PermgradWarning, match=r"several outputs\. 0 is explained\. Pass head= to choose it or 1\."):
+        explain(both, TABLE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert explain(both, TABLE, head=1).outputs == ("all", "0", "1")
+        explain(Fixed(lambda x: {"hidden": x, "logits": x[:, :3]}), TABLE)
+
+
+def test_two_values_that_are_taken_for_numbers_are_named():
+    net = Fixed(lambda x: x[:, 0].sigmoid())
+    y = 1 + np.arange(ROWS) % 2
+    with pytest.warns(pg.PermgradWarning, match=r"y holds only 1 and 2, and is taken for numbers\. Pass class_names="):
+        explain(net, TABLE, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert explain(net, TABLE, y, class_names=["1", "2"]).meta["task"] == "classification"
+        explain(net, TABLE, y, task="regression")
 
 
 def test_targets_that_do_not_fit():

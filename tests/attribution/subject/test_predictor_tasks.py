@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import expit, logsumexp
+from sklearn.cluster import KMeans
 from sklearn.ensemble import (
     GradientBoostingRegressor,
     HistGradientBoostingRegressor,
+    IsolationForest,
     RandomForestClassifier,
     RandomForestRegressor,
 )
@@ -112,6 +114,47 @@ def test_labels_alone_are_measured_by_those_that_are_wrong():
     wanted = looped(model.predict, X, lambda predicted: float((predicted != y).to_numpy().mean()))
     np.testing.assert_allclose(explanation.values[:, 0], wanted, atol=1e-9)
     assert explanation.meta["loss"] == "zero_one"
+
+
+def test_numbers_of_clusters_are_labels():
+    X = rows()
+    values = []
+    for place in ([0, 1], [1, 0]):
+        centres = KMeans(2, n_init=3, random_state=0).fit(X).cluster_centers_[place]
+        found = pg.explain(KMeans(2, n_init=1, init=centres).fit(X), X, **QUIET)
+        values.append(found.values[:, 0])
+    assert np.abs(values[0]).max() > 0.1
+    np.testing.assert_allclose(*values, err_msg="the same clusters, numbered otherwise")
+
+
+def test_outliers_are_measured_by_those_that_are_wrong():
+    X = rows()
+    model = IsolationForest(random_state=0).fit(X)
+    found = pg.explain(model, X, model.predict(X), **QUIET)
+    assert found.meta["loss"] == "zero_one"
+    assert found.meta["unit"] == "share of errors"
+    assert found.outputs == ("all", "-1", "1")
+
+
+def test_a_regressor_with_inherited_probabilities_is_a_regressor():
+    """As skorch's is."""
+
+    class Inherited(LinearRegression):
+        predict_proba = LinearRegression.predict
+
+    X = rows()
+    found = pg.explain(Inherited().fit(X, X["a"]), X, X["a"], **QUIET)
+    assert found.meta["task"] == "regression"
+
+
+@pytest.mark.parametrize(("loss", "outputs"), [("Logloss", ("all", "0", "1")), ("MultiClass", ("all", "0", "1", "2"))])
+def test_the_class_of_any_of_catboosts_models(loss, outputs):
+    X = rows()
+    y = X["a"].gt(0).astype(int) + (X["b"].gt(0.5) if loss == "MultiClass" else 0)
+    settings = {"iterations": 10, "loss_function": loss, "verbose": 0, "allow_writing_files": False}
+    model = imported("catboost").CatBoost(settings).fit(X, y)
+    found = pg.explain(model, X, y, **QUIET)
+    assert (found.meta["unit"], found.outputs, found.ranking()[0]) == ("nats", outputs, "a")
 
 
 def test_brier_of_several_labels_is_the_mean_of_each():

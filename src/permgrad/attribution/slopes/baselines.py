@@ -72,11 +72,13 @@ def _of_background(request: Request, choice: str, *, label: Any, most: int) -> B
     if average:
         words = f"average over {few}{count:,} {where} (expected gradients)"
         return Baseline(tuple(tensor.clone() for tensor in rows), choice, words)
-    if choice == "mean":
-        row, what = tuple(map(mean_row, rows)), "mean of the encoded inputs" if encoded else "mean of each input"
+    row = tuple(map(mean_row, rows)) if choice == "mean" else request.subject.typical(rows)
+    if encoded:
+        what = "mean of the encoded inputs" if choice == "mean" else "median of numbers and most frequent level"
     else:
-        what = "median of numbers and most frequent level" if encoded else "median of each input"
-        row = request.subject.typical(rows)
+        real = [tensor.is_floating_point() for tensor in rows]
+        of_real = f"{choice} of {'each input' if all(real) else 'real numbers'}"
+        what = " and ".join([of_real] * any(real) + ["most frequent of whole numbers"] * (not all(real)))
     return Baseline(row, choice, f"{what} over {len(rows[0]):,} {where}")
 
 

@@ -65,20 +65,39 @@ def _estimator(model: Any) -> PredictCall | None:
     if not hasattr(model, "predict"):
         return None
     check_fitted(model)
-    classes = getattr(model, "classes_", None)
+    classes = getattr(model, "classes_", _unnamed_labels(model))
     several = isinstance(classes, list)  # of several labels, the classes of each
     labels = None if classes is None or several else tuple(np.asarray(classes).tolist())
-    if hasattr(model, "predict_proba"):
+    if type(model).__name__ == "CatBoost" and labels:
+        # Without a further word the class of any of CatBoost's models returns scores.
+        function = partial(model.predict, prediction_type="Probability")
+        return PredictCall(function, "classification", "probabilities", labels)
+    # skorch's regressors inherit the probabilities of its classifiers.
+    if hasattr(model, "predict_proba") and not _is(model, "regressor"):
         return PredictCall(model.predict_proba, "multilabel" if several else "classification", "probabilities", labels)
     if labels or several:
         return PredictCall(model.predict, "classification", "probabilities", labels, one_hot=True)
     return _of_numbers(model)
 
 
+def _is(model: Any, kind: str) -> bool:
+    """Return whether scikit-learn's tags say that an estimator is of a kind."""
+    from sklearn.base import BaseEstimator
+    from sklearn.utils import get_tags
+
+    return isinstance(model, BaseEstimator) and get_tags(model).estimator_type == kind
+
+
+def _unnamed_labels(model: Any) -> Any:
+    """Return what an estimator without ``classes_`` predicts if these are labels: of outliers (−1) or of clusters."""
+    if _is(model, "outlier_detector"):
+        return (-1, 1)
+    last = model[-1] if hasattr(model, "steps") else model
+    return np.unique(last.labels_) if _is(model, "clusterer") and hasattr(last, "labels_") else None
+
+
 def _of_numbers(model: Any) -> PredictCall:
     """Return the call of an estimator without classes: a regression if it declares one, with its training loss."""
-    from sklearn.base import BaseEstimator, is_regressor
-
     last = model[-1] if hasattr(model, "steps") else model
     name = type(last).__name__
     objective, level = _objective(last, name)
@@ -87,7 +106,7 @@ def _of_numbers(model: Any) -> PredictCall:
     call = replace(_by_objective(predict, objective, level), ranks="Ranker" in name or objective.startswith("rank"))
     if name == "CatBoost" and call.loss == "poisson":
         call = replace(call, loss="poisson_log")
-    numbers = call.loss or call.ranks or (isinstance(model, BaseEstimator) and is_regressor(model))
+    numbers = call.loss or call.ranks or _is(model, "regressor")
     return replace(call, task="regression" if numbers else None, kind=None)
 
 

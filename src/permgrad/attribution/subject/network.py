@@ -17,11 +17,11 @@ from permgrad.attribution.subject.apart import check_apart
 from permgrad.attribution.subject.branches import BranchCut, cut_into_branches
 from permgrad.attribution.subject.inputs import InputForm, in_type_of, read_forms, shapes_in_words
 from permgrad.attribution.subject.lookups import Lookup, find_lookups
-from permgrad.attribution.subject.outputs import REDUCTIONS, kind_with, pick_head, resolve_outputs
+from permgrad.attribution.subject.outputs import REDUCTIONS, kind_with, other_heads, pick_head, resolve_outputs
 from permgrad.attribution.subject.subject import Subject
 from permgrad.attribution.subject.untouched import as_written, check_initialised, kept, sums_of_weights
 from permgrad.base.checks import check_choice
-from permgrad.base.errors import InputError, PermgradError, counted, error_in_words, is_out_of_memory, warn_user
+from permgrad.base.errors import InputError, PermgradError, counted, error_in_words, is_out_of_memory, listed, warn_user
 from permgrad.models.batches import in_batches
 from permgrad.models.fast.inference import fold
 
@@ -100,6 +100,7 @@ class NetworkSubject(Subject):
         self.head = self.picked = head
         self._casts: Casts = (None,) * len(tensors)
         self._width: int | None = None
+        self._other_heads: list[str] = []
         self._most_rows: int | None = None
         self.rewrites = False
         self._cuts: dict[frozenset[int], BranchCut | None] = {}
@@ -179,6 +180,11 @@ class NetworkSubject(Subject):
         """Infer the kind of outputs with the background too, and warn if only a few rows decide it."""
         rows = len(self.inputs[0])
         rows_seen = min(rows, _PROBE_ROWS)
+        if self._other_heads:
+            warn_user(
+                f"The network returns several outputs. {self.picked!r} is explained. Pass head= to choose it or "
+                f"{listed(self._other_heads)}."
+            )
         if self.by_target and rows < _FEW_ROWS:
             warn_user(
                 f"y of {counted(rows, 'row')} holds only 0 and 1, so the network is taken for a classifier. Pass "
@@ -312,7 +318,9 @@ class NetworkSubject(Subject):
             if self._width is None:
                 raise
             raise BatchError(error.problem, hint=error.hint, code=error.code) from None
-        if self._width is not None:
+        if self._width is None:
+            self._other_heads = other_heads(returned, picked, rows, self.reduce) if self.head is None else []
+        else:
             _check_width(output, self._width, rows)
         if self._width is not None and picked != self.picked:
             raise BatchError(
@@ -385,7 +393,8 @@ def _check_width(output: Tensor, width: int, rows: int) -> None:
         raise BatchError(
             f"The network must return as many numbers for every batch, got {output.shape[1]} for "
             f"{counted(rows, 'row')} after {width} before",
-            hint="Fix its forward, or wrap the network in a module that returns one row of numbers for each row",
+            hint="Fix its forward, choose another of several outputs by head=, or wrap the network in a module that "
+            "returns one row of numbers for each row",
             code="PG032",
         )
 

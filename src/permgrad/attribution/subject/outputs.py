@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from permgrad.base.checks import check_choice, check_class_names
-from permgrad.base.errors import InputError, by_count, counted, shown, unknown
+from permgrad.base.errors import InputError, by_count, counted, shown, unknown, warn_user
 from permgrad.models.losses import FITS, OtherLoss, find_loss
 
 Task = Literal["classification", "regression", "multilabel"]
@@ -49,6 +49,33 @@ def pick_head(
                 code="PG004",
             )
         return _flat(returned, rows, "The network's output", reduce), None
+    tensors = _heads(returned)
+    if head is not None:
+        if head not in tensors:
+            raise unknown("head", head, [str(name) for name in tensors])
+        return _flat(tensors[head], rows, f"Output {head!r}", reduce), head
+    usual = [name for name in _USUAL_HEADS if name in tensors]
+    for name in (*usual, *tensors):
+        if _may_be_explained(tensors[name], rows, reduce):
+            return _flat(tensors[name], rows, f"Output {name!r}", reduce), name
+    shapes = ", ".join(f"{name} {tuple(part.shape)}" for name, part in tensors.items())
+    raise InputError(
+        f"None of the network's outputs ({shapes or 'none is a tensor'}) has the shape (rows,) or (rows, outputs)",
+        hint="Wrap it in a module that returns such a tensor, or pass reduce= for maps (rows, outputs, …)",
+        code="PG032",
+    )
+
+
+def other_heads(returned: Any, picked: int | str | None, rows: int, reduce: str | None) -> list[str]:
+    """Return the outputs that ``pick_head`` could have picked as well, unless the picked one has a usual name."""
+    if picked is None or picked in _USUAL_HEADS:
+        return []
+    heads = _heads(returned).items()
+    return [str(name) for name, part in heads if name != picked and _may_be_explained(part, rows, reduce)]
+
+
+def _heads(returned: Any) -> dict[Any, Tensor]:
+    """Return the tensors among several outputs, by their names or positions."""
     parts: dict[Any, Any] = dict(getattr(returned, "__dict__", {}))
     if isinstance(returned, Mapping):
         parts = dict(returned)
@@ -60,23 +87,12 @@ def pick_head(
             hint="Wrap it in a module that returns a tensor",
             code="PG032",
         )
-    tensors = {name: part for name, part in parts.items() if isinstance(part, Tensor)}
-    if head is not None:
-        if head not in tensors:
-            raise unknown("head", head, [str(name) for name in tensors])
-        return _flat(tensors[head], rows, f"Output {head!r}", reduce), head
-    usual = [name for name in _USUAL_HEADS if name in tensors]
-    for name in (*usual, *tensors):
-        part = tensors[name]
-        fits = part.ndim in (1, 2) or (part.ndim > 2 and reduce is not None)
-        if fits and len(part) == rows and part.is_floating_point():
-            return _flat(part, rows, f"Output {name!r}", reduce), name
-    shapes = ", ".join(f"{name} {tuple(part.shape)}" for name, part in tensors.items())
-    raise InputError(
-        f"None of the network's outputs ({shapes or 'none is a tensor'}) has the shape (rows,) or (rows, outputs)",
-        hint="Wrap it in a module that returns such a tensor, or pass reduce= for maps (rows, outputs, …)",
-        code="PG032",
-    )
+    return {name: part for name, part in parts.items() if isinstance(part, Tensor)}
+
+
+def _may_be_explained(part: Tensor, rows: int, reduce: str | None) -> bool:
+    shaped = part.ndim in (1, 2) or (part.ndim > 2 and reduce is not None)
+    return shaped and len(part) == rows and part.is_floating_point()
 
 
 def _flat(output: Tensor, rows: int, name: str, reduce: str | None = None) -> Tensor:
@@ -398,6 +414,8 @@ def resolve_outputs(outputs: Tensor, y: Any, *, kind: str | None, task: str | No
     by_target = False
     if task is None:
         task, by_target = _infer_task(count, y, kind, class_names)
+        if task == "regression" and kind is None:
+            _warn_of_two_values(count, y)
     if task == "multilabel":
         labels, names = _labels(outputs, y, kind, class_names)
         return OutputForm("multilabel", labels, count, (), names, inferred, by_target=by_target)
@@ -478,6 +496,17 @@ def _infer_task(count: int, y: Any, kind: str | None, class_names: Any) -> tuple
     if values.ndim != 2 or is_one_hot(values):
         return "classification", numbers and values.ndim == 2
     return "multilabel" if is_multilabel(values) else "regression", False
+
+
+def _warn_of_two_values(count: int, y: Any) -> None:
+    """Warn that y, taken for numbers, looks like the codes of two classes."""
+    values = np.unique(as_target(y)) if count == 1 and y is not None else np.array([])
+    if len(values) == 2 < len(y) and (values == np.round(values)).all():
+        low, high = (f"{value:.0f}" for value in values.tolist())
+        warn_user(
+            f"y holds only {low} and {high}, and is taken for numbers. Pass class_names=['{low}', '{high}'] if these "
+            "are classes, or task='regression'."
+        )
 
 
 def _infer_kind(outputs: Tensor) -> OutputKind:
