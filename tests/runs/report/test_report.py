@@ -165,6 +165,16 @@ def test_rows_of_one_class_are_no_test_of_the_model(with_train):
     assert kinds["next"] == "Test it on rows of every class."
 
 
+def test_a_single_row_takes_replacement_values_from_the_training_rows():
+    X, y = visits(60, 0)
+    numbers = X[["age", "noise"]]
+    model = LogisticRegression().fit(numbers[1:], y[1:])
+    with pytest.raises(InputError, match="A single row has no other row"):
+        pg.report(model, numbers[:1], y[:1], **QUICK)
+    text = words(pg.report(model, numbers[:1], y[:1], train=(numbers[1:], y[1:]), **QUICK))
+    assert f"The one test row has the class {y[0]}, so nothing is known about the other classes." in text
+
+
 def test_without_rows_of_a_class_nothing_is_said_of_the_order():
     X, _ = visits(300, 0)
     grade = pd.cut(X["age"], [0, 40, 60, 200], labels=["a", "b", "c"]).astype(str)
