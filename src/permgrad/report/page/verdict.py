@@ -269,7 +269,8 @@ def _one_class(content: ReportContent) -> Sentence | None:
     if len(counts) != 1:
         return None
     ((label, rows),) = counts.items()
-    words = f"All {rows:,} test rows have the class {shorten(label, 40)}, so nothing is known about the other classes."
+    words = f"{by_count(rows, 'The one test row has', f'All {rows:,} test rows have')} the class {shorten(label, 40)}, "
+    words += "so nothing is known about the other classes."
     return _sentence(words, "one_class", "caution", **{"class": label, "rows": rows})
 
 
