@@ -166,7 +166,7 @@ def _drift(kind: str, rng: np.random.Generator) -> Situation:
 def _one_class(kind: str, rng: np.random.Generator) -> Situation:
     one = _classified(kind, rng)
     one.truth = np.full(len(one.truth), one.classes[0], dtype=object)
-    one.must, one.must_not = ("one_class",), ("rare",)
+    one.must, one.must_not = ("one_class",), ("rare", "constant", "lack", "calibration")
     return one
 
 

@@ -158,7 +158,7 @@ def _skill(one: Situation, words: str, faults: Faults) -> None:
         faults.same(f"skill, {match[1]}", match[2], value * (100 if match[3] else 1))
         faults.claim("skill: number of rows", _value(match[4]) == len(one.truth))
         return
-    if re.fullmatch(r".* that predicts y\.", words):
+    if re.fullmatch(r".* predicts y\.", words):
         faults.claim("skill: no metric is defined", len(set(one.truth.tolist())) < 2)
         return
     match = faults.match(

@@ -107,8 +107,10 @@ def test_long_tables_are_sampled_and_the_target_is_compared():
 def test_sentences_name_the_rows():
     rng = np.random.default_rng(4)
     train = table(900, rng)
-    words = drift_words(find_drift(train, changed(table(300, rng), rng)), most=5)
+    compared = find_drift(train, changed(table(300, rng), rng))
+    words = drift_words(compared, most=5)
     assert words.startswith("5 of 6 compared columns have clearly different values in the training and the test rows: ")
+    assert "test rows. The largest difference: " in drift_words(compared, most=1)
     assert "seen: 100\u00a0% of the test rows and" in words
     assert "of the training rows are after 2020-" in words
     assert "dose: " in words

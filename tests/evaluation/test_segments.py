@@ -137,6 +137,28 @@ def test_single_rows_are_in_the_groups_that_were_scored_and_codes_are_never_low(
     assert {names[code] for code in codes} == {"missing"}
 
 
+def test_durations_dates_and_flags_are_named_as_rows_show_them():
+    count = np.arange(120)
+    first = pd.Timestamp("2020-01-01", tz="Europe/Berlin")
+    X = pd.DataFrame(
+        {
+            "wait": pd.to_timedelta(count, unit="h"),
+            "often": pd.to_timedelta(np.where(count % 3, 30, 2), unit="h"),
+            "when": pd.date_range(first, periods=120, freq="D"),
+            "month": np.where(count % 2, first, first + pd.DateOffset(months=7)),
+            "ok": count % 2 == 0,
+        }
+    )
+    X["month"] = pd.to_datetime(X["month"])
+    found = find_segments(X, Predicted(count * 1.0, count + 1.0))
+    names = {feature: list(groups_of(found, feature)) for feature in X}
+    assert names["wait"][::3] == ["up to 1 days 05:00:00", "above 3 days 17:00:00"]
+    assert names["often"] == ["0 days 02:00:00", "1 days 06:00:00"]
+    assert names["when"][::3] == ["up to 2020-01-30", "above 2020-03-30"]
+    assert names["month"] == ["2020-01-01", "2020-08-01"]
+    assert sorted(names["ok"]) == ["False", "True"]
+
+
 def test_a_group_with_the_rows_of_another_one_is_tested_and_named_once():
     frame = rows()
     alone = find_segments(frame[["town"]], classified(frame))

@@ -126,6 +126,14 @@ def test_two_rare_rows_in_front_are_no_knowledge(rare):
     assert not found["learnt"]
 
 
+def test_rows_of_one_class_measure_no_skill_and_a_class_without_rows_no_order():
+    ours, constant = classified(200, 1.5, 0)
+    assert list(skill("classification", ours, constant, seed=0)["ahead"]) == ["accuracy", "log_loss", "roc_auc"]
+    for rows, measured in ((ours.truth != 2, ["accuracy", "log_loss"]), (ours.truth == 1, [])):
+        some = [Predicted(own.truth[rows], own.guess[rows]) for own in (ours, constant)]
+        assert list((skill("classification", *some, seed=0) or {"ahead": {}})["ahead"]) == measured
+
+
 def test_a_frequent_class_does_not_hide_a_good_order():
     rng = np.random.default_rng(0)
     truth = (rng.random(800) < 0.04).astype(int)

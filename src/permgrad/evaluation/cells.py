@@ -49,7 +49,9 @@ class ColumnCells:
 
 
 def cells_of(series: pd.Series[Any], name: str) -> ColumnCells:
-    """Read a column: numbers and dates also where they are written as text."""
+    """Read a column: numbers and dates also where they are written as text. Dates are those of their own time zone."""
+    if isinstance(series.dtype, pd.DatetimeTZDtype):
+        series = series.dt.tz_localize(None)
     codes, levels = column_levels(series, name)
     if isinstance(levels, np.ndarray):
         return ColumnCells("date" if is_moment(series) else "number", codes, levels, [])

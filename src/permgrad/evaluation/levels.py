@@ -20,7 +20,7 @@ LEVELS, PARTS = 12, 6
 def levels_of(values: pd.Series[Any], parts: int = PARTS, write: Callable[[float], str] | None = None) -> Levels | None:
     """Return each row's level and the levels' names: quantile ranges of numbers, frequent values of all else.
 
-    Numbers with many values are cut into as many ``parts``, whose ends ``write`` turns into text.
+    Numbers with many values are cut into as many ``parts``. ``write`` turns their ends, and single numbers, into text.
     """
     if isinstance(values.dtype, pd.DatetimeTZDtype) or values.dtype.kind in "mM":
         return None
@@ -39,11 +39,12 @@ def levels_of(values: pd.Series[Any], parts: int = PARTS, write: Callable[[float
         names += [f"over {low} to {high}" for low, high in pairwise(written)]
         names += [f"above {written[-1]}"] if written else []
     else:
-        texts = values.map(lambda value: f"{value:g}" if isinstance(value, float) else str(value)).astype(object)
+        write = write or (lambda value: f"{value:g}" if isinstance(value, float) else str(value))
+        texts = values.map(write, na_action="ignore").astype(object)
         counts = texts[~missing].value_counts()
         shown = counts.index[: LEVELS if len(counts) <= LEVELS else LEVELS - 1].tolist()
         if numeric:
-            shown.sort(key=float)
+            shown.sort(key=dict(zip(texts, values, strict=True)).__getitem__)
         codes = pd.Index(shown, dtype=object).get_indexer(texts)
         codes = np.where(codes < 0, len(shown), codes)
         further = len(counts) - len(shown)

@@ -170,8 +170,8 @@ def _groups(series: pd.Series[Any], name: str) -> Levels | None:
     if cells.kind == "date":
         values = cells.values
         assert values is not None
-        levels = levels_of(pd.Series(values), PARTS, date_text)
-    elif cells.kind == "number":
+        levels = levels_of(pd.Series(values), PARTS, _duration_text if series.dtype.kind == "m" else date_text)
+    elif cells.kind == "number" and not pd.api.types.is_bool_dtype(series.dtype):
         levels = levels_of(pd.Series(cells.values), PARTS)
     else:
         if cells.count > max(len(series) / 2, 2):
@@ -180,6 +180,10 @@ def _groups(series: pd.Series[Any], name: str) -> Levels | None:
     if levels is None or len(np.unique(levels[0])) < 2:
         return None
     return levels
+
+
+def _duration_text(seconds: float) -> str:
+    return str(pd.Timedelta(seconds=seconds))
 
 
 @dataclass(frozen=True)

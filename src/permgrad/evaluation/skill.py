@@ -180,10 +180,17 @@ def skill(
     whatever their order. The model has learnt something if it is better in one of them at 5 % divided by their number.
     This takes noise for knowledge in few tables (0 to 4 % in simulations).
 
+    Rows of one class or value measure no skill: the constant of these rows is always right. Rows that lack a class of
+    the model have no ROC-AUC.
+
     ``names`` are other metrics to compare, for models that return classes without probabilities.
     """
+    if len(np.unique(ours.truth)) < 2:
+        return None
     first = primary_metric(task, ours.classes).name
     names = names or ([first] if task == "regression" else list(dict.fromkeys([first, "log_loss", "roc_auc"])))
+    if not np.isin(np.arange(ours.classes), ours.truth).all():
+        names = [name for name in names if name != "roc_auc"]
     tests = {name: paired_bootstrap(name, ours, constant, seed=seed) for name in names}
     measures = {name: test for name, test in tests.items() if test is not None}
     if not measures:

@@ -355,7 +355,7 @@ def drift_words(compared: Sequence[Mapping[str, Any]], most: int = 3, show: Call
     words = f"{by_count(len(clear), 'One', f'{len(clear):,}')} of {counted(len(compared), 'compared column')} "
     words += f"{by_count(len(clear), 'has', 'have')} clearly different values in the training and the test rows"
     if len(clear) > most:
-        words += f". The {most} largest differences"
+        words += f". {by_count(most, 'The largest difference', f'The {most} largest differences')}"
     return f"{words}: {'. '.join(drifted_words(one, show) for one in clear[:most])}."
 
 

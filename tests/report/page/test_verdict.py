@@ -28,6 +28,7 @@ def test_page_and_markdown_have_the_same_sentences_in_the_same_order():
     page, text = render_report(content), markdown("heloc", sentences)
     places = [page.index(one["sentence"].replace("'", "&#39;")) for one in sentences]
     assert places == sorted(places)
+    assert "<dt>What to do next:</dt><dd>" in page, "a heading and its text do not run together"
     unescaped = text.replace("\\", "")
     assert all(one["sentence"].replace("\u00a0", " ") in unescaped for one in sentences)
 

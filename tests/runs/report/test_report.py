@@ -151,6 +151,42 @@ def test_functions_and_models_of_labels_alone():
     assert list(labelled.predictions.classes) == ["0", "1"]
 
 
+@pytest.mark.parametrize("with_train", [False, True])
+def test_rows_of_one_class_are_no_test_of_the_model(with_train):
+    X, y = visits(400, 0)
+    numbers, late = X[["age", "noise"]], np.flatnonzero(y == "late")
+    model = LogisticRegression().fit(numbers, y)
+    train = (numbers, y) if with_train else None
+    spoken = verdict(content(model, numbers.iloc[late], y.iloc[late], train=train))
+    kinds = {one["facts"]["kind"]: one["sentence"] for one in spoken}
+    assert kinds["skill"] == "The model LogisticRegression predicts arrival."
+    assert not {"constant", "lack", "calibration"} & set(kinds)
+    assert kinds["one_class"].endswith("test rows have the class late, so nothing is known about the other classes.")
+    assert kinds["next"] == "Test it on rows of every class."
+
+
+def test_a_single_row_takes_replacement_values_from_the_training_rows():
+    X, y = visits(60, 0)
+    numbers = X[["age", "noise"]]
+    model = LogisticRegression().fit(numbers[1:], y[1:])
+    with pytest.raises(InputError, match="A single row has no other row"):
+        pg.report(model, numbers[:1], y[:1], **QUICK)
+    text = words(pg.report(model, numbers[:1], y[:1], train=(numbers[1:], y[1:]), **QUICK))
+    assert f"The one test row has the class {y[0]}, so nothing is known about the other classes." in text
+
+
+def test_without_rows_of_a_class_nothing_is_said_of_the_order():
+    X, _ = visits(300, 0)
+    grade = pd.cut(X["age"], [0, 40, 60, 200], labels=["a", "b", "c"]).astype(str)
+    model = LogisticRegression(C=1e-5).fit(X[["age", "noise"]], grade)
+    known = np.flatnonzero(grade != "c")
+    made = content(model, X[["age", "noise"]].iloc[known], grade.iloc[known])
+    spoken = " ".join(one["sentence"] for one in verdict(made))
+    assert made.test["roc_auc"] is None
+    assert "roc_auc" not in made.constant["ahead"]
+    assert "rank" not in spoken
+
+
 def test_a_column_that_gives_the_target_away_is_an_alarm(forest):
     _, (X, y) = forest
     leak = X.assign(code=np.where(y == "late", 2.0, 5.0))

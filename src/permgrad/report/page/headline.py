@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from permgrad.base.errors import counted
 from permgrad.base.numerals import number, percent
 from permgrad.evaluation.metrics import Metric, primary_metric
 from permgrad.report.page.views import Fact
@@ -73,7 +74,7 @@ def headline(content: ReportContent) -> str:
     if value is None:
         return f"{subject} predicts {target}."
     rows = ((content.metrics or {}).get("rows") or {}).get("test")
-    where = f" on {rows:,} test rows" if isinstance(rows, int) else " on the test rows"
+    where = f" on {counted(rows, 'test row')}" if isinstance(rows, int) else " on the test rows"
     value_words = percent(value) if metric.name == "accuracy" else number(value)
     article = "a" if metric.name == "roc_auc" else "an"
     measure = f"{article} {metric.label}".replace("-", "\u2011")  # the hyphen that does not break the line

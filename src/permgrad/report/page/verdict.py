@@ -173,7 +173,8 @@ def _against_constant(content: ReportContent) -> Sentence | None:
         words = f"It is right more often than always predicting the most frequent class: {metric.label} "
     else:
         words = f"It is right in {percent(test['accuracy'])} of the test rows. {_most_frequent(content)} is right in "
-        words += f"{percent(constant['accuracy'])}. It ranks rows better than chance: {metric.label} "
+        better = "It ranks rows better than chance" if name == "roc_auc" else "Its probabilities are better"
+        words += f"{percent(constant['accuracy'])}. {better}: {metric.label} "
         facts |= {"accuracy": test["accuracy"], "constant_accuracy": constant["accuracy"]}
     words += f"{number(test[name])} against {number(constant[name])} (difference {number(paired['difference'])}, "
     words += f"95\u00a0% interval {number(paired['ci_low'])} to {number(paired['ci_high'])})."
@@ -268,7 +269,8 @@ def _one_class(content: ReportContent) -> Sentence | None:
     if len(counts) != 1:
         return None
     ((label, rows),) = counts.items()
-    words = f"All {rows:,} test rows have the class {shorten(label, 40)}, so nothing is known about the other classes."
+    words = f"{by_count(rows, 'The one test row has', f'All {rows:,} test rows have')} the class {shorten(label, 40)}, "
+    words += "so nothing is known about the other classes."
     return _sentence(words, "one_class", "caution", **{"class": label, "rows": rows})
 
 
@@ -345,7 +347,7 @@ def beyond_chance(curves: Sequence[Reliability], error: float, draws: int = 5000
 
 def _calibration(content: ReportContent) -> Sentence | None:
     curves = curves_of(content)
-    if not curves:
+    if not curves or len(_counts(content)) < 2:
         return None
     error, chance = (float(np.mean([getattr(curve, name) for curve in curves])) for name in ("error", "chance"))
     large = error >= LEAST_CALIBRATION_ERROR and error > TIMES_CHANCE * chance
@@ -429,6 +431,13 @@ def _missed(content: ReportContent, spoken: Mapping[str, Mapping[str, Any]]) -> 
     return "Set the threshold by the costs that you gave."
 
 
+def _off(content: ReportContent, spoken: Mapping[str, Any]) -> str:
+    """Advise on probabilities that are off: to rank rows by them, if it is known how well they rank."""
+    ranks = content.test.get("roc_auc") is not None
+    words = "Use its probabilities to rank rows, and do not take them" if ranks else "Do not take its probabilities"
+    return f"{words} at their word." if "calibration" in spoken else ""
+
+
 def _known_late(_content: ReportContent, spoken: Mapping[str, Mapping[str, Any]]) -> str:
     """Advise on the most important feature if the data card has a note on it."""
     facts = spoken.get("dominant")
@@ -472,10 +481,7 @@ _ADVICE: tuple[tuple[str, _Advice], ...] = (
         "never_predicted",
         _missed,
     ),
-    (
-        "calibration",
-        partial(_if, "calibration", "Use its probabilities to rank rows, and do not take them at their word."),
-    ),
+    ("calibration", _off),
 )
 _SENTENCES: tuple[Callable[[ReportContent], Sentence | None], ...] = (
     *(_leak, _skill, _against_constant, _finds, _lack, _baselines, _features, _worse, _dominant),

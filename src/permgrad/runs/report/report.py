@@ -111,7 +111,8 @@ def report(
         path: HTML file to write. None: the page is only returned, and shown in a notebook.
         train: rows and targets that the model was fitted on, in the form of ``X`` and ``y``. The page then compares
             them with the held-out rows, searches for columns that give the target away and for rows in both, and takes
-            the constant from them. Without it, the constant is that of the held-out rows.
+            the constant from them. Without it, the constant is that of the held-out rows. A single row takes its
+            replacement values from them.
         title: title of the page. Default: the model's name and the target's.
         theme: colours of the page: ``"auto"`` follows the reader's system, ``"light"`` and ``"dark"`` do not.
         method: method of the global importance, ``"permgrad"``, ``"permutation"``, ``"ablation"`` or another one.
@@ -166,6 +167,9 @@ def report(
                 code="PG006",
             )
         learned = read_train(models[0], train)
+        if train is not None and models[0].rows == 1:
+            given = {"background": train[0]}
+            models = [replace(one, options={**one.options, **given}) if one.request.shared else one for one in models]
         content = content_of(
             models[0],
             learned,

@@ -442,7 +442,7 @@ const Rows = (() => {
       body.replaceChildren(...fits.slice(page * PAGE, (page + 1) * PAGE).map((/** @type {number} */ row) => element("tr", { class: row === chosen ? "chosen" : "" },
         element("td", { class: "number" }, element("button", { type: "button", class: "plain", "aria-current": row === chosen ? "true" : null, click: () => Page.go("rows", String(rows.numbers[row])) }, String(rows.numbers[row]))),
         cell(outcomeText(rows, rows.truth[row])), cell(predictionText(rows, row)),
-        element("td", { class: rows.wrong(row) ? "bad" : "quiet" }, mark(row)))));
+        element("td", { class: rows.wrong(row) ? "bad whole" : "quiet whole" }, mark(row)))));
       const some = rows.all.length < rows.of ? ` The list has ${rows.all.length.toLocaleString("en-US")} of ${rows.of.toLocaleString("en-US")} test rows: a random sample, and the clearest errors and doubts.` : "";
       const last = Math.min((page + 1) * PAGE, fits.length);
       const hidden = chosen >= 0 && !fits.slice(page * PAGE, last).includes(chosen);
