@@ -80,6 +80,12 @@ class PredictorSubject(Subject):
             usual = "multilabel"
         # Classes of several labels are numbers, where they are the labels at all.
         names = call.classes if class_names is None and (task or usual) != "multilabel" else class_names
+        if task == "regression" and kind is None and call.kind is not None:
+            raise InputError(
+                f"task='regression' does not suit a classifier, whose outputs are {call.kind}",
+                hint="Leave task out",
+                code="PG006",
+            )
         form = resolve_outputs(outputs, y, kind=kind or call.kind, task=task or usual, class_names=names)
         if form.task == "classification" and form.kind == "probabilities" and form.count == 2:
             # The second of two classes says it all, and its logit is the score that boosters call raw.

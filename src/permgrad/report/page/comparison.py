@@ -223,7 +223,7 @@ def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -
         f"overlap of the importance shares of all {comparison.k}, and Kendall's tau of all rankings. Features count "
         "among the strongest only if they clearly matter and have at least a hundredth of a model's importance, so a "
         "model may have fewer (as in: 5 of 8 and 6). The ceiling is the agreement of each model with itself on another "
-        f"{word}. What is missing to it is a difference between the models."
+        f"{word}. The gap to it is a difference between the models."
     )
     section.table(table_of(caption, columns))
 
@@ -506,10 +506,12 @@ def agreement_line(comparison: Comparison, first: str, second: str, measure: str
 def agreement_words(comparison: Comparison, first: str, second: str) -> str:
     """Say how much of their strongest features' importance two models share, compared with refits of each."""
     line = agreement_line(comparison, first, second, "weighted_overlap")
-    if line is None or not math.isfinite(line["agreement"]):
+    # The only feature of a model has all of its importance.
+    if line is None or not math.isfinite(line["agreement"]) or comparison.k == 1:
         return ""
-    whose = f"their {comparison.k} strongest features" if comparison.k > 1 else "their strongest feature"
-    words = f"{percent(line['agreement'])} of the importance of {whose} is on the same ones"
+    words = (
+        f"{percent(line['agreement'])} of the importance of their {comparison.k} strongest features is on the same ones"
+    )
     if not math.isfinite(line["ceiling"]):
         return f"{words}."
     words += f". Two fits of one model, on different {fold_word(comparison)}s, agree on {percent(line['ceiling'])}."

@@ -83,7 +83,7 @@ def agreement_words(models: SideBySide) -> str:
 def standing(section: SectionView, models: SideBySide) -> None:
     """Which model is best, the metrics of all, and how far each is from the reference."""
     section.text(
-        f"{standing_words(models)} All models predict the same {models.rows:,} rows, on which none was fitted.",
+        f"{standing_words(models)} All models predict the same {models.rows:,} rows.",
         agreement_words(models),
     )
     measured(section, models)

@@ -155,7 +155,8 @@ def plan_words(measured: TrainingTime | None, expected: Mapping[str, float], lim
     """Return one line: what is planned, and how long it will take."""
     parts = {name: readable(max(seconds, 1.0)) for name, seconds in expected.items()}
     if measured is not None:
-        parts["training"] += f" (at most {readable(measured.seconds_at_most)} for {measured.epochs_at_most} epochs)"
+        most = readable(max(measured.seconds_at_most, 1.0))
+        parts["training"] += f" (at most {most} for {measured.epochs_at_most} epochs)"
     listed = ", ".join(f"{name} {text}" for name, text in parts.items())
-    most = "" if math.isinf(limit) else f"; at most about {readable(limit)} in all"
-    return f"plan: about {readable(max(sum(expected.values()), 1.0))} more, {listed}{most}"
+    whole = "" if math.isinf(limit) else f"; at most about {readable(limit)} in all"
+    return f"plan: about {readable(max(sum(expected.values()), 1.0))} more, {listed}{whole}"

@@ -112,7 +112,7 @@ def test_a_model_without_faults_gets_no_alarm():
     content.data = DataSection(rows={"train": 600, "test": ROWS}, drift=find_drift(table(600, 1), test))
     assert content.segments["tests"] > 20, "the precondition: many groups could be named"
     assert trust.doubts(content) == []
-    assert "None of the checks of this report found a reason for doubt." in html.unescape(render_report(content))
+    assert "None of the checks for caveats found a reason for doubt." in html.unescape(render_report(content))
 
 
 def test_points_of_a_threshold_are_those_of_all_thresholds():

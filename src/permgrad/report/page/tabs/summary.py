@@ -55,7 +55,7 @@ def scores(section: SectionView, content: ReportContent) -> None:
     if not content.test and content.predictions is None:
         return
     together = "All models had the same rows. " * bool(stored.get("baselines"))
-    section.text(f"{together}The scores are of test rows, on which nothing was fitted.")
+    section.text(f"{together}The scores are of test rows.")
     section.table(_metrics_table(content))
     target = shorten(content.target, 40)
     shown = [one for one in metrics.values() if one.name in content.test and one.name in MEANINGS]

@@ -51,7 +51,7 @@ def caveats(section: SectionView, content: ReportContent) -> None:
     section.items([*doubts(content), *(clean(words) for words in content.warnings)])
     needs = "" if content.data is None else content.data.unchecked
     if not section.blocks:
-        made = "that were made" if needs else "of this report"
+        made = "that were made" if needs else "for caveats"
         section.text(f"None of the checks {made} found a reason for doubt.")
     if needs and not any(one["facts"]["kind"] == "unchecked" for one in verdict(content)):
         section.text(unchecked_words(content.target, needs))
@@ -228,10 +228,10 @@ def calibration(section: SectionView, content: ReportContent) -> None:
 
 
 def reliable(curves: Sequence[Reliability]) -> str:
-    """Answer in one sentence: yes, nearly or no."""
+    """Answer in one sentence: no clear error, nearly or no."""
     error, chance = (float(np.mean([getattr(curve, name) for curve in curves])) for name in ("error", "chance"))
     if error <= TIMES_CHANCE * chance or not beyond_chance(curves, error):
-        return f"Yes, as far as {curves[0].rows.sum():,} rows can tell."
+        return f"No clear error in {curves[0].rows.sum():,} rows."
     return "Nearly: they are off, but by little." if error < LEAST_CALIBRATION_ERROR else "No, they are off."
 
 
