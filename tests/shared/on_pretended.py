@@ -58,7 +58,8 @@ Cases = Iterator[tuple[str, float]]
 
 
 def explain(model: Any, inputs: Any, y: Any, method: str, scope: str, **options: Any) -> np.ndarray:
-    given = {"random_state": 0, "n_repeats": 2, "progress": False, **FAST.get(method, {}), **options}
+    # With seed 0, smoothgrad moves one of 24 rows so near to a bend that the rounding of a processor decides its slope.
+    given = {"random_state": 1, "n_repeats": 2, "progress": False, **FAST.get(method, {}), **options}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.PermgradWarning)
         return pg.explain(model, inputs, y, method=method, scope=scope, **given).values
