@@ -127,6 +127,13 @@ def test_numbers_of_clusters_are_labels():
     np.testing.assert_allclose(*values, err_msg="the same clusters, numbered otherwise")
 
 
+def test_a_task_that_a_classifier_does_not_have_is_named():
+    X = rows()
+    model = LogisticRegression().fit(X, X["a"] > 0)
+    with pytest.raises(InputError, match=r"task='regression' does not suit a classifier.*Leave task out"):
+        pg.explain(model, X, X["a"] > 0, task="regression", **QUIET)
+
+
 def test_outliers_are_measured_by_those_that_are_wrong():
     X = rows()
     model = IsolationForest(random_state=0).fit(X)

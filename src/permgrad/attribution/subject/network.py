@@ -322,13 +322,13 @@ class NetworkSubject(Subject):
             self._other_heads = other_heads(returned, picked, rows, self.reduce) if self.head is None else []
         else:
             _check_width(output, self._width, rows)
-        if self._width is not None and picked != self.picked:
-            raise BatchError(
-                f"The network must return the same outputs for every batch, got {picked!r} for {counted(rows, 'row')} "
-                f"after {self.picked!r} before",
-                hint="Fix its forward, or pass head=",
-                code="PG032",
-            )
+            if picked != self.picked:
+                raise BatchError(
+                    f"The network must return the same outputs for every batch, got {picked!r} for "
+                    f"{counted(rows, 'row')} after {self.picked!r} before",
+                    hint="Fix its forward, or pass head=",
+                    code="PG032",
+                )
         self.picked = picked
         # A forward can switch gradients on, or return a tensor that asks for them, where nobody follows any.
         return output if torch.is_grad_enabled() else output.detach()
